@@ -41,7 +41,7 @@ export class AppServiceStore extends Context.Service<
     /** The service has taken the transaction in flight. */
     readonly acknowledge: (serviceId: string, fence: number) => Effect.Effect<void, SenderReplaced>
     /** The token ID by which a service acts as a user, always the same. Negative. */
-    readonly tokenId: (serviceId: string, userId: UserId, deviceId: string) => Effect.Effect<number>
+    readonly tokenId: (serviceId: string, userId: UserId, deviceId: string) => Effect.Effect<number | undefined>
   }
 >()("greenroom/store/AppServiceStore") {
   static readonly layer = Layer.effect(
@@ -83,15 +83,19 @@ export class AppServiceStore extends Context.Service<
         yield* fenced(serviceId, rows)
       })
 
+      // An account that is being deactivated is waited for.
       const tokenId = Effect.fnUntraced(function* (serviceId: string, userId: UserId, deviceId: string) {
         const [known] = yield* sql<{ token_id: bigint }>`
           SELECT token_id FROM app_service_sessions
           WHERE service_id = ${serviceId} AND user_id = ${userId} AND device_id = ${deviceId}`
         if (known !== undefined) return Number(known.token_id)
         const [row] = yield* sql<{ token_id: bigint }>`
-          INSERT INTO app_service_sessions (service_id, user_id, device_id) VALUES (${serviceId}, ${userId}, ${deviceId})
+          WITH active AS MATERIALIZED (
+            SELECT user_id FROM users WHERE user_id = ${userId} AND deactivated_at IS NULL FOR SHARE)
+          INSERT INTO app_service_sessions (service_id, user_id, device_id)
+          SELECT ${serviceId}, user_id, ${deviceId} FROM active
           ON CONFLICT (service_id, user_id, device_id) DO UPDATE SET user_id = excluded.user_id RETURNING token_id`
-        return Number(row!.token_id)
+        return row === undefined ? undefined : Number(row.token_id)
       }, Effect.orDie)
 
       return AppServiceStore.of({ begin, skipTo, prepare, acknowledge, tokenId })

@@ -92,6 +92,7 @@ const migrations = {
   "0061_policy_verdicts": () => import("./migrations/0061_policy_verdicts.ts"),
   "0070_remote_device_lists": () => import("./migrations/0070_remote_device_lists.ts"),
   "0071_device_updates": () => import("./migrations/0071_device_updates.ts"),
+  "0072_app_service_session_ends": () => import("./migrations/0072_app_service_session_ends.ts"),
   "0085_shard_holders": () => import("./migrations/0085_shard_holders.ts")
 }
 

@@ -467,7 +467,9 @@ const make = Effect.gen(function* () {
   })
 
   const unregister = Effect.fn("Accounts.unregister")(function* (session: Session, erase = false) {
-    yield* refuse(yield* store.deactivate(session.userId, erase))
+    cache.remove(yield* store.deactivate(session.userId, erase))
+    // Application services may have sessions of the user too.
+    yield* revocations.everywhere
     yield* clearAway(session)
   })
 

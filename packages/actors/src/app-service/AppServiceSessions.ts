@@ -9,8 +9,9 @@ import { Forbidden, InvalidParam, type MatrixError } from "@greenroom/protocol/M
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AppServiceStore } from "@greenroom/store/AppServiceStore"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 
 /** The caller of a request, by its token and parameters. */
@@ -21,7 +22,7 @@ export interface Assertion {
   readonly ts?: string | undefined
 }
 
-/** How many users are remembered of whom the account was found, and for how long. */
+/** How many sessions are remembered, and for how long. The end of one is heard of at once (`SessionRevocations`). */
 const maxRemembered = 10_000
 const rememberedFor = "1 minute"
 
@@ -37,6 +38,7 @@ const make = Effect.gen(function* () {
   const services = yield* AppServices
   const accounts = yield* AccountStore
   const store = yield* AppServiceStore
+  const revocations = yield* SessionRevocations
 
   // The services' own users need no registration.
   yield* Effect.forEach(services.all, ({ sender }) => Effect.ignore(accounts.create(sender, {})), { discard: true })
@@ -44,32 +46,36 @@ const make = Effect.gen(function* () {
   const tokenIds = yield* MonotonicCache.makeWith(
     (key: string): Effect.Effect<number, MatrixError> => {
       const [serviceId, userId, deviceId] = JSON.parse(key) as [string, UserId, string]
-      return Effect.flatMap(accounts.find(userId), (account) =>
-        Option.isNone(account) || account.value.deactivatedAt !== undefined
+      return Effect.flatMap(store.tokenId(serviceId, userId, deviceId), (tokenId) =>
+        tokenId === undefined
           ? Effect.fail(new Forbidden({ error: `user_id: ${userId} is not registered by the application service` }))
-          : store.tokenId(serviceId, userId, deviceId)
+          : Effect.succeed(tokenId)
       )
     },
     { capacity: maxRemembered, timeToLive: (exit) => (exit._tag === "Success" ? rememberedFor : 0) }
   )
+  /** Grows when ends of sessions may have been missed: nothing that was remembered before is believed. */
+  let generation = 0
+  yield* revocations.cache((ended) => {
+    if (ended === undefined) generation += 1
+  })
 
   const sessionOf: AppServiceSessions["Service"]["sessionOf"] = Effect.fnUntraced(function* (
     service,
-    { deviceId, ts, userId = service.sender }
+    { deviceId = noDevice(service), ts, userId = service.sender }
   ) {
     if (!isUserId(userId) || !service.hasUser(userId)) {
       return yield* new Forbidden({ error: `user_id: the application service cannot act as ${userId.slice(0, 255)}` })
     }
-    const device = deviceId ?? noDevice(service)
-    const tokenId = yield* MonotonicCache.get(tokenIds, JSON.stringify([service.id, userId, device]))
+    const key = JSON.stringify([service.id, userId, deviceId, generation])
+    if (!revocations.isTrusted()) yield* MonotonicCache.invalidate(tokenIds, key)
+    const remembered = yield* MonotonicCache.get(tokenIds, key)
+    const isOver = revocations.isOver({ userId, tokenId: remembered, deviceId })
+    // The account was deactivated since, and may be active again.
+    if (isOver) yield* MonotonicCache.invalidate(tokenIds, key)
+    const tokenId = isOver ? yield* MonotonicCache.get(tokenIds, key) : remembered
     const at = ts === undefined ? undefined : yield* toTimestamp(ts)
-    return {
-      userId,
-      tokenId,
-      deviceId: device,
-      appService: service.id,
-      ...(at === undefined ? {} : { at })
-    } satisfies Session
+    return { userId, tokenId, deviceId, appService: service.id, ...(at === undefined ? {} : { at }) } satisfies Session
   })
 
   return AppServiceSessions.of({ sessionOf })

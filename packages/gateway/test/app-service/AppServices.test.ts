@@ -1,6 +1,8 @@
 import { setTimeout as pauseFor } from "node:timers/promises"
 import { assert, layer } from "@effect/vitest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import * as HomeServer from "@greenroom/actors/HomeServer"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
@@ -94,6 +96,16 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       assert.strictEqual(unknown.status, 401)
       const ofUser = yield* asUser(alice)("GET", `/v3/account/whoami?user_id=${inPath(user)}`)
       assert.strictEqual(ofUser.body.user_id, alice.id)
+    })
+  )
+
+  it.effect("a service cannot act as a user whose account was deactivated a moment ago", () =>
+    Effect.gen(function* () {
+      const user = yield* puppet("_irc_gone")
+      const whoami = asService("GET", `/v3/account/whoami?user_id=${inPath(user)}`)
+      assert.strictEqual((yield* whoami).status, 200)
+      yield* Accounts.use((accounts) => accounts.deactivate(user as UserId))
+      assert.strictEqual((yield* whoami).status, 403)
     })
   )
 
