@@ -30,8 +30,8 @@ export class CrossSigningStore extends Context.Service<
     readonly put: (userId: UserId, keys: CrossSigningKeys, mayReplace: boolean) => Effect.Effect<boolean>
     /** Adds signatures to the user's master key, if it is still `keys`. */
     readonly signOwnMaster: (userId: UserId, added: SignedKeys) => Effect.Effect<boolean>
-    /** Stores signatures of a user on the master key of another one: JSON text. */
-    readonly signOther: (signer: UserId, userId: UserId, signatures: string) => Effect.Effect<void>
+    /** Stores signatures of a user on the master key of another one: JSON text. False where the user has signed `most` others. */
+    readonly signOther: (signer: UserId, userId: UserId, signatures: string, most: number) => Effect.Effect<boolean>
     /** The signatures of a user on the master keys of others: JSON text. */
     readonly signaturesBy: (
       signer: UserId,
@@ -95,13 +95,21 @@ export class CrossSigningStore extends Context.Service<
         keys: (userIds) => Effect.orDie(keys(userIds)),
         put: (userId, given, mayReplace) => Effect.orDie(sql.withTransaction(put(userId, given, mayReplace))),
         signOwnMaster: (userId, added) => Effect.orDie(sql.withTransaction(signOwnMaster(userId, added))),
-        signOther: (signer, userId, signatures) =>
-          sql`
-            INSERT INTO user_signatures AS stored (signer, user_id, signatures)
-            VALUES (${signer}, ${userId}, ${signatures})
-            ON CONFLICT (signer, user_id) DO UPDATE
-            SET signatures = excluded.signatures, xid = excluded.xid, nid = excluded.nid
-            WHERE stored.signatures <> excluded.signatures`.pipe(Effect.asVoid, Effect.orDie),
+        signOther: (signer, userId, signatures, most) =>
+          sql<{ fits: boolean }>`
+            WITH place AS MATERIALIZED (
+              SELECT EXISTS (SELECT FROM user_signatures WHERE signer = ${signer} AND user_id = ${userId})
+                OR (SELECT count(*) FROM user_signatures WHERE signer = ${signer}) < ${most} AS fits),
+            stored AS (
+              INSERT INTO user_signatures AS stored (signer, user_id, signatures)
+              SELECT ${signer}, ${userId}, ${signatures} FROM place WHERE fits
+              ON CONFLICT (signer, user_id) DO UPDATE
+              SET signatures = excluded.signatures, xid = excluded.xid, nid = excluded.nid
+              WHERE stored.signatures <> excluded.signatures)
+            SELECT fits FROM place`.pipe(
+            Effect.map((rows) => rows[0]!.fits),
+            Effect.orDie
+          ),
         signaturesBy: (signer, userIds) =>
           sql<{ user_id: string; signatures: string }>`
             SELECT user_id, signatures FROM user_signatures

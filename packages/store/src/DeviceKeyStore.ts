@@ -63,8 +63,9 @@ export class UploadRefused extends Data.TaggedError("UploadRefused")<{
   readonly keyId?: string
 }> {}
 
-/** How long claimed keys are kept, in milliseconds. */
+/** How long claimed keys are kept, in milliseconds, and how many of a device at most: the newest. */
 const claimedKeptFor = 86_400_000
+const maxClaimedKept = 1_000
 
 const noKeys = { oneTime: [], fallback: [] } as const
 
@@ -152,7 +153,11 @@ export class DeviceKeyStore extends Context.Service<
       const uploadOneTime = Effect.fnUntraced(function* ({ deviceId, oneTime, userId }: KeyUpload, now: number) {
         yield* sql`
           DELETE FROM one_time_keys
-          WHERE user_id = ${userId} AND device_id = ${deviceId} AND claimed_at < ${now - claimedKeptFor}`
+          WHERE user_id = ${userId} AND device_id = ${deviceId} AND claimed_at IS NOT NULL
+            AND (claimed_at < ${now - claimedKeptFor} OR number <= (
+              SELECT claimed.number FROM one_time_keys claimed
+              WHERE claimed.user_id = ${userId} AND claimed.device_id = ${deviceId} AND claimed.claimed_at IS NOT NULL
+              ORDER BY claimed.number DESC OFFSET ${maxClaimedKept} LIMIT 1))`
         yield* sql`
           INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key)
           SELECT ${userId}, ${deviceId}, algorithm, key_id, key FROM ${given(oneTime)} ORDER BY place

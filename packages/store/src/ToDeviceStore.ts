@@ -212,8 +212,8 @@ export class ToDeviceStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<WaitingMessage>>
     /** The device has all messages up to a position: they are deleted. */
     readonly acknowledge: (userId: UserId, deviceId: string, upTo: StreamPosition) => Effect.Effect<void>
-    /** Leaves the newest `most` messages of each device; gives how many were deleted. */
-    readonly trim: (most: number) => Effect.Effect<number>
+    /** Leaves the newest messages of each device, within both bounds; gives how many were deleted. */
+    readonly trim: (most: number, mostBytes: number) => Effect.Effect<number>
   }
 >()("greenroom/store/ToDeviceStore") {
   static readonly layer = Layer.effect(
@@ -251,17 +251,21 @@ export class ToDeviceStore extends Context.Service<
             Effect.asVoid,
             Effect.orDie
           ),
-        trim: (most) =>
+        trim: (most, mostBytes) =>
           sql<{ dropped: number }>`
             WITH crowded AS (
-              SELECT user_id, device_id FROM to_device_messages GROUP BY user_id, device_id HAVING count(*) > ${most}),
+              SELECT user_id, device_id FROM to_device_messages GROUP BY user_id, device_id
+              HAVING count(*) > ${most} OR sum(octet_length(content)) > ${mostBytes}),
+            counted AS (
+              SELECT user_id, device_id, xid, nid, row_number() OVER newer AS place,
+                sum(octet_length(content)) OVER newer AS bytes
+              FROM to_device_messages JOIN crowded USING (user_id, device_id)
+              WINDOW newer AS (PARTITION BY user_id, device_id ORDER BY xid DESC, nid DESC)),
             dropped AS (
-              DELETE FROM to_device_messages message USING crowded CROSS JOIN LATERAL (
-                SELECT xid, nid FROM to_device_messages waiting
-                WHERE waiting.user_id = crowded.user_id AND waiting.device_id = crowded.device_id
-                ORDER BY xid DESC, nid DESC OFFSET ${most} LIMIT 1) AS newest
-              WHERE message.user_id = crowded.user_id AND message.device_id = crowded.device_id
-                AND (message.xid, message.nid) <= (newest.xid, newest.nid)
+              DELETE FROM to_device_messages message USING counted
+              WHERE message.user_id = counted.user_id AND message.device_id = counted.device_id
+                AND message.xid = counted.xid AND message.nid = counted.nid
+                AND (counted.place > ${most} OR counted.bytes > ${mostBytes})
               RETURNING 1)
             SELECT count(*)::integer AS dropped FROM dropped`.pipe(
             Effect.map((rows) => rows[0]?.dropped ?? 0),

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, sign as sign_ } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
-import { maxWaitingMessages } from "@greenroom/actors/user/encryption/ToDevice"
+import { maxWaitingBytes, maxWaitingMessages } from "@greenroom/actors/user/encryption/ToDevice"
 import { encode } from "@greenroom/room/CanonicalJson"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect, Fiber, Result } from "effect"
@@ -486,8 +486,8 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
           Array.from({ length: 100 }, (_, n) => n)
         )
         const store = yield* ToDeviceStore
-        assert.strictEqual(yield* store.trim(maxWaitingMessages), 100_001 - maxWaitingMessages)
-        assert.strictEqual(yield* store.trim(maxWaitingMessages), 0)
+        assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 100_001 - maxWaitingMessages)
+        assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 0)
         const { next_batch, to_device } = yield* sync(dead)
         const oldest = 100_001 - maxWaitingMessages
         assert.deepStrictEqual(
@@ -496,7 +496,45 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
           "the newest are kept, and come in order"
         )
         assert.strictEqual(numbers(yield* sync(dead, next_batch))[0], oldest + 100)
+        // Large messages are bounded by their bytes: `{"n":99999}` has eleven of them.
+        yield* store.trim(maxWaitingMessages, 110)
+        assert.deepStrictEqual(numbers(yield* sync(dead)).slice(-1), [100_000])
+        assert.isAtMost(numbers(yield* sync(dead)).length, 10)
       })
+  )
+
+  it.effect("claimed keys, large keys and signatures of strangers do not pile up", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("pile-alice")
+      const sql = yield* SqlClient.SqlClient
+      for (let round = 0; round < 3; round++) {
+        const keys = oneTime(...Array.from({ length: 1_000 }, (_, n) => round * 1_000 + n))
+        assert.strictEqual((yield* upload(alice, { one_time_keys: keys })).status, 200)
+        yield* sql`UPDATE one_time_keys SET claimed_at = ${Date.now()} WHERE user_id = ${alice.id}`
+      }
+      assert.strictEqual((yield* upload(alice, { one_time_keys: oneTime(5_000) })).status, 200)
+      const kept = yield* sql`SELECT FROM one_time_keys WHERE user_id = ${alice.id}`
+      assert.strictEqual(kept.length, 1_001)
+      const large = yield* upload(alice, { one_time_keys: { "signed_curve25519:large": { key: "x".repeat(9_000) } } })
+      assert.deepStrictEqual([large.status, large.body.errcode], [413, "M_TOO_LARGE"])
+
+      const keys = crossSigningKeys(alice)
+      assert.strictEqual((yield* as(alice)("POST", "/v3/keys/device_signing/upload", keys.upload)).status, 200)
+      yield* sql`
+        INSERT INTO user_signatures (signer, user_id, signatures)
+        SELECT ${alice.id}, '@stranger' || n || ':elsewhere.test', '{}' FROM generate_series(1, 10000) n`
+      const stranger = { id: "@one.more:elsewhere.test", token: "" }
+      const theirs = crossSigningKeys(stranger).upload.master_key
+      const [keyId] = Object.keys(theirs.keys)
+      const { body } = yield* as(alice)("POST", "/v3/keys/signatures/upload", {
+        [stranger.id]: { [keyId!.slice("ed25519:".length)]: keys.userSigning.sign(theirs) }
+      })
+      const { failures } = body as unknown as { readonly failures: Record<string, Record<string, { errcode: string }>> }
+      assert.deepStrictEqual(
+        Object.values(failures[stranger.id] ?? {}).map(({ errcode }) => errcode),
+        ["M_RESOURCE_LIMIT_EXCEEDED"]
+      )
+    })
   )
 
   it.effect("signatures that others forge are refused one by one, and the good ones kept", () =>

@@ -14,20 +14,23 @@ import {
   type MatrixError,
   MissingParam,
   NotFound,
+  ResourceLimitExceeded,
   TooLarge,
   toErrorBody
 } from "@greenroom/protocol/MatrixError"
 import { checkSignature, decodeBase64, importVerifyKey } from "@greenroom/room/Signing"
 import { type CrossSigningKeys, CrossSigningStore, type KeyUsage, keyUsages } from "@greenroom/store/CrossSigningStore"
 import { DeviceKeyStore, mergeSignatures, type SignedKeys } from "@greenroom/store/DeviceKeyStore"
+import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
 import { Context, Effect, Layer, Result } from "effect"
 import { Peers } from "../../federation/Peers.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { objectText, splitSignatures, withSignatures } from "./DeviceKeys.ts"
 
-/** The most signed objects of one upload. */
+/** The most signed objects of one upload, and the most users that one user signs. */
 const maxSignedObjects = 1_000
+const maxSignedUsers = 10_000
 
 /** `master_key`, `self_signing_key` and `user_signing_key` of an upload. */
 export type CrossSigningUpload = { readonly [usage in `${KeyUsage}_key`]?: JsonObject | undefined }
@@ -85,6 +88,7 @@ const make = Effect.gen(function* () {
   const devices = yield* DeviceKeyStore
   const { serverName } = yield* HomeServerConfig
   const peers = yield* Peers
+  const remoteLists = yield* RemoteDeviceListStore
 
   const keysOf = (userId: UserId): Effect.Effect<CrossSigningKeys> =>
     Effect.map(store.keys([userId]), (found) => found.get(userId) ?? {})
@@ -177,15 +181,24 @@ const make = Effect.gen(function* () {
     return yield* signOwnMaster(userId, signed)
   })
 
+  const masterKeyOf = Effect.fnUntraced(function* (userId: UserId) {
+    if (serverNameOf(userId) === serverName) return (yield* keysOf(userId)).master
+    const [known] = yield* remoteLists.read([userId])
+    const masterKey = known?.keys?.masterKey
+    return masterKey === undefined ? undefined : yield* splitSignatures("master_key", JSON.parse(masterKey))
+  })
+
   const signOther = Effect.fnUntraced(function* (signer: UserId, userId: UserId, signed: SignedKeys) {
     const userSigning = storedKeyOf((yield* keysOf(signer)).user_signing)
     if (userSigning === undefined) return yield* new NotFound({ error: "There is no user-signing key" })
-    // Keys of users of other servers are not kept here: clients check what the signature is of.
-    if (serverNameOf(userId) === serverName && !isSame((yield* keysOf(userId)).master, signed)) {
-      return yield* new NotFound({ error: "The user has no such master key" })
-    }
+    const master = yield* masterKeyOf(userId)
+    // What is not known of a user of another server is left to the clients.
+    const isKnown = master !== undefined || serverNameOf(userId) === serverName
+    if (isKnown && !isSame(master, signed)) return yield* new NotFound({ error: "The user has no such master key" })
     yield* verify(userId, signed, signer, userSigning)
-    yield* store.signOther(signer, userId, only(signed, signer, userSigning).signatures)
+    const signatures = only(signed, signer, userSigning).signatures
+    if (yield* store.signOther(signer, userId, signatures, maxSignedUsers)) return
+    yield* new ResourceLimitExceeded({ error: `A user signs at most ${maxSignedUsers} other users` })
   })
 
   const signKey = Effect.fnUntraced(function* (signer: UserId, userId: UserId, keyId: string, given: Json) {

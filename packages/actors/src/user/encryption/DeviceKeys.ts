@@ -35,8 +35,9 @@ export type { KeyClaim } from "@greenroom/store/DeviceKeyStore"
 export const maxOneTimeKeys = 1_000
 /** The most fallback keys of a device, one for each algorithm. */
 const maxFallbackKeys = 20
-/** The most bytes of one key, signatures included. */
+/** The most bytes of one identity key, and of its signatures; of one key that is claimed, signatures included. */
 const maxKeyBytes = 65_536
+const maxPrekeyBytes = 8_192
 /** The most users of one query, and keys of one claim. */
 export const maxQueriedUsers = 5_000
 export const maxClaims = 10_000
@@ -50,11 +51,11 @@ export interface KeyUploadRequest {
 const keyNamePattern = /^([^:\0]{1,255}):([^\0]{1,255})$/u
 
 /** The canonical JSON of a key. Errors: M_INVALID_PARAM, M_TOO_LARGE. */
-export const canonicalKey = (name: string, value: Json): Effect.Effect<string, MatrixError> => {
+export const canonicalKey = (name: string, value: Json, most = maxKeyBytes): Effect.Effect<string, MatrixError> => {
   const encoded = encode(value)
   if (Result.isFailure(encoded)) return Effect.fail(new InvalidParam({ error: `${name}: ${encoded.failure.reason}` }))
-  return encoded.success.length > maxKeyBytes
-    ? Effect.fail(new TooLarge({ error: `${name}: a key has at most ${maxKeyBytes} bytes` }))
+  return encoded.success.length > most
+    ? Effect.fail(new TooLarge({ error: `${name}: a key has at most ${most} bytes` }))
     : Effect.succeed(encoded.success)
 }
 
@@ -81,7 +82,11 @@ const readPrekeys = Effect.fnUntraced(function* (name: string, given: JsonObject
     if (typeof value !== "string" && !isJsonObject(value)) {
       return yield* new InvalidParam({ error: `${name}: ${id}: expected a string or an object` })
     }
-    keys.push({ algorithm: match[1]!, keyId: match[2]!, key: yield* canonicalKey(`${name}: ${id}`, value) })
+    keys.push({
+      algorithm: match[1]!,
+      keyId: match[2]!,
+      key: yield* canonicalKey(`${name}: ${id}`, value, maxPrekeyBytes)
+    })
   }
   return keys
 })

@@ -19,8 +19,9 @@ import { objectText } from "./DeviceKeys.ts"
 const maxMessages = 10_000
 /** The most bytes of a message. */
 const maxContentBytes = 65_536
-/** The most messages that wait for a device; of more the oldest are deleted. */
+/** The most messages, and bytes of them, that wait for a device; of more the oldest are deleted. */
 export const maxWaitingMessages = 20_000
+export const maxWaitingBytes = 64 * 1024 * 1024
 const trimInterval = "10 minutes"
 
 export interface ToDeviceRequest {
@@ -105,7 +106,7 @@ const make = Effect.gen(function* () {
   yield* periodicallyOnce(
     "Deleting the oldest of too many messages to a device",
     trimInterval,
-    Effect.flatMap(store.trim(maxWaitingMessages), (dropped) =>
+    Effect.flatMap(store.trim(maxWaitingMessages, maxWaitingBytes), (dropped) =>
       dropped === 0
         ? Effect.void
         : Effect.logWarning(`${dropped} messages to devices that do not fetch them are deleted`)
