@@ -101,6 +101,12 @@ describe("Encryption between servers", () => {
       assert.deepInclude(JSON.parse(renamed.device_keys)[alice.userId][alice.deviceId] as object, {
         unsigned: { device_display_name: "Laptop" }
       })
+      // They are kept while the other server is away.
+      yield* red.stop
+      const offline = yield* blue.run(
+        Effect.flatMap(RemoteDeviceKeys, (keys) => keys.query(bob.userId, new Map([[alice.userId, []]]), undefined))
+      )
+      assert.deepStrictEqual(offline, renamed)
     })
   )
 
