@@ -47,7 +47,7 @@ const scene = Effect.gen(function* () {
     red.run(Effect.flatMap(Rooms, (rooms) => rooms.create(session, { visibility: "public", room_version: "11" })))
   const { room_id } = yield* roomOf(alice)
   const room = yield* evil.join(address, room_id, mallory)
-  /** What the server says of Mallory's devices. */
+  /** The server's answer about Mallory's devices. */
   const list = { stream_id: 1, devices: [device("A")] as ReadonlyArray<Body>, more: {} as Body }
   const answerDevices = () => ({
     status: 200,
@@ -152,7 +152,7 @@ describe("Devices of users of other servers", () => {
       evil.respond = () => away
       yield* update({ device_id: "C", stream_id: 3, prev_id: [2], keys: keysOf("C") })
       const next = yield* changed(since)
-      // What the update itself says is known. What came before it is not: the server is named as one that failed.
+      // The device of the update is known. The updates before it are not: the server is named as one that failed.
       const meanwhile = yield* query
       assert.deepStrictEqual(Object.keys(meanwhile.devices), ["A", "C"])
       assert.deepStrictEqual(meanwhile.failures, ["evil.test"])

@@ -23,7 +23,7 @@ export interface RemoteDevices {
   readonly selfSigningKey: string | undefined
 }
 
-/** What is known of a user. */
+/** The known devices of a user. */
 export interface KnownDevices {
   readonly userId: UserId
   /** Undefined where the server never answered, and where nothing is kept. */
@@ -89,7 +89,7 @@ const isSame = (a: RemoteDevices | undefined, b: RemoteDevices | undefined): boo
 export class RemoteDeviceListStore extends Context.Service<
   RemoteDeviceListStore,
   {
-    /** What is known of users of other servers: one entry for each. */
+    /** The known devices of users of other servers: one entry for each. */
     readonly read: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<KnownDevices>>
     /**
      * Changes the list of a user, which begins empty and stale. The users that may encrypt for them hear of other keys. Gives

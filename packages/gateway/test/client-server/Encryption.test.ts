@@ -513,7 +513,7 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
         yield* sql`UPDATE one_time_keys SET claimed_at = ${Date.now()} WHERE user_id = ${alice.id}`
       }
       assert.strictEqual((yield* upload(alice, { one_time_keys: oneTime(5_000) })).status, 200)
-      const kept = yield* sql`SELECT FROM one_time_keys WHERE user_id = ${alice.id}`
+      const kept = yield* sql`SELECT 1 FROM one_time_keys WHERE user_id = ${alice.id}`
       assert.strictEqual(kept.length, 1_001)
       const large = yield* upload(alice, { one_time_keys: { "signed_curve25519:large": { key: "x".repeat(9_000) } } })
       assert.deepStrictEqual([large.status, large.body.errcode], [413, "M_TOO_LARGE"])

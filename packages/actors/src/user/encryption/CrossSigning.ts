@@ -192,7 +192,7 @@ const make = Effect.gen(function* () {
     const userSigning = storedKeyOf((yield* keysOf(signer)).user_signing)
     if (userSigning === undefined) return yield* new NotFound({ error: "There is no user-signing key" })
     const master = yield* masterKeyOf(userId)
-    // What is not known of a user of another server is left to the clients.
+    // Clients check the signed key of a user whose devices are not kept here.
     const isKnown = master !== undefined || serverNameOf(userId) === serverName
     if (isKnown && !isSame(master, signed)) return yield* new NotFound({ error: "The user has no such master key" })
     yield* verify(userId, signed, signer, userSigning)

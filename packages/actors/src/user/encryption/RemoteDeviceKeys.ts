@@ -3,7 +3,7 @@
  * (`RemoteDeviceListStore`), and their server is asked where that list is not current. Devices of others are asked for each
  * time, and so are one-time keys.
  *
- * A server that does not answer in time is a failure of its own users alone. What is known of them is given nevertheless.
+ * A server that does not answer in time is a failure of its own users alone. Their known devices are given nevertheless.
  *
  * Source: "End-to-End Encryption" and "Device Management" of the server-server specification.
  */
@@ -42,7 +42,7 @@ export interface RemoteClaim {
 /** The devices that are wanted of each user; an empty list wants all. */
 type Wanted = ReadonlyMap<UserId, ReadonlyArray<string>>
 
-/** What a server gave of users whose devices are not kept, and whether it left something out. */
+/** The answer of a server: users whose devices are not kept, and whether it left something out. */
 interface Asked {
   readonly server: ServerName
   readonly strangers: ReadonlyArray<readonly [UserId, RemoteDevices]>
