@@ -96,7 +96,9 @@ export default {
       comment: "The behaviour of an actor is registered with the runner; everybody else knows its messages.",
       severity: "error",
       from: { path: "^packages/", pathNot: "^packages/actors/(src/HomeServer\\.ts$|test/)" },
-      to: { path: "^packages/actors/src/(room/Room|presence/Presence|user/User|federation/Peer)\\.ts$" }
+      to: {
+        path: "^packages/actors/src/(room/Room|presence/Presence|user/User|federation/Peer|federation/RemoteDevices)\\.ts$"
+      }
     },
     {
       name: "gateway-without-store",
