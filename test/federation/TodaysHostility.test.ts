@@ -34,6 +34,7 @@ import {
   setState,
   stateOf
 } from "./support/Network.ts"
+import { createRoom, joinThrough, nothing, type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
@@ -43,45 +44,10 @@ class World extends Context.Service<World, HostileNetwork>()("greenroom/test/Tod
 
 const versions = ["6", "11", "12"]
 
-/** A room by today's client API. */
-const createRoom = (person: Person, version: string, options: Body = {}): Effect.Effect<string> =>
-  Effect.map(
-    expectOk(
-      person.ask("POST", "//_matrix/client/v3/createRoom", {
-        preset: "public_chat",
-        room_version: version,
-        ...options
-      })
-    ),
-    ({ room_id }) => room_id
-  )
-
-const joinThrough = (person: Person, roomId: string, server: HomeServer) =>
-  person.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(roomId)}?via=${server.serverName}`, {})
-
-let scenes = 0
-
-const nothing = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
-
 /** Alice of red, Bob of blue and Mallory of evil in a public room of a version. */
-const sceneOf = Effect.fnUntraced(function* (version: string) {
-  const { evil, ...net } = yield* World
-  const [red, blue] = net.servers as [HomeServer, HomeServer]
-  const number = ++scenes
-  const alice = yield* red.register(`alice${number}`)
-  const bob = yield* blue.register(`bob${number}`)
-  const room_id = yield* createRoom(alice, version)
-  yield* expectOk(joinThrough(bob, room_id, red))
-  const mallory = `@mallory${number}:evil.test`
-  evil.respond = () => nothing
-  const room = yield* evil.join(red, room_id, mallory)
-  for (const person of [alice, bob]) {
-    yield* sees(person, (event) => event.room_id === room_id && isMember(mallory, "join")(event))
-  }
-  return { ...net, evil, red, blue, alice, bob, mallory, room, room_id, version, number }
-})
+const sceneOf = (version: string) => Effect.flatMap(World, (network) => todaysScene(network, version))
 
-type Scene = Effect.Success<ReturnType<typeof sceneOf>>
+type Scene = TodaysScene
 
 /**
  * Tells both servers an event with the signature of red by a key that red does not have. It is refused; or kept unseen, where
@@ -407,11 +373,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
             }
             const notJson = yield* evil.ask(red, "PUT", "/v1/send/notjson", undefined, { raw: '{"pdus": [' })
             assert.deepStrictEqual([notJson.status, notJson.body.errcode], [400, "M_NOT_JSON"])
-            const thousand = yield* evil.send(
-              red,
-              Array.from({ length: 1000 }, () => good)
-            )
-            assert.deepStrictEqual([thousand.status, thousand.body.errcode], [413, "M_TOO_LARGE"])
+            for (const parts of [{ pdus: 51 }, { edus: 101 }, { pdus: 1000, edus: 1000 }]) {
+              const many = (count = 0, entry: Body = {}) => Array.from({ length: count }, () => entry)
+              const { body, status } = yield* evil.send(red, many(parts.pdus, good), { edus: many(parts.edus) })
+              assert.deepStrictEqual([status, body.errcode], [400, "M_BAD_JSON"])
+            }
+            const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
+            const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
+            assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
             // Auth events twice, of another kind, or that nobody has.
             const event = evil.event(known, { sender: mallory })
             const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
@@ -793,38 +762,6 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       assert.isTrue(asked.some((text) => text.startsWith("/v1/state_ids/")))
       assert.isFalse(asked.some((text) => text.startsWith("/v1/state/")))
       assert.isTrue((yield* readBack(bob, room_id)).some(({ content }) => content.body === "lost and found"))
-    })
-  )
-
-  it.effect("a timeline that lacks events is limited, and what is missing is found when somebody reads back", () =>
-    Effect.gen(function* () {
-      const { alice, blue, bob, evil, mallory, room: known, room_id } = yield* sceneOf("11")
-      const before = (yield* say(alice, room_id, "before the gap")) as Event["event_id"]
-      yield* sees(bob, ({ event_id }) => event_id === before)
-      const sync = (since = "") => expectOk(bob.ask("GET", `//_matrix/client/v3/sync?timeout=0${since}`))
-      const since = `&since=${(yield* sync()).next_batch}`
-      const missing: Array<Event> = []
-      const place = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
-      for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, place()))
-      const last = evil.event(known, { sender: mallory }, place())
-      const state = ids([...known.state.values()])
-      evil.respond = ({ path }) =>
-        path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : nothing
-      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
-      const news = (yield* sync(since)).rooms.join[room_id].timeline
-      assert.deepStrictEqual([news.limited, ids(news.events)], [true, [last.event_id]])
-
-      const pdus = missing.toReversed().map((event) => evil.toPdu(event))
-      evil.respond = ({ path }) =>
-        path.startsWith("/v1/backfill/")
-          ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
-          : nothing
-      const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=4`
-      const page = yield* expectOk(bob.ask("GET", `${messages}&from=${news.prev_batch}`))
-      assert.deepStrictEqual(ids(page.chunk), [...ids(missing.toReversed()), before])
-      // The gap is filled, also for a client that had not synced.
-      const whole = (yield* sync(since)).rooms.join[room_id].timeline
-      assert.deepStrictEqual([whole.limited, ids(whole.events)], [false, [...ids(missing), last.event_id]])
     })
   )
 

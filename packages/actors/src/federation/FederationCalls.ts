@@ -12,6 +12,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option } from "effect"
+import { CurrentAnswerBudget } from "../runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationConfig } from "./FederationConfig.ts"
@@ -105,7 +106,7 @@ const make = Effect.gen(function* () {
   const signingKeys = yield* SigningKeys
   const limited = makeDestinationLimit()
 
-  const exchange = Effect.fnUntraced(function* <A>(call: Call<A>) {
+  const exchange = Effect.fnUntraced(function* <A>(call: Call<A>, maxBytes: number) {
     const { destination, method, uri } = call
     const body = call.content === undefined ? call.body : yield* encodeContent(destination, call.content)
     const head = { method, uri, origin, destination }
@@ -116,14 +117,31 @@ const make = Effect.gen(function* () {
       uri,
       headers: { authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body }),
-      maxBytes: call.maxBytes,
+      maxBytes,
       timeout: requestTimeout * (call.timeoutFactor ?? 1)
     })
   })
 
+  /** The response, which counts against the budget of the work that asks. One that is too large has been read up to there. */
+  const budgeted = Effect.fnUntraced(function* <A>(call: Call<A>) {
+    const budget = yield* CurrentAnswerBudget
+    if (budget === undefined) return yield* exchange(call, call.maxBytes)
+    const maxBytes = Math.min(call.maxBytes, budget.left)
+    if (maxBytes <= 0) {
+      return yield* new RemoteInvalid({ destination: call.destination, reason: "the answers are too large together" })
+    }
+    const spend = (bytes: number) => {
+      budget.left -= bytes
+    }
+    return yield* exchange(call, maxBytes).pipe(
+      Effect.tap(({ body }) => Effect.sync(() => spend(body.length))),
+      Effect.tapErrorTag("RemoteInvalid", () => Effect.sync(() => spend(maxBytes)))
+    )
+  })
+
   const answer = Effect.fnUntraced(function* <A>(call: Call<A>) {
     const { destination } = call
-    const response = yield* exchange(call)
+    const response = yield* budgeted(call)
     const json = yield* Effect.option(parseJson(response.body, call.hasPdus === true ? parseExact : undefined))
     const object = Option.filter(Option.map(json, unwrapped), isJsonObject)
     if (response.status >= 300) return yield* refusal(destination, response, Option.getOrUndefined(object))

@@ -19,16 +19,11 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
-import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
+import { type FillLimits, inPassing, makeGapFilling, pagingBack } from "./internal/GapFilling.ts"
 import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
-import { Room } from "./RoomProtocol.ts"
 
-/** How much history is asked for at once where ours ends, how often for one page, and how long in all. */
-const backfillSize = 100
-const maxBackfills = 10
-const backfillTimeout = "30 seconds"
 const maxPage = 1_000
 const defaultPage = 10
 
@@ -64,7 +59,7 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const log = yield* EventLog
   const directory = yield* DirectoryStore
-  const room = yield* Room.client
+  const filled = yield* makeGapFilling
   const { notSeen, outside, positionOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
 
@@ -129,52 +124,28 @@ const make = Effect.gen(function* () {
     return (yield* renderer.render(session, [found.event], { bundleIn: seen.reader.roomNid }))[0]!
   })
 
-  /** Fetches history from other servers; true if there is more of it now. */
-  const backfill = (roomId: RoomId, at?: EventId) =>
-    Effect.orElseSucceed(
-      ask(room(roomId).Backfill({ limit: backfillSize, ...(at === undefined ? {} : { at }) })),
-      () => false
-    )
-
-  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
-  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
-    const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
-    if (oldest === undefined || oldest.event.type === "m.room.create") return false
-    return yield* backfill(roomId)
-  })
-
-  /**
-   * A page backwards, with what is missing in it: gaps that the page goes across are filled from other servers, from the newest on,
-   * within bounds.
-   */
-  const pageBackwards = Effect.fnUntraced(function* (
+  /** A part of the timeline as the reader sees it, with what was missing in it. */
+  const filledScan = (
+    { reader }: View,
     roomId: RoomId,
-    { after, roomNid, upTo }: TimelineRange,
-    isOpen: boolean,
-    read: Effect.Effect<Scan>
-  ) {
-    let page = yield* read
-    const fill = Effect.gen(function* () {
-      let from = upTo
-      for (let round = 0; round < maxBackfills; round++) {
-        const gap = yield* events.newestGap({ roomNid, after: page.end ?? after, upTo: from })
-        const isShort = page.end === undefined && isOpen
-        if (gap === undefined && !isShort) return
-        const isFilled = yield* gap === undefined ? fetchHistory(roomId, roomNid) : backfill(roomId, gap.event.event_id)
-        if (!isFilled && gap === undefined) return
-        // One that cannot be filled does not keep others open.
-        if (!isFilled) from = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
-        if (!isFilled) continue
-        const earlier = page
-        page = yield* read
-        // The fetched events may be of no use: the reader may not see them, or wants others.
-        const isSame = page.found.length === earlier.found.length && page.end === undefined && earlier.end === undefined
-        if (isSame) return
-      }
+    { after, upTo }: Omit<TimelineRange, "roomNid">,
+    direction: "f" | "b",
+    limit: number,
+    filter: RoomEventFilter | undefined,
+    limits: FillLimits
+  ): Effect.Effect<Scan> =>
+    filled({
+      roomId,
+      direction,
+      range: { roomNid: reader.roomNid, after, upTo },
+      isOpen: comparePositions(after, beginning) === 0,
+      read: Effect.map(scan(reader, { after, upTo }, direction, limit, filter), (page) => ({
+        page,
+        count: page.found.length,
+        end: page.end
+      })),
+      limits
     })
-    yield* Effect.timeoutOption(fill, backfillTimeout)
-    return page
-  })
 
   const messages = Effect.fn("RoomReader.messages")(function* (
     session: Session,
@@ -189,11 +160,8 @@ const make = Effect.gen(function* () {
       request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* positionOf(request.from, "from")
     const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* positionOf(request.to, "to")
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
-    const read = scan(reader, range, dir, limit, request.filter)
-    const page =
-      dir === "b"
-        ? yield* pageBackwards(roomId, { roomNid: reader.roomNid, ...range }, request.to === undefined, read)
-        : yield* read
+    const limits = dir === "b" ? pagingBack : inPassing
+    const page = yield* filledScan(seen, roomId, range, dir, limit, request.filter, limits)
     const chunk = page.found.map((entry) => entry.event)
     const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
     // Forwards a page with events has a next position: events may come. An empty one is the end, as clients read on while there is one.
@@ -228,13 +196,15 @@ const make = Effect.gen(function* () {
     const bundled = { bundleIn: seen.reader.roomNid }
     const { filter } = options
     const lazyMembers = filter?.lazy_load_members ?? false
+    const scanAround = (range: Omit<TimelineRange, "roomNid">, direction: "f" | "b", size: number) =>
+      filledScan(seen, roomId, range, direction, size, filter, inPassing)
     const [older, newer] = yield* Effect.all([
       limit === 0
         ? Effect.succeed<Scan>({ found: [], end: before(centre) })
-        : scan(seen.reader, { after: beginning, upTo: before(centre) }, "b", Math.ceil(limit / 2), filter),
+        : scanAround({ after: beginning, upTo: before(centre) }, "b", Math.ceil(limit / 2)),
       limit < 2
         ? Effect.succeed<Scan>({ found: [], end: centre.position })
-        : scan(seen.reader, { after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2), filter)
+        : scanAround({ after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2))
     ])
     const last = newer.found.at(-1) ?? centre
     const [stored] = yield* events.byIds([last.event.event_id])
@@ -316,13 +286,13 @@ export class RoomReader extends Context.Service<
       roomId: RoomId,
       eventId: EventId
     ) => Effect.Effect<ClientServerEvent, MatrixError>
-    /** A page of the timeline. Back-fills over federation. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
+    /** A page of the timeline, gaps in it filled over federation. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
     readonly messages: (
       session: Session,
       roomId: RoomId,
       request: MessagesRequest
     ) => Effect.Effect<MessagesPage, MatrixError>
-    /** An event with its context. Errors: M_NOT_FOUND. */
+    /** An event with its context, gaps in it filled over federation. Errors: M_NOT_FOUND. */
     readonly context: (
       session: Session,
       roomId: RoomId,

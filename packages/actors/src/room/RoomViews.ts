@@ -20,14 +20,10 @@ import {
 } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Option } from "effect"
 import type { PresenceContent } from "../presence/PresenceContent.ts"
-import { ask } from "../runtime/Ask.ts"
 import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { makeHistoryVisibility, type Reader } from "./HistoryVisibility.ts"
+import { inPassing, makeGapFilling, pagingBack } from "./internal/GapFilling.ts"
 import type { MessagePage, MessagesQuery, RoomSnapshot } from "./RoomModel.ts"
-import { Room } from "./RoomProtocol.ts"
-
-/** How much history is asked for at once. */
-const backfillSize = 100
 
 /** How many bytes of messages `initialSync` has of each room. The client reads on from where they begin. */
 const maxRoomBytes = maxPageBytes / 4
@@ -63,6 +59,10 @@ export const positionBefore = ({ position }: StreamedEvent): StreamPosition => (
   nid: position.nid - 1
 })
 
+/** Where a page ends with an event. */
+const placeAfter = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
+  last === undefined ? undefined : direction === "b" ? positionBefore(last) : last.position
+
 const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
 
 /** Which way a reader goes who does not say so, but from where or to where. */
@@ -84,7 +84,7 @@ export const makeRoomViews = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
   const log = yield* EventLog
-  const room = yield* Room.client
+  const filled = yield* makeGapFilling
   const readToken = yield* makeReadToken
 
   /** The place that a `from` or `to` names. */
@@ -148,13 +148,6 @@ export const makeRoomViews = Effect.gen(function* () {
     })
   })
 
-  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
-  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
-    const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
-    if (oldest === undefined || oldest.event.type === "m.room.create") return false
-    return yield* Effect.orElseSucceed(ask(room(roomId).Backfill({ limit: backfillSize })), () => false)
-  })
-
   const messages = Effect.fnUntraced(function* (
     userId: UserId,
     roomId: RoomId,
@@ -171,15 +164,22 @@ export const makeRoomViews = Effect.gen(function* () {
         ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
         : { roomNid: membership.roomNid, after: from, upTo: earlier(to, upTo) }
     const limit = clampLimit(query.limit)
-    const read = events.page([range], direction, limit, maxPageBytes)
-    const stored = yield* read
-    const isShort =
-      direction === "b" && !stored.cut && stored.events.length < limit && comparePositions(to, beginning) === 0
-    const { events: page } = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
+    const page = yield* filled({
+      roomId,
+      range,
+      direction,
+      isOpen: limit > 0 && comparePositions(to, beginning) === 0,
+      read: Effect.map(events.page([range], direction, limit, maxPageBytes), ({ cut, events: page }) => ({
+        page,
+        count: page.length,
+        end: cut || page.length === limit ? placeAfter(direction, page.at(-1)) : undefined
+      })),
+      limits: direction === "b" ? pagingBack : inPassing
+    })
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
-    const end = last === undefined ? start : direction === "b" ? positionBefore(last) : last.position
+    const end = placeAfter(direction, last) ?? start
     const shown = (yield* visibleTo(readerOf(userId, seen), page)).map(({ event }) => event)
     return {
       chunk: query.feedback

@@ -129,8 +129,11 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
     return handlers
       .handleRaw("send", ({ params }) =>
         SignedRequest.use(({ content, origin }) =>
-          Effect.flatMap(transactionOf(params.transactionId, origin, serverName, content), (transaction) =>
-            Effect.flatMap(federation.receiveTransaction(origin, transaction), large)
+          transactionOf(params.transactionId, origin, serverName, content).pipe(
+            // As Synapse answers more PDUs or EDUs than a transaction may have; 413 is for the size of the body.
+            Effect.catchTag("M_TOO_LARGE", ({ error }) => Effect.fail(new BadJson({ error }))),
+            Effect.flatMap((transaction) => federation.receiveTransaction(origin, transaction)),
+            Effect.flatMap(large)
           )
         )
       )

@@ -77,7 +77,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
         summary: "Send a transaction",
         text:
           "The answer says of each PDU `{}`, or why it was not taken. A repeat of a transaction ID gets the first answer. " +
-          "Errors: M_BAD_JSON, M_TOO_LARGE.",
+          "Errors: M_BAD_JSON, also for more than 50 PDUs or 100 EDUs; M_TOO_LARGE for a large body.",
         who: anyServer
       })
     ),

@@ -52,6 +52,25 @@ describe("Edu", () => {
     assert.isUndefined(read("m.typing", { ...content, typing: "yes" }))
   })
 
+  it("messages to devices, changes of keys and receipts are of users of the origin", () => {
+    const messages = { "@bob:blue.org": { "*": { body: "hello" } } }
+    const direct = { sender: "@alice:red.org", type: "m.test", message_id: "1", messages }
+    assert.isDefined(read("m.direct_to_device", direct))
+    assert.isUndefined(read("m.direct_to_device", { ...direct, sender: "@bob:blue.org" }))
+    for (const type of ["m.device_list_update", "m.signing_key_update"]) {
+      assert.isDefined(read(type, { user_id: "@alice:red.org", device_id: "A", stream_id: 1 }))
+      assert.isUndefined(read(type, { user_id: "@bob:blue.org", device_id: "A", stream_id: 1 }))
+    }
+    const receipt = { data: { ts: 1 }, event_ids: ["$event"] }
+    const receipts = (...users: ReadonlyArray<string>) => ({
+      "!r:red.org": { "m.read": Object.fromEntries(users.map((user) => [user, receipt])) }
+    })
+    const mixed = read("m.receipt", receipts("@alice:red.org", "@bob:blue.org"))
+    assert.include(JSON.stringify(mixed), "@alice:red.org")
+    assert.notInclude(JSON.stringify(mixed), "@bob:blue.org")
+    assert.isUndefined(read("m.receipt", receipts("@bob:blue.org")))
+  })
+
   it("ignores EDUs that are unknown, malformed or claim another server", () => {
     assert.isUndefined(read("m.receipt", {}))
     assert.isUndefined(read("m.typing", "text"))

@@ -11,7 +11,7 @@ import type { StateAnswer } from "@greenroom/protocol/federation/FederationAnswe
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
-import { Effect, Result } from "effect"
+import { Effect } from "effect"
 import { type KnownEvents, RemoteFailure, type RemoteState } from "../../room/RemoteRooms.ts"
 import type { RemoteError } from "../RemoteError.ts"
 
@@ -63,12 +63,13 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
     ids: ReadonlyArray<EventId>
   ) {
     const { destination } = question
-    const pdus = yield* Effect.forEach(ids, (id) => Effect.mapError(event(destination, id), failureOf), {
+    const isAbsent = (id: EventId) => failed(question, `${id} cannot be had`)
+    const pdus = yield* Effect.forEach(ids, (id) => Effect.mapError(event(destination, id), () => isAbsent(id)), {
       concurrency: atOnce
     })
     const events = new Map((yield* good(pdus)).map((entry) => [entry.event_id, entry]))
     const missing = ids.find((id) => !events.has(id))
-    return missing === undefined ? events : yield* failed(question, `${missing} cannot be had`)
+    return missing === undefined ? events : yield* isAbsent(missing)
   })
 
   const byIds = Effect.fnUntraced(function* (
@@ -96,8 +97,11 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
   ): Effect.Effect<RemoteState, RemoteFailure> => {
     const { stateIds } = requests
     if (stateIds === undefined) return whole(requests, question, good)
-    return Effect.flatMap(Effect.result(byIds(requests, stateIds, question, good)), (result) =>
-      Result.isSuccess(result) ? Effect.succeed(result.success) : whole(requests, question, good)
+    return Effect.catch(byIds(requests, stateIds, question, good), (failure) =>
+      Effect.mapError(whole(requests, question, good), (error) =>
+        // A server that gave the IDs has the state, though it refuses the rest.
+        failure.errcode === undefined ? failure : error
+      )
     )
   }
 }

@@ -12,8 +12,9 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { Effect } from "effect"
-import { RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import { Effect, Result } from "effect"
+import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import { type KnownEvents, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 
@@ -22,10 +23,12 @@ const maxRounds = 5
 const eventsPerRound = 100
 /** Up to how many missing predecessors are asked for one by one. */
 const fewMissing = 5
-/** At how many places the state is asked for where a gap stays open. */
+/** At how many events the state is asked for where a gap stays open. */
 const maxStates = 10
 /** How many missing auth events are fetched one by one. */
 const maxAuthEvents = 30
+/** How many bytes all answers may have together: the whole state of a large room, and what else is missing. */
+const maxBytes = 64 * 1024 * 1024
 /** How long all of it may take. */
 const gapTimeout = "20 seconds"
 
@@ -52,13 +55,13 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     room: RoomState,
     origin: ServerName,
     events: ReadonlyArray<Event>,
-    given: ReadonlyArray<Event>,
+    given: ReadonlyMap<EventId, Event>,
     fetched: Map<EventId, Event>
   ) {
-    const here = new Set([...events, ...given].map((event) => event.event_id))
+    const batch = new Set(events.map((event) => event.event_id))
     let wanted = events.flatMap((event) => event.auth_events)
     while (wanted.length > 0 && fetched.size < maxAuthEvents) {
-      const candidates = [...new Set(wanted.filter((id) => !here.has(id) && !fetched.has(id)))]
+      const candidates = [...new Set(wanted.filter((id) => !batch.has(id) && !given.has(id) && !fetched.has(id)))]
       const found = yield* graph.known(room, candidates)
       const missing = candidates.filter((id) => !found.has(id)).slice(0, maxAuthEvents - fetched.size)
       const answers = yield* Effect.forEach(
@@ -78,6 +81,11 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const history = new Set<EventId>()
     const states = new Map<EventId, RemoteState>()
     const authEvents = new Map<EventId, Event>()
+    /** The events that the origin did not give when it was asked for them. */
+    const absent = new Set<EventId>()
+    /** The events of `states`. */
+    const given = new Map<EventId, Event>()
+    const statesAsked = new Set<EventId>()
 
     /** Predecessors that are neither known nor fetched, with the events that follow them. */
     const borders = Effect.fnUntraced(function* () {
@@ -103,14 +111,16 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         (): ReadonlyArray<Event> => []
       )
 
+    const single = Effect.fnUntraced(function* (id: EventId) {
+      const found = yield* Effect.option(remote.event(origin, version, roomId, id))
+      if (found._tag === "Some") return [found.value]
+      absent.add(id)
+      return []
+    })
+
     const fetch = (missing: ReadonlyArray<EventId>, followers: ReadonlyArray<Event>, singly: boolean) =>
       singly
-        ? Effect.map(
-            Effect.forEach(missing, (id) => Effect.option(remote.event(origin, version, roomId, id)), {
-              concurrency: fewMissing
-            }),
-            (found) => found.flatMap((entry) => (entry._tag === "Some" ? [entry.value] : []))
-          )
+        ? Effect.map(Effect.forEach(missing, single, { concurrency: fewMissing }), (found) => found.flat())
         : Effect.orElseSucceed(
             remote.backfill(
               origin,
@@ -159,20 +169,80 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       }
     })
 
+    /** The events of the room, and those of the states that were given so far. */
+    const knownByNow: KnownEvents = (ids) =>
+      Effect.map(graph.knownBodies(room)(ids), (found) => {
+        const all = new Map(found)
+        for (const id of ids) if (!all.has(id) && given.has(id)) all.set(id, given.get(id)!)
+        return all
+      })
+
+    /** Asks for the state before an event. `refused` is the answer of a server that does not have it. */
+    const findState = Effect.fnUntraced(function* (at: EventId) {
+      if (statesAsked.has(at) || statesAsked.size >= maxStates) return "failed"
+      statesAsked.add(at)
+      const result = yield* Effect.result(remote.stateAt(origin, version, roomId, at, knownByNow))
+      if (Result.isFailure(result)) return result.failure.errcode === undefined ? "failed" : "refused"
+      states.set(at, result.success)
+      for (const event of result.success.authChain) given.set(event.event_id, event)
+      for (const event of result.success.state) given.set(event.event_id, event)
+      return "given"
+    })
+
+    /**
+     * Fetches a predecessor that is missing, and the state before it if its own predecessors are missing too. True if the
+     * origin has the event and its state, whether or not all of that could be fetched.
+     */
+    const findPredecessor = Effect.fnUntraced(function* (id: EventId) {
+      if (batch.has(id)) return true
+      if (absent.has(id) || unhandled.has(id) || statesAsked.size >= maxStates) return false
+      const known = (yield* graph.known(room, [id])).get(id)
+      yield* connect(known === undefined ? yield* single(id) : [known.event])
+      const found = batch.get(id)
+      if (found === undefined) return false
+      const before = yield* graph.known(room, found.prev_events)
+      if (found.prev_events.every((prev) => batch.has(prev) || isPlaced(before.get(prev)))) return true
+      const state = yield* findState(id)
+      // Without its state the event is left out, and so are those that follow it.
+      if (state !== "given") {
+        batch.delete(id)
+        absent.add(id)
+      }
+      return state !== "refused"
+    })
+
+    /** True if all of the predecessors were found. The first that was not ends the search. */
+    const findEach = Effect.fnUntraced(function* (ids: ReadonlyArray<EventId>) {
+      for (const id of ids) if (!(yield* findPredecessor(id))) return false
+      return true
+    })
+
+    /** Without its state an event is left out; then those that follow it miss it. */
+    const leaveOut = (id: EventId) => {
+      if (events.some(({ event_id }) => event_id === id)) return
+      batch.delete(id)
+      absent.add(id)
+    }
+
+    /**
+     * Where a gap stays open, the state is asked for at each predecessor that is missing. The state at the event itself is
+     * asked for only if the origin does not have that, and for history, which is not followed further back.
+     */
     const findStates = Effect.gen(function* () {
-      const { open } = yield* borders()
-      for (const event of topologicalOrder(open).slice(0, maxStates)) {
-        const state = yield* Effect.option(
-          remote.stateAt(origin, version, roomId, event.event_id, graph.knownBodies(room))
-        )
-        if (state._tag === "Some") states.set(event.event_id, state.value)
+      const tried = new Set<EventId>()
+      while (statesAsked.size < maxStates) {
+        const { open } = yield* borders()
+        const event = topologicalOrder(open).find(({ event_id: id }) => !states.has(id) && !tried.has(id))
+        if (event === undefined) return
+        tried.add(event.event_id)
+        const before = yield* graph.known(room, event.prev_events)
+        const missing = event.prev_events.filter((id) => !batch.has(id) && !isPlaced(before.get(id)))
+        if (!history.has(event.event_id) && (yield* findEach(missing))) continue
+        if ((yield* findState(event.event_id)) === "refused") leaveOut(event.event_id)
       }
     })
 
-    const findAuthEvents = Effect.suspend(() => {
-      const given = [...states.values()].flatMap(({ authChain, state }) => [...authChain, ...state])
-      return fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
-    })
+    const findAuthEvents = Effect.suspend(() => fetchAuthEvents(room, origin, [...batch.values()], given, authEvents))
 
     /**
      * Events whose senders are not in the state that we have, but name a verified membership that has no place here: it
@@ -196,16 +266,14 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
           const cited = authEvents.get(id) ?? (known?.status === EventStatus.outlier ? known.event : undefined)
           return cited?.type === "m.room.member" && cited.state_key === sender && cited.content.membership === "join"
         })
-      for (const event of [...strangers.values()].filter(cites).slice(0, maxStates)) {
-        const state = yield* Effect.option(
-          remote.stateAt(origin, version, roomId, event.event_id, graph.knownBodies(room))
-        )
-        if (state._tag === "Some") states.set(event.event_id, state.value)
-      }
+      for (const event of [...strangers.values()].filter(cites)) yield* findState(event.event_id)
     })
 
     yield* Effect.timeoutOption(
-      Effect.all([findPredecessors, findStates, findAuthEvents, findMembers], { discard: true }),
+      withAnswerBudget(
+        maxBytes,
+        Effect.all([findPredecessors, findStates, findAuthEvents, findMembers], { discard: true })
+      ),
       gapTimeout
     )
     return {
@@ -219,7 +287,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
   /** The unknown auth events of events. */
   const authEventsOf = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
     const fetched = new Map<EventId, Event>()
-    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, [], fetched), gapTimeout)
+    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, new Map(), fetched), gapTimeout)
     return [...fetched.values()]
   })
 

@@ -12,6 +12,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type Cause, Deferred, Effect } from "effect"
+import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import { RemoteRooms } from "../RemoteRooms.ts"
 import type { Caution } from "../RoomProtocol.ts"
@@ -28,6 +29,8 @@ const maxEnds = 20
 const maxServers = 10
 /** How long servers are asked for one piece of history, in ms. */
 const fetchTimeout = 20_000
+/** How many bytes the answers may have together, those of all servers that are asked. */
+const fetchBytes = 16 * 1024 * 1024
 /** How long a gap that no server could fill is left alone, in ms, and how many such gaps are remembered. */
 const fruitlessFor = 60_000
 const maxFruitless = 1_000
@@ -69,10 +72,13 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       if (running !== undefined) return Deferred.await(running)
       const done = Deferred.makeUnsafe<boolean, Failure>()
       underWay.set(at, done)
-      return Effect.onExit(Effect.tapCause(fetchAndStore(limit, at), noteFault), (exit) => {
-        underWay.delete(at)
-        return Deferred.done(done, exit)
-      })
+      return Effect.onExit(
+        Effect.tapCause(withAnswerBudget(fetchBytes, fetchAndStore(limit, at)), noteFault),
+        (exit) => {
+          underWay.delete(at)
+          return Deferred.done(done, exit)
+        }
+      )
     })
 
   const fetchAndStore = Effect.fnUntraced(function* (

@@ -1,0 +1,107 @@
+/**
+ * Pages of a timeline with what is missing in them: gaps that a page goes across, and the history before all that this
+ * server has, are fetched from other servers, within bounds. Used by every read that shows a part of a timeline.
+ *
+ * Source: "Backfilling and retrieving missing events" of the server-server specification.
+ */
+import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Effect } from "effect"
+import { ask } from "../../runtime/Ask.ts"
+import { Room } from "../RoomProtocol.ts"
+import { theEnd } from "./RoomViewer.ts"
+
+/** How many events are fetched at once. */
+const backfillSize = 100
+
+/** How often history is fetched for one page, and how long all of it may take. */
+export interface FillLimits {
+  readonly rounds: number
+  readonly timeout: "30 seconds" | "5 seconds"
+}
+
+/** For a reader who goes back in history: that is what it is for. */
+export const pagingBack: FillLimits = { rounds: 10, timeout: "30 seconds" }
+
+/** For reads that are mostly about what is here. A fetch that takes longer goes on, and the next read has its events. */
+export const inPassing: FillLimits = { rounds: 2, timeout: "5 seconds" }
+
+/** A page as it was read. */
+export interface ReadPage<A> {
+  readonly page: A
+  readonly count: number
+  /** Where the page ends; undefined where the timeline did. */
+  readonly end: StreamPosition | undefined
+}
+
+export interface PageToFill<A> {
+  readonly roomId: RoomId
+  readonly range: TimelineRange
+  readonly direction: "f" | "b"
+  /** The page may go on before all that this server has. */
+  readonly isOpen: boolean
+  readonly read: Effect.Effect<ReadPage<A>>
+  readonly limits: FillLimits
+}
+
+export const makeGapFilling = Effect.gen(function* () {
+  const events = yield* EventStore
+  const room = yield* Room.client
+
+  /** Fetches history from other servers; true if there is more of it now. */
+  const backfill = (roomId: RoomId, at?: EventId) =>
+    Effect.orElseSucceed(
+      ask(room(roomId).Backfill({ limit: backfillSize, ...(at === undefined ? {} : { at }) })),
+      () => false
+    )
+
+  const oldestOf = (roomNid: number) =>
+    Effect.map(events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1), ([oldest]) => oldest)
+
+  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
+  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
+    const oldest = yield* oldestOf(roomNid)
+    if (oldest === undefined || oldest.event.type === "m.room.create") return false
+    return yield* backfill(roomId)
+  })
+
+  /** The part of the timeline that the page covers. Forwards, what came before all that is here is not part of it. */
+  const covered = Effect.fnUntraced(function* <A>({ direction, range }: PageToFill<A>, { end }: ReadPage<A>) {
+    if (direction === "b") return { ...range, after: end ?? range.after }
+    const isFromStart = comparePositions(range.after, beginning) === 0
+    const after = isFromStart ? ((yield* oldestOf(range.roomNid))?.position ?? range.after) : range.after
+    return { ...range, after, upTo: end ?? range.upTo }
+  })
+
+  /** The page, read again after each fetch that brought something. Gaps are filled from the newest on. */
+  return Effect.fnUntraced(function* <A>(wanted: PageToFill<A>): Effect.fn.Return<A> {
+    const { direction, isOpen, limits, range, read, roomId } = wanted
+    let current = yield* read
+    const fill = Effect.gen(function* () {
+      let newest = theEnd
+      for (let round = 0; round < limits.rounds; round++) {
+        const { after, roomNid, upTo } = yield* covered(wanted, current)
+        const gap = yield* events.newestGap({
+          roomNid,
+          after,
+          upTo: comparePositions(newest, upTo) < 0 ? newest : upTo
+        })
+        const isShort = direction === "b" && current.end === undefined && isOpen
+        if (gap === undefined && !isShort) return
+        const isFilled =
+          gap === undefined ? yield* fetchHistory(roomId, range.roomNid) : yield* backfill(roomId, gap.event.event_id)
+        if (!isFilled && gap === undefined) return
+        // A gap that cannot be filled does not keep others open.
+        if (!isFilled) newest = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
+        if (!isFilled) continue
+        const earlier = current
+        current = yield* read
+        // The fetched events may be of no use: the reader may not see them, or wants others.
+        if (current.count === earlier.count && current.end === undefined && earlier.end === undefined) return
+      }
+    })
+    yield* Effect.timeoutOption(fill, limits.timeout)
+    return current.page
+  })
+})

@@ -1,0 +1,281 @@
+/**
+ * Events whose predecessors are missing, and stay missing after they were asked for: the state is that at each missing
+ * predecessor, as its server gives it, resolved with the states after those that are known.
+ *
+ * Source: "Retrieving events" of the server-server specification.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import { Context, Effect, Layer } from "effect"
+import {
+  type HostileNetwork,
+  hostileNetwork,
+  ids,
+  isHealthy,
+  leavesRoomAsItWas,
+  talk
+} from "./support/HostileNetwork.ts"
+import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
+import { expectOk, readBack, say, sees, stateOf } from "./support/Network.ts"
+import { nothing, type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+class World extends Context.Service<World, HostileNetwork>()("greenroom/test/MissingPredecessors") {
+  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
+}
+
+const scene = Effect.flatMap(World, (network) => todaysScene(network, "11"))
+
+/** The join of another user of the hostile server, which it told nobody. */
+const joinOf = ({ evil, room }: TodaysScene, userId: string, place: EventPlaceLie = {}) =>
+  evil.event(room, { type: "m.room.member", state_key: userId, sender: userId, content: { membership: "join" } }, place)
+
+/** What somebody says after an event that nobody has. */
+const afterNothing = ({ evil, room }: TodaysScene, join: Event, body: string) =>
+  evil.event(
+    room,
+    { sender: join.sender, content: { msgtype: "m.text", body } },
+    { prevEvents: [imaginedHash()], state: [join] }
+  )
+
+/** The hostile server gives these events, and the state at some of them. */
+const answers = (
+  { evil }: TodaysScene,
+  events: ReadonlyArray<Event>,
+  states: ReadonlyMap<string, ReadonlyArray<string>>
+) => {
+  evil.respond = ({ path }) => {
+    const asked = events.find(({ event_id }) => path === `/v1/event/${event_id}`)
+    if (asked !== undefined) {
+      return { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: [evil.toPdu(asked)] } }
+    }
+    const pdu_ids = path.startsWith("/v1/state_ids/") ? states.get(path.replace(/^.*event_id=/, "")) : undefined
+    return pdu_ids === undefined ? nothing : { status: 200, body: { pdu_ids, auth_chain_ids: [] } }
+  }
+}
+
+/** At which events the state was asked for. */
+const statesAsked = (asked: ReadonlyArray<string>) =>
+  asked.flatMap((path) => (path.startsWith("/v1/state_ids/") ? [path.replace(/^.*event_id=/, "")] : []))
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing predecessors", (it) => {
+  it.effect("the state is asked for at each of them, and resolved with that after the known ones", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, blue, bob, evil, mallory, room, room_id } = here
+      // Blue alone has this one, which the hostile server's states lack.
+      const said = yield* say(alice, room_id, "known")
+      const known = yield* evil.receives(({ event_id }) => event_id === said)
+      yield* sees(bob, ({ event_id }) => event_id === said)
+      const [carol, dave] = [joinOf(here, "@carol:evil.test"), joinOf(here, "@dave:evil.test")]
+      const [first, second] = [afterNothing(here, carol, "carol's"), afterNothing(here, dave, "dave's")]
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [first, second, known] })
+      const state = ids([...room.state.values()])
+      const states = new Map([
+        [first.event_id as string, [...state, carol.event_id]],
+        [second.event_id as string, [...state, dave.event_id]]
+      ])
+      answers(here, [carol, dave, first, second], states)
+      const before = evil.asked.length
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      assert.sameMembers([...statesAsked(evil.asked.slice(before))], [first.event_id, second.event_id])
+      const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/joined_members`
+      const { body } = yield* bob.ask("GET", path)
+      assert.sameMembers(Object.keys(body.joined), [
+        ...[alice.userId, bob.userId, mallory],
+        ...["@carol:evil.test", "@dave:evil.test"]
+      ])
+      const read = ids(yield* readBack(bob, room_id))
+      for (const event of [first, second, last]) assert.include(read, event.event_id)
+    })
+  )
+
+  it.effect("a state of which an event cannot be had is none: what rests on it is refused", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, evil, mallory, room } = here
+      const carol = joinOf(here, "@carol:evil.test")
+      const renamed = joinOf(here, "@carol:evil.test", { prevEvents: [carol], state: [carol] })
+      const first = afterNothing(here, renamed, "carol's")
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [first] })
+      // The join that authorises the other is kept back.
+      const state = [...ids([...room.state.values()]), renamed.event_id, carol.event_id]
+      answers(here, [renamed, first], new Map([[first.event_id as string, state]]))
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          const before = evil.asked.length
+          const [answer] = yield* evil.tell(blue, last)
+          assert.match(answer ?? "taken", /predecessors/)
+          assert.deepStrictEqual([...statesAsked(evil.asked.slice(before))], [first.event_id])
+        })
+      )
+    })
+  )
+
+  it.effect("a server that has no state at the predecessor is asked for that at the event", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, room, room_id } = here
+      const carol = joinOf(here, "@carol:evil.test")
+      const first = afterNothing(here, carol, "carol's")
+      const content = { msgtype: "m.text", body: "later" }
+      const last = evil.event(room, { sender: carol.sender, content }, { prevEvents: [first], state: [carol] })
+      const state = [...ids([...room.state.values()]), carol.event_id]
+      answers(here, [carol, first], new Map([[last.event_id as string, state]]))
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      assert.include(ids(yield* readBack(bob, room_id)), last.event_id)
+      assert.include(Object.values(yield* stateOf(bob, room_id)), carol.event_id)
+    })
+  )
+
+  it.effect("many missing predecessors cost few requests", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, evil, mallory, room } = here
+      const carol = joinOf(here, "@carol:evil.test")
+      const crowd = Array.from({ length: 15 }, (_, index) => afterNothing(here, carol, `number ${index}`))
+      const messages = Array.from({ length: 15 }, (_, index) =>
+        evil.event(room, { sender: mallory }, { prevEvents: [imaginedHash(), ...crowd.slice(index)].slice(0, 15) })
+      )
+      const state = ids([...room.state.values()])
+      const states = new Map([...crowd, ...messages].map(({ event_id }) => [event_id as string, state]))
+      answers(here, [carol, ...crowd], states)
+      const before = evil.asked.length
+      yield* evil.tell(blue, ...messages)
+      assert.isAtMost(evil.asked.length - before, 60)
+      assert.isAtMost(statesAsked(evil.asked.slice(before)).length, 10)
+      yield* talk(here)
+      yield* isHealthy(blue)
+    })
+  )
+
+  /** Three messages that only the hostile server has, between one that all have and one that it sends to blue. */
+  const timelineWithGap = Effect.gen(function* () {
+    const here = yield* scene
+    const { alice, blue, bob, evil, mallory, room: known, room_id } = here
+    const before = (yield* say(alice, room_id, "before the gap")) as Event["event_id"]
+    yield* sees(bob, ({ event_id }) => event_id === before)
+    const missing: Array<Event> = []
+    const place = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
+    for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, place()))
+    const last = evil.event(known, { sender: mallory }, place())
+    const state = ids([...known.state.values()])
+    evil.respond = ({ path }) =>
+      path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : nothing
+    const sync = (since = "") => expectOk(bob.ask("GET", `//_matrix/client/v3/sync?timeout=0${since}`))
+    const since = (yield* sync()).next_batch
+    assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+    const pdus = missing.toReversed().map((event) => evil.toPdu(event))
+    const giveBack = () => {
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/backfill/")
+          ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
+          : nothing
+    }
+    return { ...here, before, missing: ids(missing), last: last.event_id, since, sync, giveBack }
+  })
+
+  const reads: ReadonlyArray<
+    readonly [string, (gap: Effect.Success<typeof timelineWithGap>) => Effect.Effect<ReadonlyArray<string>>]
+  > = [
+    [
+      "context around the event after it",
+      ({ bob, last, room_id }) =>
+        Effect.map(
+          expectOk(
+            bob.ask(
+              "GET",
+              `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/context/${encodeURIComponent(last)}?limit=8`
+            )
+          ),
+          ({ event, events_before }) => [...ids(events_before).toReversed(), event.event_id]
+        )
+    ],
+    [
+      "context around the event before it",
+      ({ before, bob, room_id }) =>
+        Effect.map(
+          expectOk(
+            bob.ask(
+              "GET",
+              `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/context/${encodeURIComponent(before)}?limit=10`
+            )
+          ),
+          ({ event, events_after }) => [event.event_id, ...ids(events_after)]
+        )
+    ],
+    [
+      "a page forwards",
+      ({ bob, room_id }) =>
+        Effect.map(
+          expectOk(bob.ask("GET", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=f&limit=50`)),
+          ({ chunk }) => ids(chunk)
+        )
+    ],
+    [
+      "a page of the API of 2014",
+      ({ bob, room_id }) =>
+        Effect.map(
+          expectOk(bob.ask("GET", `/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=5&from=END`)),
+          ({ chunk }) => ids(chunk).toReversed()
+        )
+    ]
+  ]
+
+  for (const [name, read] of reads) {
+    it.effect(`a gap in the timeline is filled by ${name}`, () =>
+      Effect.gen(function* () {
+        const gap = yield* timelineWithGap
+        gap.giveBack()
+        assert.deepStrictEqual((yield* read(gap)).slice(-5), [gap.before, ...gap.missing, gap.last])
+      })
+    )
+  }
+
+  it.effect("a server that never answers is not waited for", () =>
+    Effect.gen(function* () {
+      const gap = yield* timelineWithGap
+      gap.evil.respond = () => "never"
+      for (const [, read] of reads.slice(0, 3)) {
+        const shown = yield* read(gap)
+        assert.include(shown, gap.before)
+        assert.notInclude(shown, gap.missing[0])
+      }
+      gap.evil.hangUp()
+    })
+  )
+
+  it.effect("a timeline that lacks events is limited, and what is missing is found when somebody reads back", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, evil, mallory, room: known, room_id } = yield* scene
+      const before = (yield* say(alice, room_id, "before the gap")) as Event["event_id"]
+      yield* sees(bob, ({ event_id }) => event_id === before)
+      const sync = (since = "") => expectOk(bob.ask("GET", `//_matrix/client/v3/sync?timeout=0${since}`))
+      const since = `&since=${(yield* sync()).next_batch}`
+      const missing: Array<Event> = []
+      const place = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
+      for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, place()))
+      const last = evil.event(known, { sender: mallory }, place())
+      const state = ids([...known.state.values()])
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : nothing
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const news = (yield* sync(since)).rooms.join[room_id].timeline
+      assert.deepStrictEqual([news.limited, ids(news.events)], [true, [last.event_id]])
+
+      const pdus = missing.toReversed().map((event) => evil.toPdu(event))
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/backfill/")
+          ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
+          : nothing
+      const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=4`
+      const page = yield* expectOk(bob.ask("GET", `${messages}&from=${news.prev_batch}`))
+      assert.deepStrictEqual(ids(page.chunk), [...ids(missing.toReversed()), before])
+      // The gap is filled, also for a client that had not synced.
+      const whole = (yield* sync(since)).rooms.join[room_id].timeline
+      assert.deepStrictEqual([whole.limited, ids(whole.events)], [false, [...ids(missing), last.event_id]])
+    })
+  )
+})
