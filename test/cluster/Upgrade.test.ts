@@ -9,16 +9,16 @@ import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { roomOf, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
 import { at } from "./support/Cluster.ts"
-import * as PreviousRelease from "./support/PreviousRelease.ts"
+import { previousRelease } from "./support/Revisions.ts"
 import { begin, mustHaveNoFork } from "./support/Workload.ts"
 
-if (PreviousRelease.missing !== undefined) console.warn(`The upgrade is not tested: ${PreviousRelease.missing}`)
+if (previousRelease.missing !== undefined) console.warn(`The upgrade is not tested: ${previousRelease.missing}`)
 
-it.live.skipIf(PreviousRelease.missing !== undefined)(
+it.live.skipIf(previousRelease.missing !== undefined)(
   "an upgrade from the previous release under load keeps every acknowledged event, once, and all logins",
   () =>
     Effect.gen(function* () {
-      const program = yield* PreviousRelease.make
+      const program = yield* previousRelease.make
       const options = { dataDir: yield* GatewayProcess.temporaryDirectory, port: yield* freePort }
       const oldScope = yield* Scope.fork(yield* Effect.scope)
       const old = yield* Scope.provide(GatewayProcess.start({ ...options, program }), oldScope)
