@@ -5,7 +5,7 @@
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import type { ServerSettings } from "@greenroom/store/ServerSettings"
 import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
-import { Clock, Context, Effect, Layer, Option } from "effect"
+import { Clock, Context, Effect, Layer, Option, Semaphore } from "effect"
 import {
   MessageStorage,
   RunnerAddress,
@@ -127,6 +127,12 @@ class Sightings {
 
 const keyOf = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`
 
+/**
+ * How many shards are given back at once. Each takes two statements on the connection that holds the locks, which Effect gives up, with all
+ * locks, where one of its operations takes a third of `lockExpiration`: half of the shards at once would be too many on a busy machine.
+ */
+const releasesAtOnce = 4
+
 /** Effect's storage, which also shows the other nodes. */
 const watched = (seen: Sightings) =>
   Layer.effect(
@@ -134,8 +140,10 @@ const watched = (seen: Sightings) =>
     Effect.gen(function* () {
       const storage = yield* RunnerStorage.RunnerStorage
       const clock = yield* Clock.Clock
+      const releases = Semaphore.makeUnsafe(releasesAtOnce)
       return RunnerStorage.RunnerStorage.of({
         ...storage,
+        release: (address, shard) => releases.withPermits(1)(storage.release(address, shard)),
         getRunners: Effect.tap(storage.getRunners, (runners) =>
           Effect.sync(() => seen.see(runners.flatMap(([{ address }, healthy]) => (healthy ? [keyOf(address)] : []))))
         ),
