@@ -2,7 +2,8 @@
  * `npm run test:cluster -- --minutes 10 --seed 7`: the mixed load of `MixedLoad.test.ts` for some minutes, with faults at random. In
  * network namespaces where they can be made. The same seed makes the same faults.
  *
- * `npm run test:cluster -- --suites`: the end-to-end tests against three nodes, each request at the next one. File names choose some.
+ * `npm run test:cluster -- --suites`: the end-to-end tests against three nodes, each request at the next one, and those of federation, in
+ * which one of the home servers is three nodes. File names choose some.
  */
 import { spawnSync } from "node:child_process"
 import { parseArgs } from "node:util"
@@ -16,8 +17,13 @@ const { positionals, values } = parseArgs({
   }
 })
 
-/** The tests that start their gateway through `SeveralNodes`. */
-const suites = ["Conversation", "ClientApi", "Client", "MatrixClient"].map((name) => `test/e2e/${name}.test.ts`)
+/** The tests that start their gateways through `SeveralNodes`. */
+const suites = [
+  ...["Conversation", "ClientApi", "Client", "MatrixClient"].map((name) => `test/e2e/${name}.test.ts`),
+  ...["Crowd", "Forks", "Hostility", "InviteJoin", "LostServers", "Outage", "Rooms", "TodaysHostility"].map(
+    (name) => `test/federation/${name}.test.ts`
+  )
+]
 
 const run = (files: ReadonlyArray<string>, environment: NodeJS.ProcessEnv) =>
   spawnSync("npx", ["vitest", "run", ...files, "--maxWorkers=1", "--silent=false"], {

@@ -1,11 +1,13 @@
 /**
  * Several nodes of one home server behind one address, for tests that know nothing of nodes: with the environment variable
- * `GREENROOM_TEST_NODES=3`, `Stage` and `restartable` start three, and each request goes to the next one.
+ * `GREENROOM_TEST_NODES=3`, `Stage` and `restartable` start three, and each request goes to the next one. So does the first home
+ * server of a `Network`, also each connection to its federation port.
  */
 import * as http from "node:http"
 import * as net from "node:net"
 import { Effect, type Scope } from "effect"
 import { freePorts } from "../cluster/support/Cluster.ts"
+import * as Spread from "../cluster/support/Spread.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
 
 /** How many nodes tests start that do not say it themselves. */
@@ -57,21 +59,30 @@ export const start: (
   options: GatewayProcess.GatewayOptions
 ) => Effect.Effect<GatewayProcess.GatewayProcess, never, Scope.Scope> = Effect.fnUntraced(function* (options) {
   if (count === 1) return yield* GatewayProcess.start(options)
-  const clusterPorts = yield* freePorts(count)
+  const federationPort = Number(options.environment?.GREENROOM_FEDERATION_PORT ?? 0)
+  const ports = yield* freePorts(2 * count)
+  const [clusterPorts, federationPorts] = [ports.slice(0, count), ports.slice(count)]
   const nodes = yield* Effect.forEach(
     clusterPorts,
-    (clusterPort) =>
+    (clusterPort, index) =>
       GatewayProcess.start({
         ...options,
         port: 0,
         environment: {
           ...options.environment,
           GREENROOM_CLUSTER: "true",
-          GREENROOM_CLUSTER_PORT: `${clusterPort}`
+          GREENROOM_CLUSTER_PORT: `${clusterPort}`,
+          GREENROOM_FEDERATION_PORT: `${federationPort === 0 ? 0 : federationPorts[index]}`
         }
       }),
     { concurrency: "unbounded" }
   )
+  if (federationPort !== 0) {
+    yield* Spread.start(
+      federationPorts.map((port) => ({ host: "127.0.0.1", port })),
+      federationPort
+    )
+  }
   const all = { concurrency: "unbounded" } as const
   const { close, port } = yield* spread(
     options.port ?? 0,

@@ -7,8 +7,8 @@ export interface Address {
   readonly port: number
 }
 
-/** Listens on loopback until the scope closes. Returns the port. */
-export const start = (targets: ReadonlyArray<Address>) =>
+/** Listens on loopback until the scope closes, on any free port if none is given. Returns the port. */
+export const start = (targets: ReadonlyArray<Address>, port = 0) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly server: net.Server; readonly sockets: Set<net.Socket> }>((resume) => {
       const sockets = new Set<net.Socket>()
@@ -35,11 +35,11 @@ export const start = (targets: ReadonlyArray<Address>) =>
         incoming.once("close", () => sockets.delete(incoming))
         pass(incoming, targets.length)
       })
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed({ server, sockets })))
+      server.listen(port, "127.0.0.1", () => resume(Effect.succeed({ server, sockets })))
     }),
     ({ server, sockets }) =>
-      Effect.sync(() => {
-        server.close()
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
         for (const socket of sockets) socket.destroy()
       })
   ).pipe(Effect.map(({ server }) => (server.address() as net.AddressInfo).port))

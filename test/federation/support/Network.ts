@@ -12,6 +12,7 @@ import { freePort } from "../../support/FreePort.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import { waitFor } from "../../support/Polling.ts"
 import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
+import * as SeveralNodes from "../../support/SeveralNodes.ts"
 import { type Line, lineTo } from "./Line.ts"
 
 export { freePort }
@@ -24,6 +25,8 @@ interface Place {
   readonly databaseUrl: Redacted.Redacted
   /** `name=host:port` of the others. */
   readonly servers: ReadonlyArray<string>
+  /** Whether it may be several nodes (`SeveralNodes`). */
+  readonly several: boolean
 }
 
 const select = (databaseUrl: Redacted.Redacted, sql: string): Effect.Effect<ReadonlyArray<Body>> =>
@@ -49,16 +52,15 @@ export class HomeServer {
 
   readonly start: Effect.Effect<void> = Effect.suspend(() =>
     Effect.gen({ self: this }, function* () {
-      const { databaseUrl, dataDir, federationPort, port, serverName, servers } = this.place
+      const { databaseUrl, dataDir, federationPort, port, serverName, servers, several } = this.place
       const scope = yield* Scope.make()
       const environment = {
         GREENROOM_FEDERATION_PORT: String(federationPort),
         GREENROOM_FEDERATION_VERIFY: "false",
         GREENROOM_FEDERATION_SERVERS: servers.join(",")
       }
-      const gateway = yield* GatewayProcess.start({ dataDir, databaseUrl, environment, port, serverName }).pipe(
-        Scope.provide(scope)
-      )
+      const { start } = several ? SeveralNodes : GatewayProcess
+      const gateway = yield* start({ dataDir, databaseUrl, environment, port, serverName }).pipe(Scope.provide(scope))
       this.running = { scope, scene: sceneOf(gateway) }
     })
   )
@@ -76,9 +78,9 @@ export class HomeServer {
   )
 
   /** SIGSTOP: connections stand, nothing is answered any more. */
-  readonly freeze: Effect.Effect<void> = Effect.sync(() => void process.kill(this.scene.gateway.pid, "SIGSTOP"))
+  readonly freeze: Effect.Effect<void> = Effect.suspend(() => this.scene.gateway.pause)
 
-  readonly thaw: Effect.Effect<void> = Effect.sync(() => void process.kill(this.scene.gateway.pid, "SIGCONT"))
+  readonly thaw: Effect.Effect<void> = Effect.suspend(() => this.scene.gateway.resume)
 
   get scene(): Scene {
     return this.running!.scene
@@ -121,7 +123,10 @@ export interface NetworkOptions {
   readonly others?: { readonly [serverName: string]: number }
 }
 
-/** Home servers of these names, all of them started. They end with the scope. */
+/**
+ * Home servers of these names, all of them started. They end with the scope. With `GREENROOM_TEST_NODES=3` the first is three
+ * nodes.
+ */
 export const network: (
   names: ReadonlyArray<string>,
   options?: NetworkOptions
@@ -141,7 +146,8 @@ export const network: (
       federationPort: ports.get(name)!,
       dataDir: yield* GatewayProcess.temporaryDirectory,
       databaseUrl: yield* Effect.orDie(TestDatabase.url),
-      servers: [...servers, ...elsewhere]
+      servers: [...servers, ...elsewhere],
+      several: name === names[0]
     })
     yield* Effect.acquireRelease(server.start, () => server.kill)
     return server
