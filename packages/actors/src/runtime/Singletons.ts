@@ -4,6 +4,8 @@
  *     yield* periodicallyOnce("Deleting expired tokens", "1 hour", remove)
  */
 
+import { LeaseLost } from "@greenroom/store/WriteLease"
+import * as Cause from "effect/Cause"
 import * as Sharding from "effect/cluster/Sharding"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,5 +34,14 @@ export const periodicallyOnce = <R>(
     sharding.registerSingleton(name, periodically(name, interval, underLease(work), options))
   )
 
+const isLeaseLost = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && reason.defect instanceof LeaseLost)
+
+/** A step under a lease. Where it is lost the step begins anew: that is no failure of the work. */
 const underLease = <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.flatMap(Leases, ({ hold }) => hold(work))
+  Effect.flatMap(Leases, ({ hold }) => {
+    const step: Effect.Effect<A, E, R> = Effect.catchCause(hold(work), (cause) =>
+      isLeaseLost(cause) ? Effect.delay(step, "1 second") : Effect.failCause(cause)
+    )
+    return step
+  })
