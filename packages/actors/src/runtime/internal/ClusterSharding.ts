@@ -144,7 +144,7 @@ export interface ClusterShardingParts {
 }
 
 /** How long giving back a shard may take: else its next holder ends the connections of this node, which opens others. */
-const releaseTimeout = "1 second"
+const releaseTimeout = "3 seconds"
 
 /** Gives shards back: all that go at once in one statement. */
 const makeRelease = (store: ShardFenceStore["Service"]) => {
