@@ -90,6 +90,7 @@ const migrations = {
   "0059_timeline_gaps": () => import("./migrations/0059_timeline_gaps.ts"),
   "0060_destination_dialects": () => import("./migrations/0060_destination_dialects.ts"),
   "0061_policy_verdicts": () => import("./migrations/0061_policy_verdicts.ts"),
+  "0064_user_directory": () => import("./migrations/0064_user_directory.ts"),
   "0070_remote_device_lists": () => import("./migrations/0070_remote_device_lists.ts"),
   "0071_device_updates": () => import("./migrations/0071_device_updates.ts"),
   "0072_app_service_session_ends": () => import("./migrations/0072_app_service_session_ends.ts"),

@@ -93,8 +93,11 @@ export class ProfileStore extends Context.Service<
           : sql.withTransaction(
               Effect.andThen(
                 write,
-                sql`INSERT INTO profile_propagations (user_id) VALUES (${userId})
-                    ON CONFLICT (user_id) DO UPDATE SET change = profile_propagations.change + 1`
+                sql`
+                  WITH for_directory AS (
+                    INSERT INTO user_directory_queue (room_nid, user_id) VALUES (0, ${userId}))
+                  INSERT INTO profile_propagations (user_id) VALUES (${userId})
+                  ON CONFLICT (user_id) DO UPDATE SET change = profile_propagations.change + 1`
               )
             )
         ).pipe(Effect.asVoid, Effect.orDie)
@@ -154,7 +157,10 @@ export class ProfileStore extends Context.Service<
           sql
             .withTransaction(
               Effect.andThen(
-                sql`DELETE FROM profile_fields WHERE user_id = ${userId}`,
+                sql`
+                  WITH for_directory AS (
+                    INSERT INTO user_directory_queue (room_nid, user_id) VALUES (0, ${userId}))
+                  DELETE FROM profile_fields WHERE user_id = ${userId}`,
                 sql`DELETE FROM profile_propagations WHERE user_id = ${userId}`
               )
             )

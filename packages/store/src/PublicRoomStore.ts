@@ -13,6 +13,11 @@ export interface PublicRoomPosition {
   readonly roomNid: number
 }
 
+/** Where a page begins: after a room, or, with `backwards`, before it. */
+export interface PublicRoomStart extends PublicRoomPosition {
+  readonly backwards?: boolean
+}
+
 export interface PublicRoomRow {
   readonly roomId: RoomId
   readonly name: string | undefined
@@ -25,6 +30,8 @@ export interface PublicRoomPage {
   readonly rooms: ReadonlyArray<PublicRoomRow>
   /** The position of the last room of the page, undefined if no rooms follow it. */
   readonly next: PublicRoomPosition | undefined
+  /** The position of the first room of the page, undefined if no rooms come before it. */
+  readonly previous: PublicRoomPosition | undefined
 }
 
 /** A network of an application service, with a list of rooms of its own. */
@@ -57,13 +64,19 @@ const toRoom = (row: Row): PublicRoomRow => ({
   aliases: JSON.parse(row.aliases)
 })
 
-const toPage = (rows: ReadonlyArray<Row>): PublicRoomPage => {
-  const last = rows.at(-1)
-  const isLast = last === undefined || rows.length === Number(last.remaining)
-  return {
-    rooms: rows.map(toRoom),
-    next: isLast ? undefined : { joinedMembers: last.joined_members, roomNid: Number(last.room_nid) }
-  }
+const positionOf = (row: Row): PublicRoomPosition => ({
+  joinedMembers: row.joined_members,
+  roomNid: Number(row.room_nid)
+})
+
+/** The page of rows, which are in the order of reading. Where a page was asked for from, there is a room. */
+const toPage = (rows: ReadonlyArray<Row>, start: PublicRoomStart | undefined): PublicRoomPage => {
+  const [first, last] = [rows.at(0), rows.at(-1)]
+  if (first === undefined || last === undefined) return { rooms: [], next: undefined, previous: undefined }
+  const beyond = rows.length === Number(first.remaining) ? undefined : positionOf(last)
+  return start?.backwards === true
+    ? { rooms: rows.toReversed().map(toRoom), next: positionOf(first), previous: beyond }
+    : { rooms: rows.map(toRoom), next: beyond, previous: start === undefined ? undefined : positionOf(first) }
 }
 
 /** Whether a room has a text in its name, topic or an alias. */
@@ -86,11 +99,11 @@ export class PublicRoomStore extends Context.Service<
   PublicRoomStore,
   {
     /**
-     * At most `limit` public rooms that have members, from after a position on; with `search`, those that have the text in
+     * At most `limit` public rooms that have members, from after a position on, or before it; with `search`, those that have the text in
      * their name, topic or an alias, in whatever case.
      */
     readonly page: (
-      after: PublicRoomPosition | undefined,
+      start: PublicRoomStart | undefined,
       limit: number,
       search?: string,
       lists?: RoomLists
@@ -134,15 +147,19 @@ export class PublicRoomStore extends Context.Service<
             Effect.asVoid,
             Effect.orDie
           ),
-        page: (after, limit, search, lists = "own") =>
-          sql<Row>`
+        page: (start, limit, search, lists = "own") => {
+          const [isBeyond, order] =
+            start?.backwards === true
+              ? [sql`>`, sql`joined_members, room_nid DESC`]
+              : [sql`<`, sql`joined_members DESC, room_nid`]
+          return sql<Row>`
             WITH listed AS (
               SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining
               FROM rooms
               WHERE ${isInLists(sql, lists)} AND current_chain IS NOT NULL AND joined_members > 0
-                AND (joined_members, -room_nid) < (${after?.joinedMembers ?? 2 ** 31 - 1}, ${-(after?.roomNid ?? 0)})
+                AND (joined_members, -room_nid) ${isBeyond} (${start?.joinedMembers ?? 2 ** 31 - 1}, ${-(start?.roomNid ?? 0)})
                 AND ${search === undefined ? sql`true` : contains(sql, search)}
-              ORDER BY joined_members DESC, room_nid LIMIT ${limit}
+              ORDER BY ${order} LIMIT ${limit}
             ), named AS (
               SELECT listed.*, (
                 SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM room_aliases
@@ -152,12 +169,13 @@ export class PublicRoomStore extends Context.Service<
             ), sized AS (
               SELECT *, octet_length(concat(name, topic, aliases)) AS bytes FROM named
             ), summed AS (
-              SELECT *, sum(bytes) OVER (ORDER BY joined_members DESC, room_nid) - bytes AS bytes_before FROM sized
+              SELECT *, sum(bytes) OVER (ORDER BY ${order}) - bytes AS bytes_before FROM sized
             )
-            SELECT * FROM summed WHERE bytes_before < ${maxPageBytes} ORDER BY joined_members DESC, room_nid`.pipe(
-            Effect.map(toPage),
+            SELECT * FROM summed WHERE bytes_before < ${maxPageBytes} ORDER BY ${order}`.pipe(
+            Effect.map((rows) => toPage(rows, start)),
             Effect.orDie
           )
+        }
       })
     )
   )

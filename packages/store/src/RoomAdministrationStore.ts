@@ -231,7 +231,7 @@ export class RoomAdministrationStore extends Context.Service<
       const hide = (roomId: RoomId) =>
         sql<{ room_nid: bigint }>`
           UPDATE rooms SET current_chain = NULL, current_seq = NULL, forward_extremities = '{}', visibility = 'private',
-            name = NULL, topic = NULL, joined_members = 0, fence = fence + 1
+            name = NULL, topic = NULL, joined_members = 0, shows_members = false, fence = fence + 1
           WHERE room_id = ${roomId} RETURNING room_nid`.pipe(
           Effect.map(([row]) => (row === undefined ? undefined : Number(row.room_nid))),
           Effect.orDie

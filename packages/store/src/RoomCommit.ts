@@ -73,6 +73,8 @@ export interface RoomSummary {
   readonly joinedDepth?: number
   /** Whether the room is listed, where its state says so. Absent: as it was. */
   readonly visibility?: "public" | "private"
+  /** Whether everybody finds its members in the user directory. Absent: as it was. */
+  readonly showsMembers?: boolean
 }
 
 /** Everything that one step of a room changes. */
@@ -92,6 +94,8 @@ export interface RoomCommit {
   readonly redactions: ReadonlyArray<Event>
   /** The numbers of events before which there is no gap any more. */
   readonly closedGaps?: ReadonlyArray<number>
+  /** Every member's entry in the user directory may be another one now. */
+  readonly changesDirectory?: boolean
   readonly summary: RoomSummary
 }
 

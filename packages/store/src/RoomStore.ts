@@ -24,6 +24,8 @@ export interface OpenedRoom {
   readonly joinedMembers: number
   /** The depth of the event by which this server joined last; 0 where it made the room. */
   readonly joinedDepth: number
+  /** Whether everybody finds its members in the user directory, as far as it is known. */
+  readonly showsMembers: boolean | undefined
 }
 
 export interface RoomMembership {
@@ -126,11 +128,13 @@ export class RoomStore extends Context.Service<
           current_seq: number
           joined_members: number
           joined_depth: bigint
+          shows_members: boolean | null
           forward_extremities: ReadonlyArray<string>
         }>`
           UPDATE rooms SET fence = fence + 1 WHERE room_id = ${roomId}
           RETURNING
-            room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, forward_extremities`
+            room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, shows_members,
+            forward_extremities`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
         const extremities = yield* sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
@@ -147,7 +151,8 @@ export class RoomStore extends Context.Service<
           })),
           current: stateRef(row.current_chain, row.current_seq),
           joinedMembers: row.joined_members,
-          joinedDepth: Number(row.joined_depth)
+          joinedDepth: Number(row.joined_depth),
+          showsMembers: row.shows_members ?? undefined
         })
       }, Effect.orDie)
 

@@ -1,11 +1,18 @@
 /**
- * Finding users: those who share a room with the one who searches, and those in public rooms.
+ * The user directory: finding users that share a room with the searcher, and those in rooms that show their members to
+ * everybody (join rule `public` or history visibility `world_readable`).
  *
- * An error of the database is a defect. Source: "User Directory" of the client-server specification.
+ * Entries follow memberships and profiles by a queue, which is written with what changes them. `indexNext` takes from it.
+ * What a search finds is checked against the memberships of now: an entry that is late hides a user, and never shows one.
+ *
+ * An error of the database is a defect. Source: "User Directory" of the client-server specification; PostgreSQL, "Text
+ * Search Types".
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { makeDirectoryIndex } from "./internal/directoryIndex.ts"
+import { directoryQuery } from "./internal/directoryWords.ts"
 
 export interface FoundUser {
   readonly userId: UserId
@@ -13,22 +20,18 @@ export interface FoundUser {
   readonly avatarUrl: string | undefined
 }
 
-interface Row {
-  readonly user_id: string
-  readonly displayname: string | null
-  readonly avatar_url: string | null
-}
-
-/** A profile value is JSON text; other types than strings count as absent. */
-const textOf = (value: string | null): string | undefined => {
-  const parsed: unknown = value === null ? undefined : JSON.parse(value)
-  return typeof parsed === "string" ? parsed : undefined
-}
+/** How many entries that match are looked at, of each of the two kinds. */
+const maxMatches = 2_000
 
 export class UserDirectoryStore extends Context.Service<
   UserDirectoryStore,
   {
-    /** Users whose ID or display name contains the text, ignoring case; those whose ID or name begins with it come first. */
+    /** Brings the next batch of entries up to date. True if there is nothing more. */
+    readonly indexNext: Effect.Effect<boolean>
+    /**
+     * Users whose ID or display name has all words of the text, ignoring case: words begin with those of one or two characters, and
+     * contain longer ones. Users whose ID or name begins with the text come first. Searchers find themselves where everybody else does.
+     */
     readonly search: (searcher: UserId, text: string, limit: number) => Effect.Effect<ReadonlyArray<FoundUser>>
     /** The rooms that both users are joined to, after one, in a fixed order; and of any answer that has some, how many there are. */
     readonly mutualRooms: (
@@ -44,31 +47,49 @@ export class UserDirectoryStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
+      // Joins that are `LATERAL ... OFFSET 0` are read row by row, whatever PostgreSQL believes of the tables.
+      const matches = (searcher: UserId, query: string) => sql`
+        shown AS (
+          SELECT user_id, room_nid, displayname, avatar_url FROM user_directory entry
+          WHERE shown AND words @@ ${query}::tsquery AND EXISTS (
+            SELECT FROM memberships JOIN rooms USING (room_nid)
+            WHERE memberships.user_id = entry.user_id AND membership = 'join' AND shows_members)
+          LIMIT ${maxMatches}
+        ), mine AS MATERIALIZED (
+          SELECT room_nid FROM memberships JOIN rooms USING (room_nid)
+          WHERE memberships.user_id = ${searcher} AND membership = 'join' AND shows_members IS NOT TRUE
+        ), near AS (
+          SELECT entry.* FROM (
+            SELECT other.* FROM mine CROSS JOIN LATERAL (
+              SELECT room_nid, user_id FROM memberships
+              WHERE memberships.room_nid = mine.room_nid AND membership = 'join' AND user_id <> ${searcher} OFFSET 0) AS other
+          ) AS other CROSS JOIN LATERAL (
+            SELECT user_id, room_nid, displayname, avatar_url FROM user_directory
+            WHERE user_directory.user_id = other.user_id AND user_directory.room_nid IN (0, other.room_nid)
+              AND words @@ ${query}::tsquery OFFSET 0) AS entry
+          LIMIT ${maxMatches}
+        )`
+
       const search = (searcher: UserId, text: string, limit: number) => {
-        const escaped = text.replaceAll(/[\\%_]/g, "\\$&")
-        const anywhere = `%${escaped}%`
-        return sql<Row>`
-          SELECT known.user_id, name.value AS displayname, avatar.value AS avatar_url FROM (
-            SELECT DISTINCT other.user_id FROM memberships other
-            JOIN rooms USING (room_nid)
-            LEFT JOIN memberships mine ON mine.room_nid = other.room_nid AND mine.user_id = ${searcher}
-            WHERE other.membership = 'join' AND other.user_id <> ${searcher}
-              AND (mine.membership = 'join' OR rooms.visibility = 'public')
-          ) AS known
-          LEFT JOIN profile_fields name
-            ON name.user_id = known.user_id AND name.field = 'displayname' AND name.visibility = 'public'
-          LEFT JOIN profile_fields avatar
-            ON avatar.user_id = known.user_id AND avatar.field = 'avatar_url' AND avatar.visibility = 'public'
-          LEFT JOIN users ON users.user_id = known.user_id
-          WHERE users.deactivated_at IS NULL AND (known.user_id ILIKE ${anywhere} OR name.value ILIKE ${anywhere})
-          ORDER BY NOT (known.user_id ILIKE ${`@${escaped}%`} OR name.value ILIKE ${`"${escaped}%`}), known.user_id
+        const query = directoryQuery(text)
+        if (query === undefined) return Effect.succeed([])
+        const beginning = text.toLowerCase()
+        return sql<{ user_id: UserId; displayname: string | null; avatar_url: string | null }>`
+          WITH ${matches(searcher, query)}, found AS (
+            SELECT DISTINCT ON (user_id) * FROM (SELECT * FROM shown UNION ALL SELECT * FROM near) AS entry
+            ORDER BY user_id, room_nid DESC
+          )
+          SELECT user_id, displayname, avatar_url FROM found LEFT JOIN users USING (user_id)
+          WHERE deactivated_at IS NULL
+          ORDER BY NOT (starts_with(lower(user_id), ${`@${beginning}`}) OR starts_with(lower(user_id), ${beginning})
+            OR coalesce(starts_with(lower(displayname), ${beginning}), false)), displayname IS NULL, user_id
           LIMIT ${limit}`.pipe(
           Effect.map((rows) =>
             rows.map(
               (row): FoundUser => ({
-                userId: row.user_id as UserId,
-                displayname: textOf(row.displayname),
-                avatarUrl: textOf(row.avatar_url)
+                userId: row.user_id,
+                displayname: row.displayname ?? undefined,
+                avatarUrl: row.avatar_url ?? undefined
               })
             )
           ),
@@ -91,7 +112,7 @@ export class UserDirectoryStore extends Context.Service<
           Effect.orDie
         )
 
-      return UserDirectoryStore.of({ search, mutualRooms })
+      return UserDirectoryStore.of({ indexNext: makeDirectoryIndex(sql), search, mutualRooms })
     })
   )
 }

@@ -16,6 +16,7 @@ import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type FoundUser, UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { makeDirectoryIndexing } from "./internal/DirectoryIndexing.ts"
 import { makeEarlierEvents } from "./internal/EarlierEvents.ts"
 import { makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
@@ -37,11 +38,13 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const viewer = yield* makeRoomViewer
   const fetchEarlier = yield* makeEarlierEvents
+  const updateDirectory = yield* makeDirectoryIndexing
 
   const findUsers = Effect.fn("RoomFinder.findUsers")(function* (session: Session, term: string, limit?: number) {
     const most = Math.min(Math.max(limit ?? defaultFound, 1), maxFound)
     const text = term.trim()
     if (text === "") return { results: [], limited: false }
+    yield* updateDirectory
     const own = yield* contacts.users(session.userId, text, most + 1)
     const known = new Set(own.map(({ userId }) => userId))
     const others = yield* directory.search(session.userId, text, most + 1 + known.size)
@@ -182,7 +185,10 @@ const make = Effect.gen(function* () {
 export class RoomFinder extends Context.Service<
   RoomFinder,
   {
-    /** Users among the contacts of the one who asks, then those who share a room, or are in a public room. Any user. */
+    /**
+     * Users among the contacts of the one who asks, then those who share a room with them, or are in a room that anybody may join or
+     * read. Any user.
+     */
     readonly findUsers: (
       session: Session,
       term: string,

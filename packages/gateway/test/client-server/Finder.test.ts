@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
@@ -13,6 +14,17 @@ const say = (user: TestUser, room: string, text: string) =>
   )
 
 layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting", (it) => {
+  const search = (user: TestUser, search_term: string) =>
+    Effect.map(
+      as(user)("POST", "/v3/user_directory/search", { search_term }),
+      ({ body }) => body.results as ReadonlyArray<{ readonly user_id: string; readonly display_name?: string }>
+    )
+  const found = (user: TestUser, search_term: string) =>
+    Effect.map(search(user, search_term), (results) => results.map(({ user_id }) => user_id))
+
+  const setState = (user: TestUser, room: string, type: string, content: object) =>
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/state/${type}/`, content)
+
   it.effect("finds users who share a room or are in a public one, by ID or name; no others", () =>
     Effect.gen(function* () {
       const alice = yield* register("find-alice")
@@ -22,20 +34,99 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
       const room = yield* createRoom(alice, { visibility: "private", invite: [bob.id] })
       yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
       yield* createRoom(carol)
-      yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Robert 100%" })
-      const search = (user: TestUser, search_term: string) =>
-        Effect.map(as(user)("POST", "/v3/user_directory/search", { search_term }), ({ body }) =>
-          (body.results as ReadonlyArray<{ readonly user_id: string }>).map(({ user_id }) => user_id)
-        )
-      assert.sameMembers(yield* search(alice, "find-"), [bob.id, carol.id])
-      assert.deepStrictEqual(yield* search(alice, "robert"), [bob.id])
-      assert.deepStrictEqual(yield* search(alice, "100%"), [bob.id])
-      assert.deepStrictEqual(yield* search(carol, "find-bob"), [])
-      assert.deepStrictEqual(yield* search(alice, "%"), [bob.id])
+      yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Robert 100% \u{1f980}" })
+      assert.sameMembers(yield* found(alice, "find-"), [bob.id, carol.id])
+      assert.sameMembers(yield* found(carol, "find-"), [carol.id])
+      assert.deepStrictEqual(yield* found(alice, "robert"), [bob.id])
+      assert.deepStrictEqual(yield* found(alice, "BERT 1"), [bob.id])
+      assert.deepStrictEqual(yield* found(alice, "100%"), [bob.id])
+      assert.deepStrictEqual(yield* found(alice, "\u{1f980}"), [bob.id])
+      assert.deepStrictEqual(yield* found(alice, "ert bob"), [bob.id])
+      assert.deepStrictEqual(yield* found(alice, bob.id), [bob.id])
+      assert.deepStrictEqual(yield* found(carol, "find-bob"), [])
+      for (const term of ["%", "'", "\\", "' & 'x':*", "=", "@:"]) {
+        assert.deepStrictEqual(yield* found(alice, term), [], JSON.stringify(term))
+      }
+      for (const search_term of ["\0", "\ud800", "x".repeat(10_000)]) {
+        const refused = yield* as(alice)("POST", "/v3/user_directory/search", { search_term })
+        assert.strictEqual(refused.status, 400)
+      }
       const mutual = yield* as(alice)("GET", `/v1/mutual_rooms?user_id=${inPath(bob.id)}`)
       assert.deepStrictEqual(mutual.body, { joined: [room], count: 1 } as never)
       const wrong = yield* as(alice)("GET", `/v1/mutual_rooms?user_id=${inPath(bob.id)}&from=t1_2`)
       assert.strictEqual(wrong.body.errcode, "M_INVALID_PARAM")
+    })
+  )
+
+  it.effect(
+    "everybody finds the members of a room while it may be joined or read by all, whether it is listed or not",
+    () =>
+      Effect.gen(function* () {
+        const stranger = yield* register("open-stranger")
+        const owner = yield* register("open-owner")
+        const guest = yield* register("open-guest")
+        const room = yield* createRoom(owner, { visibility: "private", invite: [guest.id] })
+        yield* as(guest)("POST", `/v3/join/${inPath(room)}`, {})
+        const members = [guest.id, owner.id]
+        assert.deepStrictEqual(yield* found(stranger, "open"), [])
+        yield* setState(owner, room, "m.room.join_rules", { join_rule: "public" })
+        assert.sameMembers(yield* found(stranger, "open"), members)
+        yield* setState(owner, room, "m.room.history_visibility", { history_visibility: "world_readable" })
+        yield* setState(owner, room, "m.room.join_rules", { join_rule: "invite" })
+        assert.sameMembers(yield* found(stranger, "open"), members)
+        yield* setState(owner, room, "m.room.history_visibility", { history_visibility: "shared" })
+        assert.deepStrictEqual(yield* found(stranger, "open"), [])
+        assert.sameMembers(yield* found(guest, "open"), members)
+        const listed = yield* as(owner)("PUT", `/v3/directory/list/room/${inPath(room)}`, { visibility: "public" })
+        assert.strictEqual(listed.status, 200)
+        assert.deepStrictEqual(yield* found(stranger, "open"), [])
+      })
+  )
+
+  it.effect("users that left or were banned are found no more, and a new name replaces the old one", () =>
+    Effect.gen(function* () {
+      const stranger = yield* register("gone-stranger")
+      const owner = yield* register("gone-owner")
+      const leaver = yield* register("gone-leaver")
+      const banned = yield* register("gone-banned")
+      const open = yield* createRoom(owner)
+      const closed = yield* createRoom(owner, { visibility: "private", invite: [leaver.id, banned.id] })
+      for (const user of [leaver, banned]) {
+        yield* as(user)("POST", `/v3/join/${inPath(open)}`, {})
+        yield* as(user)("POST", `/v3/join/${inPath(closed)}`, {})
+      }
+      assert.sameMembers(yield* found(stranger, "gone"), [owner.id, leaver.id, banned.id])
+      yield* as(leaver)("POST", `/v3/rooms/${inPath(open)}/leave`, {})
+      yield* as(owner)("POST", `/v3/rooms/${inPath(open)}/ban`, { user_id: banned.id })
+      assert.deepStrictEqual(yield* found(stranger, "gone"), [owner.id])
+      assert.sameMembers(yield* found(owner, "gone"), [owner.id, leaver.id, banned.id])
+      yield* as(leaver)("POST", `/v3/rooms/${inPath(closed)}/leave`, {})
+      yield* as(owner)("POST", `/v3/rooms/${inPath(closed)}/ban`, { user_id: banned.id })
+      assert.deepStrictEqual(yield* found(owner, "gone"), [owner.id])
+      const rename = (displayname: string) =>
+        as(owner)("PUT", `/v3/profile/${inPath(owner.id)}/displayname`, { displayname })
+      yield* rename("Zebedee")
+      assert.deepStrictEqual(yield* found(stranger, "zebed"), [owner.id])
+      yield* rename("Florence")
+      assert.deepStrictEqual(yield* found(stranger, "zebed"), [])
+      assert.deepStrictEqual(yield* search(stranger, "flor"), [{ user_id: owner.id, display_name: "Florence" }])
+    })
+  )
+
+  it.effect("rooms from before the directory are taken into it, as their state says", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const stranger = yield* register("old-stranger")
+      const owner = yield* register("old-owner")
+      const hidden = yield* register("old-hidden")
+      yield* createRoom(owner, { visibility: "public" })
+      yield* createRoom(hidden, { visibility: "private" })
+      yield* found(stranger, "old")
+      yield* sql`DELETE FROM user_directory`
+      yield* sql`UPDATE rooms SET shows_members = NULL`
+      assert.deepStrictEqual(yield* found(stranger, "old"), [])
+      yield* sql`INSERT INTO user_directory_room_queue (room_nid) SELECT room_nid FROM rooms`
+      assert.deepStrictEqual(yield* found(stranger, "old"), [owner.id])
     })
   )
 

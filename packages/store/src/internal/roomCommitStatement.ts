@@ -57,7 +57,7 @@ export const commitStatement = Effect.fnUntraced(function* (
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
-    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)}
+    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${queueForDirectory(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence
       ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
       ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
@@ -145,6 +145,7 @@ const updateRooms = (
     name = given.name, topic = given.topic, joined_members = given.joined_members,
     joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying,
     visibility = coalesce(given.visibility, rooms.visibility),
+    shows_members = coalesce(given.shows_members, rooms.shows_members),
     latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT log_xid()) END,
     latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
   FROM unnest(
@@ -158,11 +159,12 @@ const updateRooms = (
     ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
     ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
     ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
+    ${texts(rooms.map(({ summary }) => (summary.showsMembers === undefined ? null : String(summary.showsMembers))))}::boolean[],
     ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[],
     ${bigints(rooms.map((room) => latest.get(writerOf(room)) ?? null))}::bigint[]
   ) AS given (
-    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility, notifying,
-    latest_nid)
+    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility,
+    shows_members, notifying, latest_nid)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
 
@@ -416,6 +418,33 @@ const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
         ${texts(local.rows.map((row) => row.membership))}::text[]
       ) AS given (room_nid, fence, user_id, nid, membership)
       JOIN fenced USING (room_nid, fence))`
+}
+
+/** With more changed memberships than this the whole room is queued for the user directory. */
+const maxQueuedMembers = 100
+
+const queuesRoom = ({ changesDirectory = false, memberships }: RoomCommit): boolean =>
+  changesDirectory || memberships.length > maxQueuedMembers
+
+/** The user directory follows memberships, and rooms that begin or cease to show their members. */
+const queueForDirectory = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const users = rowsOf(commits, (commit) => (queuesRoom(commit) ? [] : commit.memberships))
+  const whole = rowsOf(commits, (commit) => (queuesRoom(commit) ? [commit] : []))
+  const ofUsers = users.empty
+    ? sql.literal("")
+    : sql`, users_for_directory AS (
+        INSERT INTO user_directory_queue (room_nid, user_id)
+        SELECT DISTINCT room_nid, user_id FROM unnest(
+          ${users.rooms}::bigint[], ${users.fences}::bigint[], ${texts(users.rows.map(({ userId }) => userId))}::text[]
+        ) AS given (room_nid, fence, user_id)
+        JOIN fenced USING (room_nid, fence))`
+  const ofRooms = whole.empty
+    ? sql.literal("")
+    : sql`, rooms_for_directory AS (
+        INSERT INTO user_directory_room_queue (room_nid)
+        SELECT DISTINCT room_nid FROM unnest(${whole.rooms}::bigint[], ${whole.fences}::bigint[]) AS given (room_nid, fence)
+        JOIN fenced USING (room_nid, fence))`
+  return sql`${ofUsers} ${ofRooms}`
 }
 
 const insertAuthEdges = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {

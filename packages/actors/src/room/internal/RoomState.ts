@@ -107,6 +107,11 @@ export const visibilityIn = (state: StateLookup): Pick<RoomSummary, "visibility"
   return config === undefined ? {} : { visibility: config.content.visibility === "public" ? "public" : "private" }
 }
 
+/** Whether the state lets everybody join or read. */
+const isOpenToAll = (state: StateLookup): boolean =>
+  state("m.room.join_rules", "")?.content.join_rule === "public" ||
+  state("m.room.history_visibility", "")?.content.history_visibility === "world_readable"
+
 export class RoomState {
   readonly roomId: RoomId
   readonly roomNid: number
@@ -132,7 +137,9 @@ export class RoomState {
   private readonly found = new Map<string, Map<string, Event>>()
   /** Whom events notify by push rules; undefined where they are not evaluated. */
   readonly pushes: RoomPushes | undefined
-  private described: Pick<RoomSummary, "name" | "topic" | "visibility"> | undefined
+  private described: (Pick<RoomSummary, "name" | "topic" | "visibility"> & { readonly isOpen: boolean }) | undefined
+  /** Whether everybody finds the members in the user directory, by the last commit. */
+  private showsMembers: boolean | undefined
   /** Counts of what the current state rests on, once they were asked for. */
   private cited: Map<EventId, number> | undefined
   /** The result of `stateBytes`, once it was computed. */
@@ -160,6 +167,7 @@ export class RoomState {
     this.extremities = opened.forwardExtremities
     this.ref = opened.current
     this.joinedDepth = opened.joinedDepth
+    this.showsMembers = opened.showsMembers
     this.current = new Map()
     this.noteEnds(ends)
     for (const { event, nid } of state) this.setCurrent(stateKeyOf(event.type, event.state_key!), { nid, event })
@@ -397,6 +405,9 @@ export class RoomState {
       readonly closedGaps?: ReadonlyArray<number>
     } = {}
   ): RoomCommit {
+    const summary = this.summary()
+    const changesDirectory = summary.showsMembers !== (this.showsMembers ?? false)
+    this.showsMembers = summary.showsMembers
     return {
       roomNid: this.roomNid,
       roomId: this.roomId,
@@ -405,7 +416,8 @@ export class RoomState {
       transactions: also.transactions ?? [],
       redactions: also.redactions ?? [],
       ...(also.closedGaps === undefined ? {} : { closedGaps: also.closedGaps }),
-      summary: this.summary()
+      ...(changesDirectory ? { changesDirectory } : {}),
+      summary
     }
   }
 
@@ -575,12 +587,15 @@ export class RoomState {
     this.described ??= {
       name: text("m.room.name", "name"),
       topic: text("m.room.topic", "topic"),
-      ...visibilityIn(this.lookup)
+      ...visibilityIn(this.lookup),
+      isOpen: isOpenToAll(this.lookup)
     }
+    const { isOpen, ...described } = this.described
     return {
       forwardExtremities: this.extremities.map((extremity) => extremity.event_id),
       currentState: this.ref ?? null,
-      ...this.described,
+      ...described,
+      showsMembers: isOpen && this.servers.has(this.ours),
       joinedMembers: this.joinedMembers,
       joinedDepth: this.joinedDepth
     }
