@@ -7,15 +7,14 @@
 import { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { AccountData } from "@greenroom/actors/user/AccountData"
-import { isPushRuleKind, type PushRule, type PushRuleKind } from "@greenroom/actors/user/push/PushRule"
-import { isActions } from "@greenroom/actors/user/push/PushRules"
+import { isPushRuleKind, type PushRuleKind } from "@greenroom/actors/user/push/PushRule"
 import { pushRulesContent, UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -95,11 +94,6 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         ? asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset[kind]))
         : Effect.fail(new NotFound({ error: `There are no push rules of the kind ${kind}` }))
 
-    const actionsOf = (actions: unknown) =>
-      isActions(actions as Json)
-        ? Effect.succeed(actions as PushRule["actions"])
-        : Effect.fail(new BadJson({ error: "actions: expected `notify` or tweaks" }))
-
     return handlers
       .handle("all", () => asUser((userId) => Effect.map(rules.ruleset(userId), pushRulesContent)))
       .handle("global", () =>
@@ -109,12 +103,7 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("get", ({ params }) => Effect.map(ofRule(params, rules.rule), (rule) => rule as unknown as JsonObject))
       .handle("put", ({ params, payload, query: { after, before } }) =>
         ofRule(params, (userId, kind, ruleId) =>
-          Effect.gen(function* () {
-            const actions = yield* actionsOf(payload.actions)
-            const { conditions, pattern } = payload
-            yield* rules.put(userId, kind, ruleId, { actions, conditions, pattern, before, after })
-            return done
-          })
+          Effect.as(rules.put(userId, kind, ruleId, { ...payload, before, after }), done)
         )
       )
       .handle("delete", ({ params }) => Effect.as(ofRule(params, rules.delete), done))
@@ -125,9 +114,7 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("actions", ({ params }) => Effect.map(ofRule(params, rules.rule), ({ actions }) => ({ actions })))
       .handle("setActions", ({ params, payload }) =>
         ofRule(params, (userId, kind, ruleId) =>
-          Effect.flatMap(actionsOf(payload.actions), (actions) =>
-            Effect.as(rules.change(userId, kind, ruleId, { actions }), done)
-          )
+          Effect.as(rules.change(userId, kind, ruleId, { actions: payload.actions }), done)
         )
       )
   })

@@ -7,7 +7,7 @@
  * Source: "Push notifications" of the client-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import {
   BadRequest,
   InvalidParam,
@@ -18,6 +18,7 @@ import {
 import { Result } from "effect"
 import { defaultRules } from "./DefaultPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
+import { wrongActions, wrongConditions } from "./PushRuleChecks.ts"
 
 /** A user's changes of the default rules. */
 export interface PushRuleSettings {
@@ -33,6 +34,8 @@ export const noSettings: PushRuleSettings = { own: {}, defaults: {} }
 
 /** The most rules that a user may make, of all kinds together. */
 export const maxPushRules = 1_000
+/** How long the changes of a user may be, all rules together, as JSON: clients get them whole with each change. */
+export const maxPushRuleText = 512 * 1024
 
 /** The ruleset as clients and the evaluation read it. The master rule comes before the user's own override rules. */
 export const rulesetOf = (settings: PushRuleSettings, userId: UserId): PushRuleset => {
@@ -48,12 +51,6 @@ export const rulesetOf = (settings: PushRuleSettings, userId: UserId): PushRules
     underride: [...own("underride"), ...defaults.underride.map(changed)]
   }
 }
-
-const isAction = (value: Json): boolean =>
-  typeof value === "string" || (typeof value === "object" && value !== null && "set_tweak" in value)
-
-export const isActions = (value: Json | undefined): value is ReadonlyArray<PushAction> =>
-  Array.isArray(value) && value.every(isAction)
 
 /** The client's definition of a new rule. */
 export interface NewPushRule {
@@ -101,7 +98,7 @@ const checkNewRule = (kind: PushRuleKind, ruleId: string, rule: NewPushRule): Ma
   if (ruleId.startsWith(".")) return new InvalidParam({ error: "ruleId: must not begin with a dot" })
   if (/[/\\]/.test(ruleId)) return new InvalidParam({ error: "ruleId: must not contain a slash or a backslash" })
   if (kind === "content" && rule.pattern === undefined) return new BadRequest({ error: "pattern: missing key" })
-  return undefined
+  return wrongActions(rule.actions) ?? wrongConditions(rule.conditions ?? [])
 }
 
 /** Makes a rule, or replaces the one of this ID in its place. A new rule is the most important one of its kind. */
@@ -140,7 +137,7 @@ export const deleteRule = (settings: PushRuleSettings, kind: PushRuleKind, ruleI
   return left.length === rules.length ? Result.fail(notFound) : Result.succeed(withOwn(settings, kind, left))
 }
 
-/** Turns a rule on or off, or gives it other actions; server-default rules too. Errors: M_NOT_FOUND. */
+/** Turns a rule on or off, or gives it other actions; server-default rules too. Errors: M_NOT_FOUND, M_UNKNOWN. */
 export const changeRule = (
   settings: PushRuleSettings,
   userId: UserId,
@@ -148,6 +145,8 @@ export const changeRule = (
   ruleId: string,
   change: { readonly enabled?: boolean; readonly actions?: ReadonlyArray<PushAction> }
 ): Settings => {
+  const wrong = wrongActions(change.actions ?? [])
+  if (wrong !== undefined) return Result.fail(wrong)
   if (isDefault(kind, ruleId, userId)) {
     const former = settings.defaults[ruleId]
     return Result.succeed({ ...settings, defaults: { ...settings.defaults, [ruleId]: { ...former, ...change } } })

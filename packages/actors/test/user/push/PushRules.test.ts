@@ -109,6 +109,32 @@ describe("the push rules of a user", () => {
     assert.deepStrictEqual(parsePropertyPath("content.m\\.mentions.x\\y"), ["content", "m.mentions", "x\\y"])
   })
 
+  it("refuses actions that are none, and conditions without what their kind requires", () => {
+    const put = (rule: object) => errcodeOf(putRule(noSettings, "override", "a", { actions: [], ...rule }))
+    for (const action of ["explode", "", { set_tweak: 1 }, {}, ["notify"]]) {
+      assert.strictEqual(put({ actions: ["notify", action] }), "M_UNKNOWN", JSON.stringify(action))
+      const change = { actions: [action] as never }
+      assert.strictEqual(errcodeOf(changeRule(noSettings, alice, "override", ".m.rule.master", change)), "M_UNKNOWN")
+    }
+    assert.isUndefined(put({ actions: ["notify", "dont_notify", "coalesce", { set_tweak: "x" }] }))
+    const wrong = [
+      {},
+      { kind: 1 },
+      { kind: "event_match", key: "type" },
+      { kind: "event_match", pattern: "x" },
+      { kind: "event_property_is", key: "type", value: {} },
+      { kind: "event_property_contains", key: "type" },
+      { kind: "room_member_count", is: 2 },
+      { kind: "room_member_count", is: "=2" },
+      { kind: "sender_notification_permission" }
+    ]
+    for (const condition of wrong)
+      assert.strictEqual(put({ conditions: [condition] }), "M_UNKNOWN", JSON.stringify(condition))
+    assert.isUndefined(
+      put({ conditions: [{ kind: "org.example.new" }, { kind: "event_property_is", key: "a", value: null }] })
+    )
+  })
+
   it("refuses names of the server, unknown rules, and more rules than a user may have", () => {
     assert.strictEqual(errcodeOf(putRule(noSettings, "room", ".mine", { actions: [] })), "M_INVALID_PARAM")
     assert.strictEqual(errcodeOf(putRule(noSettings, "room", "a/b", { actions: [] })), "M_INVALID_PARAM")
