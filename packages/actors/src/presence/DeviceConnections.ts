@@ -16,8 +16,9 @@ interface Device {
   /** The client reports that its user is away. */
   away: boolean
   lastActiveAt: number
+  /** When it was connected or disconnected last; 0 for a device that never was. */
   changedAt: number
-  /** When a device without connections stops being connected. */
+  /** When a device without connections stops being connected, or its next activity is reported if it is not. */
   graceEnds: number
 }
 
@@ -67,7 +68,7 @@ export class DeviceConnections {
   private device(user: User, deviceId: string, now: number): Device {
     let device = user.devices.get(deviceId)
     if (device === undefined) {
-      device = { connections: 0, connected: false, away: false, lastActiveAt: now, changedAt: now, graceEnds: 0 }
+      device = { connections: 0, connected: false, away: false, lastActiveAt: now, changedAt: 0, graceEnds: 0 }
       user.devices.set(deviceId, device)
     }
     return device
@@ -99,18 +100,29 @@ export class DeviceConnections {
     user.reportAt = Math.min(user.reportAt, device.graceEnds)
   }
 
+  /** The client no longer wants its user to be shown online because of this device, which has no open polls or sockets. */
+  withdraw(userId: UserId, deviceId: string, now: number): boolean {
+    this.keepTime(now)
+    const user = this.users.get(userId)
+    const device = user?.devices.get(deviceId)
+    if (user === undefined || !device?.connected || device.connections > 0) return false
+    device.graceEnds = now
+    user.reportAt = now
+    return true
+  }
+
   /**
-   * The device was active. True if the actor needs a report. A device without a poll or socket is connected for the grace
-   * period.
+   * The device was active. True if the actor needs a report. Activity does not connect a device that neither polls nor has
+   * a socket: its last activity is reported once in a grace period.
    */
   active(userId: UserId, deviceId: string, now: number): boolean {
     this.keepTime(now)
     const user = this.user(userId)
     const device = this.device(user, deviceId, now)
     device.lastActiveAt = now
-    if (device.connections === 0) device.graceEnds = now + this.grace
-    if (device.connected && !device.away && !user.idle) return false
-    if (!device.connected) Object.assign(device, { connected: true, changedAt: now })
+    const isNoted = device.connected ? !device.away : device.graceEnds > now
+    if (device.connections === 0 && (device.connected || !isNoted)) device.graceEnds = now + this.grace
+    if (isNoted && !user.idle) return false
     device.away = false
     user.idle = false
     user.reportAt = now
@@ -142,7 +154,8 @@ export class DeviceConnections {
     const reports: Array<DeviceReport> = []
     for (const device of this.users.get(userId)?.devices.values() ?? []) {
       if (device.connected && device.connections === 0 && device.graceEnds <= now) {
-        Object.assign(device, { connected: false, changedAt: device.graceEnds - this.grace })
+        const lastPoll = Math.max(device.changedAt, device.graceEnds - this.grace)
+        Object.assign(device, { connected: false, changedAt: lastPoll })
       }
       reports.push({
         connected: device.connected,
@@ -161,7 +174,7 @@ export class DeviceConnections {
     user.idle = outlook.idle
     user.reportAt = Math.min(user.reportAt, outlook.until ?? Number.POSITIVE_INFINITY)
     for (const [deviceId, device] of user.devices) {
-      if (!device.connected && device.changedAt <= now) user.devices.delete(deviceId)
+      if (!device.connected && device.changedAt <= now && device.graceEnds <= now) user.devices.delete(deviceId)
       else if (device.connections === 0) user.reportAt = Math.min(user.reportAt, device.graceEnds)
       if (outlook.idle && device.lastActiveAt > now) user.reportAt = now
     }

@@ -241,6 +241,11 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
       )
     )
 
+  const withdraw = ({ deviceId, userId }: Session) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+    })
+
   const active = ({ deviceId, userId }: Session) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
       if (devices.active(userId, deviceId, now)) somethingDue.openUnsafe()
@@ -252,6 +257,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     many: manyContents,
     about,
     connected,
+    withdraw,
     active,
     acceptedBy: (viewer: UserId) => MonotonicCache.get(acceptedBy, viewer),
     listChanged: (viewer: UserId) => MonotonicCache.invalidate(acceptedBy, viewer),
@@ -291,7 +297,12 @@ export class Presences extends Context.Service<
      * client reports that its user is away.
      */
     readonly connected: (session: Session, away?: boolean) => Effect.Effect<void, never, Scope.Scope>
-    /** The user did something on this device: resets its idle timer. Cheap; never waits. */
+    /** The client polls without showing its user online (`set_presence=offline`): what it showed before ends now. */
+    readonly withdraw: (session: Session) => Effect.Effect<void>
+    /**
+     * The user did something on this device: resets its idle timer. It does not show the user online, which only the event
+     * stream does. Cheap; never waits.
+     */
     readonly active: (session: Session) => Effect.Effect<void>
     /**
      * The users whose presence the viewer may see because they accepted the viewer. Users who share a room with the viewer,

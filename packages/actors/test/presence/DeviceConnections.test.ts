@@ -30,4 +30,29 @@ describe("DeviceConnections", () => {
     assert.deepStrictEqual(devices.due(grace), [alice])
     assert.deepStrictEqual(devices.report(alice, grace), [{ connected: false, last_active_at: 0, changed_at: 0 }])
   })
+
+  it("activity alone connects no device, and is reported once in a grace period", () => {
+    const devices = new DeviceConnections(grace)
+    const told = { until: undefined, idle: false }
+    assert.isTrue(devices.active(alice, "phone", 1_000))
+    assert.deepStrictEqual(devices.due(1_000), [alice])
+    assert.deepStrictEqual(devices.report(alice, 1_000), [{ connected: false, last_active_at: 1_000, changed_at: 0 }])
+    devices.reported(alice, told, 1_000)
+    assert.isFalse(devices.active(alice, "phone", 5_000))
+    assert.deepStrictEqual(devices.due(30_999), [])
+    assert.deepStrictEqual(devices.due(31_000), [alice])
+    assert.strictEqual(devices.report(alice, 31_000)[0]?.last_active_at, 5_000)
+    devices.reported(alice, told, 31_000)
+    assert.deepStrictEqual(devices.report(alice, 31_000), [])
+  })
+
+  it("a device whose client withdraws is disconnected at once, unless it still polls", () => {
+    const devices = new DeviceConnections(grace)
+    devices.connect(alice, "phone", 1_000)
+    assert.isFalse(devices.withdraw(alice, "phone", 1_500))
+    devices.disconnect(alice, "phone", 2_000)
+    assert.isTrue(devices.withdraw(alice, "phone", 3_000))
+    assert.deepStrictEqual(devices.due(3_000), [alice])
+    assert.isFalse(devices.report(alice, 3_000)[0]?.connected)
+  })
 })

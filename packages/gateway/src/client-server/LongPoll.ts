@@ -30,7 +30,9 @@ export const makeLongPoll = Effect.gen(function* () {
     poll: (timeout: number) => Effect.Effect<A, MatrixError>
   ): Effect.Effect<A, MatrixError> => {
     const connected =
-      setPresence === "offline" ? Effect.void : presences.connected(session, setPresence === "unavailable")
+      setPresence === "offline"
+        ? presences.withdraw(session)
+        : presences.connected(session, setPresence === "unavailable")
     if (timeout === 0) return Effect.scoped(Effect.andThen(connected, poll(0)))
     let isEnded = false
     const later = Effect.withFiber<A, MatrixError>((fiber) => {
