@@ -47,5 +47,6 @@ export interface PublicRoomsRequest {
 export interface PublicRooms {
   readonly chunk: ReadonlyArray<RoomSummary>
   readonly next_batch?: string
+  readonly prev_batch?: string
   readonly total_room_count_estimate: number
 }

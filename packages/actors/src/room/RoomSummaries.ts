@@ -18,7 +18,12 @@ import {
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { PublicRoomStore, type RoomLists } from "@greenroom/store/PublicRoomStore"
+import {
+  type PublicRoomPosition,
+  type PublicRoomStart,
+  PublicRoomStore,
+  type RoomLists
+} from "@greenroom/store/PublicRoomStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
@@ -92,13 +97,16 @@ const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number):
   }) as RoomSummary
 }
 
-/** Where a page of the list begins: the members and the number of the room before it. */
-const parseSince = (since: string): Effect.Effect<{ joinedMembers: number; roomNid: number }, InvalidParam> => {
-  const [, joined, roomNid] = /^p([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
+/** Where a page of the list begins: the members and the number of the room before it, or after it. */
+const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam> => {
+  const [, direction, joined, roomNid] = /^([pq])([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
   return joined === undefined || roomNid === undefined
     ? Effect.fail(new InvalidParam({ error: "since: is no token of this list" }))
-    : Effect.succeed({ joinedMembers: Number(joined), roomNid: Number(roomNid) })
+    : Effect.succeed({ joinedMembers: Number(joined), roomNid: Number(roomNid), backwards: direction === "q" })
 }
+
+const formatSince = (direction: "p" | "q", { joinedMembers, roomNid }: PublicRoomPosition): string =>
+  `${direction}${joinedMembers}_${roomNid}`
 
 const byOrder = (a: Event, b: Event): number => {
   const [left, right] = [a, b].map(({ content }) =>
@@ -167,16 +175,17 @@ const make = Effect.gen(function* () {
   const publicRooms = Effect.fn("RoomSummaries.publicRooms")(function* (request: PublicRoomsRequest) {
     const lists = listsOf(request)
     if (lists === undefined) return { chunk: [], total_room_count_estimate: 0 } satisfies PublicRooms
-    const after = request.since === undefined ? undefined : yield* parseSince(request.since)
+    const start = request.since === undefined ? undefined : yield* parseSince(request.since)
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
-    const { next, rooms: page } = yield* list.page(after, limit, request.search, lists)
+    const { next, previous, rooms: page } = yield* list.page(start, limit, request.search, lists)
     const summaries = yield* summarise(yield* known(page.map(({ roomId }) => roomId)))
     const wanted = summaries.filter(
       ({ room_type = null }) => request.types === undefined || request.types.includes(room_type)
     )
     return {
       chunk: wanted,
-      ...(next === undefined ? {} : { next_batch: `p${next.joinedMembers}_${next.roomNid}` }),
+      ...(next === undefined ? {} : { next_batch: formatSince("p", next) }),
+      ...(previous === undefined ? {} : { prev_batch: formatSince("q", previous) }),
       total_room_count_estimate: wanted.length
     } satisfies PublicRooms
   })

@@ -20,6 +20,10 @@ layer(gateway, { excludeTestServices: true })("the list of rooms", (it) => {
       assert.deepStrictEqual(ids(first.body.chunk), [large])
       const second = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${first.body.next_batch}`)
       assert.deepStrictEqual(ids(second.body.chunk), [small])
+      assert.isUndefined(first.body.prev_batch)
+      const back = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${second.body.prev_batch}`)
+      assert.deepStrictEqual(ids(back.body.chunk), [large])
+      assert.deepStrictEqual([back.body.prev_batch, back.body.next_batch], [undefined, first.body.next_batch])
       const search = (generic_search_term: string) =>
         Effect.map(as(bob)("POST", "/v3/publicRooms", { filter: { generic_search_term } }), ({ body }) =>
           ids(body.chunk)

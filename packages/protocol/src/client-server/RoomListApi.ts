@@ -17,6 +17,7 @@ const Page = body(
   Schema.Struct({
     chunk: Schema.Array(AnyObject),
     next_batch: Schema.optionalKey(Schema.String),
+    prev_batch: Schema.optionalKey(Schema.String),
     total_room_count_estimate: Schema.optionalKey(Schema.Int)
   }).annotate({ identifier: "PublicRoomsPage" })
 )

@@ -86,6 +86,7 @@ const readPublicRoom = (room: JsonObject): ReadonlyArray<RoomSummary> => {
 export const readPublicRooms = ({
   chunk,
   next_batch,
+  prev_batch,
   total_room_count_estimate
 }: JsonObject): PublicRooms | undefined => {
   const rooms = objects(chunk)?.flatMap(readPublicRoom)
@@ -94,6 +95,7 @@ export const readPublicRooms = ({
     : {
         chunk: rooms,
         ...(typeof next_batch === "string" ? { next_batch } : {}),
+        ...(typeof prev_batch === "string" ? { prev_batch } : {}),
         total_room_count_estimate: Number.isSafeInteger(total_room_count_estimate)
           ? (total_room_count_estimate as number)
           : rooms.length
