@@ -24,7 +24,7 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
-import type { HttpServerRequest } from "effect/http"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { addressConfirmedPage, addressLinkPage } from "../pages/AddressLinkPage.ts"
@@ -182,6 +182,10 @@ export const unbindResult = (ended: boolean) => ({
   id_server_unbind_result: ended ? ("success" as const) : ("no-support" as const)
 })
 
+/** The specification has 403 for this one endpoint, and 400 for the same error elsewhere. */
+const unverified = (error: string) =>
+  HttpServerResponse.jsonUnsafe({ errcode: "M_THREEPID_AUTH_FAILED", error }, { status: 403 })
+
 export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.thirdPartyIds", (handlers) =>
   withServices(function* () {
     const interactive = yield* InteractiveAuth
@@ -208,7 +212,8 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         CurrentSession.use((session) =>
           validations.validated(payload.three_pid_creds).pipe(
             Effect.flatMap((address) => thirdPartyIds.add(session, address)),
-            Effect.as(done)
+            Effect.as(done),
+            Effect.catchTag("M_THREEPID_AUTH_FAILED", ({ error }) => Effect.succeed(unverified(error)))
           )
         )
       )

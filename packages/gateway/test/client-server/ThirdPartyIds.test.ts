@@ -100,6 +100,8 @@ describe("addresses by today's client API", () => {
         const creds = { sid: body.sid, client_secret: "of.emil" }
         const stolen = yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf("emil") }, emil.token)
         assert.strictEqual(stolen.body.errcode, "M_THREEPID_AUTH_FAILED")
+        const old = yield* post("/v3/account/3pid", { three_pid_creds: creds }, emil.token)
+        assert.deepStrictEqual([old.status, old.body.errcode], [403, "M_THREEPID_AUTH_FAILED"])
         const removal = { medium: "email", address: "DORA@mail.test" }
         const foreign = yield* post("/v3/account/3pid/delete", removal, emil.token)
         assert.strictEqual(foreign.body.errcode, "M_NOT_FOUND")
