@@ -107,7 +107,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "remote user has push rules copied to upgraded room"
   ),
   ...known("M_FORBIDDEN for a room that the user is not in", "/upgrade of a bogus room fails gracefully"),
-  ...known("The list of public rooms has no `prev_batch`", "Can paginate public room list"),
   // Sync
   ...known("Who did not hear that somebody types is not told that they stopped", "Typing can be explicitly stopped"),
   ...known(
@@ -117,11 +116,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   ...known(
     "A room whose events are filtered out comes with its counts",
     "A change to displayname should not result in a full state sync"
-  ),
-  ...known(
-    "Every change that a user makes counts as activity, so the user is online",
-    "User sees updates to presence from other users in the incremental sync.",
-    "User is offline if they set_presence=offline in their sync"
   ),
   ...known("The first sync has the presence already", "User sees their own presence in a sync"),
   ...known("`ephemeral` is left out where it is empty", "Can request federation format via the filter"),
@@ -232,13 +226,5 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "Inbound federation rejects invites which are not signed by the sender",
     "Inbound federation rejects incorrectly-signed invite rejections",
     "Inbound /v1/send_leave rejects leaves from other servers"
-  ),
-  // Faults that are still to be mended
-  ...known(
-    "Open: the user directory goes by the room list instead of join rules and history visibility, and leaves the searcher out",
-    "User appears in user directory",
-    "User joining then leaving public room appears and dissappears from directory",
-    "Users stay in directory when join_rules are changed but history_visibility is world_readable",
-    "User directory correctly update on display name change"
   )
 ])
