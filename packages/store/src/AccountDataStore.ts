@@ -39,6 +39,11 @@ export interface LogRange {
   readonly upTo: StreamPosition
 }
 
+/** Entries of more bytes than this count against `maxLargeBytes`. */
+const smallEntry = 4_096
+/** How many bytes all entries of a user may have for a larger one to be written: a first `/sync` has them all. */
+const maxLargeBytes = 16 * 1024 * 1024
+
 interface Row {
   readonly room_id: string
   readonly type: string
@@ -54,7 +59,7 @@ const toRow = ({ content, room_id, type }: Row): AccountDataRow => ({
 export class AccountDataStore extends Context.Service<
   AccountDataStore,
   {
-    /** False if the user has `most` entries already, and this would be another one. */
+    /** False, and nothing written, if the user has `most` entries already and this would be another one, or they are too large. */
     readonly set: (
       userId: UserId,
       roomId: RoomId | undefined,
@@ -65,14 +70,15 @@ export class AccountDataStore extends Context.Service<
     readonly get: (userId: UserId, roomId: RoomId | undefined, type: string) => Effect.Effect<Option.Option<JsonObject>>
     /**
      * Changes the content of one entry, `{}` if there is none, in one transaction: concurrent changes are not lost. An
-     * unchanged content is not written.
+     * unchanged content is not written. False as `set`.
      */
     readonly update: (
       userId: UserId,
       roomId: RoomId | undefined,
       type: string,
-      change: (content: JsonObject) => JsonObject
-    ) => Effect.Effect<void>
+      change: (content: JsonObject) => JsonObject,
+      most: number
+    ) => Effect.Effect<boolean>
     /** All account data of the user, or the entries written in a part of the log. */
     readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
     /** The user's account data of some rooms. */
@@ -99,41 +105,65 @@ export class AccountDataStore extends Context.Service<
         type: string,
         content: JsonObject,
         most = Number.MAX_SAFE_INTEGER
-      ) =>
-        sql`
+      ) => {
+        const json = JSON.stringify(content)
+        const bytes = Buffer.byteLength(json)
+        const isThis = sql`room_id = ${roomId ?? ""} AND type = ${type}`
+        const fits =
+          bytes <= smallEntry
+            ? sql`true`
+            : sql`(
+                SELECT coalesce(sum(octet_length(content)), 0) + ${bytes}::integer FROM account_data
+                WHERE user_id = ${userId} AND NOT (${isThis})) <= ${maxLargeBytes}::integer`
+        return sql`
           INSERT INTO account_data (user_id, room_id, type, content)
-          SELECT ${userId}, ${roomId ?? ""}, ${type}, ${JSON.stringify(content)}
-          WHERE EXISTS (
-              SELECT 1 FROM account_data WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type})
-            OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most}
+          SELECT ${userId}, ${roomId ?? ""}, ${type}, ${json}
+          WHERE ${fits} AND (
+            EXISTS (SELECT 1 FROM account_data WHERE user_id = ${userId} AND ${isThis})
+            OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most})
           ON CONFLICT (user_id, room_id, type) DO UPDATE
           SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
           RETURNING 1`.pipe(
           Effect.map((rows) => rows.length > 0),
           Effect.orDie
         )
+      }
 
-      const update = Effect.fnUntraced(function* (
-        userId: UserId,
-        roomId: RoomId | undefined,
-        type: string,
-        change: (content: JsonObject) => JsonObject
-      ) {
-        yield* sql.withTransaction(
-          Effect.gen(function* () {
-            yield* sql`
-              INSERT INTO account_data (user_id, room_id, type, content) VALUES (${userId}, ${roomId ?? ""}, ${type}, '{}')
-              ON CONFLICT DO NOTHING`
-            const [row] = yield* sql<{ content: string }>`
-              SELECT content FROM account_data
-              WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} FOR UPDATE`
-            const before = JSON.parse(row?.content ?? "{}") as JsonObject
-            const after = change(before)
-            if (after === before) return
-            yield* set(userId, roomId, type, after)
-          })
+      const locked = (userId: UserId, roomId: RoomId | undefined, type: string) =>
+        Effect.map(
+          sql<{ content: string }>`
+            SELECT content FROM account_data
+            WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} FOR UPDATE`,
+          ([row]) => (row === undefined ? undefined : (JSON.parse(row.content) as JsonObject))
         )
-      }, Effect.orDie)
+
+      /** An entry is made before it is changed, and locked: of two that make it one waits. */
+      const update = Effect.fnUntraced(
+        function* (
+          userId: UserId,
+          roomId: RoomId | undefined,
+          type: string,
+          change: (content: JsonObject) => JsonObject,
+          most: number
+        ) {
+          let before = yield* locked(userId, roomId, type)
+          if (before === undefined) {
+            const empty = {}
+            if (change(empty) === empty) return true
+            const isNew = yield* sql`
+              INSERT INTO account_data (user_id, room_id, type, content)
+              SELECT ${userId}, ${roomId ?? ""}, ${type}, '{}'
+              WHERE (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most}
+              ON CONFLICT DO NOTHING RETURNING 1`
+            before = yield* locked(userId, roomId, type)
+            if (before === undefined) return isNew.length > 0
+          }
+          const after = change(before)
+          return after === before || (yield* set(userId, roomId, type, after, most))
+        },
+        sql.withTransaction,
+        Effect.orDie
+      )
 
       const read = (userId: UserId, range?: LogRange) =>
         sql<Row>`

@@ -40,6 +40,10 @@ const controlled: ReadonlySet<string> = new Set(["m.fully_read", "m.push_rules"]
 const mustBeSelf = ({ userId }: Session, owner: UserId): Effect.Effect<void, Forbidden> =>
   userId === owner ? Effect.void : Effect.fail(new Forbidden({ error: `This is for ${owner} alone` }))
 
+const full = new ResourceLimitExceeded({
+  error: `A user keeps at most ${maxEntries} entries, and 16 MiB of those that are large`
+})
+
 const tagsOf = (content: JsonObject): JsonObject => (isJsonObject(content.tags) ? content.tags : {})
 
 const make = Effect.gen(function* () {
@@ -59,7 +63,7 @@ const make = Effect.gen(function* () {
       return yield* new TooLarge({ error: `The content has more than ${maxContentLength} characters` })
     }
     if (!(yield* store.set(owner, roomId, type, content, maxEntries))) {
-      return yield* new ResourceLimitExceeded({ error: `A user keeps at most ${maxEntries} entries` })
+      return yield* full
     }
   })
 
@@ -87,14 +91,22 @@ const make = Effect.gen(function* () {
     content: JsonObject | undefined
   ) {
     yield* mustBeSelf(session, owner)
-    let isFull = false
-    yield* store.update(owner, roomId, tagType, (before) => {
+    let refused: MatrixError | undefined
+    const withTag = (before: JsonObject): JsonObject => {
+      refused = undefined
       const { [tag]: known, ...others } = tagsOf(before)
       if (content === undefined) return known === undefined ? before : { ...before, tags: others }
-      isFull = known === undefined && Object.keys(others).length >= maxTags
-      return isFull ? before : { ...before, tags: { ...others, [tag]: content } }
-    })
-    if (isFull) return yield* new ResourceLimitExceeded({ error: `A room has at most ${maxTags} tags` })
+      const after = { ...before, tags: { ...others, [tag]: content } }
+      if (known === undefined && Object.keys(others).length >= maxTags) {
+        refused = new ResourceLimitExceeded({ error: `A room has at most ${maxTags} tags` })
+      } else if (JSON.stringify(after).length > maxContentLength) {
+        refused = new TooLarge({ error: `The tags of a room have at most ${maxContentLength} characters` })
+      }
+      return refused === undefined ? after : before
+    }
+    const isWritten = yield* store.update(owner, roomId, tagType, withTag, maxEntries)
+    if (refused !== undefined) return yield* Effect.fail(refused as MatrixError)
+    if (!isWritten) return yield* full
   })
 
   const addFilter = Effect.fn("AccountData.addFilter")(function* (

@@ -9,6 +9,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { Effect, Layer } from "effect"
 import { RoomSuccession } from "../room/RoomSuccession.ts"
+import { maxEntries } from "./AccountData.ts"
 import { UserPushRules } from "./push/UserPushRules.ts"
 
 const tagType = "m.tag"
@@ -33,13 +34,14 @@ const make = Effect.gen(function* () {
   const inheritTags = Effect.fnUntraced(function* (userId: UserId, from: RoomId, to: RoomId) {
     const tags = yield* accountData.get(userId, from, tagType)
     if (tags._tag === "None") return
-    yield* accountData.update(userId, to, tagType, (own) => (Object.keys(own).length === 0 ? tags.value : own))
+    const inherited = (own: JsonObject) => (Object.keys(own).length === 0 ? tags.value : own)
+    yield* accountData.update(userId, to, tagType, inherited, maxEntries)
   })
 
   const inheritDirect = Effect.fnUntraced(function* (userId: UserId, from: RoomId, to: RoomId) {
     const direct = yield* accountData.get(userId, undefined, directType)
     if (direct._tag === "None" || withSuccessor(direct.value, from, to) === direct.value) return
-    yield* accountData.update(userId, undefined, directType, (content) => withSuccessor(content, from, to))
+    yield* accountData.update(userId, undefined, directType, (content) => withSuccessor(content, from, to), maxEntries)
   })
 
   const inheritPushRule = Effect.fnUntraced(function* (userId: UserId, from: RoomId, to: RoomId) {

@@ -75,6 +75,27 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
     })
   )
 
+  it.effect("tags that are refused, or were never there, leave nothing behind; what a user keeps is bounded", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("full-alice")
+      const user = `/v3/user/${inPath(alice.id)}`
+      const entry = (room: string) => as(alice)("GET", `${user}/rooms/${inPath(room)}/account_data/m.tag`)
+      const tags = (room: string) => `${user}/rooms/${inPath(room)}/tags`
+      const large = yield* as(alice)("PUT", `${tags("!large:green.test")}/u.a`, { x: "x".repeat(300_000) })
+      assert.deepStrictEqual([large.status, large.body.errcode], [413, "M_TOO_LARGE"])
+      assert.strictEqual((yield* as(alice)("DELETE", `${tags("!none:green.test")}/u.a`)).status, 200)
+      for (const room of ["!large:green.test", "!none:green.test"]) {
+        assert.strictEqual((yield* entry(room)).body.errcode, "M_NOT_FOUND")
+      }
+      const put = (type: string, size: number) =>
+        as(alice)("PUT", `${user}/account_data/org.example.${type}`, { x: "x".repeat(size) })
+      for (let index = 0; index < 64; index++) assert.strictEqual((yield* put(`${index}`, 260_000)).status, 200)
+      assert.strictEqual((yield* put("more", 260_000)).body.errcode, "M_RESOURCE_LIMIT_EXCEEDED")
+      assert.strictEqual((yield* put("0", 200_000)).status, 200)
+      assert.strictEqual((yield* put("small", 1_000)).status, 200)
+    })
+  )
+
   it.effect("a filter has one ID however often it is defined, and is its owner's", () =>
     Effect.gen(function* () {
       const alice = yield* register("filter-alice")
