@@ -24,3 +24,6 @@ export const draftRoomVersion: RoomVersion = {
   privilegesCreators: false,
   redactsInContent: false
 }
+
+/** True for the version of 2014, whose federation speaks the draft's dialect. */
+export const isDraft = ({ id }: { readonly id: string }): boolean => id === draftRoomVersion.id

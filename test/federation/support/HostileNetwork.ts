@@ -66,6 +66,18 @@ export const leavesRoomAsItWas = Effect.fnUntraced(function* <A>(
   return result
 })
 
+/**
+ * Sends events to a server, and gives the reason why each does not count: from the answer, or from the log, where the event
+ * is kept as rejected or soft-failed. "taken" for events that count.
+ */
+export const refusalsOf = (evil: HostileServer, server: HomeServer, events: ReadonlyArray<Event>) =>
+  Effect.map(evil.tell(server, ...events), (answers) =>
+    events.map(({ event_id }, index) => {
+      const logged = server.log.split(`${event_id}: `)[1]?.split("\n")[0]
+      return answers[index] ?? logged ?? "taken"
+    })
+  )
+
 /** Sends events to both servers: each refuses all of them with this reason, and says so in its log. */
 export const refused = Effect.fnUntraced(function* (
   { blue, evil, red }: HostileScene,
@@ -73,8 +85,7 @@ export const refused = Effect.fnUntraced(function* (
   reason: RegExp
 ) {
   for (const server of [red, blue]) {
-    const answers = yield* evil.tell(server, ...events)
-    for (const answer of answers) assert.match(answer ?? "taken", reason)
+    for (const refusal of yield* refusalsOf(evil, server, events)) assert.match(refusal, reason)
     for (const { event_id } of events) assert.include(server.log, event_id.slice(1).replace(/:.*$/, ""))
   }
 })

@@ -100,6 +100,9 @@ const approvalStage = "m.oauth"
 const approvalFlows: ReadonlyArray<InteractiveFlow> = [[approvalStage], ["org.matrix.cross_signing_reset"]]
 
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
+
+/** The answer to the password of another user: no further attempt can make the operation theirs. */
+const otherUser = new Forbidden({ error: "auth.identifier: expected the user of the access token" })
 const tooMany = new LimitExceeded({
   error: "Too many operations are under way from your address, try again later",
   retry_after_ms: 60_000
@@ -153,7 +156,8 @@ const make = Effect.gen(function* () {
     // A client may leave the identifier out: the access token says whose password it is.
     const named = yield* userOfIdentifier(auth, identities)
     const user = named === undefined ? session?.userId : accounts.toUserId(named)
-    if (session === undefined || user !== session.userId) return yield* wrong
+    if (session === undefined) return yield* wrong
+    if (user !== session.userId) return yield* otherUser
     const check = Effect.flatMap(accounts.verifyPassword(user, Redacted.make(given)), (found) =>
       Option.isSome(found) ? Effect.void : Effect.fail(wrong)
     )
@@ -272,7 +276,7 @@ const make = Effect.gen(function* () {
     return isNext && session !== undefined ? approvalStage : undefined
   }
 
-  /** Tries a stage that may come now. */
+  /** Tries a stage that may come now. A failure is the reason why it must be tried again, but for `otherUser`. */
   const attempt = Effect.fnUntraced(function* (request: InteractiveRequest, auth: AuthData, progress: Progress) {
     const type = auth.type ?? untypedStage(request, auth, progress)
     if (typeof type !== "string") return progress
@@ -306,6 +310,7 @@ const make = Effect.gen(function* () {
     const progress = newProgress(request)
     const secret = newSession()
     const tried = yield* Effect.result(attempt(request, request.auth ?? {}, progress))
+    if (Result.isFailure(tried) && tried.failure === otherUser) return yield* otherUser
     const now = Result.getOrElse(tried, () => progress)
     if (isComplete(request, now)) return authorised(now, Effect.void)
     yield* begin(request, secret, now)
@@ -319,6 +324,7 @@ const make = Effect.gen(function* () {
     session: LoginSession<Progress>
   ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
     const tried = yield* Effect.result(attempt(request, auth, session.progress))
+    if (Result.isFailure(tried) && tried.failure === otherUser) return yield* otherUser
     if (Result.isFailure(tried)) return yield* required(request, secret, session.progress, tried.failure)
     const progress = tried.success
     if (isComplete(request, progress)) return authorised(progress, endSession(session))

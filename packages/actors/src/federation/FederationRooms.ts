@@ -26,6 +26,7 @@ import {
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
@@ -38,7 +39,7 @@ import { beginning, laterPosition } from "@greenroom/store/StreamToken"
 import { type UnverifiedPdu, UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import { makeMembershipLimits } from "../room/MembershipLimits.ts"
-import { type MembershipHandshake, RemoteRooms } from "../room/RemoteRooms.ts"
+import type { MembershipHandshake } from "../room/RemoteRooms.ts"
 import { type Caution, type Outcome, Room } from "../room/RoomProtocol.ts"
 import { stripped } from "../room/ShownState.ts"
 import { ask } from "../runtime/Ask.ts"
@@ -50,11 +51,13 @@ import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { essentialState } from "./internal/essentialState.ts"
 import { makeInviteJoins } from "./internal/InviteJoins.ts"
 import { makeServerVisibility } from "./internal/ServerVisibility.ts"
-import { PduVerification, problemText, type VerifiedPdu } from "./PduVerification.ts"
-import { isDraft } from "./ServerServerClient.ts"
+import { PduVerification, problemText, type VerificationProblem, type VerifiedPdu } from "./PduVerification.ts"
 
 /** The two ways in which servers speak of rooms: the draft's, for rooms of its version, and today's. */
 export type Dialect = "draft" | "today"
+
+/** The faults of a PDU that may be another server's invention. */
+const unproven: ReadonlySet<VerificationProblem["_tag"]> = new Set(["BadSignature", "NoKeys"])
 
 /** An invite of a user of ours as it came. */
 export interface ReceivedInvite {
@@ -185,7 +188,6 @@ const rememberedVersions = 20_000
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
-  const remote = yield* RemoteRooms
   const verification = yield* PduVerification
   const unverifiedPdus = yield* UnverifiedPduStore
   const room = yield* Room.client
@@ -387,7 +389,7 @@ const make = Effect.gen(function* () {
       if (attempts < maxCulprits) return receiveRoom(origin, roomId, events, isLastAttempt, attempts + 1)
       return Effect.as(
         Effect.logError(`PDUs of ${origin} for ${roomId} cannot be handled`, cause),
-        events.map(({ event_id }) => ({ event_id, error: "The PDU cannot be handled" }))
+        events.map(({ event_id }): Outcome => ({ event_id, error: "The PDU cannot be handled" }))
       )
     })
   }
@@ -456,6 +458,7 @@ const make = Effect.gen(function* () {
     const good = verified.flatMap((verifiedPdu) => (Result.isSuccess(verifiedPdu) ? [verifiedPdu.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
     const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin), isLastAttempt)
+    const refusals: Array<string> = []
     yield* Effect.forEach(
       Map.groupBy(
         good.filter((event) => !isInviteJoin(event)),
@@ -463,10 +466,14 @@ const make = Effect.gen(function* () {
       ),
       ([roomId, of]) =>
         Effect.map(receiveRoom(origin, roomId, of, isLastAttempt), (of) => {
-          for (const { event_id, ...answer } of of) outcomes.set(event_id, answer)
+          for (const { event_id, refusal, ...answer } of of) {
+            outcomes.set(event_id, answer)
+            if (refusal !== undefined) refusals.push(`${event_id}: ${refusal}`)
+          }
         }),
       { concurrency: 8, discard: true }
     )
+    for (const refusal of refusals) yield* Effect.logInfo(`A PDU from ${origin} does not count: ${refusal}`)
     return yield* Effect.forEach(verified, (verifiedPdu, index): Effect.Effect<ReceivedPdu> => {
       const isKept = kept.has(index)
       const answer = Result.isSuccess(verifiedPdu)
@@ -491,8 +498,13 @@ const make = Effect.gen(function* () {
     pdu: JsonObject,
     version: RoomVersion
   ) {
-    const [verified] = yield* remote.verify(version, [pdu])
-    const event = yield* Effect.fromResult(Result.mapError(verified!, (error) => new BadJson({ error })))
+    const [verified] = yield* verification.verifyPdus(version, [pdu])
+    const event = yield* Effect.fromResult(
+      Result.mapError(verified!, (problem) => {
+        const error = problemText(problem)
+        return unproven.has(problem._tag) ? new Forbidden({ error }) : new BadJson({ error })
+      })
+    )
     if (event.event_id !== eventId || event.room_id !== roomId) {
       return yield* new BadJson({ error: "the PDU is not the one that the path names" })
     }

@@ -6,6 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -18,7 +19,7 @@ import { FederationClient } from "./FederationClient.ts"
 import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
-import { isDraft, type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
+import { type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"

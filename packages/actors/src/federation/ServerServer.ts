@@ -16,7 +16,7 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, NotFound, UnknownToken } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError, NotFound, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
@@ -181,7 +181,7 @@ const make = Effect.gen(function* () {
     sendJoin: (origin, roomId, eventId, pdu, omitMembers) =>
       isUserId(pdu.sender) && serverNameOf(pdu.sender) === origin
         ? sendJoin(origin, roomId, eventId, pdu, omitMembers)
-        : Effect.fail(new BadJson({ error: `The PDU is not a join of a user of ${origin}` })),
+        : Effect.fail(new Forbidden({ error: `The PDU is not a join of a user of ${origin}` })),
     sendLeave: (origin, roomId, eventId, pdu) =>
       Effect.andThen(rooms.requireDialect(roomId, "today"), rooms.sendLeave(origin, roomId, eventId, pdu)),
     sendKnock: (origin, roomId, eventId, pdu) =>

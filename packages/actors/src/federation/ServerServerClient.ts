@@ -12,7 +12,6 @@ import { federationPrefix } from "@greenroom/protocol/federation/FederationApi"
 import type { OutgoingTransaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import { type EventId, isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { roomVersions } from "@greenroom/room/RoomVersions"
 import type { PreparedRequest } from "@greenroom/store/OutgoingStore"
 import { Context, Effect, Layer } from "effect"
@@ -440,6 +439,3 @@ export class ServerServerClient extends Context.Service<ServerServerClient, Retu
     make
   )
 }
-
-/** True for rooms whose federation speaks the draft's dialect. */
-export const isDraft = ({ id }: { readonly id: string }): boolean => id === draftRoomVersion.id

@@ -34,6 +34,7 @@ import {
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -42,7 +43,7 @@ import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/T
 import { Clock, Context, Effect, Layer, Option, Result, Schema } from "effect"
 import { FederationClient } from "../federation/FederationClient.ts"
 import type { RemoteError } from "../federation/RemoteError.ts"
-import { isDraft, ServerServerClient } from "../federation/ServerServerClient.ts"
+import { ServerServerClient } from "../federation/ServerServerClient.ts"
 import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"

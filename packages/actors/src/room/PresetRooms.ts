@@ -3,8 +3,8 @@
  *
  * Source: "Creation" of the client-server specification.
  */
-import { formatRoomAlias, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { formatRoomAlias, isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, InvalidRoomState, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { checkPreset, type RoomPreset, roomSeed, type SeedEvent } from "@greenroom/room/RoomPreset"
 import { roomVersion } from "@greenroom/room/RoomVersions"
@@ -12,6 +12,7 @@ import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { RoomSuccession } from "./RoomSuccession.ts"
 import { Rooms } from "./Rooms.ts"
 
 export interface PresetRoom {
@@ -32,6 +33,12 @@ export interface PresetRoom {
 /** The version of new rooms where neither the client nor the operator names one. */
 export const newestRoomVersion = "12"
 
+/** The room that a new one replaces, where the client upgrades a room by hand. */
+const predecessorIn = (content: JsonObject | undefined): RoomId | undefined => {
+  const predecessor = content?.predecessor
+  return isJsonObject(predecessor) && isRoomId(predecessor.room_id) ? predecessor.room_id : undefined
+}
+
 export class PresetRooms extends Context.Service<
   PresetRooms,
   {
@@ -51,6 +58,7 @@ export class PresetRooms extends Context.Service<
       const { defaultRoomVersion = newestRoomVersion, serverName } = yield* HomeServerConfig
       const rooms = yield* Rooms
       const profiles = yield* ProfileStore
+      const succession = yield* RoomSuccession
 
       const create = Effect.fn("PresetRooms.create")(function* (session: Session, room: PresetRoom) {
         const id = room.version ?? defaultRoomVersion
@@ -81,9 +89,12 @@ export class PresetRooms extends Context.Service<
           ...(isDirect === undefined ? {} : { isDirect }),
           ...(aliasName === undefined ? {} : { aliasName })
         }
-        return yield* Effect.catchTag(rooms.createSeeded(session, seeded), "M_FORBIDDEN", ({ error }) =>
+        const created = yield* Effect.catchTag(rooms.createSeeded(session, seeded), "M_FORBIDDEN", ({ error }) =>
           Effect.fail(new InvalidRoomState({ error }))
         )
+        const predecessor = predecessorIn(room.creationContent)
+        if (predecessor !== undefined) yield* succession.inherit(session.userId, predecessor, created.room_id)
+        return created
       })
 
       return PresetRooms.of({ create })

@@ -127,7 +127,15 @@ const Caution = Schema.Literals(["faults", "failures"])
 export type Caution = typeof Caution.Type
 
 /** The outcome of one event of a transaction. */
-const Outcome = Schema.Struct({ event_id: EventId, error: Schema.optionalKey(Schema.String) })
+/**
+ * The outcome of a received event. `error`: why it was not taken. `refusal`: the rule by which an event of today's versions
+ * was rejected or soft-failed; it is part of the graph all the same.
+ */
+const Outcome = Schema.Struct({
+  event_id: EventId,
+  error: Schema.optionalKey(Schema.String),
+  refusal: Schema.optionalKey(Schema.String)
+})
 export type Outcome = typeof Outcome.Type
 
 /** Places events of other servers. Answers with the outcome of each, when the accepted ones are durable. */
@@ -206,7 +214,7 @@ export const JoinRemotely = Rpc.make("JoinRemotely", {
 
 /** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
 export const LeaveRemotely = Rpc.make("LeaveRemotely", {
-  payload: { userId: UserId, servers: Schema.Array(ServerName) },
+  payload: { userId: UserId, servers: Schema.Array(ServerName), reason: Schema.optionalKey(Schema.String) },
   error: MatrixError
 }).annotate(AnswerWithin, handshakeTimeout)
 

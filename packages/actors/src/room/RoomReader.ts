@@ -190,7 +190,7 @@ const make = Effect.gen(function* () {
       readonly filter?: RoomEventFilter | undefined
     }
   ): Effect.fn.Return<EventContext, MatrixError> {
-    const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
+    const seen = yield* view(session.userId, roomId)
     const centre = yield* visibleEvent(seen, roomId, eventId)
     const limit = Math.min(options.limit ?? defaultPage, maxPage)
     const bundled = { bundleIn: seen.reader.roomNid }

@@ -70,7 +70,12 @@ export class Rooms extends Context.Service<
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
     /** Joined and invited users: leaves, or rejects the invitation. */
-    readonly leave: (session: Session, roomId: RoomId, txnId?: string) => Effect.Effect<void, MatrixError>
+    readonly leave: (
+      session: Session,
+      roomId: RoomId,
+      txnId?: string,
+      reason?: string
+    ) => Effect.Effect<void, MatrixError>
     /**
      * Callers: users whom the membership rules and power levels allow. A knock goes through `servers` if this server is not
      * in the room.

@@ -23,7 +23,8 @@ export const finishMemberships = Effect.gen(function* () {
   const finish = Effect.fnUntraced(function* ({ content, membership, roomId, servers, userId }: UnfinishedMembership) {
     const known = yield* rooms.membership(userId, roomId)
     if (Option.isSome(known) && known.value.membership === "join") return yield* store.remove(roomId, userId)
-    const leave = ask(room(roomId).LeaveRemotely({ userId, servers }))
+    const reason = membership === "leave" && typeof content.reason === "string" ? { reason: content.reason } : {}
+    const leave = ask(room(roomId).LeaveRemotely({ userId, servers, ...reason }))
     if (membership === "leave") return yield* leave
     yield* Effect.catch(ask(room(roomId).JoinRemotely({ userId, content, servers })), () => leave)
   })

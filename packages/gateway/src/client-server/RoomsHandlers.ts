@@ -13,10 +13,10 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { delayParameter, type SentEvent } from "@greenroom/protocol/client-server/RoomsApi"
-import { isRoomId, isUserId, type RoomAlias, type RoomId } from "@greenroom/protocol/Identifiers"
+import { type EventId, isRoomId, isUserId, type RoomAlias, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
-import { Effect } from "effect"
+import { Effect, Struct } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -24,9 +24,16 @@ import { reasonOf } from "../client-api/RoomsHandlers.ts"
 import { addressToInvite } from "./AddressToInvite.ts"
 import { namedServers } from "./NamedServers.ts"
 
-/** The fields that a user adds to their own membership. */
+/**
+ * The fields that a user adds to their own membership: `reason`, and fields of the user's own, as Synapse takes them. The
+ * profile is that of the account, and the server chooses who authorises a join.
+ */
 const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>
-  Effect.map(reasonOf(body), (reason): JsonObject => (reason === undefined ? {} : { reason }))
+  Effect.map(reasonOf(body), (reason): JsonObject => {
+    const { auth, avatar_url, displayname, join_authorised_via_users_server, membership, third_party_signed, ...own } =
+      body ?? {}
+    return reason === undefined ? Struct.omit(own, ["reason"]) : own
+  })
 
 export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.rooms", (handlers) =>
   withServices(function* () {
@@ -101,24 +108,42 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         }
       )
 
-    return handlers
-      .handle("send", ({ params: { eventType, roomId, txnId }, payload, query }) =>
-        CurrentSession.use((session): Effect.Effect<SentEvent | HttpServerResponse.HttpServerResponse, MatrixError> => {
-          const delay = query[delayParameter]
-          return delay === undefined
-            ? rooms.send(session, roomId, eventType, payload, txnId)
-            : schedule(session, delay, { roomId, type: eventType, stateKey: undefined, content: payload, txnId })
-        })
+    interface MessageParams {
+      readonly roomId: RoomId
+      readonly eventType: string
+      readonly txnId?: string
+    }
+
+    const send = (
+      { eventType, roomId, txnId }: MessageParams,
+      content: JsonObject,
+      query: { readonly [delayParameter]?: number | undefined }
+    ) =>
+      CurrentSession.use((session): Effect.Effect<SentEvent | HttpServerResponse.HttpServerResponse, MatrixError> => {
+        const delay = query[delayParameter]
+        return delay === undefined
+          ? rooms.send(session, roomId, eventType, content, txnId)
+          : schedule(session, delay, { roomId, type: eventType, stateKey: undefined, content, txnId })
+      })
+
+    interface RedactionParams {
+      readonly roomId: RoomId
+      readonly eventId: EventId
+      readonly txnId?: string
+    }
+
+    const redact = ({ eventId, roomId, txnId }: RedactionParams, body: JsonObject | null | undefined) =>
+      CurrentSession.use((session) =>
+        Effect.flatMap(reasonOf(body), (reason) => rooms.redact(session, roomId, eventId, reason, txnId))
       )
+
+    return handlers
+      .handle("send", ({ params, payload, query }) => send(params, payload, query))
+      .handle("sendWithoutTransaction", ({ params, payload, query }) => send(params, payload, query))
       .handle("setState", ({ params, payload, query }) => setState({ ...params, stateKey: "" }, payload, query))
       .handle("setStateWithKey", ({ params, payload, query }) => setState(params, payload, query))
-      .handle("redact", ({ params, payload }) =>
-        CurrentSession.use((session) =>
-          Effect.flatMap(reasonOf(payload), (reason) =>
-            rooms.redact(session, params.roomId, params.eventId, reason, params.txnId)
-          )
-        )
-      )
+      .handle("redact", ({ params, payload }) => redact(params, payload))
+      .handle("redactWithoutTransaction", ({ params, payload }) => redact(params, payload))
       .handle("state", ({ params }) => CurrentSession.use((session) => reader.state(session, params.roomId)))
       .handle("stateEvent", ({ params, query }) => stateEvent(params.roomId, params.eventType, "", query.format))
       .handle("stateEventWithKey", ({ params, query }) =>
@@ -183,8 +208,12 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
           })
         )
       )
-      .handle("leave", ({ params }) =>
-        CurrentSession.use((session) => Effect.as(rooms.leave(session, params.roomId), done))
+      .handle("leave", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(reasonOf(payload), (reason) =>
+            Effect.as(rooms.leave(session, params.roomId, undefined, reason), done)
+          )
+        )
       )
       .handle("invite", ({ params, payload }) => invite(params.roomId, payload))
       .handle("kick", ({ params, payload }) =>

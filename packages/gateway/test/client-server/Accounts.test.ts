@@ -165,7 +165,7 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
       const { token } = yield* registerToday("noa")
       yield* registerToday("mallory")
       const { body, status } = yield* post("/v3/account/deactivate", { auth: passwordAuth("mallory") }, token)
-      assert.strictEqual(status, 401)
+      assert.strictEqual(status, 403)
       assert.strictEqual(body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
     })

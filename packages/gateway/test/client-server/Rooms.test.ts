@@ -196,6 +196,38 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("a leave carries its reason, and a join the fields of the client, but not the profile of others", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("reasons-alice")
+      const bob = yield* register("reasons-bob")
+      const room = yield* createRoom(alice)
+      const membership = Effect.map(
+        as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`),
+        ({ body }) => body as unknown
+      )
+      const given = { reason: "tea", foo: "bar", membership: "ban", displayname: "Alice", third_party_signed: {} }
+      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, given)).status, 200)
+      assert.deepStrictEqual(yield* membership, { membership: "join", reason: "tea", foo: "bar" })
+      assert.strictEqual((yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: 7 })).status, 400)
+      assert.strictEqual((yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: "cold" })).status, 200)
+      assert.deepStrictEqual(yield* membership, { membership: "leave", reason: "cold" })
+    })
+  )
+
+  it.effect("events are sent and redacted without a transaction ID too, then every request does it again", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("untracked-alice")
+      const room = yield* createRoom(alice)
+      const post = (path: string, json: unknown) => as(alice)("POST", `/v3/rooms/${inPath(room)}/${path}`, json)
+      const message = { msgtype: "m.text", body: "Tea?" }
+      const first = (yield* post("send/m.room.message", message)).body.event_id
+      assert.notStrictEqual((yield* post("send/m.room.message", message)).body.event_id, first)
+      assert.strictEqual((yield* post(`redact/${inPath(first)}`, { reason: "spilled" })).status, 200)
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f`)
+      assert.deepStrictEqual(bodies(body.chunk), [undefined, "Tea?"])
+    })
+  )
+
   it.effect("invite, kick, ban and unban change memberships, each in its own way", () =>
     Effect.gen(function* () {
       const alice = yield* register("members-alice")

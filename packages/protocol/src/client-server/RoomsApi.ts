@@ -72,6 +72,18 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     }).annotateMerge(
       documented({ summary: "Send an event", text: idempotent, who: "members with the power to send the type" })
     ),
+    HttpApiEndpoint.post("sendWithoutTransaction", "/v3/rooms/:roomId/send/:eventType", {
+      params: { ...room, eventType: EventType },
+      query: { ts, [delayParameter]: delay },
+      payload: AnyPayload,
+      success: SentEvent
+    }).annotateMerge(
+      documented({
+        summary: "Send an event without a transaction ID, as Synapse does",
+        text: "A repeat sends another event.",
+        who: "members with the power to send the type"
+      })
+    ),
     HttpApiEndpoint.put("setState", "/v3/rooms/:roomId/state/:eventType", {
       params: { ...room, eventType: EventType },
       query: { ts, [delayParameter]: delay },
@@ -90,6 +102,17 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       success: SentEvent
     }).annotateMerge(
       documented({ summary: "Redact an event", text: idempotent, who: "its sender, and members with the power to" })
+    ),
+    HttpApiEndpoint.post("redactWithoutTransaction", "/v3/rooms/:roomId/redact/:eventId", {
+      params: { ...room, eventId: EventId },
+      payload: OptionalObject,
+      success: SentEvent
+    }).annotateMerge(
+      documented({
+        summary: "Redact an event without a transaction ID, as Synapse does",
+        text: "A repeat makes another redaction.",
+        who: "its sender, and members with the power to"
+      })
     ),
     HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", { params: room, success: Events }).annotateMerge(
       documented({ summary: "All state", who: seers })

@@ -46,6 +46,7 @@ export const essentialState = ({ authChain, state }: State, join: Event): State 
   const kept = [...others, ...shown]
   const all = new Map([...state, ...authChain].map((event) => [event.event_id, event]))
   const needed = authorising([...kept, join], all)
-  // Events of the state could be left out here, but Dendrite looks for the m.room.create among the auth events.
-  return { state: kept, authChain: [...all.values()].filter(({ event_id }) => needed.has(event_id)) }
+  const inState = new Set(kept.map(({ event_id }) => event_id))
+  const outside = [...all.values()].filter(({ event_id }) => !inState.has(event_id))
+  return { state: kept, authChain: outside.filter(({ event_id }) => needed.has(event_id)) }
 }

@@ -4,7 +4,7 @@
  * Source: "Room event fields" of the client-server specification, `unsigned`.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 
 /**
@@ -13,7 +13,7 @@ import type { RoomVersion } from "@greenroom/room/RoomVersion"
  */
 export const withReplaced = (version: RoomVersion, event: Event, replaced: Event | undefined): Event => {
   if (replaced === undefined || event.state_key === undefined) return event
-  if (version.id === draftRoomVersion.id && event.replaces_state !== replaced.event_id) return event
+  if (isDraft(version) && event.replaces_state !== replaced.event_id) return event
   return {
     ...event,
     replaces_state: replaced.event_id,

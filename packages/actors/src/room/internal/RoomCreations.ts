@@ -15,7 +15,7 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { draftSeed } from "@greenroom/room/RoomCreation"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
@@ -36,8 +36,6 @@ import { creationScope, transactionKey } from "./RoomTransactions.ts"
 
 /** How often a room that exists already is tried again with a later time. */
 const maxAttempts = 1_000
-
-const isDraft = (version: RoomVersion): boolean => version.id === draftRoomVersion.id
 
 export interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */

@@ -17,7 +17,7 @@ import {
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
@@ -117,7 +117,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     handshake: MembershipHandshake
   ): Effect.Effect<void, MatrixError> => {
     if (isVisibleTo(room, userId, handshake)) return Effect.void
-    return room.version.id === draftRoomVersion.id
+    return isDraft(room.version)
       ? notFound
       : new Forbidden({ error: `${userId} may not ${handshake === "leave" ? "leave" : handshake} here` })
   }
@@ -161,13 +161,11 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   })
 
   const checkHandshake = (event: Event, origin: ServerName, handshake: MembershipHandshake) =>
-    event.type === "m.room.member" &&
-    event.content.membership === handshake &&
-    event.state_key === event.sender &&
-    event.origin === origin &&
-    serverNameOf(event.sender) === origin
-      ? Effect.void
-      : new BadJson({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
+    event.type !== "m.room.member" || event.content.membership !== handshake || event.state_key !== event.sender
+      ? new BadJson({ error: `The PDU is not a ${handshake} of its sender` })
+      : event.origin !== origin || serverNameOf(event.sender) !== origin
+        ? new Forbidden({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
+        : Effect.void
 
   const placeMembership = Effect.fnUntraced(function* (
     room: RoomState,
@@ -275,9 +273,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const read = Effect.gen(function* () {
       const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
       const state = entries.map(({ event }) => event)
-      const isDraft = room.version.id === draftRoomVersion.id
       const behind = yield* chains.events(state.map((event) => event.event_id))
-      return { state, authChain: isDraft ? behind : yield* sliced(() => wholeChain(state, behind)) }
+      return { state, authChain: isDraft(room.version) ? behind : yield* sliced(() => wholeChain(state, behind)) }
     })
     return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>
       isMatrixError(defect) ? Effect.fail(defect) : Effect.die(defect)

@@ -55,6 +55,12 @@ const forbidding: ReadonlySet<string | undefined> = new Set([
   "M_UNABLE_TO_GRANT_JOIN"
 ])
 
+export interface LeaveRequest {
+  readonly userId: UserId
+  readonly servers: ReadonlyArray<ServerName>
+  readonly reason?: string
+}
+
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { forget, load, log, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, intakeLock, placeAll } = intake
@@ -331,10 +337,14 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     return Option.isSome(room) && room.value.isOurs && room.value.membershipOf(userId) === "join"
   })
 
-  const sendLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
+  const sendLeave = (
+    userId: UserId,
+    servers: ReadonlyArray<ServerName>,
+    content: JsonObject
+  ): Effect.Effect<void, Failure> =>
     firstOf(servers, (server) =>
       Effect.gen(function* () {
-        const { event, version } = yield* complete(server, "leave", userId, {})
+        const { event, version } = yield* complete(server, "leave", userId, content)
         yield* remote.sendMembership(server, version, "leave", event)
       })
     )
@@ -343,10 +353,14 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
    * Tells one of the servers that our user is not in the room, in the background and a few times; if that is in vain, at
    * the next start again. A server that has no such membership needs none to be taken back.
    */
-  const announceLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
+  const announceLeave = (
+    userId: UserId,
+    servers: ReadonlyArray<ServerName>,
+    content: JsonObject = {}
+  ): Effect.Effect<void> =>
     Effect.andThen(
-      unfinished.put({ roomId, userId, membership: "leave", servers, content: {} }),
-      Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers))).pipe(
+      unfinished.put({ roomId, userId, membership: "leave", servers, content }),
+      Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers, content))).pipe(
         Effect.retry({
           while: ({ _tag }) => _tag === "M_NOT_FOUND",
           schedule: Schedule.exponential("5 seconds"),
@@ -367,13 +381,16 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
    * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. The user's membership ends here
    * at once, whatever other servers answer: the leave is sent to them afterwards.
    */
-  const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
+  const leaveRemotely = ({ reason, servers, userId }: LeaveRequest): Effect.Effect<void, Failure> =>
     intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
         const remembered = yield* unfinished.servers(roomId, userId)
         const through = [...remembered, ...servers]
-        if (Option.isNone(known) || known.value.membership === "leave") return yield* announceLeave(userId, through)
+        const content = reason === undefined ? {} : { reason }
+        if (Option.isNone(known) || known.value.membership === "leave") {
+          return yield* announceLeave(userId, through, content)
+        }
         const room = yield* load
         if (room.isOurs) return yield* unfinished.remove(roomId, userId)
         const now = yield* Clock.currentTimeMillis
@@ -382,12 +399,12 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           type: "m.room.member",
           sender: userId,
           state_key: userId,
-          content: { membership: "leave" }
+          content: { ...content, membership: "leave" }
         }
         const place = { prevEvents: [], state: () => undefined, now }
         const event = room.version.build(proposal, place, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
-        yield* announceLeave(userId, through)
+        yield* announceLeave(userId, through, content)
       })
     )
 

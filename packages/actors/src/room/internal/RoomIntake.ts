@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { topologicalSteps } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
@@ -130,16 +131,13 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   // Placing
 
-  const reasonOf = (placed: Placed): string | undefined => {
-    if (placed._tag === "Unplaceable") return placed.reason
+  /** The outcome of an event. In the draft's dialect a rejected event has an error, like one that was not taken. */
+  const describe = ({ version }: RoomState, { event_id }: Event, placed: Placed): Outcome => {
+    if (placed._tag === "Unplaceable") return { event_id, error: placed.reason }
     const isRefused = placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed
-    if (!isRefused) return undefined
-    return placed._tag === "Placed" ? placed.refusal?.rule : "It was refused before"
-  }
-
-  const describe = (event: Event, placed: Placed): Outcome => {
-    const error = reasonOf(placed)
-    return error === undefined ? { event_id: event.event_id } : { event_id: event.event_id, error }
+    if (!isRefused) return { event_id }
+    const refusal = (placed._tag === "Placed" ? placed.refusal?.rule : undefined) ?? "It was refused before"
+    return isDraft(version) ? { event_id, error: refusal } : { event_id, refusal }
   }
 
   /** Numbers that rise from event to event and stand before all that there is. */
@@ -173,7 +171,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         const placed = yield* blaming(caution, event, placing)
         if (placed._tag === "Placed" && caution !== undefined) yield* blaming(caution, event, placed.durable)
         else if (placed._tag === "Placed") waiting.push(placed.durable)
-        outcomes.set(event.event_id, describe(event, placed))
+        outcomes.set(event.event_id, describe(room, event, placed))
       }
       yield* Effect.all(waiting, { discard: true })
     }

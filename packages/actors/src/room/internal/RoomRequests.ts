@@ -229,16 +229,17 @@ export const makeRoomRequests = Effect.gen(function* () {
     }
   })
 
-  const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
+  const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string, reason?: string) {
     yield* mustNotRejectNotices(session.userId, roomId)
+    const why = reason === undefined ? {} : { reason }
     if (yield* isOutside(session.userId, roomId)) {
       const servers = yield* serversFor(session.userId, roomId, [])
-      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers }))
+      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers, ...why }))
     }
     yield* propose(
       session,
       roomId,
-      { type: "m.room.member", stateKey: session.userId, content: { membership: "leave" } },
+      { type: "m.room.member", stateKey: session.userId, content: { membership: "leave", ...why } },
       transactionOf(session, "leave", txnId)
     )
   })
