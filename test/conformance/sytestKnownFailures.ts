@@ -7,7 +7,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   // Accounts
   ...known(
     "401 with the flows, as the specification has it for a stage that fails",
-    "DELETE /device/{deviceId} requires UI auth user to match device owner",
     "The operation must be consistent through an interactive authentication session"
   ),
   ...known("Not served: m.login.recaptcha", "Register with a recaptcha"),
@@ -48,22 +47,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   ),
   // Rooms
   ...known(
-    "The specification names no content of a join but `reason`",
-    "POST /join/:room_id can join a room with custom content",
-    "POST /join/:room_alias can join a room with custom content"
-  ),
-  ...known(
-    "Not in the specification: sending without a transaction ID",
-    "POST /rooms/:room_id/send/:event_type sends a message"
-  ),
-  ...known(
-    "Not in the specification: redacting without a transaction ID",
-    ...Array.from(
-      { length: 11 },
-      (_, n) => `Can receive redactions from regular users over federation in room version ${n + 1}`
-    )
-  ),
-  ...known(
     "prev_batch of a whole timeline is before the first event",
     "GET /rooms/:room_id/messages returns a message",
     "GET /rooms/:room_id/messages lazy loads members correctly"
@@ -93,7 +76,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "An invitation from another server does not say that guests are let in",
     "Guest users can accept invites to private rooms over federation"
   ),
-  ...known("M_NOT_FOUND for an event that the user may not see", "/context/ on non world readable room does not work"),
   ...known(
     "Presence has `sender`, not `content.user_id`",
     "New room members see first user's profile information in global initialSync",
@@ -101,11 +83,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "Real non-joined user can call /events on world_readable room"
   ),
   ...known("The new room has no m.room.guest_access where the old one has none", "/upgrade creates a new room"),
-  ...known(
-    "Settings go along when a user joins; who made a room and names it as the replacement later is in it already",
-    "local user has push rules copied to upgraded room",
-    "remote user has push rules copied to upgraded room"
-  ),
   ...known("M_FORBIDDEN for a room that the user is not in", "/upgrade of a bogus room fails gracefully"),
   // Sync
   ...known("Who did not hear that somebody types is not told that they stopped", "Typing can be explicitly stopped"),
@@ -198,33 +175,11 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "Inbound federation rejects invite rejections which include invalid JSON for room version 6"
   ),
   ...known(
-    "The answer to a transaction gives the reason for each PDU that was not taken; the test wants none",
-    "Inbound federation correctly soft fails events",
-    "Inbound federation accepts a second soft-failed event",
-    "Inbound federation correctly handles soft failed events as extremities",
-    "/state returns M_NOT_FOUND for an outlier",
-    "/state_ids returns M_NOT_FOUND for an outlier",
-    "/state returns M_NOT_FOUND for a rejected message event",
-    "/state_ids returns M_NOT_FOUND for a rejected message event",
-    "Room state after a rejected message event is the same as before",
-    "/state returns M_NOT_FOUND for a rejected state event",
-    "/state_ids returns M_NOT_FOUND for a rejected state event",
-    "Room state after a rejected state event is the same as before"
-  ),
-  ...known(
     "Servers that were in the room keep what users said who are erased",
     "Inbound federation redacts events from erased users"
   ),
   ...known(
     "A room that everybody has left can be entered again",
     "Inbound /make_join rejects attempts to join rooms where all users have left"
-  ),
-  ...known(
-    "400 M_BAD_JSON",
-    "Inbound /v1/send_join rejects incorrectly-signed joins",
-    "Inbound /v1/send_join rejects joins from other servers",
-    "Inbound federation rejects invites which are not signed by the sender",
-    "Inbound federation rejects incorrectly-signed invite rejections",
-    "Inbound /v1/send_leave rejects leaves from other servers"
   )
 ])

@@ -86,7 +86,7 @@ func (s *server) environment(peers []*server) []string {
 		"GREENROOM_FEDERATION_DNS_SERVERS=127.0.0.1:9",
 		// As with the server for which the tests were written: several set the power levels of the creator.
 		"GREENROOM_DEFAULT_ROOM_VERSION=11",
-		"GREENROOM_SERVER_NOTICES_LOCALPART=notices",
+		"GREENROOM_SERVER_NOTICES_LOCALPART=_server",
 		"GREENROOM_REGISTRATION_SHARED_SECRET=" + client.SharedSecret,
 		// The sender of notices that the tests expect.
 		"GREENROOM_SERVER_NOTICES_LOCALPART=_server",
