@@ -90,11 +90,11 @@ const migrations = {
   "0059_timeline_gaps": () => import("./migrations/0059_timeline_gaps.ts"),
   "0060_destination_dialects": () => import("./migrations/0060_destination_dialects.ts"),
   "0061_policy_verdicts": () => import("./migrations/0061_policy_verdicts.ts"),
-  "0064_user_directory": () => import("./migrations/0064_user_directory.ts"),
-  "0070_remote_device_lists": () => import("./migrations/0070_remote_device_lists.ts"),
-  "0071_device_updates": () => import("./migrations/0071_device_updates.ts"),
-  "0072_app_service_session_ends": () => import("./migrations/0072_app_service_session_ends.ts"),
-  "0085_shard_holders": () => import("./migrations/0085_shard_holders.ts")
+  "0062_user_directory": () => import("./migrations/0062_user_directory.ts"),
+  "0063_remote_device_lists": () => import("./migrations/0063_remote_device_lists.ts"),
+  "0064_device_updates": () => import("./migrations/0064_device_updates.ts"),
+  "0065_app_service_session_ends": () => import("./migrations/0065_app_service_session_ends.ts"),
+  "0066_shard_holders": () => import("./migrations/0066_shard_holders.ts")
 }
 
 /** The version of the database that this program writes. */
