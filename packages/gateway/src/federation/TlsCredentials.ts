@@ -2,11 +2,14 @@
  * The certificate and private key with which the federation listener proves its name: those of the operator, or a
  * self-signed pair that is made on the first start and kept in the data directory.
  */
+import { execFile } from "node:child_process"
 import { createPrivateKey, randomUUID, X509Certificate } from "node:crypto"
 import { readFile, rename, writeFile } from "node:fs/promises"
+import { createRequire } from "node:module"
 import { isIP } from "node:net"
 import { join } from "node:path"
 import { createSecureContext } from "node:tls"
+import { promisify } from "node:util"
 import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
@@ -60,24 +63,37 @@ const read = Effect.fnUntraced(function* (certFile: string, keyFile: string) {
 const altNames = (host: string) =>
   isIP(host) === 0 ? [{ type: 2 as const, value: host }] : [{ type: 7 as const, ip: host }]
 
-/** A self-signed pair for the host of a server name. */
+/**
+ * Runs in a process of its own: the library and what it imports take 5 MB, which a server needs once in years. Arguments: the
+ * library's file, and those of `generate` as JSON.
+ */
+const generateProgram = `
+const [library, input] = process.argv.slice(1)
+const { attributes, options } = JSON.parse(input)
+for (const date of ["notBeforeDate", "notAfterDate"]) options[date] = new Date(options[date])
+require(library).generate(attributes, options).then((pems) => process.stdout.write(JSON.stringify(pems)))
+`
+
+/** A self-signed pair for the host of a server name. `now` is in ms since 1970. */
 export const makeSelfSigned = async (serverName: ServerName, now: number): Promise<TlsCredentials> => {
   const { host } = splitHostPort(serverName)
-  // Needed once in years; it has 3 MB.
-  const { generate } = await import("selfsigned")
-  const { cert, private: key } = await generate([{ name: "commonName", value: host }], {
+  const options = {
     keyType: "ec",
     curve: "P-256",
     algorithm: "sha256",
-    notBeforeDate: new Date(now - day),
-    notAfterDate: new Date(now + lifetime),
+    notBeforeDate: now - day,
+    notAfterDate: now + lifetime,
     extensions: [
       { name: "basicConstraints", cA: false },
       { name: "keyUsage", digitalSignature: true },
       { name: "extKeyUsage", serverAuth: true },
       { name: "subjectAltName", altNames: altNames(host) }
     ]
-  })
+  }
+  const input = JSON.stringify({ attributes: [{ name: "commonName", value: host }], options })
+  const library = createRequire(import.meta.url).resolve("selfsigned")
+  const { stdout } = await promisify(execFile)(process.execPath, ["-e", generateProgram, library, input], { env: {} })
+  const { cert, private: key } = JSON.parse(stdout) as { readonly cert: string; readonly private: string }
   return { cert, key }
 }
 
