@@ -126,7 +126,6 @@ export type TakenMembership = typeof TakenMembership.Type
 const Caution = Schema.Literals(["faults", "failures"])
 export type Caution = typeof Caution.Type
 
-/** The outcome of one event of a transaction. */
 /**
  * The outcome of a received event. `error`: why it was not taken. `refusal`: the rule by which an event of today's versions
  * was rejected or soft-failed; it is part of the graph all the same.

@@ -292,7 +292,7 @@ export class RoomReader extends Context.Service<
       roomId: RoomId,
       request: MessagesRequest
     ) => Effect.Effect<MessagesPage, MatrixError>
-    /** An event with its context, gaps in it filled over federation. Errors: M_NOT_FOUND. */
+    /** An event with its context, gaps in it filled over federation. Errors: M_FORBIDDEN, M_NOT_FOUND. */
     readonly context: (
       session: Session,
       roomId: RoomId,

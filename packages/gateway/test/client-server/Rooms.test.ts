@@ -228,6 +228,29 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("an event is redacted by sending an m.room.redaction that names it, once for each transaction ID", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("redaction-alice")
+      const bob = yield* register("redaction-bob")
+      const room = yield* createRoom(alice)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const redacts = yield* say(alice, room, "Tea?")
+      const redact = (user: TestUser, content: unknown) =>
+        as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.redaction/r1`, content)
+      assert.strictEqual((yield* redact(bob, { redacts })).status, 403)
+      for (const content of [{}, { redacts: 7 }, { redacts, reason: 7 }]) {
+        assert.strictEqual((yield* redact(alice, content)).body.errcode, "M_BAD_JSON")
+      }
+      const first = yield* redact(alice, { redacts, reason: "spilled" })
+      assert.strictEqual((yield* redact(alice, { redacts, reason: "spilled" })).body.event_id, first.body.event_id)
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
+      assert.deepInclude(body as object, { redacts, content: { redacts, reason: "spilled" } })
+      assert.deepStrictEqual(bodies((yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`)).body.chunk), [
+        undefined
+      ])
+    })
+  )
+
   it.effect("invite, kick, ban and unban change memberships, each in its own way", () =>
     Effect.gen(function* () {
       const alice = yield* register("members-alice")

@@ -4,6 +4,7 @@
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import {
   type EventId,
+  isEventId,
   type RoomAlias,
   type RoomId,
   type ServerName,
@@ -110,8 +111,21 @@ export const makeRoomRequests = Effect.gen(function* () {
 
   const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
     type === "m.room.redaction"
-      ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
+      ? sendRedaction(session, roomId, content, txnId)
       : propose(session, roomId, { type, content }, transactionOf(session, kindFor("send", type), txnId))
+
+  /** A redaction that is sent as an event: its content names the event and the reason. */
+  const sendRedaction = (
+    session: Session,
+    roomId: RoomId,
+    { reason, redacts }: JsonObject,
+    txnId: string | undefined
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
+    if (!isEventId(redacts)) return Effect.fail(new BadJson({ error: "redacts: expected the ID of an event" }))
+    return reason === undefined || typeof reason === "string"
+      ? redact(session, roomId, redacts, reason, txnId)
+      : Effect.fail(new BadJson({ error: "reason: expected string" }))
+  }
 
   /** Checks that aliases of this server in a client's event agree with the directory. */
   const mustPointHere = Effect.fnUntraced(function* (roomId: RoomId, stateKey: string, content: JsonObject) {
