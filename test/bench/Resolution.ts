@@ -1,4 +1,4 @@
-/** What an event costs that forks the graph of a room from before thousands of membership changes. */
+/** The cost of an event that forks the graph of a room from before thousands of membership changes. */
 import { atMost, type Benchmark, count } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { ForkedEvents, ForkedEventsInput } from "./load/forkedEvents.ts"

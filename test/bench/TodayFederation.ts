@@ -73,7 +73,7 @@ const betweenSynapses = async (quick: boolean): Promise<FederatedMessages | stri
   }
 }
 
-/** What a message costs both servers, beside two Synapses. */
+/** The processor time of a message at both servers, beside two Synapses. */
 const costs = async (servers: TwoServers, quick: boolean): Promise<ReadonlyArray<Figure>> => {
   const { here, hereName, there } = servers
   const people = await register(here.url, "sender", senders)

@@ -1,5 +1,5 @@
 /**
- * What clients see of a node that goes down, at the worst moments: a hundred sockets that connect again at once, and a database that is
+ * A node that goes down as its clients see it, at the worst moments: a hundred sockets that connect again at once, and a database that is
  * killed meanwhile. Sockets are closed with 1001, requests are answered 503 with `Retry-After`; nothing else is an error.
  */
 import * as fs from "node:fs/promises"

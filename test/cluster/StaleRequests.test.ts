@@ -9,7 +9,7 @@ import { at, start } from "./support/Cluster.ts"
 import * as HalfRequest from "./support/HalfRequest.ts"
 import { movedShards, query, untilHealthy } from "./support/Workload.ts"
 
-/** What people change without a transaction ID: the path, and the body that sets a value. */
+/** Changes without a transaction ID: the path, and the body that sets a value. */
 const settings = ({ userId }: Person, room: string) => {
   const [user, inRoom] = [encodeURIComponent(userId), encodeURIComponent(room)]
   const v3 = "/_matrix/client/v3"

@@ -27,11 +27,11 @@ class World extends Context.Service<World, HostileNetwork>()("greenroom/test/Mis
 
 const scene = Effect.flatMap(World, (network) => todaysScene(network, "11"))
 
-/** The join of another user of the hostile server, which it told nobody. */
+/** The join of another user of the hostile server, which it sent to no server. */
 const joinOf = ({ evil, room }: TodaysScene, userId: string, place: EventPlaceLie = {}) =>
   evil.event(room, { type: "m.room.member", state_key: userId, sender: userId, content: { membership: "join" } }, place)
 
-/** What somebody says after an event that nobody has. */
+/** A message whose predecessor no server has. */
 const afterNothing = ({ evil, room }: TodaysScene, join: Event, body: string) =>
   evil.event(
     room,

@@ -222,7 +222,7 @@ describe("Devices of users of other servers", () => {
       assert.deepStrictEqual(Object.keys(found.devices), ["G"])
       assert.deepStrictEqual(found.master?.usage, ["master"])
       assert.isUndefined(found.selfSigning)
-      // Of a user of another server, and of one of ours.
+      // Updates for a user of another server, and for a user of ours.
       const stranger = "@bob:blue.test"
       yield* evil.send(address, [], {
         edus: [stranger, alice.userId].map((user_id) => ({

@@ -3,7 +3,7 @@
  * everybody (join rule `public` or history visibility `world_readable`).
  *
  * Entries follow memberships and profiles by a queue, which is written with what changes them. `indexNext` takes from it.
- * What a search finds is checked against the memberships of now: an entry that is late hides a user, and never shows one.
+ * Each result is checked against the current memberships: a late entry hides a user, and never shows one.
  *
  * An error of the database is a defect. Source: "User Directory" of the client-server specification; PostgreSQL, "Text
  * Search Types".

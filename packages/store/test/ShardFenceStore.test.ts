@@ -7,7 +7,7 @@ import { ShardFenceStore } from "../src/ShardFenceStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { LeaseLost, WriteLease } from "../src/WriteLease.ts"
 
-/** What a node has of the database: a pool whose connections have a name of its own. */
+/** The pool of a node, whose connections have a name of their own. */
 const nodeOn = (url: Redacted.Redacted) => {
   const pool = Layer.unwrap(Effect.map(DatabaseHold, (hold) => Database.pool({ url, hold, maxConnections: 3 })))
   const services = ShardFenceStore.layer.pipe(

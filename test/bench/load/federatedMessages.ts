@@ -10,7 +10,7 @@ export interface FederatedMessagesInput {
   readonly there: string
   /** The processes of both. */
   readonly pids: ReadonlyArray<number>
-  /** Of users here, who send, and of one there, who follows the room. */
+  /** Access tokens of the users here, who send, and of the one there, who follows the room. */
   readonly senders: ReadonlyArray<string>
   readonly guest: string
   /** The server name of `here`. */

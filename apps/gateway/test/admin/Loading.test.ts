@@ -25,7 +25,7 @@ const modulesOf = (words: ReadonlyArray<string>): Promise<ReadonlyArray<string>>
     })
   })
 
-/** What only a server needs, and Effect as a whole. */
+/** Modules that only a server needs, and the barrel of Effect. */
 const ofServers =
   /effect\/dist\/(index\.js|cluster\/|http-api\/|rpc\/)|packages\/actors\/src\/(sync|federation)\/|packages\/store\/src\/migrations\//
 

@@ -281,7 +281,7 @@ export class Administration extends Context.Service<
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {
-  /** Of a running home server: sessions and accounts end by its `Accounts`, which only a server loads. */
+  /** The administration in a running home server: sessions and accounts end by its `Accounts`, which only a server loads. */
   static readonly layer = <R>(endings: Effect.Effect<Endings, never, R>) =>
     Layer.effect(
       Administration,

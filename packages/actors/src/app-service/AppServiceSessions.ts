@@ -22,7 +22,7 @@ export interface Assertion {
   readonly ts?: string | undefined
 }
 
-/** How many sessions are remembered, and for how long. The end of one is heard of at once (`SessionRevocations`). */
+/** How many sessions are remembered, and for how long. The end of a session reaches every node at once (`SessionRevocations`). */
 const maxRemembered = 10_000
 const rememberedFor = "1 minute"
 

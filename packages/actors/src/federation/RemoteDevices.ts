@@ -89,7 +89,7 @@ const behaviour = Effect.gen(function* () {
       const answer = answers.get(question.userId)
       return answer === undefined ? [] : [{ streamId: undefined, ...answer, ...question }]
     })
-    // Of many users at once nobody had keys: their clients are asking for the first time.
+    // Many users are asked for when a client first needs the keys of a room: no list was known, so no change is announced.
     if (fetched.length > 0) yield* store.finish(fetched, now, userIds.length <= few)
     const missing = userIds.filter((userId) => !answers.has(userId))
     if (missing.length > 0) yield* store.failed(missing, now)

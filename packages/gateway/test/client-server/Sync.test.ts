@@ -393,7 +393,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
   )
 
   it.effect(
-    "users who sync without waiting are online, but for set_presence=unavailable or offline; sending alone shows nobody online",
+    "users who sync without waiting are online, but for set_presence=unavailable or offline; sending alone does not show a user online",
     () =>
       Effect.gen(function* () {
         const alice = yield* register("poll-alice")

@@ -158,7 +158,7 @@ export const hashedText = (form: PduForm, pdu: Pdu): string => {
   return encodeOrThrow(hashed, form.numbers)
 }
 
-/** What verifying a PDU needs of its canonical form: the text that its signatures cover, and the content hash that is right. */
+/** The parts of a canonical form that verifying a PDU needs: the text that its signatures cover, and the right content hash. */
 export interface Seal {
   readonly signed: string
   readonly hash: string

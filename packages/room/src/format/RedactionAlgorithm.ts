@@ -104,7 +104,7 @@ export const redactionV11: RedactionAlgorithm = {
 
 const nothing: JsonObject = {}
 
-/** What stays of the content of a PDU: the same object where all of it does. */
+/** The content of a PDU after redaction: the same object where nothing is removed. */
 export const contentAfterRedaction = ({ content }: RedactionAlgorithm, pdu: JsonObject): JsonObject =>
   content.get(pdu.type as string)?.(pdu.content as JsonObject) ?? nothing
 

@@ -132,7 +132,7 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
   }
 }
 
-/** What to do about errors of PostgreSQL, by their codes. */
+/** The remedies for errors of PostgreSQL, by their codes. */
 const remedies: { readonly [code: string]: string } = {
   "28000": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
   "28P01": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",

@@ -59,11 +59,11 @@ export interface PlaceOptions {
   readonly relayTo?: (room: RoomState) => Iterable<ServerName>
   /** The request that it answers, if it is accepted. */
   readonly answers?: ClientTransaction | undefined
-  /** What was read for this event and others that are placed with it. */
+  /** The rows that were read for this event and the others of its chunk. */
   readonly surveyed?: Survey
 }
 
-/** What placing events needs of the store, read for all of them together: `survey` makes it, `place` keeps it up to date. */
+/** The rows of the store that placing events needs, read for all events together: `survey` makes it, `place` keeps it up to date. */
 export interface Survey {
   /** Events that are named, and those themselves. */
   readonly events: Map<EventId, KnownEvent | undefined>

@@ -67,7 +67,7 @@ const onlyDevices = (devices: string, wanted: ReadonlyArray<string>): string => 
   return JSON.stringify(Object.fromEntries(Object.entries(JSON.parse(devices)).filter(([name]) => names.has(name))))
 }
 
-/** A key with the signatures of the user who asks. */
+/** A key with the signatures of the asking user. */
 const withSignatures = (key: string, own: string | undefined): string => {
   if (own === undefined) return key
   const { signatures = {}, ...rest } = JSON.parse(key) as JsonObject
