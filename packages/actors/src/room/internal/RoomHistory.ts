@@ -140,7 +140,11 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       room,
       fetched.flatMap((event) => [event.event_id, ...event.prev_events])
     )
-    const leadsTo = connected(ends, fetched)
+    // Behind known events there is another gap, or the end of history: events of that are fetched for themselves.
+    const leadsTo = connected(
+      ends,
+      isInside ? fetched.filter((event) => !isVisible(found.get(event.event_id))) : fetched
+    )
     const positions = new Map<EventId, number>()
     const events: Array<Event> = []
     for (const event of topologicalOrder(fetched)) {
