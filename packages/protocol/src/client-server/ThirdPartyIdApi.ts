@@ -11,9 +11,11 @@ import { body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { HtmlPage } from "../api/HtmlPage.ts"
 import { boundedText } from "../api/Parameters.ts"
+import { wire } from "../api/WireError.ts"
 import { Medium } from "../identity/ThirdPartyId.ts"
 import { ClientSecret, SessionId, SessionProof } from "../identity/ValidationApi.ts"
 import { Integer } from "../Json.ts"
+import { ThirdPartyIdAuthFailed } from "../MatrixError.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
 import { Password } from "./LoginApi.ts"
 
@@ -151,7 +153,8 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("clientServer.thirdPartyI
     }).annotateMerge(documented({ summary: "The addresses of the account", who: themselves })),
     HttpApiEndpoint.post("addOld", "/v3/account/3pid", {
       payload: Schema.Struct({ three_pid_creds: Credentials }),
-      success: Done
+      success: Done,
+      error: wire(ThirdPartyIdAuthFailed, 403, "The third-party ID is not validated")
     }).annotateMerge(
       documented({
         summary: "Add an address, as older clients do",
