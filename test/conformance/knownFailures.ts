@@ -48,7 +48,7 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
     ),
     ...known("Profiles of other servers are for users", "TestOutboundFederationProfile"),
     ...known(
-      "Of a gap the state is asked for before the event that follows it; the test's server has only that before the last missing event",
+      "The state is asked for as the test wants; the event that cannot be placed is answered with an error, which its helper refuses",
       "TestCorruptedAuthChain"
     ),
     ...known(

@@ -181,6 +181,62 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
+  it.effect("a user who joins again after the server was killed in the middle of a join is in the room once", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const grace = yield* red.register("grace7")
+      const { roomId, state, template } = ownRoom(evil, "again")
+      const answering = (sendJoin: FederationAnswer | "never") => {
+        evil.respond = ({ path }) =>
+          path.startsWith("/make_join")
+            ? template(grace.userId, "join")
+            : path.startsWith("/send_join")
+              ? sendJoin
+              : silent
+      }
+      answering("never")
+      const before = evil.asked.length
+      const joining = yield* Effect.forkChild(Effect.exit(grace.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
+      yield* isAsked(evil, "/send_join", before)
+      yield* red.kill
+      yield* Fiber.join(joining)
+      answering(state)
+      yield* red.start
+      yield* join(grace, roomId)
+      yield* say(grace, roomId, "here again")
+      yield* reads(grace, roomId, "here again")
+      const { rooms } = yield* expectOk(grace.ask("GET", "/initialSync?limit=20"))
+      assert.deepStrictEqual(
+        rooms.map(({ membership, room_id }: Body) => [room_id, membership]),
+        [[roomId, "join"]]
+      )
+      const joins = rooms[0].messages.chunk.filter(isMember(grace.userId, "join"))
+      assert.lengthOf(joins, 1)
+    })
+  )
+
+  it.effect("a join goes on when its client goes away", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const heidi = yield* red.register("heidi8")
+      const { roomId, state, template } = ownRoom(evil, "gone")
+      const path = `/join/${encodeURIComponent(roomId)}`
+      const joining = Effect.runFork(Effect.exit(heidi.ask("POST", path, {})))
+      evil.respond = ({ path }) => {
+        if (path.startsWith("/make_join")) {
+          joining.interruptUnsafe()
+          return template(heidi.userId, "join")
+        }
+        return path.startsWith("/send_join") ? state : silent
+      }
+      yield* sees(heidi, (event) => event.room_id === roomId && isMember(heidi.userId, "join")(event))
+      yield* say(heidi, roomId, "alone here")
+      yield* reads(heidi, roomId, "alone here")
+    })
+  )
+
   it.effect("or taken back, where it cannot be finished", () =>
     Effect.gen(function* () {
       const { evil, servers } = yield* World

@@ -1,0 +1,150 @@
+/**
+ * Three servers in one room whose lines are cut and mended at random, while their users change the room in conflict: when
+ * all lines stand again, all servers come to the same state and the same forward extremity. The seed is in the name of
+ * each test, so that a failure can be run again.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import type { Body } from "../support/Curl.ts"
+import type { Person } from "../support/Scene.ts"
+import {
+  change,
+  expectOk,
+  getState,
+  type HomeServer,
+  meetAgain,
+  type Network,
+  network,
+  reads,
+  say,
+  setState,
+  stateOf
+} from "./support/Network.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 240_000 })
+
+class Servers extends Context.Service<Servers, Network>()("greenroom/test/Partitions") {
+  static readonly layer = Layer.effect(Servers, network(["red.test", "blue.test", "green.test"]))
+}
+
+/** Whole numbers below a bound, the same for the same seed (mulberry32). */
+const randomFrom = (seed: number) => {
+  let state = seed
+  return (bound: number): number => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound
+  }
+}
+
+const rounds = 3
+const changesInRound = 12
+
+/** Alice of red founded the room; Bob of blue and Carol of green may nearly everything, Dave and Erin speak. */
+const sceneOf = Effect.fnUntraced(function* (version: string, seed: number) {
+  const { cut, mend, servers } = yield* Servers
+  const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+  const alice = yield* red.register(`alice${seed}`)
+  const bob = yield* blue.register(`bob${seed}`)
+  const carol = yield* green.register(`carol${seed}`)
+  const dave = yield* red.register(`dave${seed}`)
+  const erin = yield* green.register(`erin${seed}`)
+  const room_id = yield* createRoom(alice, version, {
+    power_level_content_override: {
+      users: { [bob.userId]: 75, [carol.userId]: 75, ...(version === "12" ? {} : { [alice.userId]: 100 }) }
+    }
+  })
+  for (const person of [bob, carol, dave, erin]) yield* expectOk(joinThrough(person, room_id, red))
+  yield* say(alice, room_id, "ready")
+  for (const person of [bob, carol]) yield* reads(person, room_id, "ready")
+  return { cut, mend, servers, speakers: [alice, bob, carol], guests: [dave, erin], room_id }
+})
+
+type Scene = Effect.Success<ReturnType<typeof sceneOf>>
+
+/** One change by somebody, which the rules may refuse. */
+const changeSomething = Effect.fnUntraced(function* (
+  { guests, room_id, speakers }: Scene,
+  random: (bound: number) => number,
+  number: number
+) {
+  const person = speakers[random(speakers.length)]!
+  const guest = guests[random(guests.length)]!
+  switch (random(7)) {
+    case 0:
+      return yield* setState(person, room_id, "m.room.topic", { topic: `topic ${number}` })
+    case 1:
+      return yield* setState(person, room_id, "org.example.state", { number }, `key ${random(3)}`)
+    case 2:
+      return yield* change(person, room_id, "ban", guest.userId)
+    case 3:
+      return yield* person.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/unban`, {
+        user_id: guest.userId
+      })
+    case 4:
+      return yield* guest.ask("POST", `/join/${encodeURIComponent(room_id)}`, {})
+    case 5: {
+      const { body } = yield* getState(person, room_id, "m.room.power_levels")
+      const users = { ...(body.users as Body), [guest.userId]: random(60) }
+      return yield* setState(person, room_id, "m.room.power_levels", { ...body, users })
+    }
+    default:
+      return yield* Effect.asVoid(say(person, room_id, `message ${number}`))
+  }
+})
+
+/** Cuts some of the lines, each with an even chance. */
+const cutSome = Effect.fnUntraced(function* ({ cut, servers }: Scene, random: (bound: number) => number) {
+  for (const [index, server] of servers.entries()) {
+    for (const other of servers.slice(index + 1)) if (random(2) === 0) yield* cut(server, other)
+  }
+})
+
+const mendAll = Effect.fnUntraced(function* ({ mend, servers, speakers }: Scene) {
+  for (const [index, server] of servers.entries()) {
+    for (const other of servers.slice(index + 1)) yield* mend(server, other)
+  }
+  yield* meetAgain(speakers)
+})
+
+const allRead = (people: ReadonlyArray<Person>, roomId: string, words: string) =>
+  Effect.forEach(people, (person) => reads(person, roomId, words), { discard: true })
+
+/** Everybody reads a last word of everybody, and then one that follows all of these. */
+const settle = Effect.fnUntraced(function* ({ room_id, speakers }: Scene, round: number) {
+  for (const person of speakers) yield* say(person, room_id, `${person.userId} after ${round}`)
+  for (const person of speakers) yield* allRead(speakers, room_id, `${person.userId} after ${round}`)
+  const last = yield* say(speakers[0]!, room_id, `all after ${round}`)
+  yield* allRead(speakers, room_id, `all after ${round}`)
+  return last
+})
+
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Partitions", (it) => {
+  for (const [version, seed] of [
+    ["6", 1],
+    ["11", 2],
+    ["12", 3]
+  ] as const) {
+    it.effect(`version ${version}, seed ${seed}: servers that were cut from each other come to one state`, () =>
+      Effect.gen(function* () {
+        const scene = yield* sceneOf(version, seed)
+        const { room_id, servers, speakers } = scene
+        const random = randomFrom(seed)
+        for (let round = 0; round < rounds; round++) {
+          yield* cutSome(scene, random)
+          for (let n = 0; n < changesInRound; n++) yield* changeSomething(scene, random, round * changesInRound + n)
+          yield* mendAll(scene)
+          const last = yield* settle(scene, round)
+          const [state, ...states] = yield* Effect.forEach(speakers, (person) => stateOf(person, room_id))
+          for (const other of states) assert.deepStrictEqual(other, state)
+          for (const server of servers) {
+            const rows = yield* server.select(`SELECT forward_extremities FROM rooms WHERE room_id = '${room_id}'`)
+            assert.deepStrictEqual(rows[0]!.forward_extremities, [last])
+          }
+        }
+      })
+    )
+  }
+})
