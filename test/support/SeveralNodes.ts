@@ -29,10 +29,14 @@ const spread = (port: number, nodes: ReadonlyArray<number>) =>
       const next = () => nodes[turn++ % nodes.length]!
       const server = http.createServer((request, response) => {
         const { headers, method, url: path } = request
-        const passed = http.request({ host: "127.0.0.1", port: next(), method, path, headers }, (answer) => {
-          response.writeHead(answer.statusCode!, answer.rawHeaders)
-          answer.pipe(response)
-        })
+        // A connection of its own: one that is kept may be closed by the node just now.
+        const passed = http.request(
+          { agent: false, host: "127.0.0.1", port: next(), method, path, headers },
+          (answer) => {
+            response.writeHead(answer.statusCode!, answer.rawHeaders)
+            answer.pipe(response)
+          }
+        )
         passed.once("error", () => response.destroy())
         response.once("close", () => passed.destroy())
         request.pipe(passed)
