@@ -11,7 +11,7 @@
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
-import { BadRequest, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadRequest, NotFound, ProfileTooLarge } from "@greenroom/protocol/MatrixError"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -24,7 +24,11 @@ import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { NodeUnavailable } from "../runtime/NodeUnavailable.ts"
 import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
-import { maxPresenceList, maxProfileFields, User } from "./UserProtocol.ts"
+import { maxPresenceList, maxProfileBytes, maxProfileFields, User } from "./UserProtocol.ts"
+
+/** The bytes of fields and their names, as JSON. */
+const bytesOf = (fields: ReadonlyArray<readonly [string, Json]>): number =>
+  fields.reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(JSON.stringify(value)), 0)
 
 // --- State ------------------------------------------------------------------------------------------------------------
 
@@ -62,16 +66,25 @@ const behaviour = Effect.gen(function* () {
 
   // --- Profile
 
-  const checkCount = Effect.fnUntraced(function* (field: string) {
+  /** A profile that is too large already may still become smaller. */
+  const checkRoom = Effect.fnUntraced(function* (field: string, value: Json) {
     const fields = yield* profiles.fields(userId)
-    if (fields.has(field) || fields.size < maxProfileFields) return
-    return yield* new BadRequest({ error: `A profile has at most ${maxProfileFields} fields` })
+    if (!fields.has(field) && fields.size >= maxProfileFields) {
+      return yield* new BadRequest({ error: `A profile has at most ${maxProfileFields} fields` })
+    }
+    const others = [...fields].filter(([name]) => name !== field)
+    const bytes = bytesOf(others.map(([name, { value }]) => [name, value]))
+    const before = bytesOf([...fields].map(([name, { value }]) => [name, value]))
+    const after = bytes + bytesOf([[field, value]])
+    if (after > maxProfileBytes && after > before) {
+      return yield* new ProfileTooLarge({ error: `A profile has at most ${maxProfileBytes} bytes` })
+    }
   })
 
   const setField = Effect.fnUntraced(function* (field: string, value: Json, visibility: ProfileVisibility) {
     if (value === null) yield* fenced(profiles.remove(userId, field))
     else {
-      yield* checkCount(field)
+      yield* checkRoom(field, value)
       yield* fenced(profiles.set(userId, field, { value, visibility: isPublicField(field) ? "public" : visibility }))
     }
     if (!isPublicField(field)) return

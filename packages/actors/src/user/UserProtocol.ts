@@ -50,5 +50,7 @@ export const User = Entity.make("User", [
 
 /** How many profile fields a user may have. */
 export const maxProfileFields = 100
+/** How many bytes of JSON a profile may have: the specification's limit. */
+export const maxProfileBytes = 65_536
 /** How many users may be on a presence list. */
 export const maxPresenceList = 1_000

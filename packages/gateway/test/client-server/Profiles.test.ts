@@ -32,6 +32,21 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
+  it.effect("a profile has at most 64 KiB", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("profile-large")
+      const put = (name: string, size: number) =>
+        as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/org.example.${name}`, {
+          [`org.example.${name}`]: "x".repeat(size)
+        })
+      for (const name of ["a", "b", "c", "d"]) assert.strictEqual((yield* put(name, 16_000)).status, 200)
+      const refused = yield* put("e", 5_000)
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [400, "M_PROFILE_TOO_LARGE"])
+      assert.strictEqual((yield* put("a", 10)).status, 200)
+      assert.strictEqual((yield* put("e", 5_000)).status, 200)
+    })
+  )
+
   it.effect("an alias leads to its room until it is taken away; a taken one is refused with 409", () =>
     Effect.gen(function* () {
       const alice = yield* register("alias-alice")
