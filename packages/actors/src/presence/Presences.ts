@@ -300,8 +300,8 @@ export class Presences extends Context.Service<
     /** The client polls without showing its user online (`set_presence=offline`): what it showed before ends now. */
     readonly withdraw: (session: Session) => Effect.Effect<void>
     /**
-     * The user did something on this device: resets its idle timer. It does not show the user online, which only the event
-     * stream does. Cheap; never waits.
+     * The user did something on this device: resets its idle timer, and shows the user online for a while, unless the client polls
+     * with `set_presence=offline`. Cheap; never waits.
      */
     readonly active: (session: Session) => Effect.Effect<void>
     /**

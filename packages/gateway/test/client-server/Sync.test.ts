@@ -393,7 +393,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
   )
 
   it.effect(
-    "users who sync without waiting are online, but for set_presence=unavailable or offline; sending alone does not show a user online",
+    "users who sync without waiting, or only send, are online, but for set_presence=unavailable or offline",
     () =>
       Effect.gen(function* () {
         const alice = yield* register("poll-alice")
@@ -406,7 +406,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
         yield* sync(dave, { set_presence: "offline" })
         yield* say(dave, room, "I am not here")
         yield* sync(bob, { set_presence: "unavailable" })
-        yield* sync(carol)
+        yield* say(carol, room, "I only send")
         const first = yield* sync(alice)
         const seen = new Map<string, unknown>()
         const isComplete = ({ presence }: Answer) => {
