@@ -30,7 +30,10 @@ const fill = async (directory: string): Promise<void> => {
   const text = await fs.readFile(database, "utf8")
   await fs.writeFile(
     database,
-    `import nextBuild from "./migrations/9999_next_build.ts"\n${text.replace("const migrations = {", 'const migrations = {\n  "9999_next_build": nextBuild,')}`
+    text.replace(
+      "const migrations = {",
+      'const migrations = {\n  "9999_next_build": () => import("./migrations/9999_next_build.ts"),'
+    )
   )
 }
 

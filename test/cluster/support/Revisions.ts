@@ -37,4 +37,4 @@ const revision = (commit: string): Revision => ({
 export const previousRelease = revision("a63bb7093637")
 
 /** The last revision whose nodes send each message on its own, without batches (`Deliveries.ts`). */
-export const withoutBatches = revision("07790036cc1b")
+export const withoutBatches = revision("f42cb70c2b9e")
