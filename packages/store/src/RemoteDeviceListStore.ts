@@ -54,12 +54,12 @@ export interface BegunFetch {
 }
 
 export interface FetchedDevices extends BegunFetch, RemoteDevices {
+  /** When the server may be asked again, should the list be stale. */
+  readonly retryAt: number
   /** Undefined where the answer did not say. */
   readonly streamId: number | undefined
 }
 
-/** The shortest time between two resyncs of a list, in ms: an update with a gap must not cost a whole list each time. */
-const resyncInterval = 10_000
 /** The first back-off of a list that the server refuses, doubled with each failure, and the longest one, in ms. */
 const firstBackOff = 30_000
 const longestBackOff = 86_400_000
@@ -105,11 +105,7 @@ export class RemoteDeviceListStore extends Context.Service<
      * Stores answers. A list that changed since its question stays stale. The users that may encrypt for theirs hear of other
      * keys than before; of first keys with `announceFirst` alone.
      */
-    readonly finish: (
-      fetched: ReadonlyArray<FetchedDevices>,
-      now: number,
-      announceFirst: boolean
-    ) => Effect.Effect<void>
+    readonly finish: (fetched: ReadonlyArray<FetchedDevices>, announceFirst: boolean) => Effect.Effect<void>
     /** The server gave no list of these users: they are asked for again after a while. */
     readonly failed: (userIds: ReadonlyArray<UserId>, now: number) => Effect.Effect<void>
     /** Stale lists of a server that may be asked for, at most `limit`. */
@@ -189,7 +185,7 @@ export class RemoteDeviceListStore extends Context.Service<
           }))
         }, Effect.orDie)
 
-        const finish = (fetched: ReadonlyArray<FetchedDevices>, now: number, announceFirst: boolean) =>
+        const finish = (fetched: ReadonlyArray<FetchedDevices>, announceFirst: boolean) =>
           sql`
             WITH answer AS (
               SELECT * FROM unnest(
@@ -198,8 +194,9 @@ export class RemoteDeviceListStore extends Context.Service<
                 ${texts(fetched.map(({ devices }) => devices))}::text[],
                 ${texts(fetched.map(({ masterKey }) => masterKey ?? null))}::text[],
                 ${texts(fetched.map(({ selfSigningKey }) => selfSigningKey ?? null))}::text[],
-                ${bigints(fetched.map(({ streamId }) => streamId ?? null))}::bigint[]
-              ) AS answer (user_id, since, changes, devices, master_key, self_signing_key, stream)),
+                ${bigints(fetched.map(({ streamId }) => streamId ?? null))}::bigint[],
+                ${bigints(fetched.map(({ retryAt }) => retryAt))}::bigint[]
+              ) AS answer (user_id, since, changes, devices, master_key, self_signing_key, stream, retry_at)),
             before AS MATERIALIZED (
               SELECT list.* FROM remote_device_lists AS list JOIN answer USING (user_id) ORDER BY user_id FOR UPDATE OF list),
             stored AS (
@@ -207,7 +204,7 @@ export class RemoteDeviceListStore extends Context.Service<
                 devices = answer.devices, master_key = answer.master_key, self_signing_key = answer.self_signing_key,
                 streams = CASE WHEN answer.stream IS NULL THEN '{}' ELSE ARRAY[answer.stream] END,
                 since = answer.since::xid8, is_stale = before.changes <> answer.changes,
-                failures = 0, retry_at = ${now + resyncInterval}
+                failures = 0, retry_at = answer.retry_at
               FROM before JOIN answer USING (user_id) WHERE list.user_id = before.user_id)
             SELECT note_device_list(user_id) FROM (
               SELECT user_id FROM before JOIN answer USING (user_id)

@@ -27,6 +27,13 @@ const few = 4
 const maxUsersOfQuestion = 1_000
 /** How many stale lists are resynced at once. */
 const maxResynced = 100
+/**
+ * So many questions for a user within the window follow each other at once, later ones after an interval, in ms: an update with
+ * a gap must not cost a whole list each time.
+ */
+const questionsAtOnce = 5
+const questionWindow = 60_000
+const resyncInterval = 10_000
 
 /** The devices of a user as the server gave them. */
 interface Answer extends DevicesOfUser {
@@ -45,6 +52,21 @@ const behaviour = Effect.gen(function* () {
   const oneResync = Semaphore.makeUnsafe(1).withPermits(1)
   /** The users that the server is being asked for; true where it gave their devices. */
   const asked = new Map<UserId, Deferred.Deferred<boolean>>()
+
+  /** How often each user was asked for since `windowBegan`. */
+  const questions = new Map<UserId, number>()
+  let windowBegan = 0
+
+  /** When the server may be asked for a user again. */
+  const retryAt = (userId: UserId, now: number): number => {
+    if (Math.abs(now - windowBegan) > questionWindow) {
+      questions.clear()
+      windowBegan = now
+    }
+    const count = (questions.get(userId) ?? 0) + 1
+    questions.set(userId, count)
+    return count < questionsAtOnce ? now : now + resyncInterval
+  }
 
   const noAnswer = (error: RemoteError) =>
     Effect.as(Effect.logDebug(`${server} gives no devices`, error), Option.none<JsonObject>())
@@ -87,10 +109,12 @@ const behaviour = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const fetched = begun.flatMap((question) => {
       const answer = answers.get(question.userId)
-      return answer === undefined ? [] : [{ streamId: undefined, ...answer, ...question }]
+      return answer === undefined
+        ? []
+        : [{ streamId: undefined, ...answer, ...question, retryAt: retryAt(question.userId, now) }]
     })
     // Many users are asked for when a client first needs the keys of a room: no list was known, so no change is announced.
-    if (fetched.length > 0) yield* store.finish(fetched, now, userIds.length <= few)
+    if (fetched.length > 0) yield* store.finish(fetched, userIds.length <= few)
     const missing = userIds.filter((userId) => !answers.has(userId))
     if (missing.length > 0) yield* store.failed(missing, now)
     return answers
