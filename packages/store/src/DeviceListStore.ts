@@ -61,8 +61,10 @@ export class DeviceListStore extends Context.Service<
             AND other.user_id = ${sql.literal(other)} AND other.membership = 'join')`
         return sql<NewsRow>`
           WITH moved AS MATERIALIZED (
-            SELECT room_nid, membership = 'join' AS is_joined, former.was_joined
-            FROM (SELECT DISTINCT room_nid FROM membership_changes WHERE user_id = ${userId} AND ${within}) AS room
+            SELECT room_nid, membership = 'join' AS is_joined, former.was_joined, room.was_out
+            FROM (
+              SELECT room_nid, bool_or(membership <> 'join') AS was_out FROM membership_changes
+              WHERE user_id = ${userId} AND ${within} GROUP BY room_nid) AS room
             JOIN memberships USING (room_nid) CROSS JOIN LATERAL (
               SELECT coalesce((
                 SELECT change.membership = 'join' FROM membership_changes change
@@ -83,7 +85,7 @@ export class DeviceListStore extends Context.Service<
             WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)),
           met AS (
             SELECT DISTINCT user_id FROM memberships JOIN moved USING (room_nid)
-            WHERE memberships.membership = 'join' AND is_joined <> was_joined)
+            WHERE memberships.membership = 'join' AND (is_joined <> was_joined OR (is_joined AND was_out)))
           SELECT user_id, ${shares("met.user_id")} AS shares, NULL AS body, NULL AS former_body
           FROM met WHERE user_id <> ${userId} OR EXISTS (SELECT FROM moved WHERE is_joined AND NOT was_joined)
           UNION ALL

@@ -239,6 +239,12 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
       assert.sameMembers((yield* sync(carol, seenByCarol)).device_lists!.left as string[], [alice.id, bob.id])
       const changes = yield* as(alice)("GET", `/v3/keys/changes?from=${inPath(start)}&to=${inPath(changed.next_batch)}`)
       assert.include(changes.body.changed as ReadonlyArray<string>, bob.id)
+      // Alice misses changes while she is out, also where she was out between two syncs.
+      const before = (yield* sync(alice, left.next_batch)).next_batch
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.strictEqual((yield* as(alice)("POST", `/v3/join/${inPath(room)}`, {})).status, 200)
+      const returned = yield* sync(alice, before)
+      assert.deepStrictEqual(returned.device_lists, { changed: [bob.id], left: [] })
     })
   )
 
