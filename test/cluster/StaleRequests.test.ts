@@ -7,7 +7,7 @@ import { Effect } from "effect"
 import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { at, start } from "./support/Cluster.ts"
 import * as HalfRequest from "./support/HalfRequest.ts"
-import { movedShards, query, untilHealthy } from "./support/Workload.ts"
+import { movedShards, persistently, query, untilHealthy } from "./support/Workload.ts"
 
 /** Changes without a transaction ID: the path, and the body that sets a value. */
 const settings = ({ userId }: Person, room: string) => {
@@ -49,7 +49,10 @@ it.live(
       const moved = yield* movedShards(databaseUrl)
       yield* a.gateway.pause
       yield* moved
-      for (const { body, path } of changes) succeeded(yield* at(b, alice).ask("PUT", `/${path}`, body("new")))
+      // Some shards may still be on their way to the other node: 503 with Retry-After.
+      for (const { body, path } of changes) {
+        succeeded(yield* persistently(() => at(b, alice).ask("PUT", `/${path}`, body("new"))))
+      }
       for (const { finish } of begun) yield* finish
       yield* a.gateway.resume
 
@@ -67,7 +70,9 @@ it.live(
         }
       }
       // It serves again, and keeps its connections.
-      for (const { body, path } of changes) succeeded(yield* alice.ask("PUT", `/${path}`, body("newest")))
+      for (const { body, path } of changes) {
+        succeeded(yield* persistently(() => alice.ask("PUT", `/${path}`, body("newest"))))
+      }
       const [left] = yield* query(
         databaseUrl,
         "SELECT count(*)::integer AS count FROM shard_fences WHERE holder IS NULL"
