@@ -91,7 +91,8 @@ export class SearchStore extends Context.Service<
           ) AS given (nid, room_nid, xid, key, text)`
       }
 
-      // A batch that is lost in a crash is indexed again. Writing begins when all is read, so that the transaction is short. Of nodes that read the same batch one writes it.
+      // A batch that is lost in a crash is indexed again. Writing begins when all is read, so that the transaction is short. Of
+      // nodes that read the same batch one writes it.
       const indexTimeline = Effect.gen(function* () {
         const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
         const rows = yield* sql<EventRow>`
