@@ -1,6 +1,7 @@
 /**
  * Sends by today's API, with push rules of their own for the senders, who are the members of the rooms, against sends by the
- * draft's; and sends to a room of 500 members against one of two.
+ * draft's; sends to a room of 500 members with the default push rules against one of two; and sends to 500 members each of
+ * whom has a rule of their own, by which every message is highlighted: as much work as there can be.
  */
 import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
 import { pairedRatio, rounds, senderCount, typical } from "./DurableSends.ts"
@@ -23,20 +24,22 @@ export const todaySends: Benchmark = {
     const { url } = server
     const prepared = await runLoad<SendersInput, Senders>("senders", { url, senders })
     const crowd = await runLoad<AudienceInput, Audience>("audience", { url, members, name: "crowd" })
+    const keyed = await runLoad<AudienceInput, Audience>("audience", { url, members, name: "keyed" })
     const pair = await runLoad<AudienceInput, Audience>("audience", { url, members: 1, name: "pair" })
-    await runLoad<PushRulesInput, number>("pushRules", { url, tokens: [...prepared.tokens, ...crowd.members] })
+    await runLoad<PushRulesInput, number>("pushRules", { url, tokens: [...prepared.tokens, ...keyed.members] })
     const send = (run: string, today: boolean, chosen: Senders) =>
       runLoad<SendsInput, Throughput>("sends", { ...loop, ...chosen, url, run, today })
     const eight = ({ room, sender }: Audience): Senders => ({
       tokens: Array.from({ length: 8 }, () => sender),
       rooms: Array.from({ length: 8 }, () => room)
     })
-    const [draft, today, small, large]: Array<Array<Throughput>> = [[], [], [], []]
+    const [draft, today, small, large, highlighted]: Array<Array<Throughput>> = [[], [], [], [], []]
     for (let round = 0; round < total; round++) {
       draft!.push(await send(`draft${round}`, false, prepared))
       today!.push(await send(`today${round}`, true, prepared))
       small!.push(await send(`small${round}`, true, eight(pair)))
       large!.push(await send(`large${round}`, true, eight(crowd)))
+      highlighted!.push(await send(`highlighted${round}`, true, eight(keyed)))
     }
     const ratio = pairedRatio(today!, draft!)
     const bySize = pairedRatio(large!, small!)
@@ -54,11 +57,17 @@ export const todaySends: Benchmark = {
         baseline: milliseconds(typical(draft!).p50)
       },
       {
-        what: `a room of ${members} members with push rules`,
+        what: `a room of ${members} members`,
         value: perSecond(typical(large!).perSecond, "events"),
         baseline: `${perSecond(typical(small!).perSecond, "events")}, two members`,
         ratio: ofBaseline(bySize),
         target: atLeast(bySize, 0.5)
+      },
+      {
+        what: "  each highlighting every message by a rule of their own",
+        value: perSecond(typical(highlighted!).perSecond, "events"),
+        baseline: `${perSecond(typical(small!).perSecond, "events")}, two members`,
+        ratio: ofBaseline(pairedRatio(highlighted!, small!))
       }
     ]
   }
