@@ -19,7 +19,7 @@ const actorFolders = [
   "admin"
 ]
 
-/** What lies above each package. The client stands beside: it needs the protocol alone. */
+/** The layers above each package. The client stands beside: it needs the protocol alone. */
 const packages = {
   protocol: ["room", "store", "actors", "gateway", "client"],
   room: ["store", "actors", "gateway", "client"],

@@ -3,7 +3,7 @@
  */
 import * as fs from "node:fs"
 
-/** Where the package.json of the repository is kept while npm packs, relative to the package. */
+/** The backup of the repository's package.json while npm packs, relative to the package. */
 export const saved = "dist/package.json.saved"
 
 /** `null` for each folder `internal`: it cannot be imported from outside. A key of `exports` may have one `*` only. */

@@ -1,5 +1,5 @@
 /**
- * What a benchmark is: something that is measured against a baseline, in the same run and on the same machine. Each has
+ * A benchmark: a measurement against a baseline, in the same run and on the same machine. Each has
  * a file of its own; `main.ts` knows them all.
  */
 
@@ -8,11 +8,11 @@ export interface Figure {
   readonly what: string
   /** With its unit, as it is read. */
   readonly value: string
-  /** What the same costs without Greenroom, or without what is measured; `-` where the figure is a time by itself. */
+  /** The baseline: the cost without Greenroom, or without the measured part; `-` where the figure is a time by itself. */
   readonly baseline: string
   /** The figure against its baseline, such as `0.42 of it`. */
   readonly ratio?: string
-  /** What it must be, and whether it is. */
+  /** The target, and whether the figure reaches it. */
   readonly target?: { readonly text: string; readonly met: boolean }
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a user costs who is connected and to whom nothing happens: the resident memory of 5,000 long polls of as many
+ * The memory of an idle connected user: the resident memory of 5,000 long polls of as many
  * users. The gateway is started anew for it, so that nothing that was used before is filled again.
  */
 import { atMost, type Benchmark, count } from "./Benchmark.ts"

@@ -1,4 +1,4 @@
-/** What it costs to ask an actor that runs in the same process. */
+/** The cost of asking an actor that runs in the same process. */
 import { type Benchmark, ofBaseline, perSecond } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { LocalActors, LocalActorsInput } from "./load/localActors.ts"

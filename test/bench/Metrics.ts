@@ -1,4 +1,4 @@
-/** What metrics cost, with a Prometheus that reads them more often than it would. */
+/** The cost of metrics, with a Prometheus that scrapes more often than usual. */
 import type { Benchmark } from "./Benchmark.ts"
 import { overhead } from "./Overhead.ts"
 import type { Server } from "./Server.ts"

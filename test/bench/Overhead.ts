@@ -1,5 +1,5 @@
 /**
- * What a setting costs: gateways with and without it, which are loaded in turns. The processor time of the gateway for each
+ * The cost of a setting: gateways with and without it, which are loaded in turns. The processor time of the gateway for each
  * send is compared: it is what bounds the throughput of a process, and does not depend on what else the machine does.
  */
 import { atMost, type BenchmarkOptions, type Figure, perSecond } from "./Benchmark.ts"
@@ -18,7 +18,7 @@ export interface Variant {
   readonly environment: NonNullable<ServerOptions["environment"]>
   /** The most that it may cost, as a part of the processor time of a send. Absent: it is reported. */
   readonly most?: number
-  /** What is done in each round beside the load. */
+  /** Work in each round beside the load. */
   readonly meanwhile?: (server: Server) => Promise<unknown>
 }
 

@@ -1,4 +1,4 @@
-/** What a process of another program has used: memory at its peak and processor time, from /proc. Linux only. */
+/** The resources of a process of another program: memory at its peak and processor time, from /proc. Linux only. */
 import { readFileSync, writeFileSync } from "node:fs"
 
 /** Clock ticks a second in /proc: the same on all machines that Linux runs on now. */
@@ -24,9 +24,9 @@ export const processorTime = (pid: number): number => {
   return ((user + system) * 1_000) / ticksPerSecond
 }
 
-/** What a process used while something was done. */
+/** The resources that a process used during a measurement. */
 export interface Used {
-  /** How long it took, in ms. */
+  /** The duration, in ms. */
   readonly time: number
   /** Processor time, in ms. */
   readonly processor: number

@@ -12,7 +12,7 @@ const root = new URL("../../", import.meta.url)
 const { scripts } = JSON.parse(await fs.readFile(new URL("package.json", root), "utf8")) as {
   scripts: { start: string }
 }
-/** What `npm start` runs after `exec node`: options of Node, and the program. */
+/** The arguments of `npm start` after `exec node`: options of Node, and the program. */
 const start = scripts.start.replace(/^exec node /, "").split(" ")
 
 const unlimited = Object.fromEntries(
@@ -34,7 +34,7 @@ export interface Server extends AsyncDisposable {
   readonly url: string
   readonly pid: number
   readonly dataDir: string
-  /** What it has written so far. */
+  /** The output so far. */
   readonly output: () => string
 }
 

@@ -123,7 +123,7 @@ const outage = async (servers: TwoServers, quick: boolean): Promise<ReadonlyArra
   ]
 }
 
-/** What one message costs that goes to many servers. Members are moved to servers of their own in the database. */
+/** The cost of one message that goes to many servers. Members are moved to servers of their own in the database. */
 const wideRoom = async (quick: boolean): Promise<ReadonlyArray<Figure>> => {
   const [servers, messages] = quick ? [10, 5] : [1_000, 20]
   const serverName = "here.test"

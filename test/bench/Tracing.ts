@@ -1,4 +1,4 @@
-/** What traces cost, sent to a collector that takes them and does nothing. */
+/** The cost of traces, sent to a collector that accepts and drops them. */
 import * as http from "node:http"
 import type { AddressInfo } from "node:net"
 import type { Benchmark } from "./Benchmark.ts"

@@ -1,8 +1,8 @@
 /**
- * What it costs a home server that a hundred of the servers that it sends to are not there: 50 messages a second go to a
+ * The cost of a hundred unreachable destinations for a home server: 50 messages a second go to a
  * room whose members are of those servers, while others send in rooms of their own as fast as they are answered.
  *
- * Nobody can join from a server that is not there, so the room is made with local members, who are moved to servers of
+ * A server that does not exist cannot join, so the room is made with local members, who are moved to servers of
  * their own in the database, before the gateway starts again and reads the room from there.
  */
 import { join } from "node:path"

@@ -64,7 +64,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
-/** What else the machine does falsifies every figure: it is told beside them. */
+/** Other load on the machine falsifies every figure: it is printed beside them. */
 const machine = () => {
   const [load = 0] = os.loadavg()
   return `${os.availableParallelism()} processors, Node ${process.version}, load ${load.toFixed(2)}`

@@ -13,7 +13,7 @@ import { pathToFileURL } from "node:url"
 export interface Figures {
   /** In a room of the node that its sender asks. */
   readonly own: number
-  /** What it takes more in a room of another node. */
+  /** The further cost in a room of another node. */
   readonly remote: number
   /** For each other node, which reads it in the log. */
   readonly follow: number
@@ -23,7 +23,7 @@ export interface Figures {
   readonly read: number
 }
 
-/** What three runs with one, two and three nodes say: ms for an event of all nodes together, and of PostgreSQL. */
+/** The results of three runs with one, two and three nodes: ms for an event of all nodes together, and of PostgreSQL. */
 export const figuresOf = (
   nodes: readonly [number, number, number],
   postgres: readonly [number, number, number]
@@ -52,7 +52,7 @@ interface Load {
   readonly postgres: number
 }
 
-/** What `n` nodes do. `paced`: whether readers wait, so that a read has many events. */
+/** The throughput of `n` nodes. `paced`: whether readers wait, so that a read has many events. */
 export const loadOf = (n: number, { commit, follow, own, read, remote }: Figures, paced: boolean): Load => {
   const nodeLimit = (n * 1_000 * busyAtMost) / (own + (remote * (n - 1)) / n + follow * (n - 1))
   const postgresAt = (throughput: number) =>

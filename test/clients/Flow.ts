@@ -16,7 +16,7 @@ const here = fileURLToPath(new URL(".", import.meta.url))
 /** Chromium as Debian installs it. */
 export const browserPath = "/usr/bin/chromium"
 
-/** Where the output of each flow is kept. */
+/** The directory for the output of each flow. */
 export const logs = fileURLToPath(new URL("../results/clients/", import.meta.url))
 
 export interface Step {

@@ -1,5 +1,5 @@
 /**
- * What a flow may do to a server of its own beside being its client: kill it, and search everything that it keeps. A flow in
+ * Actions of a flow on its own server beside being its client: kill it, and search everything that it keeps. A flow in
  * JavaScript asks by messages to its parent process, `steps.mjs` has the other side.
  */
 import type { ChildProcess } from "node:child_process"
@@ -12,7 +12,7 @@ import pg from "pg"
 export interface Operator {
   /** Kills the server, without a chance to end properly, and starts it again at the same URL. */
   readonly killAndRestart: () => Promise<void>
-  /** Where the text is kept in the clear: names of tables, and of files below the data directory. */
+  /** The places where the text is kept in the clear: names of tables, and of files below the data directory. */
   readonly search: (text: string) => Promise<ReadonlyArray<string>>
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the flows found, as a table client x step x server, and what follows from it.
+ * The results of the flows, as a table client x step x server, and the verdict.
  */
 import type { Step } from "./Flow.ts"
 

@@ -19,7 +19,7 @@ export interface Server {
   readonly serverName: string
   /** The version of the rooms that it makes if it is not asked for another. */
   readonly roomVersion: string
-  /** Where the server belongs to one flow. */
+  /** The operator's actions, if the server belongs to one flow. */
   readonly operator?: Operator
 }
 

@@ -14,7 +14,7 @@ const say = (person: Person, room: string, body: string) =>
     succeeded
   )
 
-/** What the person hears of messages, up to the last one. */
+/** The messages that the person receives, up to the last one. */
 const hears = Effect.fnUntraced(function* (person: Person, from: string, last: string) {
   const heard: Array<string> = []
   yield* waitFor(

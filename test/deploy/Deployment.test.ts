@@ -1,6 +1,6 @@
 /**
- * What docs/deployment.md names, as it is there but for addresses and certificates: the configurations of nginx and Caddy in front of a
- * gateway, and the unit of systemd.
+ * The deployment of docs/deployment.md, with other addresses and certificates: the configurations of nginx and Caddy in
+ * front of a gateway, and the unit of systemd.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import * as fs from "node:fs/promises"
@@ -104,7 +104,7 @@ const opens = (port: number, token: string) =>
       })
   )
 
-/** What clients and other home servers do through a proxy. */
+/** Requests of clients and other home servers through a proxy. */
 const expectAll = Effect.fnUntraced(function* (client: number, federation: number, user: string) {
   const registered = yield* ask(client, "/_matrix/client/v3/register", {
     method: "POST",

@@ -27,7 +27,7 @@ const cell = (text: string | undefined): string => (text ?? "").replaceAll("|", 
 const whoOf = (description: string | undefined): string =>
   /\*\*Who may call it:\*\* (.*)\.$/s.exec(description ?? "")?.[1] ?? ""
 
-/** What the tables need of a group, whichever API it is of. */
+/** The parts of a group that the tables need, whichever API it is of. */
 type Group = {
   readonly identifier: string
   readonly annotations: Context.Context<never>

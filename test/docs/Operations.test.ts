@@ -22,7 +22,7 @@ const served = new Set(
   )
 )
 
-/** What this server does not serve yet, in the order of `operations.txt`. */
+/** The operations that this server does not serve yet, in the order of `operations.txt`. */
 const missing: ReadonlyArray<string> = []
 
 describe("operations of the specification", () => {

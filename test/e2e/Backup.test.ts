@@ -89,7 +89,7 @@ const download = (scene: Scene, person: Person, { uri }: Upload) =>
     return response.status === 200 ? bytes : response.status
   })
 
-/** Where the content repository has a file. */
+/** The path of a file in the content repository. */
 const storedAt = (dataDir: string, { bytes }: Upload): string => {
   const name = createHash("sha256").update(bytes).digest("hex")
   return path.join(dataDir, "media/content", name.slice(0, 2), name.slice(2))
@@ -128,7 +128,7 @@ const backUp = Effect.fnUntraced(function* (
   return { alice, damaged, during, lost, newer, room, well }
 })
 
-/** What people find on the restored server. */
+/** The data that people find on the restored server. */
 const expectRestored = Effect.fnUntraced(function* (
   scene: Scene,
   { alice: { token, userId }, damaged, during, lost, newer, room, well }: Effect.Success<ReturnType<typeof backUp>>

@@ -1,5 +1,5 @@
 /**
- * What the client API promises, as people and their programs meet it: one gateway, many small stories.
+ * The promises of the client API, as people and their programs meet it: one gateway, many small stories.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -30,7 +30,7 @@ const pollOf = (person: Person) => (path: string) => person.ask("GET", path)
 
 const now = (person: Person) => Effect.map(person.ask("GET", "/events?timeout=0"), ({ body }): string => body.end)
 
-/** What reaches a person after `from` for which this holds. */
+/** The first event that reaches a person after `from` for which this holds. */
 const next = (person: Person, from: string, isMeant: (event: Body) => boolean) =>
   Effect.map(waitFor(pollOf(person), from, isMeant), ({ event }) => event)
 

@@ -27,7 +27,7 @@ const metricsOf = ({ gateway }: Scene): Effect.Effect<string> =>
     return await (await fetch(url)).text()
   })
 
-/** Who uses the gateway: the second one reads what the first one writes. */
+/** The users of the gateway: the second one reads what the first one writes. */
 const session = Effect.fnUntraced(function* (scene: Scene) {
   const alice = yield* scene.register("alice")
   const created = succeeded(yield* alice.ask("POST", "//_matrix/client/v3/createRoom", { name: "Green" }))

@@ -56,7 +56,7 @@ const toMessage = (event: ClientEvent): Message => ({
 
 const lastWord = "That is all"
 
-/** What a stream reports, until the last word was said in every room. */
+/** The messages that a stream reports, until the last word was said in every room. */
 const follow = (events: Stream.Stream<StreamedEvent, ClientError>) =>
   Effect.suspend(() => {
     const seen: Array<Message> = []

@@ -69,7 +69,7 @@ describe("Crowd", () => {
         const acknowledged = sent.flat().sort()
         assert.strictEqual(new Set(acknowledged).size, total)
 
-        // What people were told: each event once, none before one that it follows.
+        // The messages that people received: each event once, none before one that it follows.
         for (const [index, events] of seen.entries()) {
           const told = ids(events)
           assert.strictEqual(new Set(told).size, told.length, "somebody was told of an event twice")
@@ -77,7 +77,7 @@ describe("Crowd", () => {
           assert.deepStrictEqual(disorder(told, yield* people[index]!.server.events(room_id)), [])
         }
 
-        // What servers have: the same events and the same state.
+        // The rooms on the servers: the same events and the same state.
         const first = people.filter((_, index) => index % peoplePerServer === 0)
         const [history, ...histories] = yield* Effect.forEach(first, ({ person }) => readBack(person, room_id))
         const [state, ...states] = yield* Effect.forEach(first, ({ person }) => stateOf(person, room_id))

@@ -119,7 +119,7 @@ describe("Encryption between servers", () => {
       yield* blue.stop
       for (const txnId of ["2", "3", "3", "4"]) yield* send(red, alice, bob, txnId)
       yield* blue.start
-      // What blue says to red ends the back-off.
+      // A message from blue to red ends the back-off.
       yield* send(blue, bob, alice, "hello")
       const { answers } = yield* syncUntil(blue, bob, position, (answers) => messages(answers).includes("4"))
       assert.deepStrictEqual(messages(answers), ["2", "3", "4"])

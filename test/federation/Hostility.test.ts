@@ -1,5 +1,5 @@
 /**
- * What a home server that lies can do to rooms of others: nothing. Each lie is refused and logged, the room stays what
+ * The power of a lying home server over rooms of others: none. Each lie is refused and logged, the room stays what
  * it was, and people go on talking in it.
  */
 import { assert, layer } from "@effect/vitest"
@@ -372,7 +372,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
       const said = evil.event(outside, { sender: mallory })
       for (const answer of yield* evil.tell(red, intrusion, said)) assert.match(answer ?? "taken", /There is no room/)
 
-      // What is said after it left, and before it came back.
+      // Events from after it left, and before it came back.
       yield* expectOk(change(alice, room_id, "kick", mallory))
       const later = yield* say(alice, room_id, "mallory is gone")
       yield* learnsNothing(room_id, later)

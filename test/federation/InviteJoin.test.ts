@@ -80,7 +80,7 @@ const read = (pdu: unknown): Event => Result.getOrThrow(version.fromPdu(pdu))
 interface Asking {
   readonly host?: unknown
   readonly sender?: string
-  /** What Dora's server knows of the room. */
+  /** The room as Dora's server knows it. */
   readonly named?: ReadonlyArray<Event>
   readonly more?: Body
   readonly roomId?: string
@@ -97,7 +97,7 @@ const asking = (here: Scene, { by = here.draft, host = "red.test", more, named =
 const answerOf = ({ body }: { readonly body: Body }, event: Event): Body =>
   body.pdus[`${localpartOf(event.event_id)},${event.origin}`]
 
-/** What red answers to the PDU. */
+/** The answer of red to the PDU. */
 const asks = (here: Scene, event: Event, transactionId?: string): Effect.Effect<Body> =>
   Effect.map(
     (event.origin === "evil.test" ? here.evil : here.draft).send(
@@ -284,7 +284,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
       for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, first), [undefined])
       for (const seen of yield* allSee(here, "join")) assert.deepStrictEqual(seen.content, { membership: "join" })
 
-      // Who has left stays outside, wherever and whenever the host says that the join belongs.
+      // A user who left stays outside, wherever and whenever the host says that the join belongs.
       const inRoom = { roomId: room_id, state: new Map(room.state), extremities: [first] }
       inRoom.state.set(stateKeyOf(first.type, dora), first)
       const goodbye = { type: "m.room.member", state_key: dora, sender: dora, content: { membership: "leave" } }

@@ -100,7 +100,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         yield* red.start
         const everybody = [alice, bob, carol]
         yield* meetAgain(everybody)
-        // What the founder says before it knows of carol does not go to her server.
+        // Messages of the founder from before it knows of carol do not go to her server.
         yield* sees(alice, (event) => event.room_id === room_id && isMember(carol.userId, "join")(event))
         yield* talk(everybody, room_id, "together")
         const [state, ...states] = yield* Effect.forEach(everybody, (person) => stateOf(person, room_id))
@@ -122,7 +122,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
       yield* say(alice, room_id, "from behind the wall")
       yield* reads(bob, room_id, "from behind the wall")
-      // What follows leads to what did not come.
+      // The next message leads to the missing ones.
       yield* say(bob, room_id, "follows it")
       yield* reads(carol, room_id, "from behind the wall")
       yield* mend(green, red)

@@ -1,5 +1,5 @@
 /**
- * What operators say of federation: with which servers theirs talks, and whether it does at all.
+ * The operators' settings of federation: with which servers theirs talks, and whether it does at all.
  */
 import { connect } from "node:net"
 import { assert, describe, it, vi } from "@effect/vitest"
@@ -12,7 +12,7 @@ import { freePort, homeServers, isMessage, message, type TestServer } from "./su
 
 vi.setConfig({ testTimeout: 120_000 })
 
-/** What one server is told when it asks another for its name and version. */
+/** The answer to a server that asks another for its name and version. */
 const asks = (from: TestServer, to: TestServer) =>
   Effect.match(
     from.run(

@@ -9,7 +9,7 @@ import { isMessage, message, readsIn, type TestServer } from "./support/HomeServ
 import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
 import { scene } from "./support/Scene.ts"
 
-/** What an operator sees of blue. */
+/** The destination blue as an operator sees it. */
 const reportOfBlue = (red: TestServer) =>
   red.run(
     Effect.map(

@@ -1,5 +1,5 @@
 /**
- * What a home server that lies can do in today's dialect of federation, in rooms of versions 6, 11 and 12: nothing. Beside
+ * The power of a lying home server in today's dialect of federation, in rooms of versions 6, 11 and 12: none. Beside
  * the threats of the draft (`Hostility.test.ts`) those that the room versions were made against.
  */
 import { assert, layer, vi } from "@effect/vitest"
@@ -177,7 +177,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
             yield* refused(here, [evil.event(known, { sender: stranger })], /in the room/)
             const crowned = evil.event(known, { ...crown, sender: mallory })
             yield* refused(here, [crowned], /power level/)
-            // What was rejected authorises nothing, neither where it is named nor where it is followed.
+            // A rejected event authorises nothing, neither where it is named nor where it is followed.
             const after = { prevEvents: [crowned], state: [crowned] }
             const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "evil" } }
             yield* refused(here, [evil.event(known, topic, after)], /rejected|./)
@@ -751,7 +751,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         ...[alice.userId, bob.userId, mallory],
         "@carol:evil.test"
       ])
-      // What follows an event that nobody has is placed by the state before it, of which all is known by now.
+      // An event whose predecessor nobody has is placed by the state before it, of which all is known by now.
       const lost = evil.event(
         known,
         { sender: "@carol:evil.test", content: { msgtype: "m.text", body: "lost and found" } },

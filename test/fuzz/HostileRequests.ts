@@ -15,7 +15,7 @@ export interface Operation {
   readonly errors: ReadonlySet<string>
 }
 
-/** What there is on the server, for requests that are right but for one thing. */
+/** Things that exist on the server, for requests that are right but for one thing. */
 export interface Known {
   readonly rooms: ReadonlyArray<string>
   readonly users: ReadonlyArray<string>

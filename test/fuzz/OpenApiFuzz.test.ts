@@ -36,7 +36,7 @@ const send = (url: string, { body, contentType, method, path, token }: HostileRe
 /** A path that leads nowhere, is no UTF-8, or has an empty part, does not reach the operation. */
 const elsewhere = new Set(["404 M_UNRECOGNIZED", "405 M_UNRECOGNIZED", "400 M_UNKNOWN", "400 M_BAD_PAGINATION"])
 
-/** What is wrong with an answer, if something is. */
+/** The fault of an answer, if it has one. */
 const flawOf = ({ errors }: Pick<Operation, "errors">, { body, headers, status, text }: Answer): string | undefined => {
   if (headers["access-control-allow-origin"] !== "*") return "may not be read by web pages"
   if (status < 400) return status >= 200 && status < 300 ? undefined : `has status ${status}`

@@ -58,7 +58,7 @@ interface Claim {
   readonly mxid: string
   readonly roomId: string
   readonly sender: string
-  /** Whom it is signed for, if for another one. */
+  /** The user for whom it is signed, if another one. */
   readonly signedFor?: string
   /** By which it is signed, if not by that of the identity server. */
   readonly key?: SigningKey

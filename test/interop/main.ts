@@ -53,7 +53,7 @@ const chosen = [...scenes, ...moreScenes].filter(
 
 const isWanted = (kind: Server["kind"]) => (values.server ?? ["synapse"]).includes(kind)
 
-/** What `find` gives, or undefined with a word about why it is not there. */
+/** The result of `find`, or undefined with a line about why it is not there. */
 const found = async <A>(kind: Server["kind"], find: () => Promise<A>): Promise<A | undefined> => {
   if (!isWanted(kind)) return undefined
   try {
@@ -141,7 +141,7 @@ const main = async (): Promise<number> => {
     for (const version of versions) {
       for (const founder of servers) {
         if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue
-        // What two others do with each other is not Greenroom's matter.
+        // Failures between two other servers do not count.
         const isOurs = (server: Server) => server.kind === "greenroom"
         const others = servers.filter((server) => server !== founder && (isOurs(server) || isOurs(founder)))
         const speaks = (server: Server) => version <= (server.newestRoomVersion ?? version)

@@ -13,7 +13,7 @@ const templates = (source: string): ReadonlyArray<string> => {
   return found
 }
 
-/** Where the template literal whose text begins at `from` ends. */
+/** The end of the template literal whose text begins at `from`. */
 const endOfTemplate = (source: string, from: number): number => {
   let at = from
   while (at < source.length && source[at] !== "`") {
@@ -24,7 +24,7 @@ const endOfTemplate = (source: string, from: number): number => {
   return at
 }
 
-/** Where the expression in a template that begins at `from` ends: at its closing brace. */
+/** The closing brace of the expression that begins at `from` in a template. */
 const endOfExpression = (source: string, from: number): number => {
   let at = from
   let open = 1

@@ -6,9 +6,9 @@ import type { AddressInfo } from "node:net"
 import type { Specification } from "./Specification.ts"
 
 export interface Recorder {
-  /** Where clients reach the server through the proxy. */
+  /** The URL at which clients reach the server through the proxy. */
   readonly url: string
-  /** What has passed since the last call. */
+  /** The answers since the last call. */
   readonly take: () => Recorded
 }
 

@@ -34,7 +34,7 @@ export interface GatewayProcess {
   readonly url: string
   readonly port: number
   readonly pid: number
-  /** What it has written so far. */
+  /** The output so far. */
   readonly output: () => string
   /** Stops it as it is (SIGSTOP), and lets it go on (SIGCONT). */
   readonly pause: Effect.Effect<void>

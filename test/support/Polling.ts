@@ -6,7 +6,7 @@ import type { Answer, Body } from "./Curl.ts"
 
 export interface Found {
   readonly event: Body
-  /** Where the poll that had the event ended. */
+  /** The `end` of the poll that had the event. */
   readonly end: string
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the tests across packages begin with: a gateway on a fresh database, and users on it.
+ * The setup of the tests across packages: a gateway on a fresh database, and users on it.
  */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -26,7 +26,7 @@ export interface Scene {
 
 const fullPath = (path: string) => (path.startsWith("//") ? path.slice(1) : clientPrefix + path)
 
-/** What a test stands on must succeed. */
+/** The answer of a step that the test relies on, which must succeed. */
 export const succeeded = (answer: Answer): Answer => {
   if (answer.status !== 200) throw new Error(`Answered with ${answer.status}: ${answer.text}`)
   return answer

@@ -41,7 +41,7 @@ export interface Specification {
   readonly nameOf: (method: string, path: string) => string | undefined
   /** The names of all operations. */
   readonly names: ReadonlyArray<string>
-  /** What does not fit the specification in an answer; nothing for operations that it does not have. */
+  /** The violations of the specification in an answer; nothing for operations that it does not have. */
   readonly check: (answer: {
     readonly method: string
     readonly path: string
@@ -96,7 +96,7 @@ const commonErrors: { readonly [api in Api]: Errors } = {
 
 const isAnyObject = (schema: any): boolean => schema?.type === "object" && Object.keys(schema).length === 1
 
-/** Where one of the alternatives is any object (`GET state/{eventType}`), an event is of both. */
+/** If one of the alternatives is any object (`GET state/{eventType}`), an event is of both. */
 const alternatives = (key: string, value: any): string =>
   key === "oneOf" && Array.isArray(value) && value.some(isAnyObject) ? "anyOf" : key
 

@@ -17,7 +17,7 @@ const run = promisify(execFile)
 
 export const synapseVersion = "1.163.2"
 
-/** Where {@link install} puts Python packages. It outlives a clone of this repository. */
+/** The directory of Python packages that {@link install} fills. It outlives a clone of this repository. */
 export const environmentDirectory = (name: string): string => path.join(os.homedir(), ".cache", "greenroom", name)
 
 /** The interpreter of a virtual environment that has these packages. Fails, with a reason, where Python is missing. */

@@ -26,7 +26,7 @@ const maxAnswer = ByteSize.fromInputUnsafe(16 * 1024)
 /** How long a home server may take to answer. */
 const requestTimeout = "30 seconds"
 
-/** Where a home server may answer. */
+/** An address at which a home server may answer. */
 interface Attempt {
   readonly url: string
   /** The Host header, by which the certificate is checked too. */

@@ -19,7 +19,7 @@ export interface Terms {
 /** Another identity server of the clique. */
 export interface Peer {
   readonly name: ServerName
-  /** Where its API is, without a slash at the end. */
+  /** The URL of its API, without a slash at the end. */
   readonly url: string
   /** Its public keys, by key ID. */
   readonly keys: ReadonlyMap<string, KeyObject>

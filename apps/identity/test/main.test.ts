@@ -9,7 +9,7 @@ const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
 
 interface Program {
   readonly process: ChildProcess
-  /** What it wrote so far. */
+  /** The output so far. */
   readonly output: () => string
   /** Waits for it to end, and returns its exit code. */
   readonly ended: Effect.Effect<number | null>

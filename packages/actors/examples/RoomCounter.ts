@@ -69,7 +69,7 @@ const talk = Effect.fn("RoomCounter.talk")(function* (localpart: string) {
   const user = yield* accounts.authenticate(credentials.access_token)
   const alias = RoomAlias.make("#counted:localhost")
   const join = rooms.join(user, alias)
-  // Where two nodes make the room at once, one of them finds that the other was faster.
+  // If two nodes make the room at once, one of them finds that the other was faster.
   const make = rooms.create(user, { visibility: "public", room_alias_name: "counted" })
   const { room_id } = yield* join.pipe(
     Effect.catchTag("M_NOT_FOUND", () => make.pipe(Effect.catchTag("M_ROOM_IN_USE", () => join)))

@@ -201,7 +201,7 @@ export interface HomeServerOptions extends HomeServerSettings {
   readonly login?: LoginOptions
   /** How other home servers are reached. */
   readonly federation?: FederationOptions
-  /** Where files are kept, and how large they may be. */
+  /** The storage of files, and their maximum size. */
   readonly media?: MediaOptions
   /** Whether this server is a policy server of rooms (default: it is not). */
   readonly policy?: PolicyOptions
@@ -367,7 +367,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )
 
-/** Where the actors run: `LocalRunner.layer()` in this process, `ClusterRunner.layer(...)` on all nodes of a cluster. */
+/** The runner of the actors: `LocalRunner.layer()` for this process, `ClusterRunner.layer(...)` for all nodes of a cluster. */
 export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient | ServerSettings>
 
 /** The fault of V8 that `JsonParse` is about is mended before the first event is read. */

@@ -98,7 +98,7 @@ export interface GatewayOptions {
   readonly trustedProxies?: ReadonlyArray<string>
   /** How many bytes of answers may wait for clients to read them, of all together. */
   readonly maxUnreadBytes?: number
-  /** Where people find this server, such as `https://example.org`. Default: where it listens. */
+  /** The URL of this server for people, such as `https://example.org`. Default: the address that it listens on. */
   readonly publicUrl?: string | undefined
 }
 

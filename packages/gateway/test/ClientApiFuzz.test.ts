@@ -29,10 +29,10 @@ interface Specification {
   }
 }
 
-/** What ends the session of the fuzzer, and what waits. */
+/** Requests that end the session of the fuzzer, or wait. */
 const left = ["/logout", "/unregister", "/socket"]
 
-/** What fits a parameter of a path or query, or a key of a body, by its name. */
+/** Values that fit a parameter of a path or query, or a key of a body, by its name. */
 type Fitting = { readonly [name: string]: ReadonlyArray<unknown> }
 
 const operationsOf = ({ paths }: Specification): ReadonlyArray<Operation> =>

@@ -1,5 +1,5 @@
 /**
- * What clients ask for is bounded in bytes, whatever the room holds: they read on from where an answer ends.
+ * Answers are bounded in bytes, whatever the room holds: clients read on from where an answer ends.
  */
 import { assert, layer } from "@effect/vitest"
 import { RoomId } from "@greenroom/protocol/Identifiers"

@@ -14,7 +14,7 @@ const assertError = (answer: Answer, status: number, errcode: string, mentions?:
   if (mentions !== undefined) assert.include(answer.body.error, mentions)
 }
 
-/** What the server says to bytes that are sent as they are, until it closes the connection. */
+/** The answer of the server to bytes that are sent as they are, until it closes the connection. */
 const sendBytes = Effect.fnUntraced(function* (bytes: string) {
   const { port } = yield* Gateway
   return yield* Effect.callback<string>((resume) => {

@@ -21,14 +21,14 @@ const matchesAt = (text: string, segment: string, at: number): boolean => {
   return true
 }
 
-/** Where the segment occurs first, at `from` or later; -1 for nowhere. */
+/** The index of the first occurrence of the segment, at `from` or later; -1 for none. */
 const find = (text: string, segment: string, from: number): number => {
   if (!segment.includes("?")) return text.indexOf(segment, from)
   for (let at = from; at + segment.length <= text.length; at++) if (matchesAt(text, segment, at)) return at
   return -1
 }
 
-/** Where the text goes on after the middle segments, each at its first occurrence; -1 where one does not occur. */
+/** The index after the middle segments, each at its first occurrence; -1 if one does not occur. */
 const afterMiddle = (text: string, glob: Glob, from: number): number => {
   let position = from
   for (let i = 1; i < glob.length - 1; i++) {
@@ -59,7 +59,7 @@ const isWordCharacter = (text: string, index: number): boolean => {
 const isBoundary = (text: string, index: number): boolean =>
   index === 0 || index === text.length || !isWordCharacter(text, index - 1) || !isWordCharacter(text, index)
 
-/** Where the segment occurs first with a boundary before it; -1 for nowhere. */
+/** The index of the first occurrence of the segment after a boundary; -1 for none. */
 const findAtBoundary = (text: string, segment: string, from: number): number => {
   for (let at = find(text, segment, from); at !== -1; at = find(text, segment, at + 1)) {
     if (isBoundary(text, at)) return at

@@ -43,7 +43,7 @@ const setMember = (object: Record<string, unknown>, key: string, value: unknown)
   else Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
 }
 
-/** Where a text that is JSON is read to: the open arrays and objects, and the key of each object whose value is next. */
+/** The state of reading a valid JSON text: the open arrays and objects, and the key of each object whose value is next. */
 class Reading {
   root: unknown
   readonly open: Array<Container> = []

@@ -54,7 +54,7 @@ export interface PrevEvent {
   readonly referenceHash?: string | undefined
 }
 
-/** Where an event goes in the graph. */
+/** The position of an event in the graph. */
 export interface EventPlace {
   readonly prevEvents: ReadonlyArray<PrevEvent>
   /** The state before the event. */

@@ -48,7 +48,7 @@ describe("Numbers in events", () => {
       const version = roomVersion(room_version)!
       const event = Result.getOrThrow(version.fromPdu(pdu))
       assert.strictEqual(event.event_id, event_id)
-      // What is stored, and what a message between two nodes is.
+      // The form in the store, and the form of a message between two nodes.
       const stored = JSON.parse(JSON.stringify(event)) as typeof event
       assert.deepStrictEqual(Result.getOrThrow(version.verify(stored, () => keys)), stored)
       const { unsigned: _, ...sent } = pdu

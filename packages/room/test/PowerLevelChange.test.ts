@@ -40,7 +40,7 @@ const action: fc.Arbitrary<EventProposal> = fc.oneof(
   person.map((sender) => stateProposal(sender, "m.room.name", { name: "x" }))
 )
 
-/** What a user could do, as the levels that hold. */
+/** The abilities of a user, as the effective levels. */
 const requirements = (levels: PowerLevels): ReadonlyArray<number> => [
   ...levelKeys.filter((key) => key !== "users_default").map((key) => levelFor(levels, key)),
   ...types.flatMap((type) => [eventLevel(levels, type, true), eventLevel(levels, type, false)])

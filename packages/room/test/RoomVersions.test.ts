@@ -1,5 +1,5 @@
 /**
- * What holds in rooms of every version: servers that have the same events come to the same state, and nobody gets power that
+ * Invariants of rooms of every version: servers that have the same events come to the same state, and nobody gets power that
  * nobody gave them.
  */
 import { assert, describe, it } from "@effect/vitest"

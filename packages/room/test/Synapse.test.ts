@@ -153,7 +153,7 @@ const checkStates = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, 
   return compared
 }
 
-/** What becomes of a forgery: it is dropped for its form or signature, rejected, or taken. */
+/** The outcome of a forgery: dropped for its form or signature, rejected, or taken. */
 const fateOf = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, forgery: FixtureForgery): string => {
   const stored = room.events.find(({ event_id }) => event_id === forgery.event_id)
   const read = version.fromPdu(forgery.pdu ?? stored!.pdu)

@@ -55,7 +55,7 @@ export interface DeviceRow {
   readonly name: string | undefined
   readonly createdAt: number
   readonly lastUsedAt: number
-  /** Where it was used from last. */
+  /** The network address of its last use. */
   readonly lastSeenAddress: string | undefined
 }
 
@@ -269,7 +269,7 @@ export class AccountStore extends Context.Service<
     readonly revokeAll: (userId: UserId, options?: { readonly except?: number }) => Effect.Effect<ReadonlyArray<number>>
     /** Deletes tokens that have expired; their IDs. */
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
-    /** Where the user is logged in, the most recently used first. */
+    /** The sessions of the user, the most recently used first. */
     readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
     /** The devices beyond `limit`: those that were used longest ago. */
     readonly surplusDevices: (userId: UserId, limit: number) => Effect.Effect<ReadonlyArray<string>>

@@ -81,7 +81,7 @@ export interface BackupOptions {
   readonly url: Redacted.Redacted
   /** Must not be there yet. */
   readonly file: string
-  /** Where uploaded files are. Absent: the backup is of the database alone. */
+  /** The uploaded files. Absent: the backup is of the database alone. */
   readonly readFile?: ReadFile | undefined
   /** At most so many bytes a second, before compression. Default: as fast as it goes. */
   readonly rate?: number | undefined

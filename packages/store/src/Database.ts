@@ -2,7 +2,7 @@
  * The database of a home server: a pool of connections with the migrations applied. Several nodes may start on the
  * same database at once, one of them migrates and the others wait.
  *
- * What to know when writing SQL here: `bigint` columns arrive as `bigint`, `bytea` as `Uint8Array`, `text[]` as an
+ * Notes for SQL here: `bigint` columns arrive as `bigint`, `bytea` as `Uint8Array`, `text[]` as an
  * array; a string parameter takes the type that the statement gives it. An array of numbers must be all 32 bits or
  * all larger, so write arrays by `PgArrays`.
  *

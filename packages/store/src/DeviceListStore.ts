@@ -27,7 +27,7 @@ export interface DeviceListNews {
 interface NewsRow {
   readonly user_id: string
   readonly shares: boolean
-  /** Where a membership changed: the event, and the former one. */
+  /** A change of membership: the event, and the former one. */
   readonly body: string | null
   readonly former_body: string | null
 }

@@ -39,7 +39,7 @@ import { postgresPort } from "./internal/postgresSettings.ts"
 import { exited } from "./internal/processes.ts"
 
 export interface EmbeddedPostgresOptions {
-  /** Where everything is kept. Made if it does not exist. */
+  /** The data directory. Made if it does not exist. */
   readonly dataDir: string
   /** Settings of PostgreSQL that override ours. */
   readonly settings?: Readonly<Record<string, string>> | undefined

@@ -96,7 +96,7 @@ export class EventLog extends Context.Service<
     readonly lag: Effect.Effect<number>
     /** Everything after a position that is sure to be complete, up to `limit` rows of a kind. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
-    /** Where the stream ends now: `position`, once `settled`. */
+    /** The end of the stream: `position`, once `settled`. */
     readonly currentPosition: Effect.Effect<StreamPosition>
     /** The epoch for tokens of positions up to `position`. */
     readonly epoch: () => string

@@ -36,7 +36,7 @@ export class LoginAttemptStore extends Context.Service<
       const take = Effect.fn("LoginAttemptStore.take")(function* (key: string, { limit, window }: AttemptRate) {
         const now = yield* Clock.currentTimeMillis
         const leak = limit / window
-        // Where the clock was put back, no time has passed since then.
+        // If the clock was put back, no time has passed since then.
         const level = sql`greatest(0, bucket.level - greatest(0, ${now}::bigint - bucket.updated_at) * ${leak}::float8)`
         const counted = yield* sql`
           INSERT INTO login_attempts AS bucket (key_hash, level, updated_at) VALUES (${hash(key)}, 1, ${now})

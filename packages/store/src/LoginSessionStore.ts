@@ -1,5 +1,5 @@
 /**
- * Logins, registrations and links that are under way. They survive a restart and go on at any node. Secrets are stored as
+ * Logins, registrations and links in progress. They survive a restart and continue at any node. Secrets are stored as
  * hashes: a reader of the database can continue none of them.
  *
  * Every change names the version that it was made from, so that of two requests at once one wins (compare and swap). A
@@ -16,7 +16,7 @@ export interface LoginSession<Progress> {
   readonly version: number
   readonly purpose: string
   readonly progress: Progress
-  /** Where it was begun. */
+  /** The network address from which it was begun. */
   readonly address: string
   readonly expiresAt: number
 }

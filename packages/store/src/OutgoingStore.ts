@@ -190,7 +190,7 @@ export class OutgoingStore extends Context.Service<
 
       const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
         const now = yield* Clock.currentTimeMillis
-        // Where a crash of the database undoes it, the transaction is sent again, and is known there.
+        // If a crash of the database undoes it, the transaction is sent again, and is known there.
         yield* sql`
           WITH ${unhurried(sql)}, acknowledged AS (
             UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL

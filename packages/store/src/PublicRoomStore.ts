@@ -13,7 +13,7 @@ export interface PublicRoomPosition {
   readonly roomNid: number
 }
 
-/** Where a page begins: after a room, or, with `backwards`, before it. */
+/** The start of a page: after a room, or, with `backwards`, before it. */
 export interface PublicRoomStart extends PublicRoomPosition {
   readonly backwards?: boolean
 }

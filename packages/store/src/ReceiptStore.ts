@@ -22,7 +22,7 @@ export interface Receipt {
   /** `main`, the ID of a thread's root, or undefined for a receipt without a thread. */
   readonly threadId: string | undefined
   readonly eventId: EventId
-  /** Where the event stands in the room. */
+  /** The position of the event in the room. */
   readonly event: StreamPosition
   /** Milliseconds since 1970. */
   readonly ts: number

@@ -45,7 +45,7 @@ export interface Parent {
 
 export interface Thread {
   readonly root: EventId
-  /** Where the newest event of the thread stands. */
+  /** The position of the newest event of the thread. */
   readonly latest: StreamPosition
 }
 

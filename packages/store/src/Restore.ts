@@ -26,7 +26,7 @@ import {
 import * as Database from "./Database.ts"
 import { type RestoreNotes, unfinishedTable } from "./UnfinishedRestore.ts"
 
-/** Where uploaded files are restored. */
+/** The destination of the uploaded files. */
 export interface FileTarget {
   readonly has: (sha256: Uint8Array) => Promise<boolean>
   /** Reads the content to its end, and stores it unless it is there. False: it is not what the hash says, and was not stored. */

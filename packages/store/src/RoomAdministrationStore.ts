@@ -3,7 +3,7 @@
  * fraction of a second each.
  *
  * A purge hides the room with its first statement (`hide`): a room without a current state does not exist for any reader.
- * What is left is removed afterwards, from every table that has a column `room_nid` or `room_id`, so that a table that is
+ * The other rows are removed afterwards, from every table that has a column `room_nid` or `room_id`, so that a table that is
  * added later is covered.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
@@ -104,7 +104,7 @@ export class RoomAdministrationStore extends Context.Service<
     /** Removes everything of a hidden room, and its row at last. May be repeated. How many rows. */
     readonly purge: (roomNid: number, roomId: RoomId) => Effect.Effect<number>
 
-    /** Where the history before an event, or before a time, ends; undefined where nothing is before it. */
+    /** The position just before an event, or before a time; undefined where nothing precedes it. */
     readonly historyPoint: (
       roomId: RoomId,
       before: { readonly eventId: EventId } | { readonly time: number }

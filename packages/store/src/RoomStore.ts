@@ -36,7 +36,7 @@ export interface RoomMembership {
   readonly visibility: "public" | "private"
   /** Undefined for an invitation to a room of which this server knows no more. */
   readonly current: StateRef | undefined
-  /** Where the user's last time in the room ended; undefined for users who are joined, or never were. */
+  /** The end of the user's last time in the room; undefined for users who are joined, or never were. */
   readonly ended: EndOfMembership | undefined
 }
 

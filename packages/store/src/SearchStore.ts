@@ -18,7 +18,7 @@ export interface SearchQuery {
   readonly userId: UserId
   /** Words, quoted phrases, `or` and `-`. */
   readonly term: string
-  /** Where to look: `content.body`, `content.name`, `content.topic`. */
+  /** The keys to search: `content.body`, `content.name`, `content.topic`. */
   readonly keys: ReadonlyArray<string>
   readonly order: "rank" | "recent"
   /** Rooms to look into, of those that the user is or was in; all if absent. */

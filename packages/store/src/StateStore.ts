@@ -108,7 +108,7 @@ export class StateStore extends Context.Service<
      * ancestor, or the one that is given. Undefined if they have none.
      */
     readonly divergence: (refs: ReadonlyArray<StateRef>, base?: StateRef) => Effect.Effect<Option.Option<Divergence>>
-    /** Where chains end: the highest `seq` of each, and how many parents a read of it walks. */
+    /** The ends of chains: the highest `seq` of each, and how many parents a read of it walks. */
     readonly ends: (
       chains: ReadonlyArray<number>
     ) => Effect.Effect<ReadonlyMap<number, { readonly tip: number; readonly height: number }>>

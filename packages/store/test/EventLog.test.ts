@@ -523,7 +523,7 @@ describe("EventLog on several nodes", () => {
         const { at } = yield* follow(start, 10, 1)
         const look = Effect.gen(function* () {
           yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
-          // What runs is seen as it was at the first statement, what runs where as it is.
+          // The snapshot shows the transactions that ran at the first statement; their databases are shown as of now.
           yield* sql`SELECT 1`
           yield* letGo
           return yield* log.readAfter(at, 10)

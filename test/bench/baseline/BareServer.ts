@@ -8,11 +8,11 @@ import type { AddressInfo } from "node:net"
 import { type WebSocket, WebSocketServer } from "ws"
 import { serveLoad } from "../LoadProcess.ts"
 
-/** How many messages there were, and the last of them: who asks from before it is answered at once. */
+/** How many messages there were, and the last of them: a poll from before it is answered at once. */
 let position = 0
 let latest = ""
 
-/** What an event looks like on the wire, with what a message says in it. */
+/** An event as on the wire, with the text of a message in it. */
 const chunkOf = (content: string): string =>
   JSON.stringify({
     chunk: [

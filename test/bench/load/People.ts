@@ -1,5 +1,5 @@
 /**
- * What load programs begin with: users, rooms and memberships, made by the client API with a few requests at a time.
+ * The setup of load programs: users, rooms and memberships, made by the client API with a few requests at a time.
  */
 import { HttpConnection } from "./HttpConnection.ts"
 

@@ -6,7 +6,7 @@ import { createRoom, join, onConnections, register } from "./People.ts"
 export interface AudienceInput {
   readonly url: string
   readonly members: number
-  /** What the names of the users begin with. */
+  /** The prefix of the users' names. */
   readonly name?: string
 }
 

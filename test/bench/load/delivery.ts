@@ -37,7 +37,7 @@ const nextBatch = /"next_batch":"([^"]+)"/
 
 serveLoad(
   async ({ bySync = false, members, messages, polls, room, sender, url }: DeliveryInput): Promise<Delivered> => {
-    /** What is waited for, who has it, and whom to tell when everybody has. */
+    /** The awaited message, the members who have it, and the callback once all have it. */
     let awaited = Buffer.from("nothing yet")
     let reached = 0
     let firstAt = 0

@@ -15,7 +15,7 @@ export interface SharedRoom {
   readonly room: string
   readonly tokens: ReadonlyArray<string>
   readonly guest: string
-  /** Where the guest's stream is now. */
+  /** The position of the guest's stream. */
   readonly from: string
 }
 

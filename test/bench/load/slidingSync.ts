@@ -105,7 +105,7 @@ const measure = async (url: string, token: string, rooms: number, turns: number)
 serveLoad(async ({ few, many, turns, url }: SlidingSyncInput): Promise<SlidingSync> => {
   const people = await register(url, "reader", 3)
   const [warm, a, b] = people.map(({ token }) => token)
-  // What runs first is compiled first.
+  // The first requests let the program be compiled.
   await measure(url, warm!, Math.min(few, 30), turns)
   return { few: await measure(url, a!, few, turns), many: await measure(url, b!, many, turns) }
 })

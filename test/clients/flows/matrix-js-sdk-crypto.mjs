@@ -19,7 +19,7 @@ let room
 let secretStorageKey
 let first
 
-/** What is said in secret has this word in it, and what is said to everybody the other. */
+/** Encrypted messages contain the first word, messages in the clear the other. */
 const secret = `secret${randomBytes(12).toString("hex")}`
 const overt = `overt${randomBytes(12).toString("hex")}`
 
@@ -278,7 +278,7 @@ await step("nothing of it is kept in the clear", async () => {
   await alice.uploadContent(new Blob([`A file: ${overt}`]), { includeFilename: false })
   const found = await searchServer(overt)
   if (found === undefined) return
-  // What is said in the clear is found, so the search would find the rest.
+  // The messages in the clear are found, so the search would find the rest.
   for (const place of ["table event", "file media", "file postgres/pg_wal"]) {
     check(
       found.some((name) => name.startsWith(place)),

@@ -1,5 +1,5 @@
 /**
- * What a flow in JavaScript is made of. A flow is a program that drives one client library against the server named by
+ * The parts of a flow in JavaScript. A flow is a program that drives one client library against the server named by
  * its arguments `--url`, `--server-name` and `--room-version`, and writes a line `STEP {"name", "ok", "error"}` for each step.
  */
 import { randomBytes } from "node:crypto"
@@ -84,7 +84,7 @@ const askOperator = (question) =>
 /** Has the server killed and started again where it belongs to this flow; the control lives on. */
 export const killServer = () => askOperator({ call: "killAndRestart" })
 
-/** Where the server keeps the text in the clear, or undefined where it does not belong to this flow. */
+/** The places where the server keeps the text in the clear, or undefined where it does not belong to this flow. */
 export const searchServer = async (text) => (await askOperator({ call: "search", text })).result
 
 /** Ends the program, whatever the client leaves running. */

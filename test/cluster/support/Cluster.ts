@@ -16,14 +16,14 @@ export interface ClusterOptions {
   readonly environment?: GatewayProcess.GatewayOptions["environment"]
   /** The ports of the client APIs (default: any free ones). */
   readonly ports?: ReadonlyArray<number>
-  /** What is special about a node, by its number from 0. */
+  /** Settings of single nodes, by their numbers from 0. */
   readonly nodeOptions?: (node: number) => Partial<GatewayProcess.GatewayOptions>
 }
 
 export interface Cluster {
   readonly databaseUrl: Redacted.Redacted
   readonly nodes: ReadonlyArray<Scene>
-  /** Where nodes listen for each other, in the order of their starts. */
+  /** The addresses at which nodes listen for each other, in the order of their starts. */
   readonly clusterPorts: () => ReadonlyArray<number>
   /** Starts another node. `port` is the one of its client API (default: any free one). */
   readonly start: (port?: number) => Effect.Effect<Scene, never, Scope.Scope>

@@ -1,4 +1,4 @@
-/** What happens to a cluster under load: a node is killed, stopped, cut off or replaced, or PostgreSQL is killed. */
+/** Faults of a cluster under load: a node is killed, stopped, cut off or replaced, or PostgreSQL is killed. */
 import * as fs from "node:fs/promises"
 import { Effect } from "effect"
 import * as Namespaces from "./Namespaces.ts"
@@ -17,7 +17,7 @@ export interface FaultyNode {
 
 export interface FaultyCluster {
   readonly nodes: ReadonlyArray<FaultyNode>
-  /** Where PostgreSQL has its `postmaster.pid`. */
+  /** The directory in which PostgreSQL has its `postmaster.pid`. */
   readonly postgresDir: string
   /** How long nodes are stopped or cut off at most, in seconds. */
   readonly longest: number

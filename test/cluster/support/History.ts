@@ -1,5 +1,6 @@
 /**
- * What clients were told, compared with what there is: finds messages that were lost, sent twice, or told out of order.
+ * Compares the messages that clients received with those of the room: finds messages that were lost, sent twice, or out of
+ * order.
  */
 
 export interface History {
@@ -19,7 +20,7 @@ export interface Message {
 const duplicates = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
   values.filter((value, index) => values.indexOf(value) !== index)
 
-/** What is wrong in what a follower got. */
+/** The faults in what a follower received. */
 const violationsOf = (room: ReadonlyArray<Message>, got: ReadonlyArray<Message>, who: string): Array<string> => {
   const ids = got.map(({ eventId }) => eventId)
   const found = duplicates(ids).map((id) => `${who} got ${id} twice`)

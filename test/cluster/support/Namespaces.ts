@@ -24,7 +24,7 @@ export const absence = ((): string | undefined => {
 
 export interface Namespace {
   readonly address: string
-  /** What runs a program in it. */
+  /** The command that runs a program in it. */
   readonly runBy: ReadonlyArray<string>
   /** Nothing that the node sends reaches the address any more. */
   readonly cut: (address: string) => Effect.Effect<void>

@@ -49,7 +49,7 @@ export interface Workload {
 
 export interface WorkloadOptions {
   readonly room: string
-  /** Who sends, at each of `entries` in turn. */
+  /** The senders, each of whom uses each of `entries` in turn. */
   readonly sender: Person
   readonly followers: ReadonlyArray<Person>
   /** The nodes as clients find them now. */
@@ -57,7 +57,7 @@ export interface WorkloadOptions {
   readonly senders?: number
   /** Members of the room at another home server: they get what the others get. */
   readonly elsewhere?: ReadonlyArray<Person>
-  /** Who follow by `/sync`, and by a socket. */
+  /** The followers by `/sync`, and by a socket. */
   readonly syncing?: ReadonlyArray<Person>
   readonly onSockets?: ReadonlyArray<Person>
   /** How long a sender waits between two messages (default: 20 ms). */
@@ -235,7 +235,7 @@ export const untilHealthy = (nodes: ReadonlyArray<Scene>) =>
     discard: true
   }).pipe(Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.die("Not healthy within 30 s") }))
 
-/** What returns when other nodes have taken shards of a node, from now on. */
+/** Gives an effect that returns when other nodes have taken shards of a node, from now on. */
 export const movedShards = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
   const raised = Effect.map(query(databaseUrl, "SELECT sum(fence)::integer AS raised FROM shard_fences"), (rows) =>
     Number(rows[0].raised)

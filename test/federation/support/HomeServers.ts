@@ -110,9 +110,9 @@ export class TestServer {
 }
 
 interface HomeServersOptions {
-  /** What is special about some of them, by name. */
+  /** Options of single servers, by name. */
   readonly options?: { readonly [serverName: string]: Partial<HomeServer.HomeServerOptions> }
-  /** Where servers that the test plays itself listen, by name. */
+  /** The ports of servers that the test plays itself, by name. */
   readonly others?: { readonly [serverName: string]: number }
 }
 
@@ -156,7 +156,7 @@ export const isMessage =
 
 export const message = (body: string) => ({ msgtype: "m.text", body })
 
-/** What the user reads in the room, in its order. */
+/** The messages that the user reads in the room, in its order. */
 export const readsIn = (server: TestServer, session: Session, roomId: RoomId) =>
   server.run(
     Effect.gen(function* () {

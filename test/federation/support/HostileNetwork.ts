@@ -51,16 +51,16 @@ export const talk = Effect.fnUntraced(function* ({
   yield* reads(alice, room_id, `${word} too`)
 })
 
-/** Whatever is done leaves the state of the room and what people read in it as it was, and they can talk. */
+/** Asserts that `attack` leaves the state of the room and what people read in it as it was, and that they can talk. */
 export const leavesRoomAsItWas = Effect.fnUntraced(function* <A>(
   { alice, bob, room_id }: HostileScene,
-  done: Effect.Effect<A>
+  attack: Effect.Effect<A>
 ) {
   const look = Effect.forEach([alice, bob], (person) =>
     Effect.all([stateOf(person, room_id), Effect.map(readBack(person, room_id), ids)])
   )
   const before = yield* look
-  const result = yield* done
+  const result = yield* attack
   assert.deepStrictEqual(yield* look, before)
   yield* talk({ alice, bob, room_id })
   return result

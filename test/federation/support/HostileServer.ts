@@ -22,7 +22,7 @@ import { Effect, Result, type Scope } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
 
-/** Where another server listens. */
+/** The address of another server. */
 export interface Address {
   readonly serverName: ServerName
   readonly federationPort: number
@@ -38,7 +38,7 @@ export interface ReceivedAnswer extends FederationAnswer {
   readonly text: string
 }
 
-/** What is asked of the hostile server; undefined leaves the request without an answer. */
+/** The answers of the hostile server; undefined leaves the request without an answer. */
 export type Responder = (request: {
   readonly method: string
   readonly path: string
@@ -51,7 +51,7 @@ export interface HostileRoom {
   /** The draft's version, where it is left out. */
   readonly version?: RoomVersion
   readonly state: Map<string, Event>
-  /** What its next event follows. */
+  /** The events that its next event follows. */
   extremities: ReadonlyArray<Pick<Event, "event_id" | "depth">>
 }
 
@@ -243,7 +243,7 @@ export class HostileServer {
     const now = Date.now()
     const times = this.dialect === "draft" ? { destination: server.serverName, ts: now } : { origin_server_ts: now }
     const transaction = { origin: this.serverName, ...times, pdus, edus }
-    // What has no canonical form is signed as it travels.
+    // An event without canonical form is signed as it travels.
     return this.ask(server, "PUT", `${sendPathOf(this.dialect)}${transactionId}`, undefined, {
       raw: JSON.stringify(transaction)
     })

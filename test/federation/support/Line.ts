@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { Effect, type Scope } from "effect"
 
 export interface Line {
-  /** Where the line begins. */
+  /** The port at which the line begins. */
   readonly port: number
   /** Ends all connections, and those that are tried from now on. */
   readonly cut: Effect.Effect<void>

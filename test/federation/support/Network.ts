@@ -86,7 +86,7 @@ export class HomeServer {
     return this.running!.scene
   }
 
-  /** What the server has written to its log. */
+  /** The log of the server. */
   get log(): string {
     return this.scene.gateway.output()
   }
@@ -119,7 +119,7 @@ export interface Network {
 }
 
 export interface NetworkOptions {
-  /** Where servers that the test plays itself listen, by name. */
+  /** The ports of servers that the test plays itself, by name. */
   readonly others?: { readonly [serverName: string]: number }
 }
 
@@ -161,7 +161,7 @@ export const network: (
   return { servers, cut: (a, b) => both(a, b, "cut"), mend: (a, b) => both(a, b, "mend") }
 })
 
-// What people do
+// Actions of people
 
 const path = (...parts: ReadonlyArray<string>): string => parts.map((part) => `/${encodeURIComponent(part)}`).join("")
 
@@ -260,7 +260,7 @@ export const readBack = (
         : Effect.map(readBack(person, roomId, limit, end), (rest) => [...chunk, ...rest])
   )
 
-/** Where the order of events breaks causality: pairs of an event and one that it follows, but stands behind it. */
+/** The violations of causality: pairs of an event and one that it follows, but stands behind it. */
 export const disorder = (order: ReadonlyArray<string>, graph: ReadonlyArray<Event>): ReadonlyArray<string> => {
   const place = new Map(order.map((id, index) => [id, index]))
   return graph.flatMap((event) =>

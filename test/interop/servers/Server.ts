@@ -35,7 +35,7 @@ export interface Server {
 
 export type Restart = "backup" | "restore" | "anew"
 
-/** What is done to the directory of a server between its end and its start. */
+/** The change to the directory of a server between its end and its start. */
 const exchange = async (directory: string, how: Restart): Promise<void> => {
   const copy = `${directory}-backup`
   const [from, to] = how === "backup" ? [directory, copy] : [copy, directory]

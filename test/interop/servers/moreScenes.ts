@@ -1,6 +1,7 @@
 /**
- * What does not depend on the version of a room, or takes long: media, messages to devices, encrypted messages, spaces, the room
- * directory, a long history, and a server that comes back with an older backup or with nothing. Run in the newest version alone.
+ * Scenes that do not depend on the version of a room, or take long: media, messages to devices, encrypted messages, spaces,
+ * the room directory, a long history, and a server that comes back with an older backup or with nothing. Run in the newest
+ * version alone.
  */
 import { randomBytes, randomUUID } from "node:crypto"
 import type { Body } from "../../support/Curl.ts"

@@ -1,5 +1,5 @@
 /**
- * What people on two servers do in one room, and what both sides must see of it. Each scene is run with each of the servers
+ * Scenes of people on two servers in one room, and what both sides must see. Each scene is run with each of the servers
  * as the founder of the room, in every room version.
  */
 import { setTimeout as delay } from "node:timers/promises"

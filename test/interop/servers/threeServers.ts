@@ -82,7 +82,7 @@ export const threeServers = async ({ servers, tag, version }: Trio): Promise<voi
     await Promise.all(servers.map(({ link }) => link.up()))
   }
   await delay(1_000)
-  // Whoever speaks shows the others that their server is there again.
+  // A request of each server shows the others that it is there again.
   for (const person of people) await person.say(room, `${person.id} is there again`)
   await allTalk(people, room)
   await sameFor(

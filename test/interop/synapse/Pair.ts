@@ -127,7 +127,7 @@ export class Pair {
   }
 }
 
-/** What happened to an event that was sent to a server. Nothing, if the server has not stored it within 5 seconds. */
+/** The outcome of an event that was sent to a server. Nothing, if the server has not stored it within 5 seconds. */
 export const verdictWithin = async (tables: EventTables, eventId: string) => {
   for (let step = 0; step < 50; step++) {
     const verdict = tables.verdict(eventId)

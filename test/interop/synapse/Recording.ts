@@ -30,7 +30,7 @@ class Side {
     this.after = tables.statesAfter(room)
   }
 
-  /** What became of the event here, with the state before it as indices. */
+  /** The outcome of the event here, with the state before it as indices. */
   readonly fate = (eventId: string, indexOf: (eventId: string) => number) => {
     const event = this.events.get(eventId)
     if (event === undefined) return undefined

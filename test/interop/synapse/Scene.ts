@@ -1,5 +1,5 @@
 /**
- * What a scene is: the story of one room of one version on two servers.
+ * A scene: the story of one room of one version on two servers.
  */
 import type { Pair } from "./Pair.ts"
 import type { Person } from "./Person.ts"
@@ -20,7 +20,7 @@ export interface Stage {
 
 /** An event made by hand with the key of `b`, sent to `a`. */
 export interface Forgery {
-  /** What is tried. */
+  /** The name of the forgery. */
   readonly name: string
   readonly event_id: string
   /** As it was sent. */

@@ -83,7 +83,7 @@ const keptContent = ({ content, type }: Pdu, version: number) => {
   }
 }
 
-/** What redaction leaves of an event. */
+/** An event after redaction. */
 export const redacted = (pdu: Pdu, version: number): Pdu => ({
   ...pick(pdu, [...alwaysKept, ...(version >= 11 ? [] : ["origin", "membership", "prev_state"])]),
   type: pdu.type,

@@ -1,5 +1,5 @@
 /**
- * Where the settings keep uploaded files, for commands that read or write them.
+ * The uploaded files of the configured server, for commands that read or write them.
  */
 import * as path from "node:path"
 import { MediaConfig } from "@greenroom/actors/media/MediaConfig"

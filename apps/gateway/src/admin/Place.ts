@@ -1,5 +1,5 @@
 /**
- * Shared by all administrative commands: their target, as their options say, their output, and their errors.
+ * Shared by all administrative commands: their options, their output, and their errors.
  *
  * A command prints lines for people, or with `--json` one JSON value a line: `print` for one thing, `printAll` for a list.
  */
@@ -9,10 +9,10 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
-/** It could not be done; the message is for the operator. */
+/** A command failed; the message is for the operator. */
 export class AdminFailure extends Data.TaggedError("AdminFailure")<{ readonly message: string }> {}
 
-/** Where the settings are, in the words of the gateway's options. */
+/** The options of the gateway that locate its settings. */
 export interface Place {
   readonly config: string | undefined
   readonly dataDir: string | undefined

@@ -133,7 +133,7 @@ const wait = Flag.Boolean("wait").pipe(
   Flag.withDescription("Wait until a running server has done it, with a bar on a terminal")
 )
 
-/** How often is looked at a removal, and how long a running server may take until it begins. */
+/** How often the progress of a removal is read, and how long a running server may take to begin it. */
 const lookInterval = "1 second"
 const maxLooks = 60
 

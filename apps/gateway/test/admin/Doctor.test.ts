@@ -23,7 +23,7 @@ interface Finding {
   readonly remedy?: string
 }
 
-/** What doctor finds with these settings. `wrap` runs it within another program. */
+/** The findings of doctor with these settings. `wrap` runs it within another program. */
 const doctor = (
   settings: { readonly [name: string]: string },
   words: ReadonlyArray<string> = [],

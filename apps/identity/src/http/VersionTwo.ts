@@ -34,7 +34,7 @@ import { makeSignedRequests } from "../SignedRequests.ts"
 import { StoredInvites } from "../StoredInvites.ts"
 import { ValidationSessions } from "../ValidationSessions.ts"
 
-/** Where a request of version 2 is, once its prefix is canonical. */
+/** The path of a request of version 2, once its prefix is canonical. */
 const prefix = "/matrix/identity/v2"
 const versionsPath = "/matrix/identity/versions"
 

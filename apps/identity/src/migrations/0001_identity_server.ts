@@ -102,7 +102,7 @@ export default Effect.gen(function* () {
   yield* sql`CREATE INDEX invites_address ON invites (medium, address)`
   yield* sql`CREATE INDEX invites_age ON invites (created_at)`
 
-  // What home servers are to be told, until they were.
+  // Requests to home servers that were not acknowledged yet.
   yield* sql`
     CREATE TABLE onbind_queue (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -55,7 +55,7 @@ export class Mailbox extends Context.Service<
     readonly take: Effect.Effect<ReceivedMail>
     /** How many wait to be taken. */
     readonly waiting: Effect.Effect<number>
-    /** What the server answers to recipients from now on: undefined takes them. */
+    /** Sets the server's answer to recipients; undefined accepts them. */
     readonly refuseRecipients: (message: string | undefined) => void
   }
 >()("greenroom/identity/test/Mailbox") {

@@ -17,7 +17,7 @@ export const serverName = ServerName.make("id.test")
 
 export const unlimited = { requests: "off", messages: "off", tries: "off", lookups: "off" } as const
 
-/** What the tests say otherwise than these. */
+/** Options that replace those of the tests. */
 export interface TestOptions extends Partial<Omit<IdentityServer.IdentityServerOptions, "identity">> {
   readonly identity?: Partial<IdentityOptionsShape>
 }

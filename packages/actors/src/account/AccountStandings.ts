@@ -80,7 +80,7 @@ export class AccountStandings extends Context.Service<
   {
     /** How an account stands, as far as this node has heard. */
     readonly of: (userId: UserId) => Standing
-    /** Locks or suspends an account, or lifts either, at all nodes. Undefined fields keep their value. */
+    /** Locks, unlocks, suspends or unsuspends an account, at all nodes. Undefined fields keep their value. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
     /** Calls `listener` with every change of one account. The result takes it back. */
     readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void

@@ -138,7 +138,7 @@ const make = Effect.gen(function* () {
   yield* revocations.cache((tokenIds) => (tokenIds === undefined ? cache.clear() : cache.remove(tokenIds)))
   const checkPassword = passwordCheck(loginOptions)
 
-  /** Returns when every node refuses these tokens, which the database does not have any more. */
+  /** Returns when every node refuses these tokens, which are no longer in the database. */
   const refuse = (tokenIds: ReadonlyArray<number>) =>
     Effect.suspend(() => {
       cache.remove(tokenIds)
@@ -282,7 +282,7 @@ const make = Effect.gen(function* () {
     return userId
   })
 
-  /** A notice of the first account that waits. Of others there is none, so that strangers cannot flood administrators. */
+  /** Notifies administrators of the first account that waits. Further ones cause no notice, or strangers could flood them. */
   const tellAdministrators = Effect.fnUntraced(function* (userId: UserId) {
     if (serverNotices === undefined || (yield* store.awaitingApproval(2)).length > 1) return
     const body = `${userId} waits for approval. See who else does, and decide: greenroom user list --waiting`
@@ -568,7 +568,7 @@ export class Accounts extends Context.Service<
       change: PasswordChange
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /**
-     * A new password for a user who has shown that it is them. Ends every other login if wanted; the token IDs that
+     * Sets the password of a user who has proved their identity. Ends every other login if wanted; the token IDs that
      * ended. Errors: M_BAD_JSON.
      */
     readonly replacePassword: (
@@ -577,8 +577,9 @@ export class Accounts extends Context.Service<
       options: { readonly logoutOthers: boolean }
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /**
-     * Deactivates the account: tokens, keys, account data, presence and profile go, rooms are left; the user ID stays taken.
-     * With `erase` files go too, and those who were not there see the events without content.
+     * Deactivates the account: deletes tokens, keys, account data, presence and profile, and leaves its rooms; the user ID
+     * stays taken. With `erase` its files are deleted too, and its events are shown without content to users who were not
+     * in the room.
      */
     readonly unregister: (session: Session, erase?: boolean) => Effect.Effect<void, MatrixError>
     /** The same, by an operator. */
@@ -589,7 +590,7 @@ export class Accounts extends Context.Service<
     // The parts of logins and registrations of several stages (`LoginFlows`).
 
     /**
-     * The user of this server that a whole user ID or a localpart means, whether it exists or not. Capitals count as small
+     * The user of this server with a user ID or a localpart, whether it exists or not. Capitals count as small
      * letters.
      */
     readonly toUserId: (user: string) => UserId | undefined
@@ -612,16 +613,16 @@ export class Accounts extends Context.Service<
      * M_UNKNOWN_TOKEN, M_FORBIDDEN, M_INVALID_USERNAME.
      */
     readonly guestOf: (token: string, username: string | undefined) => Effect.Effect<UserId, MatrixError>
-    /** The account of a guest becomes one like any other; ends their sessions. Errors: M_FORBIDDEN. */
+    /** Turns the account of a guest into a regular one; ends its sessions. Errors: M_FORBIDDEN. */
     readonly upgradeGuest: (
       userId: UserId,
       options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
     ) => Effect.Effect<void, MatrixError>
-    /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
+    /** Logs in a user who has proved their identity. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */
     readonly refresh: (refreshToken: string, clientId?: string) => Effect.Effect<RefreshedTokens, MatrixError>
-    /** Ends the login that an access token or a refresh token is of; its token ID, if there was one. */
+    /** Ends the login of an access token or a refresh token; its token ID, if there was one. */
     readonly revokeSecret: (secret: string) => Effect.Effect<ReadonlyArray<number>>
     /** A token by which another client of the user logs in, once, within two minutes. */
     readonly createLoginToken: (

@@ -73,13 +73,13 @@ export interface AddressLink {
   readonly nextLink: string | undefined
 }
 
-/** Where the link in a mail leads. */
+/** The path of the link in a mail. */
 export const addressLinkPath = "/_greenroom/validate/email"
 
 /** How long a link is good for, and what it showed, in ms. */
 const linkLifetime = 3_600_000
 const sessionLifetime = 24 * 3_600_000
-/** How often one may look at a link or use it. */
+/** How often a link may be read or used. */
 const maxTries = 20
 const sweepInterval = "10 minutes"
 
@@ -138,7 +138,7 @@ const make = Effect.gen(function* () {
 
   const isTaken = (of: ThirdPartyId) => Effect.map(identities.userOfAddress(of), Option.isSome)
 
-  /** For identity servers, which would write to anybody. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
+  /** For identity servers, which would send a mail to any address. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
   const checkOwner = Effect.fnUntraced(function* (purpose: ValidationPurpose, of: ThirdPartyId) {
     const taken = yield* isTaken(of)
     if (purpose === "password") {
@@ -146,7 +146,7 @@ const make = Effect.gen(function* () {
     } else if (taken) return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
   })
 
-  /** The mail for an address: none if it cannot set a password. */
+  /** The mail for an address; none if the address cannot set a password. */
   const writeTo = Effect.fnUntraced(function* (request: EmailTokenRequest, email: string, sid: string, token: string) {
     const { address, publicUrl, purpose } = request
     const taken = yield* isTaken({ medium: "email", address: email })

@@ -2,7 +2,7 @@
  * Dehydrated devices: a device without a client, of which each user has one at most. It takes messages with keys while the
  * user is logged in nowhere; the next client of the user reads them.
  *
- * Nobody has its access token.
+ * Its access token is given to nobody.
  *
  * Source: MSC3814.
  */
@@ -31,7 +31,7 @@ export interface DehydratedUpload extends KeyUploadRequest {
 
 export interface MessagesOfDevice {
   readonly events: ReadonlyArray<object>
-  /** Where to read on. */
+  /** The token from which to read on. */
   readonly nextBatch: string
   /** Whether there are no more messages. */
   readonly isLast: boolean

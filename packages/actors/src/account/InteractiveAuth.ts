@@ -2,7 +2,7 @@
  * User-interactive authentication: an operation that needs more than an access token is tried again and again, each time
  * with one more stage of a flow, until a flow is complete.
  *
- * What the stages have shown lies in `login_sessions` under the hash of the session ID. A session belongs to one
+ * The results of the stages are in `login_sessions`, under the hash of the session ID. A session belongs to one
  * operation of one user, is changed by compare and swap, and is good for one success: `finish` ends it.
  *
  * Source: "User-Interactive Authentication API" of the client-server specification.
@@ -53,14 +53,14 @@ export interface Shown {
 }
 
 interface Progress {
-  /** The operation and its user: a session is of no use for another one. */
+  /** The operation and its user: a session is valid for these alone. */
   readonly operation: string
   readonly userId?: UserId
   readonly completed: ReadonlyArray<string>
   readonly shown: Shown
 }
 
-/** The operation goes on with another stage: the body of the 401 that says how. */
+/** The operation needs another stage: the body of the 401 response that names it. */
 export class InteractionRequired extends Data.TaggedError("InteractionRequired")<{
   readonly session: string
   readonly flows: ReadonlyArray<InteractiveFlow>
@@ -76,7 +76,7 @@ export interface InteractiveRequest {
   /** The session of the request's access token. Undefined for a registration. */
   readonly session: Session | undefined
   readonly auth: AuthData | undefined
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
   readonly flows: ReadonlyArray<InteractiveFlow>
   /** Parameters that clients need for the stages, by stage type. */
@@ -101,7 +101,7 @@ const approvalFlows: ReadonlyArray<InteractiveFlow> = [[approvalStage], ["org.ma
 
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
 
-/** The answer to the password of another user: no further attempt can make the operation theirs. */
+/** The error for the password of another user: further attempts cannot succeed. */
 const otherUser = new Forbidden({ error: "auth.identifier: expected the user of the access token" })
 const tooMany = new LimitExceeded({
   error: "Too many operations are under way from your address, try again later",
@@ -175,7 +175,7 @@ const make = Effect.gen(function* () {
     return { ...shown, registrationToken: Buffer.from(hash).toString("base64") }
   })
 
-  /** On the page of the account the user has agreed to a reset of their cross-signing keys. */
+  /** The user has agreed to a reset of their cross-signing keys on the account page. */
   const approvedReset = Effect.fnUntraced(function* ({ request, shown }: StageAttempt) {
     const approved = request.session !== undefined && (yield* oauthClients.mayResetKeys(request.session.userId))
     return approved
@@ -241,7 +241,7 @@ const make = Effect.gen(function* () {
     shown: {}
   })
 
-  /** The session of a request. One that is unknown, has expired or is of another operation begins anew. */
+  /** The session of a request. An unknown or expired session, or one of another operation, is replaced by a new one. */
   const findSession = Effect.fnUntraced(function* (request: InteractiveRequest, secret: string) {
     const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
     return Option.filter(
@@ -270,13 +270,13 @@ const make = Effect.gen(function* () {
       reason
     })
 
-  /** Where the user approves elsewhere, the client goes on with the session alone. */
+  /** If the user approves on another page, the client continues with the session alone. */
   const untypedStage = ({ flows }: InteractiveRequest, { session }: AuthData, { completed }: Progress) => {
     const isNext = flows.some((flow) => beginsWith(flow, completed) && flow[completed.length] === approvalStage)
     return isNext && session !== undefined ? approvalStage : undefined
   }
 
-  /** Tries a stage that may come now. A failure is the reason why it must be tried again, but for `otherUser`. */
+  /** Tries a stage that may come now. A failure is the error of the attempt, except for `otherUser`. */
   const attempt = Effect.fnUntraced(function* (request: InteractiveRequest, auth: AuthData, progress: Progress) {
     const type = auth.type ?? untypedStage(request, auth, progress)
     if (typeof type !== "string") return progress
@@ -303,7 +303,7 @@ const make = Effect.gen(function* () {
   const endSession = (session: LoginSession<Progress>): Authorised["finish"] =>
     Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
 
-  /** A request without a session: most clients begin so, some pass a flow of one stage at once. */
+  /** Handles a request without a session: most clients begin with none, some complete a flow of one stage at once. */
   const first = Effect.fnUntraced(function* (
     request: InteractiveRequest
   ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
@@ -398,7 +398,7 @@ const make = Effect.gen(function* () {
     medium === "email" ? "m.login.email.identity" : "m.login.msisdn"
   )
 
-  /** Where nothing is to be shown, people may add an address all the same. */
+  /** If registration has no stage to show, people may still add an address. */
   const withAddress: ReadonlyArray<InteractiveFlow> = [["m.login.dummy"], ...addressStages.map((type) => [type])]
 
   /** The operator's registration flows in the terms of today: the password is part of the request, not a stage. */

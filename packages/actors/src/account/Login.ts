@@ -17,7 +17,7 @@ import { userOfIdentifier } from "./UserIdentifier.ts"
 export interface LoginRequest extends LoginDevice {
   /** `type`, and the keys that the type wants: `identifier` and `password`, or `token`. */
   readonly body: JsonObject
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
 }
 

@@ -73,7 +73,7 @@ export class Moderation extends Context.Service<
       userId: UserId,
       change: Partial<Standing>
     ) => Effect.Effect<Standing, MatrixError>
-    /** Where a user is logged in. The user, and administrators. Errors: M_FORBIDDEN, M_INVALID_PARAM, M_NOT_FOUND. */
+    /** The sessions of a user. Callers: the user, and administrators. Errors: M_FORBIDDEN, M_INVALID_PARAM, M_NOT_FOUND. */
     readonly devices: (session: Session, userId: UserId) => Effect.Effect<ReadonlyArray<Device>, MatrixError>
   }
 >()("greenroom/actors/Moderation") {

@@ -22,7 +22,7 @@ export interface RegistrationRequest extends LoginDevice {
   /** Makes the account without logging in. */
   readonly inhibitLogin: boolean
   readonly auth: AuthData | undefined
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
 }
 

@@ -22,7 +22,7 @@ export interface SharedSecretRequest extends LoginDevice {
   readonly userType: string | undefined
   /** HMAC-SHA1 in hexadecimal digits, by the shared secret. */
   readonly mac: string
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whom a login is about: a user ID or localpart, an email address or a phone number of the account.
+ * The user of a login: a user ID or localpart, an email address or a phone number of the account.
  *
  * Source: "Identifier types" of the client-server specification.
  */

@@ -90,7 +90,7 @@ export class AuditLog extends Context.Service<
     readonly verify: (noted?: Pick<AuditHead, "seq" | "hash">) => Effect.Effect<AuditVerdict>
   }
 >()("greenroom/actors/AuditLog") {
-  /** Beside a server that runs or not. */
+  /** Works whether a server runs or not. */
   static readonly layerOnStores = Layer.effect(AuditLog, make)
 
   /** Signs the head at an interval too. */

@@ -27,7 +27,7 @@ export interface AppServiceAnswer {
   readonly text: string
 }
 
-/** Where an endpoint is, and where it was before the specification. */
+/** The path of an endpoint, and its path from before the specification. */
 interface Path {
   readonly path: string
   readonly former: string

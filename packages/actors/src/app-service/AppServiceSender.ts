@@ -131,12 +131,12 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     yield* store.acknowledge(service.id, fence)
   })
 
-  /** The position from which the log is read. From a lost past nothing can be known. */
+  /** The position from which the log is read: the stored one, or the present one where the stored one is lost. */
   const startOf = Effect.fnUntraced(function* ({ sentTo }: AppServiceProgress) {
     const token = parseToken(sentTo)
     if (Option.isSome(token) && !(yield* log.isLost(token.value))) return token.value.position
     yield* Effect.logWarning(
-      `The application service ${service.id} is sent what happens from now on: its position is lost`
+      `The application service ${service.id} is sent events from now on: its position is not in this database`
     )
     return yield* log.currentPosition
   })

@@ -18,7 +18,7 @@ interface Names {
 
 export interface AppService {
   readonly id: string
-  /** Where it listens, without a slash at the end; undefined for one that is sent nothing. */
+  /** The URL of the service, without a slash at the end; undefined for one that is sent nothing. */
   readonly url: string | undefined
   readonly hsToken: string
   /** The user as which the service acts where it names none. */

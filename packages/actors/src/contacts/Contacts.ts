@@ -118,7 +118,7 @@ const attempt = <A>(read: () => A): Effect.Effect<A, MatrixError> =>
     return read()
   })
 
-/** The same error, which says of which card. */
+/** The same error, with the number of the card. */
 const ofCard = (number: number, error: unknown): unknown => {
   const text = isError(error) ? `Card ${number}: ${error.error}` : ""
   if (error instanceof InvalidParam) return new InvalidParam({ error: text })

@@ -86,7 +86,7 @@ export class Destinations extends Context.Service<
     readonly noteDraft: (destination: ServerName) => Effect.Effect<void>
     /** Records a request of the server. True if it was backed off until now: waiting requests can go. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
-    /** Every server that we tried, for the one who operates this one. */
+    /** Every server that this one has tried, for the operator. */
     readonly list: Effect.Effect<ReadonlyArray<DestinationState>>
   }
 >()("greenroom/actors/Destinations") {

@@ -76,7 +76,7 @@ export class Federation extends Context.Service<
       userId: UserId,
       field?: string
     ) => Effect.Effect<JsonObject, MatrixError>
-    /** Where an alias of ours leads. Errors: M_NOT_FOUND. */
+    /** The room of an alias of this server, with servers in it. Errors: M_NOT_FOUND. */
     readonly queryDirectory: (origin: ServerName, alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
     /** The presence of one of our users, if the origin may see it. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly queryPresence: (origin: ServerName, userId: UserId) => Effect.Effect<PresencePush, MatrixError>
@@ -93,7 +93,7 @@ export class Federation extends Context.Service<
     readonly sendKnock: SendMembership<void>
     /** An invite of one of our users by a user of the origin: countersigned. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly invite: SendMembership<InviteAnswer>
-    /** Told of every authenticated request: the origin is there, so waiting to try it again can end. Must be cheap. */
+    /** Called for every authenticated request: the origin is up, so waiting to try it again can end. Must be cheap. */
     readonly heardFrom: (origin: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/actors/Federation") {}

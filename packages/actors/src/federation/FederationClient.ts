@@ -63,7 +63,7 @@ type Send<A> = (
   pdu: JsonObject
 ) => Effect.Effect<A, RemoteError>
 
-/** Where today's specification puts the federation API. */
+/** The prefix of today's federation API. */
 const todaysPrefix = "/_matrix/federation"
 
 /** A path of the draft's prefix. */
@@ -254,7 +254,7 @@ export class FederationClient extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<JsonObject>, RemoteError>
     /** The profile of a user of another server, or one field of it. */
     readonly queryProfile: (userId: UserId, field?: string) => Effect.Effect<JsonObject, RemoteError>
-    /** Where an alias of another server leads. */
+    /** The room of an alias of another server, with servers in it. */
     readonly queryDirectory: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, RemoteError>
     /** The presence of a user of another server. */
     readonly queryPresence: (userId: UserId) => Effect.Effect<PresencePush, RemoteError>

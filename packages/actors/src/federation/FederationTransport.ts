@@ -53,7 +53,7 @@ const maxSockets = 1_024
 /** No answer from one target; the next may have one. */
 class TargetFailed extends Data.TaggedError("TargetFailed")<{
   readonly reason: string
-  /** The connection was an old one, closed by the other side just then. */
+  /** The request used an idle connection, which the other side closed at the same moment. */
   readonly wasReused: boolean
 }> {}
 
@@ -112,7 +112,7 @@ const readAnswer = (
 const make = Effect.gen(function* () {
   const config = yield* FederationConfig
   const discovery = yield* ServerDiscovery
-  // A client of the federation API that is no whole home server has no bans.
+  // A client of the federation API that is not a whole home server has no bans.
   const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
   const { certificateAuthorities } = config

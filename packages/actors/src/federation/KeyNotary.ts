@@ -70,7 +70,7 @@ const make = Effect.gen(function* () {
     return (server: ServerName) => kept.get(server) ?? []
   })
 
-  /** Asks the servers of which too little is kept, those that come first. */
+  /** Asks the servers whose stored keys do not answer the query, up to a limit. */
   const refreshStale = Effect.fnUntraced(function* (asked: ReadonlyMap<ServerName, KeyCriteria>) {
     const now = yield* Clock.currentTimeMillis
     const kept = yield* keptOf([...asked.keys()])
@@ -116,7 +116,7 @@ export class KeyNotary extends Context.Service<
     /** The keys of this server, signed by the current one. */
     readonly own: Effect.Effect<JsonObject>
     /**
-     * What is known of the keys of the servers, each object signed by its server and by us. Servers without known keys that
+     * The known keys of the servers, each object signed by its server and by us. Servers without known keys that
      * do not answer are left out.
      */
     readonly query: (asked: ReadonlyMap<ServerName, KeyCriteria>) => Effect.Effect<ReadonlyArray<JsonObject>>

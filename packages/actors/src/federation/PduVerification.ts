@@ -14,7 +14,7 @@ import { Context, Effect, Layer, Result } from "effect"
 import { sliced } from "../runtime/Slices.ts"
 import { type KeyNeed, type KeyRing, RemoteKeys } from "./RemoteKeys.ts"
 
-/** The keys of a server that signed an event could not be had. It may verify another time. */
+/** The keys of a server that signed an event could not be obtained. A later attempt may succeed. */
 export interface NoKeys {
   readonly _tag: "NoKeys"
   readonly reason: string

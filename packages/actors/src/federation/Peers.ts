@@ -122,7 +122,7 @@ const make = Effect.gen(function* () {
       })
     )
 
-  /** Sees to it that the destination is sent to, whether or not it is spared. */
+  /** Runs the Peer actor of the destination, whether or not the destination is in back-off. */
   const wakePeer = (destination: ServerName): Effect.Effect<Fiber.Fiber<void>> =>
     Effect.suspend(() => {
       const current = draining.get(destination)
@@ -141,7 +141,7 @@ const make = Effect.gen(function* () {
     for (const destination of woken) if (!isSpared(destination, now)) yield* wakePeer(destination)
   })
 
-  /** Queues that are due and need no delay: at the start, after a long wait, and those that another node left behind. */
+  /** Queues that are due: at the start, after a long wait, and those that another node left behind. */
   const sweep = Effect.gen(function* () {
     const now = yield* monotonicMillis
     for (const [destination, until] of spared) if (until <= now) spared.delete(destination)
@@ -204,7 +204,7 @@ const make = Effect.gen(function* () {
 export class Peers extends Context.Service<
   Peers,
   {
-    /** Something waits for these servers. Does not wait until they have it. */
+    /** Notifies the destinations that events wait for them. Does not wait until they are sent. */
     readonly wake: (destinations: Iterable<ServerName>) => Effect.Effect<void>
     /** EDUs that must arrive were stored (`OutgoingEduStore`). Does not wait until they are sent. */
     readonly wakeForEdus: Effect.Effect<void>

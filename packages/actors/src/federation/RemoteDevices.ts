@@ -21,15 +21,15 @@ import { ServerServerClient } from "./ServerServerClient.ts"
 
 // --- State ------------------------------------------------------------------------------------------------------------
 
-/** So many users are asked for one by one. */
+/** Up to this many users are asked for one by one. */
 const few = 4
 /** How many users one question names at most. */
 const maxUsersOfQuestion = 1_000
 /** How many stale lists are resynced at once. */
 const maxResynced = 100
 /**
- * So many questions for a user within the window follow each other at once, later ones after an interval, in ms: an update with
- * a gap must not cost a whole list each time.
+ * This many questions for a user within the window follow each other at once, later ones after an interval, in ms: an
+ * update with a gap must not cost a whole list each time.
  */
 const questionsAtOnce = 5
 const questionWindow = 60_000
@@ -82,7 +82,7 @@ const behaviour = Effect.gen(function* () {
     })
   })
 
-  /** A server that does not answer so may answer the older question. */
+  /** A server without this endpoint may answer the older one. */
   const askForOne = Effect.fnUntraced(function* (userId: UserId, isUrgent: boolean) {
     const answer = yield* Effect.result(client.userDevices(server, userId, isUrgent))
     if (Result.isFailure(answer)) {
@@ -120,7 +120,7 @@ const behaviour = Effect.gen(function* () {
     return answers
   })
 
-  /** Asks for users, a part of them at a time, and says so of each when its part is answered. */
+  /** Asks for users, a part of them at a time, and completes the waiting requests of each part when it is answered. */
   const fetchAll = Effect.fnUntraced(function* (
     mine: ReadonlyMap<UserId, Deferred.Deferred<boolean>>,
     isUrgent: boolean
@@ -134,7 +134,7 @@ const behaviour = Effect.gen(function* () {
     }
   })
 
-  /** Asks for those of the users that are not being asked for, and waits for all. Gives those without an answer. */
+  /** Asks for those users that are not being asked for, and waits for all. Gives those without an answer. */
   const ask = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
     const mine = new Map<UserId, Deferred.Deferred<boolean>>()
     const answered = userIds.map((userId) => {
@@ -145,7 +145,7 @@ const behaviour = Effect.gen(function* () {
       mine.set(userId, deferred)
       return deferred
     })
-    // Waiting requests end with this one, however it does.
+    // Waiting requests end with this one, whatever its outcome.
     const abandon = Effect.sync(() => {
       for (const [userId, deferred] of mine) {
         if (asked.get(userId) === deferred) asked.delete(userId)

@@ -177,7 +177,7 @@ const make = Effect.gen(function* () {
     if (problem !== undefined) return yield* new RemoteInvalid({ destination, reason: problem })
   })
 
-  /** Asks the server, once for all who want to know. Says what went wrong. */
+  /** Asks the server once, for all waiting callers. Gives the failure. */
   const ask = (server: ServerName): Effect.Effect<string | undefined> =>
     Effect.suspend(() => {
       const current = running.get(server)
@@ -202,7 +202,10 @@ const make = Effect.gen(function* () {
       })
     })
 
-  /** Asks the server, if it may be asked now, and notes whether that met the needs. Says why they may still be met. */
+  /**
+   * Asks the server, if it may be asked now, and notes whether the needs were met. Gives the reason why a later attempt
+   * may.
+   */
   const askFor = Effect.fnUntraced(function* (server: ServerName, needs: Needs, trusted: Trusted, wait?: number) {
     if (server === ourName) return undefined
     const isAsked = running.has(server)
@@ -216,7 +219,7 @@ const make = Effect.gen(function* () {
 
   // Asking others
 
-  /** Keeps what a notary says of one of the servers that it was asked about, if it has signed that. */
+  /** Stores a notary's key objects of the servers that it was asked about, where it has signed them. */
   const takeVouched = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys, object: JsonObject) {
     const server = object.server_name as ServerName
     const signatures = isJsonObject(object.signatures) ? object.signatures[notary] : undefined

@@ -199,9 +199,9 @@ const make = Effect.gen(function* () {
 export class RemotePresences extends Context.Service<
   RemotePresences,
   {
-    /** Takes what a server says of its users; of others than those whom our users may see it is forgotten. */
+    /** Stores the presence that a server sends of its users. Users whom ours may not see are skipped. */
     readonly receive: (pushes: ReadonlyArray<PresencePush>) => Effect.Effect<void>
-    /** Somebody looks at these users. Those of other servers of whom nothing is known are polled; does not wait. */
+    /** These users are being viewed. Users of other servers without known presence are polled; does not wait. */
     readonly want: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
     /** A server has made a request: the presence that it sent is still valid. */
     readonly heardFrom: (server: ServerName) => Effect.Effect<void>

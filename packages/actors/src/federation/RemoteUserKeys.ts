@@ -14,7 +14,10 @@ import { checkSignature, decodeBase64, importVerifyKey } from "@greenroom/room/S
 import type { ChangedList, ChangingList, RemoteDevices } from "@greenroom/store/RemoteDeviceListStore"
 import { Result } from "effect"
 
-/** The most devices of a user that are kept, and the most bytes of a device and of all devices of a user: the first ones. */
+/**
+ * Bounds of the kept devices of a user: their number, and the bytes of a device and of all devices. The first ones are
+ * kept.
+ */
 export const maxDevices = 1_000
 const maxDeviceBytes = 65_536
 export const maxListBytes = 2 * 1024 * 1024

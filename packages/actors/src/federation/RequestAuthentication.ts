@@ -36,7 +36,7 @@ export interface IncomingRequest {
   /** Every Authorization header. */
   readonly authorization: ReadonlyArray<string>
   /**
-   * Whether keys are good for which another server vouches: for what only tells of rooms, whose PDUs are signed
+   * Whether keys are accepted for which another server vouches: for requests that only report on rooms, whose PDUs are signed
    * themselves (default false).
    */
   readonly acceptsVouchedKeys?: boolean
@@ -76,7 +76,7 @@ const parsed = (body: Uint8Array, { hasPdus = false }: IncomingRequest): Effect.
 const make = Effect.gen(function* () {
   const { serverName: ourName } = yield* HomeServerConfig
   const remoteKeys = yield* RemoteKeys
-  // A listener that is no whole home server has no bans.
+  // A listener that is not a whole home server has no bans.
   const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
   const config = yield* FederationConfig
 

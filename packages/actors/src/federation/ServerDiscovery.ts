@@ -1,5 +1,5 @@
 /**
- * Where a home server is: the addresses to contact for a server name, in the order in which to try them.
+ * The addresses of a home server: the targets to contact for a server name, in the order in which to try them.
  *
  * | server name | contacted at |
  * |---|---|
@@ -29,7 +29,7 @@ import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { type Delegation, makeWellKnown } from "./internal/WellKnown.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
-/** Where to connect, and the name that the certificate must bear: empty where that is the address itself. */
+/** The address to connect to, and the name in its certificate: empty where that is the address itself. */
 export interface Target {
   readonly host: string
   readonly port: number

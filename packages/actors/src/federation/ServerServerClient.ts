@@ -41,7 +41,7 @@ import {
 } from "./internal/answers.ts"
 import { type RemoteError, type RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
 
-/** Where the server-server API is. */
+/** The prefix of the server-server API. */
 const prefix = "/_matrix/federation"
 
 const path = (version: "v1" | "v2", ...parts: ReadonlyArray<string>): string =>

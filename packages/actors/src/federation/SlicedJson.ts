@@ -2,7 +2,7 @@
  * Reading and writing JSON bodies of many megabytes without holding the event loop: an object whose lists are long, as
  * transactions and the state of a room are, goes entry by entry. No single entry may be longer than `maxEntryBytes`.
  *
- * What a long body turns into is bounded before it is made: a few bytes such as `{},` become an object of many. Entries,
+ * The size of the parsed body is bounded before it is parsed: a few bytes such as `{},` become an object of many. Entries,
  * values and their nesting are counted while the ends of the entries are looked for.
  */
 import { isUtf8 } from "node:buffer"
@@ -72,7 +72,7 @@ class Scanner {
     }
   }
 
-  /** True and past it if the next byte is this one. */
+  /** Whether the next byte is this one; moves past it then. */
   accept(byte: number): boolean {
     if (this.peek() !== byte) return false
     this.position++
@@ -96,7 +96,7 @@ class Scanner {
     return parsed(this.bytes.toString("utf8", start, this.position), this.parse)
   }
 
-  /** To the end of the value; malformed ones end somewhere, and are found out when they are read. */
+  /** Moves to the end of the value. Malformed values end somewhere, and fail when they are parsed. */
   private skip(limit: number): void {
     let depth = 0
     for (;;) {
@@ -119,7 +119,7 @@ class Scanner {
     }
   }
 
-  /** To the quote that ends the string. */
+  /** Moves to the quote that ends the string. */
   private skipString(limit: number): void {
     let at = this.position + 1
     while (at < limit && this.bytes[at] !== quote) at += this.bytes[at] === backslash ? 2 : 1

@@ -94,7 +94,7 @@ const joinedBy = (pdu: Json): Json | undefined => {
 const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArray<UserId> =>
   pdus.map(joinedBy).filter((entry): entry is UserId => isUserId(entry) && serverNameOf(entry) === origin)
 
-/** One transaction of each origin at a time, and only so many that wait. */
+/** Handles one transaction of each origin at a time; a bounded number waits. */
 const makeQueues = () => {
   const lines = new Map<ServerName, { readonly lock: Semaphore.Semaphore; length: number }>()
 
@@ -140,7 +140,7 @@ const make = Effect.gen(function* () {
     if (failures.size > rememberedFailures) failures.delete(failures.keys().next().value!)
   }
 
-  /** A failure that its origin cannot know for what it is: the transaction will come again as it was. */
+  /** A failure that its origin does not recognise as such: the transaction will be repeated unchanged. */
   const counted = <A, E>(key: string, work: (isLastAttempt: boolean) => Effect.Effect<A, E>) =>
     Effect.suspend(() =>
       Effect.onExit(work((failures.get(key) ?? 0) + 1 >= lastAttempt), (exit) =>

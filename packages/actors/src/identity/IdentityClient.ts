@@ -2,8 +2,8 @@
  * The client of identity servers. It asks only servers that the operator trusts, whatever server a user names, and believes
  * an association only with the server's signature, by a key that the server publishes.
  *
- * What a server refuses comes as the error that the user is to see. One that gives no answer, or none that makes sense,
- * is M_UNKNOWN.
+ * A refusal of the server becomes the error that the user sees. A server that gives no answer, or a malformed one, is
+ * M_UNKNOWN.
  *
  * Source: "Identity" of the specification.
  */
@@ -98,7 +98,7 @@ interface Call {
   readonly signedBy?: SigningKey
 }
 
-/** Where version 2 is, whose calls are made in the name of a user. */
+/** The prefix of version 2, whose requests are made in the name of a user. */
 const secondPrefix = "/_matrix/identity/v2"
 
 const sessionErrors = {
@@ -265,7 +265,7 @@ const make = Effect.gen(function* () {
   const lookup: IdentityClient["Service"]["lookup"] = Effect.fn("IdentityClient.lookup")(function* (server, of) {
     const { address, medium } = of
     const object = yield* ask(server, { path: "/lookup", query: { medium, address } }).pipe(
-      // Some look up hashes alone; they tell of the user when they are asked to keep an invitation.
+      // Some servers look up hashes alone; they name the user when they are asked to store an invitation.
       Effect.catchTag("M_FORBIDDEN", () => Effect.succeed<JsonObject>({}))
     )
     if (Object.keys(object).length === 0) return Option.none()
@@ -425,7 +425,7 @@ export class IdentityClient extends Context.Service<
       medium: Medium,
       content: JsonObject
     ) => Effect.Effect<{ readonly sid: string }, MatrixError>
-    /** Where clients submit that token. */
+    /** The URL at which clients submit that token. */
     readonly submitUrl: (server: TrustedServer, medium: Medium) => string
     /** The address that a session has validated. */
     readonly validated: (
@@ -441,7 +441,7 @@ export class IdentityClient extends Context.Service<
       userId: UserId,
       accessToken?: string
     ) => Effect.Effect<void, IdentityFailure>
-    /** Ends that. */
+    /** Removes the binding. */
     readonly unbind: (
       server: TrustedServer,
       proof: SessionProof,
@@ -449,8 +449,8 @@ export class IdentityClient extends Context.Service<
       userId: UserId
     ) => Effect.Effect<void, IdentityFailure>
     /**
-     * Ends it by the word of this home server, whose user it is. Whether the address is not bound to the user any more: false
-     * where the server does not do so, or cannot be asked.
+     * Removes the binding of a user of this server, by the server's own signature. Whether the address is not bound any
+     * more: false where the server does not do so, or cannot be asked.
      */
     readonly withdraw: (
       server: TrustedServer,

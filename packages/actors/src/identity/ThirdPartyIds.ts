@@ -110,7 +110,7 @@ export class ThirdPartyIds extends Context.Service<
       proof?: AddressProof
     ) => Effect.Effect<void, IdentityFailure>
     /**
-     * Has identity servers forget that the addresses are the user's: the one that is named, else every trusted one. Whether
+     * Removes the bindings of the addresses at identity servers: the one that is named, else every trusted one. Whether
      * all did. The addresses of the account stay.
      */
     readonly withdraw: (

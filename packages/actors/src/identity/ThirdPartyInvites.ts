@@ -79,7 +79,7 @@ const notYet = (error: string) => new LimitExceeded({ error, retry_after_ms: ret
 /** The error that ends the attempts. */
 const isFinal = ({ _tag }: MatrixError): boolean => _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
 
-/** Whether one of the keys has signed it, whatever the signer calls itself and the key. */
+/** Whether one of the keys has signed it, whatever names the signature gives for signer and key. */
 export const isSignedBy = (signed: SignedInvite, publicKeys: ReadonlyArray<string>): boolean => {
   const keys = publicKeys.flatMap((text) => {
     const bytes = decodeBase64(text)
@@ -356,8 +356,8 @@ export class ThirdPartyInvites extends Context.Service<
       txnId?: string
     ) => Effect.Effect<void, MatrixError>
     /**
-     * An identity server says that an address was bound to a user of ours. Errors: M_FORBIDDEN if nothing of it holds,
-     * M_LIMIT_EXCEEDED if it is to be said again later.
+     * An identity server reports that an address was bound to a user of ours. Errors: M_FORBIDDEN if no invitation in it is
+     * valid, M_LIMIT_EXCEEDED if it is to be repeated later.
      */
     readonly onBind: (bound: OnBind) => Effect.Effect<void, MatrixError>
     /** The home server of the user passes an invitation of a user of ours on. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED. */

@@ -32,7 +32,7 @@ const put = Effect.fnUntraced(function* (files: MediaFiles["Service"], sha256: U
   return true
 }, Effect.scoped)
 
-/** Where a restored backup has its uploaded files. */
+/** The uploaded files of a restored backup. */
 export const fileTarget: Effect.Effect<FileTarget, never, MediaFiles> = Effect.map(MediaFiles, (files) => ({
   has: (sha256) => Effect.runPromise(isThere(files, sha256)),
   put: (sha256, content) => Effect.runPromise(put(files, sha256, content)),

@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import type * as Redacted from "effect/Redacted"
 import type { AddressPolicy } from "../federation/AddressPolicy.ts"
 
-/** Where an S3-compatible store is. */
+/** The bucket of an S3-compatible store. */
 export interface S3Options {
   /** `https://host:port`. */
   readonly endpoint: string
@@ -20,7 +20,7 @@ export interface S3Options {
 }
 
 export interface MediaOptions {
-  /** Where files are kept and received (default: `media` in the data directory). Nodes of a cluster share it. */
+  /** The directory of the files (default: `media` in the data directory). Nodes of a cluster share it. */
   readonly directory?: string
   /** A store for the files instead of the directory, where they are only received then. */
   readonly s3?: S3Options

@@ -27,7 +27,7 @@ export interface ByteRange {
 export class MediaFiles extends Context.Service<
   MediaFiles,
   {
-    /** Where files are received, before they have a name. */
+    /** The directory for files that are being received. */
     readonly incoming: Effect.Effect<string>
     /** Stores a file that was received. When this ends the file survives a crash. */
     readonly put: (received: Received) => Effect.Effect<void>
@@ -89,7 +89,7 @@ const diskFiles = (directory: string): MediaFiles["Service"] => {
     await syncDirectory(path.dirname(to))
   }
 
-  /** Opened here and not by the stream, so that a file that is missing is an answer and not half of one. */
+  /** Opened here and not by the stream, so that a missing file fails before the answer begins. */
   const read = async (sha256: Uint8Array, range?: ByteRange): Promise<Readable> => {
     const handle = await fs.open(pathOf(sha256), "r")
     return handle.createReadStream({ highWaterMark: readAhead, ...range })

@@ -38,7 +38,7 @@ const inlineTypes: ReadonlySet<string> = new Set([
   "audio/x-flac"
 ])
 
-/** Types that a browser runs, styles or follows. They are served as bytes. */
+/** Types that a browser executes, styles or follows. They are served as `application/octet-stream`. */
 const active = /(html|xml|script|xsl|pdf|multipart\/|mixed-replace|shockwave|java|wasm)/
 
 const wellFormed =

@@ -40,7 +40,7 @@ const listedRule = ({ content, type }: Event): ReadonlyArray<ListedRule> => {
   return [{ kind, entity, reason: typeof reason === "string" ? reason : "" }]
 }
 
-/** Adds the newest to a map that remembers so many. */
+/** Adds an entry to a map of bounded size, and removes the oldest. */
 const remember = <K, V>(map: Map<K, V>, key: K, value: V, most: number): void => {
   map.delete(key)
   map.set(key, value)

@@ -48,7 +48,7 @@ export class DeviceConnections {
     this.grace = grace
   }
 
-  /** Where the clock was put back, all times go back with it, so that nothing waits for the difference. */
+  /** If the clock was put back, all times go back with it, so that nothing waits for the difference. */
   private keepTime(now: number): void {
     const back = this.time - now
     this.time = now

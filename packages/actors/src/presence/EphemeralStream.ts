@@ -44,7 +44,7 @@ export interface PresenceUpdate {
   readonly value: PresenceValue
 }
 
-/** Somebody who is about entered a room: those who are there may see the user now. */
+/** A user who is not offline entered a room: its members may see the user from now on. */
 export interface EntranceUpdate {
   readonly _tag: "entrance"
   readonly position: StreamPosition
@@ -62,7 +62,7 @@ export interface TypingUpdate {
   readonly userIds: ReadonlyArray<UserId>
 }
 
-/** Somebody asks a user for permission to see the user's presence. For that user alone. */
+/** A user requests permission to see another user's presence. For that other user alone. */
 export interface PresenceInviteUpdate {
   readonly _tag: "presenceInvite"
   readonly position: StreamPosition
@@ -71,7 +71,7 @@ export interface PresenceInviteUpdate {
 }
 
 export type EphemeralUpdate = (PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate) & {
-  /** Whether this node has published it, and so is the one to tell other servers. */
+  /** Whether this node has published it, and so sends it to other servers. */
   readonly isOwn: boolean
   /** The node that has published it (`Nodes`), if one did. */
   readonly node?: string
@@ -91,7 +91,7 @@ export const toPresenceInviteEvent = (update: PresenceInviteUpdate): PresenceInv
 export interface EphemeralChunk {
   /** In order of their positions; each user's and each room's last one alone. */
   readonly updates: ReadonlyArray<EphemeralUpdate>
-  /** Where to read on. */
+  /** The position from which to read on. */
   readonly position: StreamPosition
   /** False if a value after the position was dropped since (an offline user, a room without typing users). */
   readonly complete: boolean
@@ -120,7 +120,7 @@ const keyOf = (update: EphemeralUpdate): string => {
   }
 }
 
-/** Values that can be dropped after a while, because readers that come later lose nothing. */
+/** Values that can be dropped after a while, because later readers do not miss them. */
 const isAtRest = (update: EphemeralUpdate): boolean => {
   switch (update._tag) {
     case "typing":
@@ -161,7 +161,7 @@ class LastValues {
     this.latest.delete(key)
   }
 
-  /** Forgets everything: at this position all began anew. */
+  /** Forgets everything: at this position all values were lost. */
   clear(position: StreamPosition): void {
     this.log = []
     this.latest.clear()

@@ -3,15 +3,15 @@
  * time.
  *
  * - Users connected to the event stream are `online`, others `offline`. Users who are connected, but did nothing on any
- *   device for `idleAfter`, is `unavailable` until the next activity.
+ *   device for `idleAfter`, are `unavailable` until the next activity.
  * - A client may say that its user is away (`set_presence=unavailable`). Where all connected ones do, the user is
  *   `unavailable`.
  * - The draft lets each device report an idle timer and the server "take the highest reported time". Read here as the
  *   latest moment: the last activity of a user is the most recent one of any device.
- * - What the user chose wins: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
+ * - The user's choice has priority: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
  *   not idle. A choice holds until the last device disconnects. Made without any connection, it holds for `idleAfter`
  *   and then longer only if a device has connected.
- * - `hidden` is offline to everybody else. A lost connection must not give a user away, so only another choice ends it;
+ * - `hidden` is offline to everybody else. A lost connection must not reveal a user, so only another choice ends it;
  *   what the user does meanwhile does not count as activity.
  *
  * Source: "Presence", "Idle Time" of the specification.

@@ -206,7 +206,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     return content!
   })
 
-  /** With this node's knowledge of the user's activity since the published presence. An offline user's is unchanged. */
+  /** Presence with this node's knowledge of the user's activity since it was published. An offline user's is unchanged. */
   const withActivity = (value: PresenceValue): PresenceValue => {
     const lastActiveAt = devices.lastActiveAt(value.user_id)
     return lastActiveAt === undefined || value.state === "offline" || value.state === "hidden"

@@ -54,7 +54,7 @@ export interface DelayedRequest {
   readonly txnId: string | undefined
 }
 
-/** The event has been sent, or cancelled, and cannot be the other any more. */
+/** `conflict`: the event was already sent or cancelled. */
 export type ActionOutcome = "done" | "conflict"
 
 const unknown = new NotFound({ error: "delay_id: there is no such event" })
@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
   const store = yield* DelayedEventStore
   const rooms = yield* Rooms
 
-  /** Opened where the next event may be due earlier than was known. */
+  /** Opened when an event may be due earlier than was known. */
   const changed = Latch.makeUnsafe(false)
 
   const schedule = Effect.fn("DelayedEvents.schedule")(function* (session: Session, request: DelayedRequest) {

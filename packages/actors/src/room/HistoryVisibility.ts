@@ -37,7 +37,7 @@ export interface Reader {
   readonly userId: UserId
   readonly roomNid: number
   readonly isJoined: boolean
-  /** Where the user's last time in the room ended; undefined for users who are joined, or never were. */
+  /** The end of the user's last time in the room; undefined for users who are joined, or never were. */
   readonly leftAt: StreamPosition | undefined
 }
 

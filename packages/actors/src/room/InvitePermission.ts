@@ -1,5 +1,5 @@
 /**
- * Whether users want invitations at all. Those of a user who wants none are refused, and what waits for an answer from before is
+ * Whether users accept invitations at all. Invitations of a user who accepts none are refused, and earlier unanswered ones are
  * left out of what clients receive.
  *
  * Source: "Invite permission" of the client-server specification.

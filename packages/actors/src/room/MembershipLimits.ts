@@ -1,5 +1,5 @@
 /**
- * Which rooms users of this server may enter: none that an administrator has blocked, and only so many; and how many
+ * The rooms that users of this server may enter: none that an administrator has blocked, and a bounded number; and how many
  * invitations may wait for an answer (`Limits`).
  */
 import { formatUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"

@@ -12,7 +12,7 @@ import type { RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { Context, type Effect, type Result, Schema } from "effect"
 
-/** The other server could not be reached, refused, or answered with what cannot be used. */
+/** The other server could not be reached, refused, or gave an unusable answer. */
 export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFailure", {
   destination: Schema.String,
   reason: Schema.String,
@@ -42,7 +42,7 @@ export interface RemoteJoin extends RemoteState {
 export class RemoteRooms extends Context.Service<
   RemoteRooms,
   {
-    /** Checks PDUs of any origin. Of bad ones the reason. */
+    /** Checks PDUs of any origin. Invalid ones have a reason. */
     readonly verify: (
       version: RoomVersion,
       pdus: ReadonlyArray<unknown>

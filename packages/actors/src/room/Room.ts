@@ -44,7 +44,7 @@ import { requireAdmitted } from "./ServerAcl.ts"
 /** The longest time that a user types without a further request, in milliseconds. */
 export const maxTypingTimeout = 120_000
 
-/** A membership of so many bytes is taken whatever else the room holds. */
+/** Memberships up to this many bytes are accepted, whatever the size of the room's state. */
 const usualMembership = 2_048
 
 interface ProposeOptions {
@@ -283,7 +283,7 @@ const behaviour = Effect.gen(function* () {
 
   const { stateBytes: stateLimit } = { ...defaultLimits, ...(yield* HomeServerConfig).limits }
 
-  /** Whether the state would have too many bytes. People come and go all the same. */
+  /** Whether the state would exceed its size limit. Small memberships are exempt. */
   const growsTooLarge = (room: RoomState, { content, state_key, type }: EventProposal): boolean => {
     if (state_key === undefined) return false
     const bytes = JSON.stringify(content).length
@@ -434,7 +434,7 @@ const behaviour = Effect.gen(function* () {
 
   // On Backfill
 
-  /** History that cannot be stored is no reason to refuse what there is. */
+  /** History that cannot be stored does not fail the request: the present events are served. */
   const withoutFaults = (fetchHistory: Effect.Effect<boolean, MatrixError>) =>
     Effect.catchCause(fetchHistory, (cause) =>
       mayPass(cause)

@@ -103,7 +103,7 @@ const make = Effect.gen(function* () {
       ([entry]) => entry
     )
 
-  /** Where a moment lies in the history from before the join, whose numbers are below 0 and rise; undefined if after it. */
+  /** The number of the event at a moment before the join; such numbers are negative and rise. Undefined for a later moment. */
   const positionInHistory = Effect.fnUntraced(function* (roomNid: number, ts: number) {
     const at = (nid: number) => ({ xid: 0, nid }) satisfies StreamPosition
     const firstAfter = (after: StreamPosition) =>
@@ -121,8 +121,8 @@ const make = Effect.gen(function* () {
   })
 
   /**
-   * Where in the log a moment lies, about: events stand there in the order in which they arrived, which is nearly the one
-   * in which they were made.
+   * The approximate position of a moment in the log: events stand there in the order in which they arrived, which is nearly the
+   * order in which they were made.
    */
   const positionOf = Effect.fnUntraced(function* (roomNid: number, ts: number) {
     const newest = (yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "b", 1))[0]

@@ -57,7 +57,7 @@ export interface PublicRoom {
   readonly num_joined_members: number
 }
 
-/** Where a page of public rooms begins: `START` or the `end` of a page before. */
+/** The start of a page of public rooms: `START` or the `end` of a page before. */
 export interface PublicRoomsQuery {
   readonly from?: string | undefined
   readonly limit?: number | undefined
@@ -70,7 +70,7 @@ export interface PublicRoomPage {
   readonly end: string
 }
 
-/** Where a page of messages begins and ends. `from` and `to` are tokens, `START` or `END`. */
+/** The range of a page of messages. `from` and `to` are tokens, `START` or `END`. */
 export interface MessagesQuery {
   readonly from?: string
   readonly to?: string

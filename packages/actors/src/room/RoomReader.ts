@@ -117,7 +117,7 @@ const make = Effect.gen(function* () {
     return (yield* stateOf(seen, { types: ["m.room.member"] })).filter(({ content }) => content.membership === "join")
   })
 
-  /** Without a room the reader has nothing to do there, which is said as of an event that is not there. */
+  /** A room that the reader may not see is answered like an event that does not exist. */
   const event = Effect.fn("RoomReader.event")(function* (session: Session, roomId: RoomId, eventId: EventId) {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const found = yield* visibleEvent(seen, roomId, eventId)

@@ -1,8 +1,8 @@
 /**
  * Rooms as users outside see them: the list of public rooms, summaries, and the tree of a space.
  *
- * Of rooms that this server does not take part in other servers tell: those that a space names, or the user who asks for a
- * summary.
+ * Rooms in which this server takes no part are described by other servers: those that a space names, or those that the
+ * client names.
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
@@ -97,7 +97,7 @@ const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number):
   }) as RoomSummary
 }
 
-/** Where a page of the list begins: the members and the number of the room before it, or after it. */
+/** The start of a page of the list: the members and the number of the room before it, or after it. */
 const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam> => {
   const [, direction, joined, roomNid] = /^([pq])([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
   return joined === undefined || roomNid === undefined

@@ -31,7 +31,7 @@ const maxRoomBytes = maxPageBytes / 4
 const readAtOnce = 256
 const maxBytesAtOnce = 32 * 1024 * 1024
 
-/** After everything. */
+/** The position after everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 
 /** The part of a room that a user may see: the state at `state`, and the timeline up to `upTo`. */
@@ -59,13 +59,13 @@ export const positionBefore = ({ position }: StreamedEvent): StreamPosition => (
   nid: position.nid - 1
 })
 
-/** Where a page ends with an event. */
+/** The position just after an event, for the end of a page. */
 const placeAfter = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
   last === undefined ? undefined : direction === "b" ? positionBefore(last) : last.position
 
 const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
 
-/** Which way a reader goes who does not say so, but from where or to where. */
+/** The direction of a reader that gives only `from` or `to`. */
 const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
   from === "START" || (to === "END" && from !== "END") ? "f" : "b"
 

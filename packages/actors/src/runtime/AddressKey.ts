@@ -1,6 +1,6 @@
 /**
- * By what a network address is counted, wherever something is counted by address: an IPv4 address by itself, an IPv6 address
- * by its /64 network, which belongs to one customer as a whole.
+ * The key by which a network address is counted, wherever something is counted by address: an IPv4 address by itself, an
+ * IPv6 address by its /64 network, which belongs to one customer as a whole.
  */
 
 /** The two 16-bit groups at the end of an IPv4 address that is written as IPv6 in hexadecimal. */

@@ -25,7 +25,7 @@ const ofRunner = {
   EntityNotAssignedToRunner: Effect.die
 }
 
-/** A full mailbox is answered with M_LIMIT_EXCEEDED. That the runner cannot be reached is a defect. */
+/** A full mailbox is answered with M_LIMIT_EXCEEDED. An unreachable runner is a defect. */
 export const ask = <A, E extends MatrixError>(
   answer: Effect.Effect<A, E | RunnerError>
 ): Effect.Effect<A, MatrixError> =>

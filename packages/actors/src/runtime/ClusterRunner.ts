@@ -25,7 +25,7 @@ import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
 import { ShardFences } from "./ShardFences.ts"
 
 export interface ClusterRunnerOptions extends LocalRunnerOptions {
-  /** Where other nodes reach this one. */
+  /** The address at which other nodes reach this one. */
   readonly host: string
   readonly port: number
   /** The address to listen on, if it is another (default `host`). */

@@ -12,7 +12,7 @@ import type { Limits } from "./Limits.ts"
 export interface HomeServerSettings {
   /** The name in our users' IDs. */
   readonly serverName: ServerName
-  /** Where the embedded PostgreSQL, media and keys live. */
+  /** The directory of the embedded PostgreSQL, media and keys. */
   readonly dataDir: string
   /** Another PostgreSQL instead of the embedded one. */
   readonly databaseUrl?: Redacted.Redacted
@@ -41,7 +41,10 @@ export interface HomeServerSettings {
    * asked where a client names none (default: none).
    */
   readonly identityServers?: ReadonlyArray<string>
-  /** Where other servers reach this one, where that is not its name: a host name or address, perhaps with a port. */
+  /**
+   * The address at which other servers reach this one, where that is not its name: a host name or address, perhaps with a
+   * port.
+   */
   readonly federationAddress?: string
   /** How the policy servers of rooms are asked. */
   readonly policyServers?: {

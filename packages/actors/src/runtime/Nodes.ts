@@ -41,7 +41,7 @@ export class Nodes extends Context.Service<
 /** 48 bits. */
 export const randomName = (): string => randomBytes(6).toString("hex")
 
-/** Where other nodes reach the one of this name: a later start at the same address has another name. */
+/** The address of the node with this name: a later start at the same address has another name. */
 export const addressOfNode = (name: string): string => name.slice(0, Math.max(0, name.indexOf("/")))
 
 /** Waits until nodes came or went since it returned last. For one waiter. */

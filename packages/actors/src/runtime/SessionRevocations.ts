@@ -17,7 +17,7 @@ import type { Session } from "./Session.ts"
 import { makeAgreement } from "./SessionAgreement.ts"
 
 /**
- * How many ended sessions are remembered, for those who register after the end: a session is authenticated first, and
+ * How many ended sessions are remembered, for listeners that register after the end: a session is authenticated first, and
  * registers a little later.
  */
 const maxRemembered = 20_000

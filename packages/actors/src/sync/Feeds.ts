@@ -49,7 +49,7 @@ const looksTheSame = (before: PresenceUpdate["value"] | undefined, now: Presence
   before?.avatar_url === now.avatar_url &&
   before?.status_msg === now.status_msg
 
-/** Coming online because of this poll must not complete the poll; it is delivered with the next update. */
+/** Coming online because of this poll must not complete the poll; deliver it with the next update. */
 const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean => {
   if (update._tag !== "presence" || update.userId !== feed.userId || update.value.state !== "online") return false
   const known = before?._tag === "presence" ? before.value : undefined
@@ -327,7 +327,7 @@ const makeFeeds = Effect.gen(function* () {
 
   let ephemeralPosition = yield* ephemeral.position
 
-  /** Where there are no updates that wait to be dispatched, the feeds have them up to where they have all else. */
+  /** Without updates that wait to be dispatched, the feeds have ephemeral updates up to the position of everything else. */
   const readUpdates = (): StreamPosition =>
     comparePositions(Effect.runSync(ephemeral.position), ephemeralPosition) <= 0
       ? laterPosition(ephemeralPosition, position)
@@ -354,7 +354,7 @@ const makeFeeds = Effect.gen(function* () {
   })
   yield* periodically("Closing feeds without readers", keptFor / 2, closeUnread)
 
-  // Waiting
+  // Waiting for updates
 
   // All that wait for a user look up, and those of the session notice.
   yield* revocations.observe((ended) => {

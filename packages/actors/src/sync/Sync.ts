@@ -48,7 +48,7 @@ const liveFor = 60_000
 const noFilter: Filter = {}
 const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
 
-/** Where a former answer ended: all in all, in presence, and in messages to the device. */
+/** The positions at the end of an earlier answer: of all streams, of presence, and of messages to the device. */
 interface Start {
   readonly position: StreamPosition
   readonly seen: StreamPosition
@@ -60,7 +60,7 @@ const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPr
   ...new Map(events.map((event) => [event.sender, event])).values()
 ]
 
-/** Coming online because of this request must not complete it; it is delivered with the next update. */
+/** Coming online because of this request must not complete it; deliver it with the next update. */
 const isOwnArrival = (userId: UserId, { content, sender }: SyncedPresence): boolean =>
   sender === userId && content.presence === "online" && content.status_msg === undefined
 
@@ -106,7 +106,7 @@ const make = Effect.gen(function* () {
     ) as Effect.Effect<Filter, MatrixError>
   })
 
-  /** Where the former answer ended; none for a token from a lost future, which counts as absent. */
+  /** The positions at the end of the earlier answer; none for a token from a lost future, which counts as absent. */
   const startOf = (since: string): Effect.Effect<Start | undefined, MatrixError> =>
     readToken(since).pipe(
       Effect.map(({ cut, position }) => ({
@@ -163,7 +163,7 @@ const make = Effect.gen(function* () {
   })
 
   /**
-   * The same from memory, where it has all that is new. How many keys the device has left is news that no feed has: each
+   * The same from memory, where it has all that is new. Feeds do not contain the counts of one-time keys: each
    * device gets an answer from the store once a minute.
    */
   const readLive = Effect.fnUntraced(function* (

@@ -41,7 +41,7 @@ export interface SyncedDevices {
   readonly device_unused_fallback_key_types: ReadonlyArray<string>
 }
 
-/** Where nothing of encryption is new, it may be absent. */
+/** Absent if nothing of encryption is new. */
 export interface SyncAnswer extends Partial<SyncedDevices> {
   readonly next_batch: string
   readonly rooms: {

@@ -195,7 +195,7 @@ layer(TestDatabase.layer)("Accounts, after the end of the process", (it) => {
         const session = yield* accounts.authenticate(judy.access_token)
         const { room_id } = yield* rooms.create(session, { visibility: "public" })
         yield* rooms.join(ivan, room_id)
-        // What is committed first; the process ends before the rooms are left.
+        // The state after the commit, when the process ends before the rooms are left.
         yield* (yield* AccountStore).deactivate(ivan.userId)
         return { ivan, room_id, token: judy.access_token }
       }).pipe(Effect.provide(server))

@@ -23,7 +23,7 @@ const accepted = <A>(read: () => A): A | undefined => {
 
 const stored = (card: Card) => toStored("id", card, addressesOf(card)).card
 
-/** What was accepted is the same after it was written and read again, as vCard and as jCard. */
+/** Asserts that an accepted card is the same after it was written and read again, as vCard and as jCard. */
 const survives = (card: Card) => {
   const text = stored(card)
   const vcard = storedAsVcard(text)

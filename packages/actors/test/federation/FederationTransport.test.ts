@@ -23,7 +23,7 @@ const get = (destination: ServerName, uri = "/x", maxBytes = 1_000, timeout = 20
 
 const hello: Handler = () => ({ body: "hello" })
 
-/** Where nothing listens: a server that was closed. */
+/** An address at which nothing listens: that of a closed server. */
 const deadPort = Effect.scoped(Effect.map(tlsServer(hello), ({ port }) => port))
 
 describe("FederationTransport", () => {

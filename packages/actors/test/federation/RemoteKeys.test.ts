@@ -31,7 +31,7 @@ const first = generateSigningKey(theirName, "ed25519:first")
 const second = generateSigningKey(theirName, "ed25519:second")
 const text = (key: SigningKey) => encodeBase64(exportVerifyKey(verifyKeyOf(key)))
 
-/** What a server may publish, signed by `signer`. */
+/** A key object that a server may publish, signed by `signer`. */
 const keyObject = (change: JsonObject, signer = first): JsonObject =>
   Result.getOrThrow(
     signJson(

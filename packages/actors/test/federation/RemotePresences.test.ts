@@ -20,7 +20,7 @@ const blue = "blue.test" as ServerName
 
 const push = (user_id: UserId, state: PresencePush["state"]): PresencePush => ({ user_id, state, presence: state })
 
-/** What other servers are told, kept; nothing is asked of them here. */
+/** Keeps the requests to other servers; none of them is answered. */
 const told: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
 const others = Layer.mergeAll(
   Layer.succeed(Peers, {

@@ -203,7 +203,7 @@ describe("ServerDiscovery", () => {
       body = JSON.stringify({ "m.server": "b.example.org" })
       headers = {}
       yield* TestClock.adjust("11 minutes")
-      // Where the delegated name has no port, its SRV records count.
+      // If the delegated name has no port, its SRV records count.
       assert.deepStrictEqual(yield* find(name), [
         { host: "10.0.0.1", port: 7001, tlsServerName: "b.example.org", hostHeader: "b.example.org" }
       ])

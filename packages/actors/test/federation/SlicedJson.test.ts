@@ -17,7 +17,7 @@ const padding = " ".repeat(smallBytes)
 
 const parseSliced = (text: string) => parseJson(Buffer.from(padding + text))
 
-/** What is put in the place of a character of good JSON. */
+/** The replacements for a character of valid JSON. */
 const noises = ["", ",", "]", "}", "[", "{", '"', ":", "\\", "1"]
 
 const isJson = (text: string): boolean => {

@@ -528,7 +528,7 @@ describe("Room and its database", () => {
         )
       const all = numbered(120)
       yield* Effect.forEach(all, send, { concurrency: 12 })
-      // What gave up meanwhile is asked again, as clients do.
+      // Requests that gave up meanwhile are repeated, as clients do.
       yield* Effect.forEach(all, send)
       const seen = bodies(yield* on(0, timeline(alice, room_id)))
       assert.deepStrictEqual(new Set(seen), new Set(all))

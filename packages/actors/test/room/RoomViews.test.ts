@@ -19,7 +19,7 @@ const readBy = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
   return chunk.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body)
 })
 
-/** What each way of looking into a room says: the error, or that it shows something. */
+/** The result of each way of looking into a room: the error, or that it shows something. */
 const looks = Effect.fnUntraced(function* (session: Session, roomId: RoomId, eventId: EventId) {
   const rooms = yield* Rooms
   const outcome = (look: Effect.Effect<unknown, { readonly _tag: string }>) =>

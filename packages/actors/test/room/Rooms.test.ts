@@ -118,7 +118,7 @@ for (const [where, server] of [
         assert.deepStrictEqual(yield* listed, [closed])
         assert.strictEqual((yield* rooms.initialSync(erin, open.room_id)).visibility, "private")
         assert.strictEqual((yield* rooms.initialSync(erin, closed.room_id)).visibility, "public")
-        // What follows does not undo it, and a room that is read anew is listed as before.
+        // Later events do not undo it, and a room that is read anew is listed as before.
         yield* rooms.send(erin, open.room_id, "m.room.message", message("still private"))
         yield* (yield* RoomStore).open(open.room_id)
         yield* rooms.send(erin, open.room_id, "m.room.message", message("as before"))

@@ -1,4 +1,4 @@
-/** What an actor may rely on, on the runner of one process and on the machinery of a cluster alike. */
+/** The guarantees for actors, on the runner of one process and on the machinery of a cluster alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "@greenroom/store/LargeReads"
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"

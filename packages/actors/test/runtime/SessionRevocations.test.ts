@@ -20,7 +20,7 @@ const twoNodes = Effect.gen(function* () {
   return { first, second, here, there, session, access_token, device_id }
 })
 
-/** What waits until the session has ended, as a connection of the node would hear of it. */
+/** Waits until the session has ended, as a connection of the node would hear of it. */
 const end = Effect.fnUntraced(function* (context: Context.Context<SessionRevocations>, session: Session) {
   const ended = yield* Deferred.make<void>()
   const revocations = Context.get(context, SessionRevocations)

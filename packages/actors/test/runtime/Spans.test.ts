@@ -1,5 +1,5 @@
 /**
- * What a program that embeds the home server sees of an operation in its own tracer, below its own spans.
+ * The spans of an operation that a program which embeds the home server sees in its own tracer, below its own spans.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Option, Tracer } from "effect"

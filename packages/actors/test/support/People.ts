@@ -1,5 +1,5 @@
 /**
- * What the tests about people stand on: the stores on a fresh database, a runner, and the actors and services of
+ * The services of the tests about people: the stores on a fresh database, a runner, and the actors and services of
  * presence. Rooms are rows here: who is joined where is all that people ask of them.
  */
 import { formatUserId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"

@@ -32,7 +32,7 @@ const bodiesOf = (events: ReadonlyArray<ClientEvent>) =>
 
 const ofType = (events: ReadonlyArray<ClientEvent>, type: string) => events.filter((event) => event.type === type)
 
-/** Where the stream of a user ends now. */
+/** The end of a user's stream. */
 const endFor = Effect.fnUntraced(function* (session: Session) {
   return (yield* (yield* Events).poll(session, { timeout: 0 })).end
 })
@@ -196,7 +196,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
       const starts = yield* Effect.forEach(readers, endFor)
       yield* rooms.setTyping(alice, room_id, alice.userId, true)
       yield* presences.set(alice, alice.userId, "unavailable", "tea")
-      // What each is told for sure comes last.
+      // The update that each reader certainly gets comes last.
       const seen = yield* Effect.forEach(readers, (reader, index) =>
         Effect.gen(function* () {
           yield* presences.set(reader, reader.userId, "free_for_chat")

@@ -218,7 +218,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("Users, on servers of t
         const kim = yield* person("kim")
         const { room_id } = yield* rooms.create(kim, {})
         const start = yield* now(kim)
-        // What the actor commits before it answers; the process ends before it tells the room.
+        // The commit of the actor before it answers; the process ends before it updates the room.
         yield* profiles.set(kim.userId, "displayname", { value: "Kim", visibility: "public" })
         return { kim, room_id, start }
       }).pipe(Effect.provide(HomeServer.layerOnDatabase(options)))

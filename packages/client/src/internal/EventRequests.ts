@@ -12,7 +12,7 @@ import { Duration, Effect, Stream } from "effect"
 import type { ClientError } from "./Retry.ts"
 import type { Transport } from "./Transport.ts"
 
-/** Where and how to follow the stream. */
+/** Options of the event stream. */
 export interface FollowOptions {
   /** A token, or `START`. Absent: from now on. */
   readonly from?: string

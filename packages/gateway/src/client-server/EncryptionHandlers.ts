@@ -52,7 +52,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
     const toDevice = yield* ToDevice
     const publicUrl = yield* PublicUrl
 
-    /** Where a client of the OAuth 2.0 API sends the user to approve a reset of the keys. */
+    /** The page on which the user of a client of the OAuth 2.0 API approves a reset of the keys. */
     const approvalParams = ({ clientId }: Session): JsonObject => {
       if (clientId === undefined) return {}
       const url = `${publicUrl.get()}${paths.account}?action=org.matrix.cross_signing_reset`

@@ -1,5 +1,5 @@
 /**
- * Where two devices meet for a sign-in by QR code, as calls of `Rendezvous`.
+ * The rendezvous of two devices for a sign-in by QR code, as calls of `Rendezvous`.
  *
  * Source: MSC4388, and MSC4108 in its form of 2024.
  */

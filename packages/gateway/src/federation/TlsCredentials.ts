@@ -27,7 +27,7 @@ export interface TlsOptions {
   /** Files, as PEM. Either both or none. */
   readonly tlsCert?: string | undefined
   readonly tlsKey?: string | undefined
-  /** Where the self-signed pair is kept. */
+  /** The directory of the self-signed pair. */
   readonly dataDir: string
 }
 

@@ -30,7 +30,7 @@ const accountActions = [
   "org.matrix.session_end"
 ]
 
-/** Where everything is, for clients. */
+/** The URLs of all endpoints, for clients. */
 export const authMetadata = (publicUrl: string): JsonObject => ({
   issuer: `${publicUrl}/`,
   authorization_endpoint: `${publicUrl}${paths.authorise}`,

@@ -7,7 +7,7 @@ import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 
-/** Where they are: a place of this server's own. */
+/** The prefix of the forms: a path of this server's own. */
 export const oauthPrefix = "/_greenroom"
 export const paths = {
   registration: `${oauthPrefix}/oauth2/registration`,

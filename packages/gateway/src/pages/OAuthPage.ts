@@ -48,7 +48,7 @@ export interface LoginPageOptions {
   readonly question?: Question | undefined
   readonly error?: string | undefined
   readonly user?: string | undefined
-  /** Where an account can be made, if it can. */
+  /** The URL at which an account can be made, if it can. */
   readonly registerAt?: string | undefined
 }
 

@@ -17,7 +17,7 @@ export interface PageOptions {
   /** JSON for the script, as the element `#data`. */
   readonly data?: unknown
   readonly status?: number
-  /** Where a form may lead beside this server, as a source of a content security policy. */
+  /** The further target of forms beside this server, as a source of a content security policy. */
   readonly formAction?: string
 }
 

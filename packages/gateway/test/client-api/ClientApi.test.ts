@@ -99,7 +99,7 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
       const alias = inPath("#ünïcödé:green.test")
       assert.strictEqual((yield* as(bob)("GET", `/directory/room/${alias}`)).body.room_id, created.body.room_id)
       assert.strictEqual((yield* as(bob)("POST", `/join/${alias}`)).body.room_id, created.body.room_id)
-      // Where a transaction ID begins is not a question of slashes.
+      // Slashes do not decide where a transaction ID begins.
       const slashed = yield* as(alice)("PUT", `${room}/send/org.example%2Fa/b`, {})
       assert.notStrictEqual(
         (yield* as(alice)("PUT", `${room}/send/org.example/a%2Fb`, {})).body.event_id,

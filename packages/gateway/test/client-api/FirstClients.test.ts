@@ -1,5 +1,5 @@
 /**
- * What the clients of the API's first year rely on, beyond what the draft says.
+ * Behaviour that the clients of the API's first year rely on, beyond the draft.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"

@@ -1,5 +1,5 @@
 /**
- * What is too large, odd or not there: each has an answer by name, within bounds, and changes nothing.
+ * Input that is too large, malformed or unknown: each has an answer by name, within bounds, and changes nothing.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"

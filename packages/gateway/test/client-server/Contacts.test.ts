@@ -273,7 +273,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
         })
         assert.deepStrictEqual([added.status, added.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
         assert.deepStrictEqual(yield* names(alice, "?search=one%20more"), [])
-        // What is there can still be merged with.
+        // Existing contacts can still be merged with.
         assert.strictEqual(
           (yield* importing(alice, vcard("FN:Name 1", "EMAIL:n1@example.org", "NOTE:x"))).body.merged,
           1

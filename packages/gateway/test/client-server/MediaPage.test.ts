@@ -76,7 +76,7 @@ const show = `(url) => new Promise((resolve) => {
   document.body.append(image)
 })`
 
-/** What frames with these files say, until all of them have been answered. */
+/** The results of frames with these files, once all of them have answered. */
 const openFrames = `async (urls) => {
   const messages = []
   addEventListener("message", ({ data }) => messages.push(data))

@@ -28,7 +28,7 @@ interface Unread {
   readonly unread_thread_notifications?: { readonly [threadId: string]: Counts }
 }
 
-/** What is unread in a room: notifications and highlights. */
+/** The unread counts of a room: notifications and highlights. */
 const unread = Effect.fnUntraced(function* (user: TestUser, room: string, byThread = false) {
   const filter = JSON.stringify({ room: { timeline: { unread_thread_notifications: byThread } } })
   const { body } = yield* as(user)("GET", `/v3/sync?filter=${inPath(filter)}`)

@@ -59,7 +59,7 @@ const say = (user: TestUser, room: string, text: string) =>
 const bodies = (room: SyncedRoom | undefined) =>
   room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
 
-/** What the user was in the room when the last events were sent, each change once. */
+/** The user's memberships of the room when the last events were sent, each change once. */
 const memberships = (room: SyncedRoom | undefined) =>
   room?.timeline.events.map(({ unsigned }) => unsigned?.membership).filter((each, i, all) => each !== all[i - 1])
 

@@ -73,7 +73,7 @@ const multipart = (headers: string, body: string | Buffer, end = "\r\n--edge--\r
 
 const error = (status: number, errcode: string): Reply => ({ status, body: JSON.stringify({ errcode, error: "no" }) })
 
-/** What the hostile server answers for each media ID. */
+/** The answer of the hostile server for each media ID. */
 const hostile: { readonly [mediaId: string]: Reply } = {
   html: multipart("Content-Type: text/html", "<script>alert(1)</script>"),
   svg: multipart("Content-Type: image/png", "<svg/>"),

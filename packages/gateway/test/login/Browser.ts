@@ -39,7 +39,7 @@ export const phone = { width: 375, height: 720 }
 
 export interface Visit {
   readonly page: Page
-  /** What went wrong on the page, and what it asked of other origins than `allowed`. */
+  /** The errors on the page, and its requests to other origins than `allowed`. */
   readonly complaints: Array<string>
 }
 

@@ -181,7 +181,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
       yield* act(() => page.getByRole("button", { name: "Allow" }).click())
       const { access_token } = yield* exchange
       assert.strictEqual((yield* whoami(access_token)).user_id, "@phoebe:green.test")
-      // What was agreed to is no page any more.
+      // The page of a request that was approved is gone.
       yield* act(() => page.goto(asked))
       yield* heading(page, "This does not go on")
       assert.deepStrictEqual(complaints, [])

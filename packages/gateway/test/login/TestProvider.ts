@@ -10,7 +10,7 @@ import Provider from "oidc-provider"
 
 export interface TestProvider {
   readonly issuer: string
-  /** Who logs in next; undefined denies. */
+  /** The next user to log in; undefined denies. */
   person: string | undefined
   /** Lets a gateway at this URL be a client. */
   readonly allow: (gatewayUrl: string) => void

@@ -29,7 +29,7 @@ const pair = Effect.gen(function* () {
 
 type Pair = Effect.Success<typeof pair>
 
-/** What the sockets have to do now. */
+/** Lets the sockets do their pending work. */
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })

@@ -1,5 +1,5 @@
 /**
- * One's own account: where one is logged in, the password, and what else one can log in with.
+ * One's own account: its sessions, the password, and other identities to log in with.
  *
  * Source: "Registration and login" and "Identity" of the specification.
  */
@@ -20,7 +20,7 @@ const DeviceFields = Schema.Struct({
   last_seen_ts: Schema.Int.annotate({ description: "Milliseconds since 1970" })
 }).annotate({ identifier: "Device" })
 
-/** Where a user is logged in, the most recently used first. */
+/** The sessions of the user, the most recently used first. */
 export const Devices = body(Schema.Struct({ devices: Schema.Array(DeviceFields) }).annotate({ identifier: "Devices" }))
 export type Devices = typeof Devices.Type
 

@@ -185,7 +185,7 @@ export const CreatedRoom = body(
 )
 export type CreatedRoom = typeof CreatedRoom.Type
 
-/** Where an alias leads. */
+/** The room of an alias. */
 export const ResolvedAlias = body(
   Schema.Struct({
     room_id: RoomId,

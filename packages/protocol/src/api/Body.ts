@@ -1,7 +1,7 @@
 /**
  * Bodies that are described in full in the API's documentation, and checked cheaply when they travel.
  *
- * What the server answers comes from its own store and was checked when it entered; checking a page of 1,000 events
+ * Answers come from the server's own store and were checked when they entered; checking a page of 1,000 events
  * again, key by key, would cost more than to make it. A `body` is a JSON object of the described type: OpenAPI shows
  * every key of it, encoding and decoding look at its outermost shape alone.
  */

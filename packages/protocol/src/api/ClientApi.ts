@@ -30,10 +30,10 @@ import { SystemApi } from "./SystemApi.ts"
 import { VoipApi } from "./VoipApi.ts"
 import { WireErrors } from "./WireError.ts"
 
-/** Where the draft puts the client API. */
+/** The prefix of the client API in the draft. */
 export const clientPrefix = "/matrix/client/api/v1"
 
-/** Where its successor puts it. */
+/** The prefix of the client API in its successor. */
 export const laterClientPrefix = "/_matrix/client/api/v1"
 
 const laterPath = /^\/_matrix\/(?:client\/api\/v1\/|content(?:[/?]|$))/

@@ -11,7 +11,7 @@ import { Bytes, body } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { boundedText } from "./Parameters.ts"
 
-/** Where the draft puts it. */
+/** The path in the draft. */
 export const contentPath = "/matrix/content"
 
 const ContentToken = body(

@@ -12,7 +12,7 @@ import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 
-/** Where an alias is to lead. `servers` is for aliases of rooms that live elsewhere. */
+/** The room of an alias. `servers` is for aliases of rooms that live elsewhere. */
 export const SetAlias = Schema.Struct({
   room_id: RoomId,
   servers: Schema.optionalKey(Schema.Array(ServerName).check(Schema.isMaxLength(100)))

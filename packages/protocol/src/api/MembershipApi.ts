@@ -13,7 +13,7 @@ import { Done, OptionalObject, OptionalObjectOrNull } from "./Body.ts"
 import { documented, idempotent } from "./Documentation.ts"
 import { RoomIdOrAlias, TransactionId } from "./Parameters.ts"
 
-/** Whom an invitation, a kick or a ban is about. */
+/** The user of an invitation, a kick or a ban. */
 export const Target = Schema.Struct({
   user_id: UserId,
   reason: Schema.optionalKey(Schema.NullOr(Schema.String).annotate({ expected: "a string" }))
@@ -32,7 +32,7 @@ export const AddressTarget = Schema.Struct({
 }).annotate({ identifier: "AddressTarget" })
 export type AddressTarget = typeof AddressTarget.Type
 
-/** Whom to invite: a user, or an address. */
+/** The user, or the address, to invite. */
 export const InviteTarget = Schema.Union([Target, AddressTarget]).annotate({ identifier: "InviteTarget" })
 export type InviteTarget = typeof InviteTarget.Type
 

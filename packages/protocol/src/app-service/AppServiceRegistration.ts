@@ -30,7 +30,7 @@ const Token = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(1_02
 export const AppServiceRegistration = Schema.Struct({
   /** Names the service; unique on the server, and never changed. */
   id: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)),
-  /** Where the service listens, without a path behind it; null for one that is sent nothing. */
+  /** The URL of the service, without a path behind it; null for one that is sent nothing. */
   url: Schema.NullOr(Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s?#]+$/))),
   /** By which the service calls the home server. */
   as_token: Token,

@@ -5,7 +5,7 @@
  * Source: "API Versioning" of the client-server specification; the unstable names are those that living clients send.
  */
 
-/** Where today's client API is. */
+/** The prefix of today's client API. */
 export const clientServerPrefix = "/_matrix/client"
 
 const r0 = `${clientServerPrefix}/r0/`

@@ -21,7 +21,7 @@ const Connection = Schema.Struct({
   last_seen: Schema.Int.annotate({ description: "Milliseconds since 1970" })
 })
 
-/** Where a user is logged in, by device ID. */
+/** The sessions of a user, by device ID. */
 export const Whois = body(
   Schema.Struct({
     user_id: UserId,

@@ -59,7 +59,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
 
 const linkToken = { token: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(128))) }
 
-/** Where the links in mails about notifications lead: a place of this server's own. */
+/** The path of the links in mails about notifications: one of this server's own. */
 export class UnsubscribeApi extends HttpApiGroup.make("clientServer.unsubscribe")
   .add(
     HttpApiEndpoint.get("link", "/_greenroom/unsubscribe", { query: linkToken, success: HtmlPage }).annotateMerge(

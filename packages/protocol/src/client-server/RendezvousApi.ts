@@ -1,5 +1,5 @@
 /**
- * Where two devices meet for a sign-in by QR code.
+ * The rendezvous of two devices for a sign-in by QR code.
  *
  * Source: MSC4388 (the data in JSON), and MSC4108 in its form of 2024 (the data as text, changes by ETag).
  */

@@ -52,7 +52,7 @@ export const jsonQuery = <S extends Schema.Top>(schema: S) => Schema.fromJsonStr
 
 const Reason = Schema.optionalKey(Schema.NullOr(Schema.String))
 
-/** Whom a membership is about. */
+/** The user of a membership. */
 const Target = Schema.Struct({ user_id: UserId, reason: Reason }).annotate({ identifier: "MembershipTarget" })
 
 const room = { roomId: RoomId }

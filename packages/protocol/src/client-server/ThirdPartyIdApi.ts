@@ -77,7 +77,7 @@ export class AddressValidationApi extends HttpApiGroup.make("clientServer.addres
 
 const secret = Schema.optionalKey(Schema.String.check(Schema.isMaxLength(128)))
 
-/** Where the links in mails lead: a place of this server's own. */
+/** The path of the links in mails: one of this server's own. */
 export class AddressPagesApi extends HttpApiGroup.make("clientServer.addressPages")
   .add(
     HttpApiEndpoint.get("link", "/_greenroom/validate/email", {

@@ -49,7 +49,7 @@ export const InviteAnswer: Schema.Codec<InviteAnswer> = body(
   Schema.Struct({ event: Pdu }).annotate({ identifier: "CountersignedInvite" }) as never
 )
 
-/** Where an alias leads. */
+/** The room of an alias. */
 export interface DirectoryAnswer {
   readonly room_id: RoomId
   readonly servers: ReadonlyArray<ServerName>

@@ -31,7 +31,7 @@ import { OriginAuthentication } from "./OriginAuthentication.ts"
 import { PduReference } from "./PduReference.ts"
 import { FederationTransactionId, maxPrevIds, Transaction } from "./Transaction.ts"
 
-/** Where the draft puts the federation API. */
+/** The prefix of the federation API in the draft. */
 export const federationPrefix = "/matrix/federation/v1"
 
 /** The most PDUs that back-fill answers with, and as many as it does where the asker does not say. */
@@ -260,7 +260,7 @@ export class IdentityGroup extends HttpApiGroup.make("identity")
   .prefix(federationPrefix)
   .annotateMerge(OpenApi.annotations({ title: "Identity", description: "Calls of identity servers." })) {}
 
-/** The federation API where the draft puts it. */
+/** The federation API under the draft's prefix. */
 export const FederationApi = HttpApi.make("FederationApi")
   .add(FederationGroup, KeyGroup, IdentityGroup)
   .middleware(WireErrors)

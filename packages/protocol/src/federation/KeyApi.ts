@@ -12,10 +12,10 @@ import { ServerName } from "../Identifiers.ts"
 import { Integer, type JsonObject } from "../Json.ts"
 import { ServerKeys } from "./ServerKeys.ts"
 
-/** Where the draft puts the keys of the server. */
+/** The path of the server's keys in the draft. */
 export const keyPath = "/matrix/key/v1"
 
-/** Where today's specification puts them. */
+/** The path of the server's keys in today's specification. */
 export const todaysKeyPath = "/_matrix/key/v2/server"
 
 /** Keys of other servers, as a notary returns them. */

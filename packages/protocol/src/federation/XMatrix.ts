@@ -2,7 +2,7 @@
  * How a server authenticates: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object whose
  * canonical form that signature is over.
  *
- * What is written here is in the form that the first servers wrote. What is read may quote values or not, in any order
+ * Headers are written in the form of the first servers. Headers that are read may quote values or not, in any order
  * and case of the names, with space around commas; a name given twice says two things and is refused.
  *
  * Source: "Security" of the specification.
@@ -75,7 +75,7 @@ export const parseXMatrix = (header: string): XMatrix | undefined => {
   return { origin: origin as ServerName, key, sig, ...(destination === undefined ? {} : { destination }) }
 }
 
-/** Where a further signature begins in one value of the header. */
+/** The start of a further signature in one value of the header. */
 const next = /,(?=\s*x-matrix\s)/i
 
 /** The signatures of a request: the header may be there several times, and hold several. Bad ones are left out. */

@@ -17,10 +17,10 @@ import { ReplicationApi } from "./ReplicationApi.ts"
 import { ThirdPartyIdApi } from "./ThirdPartyIdApi.ts"
 import { ValidationApi } from "./ValidationApi.ts"
 
-/** Where the draft puts the identity API. */
+/** The prefix of the identity API in the draft. */
 export const identityPrefix = "/matrix/identity/api/v1"
 
-/** Where its successor puts it. */
+/** The prefix of the identity API in its successor. */
 export const laterIdentityPrefix = "/_matrix/identity/api/v1"
 
 /** A URL under the later prefix, moved to the draft's; any other as it is. */
@@ -48,6 +48,6 @@ export const identityApi = <const Prefix extends `/${string}`>(prefix: Prefix) =
       })
     )
 
-/** The identity API where the draft puts it. */
+/** The identity API under the draft's prefix. */
 export const IdentityApi = identityApi(identityPrefix)
 export type IdentityApi = typeof IdentityApi

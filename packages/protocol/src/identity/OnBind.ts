@@ -16,7 +16,7 @@ import { Schema } from "effect"
 import { RoomId, UserId } from "../Identifiers.ts"
 import { Medium } from "./ThirdPartyId.ts"
 
-/** Where the home server takes it. */
+/** The path at which the home server takes it. */
 export const onBindPath = "/_matrix/federation/v1/3pid/onbind"
 
 /** The most invitations in one request, and the most that are kept for one address. */

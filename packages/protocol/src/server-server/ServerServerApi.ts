@@ -20,7 +20,7 @@ import { EncryptionFederationGroup } from "./EncryptionFederationGroup.ts"
 import { MediaFederationGroup } from "./MediaFederationGroup.ts"
 import { PolicyFederationGroup } from "./PolicyFederationGroup.ts"
 
-/** Where today's federation API is. */
+/** The prefix of today's federation API. */
 export const serverServerPrefix = "/_matrix/federation"
 
 /** The most events that one answer to `backfill` has. */

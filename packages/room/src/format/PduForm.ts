@@ -26,7 +26,7 @@ export interface PduForm {
   readonly numbers: CanonicalNumbers
   /** In what the length of a type and a state key is counted. */
   readonly keyLengths: KeyLengths
-  /** Where an m.room.redaction names the event that it strips. */
+  /** The key in which an m.room.redaction names the event that it strips. */
   readonly redacts: "top" | "content"
   readonly redaction: RedactionAlgorithm
 }

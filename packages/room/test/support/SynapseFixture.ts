@@ -8,7 +8,7 @@ import { type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { decodeBase64, importVerifyKey, type VerifyKeys } from "@greenroom/room/Signing"
 import { Result } from "effect"
 
-/** What became of an event on a server. */
+/** The outcome of an event on a server. */
 export interface Fate {
   readonly order: number
   readonly rejected?: string

@@ -1,5 +1,5 @@
 /**
- * Where the stored log ends: the position of its last row, over all kinds.
+ * The end of the stored log: the position of its last row, over all kinds.
  *
  * Positions in the log begin with the number of a transaction plus an offset (`log_xid()`), so the next number must lie
  * above all that are stored. PostgreSQL sees to that, except where a dump was restored into a database cluster that has

@@ -264,7 +264,7 @@ const insertEvents = (
     JOIN fenced USING (room_nid, fence)`
 }
 
-/** Whom events of the timeline mention, of the users of this server. */
+/** The users of this server that events of the timeline mention. */
 const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<DescribedCommit>) => {
   const { empty, fences, rooms, rows } = rowsOfDescribed(commits, ({ events }) =>
     events.flatMap(({ logged: { event, nid, status }, push, threadId = null }) => {
@@ -289,7 +289,7 @@ const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Describ
     JOIN users ON users.user_id = given.user_id)`
 }
 
-/** Whom events notify of those who have push rules of their own. */
+/** The users with push rules of their own that events notify. */
 const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
     events.flatMap(({ event, nid, push }) =>

@@ -85,7 +85,8 @@ export default Effect.gen(function* () {
     )`
   yield* sql`COMMENT ON COLUMN state_deltas.event_nid IS 'NULL: the key was removed by state resolution'`
 
-  // Who is what in which room now (all users), and every change of it for the users of this server, in stream order.
+  // The present membership of each user in each room (all users), and every change of it for the users of this server, in
+  // stream order.
   yield* sql`
     CREATE TABLE memberships (
       room_nid bigint NOT NULL,
@@ -107,7 +108,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX membership_changes_stream ON membership_changes (xid, nid)`
 
-  // What a PUT with a transaction ID was answered, written in the commit of what it did.
+  // The answers to PUTs with a transaction ID, each written in the commit of the change.
   yield* sql`
     CREATE TABLE client_transactions (
       token_id bigint NOT NULL,
@@ -119,7 +120,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX client_transactions_age ON client_transactions USING brin (created_at)`
 
-  // What is to be sent to other servers, written in the commit of the event.
+  // The queue of events for other servers, written in the commit of the event.
   yield* sql`
     CREATE TABLE outgoing_pdus (
       destination text NOT NULL,
@@ -174,7 +175,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN profile_fields.value IS 'JSON text'`
   yield* sql`COMMENT ON COLUMN profile_fields.visibility IS 'public, rooms (who shares a room), contacts (whom the user accepted), private'`
 
-  // Whose display name or avatar changed and is still to be told to the rooms, written in the commit of the change.
+  // Users whose changed display name or avatar is not in all rooms yet, written in the commit of the change.
   yield* sql`
     CREATE TABLE profile_propagations (
       user_id text PRIMARY KEY,

@@ -35,7 +35,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN destinations.failures IS 'in a row; 0 when it was reached last'`
   yield* sql`COMMENT ON COLUMN destinations.last_error IS 'JSON text'`
 
-  // What a transaction of another server was answered, so that a repeat gets the same.
+  // The answers to transactions of other servers, so that a repeat gets the same.
   yield* sql`
     CREATE TABLE received_transactions (
       origin text NOT NULL,

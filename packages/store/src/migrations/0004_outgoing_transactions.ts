@@ -1,5 +1,5 @@
 /**
- * What is sent to other servers, as transactions; what came last of each; and which servers are in which room.
+ * Outgoing transactions; the last transactions of each server; and which servers are in which room.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

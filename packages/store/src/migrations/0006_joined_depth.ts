@@ -1,5 +1,5 @@
 /**
- * Where a room begins for this server: the depth of the event by which it joined last. What is less deep is history.
+ * The beginning of a room for this server: the depth of the event by which it joined last. Events of less depth are history.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

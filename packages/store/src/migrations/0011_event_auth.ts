@@ -22,7 +22,7 @@ export default Effect.gen(function* () {
     'with equals_seq: the state that the snapshot at the beginning of the chain is a copy of, where there is one'`
   yield* sql`CREATE INDEX state_deltas_changes ON state_deltas (chain, seq) WHERE seq > 0`
 
-  // What a migration leaves to be done in batches, each a transaction of its own: see `internal/backFills.ts`.
+  // Work that migrations leave to be done in batches, each a transaction of its own: see `internal/backFills.ts`.
   yield* sql`
     CREATE TABLE back_fills (
       name text PRIMARY KEY,

@@ -1,5 +1,5 @@
 /**
- * What users keep on the server: account data, filters, push rules, and how far they have read.
+ * Data that users keep on the server: account data, filters, push rules, and how far they have read.
  *
  * Rows of account data and receipts carry the number of the transaction that wrote them last (`xid`), as events do: a
  * reader of the log takes what lies between two positions. Contents are JSON text.

@@ -61,7 +61,7 @@ export default Effect.gen(function* () {
   yield* sql`SELECT add_to_log('receipts')`
   yield* sql`CREATE INDEX receipts_room ON receipts (room_nid, xid, nid)`
 
-  // Whatever deletes a login, be it by hand, ends its sessions. A device that is logged in anew keeps its number.
+  // Deleting a login ends its sessions, also when it is deleted by hand. A device that is logged in anew keeps its number.
   yield* sql`ALTER TABLE access_tokens ADD COLUMN since xid8 NOT NULL DEFAULT log_xid()`
   yield* sql`COMMENT ON COLUMN access_tokens.since IS
     'the position of the login in the log: sessions of earlier logins on the device have ended'`

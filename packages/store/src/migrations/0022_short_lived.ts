@@ -1,5 +1,5 @@
 /**
- * What is short-lived (presence, typing): the last value of each key, in a table that PostgreSQL does not write ahead and
+ * Short-lived values (presence, typing): the last value of each key, in a table that PostgreSQL does not write ahead and
  * empties after a crash. The marker goes with it, which shows the crash.
  */
 import { Effect } from "effect"

@@ -1,5 +1,5 @@
 /**
- * What administrators did to accounts, locked or suspended, carried by the log so that every node knows; accounts of
+ * Actions of administrators on accounts, locked or suspended, carried by the log so that every node knows; accounts of
  * guests; and accounts whose content is to be erased.
  *
  * Source: "Account moderation" and "Guest Access" of the client-server specification.

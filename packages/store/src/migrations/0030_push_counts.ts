@@ -1,5 +1,5 @@
 /**
- * What events do by push rules, so that unread counts cost a few index look-ups, whatever is unread.
+ * The effects of events by push rules, so that unread counts cost a few index look-ups, whatever is unread.
  *
  * By the default rules all members of a room but the sender are notified alike. Events of the main timeline that do so are
  * numbered (`notify_count`): what is unread is the difference of two numbers, less the user's own events and redacted ones.

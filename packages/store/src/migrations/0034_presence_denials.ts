@@ -1,5 +1,5 @@
 /**
- * Whom users denied to see their presence: a later request of the same observer waits for an answer, also where it would
+ * Denied requests to see presence: a later request of the same observer waits for an answer, also where it would
  * be accepted at once otherwise.
  */
 import { Effect } from "effect"

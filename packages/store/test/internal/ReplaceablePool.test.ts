@@ -38,7 +38,7 @@ describe("ReplaceablePool", () => {
       yield* way.mend
       const answers = yield* Effect.forEach(waiting, Fiber.await)
       assert.strictEqual((yield* ask())[0]?.n, 1)
-      // What was on its way when the connection was cut may have failed, as with every pool.
+      // Queries in flight when the connection was cut may have failed, as with every pool.
       const lost = answers.filter(Exit.isFailure).map(({ cause }) => Cause.squash(cause))
       assert.isBelow(lost.length, answers.length)
       for (const error of lost) assert.instanceOf(error, SqlError.SqlError)

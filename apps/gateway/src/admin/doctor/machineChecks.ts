@@ -15,7 +15,7 @@ import { checking, daysUntil, type Finding, failure, ok, reasonOf, warning } fro
 const noSpace = 64e6
 const littleSpace = 1e9
 
-/** How much is written to see whether something can be. */
+/** How much is written to test whether the disk takes writes. */
 const probeBytes = 256 * 1024
 
 /** The directory, or what it will be made in. */
@@ -52,7 +52,7 @@ const checkDirectory = async (what: string, directory: string): Promise<Finding>
   return free < littleSpace ? warning("disk", found, "Make room, or give it a larger disk.") : ok("disk", found)
 }
 
-/** Where the database and files are. */
+/** The directories of the database and of the uploaded files. */
 export const checkDisk = (config: GatewayConfig) =>
   checking("disk", async () => [
     await checkDirectory("the data directory", config.dataDir),
@@ -70,7 +70,7 @@ const isAnswering = (host: string, port: number): Promise<boolean> =>
     socket.once("connect", () => socket.destroy())
   })
 
-/** Why it cannot be listened on; undefined where it can. */
+/** The reason why the port cannot be listened on; undefined where it can. */
 const whyNot = (host: string, port: number): Promise<string | undefined> =>
   new Promise((resolve) => {
     const server = net.createServer()

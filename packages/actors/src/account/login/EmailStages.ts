@@ -37,7 +37,7 @@ export const maxTries = 5
 const maxMails = 3
 const codeDigits = 8
 
-/** Where the link in a mail leads. */
+/** The path of the link in a mail. */
 export const emailLinkPath = `${clientPrefix}/login/email/confirm`
 
 const makeCode = (): string => String(randomInt(10 ** codeDigits)).padStart(codeDigits, "0")

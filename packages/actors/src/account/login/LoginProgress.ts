@@ -29,10 +29,10 @@ export interface PendingEmail {
   readonly mails: number
 }
 
-/** The user is on the way to a provider. */
+/** The user was sent to a provider. */
 export interface PendingOAuth2 {
   readonly type: "m.login.oauth2"
-  /** Undefined until it was selected. */
+  /** Undefined until a provider was selected. */
   readonly provider?: string
   readonly verifier?: string
   readonly nonce?: string
@@ -43,7 +43,7 @@ export interface PendingOAuth2 {
 export interface LoginProgress {
   readonly passed: ReadonlyArray<StageType>
   readonly pending?: PendingEmail | PendingOAuth2
-  /** Login: whom the client named. `""` for a name that no user of this server can have. */
+  /** Login: the user that the client named. `""` for a name that no user of this server can have. */
   readonly named?: UserId | ""
   /** Login: the user, as the passed stages have shown. Link: the user of the session. */
   readonly userId?: UserId
@@ -99,7 +99,7 @@ export const textOf = ({ body }: StageRequest, key: string): string | undefined 
   return typeof value === "string" ? value : undefined
 }
 
-/** The only user that the login can be for, as far as it is known. */
+/** The only user that the login can be for, if it is known. */
 export const expectedUser = ({ named, userId }: LoginProgress): UserId | "" | undefined => userId ?? named
 
 /** A stage has shown that it is this user. Errors: M_FORBIDDEN if the login is another user's. */

@@ -28,7 +28,7 @@ export class MailFailed extends Data.TaggedError("MailFailed")<{ readonly reason
 export interface MailHeaders {
   /** The same for every attempt to send one mail: a mail server may then recognise it. */
   readonly messageId: string
-  /** Where one click ends such mails (RFC 8058). */
+  /** The URL at which one click ends such mails (RFC 8058). */
   readonly unsubscribe: string
 }
 

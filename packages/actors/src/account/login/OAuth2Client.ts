@@ -32,7 +32,7 @@ export class OAuth2Client extends Context.Service<
   {
     /** The providers, as people know them. */
     readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
-    /** Where to send the user. Errors: M_UNKNOWN if the provider cannot be reached. */
+    /** The URL to which the user is sent. Errors: M_UNKNOWN if the provider cannot be reached. */
     readonly authorize: (provider: string, publicUrl: string) => Effect.Effect<Authorization, MatrixError>
     /** The user that returned from the provider. Errors: M_FORBIDDEN. */
     readonly exchange: (

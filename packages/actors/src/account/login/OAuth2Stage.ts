@@ -1,5 +1,5 @@
 /**
- * `m.login.oauth2`: the user shows at a provider who they are. The stage answers with a `uri` to visit: that of the
+ * `m.login.oauth2`: the user proves their identity at a provider. The stage answers with a `uri` to visit: that of the
  * provider, or of a page to select one of several. It is finished by the redirect URI alone, in the browser that
  * visits it: the session's secret is renewed there, so that no client can begin a login, let another person confirm it, and
  * take the result.
@@ -26,7 +26,7 @@ import type { OAuth2Client } from "./OAuth2Client.ts"
 
 /** The page that selects a service. */
 export const servicesPath = `${clientPrefix}/login/oauth2/services`
-/** Where a selected service leads to. */
+/** The path of the link to a selected service. */
 export const authorizePath = `${clientPrefix}/login/oauth2/authorize`
 
 export const hashOfBrowserSecret = (secret: string): string => createHash("sha256").update(secret).digest("base64")
@@ -50,7 +50,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
     } satisfies Outcome
   }
 
-  /** A browser that is to come back gets a secret, by which it is known then. */
+  /** The browser gets a secret that identifies it when it comes back. */
   const begin = Effect.fnUntraced(function* ({ body, progress, publicUrl }: StageRequest) {
     const browserSecret = body.fallback === true ? randomBytes(32).toString("base64url") : undefined
     const bound: LoginProgress =
@@ -63,7 +63,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
     return { ...outcome, ...(browserSecret === undefined ? {} : { browserSecret }) } satisfies Outcome
   })
 
-  /** The provider has said who it is. */
+  /** The provider has identified the user. */
   const finish = Effect.fnUntraced(function* (
     purpose: Purpose,
     progress: LoginProgress,

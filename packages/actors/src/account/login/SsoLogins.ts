@@ -3,7 +3,7 @@
  * client with a token for one login. Somebody who has no account yet chooses a name, where registration by the provider
  * alone is open. In the same way a user confirms an operation (`InteractiveAuth`).
  *
- * What is under way lies in `login_sessions`, and belongs to the browser that began it.
+ * The state of a login is in `login_sessions`, and belongs to the browser that began it.
  *
  * Source: "SSO client login/authentication" of the client-server specification.
  */
@@ -87,7 +87,7 @@ const noAccount = new Forbidden({ error: "No account here is linked to that acco
 const newSecret = () => randomBytes(32).toString("base64url")
 const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("base64url")
 
-/** Another key than that of `LoginFlows`, which comes back to the same URI. */
+/** The key of a session. It differs from the keys of `LoginFlows`, whose logins come back to the same URI. */
 const keyOf = (state: string) => Redacted.make(`sso ${state}`)
 
 const checkTarget = (target: SsoTarget): Effect.Effect<void, MatrixError> => {

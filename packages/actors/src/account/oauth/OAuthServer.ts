@@ -36,7 +36,7 @@ interface Progress {
   readonly clientId: string
   readonly deviceId: string
   readonly scope: string
-  /** Where the browser goes afterwards. Undefined for a device that shows a code. */
+  /** The URI to which the browser goes afterwards. Undefined for a device that shows a code. */
   readonly redirect?: { readonly uri: string; readonly mode: "query" | "fragment"; readonly state?: string }
   /** Of the code verifier, with SHA-256. */
   readonly challenge?: string
@@ -55,7 +55,7 @@ interface Progress {
 
 type Authorisation = LoginSession<Progress>
 
-/** By what a page knows the authorisation that it is about. */
+/** How a page names its authorisation: by its secret, or by the code that the user types. */
 export type Reference = { readonly id: string } | { readonly userCode: string }
 
 /** The request that a user is asked to approve. */
@@ -322,7 +322,7 @@ const make = Effect.gen(function* () {
     return toAnswer(credentials, scope)
   })
 
-  /** A code that comes again was stolen, or is in two hands: the login that it gave ends. */
+  /** A code that is used twice was stolen, or two parties have it: the login that it gave ends. */
   const endReplayed = ({ deviceId, userId }: Progress) =>
     userId === undefined ? Effect.void : Effect.ignore(accounts.logoutDevice(userId, deviceId))
 
@@ -366,7 +366,7 @@ const make = Effect.gen(function* () {
     }
     const now = yield* Clock.currentTimeMillis
     const early = progress.polledAt !== undefined && now - progress.polledAt < (pollInterval - 1) * 1_000
-    // The user may decide at the same moment: then the next poll hears of it.
+    // The user may decide at the same moment: then the next poll gets the decision.
     if (!early) yield* sessions.update(session, { progress: { ...progress, polledAt: now } })
     return yield* early
       ? oauthError("slow_down", `ask every ${pollInterval} seconds`)

@@ -193,8 +193,8 @@ const toIcal = (properties: Iterable<Property>): [string, Array<unknown>, Array<
 ]
 
 /**
- * Where the parser leaves the escaped semicolon of a text as it is, which old programs write, it is one here: RFC 6350 allows it
- * in every text.
+ * The parser leaves an escaped semicolon in a text as it is. Old programs write it, and RFC 6350 allows it in every text,
+ * so it is unescaped here.
  */
 const unescapeSemicolon = ([name, parameters, type, ...values]: Property): Property => [
   name,

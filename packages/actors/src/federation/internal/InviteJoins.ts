@@ -35,7 +35,7 @@ export const makeInviteJoins = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
 
-  /** Why it is not for this server to answer, whatever the room. */
+  /** The reason why this server cannot answer it, whatever the room. */
   const misdirected = ({ content: { target_host }, origin, sender }: Event): MatrixError | undefined => {
     if (serverNameOf(sender) !== origin) return new Forbidden({ error: `${sender} is no user of ${origin}` })
     if (target_host === serverName) return undefined

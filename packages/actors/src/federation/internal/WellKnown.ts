@@ -1,5 +1,5 @@
 /**
- * Where a server name delegates to: `https://<name>/.well-known/matrix/server`, its redirects followed, within limits of time
+ * The delegation of a server name: `https://<name>/.well-known/matrix/server`, its redirects followed, within limits of time
  * and size. The answer says for how long it is good: at most two days, one day where it does not say; that there is none is
  * believed for a minute at first, and for up to an hour the more often nothing is found.
  *
@@ -139,7 +139,7 @@ export const makeWellKnown = (
     return { server: undefined, lifetime: Math.min(hour, minute * 2 ** Math.min(count - 1, 6)) }
   }
 
-  /** Where a host delegates to. */
+  /** The delegation of a host. */
   return Effect.fn("WellKnown.find")(function* (host: string): Effect.fn.Return<Delegation> {
     if (wellKnownPort === 0) return { server: undefined, lifetime: hour }
     const answer = yield* follow(host)

@@ -23,7 +23,7 @@ export interface Received {
 /** As much of the beginning as is looked at to tell what a file is. */
 const headBytes = 4_096
 
-/** A sender may take this long, in ms, plus the time that the bytes which it sent take at the lowest rate. */
+/** How long a sender may take, in ms, beside the time that the received bytes take at the lowest rate. */
 const startTime = 60_000
 /** Bytes a millisecond. */
 const lowestRate = 4

@@ -31,7 +31,7 @@ export const inPassing: FillLimits = { rounds: 2, timeout: "5 seconds" }
 export interface ReadPage<A> {
   readonly page: A
   readonly count: number
-  /** Where the page ends; undefined where the timeline did. */
+  /** The position at the end of the page; undefined at the end of the timeline. */
   readonly end: StreamPosition | undefined
 }
 
@@ -59,7 +59,7 @@ export const makeGapFilling = Effect.gen(function* () {
   const oldestOf = (roomNid: number) =>
     Effect.map(events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1), ([oldest]) => oldest)
 
-  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
+  /** Fetches earlier events if our history begins after the room's; true if there is more of it now. */
   const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
     const oldest = yield* oldestOf(roomNid)
     if (oldest === undefined || oldest.event.type === "m.room.create") return false

@@ -66,7 +66,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On Receive
 
-  /** Whether the origin is in the room, or one of its users who speak could be by now: we may not have heard of it yet. */
+  /** Whether the origin, or one of its users who sent an event, could be in the room by now: we may have missed the join. */
   const mayKnow = (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>): boolean =>
     room.servers.has(origin) ||
     events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
@@ -110,7 +110,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return isOpen || isListed || isIn || room.servers.has(serverNameOf(userId))
   }
 
-  /** To whom the room is closed it does not exist in the draft's dialect; today's says that it is forbidden. */
+  /** A room that is closed to the user does not exist in the draft's dialect; today's answers M_FORBIDDEN. */
   const requireVisible = (
     room: RoomState,
     userId: UserId,

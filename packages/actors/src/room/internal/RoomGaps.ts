@@ -162,7 +162,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       for (let round = 0; round < maxRounds; round++) {
         const { missing, toFetch } = yield* borders()
         if (missing.length === 0) return
-        // Where single events lead to further ones, whole pages are asked for.
+        // If single events lead to further missing ones, whole pages are requested.
         if (round === 0 && (yield* connect(yield* between(toFetch))) > 0) continue
         const fetched = yield* fetch(missing, toFetch, round === 0 && missing.length <= fewMissing)
         if ((yield* connect(fetched)) === 0) return
@@ -225,7 +225,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     }
 
     /**
-     * Where a gap stays open, the state is asked for at each predecessor that is missing. The state at the event itself is
+     * If a gap stays open, the state is requested at each missing predecessor. The state at the event itself is
      * asked for only if the origin does not have that, and for history, which is not followed further back.
      */
     const findStates = Effect.gen(function* () {

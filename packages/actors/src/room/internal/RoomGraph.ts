@@ -29,10 +29,10 @@ import type { CurrentChange, Extremity, KnownEvent, RoomState, Step } from "./Ro
 import type { RoomWriter } from "./RoomWriter.ts"
 import { nameOf, noChanges, type StateChanges, type StateValue, sameRef } from "./StateBranches.ts"
 
-/** A state by the IDs and numbers of its events. */
+/** A state: IDs and numbers of its events. */
 export type IdMap = ReadonlyMap<string, StateId>
 
-/** How a received event is to be placed, found out at some generation of the room. */
+/** The plan for placing a received event, made at some generation of the room. */
 interface Plan {
   readonly generation: number
   /** The event with what it replaces. */
@@ -49,7 +49,7 @@ interface Plan {
   readonly afterGap: boolean
 }
 
-/** How an event is placed otherwise than as one that just came. */
+/** How an event other than a newly received one is placed. */
 export interface PlaceOptions {
   /** The state before it, where its predecessors are not known. */
   readonly given?: IdMap
@@ -81,7 +81,7 @@ export type Placed =
       readonly durable: Effect.Effect<void, StaleWriter | CommitFailed>
     }
 
-/** How often a room may move on under a received event until others have to wait for it. */
+/** How often the room may change while a received event is planned, before other work waits for the event. */
 const attemptsBesideOthers = 3
 
 export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
@@ -348,7 +348,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const write = (room: RoomState, step: Step, { changes, ref }: PointState): StateRef =>
     changes.size === 0 ? ref : room.advance(step, ref, [...changes], nextChain)
 
-  /** Synchronous but for its type: the place of the event in the order of the room. */
+  /** Synchronous but for its type: it decides the order of the room. */
   const placeNow = (room: RoomState, planned: Plan, options: PlaceOptions) => {
     const { event } = planned
     const { answers, historyNid, relayTo = () => [] } = options
@@ -365,7 +365,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const changes = planned.changes.map(
       ({ key, known: entry }): CurrentChange => ({ key, entry: entry === "itself" ? itself : entry })
     )
-    // Where the event follows the current state, the state after it is the current state that it makes.
+    // The state after an event that follows the current state is the new current state.
     if (!(changes.length === 1 && changes[0]!.entry === itself && sameRef(after, room.ref))) {
       room.changeCurrent(step, changes, nid, nextChain)
     }
@@ -502,7 +502,7 @@ export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
 export const isAfterGap = (event: Event, known: ReadonlyMap<EventId, KnownEvent>): boolean =>
   event.prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
 
-/** Why an event is not shown that the room's policy server has not signed. Whom to ask is not the graph's matter. */
+/** The reason why an event without the policy server's signature is not shown. The graph does not ask the policy server. */
 const unrecommended = (room: RoomState, event: Event): Refusal | undefined => {
   const { policy } = room
   if (policy === undefined || !needsRecommendation(event) || isRecommended(room.version, event, policy))

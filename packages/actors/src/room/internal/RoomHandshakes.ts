@@ -1,6 +1,6 @@
 /**
- * How our users come into rooms of other servers and out of them again, and invite users of those: every membership for
- * which two servers are needed, seen from the side of our user.
+ * Memberships of our users in rooms of other servers, and invitations of users of other servers: every membership that
+ * needs two servers, on the side of our user.
  *
  * Source: docs/federation.md, "Joining".
  */
@@ -107,7 +107,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           return signed
         }
         if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
-        // A ban that we know may have been lifted since: a server without members in the room is not sent its events.
+        // A ban in our state may have been lifted since: a server without members in the room is not sent its events.
         yield* yield* withNids(1, () => logOutside(room, withShown(signed, shown), userId))
         return signed
       })
@@ -116,7 +116,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   // On ReceiveRetraction: an invitation of one of our users is taken back, or their knock is refused
 
   /**
-   * The answer of the inviter's server decides: whatever else the membership rests on cannot be seen from outside the room.
+   * The answer of the inviter's server decides: other grounds of the membership cannot be seen from outside the room.
    * For a knock it is the server that took the knock.
    */
   const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>

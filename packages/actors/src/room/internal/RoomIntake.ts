@@ -24,7 +24,7 @@ import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** Why a request of another server, or to one, comes to nothing. */
+/** The failure of a request of another server, or to one. */
 export type Failure = MatrixError | StaleWriter | CommitFailed
 
 /** How many outliers are written at once: they need no place, so other work can go on between. */
@@ -129,7 +129,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     return idMap(state, known)
   })
 
-  // Placing
+  // Placing events in the graph
 
   /** The outcome of an event. In the draft's dialect a rejected event has an error, like one that was not taken. */
   const describe = ({ version }: RoomState, { event_id }: Event, placed: Placed): Outcome => {

@@ -1,5 +1,5 @@
 /**
- * Whom the events of one room notify otherwise than by the default push rules: the members of this server who have rules of
+ * The users that the events of one room notify other than by the default push rules: members of this server who have rules of
  * their own, and everybody where the sender may mention the whole room.
  *
  * Source: "Push Rules" of the client-server specification.

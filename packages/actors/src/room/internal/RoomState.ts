@@ -40,7 +40,7 @@ export interface KnownEvent extends CurrentEntry {
   readonly after: StateRef | undefined
 }
 
-/** How a key of the current state changes: to an event, or away. */
+/** The change of one key of the current state: the new event, or none. */
 export interface CurrentChange {
   readonly key: string
   readonly entry: CurrentEntry | undefined
@@ -59,11 +59,11 @@ export interface Extremity {
   readonly event_id: EventId
   readonly depth: number
   readonly after: StateRef
-  /** Where the version's PDUs name it. */
+  /** The reference hash, in versions whose PDUs name events by it. */
   readonly referenceHash?: string | undefined
 }
 
-/** How an event is logged otherwise than as one that is new. */
+/** How an event other than a new one is logged. */
 interface LogOptions {
   /** The number by which it was known as an outlier. */
   readonly outlierNid?: number | undefined
@@ -93,7 +93,7 @@ const bytesOf = (event: Event | undefined): number => (event === undefined ? 0 :
 
 const nobody: ReadonlySet<ServerName> = new Set()
 
-/** The number of the m.room.create event that an event follows as its creator's join: they are there from it on. */
+/** The number of the m.room.create event that an event follows as its creator's join: their membership counts from it on. */
 const creationBefore = (step: Step, event: Event): number | undefined => {
   const previous = step.events.at(-1)
   return previous?.event.type === "m.room.create" && event.state_key === previous.event.sender
@@ -135,7 +135,7 @@ export class RoomState {
   readonly branches = new StateBranches()
   /** The results of `lookup` in the current state. */
   private readonly found = new Map<string, Map<string, Event>>()
-  /** Whom events notify by push rules; undefined where they are not evaluated. */
+  /** The users that events notify by push rules; undefined where push rules are not evaluated. */
   readonly pushes: RoomPushes | undefined
   private described: (Pick<RoomSummary, "name" | "topic" | "visibility"> & { readonly isOpen: boolean }) | undefined
   /** Whether everybody finds the members in the user directory, by the last commit. */
@@ -310,7 +310,7 @@ export class RoomState {
     }
   }
 
-  /** An outlier has got its place, and with it another number. */
+  /** A de-outliered event gets a new nid. */
   private renumber(event: Event, from: number, nid: number): void {
     this.renumbered.set(from, nid)
     if (event.state_key === undefined) return
@@ -318,7 +318,7 @@ export class RoomState {
     if (this.current.get(key)?.event.event_id === event.event_id) this.put(key, { nid, event })
   }
 
-  /** The current state changes by these keys, on account of the event with the number `causedBy`. */
+  /** Changes keys of the current state, on account of the event with the number `causedBy`. */
   changeCurrent(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number, newChain: () => number): void {
     if (changes.length === 0) return
     const values = changes.map(({ entry, key }): readonly [string, StateValue] => [

@@ -12,7 +12,7 @@ import { KeyFilter } from "./KeyFilter.ts"
 
 type Answer = Deferred.Deferred<unknown, MatrixError>
 
-/** Where the answers are. */
+/** The stored answers. */
 export interface StoredAnswers {
   /** The session's transactions in the room; all of them if there are fewer than `knownTransactions`. */
   readonly ids: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>

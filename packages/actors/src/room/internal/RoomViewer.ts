@@ -36,7 +36,7 @@ export const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: p
 
 export interface Scan {
   readonly found: ReadonlyArray<StreamedEvent>
-  /** Where the scan ended; undefined where the room did. */
+  /** The position at the end of the scan; undefined at the end of the room's timeline. */
   readonly end: StreamPosition | undefined
 }
 

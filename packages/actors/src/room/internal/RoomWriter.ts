@@ -18,7 +18,7 @@ import { MemberPushRules } from "../MemberPushRules.ts"
 import { RoomState } from "./RoomState.ts"
 import { RoomTransactions } from "./RoomTransactions.ts"
 
-/** How often a request runs at most that others made fail; one whose own commit fails has two attempts. */
+/** How often a request runs at most that the commits of others failed; one whose own commit fails has two attempts. */
 const maxAttempts = 5
 
 /** How many chains of states one step begins at most: for the state before an event, after it, and the current one. */
@@ -134,7 +134,7 @@ export const makeRoomWriter = Effect.gen(function* () {
 
   const hasNumbers = (count: number): boolean => log.nids.hasUnsafe(count) && states.chains.hasUnsafe(chainsPerStep)
 
-  /** Runs a synchronous step once as many numbers are at hand as it may take. */
+  /** Runs a synchronous step once enough numbers are reserved for it. */
   const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
     Effect.suspend(() =>
       hasNumbers(count)
@@ -144,10 +144,10 @@ export const makeRoomWriter = Effect.gen(function* () {
             Effect.suspend(() => withNids(count, step))
           )
     )
-  /** Open while everybody may take a step; closed while one request has the room for itself. */
+  /** Open while everybody may take a step; closed while one request has the room exclusively. */
   const stepsAllowed = Latch.makeUnsafe(true)
 
-  /** The same, once no request has the room for itself. */
+  /** The same, once no request has the room exclusively. */
   const takeStep = <A>(count: number, step: () => A): Effect.Effect<A> =>
     Effect.suspend(() => {
       if (!stepsAllowed.isOpen()) return Effect.andThen(stepsAllowed.await, takeStep(count, step))
@@ -159,7 +159,7 @@ export const makeRoomWriter = Effect.gen(function* () {
           )
     })
 
-  /** Runs with the room for itself, so that it stays as it is between two looks. */
+  /** Runs with exclusive access to the room, so that it stays the same between two reads. */
   const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
       stepsAllowed.closeUnsafe()

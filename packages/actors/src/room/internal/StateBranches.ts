@@ -43,7 +43,7 @@ export class StateBranches {
     this.changes.set(nameOf(base), noChanges)
   }
 
-  /** The changes of the state against the base, if they are known. */
+  /** The changes of a state against the base, if they are known. */
   of(ref: StateRef): StateChanges | undefined {
     const name = nameOf(ref)
     const found = this.changes.get(name)
@@ -58,7 +58,7 @@ export class StateBranches {
     this.changes.set(nameOf(ref), changes)
   }
 
-  /** A state is another one with some changes. */
+  /** Defines a state as another one with some changes. */
   extend(from: StateRef, to: StateRef, changes: Iterable<readonly [key: string, value: StateValue]>): void {
     const known = this.changes.get(nameOf(from))
     if (known !== undefined) this.changes.set(nameOf(to), new Map([...known, ...changes]))

@@ -2,7 +2,7 @@
  * Messages of other nodes, straight to the actors. Effect's own way of receiving has a mailbox and a second protocol for each entity,
  * which costs more than what the actor does.
  *
- * What is not for an actor that this node runs now, or is traced, goes Effect's way, which also answers that it is elsewhere.
+ * Messages for actors that this node does not run now, and traced messages, go Effect's way, which also reports a moved actor.
  */
 import { Context, Effect, Exit, Layer, Schema } from "effect"
 import { type Envelope, Reply, RunnerServer, Runners, ShardId, Snowflake } from "effect/cluster"

@@ -28,7 +28,7 @@ export interface UserRoom {
   readonly roomNid: number
   readonly roomId: RoomId
   readonly membership: string
-  /** Where the membership began, or where the room stood when the list was read. */
+  /** The position at which the membership began, or of the room's last event when the list was read. */
   readonly changedAt: StreamPosition
   /** Whether the room is in the user's list: left rooms are only sent to clients that know them. */
   readonly listed: boolean
@@ -209,7 +209,7 @@ export const makeRoomLists = Effect.gen(function* () {
   })
   yield* periodically("Forgetting room lists", keptFor / 2, forgetUnused)
 
-  /** Where a room stands in the list: others than members must not see what happens there. */
+  /** The sort position of a room in the list: users other than members must not see what happens there. */
   const standing = ({ changedAt, membership, roomNid }: UserRoom): StreamPosition =>
     membership === "join" ? (latest.get(roomNid) ?? changedAt) : changedAt
 
@@ -252,7 +252,7 @@ export const makeRoomLists = Effect.gen(function* () {
   }
 
   return {
-    /** Where the log ends now; the lists have everything up to there. */
+    /** The position of the last row of the log; the lists have everything up to there. */
     currentPosition: Effect.gen(function* () {
       const wanted = yield* log.currentPosition
       yield* reached(wanted)

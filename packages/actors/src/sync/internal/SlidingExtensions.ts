@@ -34,7 +34,7 @@ export interface ExtensionRange {
   readonly late: ReadonlyArray<LateRoom>
   /** Rooms that the client has up to `since`. */
   readonly live: ReadonlyMap<RoomId, WantedRoom>
-  /** What the answer says of rooms, by number. */
+  /** The answer's part about each room, by number. */
   readonly answers: ReadonlyMap<number, SlidingAnswerRoom>
 }
 

@@ -40,7 +40,7 @@ export const wantsState = ({ lazyMembers, sets }: RoomConfig, type: string, stat
       ) && !exclude.some((pattern) => matchesPattern(pattern, type, stateKey))
   )
 
-/** Where the state that a config wants is found: in single keys, in all keys of some types, or anywhere. */
+/** The keys of the state that a config wants: single keys, all keys of some types, or any. */
 export interface StateSources {
   readonly keys: ReadonlyArray<readonly [type: string, stateKey: string]>
   readonly types: ReadonlyArray<string>

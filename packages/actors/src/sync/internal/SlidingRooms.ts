@@ -48,7 +48,7 @@ export interface ShownRoom {
 interface Reading extends ShownRoom {
   readonly roomNid: number
   readonly at: MembershipAt
-  /** Where the room ends for the user: where the answer does, or where the user left. */
+  /** The last position of the room for the user: the end of the answer, or the user's leave. */
   readonly end: StreamPosition
   /** Sends the last events again, because more of them are wanted than before. */
   readonly expanded: boolean

@@ -61,9 +61,9 @@ export interface SyncRange {
   readonly since: StreamPosition | undefined
   readonly upTo: StreamPosition
   readonly filter: Filter
-  /** Tells the whole state of every room. */
+  /** Sends the whole state of every room. */
   readonly fullState: boolean
-  /** Tells the state at the end of the timeline instead of at its beginning. */
+  /** Sends the state at the end of the timeline instead of at its beginning. */
   readonly stateAfter: boolean
   /** The rooms that have news, where that is known. */
   readonly roomNids?: ReadonlyArray<number> | undefined
@@ -85,7 +85,7 @@ export interface SyncedRooms {
 interface Reading extends MembershipAt {
   /** The start of the answer: undefined if the room is new to the client. */
   readonly known: StreamPosition | undefined
-  /** Where the timeline ends: at the end of the answer, or where the user left. */
+  /** The last position of the timeline: the end of the answer, or the user's leave. */
   readonly end: StreamPosition
 }
 

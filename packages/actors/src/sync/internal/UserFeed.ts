@@ -45,8 +45,8 @@ export class UserFeed {
   /** Everything of this user after this position is in `entries`. */
   since: StreamPosition
   /**
-   * Where something other than an event concerned the user last: account data, a receipt, a change of the user's own
-   * memberships.
+   * The position of the last row other than an event that concerned the user: account data, a receipt, a change of the
+   * user's own memberships.
    */
   rowsAt: StreamPosition
   /** When each device had an answer from the store last, by the monotonic clock. */

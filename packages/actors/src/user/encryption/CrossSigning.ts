@@ -123,7 +123,7 @@ const make = Effect.gen(function* () {
     return keys
   })
 
-  /** A device could else be taken for a key of the user, and the other way round. */
+  /** Otherwise a device could be taken for a key of the user, and the other way round. */
   const checkNoDevice = Effect.fnUntraced(function* (userId: UserId, keys: CrossSigningKeys) {
     const names = new Set(keyUsages.flatMap((usage) => storedKeyOf(keys[usage])?.publicKey ?? []))
     const stored = yield* devices.query([userId])

@@ -224,7 +224,7 @@ export class DeviceKeys extends Context.Service<
      * under a known ID; M_TOO_LARGE; M_RESOURCE_LIMIT_EXCEEDED.
      */
     readonly upload: (session: Session, request: KeyUploadRequest) => Effect.Effect<PrekeyCounts, MatrixError>
-    /** A device was renamed or deleted: other servers hear of it now, and not at the next look at what waits for them. */
+    /** A device was renamed or deleted: notifies other servers at once. */
     readonly changed: Effect.Effect<void>
     /** How many keys of the session's device can be claimed. */
     readonly counts: (session: Session) => Effect.Effect<PrekeyCounts>

@@ -32,7 +32,7 @@ export interface NotificationMail {
   readonly unread: UnreadNotifications
   /** The same for every attempt to send one mail: a mail server may then recognise it. */
   readonly messageId: string
-  /** Where one click ends such mails (RFC 8058). */
+  /** The URL at which one click ends such mails (RFC 8058). */
   readonly unsubscribe: string
 }
 

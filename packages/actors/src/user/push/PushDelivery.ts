@@ -122,7 +122,7 @@ const make = Effect.gen(function* () {
     somethingDue.openUnsafe()
   }
 
-  // Whom the node serves
+  // Users served by this node
 
   const enter = (userId: UserId, { rooms }: Served, roomId: RoomId) => {
     rooms.add(roomId)
@@ -284,7 +284,7 @@ const make = Effect.gen(function* () {
         yield* note(progress, notification.position)
       }
       if (found.length === batch) continue
-      // Where nothing was sent, reading it again after a restart costs less than writing now.
+      // If nothing was sent, reading it again after a restart costs less than writing now.
       if (upTo.xid - progress.pusher.seen.xid > noteAfter) yield* note(progress, upTo)
       else progress.seen = upTo
     }

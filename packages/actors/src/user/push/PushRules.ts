@@ -81,7 +81,7 @@ const countOf = (settings: PushRuleSettings): number =>
 const isDefault = (kind: PushRuleKind, ruleId: string, userId: UserId): boolean =>
   defaultRules(userId)[kind].some((rule) => rule.rule_id === ruleId)
 
-/** Where a rule goes among the others of its kind: first, or where `before` or `after` says. */
+/** The index of a rule among the others of its kind: first, or where `before` or `after` says. */
 const insertionIndex = (
   others: ReadonlyArray<Omit<PushRule, "default">>,
   { after, before }: NewPushRule

@@ -6,7 +6,7 @@ import { createHmac, timingSafeEqual } from "node:crypto"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Redacted } from "effect"
 
-/** Where the links lead. */
+/** The path of the links. */
 export const unsubscribePath = "/_greenroom/unsubscribe"
 
 export const makeUnsubscription = Effect.gen(function* () {

@@ -37,7 +37,10 @@ const make = Effect.gen(function* () {
 
   const ruleset = (userId: UserId) => Effect.map(settingsOf(userId), ({ settings }) => rulesetOf(settings, userId))
 
-  /** Changes the settings; events that are sent to this node afterwards follow them. Of two changes at once, the slower one is made again on what the faster one left. */
+  /**
+   * Changes the settings; they apply to later events of this node. Of two concurrent changes, the slower one is made again
+   * on the result of the faster one.
+   */
   const change = (
     userId: UserId,
     by: (settings: PushRuleSettings) => Result.Result<PushRuleSettings, MatrixError>

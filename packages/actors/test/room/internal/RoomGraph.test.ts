@@ -59,7 +59,7 @@ layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
       const { event } = yield* room.MakeMembership({ handshake: "join", userId: carol })
       const join = Result.getOrThrow(draftRoomVersion.complete(event, generateSigningKey(red, "ed25519:1"), Date.now()))
       const say = rooms.send(alice, room_id, "m.room.message", { msgtype: "m.text", body: "on and on" })
-      // What the join follows has left the actor's memory, so that finding its place takes longer than a message does.
+      // The predecessor of the join has left the actor's memory, so that placing it takes longer than a message does.
       yield* Effect.forEach(Array.from({ length: 20 }), () => say)
       const members = yield* Effect.forEach(Array.from({ length: 30 }), () => Effect.forkChild(Effect.forever(say)))
       const { state } = yield* room.SendMembership({ origin: red, handshake: "join", event: join })

@@ -7,7 +7,7 @@ import { visibleRanges } from "../../../src/sync/internal/EventReader.ts"
 
 const user = "@alice:green.test" as UserId
 
-/** What happens in one of two rooms: a change of the user's membership, or something else. */
+/** A step in one of two rooms: a change of the user's membership, or something else. */
 const happening = fc.record({
   roomNid: fc.integer({ min: 1, max: 2 }),
   membership: fc.constantFrom(undefined, undefined, "invite", "join", "leave", "ban", "knock"),

@@ -29,7 +29,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
 import { unlimited } from "../../../src/Rate.ts"
 
-/** What reached a server. */
+/** The requests that reached a server. */
 export class Received extends Context.Service<
   Received,
   { readonly transactions: Array<Transaction>; readonly pdus: Array<JsonObject>; readonly heardFrom: Array<ServerName> }
@@ -116,7 +116,7 @@ const noFiles = Layer.merge(
   Layer.succeed(Thumbnails, { of: () => nothing })
 )
 
-/** Nobody here has keys. */
+/** A key source without any keys. */
 const noKeys = Layer.merge(
   Layer.succeed(DeviceKeys, {
     upload: () => nothing,
