@@ -1,5 +1,5 @@
 /**
- * The configuration of the gateway program: every setting once, with its meaning, its form and what holds without it.
+ * The configuration of the gateway program: every setting once, with its meaning, its form and its default.
  *
  * A setting `turn.ttl` is written `ttl = 3600` under `[turn]` in the TOML file that `--config` or `GREENROOM_CONFIG`
  * names, and `GREENROOM_TURN_TTL=3600` in the environment; where it has a `flag` it is also an option, `--turn-ttl`.

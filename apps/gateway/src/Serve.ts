@@ -126,7 +126,7 @@ const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.tlsCert !== undefined) yield* tlsCredentials(config)
 })
 
-/** Traces for a collector, where there is one. */
+/** Traces for a collector, if one is configured. */
 const toTracing = ({ tracingEndpoint, tracingRatio }: GatewayConfig) =>
   tracingEndpoint === undefined
     ? Layer.empty
@@ -143,7 +143,7 @@ const toTracing = ({ tracingEndpoint, tracingRatio }: GatewayConfig) =>
         )
       )
 
-/** Metrics for the operator, where they are wanted. */
+/** The metrics listener, if it is configured. */
 const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
   metricsPort === undefined
     ? Layer.empty
@@ -161,7 +161,7 @@ const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
         })
       )
 
-/** The account that sends server notices has no password, is logged in nowhere and is no administrator. Another one is somebody's. */
+/** The account that sends server notices has no password, no login and no admin flag. Any other account belongs to a person. */
 const checkNoticesUser = ({ serverNoticesLocalpart: localpart }: GatewayConfig) =>
   localpart === undefined
     ? Layer.empty

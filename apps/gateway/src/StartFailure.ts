@@ -8,15 +8,15 @@ import * as CliError from "effect/cli/CliError"
 import * as Data from "effect/Data"
 import * as SqlError from "effect/sql/SqlError"
 
-/** The federation API could not be listened for. */
+/** The federation listener could not be opened. */
 export class FederationListenError extends Data.TaggedError("FederationListenError")<{
   readonly listen: ListenError
 }> {}
 
-/** The metrics could not be listened for. */
+/** The metrics listener could not be opened. */
 export class MetricsListenError extends Data.TaggedError("MetricsListenError")<{ readonly listen: ListenError }> {}
 
-/** The other nodes could not be listened for. */
+/** The listener for other nodes could not be opened. */
 export class ClusterListenError extends Data.TaggedError("ClusterListenError")<{ readonly listen: ListenError }> {}
 
 /** The embedded PostgreSQL belongs to one process. */
@@ -24,7 +24,7 @@ export class ClusterNeedsDatabase extends Data.TaggedError("ClusterNeedsDatabase
   override readonly message = "nodes share a PostgreSQL that somebody else runs, name it by --database-url"
 }
 
-/** Somebody uses the account that is to send server notices. */
+/** A person uses the account that is configured to send server notices. */
 export class NoticesUserTaken extends Data.TaggedError("NoticesUserTaken")<{ readonly message: string }> {}
 
 const describeListen = (error: ListenError, portOption = "--port"): string => {

@@ -28,7 +28,7 @@ import { Requests, toNetwork } from "./Requests.ts"
 
 export interface IdentityHttpOptions {
   readonly host: string
-  /** 0 takes any free port. */
+  /** The port to listen on; 0 takes any free one. */
   readonly port: number
   /** Addresses and networks of reverse proxies whose X-Forwarded-For header is trusted. */
   readonly trustedProxies: ReadonlyArray<string>

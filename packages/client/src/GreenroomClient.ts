@@ -35,7 +35,7 @@ export interface GreenroomClientOptions {
   readonly baseUrl: string
   /** Absent for a client that registers or logs in. */
   readonly accessToken?: Redacted.Redacted
-  /** Under which prefix to ask: the draft's, or its successor's (default: the draft's). */
+  /** The prefix of requests: the draft's, or its successor's (default: the draft's). */
   readonly prefix?: typeof clientPrefix | typeof laterClientPrefix
   /** For how long a failing request is retried (default 30 seconds). */
   readonly retryTimeout?: Duration.Input

@@ -12,7 +12,7 @@ import { Leases } from "@greenroom/actors/runtime/Leases"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 
-/** Gives the routes of a layer to the router so that changes run to their end. */
+/** Registers the routes of a layer so that changes run to their end. */
 export const layer: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.HttpRouter> = Layer.effect(
   HttpRouter.HttpRouter,
   Effect.gen(function* () {

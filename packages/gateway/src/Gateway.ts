@@ -293,7 +293,7 @@ const makeAdminApp = Effect.gen(function* () {
   return Effect.flatten(load)
 })
 
-/** All that is answered by HTTP. */
+/** All routes of the HTTP server. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const shutdown = yield* Shutdown
   const unread = yield* UnreadAnswers

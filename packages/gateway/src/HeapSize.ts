@@ -10,7 +10,7 @@ import { Effect, Layer } from "effect"
 /** By how much the old generation grows between two collections, in percent. */
 const growth = 80
 
-/** How often it is looked whether the program rests, and how much of that time it may be busy then. */
+/** How often to check whether the program is idle, and the part of that time that an idle program may be busy. */
 const interval = "5 seconds"
 const restingUtilization = 0.1
 

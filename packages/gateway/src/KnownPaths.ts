@@ -1,5 +1,5 @@
 /**
- * Which paths there are, to tell why a request reached none of them: no such endpoint, not with this method, or a path
+ * The paths of the API, for the error of a request that reached none of them: no such endpoint, not with this method, or a path
  * that is no percent-encoded UTF-8.
  */
 import { BadRequest, Unrecognized } from "@greenroom/protocol/MatrixError"

@@ -1,5 +1,5 @@
 /**
- * Everything around the endpoints: whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`, every
+ * The middleware of all endpoints: every failure is answered as `{"errcode": "M_...", "error": "..."}`, every
  * answer may be read by web pages of any origin, bodies are JSON in UTF-8 whatever they call themselves, and both
  * prefixes of the client API lead to the same endpoints.
  *
@@ -89,7 +89,7 @@ export interface KnownPaths {
   readonly notFound: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse
 }
 
-/** The endpoints with everything around them. Never fails, but by interruption. */
+/** The endpoints with this middleware. Fails only by interruption. */
 export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
     if (request.method === "OPTIONS") return Effect.succeed(preflight)
@@ -109,14 +109,14 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
 const finish = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.setHeaders(response, response.status === 429 ? withRetryAfter(response) : corsHeaders)
 
-/** Says in the header of HTTP too, in whole seconds, when the next request is welcome. */
+/** The headers of a 429 or 503 with `Retry-After` in whole seconds. */
 const withRetryAfter = ({ body }: HttpServerResponse.HttpServerResponse): Headers.Headers => {
   const text = body._tag === "Uint8Array" ? (body.text ?? new TextDecoder().decode(body.body)) : "{}"
   const { retry_after_ms = 1_000 } = JSON.parse(text) as Partial<LimitExceeded>
   return Headers.set(corsHeaders, "retry-after", String(Math.ceil(retry_after_ms / 1_000)))
 }
 
-/** The answer to whatever went wrong. */
+/** The answer to a failure. */
 export const answerCause = (
   cause: Cause.Cause<unknown>,
   request: HttpServerRequest.HttpServerRequest,

@@ -53,13 +53,13 @@ export const rangeOf = (header: string | undefined, size: number): ByteRange | "
   return start >= size || suffix === "0" ? "unsatisfiable" : { start, end }
 }
 
-/** Ends the file with the connection, also when the connection stands still. */
+/** Closes the file with the connection, also when the connection stalls. */
 const guard = (response: ServerResponse, destroy: () => void): void => {
   response.setMaxListeners(20).once("close", destroy)
   response.setTimeout(idleTimeout, () => response.destroy())
 }
 
-/** The answer with a file, or with what of it is asked for. `fileName` stands for the name that it was uploaded with. */
+/** The answer with a file, or with a range of it. `fileName` replaces the name that it was uploaded with. */
 export const mediaResponse = Effect.fnUntraced(function* (
   request: HttpServerRequest.HttpServerRequest,
   file: MediaFile,

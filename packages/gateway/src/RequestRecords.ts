@@ -1,5 +1,5 @@
 /**
- * Facts about each request while it is answered: its start, endpoint and user. For the metrics and the access log; if
+ * The record of each request while it is answered: its start, endpoint and user. For the metrics and the access log; if
  * neither is on there are no records, and requests cost nothing more.
  */
 import { randomBytes } from "node:crypto"
@@ -16,7 +16,7 @@ type Route = HttpRouter.Route<unknown, unknown>
 
 /** A request that is being answered. */
 export interface RequestRecord {
-  /** The answer says it as `X-Request-Id`, and so does every line that is logged for the request. */
+  /** Part of the answer as `X-Request-Id`, and of every line that is logged for the request. */
   readonly id: string
   /** By the clock of `performance`, in ms. */
   readonly begunAt: number
@@ -190,7 +190,7 @@ export const noteUser = (user: string): Effect.Effect<void> =>
 const tracing = (method: string, path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withSpan(handler, `${method} ${path}`, { attributes: { "http.route": path, "http.request.method": method } })
 
-/** The handler of a route that tells the record, and with an ID in every line that it logs. */
+/** The handler of a route, which notes the endpoint in the record and adds the request ID to every line that it logs. */
 const noting = (path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withFiber((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
@@ -202,7 +202,7 @@ const noting = (path: string, handler: Route["handler"]): Route["handler"] =>
     return Effect.annotateLogs(traced, "request", found.id)
   })
 
-/** Gives the routes of a layer to the router so that they tell the record which of them a request has reached. */
+/** Registers the routes of a layer so that a request's record contains its endpoint. */
 export const namingRoutes: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.HttpRouter> = Layer.effect(
   HttpRouter.HttpRouter,
   Effect.gen(function* () {

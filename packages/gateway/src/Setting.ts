@@ -1,5 +1,5 @@
 /**
- * Settings of a program: each once, with its meaning, its form and what holds without it. A program lists its settings
+ * Settings of a program: each once, with its meaning, its form and its default. A program lists its settings
  * as one object of `Setting`s, from which its command line, its environment variables, its TOML file (`SettingSources`)
  * and its documentation come.
  */

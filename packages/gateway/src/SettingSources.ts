@@ -155,7 +155,7 @@ const toText = (value: unknown): string | undefined => {
     : undefined
 }
 
-/** That a file which an option names can be read. Errors: `ConfigurationError`. */
+/** Checks that a file which an option names can be read. Errors: `ConfigurationError`. */
 export const checkReadable = Effect.fnUntraced(function* (option: string, file: string | undefined) {
   if (file === undefined) return
   const fileSystem = yield* FileSystem.FileSystem

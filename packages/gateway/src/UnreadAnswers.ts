@@ -11,7 +11,7 @@ import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 /** How many bytes may wait for all clients together. */
 export const maxUnreadBytes = 128 * 1024 * 1024
 
-/** Less than this is not worth counting: the buffers of a connection may have as much. */
+/** Smaller answers are not counted: the buffers of a connection may hold as much. */
 export const smallestCounted = 64 * 1024
 
 interface Unread {

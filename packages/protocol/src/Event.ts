@@ -64,7 +64,7 @@ export interface Unsigned {
   readonly redacted_because?: EventId
   /** Of an invitation or a knock: state of the room, as another server sent it. */
   readonly invite_room_state?: ReadonlyArray<JsonObject>
-  /** The login that sent the event and the transaction ID that it gave. Only that login gets to see it. */
+  /** The login that sent the event, and its transaction ID. Only that login receives it. */
   readonly transaction?: { readonly tokenId: number; readonly txnId: string }
 }
 

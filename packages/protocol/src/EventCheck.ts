@@ -48,7 +48,7 @@ const checkMessage: Check = (content) => {
 
 const eventChecks = new Map([...compileAll(eventContents), ["m.room.message", checkMessage] as const])
 
-/** Types that reach the stream outside the events of a room. As room events they could only deceive. */
+/** Types that the stream uses outside the events of a room. As room events they could only deceive. */
 const ephemeralTypes: ReadonlySet<string> = new Set(["m.presence", "m.typing"])
 
 /** The part of a value that has no canonical JSON form. */
@@ -127,7 +127,7 @@ export const checkEventContent = (type: string, content: unknown, isState: boole
   return checkCanonical(content) ?? (stateCheck ?? eventChecks.get(type))?.(content)
 }
 
-/** All of the above for one event. `stateKey` undefined: not a state event. */
+/** Checks type, state key and content of one event. `stateKey` undefined: not a state event. */
 export const checkEvent = (type: string, stateKey: string | undefined, content: unknown): BadJson | undefined =>
   checkEventType(type) ??
   (stateKey === undefined ? undefined : checkStateKey(type, stateKey)) ??

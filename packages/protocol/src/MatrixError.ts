@@ -29,7 +29,7 @@ export class NotFound extends Schema.TaggedError<NotFound>()("M_NOT_FOUND", fiel
 export class Unrecognized extends Schema.TaggedError<Unrecognized>()("M_UNRECOGNIZED", fields, {
   httpApiStatus: 404
 }) {}
-/** 429: too many requests; `retry_after_ms` says when the next one is welcome. */
+/** 429: too many requests; `retry_after_ms` is the time until the next one may come. */
 export class LimitExceeded extends Schema.TaggedError<LimitExceeded>()(
   "M_LIMIT_EXCEEDED",
   { ...fields, retry_after_ms: Schema.Number },

@@ -105,7 +105,7 @@ class Walk {
   found: number | undefined
   position = 0
   depth = 0
-  /** Of all arrays and maps that were met. */
+  /** The number of all values in the arrays and maps so far. */
   private values = 0
   private readonly maxValues: number
   /** How many values each open array or map still wants; a map wants two for each entry. */

@@ -2,7 +2,7 @@
  * The query parameters by which clients page and wait: `from`, `to`, `limit`, `dir`, `timeout`. They arrive as text and
  * leave as values within our limits, or as M_BAD_PAGINATION that names the parameter.
  *
- * A token is opaque here: whether it is one of ours is for the one who gave it out to say.
+ * A token is opaque here: its issuer decides whether it is valid.
  */
 import { Result, Schema } from "effect"
 import { BadPagination } from "./MatrixError.ts"
@@ -51,7 +51,7 @@ export interface Pagination {
 
 const keys: ReadonlySet<unknown> = new Set(["from", "to", "limit", "dir", "timeout"])
 
-/** True for a name that M_BAD_PAGINATION speaks of. */
+/** True for the name of one of these parameters. */
 export const isPaginationKey = (key: unknown): boolean => keys.has(key)
 
 const text = (description: string) => Schema.optional(Schema.String.annotate({ description }))

@@ -6,7 +6,7 @@ import { Schema, SchemaAST } from "effect"
 import { closeCodes, maxRequestBytes, subprotocols } from "./SocketFrame.ts"
 import { type SocketMethod, socketMethods } from "./SocketMethod.ts"
 
-/** When the server closes a socket, and what the client does then. */
+/** The reasons for which the server closes a socket, and the reaction of the client. */
 const closings: { readonly [K in keyof typeof closeCodes]: string } = {
   goingAway: "The server stops or restarts: reconnect.",
   wrongFrameType: "A text frame on `m.msgpack`, or a binary frame on `m.json`.",
@@ -17,7 +17,7 @@ const closings: { readonly [K in keyof typeof closeCodes]: string } = {
   unknownToken: "The access token was revoked or has expired: log in again."
 }
 
-/** Of the errors that no method is the cause of. Those of a method are those of the endpoint that it names. */
+/** The errors that belong to no method. The errors of a method are those of the endpoint that it names. */
 const errors: { readonly [errcode: string]: string } = {
   M_NOT_JSON: "The frame is not JSON, or not MessagePack",
   M_BAD_JSON:

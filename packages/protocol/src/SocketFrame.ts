@@ -4,7 +4,7 @@
  *     client                                        server
  *     {id, method, params}              ->
  *                                       <-          {id, result}  or  {id, error: {errcode, error}}
- *                                       <-          {chunk, start, end}     unasked, in order
+ *                                       <-          {chunk, start, end}     unrequested, in order
  *
  * The subprotocol `m.json` has text frames of JSON, `m.msgpack` binary frames of the same objects in MessagePack.
  * Answers may come in another order than the requests. `SocketMethod` says which methods there are.

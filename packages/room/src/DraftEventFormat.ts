@@ -16,13 +16,13 @@ import { randomId } from "./internal/randomId.ts"
 import { checkSize, maxPduBytes, sealBytes } from "./PduSize.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
-import type { EventFormat, EventPlace, EventProposal, PduProblem } from "./RoomVersion.ts"
+import type { EventFormat, EventPosition, EventProposal, PduProblem } from "./RoomVersion.ts"
 import { addSignature, checkSignature, signBytes, type VerifyKeys } from "./Signing.ts"
 
-const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyArray<EventId> => {
+const chooseAuthEvents = (proposal: EventProposal, at: EventPosition): ReadonlyArray<EventId> => {
   const ids: Array<EventId> = []
   for (const [type, stateKey] of authEventKeys(proposal)) {
-    const event = place.state(type, stateKey)
+    const event = at.state(type, stateKey)
     if (event !== undefined) ids.push(event.event_id)
   }
   return ids
@@ -45,7 +45,7 @@ const sign: EventFormat["sign"] = (event, key) => {
   return { ...hashed, signatures: addSignature(event.signatures, key, signBytes(signedBytes(hashed), key)) }
 }
 
-const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
+const positioned = (proposal: EventProposal, at: EventPosition, origin: ServerName): Event => {
   const event: Record<string, Json | Signatures> = {
     event_id: formatEventId(randomId(), origin),
     room_id: proposal.room_id,
@@ -70,14 +70,14 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
   return event as unknown as Event
 }
 
-const build: EventFormat["build"] = (proposal, at, key) => sign(place(proposal, at, key.serverName), key)
+const build: EventFormat["build"] = (proposal, at, key) => sign(positioned(proposal, at, key.serverName), key)
 
 const malformed = (error: unknown): PduProblem => {
   if (error instanceof CanonicalJsonError) return { _tag: "Malformed", reason: error.reason }
   throw error
 }
 
-/** More bytes than a PDU has without what the client wrote, and without its predecessors, whose IDs others chose. */
+/** An upper bound of the bytes of a PDU without the client's content and without the predecessors, whose IDs others chose. */
 const frameBytes = 32_768
 
 /** Throws `CanonicalJsonError` where what the client wrote has no canonical form. */
@@ -90,7 +90,7 @@ const sizeProblem = (event: Event): PduProblem | undefined => {
 
 const tryBuild: EventFormat["tryBuild"] = (proposal, at, origin, key) => {
   try {
-    const event = place(proposal, at, origin)
+    const event = positioned(proposal, at, origin)
     const problem = sizeProblem(event)
     if (problem !== undefined) return Result.fail(problem)
     return Result.succeed(key === undefined ? event : sign(event, key))

@@ -1,5 +1,5 @@
 /**
- * Power levels: who may do what in a room. Read from m.room.power_levels, where anything that is not an integer counts as
+ * Power levels of users and of actions in a room. Read from m.room.power_levels, where anything that is not an integer counts as
  * absent.
  *
  * Absent keys: `users_default` 0, `events_default` 0, `state_default` 50, `ban`, `kick` and `redact` 50, `invite` 0.

@@ -55,7 +55,7 @@ export interface PrevEvent {
 }
 
 /** The position of an event in the graph. */
-export interface EventPlace {
+export interface EventPosition {
   readonly prevEvents: ReadonlyArray<PrevEvent>
   /** The state before the event. */
   readonly state: StateLookup
@@ -111,7 +111,7 @@ export type RoomProposal = Omit<EventProposal, "room_id">
 export interface EventFormat {
   /** The most predecessors that an event names. */
   readonly maxPrevEvents: number
-  /** True if PDUs name other events with their reference hashes; then `EventPlace.prevEvents` has them. */
+  /** True if PDUs name other events with their reference hashes; then `EventPosition.prevEvents` has them. */
   readonly namesReferenceHashes: boolean
   /** The SHA-256 of what redaction leaves of an event, without its signatures: in unpadded base64. */
   readonly referenceHash: (event: Event) => string
@@ -124,18 +124,18 @@ export interface EventFormat {
   /** The ID of the m.room.create of a room, where it follows from the room's ID. */
   readonly createEventId: (roomId: RoomId) => EventId | undefined
   /**
-   * A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. For contents of our
+   * A new event for a proposal: event ID, position in the graph, auth events, hash and our signature. For contents of our
    * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
    */
-  readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
+  readonly build: (proposal: EventProposal, position: EventPosition, key: SigningKey) => Event
   /**
    * The same for contents that a client wrote: says if they have no canonical form or make too large an event. Without
    * a key the event has no signature yet, and in the draft's version no hash: `sign` gives it both before it leaves the
-   * server. The event names all of `place.prevEvents`, of which there are `maxPrevEvents` at most.
+   * server. The event names all of `position.prevEvents`, of which there are `maxPrevEvents` at most.
    */
   readonly tryBuild: (
     proposal: EventProposal,
-    place: EventPlace,
+    position: EventPosition,
     origin: ServerName,
     key: SigningKey | undefined
   ) => Result.Result<Event, PduProblem>

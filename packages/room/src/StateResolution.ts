@@ -97,7 +97,7 @@ const powerOrder = (
   event: EventLookup
 ): ReadonlyArray<Event> => {
   const chosen = new Map<EventId, Event>()
-  for (const [id, each] of conflicted) if (isPowerEvent(each)) chosen.set(id, each)
+  for (const [id, entry] of conflicted) if (isPowerEvent(entry)) chosen.set(id, entry)
   for (const entry of chosen.values()) {
     for (const id of entry.auth_events) {
       const auth = conflicted.get(id)
@@ -105,7 +105,7 @@ const powerOrder = (
     }
   }
   const levels = new Map<EventId, number>()
-  for (const [id, each] of chosen) levels.set(id, rules.levels(ownState(each, rules, event)).user(each.sender))
+  for (const [id, entry] of chosen) levels.set(id, rules.levels(ownState(entry, rules, event)).user(entry.sender))
   return topologicalSort(
     chosen,
     (entry) => entry.auth_events,

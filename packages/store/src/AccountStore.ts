@@ -77,7 +77,7 @@ export interface NewToken {
 /** A login that was made. */
 export interface NewLogin {
   readonly tokenId: number
-  /** Whether the device was logged in before: its former tokens are good for nothing now. */
+  /** Whether the device was logged in before: its former tokens are revoked then. */
   readonly replaced: boolean
 }
 
@@ -203,7 +203,7 @@ export class AccountStore extends Context.Service<
   {
     /** A new account. Errors: M_USER_IN_USE, also where the account was deactivated. */
     readonly create: (userId: UserId, options?: NewAccountOptions) => Effect.Effect<void, UserInUse>
-    /** The account of a guest becomes one like any other. False if it is none of a guest, or not any more. */
+    /** Turns the account of a guest into a regular one. False if it is not the account of a guest. */
     readonly upgradeGuest: (
       userId: UserId,
       options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
@@ -226,7 +226,7 @@ export class AccountStore extends Context.Service<
       readonly after?: UserId | undefined
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<Account>>
-    /** With `replacing`: only if that is the hash still. */
+    /** With `replacing`: only if the hash is still that one. */
     readonly setPasswordHash: (
       userId: UserId,
       passwordHash: Redacted.Redacted,
@@ -244,7 +244,7 @@ export class AccountStore extends Context.Service<
     /** A number that no other caller gets, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
-    /** Logs a device in, anew where it is known; none if there is no such account, it is deactivated or waits for approval. */
+    /** Logs a device in, again if it is known; undefined if there is no such account, or it is deactivated or waits for approval. */
     readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
     /**
      * The session of a token; undefined if the token is unknown or revoked, or its account is deactivated. The first use of
@@ -273,7 +273,7 @@ export class AccountStore extends Context.Service<
     readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
     /** The devices beyond `limit`: those that were used longest ago. */
     readonly surplusDevices: (userId: UserId, limit: number) => Effect.Effect<ReadonlyArray<string>>
-    /** Another name for a device; none takes it away. False if there is no such device. */
+    /** Sets or removes the name of a device. False if there is no such device. */
     readonly renameDevice: (userId: UserId, deviceId: string, name: string | undefined) => Effect.Effect<boolean>
     /** Notes when logins were used last (by token ID). For batches: once a minute, not per request. */
     readonly touch: (used: ReadonlyMap<number, Usage>) => Effect.Effect<void>

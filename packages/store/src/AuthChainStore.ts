@@ -13,7 +13,7 @@ import { texts } from "./PgArrays.ts"
 /** The auth events of events, by event ID. */
 export type StoredAuthEdges = ReadonlyMap<EventId, ReadonlyArray<EventId>>
 
-/** How many events are parsed before anything else gets its turn. */
+/** How many events are parsed before other work may run. */
 const parsedAtOnce = 500
 
 export class AuthChainStore extends Context.Service<

@@ -31,7 +31,7 @@ export const banChanges = logKind<BanChange>("bans", { kind: "kind", value: "val
 export class BanStore extends Context.Service<
   BanStore,
   {
-    /** The bans that hold. */
+    /** The bans in force. */
     readonly all: Effect.Effect<ReadonlyArray<Ban>>
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
     /** False if there was none. */

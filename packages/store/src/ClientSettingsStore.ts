@@ -22,7 +22,7 @@ export interface StoredPushRules {
 export class ClientSettingsStore extends Context.Service<
   ClientSettingsStore,
   {
-    /** The ID of a filter; none if the user has `most` other ones already. */
+    /** The ID of a filter; undefined if the user has `most` other ones already. */
     readonly addFilter: (userId: UserId, definition: JsonObject, most: number) => Effect.Effect<Option.Option<string>>
     readonly filter: (userId: UserId, filterId: string) => Effect.Effect<Option.Option<JsonObject>>
     /** The user's changes of the push rules, as JSON. */

@@ -270,7 +270,7 @@ const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): Database
   return new DatabaseUnreachable({ message: `Cannot connect to the database (${name}): ${reason}`, cause: error })
 }
 
-/** Builds on the database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+/** A layer on the database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
 const onChosen = <A, E>(
   { databaseUrl, dataDir, maxConnections }: DatabaseOptions,
   build: (options: PoolOptions) => Layer.Layer<A, E>

@@ -19,7 +19,7 @@ interface Found {
   readonly read_only: boolean
 }
 
-/** A name as SQL writes it. */
+/** The name as a quoted identifier of SQL. */
 const quoted = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
 
 const encodingProblem = ({ database, encoding }: Found): string =>

@@ -59,7 +59,7 @@ export interface PrekeyCounts {
 /** Why an upload changed nothing. */
 export class UploadRefused extends Data.TaggedError("UploadRefused")<{
   readonly reason: "no device" | "different key" | "too many"
-  /** The key that is there with another value. */
+  /** The ID of the key that is stored with another value. */
   readonly keyId?: string
 }> {}
 

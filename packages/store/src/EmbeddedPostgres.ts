@@ -8,7 +8,7 @@
  * - `<dataDir>/postgres.log` holds what it reports.
  * - `<dataDir>/greenroom.lock` keeps a second gateway out.
  * - It runs in a session of its own, so that Ctrl-C in the terminal reaches the gateway alone, which ends PostgreSQL
- *   after its own work. If the gateway dies without a word, a watchdog ends it, or else the next start does. If
+ *   after its own work. If the gateway is killed, a watchdog ends it, or else the next start does. If
  *   PostgreSQL dies, it is started again.
  */
 
@@ -70,7 +70,7 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
   return { url: url(databaseName), adminUrl: url("postgres") }
 })
 
-/** Others may pass it, for PostgreSQL may run under another account, but not list it. */
+/** Other accounts may pass through it, since PostgreSQL may run under one of them, but not list it. */
 const useDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
   Effect.tryPromise({
     try: async () => {

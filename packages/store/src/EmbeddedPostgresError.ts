@@ -1,5 +1,5 @@
 /**
- * Why the embedded PostgreSQL cannot run: one line that an operator understands, and that says what to do.
+ * The reason why the embedded PostgreSQL cannot run: one line for the operator, with the remedy.
  */
 import * as Schema from "effect/Schema"
 

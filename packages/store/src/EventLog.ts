@@ -77,7 +77,7 @@ export class EventLog extends Context.Service<
     readonly follow: (
       consumer: (slice: LogSlice) => Effect.Effect<void>
     ) => Effect.Effect<StreamPosition, never, Scope.Scope>
-    /** The last row that this node has read; consumers have it, or are about to get it. */
+    /** The last row that this node has read; consumers have received it, or are about to. */
     readonly position: () => StreamPosition
     /**
      * Waits until consumers have had what this node has committed before, as far as the log knows (`committed`); at most
@@ -90,7 +90,7 @@ export class EventLog extends Context.Service<
     readonly nextTransaction: Effect.Effect<number>
     /** This node has committed rows of the log itself, in a transaction of this number (`log_xid()`). */
     readonly committed: (xid: number) => void
-    /** Whether other nodes are known to follow the log: they are then told the rows of commits, and need not read them. */
+    /** Whether other nodes are known to follow the log: the rows of commits are then announced to them, and need not be read. */
     readonly isFollowed: (byOthers: boolean) => void
     /** For how many milliseconds there have been rows that no node can read yet, because an older transaction is running. */
     readonly lag: Effect.Effect<number>
@@ -351,7 +351,7 @@ const joinLog = Effect.fnUntraced(function* (
 }, Effect.orDie)
 
 /**
- * A connection of its own, so that a commit never waits for a slow query of others. It is kept until
+ * A connection for commits alone, so that a commit never waits for a slow query of others. It is kept until
  * something fails on it. For one user at a time.
  */
 const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {

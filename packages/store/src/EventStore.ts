@@ -41,9 +41,9 @@ const maxReplacements = 100
 export class EventStore extends Context.Service<
   EventStore,
   {
-    /** The events that are known, in no order. */
+    /** The known ones of the events, in no order. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
-    /** Every event of a type and state key that the room had, whether it is in force or not. */
+    /** Every event of a type and state key that the room ever had, in force or not. */
     readonly stateHistories: (
       roomNids: ReadonlyArray<number>,
       type: string,
@@ -151,9 +151,9 @@ export class EventStore extends Context.Service<
 
       // PostgreSQL knows the length of a text without reading it: rows beyond `maxBytes` are not read.
 
-      /** The places of the first `limit` events of each range. */
-      const places = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
-        SELECT place.xid, place.nid FROM unnest(
+      /** The positions of the first `limit` events of each range. */
+      const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
+        SELECT hit.xid, hit.nid FROM unnest(
           ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
           ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
           ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
@@ -166,7 +166,7 @@ export class EventStore extends Context.Service<
             AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
             AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
           ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
-        ) AS place`
+        ) AS hit`
 
       const timelines = (
         ranges: ReadonlyArray<TimelineRange>,
@@ -182,7 +182,7 @@ export class EventStore extends Context.Service<
                 PARTITION BY events.room_nid
                 ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
               ) AS bytes_before
-            FROM (${places(ranges, direction, limit)}) AS page JOIN events ON events.nid = page.nid
+            FROM (${positions(ranges, direction, limit)}) AS page JOIN events ON events.nid = page.nid
           ) AS sized
           WHERE coalesce(bytes_before, 0) < ${maxBytes}
           ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
@@ -202,8 +202,8 @@ export class EventStore extends Context.Service<
                 ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
               ) AS bytes_before
             FROM (
-              SELECT place.xid, place.nid FROM (${places(ranges, direction, limit)}) AS place
-              ORDER BY place.xid ${order}, place.nid ${order} LIMIT ${limit}
+              SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
+              ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
             ) AS page JOIN events ON events.nid = page.nid
           ) AS sized
           WHERE coalesce(bytes_before, 0) < ${maxBytes}

@@ -1,8 +1,8 @@
 /**
- * How many bytes of events are in memory at once on their way to those who asked: states of large rooms become answers of
+ * Limits the bytes of events that are in memory at once for answers: states of large rooms become answers of
  * many megabytes, and several times as many bytes while they are made.
  *
- * A read takes its first megabyte at once. If there is more it says how much, and goes on when the request may have so
+ * A read takes its first megabyte at once. A larger read states its size, and continues when the request may have so
  * many: few requests at a time are large, one at a time is very large, and no request is larger than that.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
@@ -16,7 +16,7 @@ export const smallRead = 1024 * 1024
 export interface LargeReadLimits {
   /** How many requests may read more than `smallRead` at a time. */
   readonly requests: number
-  /** Beyond so many bytes a request waits until it is the only one of its kind. */
+  /** A request of more than this many bytes waits until it is the only one of its kind. */
   readonly large: number
   /** The most bytes of one request. */
   readonly most: number

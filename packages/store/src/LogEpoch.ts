@@ -6,7 +6,7 @@ import { logKind } from "./LogKind.ts"
 export interface LogEpoch {
   /** A random name. */
   readonly epoch: string
-  /** Whether the short-lived values began anew: readers from before get all present values. */
+  /** Whether the short-lived values were lost: readers from before get all present values. */
   readonly fresh: boolean
 }
 

@@ -37,7 +37,7 @@ export const gauge = (name: string, description: string, read: () => number, att
 export const counter = (name: string, description: string, read: () => number, attributes: Labels = {}) =>
   register(Metric.counter(name, { description, attributes }), () => ({ count: read(), incremental: true }))
 
-/** How often values were in which range. To record one is an increment. */
+/** A histogram: how often values were in each range. Recording a value is one increment. */
 export class Distribution {
   private readonly boundaries: ReadonlyArray<number>
   private readonly counts: Float64Array
@@ -83,7 +83,7 @@ export const distribution = (name: string, description: string, values: Distribu
   register(histogramOf(name, description, attributes), () => values.state())
 
 /**
- * Series that come to be while the process runs, such as one for each endpoint that is asked. They stay until the process
+ * Series that are added while the process runs, such as one for each endpoint that is requested. They stay until the process
  * ends, so their labels must have few values.
  */
 export class SeriesRegistry {

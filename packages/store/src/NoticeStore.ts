@@ -22,7 +22,7 @@ export class NoticeStore extends Context.Service<
   NoticeStore,
   {
     readonly roomOf: (userId: UserId) => Effect.Effect<Option.Option<RoomId>>
-    /** Sets the room where it is still `before`. Gives the room that holds. */
+    /** Sets the room if it is still `before`. Gives the room in force. */
     readonly setRoom: (userId: UserId, before: Option.Option<RoomId>, roomId: RoomId) => Effect.Effect<RoomId>
     readonly add: (userId: UserId, content: JsonObject) => Effect.Effect<void>
     /** The oldest that wait. */

@@ -11,13 +11,13 @@ import { SqlClient } from "effect/sql"
 export class OAuthClientStore extends Context.Service<
   OAuthClientStore,
   {
-    /** Keeps a client; the ID, which is that of an earlier one with the same metadata. */
+    /** Stores a client. Its ID, which is that of an earlier one with the same metadata. */
     readonly register: (clientId: string, metadata: string) => Effect.Effect<string>
     /** The metadata of a client, as they were registered. */
     readonly find: (clientId: string) => Effect.Effect<Option.Option<string>>
-    /** Forgets clients that were registered before, without a login now. */
+    /** Deletes clients that were registered before a time and have no login. */
     readonly removeUnused: (registeredBefore: number) => Effect.Effect<void>
-    /** Lets a user reset their cross-signing keys until then. */
+    /** Lets a user reset their cross-signing keys until a time. */
     readonly allowKeysReset: (userId: UserId, until: number) => Effect.Effect<void>
     readonly mayResetKeys: (userId: UserId) => Effect.Effect<boolean>
   }

@@ -37,7 +37,7 @@ export class OutgoingEduStore extends Context.Service<
     readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>
     /** The destinations for which something waits. */
     readonly waiting: Effect.Effect<ReadonlyArray<ServerName>>
-    /** Leaves the newest EDUs, so many, to each destination; gives how many were dropped. */
+    /** Keeps the newest EDUs of each destination, up to a number; gives how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<number>
   }
 >()("greenroom/store/OutgoingEduStore") {

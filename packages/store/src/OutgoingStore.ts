@@ -113,7 +113,7 @@ export class OutgoingStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
     /** The destinations for which something waits and that may be tried at `now`. */
     readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
-    /** Leaves the newest PDUs, so many, to each destination; gives how many were dropped where there were more. */
+    /** Keeps the newest PDUs of each destination, up to a number; gives how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<ReadonlyMap<ServerName, number>>
     /** How many PDUs wait for each destination. */
     readonly queueLengths: Effect.Effect<ReadonlyMap<ServerName, number>>

@@ -1,5 +1,5 @@
 /**
- * The key by which this server signs as a policy server: made when it is asked for first, and then the same for ever.
+ * The key by which this server signs as a policy server: made on first use, and never changed.
  *
  * An error of the database is a defect.
  */

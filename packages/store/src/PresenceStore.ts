@@ -14,7 +14,7 @@ export interface StoredPresence {
   readonly state: PresenceState
   readonly status_msg: string | undefined
   readonly last_active_at: number | undefined
-  /** When the user chose the state; undefined where the devices made it. */
+  /** When the user chose the state; undefined for a state that follows from the devices. */
   readonly chosen_at: number | undefined
 }
 

@@ -65,7 +65,7 @@ const toReceipt = (row: Row): Receipt => ({
 export class ReceiptStore extends Context.Service<
   ReceiptStore,
   {
-    /** False if the user has read as far already. */
+    /** False if the user's receipt is already as far. */
     readonly set: (receipt: Receipt) => Effect.Effect<boolean>
     /** The receipts of rooms that a viewer may see: those of everybody that are public, and the viewer's own. */
     readonly read: (

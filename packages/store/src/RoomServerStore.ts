@@ -1,5 +1,5 @@
 /**
- * Which servers take part in which rooms, by their joined members: whom to tell of what happens there, and what the
+ * The servers in each room, by their joined members: the destinations of the room's events, and the rooms that the
  * users of a server may see of ours. Reads the memberships that `EventLog` writes.
  *
  * An error of the database is a defect.

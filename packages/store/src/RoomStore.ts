@@ -63,7 +63,7 @@ export class RoomStore extends Context.Service<
     readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<boolean>
     /** Opens a room for writing: every earlier writer is refused from now on. */
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
-    /** The IDs of what the session was answered in this room: all, if they are less than `knownTransactions`. */
+    /** The transaction IDs of the session's answers in this room: all, if they are fewer than `knownTransactions`. */
     readonly transactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
     /** The session's answer to one transaction in this room. */
     readonly transaction: (
@@ -71,13 +71,13 @@ export class RoomStore extends Context.Service<
       scope: string,
       txnId: string
     ) => Effect.Effect<ClientTransaction | undefined>
-    /** Forgets what sessions were answered before a time, in milliseconds since 1970. */
+    /** Deletes the answers from before a time, in milliseconds since 1970. */
     readonly forgetTransactions: (before: number) => Effect.Effect<void>
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
-    /** All rooms in which the user is (or is invited). */
     /** How many rooms the user has one of the memberships in. */
     readonly countMemberships: (userId: UserId, memberships: ReadonlyArray<string>) => Effect.Effect<number>
+    /** The rooms that the user has one of the memberships in. */
     readonly membershipsOf: (
       userId: UserId,
       memberships: ReadonlyArray<string>
@@ -96,7 +96,7 @@ export class RoomStore extends Context.Service<
     readonly version: (roomId: RoomId) => Effect.Effect<Option.Option<string>>
     /** True if the room exists here: it was created here or joined over federation. */
     readonly exists: (roomId: RoomId) => Effect.Effect<boolean>
-    /** The room's number and its state now; none for a room that is not there. */
+    /** The room's number and its current state; undefined for an unknown room. */
     readonly currentState: (
       roomId: RoomId
     ) => Effect.Effect<Option.Option<{ readonly roomNid: number; readonly state: StateRef }>>

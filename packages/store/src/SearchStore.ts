@@ -61,7 +61,7 @@ const textOf = ({ body, type }: EventRow) => {
 export class SearchStore extends Context.Service<
   SearchStore,
   {
-    /** Indexes the next batch. True if there is nothing more. */
+    /** Indexes the next batch. True if nothing is left. */
     readonly indexNext: Effect.Effect<boolean>
     /** Matches in rooms of the user, whether or not the user may see them. Undefined if the search took too long. */
     readonly search: (

@@ -2,7 +2,7 @@
  * Signals of changed and ended sessions between nodes, by `NOTIFY`: every node gets all signals, in commit order. The
  * database itself sends those of ended logins, in the commit that ends them.
  *
- * A node that has heard a signal of its own has heard everything that was committed before it.
+ * A node that has received its own signal has received every signal of earlier commits.
  *
  * Source: PostgreSQL, "NOTIFY".
  */
@@ -23,9 +23,9 @@ export type SessionSignal =
   | readonly ["ended", tokenId: number, since: number]
   /** The login has another access token. Sent by the database. */
   | readonly ["changed", tokenId: number]
-  /** A node wants to hear its own signal. */
+  /** A node sends this to receive it itself. */
   | readonly ["probe", number: number, from: string]
-  /** A node asks who has heard everything until here, and has followed the log to the end of a transaction, and others answer. */
+  /** A node asks the others to confirm that they have received all signals until here, and followed the log to the end of a transaction. */
   | readonly ["ask", number: number, from: string, xid?: number]
   | readonly ["heard", number: number, from: string, by: string]
 

@@ -22,7 +22,7 @@ export interface Fence {
 export class StaleFence extends Data.TaggedError("StaleFence")<{ readonly fence: Fence }> {}
 
 /**
- * A condition of SQL: the fence stands. The node that raises it waits for the statement, and so finds what it has written.
+ * A condition of SQL: the fence is in force. The node that raises it waits for the statement, and so sees what it has written.
  */
 export const stands = (sql: SqlClient.SqlClient, fence: Fence | undefined): Statement.Fragment =>
   fence === undefined
@@ -39,7 +39,7 @@ export class ShardFenceStore extends Context.Service<
     readonly raise: (shards: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, number>, SqlError.SqlError>
     /** Gives back shards that this node holds: the next holder does not take it for lost. */
     readonly release: (shards: ReadonlyArray<number>) => Effect.Effect<void, SqlError.SqlError>
-    /** Fails where the fence does not stand any more. An error of the database is a defect. */
+    /** Fails if the fence is no longer in force. An error of the database is a defect. */
     readonly check: (fence: Fence | undefined) => Effect.Effect<void, StaleFence>
     /** Writes in one transaction with the check. For rare writes: it takes four round trips. */
     readonly under: <A, E, R>(

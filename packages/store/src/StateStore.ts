@@ -29,7 +29,7 @@ export interface NewChain {
   readonly roomNid: number
   readonly parent: StateRef | null
   readonly height: number
-  /** The state that the chain begins with a copy of, where it begins with a snapshot of one that is known. */
+  /** The state that the snapshot at the beginning of the chain copies, if that state is known. */
   readonly equals?: StateRef
 }
 
@@ -38,7 +38,7 @@ export interface StateDelta extends StateChange {
   readonly seq: number
 }
 
-/** How many events are parsed before anything else gets its turn. */
+/** How many events are parsed before other work may run. */
 const parsedAtOnce = 1000
 
 /** How many parents a read may have to walk. */
@@ -220,7 +220,7 @@ export class StateStore extends Context.Service<
         const found: Array<StateEntry> = []
         for (const row of rows) {
           found.push({ roomNid: Number(row.room_nid), nid: Number(row.nid), event: JSON.parse(row.body) as Event })
-          // A state may have 100,000 events: others get their turn in between.
+          // A state may have 100,000 events: other work runs in between.
           if (found.length % parsedAtOnce === 0) yield* Effect.yieldNow
         }
         return found

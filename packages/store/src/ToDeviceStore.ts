@@ -210,9 +210,9 @@ export class ToDeviceStore extends Context.Service<
       upTo: StreamPosition,
       limit: number
     ) => Effect.Effect<ReadonlyArray<WaitingMessage>>
-    /** The device has all messages up to a position: they are deleted. */
+    /** Deletes the messages up to a position, which the device has acknowledged. */
     readonly acknowledge: (userId: UserId, deviceId: string, upTo: StreamPosition) => Effect.Effect<void>
-    /** Leaves the newest messages of each device, within both bounds; gives how many were deleted. */
+    /** Keeps the newest messages of each device, within both bounds; gives how many were deleted. */
     readonly trim: (most: number, mostBytes: number) => Effect.Effect<number>
   }
 >()("greenroom/store/ToDeviceStore") {

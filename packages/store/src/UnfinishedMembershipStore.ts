@@ -1,5 +1,5 @@
 /**
- * Memberships of our users in rooms of other servers that are on their way, so that the next start finishes or takes back
+ * Memberships of our users in rooms of other servers that are in progress, so that the next start finishes or takes back
  * what the end of a process has interrupted.
  *
  * An error of the database is a defect.

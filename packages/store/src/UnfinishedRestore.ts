@@ -48,7 +48,7 @@ export interface RestoreNotes {
   readonly add: (sha256: Uint8Array) => Promise<void>
   /** The files that an earlier restore may have added. */
   readonly before: ReadonlyArray<Uint8Array>
-  /** The earlier restore is cleared away. */
+  /** Notes that the earlier restore was cleared away. */
   readonly end: () => Promise<void>
 }
 

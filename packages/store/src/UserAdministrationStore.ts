@@ -108,7 +108,7 @@ export class UserAdministrationStore extends Context.Service<
       query: UserQuery
     ) => Effect.Effect<{ readonly users: ReadonlyArray<AdministeredUser>; readonly total: number }>
     readonly find: (userId: UserId) => Effect.Effect<AdministeredUser | undefined>
-    /** How much users have uploaded, who has most first. */
+    /** How much users have uploaded, the largest amount first. */
     readonly mediaUsage: (query: {
       readonly from: number
       readonly limit: number

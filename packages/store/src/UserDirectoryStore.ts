@@ -26,7 +26,7 @@ const maxMatches = 2_000
 export class UserDirectoryStore extends Context.Service<
   UserDirectoryStore,
   {
-    /** Brings the next batch of entries up to date. True if there is nothing more. */
+    /** Updates the next batch of entries. True if nothing is left. */
     readonly indexNext: Effect.Effect<boolean>
     /**
      * Users whose ID or display name has all words of the text, ignoring case: words begin with those of one or two characters, and

@@ -3,7 +3,7 @@
  * off loses its leases once others may have its shards, so that what it began before is not written over what they wrote
  * meanwhile. Two parts make this certain:
  *
- * - `PooledClient` lends no connection where the lease does not stand any more.
+ * - `PooledClient` lends no connection once the lease has ended.
  * - The node that takes the shards ends the connections that the lost one already had (`ShardFenceStore.raise`).
  *
  * Work without a lease (undefined, the default) is not bound: that of a process that runs alone, and reading.
@@ -26,7 +26,7 @@ export class LeaseLost extends Error {
   override readonly name = "LeaseLost"
 }
 
-/** `effect`, or `LeaseLost` where the lease of the fiber does not stand. */
+/** `effect`, or `LeaseLost` if the lease of the fiber has ended. */
 export const underLease = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) =>
     Context.get(fiber.context, WriteLease)?.stands() === false

@@ -17,7 +17,8 @@ import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { toLoginOptions } from "../LoginSettings.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags } from "./Place.ts"
+import type { CommandOptions } from "./CommandOptions.ts"
+import { AdminFailure } from "./CommandOutput.ts"
 
 /** Accounts, tokens and devices, on the stores alone. */
 export const administration = (config: GatewayConfig) =>
@@ -61,9 +62,9 @@ const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
   }
 }
 
-/** Does something with accounts and tokens. Errors of the protocol become sentences for the operator. */
+/** Runs `use` with the administration of accounts and tokens. Errors of the protocol become sentences for the operator. */
 export const withAdministration = <A, R>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>
 ) =>
   Effect.gen(function* () {

@@ -10,9 +10,10 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags, place, print, printAll, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printAll, time } from "./CommandOutput.ts"
 
-const withAudit = <A, E, R>(flags: PlaceFlags, use: (audit: AuditLog["Service"]) => Effect.Effect<A, E, R>) =>
+const withAudit = <A, E, R>(flags: CommandOptions, use: (audit: AuditLog["Service"]) => Effect.Effect<A, E, R>) =>
   Effect.flatMap(AuditLog, use).pipe(
     Effect.provide(
       onDatabase(flags, ({ serverName }) =>
@@ -34,7 +35,7 @@ const describe = ({ action, actor, at, reason, seq, target }: AuditEntry): strin
 const list = Command.make(
   "list",
   {
-    ...place,
+    ...commandOptions,
     limit: Flag.Int("limit").pipe(Flag.withDefault(100), Flag.withDescription("How many entries (default: 100)")),
     before: Flag.Int("before").pipe(Flag.optional, Flag.withDescription("Entries before this number")),
     actor: Flag.String("actor").pipe(Flag.optional, Flag.withDescription("What one administrator did")),
@@ -65,7 +66,7 @@ const notedHead = (text: string | undefined) => {
 const verify = Command.make(
   "verify",
   {
-    ...place,
+    ...commandOptions,
     head: Flag.String("head").pipe(
       Flag.optional,
       Flag.withDescription("ROW:HASH as the server wrote it into its log: also notices a log that was made anew")

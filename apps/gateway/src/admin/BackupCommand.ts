@@ -12,8 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./CommandConfig.ts"
-import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaPlace.ts"
-import { AdminFailure, place, print, time } from "./Place.ts"
+import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaLocation.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, time } from "./CommandOutput.ts"
 import { makeProgress, size } from "./Progress.ts"
 
 const file = Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet"))
@@ -52,7 +53,7 @@ const aboutFiles = (report: Backup.BackupReport, config: GatewayConfig): string 
   ].join(" ")
 }
 
-export const command = Command.make("backup", { ...place, file, rate, withoutFiles }, (options) =>
+export const command = Command.make("backup", { ...commandOptions, file, rate, withoutFiles }, (options) =>
   Effect.gen(function* () {
     const bytesPerSecond = Option.isNone(options.rate) ? undefined : yield* parseRate(options.rate.value)
     const config = yield* configOf(options)

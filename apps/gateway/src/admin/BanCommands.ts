@@ -15,7 +15,8 @@ import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { configOf } from "./CommandConfig.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
 
 /** The words of the command line for the kinds of bans. */
 const kinds: Readonly<Record<string, BanKind>> = { user: "user", server: "server", content: "sha256" }
@@ -30,7 +31,7 @@ const value = Argument.String("value").pipe(
 
 const stores = Layer.mergeAll(BanStore.layer, AccountStore.layer, MediaStore.layer, AuditStore.layer)
 
-const run = <A, E>(flags: PlaceFlags, use: Effect.Effect<A, E, BanStore | AccountStore | MediaStore | AuditStore>) =>
+const run = <A, E>(flags: CommandOptions, use: Effect.Effect<A, E, BanStore | AccountStore | MediaStore | AuditStore>) =>
   Effect.provide(
     use,
     onDatabase(flags, () => stores)
@@ -65,7 +66,7 @@ const toValue = ({ bannedAt, bannedBy, kind, reason, value }: Ban) => ({
   banned_ts: bannedAt
 })
 
-const list = Command.make("list", place, (options) =>
+const list = Command.make("list", commandOptions, (options) =>
   run(
     options,
     Effect.flatMap(
@@ -78,7 +79,7 @@ const list = Command.make("list", place, (options) =>
 const add = Command.make(
   "add",
   {
-    ...place,
+    ...commandOptions,
     kind,
     value,
     reason: Flag.String("reason").pipe(Flag.withDescription("Why, for other administrators"))
@@ -106,7 +107,7 @@ const add = Command.make(
     )
 ).pipe(Command.withDescription("Ban a user, a server, or content"))
 
-const lift = Command.make("lift", { ...place, kind, value }, (options) =>
+const lift = Command.make("lift", { ...commandOptions, kind, value }, (options) =>
   run(
     options,
     Effect.gen(function* () {

@@ -7,11 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { readConfig } from "../ConfigSources.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
-import { type PlaceFlags, toPlace } from "./Place.ts"
+import { type CommandOptions, settingsLocation } from "./CommandOptions.ts"
 
 /** The settings of the gateway, as it would read them with the same options. */
-export const configOf = Effect.fnUntraced(function* (flags: PlaceFlags) {
-  const { config, dataDir, databaseUrl, serverName } = toPlace(flags)
+export const configOf = Effect.fnUntraced(function* (flags: CommandOptions) {
+  const { config, dataDir, databaseUrl, serverName } = settingsLocation(flags)
   return yield* readConfig({
     options: { dataDir, databaseUrl, serverName },
     configFile: config,

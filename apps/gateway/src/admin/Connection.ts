@@ -11,10 +11,10 @@ import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./CommandConfig.ts"
-import type { PlaceFlags } from "./Place.ts"
+import type { CommandOptions } from "./CommandOptions.ts"
 
 /** The migrated database. The embedded PostgreSQL is started for it where it does not run. */
-export const onSql = (flags: PlaceFlags) =>
+export const onSql = (flags: CommandOptions) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const config = yield* configOf(flags)
@@ -37,7 +37,7 @@ const homeServerOf = ({
 
 /** The services that `build` makes on the database. */
 export const onDatabase = <A, E>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>
 ) =>
   Layer.unwrap(

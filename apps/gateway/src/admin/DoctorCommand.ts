@@ -12,7 +12,8 @@ import { checkDatabase, type DatabaseState } from "./doctor/databaseChecks.ts"
 import { type Finding, failure, ok } from "./doctor/Finding.ts"
 import { checkFederation } from "./doctor/federationChecks.ts"
 import { checkMachine } from "./doctor/machineChecks.ts"
-import { AdminFailure, place, printAll } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, printAll } from "./CommandOutput.ts"
 
 const peers = Flag.String("peer").pipe(
   Flag.withMetavar("server"),
@@ -47,7 +48,7 @@ const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: Read
 const describe = ({ check, found, remedy, status }: Finding): string =>
   `${status.padEnd(7)}  ${check.padEnd(13)}  ${found}${remedy === undefined ? "" : `\n${" ".repeat(24)} -> ${remedy}`}`
 
-export const command = Command.make("doctor", { ...place, peers }, (options) =>
+export const command = Command.make("doctor", { ...commandOptions, peers }, (options) =>
   Effect.gen(function* () {
     const findings = yield* Effect.catch(
       Effect.flatMap(configOf(options), (config) => examine(config, options.peers)),

@@ -25,7 +25,8 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
 import { onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
 import { readSecret } from "./StandardInput.ts"
 
 const exportId = Argument.String("id").pipe(Argument.withDescription("The ID of the export"))
@@ -39,7 +40,7 @@ const services = Layer.merge(AuditStore.layer, Passwords.layer).pipe(
 )
 
 const run = <A, R>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   work: Effect.Effect<A, MatrixError | AdminFailure, R | Administration | AuditStore | Passwords | UserExports>
 ) =>
   work.pipe(
@@ -82,7 +83,7 @@ const describe = ({ approvedBy, expiresAt, exportId, reason, requestedBy, userId
     `until ${time(expiresAt)}`
   ].join("  ")
 
-const list = Command.make("list", place, (options) =>
+const list = Command.make("list", commandOptions, (options) =>
   run(
     options,
     Effect.flatMap(
@@ -95,7 +96,7 @@ const list = Command.make("list", place, (options) =>
 const request = Command.make(
   "request",
   {
-    ...place,
+    ...commandOptions,
     user: Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID")),
     by,
     reason
@@ -120,7 +121,7 @@ const request = Command.make(
     )
 ).pipe(Command.withDescription("Ask for the data of a user. Another administrator must approve within 24 hours"))
 
-const approve = Command.make("approve", { ...place, exportId, by, reason }, (options) =>
+const approve = Command.make("approve", { ...commandOptions, exportId, by, reason }, (options) =>
   run(
     options,
     Effect.gen(function* () {
@@ -156,7 +157,7 @@ const write = (file: string, lines: Stream.Stream<Uint8Array>) =>
 const read = Command.make(
   "read",
   {
-    ...place,
+    ...commandOptions,
     exportId,
     file: Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet")),
     by

@@ -15,7 +15,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
 
 const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: DestinationState): string =>
   [
@@ -26,7 +27,7 @@ const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: 
   ].join("  ")
 
 const withDestinations = <A, E>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   use: (store: DestinationStore["Service"]) => Effect.Effect<A, E, AuditStore>
 ) =>
   Effect.provide(
@@ -37,7 +38,7 @@ const withDestinations = <A, E>(
 const destinations = Command.make(
   "destinations",
   {
-    ...place,
+    ...commandOptions,
     failing: Flag.Boolean("failing").pipe(
       Flag.withDefault(false),
       Flag.withDescription("Those alone that could not be reached last")
@@ -57,7 +58,7 @@ const destinations = Command.make(
 
 const retry = Command.make(
   "retry",
-  { ...place, server: Argument.String("server").pipe(Argument.withDescription("The name of the server")) },
+  { ...commandOptions, server: Argument.String("server").pipe(Argument.withDescription("The name of the server")) },
   (options) =>
     withDestinations(
       options,

@@ -20,7 +20,8 @@ import { Argument, Command, Flag } from "effect/cli"
 import { administration } from "./AccountServices.ts"
 import { configOf } from "./CommandConfig.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, place, print } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print } from "./CommandOutput.ts"
 
 const sizeOf = (file: string) =>
   Effect.tryPromise({
@@ -72,7 +73,7 @@ const services = Layer.merge(
 const contacts = Command.make(
   "contacts",
   {
-    ...place,
+    ...commandOptions,
     file: Argument.String("file").pipe(
       Argument.withDescription("vCards, jCards (RFC 7095), or an export of the user by this server")
     ),

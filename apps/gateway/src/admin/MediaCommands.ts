@@ -15,7 +15,8 @@ import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import { administration } from "./AccountServices.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, type Output, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, type Output, print, printAll, printLine, time } from "./CommandOutput.ts"
 
 const describe = (row: MediaRow): string =>
   [
@@ -30,7 +31,7 @@ const user = Argument.String("user").pipe(Argument.withDescription("A user name,
 const uri = Argument.String("uri").pipe(Argument.withDescription("The file, as mxc://server/id"))
 
 const run = <A, R>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   work: Effect.Effect<A, MatrixError, R | Administration | MediaKeeping | AuditStore>
 ) =>
   work.pipe(
@@ -69,7 +70,7 @@ const printUploads = Effect.fnUntraced(function* (output: Output, userId: UserId
   }
 })
 
-const list = Command.make("list", { ...place, user }, (options) =>
+const list = Command.make("list", { ...commandOptions, user }, (options) =>
   run(
     options,
     Effect.flatMap(userIdOf(options.user), (userId) => printUploads(options, userId))
@@ -82,7 +83,7 @@ const onFile = (
   done: string,
   act: (keeping: MediaKeeping["Service"]) => MediaKeeping["Service"]["remove"]
 ) =>
-  Command.make(name, { ...place, uri }, (options) =>
+  Command.make(name, { ...commandOptions, uri }, (options) =>
     run(
       options,
       Effect.gen(function* () {
@@ -94,7 +95,7 @@ const onFile = (
     )
   ).pipe(Command.withDescription(description))
 
-const removeAll = Command.make("remove-all", { ...place, user }, (options) =>
+const removeAll = Command.make("remove-all", { ...commandOptions, user }, (options) =>
   run(
     options,
     Effect.gen(function* () {

@@ -8,7 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { onSql } from "./Connection.ts"
-import { place, printLine } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { printLine } from "./CommandOutput.ts"
 import { makeProgress } from "./Progress.ts"
 
 /** The bar goes with the layer of the database, which is migrated as it is built. */
@@ -18,7 +19,7 @@ const showing = Layer.unwrap(
   )
 )
 
-export const command = Command.make("migrate", place, (options) =>
+export const command = Command.make("migrate", commandOptions, (options) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const [row] = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`

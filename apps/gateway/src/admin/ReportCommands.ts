@@ -10,7 +10,8 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, place, printAll, printLine, time } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
 
 const stores = () => Layer.merge(ReportStore.layer, AuditStore.layer)
 
@@ -23,7 +24,7 @@ const describe = ({ createdAt, eventId, reason, reporter, reportId, roomId, user
     JSON.stringify(reason)
   ].join("  ")
 
-const list = Command.make("list", place, (options) =>
+const list = Command.make("list", commandOptions, (options) =>
   Effect.flatMap(
     ReportStore.use((store) => store.list(1_000)),
     (reports) => printAll(options, reports, describe)
@@ -32,7 +33,7 @@ const list = Command.make("list", place, (options) =>
 
 const remove = Command.make(
   "remove",
-  { ...place, id: Argument.Int("id").pipe(Argument.withDescription("The number of the report")) },
+  { ...commandOptions, id: Argument.Int("id").pipe(Argument.withDescription("The number of the report")) },
   (options) =>
     Effect.gen(function* () {
       yield* AuditStore.use((audit) =>

@@ -1,5 +1,5 @@
 /**
- * `greenroom restore FILE`: a backup into a place where nothing is: an empty database, or a data directory without one. Its
+ * `greenroom restore FILE`: restores a backup into an empty database, or into a data directory without one. Its
  * uploaded files go where the settings keep them.
  */
 import * as fs from "node:fs/promises"
@@ -15,8 +15,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf } from "./CommandConfig.ts"
-import { mediaFiles } from "./MediaPlace.ts"
-import { place, print, time } from "./Place.ts"
+import { mediaFiles } from "./MediaLocation.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { print, time } from "./CommandOutput.ts"
 import { makeProgress } from "./Progress.ts"
 
 const file = Argument.String("file").pipe(Argument.withDescription("A file that `greenroom backup` has written"))
@@ -73,7 +74,7 @@ const aboutFiles = (header: BackupHeader, { damaged, files }: Restore.RestoreRep
   return `It has ${files} uploaded files.${lost} Start the server.`
 }
 
-export const command = Command.make("restore", { ...place, file }, (options) =>
+export const command = Command.make("restore", { ...commandOptions, file }, (options) =>
   Effect.gen(function* () {
     const config = yield* configOf(options)
     const progress = makeProgress()

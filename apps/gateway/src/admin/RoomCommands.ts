@@ -16,7 +16,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { AdminFailure, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
 import { makeProgress } from "./Progress.ts"
 
 const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))
@@ -24,7 +25,7 @@ const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))
 const stores = Layer.mergeAll(RoomAdministrationStore.layer, RoomRemovalStore.layer, AuditStore.layer)
 
 const run = <A, E>(
-  flags: PlaceFlags,
+  flags: CommandOptions,
   use: Effect.Effect<A, E, RoomAdministrationStore | RoomRemovalStore | AuditStore>
 ) =>
   Effect.provide(
@@ -70,7 +71,7 @@ const describeRemoval = ({ createdAt, error, kind, removalId, roomId, status }: 
 const list = Command.make(
   "list",
   {
-    ...place,
+    ...commandOptions,
     search: Flag.String("search").pipe(Flag.optional, Flag.withDescription("A part of the name or of an alias")),
     limit: Flag.Int("limit").pipe(Flag.withDefault(100), Flag.withDescription("How many rooms (default: 100)"))
   },
@@ -92,7 +93,7 @@ const list = Command.make(
     )
 ).pipe(Command.withDescription("Rooms, the largest first"))
 
-const show = Command.make("show", { ...place, room }, (options) =>
+const show = Command.make("show", { ...commandOptions, room }, (options) =>
   run(
     options,
     Effect.gen(function* () {
@@ -104,7 +105,7 @@ const show = Command.make("show", { ...place, room }, (options) =>
 ).pipe(Command.withDescription("A room and who is in it"))
 
 const setBlocked = (name: string, blocked: boolean, description: string) =>
-  Command.make(name, { ...place, room }, (options) =>
+  Command.make(name, { ...commandOptions, room }, (options) =>
     run(
       options,
       Effect.gen(function* () {
@@ -177,7 +178,7 @@ const report = Effect.fnUntraced(function* (
 const shutDown = Command.make(
   "shut-down",
   {
-    ...place,
+    ...commandOptions,
     room,
     wait,
     block: Flag.Boolean("block").pipe(Flag.withDefault(false), Flag.withDescription("Let no user enter it again")),
@@ -202,7 +203,7 @@ const shutDown = Command.make(
 const purgeHistory = Command.make(
   "purge-history",
   {
-    ...place,
+    ...commandOptions,
     room,
     wait,
     days: Flag.Int("days").pipe(Flag.withDescription("Events that are older than so many days")),
@@ -226,7 +227,7 @@ const purgeHistory = Command.make(
     )
 ).pipe(Command.withDescription("Remove old events of a room that are no state"))
 
-const removals = Command.make("removals", { ...place, room }, (options) =>
+const removals = Command.make("removals", { ...commandOptions, room }, (options) =>
   run(
     options,
     Effect.gen(function* () {

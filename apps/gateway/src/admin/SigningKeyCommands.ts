@@ -9,24 +9,25 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { commandLine, onDatabase } from "./Connection.ts"
-import { type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { printAll, printLine, time } from "./CommandOutput.ts"
 
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
 
-const withKeys = <A, E>(flags: PlaceFlags, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>) =>
+const withKeys = <A, E>(flags: CommandOptions, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>) =>
   Effect.provide(
     SigningKeys.use(use),
     onDatabase(flags, ({ serverName }) => Layer.merge(SigningKeys.layer(serverName), AuditStore.layer))
   )
 
-const listKeys = Command.make("list", place, (options) =>
+const listKeys = Command.make("list", commandOptions, (options) =>
   withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
 ).pipe(Command.withDescription("All signing keys, the current one first"))
 
 const recordRotation = AuditStore.use((audit) => audit.append({ actor: commandLine, action: "signing_key.rotate" }))
 
-const rotateKey = Command.make("rotate", place, (options) =>
+const rotateKey = Command.make("rotate", commandOptions, (options) =>
   withKeys(options, ({ rotate }) =>
     Effect.flatMap(Effect.andThen(recordRotation, rotate), ({ keyId }) =>
       printLine(

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import { AdminFailure } from "./Place.ts"
+import { AdminFailure } from "./CommandOutput.ts"
 
 /** The first line of standard input. */
 export const firstLine = Effect.gen(function* () {

@@ -11,7 +11,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { withAdministration as run } from "./AccountServices.ts"
-import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
 
 const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken): string =>
   [
@@ -23,7 +24,7 @@ const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken):
 const createToken = Command.make(
   "create",
   {
-    ...place,
+    ...commandOptions,
     uses: Flag.Int("uses").pipe(Flag.withDescription("How many accounts (default: 1)"), Flag.withDefault(1)),
     unlimited: Flag.Boolean("unlimited").pipe(Flag.withDefault(false), Flag.withDescription("Any number of accounts")),
     days: Flag.Int("days").pipe(Flag.withDescription("After how many days it expires (default: never)"), Flag.optional)
@@ -44,13 +45,13 @@ const createToken = Command.make(
     )
 ).pipe(Command.withDescription("Make a registration token. Its secret is shown this once"))
 
-const listTokens = Command.make("list", place, (options) =>
+const listTokens = Command.make("list", commandOptions, (options) =>
   run(options, (admin) => Effect.flatMap(admin.tokens, (tokens) => printAll(options, tokens, describe)))
 ).pipe(Command.withDescription("All registration tokens, without their secrets"))
 
 const removeToken = Command.make(
   "remove",
-  { ...place, id: Argument.String("id").pipe(Argument.withDescription("The ID of the token")) },
+  { ...commandOptions, id: Argument.String("id").pipe(Argument.withDescription("The ID of the token")) },
   (options) =>
     run(options, (admin) =>
       Effect.andThen(admin.removeToken(options.id), printLine(options, `${options.id} was withdrawn`))

@@ -14,7 +14,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { withAdministration as run } from "./AccountServices.ts"
 import { configOf } from "./CommandConfig.ts"
-import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
 import { firstLine } from "./StandardInput.ts"
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
@@ -57,7 +58,7 @@ const describe = ({ admin, awaitingApproval, createdAt, deactivatedAt, passwordH
 const create = Command.make(
   "create",
   {
-    ...place,
+    ...commandOptions,
     user,
     passwordStdin,
     withoutPassword: Flag.Boolean("without-password").pipe(
@@ -90,7 +91,7 @@ const create = Command.make(
 const list = Command.make(
   "list",
   {
-    ...place,
+    ...commandOptions,
     waiting: Flag.Boolean("waiting").pipe(
       Flag.withDefault(false),
       Flag.withDescription("Only accounts that wait for approval, the oldest first")
@@ -110,19 +111,19 @@ const list = Command.make(
     )
 ).pipe(Command.withDescription("All accounts"))
 
-const approve = Command.make("approve", { ...place, user }, (options) =>
+const approve = Command.make("approve", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.tap(admin.approve(options.user), (userId) => printLine(options, `${userId} was approved`))
   )
 ).pipe(Command.withDescription("Let an account be used that waits for approval"))
 
-const reject = Command.make("reject", { ...place, user }, (options) =>
+const reject = Command.make("reject", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.tap(admin.reject(options.user), (userId) => printLine(options, `${userId} was rejected`))
   )
 ).pipe(Command.withDescription("Deactivate an account that waits for approval. Its user ID stays taken"))
 
-const show = Command.make("show", { ...place, user }, (options) =>
+const show = Command.make("show", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.flatMap(admin.user(options.user), (account) => print(options, toValue(account), describe(account)))
   )
@@ -131,7 +132,7 @@ const show = Command.make("show", { ...place, user }, (options) =>
 const makeAdmin = Command.make(
   "admin",
   {
-    ...place,
+    ...commandOptions,
     user,
     admin: Flag.Boolean("admin").pipe(Flag.withDefault(true), Flag.withDescription("--no-admin: an admin no longer")),
     revoke: Flag.Boolean("revoke").pipe(Flag.withDefault(false), Flag.withDescription("The same as --no-admin"))
@@ -147,7 +148,7 @@ const makeAdmin = Command.make(
   }
 ).pipe(Command.withDescription("Make a user an admin, or with --no-admin an admin no longer"))
 
-const resetPassword = Command.make("reset-password", { ...place, user, passwordStdin }, (options) =>
+const resetPassword = Command.make("reset-password", { ...commandOptions, user, passwordStdin }, (options) =>
   run(options, (admin) =>
     Effect.gen(function* () {
       yield* admin.user(options.user)
@@ -159,13 +160,13 @@ const resetPassword = Command.make("reset-password", { ...place, user, passwordS
   )
 ).pipe(Command.withDescription("Set a new password; ends every login"))
 
-const deactivate = Command.make("deactivate", { ...place, user }, (options) =>
+const deactivate = Command.make("deactivate", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.andThen(admin.deactivate(options.user), printLine(options, `${options.user} was deactivated`))
   )
 ).pipe(Command.withDescription("Deactivate an account. Its user ID stays taken"))
 
-const devices = Command.make("devices", { ...place, user }, (options) =>
+const devices = Command.make("devices", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.flatMap(admin.devices(options.user), (found) =>
       printAll(
@@ -180,7 +181,7 @@ const devices = Command.make("devices", { ...place, user }, (options) =>
 
 const logout = Command.make(
   "logout",
-  { ...place, user, device: Argument.String("device").pipe(Argument.withDescription("A device ID")) },
+  { ...commandOptions, user, device: Argument.String("device").pipe(Argument.withDescription("A device ID")) },
   (options) =>
     run(options, (admin) =>
       Effect.andThen(
@@ -203,7 +204,7 @@ const standings = {
 
 const standing = (name: keyof typeof standings) => {
   const { change, description, text } = standings[name]
-  return Command.make(name, { ...place, user }, (options) =>
+  return Command.make(name, { ...commandOptions, user }, (options) =>
     run(options, (admin) =>
       Effect.andThen(admin.setStanding(options.user, change), printLine(options, `${options.user} ${text}`))
     )
@@ -214,7 +215,7 @@ const standingCommands = (["lock", "unlock", "suspend", "unsuspend"] as const).m
 
 const notice = Command.make(
   "notice",
-  { ...place, user, text: Argument.String("text").pipe(Argument.withDescription("What the user is to read")) },
+  { ...commandOptions, user, text: Argument.String("text").pipe(Argument.withDescription("What the user is to read")) },
   (options) =>
     Effect.gen(function* () {
       if ((yield* configOf(options)).serverNoticesLocalpart === undefined) {

@@ -42,7 +42,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN validation_sessions.token_hash IS 'null once the token was used'`
   yield* sql`CREATE INDEX validation_sessions_expiry ON validation_sessions (expires_at)`
 
-  // When something was sent to an address, so that nobody is flooded.
+  // The times of messages to an address, so that nobody is flooded.
   yield* sql`
     CREATE TABLE sent_messages (
       address_hash bytea NOT NULL,
@@ -82,7 +82,7 @@ export default Effect.gen(function* () {
       created_at bigint NOT NULL
     )`
 
-  // How far each peer has got in our records.
+  // The number of our last record that each peer has acknowledged.
   yield* sql`
     CREATE TABLE replication_peers (
       name text PRIMARY KEY,

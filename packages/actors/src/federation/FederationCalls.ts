@@ -47,7 +47,7 @@ export interface Call<A> {
   readonly hasPdus?: boolean
   /** How many request timeouts it may take (default 1; a third where a user waits for a small answer). */
   readonly timeoutFactor?: number
-  /** A user waits: it is tried whatever happened before. */
+  /** A user waits for it: it is tried even while the server is in back-off. */
   readonly isUrgent?: boolean
   /** The answer, undefined where it is not of the form that was asked for. */
   readonly read: (answer: JsonObject) => A | undefined

@@ -45,7 +45,7 @@ const trimInterval = "5 minutes"
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
 
-/** How a destination is doing, for the one who operates the server. Times are milliseconds since 1970. */
+/** The state of a destination, for the operator. Times are milliseconds since 1970. */
 export interface DestinationReport {
   readonly destination: ServerName
   /** How many PDUs wait for it. */

@@ -1,5 +1,5 @@
 /**
- * Names of files, as their uploaders give them: made fit for a header and for the disk of the one who saves the file.
+ * File names from uploaders, made safe for a header and for the disk of the reader.
  */
 
 /** Control characters, and those that change the direction of text or cannot be seen. */

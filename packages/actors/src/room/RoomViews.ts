@@ -60,7 +60,7 @@ export const positionBefore = ({ position }: StreamedEvent): StreamPosition => (
 })
 
 /** The position just after an event, for the end of a page. */
-const placeAfter = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
+const positionAfter = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
   last === undefined ? undefined : direction === "b" ? positionBefore(last) : last.position
 
 const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
@@ -172,14 +172,14 @@ export const makeRoomViews = Effect.gen(function* () {
       read: Effect.map(events.page([range], direction, limit, maxPageBytes), ({ cut, events: page }) => ({
         page,
         count: page.length,
-        end: cut || page.length === limit ? placeAfter(direction, page.at(-1)) : undefined
+        end: cut || page.length === limit ? positionAfter(direction, page.at(-1)) : undefined
       })),
       limits: direction === "b" ? pagingBack : inPassing
     })
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
-    const end = placeAfter(direction, last) ?? start
+    const end = positionAfter(direction, last) ?? start
     const shown = (yield* visibleTo(readerOf(userId, seen), page)).map(({ event }) => event)
     return {
       chunk: query.feedback

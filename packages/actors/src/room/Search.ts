@@ -170,7 +170,7 @@ const make = Effect.gen(function* () {
     return words
   })
 
-  /** Reads on from a place until `limit` matches pass the filter and may be seen. */
+  /** Reads on until `limit` matches pass the filter and may be seen. */
   const collect = Effect.fnUntraced(function* (
     session: Session,
     hits: ReadonlyArray<SearchHit>,
@@ -283,7 +283,7 @@ const make = Effect.gen(function* () {
     if (highlights.length === 0) return { count: 0, highlights: [], results: [] }
     yield* Effect.timeoutOption(Effect.andThen(log.settled, indexAll), indexTimeout)
     const filter = request.filter ?? undefined
-    const place =
+    const start =
       request.next_batch === undefined
         ? { offset: 0, upTo: yield* log.currentPosition }
         : yield* Effect.fromResult(parsePage(request.next_batch))
@@ -294,7 +294,7 @@ const make = Effect.gen(function* () {
       order: request.order_by ?? "rank",
       rooms: filter?.rooms ?? undefined,
       notRooms: filter?.not_rooms ?? undefined,
-      ...place,
+      ...start,
       limit: maxScanned
     })
     if (matches === undefined)
@@ -302,17 +302,17 @@ const make = Effect.gen(function* () {
     const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
     const { found, read } = yield* collect(session, matches.hits, filter, limit)
     // A full page may be the last one: then an empty page follows it, as clients know it from other servers.
-    const isMore = found.length === limit || place.offset + read < matches.count
+    const isMore = found.length === limit || start.offset + read < matches.count
     return {
       // Beyond the last match there is nothing to count.
-      count: matches.hits.length === 0 ? place.offset : matches.count,
+      count: matches.hits.length === 0 ? start.offset : matches.count,
       highlights,
       results: yield* Effect.forEach(found, (hit) => resultOf(session, hit, request)),
       ...(request.include_state ? { state: yield* stateOfRooms(session, found) } : {}),
       ...(request.group_by.length === 0
         ? {}
         : { groups: Object.fromEntries(request.group_by.map((key) => [key, groupBy(found, key)])) }),
-      ...(isMore ? { next_batch: formatPage({ ...place, offset: place.offset + read }) } : {})
+      ...(isMore ? { next_batch: formatPage({ ...start, offset: start.offset + read }) } : {})
     }
   })
 

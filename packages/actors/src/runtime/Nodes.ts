@@ -44,7 +44,7 @@ export const randomName = (): string => randomBytes(6).toString("hex")
 /** The address of the node with this name: a later start at the same address has another name. */
 export const addressOfNode = (name: string): string => name.slice(0, Math.max(0, name.indexOf("/")))
 
-/** Waits until nodes came or went since it returned last. For one waiter. */
+/** Waits until nodes came or went since the last return. For one waiter. */
 export const latchOfChanges = Effect.fnUntraced(function* ({ onChange }: Nodes["Service"]) {
   const changed = Latch.makeUnsafe(false)
   yield* onChange(() => changed.openUnsafe())

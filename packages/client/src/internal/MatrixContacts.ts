@@ -24,7 +24,7 @@ const types = { vcard: "text/vcard; charset=utf-8", jcard: "application/vcard+js
 
 export const makeMatrixContacts = ({ api, fetch, once, repeatable }: MatrixTransport) => {
   const contacts = api["clientServer.contacts"]
-  const one = (contactId: string) => `${path}/${encodeURIComponent(contactId)}`
+  const pathOf = (contactId: string) => `${path}/${encodeURIComponent(contactId)}`
   const matching = (etag: string | undefined) =>
     etag === undefined
       ? (request: HttpClientRequest.HttpClientRequest) => request
@@ -57,7 +57,7 @@ export const makeMatrixContacts = ({ api, fetch, once, repeatable }: MatrixTrans
     /** Replaces the card of a contact, only where it still has the ETag if one is given. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
     replaceContact: (contactId: string, card: Json, etag?: string) =>
       once(
-        HttpClientRequest.put(one(contactId)).pipe(
+        HttpClientRequest.put(pathOf(contactId)).pipe(
           matching(etag),
           HttpClientRequest.bodyJsonUnsafe({ card }),
           fetch,
@@ -67,7 +67,7 @@ export const makeMatrixContacts = ({ api, fetch, once, repeatable }: MatrixTrans
       ),
     /** Errors: M_NOT_FOUND. */
     removeContact: (contactId: string, etag?: string) =>
-      once(Effect.asVoid(fetch(HttpClientRequest.delete(one(contactId)).pipe(matching(etag))))),
+      once(Effect.asVoid(fetch(HttpClientRequest.delete(pathOf(contactId)).pipe(matching(etag))))),
     removeAllContacts: repeatable(Effect.asVoid(contacts.removeAll())),
     /** Imports a file, all cards of it or none. Errors: M_INVALID_PARAM and M_NOT_JSON for a malformed file, M_TOO_LARGE. */
     importContacts: (file: string, format: "vcard" | "jcard" = "vcard", merge: ContactMerge = "addresses") =>

@@ -21,7 +21,7 @@ export interface MatrixMessagesOptions {
   readonly dir?: "f" | "b"
 }
 
-/** Why, for the people in the room. */
+/** The reason, which the people in the room see. */
 export interface Because {
   readonly reason?: string
 }

@@ -91,15 +91,15 @@ const views = {
   }),
   Waiting: async () => {
     const { registrations } = await call("GET", "/_greenroom/admin/v1/registrations")
-    const decide = (each, how) => call("POST", "/_greenroom/admin/v1/registrations/" + part(each.user_id) + "/" + how, {})
+    const decide = (account, how) => call("POST", "/_greenroom/admin/v1/registrations/" + part(account.user_id) + "/" + how, {})
     return table([
-      ["User", (each) => each.user_id],
-      ["Since", (each) => time(each.created_ts)],
-      ["Actions", (each) => [
-        act("Approve", each.user_id, () => decide(each, "approve")),
-        act("Reject", each.user_id, async () =>
-          (await confirmed("Reject " + each.user_id + "?", "The account ends, its user ID stays taken. This cannot be undone."))
-            ? decide(each, "reject") : false)
+      ["User", (account) => account.user_id],
+      ["Since", (account) => time(account.created_ts)],
+      ["Actions", (account) => [
+        act("Approve", account.user_id, () => decide(account, "approve")),
+        act("Reject", account.user_id, async () =>
+          (await confirmed("Reject " + account.user_id + "?", "The account ends, its user ID stays taken. This cannot be undone."))
+            ? decide(account, "reject") : false)
       ]]
     ], registrations)
   },

@@ -31,7 +31,7 @@ import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
 import { makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
-/** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
+/** Groups whose requests do not count as activity of the user: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
 
 type Use<A> = (
@@ -40,7 +40,7 @@ type Use<A> = (
   parameter: (name: string) => string | ReadonlyArray<string> | undefined
 ) => Effect.Effect<A, MatrixError>
 
-/** Does something with the access token of the request, its address, and its query parameters. */
+/** Runs `use` with the access token of the request, its address, and its query parameters. */
 const withToken = <A>(use: Use<A>) =>
   Effect.withFiber<A, MatrixError>((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
@@ -49,7 +49,7 @@ const withToken = <A>(use: Use<A>) =>
     return use(token, addressOf(request), (name) => parameters[name])
   })
 
-/** Counts a request against the rate of the user, except for those who have none: administrators, and whom the operator exempts. */
+/** Counts a request against the rate of the user. Administrators and users that the operator exempts have none. */
 const makeTake = Effect.gen(function* () {
   const limit = yield* RateLimit
   const services = yield* AppServices

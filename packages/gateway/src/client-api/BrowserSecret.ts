@@ -1,5 +1,5 @@
 /**
- * By what a browser is known when it comes back from an OAuth2 provider: a cookie, which the fallback page's request set.
+ * The cookie that identifies a browser when it comes back from an OAuth2 provider. The fallback page's request sets it.
  * Without it, an attacker could have another person's browser finish a login that the attacker began.
  */
 import type { FlowAnswer } from "@greenroom/actors/account/login/LoginFlows"

@@ -1,5 +1,5 @@
 /**
- * How the other home servers are doing, as a call of `Peers`. For users with the admin flag alone.
+ * The state of the other home servers, as a call of `Peers`. For administrators alone.
  */
 import { Administration } from "@greenroom/actors/account/Administration"
 import { Peers } from "@greenroom/actors/federation/Peers"

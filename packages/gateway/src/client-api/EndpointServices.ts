@@ -154,7 +154,7 @@ export class EndpointServices extends Context.Service<EndpointServices, Context.
   "greenroom/gateway/EndpointServices"
 ) {}
 
-/** Makes something of the services, as `Effect.gen` does. */
+/** An effect of the services, as `Effect.gen` makes it. */
 export const withServices = <Eff extends Effect.Effect<unknown, unknown, ServicesOfEndpoints>, A>(
   make: () => Generator<Eff, A, never>
 ): Effect.Effect<A, Eff extends Effect.Effect<unknown, infer E, unknown> ? E : never, EndpointServices> =>

@@ -14,7 +14,7 @@ import { Effect } from "effect"
 import { fallbackPage } from "../pages/FallbackPage.ts"
 import { withBrowserSecret } from "./BrowserSecret.ts"
 
-/** The keys that say something. */
+/** The stage without the keys that are null. */
 export const withoutNulls = (stage: LoginStage): FlowRequest["body"] =>
   Object.fromEntries(Object.entries(stage).filter(([, value]) => value !== null))
 

@@ -32,7 +32,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     /** matrix-nio reads no list in which the name of a device is missing: it is empty then. */
     const toClient = (device: Device, { userId }: Session) => ({ display_name: "", ...device, user_id: userId })
 
-    /** Does something once the user has shown again that it is them. */
+    /** Runs `act` once the user has authenticated again. */
     const confirmed = <A, E>(
       operation: string,
       request: HttpServerRequest.HttpServerRequest,

@@ -1,5 +1,5 @@
 /**
- * Logout and who one is, as calls of `Accounts`.
+ * Logout and `whoami`, as calls of `Accounts`.
  *
  * Source: "Legacy authentication" of the client-server specification.
  */

@@ -1,6 +1,6 @@
 /**
- * Everything around the endpoints of the federation API: both prefixes and a slash at the end of the path lead to the
- * same endpoints, and whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`.
+ * The middleware of the federation API: both prefixes and a slash at the end of the path lead to the
+ * same endpoints, and every failure is answered as `{"errcode": "M_...", "error": "..."}`.
  */
 
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
@@ -22,7 +22,7 @@ const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.
     headers: Headers.set(request.headers, "content-type", "application/json")
   })
 
-/** The endpoints with everything around them. Never fails, but by interruption. */
+/** The endpoints with this middleware. Fails only by interruption. */
 export const federationHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
     const refused = refuseEncoding(request)

@@ -1,6 +1,6 @@
 /**
- * Which server is asking: checks the signature of a request before its handler runs, counts it against the rates of its
- * address and then of its origin, and tells the home server that the origin is there.
+ * The server that sent a request: checks the signature before the handler runs, counts it against the rates of its
+ * address and then of its origin, and notes that the origin is up.
  *
  * Source: "Security" of the specification.
  */

@@ -45,7 +45,7 @@ const attempt = <A>(what: string, run: () => A | Promise<A>, file?: "cert" | "ke
     catch: (error) => new TlsError({ message: `${what}: ${reasonOf(error)}`, ...(file === undefined ? {} : { file }) })
   })
 
-/** Each is what it should be, the two belong together, and are of a kind that TLS knows. */
+/** Checks that both can be parsed, belong together, and are of a kind that TLS supports. */
 const checked = Effect.fnUntraced(function* (credentials: TlsCredentials, certFile: string, keyFile: string) {
   yield* attempt(`${certFile} is no certificate as PEM`, () => new X509Certificate(credentials.cert), "cert")
   yield* attempt(`${keyFile} is no private key as PEM`, () => createPrivateKey(credentials.key), "key")

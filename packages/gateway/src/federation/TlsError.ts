@@ -6,6 +6,6 @@ import * as Data from "effect/Data"
 /** The certificate and its key cannot be used. The message names the file and the fault, never its content. */
 export class TlsError extends Data.TaggedError("TlsError")<{
   readonly message: string
-  /** Which of the two files to look at. */
+  /** The faulty one of the two files. */
   readonly file?: "cert" | "key"
 }> {}

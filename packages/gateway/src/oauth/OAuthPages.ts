@@ -72,7 +72,7 @@ export const oauthPages = HttpRouter.use((router) =>
     const sockets = yield* Sockets
     const publicUrl = yield* PublicUrl
 
-    // --- Who is there -----------------------------------------------------------------------------------------------------
+    // --- Logging in -------------------------------------------------------------------------------------------------------
 
     const userOf = (request: Request): Effect.Effect<UserId | undefined> => {
       const secret = cookieOf(request)
@@ -114,7 +114,7 @@ export const oauthPages = HttpRouter.use((router) =>
       return made.user_id
     })
 
-    /** The page that asks who is there. */
+    /** The page that asks for a login. */
     const whoAreYou = (
       query: Params,
       question?: Question,

@@ -87,7 +87,7 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
 /** The mark above the heading. */
 export const mark = `<svg class="mark" viewBox="0 0 48 48" aria-hidden="true" focusable="false"><rect width="48" height="48" rx="13"/><path d="M15 36V18a9 9 0 0 1 18 0v18M10 36h28"/><circle cx="28.5" cy="27" r="1.9"/></svg>`
 
-/** A page that says one thing. */
+/** A page with one message. */
 export const messagePage = (options: {
   readonly title: string
   readonly text: string

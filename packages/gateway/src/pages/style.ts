@@ -1,5 +1,5 @@
 /**
- * How the pages look.
+ * The style sheet of the pages.
  */
 export const style = `
 :root {

@@ -31,7 +31,7 @@ import type { Calls } from "./SocketMethods.ts"
 /** How many requests of one socket are answered at the same time. The others wait unread. */
 export const maxRequestsInFlight = 32
 
-/** How many frames in a row may ask for nothing that there is, before the socket is closed. */
+/** How many invalid frames in a row a client may send before the socket is closed. */
 export const maxRefusedFrames = 20
 
 export interface ConnectionOptions {

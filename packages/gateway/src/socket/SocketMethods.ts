@@ -115,7 +115,7 @@ const isReading = ({ method, params }: SocketCall): boolean => {
 const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>, { hold }: (typeof Leases)["Service"]) =>
   isReading(call) ? effect : Effect.uninterruptible(hold(effect))
 
-/** Calls by which the user is seen to be there. Setting the presence says itself how it is. */
+/** Calls that count as activity of the user. Setting the presence does not. */
 const isActivity = (call: SocketCall): boolean =>
   call.method === "ping" || (call.method !== "presence" && !isReading(call))
 

@@ -46,7 +46,7 @@ import { UnreadAnswers } from "../UnreadAnswers.ts"
 import { serveConnection } from "./Connection.ts"
 import { makeCalls } from "./SocketMethods.ts"
 
-/** How often a peer is asked whether it is there. One that did not answer until the next time is gone. */
+/** How often a peer is pinged. One that has not answered by the next ping is gone. */
 const pingInterval = "30 seconds"
 
 /** How many sockets a user may have open on this node, on all devices together. Further ones are M_LIMIT_EXCEEDED. */
@@ -70,7 +70,7 @@ export class Sockets extends Context.Service<
     readonly closeToken: (tokenId: number) => Effect.Effect<void>
     /** Closes the sockets of a user whose tokens have all ended. */
     readonly closeUser: (userId: UserId) => Effect.Effect<void>
-    /** Closes all sockets because the server goes down, and waits for the goodbyes of the clients. */
+    /** Closes all sockets because the server goes down, and waits for the close frames of the clients. */
     readonly closeAll: Effect.Effect<void>
   }
 >()("greenroom/gateway/Sockets") {
@@ -294,7 +294,7 @@ const handshake = (
   return webSocket
 }
 
-/** Tells by HTTP why there is no WebSocket. */
+/** Answers by HTTP with the reason why there is no WebSocket. */
 const refuse = (socket: Duplex, cause: Cause.Cause<MatrixError>): Effect.Effect<void> => {
   const failure = cause.reasons.find(Cause.isFailReason)
   if (failure !== undefined) {

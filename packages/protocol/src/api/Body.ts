@@ -34,7 +34,7 @@ export const listBody = <T>(described: Schema.Schema<ReadonlyArray<T>> & Schema.
 /** Any JSON object that the server answers with, as it is. */
 export const AnyObject: Schema.Codec<JsonObject> = body(Schema.Record(Schema.String, Schema.Unknown)) as never
 
-/** So that nothing behind this, whatever walks the value, is led down without end. */
+/** Bounds the depth, so that code which walks the value cannot exhaust the stack. */
 const bounded = Schema.makeFilter(
   (value: unknown) => nestsWithin(value, maxRequestDepth) || `Expected at most ${maxRequestDepth} levels of nesting`
 )
@@ -58,7 +58,7 @@ export const AnyList: Schema.Codec<ReadonlyArray<unknown>> = listBody(Schema.Arr
 /** Any bytes. */
 export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
 
-/** `{}`: there is nothing to say but that it is done. */
+/** `{}`: the answer to an operation without a result. */
 export interface Done {
   readonly [key: string]: never
 }

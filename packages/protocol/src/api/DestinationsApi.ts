@@ -1,5 +1,5 @@
 /**
- * How the other home servers are doing, for users with the admin flag.
+ * The state of the other home servers, for administrators.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -47,6 +47,6 @@ export const documented = ({ binary, request, response, summary, text = "", who 
   })
 }
 
-/** Said of every PUT with a transaction ID. */
+/** Part of the text of every PUT with a transaction ID. */
 export const idempotent =
   "A repeat with the same transaction ID and access token returns the first answer and does nothing again."

@@ -1,5 +1,5 @@
 /**
- * A page for people, as an endpoint answers with it.
+ * The HTML body of an endpoint that answers with a page.
  */
 import { Schema } from "effect"
 import { HttpApiSchema } from "effect/http-api"

@@ -1,5 +1,5 @@
 /**
- * Registration: how an account comes into being, and how it ends.
+ * Registration and deactivation of accounts.
  *
  * Source: "Registration and login" of the specification.
  */

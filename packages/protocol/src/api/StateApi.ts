@@ -1,5 +1,5 @@
 /**
- * The state of a room: by type and state key, what holds now.
+ * The current state of a room, by type and state key.
  *
  * Source: "Room structure" and "State messages" of the specification.
  */

@@ -32,7 +32,7 @@ export class SignedRequest extends Context.Service<SignedRequest, AuthenticatedR
   "greenroom/protocol/SignedRequest"
 ) {}
 
-/** Lets through what a server signed for us. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_TOO_LARGE, M_LIMIT_EXCEEDED. */
+/** Accepts requests that a server has signed for this one. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_TOO_LARGE, M_LIMIT_EXCEEDED. */
 export class OriginAuthentication extends HttpApiMiddleware.Service<
   OriginAuthentication,
   { provides: SignedRequest }

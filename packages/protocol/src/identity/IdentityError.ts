@@ -16,7 +16,7 @@ export class InvalidAddress extends Schema.TaggedError<InvalidAddress>()("M_INVA
 export class NoValidSession extends Schema.TaggedError<NoValidSession>()("M_NO_VALID_SESSION", fields, {
   httpApiStatus: 400
 }) {}
-/** 400: the session is older than it may become. */
+/** 400: the session has expired. */
 export class SessionExpired extends Schema.TaggedError<SessionExpired>()("M_SESSION_EXPIRED", fields, {
   httpApiStatus: 400
 }) {}

@@ -1,5 +1,5 @@
 /**
- * Binding addresses to users, and ending that.
+ * Binding addresses to users, and unbinding them.
  *
  * Source: "Identity" of the specification.
  */

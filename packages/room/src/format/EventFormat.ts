@@ -23,7 +23,7 @@ import { checkSize, sealBytes } from "../PduSize.ts"
 import type {
   AuthorisationRules,
   EventFormat,
-  EventPlace,
+  EventPosition,
   EventProposal,
   PduProblem,
   RoomProposal
@@ -70,11 +70,11 @@ const referencesOf = (form: PduForm, events: ReadonlyArray<{ id: EventId; hash: 
     return [id, sha256 === undefined ? {} : { sha256 }]
   })
 
-const authEventsFor = (options: FormatOptions, proposal: EventProposal, at: EventPlace): ReadonlyArray<Event> =>
+const authEventsFor = (options: FormatOptions, proposal: EventProposal, at: EventPosition): ReadonlyArray<Event> =>
   options.authEventKeys(proposal).flatMap(([type, stateKey]) => at.state(type, stateKey) ?? [])
 
 /** The PDU of a proposal, without hashes and signatures. */
-const draftPdu = (options: FormatOptions, proposal: EventProposal, at: EventPlace, origin: ServerName): Pdu => {
+const draftPdu = (options: FormatOptions, proposal: EventProposal, at: EventPosition, origin: ServerName): Pdu => {
   const { content, redacts, sender, state_key, type } = proposal
   const pdu: Pdu = { type, sender, content, origin_server_ts: at.now, depth: depthAfter(at.prevEvents) }
   if (options.eventIds === "chosen") pdu.event_id = formatEventId(randomId(), origin)
@@ -115,7 +115,7 @@ const finish = (form: PduForm, draft: Pdu, origin: ServerName, key: SigningKey |
   }
 }
 
-const annotated = (event: Event, at: EventPlace): Event => {
+const annotated = (event: Event, at: EventPosition): Event => {
   const replaced = event.state_key === undefined ? undefined : at.state(event.type, event.state_key)
   return replaced === undefined ? event : { ...event, replaces_state: replaced.event_id }
 }

@@ -50,7 +50,7 @@ export const copySocket = (): Socket => {
 }
 
 export class CopyOut {
-  /** How many rows were copied; known at the end. */
+  /** How many rows were copied; set at the end. */
   rowCount = 0
   private readonly text: string
   private readonly space: number

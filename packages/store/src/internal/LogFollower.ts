@@ -22,7 +22,7 @@ const retryInterval = "1 second"
 export type Consumer = (slice: LogSlice) => Effect.Effect<void>
 
 export interface LogFollower {
-  /** There are rows of this transaction, or, without a number, there may be rows. Never waits. */
+  /** Wakes the follower: there are rows of this transaction, or, without a number, there may be rows. Never waits. */
   readonly wake: (xid?: number) => void
   /** Hands all slices from here on to the consumer, until the scope closes. Gives the position where they begin. */
   readonly follow: (consumer: Consumer) => Effect.Effect<StreamPosition, never, Scope.Scope>
@@ -78,7 +78,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
 
   const advance = Effect.fnUntraced(function* () {
     const slice = yield* read(readUpTo, sliceSize)
-    // Clients that a consumer wakes read up to here.
+    // Clients that a consumer wakes read up to this position.
     position = slice.last ?? position
     for (const consumer of consumers) yield* consume(consumer, slice)
     readUpTo = slice.upTo

@@ -25,7 +25,7 @@ const take = async (directory: string): Promise<number | undefined> => {
   await fs.writeFile(own, `${process.pid}\n${await processIdentity(process.pid)}\n`, { mode: 0o600 })
   try {
     for (;;) {
-      // A link appears with its content and only if there is none: no one ever reads half a lock.
+      // A link appears with its content, and only if there is none: no process reads an incomplete lock.
       const taken = await fs.link(own, lock).then(
         () => true,
         (error: NodeJS.ErrnoException) => {

@@ -53,7 +53,7 @@ export class LogEpochs {
     return this.newest.epoch
   }
 
-  /** Begins an epoch. `follows`: the last position that tokens can have which were given out before; any if absent. */
+  /** Begins an epoch. `follows`: the last position of tokens that were given out before; any if absent. */
   begin(options: {
     readonly follows?: StreamPosition | undefined
     readonly fresh: boolean

@@ -1,5 +1,5 @@
 /**
- * The files of the embedded PostgreSQL: where they lie, how they are made, whose they are.
+ * The files of the embedded PostgreSQL: their location, their creation and their owner.
  */
 
 import * as fs from "node:fs/promises"

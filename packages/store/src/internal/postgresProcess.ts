@@ -83,7 +83,7 @@ export class PostgresProcess {
     })
   }
 
-  /** Ends the server: its clients are disconnected, everything is written. Harder means follow if it hangs. */
+  /** Ends the server: its clients are disconnected and everything is written. A server that hangs gets SIGQUIT, then SIGKILL. */
   get stop(): Effect.Effect<void> {
     return Effect.promise(async () => {
       const ended = async () => hasExited(this.child)

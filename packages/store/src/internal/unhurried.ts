@@ -1,6 +1,6 @@
 /**
  * A part of a WITH whose statement, if it reads from `unhurried`, commits without waiting for the disk: for changes that are
- * made again where a crash of the database undoes them. The last half second of them may be undone.
+ * repeated if a crash of the database undoes them. Those of the last half second may be undone.
  */
 import type { SqlClient } from "effect/sql"
 

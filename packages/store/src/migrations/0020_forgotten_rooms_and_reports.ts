@@ -1,5 +1,5 @@
 /**
- * Rooms that users have left and want to see no more, and what users report to the operators.
+ * Rooms that users have left and forgotten, and the reports of users to the operators.
  *
  * Source: "Leaving rooms" and "Reporting Content" of the client-server specification.
  */

@@ -1,5 +1,5 @@
 /**
- * A repeated request to make a room does not know the room's ID: what such requests were answered is found without it.
+ * A repeated request to make a room does not know the room's ID: the answers to such requests are found without it.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,5 +1,5 @@
 /**
- * Pushers: where users want to be told of notifications, and how far each of them has been told. A pusher that was removed
+ * Pushers: the destinations of users' notifications, and the position up to which each was notified. A pusher that was removed
  * keeps its row without a kind, so that every node hears of it by the log.
  *
  * Source: "Push notifications" of the client-server specification.

@@ -1,5 +1,5 @@
 /**
- * Simplified sliding sync: the last event of each room, by which room lists are ordered, and what connections have been
+ * Simplified sliding sync: the last event of each room, by which room lists are ordered, and the rooms that connections have been
  * sent.
  *
  * A connection has the state of two versions: the one that its client has acknowledged, and the one that it was sent last.

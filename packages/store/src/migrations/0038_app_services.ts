@@ -1,5 +1,5 @@
 /**
- * Application services: how far each was sent the log, the transaction in flight, and the sessions of the users that they
+ * Application services: the position up to which each was sent the log, the transaction in flight, and the sessions of the users that they
  * act as. Token IDs of those are negative, so that they never meet one of a login.
  */
 import { Effect } from "effect"

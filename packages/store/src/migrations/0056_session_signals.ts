@@ -1,5 +1,5 @@
 /**
- * The database says at once which logins have ended, or have another access token, so that no node of a cluster goes on with
+ * The database signals at once which logins have ended, or have another access token, so that no node of a cluster goes on with
  * what it remembers. The rows of the log come too, but may wait there for older transactions.
  *
  * An event that is being sent cannot be cancelled any more.

@@ -1,5 +1,5 @@
 /**
- * A way to a PostgreSQL that can be cut: clients behind it lose all connections, and get none until it is mended. Cut
+ * A proxy to a PostgreSQL that can be cut: its clients lose all connections, and get none until it is mended. Cut
  * in silence, it takes connections and never answers, also when it is mended: those that are made then are answered.
  */
 import * as fs from "node:fs/promises"
@@ -9,7 +9,7 @@ import * as path from "node:path"
 import { Effect, Redacted, type Scope } from "effect"
 
 export interface CuttableDatabase {
-  /** The URL that leads to the database by this way. */
+  /** The URL of the database through the proxy. */
   readonly url: Redacted.Redacted
   readonly cut: Effect.Effect<void>
   readonly silence: Effect.Effect<void>

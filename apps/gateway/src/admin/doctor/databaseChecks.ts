@@ -155,7 +155,7 @@ const faultOf = (error: unknown): Finding => {
       )
 }
 
-/** Looks at the database, as whom the settings say. */
+/** Checks the database, as the user in the settings. */
 export const checkDatabase = (url: Redacted.Redacted, config: GatewayConfig): Effect.Effect<DatabaseState> =>
   Effect.catch(
     Effect.tryPromise(() => withClient(url, (client) => examine(client, config))),

@@ -14,7 +14,7 @@ import { checking, compareClocks, type Finding, failure, ok, reasonOf, warning }
 /** How long a server may take to answer, in ms. */
 const timeout = 10_000
 
-/** That a name is not there is an answer. */
+/** The error of a name that does not exist, which is an answer. */
 const absent = new Set(["ENOTFOUND", "ENODATA"])
 
 const lookUp = async (resolver: Resolver, host: string): Promise<number> => {

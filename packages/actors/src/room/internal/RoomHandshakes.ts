@@ -401,8 +401,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           state_key: userId,
           content: { ...content, membership: "leave" }
         }
-        const place = { prevEvents: [], state: () => undefined, now }
-        const event = room.version.build(proposal, place, yield* signingKey)
+        const position = { prevEvents: [], state: () => undefined, now }
+        const event = room.version.build(proposal, position, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
         yield* announceLeave(userId, through, content)
       })

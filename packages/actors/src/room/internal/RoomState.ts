@@ -212,8 +212,8 @@ export class RoomState {
    * leaves the server: at once where other servers take part, otherwise when the first of them asks for it.
    */
   propose(proposal: EventProposal, now: number, key: SigningKey) {
-    const place = { prevEvents: this.extremities, state: this.lookup, now }
-    return this.version.tryBuild(proposal, place, this.ours, this.sealFor(proposal, key))
+    const position = { prevEvents: this.extremities, state: this.lookup, now }
+    return this.version.tryBuild(proposal, position, this.ours, this.sealFor(proposal, key))
   }
 
   /** The key that signs the event of a proposal when it is made; none where it does not leave the server yet. */

@@ -246,7 +246,7 @@ export const makeSyncLive = Effect.gen(function* () {
       )
     })
 
-  /** The entries to tell, by room; undefined where memory is not enough. */
+  /** The entries to send, by room; undefined if memory does not have all of them. */
   const entriesOf = (feed: UserFeed, { filter, since }: LiveRange, upTo: StreamPosition) => {
     const { complete, entries } = feed.after(since, maxEntries, Number.POSITIVE_INFINITY)
     if (!complete || entries.some((entry) => !entry.isPlain)) return undefined

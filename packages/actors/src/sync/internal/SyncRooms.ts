@@ -499,10 +499,10 @@ export const makeSyncRooms = Effect.gen(function* () {
     yield* addCounts({ ...range, ignored }, joined, answers)
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
-    const told = memberships.filter(isNew)
+    const answered = memberships.filter(isNew)
     const areBlocked =
-      told.some(({ membership }) => membership === "invite") && (yield* invitePermission.isBlocking(session.userId))
-    for (const room of told) {
+      answered.some(({ membership }) => membership === "invite") && (yield* invitePermission.isBlocking(session.userId))
+    for (const room of answered) {
       if (room.membership === "invite") {
         if (areBlocked) continue
         const stripped = yield* readStripped(session.userId, room)

@@ -16,7 +16,7 @@ export type WantedMembers = "all" | ReadonlySet<UserId>
 export const sameState = (a: StateRef | undefined, b: StateRef | undefined): boolean =>
   a !== undefined && b !== undefined && a.chain === b.chain && a.seq === b.seq
 
-/** A state to tell of, the one that the client knows, and which members it wants. */
+/** A state to send, the state that the client has, and the members that it wants. */
 export interface WantedState {
   readonly roomNid: number
   readonly state: StateRef

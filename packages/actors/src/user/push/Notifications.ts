@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
     }
   }
 
-  /** Whether the receipts of the user reach as far as events. */
+  /** Whether the user's receipts cover events. */
   const readerOf = Effect.fnUntraced(function* (userId: UserId, found: ReadonlyArray<StoredNotification>) {
     const roomNids = [...new Set(found.map(({ roomNid }) => roomNid))]
     const own = Map.groupBy(yield* receipts.own(userId, roomNids), ({ roomNid }) => roomNid)
