@@ -61,7 +61,7 @@ export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The se
  */
 export const unavailable: ErrorBody = {
   errcode: "M_UNKNOWN",
-  error: "A part of the server that this needs does not answer or is moving to another machine, try again",
+  error: "The database or a node of this server does not answer, try again",
   retry_after_ms: 1_000
 }
 

@@ -76,7 +76,7 @@ const clockTolerance = 60_000
 const isFuture = (failureAt: number | undefined, now: number): boolean => (failureAt ?? 0) > now + clockTolerance
 
 /** Whether a row of `destinations` is left alone at `now`. */
-export const isSpared = (sql: SqlClient.SqlClient, row: string, now: number): Statement.Fragment => {
+export const isBackedOff = (sql: SqlClient.SqlClient, row: string, now: number): Statement.Fragment => {
   const retryAt = sql(`${row}.retry_at`)
   const lastFailureAt = sql(`${row}.last_failure_at`)
   return sql`(${retryAt} > ${now} AND coalesce(${lastFailureAt}, 0) <= ${now + clockTolerance})`
@@ -117,13 +117,13 @@ export class DestinationStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         const share = 1 - jitter * (yield* Random.next)
         const text = JSON.stringify(error.slice(0, maxErrorLength))
-        const spared = isSpared(sql, "known", now)
+        const backedOff = isBackedOff(sql, "known", now)
         const rows = yield* sql<Row>`
           INSERT INTO destinations AS known (destination, failures, retry_at, last_failure_at, last_error)
           VALUES (${destination}, 1, ${Math.round(now + firstBackOff * share)}, ${now}, ${text})
           ON CONFLICT (destination) DO UPDATE SET
-            failures = CASE WHEN ${spared} THEN known.failures ELSE known.failures + 1 END,
-            retry_at = CASE WHEN ${spared} THEN known.retry_at ELSE
+            failures = CASE WHEN ${backedOff} THEN known.failures ELSE known.failures + 1 END,
+            retry_at = CASE WHEN ${backedOff} THEN known.retry_at ELSE
               ${now}::bigint +
                 (least(${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(known.failures, 30))
                   * ${share}::float8)::bigint END,

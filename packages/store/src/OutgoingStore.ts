@@ -15,7 +15,7 @@ import { maxPdus } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
-import { isSpared } from "./DestinationStore.ts"
+import { isBackedOff } from "./DestinationStore.ts"
 import { unhurried } from "./internal/unhurried.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import { type Fence, StaleFence, stands } from "./ShardFenceStore.ts"
@@ -243,7 +243,7 @@ export class OutgoingStore extends Context.Service<
       const waiting = (now: number) =>
         sql<{ destination: string }>`
           ${queues} SELECT queues.destination FROM queues LEFT JOIN destinations USING (destination)
-          WHERE queues.destination IS NOT NULL AND ${isSpared(sql, "destinations", now)} IS NOT TRUE`.pipe(
+          WHERE queues.destination IS NOT NULL AND ${isBackedOff(sql, "destinations", now)} IS NOT TRUE`.pipe(
           Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
           Effect.orDie
         )

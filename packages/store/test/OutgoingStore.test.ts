@@ -195,7 +195,7 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
-  it.effect("finds the destinations for which something waits and that need not be spared", () =>
+  it.effect("finds the destinations for which something waits and that are not in back-off", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore
       const destinations = yield* DestinationStore

@@ -16,9 +16,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { toLoginOptions } from "../LoginSettings.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
 import type { CommandOptions } from "./CommandOptions.ts"
 import { AdminFailure } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 /** Accounts, tokens and devices, on the stores alone. */
 export const administration = (config: GatewayConfig) =>

@@ -9,9 +9,9 @@ import { type AuditEntry, AuditStore } from "@greenroom/store/AuditStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import { onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, printAll, time } from "./CommandOutput.ts"
+import { onDatabase } from "./Connection.ts"
 
 const withAudit = <A, E, R>(flags: CommandOptions, use: (audit: AuditLog["Service"]) => Effect.Effect<A, E, R>) =>
   Effect.flatMap(AuditLog, use).pipe(

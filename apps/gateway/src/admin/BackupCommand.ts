@@ -12,9 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./CommandConfig.ts"
-import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaLocation.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, time } from "./CommandOutput.ts"
+import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaLocation.ts"
 import { makeProgress, size } from "./Progress.ts"
 
 const file = Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet"))

@@ -14,9 +14,9 @@ import { MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { configOf } from "./CommandConfig.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 /** The words of the command line for the kinds of bans. */
 const kinds: Readonly<Record<string, BanKind>> = { user: "user", server: "server", content: "sha256" }
@@ -31,7 +31,10 @@ const value = Argument.String("value").pipe(
 
 const stores = Layer.mergeAll(BanStore.layer, AccountStore.layer, MediaStore.layer, AuditStore.layer)
 
-const run = <A, E>(flags: CommandOptions, use: Effect.Effect<A, E, BanStore | AccountStore | MediaStore | AuditStore>) =>
+const run = <A, E>(
+  flags: CommandOptions,
+  use: Effect.Effect<A, E, BanStore | AccountStore | MediaStore | AuditStore>
+) =>
   Effect.provide(
     use,
     onDatabase(flags, () => stores)

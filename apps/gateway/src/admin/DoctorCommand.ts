@@ -8,12 +8,12 @@ import { Command, Flag } from "effect/cli"
 import { toFederationOptions } from "../FederationSettings.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./CommandConfig.ts"
+import { commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, printAll } from "./CommandOutput.ts"
 import { checkDatabase, type DatabaseState } from "./doctor/databaseChecks.ts"
 import { type Finding, failure, ok } from "./doctor/Finding.ts"
 import { checkFederation } from "./doctor/federationChecks.ts"
 import { checkMachine } from "./doctor/machineChecks.ts"
-import { commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, printAll } from "./CommandOutput.ts"
 
 const peers = Flag.String("peer").pipe(
   Flag.withMetavar("server"),

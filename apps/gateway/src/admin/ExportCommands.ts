@@ -24,9 +24,9 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
-import { onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { onDatabase } from "./Connection.ts"
 import { readSecret } from "./StandardInput.ts"
 
 const exportId = Argument.String("id").pipe(Argument.withDescription("The ID of the export"))

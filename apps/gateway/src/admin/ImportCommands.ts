@@ -19,9 +19,9 @@ import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { administration } from "./AccountServices.ts"
 import { configOf } from "./CommandConfig.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 const sizeOf = (file: string) =>
   Effect.tryPromise({

@@ -14,9 +14,9 @@ import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import { administration } from "./AccountServices.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, type Output, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 const describe = (row: MediaRow): string =>
   [

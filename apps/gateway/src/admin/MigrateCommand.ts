@@ -7,9 +7,9 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
-import { onSql } from "./Connection.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { printLine } from "./CommandOutput.ts"
+import { onSql } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
 /** The bar goes with the layer of the database, which is migrated as it is built. */

@@ -9,9 +9,9 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 const stores = () => Layer.merge(ReportStore.layer, AuditStore.layer)
 

@@ -15,9 +15,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf } from "./CommandConfig.ts"
-import { mediaFiles } from "./MediaLocation.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { print, time } from "./CommandOutput.ts"
+import { mediaFiles } from "./MediaLocation.ts"
 import { makeProgress } from "./Progress.ts"
 
 const file = Argument.String("file").pipe(Argument.withDescription("A file that `greenroom backup` has written"))

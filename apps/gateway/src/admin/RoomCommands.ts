@@ -15,9 +15,9 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
 const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))

@@ -8,14 +8,17 @@ import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { commandLine, onDatabase } from "./Connection.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { printAll, printLine, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
 
-const withKeys = <A, E>(flags: CommandOptions, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>) =>
+const withKeys = <A, E>(
+  flags: CommandOptions,
+  use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>
+) =>
   Effect.provide(
     SigningKeys.use(use),
     onDatabase(flags, ({ serverName }) => Layer.merge(SigningKeys.layer(serverName), AuditStore.layer))

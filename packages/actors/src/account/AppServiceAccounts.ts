@@ -7,7 +7,8 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Exclusive, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { AppServices } from "../app-service/AppServices.ts"
-import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { Accounts } from "./Accounts.ts"
+import type { Credentials, LoginDevice } from "./Credentials.ts"
 
 export const appServiceLogin = "m.login.application_service"
 

@@ -14,7 +14,7 @@ export type { VerifiedAddress }
 
 const make = Effect.map(UserIdentityStore, (store) => {
   const mustBeRemoved = (removed: boolean) =>
-    removed ? Effect.void : Effect.fail(new NotFound({ error: "It is not among yours" }))
+    removed ? Effect.void : Effect.fail(new NotFound({ error: "Your account has no such address or service" }))
   return LoginMethods.of({
     addresses: ({ userId }) => store.addressesOf(userId),
     services: ({ userId }) => store.subjectsOf(userId),

@@ -12,8 +12,9 @@ import { Context, Effect, Layer, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { AccountStandings, type Standing } from "./AccountStandings.ts"
-import { Accounts, type Device } from "./Accounts.ts"
+import { Accounts } from "./Accounts.ts"
 import { Administration } from "./Administration.ts"
+import type { Device } from "./Credentials.ts"
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig

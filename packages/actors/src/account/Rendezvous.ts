@@ -40,7 +40,10 @@ const make = Effect.gen(function* () {
     const id = randomBytes(18).toString("base64url")
     const expiresAt = (yield* Clock.currentTimeMillis) + lifetime
     if (!(yield* store.create(id, data, expiresAt, maxSessions))) {
-      return yield* new LimitExceeded({ error: "Too many devices sign in at this moment", retry_after_ms: 60_000 })
+      return yield* new LimitExceeded({
+        error: "Too many sign-ins by QR code are in progress, try again later",
+        retry_after_ms: 60_000
+      })
     }
     return { id, data, sequence: 1, expiresAt } satisfies CreatedSession
   })

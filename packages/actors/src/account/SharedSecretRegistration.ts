@@ -11,7 +11,8 @@ import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { Accounts } from "./Accounts.ts"
+import type { Credentials, LoginDevice } from "./Credentials.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 
 export interface SharedSecretRequest extends LoginDevice {

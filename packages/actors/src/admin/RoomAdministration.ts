@@ -141,7 +141,7 @@ const make = Effect.gen(function* () {
     const room = yield* existing(roomId)
     const helper = yield* mightiest(room)
     if (helper === undefined) {
-      return yield* new BadRequest({ error: "Nobody of this server in the room may change power levels" })
+      return yield* new BadRequest({ error: "No user of this server in the room may change power levels" })
     }
     const session = { userId: helper.userId, tokenId: 0, deviceId: "" }
     const current = yield* states.read([{ roomNid: room.roomNid, ref: room.state }], {

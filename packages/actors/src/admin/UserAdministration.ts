@@ -46,7 +46,9 @@ const make = Effect.gen(function* () {
   })
 
   const ownerOf = (found: Option.Option<UserId>) =>
-    Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(new NotFound({ error: "It belongs to no user" }))
+    Option.isSome(found)
+      ? Effect.succeed(found.value)
+      : Effect.fail(new NotFound({ error: "No user has this address or external ID" }))
 
   return UserAdministration.of({
     list: store.list,

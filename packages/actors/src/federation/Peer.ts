@@ -16,7 +16,7 @@
  * A transaction that the server refuses is sent again a few times, then PDU by PDU; a PDU that it refuses alone is dropped
  * (`TransactionRefusal`). So no single item stops the queue.
  *
- * A server that cannot be reached is spared until `Destinations` says so; then the EDUs for it are dropped. A short
+ * A server that cannot be reached is in back-off until `Destinations` says otherwise; then the EDUs for it are dropped. A short
  * wait passes in the actor. A long one does not keep it in memory: `Peers` looks for servers whose time has come.
  *
  * Source: "Transactions" of the specification.
@@ -94,17 +94,17 @@ const behaviour = Effect.gen(function* () {
   /** Another node has taken the shard: this actor sends nothing more. */
   let isReplaced = false
 
-  /** For how long the server is to be spared, as all nodes know it, in ms; 0 if it is not. */
-  const knownSparing = Effect.matchEffect(destinations.check(destination), {
+  /** The remaining back-off of the server, as all nodes know it, in ms; 0 without one. */
+  const sharedBackoff = Effect.matchEffect(destinations.check(destination), {
     onSuccess: () => Effect.succeed(0),
     onFailure: ({ retryAt = 0 }) => remaining(retryAt)
   })
   const remaining = (until: number) => Effect.map(Clock.currentTimeMillis, (now) => Math.max(0, until - now))
-  const initialSparing = yield* knownSparing
-  /** Until when the server is spared, by the monotonic clock. */
-  let spareUntil = initialSparing === 0 ? 0 : (yield* monotonicMillis) + initialSparing
+  const initialBackoff = yield* sharedBackoff
+  /** The end of the back-off, by the monotonic clock. */
+  let backoffUntil = initialBackoff === 0 ? 0 : (yield* monotonicMillis) + initialBackoff
   /** Whether the last attempt reached no server. */
-  let unreachable = initialSparing > 0
+  let unreachable = initialBackoff > 0
   /** How many attempts in a row the server has answered with an error. */
   let refusals = 0
   /** How many of the next PDUs are sent one by one, because a transaction with them was refused. */
@@ -201,26 +201,26 @@ const behaviour = Effect.gen(function* () {
   })
 
   /** The server is left alone for so many ms, and EDUs for it are dropped. */
-  const spareFor = (duration: number) =>
+  const backOffFor = (duration: number) =>
     Effect.map(monotonicMillis, (now) => {
       pending.clear()
       // Commits during this time do not wake this actor.
       queued = true
-      spareUntil = now + duration
+      backoffUntil = now + duration
     })
 
   /** Goes on by itself when a short wait is over. */
   const waitForRetry = (now: number): Effect.Effect<void> => {
-    const wait = Math.ceil(spareUntil - now)
+    const wait = Math.ceil(backoffUntil - now)
     if (wait > longestOwnWait) return Effect.void
     return Effect.asVoid(FiberHandle.run(retry, Effect.andThen(Effect.sleep(wait), start)))
   }
 
-  /** `Destinations` has logged why, and knows until when all nodes spare the server. */
+  /** `Destinations` has logged the reason, and knows the end of the back-off for all nodes. */
   const unreached = Effect.fnUntraced(function* ({ retryAt }: RemoteUnreachable) {
     unreachable = true
-    const wait = retryAt === undefined ? yield* knownSparing : yield* remaining(retryAt)
-    yield* spareFor(Math.max(wait, shortestWait))
+    const wait = retryAt === undefined ? yield* sharedBackoff : yield* remaining(retryAt)
+    yield* backOffFor(Math.max(wait, shortestWait))
   })
 
   /** The transaction will not be taken as it is: its PDUs go one by one, and the only PDU of one is dropped. */
@@ -236,7 +236,7 @@ const behaviour = Effect.gen(function* () {
     yield* Effect.logError(`${destination} refuses ${first?.event_id ?? "a PDU"}, it is dropped: ${reason}`)
   })
 
-  /** A server that answers with errors can be reached: how long it is spared is known here alone. */
+  /** A server that answers with errors can be reached: its back-off is known here alone. */
   const refused = Effect.fnUntraced(function* ({ durable, stored }: Outgoing, error: RemoteRefused | RemoteInvalid) {
     const unstored = durable === undefined ? 1 : refusals + 1
     const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
@@ -251,7 +251,7 @@ const behaviour = Effect.gen(function* () {
     } else yield* giveUp(stored, reasonOf(error))
     const asked = error._tag === "RemoteRefused" ? error.retryAfter : undefined
     const wait = waitAfterRefusal(++refusals, isFinal, yield* Random.next, asked)
-    if (wait > 0) yield* spareFor(wait)
+    if (wait > 0) yield* backOffFor(wait)
   })
 
   const replaced = Effect.fnUntraced(function* (stale: StaleFence) {
@@ -278,7 +278,7 @@ const behaviour = Effect.gen(function* () {
   const sendAll: Effect.Effect<void> = Effect.gen(function* () {
     while (!isReplaced) {
       const now = yield* monotonicMillis
-      if (now < spareUntil) return yield* waitForRetry(now)
+      if (now < backoffUntil) return yield* waitForRetry(now)
       const outgoing = yield* next(now)
       if (outgoing === undefined) return
       const answer = yield* Effect.result(send(outgoing))
@@ -313,18 +313,18 @@ const behaviour = Effect.gen(function* () {
       Effect.suspend(() => {
         queued = true
         return Effect.map(Effect.andThen(oneAtATime(sendAll), monotonicMillis), (now) => ({
-          spareFor: Math.max(0, spareUntil - now)
+          spareFor: Math.max(0, backoffUntil - now)
         }))
       }),
     Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
       const now = yield* monotonicMillis
-      if (now < spareUntil) return
+      if (now < backoffUntil) return
       for (const edu of edus) pending.add(edu, now)
       yield* start
     }),
     HeardFrom: () =>
       Effect.suspend(() => {
-        spareUntil = 0
+        backoffUntil = 0
         queued = true
         return start
       })

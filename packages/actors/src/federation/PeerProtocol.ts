@@ -13,14 +13,14 @@ const Edu = Schema.Struct({
 })
 
 /**
- * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared: for how
+ * Something was committed for the server. Answered when nothing waits any longer, or the server is in back-off: for how
  * many milliseconds (0: it is not).
  */
 const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) })
   .annotate(ClusterSchema.InterruptOnTermination, true)
   .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
-/** EDUs for the server. Dropped while it is spared. */
+/** EDUs for the server. Dropped while it is in back-off. */
 const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
 /** The server was heard from, and can be reached again. */
 const HeardFrom = Rpc.make("HeardFrom")

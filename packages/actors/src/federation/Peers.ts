@@ -2,7 +2,7 @@
  * The destinations of outgoing transactions. Wakes their `Peer` actors when events for them were committed, passes them
  * EDUs, and resumes those that waited when the process ended or whose long wait is over.
  *
- * A destination that cannot be reached costs next to nothing here: while it is spared, an event for it is one look into
+ * A destination that cannot be reached costs next to nothing here: while it is in back-off, an event for it is one look into
  * a map.
  *
  * Source: "Transactions" of the specification.
@@ -31,8 +31,8 @@ const wakeTimeout = "10 seconds"
 /** How often destinations are looked for whose wait is over. */
 const sweepInterval = "30 seconds"
 
-/** For how long a node trusts, in milliseconds, that a destination is spared: another node may have heard from it. */
-const trustSparing = 10_000
+/** For how long a node trusts that a back-off lasts, in milliseconds: another node may have ended it. */
+const trustBackoff = 10_000
 
 /**
  * How many PDUs wait for one destination at most, and how often that is looked to. A server that was away for longer finds
@@ -85,35 +85,37 @@ const make = Effect.gen(function* () {
   /** Destinations whose actor sends now; `again` if something was committed meanwhile. */
   const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
   /** Until when destinations are to be left alone, by the monotonic clock. */
-  const spared = new Map<ServerName, number>()
+  const backoffs = new Map<ServerName, number>()
 
-  const isSpared = (destination: ServerName, now: number): boolean => (spared.get(destination) ?? 0) > now
+  const isBackedOff = (destination: ServerName, now: number): boolean => (backoffs.get(destination) ?? 0) > now
 
   const drain = Effect.fnUntraced(function* (destination: ServerName) {
     const attributes = { "federation.destination": destination }
     const { spareFor } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
-    if (spareFor > 0) spared.set(destination, (yield* monotonicMillis) + Math.min(spareFor, trustSparing))
-    else spared.delete(destination)
+    if (spareFor > 0) backoffs.set(destination, (yield* monotonicMillis) + Math.min(spareFor, trustBackoff))
+    else backoffs.delete(destination)
   })
 
   /** An actor that moves to another node, or goes down with this one, is no failure. */
   const logFailure = (destination: ServerName, cause: Cause.Cause<unknown>) =>
-    Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(`Nothing can be sent to ${destination} now`, cause)
+    Cause.hasInterruptsOnly(cause)
+      ? Effect.void
+      : Effect.logError(`The Peer actor of ${destination} failed: nothing is sent now`, cause)
 
-  const drainOrSpare = (destination: ServerName) =>
+  const drainOrBackOff = (destination: ServerName) =>
     Effect.catchCause(withPermit(drain(destination)), (cause) =>
       Effect.flatMap(monotonicMillis, (now) => {
-        spared.set(destination, now + trustSparing)
+        backoffs.set(destination, now + trustBackoff)
         return logFailure(destination, cause)
       })
     )
 
   const drainUntilQuiet = (destination: ServerName): Effect.Effect<void> =>
     Effect.andThen(
-      drainOrSpare(destination),
+      drainOrBackOff(destination),
       Effect.flatMap(monotonicMillis, (now) => {
         const current = draining.get(destination)
-        if (current?.again === true && !isSpared(destination, now)) {
+        if (current?.again === true && !isBackedOff(destination, now)) {
           current.again = false
           return drainUntilQuiet(destination)
         }
@@ -138,13 +140,13 @@ const make = Effect.gen(function* () {
 
   const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
     const now = yield* monotonicMillis
-    for (const destination of woken) if (!isSpared(destination, now)) yield* wakePeer(destination)
+    for (const destination of woken) if (!isBackedOff(destination, now)) yield* wakePeer(destination)
   })
 
   /** Queues that are due: at the start, after a long wait, and those that another node left behind. */
   const sweep = Effect.gen(function* () {
     const now = yield* monotonicMillis
-    for (const [destination, until] of spared) if (until <= now) spared.delete(destination)
+    for (const [destination, until] of backoffs) if (until <= now) backoffs.delete(destination)
     const waiting = new Set(yield* store.waiting(yield* Clock.currentTimeMillis))
     for (const destination of yield* edus.waiting) {
       if (Result.isSuccess(yield* Effect.result(destinations.check(destination)))) waiting.add(destination)
@@ -177,7 +179,7 @@ const make = Effect.gen(function* () {
   yield* periodicallyOnce("Trimming queues to other servers", trimInterval, trim, { atOnce: true })
 
   const queueEdus = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
-    if (edus.length === 0 || isSpared(destination, yield* monotonicMillis)) return
+    if (edus.length === 0 || isBackedOff(destination, yield* monotonicMillis)) return
     yield* actor(destination)
       .Tell({ edus }, { discard: true })
       .pipe(Effect.catchCause((cause) => Effect.logDebug(`EDUs for ${destination} are dropped`, cause)))
@@ -185,7 +187,7 @@ const make = Effect.gen(function* () {
 
   const heardFrom = Effect.fnUntraced(function* (origin: ServerName) {
     if (!(yield* destinations.heardFrom(origin))) return
-    spared.delete(origin)
+    backoffs.delete(origin)
     yield* Effect.orDie(actor(origin).HeardFrom(undefined, { discard: true }))
   })
 
@@ -210,7 +212,7 @@ export class Peers extends Context.Service<
     readonly wakeForEdus: Effect.Effect<void>
     /** EDUs for a server; dropped where it cannot be reached. */
     readonly queueEdus: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
-    /** A server has made a request: if it was spared, what waits for it is sent now. */
+    /** A server has made a request: if it was in back-off, what waits for it is sent now. */
     readonly heardFrom: (origin: ServerName) => Effect.Effect<void>
     /** Every server that we tried to reach or that something waits for. */
     readonly list: Effect.Effect<ReadonlyArray<DestinationReport>>

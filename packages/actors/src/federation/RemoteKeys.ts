@@ -232,7 +232,7 @@ const make = Effect.gen(function* () {
       ? yield* remember(server, { ...object, signatures: others }, notary)
       : "it is not signed by it"
     if (problem === undefined) return yield* Effect.logInfo(`${notary} vouches for keys of ${server}`)
-    yield* Effect.logWarning(`What ${notary} says of the keys of ${server} is not believed: ${problem}`)
+    yield* Effect.logWarning(`The key object of ${server} from the notary ${notary} is refused: ${problem}`)
   })
 
   const askNotary = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys) {
@@ -255,7 +255,7 @@ const make = Effect.gen(function* () {
       (chunk) => askNotary(notary, new Map(chunk.map(([server, needs]) => [server, wantedOf(needs, now)]))),
       { discard: true }
     ).pipe(
-      Effect.catch((error) => Effect.logInfo(`${notary} was asked in vain for keys of others: ${reasonOf(error)}`))
+      Effect.catch((error) => Effect.logInfo(`The notary ${notary} gave no keys of other servers: ${reasonOf(error)}`))
     )
     const then = yield* Clock.currentTimeMillis
     for (const [server, needs] of due) {

@@ -27,7 +27,8 @@ import type { MembershipHandshake } from "../room/RemoteRooms.ts"
 import { RoomFinder } from "../room/RoomFinder.ts"
 import { RoomSummaries } from "../room/RoomSummaries.ts"
 import { Federation } from "./Federation.ts"
-import { FederationRooms, type ReceivedInvite } from "./FederationRooms.ts"
+import { FederationRooms } from "./FederationRooms.ts"
+import type { ReceivedInvite } from "./internal/IncomingInvites.ts"
 
 /** The room versions that a server knows which does not say. */
 const versionsOfOldServers = ["1", "1-draft"]

@@ -24,8 +24,9 @@ import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Sema
 import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
-import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
+import { FederationRooms } from "./FederationRooms.ts"
 import { wholeAnswer } from "./internal/InviteJoins.ts"
+import type { ReceivedPdu } from "./internal/PduIntake.ts"
 import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many transactions of one server may wait; further ones are to come again later. */
@@ -161,7 +162,7 @@ const make = Effect.gen(function* () {
     if (Option.isSome(known)) return known.value
     const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus, isLastAttempt)
     yield* Effect.catchCause(remotePresences.want(joinedUsers(origin, parts.pdus)), (cause) =>
-      Effect.logError(`The presence of users of ${origin} is not asked for`, cause)
+      Effect.logError(`The presence of users of ${origin} who joined a room could not be polled`, cause)
     )
     yield* edus.receive(origin, parts.edus)
     const answer = toKeep(received)

@@ -57,7 +57,7 @@ const make = Effect.gen(function* () {
       yield* Effect.catchTag(identity.unbind(server, proof, address, userId), "M_NOT_FOUND", () => Effect.void)
     }
     if (!(yield* addresses.unbindAddress(userId, address))) {
-      return yield* new NotFound({ error: "The address is not among yours" })
+      return yield* new NotFound({ error: "Your account has no such address" })
     }
   })
 

@@ -109,7 +109,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     Effect.catchCause(Effect.timeout(report(userId), "10 seconds"), (cause) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         devices.reportLater(userId, now + retryAfter)
-        return Effect.logWarning("A presence could not be reported, trying again", cause)
+        return Effect.logWarning("A report to a Presence actor failed, trying again", cause)
       })
     )
 

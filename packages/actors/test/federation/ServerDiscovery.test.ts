@@ -169,7 +169,7 @@ describe("ServerDiscovery", () => {
     })
   )
 
-  it.effect("where certificates are not verified, servers on this machine are targets", () =>
+  it.effect("servers on this machine are targets if certificates are not verified", () =>
     Effect.gen(function* () {
       const { find } = yield* discovery({ verifyCertificates: false })
       assert.strictEqual((yield* find("127.0.0.1:8449" as ServerName)).length, 1)

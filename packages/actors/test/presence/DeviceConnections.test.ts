@@ -19,7 +19,7 @@ describe("DeviceConnections", () => {
     ])
   })
 
-  it("where the clock was put back, the grace period is over when it would have been", () => {
+  it("the grace period ends at its time although the clock was put back", () => {
     const hour = 3_600_000
     const devices = new DeviceConnections(grace)
     devices.connect(alice, "phone", hour)

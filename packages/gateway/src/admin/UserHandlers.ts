@@ -283,7 +283,7 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
           Effect.gen(function* () {
             yield* mustNotBeSelf(self, userId, "Use /login to log in as yourself")
             const { admin } = yield* users.find(userId)
-            if (admin) return yield* new Forbidden({ error: "Nobody logs in as another administrator" })
+            if (admin) return yield* new Forbidden({ error: "Administrators cannot log in as another administrator" })
             return yield* users.logIn(userId)
           })
         )

@@ -69,7 +69,7 @@ export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handler
       )
       .handle("pushRules", () => Effect.succeed(noPushRules))
       .handle("socket", () =>
-        Effect.fail(new BadRequest({ error: "A WebSocket lives here: ask with Upgrade: websocket" }))
+        Effect.fail(new BadRequest({ error: "This is the path of the WebSocket: send Upgrade: websocket" }))
       )
   })
 )

@@ -3,7 +3,8 @@
  *
  * Source: "Device Management" and "Account management" of the client-server specification.
  */
-import { Accounts, type Device } from "@greenroom/actors/account/Accounts"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import type { Device } from "@greenroom/actors/account/Credentials"
 import { type AuthData, InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { Session } from "@greenroom/actors/runtime/Session"

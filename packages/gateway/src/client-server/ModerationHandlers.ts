@@ -3,7 +3,7 @@
  *
  * Source: "Server Administration" of the client-server specification.
  */
-import type { Device } from "@greenroom/actors/account/Accounts"
+import type { Device } from "@greenroom/actors/account/Credentials"
 import { Moderation } from "@greenroom/actors/account/Moderation"
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"

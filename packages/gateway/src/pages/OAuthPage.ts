@@ -4,7 +4,7 @@
  *
  * Source: "OAuth 2.0 API" of the client-server specification.
  */
-import type { Device } from "@greenroom/actors/account/Accounts"
+import type { Device } from "@greenroom/actors/account/Credentials"
 import type { Question } from "@greenroom/actors/account/oauth/OAuthServer"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"

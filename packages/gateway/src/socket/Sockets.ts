@@ -253,7 +253,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError, Scope.Scope> {
     const target = canonicalUrl(request.url ?? "/")
     const url = URL.canParse(target, "http://localhost") ? new URL(target, "http://localhost") : undefined
-    if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
+    if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no WebSocket at this path" })
     const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
     const session = yield* authenticate(token, yield* proxies.addressOf(request), (name) => url.searchParams.get(name))
     if (standings.of(session.userId).locked) return yield* lockedError

@@ -353,7 +353,7 @@ describe("a password", () => {
       const guess = (user: string, secret: string) => login({ type: password, user, password: secret })
       for (let count = 0; count < 3; count++) {
         assert.strictEqual(outcome(yield* guess("alice", "wrong")), "403 M_FORBIDDEN")
-        assert.strictEqual((yield* guess("bob", "secret-bob")).status, 200, "what succeeds does not count")
+        assert.strictEqual((yield* guess("bob", "secret-bob")).status, 200, "an attempt that succeeds does not count")
       }
       const refused = yield* guess("@alice:green.test", "secret-alice")
       assert.strictEqual(outcome(refused), "429 M_LIMIT_EXCEEDED")
@@ -557,7 +557,7 @@ describe("an account", () => {
     }).pipe(Effect.provide(loginGateway({})))
   )
 
-  it.live("where tokens expire, it must log in again", () =>
+  it.live("it must log in again if tokens expire", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       assert.strictEqual(outcome(yield* ask("GET", "/devices", { token: alice.token })), "401 M_UNKNOWN_TOKEN")

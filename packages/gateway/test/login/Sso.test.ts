@@ -95,7 +95,7 @@ describe("single sign-on by today's client API", () => {
     )
   )
 
-  it.live("where an administrator must approve accounts, a newcomer gets none of it before", () =>
+  it.live("a newcomer gets no access before an administrator has approved the account", () =>
     withProvider({ ...open, registrationApproval: true }, (provider, url) =>
       Effect.gen(function* () {
         const visitor = makeVisitor()

@@ -76,7 +76,7 @@ describe("Outbox", () => {
     }).pipe(Effect.scoped, Effect.provide(UnreadAnswers.layer(maxUnreadBytes)))
   )
 
-  it.effect("where too much waits for all clients together, the one that has waited longest is cut off", () =>
+  it.effect("the client that has waited longest is cut off when too much waits for all clients together", () =>
     Effect.gen(function* () {
       const [first, second] = [yield* pair, yield* pair]
       const unread = yield* UnreadAnswers

@@ -70,7 +70,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     Effect.catchCause(
       Effect.suspend(() => consumer(slice)),
       (cause) =>
-        Effect.logError("A follower of the event log failed, trying again", cause).pipe(
+        Effect.logError("A consumer of the event log failed, trying again", cause).pipe(
           Effect.andThen(Effect.sleep(retryInterval)),
           Effect.andThen(Effect.suspend(() => consume(consumer, slice)))
         )

@@ -57,7 +57,7 @@ describe("logAnnouncements", () => {
     assert.deepStrictEqual(recent.next(endOfTransaction(6), 100), own.next(endOfTransaction(6), 100))
   })
 
-  it("what is large, or redacted at once, is only named", () => {
+  it("a commit that is large, or redacts its own event, is only named", () => {
     assert.deepStrictEqual(announced(commit(2, 9_000)), [])
     assert.deepStrictEqual(announced(commit(40, 5_000)), [])
     assert.deepStrictEqual(announced(commit(2, 20, { redactions: [makeEvent(roomId)] })), [])
@@ -73,7 +73,7 @@ describe("logAnnouncements", () => {
     assert.deepStrictEqual(recent.next(endOfTransaction(6), 100)?.upTo, endOfTransaction(7))
   })
 
-  it("what is not understood is left to the reader", () => {
+  it("an announcement that is not understood is left to the reader", () => {
     const recent = new RecentCommits()
     const hear = makeHearer("here", recent)
     for (const payload of ["", "there", "there x 1 []", "there 7 1 [[9,1,2]]"]) hear(payload)

@@ -15,7 +15,7 @@ import type { Authorization, Return } from "./OAuth2Providers.ts"
 /** The redirect URI, where providers send users back to. */
 export const callbackPath = `${clientPrefix}/login/oauth2/callback`
 
-const unknown = Effect.fail(new BadRequest({ error: "There is no such service" }))
+const unknown = Effect.fail(new BadRequest({ error: "There is no such OAuth2 provider" }))
 
 /** The service without any provider. */
 const none = { providers: [], authorize: () => unknown, exchange: () => unknown }

@@ -120,7 +120,7 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
   const find = (id: string): Effect.Effect<OAuth2Provider, MatrixError> => {
     const provider = providers.find((candidate) => candidate.id === id)
     return provider === undefined
-      ? Effect.fail(new BadRequest({ error: "There is no such service" }))
+      ? Effect.fail(new BadRequest({ error: "There is no such OAuth2 provider" }))
       : Effect.succeed(provider)
   }
 

@@ -10,7 +10,7 @@ import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
-import { awaitingApproval } from "../Accounts.ts"
+import { awaitingApproval } from "../Credentials.ts"
 
 /** How long a browser is logged in, in ms. */
 export const browserSessionTtl = 3_600_000

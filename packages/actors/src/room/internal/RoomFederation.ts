@@ -1,7 +1,7 @@
 /**
  * A room that several servers share, as its actor sees it: events and requests of other servers. Requests of other servers
  * run one after the other; events of our own users are handled between them. Requests of our users to other servers are in
- * `RoomHandshakes` and `RoomHistory`.
+ * `RoomHandshakes`, `OutgoingInvites` and `RoomHistory`.
  *
  * Source: docs/federation.md, "What happens to a PDU that arrives" and "Joining".
  */
@@ -27,6 +27,8 @@ import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
 import { admits, keptOut, requireAdmitted } from "../ServerAcl.ts"
 import { shownState } from "../ShownState.ts"
+import { makeOutgoingInvites } from "./OutgoingInvites.ts"
+import { makeOutsideMemberships } from "./OutsideMemberships.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
 import { makeRoomHandshakes } from "./RoomHandshakes.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
@@ -59,7 +61,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const chains = yield* AuthChainStore
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, intakeLock, placeAll, unhandled } = intake
-  const handshakes = yield* makeRoomHandshakes(writer, intake)
+  const outside = yield* makeOutsideMemberships(writer, intake)
+  const handshakes = yield* makeRoomHandshakes(writer, intake, outside)
+  const invites = yield* makeOutgoingInvites(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
   const restricted = yield* makeRestrictedJoins
   const policies = yield* makeRoomPolicies
@@ -135,7 +139,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     userId: UserId,
     versions: ReadonlyArray<string> | undefined
   ): Effect.fn.Return<{ readonly room_version: string; readonly event: JsonObject }, Failure> {
-    yield* handshakes.invitePlaced(userId)
+    yield* invites.invitePlaced(userId)
     const room = yield* loadOurs
     yield* requireVisible(room, userId, handshake)
     yield* requireAdmitted(room.lookup, serverNameOf(userId))
@@ -236,7 +240,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   /** Makes the membership that a user of another server asks for. A user who is already joined gets the ID of the join. */
   const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
     Effect.andThen(
-      handshakes.invitePlaced(event.sender),
+      invites.invitePlaced(event.sender),
       intakeLock.withPermits(1)(
         Effect.gen(function* () {
           const room = yield* loadOurs
@@ -307,7 +311,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     inviteJoin,
     getState,
     requireServer,
+    ...outside,
     ...handshakes,
+    ...invites,
     ...history
   }
 })

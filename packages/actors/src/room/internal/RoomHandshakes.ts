@@ -1,59 +1,29 @@
 /**
- * Memberships of our users in rooms of other servers, and invitations of users of other servers: every membership that
- * needs two servers, on the side of our user.
+ * Joins, leaves and knocks of our users in rooms of other servers.
  *
  * Source: docs/federation.md, "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type ServerName, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import {
-  BadJson,
-  BadRequest,
-  Forbidden,
-  IncompatibleRoomVersion,
-  InviteBlocked,
-  type MatrixError,
-  NotFound
-} from "@greenroom/protocol/MatrixError"
+import { BadRequest, IncompatibleRoomVersion, NotFound } from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { EventStatus } from "@greenroom/store/EventLog"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
-import type { RoomTransaction } from "../RoomProtocol.ts"
-import { requireAdmitted } from "../ServerAcl.ts"
-import { shownState } from "../ShownState.ts"
+import { type OutsideMemberships, withShown } from "./OutsideMemberships.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
-import { makeRoomPolicies } from "./RoomPolicies.ts"
-import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
+import { refusalOf } from "./remoteRefusals.ts"
 
 /** How many servers are tried for a join, one after the other, and how long all of it may take. */
 const maxCandidates = 10
 const joinLimit = "2 minutes"
 
-/** How long a membership of an invited user waits until the invitation is placed. */
-const invitePlacedTimeout = "5 seconds"
-
 /** How often a server is notified that a local user is not in a room, until one has accepted it. */
 const leaveAttempts = 6
-
-/**
- * The client's error text for a failure: the text of the other server. The reason of a failed connection goes only to the
- * log, because it shows which addresses and ports answer.
- */
-const answerOf = ({ errcode, reason }: RemoteFailure): string =>
-  errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
-
-/** The errors by which servers refuse a join, a knock or a leave. */
-const forbidding: ReadonlySet<string | undefined> = new Set([
-  "M_FORBIDDEN",
-  "M_UNABLE_TO_AUTHORISE_JOIN",
-  "M_UNABLE_TO_GRANT_JOIN"
-])
 
 export interface LeaveRequest {
   readonly userId: UserId
@@ -61,125 +31,22 @@ export interface LeaveRequest {
   readonly reason?: string
 }
 
-export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { forget, load, log, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
-  const { gaps, graph, loadOurs, intakeLock, placeAll } = intake
+export const makeRoomHandshakes = Effect.fnUntraced(function* (
+  writer: RoomWriter,
+  intake: RoomIntake,
+  { logOutside, prepare }: OutsideMemberships
+) {
+  const { load, roomId, rooms, serverName, signingKey, withNids } = writer
+  const { gaps, graph, intakeLock, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
   const install = makeRoomBeginning(writer, intake)
-  const policies = yield* makeRoomPolicies
   const scope = yield* Effect.scope
-
-  /**
-   * The room is known here from now on, with this version: until this server takes part in it, another server's word for
-   * the version counts no more than the next one's.
-   */
-  const prepare = (versionId: string) =>
-    Effect.flatMap(rooms.prepare(roomId, versionId, "private"), (isChanged) => (isChanged ? forget : Effect.void))
-
-  // On ReceiveInvite: one of our users is invited
-
-  const receiveInvite = (
-    origin: ServerName,
-    event: Event,
-    versionId: string,
-    shown: ReadonlyArray<JsonObject>
-  ): Effect.Effect<Event, Failure> =>
-    intakeLock.withPermits(1)(
-      Effect.gen(function* () {
-        const userId = event.state_key as UserId
-        const version = roomVersion(versionId)
-        if (
-          version === undefined ||
-          event.type !== "m.room.member" ||
-          event.content.membership !== "invite" ||
-          event.origin !== origin ||
-          event.room_id !== roomId
-        ) {
-          return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
-        }
-        const signed = version.sign(event, yield* signingKey)
-        yield* prepare(versionId)
-        const room = yield* load
-        if (room.isOurs) {
-          yield* requireAdmitted(room.lookup, origin)
-          // In a room that we are in, the invite comes as an event like any other.
-          return signed
-        }
-        if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
-        // A ban in our state may have been lifted since: a server without members in the room is not sent its events.
-        yield* yield* withNids(1, () => logOutside(room, withShown(signed, shown), userId))
-        return signed
-      })
-    )
-
-  // On ReceiveRetraction: an invitation of one of our users is taken back, or their knock is refused
-
-  /**
-   * The answer of the inviter's server decides: other grounds of the membership cannot be seen from outside the room.
-   * For a knock it is the server that took the knock.
-   */
-  const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>
-    intakeLock.withPermits(1)(
-      Effect.gen(function* () {
-        const userId = event.state_key as UserId
-        const known = yield* rooms.membership(userId, roomId)
-        if (Option.isNone(known) || !["invite", "knock"].includes(known.value.membership)) {
-          return yield* new NotFound({ error: `${userId} has no invitation to ${roomId}` })
-        }
-        const isKnock = known.value.membership === "knock"
-        const speakers = isKnock ? yield* unfinished.servers(roomId, userId) : [serverNameOf(known.value.sender)]
-        if (!speakers.includes(event.origin)) {
-          return yield* new Forbidden({ error: `${event.origin} has not invited ${userId}` })
-        }
-        const room = yield* load
-        if (room.isOurs || (yield* graph.known(room, [event.event_id])).has(event.event_id)) return
-        yield* yield* withNids(1, () => logOutside(room, event, userId))
-        yield* unfinished.remove(roomId, userId)
-      })
-    )
-
-  const withShown = (event: Event, shown: ReadonlyArray<JsonObject>): Event =>
-    shown.length === 0 ? event : { ...event, unsigned: { ...event.unsigned, invite_room_state: shown } }
-
-  /** A membership of one of our users in a room that this server does not take part in. */
-  const logOutside = (room: RoomState, event: Event, userId: UserId) => {
-    const step = room.beginStep()
-    const nid = nextNid()
-    room.log(step, { event, nid, status: EventStatus.timeline, before: undefined, after: undefined })
-    step.memberships.push({
-      userId,
-      membership: String(event.content.membership),
-      sender: event.sender,
-      eventNid: nid,
-      causedBy: nid,
-      local: true
-    })
-    return log.append(room.commit(step))
-  }
-
-  // On JoinRemotely, LeaveRemotely and KnockRemotely: our users come and go
 
   const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
     [...new Set([...servers, serverPartOf(roomId)])]
       .filter((entry): entry is ServerName => entry !== undefined && entry !== serverName)
       .slice(0, maxCandidates)
-
-  const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
-    const { errcode, reason } = failure
-    if (errcode === "M_INVITE_BLOCKED") return new InviteBlocked({ error: reason })
-    return errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND"
-      ? new Forbidden({ error: reason })
-      : new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
-  }
-
-  const refusalOf = (failure: RemoteFailure): MatrixError => {
-    const { errcode, reason } = failure
-    if (forbidding.has(errcode)) return new Forbidden({ error: reason })
-    return errcode === "M_INCOMPATIBLE_ROOM_VERSION"
-      ? new IncompatibleRoomVersion({ error: reason })
-      : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
-  }
 
   /** Tries servers in turn. If all fail, the last one's error is the answer. */
   const firstOf = <A>(
@@ -191,7 +58,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const tryFrom = (candidate: ServerName, left: ReadonlyArray<ServerName>): Effect.Effect<A, Failure> =>
       Effect.catchTag(attempt(candidate), "RemoteFailure", (failure) => {
         const [next, ...others] = left
-        return next === undefined ? Effect.fail(refusalOf(failure as RemoteFailure)) : tryFrom(next, others)
+        return next === undefined ? Effect.fail(refusalOf(roomId, failure as RemoteFailure)) : tryFrom(next, others)
       }) as Effect.Effect<A, Failure>
     return tryFrom(server, rest)
   }
@@ -431,76 +298,5 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       )
     )
 
-  // On InviteRemotely: a local user invites a user of another server, which countersigns
-
-  /** Invitations that the other server may have already, and this one has not placed yet. */
-  const inviting = new Map<UserId, Latch.Latch>()
-
-  /** A server may answer its user's invitation before we have placed it: its user's membership waits for that. */
-  const invitePlaced = (userId: UserId): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const latch = inviting.get(userId)
-      return latch === undefined ? Effect.void : Effect.asVoid(Effect.timeoutOption(latch.await, invitePlacedTimeout))
-    })
-
-  const inviteRemotely = (
-    sender: UserId,
-    invited: UserId,
-    content: JsonObject,
-    transaction: RoomTransaction | undefined
-  ) =>
-    Effect.suspend(() => {
-      const latch = Latch.makeUnsafe(false)
-      inviting.set(invited, latch)
-      return Effect.ensuring(
-        invite(sender, invited, content, transaction),
-        Effect.sync(() => {
-          if (inviting.get(invited) === latch) inviting.delete(invited)
-          latch.openUnsafe()
-        })
-      )
-    })
-
-  const invite = Effect.fnUntraced(function* (
-    sender: UserId,
-    invited: UserId,
-    content: JsonObject,
-    transaction: RoomTransaction | undefined
-  ) {
-    const room = yield* loadOurs
-    const now = yield* Clock.currentTimeMillis
-    const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
-    const { built, state } = yield* graph.build(room, proposal, now, serverName, yield* signingKey)
-    if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
-    const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
-    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
-    const invite = yield* policies.recommended(room, built.success)
-    const signed = yield* Effect.mapError(
-      remote.invite(serverNameOf(invited), room.version, invite, shownState(room.lookup, sender)),
-      (failure) => inviteRefusalOf(serverNameOf(invited), failure)
-    )
-    const answer = { event_id: signed.event_id }
-    const placed = yield* intakeLock.withPermits(1)(
-      graph.place(room, signed, {
-        relayTo: (after) => after.destinations(signed, new Set()),
-        answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)
-      })
-    )
-    if (placed._tag === "Placed") yield* placed.durable
-    if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
-      return yield* new Forbidden({ error: "The invite is no longer allowed" })
-    }
-    return answer
-  })
-
-  return {
-    receiveInvite,
-    receiveRetraction,
-    joinRemotely,
-    leaveRemotely,
-    knockRemotely,
-    inviteRemotely,
-    invitePlaced,
-    settled: settled.await
-  }
+  return { joinRemotely, knockRemotely, leaveRemotely, settled: settled.await }
 })

@@ -73,7 +73,7 @@ describe("RoomTransactions", () => {
     })
   )
 
-  it.effect("where not all that was answered is known, all is looked up", () =>
+  it.effect("every transaction is looked up while not all answers are in memory", () =>
     Effect.gen(function* () {
       const { asked, transactions } = storedAnswers(knownTransactions + 1)
       const run = (txnId: number) => transactions.once(transaction(1, txnId), Effect.succeed("run"))

@@ -1,0 +1,105 @@
+/**
+ * New accounts: registration, allocated names, guests.
+ *
+ * Source: "Registration and login" of the draft, "Guest Access" of the client-server specification.
+ */
+import { formatUserId, localpartOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, GuestAccessForbidden, InvalidUsername, UserInUse } from "@greenroom/protocol/MatrixError"
+import { AccountStore, type NewAccountOptions } from "@greenroom/store/AccountStore"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
+import { Effect, Option, type Redacted } from "effect"
+import { type AppService, AppServices } from "../../app-service/AppServices.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { LoginDevice } from "../Credentials.ts"
+import { LoginConfig } from "../login/LoginConfig.ts"
+import type { AccountPasswords } from "./AccountPasswords.ts"
+import type { AccountSessions } from "./AccountSessions.ts"
+import { requestedUserId } from "./NewAccount.ts"
+
+export const makeAccountCreation = Effect.fnUntraced(function* (
+  { authenticate, openSession, revokeAll }: AccountSessions,
+  { checkPassword, hashPassword }: AccountPasswords
+) {
+  const { enableRegistration = true, guests = false, serverName, serverNotices } = yield* HomeServerConfig
+  const { registrationApproval } = yield* LoginConfig
+  const notices = yield* NoticeStore
+  const store = yield* AccountStore
+  const appServices = yield* AppServices
+
+  /** An account whose name is a number that is not taken. */
+  const allocate = (options: NewAccountOptions): Effect.Effect<UserId> =>
+    Effect.gen(function* () {
+      const userId = formatUserId(yield* store.allocateLocalpart, serverName)
+      return yield* Effect.as(store.create(userId, options), userId)
+    }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(options)))
+
+  const registerGuest = Effect.fn("Accounts.registerGuest")(function* (device: LoginDevice) {
+    if (!guests) return yield* new GuestAccessForbidden({ error: "This server has no guest accounts" })
+    return yield* openSession(yield* allocate({ guest: true }), device)
+  })
+
+  const guestOf = Effect.fn("Accounts.guestOf")(function* (token: string, username: string | undefined) {
+    const { guest, userId } = yield* authenticate(token)
+    if (guest !== true) return yield* new Forbidden({ error: "guest_access_token: is no token of a guest" })
+    if (username === undefined || (yield* requestedUserId(username, serverName)) !== userId) {
+      return yield* new InvalidUsername({ error: `username: a guest keeps the name, which is ${localpartOf(userId)}` })
+    }
+    return userId
+  })
+
+  /** Notifies administrators of the first account that waits. Further ones cause no notice, or strangers could flood them. */
+  const notifyAdministrators = Effect.fnUntraced(function* (userId: UserId) {
+    if (serverNotices === undefined || (yield* store.awaitingApproval(2)).length > 1) return
+    const body = `${userId} waits for approval. See who else does, and decide: greenroom user list --waiting`
+    yield* Effect.forEach(yield* store.admins, (admin) => notices.add(admin, { msgtype: "m.text", body }))
+  })
+
+  const upgradeGuest = Effect.fn("Accounts.upgradeGuest")(function* (
+    userId: UserId,
+    options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
+  ) {
+    if (!(yield* store.upgradeGuest(userId, options))) {
+      return yield* new Forbidden({ error: `${userId} is no guest` })
+    }
+    if (options.awaitingApproval) yield* notifyAdministrators(userId)
+    // Their sessions say that they are a guest.
+    yield* revokeAll(userId)
+  })
+
+  const create = Effect.fn("Accounts.create")(function* (options: {
+    readonly userId?: UserId | undefined
+    readonly passwordHash?: Redacted.Redacted | undefined
+    readonly awaitingApproval?: boolean | undefined
+  }) {
+    const { userId, ...account } = options
+    const created = yield* userId === undefined ? allocate(account) : Effect.as(store.create(userId, account), userId)
+    if (account.awaitingApproval) yield* notifyAdministrators(created)
+    return created
+  })
+
+  const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string, caller?: AppService) {
+    const userId = yield* requestedUserId(requested, serverName)
+    yield* appServices.mayMakeUser(userId, caller)
+    const sendsNotices = serverNotices !== undefined && userId === formatUserId(serverNotices.localpart, serverName)
+    if (sendsNotices || Option.isSome(yield* store.find(userId)))
+      return yield* new UserInUse({ error: `${userId} is taken` })
+    return userId
+  })
+
+  const register = Effect.fn("Accounts.register")(function* (options: {
+    readonly localpart?: string
+    readonly password?: Redacted.Redacted
+    readonly deviceName?: string
+  }) {
+    if (!enableRegistration) return yield* new Forbidden({ error: "Registration is closed on this server" })
+    if (options.password !== undefined) yield* checkPassword(options.password)
+    const { localpart } = options
+    // Checked before the expensive hash; `create` decides.
+    const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
+    const passwordHash = options.password && (yield* hashPassword(options.password))
+    const userId = yield* create({ userId: wanted, passwordHash, awaitingApproval: registrationApproval })
+    return yield* openSession(userId, options)
+  })
+
+  return { chooseUserId, create, guestOf, register, registerGuest, upgradeGuest }
+})

@@ -1,0 +1,256 @@
+/**
+ * The sessions of accounts: logging devices in, tokens, and the end of sessions. A token is a secret of 32 random bytes; only its
+ * hash is stored. Sessions are cached in memory. A logout is answered when every node refuses the token (`SessionRevocations`).
+ *
+ * Source: "Registration and login" of the draft, "Refreshing access tokens" of the client-server specification.
+ */
+import { randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, NotFound, UnknownToken, UserDeactivated } from "@greenroom/protocol/MatrixError"
+import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { Clock, Effect, Option, Redacted } from "effect"
+import { Bans } from "../../runtime/Bans.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { defaultLimits } from "../../runtime/Limits.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
+import { periodically } from "../../runtime/Supervision.ts"
+import { AccountStandings, lockedError } from "../AccountStandings.ts"
+import {
+  awaitingApproval,
+  type Credentials,
+  type Device,
+  type LoginDevice,
+  type RefreshedTokens
+} from "../Credentials.ts"
+import { LoginConfig } from "../login/LoginConfig.ts"
+import { loginDefaults } from "../login/LoginOptions.ts"
+import { SessionCache } from "../SessionCache.ts"
+
+/** The capacity of the session cache. */
+const maxCachedSessions = 50_000
+/** How often the last use of tokens is stored. */
+const usageInterval = "30 seconds"
+/** How often expired tokens are deleted. */
+const sweepInterval = "10 minutes"
+const maxDeviceNameLength = 200
+const tokenPrefix = "gr_"
+const refreshPrefix = "grr_"
+const loginTokenPrefix = "grl_"
+const tokenBytes = 32
+/** How long a login token is good for, in ms. */
+const loginTokenTtl = 2 * 60_000
+const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
+
+const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
+
+/** The error of a login on an account that cannot be used. */
+const refusalOf = (account: Option.Option<Account>) =>
+  Option.isSome(account) && account.value.deactivatedAt === undefined && account.value.awaitingApproval
+    ? awaitingApproval
+    : new UserDeactivated({ error: "The account was deactivated" })
+
+export const makeAccountSessions = Effect.gen(function* () {
+  const { limits, serverName } = yield* HomeServerConfig
+  const { devices: deviceLimit } = { ...defaultLimits, ...limits }
+  const loginOptions = yield* LoginConfig
+  const store = yield* AccountStore
+  const standings = yield* AccountStandings
+  const bans = yield* Bans
+  const cache = new SessionCache(maxCachedSessions)
+  const revocations = yield* SessionRevocations
+  yield* revocations.cache((tokenIds) => (tokenIds === undefined ? cache.clear() : cache.remove(tokenIds)))
+
+  /** Returns when every node refuses these tokens, which are no longer in the database. */
+  const refuseTokens = (tokenIds: ReadonlyArray<number>) =>
+    Effect.suspend(() => {
+      cache.remove(tokenIds)
+      return tokenIds.length === 0 ? Effect.void : revocations.everywhere
+    })
+
+  const revokeAll = (userId: UserId) => Effect.flatMap(store.revokeAll(userId), refuseTokens)
+
+  /** The next tokens of a login, and how long the access token lasts. */
+  const newTokens = Effect.fnUntraced(function* (refresh: boolean) {
+    const ttl = refresh
+      ? (loginOptions.refreshableTokenTtl ?? loginDefaults.refreshableTokenTtl)
+      : loginOptions.tokenTtl
+    const expiresAt = ttl === undefined ? undefined : (yield* Clock.currentTimeMillis) + ttl
+    const token = newSecret(tokenPrefix)
+    const refreshToken = newSecret(refreshPrefix)
+    const answer = {
+      access_token: token,
+      ...(refresh ? { refresh_token: refreshToken } : {}),
+      ...(ttl === undefined ? {} : { expires_in_ms: ttl })
+    }
+    return { answer, token: Redacted.make(token), refreshToken: Redacted.make(refreshToken), expiresAt }
+  })
+
+  const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
+    yield* bans.check("user", userId)
+    if (standings.of(userId).locked) return yield* lockedError
+    const { refresh = false } = device
+    const { answer, expiresAt, refreshToken, token } = yield* newTokens(refresh)
+    const deviceId = device.deviceId ?? randomBytes(8).toString("base64url")
+    const created = yield* store.createToken({
+      userId,
+      token,
+      deviceId,
+      deviceName: device.deviceName?.slice(0, maxDeviceNameLength),
+      expiresAt,
+      clientId: device.clientId,
+      refreshToken: refresh ? refreshToken : undefined,
+      address: device.address
+    })
+    if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
+    if (created.value.replaced) yield* refuseTokens([created.value.tokenId])
+    else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
+    return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
+  })
+
+  const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string, clientId?: string) {
+    const next = yield* newTokens(true)
+    const found = yield* store.refresh(Redacted.make(refreshToken), next, clientId)
+    if (Option.isNone(found)) {
+      return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
+    }
+    yield* bans.check("user", found.value.userId)
+    if (standings.of(found.value.userId).locked) return yield* lockedError
+    return { ...next.answer, device_id: found.value.deviceId } as RefreshedTokens
+  })
+
+  const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
+    const token = newSecret(loginTokenPrefix)
+    yield* store.createLoginToken(userId, Redacted.make(token), (yield* Clock.currentTimeMillis) + loginTokenTtl)
+    return { login_token: token, expires_in_ms: loginTokenTtl }
+  })
+
+  const takeLoginToken = Effect.fn("Accounts.takeLoginToken")(function* (token: string) {
+    const userId = yield* store.takeLoginToken(Redacted.make(token))
+    return Option.isSome(userId)
+      ? userId.value
+      : yield* new Forbidden({ error: "The login token is unknown, was used, or has expired" })
+  })
+
+  const authenticate = Effect.fnUntraced(function* (token: string, address?: string | undefined) {
+    const now = yield* Clock.currentTimeMillis
+    const known = revocations.isTrusted() ? cache.get(token, now, address) : undefined
+    if (known !== undefined) return known
+    const { revocations: before } = cache
+    const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
+    if (Option.isNone(found)) {
+      return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
+    }
+    const { admin, clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
+    if (expiresAt !== undefined && expiresAt <= now) {
+      return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
+    }
+    const session: Session = {
+      userId,
+      tokenId,
+      deviceId,
+      since,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(clientId === undefined ? {} : { clientId }),
+      ...(guest ? { guest } : {}),
+      ...(admin ? { admin } : {})
+    }
+    cache.add(token, { session, expiresAt }, before)
+    return session
+  })
+
+  const writeUsage = Effect.gen(function* () {
+    const used = cache.takeUsed()
+    if (used.length === 0) return
+    const now = yield* Clock.currentTimeMillis
+    yield* store.touch(new Map(used.map(([tokenId, address]) => [tokenId, { at: now, address }])))
+  })
+
+  // Usage that could not be stored is stored with the next.
+  yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
+
+  // Expired tokens are not looked up again, so their rows would otherwise stay for ever.
+  yield* periodicallyOnce(
+    "Deleting expired access tokens",
+    sweepInterval,
+    Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds))
+  )
+
+  const logout = Effect.fn("Accounts.logout")(function* (session: Session) {
+    yield* store.revoke(session.userId, session.tokenId)
+    yield* refuseTokens([session.tokenId])
+  })
+
+  const revokeSecret = Effect.fn("Accounts.revokeSecret")(function* (secret: string) {
+    const ended = yield* store.revokeSecret(Redacted.make(secret))
+    yield* refuseTokens(ended)
+    return ended
+  })
+
+  const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
+    yield* revokeAll(session.userId)
+  })
+
+  const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
+    const ended = yield* store.revokeAll(session.userId, { except: session.tokenId })
+    yield* refuseTokens(ended)
+    return ended
+  })
+
+  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
+    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (row.deviceId === deviceId ? [row.tokenId] : []))
+    if (tokenIds.length === 0) return yield* new NotFound({ error: "There is no such device" })
+    for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
+    yield* refuseTokens(tokenIds)
+    return tokenIds
+  })
+
+  const renameDevice = Effect.fn("Accounts.renameDevice")(function* (
+    userId: UserId,
+    deviceId: string,
+    name: string | undefined
+  ) {
+    const renamed = yield* store.renameDevice(userId, deviceId, name?.slice(0, maxDeviceNameLength))
+    if (!renamed) return yield* new NotFound({ error: "There is no such device" })
+  })
+
+  /** Deactivates an account in the database; returns when every node refuses its tokens. */
+  const endAccount = Effect.fnUntraced(function* (userId: UserId, erase: boolean) {
+    cache.remove(yield* store.deactivate(userId, erase))
+    // Application services may have sessions of the user too.
+    yield* revocations.everywhere
+  })
+
+  const devicesOf = (userId: UserId) =>
+    Effect.map(store.devices(userId), (rows) =>
+      rows.map(
+        ({ deviceId, lastSeenAddress, lastUsedAt, name }): Device => ({
+          device_id: deviceId,
+          last_seen_ts: lastUsedAt,
+          ...(lastSeenAddress === undefined ? {} : { last_seen_ip: lastSeenAddress }),
+          ...(name === undefined ? {} : { display_name: name })
+        })
+      )
+    )
+
+  return {
+    authenticate,
+    createLoginToken,
+    endAccount,
+    devices: (session: Session) => Effect.andThen(writeUsage, devicesOf(session.userId)),
+    devicesOf,
+    logout,
+    logoutAll,
+    logoutDevice,
+    logoutOthers,
+    openSession,
+    refresh,
+    renameDevice,
+    revokeAll,
+    revokeSecret,
+    takeLoginToken
+  }
+})
+
+export type AccountSessions = Effect.Success<typeof makeAccountSessions>

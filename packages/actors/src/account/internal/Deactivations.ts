@@ -1,0 +1,65 @@
+/**
+ * The deactivation of accounts: the account ends in the database, then its user leaves all rooms and is forgotten. Work that a
+ * restart interrupted is finished later.
+ *
+ * Source: "Account deactivation" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect } from "effect"
+import { Presences } from "../../presence/Presences.ts"
+import { DelayedEvents } from "../../room/DelayedEvents.ts"
+import { Rooms } from "../../room/Rooms.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
+import { Users } from "../../user/Users.ts"
+import type { AccountSessions } from "./AccountSessions.ts"
+
+/** How often interrupted deactivations are finished. */
+const sweepInterval = "10 minutes"
+
+export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountSessions) {
+  const store = yield* AccountStore
+  const rooms = yield* Rooms
+  const roomStore = yield* RoomStore
+  const presences = yield* Presences
+  const delayedEvents = yield* DelayedEvents
+  const users = yield* Users
+
+  /** Leaves the rooms of an account that was deactivated, and declines its invitations. */
+  const leaveRooms = Effect.fnUntraced(function* (session: Session) {
+    const memberships = yield* roomStore.membershipsOf(session.userId, ["join", "invite", "knock"])
+    yield* Effect.forEach(
+      memberships,
+      ({ roomId }) =>
+        Effect.catchCause(rooms.leave(session, roomId), (cause) =>
+          Effect.logWarning(`${session.userId} was deactivated but could not leave ${roomId}`, cause)
+        ),
+      { concurrency: 8, discard: true }
+    )
+  })
+
+  /** The work that follows a deactivation. May run twice. */
+  const clearAway = Effect.fnUntraced(function* (session: Session) {
+    yield* delayedEvents.cancelAll(session.userId)
+    yield* presences.forget(session.userId)
+    yield* users.forget(session.userId)
+    yield* leaveRooms(session)
+  })
+
+  const unregister = Effect.fn("Accounts.unregister")(function* (session: Session, erase = false) {
+    yield* sessions.endAccount(session.userId, erase)
+    yield* clearAway(session)
+  })
+
+  const deactivate = (userId: UserId, erase?: boolean) => unregister({ userId, tokenId: 0, deviceId: "" }, erase)
+
+  // Deactivations that were interrupted by a restart, or done by the command line.
+  const finishDeactivations = Effect.gen(function* () {
+    for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
+  })
+  yield* periodicallyOnce("Finishing deactivations of accounts", sweepInterval, finishDeactivations, { atOnce: true })
+
+  return { deactivate, unregister }
+})

@@ -1,0 +1,138 @@
+/**
+ * Invites of users of this server by users of other servers.
+ *
+ * Source: "Inviting to a room" of the server-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { withoutExactNumbers } from "@greenroom/protocol/ExactJson"
+import {
+  type EventId,
+  isUserId,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, IncompatibleRoomVersion, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect, Option, Result } from "effect"
+import { makeMembershipLimits } from "../../room/MembershipLimits.ts"
+import { Room } from "../../room/RoomProtocol.ts"
+import { stripped } from "../../room/ShownState.ts"
+import { ask } from "../../runtime/Ask.ts"
+import { Bans } from "../../runtime/Bans.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { IncomingHandshakes } from "./IncomingHandshakes.ts"
+import type { KnownVersions } from "./KnownVersions.ts"
+
+/** An invite of a user of ours as it came. */
+export interface ReceivedInvite {
+  readonly event: JsonObject
+  readonly roomVersion: string
+  /** The room state for the invited user: stripped events, or PDUs. */
+  readonly shown: ReadonlyArray<JsonObject>
+}
+
+/** How many events of a room an invited user is shown. */
+const maxShown = 50
+
+/** Whether an event invites a user of the server. */
+export const isInviteOf = (serverName: ServerName, event: Event): boolean =>
+  event.type === "m.room.member" &&
+  event.content.membership === "invite" &&
+  isUserId(event.state_key) &&
+  serverNameOf(event.state_key) === serverName
+
+/** Stripped state of which a user can be shown. */
+const strippedOf = (value: JsonObject): ReadonlyArray<JsonObject> => {
+  const { content, sender, state_key, type } = value
+  const isState = typeof type === "string" && typeof state_key === "string" && isUserId(sender) && isJsonObject(content)
+  return isState ? [withoutExactNumbers({ type, state_key, sender, content })] : []
+}
+
+export const makeIncomingInvites = Effect.fnUntraced(function* (
+  { findVersion }: KnownVersions,
+  { readHandshake }: IncomingHandshakes
+) {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const rooms = yield* RoomStore
+  const accounts = yield* AccountStore
+  const limits = yield* makeMembershipLimits
+  const bans = yield* Bans
+
+  const takeInvite = Effect.fnUntraced(function* (
+    origin: ServerName,
+    event: Event,
+    version: string = defaultRoomVersion.id,
+    shown: ReadonlyArray<JsonObject> = []
+  ) {
+    if (!isInviteOf(serverName, event))
+      return yield* new BadJson({ error: "the PDU is no invite of a user of this server" })
+    const account = yield* accounts.find(event.state_key as UserId)
+    if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
+      return yield* new NotFound({ error: `There is no user ${event.state_key}` })
+    }
+    yield* bans.check("user", event.sender)
+    yield* limits.mustBeOpen(event.room_id)
+    yield* limits.mustTakeInvitation(event.state_key as UserId)
+    return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
+  })
+
+  const inviteTo = Effect.fn("FederationRooms.invite")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    eventId: EventId,
+    { event: pdu, roomVersion: id, shown }: ReceivedInvite
+  ) {
+    const version = roomVersion(id)
+    if (version === undefined) {
+      return yield* new IncompatibleRoomVersion({
+        error: `This server does not know the room version ${id.slice(0, 64)}`,
+        room_version: id.slice(0, 64)
+      })
+    }
+    const known = (yield* rooms.exists(roomId)) ? yield* findVersion(roomId) : undefined
+    if (known !== undefined && known !== version) {
+      return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
+    }
+    const event = yield* readHandshake(roomId, eventId, pdu, version)
+    const strippedState = yield* readShown(version, roomId, shown)
+    return { event: version.toPdu(yield* takeInvite(origin, event, id, strippedState)) }
+  })
+
+  /**
+   * The room state for the invited user, as stripped state. From version 12 on these are PDUs, whose hashes must be right:
+   * the m.room.create event proves the room ID. Other faulty events are left out.
+   */
+  const readShown = Effect.fnUntraced(function* (
+    version: RoomVersion,
+    roomId: RoomId,
+    shown: ReadonlyArray<JsonObject>
+  ) {
+    const few = shown.slice(0, maxShown)
+    const createId = version.createEventId(roomId)
+    if (createId === undefined) return few.flatMap(strippedOf)
+    const events = few.map((pdu) => version.fromPdu(pdu))
+    const create = events.find((event) => Result.isSuccess(event) && event.success.event_id === createId)
+    if (create === undefined) {
+      return yield* new InvalidParam({ error: "invite_room_state: lacks the m.room.create of the room" })
+    }
+    return events.flatMap((event) =>
+      Result.isSuccess(event) && event.success.room_id === roomId && event.success.state_key !== undefined
+        ? [stripped(event.success)]
+        : []
+    )
+  })
+
+  const invite = (origin: ServerName, roomId: RoomId, eventId: EventId, event: JsonObject) =>
+    inviteTo(origin, roomId, eventId, { event, roomVersion: defaultRoomVersion.id, shown: [] })
+
+  return { invite, inviteTo, takeInvite }
+})
+
+export type IncomingInvites = Effect.Success<ReturnType<typeof makeIncomingInvites>>

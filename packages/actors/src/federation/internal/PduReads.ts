@@ -1,0 +1,129 @@
+/**
+ * Events of shared rooms as other servers receive them: single PDUs, states and history, as far as the asking server may see
+ * them.
+ *
+ * Source: "Backfilling" and "Retrieving events" of the specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { beginning, laterPosition } from "@greenroom/store/StreamToken"
+import { Effect } from "effect"
+import { Room } from "../../room/RoomProtocol.ts"
+import { ask } from "../../runtime/Ask.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { sliced } from "../../runtime/Slices.ts"
+import type { KnownVersions } from "./KnownVersions.ts"
+import { makeServerVisibility } from "./ServerVisibility.ts"
+
+export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVersions) {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const events = yield* EventStore
+  const signingKeys = yield* SigningKeys
+  const { redactHidden } = yield* makeServerVisibility
+
+  /**
+   * Our events are hashed and signed when they leave the server; doing so for many of them lets others go on in between.
+   * An event that has no PDU form is logged and left out: the rest must not wait for it.
+   */
+  const toPdus = Effect.fnUntraced(function* (given: ReadonlyArray<Event>) {
+    const key = yield* signingKeys.current
+    const versions = yield* versionsOf(given.map(({ room_id }) => room_id))
+    const { failed, pdus } = yield* sliced(function* () {
+      const pdus: Array<JsonObject> = []
+      const failed: Array<readonly [EventId, unknown]> = []
+      for (const event of given) {
+        try {
+          const version = versions.get(event.room_id)
+          if (version === undefined) throw new Error(`the version of ${event.room_id} is not known`)
+          const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
+          pdus.push(version.toPdu(isUnsigned ? version.sign(event, key) : event))
+        } catch (error) {
+          failed.push([event.event_id, error])
+        }
+        yield
+      }
+      return { pdus, failed }
+    })
+    for (const [id, error] of failed) yield* Effect.logError(`${id} cannot be made a PDU and is not sent`, error)
+    return pdus
+  })
+
+  const serversIn = (roomId: RoomId): Effect.Effect<ReadonlyArray<ServerName>, MatrixError> =>
+    ask(room(roomId).Servers())
+
+  /** Of events that the server may not see it gets what the protocol needs. */
+  const visiblePdus = Effect.fnUntraced(function* (origin: ServerName, given: ReadonlyArray<StoredEvent>) {
+    const versions = yield* versionsOf(given.map(({ event }) => event.room_id))
+    const key = yield* signingKeys.current
+    // The hash of the draft is made with the signature, and covers what redaction takes away.
+    const signed = given.map((storedEvent) => {
+      const { event } = storedEvent
+      const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
+      return isUnsigned
+        ? { ...storedEvent, event: versions.get(event.room_id)?.sign(event, key) ?? event }
+        : storedEvent
+    })
+    return yield* toPdus(yield* redactHidden(origin, signed, versions))
+  })
+
+  const requireServer = (origin: ServerName, roomId: RoomId): Effect.Effect<void, MatrixError> =>
+    ask(room(roomId).RequireServer({ origin }))
+
+  const getPdu = Effect.fn("FederationRooms.getPdu")(function* (origin: ServerName, eventId: EventId) {
+    const stored = (yield* events.byIds([eventId]))[0]
+    const missing = new NotFound({ error: `There is no PDU ${eventId}` })
+    if (stored === undefined || stored.status === EventStatus.rejected) return yield* missing
+    yield* Effect.mapError(requireServer(origin, stored.event.room_id), () => missing)
+    return (yield* visiblePdus(origin, [stored]))[0]!
+  })
+
+  const getState = Effect.fn("FederationRooms.getState")(function* (origin: ServerName, roomId: RoomId, at?: EventId) {
+    const { authChain, state } = yield* ask(room(roomId).GetState({ origin, ...(at === undefined ? {} : { at }) }))
+    return { pdus: yield* toPdus(state), auth_chain: yield* toPdus(authChain) }
+  })
+
+  const getStateIds = Effect.fn("FederationRooms.getStateIds")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    at: EventId
+  ) {
+    const { authChain, state } = yield* ask(room(roomId).GetState({ origin, at }))
+    const idsOf = (given: ReadonlyArray<Event>) => given.map(({ event_id }) => event_id)
+    return { pdu_ids: idsOf(state), auth_chain_ids: idsOf(authChain) }
+  })
+
+  const backfill = Effect.fn("FederationRooms.backfill")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    from: ReadonlyArray<EventId>,
+    limit: number
+  ) {
+    yield* requireServer(origin, roomId)
+    const known = (yield* events.byIds(from)).filter((storedEvent) => storedEvent.event.room_id === roomId)
+    const roomNid = known[0]?.roomNid
+    if (roomNid === undefined) return []
+    const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
+    const upTo = { xid: newest.xid, nid: newest.nid - 1 }
+    const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
+    const found = new Map(
+      (yield* events.byIds(page.map(({ event }) => event.event_id))).map((storedEvent) => [
+        storedEvent.event.event_id,
+        storedEvent
+      ])
+    )
+    return yield* visiblePdus(
+      origin,
+      page.flatMap(({ event }) => found.get(event.event_id) ?? [])
+    )
+  })
+
+  return { backfill, getPdu, getState, getStateIds, requireServer, serversIn, toPdus, visiblePdus }
+})
+
+export type PduReads = Effect.Success<ReturnType<typeof makePduReads>>
