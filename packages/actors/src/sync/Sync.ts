@@ -24,7 +24,7 @@ import { afterSends } from "./internal/OwnEchoes.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
-import { makeSyncRooms } from "./internal/SyncRooms.ts"
+import { concurrencyOf, makeSyncRooms } from "./internal/SyncRooms.ts"
 import type { UserFeed } from "./internal/UserFeed.ts"
 import type { SimpleEvent, SyncAnswer } from "./SyncAnswer.ts"
 
@@ -136,17 +136,23 @@ const make = Effect.gen(function* () {
     const since = start?.position
     // A token of another node may be ahead of what this one has read.
     const upTo = laterPosition(yield* log.currentPosition, since ?? beginning)
-    const found = yield* rooms.read({
+    const range = {
       session,
       since,
       upTo,
       filter,
       fullState: request.fullState ?? false,
       stateAfter: request.useStateAfter ?? false
-    })
-    const presences = yield* presence.read(session.userId, start?.seen, filter.presence, feed)
+    }
+    const [found, presences, { answer, messagesSeen }] = yield* Effect.all(
+      [
+        rooms.read(range),
+        presence.read(session.userId, start?.seen, filter.presence, feed),
+        devices.read({ session, since, messagesSeen: start?.messagesSeen, upTo })
+      ],
+      { concurrency: concurrencyOf(range) }
+    )
     const met = yield* presence.inRooms(session.userId, found.entered, filter.presence)
-    const { answer, messagesSeen } = yield* devices.read({ session, since, messagesSeen: start?.messagesSeen, upTo })
     const cut = {
       ...(comparePositions(presences.seen, upTo) === 0 ? {} : { presence: presences.seen }),
       ...(comparePositions(messagesSeen, upTo) === 0 ? {} : { toDevice: messagesSeen })

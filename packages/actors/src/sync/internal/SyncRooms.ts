@@ -69,6 +69,10 @@ export interface SyncRange {
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 
+/** How many reads of one answer are under way at a time: a first answer is large, others are many. */
+export const concurrencyOf = ({ fullState, since }: Pick<SyncRange, "fullState" | "since">): number =>
+  since === undefined || fullState ? 4 : 1
+
 /** The same, with the data read for all rooms. */
 interface RoomsRange extends SyncRange {
   readonly ignored: IgnoredUsers
@@ -139,14 +143,19 @@ export const makeSyncRooms = Effect.gen(function* () {
       }
       return found
     }
-    const { cut, entries } = yield* store.timelines(
-      rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
-      scanned,
-      Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
+    const { userId } = range.session
+    const [{ cut, entries }, open] = yield* Effect.all(
+      [
+        store.timelines(
+          rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
+          scanned,
+          Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
+        ),
+        openTo(rooms.filter(({ known }) => known === undefined).map((room) => readerOf(userId, room)))
+      ],
+      { concurrency: concurrencyOf(range) }
     )
     const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
-    const { userId } = range.session
-    const open = yield* openTo(rooms.filter(({ known }) => known === undefined).map((room) => readerOf(userId, room)))
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
       // The first timeline of a room may reach back to before the user's time in the room.
@@ -221,10 +230,11 @@ export const makeSyncRooms = Effect.gen(function* () {
   })
 
   /** Counts and heroes are sent where memberships may have changed. */
-  const readSummaries = Effect.fnUntraced(function* (userId: UserId, roomNids: ReadonlyArray<number>) {
+  const readSummaries = Effect.fnUntraced(function* ({ session }: SyncRange, rooms: ReadonlyArray<Reading>) {
+    const roomNids = rooms.map(({ roomNid }) => roomNid)
     const [counts, heroes] = yield* Effect.all([
       store.memberCounts(roomNids),
-      store.heroes(userId, roomNids, maxHeroes)
+      store.heroes(session.userId, roomNids, maxHeroes)
     ])
     return new Map(
       roomNids.map((roomNid) => [
@@ -247,23 +257,23 @@ export const makeSyncRooms = Effect.gen(function* () {
   /** The news of rooms whose timeline is in the answer. */
   const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
     const { session } = range
-    const timelines = yield* readTimelines(range, rooms)
-    const known = rooms.flatMap((room) => (room.known === undefined ? [] : [{ roomNid: room.roomNid, at: room.known }]))
-    const [knownStates, endStates] = yield* Effect.all([
-      store.statesAt(known),
-      store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end })))
-    ])
+    const [fresh, others] = partition(rooms, ({ known }) => known === undefined)
+    const [timelines, knownStates, endStates, freshSummaries] = yield* Effect.all(
+      [
+        readTimelines(range, rooms),
+        store.statesAt(others.map(({ known, roomNid }) => ({ roomNid, at: known! }))),
+        store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))),
+        readSummaries(range, fresh)
+      ],
+      { concurrency: concurrencyOf(range) }
+    )
     const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
-    const changed = rooms.filter(
-      ({ known, roomNid }) =>
-        known === undefined ||
+    const changed = others.filter(
+      ({ roomNid }) =>
         states.get(roomNid)?.some(isMembership) ||
         timelines.get(roomNid)?.entries.some(({ event }) => isMembership(event))
     )
-    const summaries = yield* readSummaries(
-      session.userId,
-      changed.map(({ roomNid }) => roomNid)
-    )
+    const summaries = new Map([...freshSummaries, ...(yield* readSummaries(range, changed))])
     const lists: Array<RenderedList> = []
     for (const room of rooms) {
       const { known, roomId, roomNid } = room
@@ -373,15 +383,12 @@ export const makeSyncRooms = Effect.gen(function* () {
         : undefined
     )
 
-  /** Account data, receipts and typing of the user's rooms. */
-  const addUserData = Effect.fnUntraced(function* (
-    range: SyncRange,
+  /** Account data, receipts and changes of typing in the user's rooms. */
+  const readUserData = Effect.fnUntraced(function* (
+    { session, since, upTo }: SyncRange,
     joined: ReadonlyArray<MembershipAt>,
-    newToClient: ReadonlySet<number>,
-    answers: Map<RoomId, SyncedRoom>
+    newToClient: ReadonlySet<number>
   ) {
-    const { filter, session, since, upTo } = range
-    const roomFilter = filter.room
     const written = since === undefined ? undefined : { after: since, upTo }
     const fresh = joined.filter(({ roomNid }) => newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
     const others = joined.filter(({ roomNid }) => !newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
@@ -390,6 +397,19 @@ export const makeSyncRooms = Effect.gen(function* () {
       written === undefined ? Effect.succeed([]) : receipts.read(session.userId, others, written),
       receipts.read(session.userId, fresh)
     ])
+    const typingRooms = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo)
+    return { data, receipts: [...newReceipts, ...allReceipts], typingRooms }
+  })
+
+  /** Adds the user's data to the answers of rooms; gives the account data that is of no room. */
+  const addUserData = (
+    { filter, session, upTo }: SyncRange,
+    joined: ReadonlyArray<MembershipAt>,
+    newToClient: ReadonlySet<number>,
+    { data, receipts, typingRooms }: Effect.Success<ReturnType<typeof readUserData>>,
+    answers: Map<RoomId, SyncedRoom>
+  ) => {
+    const roomFilter = filter.room
     const byNid = new Map(joined.map((room) => [room.roomNid, room.roomId]))
     const isJoined = new Set(byNid.values())
     const dataPasses = compileFilter(roomFilter?.account_data)
@@ -405,8 +425,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       }
     }
     const ephemeralPasses = compileFilter(roomFilter?.ephemeral)
-    const receiptsByRoom = Map.groupBy([...newReceipts, ...allReceipts], ({ roomNid }) => roomNid)
-    const typingRooms = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo)
+    const receiptsByRoom = Map.groupBy(receipts, ({ roomNid }) => roomNid)
     for (const [roomNid, roomId] of byNid) {
       const roomData = dataByRoom.get(roomId)
       const seen = receiptsByRoom.get(roomNid)
@@ -428,27 +447,17 @@ export const makeSyncRooms = Effect.gen(function* () {
       })
     }
     return global
-  })
+  }
 
-  /** Adds unread counts to the rooms in the answer. */
-  const addCounts = Effect.fnUntraced(function* (
-    { filter, ignored, session, upTo }: RoomsRange,
-    joined: ReadonlyArray<MembershipAt>,
-    answers: Map<RoomId, SyncedRoom>
-  ) {
-    const answered = joined.filter(({ roomId }) => answers.has(roomId))
-    const counts = yield* unread.count(
+  /** The unread counts of rooms. */
+  const readCounts = ({ filter, ignored, session, upTo }: RoomsRange, joined: ReadonlyArray<MembershipAt>) =>
+    unread.count(
       session.userId,
-      answered.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
+      joined.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
       upTo,
       ignored,
       filter.room?.timeline?.unread_thread_notifications ?? false
     )
-    for (const { roomId, roomNid } of answered) {
-      const answer = answers.get(roomId)
-      if (answer !== undefined) answers.set(roomId, { ...answer, ...counts.get(roomNid) })
-    }
-  })
 
   const read = Effect.fn("SyncRooms.read")(function* (range: SyncRange): Effect.fn.Return<SyncedRooms> {
     const { filter, fullState, session, since, upTo } = range
@@ -487,16 +496,29 @@ export const makeSyncRooms = Effect.gen(function* () {
       )
     ]
     const ignored = yield* ignoredUsers.of(session.userId)
-    const answers = yield* readRooms({ ...range, ignored }, reading)
+    const roomsRange: RoomsRange = { ...range, ignored }
+    const newToClient = since === undefined ? new Set(joined.map(({ roomNid }) => roomNid)) : entered
+    // A first answer has all rooms, so that nothing has to be known of the answer to count in them.
+    const [answers, userData, allCounts] = yield* Effect.all(
+      [
+        readRooms(roomsRange, reading),
+        readUserData(range, joined, newToClient),
+        since === undefined ? readCounts(roomsRange, joined) : Effect.undefined
+      ],
+      { concurrency: concurrencyOf(range) }
+    )
     const leave = new Map(yield* readRefusals(range, leftOutside))
     for (const { roomId } of leftInside) {
       const answer = answers.get(roomId)
       if (answer !== undefined) leave.set(roomId, answer)
       answers.delete(roomId)
     }
-    const newToClient = since === undefined ? new Set(joined.map(({ roomNid }) => roomNid)) : entered
-    const data = yield* addUserData(range, joined, newToClient, answers)
-    yield* addCounts({ ...range, ignored }, joined, answers)
+    const data = addUserData(range, joined, newToClient, userData, answers)
+    const answered = joined.filter(({ roomId }) => answers.has(roomId))
+    const counts = allCounts ?? (yield* readCounts(roomsRange, answered))
+    for (const { roomId, roomNid } of answered) {
+      answers.set(roomId, { ...answers.get(roomId)!, ...counts.get(roomNid) })
+    }
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const answered = memberships.filter(isNew)

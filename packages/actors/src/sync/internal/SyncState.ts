@@ -35,11 +35,10 @@ export const makeSyncState = Effect.gen(function* () {
       wanted.filter(({ members }) => members !== "all")
     ]
     const refs = (rooms: ReadonlyArray<WantedState>) => rooms.map(({ roomNid, state }) => ({ roomNid, ref: state }))
-    const [complete, rest, members] = yield* Effect.all([
-      states.read(refs(all)),
-      states.read(refs(lazy), { except: "m.room.member" }),
-      membersOf(lazy)
-    ])
+    const [complete, rest, members] = yield* Effect.all(
+      [states.read(refs(all)), states.read(refs(lazy), { except: "m.room.member" }), membersOf(lazy)],
+      { concurrency: 2 }
+    )
     return [...complete, ...rest, ...members]
   })
 
