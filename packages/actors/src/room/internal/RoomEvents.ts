@@ -9,8 +9,7 @@ import { Array as Arr, Effect } from "effect"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** How many events are kept for the next resolution, and the auth edges of how many. */
-const keptBodies = 1_000
+/** Of how many events the auth edges are kept. */
 const keptEdges = 50_000
 
 /** How many events are read at once: as many as can be without holding the event loop. */
@@ -81,21 +80,15 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     }
     for (const [id, { event }] of yield* knownOrInLine(room, wanted, wanted)) {
       found.set(id, event)
-      keep(room, event)
+      room.bodies.add(event)
     }
     return found
   })
 
-  const keep = ({ bodies }: RoomState, event: Event) => {
-    bodies.delete(event.event_id)
-    bodies.set(event.event_id, event)
-    if (bodies.size > keptBodies) bodies.delete(bodies.keys().next().value!)
-  }
-
   /** The power levels before power levels, as `mainlineOrder` of the state resolution goes through them. */
   const powerLevelsBefore = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
     const found = yield* chains.powerLevelsBefore(ids)
-    for (const event of found) keep(room, event)
+    for (const event of found) room.bodies.add(event)
     return found
   })
 

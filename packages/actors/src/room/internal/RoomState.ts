@@ -25,6 +25,7 @@ import {
   type StateRef
 } from "@greenroom/store/StateStore"
 import type { MemberPushRules } from "../MemberPushRules.ts"
+import { KeptEvents } from "./KeptEvents.ts"
 import { RoomPushes } from "./RoomPushes.ts"
 import { StateBranches, type StateValue, sameRef } from "./StateBranches.ts"
 
@@ -130,7 +131,7 @@ export class RoomState {
   generation = 0
   readonly recent = new Map<EventId, KnownEvent>()
   /** Events in conflict, which are asked for again when the next event forks. */
-  readonly bodies = new Map<EventId, Event>()
+  readonly bodies = new KeptEvents()
   /** Other states than the current one, while the graph forks. */
   readonly branches = new StateBranches()
   /** The results of `lookup` in the current state. */
