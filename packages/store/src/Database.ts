@@ -94,7 +94,9 @@ const migrations = {
   "0063_remote_device_lists": () => import("./migrations/0063_remote_device_lists.ts"),
   "0064_device_updates": () => import("./migrations/0064_device_updates.ts"),
   "0065_app_service_session_ends": () => import("./migrations/0065_app_service_session_ends.ts"),
-  "0066_shard_holders": () => import("./migrations/0066_shard_holders.ts")
+  "0066_shard_holders": () => import("./migrations/0066_shard_holders.ts"),
+  "0085_cheaper_writes": () => import("./migrations/0085_cheaper_writes.ts"),
+  "0086_room_push_actions": () => import("./migrations/0086_room_push_actions.ts")
 }
 
 /** The version of the database that this program writes. */

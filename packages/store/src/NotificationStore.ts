@@ -1,6 +1,6 @@
 /**
  * The events that have notified a user, in the order of the log: by the default push rules from the events themselves, by
- * rules of their own from rows (`push_actions`), and invitations.
+ * rules of their own from rows (`push_actions`, `room_push_actions`), and invitations.
  *
  * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
  */
@@ -88,10 +88,30 @@ export class NotificationStore extends Context.Service<
             AND ${byDefault("events")}
             ${onlyHighlights ? sql`AND (events.highlights OR mentions.user_id IS NOT NULL)` : nothing}
           ORDER BY events.xid ${direction}, events.nid ${direction} LIMIT ${limit})`
+        /** Since when the user is in the room. */
+        const joined = sql`
+          SELECT change.xid, change.nid FROM membership_changes change
+          WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid AND change.membership = 'join'
+            AND NOT EXISTS (
+              SELECT FROM membership_changes later
+              WHERE later.user_id = ${userId} AND later.room_nid = room.room_nid AND later.membership <> 'join'
+                AND (later.xid, later.nid) > (change.xid, change.nid))
+          ORDER BY change.xid, change.nid LIMIT 1`
         const inRooms = (table: string) =>
           roomNids === undefined
             ? sql`true`
             : sql`${sql.literal(table)}.room_nid = ANY (${bigints(roomNids)}::bigint[])`
+        const shared = sql`
+          UNION ALL
+          SELECT part.* FROM memberships AS room CROSS JOIN LATERAL (${joined}) AS joined CROSS JOIN LATERAL (
+            SELECT events.xid, events.nid, events.room_nid, push.highlight, push.actions, events.body
+            FROM room_push_actions push JOIN events USING (nid)
+            WHERE push.room_nid = room.room_nid AND (push.xid, push.nid) > (joined.xid, joined.nid)
+              AND ${within("push", laterPosition(query.after, change), query.upTo)}
+              AND ${userId} <> ALL (push.others) AND (push.highlight OR ${!onlyHighlights})
+            ORDER BY push.xid ${direction}, push.nid ${direction} LIMIT ${limit}
+          ) AS part
+          WHERE room.user_id = ${userId} AND room.membership = 'join' AND ${inRooms("room")}`
         return sql<Row>`
           SELECT found.xid::text AS xid, found.nid, found.room_nid, rooms.room_id, rooms.joined_members, found.highlight,
             found.actions, found.body
@@ -119,6 +139,7 @@ export class NotificationStore extends Context.Service<
                 AND ${within("push_actions", laterPosition(query.after, change), query.upTo)}
                 AND ${inRooms("push_actions")} AND (push_actions.highlight OR ${!onlyHighlights})
               ORDER BY push_actions.xid ${direction}, push_actions.nid ${direction} LIMIT ${limit})
+            ${rowsSince === undefined ? nothing : shared}
           ) AS found JOIN rooms USING (room_nid)
           ORDER BY found.xid ${direction}, found.nid ${direction} LIMIT ${limit}`.pipe(
           Effect.map((rows) => rows.map(toNotification)),

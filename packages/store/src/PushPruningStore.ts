@@ -1,6 +1,7 @@
 /**
  * Removes rows of what notified users (`push_actions`, `mentions`): old ones that were read or are of rooms that the user is not
- * in, and very old ones. Their age is known by marks, since the rows have no time.
+ * in, and very old ones. Those that many members have together (`room_push_actions`) go when they are very old. Their age is
+ * known by marks, since the rows have no time.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -70,9 +71,21 @@ export class PushPruningStore extends Context.Service<
         }
       })
 
+      const pruneShared = Effect.fnUntraced(function* (all: number, batch: number) {
+        for (let removed = 0; ; ) {
+          const rows = yield* sql`
+            DELETE FROM room_push_actions WHERE nid IN (
+              SELECT nid FROM room_push_actions WHERE nid <= ${all} ORDER BY nid LIMIT ${batch})
+            RETURNING 1`
+          removed += rows.length
+          if (rows.length < batch) return removed
+        }
+      })
+
       const prune = Effect.fnUntraced(function* ({ allBefore, batch, readBefore }: Pruning) {
         const bounds = { read: yield* nidAt(readBefore), all: yield* nidAt(allBefore), batch }
         const counts = yield* Effect.forEach(tables, (table) => pruneTable(table, bounds))
+        counts.push(yield* pruneShared(bounds.all, batch))
         // The newest mark of before `allBefore` is still needed.
         yield* sql`DELETE FROM push_marks WHERE at < (SELECT max(at) FROM push_marks WHERE at <= ${allBefore})`
         return counts.reduce((sum, count) => sum + count, 0)
@@ -83,7 +96,8 @@ export class PushPruningStore extends Context.Service<
           sql`
             INSERT INTO push_marks (at, nid)
             SELECT ${now}::bigint, greatest(
-              (SELECT coalesce(max(nid), 0) FROM push_actions), (SELECT coalesce(max(nid), 0) FROM mentions))
+              (SELECT max(nid) FROM push_actions), (SELECT max(nid) FROM room_push_actions),
+              (SELECT max(nid) FROM mentions), 0)
             ON CONFLICT (at) DO NOTHING`.pipe(Effect.asVoid, Effect.orDie),
         prune: (pruning) => Effect.orDie(prune(pruning))
       })

@@ -18,11 +18,18 @@ export interface OwnPush {
   readonly actions: string
 }
 
+/** An event that notifies most of the joined members with rules of their own alike. */
+export interface SharedPush extends Omit<OwnPush, "userId"> {
+  /** The members with rules of their own who are not notified so. */
+  readonly others: ReadonlyArray<UserId>
+}
+
 /** The push results of an event that its content does not show. */
 export interface EventPush {
   /** The event mentions the room, and its sender may do so. */
   readonly mentionsRoom: boolean
   readonly own: ReadonlyArray<OwnPush>
+  readonly shared?: SharedPush
 }
 
 /** An event with its number, the state before it, and the state after it where that is another. */

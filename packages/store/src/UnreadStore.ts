@@ -2,7 +2,7 @@
  * Unread counts of users: events that notify, and those of them that are highlighted, by room and thread.
  *
  * By the default push rules events of the main timeline are numbered, so that a count costs the same whatever is unread.
- * Users with push rules of their own have rows (`push_actions`).
+ * Users with push rules of their own have rows (`push_actions`), alone or together (`room_push_actions`).
  *
  * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
  */
@@ -111,6 +111,7 @@ export class UnreadStore extends Context.Service<
       const events = sql.literal("events")
       const mentions = sql.literal("mentions")
       const actions = sql.literal("push_actions")
+      const roomActions = sql.literal("room_push_actions")
 
       /** How many numbered events there were up to a position. */
       const countAt = (position: Statement.Fragment) => sql`
@@ -198,6 +199,9 @@ export class UnreadStore extends Context.Service<
                 FROM (
                   SELECT thread_id, highlight FROM push_actions
                   WHERE ${unreadIn(actions, upTo)} AND user_id = ${userId} AND ${heard(actions, ignored)}
+                  UNION ALL
+                  SELECT thread_id, highlight FROM room_push_actions
+                  WHERE ${unreadIn(roomActions, upTo)} AND ${userId} <> ALL (others) AND ${heard(roomActions, ignored)}
                   LIMIT ${maxCounted}
                 ) AS notified GROUP BY thread_id
               ) AS part`.pipe(

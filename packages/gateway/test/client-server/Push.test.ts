@@ -183,6 +183,60 @@ layer(gateway, { excludeTestServices: true })("push", (it) => {
     }).pipe(Effect.provide(PushPruningStore.layer))
   )
 
+  it.effect(
+    "members with own rules who are notified alike share a row; others, and later members, are counted apart",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("crowd-alice")
+        const crowd = yield* Effect.forEach(Array.from({ length: 10 }), (_, index) => register(`crowd-${index}`))
+        const late = yield* register("crowd-late")
+        const [bob, muted] = [crowd[0]!, crowd[1]!]
+        const room = yield* roomOf(alice, ...crowd)
+        const loud = { pattern: "tea", actions: ["notify", { set_tweak: "highlight" }] }
+        for (const user of [alice, late, ...crowd]) yield* putRule(user, "content", "tea", loud)
+        yield* putRule(muted, "override", "quiet", { conditions: [], actions: [] })
+        const tea = yield* say(alice, room, "tea for all")
+        const rows = SqlClient.SqlClient.use(
+          (sql) => sql<{ alone: number; together: number }>`
+          SELECT (SELECT count(*)::integer FROM push_actions JOIN rooms USING (room_nid) WHERE room_id = ${room}) AS alone,
+            (SELECT count(*)::integer FROM room_push_actions JOIN rooms USING (room_nid) WHERE room_id = ${room}) AS together`
+        )
+        assert.deepStrictEqual([...(yield* rows)], [{ alone: 0, together: 1 }])
+        yield* as(late)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* say(alice, room, "coffee")
+        assert.deepStrictEqual([...(yield* rows)], [{ alone: 0, together: 2 }])
+        assert.deepStrictEqual(yield* counts(bob, room), [2, 1])
+        assert.deepStrictEqual(yield* counts(late, room), [1, 0])
+        assert.deepStrictEqual(
+          [yield* counts(muted, room), yield* counts(alice, room)],
+          [
+            [0, 0],
+            [0, 0]
+          ]
+        )
+        const listed = (user: TestUser) =>
+          Effect.map(as(user)("GET", "/v3/notifications"), ({ body }) =>
+            (body.notifications as ReadonlyArray<{ event: { content: { body?: string } }; read: boolean }>).map(
+              ({ event, read }) => [event.content.body, read]
+            )
+          )
+        yield* read(bob, room, tea)
+        assert.deepStrictEqual(yield* counts(bob, room), [1, 0])
+        assert.deepStrictEqual(yield* listed(bob), [
+          ["coffee", false],
+          ["tea for all", true]
+        ])
+        assert.deepStrictEqual(yield* listed(late), [["coffee", false]])
+        assert.deepStrictEqual([yield* listed(muted), yield* listed(alice)], [[], []])
+        yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/account_data/m.ignored_user_list`, {
+          ignored_users: { [alice.id]: {} }
+        })
+        assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(tea)}/r${transactions++}`, {})
+        assert.deepStrictEqual(yield* counts(crowd[2]!, room), [1, 0])
+      })
+  )
+
   it.effect("own rules decide from when they are made: words, senders, muted rooms, the size of the room", () =>
     Effect.gen(function* () {
       const alice = yield* register("rule-alice")

@@ -52,13 +52,15 @@ export const commitStatement = Effect.fnUntraced(function* (
   const { described, notifying } = describe(commits)
   const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
-    WITH fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
+    WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)
+    , fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
     , new_events AS (${insertEvents(sql, described, bodies)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)}
+    ${insertRoomPushActions(sql, commits)} ${queueForSearch(sql, commits)}
     ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${queueForDirectory(sql, commits)}
-    SELECT (SELECT log_xid())::text AS xid, room_nid, fence
+    SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence
       ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
       ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
@@ -69,12 +71,16 @@ export const commitStatement = Effect.fnUntraced(function* (
   }
 })
 
-/** A scalar subquery without references runs once, with the first row, and not at all if every room was refused. */
-const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${logChannel}, log_xid()::text))::text`
+/**
+ * A scalar subquery without references runs once, with the first row, and not at all if every room was refused. `committing` has
+ * the number of the transaction, which costs as much as some rows.
+ */
+const notifyFollowers = (sql: SqlClient.SqlClient) =>
+  sql`, (SELECT pg_notify(${logChannel}, (SELECT xid FROM committing)::text))::text`
 
 /** Tells other nodes the rows, where no room was refused. Before they are woken: columns are computed from left to right. */
 const announce = (sql: SqlClient.SqlClient, announcer: string, parts: ReadonlyArray<string>, rooms: number) => sql`, (
-  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || log_xid()::text || ${` ${parts.length} `}::text || part)::text)
+  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${parts.length} `}::text || part)::text)
   FROM unnest(${texts(parts)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
 
 const writerOf = ({ fence, roomNid }: Pick<RoomCommit, "fence" | "roomNid">): string => `${roomNid}/${fence}`
@@ -146,7 +152,7 @@ const updateRooms = (
     joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying,
     visibility = coalesce(given.visibility, rooms.visibility),
     shows_members = coalesce(given.shows_members, rooms.shows_members),
-    latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT log_xid()) END,
+    latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT xid FROM committing) END,
     latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
@@ -233,7 +239,7 @@ const insertEvents = (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights, notify_count, body)
     SELECT
-      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END,
+      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT xid FROM committing) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights,
       CASE WHEN notify_offset > 0 THEN fenced.notified + notify_offset ELSE notify_offset - fenced.notified END, body
@@ -277,7 +283,7 @@ const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Describ
   if (empty) return sql.literal("")
   return sql`, new_mentions AS (
     INSERT INTO mentions (user_id, room_nid, xid, nid, thread_id, alone)
-    SELECT given.user_id, room_nid, (SELECT log_xid()), nid, thread_id, alone
+    SELECT given.user_id, room_nid, (SELECT xid FROM committing), nid, thread_id, alone
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${texts(rows.map((row) => row.userId))}::text[],
@@ -299,7 +305,7 @@ const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
   if (empty) return sql.literal("")
   return sql`, new_push_actions AS (
     INSERT INTO push_actions (user_id, room_nid, xid, nid, thread_id, highlight, actions)
-    SELECT user_id, room_nid, (SELECT log_xid()), nid, thread_id, highlight, actions
+    SELECT user_id, room_nid, (SELECT xid FROM committing), nid, thread_id, highlight, actions
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${texts(rows.map((row) => row.userId))}::text[],
@@ -308,6 +314,28 @@ const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
       ${booleans(rows.map((row) => row.highlight))}::boolean[],
       ${texts(rows.map((row) => row.actions))}::text[]
     ) AS given (room_nid, fence, user_id, nid, thread_id, highlight, actions)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+/** Events that notify most members with push rules of their own alike. */
+const insertRoomPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
+    events.flatMap(({ event, nid, push }) =>
+      push?.shared === undefined ? [] : [{ ...push.shared, nid, threadId: threadOf(event) ?? null }]
+    )
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_room_push_actions AS (
+    INSERT INTO room_push_actions (room_nid, xid, nid, thread_id, highlight, actions, others)
+    SELECT room_nid, (SELECT xid FROM committing), nid, thread_id, highlight, actions, others::text[]
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${texts(rows.map((row) => row.threadId))}::text[],
+      ${booleans(rows.map((row) => row.highlight))}::boolean[],
+      ${texts(rows.map((row) => row.actions))}::text[],
+      ${texts(rows.map((row) => textArrayLiteral(row.others)))}::text[]
+    ) AS given (room_nid, fence, nid, thread_id, highlight, actions, others)
     JOIN fenced USING (room_nid, fence))`
 }
 
@@ -336,7 +364,7 @@ const insertGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>
   if (empty) return sql.literal("")
   return sql`, new_gaps AS (
     INSERT INTO timeline_gaps (nid, room_nid, xid)
-    SELECT nid, room_nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END
+    SELECT nid, room_nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT xid FROM committing) END
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -410,7 +438,7 @@ const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
         SET membership = excluded.membership, sender = excluded.sender, event_nid = excluded.event_nid)
     , new_changes AS (
       INSERT INTO membership_changes (user_id, xid, nid, room_nid, membership)
-      SELECT user_id, (SELECT log_xid()), nid, room_nid, membership
+      SELECT user_id, (SELECT xid FROM committing), nid, room_nid, membership
       FROM unnest(
         ${local.rooms}::bigint[], ${local.fences}::bigint[],
         ${texts(local.rows.map((row) => row.userId))}::text[],
@@ -508,7 +536,8 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
     RETURNING events.nid)
   , unfound AS (DELETE FROM event_search USING redacted WHERE event_search.nid = redacted.nid)
   , unmentioned AS (DELETE FROM mentions USING redacted WHERE mentions.nid = redacted.nid)
-  , unnotified AS (DELETE FROM push_actions USING redacted WHERE push_actions.nid = redacted.nid)`
+  , unnotified AS (DELETE FROM push_actions USING redacted WHERE push_actions.nid = redacted.nid)
+  , room_unnotified AS (DELETE FROM room_push_actions USING redacted WHERE room_push_actions.nid = redacted.nid)`
 }
 
 /** A de-outliered event gets a new nid; rows that reference it by its nid follow. */
@@ -531,7 +560,7 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
   , placed_events AS (
     UPDATE events SET
       nid = place.nid, status = place.status,
-      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE (SELECT log_xid()) END,
+      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE (SELECT xid FROM committing) END,
       state_chain = place.state_chain, state_seq = place.state_seq,
       after_chain = place.after_chain, after_seq = place.after_seq
     FROM place WHERE events.nid = place.old_nid

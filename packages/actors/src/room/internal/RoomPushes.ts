@@ -8,7 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion, StateLookup } from "@greenroom/room/RoomVersion"
-import type { EventPush, OwnPush } from "@greenroom/store/RoomCommit"
+import type { EventPush, OwnPush, SharedPush } from "@greenroom/store/RoomCommit"
 import type { EventContext, MemberPushRules } from "../MemberPushRules.ts"
 
 /** The room data that push rules read. */
@@ -22,6 +22,32 @@ export interface PushedRoom {
 const mentionsRoom = ({ content }: Event): boolean => {
   const mentions = content["m.mentions"]
   return isJsonObject(mentions) && mentions.room === true
+}
+
+/** From how many members on an event that notifies them alike has one row for all of them. */
+const minShared = 8
+
+/** Those that are notified alike, where they are at least four fifths of all. */
+const largestGroup = (pushes: ReadonlyArray<OwnPush>, members: number): ReadonlyArray<OwnPush> => {
+  const groups = Map.groupBy(pushes, ({ actions }) => actions)
+  let largest: ReadonlyArray<OwnPush> = []
+  for (const group of groups.values()) if (group.length > largest.length) largest = group
+  return largest.length >= minShared && largest.length * 5 >= members * 4 ? largest : []
+}
+
+/** Members who are notified alike, as one, and the others each. */
+const share = (
+  pushes: ReadonlyArray<OwnPush>,
+  members: ReadonlyArray<UserId>
+): { readonly others: ReadonlyArray<OwnPush>; readonly shared?: SharedPush } => {
+  const group = largestGroup(pushes, members.length)
+  if (group.length === 0) return { others: pushes }
+  const { actions, highlight } = group[0]!
+  const alike = new Set(group.map(({ userId }) => userId))
+  return {
+    others: pushes.filter(({ userId }) => !alike.has(userId)),
+    shared: { actions, highlight, others: members.filter((userId) => !alike.has(userId)) }
+  }
 }
 
 const isText = (value: unknown): value is string => typeof value === "string"
@@ -57,32 +83,39 @@ export class RoomPushes {
     return this.own
   }
 
-  /** The target of an invitation is notified without being a member. */
-  private recipientsOf({ content, sender, state_key, type }: Event, ours: ServerName): ReadonlyArray<UserId> {
-    const members = this.membersWithRules()
-    const isInvite = type === "m.room.member" && content.membership === "invite"
-    const invited = isInvite && isText(state_key) && isUserId(state_key) ? state_key : undefined
-    const isOurs = invited !== undefined && serverNameOf(invited) === ours && this.rules.has(invited)
-    const recipients = members.includes(sender) ? members.filter((userId) => userId !== sender) : members
-    return isOurs && !members.includes(invited) ? [...recipients, invited] : recipients
+  /** The target of an invitation, who is notified without being a member. */
+  private invitedBy({ content, state_key, type }: Event, ours: ServerName): UserId | undefined {
+    if (type !== "m.room.member" || content.membership !== "invite") return undefined
+    if (!isText(state_key) || !isUserId(state_key) || serverNameOf(state_key) !== ours) return undefined
+    return this.rules.has(state_key) && !this.membersWithRules().includes(state_key) ? state_key : undefined
   }
 
   /** Undefined where the default rules say all. The room is as it is after the event. */
   of(event: Event, room: PushedRoom): EventPush | undefined {
-    const recipients = this.recipientsOf(event, room.ours)
+    const members = this.membersWithRules()
+    const invited = this.invitedBy(event, room.ours)
     const isForAll = mentionsRoom(event)
-    if (recipients.length === 0 && !isForAll) return undefined
+    if (members.length === 0 && invited === undefined && !isForAll) return undefined
     const mayNotify: EventContext["mayNotify"] = (key) => {
       const levels = room.version.levels(room.lookup)
       return levels.user(event.sender) >= levels.notification(key)
     }
     const context: EventContext = { event, memberCount: room.joinedMembers, mayNotify }
-    const own: Array<OwnPush> = []
-    for (const userId of recipients) {
+    const pushFor = (userId: UserId): OwnPush | undefined => {
       const name = room.lookup("m.room.member", userId)?.content.displayname
-      const push = this.rules.evaluate(userId, context, isText(name) ? name : undefined)
-      if (push !== undefined) own.push(push)
+      return this.rules.evaluate(userId, context, isText(name) ? name : undefined)
     }
-    return { mentionsRoom: isForAll && mayNotify("room"), own }
+    const pushes: Array<OwnPush> = []
+    for (const userId of members) {
+      const push = userId === event.sender ? undefined : pushFor(userId)
+      if (push !== undefined) pushes.push(push)
+    }
+    const { others, shared } = share(pushes, members)
+    const ofInvited = invited === undefined ? undefined : pushFor(invited)
+    return {
+      mentionsRoom: isForAll && mayNotify("room"),
+      own: ofInvited === undefined ? others : [...others, ofInvited],
+      ...(shared === undefined ? {} : { shared })
+    }
   }
 }

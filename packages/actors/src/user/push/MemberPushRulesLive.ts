@@ -53,8 +53,8 @@ const make = Effect.gen(function* () {
     evaluate: (userId, context, displayName) => {
       const entry = entries.get(userId)
       if (entry === undefined) return undefined
-      const { actions, highlight, notify } = evaluate(compiledOf(userId, entry), context, displayName)
-      return notify ? { userId, highlight, actions: JSON.stringify(actions) } : undefined
+      const { highlight, notify, text } = evaluate(compiledOf(userId, entry), context, displayName)
+      return notify ? { userId, highlight, actions: text } : undefined
     }
   })
 })

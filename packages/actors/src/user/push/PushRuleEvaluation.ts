@@ -21,15 +21,36 @@ export interface PushOutcome {
 
 type Condition = (context: EventContext, displayName: string | undefined) => boolean
 
+/** The text of a rule's actions is made once. */
+interface CompiledOutcome extends PushOutcome {
+  readonly text: string
+}
+
 interface CompiledRule {
   readonly conditions: ReadonlyArray<Condition>
-  readonly outcome: PushOutcome
+  readonly outcome: CompiledOutcome
 }
 
 /** The rules that are enabled, the most important first. */
 export type CompiledRuleset = ReadonlyArray<CompiledRule>
 
-const nothing: PushOutcome = { notify: false, highlight: false, actions: [] }
+const nothing: CompiledOutcome = { notify: false, highlight: false, actions: [], text: "[]" }
+
+/** What conditions said of an event: those that do not depend on the user are the same in many rulesets. */
+const results = new WeakMap<EventContext, Map<string, boolean>>()
+
+/** A condition that says the same for all users. Equal conditions have equal keys. */
+const once = (key: string, condition: (context: EventContext) => boolean): Condition => {
+  return (context) => {
+    let known = results.get(context)
+    if (known === undefined) results.set(context, (known = new Map()))
+    const result = known.get(key)
+    if (result !== undefined) return result
+    const found = condition(context)
+    known.set(key, found)
+    return found
+  }
+}
 
 /** `a.b\.c` as the names of properties. */
 export const parsePropertyPath = (path: string): ReadonlyArray<string> => {
@@ -64,23 +85,23 @@ const eventMatch = (key: string, pattern: string): Condition => {
   const names = parsePropertyPath(key)
   const glob: Glob = parseGlob(pattern, { ignoreCase: true })
   const matches = key === "content.body" ? matchesWords : matchesGlob
-  return ({ event }) => {
+  return once(JSON.stringify(["match", key, pattern]), ({ event }) => {
     const value = propertyOf(event, names)
     return typeof value === "string" && matches(value.toLowerCase(), glob)
-  }
+  })
 }
 
 const propertyIs = (key: string, wanted: Json): Condition => {
   const names = parsePropertyPath(key)
-  return ({ event }) => propertyOf(event, names) === wanted
+  return once(JSON.stringify(["is", key, wanted]), ({ event }) => propertyOf(event, names) === wanted)
 }
 
 const propertyContains = (key: string, wanted: Json): Condition => {
   const names = parsePropertyPath(key)
-  return ({ event }) => {
+  return once(JSON.stringify(["contains", key, wanted]), ({ event }) => {
     const value = propertyOf(event, names)
     return Array.isArray(value) && value.includes(wanted)
-  }
+  })
 }
 
 const containsDisplayName: Condition = ({ event }, displayName) => {
@@ -119,7 +140,7 @@ const compileCondition = ({ is, key, kind, pattern, value }: JsonObject): Condit
     case "event_property_contains":
       return isScalar(value) ? propertyContains(key, value as Json) : never
     case "sender_notification_permission":
-      return ({ mayNotify }) => mayNotify(key)
+      return once(JSON.stringify(["may", key]), ({ mayNotify }) => mayNotify(key))
     default:
       return never
   }
@@ -143,10 +164,10 @@ const isHighlight = (action: PushAction): boolean =>
   typeof action === "object" && action.set_tweak === "highlight" && action.value !== false
 
 /** `dont_notify` and `coalesce` are actions of former versions, and do nothing. */
-const outcomeOf = (given: ReadonlyArray<PushAction>): PushOutcome => {
+const outcomeOf = (given: ReadonlyArray<PushAction>): CompiledOutcome => {
   const actions = given.filter((action) => action !== "dont_notify" && action !== "coalesce")
   const notify = actions.includes("notify")
-  return { notify, highlight: notify && actions.some(isHighlight), actions }
+  return { notify, highlight: notify && actions.some(isHighlight), actions, text: JSON.stringify(actions) }
 }
 
 export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
@@ -160,7 +181,7 @@ export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
  * The effect of an event on the owner of the rules, who did not send it. `displayName` is the owner's in the room. The first
  * rule that matches decides; without a match the event does not notify.
  */
-export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): PushOutcome => {
+export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): CompiledOutcome => {
   for (const { conditions, outcome } of rules) {
     if (conditions.every((holds) => holds(context, displayName))) return outcome
   }
