@@ -33,6 +33,7 @@ import { listenToLog } from "./internal/logNotifications.ts"
 import { readAfter, recallAfter } from "./internal/logReader.ts"
 import { isReplayable, RecentCommits, rowsOfCommits } from "./internal/RecentCommits.ts"
 import { commitStatement } from "./internal/roomCommitStatement.ts"
+import type { LogRows } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { counter, Distribution, distribution, durations, gauge } from "./Measures.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
@@ -88,8 +89,13 @@ export class EventLog extends Context.Service<
     readonly reached: (xid: number) => Effect.Effect<void>
     /** A number above those of all transactions that have committed rows of the log. */
     readonly nextTransaction: Effect.Effect<number>
-    /** This node has committed rows of the log itself, in a transaction of this number (`log_xid()`). */
-    readonly committed: (xid: number) => void
+    /**
+     * This node has committed rows of the log itself, in a transaction of this number (`log_xid()`), or may have, where it is
+     * not known. `rows`: all of them, where they are at hand; they are not read from the database then.
+     */
+    readonly committed: (xid: number | undefined, rows?: LogRows) => void
+    /** Whether other nodes may follow the log: rows that they need to hear of are notified. */
+    readonly wakesOthers: () => boolean
     /** Whether other nodes are known to follow the log: the rows of commits are then announced to them, and need not be read. */
     readonly isFollowed: (byOthers: boolean) => void
     /** For how many milliseconds there have been rows that no node can read yet, because an older transaction is running. */
@@ -155,8 +161,11 @@ export class EventLog extends Context.Service<
           : Effect.asVoid(Effect.timeoutOption(follower.reached(xid), settleTimeout))
       })
 
-      const committed = (xid: number) => {
-        lastCommitted = Math.max(lastCommitted, xid)
+      const committed = (xid: number | undefined, rows?: LogRows) => {
+        if (xid !== undefined) {
+          if (rows !== undefined) recent.add(xid, { events: [], memberships: [], rows }, 0)
+          lastCommitted = Math.max(lastCommitted, xid)
+        }
         follower.wake(xid)
       }
 
@@ -168,6 +177,7 @@ export class EventLog extends Context.Service<
         hasDestinations.openUnsafe()
       }
 
+      const wakesOthers = () => isShared || !isAlone
       const onOwnConnection = yield* makeOwnConnection(sql)
       const measured = { events: 0, commits: 0, failures: 0, durations: new Distribution(durations) }
 
@@ -177,7 +187,7 @@ export class EventLog extends Context.Service<
           commitStatement(
             sql,
             batch.map((item) => item.commit),
-            isShared ? { wakesOthers: true, announcer } : { wakesOthers: !isAlone }
+            isShared ? { wakesOthers: true, announcer } : { wakesOthers: wakesOthers() }
           )
         )
         lastFailure = undefined
@@ -250,6 +260,7 @@ export class EventLog extends Context.Service<
         position: follower.position,
         settled,
         committed,
+        wakesOthers,
         reached: (xid) =>
           Effect.suspend(() => {
             follower.wake(xid)

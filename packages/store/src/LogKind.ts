@@ -33,6 +33,10 @@ export type LogRows = ReadonlyMap<string, ReadonlyArray<LogRow<never>>>
 
 const none: ReadonlyArray<never> = []
 
+/** Rows of one kind. */
+export const ofKind = <Row>({ table }: LogKind<Row>, rows: ReadonlyArray<LogRow<Row>>): LogRows =>
+  new Map([[table, rows as ReadonlyArray<LogRow<unknown>> as ReadonlyArray<LogRow<never>>]])
+
 /** The rows of one kind, in the order of their positions. */
 export const rowsOf = <Row>(rows: LogRows, { table }: LogKind<Row>): ReadonlyArray<LogRow<Row>> =>
   (rows.get(table) as ReadonlyArray<LogRow<Row>> | undefined) ?? none

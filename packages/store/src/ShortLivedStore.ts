@@ -8,10 +8,10 @@
 import { Context, Deferred, Effect, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
-import { rowsOf as rowsOfKind } from "./LogKind.ts"
+import { type LogRow, ofKind, rowsOf as rowsOfKind } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { texts } from "./PgArrays.ts"
-import { shortLivedRows } from "./ShortLivedRow.ts"
+import { type ShortLivedRow, shortLivedRows } from "./ShortLivedRow.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** A value that was written. */
@@ -48,19 +48,31 @@ export class ShortLivedStore extends Context.Service<
       const log = yield* EventLog
       const pending = yield* Queue.unbounded<Pending>()
 
-      const write = Effect.fnUntraced(function* (entries: ReadonlyMap<string, unknown>) {
-        // In one order everywhere, so that two nodes never wait for each other.
-        const keys = [...entries.keys()].sort()
-        const [row] = yield* sql<{ xid: string }>`
-          WITH written AS (
-            INSERT INTO short_lived (key, value, xid)
-            SELECT key, value, (SELECT log_xid()) FROM unnest(
-              ${texts(keys)}::text[], ${texts(keys.map((key) => JSON.stringify(entries.get(key))))}::text[]
-            ) AS given (key, value)
-            ON CONFLICT (key) DO UPDATE SET value = excluded.value, xid = excluded.xid, nid = excluded.nid)
-          SELECT log_xid()::text AS xid`
-        log.committed(Number(row!.xid))
-      }, Effect.orDie)
+      const write = Effect.fnUntraced(
+        function* (entries: ReadonlyMap<string, unknown>) {
+          // In one order everywhere, so that two nodes never wait for each other.
+          const keys = [...entries.keys()].sort()
+          const values = keys.map((key) => JSON.stringify(entries.get(key)))
+          const valueOf = new Map(keys.map((key, index) => [key, values[index]!]))
+          const written = yield* sql<{ xid: string; nid: bigint; key: string }>`
+          WITH setting AS MATERIALIZED (SELECT set_config('greenroom.wakes_others', ${log.wakesOthers() ? "on" : "off"}, true))
+          INSERT INTO short_lived (key, value, xid)
+          SELECT key, value, (SELECT log_xid()) FROM setting, unnest(
+            ${texts(keys)}::text[], ${texts(values)}::text[]
+          ) AS given (key, value)
+          ON CONFLICT (key) DO UPDATE SET value = excluded.value, xid = excluded.xid, nid = excluded.nid
+          RETURNING xid::text AS xid, nid, key`
+          const rows = written.map(
+            ({ key, nid, xid }): LogRow<ShortLivedRow> => ({
+              position: { xid: Number(xid), nid: Number(nid) },
+              row: { key, value: JSON.parse(valueOf.get(key)!) as unknown }
+            })
+          )
+          if (rows.length > 0) log.committed(rows[0]!.position.xid, ofKind(shortLivedRows, rows))
+        },
+        Effect.onError(() => Effect.sync(() => log.committed(undefined))),
+        Effect.orDie
+      )
 
       const writeTogether = (batch: ReadonlyArray<Pending>) =>
         write(new Map(batch.flatMap(({ entries }) => [...entries]))).pipe(

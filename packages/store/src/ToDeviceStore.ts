@@ -8,16 +8,12 @@ import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Deferred, Effect, Exit, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { takeBytes } from "./LargeReads.ts"
-import { logKind } from "./LogKind.ts"
+import { type LogRow, ofKind } from "./LogKind.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-
-/** For a device that has a message. */
-export const toDeviceMessages = logKind<{ readonly userId: UserId; readonly deviceId: string }>("to_device_messages", {
-  userId: "user_id",
-  deviceId: "device_id"
-})
+import { type ToDeviceMessage, toDeviceMessages } from "./ToDeviceMessage.ts"
 
 /** Every device of a user. */
 export const allDevices = "*"
@@ -66,6 +62,14 @@ interface Pending {
   readonly done: Deferred.Deferred<void>
 }
 
+/** The position of a message, and its device. */
+interface StoredRow {
+  readonly xid: string
+  readonly nid: bigint
+  readonly user_id: string
+  readonly device_id: string
+}
+
 interface Row {
   readonly xid: string
   readonly nid: bigint
@@ -106,14 +110,18 @@ const batches = (waiting: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<P
   return found
 }
 
-/** Stores the messages and EDUs of all transactions that are not repeats, in their order, in one statement. */
-const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>) => {
+/**
+ * Stores the messages and EDUs of all transactions that are not repeats, in their order, in one statement. Other nodes are
+ * woken if there may be some.
+ */
+const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>, wakesOthers: boolean) => {
   const messages = all.flatMap((sending, request) => sending.messages.map((message) => ({ request, ...message })))
   const edus = all.flatMap((sending, request) => sending.edus.map((edu) => ({ request, ...edu })))
 
-  return sql`
-    WITH requests AS (
-      SELECT * FROM unnest(
+  return sql<StoredRow>`
+    WITH setting AS MATERIALIZED (SELECT set_config('greenroom.wakes_others', ${wakesOthers ? "on" : "off"}, true)),
+    requests AS (
+      SELECT given.* FROM setting, unnest(
         ${integers(all.map((_, request) => request))}::integer[],
         ${bigints(all.map(({ transaction }) => transaction.tokenId))}::bigint[],
         ${texts(all.map(scopeOf))}::text[],
@@ -150,18 +158,38 @@ const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>) =
     JOIN access_tokens device
       ON device.user_id = given.user_id AND given.device_id IN (device.device_id, ${allDevices})
     ORDER BY given.position
-    FOR KEY SHARE OF device`
+    -- A device that logs out waits for this, and takes its messages with it.
+    FOR KEY SHARE OF device
+    RETURNING xid::text AS xid, nid, user_id, device_id`
 }
+
+const toLogRow = ({ device_id, nid, user_id, xid }: StoredRow): LogRow<ToDeviceMessage> => ({
+  position: { xid: Number(xid), nid: Number(nid) },
+  row: { userId: user_id as UserId, deviceId: device_id }
+})
 
 /** Commits transactions of many callers together: each notification of the log costs a commit of its own otherwise. */
 const makeGroupCommit = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const log = yield* EventLog
   const pending = yield* Queue.unbounded<Pending>()
+
+  /** The followers of this node get the rows without reading them. */
+  const note = (stored: ReadonlyArray<StoredRow>) => {
+    if (stored.length === 0) return
+    const rows = stored.map(toLogRow)
+    log.committed(rows[0]!.position.xid, ofKind(toDeviceMessages, rows))
+  }
 
   const store = (batch: ReadonlyArray<Pending>) =>
     storeStatement(
       sql,
-      batch.map(({ sending }) => sending)
-    ).pipe(Effect.asVoid, Effect.orDie)
+      batch.map(({ sending }) => sending),
+      log.wakesOthers()
+    ).pipe(
+      Effect.map(note),
+      Effect.onError(() => Effect.sync(() => log.committed(undefined))),
+      Effect.orDie
+    )
 
   const storeAlone = (item: Pending) =>
     Effect.flatMap(Effect.exit(store([item])), (exit) => Deferred.done(item.done, exit))

@@ -16,7 +16,7 @@ import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import type { StateRef } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
-import { toDeviceMessages } from "@greenroom/store/ToDeviceStore"
+import { toDeviceMessages } from "@greenroom/store/ToDeviceMessage"
 import { Context, Effect, Layer } from "effect"
 import {
   type EntranceUpdate,

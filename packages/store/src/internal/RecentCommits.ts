@@ -4,27 +4,26 @@
  * are consecutive nothing else can have been written in between; elsewhere the database is asked. Bounded: older
  * commits are read.
  */
-import type { LogRows } from "../LogKind.ts"
+import type { LogRow, LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
-import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
+import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "../StreamToken.ts"
 
-/** How many events are kept, and how many characters of them. A transaction without any counts as one event. */
-const maxEvents = 1_000
+/** How many rows are kept, and how many characters of events. A transaction without any row counts as one. */
+const maxRows = 1_000
 const maxCharacters = 8 * 1024 * 1024
 
-/** A commit of rooms has no rows of other kinds. */
-const noRows: LogRows = new Map()
-
-/** The rows that a transaction has added to the log. */
+/** All rows that a transaction has added to the log. */
 export interface CommittedRows {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly memberships: ReadonlyArray<StreamedMembership>
+  /** Rows of other kinds: a commit of rooms has none. */
+  readonly rows?: LogRows
 }
 
 interface Committed extends CommittedRows {
   readonly xid: number
-  /** How many events, at least 1. */
+  /** How many rows, at least 1. */
   readonly size: number
   readonly characters: number
 }
@@ -75,7 +74,39 @@ export const rowsOfCommits = (xid: number, commits: ReadonlyArray<RoomCommit>): 
   return { events, memberships }
 }
 
-/** The first of these transactions, as many as have `limit` events together. */
+const noRows: LogRows = new Map()
+
+const sizeOf = ({ events, rows = noRows }: CommittedRows): number => {
+  let size = events.length
+  for (const ofKind of rows.values()) size += ofKind.length
+  return Math.max(1, size)
+}
+
+/** The rows of other kinds that transactions have added, in the order of their positions. */
+const otherRowsOf = (committed: ReadonlyArray<Committed>): LogRows => {
+  const found = new Map<string, Array<LogRow<never>>>()
+  for (const { rows = noRows } of committed) {
+    for (const [table, ofKind] of rows) {
+      const before = found.get(table)
+      if (before === undefined) found.set(table, [...ofKind])
+      else before.push(...ofKind)
+    }
+  }
+  for (const ofKind of found.values()) ofKind.sort(byPosition)
+  return found.size === 0 ? noRows : found
+}
+
+/** The position of the last event or row of another kind. */
+const lastOf = (events: ReadonlyArray<StreamedEvent>, rows: LogRows): StreamPosition | undefined => {
+  let last = events.at(-1)?.position
+  for (const ofKind of rows.values()) {
+    const { position } = ofKind.at(-1)!
+    last = last === undefined ? position : laterPosition(last, position)
+  }
+  return last
+}
+
+/** The first of these transactions, as many as have `limit` rows together. */
 const upToLimit = (committed: ReadonlyArray<Committed>, limit: number): ReadonlyArray<Committed> => {
   let size = 0
   const cut = committed.findIndex((each) => {
@@ -92,14 +123,14 @@ export class RecentCommits {
   private characters = 0
 
   /** Records what a transaction has added to the log. `characters` is the length of all its events. */
-  add(xid: number, { events, memberships }: CommittedRows, characters: number): void {
+  add(xid: number, added: CommittedRows, characters: number): void {
     const before = this.committed.findLastIndex((committed) => committed.xid <= xid)
     if (this.committed[before]?.xid === xid) return
-    const size = Math.max(1, events.length)
-    this.committed.splice(before + 1, 0, { xid, events, memberships, size, characters })
+    const size = sizeOf(added)
+    this.committed.splice(before + 1, 0, { ...added, xid, size, characters })
     this.size += size
     this.characters += characters
-    while (this.size > maxEvents || this.characters > maxCharacters) {
+    while (this.size > maxRows || this.characters > maxCharacters) {
       const oldest = this.committed.shift()!
       this.size -= oldest.size
       this.characters -= oldest.characters
@@ -117,8 +148,8 @@ export class RecentCommits {
     return next !== undefined && next.xid > position.xid + 1
   }
 
-  /** The events after the end of a transaction, if they are known without a gap, up to `limit`. */
-  next(position: StreamPosition, limit: number): Omit<LogSlice, "last"> | undefined {
+  /** The rows after the end of a transaction, if they are known without a gap, up to `limit`. */
+  next(position: StreamPosition, limit: number): LogSlice | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid
@@ -131,22 +162,25 @@ export class RecentCommits {
     return this.sliceOf(following, limit)
   }
 
-  /** The events that these transactions have committed, up to `limit`. */
-  replay(xids: ReadonlySet<number>, limit: number): Omit<LogSlice, "last"> | undefined {
+  /** The rows that these transactions have committed, up to `limit`. */
+  replay(xids: ReadonlySet<number>, limit: number): LogSlice | undefined {
     return this.sliceOf(
       this.committed.filter(({ xid }) => xids.has(xid)),
       limit
     )
   }
 
-  /** Undefined where the first of them has more events than the limit. */
-  private sliceOf(committed: ReadonlyArray<Committed>, limit: number): Omit<LogSlice, "last"> | undefined {
+  /** Undefined where the first of them has more rows than the limit. */
+  private sliceOf(committed: ReadonlyArray<Committed>, limit: number): LogSlice | undefined {
     const replayed = upToLimit(committed, limit)
     if (replayed.length === 0) return undefined
+    const events = replayed.flatMap(({ events }) => events).sort(byPosition)
+    const rows = otherRowsOf(replayed)
     return {
-      events: replayed.flatMap(({ events }) => events).sort(byPosition),
+      events,
       memberships: replayed.flatMap(({ memberships }) => memberships).sort(byPosition),
-      rows: noRows,
+      rows,
+      last: lastOf(events, rows),
       upTo: endOfTransaction(replayed.at(-1)!.xid),
       complete: replayed.length === committed.length
     }

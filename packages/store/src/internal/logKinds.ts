@@ -11,7 +11,7 @@ import { pusherChanges } from "../PusherStore.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
 import { shortLivedRows } from "../ShortLivedRow.ts"
-import { toDeviceMessages } from "../ToDeviceStore.ts"
+import { toDeviceMessages } from "../ToDeviceMessage.ts"
 
 export const logKinds: ReadonlyArray<AnyLogKind> = [
   logEpochs,

@@ -73,26 +73,25 @@ export const recallAfter = Effect.fnUntraced(function* (
   isShared: boolean
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
   const next = yield* knownAfter(recent, position, limit, isShared)
-  if (next !== undefined) return { ...next, last: lastOf(next.events) }
+  if (next !== undefined) return next
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
-  const ofOthers = logKinds.map(({ table }) => sql`OR ${hasRow(sql, table, between(sql, position))}`)
+  const unknown = sql`${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])`
+  const ofOthers = logKinds.map(({ table }) => sql`OR ${hasRow(sql, table, unknown)}`)
   const rows = yield* sql<{ edge: string; others: boolean }>`
     WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
     SELECT edge::text AS edge, ${hasRow(
       sql,
       "events",
-      sql`status = 0 AND ${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])`
+      sql`status = 0 AND ${unknown}`
     )} ${sql.join(" ", false)(ofOthers)} AS others
     FROM complete`
   const { edge, others } = rows[0]!
   if (others) return undefined
   const below = xids.filter((xid) => xid < Number(edge))
   if (below.length === 0) return { ...nothing, upTo: upToEdge(position, edge) }
-  const recalled = recent.replay(new Set(below), limit)
-  if (recalled === undefined) return undefined
-  const slice = { ...recalled, last: lastOf(recalled.events) }
-  return slice.complete ? { ...slice, upTo: upToEdge(position, edge) } : slice
+  const slice = recent.replay(new Set(below), limit)
+  return slice?.complete ? { ...slice, upTo: upToEdge(position, edge) } : slice
 })
 
 interface ReadRow {

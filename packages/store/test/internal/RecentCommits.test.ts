@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { RoomCommit } from "@greenroom/store/EventLog"
 import { isReplayable, RecentCommits, rowsOfCommits } from "../../src/internal/RecentCommits.ts"
+import { logKind, ofKind, rowsOf } from "../../src/LogKind.ts"
 import { endOfTransaction } from "../../src/StreamToken.ts"
 import { makeEvent } from "../support/TestRoom.ts"
 
@@ -89,6 +90,29 @@ describe("RecentCommits", () => {
       all.next(endOfTransaction(4), 1_000)?.events.map(({ position }) => position.nid),
       [50, 60, 70]
     )
+  })
+
+  it("returns rows of other kinds with the events, each kind in the order of its positions", () => {
+    const kind = logKind<string>("words", {} as never)
+    const rowsAt = (xid: number, ...nids: ReadonlyArray<number>) => ({
+      events: [],
+      memberships: [],
+      rows: ofKind(
+        kind,
+        nids.map((nid) => ({ position: { xid, nid }, row: `word ${nid}` }))
+      )
+    })
+    const all = recent([[6, commit(60)]])
+    all.add(7, rowsAt(7, 71, 70), 0)
+    all.add(5, rowsAt(5, 50), 0)
+    const slice = all.next(endOfTransaction(4), 1_000)!
+    assert.deepStrictEqual(
+      rowsOf(slice.rows, kind).map(({ row }) => row),
+      ["word 50", "word 70", "word 71"]
+    )
+    assert.deepStrictEqual(slice.last, { xid: 7, nid: 71 })
+    assert.deepStrictEqual(all.next(endOfTransaction(4), 2)?.last, { xid: 6, nid: 60 })
+    assert.isUndefined(all.next(endOfTransaction(6), 1))
   })
 
   it("a commit that redacts its own events must be read from the database", () => {
