@@ -514,9 +514,9 @@ export const makeSyncRooms = Effect.gen(function* () {
       answers.delete(roomId)
     }
     const data = addUserData(range, joined, newToClient, userData, answers)
-    const answered = joined.filter(({ roomId }) => answers.has(roomId))
-    const counts = allCounts ?? (yield* readCounts(roomsRange, answered))
-    for (const { roomId, roomNid } of answered) {
+    const counted = joined.filter(({ roomId }) => answers.has(roomId))
+    const counts = allCounts ?? (yield* readCounts(roomsRange, counted))
+    for (const { roomId, roomNid } of counted) {
       answers.set(roomId, { ...answers.get(roomId)!, ...counts.get(roomNid) })
     }
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}

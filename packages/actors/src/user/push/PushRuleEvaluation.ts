@@ -39,16 +39,23 @@ const nothing: CompiledOutcome = { notify: false, highlight: false, actions: [],
 /** What conditions said of an event: those that do not depend on the user are the same in many rulesets. */
 const results = new WeakMap<EventContext, Map<string, boolean>>()
 
+const resultsOf = (context: EventContext): Map<string, boolean> => {
+  const known = results.get(context)
+  if (known !== undefined) return known
+  const empty = new Map<string, boolean>()
+  results.set(context, empty)
+  return empty
+}
+
 /** A condition that says the same for all users. Equal conditions have equal keys. */
 const once = (key: string, condition: (context: EventContext) => boolean): Condition => {
   return (context) => {
-    let known = results.get(context)
-    if (known === undefined) results.set(context, (known = new Map()))
-    const result = known.get(key)
-    if (result !== undefined) return result
-    const found = condition(context)
-    known.set(key, found)
-    return found
+    const known = resultsOf(context)
+    const before = known.get(key)
+    if (before !== undefined) return before
+    const result = condition(context)
+    known.set(key, result)
+    return result
   }
 }
 
