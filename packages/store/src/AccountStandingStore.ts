@@ -4,6 +4,7 @@
  * Used by `AccountStandings` alone. An error of the database is a defect.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -37,7 +38,10 @@ export class AccountStandingStore extends Context.Service<
   {
     /** Every account that is locked or suspended. */
     readonly all: Effect.Effect<ReadonlyArray<AccountStanding>>
-    /** Undefined fields keep their value. Returns the new standing. */
+    /**
+     * Undefined fields keep their value. Returns the new standing. Delayed events of an account that is locked or suspended are
+     * cancelled with it.
+     */
     readonly set: (
       userId: UserId,
       change: { readonly locked?: boolean | undefined; readonly suspended?: boolean | undefined }
@@ -53,18 +57,25 @@ export class AccountStandingStore extends Context.Service<
           Effect.map((rows) => rows.map(toStanding)),
           Effect.orDie
         ),
-        set: (userId, { locked, suspended }) =>
-          sql<Row>`
-            INSERT INTO account_standings AS standing (user_id, locked, suspended)
-            VALUES (${userId}, ${locked ?? false}, ${suspended ?? false})
-            ON CONFLICT (user_id) DO UPDATE SET
-              locked = coalesce(${locked ?? null}::boolean, standing.locked),
-              suspended = coalesce(${suspended ?? null}::boolean, standing.suspended),
-              xid = DEFAULT, nid = DEFAULT
-            RETURNING user_id, locked, suspended`.pipe(
-            Effect.map((rows) => toStanding(rows[0]!)),
-            Effect.orDie
-          )
+        set: Effect.fn("AccountStandingStore.set")(function* (userId, { locked, suspended }) {
+          const now = yield* Clock.currentTimeMillis
+          const [row] = yield* sql<Row>`
+            WITH changed AS (
+              INSERT INTO account_standings AS standing (user_id, locked, suspended)
+              VALUES (${userId}, ${locked ?? false}, ${suspended ?? false})
+              ON CONFLICT (user_id) DO UPDATE SET
+                locked = coalesce(${locked ?? null}::boolean, standing.locked),
+                suspended = coalesce(${suspended ?? null}::boolean, standing.suspended),
+                xid = DEFAULT, nid = DEFAULT
+              RETURNING user_id, locked, suspended
+            ), cancelled AS (
+              UPDATE delayed_events SET finalised_at = ${now}
+              WHERE user_id = ${userId} AND finalised_at IS NULL AND NOT sending
+                AND (SELECT locked OR suspended FROM changed)
+            )
+            SELECT * FROM changed`
+          return toStanding(row!)
+        }, Effect.orDie)
       })
     })
   )

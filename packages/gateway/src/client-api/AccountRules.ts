@@ -21,56 +21,45 @@ const whileLocked: ReadonlySet<string> = new Set([
   "clientServer.session.logoutAll"
 ])
 
-/** The endpoints refused to a suspended account: send, join, invite, and changes of what others see of it. */
-export const notWhileSuspended: ReadonlySet<string> = new Set([
-  "rooms.createRoom",
-  "rooms.createRoomWithTransaction",
-  "rooms.upgrade",
-  "rooms.send",
-  "rooms.sendWithTransaction",
-  "rooms.typing",
-  "state.set",
-  "state.setByKey",
-  "membership.joinRoom",
-  "membership.joinRoomWithTransaction",
-  "membership.join",
-  "membership.joinByPut",
-  "membership.joinWithTransaction",
-  "membership.invite",
-  "membership.inviteWithTransaction",
-  "membership.ban",
-  "membership.banWithTransaction",
-  "membership.unban",
-  "membership.unbanWithTransaction",
-  "membership.kick",
-  "membership.kickWithTransaction",
-  "directory.setAlias",
-  "profile.setDisplayName",
-  "profile.setAvatarUrl",
-  "profile.setField",
-  "presence.setStatus",
-  "clientServer.createRoom.createRoom",
-  "clientServer.createRoom.upgradeRoom",
-  "clientServer.rooms.send",
-  "clientServer.rooms.setState",
-  "clientServer.rooms.setStateWithKey",
-  "clientServer.rooms.joinByIdOrAlias",
-  "clientServer.rooms.join",
-  "clientServer.rooms.knock",
-  "clientServer.rooms.invite",
-  "clientServer.rooms.kick",
-  "clientServer.rooms.ban",
-  "clientServer.rooms.unban",
-  "clientServer.rooms.typing",
-  "clientServer.delayedEvents.schedule",
-  "clientServer.directory.create",
-  "clientServer.roomList.setVisibility",
-  "clientServer.profile.setField",
-  "clientServer.profile.removeField",
-  "clientServer.presence.set",
-  "clientServer.upload.upload",
-  "clientServer.upload.create",
-  "clientServer.upload.uploadTo"
+/**
+ * The groups whose endpoints a suspended account may call: what it reads, and what it changes of its own account, devices and
+ * keys. Of other groups it may call the endpoints that read (GET), and those of `whileSuspended`: an endpoint that is listed
+ * nowhere is refused.
+ */
+export const groupsWhileSuspended: ReadonlySet<string> = new Set([
+  "account",
+  "contacts",
+  "login",
+  "registration",
+  "clientServer.accountData",
+  "clientServer.addressValidation",
+  "clientServer.contacts",
+  "clientServer.dehydratedDevice",
+  "clientServer.devices",
+  "clientServer.encryption",
+  "clientServer.finder",
+  "clientServer.keyBackup",
+  "clientServer.login",
+  "clientServer.password",
+  "clientServer.pushRules",
+  "clientServer.pushers",
+  "clientServer.receipts",
+  "clientServer.registration",
+  "clientServer.search",
+  "clientServer.services",
+  "clientServer.session",
+  "clientServer.slidingSync",
+  "clientServer.thirdPartyIds"
+])
+
+/** Endpoints of other groups that change something and that a suspended account may call. */
+export const whileSuspended: ReadonlySet<string> = new Set([
+  "membership.leave",
+  "membership.leaveWithTransaction",
+  "clientServer.rooms.leave",
+  "clientServer.roomList.search",
+  "clientServer.delayedEvents.act",
+  "clientServer.delayedEvents.actByBody"
 ])
 
 /** The endpoints of guests. */
@@ -141,7 +130,8 @@ const profileChanges: ReadonlySet<string> = new Set([
 export const redactions: ReadonlySet<string> = new Set([
   "rooms.redact",
   "rooms.redactWithTransaction",
-  "clientServer.rooms.redact"
+  "clientServer.rooms.redact",
+  "clientServer.rooms.redactWithoutTransaction"
 ])
 
 const guestError = new GuestAccessForbidden({ error: "Guests cannot do this: register an account" })
@@ -162,12 +152,22 @@ const mayCallWhileSuspended = ({ method, params }: SocketCall): boolean =>
   (method === "presence" && params.state === undefined && params.presence === undefined) ||
   (method === "profile" && params.value === undefined)
 
+/** An endpoint of a group: its name and its HTTP method. */
+export interface Endpoint {
+  readonly identifier: string
+  readonly method: string
+}
+
 export interface AccountRules {
   /**
-   * Lets a request through, by `group.endpoint`; undefined where nothing is to be checked, as for nearly all. Errors:
-   * M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
+   * Lets a request through, by `group.endpoint`; undefined where nothing is to be checked, as for nearly all. Endpoints that
+   * only read are those of GET. Errors: M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
    */
-  readonly request: (session: Session, group: string, endpoint: string) => Effect.Effect<void, MatrixError> | undefined
+  readonly request: (
+    session: Session,
+    group: string,
+    endpoint: Endpoint
+  ) => Effect.Effect<void, MatrixError> | undefined
   /** The same for a call by WebSocket. */
   readonly call: (session: Session, call: SocketCall) => Effect.Effect<void, MatrixError>
 }
@@ -196,7 +196,7 @@ export const makeAccountRules = Effect.gen(function* () {
   const request: AccountRules["request"] = (session, group, endpoint) => {
     const { locked, suspended } = standings.of(session.userId)
     if (session.guest) {
-      const allowed = ofGuest(`${group}.${endpoint}`)
+      const allowed = ofGuest(`${group}.${endpoint.identifier}`)
       const stands = ofStanding(session, group, endpoint)
       return stands === undefined ? allowed : Effect.andThen(stands, allowed)
     }
@@ -205,11 +205,12 @@ export const makeAccountRules = Effect.gen(function* () {
 
   const ofStanding: AccountRules["request"] = (session, group, endpoint) => {
     const { locked, suspended } = standings.of(session.userId)
-    const name = `${group}.${endpoint}`
+    const name = `${group}.${endpoint.identifier}`
     if (locked && !whileLocked.has(name)) return Effect.fail(lockedError)
     if (!suspended) return undefined
     if (redactions.has(name)) return ownEvent(session)
-    return notWhileSuspended.has(name) ? Effect.fail(suspendedError) : undefined
+    const allowed = endpoint.method === "GET" || groupsWhileSuspended.has(group) || whileSuspended.has(name)
+    return allowed ? undefined : Effect.fail(suspendedError)
   }
 
   const call: AccountRules["call"] = (session, call) => {

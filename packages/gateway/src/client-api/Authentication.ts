@@ -28,7 +28,7 @@ import { noteUser, RequestRecords } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
-import { makeAccountRules } from "./AccountRules.ts"
+import { type Endpoint, makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests do not count as activity of the user: leaving, and setting the presence itself. */
@@ -95,7 +95,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const session = recorded(withToken(yield* makeAuthenticate))
 
     /** Counts the request, and checks that the account may make it. */
-    const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: string) => {
+    const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: Endpoint) => {
       const counted = take(rate, session)
       const checked = rules.request(session, group, endpoint)
       return checked === undefined ? counted : Effect.andThen(counted, checked)
@@ -107,7 +107,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
       const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
       return Effect.flatMap(session, (session) =>
-        Effect.flatMap(allowed(rate, session, group.identifier, endpoint.identifier), () => {
+        Effect.flatMap(allowed(rate, session, group.identifier, endpoint), () => {
           const handled = inSlot(
             slots.enter(kind, session.userId),
             Effect.provideService(handler, CurrentSession, session)
@@ -159,7 +159,7 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
           slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
           Effect.provideService(handler, CurrentViewer, session)
         )
-        const checked = session && rules.request(session, group.identifier, endpoint.identifier)
+        const checked = session && rules.request(session, group.identifier, endpoint)
         return checked === undefined ? handled : Effect.andThen(checked, handled)
       })
   })

@@ -4,8 +4,8 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { Effect, Fiber } from "effect"
-import { notWhileSuspended, redactions } from "../../src/client-api/AccountRules.ts"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { forGuests, groupsWhileSuspended, redactions, whileSuspended } from "../../src/client-api/AccountRules.ts"
+import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const makeAdmin = Effect.fnUntraced(function* (name: string) {
   const admin = yield* register(name)
@@ -89,7 +89,17 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
         yield* askToday("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(foreign.body.event_id)}/1`, {
           token: user.token,
           json: {}
-        })
+        }),
+        yield* askToday("POST", `/v3/rooms/${inPath(room)}/send/m.room.message`, {
+          token: user.token,
+          json: { msgtype: "m.text", body: "without a transaction ID" }
+        }),
+        yield* askToday("POST", `/v3/rooms/${inPath(room)}/redact/${inPath(foreign.body.event_id)}`, {
+          token: user.token,
+          json: {}
+        }),
+        yield* ask("POST", "//matrix/content", { token: user.token, body: "a file" }),
+        yield* ask("POST", `/presence/list/${inPath(user.id)}`, { token: user.token, json: { invite: [other.id] } })
       ]
       for (const { body, status } of refused) {
         assert.deepStrictEqual([status, body.errcode], [403, "M_USER_SUSPENDED"])
@@ -137,6 +147,22 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
     })
   )
 
+  it.effect("an account that is suspended or locked sends no delayed events", () =>
+    Effect.gen(function* () {
+      const admin = yield* makeAdmin("boss6")
+      for (const how of ["suspend", "lock"] as const) {
+        const user = yield* register(`later-${how}`)
+        const room = yield* createRoom(user, { preset: "public_chat" })
+        const path = `/v3/rooms/${inPath(room)}/delayed_event/m.room.message/1`
+        const json = { delay_ms: 600_000, content: { msgtype: "m.text", body: "later" } }
+        const { body } = yield* askToday("PUT", path, { token: user.token, json })
+        yield* put(how, user.id, true, admin)
+        const sent = yield* askToday("POST", `/v1/delayed_events/${body.delay_id}/send`)
+        assert.strictEqual(sent.status, 409)
+      }
+    })
+  )
+
   it.effect("users and administrators see where a user is logged in", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("boss5")
@@ -154,11 +180,10 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
 
 describe("the names in the rules", () => {
   it("are those of endpoints", () => {
-    const names = [ClientApi, ClientServerApi].flatMap((api) =>
-      Object.values(api.groups).flatMap((group) =>
-        Object.keys(group.endpoints).map((name) => `${group.identifier}.${name}`)
-      )
-    )
-    for (const name of [...notWhileSuspended, ...redactions]) assert.include(names, name)
+    const groups = [ClientApi, ClientServerApi].flatMap((api) => Object.values(api.groups))
+    const names = groups.flatMap((group) => Object.keys(group.endpoints).map((name) => `${group.identifier}.${name}`))
+    for (const name of [...whileSuspended, ...redactions, ...forGuests]) assert.include(names, name)
+    for (const name of groupsWhileSuspended)
+      assert.include(groups.map(({ identifier }) => identifier) as unknown[], name)
   })
 })
