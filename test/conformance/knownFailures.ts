@@ -43,34 +43,9 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
   federation: [
     ...known("The test reads an empty `ephemeral`, which we leave out", "TestACLsForEDUs"),
     ...known(
-      "A fault of ours: joining sends no m.device_list_update (Synapse and Dendrite fail it too)",
-      "TestDeviceListsUpdateOverFederationOnRoomJoin"
-    ),
-    ...known("Profiles of other servers are for users", "TestOutboundFederationProfile"),
-    ...known(
-      "The state is asked for as the test wants; the event that cannot be placed is answered with an error, which its helper refuses",
-      "TestCorruptedAuthChain"
-    ),
-    ...known(
-      "A missing event is asked for by `event` too, which the test's server does not have",
-      "TestOutboundFederationIgnoresMissingEventWithBadJSONForRoomVersion6"
-    ),
-    ...known(
       "The state event of a fork comes last in our order, so it is in the timeline that the test limits to one event",
       "TestSyncOmitsStateChangeOnFilteredEvents"
-    ),
-    ...known(
-      "Whoever is on the server of the inviter may take an invitation back: that server speaks for all of them",
-      "TestFederationRoomsInvite/Parallel/Non-invitee_user_cannot_rescind_invite_over_federation"
-    ),
-    ...known(
-      "The server in the room ID is tried too",
-      "TestRestrictedRoomsRemoteJoinFailOver",
-      "TestRestrictedRoomsRemoteJoinFailOverInMSC3787Room"
-    ),
-    ...known("A refusal of another server is remembered for 5 seconds", "TestRestrictedRoomsSpacesSummaryFederation"),
-    ...known("The client port has no federation endpoints", "TestUnknownEndpoints"),
-    ...known("Clients get m.room.create stripped", "TestMSC4311FullCreateEventOnStrippedState")
+    )
   ],
   // Proposals: `npm run test:conformance -- msc4140 msc4222 msc3967 msc3874 msc3890 msc3391 msc4155`.
   msc4140: [

@@ -13,6 +13,7 @@ import {
   ids,
   isHealthy,
   leavesRoomAsItWas,
+  refusalsOf,
   talk
 } from "./support/HostileNetwork.ts"
 import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
@@ -106,8 +107,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
         here,
         Effect.gen(function* () {
           const before = evil.asked.length
-          const [answer] = yield* evil.tell(blue, last)
-          assert.match(answer ?? "taken", /predecessors/)
+          const [refusal] = yield* refusalsOf(evil, blue, [last])
+          assert.match(refusal!, /predecessors/)
           assert.deepStrictEqual([...statesAsked(evil.asked.slice(before))], [first.event_id])
         })
       )

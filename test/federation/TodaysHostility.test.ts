@@ -707,6 +707,56 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
     })
   )
 
+  it.effect("a flood of invitations by one server ends at its part of the limit, and others can still invite", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red, blue] = servers as [HomeServer, HomeServer]
+      const guest = yield* blue.register("flooded")
+      const invite = Effect.fnUntraced(function* (index: number) {
+        const roomId = `!flood${index}:evil.test`
+        const version = evil.speaks(roomId, "11")
+        const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
+        const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+        const event = evil.event(lie, { ...membership, sender: "@flooder:evil.test" })
+        const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+        const content = { event: evil.toPdu(event), room_version: "11", invite_room_state: [] }
+        return yield* evil.ask(blue, "PUT", path, content)
+      })
+      const statuses = yield* Effect.forEach(
+        Array.from({ length: 105 }, (_, index) => index),
+        (index) => Effect.map(invite(index), ({ status }) => status)
+      )
+      assert.deepStrictEqual(statuses, [...Array(100).fill(200), ...Array(5).fill(403)])
+      const founder = yield* red.register("honest")
+      const roomId = yield* createRoom(founder, "11")
+      yield* expectOk(change(founder, roomId, "invite", guest.userId))
+      yield* expectOk(joinThrough(guest, roomId, red))
+      yield* talk({ alice: founder, bob: guest, room_id: roomId })
+    })
+  )
+
+  it.effect("an event with the ID of an event in another room is not taken, and holds up neither room", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* sceneOf("1"), yield* sceneOf("2")]
+      const { blue, evil, mallory, red } = one
+      const said = evil.event(one.room, { sender: mallory, content: { msgtype: "m.text", body: "one" } })
+      for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, said), [undefined])
+      const member = { type: "m.room.member", state_key: other.mallory, sender: other.mallory }
+      const copies = [
+        evil.event(other.room, { sender: other.mallory, content: { msgtype: "m.text", body: "other" } }),
+        evil.event(other.room, { ...member, content: { membership: "join", displayname: "copy" } })
+      ].map((event) => evil.rename(event, said.event_id))
+      for (const copy of copies) {
+        for (const server of [red, blue]) {
+          assert.deepStrictEqual(yield* evil.tell(server, copy), [undefined])
+          assert.match(server.log, /its ID is that of an event in another room/)
+        }
+      }
+      yield* talk(one)
+      yield* talk(other)
+    })
+  )
+
   it.effect("a server that returns to a room, or misses events, fetches only the unknown part of the state", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")

@@ -95,6 +95,7 @@ const migrations = {
   "0064_device_updates": () => import("./migrations/0064_device_updates.ts"),
   "0065_app_service_session_ends": () => import("./migrations/0065_app_service_session_ends.ts"),
   "0066_shard_holders": () => import("./migrations/0066_shard_holders.ts"),
+  "0075_devices_of_joins": () => import("./migrations/0075_devices_of_joins.ts"),
   "0085_cheaper_writes": () => import("./migrations/0085_cheaper_writes.ts"),
   "0086_room_push_actions": () => import("./migrations/0086_room_push_actions.ts")
 }

@@ -23,6 +23,8 @@ export class RoomServerStore extends Context.Service<
       server: ServerName,
       page: { readonly from: number; readonly limit: number; readonly descending: boolean }
     ) => Effect.Effect<{ readonly rooms: ReadonlyArray<RoomId>; readonly total: number }>
+    /** Those of the rooms in which a server has joined members. */
+    readonly roomsWith: (server: ServerName, roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
     /** Those of the users who are joined to a room in which the server is. */
     readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
   }
@@ -77,13 +79,22 @@ export class RoomServerStore extends Context.Service<
         return { rooms: rows.map((row) => row.room_id as RoomId), total: Number(rows[0]?.total ?? 0) }
       }, Effect.orDie)
 
+      const roomsWith = Effect.fnUntraced(function* (server: ServerName, roomIds: ReadonlyArray<RoomId>) {
+        if (roomIds.length === 0) return new Set<RoomId>()
+        const rows = yield* sql<{ room_id: string }>`
+          SELECT room_id FROM rooms WHERE room_id = ANY (${texts(roomIds)}::text[])
+            AND EXISTS (SELECT FROM memberships WHERE memberships.room_nid = rooms.room_nid
+              AND memberships.server = ${server} AND memberships.membership = 'join')`
+        return new Set(rows.map((row) => row.room_id as RoomId))
+      }, Effect.orDie)
+
       const usersEver = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
         const rows = yield* sql<{ user_id: string }>`
           SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server} LIMIT ${limit}`
         return rows.map((row) => row.user_id as UserId)
       }, Effect.orDie)
 
-      return RoomServerStore.of({ roomsOf, serversOf, sharing, usersEver })
+      return RoomServerStore.of({ roomsOf, roomsWith, serversOf, sharing, usersEver })
     })
   )
 }

@@ -1,7 +1,7 @@
 /**
  * Rooms as rows: opening one for writing, and queries of rooms and memberships without waking their actors.
  */
-import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { texts } from "./PgArrays.ts"
@@ -77,6 +77,11 @@ export class RoomStore extends Context.Service<
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
     /** How many rooms the user has one of the memberships in. */
     readonly countMemberships: (userId: UserId, memberships: ReadonlyArray<string>) => Effect.Effect<number>
+    /** How many invitations of the user wait for an answer, and how many of them are by users of a server. */
+    readonly countInvitations: (
+      userId: UserId,
+      server: ServerName
+    ) => Effect.Effect<{ readonly all: number; readonly ofServer: number }>
     /** The rooms that the user has one of the memberships in. */
     readonly membershipsOf: (
       userId: UserId,
@@ -243,6 +248,14 @@ export class RoomStore extends Context.Service<
             SELECT count(*)::integer AS count FROM memberships
             WHERE user_id = ${userId} AND membership = ANY (${texts(wanted)}::text[])`.pipe(
             Effect.map((rows) => rows[0]!.count),
+            Effect.orDie
+          ),
+        countInvitations: (userId, server) =>
+          sql<{ all: number; of_server: number }>`
+            SELECT count(*)::integer AS all,
+              (count(*) FILTER (WHERE substr(sender, strpos(sender, ':') + 1) = ${server}))::integer AS of_server
+            FROM memberships WHERE user_id = ${userId} AND membership = 'invite'`.pipe(
+            Effect.map(([row]) => ({ all: row!.all, ofServer: row!.of_server })),
             Effect.orDie
           ),
         shareRoom: (a, b) =>

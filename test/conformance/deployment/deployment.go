@@ -147,9 +147,13 @@ func (d *Deployment) server(t ct.TestLike, name string) *server {
 
 func (d *Deployment) client(t ct.TestLike, name string, password string) *client.CSAPI {
 	t.Helper()
+	s := d.server(t, name)
 	return client.NewCSAPI(client.CSAPIOpts{
-		BaseURL:          d.server(t, name).url(),
-		Client:           client.NewLoggedClient(t, name, nil),
+		BaseURL: s.url(),
+		Client: client.NewLoggedClient(t, name, &http.Client{
+			Timeout:   30 * time.Second,
+			Transport: publicTransport{s},
+		}),
 		SyncUntilTimeout: 5 * time.Second,
 		Debug:            d.config.DebugLoggingEnabled,
 		Password:         password,
@@ -273,6 +277,28 @@ func (d *Deployment) Network() string {
 	return "loopback"
 }
 
+// publicTransport leads the paths of the server-server API to the federation port, as the reverse proxy of a public server does.
+type publicTransport struct {
+	server *server
+}
+
+func (p publicTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	path := request.URL.Path
+	if !strings.HasPrefix(path, "/_matrix/federation/") && !strings.HasPrefix(path, "/_matrix/key/") {
+		return http.DefaultTransport.RoundTrip(request)
+	}
+	return throughFederationPort(request, p.server.federationHost(), p.server.name)
+}
+
+func throughFederationPort(request *http.Request, host, name string) (*http.Response, error) {
+	request.URL.Scheme, request.URL.Host = "https", host
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{ServerName: name, InsecureSkipVerify: true},
+	}
+	return transport.RoundTrip(request)
+}
+
 // RoundTripper maps https://hs1 to the federation port of hs1.
 func (d *Deployment) RoundTripper() http.RoundTripper {
 	return roundTripper{d}
@@ -293,10 +319,5 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 	if place.Host == request.URL.Host && name != r.deployment.config.HostnameRunningComplement {
 		return nil, fmt.Errorf("there is no home server %q in this deployment", name)
 	}
-	request.URL.Scheme, request.URL.Host = place.Scheme, place.Host
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{ServerName: name, InsecureSkipVerify: true},
-	}
-	return transport.RoundTrip(request)
+	return throughFederationPort(request, place.Host, name)
 }

@@ -14,6 +14,7 @@ import { federationPrefix } from "@greenroom/protocol/federation/FederationApi"
 import { keyPath } from "@greenroom/protocol/federation/KeyApi"
 import { type EventId, localpartOf, ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
+import { contentHash } from "@greenroom/room/ContentHash"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
@@ -324,6 +325,14 @@ export class HostileServer {
     const made = Result.getOrThrow(version.complete({ ...pdu, ...changes }, this.key, Date.now()))
     const own = made.signatures[this.serverName]!
     return { ...made, signatures: Object.fromEntries([this.serverName, ...signers].map((name) => [name, own])) }
+  }
+
+  /** An event of version 1 or 2 with another ID, hashed and signed with it. */
+  rename(event: Event, event_id: EventId): Event {
+    const version = this.versionOf(event.room_id)
+    const renamed: Event = { ...event, event_id, signatures: {} }
+    const sha256 = Result.getOrThrow(contentHash(version.toPdu(renamed)))
+    return version.sign({ ...renamed, hashes: { sha256 } }, this.key)
   }
 }
 

@@ -78,14 +78,15 @@ const refusal = (destination: ServerName, response: TransportResponse, answer: J
   if (unreachableStatuses.has(status)) {
     return new RemoteUnreachable({ destination, reason: `the server answered with status ${status}` })
   }
-  const { errcode, error, retry_after_ms } = answer ?? {}
+  const { errcode, error, retry_after_ms, room_version } = answer ?? {}
   const wait = typeof retry_after_ms === "number" ? retry_after_ms : retryAfter
   return new RemoteRefused({
     destination,
     status,
     errcode: typeof errcode === "string" ? errcode : "M_UNKNOWN",
     error: typeof error === "string" ? error.slice(0, 1_000) : `status ${status}`,
-    ...(wait === undefined ? {} : { retryAfter: wait })
+    ...(wait === undefined ? {} : { retryAfter: wait }),
+    ...(typeof room_version === "string" ? { roomVersion: room_version.slice(0, 64) } : {})
   })
 }
 

@@ -11,7 +11,6 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { StoredEvent } from "@greenroom/store/EventStore"
 import { Context, Effect, Layer } from "effect"
-import { stripped } from "../room/ShownState.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { makeIncomingHandshakes } from "./internal/IncomingHandshakes.ts"
 import { makeIncomingInvites, type ReceivedInvite } from "./internal/IncomingInvites.ts"
@@ -43,18 +42,24 @@ export class FederationRooms extends Context.Service<
       limit: number
     ) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
     readonly makeJoin: MakeMembership
-    /** `omitMembers` leaves out memberships that need not be known at first. */
+    /**
+     * `omitMembers` leaves out memberships that need not be known at first, and names the servers that took part in the room
+     * before the join instead.
+     */
     readonly sendJoin: (
       origin: ServerName,
       roomId: RoomId,
       eventId: EventId,
       pdu: JsonObject,
       omitMembers?: boolean
-    ) => Effect.Effect<SendJoinAnswer & { readonly event: JsonObject }, MatrixError>
+    ) => Effect.Effect<
+      SendJoinAnswer & { readonly event: JsonObject; readonly servers_in_room?: ReadonlyArray<ServerName> },
+      MatrixError
+    >
     readonly makeLeave: MakeMembership
     readonly sendLeave: SendMembership<void>
     readonly makeKnock: MakeMembership
-    /** Answers with the stripped state for the knocking user. */
+    /** Answers with the state that the knocking user is shown. */
     readonly sendKnock: SendMembership<ReadonlyArray<JsonObject>>
     readonly invite: SendMembership<InviteAnswer>
     /** The same for a room of any version, with what the invited user is shown of the room. */
@@ -78,8 +83,6 @@ export class FederationRooms extends Context.Service<
       { readonly pdu_ids: ReadonlyArray<EventId>; readonly auth_chain_ids: ReadonlyArray<EventId> },
       MatrixError
     >
-    /** The servers that take part in the room. */
-    readonly serversIn: (roomId: RoomId) => Effect.Effect<ReadonlyArray<ServerName>, MatrixError>
     /**
      * Fails with M_NOT_FOUND for a server that has no part in the room, which does not exist for it, and with M_FORBIDDEN for
      * one in the room that its m.room.server_acl keeps out.
@@ -112,7 +115,7 @@ const make = Effect.gen(function* () {
     sendJoin: handshakes.sendJoin,
     sendLeave: (...parameters) => Effect.asVoid(sendMembership("leave", ...parameters)),
     sendKnock: (...parameters) =>
-      Effect.map(sendMembership("knock", ...parameters), ({ state }) => state.map(stripped)),
+      Effect.flatMap(sendMembership("knock", ...parameters), ({ state }) => reads.toPdus(state)),
     invite: invites.invite,
     inviteTo: invites.inviteTo
   })

@@ -2,8 +2,8 @@
  * The keys of this server and of others, as a notary returns them. Those of others are as their servers signed them, with
  * our signature beside: for servers that cannot ask the origin, or ask too late.
  *
- * An object is renewed when half of its lifetime is over. What cannot be renewed is given out as it is, also when it has
- * expired, because old signatures can be checked by it.
+ * An object is renewed when half of its lifetime is over, unless it is asked for the past. What cannot be renewed is given out
+ * as it is, also when it has expired, because old signatures can be checked by it.
  *
  * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
@@ -44,8 +44,15 @@ const has = (object: JsonObject, keyId: string): boolean =>
 const isEnough = (kept: ReadonlyArray<KeptKeyObject>, { keyIds, validUntil }: KeyCriteria, now: number): boolean => {
   const [newest] = kept
   if (newest === undefined) return false
-  const isFresh = now < (newest.fetchedAt + newest.validUntil) / 2 && newest.validUntil >= Math.max(validUntil, now)
+  const isYoung = validUntil < now || now < (newest.fetchedAt + newest.validUntil) / 2
+  const isFresh = isYoung && newest.validUntil >= validUntil
   return isFresh && [...keyIds].every((keyId) => kept.some(({ object }) => has(object, keyId)))
+}
+
+/** The objects that have keys that are asked for; all, if none has. */
+const chosen = (kept: ReadonlyArray<KeptKeyObject>, { keyIds }: KeyCriteria): ReadonlyArray<KeptKeyObject> => {
+  const asked = kept.filter(({ object }) => [...keyIds].some((keyId) => has(object, keyId)))
+  return asked.length > 0 ? asked : kept
 }
 
 const make = Effect.gen(function* () {
@@ -103,7 +110,9 @@ const make = Effect.gen(function* () {
     const others = new Map([...asked].filter(([server]) => server !== serverName))
     yield* refreshStale(others)
     const kept = yield* keptOf([...others.keys()])
-    const signed = yield* countersign([...others.keys()].flatMap((server) => kept(server).map(({ object }) => object)))
+    const signed = yield* countersign(
+      [...others].flatMap(([server, criteria]) => chosen(kept(server), criteria).map(({ object }) => object))
+    )
     return asked.has(serverName) ? [yield* own, ...signed] : signed
   })
 

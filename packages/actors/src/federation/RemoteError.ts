@@ -21,7 +21,9 @@ export class RemoteRefused extends Schema.TaggedError<RemoteRefused>()("RemoteRe
   errcode: Schema.String,
   error: Schema.String,
   /** How long to wait, in ms, where the server said so. */
-  retryAfter: Schema.optionalKey(Schema.Number)
+  retryAfter: Schema.optionalKey(Schema.Number),
+  /** The version of the room, where it is the reason. */
+  roomVersion: Schema.optionalKey(Schema.String)
 }) {}
 
 /** The server answered with something that is no answer: not JSON, too large, not of the form that was asked for. */

@@ -46,6 +46,9 @@ const presentWait = 5_000
 const serversPerQuery = 200
 const maxObjectsPerServer = 10
 
+/** How often a server is asked without a wait where others want to know its keys from us. */
+const refreshesAtOnce = 4
+
 /** How many servers are remembered in memory, and for how long, in ms. */
 const capacity = 10_000
 const rememberedFor = 120_000
@@ -121,6 +124,7 @@ const make = Effect.gen(function* () {
   const fetches = yield* Semaphore.make(maxFetches)
   const learned = yield* PubSub.sliding<ServerName>(1_000)
   const pace = new FetchPace()
+  const refreshPace = new FetchPace(refreshesAtOnce)
   /** Servers that are being asked. */
   const running = new Map<ServerName, Fiber.Fiber<string | undefined>>()
 
@@ -317,12 +321,11 @@ const make = Effect.gen(function* () {
   })
 
   const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>) {
-    const name = `refresh ${server}`
-    if (server === ourName || !pace.mayAsk(name, yield* monotonicMillis)) return
+    if (server === ourName || !refreshPace.mayAsk(server, yield* monotonicMillis)) return
     const problem = yield* ask(server)
     const { keys } = yield* known(server)
     const hasAll = [...keyIds].every((keyId) => keys.some((key) => key.keyId === keyId))
-    pace.asked(name, yield* monotonicMillis, problem === undefined && hasAll)
+    refreshPace.asked(server, yield* monotonicMillis, problem === undefined && hasAll)
   })
 
   return RemoteKeys.of({ find, findAll, refresh, learned })

@@ -1,6 +1,6 @@
 /**
- * Queries of our users to other servers: profiles, aliases and public rooms. Answers are cached for a short time, so that a
- * popular name does not cost its server a request for each reader.
+ * Queries of our users to other servers: profiles, aliases and public rooms. Profiles and lists are cached for a short time, so
+ * that a popular name does not cost its server a request for each reader. Simultaneous queries for the same share one request.
  *
  * Source: "Federation" of the specification.
  */
@@ -50,6 +50,12 @@ const toMatrixError =
 
 const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : failureLifetime)
 
+/** An alias may lead to another room at any time, and a user who joins by it wants that one. */
+const aliasLifetime = 0
+
+/** A server that refuses to tell of a room may do so because of a membership that is about to change. */
+const hierarchyLifetime = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : 0)
+
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const today = yield* ServerServerClient
@@ -57,10 +63,11 @@ const make = Effect.gen(function* () {
     (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
     { capacity, timeToLive }
   )
-  const aliases = yield* MonotonicCache.makeWith(
-    (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
-    { capacity, timeToLive }
-  )
+  const aliases = yield* MonotonicCache.make({
+    lookup: (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
+    capacity,
+    timeToLive: aliasLifetime
+  })
   const publicRooms = yield* MonotonicCache.makeWith(
     (asked: string) => {
       const [server, request]: [ServerName, PublicRoomsRequest] = JSON.parse(asked)
@@ -76,7 +83,7 @@ const make = Effect.gen(function* () {
         () => new NotFound({ error: `${server} does not tell of ${roomId}` })
       )
     },
-    { capacity: pages, timeToLive }
+    { capacity: pages, timeToLive: hierarchyLifetime }
   )
   return Context.make(
     RemoteQueries,

@@ -13,7 +13,6 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Result } from "effect"
 import { PolicyServer } from "../policy/PolicyServer.ts"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
-import { stripped } from "../room/ShownState.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
@@ -27,7 +26,8 @@ const failureOf = (error: RemoteError): RemoteFailure =>
         destination: error.destination,
         reason: error.error,
         errcode: error.errcode,
-        ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter })
+        ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),
+        ...(error.roomVersion === undefined ? {} : { roomVersion: error.roomVersion })
       })
     : new RemoteFailure({ destination: error.destination, reason: error.reason })
 
@@ -126,9 +126,8 @@ const make = Effect.gen(function* () {
 
   const dialectOf = (version: RoomVersion): Dialect => (isDraft(version) ? inDraft : inTodays)
 
-  /** The room state for the invited user: from version 12 on the events themselves, whose hashes prove the room. */
+  /** The room state for the invited user, as PDUs. */
   const toShown = Effect.fnUntraced(function* (version: RoomVersion, shown: ReadonlyArray<Event>) {
-    if (!version.privilegesCreators) return shown.map(stripped)
     const key = yield* signingKeys.current
     return shown.map((event) =>
       version.toPdu(
@@ -243,7 +242,10 @@ const make = Effect.gen(function* () {
         }),
         failureOf
       )
-      const signed = yield* verifyPdu(destination, version, answer.event)
+      const signed = yield* Effect.mapError(
+        verifyPdu(destination, version, answer.event),
+        ({ reason }) => new RemoteFailure({ destination, reason, errcode: "M_BAD_JSON" })
+      )
       if (signed.event_id !== event.event_id || signed.hashes?.sha256 !== event.hashes?.sha256) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
       }

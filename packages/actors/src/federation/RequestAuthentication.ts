@@ -2,7 +2,7 @@
  * Authenticates requests of the federation API: the signature of a home server is checked before the body is interpreted. In
  * this order, each with its answer:
  *
- * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401
+ * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401; an origin that is no server name: 400
  * 2. an origin with which this server does not talk (`FederationConfig`), or that is banned: 403; none of its current keys
  *    is one of those named, or it cannot be asked for its keys: 401
  * 3. the body over its limit: 413 (from `readBody`)
@@ -16,10 +16,10 @@
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { AuthenticatedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthentication"
-import { parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
+import { hasMalformedOrigin, parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadJson, BadRequest, Forbidden, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { VerifyKeys } from "@greenroom/room/Signing"
 import { Context, Effect, Layer, Option } from "effect"
 import { Bans } from "../runtime/Bans.ts"
@@ -54,9 +54,12 @@ const unauthorized = (error: string): Unauthorized => new Unauthorized({ error }
 const claimsOf = (
   headers: ReadonlyArray<string>,
   ourName: ServerName
-): Effect.Effect<readonly [XMatrix, ...Array<XMatrix>], Unauthorized> => {
+): Effect.Effect<readonly [XMatrix, ...Array<XMatrix>], Unauthorized | BadRequest> => {
   const [first, ...rest] = parseXMatrixHeaders(headers)
   if (headers.length === 0) return Effect.fail(unauthorized("The request is not signed: no Authorization header"))
+  if (first === undefined && headers.some(hasMalformedOrigin)) {
+    return Effect.fail(new BadRequest({ error: "The origin of the request is not a server name" }))
+  }
   if (first === undefined) return Effect.fail(unauthorized("The Authorization header is no X-Matrix signature"))
   if (rest.some((xMatrix) => xMatrix.origin !== first.origin)) {
     return Effect.fail(unauthorized("The request is signed by several servers"))

@@ -102,9 +102,10 @@ const make = Effect.gen(function* () {
   const getMissingEvents = Effect.fnUntraced(function* (
     origin: ServerName,
     roomId: RoomId,
-    { earliest, latest, limit, minDepth }: MissingEvents
+    missing: Effect.Effect<MissingEvents, MatrixError>
   ) {
     yield* require(origin, roomId)
+    const { earliest, latest, limit, minDepth } = yield* missing
     const seen = new Set([...earliest, ...latest])
     const found: Array<StoredEvent> = []
     let edge = yield* eventsIn(roomId, latest)
@@ -150,8 +151,7 @@ const make = Effect.gen(function* () {
   ) {
     yield* rooms.requireDialect(roomId, "today")
     const answer = yield* rooms.sendJoin(origin, roomId, eventId, pdu, omitMembers)
-    if (!omitMembers) return { ...answer, members_omitted: false }
-    return { ...answer, members_omitted: true, servers_in_room: yield* rooms.serversIn(roomId) }
+    return { ...answer, members_omitted: omitMembers }
   })
 
   const invite = Effect.fnUntraced(function* (
@@ -233,11 +233,11 @@ export class ServerServer extends Context.Service<
       from: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<Pdus, MatrixError>
-    /** The events between two sets of events, oldest first. Errors: M_NOT_FOUND. */
+    /** The events between two sets of events, oldest first. `missing` is read when the server was let in. Errors: M_NOT_FOUND. */
     readonly getMissingEvents: (
       origin: ServerName,
       roomId: RoomId,
-      missing: MissingEvents
+      missing: Effect.Effect<MissingEvents, MatrixError>
     ) => Effect.Effect<Pdus, MatrixError>
     /** The event next to a moment, in ms since 1970. Errors: M_NOT_FOUND. */
     readonly timestampToEvent: (
@@ -277,7 +277,7 @@ export class ServerServer extends Context.Service<
       eventId: EventId,
       pdu: JsonObject
     ) => Effect.Effect<void, MatrixError>
-    /** Takes a knock. Answers with stripped state. */
+    /** Takes a knock. Answers with the state that the knocking user is shown. */
     readonly sendKnock: (
       origin: ServerName,
       roomId: RoomId,

@@ -260,7 +260,8 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         content: { earliest_events: earliest, latest_events: latest, limit },
         maxBytes: answerLimits.pages,
         hasPdus: true,
-        read: (answer) => objects(answer.events)?.slice(0, limit)
+        // A server that has nothing to give may leave the list out.
+        read: (answer) => objects(answer.events ?? [])?.slice(0, limit)
       }),
     timestampToEvent: (destination: ServerName, roomId: RoomId, ts: number, direction: "f" | "b") =>
       call({

@@ -2,7 +2,7 @@
  * The rooms that users of this server may enter: none that an administrator has blocked, and a bounded number; and how many
  * invitations may wait for an answer (`Limits`).
  */
-import { formatUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InviteBlocked } from "@greenroom/protocol/MatrixError"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -10,6 +10,9 @@ import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import { makeInvitePermission } from "./InvitePermission.ts"
+
+/** One other server may have this part of the invitations of a user: a tenth. */
+const serversShare = 10
 
 export const makeMembershipLimits = Effect.gen(function* () {
   const { limits, serverName, serverNotices } = yield* HomeServerConfig
@@ -42,12 +45,19 @@ export const makeMembershipLimits = Effect.gen(function* () {
       if (roomId !== undefined && (yield* isIn(userId, roomId))) return
       return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })
     }),
-    /** The user wants invitations, and one more may wait for an answer. Errors: M_INVITE_BLOCKED, M_FORBIDDEN. */
-    mustTakeInvitation: Effect.fnUntraced(function* (userId: UserId) {
+    /**
+     * The user wants invitations, and one more may wait for an answer. Another server takes up a part of them at most, so that
+     * the others can still invite. Errors: M_INVITE_BLOCKED, M_FORBIDDEN.
+     */
+    mustTakeInvitation: Effect.fnUntraced(function* (userId: UserId, from: ServerName = serverName) {
       if (yield* permission.isBlocking(userId)) {
         return yield* new InviteBlocked({ error: `${userId} does not want invitations` })
       }
-      if ((yield* store.countMemberships(userId, ["invite"])) < invitations) return
+      const { all, ofServer } = yield* store.countInvitations(userId, from)
+      if (from !== serverName && ofServer >= Math.ceil(invitations / serversShare)) {
+        return yield* new Forbidden({ error: `${userId} has ${ofServer} invitations of ${from} without an answer` })
+      }
+      if (all < invitations) return
       return yield* new Forbidden({ error: `${userId} has ${invitations} invitations without an answer` })
     })
   }

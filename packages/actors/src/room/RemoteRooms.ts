@@ -19,7 +19,9 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   /** The errcode that the other server gave. */
   errcode: Schema.optionalKey(Schema.String),
   /** When it may be asked again, in ms, where it says so. */
-  retryAfter: Schema.optionalKey(Schema.Number)
+  retryAfter: Schema.optionalKey(Schema.Number),
+  /** The version of the room, where the other server gives it as the reason. */
+  roomVersion: Schema.optionalKey(Schema.String)
 }) {}
 
 /** A room's state with the events that authorise it. */

@@ -128,7 +128,7 @@ export type Caution = typeof Caution.Type
 
 /**
  * The outcome of a received event. `error`: why it was not taken. `refusal`: the rule by which an event of today's versions
- * was rejected or soft-failed; it is part of the graph all the same.
+ * was rejected or soft-failed, which is part of the graph all the same, or why it could not be placed.
  */
 const Outcome = Schema.Struct({
   event_id: EventId,

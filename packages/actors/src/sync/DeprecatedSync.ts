@@ -76,15 +76,15 @@ const eventsOf = (roomId: string, { ephemeral, state, timeline }: SyncedRoom) =>
 
 const strippedOf = (events: ReadonlyArray<unknown>) => events as ReadonlyArray<StrippedEvent>
 
+const isOwnMembership = ({ event_id, type }: StrippedEvent): boolean =>
+  event_id !== undefined && type === "m.room.member"
+
 const toChunk = ({ presence, rooms }: SyncAnswer): ReadonlyArray<object> => [
   ...[...Object.entries(rooms.join), ...Object.entries(rooms.leave)].flatMap(([roomId, room]) =>
     eventsOf(roomId, room)
   ),
   ...Object.entries(rooms.invite).flatMap(([roomId, { invite_state }]) =>
-    inRoom(
-      roomId,
-      strippedOf(invite_state.events).filter((event) => "event_id" in event)
-    )
+    inRoom(roomId, strippedOf(invite_state.events).filter(isOwnMembership))
   ),
   ...presence.events.map(presenceEvent)
 ]

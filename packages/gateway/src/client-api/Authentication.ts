@@ -20,14 +20,14 @@ import {
   Transfer
 } from "@greenroom/protocol/api/Authentication"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import type { MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Layer } from "effect"
+import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer, Option, Semaphore } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
 import { noteUser, RequestRecords } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
-import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
+import { makeAuthenticate, readToken } from "./AccessToken.ts"
 import { type Endpoint, makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
@@ -119,21 +119,33 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   })
 )
 
-/** Refuses requests that would make this server ask another one, unless the caller is authenticated. */
-const mustBeOurs = (serverName: ServerName): Effect.Effect<void, MissingToken> =>
-  Effect.withFiber((fiber) => {
-    const { alias, userId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
+/** How many requests without an access token may make this server ask another one at once. */
+const maxForeignQuestions = 32
+
+/** Runs requests without an access token, of those about users and aliases of other servers only a few at once. */
+const makeAnonymously = (serverName: ServerName) => {
+  const questions = Semaphore.makeUnsafe(maxForeignQuestions)
+  const isForeign = ({ alias, userId }: { readonly [name: string]: string | undefined }): boolean => {
     const id = alias ?? userId
-    const isOurs = id?.includes(":") !== true || serverNameOf(id as UserId) === serverName
-    return isOurs ? Effect.void : Effect.fail(missing)
-  })
+    return id?.includes(":") === true && serverNameOf(id as UserId) !== serverName
+  }
+  const tooMany = new LimitExceeded({ error: "Too many questions to other servers, try again", retry_after_ms: 1_000 })
+  return <A, E, R>(handled: Effect.Effect<A, E, R>): Effect.Effect<A, E | LimitExceeded, R> =>
+    Effect.withFiber((fiber) =>
+      isForeign(Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params)
+        ? Effect.flatMap(questions.withPermitsIfAvailable(1)(handled), (answer) =>
+            Option.isSome(answer) ? Effect.succeed(answer.value) : Effect.fail(tooMany)
+          )
+        : handled
+    )
+}
 
 interface Viewer {
   readonly address: string
   readonly session?: Session
 }
 
-/** Without an access token the request counts against the rate of the address, and is about this server alone. */
+/** Without an access token the request counts against the rate of the address. */
 const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = Layer.effect(
   OptionalAuthentication,
   withServices(function* () {
@@ -145,9 +157,10 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const recorded = yield* recordingUser
     const found = yield* makeAuthenticate
     const authenticate: typeof found = (...request) => recorded(found(...request))
+    const anonymously = makeAnonymously(serverName)
     const viewer = withToken<Viewer>((token, address, parameter) =>
       token === undefined
-        ? Effect.andThen(limit.takeFrom("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))
+        ? Effect.as(limit.takeFrom("anonymous", address), { address })
         : Effect.map(
             Effect.tap(authenticate(token, address, parameter), (session) => take("requests", session)),
             (session) => ({ address, session })
@@ -155,9 +168,10 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     )
     return (handler, { endpoint, group }) =>
       Effect.flatMap(viewer, ({ address, session }) => {
+        const answered = Effect.provideService(handler, CurrentViewer, session)
         const handled = inSlot(
           slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
-          Effect.provideService(handler, CurrentViewer, session)
+          session === undefined ? anonymously(answered) : answered
         )
         const checked = session && rules.request(session, group.identifier, endpoint)
         return checked === undefined ? handled : Effect.andThen(checked, handled)

@@ -4,7 +4,7 @@
  * Source: the server-server specification.
  */
 import { Federation } from "@greenroom/actors/federation/Federation"
-import { ServerServer } from "@greenroom/actors/federation/ServerServer"
+import { type MissingEvents, ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { MembershipHandshake } from "@greenroom/actors/room/RemoteRooms"
@@ -41,10 +41,12 @@ const countOf = (value: Json | undefined, otherwise: number, most: number): numb
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? Math.min(value, most) : otherwise
 
 /** The parameters of `get_missing_events`. Errors: M_BAD_JSON. */
-const missingOf = (body: JsonObject) => {
-  const { earliest_events: earliest, latest_events: latest, limit, min_depth } = body
+const missingOf = (body: JsonObject): Effect.Effect<MissingEvents, BadJson> => {
+  const { earliest_events: earliest = [], latest_events: latest = [], limit, min_depth } = body
   if (!isListOfIds(earliest) || !isListOfIds(latest)) {
-    return new BadJson({ error: "earliest_events, latest_events: expected lists of at most 100 event IDs" })
+    return Effect.fail(
+      new BadJson({ error: "earliest_events, latest_events: expected lists of at most 100 event IDs" })
+    )
   }
   return Effect.succeed({
     earliest,
@@ -167,8 +169,8 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
       )
       .handleRaw("missingEvents", ({ params }) =>
         signed((origin, body) =>
-          Effect.flatMap(missingOf(body), (missing) =>
-            Effect.flatMap(servers.getMissingEvents(origin, params.roomId, missing), (events) => large({ events }))
+          Effect.flatMap(servers.getMissingEvents(origin, params.roomId, missingOf(body)), (events) =>
+            large({ events })
           )
         )
       )

@@ -41,7 +41,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
         documented({
           summary: "Which room an alias leads to",
           text: "Asks the server of the alias where it is not ours, for users alone. Errors: M_NOT_FOUND.",
-          who: "anyone, where the alias is of this server; else any user"
+          who: "anyone"
         })
       ),
     HttpApiEndpoint.put("setAlias", "/directory/room/:alias", { params, payload: SetAlias, success: Done })

@@ -16,8 +16,7 @@ export const ProfileVisibility = Schema.Literals(["public", "rooms", "contacts",
 export type ProfileVisibility = typeof ProfileVisibility.Type
 
 const ofUser = { userId: UserId }
-/** Users of other servers are asked for on behalf of users alone. */
-const anyone = "anyone, where the visibility of the field lets them; of other servers' users any user"
+const anyone = "anyone, where the visibility of the field lets them"
 
 const text = (most: number) => Schema.NullOr(Schema.String.check(Schema.isMaxLength(most)))
 

@@ -29,6 +29,8 @@ export interface UnsignedData {
   readonly prev_sender?: UserId
   readonly replaces_state?: EventId
   readonly redacted_because?: ClientServerEvent
+  /** The ID of that event, as in Synapse. */
+  readonly redacted_by?: EventId
   /** The transaction ID by which the receiving device sent the event. */
   readonly transaction_id?: string
   /** The membership of the receiving user at the event. */
@@ -44,6 +46,9 @@ export interface StrippedEvent {
   readonly state_key: string
   readonly sender: UserId
   readonly content: JsonObject
+  /** Of m.room.create, and of the receiver's own membership. */
+  readonly event_id?: EventId
+  readonly origin_server_ts?: number
 }
 
 /** Data that the server adds to the event. */
@@ -74,6 +79,7 @@ const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined 
   if (event.replaces_state !== undefined) out.replaces_state = event.replaces_state
   if (notes.redactedBecause !== undefined) {
     out.redacted_because = toClientServerEvent(notes.redactedBecause, { now: notes.now })
+    out.redacted_by = notes.redactedBecause.event_id
   }
   if (notes.transactionId !== undefined) out.transaction_id = notes.transactionId
   if (notes.delayId !== undefined) out.delay_id = notes.delayId
@@ -102,9 +108,18 @@ export const toClientServerEvent = (event: Event, notes: Annotations = {}): Clie
   return out as unknown as ClientServerEvent
 }
 
-export const toStrippedEvent = ({ content, sender, state_key = "", type }: Event): StrippedEvent => ({
+/** The m.room.create event comes with its ID and time, as MSC4311 has it: from version 12 on its ID is the room's. */
+export const toStrippedEvent = ({
+  content,
+  event_id,
+  origin_server_ts,
+  sender,
+  state_key = "",
+  type
+}: Event): StrippedEvent => ({
   type,
   state_key,
   sender,
-  content
+  content,
+  ...(type === "m.room.create" ? { event_id, origin_server_ts } : {})
 })

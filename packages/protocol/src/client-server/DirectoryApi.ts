@@ -23,7 +23,7 @@ export class DirectoryApi extends HttpApiGroup.make("clientServer.directory")
         documented({
           summary: "The room of an alias",
           text: "Errors: M_NOT_FOUND.",
-          who: "anyone for aliases of this server; any user for those of others"
+          who: "anyone"
         })
       ),
     HttpApiEndpoint.put("create", "/v3/directory/room/:alias", {

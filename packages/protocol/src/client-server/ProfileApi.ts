@@ -14,7 +14,7 @@ import { UserId } from "../Identifiers.ts"
 /** The name of a profile field. Longer ones are refused by the endpoint, with M_KEY_TOO_LARGE. */
 const FieldName = boundedText(16_384)
 const field = { userId: UserId, keyName: FieldName }
-const everybody = "anyone for users of this server; any user for those of others"
+const everybody = "anyone"
 
 export class ProfileApi extends HttpApiGroup.make("clientServer.profile")
   .add(

@@ -75,6 +75,13 @@ export const parseXMatrix = (header: string): XMatrix | undefined => {
   return { origin: origin as ServerName, key, sig, ...(destination === undefined ? {} : { destination }) }
 }
 
+/** Whether a value of the header names an origin that is no server name. */
+export const hasMalformedOrigin = (header: string): boolean => {
+  const start = scheme.exec(header)
+  const origin = start === null ? undefined : readParameters(header.slice(start[0].length).trimEnd())?.get("origin")
+  return origin !== undefined && !isServerName(origin)
+}
+
 /** The start of a further signature in one value of the header. */
 const next = /,(?=\s*x-matrix\s)/i
 

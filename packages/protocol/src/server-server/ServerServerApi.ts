@@ -34,6 +34,8 @@ const flag = Schema.optional(Schema.Literals(["true", "false"]))
 const inRoom = { roomId: RoomId }
 const membership = { roomId: RoomId, userId: UserId }
 const event = { roomId: RoomId, eventId: EventId }
+/** The ID is compared with that of the PDU in the body, which is checked first: no other ID is well-formed either. */
+const sentEvent = { roomId: RoomId, eventId: boundedText(255) as unknown as typeof EventId }
 const versions = { ver: Schema.optional(Schema.Array(boundedText(64)).check(Schema.isMaxLength(100))) }
 const at = { event_id: EventId }
 const anyServer = "any home server"
@@ -130,12 +132,12 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       success: AnyObject
     }).annotateMerge(make("join", incompatible)),
     HttpApiEndpoint.put("sendJoinV1", "/v1/send_join/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: Pair
     }).annotateMerge(send("join", "Answers with 200 and the state before it.")),
     HttpApiEndpoint.put("sendJoin", "/v2/send_join/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       query: { omit_members: flag },
       payload: AnyObject,
       success: AnyObject
@@ -150,12 +152,12 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       success: AnyObject
     }).annotateMerge(make("leave")),
     HttpApiEndpoint.put("sendLeaveV1", "/v1/send_leave/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: Pair
     }).annotateMerge(send("leave", "Answers with 200 and `{}`.")),
     HttpApiEndpoint.put("sendLeave", "/v2/send_leave/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: AnyObject
     }).annotateMerge(send("leave", "So is an invite rejected.")),
@@ -165,17 +167,17 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       success: AnyObject
     }).annotateMerge(make("knock", incompatible)),
     HttpApiEndpoint.put("sendKnock", "/v1/send_knock/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: AnyObject
     }).annotateMerge(send("knock", "Answers with stripped state of the room.")),
     HttpApiEndpoint.put("inviteV1", "/v1/invite/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: Pair
     }).annotateMerge(invited),
     HttpApiEndpoint.put("invite", "/v2/invite/:roomId/:eventId", {
-      params: event,
+      params: sentEvent,
       payload: AnyObject,
       success: AnyObject
     }).annotateMerge(invited),

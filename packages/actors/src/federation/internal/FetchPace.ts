@@ -18,24 +18,34 @@ interface Entry {
   readonly at: number
   /** How many requests in a row brought nothing. */
   readonly misses: number
+  /** How many requests followed each other within `longestWait`. */
+  readonly count: number
 }
 
 export class FetchPace {
   private readonly entries = new Map<string, Entry>()
+  private readonly burst: number
+
+  /** The first `burst` requests after a quiet time need not wait for each other. */
+  constructor(burst = 0) {
+    this.burst = burst
+  }
 
   /** Whether the one of this name may be asked at `now`. `longest` shortens the wait. */
   mayAsk(name: string, now: number, longest: number = longestWait): boolean {
     const entry = this.entries.get(name)
-    if (entry === undefined) return true
+    if (entry === undefined || entry.count < this.burst) return true
     const wait = Math.min(shortestWait * 2 ** Math.min(entry.misses, 20), longest, longestWait)
     return now - entry.at >= wait
   }
 
   /** It was asked: whether that was of use. */
   asked(name: string, now: number, wasOfUse: boolean): void {
-    const misses = wasOfUse ? 0 : (this.entries.get(name)?.misses ?? 0) + 1
+    const known = this.entries.get(name)
+    const misses = wasOfUse ? 0 : (known?.misses ?? 0) + 1
+    const count = known === undefined || now - known.at > longestWait ? 1 : known.count + 1
     this.entries.delete(name)
-    this.entries.set(name, { at: now, misses })
+    this.entries.set(name, { at: now, misses, count })
     if (this.entries.size > capacity) this.entries.delete(this.entries.keys().next().value!)
   }
 }

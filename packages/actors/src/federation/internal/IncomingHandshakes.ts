@@ -4,9 +4,9 @@
  *
  * Source: "Joining Rooms", "Leaving Rooms" and "Knocking upon a room" of the server-server specification.
  */
-import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
-import { serverNameOf } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import type { Event } from "@greenroom/protocol/Event"
+import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -24,6 +24,15 @@ import type { PduReads } from "./PduReads.ts"
 /** The faults of a PDU that may be another server's invention. */
 const unproven: ReadonlySet<VerificationProblem["_tag"]> = new Set(["BadSignature", "NoKeys"])
 
+/** The servers with joined members in a state. */
+const serversIn = (state: ReadonlyArray<Event>): ReadonlyArray<ServerName> => [
+  ...new Set(
+    state
+      .filter(({ content, type }) => type === "m.room.member" && content.membership === "join")
+      .map(({ state_key }) => serverNameOf(state_key as UserId))
+  )
+]
+
 export const makeIncomingHandshakes = Effect.fnUntraced(function* (
   { findVersion }: KnownVersions,
   { toPdus }: PduReads
@@ -40,6 +49,8 @@ export const makeIncomingHandshakes = Effect.fnUntraced(function* (
     pdu: JsonObject,
     version: RoomVersion
   ) {
+    // The signature covers the hash, and the hash the content.
+    if (!isJsonObject(pdu.hashes)) return yield* new Forbidden({ error: "the PDU is not signed: it has no hash" })
     const [verified] = yield* verification.verifyPdus(version, [pdu])
     const event = yield* Effect.fromResult(
       Result.mapError(verified!, (problem) => {
@@ -95,7 +106,8 @@ export const makeIncomingHandshakes = Effect.fnUntraced(function* (
     return {
       state: yield* toPdus(state),
       auth_chain: yield* toPdus(authChain),
-      event: version.toPdu(event)
+      event: version.toPdu(event),
+      ...(omitMembers ? { servers_in_room: serversIn(whole.state) } : {})
     }
   })
 

@@ -4,7 +4,6 @@
  * Source: "Inviting to a room" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import {
   type EventId,
   isUserId,
@@ -13,16 +12,15 @@ import {
   serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, IncompatibleRoomVersion, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
-import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Effect, Option, Result } from "effect"
+import { Effect, Option } from "effect"
 import { makeMembershipLimits } from "../../room/MembershipLimits.ts"
 import { Room } from "../../room/RoomProtocol.ts"
-import { stripped } from "../../room/ShownState.ts"
+import { readShown } from "../../room/ShownState.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { Bans } from "../../runtime/Bans.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
@@ -37,22 +35,12 @@ export interface ReceivedInvite {
   readonly shown: ReadonlyArray<JsonObject>
 }
 
-/** How many events of a room an invited user is shown. */
-const maxShown = 50
-
 /** Whether an event invites a user of the server. */
 export const isInviteOf = (serverName: ServerName, event: Event): boolean =>
   event.type === "m.room.member" &&
   event.content.membership === "invite" &&
   isUserId(event.state_key) &&
   serverNameOf(event.state_key) === serverName
-
-/** Stripped state of which a user can be shown. */
-const strippedOf = (value: JsonObject): ReadonlyArray<JsonObject> => {
-  const { content, sender, state_key, type } = value
-  const isState = typeof type === "string" && typeof state_key === "string" && isUserId(sender) && isJsonObject(content)
-  return isState ? [withoutExactNumbers({ type, state_key, sender, content })] : []
-}
 
 export const makeIncomingInvites = Effect.fnUntraced(function* (
   { findVersion }: KnownVersions,
@@ -79,7 +67,7 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     }
     yield* bans.check("user", event.sender)
     yield* limits.mustBeOpen(event.room_id)
-    yield* limits.mustTakeInvitation(event.state_key as UserId)
+    yield* limits.mustTakeInvitation(event.state_key as UserId, origin)
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
   })
 
@@ -96,37 +84,19 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
         room_version: id.slice(0, 64)
       })
     }
-    const known = (yield* rooms.exists(roomId)) ? yield* findVersion(roomId) : undefined
+    const isHere = yield* rooms.exists(roomId)
+    // A server without users in the room may invite to it, unless its m.room.server_acl excludes that server.
+    if (isHere) yield* Effect.catchTag(ask(room(roomId).RequireServer({ origin })), "M_NOT_FOUND", () => Effect.void)
+    const known = isHere ? yield* findVersion(roomId) : undefined
     if (known !== undefined && known !== version) {
       return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
     }
     const event = yield* readHandshake(roomId, eventId, pdu, version)
-    const strippedState = yield* readShown(version, roomId, shown)
-    return { event: version.toPdu(yield* takeInvite(origin, event, id, strippedState)) }
-  })
-
-  /**
-   * The room state for the invited user, as stripped state. From version 12 on these are PDUs, whose hashes must be right:
-   * the m.room.create event proves the room ID. Other faulty events are left out.
-   */
-  const readShown = Effect.fnUntraced(function* (
-    version: RoomVersion,
-    roomId: RoomId,
-    shown: ReadonlyArray<JsonObject>
-  ) {
-    const few = shown.slice(0, maxShown)
-    const createId = version.createEventId(roomId)
-    if (createId === undefined) return few.flatMap(strippedOf)
-    const events = few.map((pdu) => version.fromPdu(pdu))
-    const create = events.find((event) => Result.isSuccess(event) && event.success.event_id === createId)
-    if (create === undefined) {
+    const strippedState = readShown(version, roomId, shown)
+    if (strippedState === undefined) {
       return yield* new InvalidParam({ error: "invite_room_state: lacks the m.room.create of the room" })
     }
-    return events.flatMap((event) =>
-      Result.isSuccess(event) && event.success.room_id === roomId && event.success.state_key !== undefined
-        ? [stripped(event.success)]
-        : []
-    )
+    return { event: version.toPdu(yield* takeInvite(origin, event, id, strippedState)) }
   })
 
   const invite = (origin: ServerName, roomId: RoomId, eventId: EventId, event: JsonObject) =>

@@ -54,9 +54,6 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     return pdus
   })
 
-  const serversIn = (roomId: RoomId): Effect.Effect<ReadonlyArray<ServerName>, MatrixError> =>
-    ask(room(roomId).Servers())
-
   /** Of events that the server may not see it gets what the protocol needs. */
   const visiblePdus = Effect.fnUntraced(function* (origin: ServerName, given: ReadonlyArray<StoredEvent>) {
     const versions = yield* versionsOf(given.map(({ event }) => event.room_id))
@@ -123,7 +120,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     )
   })
 
-  return { backfill, getPdu, getState, getStateIds, requireServer, serversIn, toPdus, visiblePdus }
+  return { backfill, getPdu, getState, getStateIds, requireServer, toPdus, visiblePdus }
 })
 
 export type PduReads = Effect.Success<ReturnType<typeof makePduReads>>

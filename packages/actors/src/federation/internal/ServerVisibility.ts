@@ -1,7 +1,7 @@
 /**
  * Which events of a room another server may see: by `m.room.history_visibility` and the memberships of its users, both as
- * they were at the event. Events of erased users are visible to servers that were in the room. Events that a server may not
- * see are redacted, so that the event graph stays whole.
+ * they were at the event. Events of erased users are visible to no other server: what servers that were in the room keep
+ * of them is theirs to decide. Events that a server may not see are redacted, so that the event graph stays whole.
  *
  * Source: "Room history visibility" of the client-server specification, "Backfilling" of the server-server one.
  */
@@ -37,9 +37,12 @@ export const makeServerVisibility = Effect.gen(function* () {
     given: ReadonlyArray<StoredEvent>
   ) {
     const hidden = new Set<string>()
-    const history = yield* events.stateHistory(roomNid, visibilityType, "")
     const isErased = ({ event }: StoredEvent) => erased.has(event.sender)
-    const asked = history.every(isOpen) ? (erased.any() ? given.filter(isErased) : []) : given
+    if (erased.any()) {
+      for (const { event } of given.filter(isErased)) if (!isOfTheirs(origin, event)) hidden.add(event.event_id)
+    }
+    const history = yield* events.stateHistory(roomNid, visibilityType, "")
+    const asked = history.every(isOpen) ? [] : given.filter((storedEvent) => !isErased(storedEvent))
     if (asked.length === 0) return hidden
     const users = yield* roomServers.usersEver(roomNid, origin, maxUsers)
     const keys: ReadonlyArray<StateKey> = [
@@ -52,7 +55,7 @@ export const makeServerVisibility = Effect.gen(function* () {
     const before = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
     asked.forEach(({ event }, index) => {
       const state = (before.get(index) ?? []).map((entry) => entry.event)
-      if (!isVisible(origin, event, state, erased.has(event.sender))) hidden.add(event.event_id)
+      if (!isVisible(origin, event, state)) hidden.add(event.event_id)
     })
     return hidden
   })
@@ -75,16 +78,15 @@ export const makeServerVisibility = Effect.gen(function* () {
   return { redactHidden }
 })
 
-const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>, isErased: boolean): boolean => {
-  if (serverNameOf(event.sender) === origin) return true
-  const isAboutOneOfTheirs =
-    event.type === "m.room.member" &&
-    event.state_key !== undefined &&
-    serverNameOf(event.state_key as UserId) === origin
-  if (isAboutOneOfTheirs) return true
+/** Whether one of the server's users has sent the event, or it is the membership of one. */
+const isOfTheirs = (origin: ServerName, { sender, state_key, type }: Event): boolean =>
+  serverNameOf(sender) === origin ||
+  (type === "m.room.member" && state_key !== undefined && serverNameOf(state_key as UserId) === origin)
+
+const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>): boolean => {
+  if (isOfTheirs(origin, event)) return true
   const visibility = state.find(({ type }) => type === visibilityType)
   const memberships = state.filter(({ type }) => type === "m.room.member").map(({ content }) => content.membership)
-  if (isErased) return memberships.includes("join")
   if (isOpen(visibility)) return true
   return (
     memberships.includes("join") ||

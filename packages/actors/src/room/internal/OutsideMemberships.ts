@@ -5,7 +5,7 @@
  * Source: "Inviting to a room" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
@@ -88,8 +88,8 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
   // On ReceiveRetraction: an invitation of one of our users is taken back, or their knock is refused
 
   /**
-   * The answer of the inviter's server decides: other grounds of the membership cannot be seen from outside the room.
-   * For a knock it is the server that took the knock.
+   * The rules cannot be checked from outside the room: only the inviter takes an invitation back, as in Synapse. A knock is
+   * refused by the server that took it.
    */
   const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>
     intakeLock.withPermits(1)(
@@ -100,10 +100,10 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
           return yield* new NotFound({ error: `${userId} has no invitation to ${roomId}` })
         }
         const isKnock = known.value.membership === "knock"
-        const speakers = isKnock ? yield* unfinished.servers(roomId, userId) : [serverNameOf(known.value.sender)]
-        if (!speakers.includes(event.origin)) {
-          return yield* new Forbidden({ error: `${event.origin} has not invited ${userId}` })
-        }
+        const maySpeak = isKnock
+          ? (yield* unfinished.servers(roomId, userId)).includes(event.origin)
+          : event.sender === known.value.sender
+        if (!maySpeak) return yield* new Forbidden({ error: `${event.sender} has not invited ${userId}` })
         const room = yield* load
         if (room.isOurs || (yield* graph.known(room, [event.event_id])).has(event.event_id)) return
         yield* yield* withNids(1, () => logOutside(room, event, userId))

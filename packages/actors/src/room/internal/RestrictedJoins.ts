@@ -5,10 +5,11 @@
  * Source: "Restricted rooms" of the client-server and server-server specifications.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, UnableToAuthoriseJoin, UnableToGrantJoin } from "@greenroom/protocol/MatrixError"
 import type { StateLookup } from "@greenroom/room/RoomVersion"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import type { RoomState } from "./RoomState.ts"
@@ -32,16 +33,17 @@ const isRestricted = ({ version }: RoomState, state: StateLookup): boolean =>
 
 export const makeRestrictedJoins = Effect.gen(function* () {
   const rooms = yield* RoomStore
+  const servers = yield* RoomServerStore
 
-  /** Whether a user is in one of the rooms; undefined where there are some, and this server knows none. */
-  const isMember = Effect.fnUntraced(function* (userId: UserId, allowed: ReadonlyArray<RoomId>) {
-    let knowsAllowedRoom = allowed.length === 0
-    for (const roomId of allowed.slice(0, maxRooms)) {
+  /** Whether a user is in one of the rooms; undefined where there are some, and no user of this server is in any of them. */
+  const isMember = Effect.fnUntraced(function* (ours: ServerName, userId: UserId, allowed: ReadonlyArray<RoomId>) {
+    if (allowed.length === 0) return false
+    const known = yield* servers.roomsWith(ours, allowed.slice(0, maxRooms))
+    for (const roomId of known) {
       const membership = yield* rooms.membership(userId, roomId)
       if (Option.isSome(membership) && membership.value.membership === "join") return true
-      knowsAllowedRoom = knowsAllowedRoom || (yield* rooms.exists(roomId))
     }
-    return knowsAllowedRoom ? false : undefined
+    return known.size > 0 ? false : undefined
   })
 
   /** One of our members who may invite. */
@@ -67,7 +69,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
     const state = room.lookup
     const membership = room.membershipOf(userId)
     if (!isRestricted(room, state) || membership === "join" || membership === "invite") return undefined
-    const member = yield* isMember(userId, allowedRooms(state("m.room.join_rules", "")))
+    const member = yield* isMember(room.ours, userId, allowedRooms(state("m.room.join_rules", "")))
     if (member === undefined) {
       return yield* new UnableToAuthoriseJoin({ error: "This server does not know the rooms whose members may join" })
     }

@@ -12,6 +12,9 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** Of how many events the auth edges are kept. */
 const keptEdges = 50_000
 
+/** Of how many events it is remembered that they are of other rooms. */
+const keptForeign = 1_000
+
 /** How many events are read at once: as many as can be without holding the event loop. */
 const readAtOnce = 500
 
@@ -24,6 +27,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   const events = yield* EventStore
   const chains = yield* AuthChainStore
   const edges = new Map<EventId, ReadonlyArray<EventId>>()
+  const foreign = new Set<EventId>()
 
   /** The queued events are written; the store shows them from then on. */
   const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
@@ -38,13 +42,20 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     }
     for (const part of Arr.chunksOf(wanted, readAtOnce)) {
       for (const stored of yield* events.byIds(part)) {
-        if (stored.roomNid !== room.roomNid) continue
         const { event, status, stateAfter: after, stateBefore: before } = stored
+        if (stored.roomNid !== room.roomNid) {
+          foreign.add(event.event_id)
+          if (foreign.size > keptForeign) foreign.delete(foreign.values().next().value!)
+          continue
+        }
         found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
       }
     }
     return found
   })
+
+  /** Whether an event that was looked up is of another room: in versions 1 and 2 servers choose the IDs of their events. */
+  const isForeign = (id: EventId): boolean => foreign.has(id)
 
   /** Looks up events that are soon to be asked for, those that are not known too. */
   const lookUp = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
@@ -126,7 +137,19 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   /** The auth events of an event whose edges were loaded. */
   const edgesOf = (id: EventId): ReadonlyArray<EventId> => edges.get(id) ?? noEvents
 
-  return { known, lookUp, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, noteEdges, edgesOf, settled }
+  return {
+    known,
+    isForeign,
+    lookUp,
+    knownOrInLine,
+    bodyAt,
+    bodiesOf,
+    powerLevelsBefore,
+    loadEdges,
+    noteEdges,
+    edgesOf,
+    settled
+  }
 })
 
 export type RoomEvents = Effect.Success<ReturnType<typeof makeRoomEvents>>

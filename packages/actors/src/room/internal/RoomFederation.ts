@@ -141,6 +141,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   ): Effect.fn.Return<{ readonly room_version: string; readonly event: JsonObject }, Failure> {
     yield* invites.invitePlaced(userId)
     const room = yield* loadOurs
+    // Without a user of ours in the room this server does not know what became of it. Invitations can be rejected.
+    if (handshake !== "leave" && !room.servers.has(serverName)) return yield* notFound
     yield* requireVisible(room, userId, handshake)
     yield* requireAdmitted(room.lookup, serverNameOf(userId))
     yield* requireKnown(room, versions)

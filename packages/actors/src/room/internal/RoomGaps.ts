@@ -23,6 +23,10 @@ const maxRounds = 5
 const eventsPerRound = 100
 /** Up to how many missing predecessors are asked for one by one. */
 const fewMissing = 5
+/** How many events, and after how many, one question names. */
+const maxNamed = 20
+/** An answer of fewer events is whole: servers cut longer ones, Synapse at 20. */
+const wholeAnswer = 10
 /** At how many events the state is asked for where a gap stays open. */
 const maxStates = 10
 /** How many missing auth events are fetched one by one. */
@@ -83,6 +87,13 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const authEvents = new Map<EventId, Event>()
     /** The events that the origin did not give when it was asked for them. */
     const absent = new Set<EventId>()
+    /**
+     * Predecessors of the received events that the origin did not give when it was asked for what is missing before those. It
+     * has them, so its events are not placed without them: a state that it names instead could be invented.
+     */
+    const withheld = new Set<EventId>()
+    /** The origin gave events whose predecessors are missing, and no more: it is asked for the state at those, as Synapse does. */
+    let endsHere = false
     /** The events of `states`. */
     const given = new Map<EventId, Event>()
     const statesAsked = new Set<EventId>()
@@ -95,21 +106,28 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       const open = [...batch.values()].filter((event) => event.prev_events.some(isMissing))
       const toFetch = open.filter((event) => !history.has(event.event_id))
       const missing = new Set(toFetch.flatMap((event) => event.prev_events.filter(isMissing)))
-      return { open, toFetch, missing: [...missing].filter((id) => !unhandled.has(id)) }
+      return { open, toFetch, missing: [...missing].filter((id) => !unhandled.has(id) && !withheld.has(id)) }
     })
 
-    const between = (followers: ReadonlyArray<Event>) =>
-      Effect.orElseSucceed(
+    /** The events between the forward extremities and the received events, as far as the origin gives them. */
+    const between = Effect.fnUntraced(function* (followers: ReadonlyArray<Event>, missing: ReadonlyArray<EventId>) {
+      const answer = yield* Effect.option(
         remote.missingEvents(
           origin,
           version,
           roomId,
-          room.extremities.slice(0, 20).map((extremity) => extremity.event_id),
-          followers.slice(0, 20).map((event) => event.event_id),
+          room.extremities.slice(0, maxNamed).map((extremity) => extremity.event_id),
+          followers.slice(0, maxNamed).map((event) => event.event_id),
           eventsPerRound
-        ),
-        (): ReadonlyArray<Event> => []
+        )
       )
+      if (answer._tag === "None") return { given: [], isWhole: false }
+      const found = new Set(answer.value.map((event) => event.event_id))
+      const isWhole = followers.length <= maxNamed && found.size < wholeAnswer
+      const known = isWhole ? yield* graph.known(room, missing) : undefined
+      for (const id of missing) if (known !== undefined && !found.has(id) && !known.has(id)) withheld.add(id)
+      return { given: answer.value, isWhole }
+    })
 
     const single = Effect.fnUntraced(function* (id: EventId) {
       const found = yield* Effect.option(remote.event(origin, version, roomId, id))
@@ -126,7 +144,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
               origin,
               version,
               roomId,
-              followers.slice(0, 20).map((event) => event.event_id),
+              followers.slice(0, maxNamed).map((event) => event.event_id),
               eventsPerRound
             ),
             (): ReadonlyArray<Event> => []
@@ -163,8 +181,18 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         const { missing, toFetch } = yield* borders()
         if (missing.length === 0) return
         // If single events lead to further missing ones, whole pages are requested.
-        if (round === 0 && (yield* connect(yield* between(toFetch))) > 0) continue
-        const fetched = yield* fetch(missing, toFetch, round === 0 && missing.length <= fewMissing)
+        if (round === 0) {
+          const { given, isWhole } = yield* between(toFetch, missing)
+          const taken = yield* connect(given)
+          if (isWhole && taken > 0) {
+            endsHere = true
+            return
+          }
+          if (taken > 0) continue
+        }
+        const left = missing.filter((id) => !withheld.has(id))
+        if (left.length === 0) return
+        const fetched = yield* fetch(left, toFetch, round === 0 && left.length <= fewMissing)
         if ((yield* connect(fetched)) === 0) return
       }
     })
@@ -197,9 +225,15 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       if (batch.has(id)) return true
       if (absent.has(id) || unhandled.has(id) || statesAsked.size >= maxStates) return false
       const known = (yield* graph.known(room, [id])).get(id)
+      const told = endsHere && known === undefined ? yield* findState(id) : undefined
+      if (told === "refused") {
+        absent.add(id)
+        return false
+      }
       yield* connect(known === undefined ? yield* single(id) : [known.event])
       const found = batch.get(id)
       if (found === undefined) return false
+      if (told === "given") return true
       const before = yield* graph.known(room, found.prev_events)
       if (found.prev_events.every((prev) => batch.has(prev) || isPlaced(before.get(prev)))) return true
       const state = yield* findState(id)
@@ -232,7 +266,10 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       const tried = new Set<EventId>()
       while (statesAsked.size < maxStates) {
         const { open } = yield* borders()
-        const event = topologicalOrder(open).find(({ event_id: id }) => !states.has(id) && !tried.has(id))
+        const isHopeless = ({ prev_events }: Event) => prev_events.some((id) => withheld.has(id))
+        const event = topologicalOrder(open.filter((candidate) => !isHopeless(candidate))).find(
+          ({ event_id: id }) => !states.has(id) && !tried.has(id)
+        )
         if (event === undefined) return
         tried.add(event.event_id)
         const before = yield* graph.known(room, event.prev_events)

@@ -88,7 +88,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { log, nextChain, nextNid, withNids } = writer
   const events = yield* EventStore
   const roomEvents = yield* makeRoomEvents(writer)
-  const { known, knownOrInLine, settled } = roomEvents
+  const { isForeign, known, knownOrInLine, settled } = roomEvents
   const { ensure, resolve, valueAt } = yield* makeRoomResolution(writer, roomEvents)
 
   // Finding out where an event goes
@@ -223,7 +223,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   /** Reads what placing the events needs, which would otherwise be read for each of them. */
   const survey = Effect.fnUntraced(function* (room: RoomState, placed: ReadonlyArray<Event>) {
-    const ids = placed.flatMap((event) => [event.event_id, ...event.prev_events, ...authIdsOf(room, event)])
+    const ids = placed.flatMap((event) => idsAround(room, event))
     return {
       events: yield* roomEvents.lookUp(room, ids),
       redactions: yield* earlierRedactions(
@@ -281,17 +281,24 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return yield* lookupIn(room, event, { ref: room.ref!, changes })
   })
 
+  /** A redaction that names an event of another room: it never has an effect, and is not shown. */
+  const misdirected = ({ redacts, type }: Event): Refusal | undefined =>
+    type === "m.room.redaction" && redacts !== undefined && isForeign(redacts)
+      ? { rule: "The redacted event is of another room" }
+      : undefined
+
   const plan = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event,
     { given, historyNid, surveyed }: PlaceOptions
   ) {
     const { generation } = room
-    const ids = [event.event_id, ...event.prev_events, ...authIdsOf(room, event)]
+    const ids = idsAround(room, event)
     const needed = [...event.prev_events, ...event.auth_events]
     const around = yield* knownOrInLine(room, ids, needed, surveyed?.events)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
+    if (own === undefined && isForeign(event.event_id)) return "its ID is that of an event in another room" as const
     // The event gets another number: queued states that contain the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* settled(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
@@ -310,7 +317,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const current = yield* currentFor(room, event, given === undefined ? undefined : before)
     const softly =
       refusal === undefined && !isHistory
-        ? (room.version.authorise(event, current) ?? unrecommended(room, event))
+        ? (room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event))
         : undefined
     const status =
       refusal !== undefined
@@ -493,7 +500,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     (ids) =>
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
-  return { known, knownBodies, survey, place, build, settled }
+  return { known, isForeign, knownBodies, survey, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
@@ -501,6 +508,14 @@ export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
 /** Whether some of the event's predecessors have no place here. */
 export const isAfterGap = (event: Event, known: ReadonlyMap<EventId, KnownEvent>): boolean =>
   event.prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
+
+/** The event, those that it follows, those that authorise it, and the one that it redacts. */
+const idsAround = (room: RoomState, event: Event): ReadonlyArray<EventId> => [
+  event.event_id,
+  ...event.prev_events,
+  ...authIdsOf(room, event),
+  ...(event.redacts === undefined ? [] : [event.redacts])
+]
 
 /** The reason why an event without the policy server's signature is not shown. The graph does not ask the policy server. */
 const unrecommended = (room: RoomState, event: Event): Refusal | undefined => {

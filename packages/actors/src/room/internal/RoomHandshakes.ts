@@ -12,6 +12,7 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import { readShown } from "../ShownState.ts"
 import { type OutsideMemberships, withShown } from "./OutsideMemberships.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
@@ -43,10 +44,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
   const install = makeRoomBeginning(writer, intake)
   const scope = yield* Effect.scope
 
-  const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
-    [...new Set([...servers, serverPartOf(roomId)])]
-      .filter((entry): entry is ServerName => entry !== undefined && entry !== serverName)
-      .slice(0, maxCandidates)
+  /** The server in the room ID may have left long ago: it is tried if no other server is known. */
+  const candidatesFrom = (servers: ReadonlyArray<ServerName>): ReadonlyArray<ServerName> => {
+    const others = [...new Set(servers)].filter((entry) => entry !== serverName)
+    if (others.length > 0) return others.slice(0, maxCandidates)
+    const maker = serverPartOf(roomId)
+    return maker === undefined || maker === serverName ? [] : [maker]
+  }
 
   /** Tries servers in turn. If all fail, the last one's error is the answer. */
   const firstOf = <A>(
@@ -282,7 +286,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
           const { event, version } = yield* complete(server, "knock", userId, content)
           const { shown } = yield* remote.sendMembership(server, version, "knock", event)
           yield* unfinished.put({ roomId, userId, membership: "knock", servers: [server], content: {} })
-          return { event: withShown(event, shown), version }
+          return { event: withShown(event, readShown(version, roomId, shown) ?? []), version }
         })
       )
     ).pipe(

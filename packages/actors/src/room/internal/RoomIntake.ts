@@ -78,7 +78,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       return ids
     })
     const found = yield* graph.known(room, asked)
-    const unknown = [...byId.values()].filter((event) => !found.has(event.event_id))
+    const unknown = [...byId.values()].filter(({ event_id: id }) => !found.has(id) && !graph.isForeign(id))
     const ordered = yield* sliced(() => topologicalSteps(unknown))
     // In version 12 no event names the m.room.create that authorises it.
     const fresh = [
@@ -131,12 +131,21 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   // Placing events in the graph
 
-  /** The outcome of an event. In the draft's dialect a rejected event has an error, like one that was not taken. */
-  const describe = ({ version }: RoomState, { event_id }: Event, placed: Placed): Outcome => {
-    if (placed._tag === "Unplaceable") return { event_id, error: placed.reason }
+  /** Why an event does not count. Undefined if it does. */
+  const refusalOf = (placed: Placed): string | undefined => {
+    if (placed._tag === "Unplaceable") return placed.reason
     const isRefused = placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed
-    if (!isRefused) return { event_id }
-    const refusal = (placed._tag === "Placed" ? placed.refusal?.rule : undefined) ?? "It was refused before"
+    if (!isRefused) return undefined
+    return (placed._tag === "Placed" ? placed.refusal?.rule : undefined) ?? "It was refused before"
+  }
+
+  /**
+   * The outcome of an event. In the draft's dialect an event that does not count has an error. Servers of today expect none:
+   * an event that could not be placed is taken when it comes again, or when a later event leads to it.
+   */
+  const describe = ({ version }: RoomState, { event_id }: Event, placed: Placed): Outcome => {
+    const refusal = refusalOf(placed)
+    if (refusal === undefined) return { event_id }
     return isDraft(version) ? { event_id, error: refusal } : { event_id, refusal }
   }
 

@@ -86,7 +86,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       absent = yield* accounts.findAbsent(ours)
     }
     if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
-    yield* Effect.forEach(ours, limits.mustTakeInvitation, { discard: true })
+    yield* Effect.forEach(ours, (userId) => limits.mustTakeInvitation(userId), { discard: true })
   })
 
   const creations = yield* makeRoomCreations({ mustBeInvitable, mustTakeRoom: limits.mustTakeRoom, profileOf })
@@ -183,12 +183,16 @@ export const makeRoomRequests = Effect.gen(function* () {
       (servers) => servers.includes(serverName)
     )
 
-  /** Servers through which a remote room can be reached: the inviter's, and those that are named. */
+  /**
+   * Servers through which a remote room can be reached: the inviter's, and those that are named. The server in the room ID may
+   * have left long ago: it is tried where no other server is known.
+   */
   const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
     const membership = yield* rooms.membership(userId, roomId)
     const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
+    const others = [...new Set([...inviter, ...named])].filter((server) => server !== serverName)
     const maker = serverPartOf(roomId)
-    return [...new Set([...inviter, ...named, ...(maker === undefined ? [] : [maker])])]
+    return others.length > 0 || maker === undefined ? others : [maker]
   })
 
   const joinRoom = Effect.fn("Rooms.joinRoom")(function* (

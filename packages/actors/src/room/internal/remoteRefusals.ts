@@ -3,6 +3,7 @@
  */
 import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import {
+  BadJson,
   BadRequest,
   Forbidden,
   IncompatibleRoomVersion,
@@ -30,6 +31,7 @@ const forbidding: ReadonlySet<string | undefined> = new Set([
 export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
   const { errcode, reason } = failure
   if (errcode === "M_INVITE_BLOCKED") return new InviteBlocked({ error: reason })
+  if (errcode === "M_BAD_JSON") return new BadJson({ error: `${destination} cannot take the invite: ${reason}` })
   return errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND"
     ? new Forbidden({ error: reason })
     : new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
@@ -37,9 +39,12 @@ export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure)
 
 /** The error of a join, a knock or a leave that another server did not accept. */
 export const refusalOf = (roomId: RoomId, failure: RemoteFailure): MatrixError => {
-  const { errcode, reason } = failure
+  const { errcode, reason, roomVersion } = failure
   if (forbidding.has(errcode)) return new Forbidden({ error: reason })
   return errcode === "M_INCOMPATIBLE_ROOM_VERSION"
-    ? new IncompatibleRoomVersion({ error: reason })
+    ? new IncompatibleRoomVersion({
+        error: reason,
+        ...(roomVersion === undefined ? {} : { room_version: roomVersion })
+      })
     : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
 }
