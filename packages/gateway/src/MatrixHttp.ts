@@ -11,6 +11,7 @@ import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
   type ErrorBody,
+  InvalidParam,
   isMatrixError,
   type LimitExceeded,
   type MatrixError,
@@ -83,6 +84,13 @@ export const refuseEncoding = ({
   return HttpServerResponse.setHeader(response, "accept-encoding", "identity")
 }
 
+/**
+ * The answer to a URL with U+0000, which is in no identifier and which PostgreSQL refuses in a text. Undefined for all other
+ * requests.
+ */
+const refuseNul = ({ url }: HttpServerRequest.HttpServerRequest) =>
+  url.includes("%00") ? errorResponse(new InvalidParam({ error: "The URL contains U+0000" })) : undefined
+
 /** The paths of the endpoints (`KnownPaths.ts`). */
 export interface KnownPaths {
   /** The answer to a request that no endpoint took. */
@@ -93,7 +101,7 @@ export interface KnownPaths {
 export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
     if (request.method === "OPTIONS") return Effect.succeed(preflight)
-    const refused = refuseEncoding(request)
+    const refused = refuseEncoding(request) ?? refuseNul(request)
     if (refused !== undefined) return Effect.succeed(finish(refused))
     const adapted = new MatrixRequest(request)
     const answered = Effect.provideService(withAllowance(endpoints), HttpServerRequest.HttpServerRequest, adapted)

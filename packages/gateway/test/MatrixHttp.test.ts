@@ -45,6 +45,14 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
+  it.effect("U+0000 in a path or a query is refused", () =>
+    Effect.gen(function* () {
+      for (const path of ["/profile/@a%00:green.test", "//_greenroom/validate/email?sid=%00", "//health?x=%00"]) {
+        assertError(yield* ask("GET", path), 400, "M_INVALID_PARAM", "U+0000")
+      }
+    })
+  )
+
   it.effect("an unknown path is 404 and a wrong method 405 M_UNRECOGNIZED", () =>
     Effect.gen(function* () {
       assertError(yield* ask("GET", "/no/such/endpoint"), 404, "M_UNRECOGNIZED")

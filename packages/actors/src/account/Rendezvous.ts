@@ -5,7 +5,7 @@
  * Source: MSC4388, and MSC4108 in its form of 2024.
  */
 import { randomBytes } from "node:crypto"
-import { LimitExceeded, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, LimitExceeded, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { type RendezvousSession, RendezvousStore } from "@greenroom/store/RendezvousStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 
@@ -25,10 +25,12 @@ export interface CreatedSession extends RendezvousSession {
 const make = Effect.gen(function* () {
   const store = yield* RendezvousStore
 
-  const mustFit = (data: string) =>
-    Buffer.byteLength(data) > maxDataBytes
+  const mustFit = (data: string): Effect.Effect<void, MatrixError> => {
+    if (data.includes("\0")) return Effect.fail(new InvalidParam({ error: "data: contains U+0000" }))
+    return Buffer.byteLength(data) > maxDataBytes
       ? Effect.fail(new TooLarge({ error: `data: more than ${maxDataBytes} bytes` }))
       : Effect.void
+  }
 
   const find = (id: string) =>
     Effect.flatMap(store.find(id), (found) =>

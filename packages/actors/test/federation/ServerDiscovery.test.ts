@@ -213,6 +213,17 @@ describe("ServerDiscovery", () => {
     })
   )
 
+  it.effect("a name that no URL can have as its host has no .well-known document", () =>
+    Effect.gen(function* () {
+      const names = ["99999999999999999999", "1.2.3.456", "xn--a"]
+      const dns = yield* dnsServer({ srv: {}, a: Object.fromEntries(names.map((name) => [name, ["10.0.0.7"]])) })
+      const { find } = yield* discovery({ dnsServers: [dns.address], addressPolicy: "any", wellKnownPort: 443 })
+      for (const name of names) {
+        assert.deepStrictEqual(yield* find(name as ServerName), [{ host: "10.0.0.7", port: 8448, tlsServerName: name }])
+      }
+    })
+  )
+
   it.effect("redirects of the .well-known document are followed over TLS, in bounded number", () =>
     Effect.gen(function* () {
       const web = yield* tlsServer(({ path }) =>

@@ -123,7 +123,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
           Effect.gen(function* () {
             const page = pageOf(query)
             const order = query.order_by ?? "name"
-            const orderBy = orders[order as keyof typeof orders]
+            const orderBy = Object.hasOwn(orders, order) ? orders[order as keyof typeof orders] : undefined
             if (orderBy === undefined) return yield* new InvalidParam({ error: "order_by: is not known" })
             const found = yield* rooms.list({
               ...page,

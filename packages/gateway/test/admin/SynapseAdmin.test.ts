@@ -85,6 +85,12 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         [list.body.total, (list.body.users as ReadonlyArray<{ name: string }>)[0]?.name],
         [1, "@made:green.test"]
       )
+      for (const order of ["nothing", "__proto__", "constructor"]) {
+        for (const list of ["/v1/rooms", "/v2/users"]) {
+          const refused = yield* askAdmin(admin, "GET", `${list}?order_by=${order}`)
+          assert.strictEqual(refused.body.errcode, "M_INVALID_PARAM", `${list} ${order}`)
+        }
+      }
       const admins = yield* askAdmin(admin, "GET", "/v2/users?admins=true&limit=1&order_by=creation_ts&dir=b")
       assert.strictEqual(admins.body.next_token, "1")
       const devices = yield* askAdmin(admin, "GET", `${path}/devices`)

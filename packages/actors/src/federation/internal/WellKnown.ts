@@ -119,12 +119,14 @@ export const makeWellKnown = (
   })
 
   const follow = Effect.fnUntraced(function* (host: string) {
-    let url = new URL(`https://${host}${path}`)
+    // Server names may be what no URL can have as a host, such as a number beyond 32 bits.
+    let url = URL.parse(`https://${host}${path}`)
+    if (url === null) return undefined
     for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       const answer = yield* ask(url)
       const { location } = answer?.headers ?? {}
       if (answer === undefined || answer.status < 300 || answer.status >= 400 || location === undefined) return answer
-      const next = URL.canParse(location, url.href) ? new URL(location, url.href) : undefined
+      const next: URL | null = URL.parse(location, url.href)
       if (next?.protocol !== "https:") return undefined
       url = next
     }
