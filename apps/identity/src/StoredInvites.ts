@@ -16,7 +16,7 @@ import { lockAssociations } from "./AssociationLock.ts"
 import { newToken } from "./Secrets.ts"
 
 /** How long an invitation waits for its address to be bound: half a year, in ms. */
-export const inviteLifetime = 180 * 24 * 60 * 60_000
+const inviteLifetime = 180 * 24 * 60 * 60_000
 
 /** When an address that has too many invitations may get another one, in ms. */
 const retryAfter = 24 * 60 * 60_000

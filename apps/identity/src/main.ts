@@ -2,6 +2,7 @@
 /**
  * The identity server program.
  */
+import "@greenroom/gateway/NodeVersion"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { ListenError } from "@greenroom/gateway/ListenError"
 import { logging } from "@greenroom/gateway/Logging"

@@ -43,7 +43,7 @@ const matches = (header: string | undefined, etag: string): boolean =>
 const rangePattern = /^bytes=\s*(?:([0-9]{1,15})-([0-9]{0,15})|-([0-9]{1,15}))\s*$/
 
 /** The range that is asked for: undefined for the whole file, "unsatisfiable" where there is nothing of it. */
-export const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined => {
+const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined => {
   const found = rangePattern.exec(header ?? "")
   if (found === null) return undefined
   const [, first, last, suffix] = found

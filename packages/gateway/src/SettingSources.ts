@@ -45,7 +45,7 @@ export interface Program<S extends Settings> {
 export const optionName = (setting: { readonly name: string }): string => setting.name.replace(/[._]/g, "-")
 
 /** `turn.shared_secret` becomes `GREENROOM_TURN_SHARED_SECRET`. */
-export const variableName = (prefix: string, setting: { readonly name: string }): string =>
+const variableName = (prefix: string, setting: { readonly name: string }): string =>
   `${prefix}${setting.name.replace(".", "_").toUpperCase()}`
 
 /** The environment variables of a program. */

@@ -45,7 +45,7 @@ export const joinRuleOf = (state: StateLookup): JoinRule => {
 }
 
 /** True if the state's list of those who may join a private room names the user. */
-export const isOnMayJoinList = (state: StateLookup, userId: string): boolean => {
+const isOnMayJoinList = (state: StateLookup, userId: string): boolean => {
   const list: Json | undefined = state("m.room.join_rules", "")?.content.may_join
   return Array.isArray(list) && list.includes(userId)
 }

@@ -31,7 +31,7 @@ export const forwardExtremitiesAfter = (
 }
 
 /** The order among events that do not depend on one another: by depth, then time, then event ID. */
-export const compareNodes = (a: GraphNode, b: GraphNode): number =>
+const compareNodes = (a: GraphNode, b: GraphNode): number =>
   a.depth - b.depth ||
   a.origin_server_ts - b.origin_server_ts ||
   (a.event_id < b.event_id ? -1 : a.event_id > b.event_id ? 1 : 0)

@@ -22,7 +22,7 @@ export interface LargeReadLimits {
   readonly most: number
 }
 
-export const defaultLargeReadLimits: LargeReadLimits = {
+const defaultLargeReadLimits: LargeReadLimits = {
   requests: 2,
   large: 32 * 1024 * 1024,
   most: 128 * 1024 * 1024

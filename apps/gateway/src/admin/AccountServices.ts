@@ -65,11 +65,12 @@ const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
 /** Runs `use` with the administration of accounts and tokens. Errors of the protocol become sentences for the operator. */
 export const withAdministration = <A, R>(
   flags: CommandOptions,
-  use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>
+  use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>,
+  mayBeFirst = false
 ) =>
   Effect.gen(function* () {
     return yield* use(audited(yield* Administration, yield* AuditStore))
   }).pipe(
     Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
-    Effect.provide(onDatabase(flags, (config) => Layer.merge(administration(config), AuditStore.layer)))
+    Effect.provide(onDatabase(flags, (config) => Layer.merge(administration(config), AuditStore.layer), mayBeFirst))
   )

@@ -38,8 +38,8 @@ const list = Command.make(
     ...commandOptions,
     limit: Flag.Int("limit").pipe(Flag.withDefault(100), Flag.withDescription("How many entries (default: 100)")),
     before: Flag.Int("before").pipe(Flag.optional, Flag.withDescription("Entries before this number")),
-    actor: Flag.String("actor").pipe(Flag.optional, Flag.withDescription("What one administrator did")),
-    target: Flag.String("target").pipe(Flag.optional, Flag.withDescription("What was done to a user or a room"))
+    actor: Flag.String("actor").pipe(Flag.optional, Flag.withDescription("Actions of one administrator")),
+    target: Flag.String("target").pipe(Flag.optional, Flag.withDescription("Actions on a user or a room"))
   },
   (options) =>
     withAudit(options, (audit) =>
@@ -53,7 +53,7 @@ const list = Command.make(
         (entries) => printAll(options, entries, describe)
       )
     )
-).pipe(Command.withDescription("What administrators did, the newest first"))
+).pipe(Command.withDescription("The actions of administrators, the newest first"))
 
 const notedHead = (text: string | undefined) => {
   if (text === undefined) return Effect.succeed(undefined)
@@ -87,6 +87,6 @@ const verify = Command.make(
 ).pipe(Command.withDescription("Check that no entry was changed, cut or inserted; the exit code is 1 otherwise"))
 
 export const command = Command.make("audit").pipe(
-  Command.withDescription("What administrators did"),
+  Command.withDescription("The actions of administrators"),
   Command.withSubcommands([list, verify])
 )

@@ -2,6 +2,8 @@
  * Leads administrative commands to the database that the settings name, or that a running gateway has in the data
  * directory. A command builds the services that it needs on it, and no others.
  */
+import * as fs from "node:fs"
+import * as path from "node:path"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import * as Database from "@greenroom/store/Database"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -12,6 +14,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./CommandConfig.ts"
 import type { CommandOptions } from "./CommandOptions.ts"
+import { AdminFailure } from "./CommandOutput.ts"
 
 /** The migrated database. The embedded PostgreSQL is started for it where it does not run. */
 export const onSql = (flags: CommandOptions) =>
@@ -35,13 +38,24 @@ const homeServerOf = ({
   ...(localpart === undefined ? {} : { serverNotices: { localpart, name: serverNoticesName } })
 })
 
-/** The services that `build` makes on the database. */
+/** Fails for a data directory without a database, so that a mistyped name does not make a new one. */
+const requireDatabase = ({ databaseUrl, dataDir }: GatewayConfig): Effect.Effect<void, AdminFailure> =>
+  databaseUrl !== undefined || fs.existsSync(path.join(dataDir, "postgres"))
+    ? Effect.void
+    : Effect.fail(
+        new AdminFailure({
+          message: `${path.resolve(dataDir)} has no database: start the server once, or name its directory with --data-dir`
+        })
+      )
+
+/** The services that `build` makes on the database. Fails where there is none, unless the command may be the first one. */
 export const onDatabase = <A, E>(
   flags: CommandOptions,
-  build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>
+  build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>,
+  mayBeFirst = false
 ) =>
   Layer.unwrap(
-    Effect.map(configOf(flags), (config) =>
+    Effect.map(Effect.tap(configOf(flags), mayBeFirst ? Effect.succeed : requireDatabase), (config) =>
       build(config).pipe(
         Layer.provide(ServerSettings.layer(config.serverName)),
         Layer.provide(Layer.succeed(HomeServerConfig, homeServerOf(config))),

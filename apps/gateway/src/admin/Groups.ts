@@ -46,7 +46,10 @@ export const groups: Readonly<Record<string, Group>> = {
   backup: gently(
     commands("Back up the database and the uploaded files while the server runs", () => import("./BackupCommand.ts"))
   ),
-  restore: commands("Restore a backup into an empty place", () => import("./RestoreCommand.ts")),
+  restore: commands(
+    "Restore a backup into an empty database or a new data directory",
+    () => import("./RestoreCommand.ts")
+  ),
   export: commands("The data of one user, under dual control", () => import("./ExportCommands.ts")),
   import: commands("Bring data into an account", () => import("./ImportCommands.ts")),
   user: commands("Accounts", () => import("./UserCommands.ts")),
@@ -54,8 +57,8 @@ export const groups: Readonly<Record<string, Group>> = {
   media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
   room: commands("Rooms", () => import("./RoomCommands.ts")),
   ban: commands("Banned users, servers and content", () => import("./BanCommands.ts")),
-  report: commands("What users have reported", () => import("./ReportCommands.ts")),
-  audit: commands("What administrators did", () => import("./AuditCommands.ts")),
+  report: commands("The reports of users", () => import("./ReportCommands.ts")),
+  audit: commands("The actions of administrators", () => import("./AuditCommands.ts")),
   federation: commands("Other home servers", () => import("./FederationCommands.ts")),
   "signing-key": commands("The keys that the server signs with", () => import("./SigningKeyCommands.ts"))
 }

@@ -83,7 +83,7 @@ const contacts = Command.make(
     ),
     merge: Flag.Literals("merge", ["addresses", "uid"]).pipe(
       Flag.withDefault("addresses"),
-      Flag.withDescription("What makes two cards one contact: a common UID or address, or the UID alone")
+      Flag.withDescription("How two cards are the same contact: by a common UID or address, or by the UID alone")
     )
   },
   (options) =>

@@ -75,7 +75,7 @@ const list = Command.make("list", { ...commandOptions, user }, (options) =>
     options,
     Effect.flatMap(userIdOf(options.user), (userId) => printUploads(options, userId))
   )
-).pipe(Command.withDescription("What somebody has uploaded, and how many bytes in all"))
+).pipe(Command.withDescription("The uploads of a user, and how many bytes in all"))
 
 const onFile = (
   name: string,

@@ -29,7 +29,7 @@ const list = Command.make("list", commandOptions, (options) =>
     ReportStore.use((store) => store.list(1_000)),
     (reports) => printAll(options, reports, describe)
   ).pipe(Effect.provide(onDatabase(options, stores)))
-).pipe(Command.withDescription("What users have reported, the newest first"))
+).pipe(Command.withDescription("The reports of users, the newest first"))
 
 const remove = Command.make(
   "remove",
@@ -46,6 +46,6 @@ const remove = Command.make(
 ).pipe(Command.withDescription("Remove a report that is dealt with"))
 
 export const command = Command.make("report").pipe(
-  Command.withDescription("What users have reported"),
+  Command.withDescription("The reports of users"),
   Command.withSubcommands([list, remove])
 )

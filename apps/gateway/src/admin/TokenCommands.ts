@@ -30,18 +30,21 @@ const createToken = Command.make(
     days: Flag.Int("days").pipe(Flag.withDescription("After how many days it expires (default: never)"), Flag.optional)
   },
   (options) =>
-    run(options, (admin) =>
-      Effect.gen(function* () {
-        const days = Option.getOrUndefined(options.days)
-        if (options.uses < 1) return yield* new AdminFailure({ message: "--uses must be at least 1" })
-        if (days !== undefined && days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
-        const { token, tokenId } = yield* admin.createToken({
-          uses: options.unlimited ? "unlimited" : options.uses,
-          validFor: days === undefined ? undefined : days * 86_400_000
-        })
-        const secret = Redacted.value(token)
-        yield* print(options, { token: secret, id: tokenId }, `token: ${secret}\nid: ${tokenId}`)
-      })
+    run(
+      options,
+      (admin) =>
+        Effect.gen(function* () {
+          const days = Option.getOrUndefined(options.days)
+          if (options.uses < 1) return yield* new AdminFailure({ message: "--uses must be at least 1" })
+          if (days !== undefined && days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+          const { token, tokenId } = yield* admin.createToken({
+            uses: options.unlimited ? "unlimited" : options.uses,
+            validFor: days === undefined ? undefined : days * 86_400_000
+          })
+          const secret = Redacted.value(token)
+          yield* print(options, { token: secret, id: tokenId }, `token: ${secret}\nid: ${tokenId}`)
+        }),
+      true
     )
 ).pipe(Command.withDescription("Make a registration token. Its secret is shown this once"))
 

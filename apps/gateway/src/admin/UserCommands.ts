@@ -72,19 +72,22 @@ const create = Command.make(
     )
   },
   (options) =>
-    run(options, (admin) =>
-      Effect.gen(function* () {
-        const chosen = options.withoutPassword ? undefined : yield* readPassword(options.passwordStdin)
-        const email = Option.getOrUndefined(options.email)
-        const { userId } = yield* admin.createUser({
-          user: options.user,
-          password: chosen?.password,
-          admin: options.admin,
-          email
-        })
-        const value = { user_id: userId, password: chosen?.made }
-        yield* print(options, value, andPassword(`created ${userId}`, chosen?.made))
-      })
+    run(
+      options,
+      (admin) =>
+        Effect.gen(function* () {
+          const chosen = options.withoutPassword ? undefined : yield* readPassword(options.passwordStdin)
+          const email = Option.getOrUndefined(options.email)
+          const { userId } = yield* admin.createUser({
+            user: options.user,
+            password: chosen?.password,
+            admin: options.admin,
+            email
+          })
+          const value = { user_id: userId, password: chosen?.made }
+          yield* print(options, value, andPassword(`created ${userId}`, chosen?.made))
+        }),
+      true
     )
 ).pipe(Command.withDescription("Create an account, also where registration is closed"))
 
@@ -215,7 +218,7 @@ const standingCommands = (["lock", "unlock", "suspend", "unsuspend"] as const).m
 
 const notice = Command.make(
   "notice",
-  { ...commandOptions, user, text: Argument.String("text").pipe(Argument.withDescription("What the user is to read")) },
+  { ...commandOptions, user, text: Argument.String("text").pipe(Argument.withDescription("The text of the notice")) },
   (options) =>
     Effect.gen(function* () {
       if ((yield* configOf(options)).serverNoticesLocalpart === undefined) {

@@ -2,6 +2,7 @@
 /**
  * The program that an operator runs and administers a home server with: `greenroom --help`.
  */
+import "@greenroom/gateway/NodeVersion"
 import { useCompileCache } from "@greenroom/gateway/CompileCache"
 import { name, version } from "../GreenroomProgram.ts"
 import { groups } from "./Groups.ts"

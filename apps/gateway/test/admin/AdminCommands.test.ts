@@ -127,6 +127,11 @@ describe("greenroom", () => {
         const dataDir = `${yield* temporaryDirectory}/data`
         const run = (words: string, input?: string) => command([...words.split(" "), "--data-dir", dataDir], input)
         const words = "user create alice --password-stdin --data-dir".split(" ")
+        assert.deepStrictEqual(yield* run("user list"), {
+          code: 1,
+          out: "",
+          error: `greenroom: ${dataDir} has no database: start the server once, or name its directory with --data-dir\n`
+        })
         assert.strictEqual((yield* greenroom([...words, dataDir], "first")).code, 0)
         yield* Effect.scoped(
           Effect.gen(function* () {

@@ -21,7 +21,7 @@ export interface PasswordCost {
 }
 
 /** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
-export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
+const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
 
 /** One processor is left for other work. */
 const concurrentHashes = Math.max(1, Math.min(2, availableParallelism() - 1))

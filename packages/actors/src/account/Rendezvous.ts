@@ -11,7 +11,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 
 export type { RendezvousSession } from "@greenroom/store/RendezvousStore"
 
-export const maxDataBytes = 4_096
+const maxDataBytes = 4_096
 /** For how long a session lasts, in ms, and how many there may be. */
 const lifetime = 5 * 60_000
 const maxSessions = 10_000

@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 
 /** The newest version of the format, which is written. */
-export const newestExport = 1
+const newestExport = 1
 
 /** The first line of an export. */
 export interface ExportHeader {

@@ -55,11 +55,11 @@ export interface ContactPage {
 }
 
 /** The bounds of a user's contacts. */
-export const maxContacts = 20_000
-export const maxBookBytes = 32 * 1024 * 1024
+const maxContacts = 20_000
+const maxBookBytes = 32 * 1024 * 1024
 
 /** The largest import, in bytes: room for the export of a full book, which folds lines and escapes characters. */
-export const maxImportBytes = 48 * 1024 * 1024
+const maxImportBytes = 48 * 1024 * 1024
 
 const defaultPage = 100
 const maxPage = 500

@@ -41,7 +41,7 @@ export interface TransportResponse {
   readonly retryAfter: number | undefined
 }
 
-export const defaultConnectTimeout = 5_000
+const defaultConnectTimeout = 5_000
 export const defaultRequestTimeout = 30_000
 
 /** How long an idle connection is kept, in ms: shorter than servers keep theirs. */

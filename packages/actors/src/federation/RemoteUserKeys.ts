@@ -18,9 +18,9 @@ import { Result } from "effect"
  * Bounds of the kept devices of a user: their number, and the bytes of a device and of all devices. The first ones are
  * kept.
  */
-export const maxDevices = 1_000
+const maxDevices = 1_000
 const maxDeviceBytes = 65_536
-export const maxListBytes = 2 * 1024 * 1024
+const maxListBytes = 2 * 1024 * 1024
 /** The most characters of the name of a device. */
 const maxNameLength = 1_000
 /** How many updates of a user are remembered. */
@@ -83,7 +83,7 @@ const signingKeyText = ({ unsigned: _, ...key }: JsonObject): string | undefined
 }
 
 /** The cross-signing keys of a user. A self-signing key counts where the master key has signed it. */
-export const readSigningKeys = (userId: string, master: Json | undefined, selfSigning: Json | undefined) => {
+const readSigningKeys = (userId: string, master: Json | undefined, selfSigning: Json | undefined) => {
   const none = { masterKey: undefined, selfSigningKey: undefined }
   if (!isSigningKey(userId, "master", master)) return none
   const masterKey = signingKeyText(master)
@@ -93,7 +93,7 @@ export const readSigningKeys = (userId: string, master: Json | undefined, selfSi
 }
 
 /** The list as JSON text, in the order of the device IDs. */
-export const toDevices = (given: Given): string => {
+const toDevices = (given: Given): string => {
   const members: Array<string> = []
   let bytes = 0
   for (const [deviceId, keys] of given) {

@@ -41,7 +41,7 @@ export interface Target {
 }
 
 /** The port of a home server that says nothing else. */
-export const defaultPort = 8448
+const defaultPort = 8448
 
 /** The most targets that are tried for one request. */
 const maxTargets = 16

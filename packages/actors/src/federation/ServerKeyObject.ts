@@ -21,7 +21,7 @@ import type { PublishedKey } from "@greenroom/store/SigningKeys"
 import { Result, Schema } from "effect"
 
 /** How long others may believe our keys, in ms: a rotation has reached everyone after it. */
-export const ourLifetime = 86_400_000
+const ourLifetime = 86_400_000
 
 /**
  * The nodes of this server may sign with a replaced key for a minute, and their clocks differ. Such signatures are valid.
@@ -29,10 +29,10 @@ export const ourLifetime = 86_400_000
 const rotationGrace = 120_000
 
 /** The longest that a key of another server is believed without asking again, in ms: 7 days. */
-export const longestLifetime = 7 * 86_400_000
+const longestLifetime = 7 * 86_400_000
 
 /** The shortest, in ms, so that other servers cannot make this one ask all the time. */
-export const shortestLifetime = 120_000
+const shortestLifetime = 120_000
 
 /** Our key object at `now`, signed with the current key. */
 export const makeKeyObject = (

@@ -61,7 +61,7 @@ export interface AddressToInvite {
 }
 
 /** How many addresses a user may invite in an hour: every one of them gets a message. */
-export const maxInvitesPerHour = 50
+const maxInvitesPerHour = 50
 
 const hour = 60 * 60_000
 

@@ -114,7 +114,7 @@ const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loa
 }
 
 /** Files in the store that the options name. */
-export const layerS3 = (options: S3Options) =>
+const layerS3 = (options: S3Options) =>
   Layer.effect(
     MediaFiles,
     Effect.gen(function* () {

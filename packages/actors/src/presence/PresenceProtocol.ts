@@ -17,7 +17,7 @@ export const Outlook = Schema.Struct({ until: Schema.UndefinedOr(Schema.Number),
 export type Outlook = typeof Outlook.Type
 
 /** The presence as the user sees it; `last_active_at` in milliseconds since 1970. */
-export const OwnPresence = Schema.Struct({
+const OwnPresence = Schema.Struct({
   user_id: UserId,
   state: Schema.String,
   presence: Schema.String,

@@ -42,7 +42,7 @@ import { requireAdmitted } from "./ServerAcl.ts"
 // --- State ----------------------------------------------------------------------------------------------------------
 
 /** The longest time that a user types without a further request, in milliseconds. */
-export const maxTypingTimeout = 120_000
+const maxTypingTimeout = 120_000
 
 /** Memberships up to this many bytes are accepted, whatever the size of the room's state. */
 const usualMembership = 2_048

@@ -54,7 +54,7 @@ const readerOf = (userId: UserId, { membership: { membership, roomNid }, upTo }:
 }
 
 /** The place just before an event. */
-export const positionBefore = ({ position }: StreamedEvent): StreamPosition => ({
+const positionBefore = ({ position }: StreamedEvent): StreamPosition => ({
   xid: position.xid,
   nid: position.nid - 1
 })

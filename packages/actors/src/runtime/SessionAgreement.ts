@@ -19,7 +19,7 @@ import { addressOfNode, Nodes } from "./Nodes.ts"
 import { keepRunning } from "./Supervision.ts"
 
 /** In ms. */
-export const trustFor = 2_000
+const trustFor = 2_000
 
 export interface SessionAgreement {
   /** Whether this node may believe what it remembers of sessions. */

@@ -19,7 +19,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 
 /** The longest content of one entry, in characters of JSON. */
-export const maxContentLength = 262_144
+const maxContentLength = 262_144
 /** The most entries that a user keeps, of all rooms together. */
 export const maxEntries = 10_000
 /** The most tags of one room. */

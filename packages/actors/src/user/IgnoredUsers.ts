@@ -18,7 +18,7 @@ const usersOf = ({ ignored_users: users }: JsonObject): IgnoredUsers =>
   isJsonObject(users) ? new Set(Object.keys(users) as Array<UserId>) : nobody
 
 /** Whether an event is one that the user does not get. */
-export const isIgnored = (ignored: IgnoredUsers, { sender, state_key }: Pick<Event, "sender" | "state_key">): boolean =>
+const isIgnored = (ignored: IgnoredUsers, { sender, state_key }: Pick<Event, "sender" | "state_key">): boolean =>
   state_key === undefined && ignored.has(sender)
 
 /** The entries whose events the user gets. */

@@ -16,7 +16,7 @@ const tagType = "m.tag"
 const directType = "m.direct"
 
 /** Lists the new room beside the old one, for each user that the old one is a direct chat with. */
-export const withSuccessor = (direct: JsonObject, from: RoomId, to: RoomId): JsonObject => {
+const withSuccessor = (direct: JsonObject, from: RoomId, to: RoomId): JsonObject => {
   const changed = Object.entries(direct).map(([userId, rooms]) =>
     Array.isArray(rooms) && rooms.includes(from) && !rooms.includes(to)
       ? ([userId, [...rooms, to]] as const)

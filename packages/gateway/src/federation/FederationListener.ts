@@ -62,7 +62,7 @@ export interface FederationListenerOptions {
 }
 
 /** `anonymous`: per address, before the signature is checked. `requests` and `sends`: reads and others, per origin. */
-export const defaultFederationRates: FederationRates = {
+const defaultFederationRates: FederationRates = {
   anonymous: { limit: 2_000, window: 1_000 },
   requests: { limit: 500, window: 1_000 },
   sends: { limit: 500, window: 1_000 }

@@ -8,7 +8,7 @@ import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 
 /** The prefix of the forms: a path of this server's own. */
-export const oauthPrefix = "/_greenroom"
+const oauthPrefix = "/_greenroom"
 export const paths = {
   registration: `${oauthPrefix}/oauth2/registration`,
   authorise: `${oauthPrefix}/oauth2/authorize`,

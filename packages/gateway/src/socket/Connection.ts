@@ -32,7 +32,7 @@ import type { Calls } from "./SocketMethods.ts"
 export const maxRequestsInFlight = 32
 
 /** How many invalid frames in a row a client may send before the socket is closed. */
-export const maxRefusedFrames = 20
+const maxRefusedFrames = 20
 
 export interface ConnectionOptions {
   readonly socket: WebSocket

@@ -11,7 +11,7 @@ import { smallestCounted, type UnreadAnswers } from "../UnreadAnswers.ts"
 export const maxBuffered = 256 * 1024
 
 /** How long a client with a full buffer may read nothing. */
-export const slowClientTimeout = "30 seconds"
+const slowClientTimeout = "30 seconds"
 
 export interface Outbox {
   /** Sends a frame, and returns when there is room for the next one. Never fails: a closed socket takes all. */

@@ -26,7 +26,7 @@ const lookUp = async (resolver: Resolver, host: string): Promise<number> => {
 }
 
 /** Whether DNS answers, and knows this server. */
-export const checkDns = (serverName: ServerName, { dnsServers, staticServers }: FederationOptions) =>
+const checkDns = (serverName: ServerName, { dnsServers, staticServers }: FederationOptions) =>
   checking("dns", async () => {
     const { host } = splitHostPort(serverName)
     if (net.isIP(host) !== 0 || host === "localhost" || staticServers?.[serverName] !== undefined) {

@@ -53,7 +53,7 @@ const checkDirectory = async (what: string, directory: string): Promise<Finding>
 }
 
 /** The directories of the database and of the uploaded files. */
-export const checkDisk = (config: GatewayConfig) =>
+const checkDisk = (config: GatewayConfig) =>
   checking("disk", async () => [
     await checkDirectory("the data directory", config.dataDir),
     ...(config.mediaDirectory === undefined ? [] : [await checkDirectory("the files", config.mediaDirectory)])
@@ -78,12 +78,13 @@ const whyNot = (host: string, port: number): Promise<string | undefined> =>
     server.listen({ host, port }, () => server.close(() => resolve(undefined)))
   })
 
+/** Whether `/health` reports a healthy server. True without an answer: then the check of the port names the fault. */
 const isHealthy = (host: string, port: number): Promise<boolean> =>
   fetch(`http://${host === "0.0.0.0" ? "127.0.0.1" : host.includes(":") ? "[::1]" : host}:${port}/health`, {
     signal: AbortSignal.timeout(5_000)
   }).then(
     ({ ok }) => ok,
-    () => false
+    () => true
   )
 
 const checkPort = async (setting: string, host: string, port: number, isRunning: boolean): Promise<Finding> => {
@@ -116,7 +117,7 @@ const checkPort = async (setting: string, host: string, port: number, isRunning:
 }
 
 /** Whether the server can listen, or already does. `isRunning`: a server holds the database. */
-export const checkPorts = (config: GatewayConfig, isRunning: boolean) =>
+const checkPorts = (config: GatewayConfig, isRunning: boolean) =>
   checking("ports", async () => {
     const { host } = config
     const findings = await Promise.all([
@@ -131,7 +132,7 @@ export const checkPorts = (config: GatewayConfig, isRunning: boolean) =>
       ...findings,
       failure(
         "ports",
-        "the server runs, and /health says that it is not well",
+        "/health reports a fault of the running server",
         `Look at http://${host}:${config.port}/health and the log.`
       )
     ]
@@ -183,7 +184,7 @@ const checkCertificate = async (
 }
 
 /** The certificate of the federation API. */
-export const checkTls = ({ serverName, tlsCert, tlsKey }: GatewayConfig) =>
+const checkTls = ({ serverName, tlsCert, tlsKey }: GatewayConfig) =>
   checking("tls", async () => {
     if (tlsCert === undefined || tlsKey === undefined) {
       return [

@@ -38,7 +38,7 @@ const maxMails = 3
 const codeDigits = 8
 
 /** The path of the link in a mail. */
-export const emailLinkPath = `${clientPrefix}/login/email/confirm`
+const emailLinkPath = `${clientPrefix}/login/email/confirm`
 
 const makeCode = (): string => String(randomInt(10 ** codeDigits)).padStart(codeDigits, "0")
 

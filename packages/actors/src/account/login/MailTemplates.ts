@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 
-export const templateNames = [
+const templateNames = [
   "login-code",
   "login-link",
   "address-in-use",

@@ -25,7 +25,7 @@ import {
 import type { OAuth2Client } from "./OAuth2Client.ts"
 
 /** The page that selects a service. */
-export const servicesPath = `${clientPrefix}/login/oauth2/services`
+const servicesPath = `${clientPrefix}/login/oauth2/services`
 /** The path of the link to a selected service. */
 export const authorizePath = `${clientPrefix}/login/oauth2/authorize`
 

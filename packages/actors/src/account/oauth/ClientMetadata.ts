@@ -9,7 +9,7 @@ import { Effect } from "effect"
 import { type OAuthError, oauthError } from "./OAuthError.ts"
 
 export const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
-export const grantTypes = ["authorization_code", "refresh_token", deviceGrant] as const
+const grantTypes = ["authorization_code", "refresh_token", deviceGrant] as const
 
 /** A client that is registered. Every URL is of the host of `client_uri` or below it. */
 export interface ClientMetadata {

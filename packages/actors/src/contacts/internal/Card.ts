@@ -34,7 +34,7 @@ const maxName = 255
 const maxSearch = 4_000
 
 /** The largest PHOTO, LOGO or SOUND that is inside of the card, in characters. */
-export const maxPhotoLength = 256 * 1024
+const maxPhotoLength = 256 * 1024
 
 /** Properties of which a card has one value. */
 const single = new Set(["version", "uid", "n", "bday", "anniversary", "gender", "rev", "prodid", "kind"])

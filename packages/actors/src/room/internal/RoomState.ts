@@ -103,7 +103,7 @@ const creationBefore = (step: Step, event: Event): number | undefined => {
 }
 
 /** A room is listed as its m.room.config says; one without is not decided by its state. */
-export const visibilityIn = (state: StateLookup): Pick<RoomSummary, "visibility"> => {
+const visibilityIn = (state: StateLookup): Pick<RoomSummary, "visibility"> => {
   const config = state("m.room.config", "")
   return config === undefined ? {} : { visibility: config.content.visibility === "public" ? "public" : "private" }
 }

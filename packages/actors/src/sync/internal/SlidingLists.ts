@@ -52,7 +52,7 @@ const isFilteredSteadily = ({ is_encrypted, spaces }: SlidingFilters): boolean =
 const nothing: ReadonlySet<number> = new Set()
 
 /** The rooms that `m.direct` names. */
-export const directRooms = (content: { readonly [userId: string]: unknown } | undefined): ReadonlySet<string> =>
+const directRooms = (content: { readonly [userId: string]: unknown } | undefined): ReadonlySet<string> =>
   new Set(
     Object.values(content ?? {})
       .flatMap((roomIds) => (Array.isArray(roomIds) ? roomIds : []))

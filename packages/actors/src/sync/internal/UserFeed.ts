@@ -23,7 +23,7 @@ export interface Entries {
 }
 
 /** The first entries with which there are `maxBytes` bytes. */
-export const withinBytes = (entries: ReadonlyArray<FeedEntry>, maxBytes: number): ReadonlyArray<FeedEntry> => {
+const withinBytes = (entries: ReadonlyArray<FeedEntry>, maxBytes: number): ReadonlyArray<FeedEntry> => {
   let bytes = 0
   const end = entries.findIndex((entry) => {
     bytes += entry.size

@@ -32,15 +32,15 @@ import type { Session } from "../../runtime/Session.ts"
 export type { KeyClaim } from "@greenroom/store/DeviceKeyStore"
 
 /** The most one-time keys of a device that wait to be claimed. */
-export const maxOneTimeKeys = 1_000
+const maxOneTimeKeys = 1_000
 /** The most fallback keys of a device, one for each algorithm. */
 const maxFallbackKeys = 20
 /** The most bytes of one identity key, and of its signatures; of one key that is claimed, signatures included. */
 const maxKeyBytes = 65_536
 const maxPrekeyBytes = 8_192
 /** The most users of one query, and keys of one claim. */
-export const maxQueriedUsers = 5_000
-export const maxClaims = 10_000
+const maxQueriedUsers = 5_000
+const maxClaims = 10_000
 
 export interface KeyUploadRequest {
   readonly device_keys?: JsonObject | undefined
@@ -51,7 +51,7 @@ export interface KeyUploadRequest {
 const keyNamePattern = /^([^:\0]{1,255}):([^\0]{1,255})$/u
 
 /** The canonical JSON of a key. Errors: M_INVALID_PARAM, M_TOO_LARGE. */
-export const canonicalKey = (name: string, value: Json, most = maxKeyBytes): Effect.Effect<string, MatrixError> => {
+const canonicalKey = (name: string, value: Json, most = maxKeyBytes): Effect.Effect<string, MatrixError> => {
   const encoded = encode(value)
   if (Result.isFailure(encoded)) return Effect.fail(new InvalidParam({ error: `${name}: ${encoded.failure.reason}` }))
   return encoded.success.length > most
@@ -104,7 +104,7 @@ const toText = (stored: StoredDeviceKeys): string =>
   withSignatures(stored, `,"unsigned":${stored.name === undefined ? "{}" : `{"device_display_name":${stored.name}}`}`)
 
 /** Keys by user and device, as JSON text. */
-export const deviceKeysText = (
+const deviceKeysText = (
   userIds: ReadonlyArray<UserId>,
   stored: ReadonlyArray<StoredDeviceKeys>
 ): ReadonlyMap<UserId, string> => {
