@@ -2,16 +2,7 @@
  * The settings of metrics, traces and logs. A part of `GatewayConfig`.
  */
 import type { LogFormat } from "@greenroom/gateway/Logging"
-import {
-  type Configuration,
-  integer,
-  optional,
-  portExpects,
-  setting,
-  Text,
-  Truth,
-  truthExpects
-} from "@greenroom/gateway/Setting"
+import { integer, optional, portExpects, setting, Text, Truth, truthExpects } from "@greenroom/gateway/Setting"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 
@@ -64,5 +55,3 @@ export const monitoringSettings = {
     schema: integer(0, 65_535)
   })
 } as const
-
-export type MonitoringConfig = Configuration<typeof monitoringSettings>

@@ -3,7 +3,9 @@
  * folder of their own. `{{name}}` stands for a value; in HTML values are escaped, and in all they have no control
  * characters, so that a value can neither add a line to a header nor an element to a page.
  */
+
 import { fileURLToPath } from "node:url"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import { Context, Data, Effect, FileSystem, Layer } from "effect"
 
 const validation = ["address", "link", "server_name"] as const
@@ -30,17 +32,6 @@ export class TemplateError extends Data.TaggedError("TemplateError")<{ readonly 
 const builtIn = fileURLToPath(new URL("../templates", import.meta.url))
 
 const placeholder = /\{\{\s*([a-z_]+)\s*\}\}/g
-
-const entities: { readonly [character: string]: string } = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;"
-}
-
-/** Text escaped for HTML, in elements and in quoted attributes. */
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character]!)
 
 /** Control characters, and those that break or turn lines. */
 const controls = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu

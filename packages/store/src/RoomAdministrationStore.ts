@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Statement from "effect/sql/Statement"
+import { removeInBatches } from "./Batches.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 
@@ -218,16 +219,6 @@ export class RoomAdministrationStore extends Context.Service<
         Effect.orDie
       )
 
-      /** Runs a statement that removes at most `batch` rows until it removes less. */
-      const repeatedly = Effect.fnUntraced(function* (remove: Effect.Effect<number>) {
-        let total = 0
-        for (;;) {
-          const removed = yield* remove
-          total += removed
-          if (removed < batch) return total
-        }
-      })
-
       const hide = (roomId: RoomId) =>
         sql<{ room_nid: bigint }>`
           UPDATE rooms SET current_chain = NULL, current_seq = NULL, forward_extremities = '{}', visibility = 'private',
@@ -274,8 +265,8 @@ export class RoomAdministrationStore extends Context.Service<
         }).pipe(Effect.orDie)
 
       const purge = Effect.fn("RoomAdministrationStore.purge")(function* (roomNid: number, roomId: RoomId) {
-        let total = yield* repeatedly(removeEvents(sql`room_nid = ${roomNid}`))
-        total += yield* repeatedly(removeChains(roomNid))
+        let total = yield* removeInBatches(batch, removeEvents(sql`room_nid = ${roomNid}`))
+        total += yield* removeInBatches(batch, removeChains(roomNid))
         // Tables that are ordered by user are read by those who were in the room, instead of whole.
         const users = yield* Effect.orDie(sql<{ user_id: string }>`
           SELECT memberships.user_id FROM memberships JOIN users USING (user_id) WHERE room_nid = ${roomNid}`)
@@ -284,7 +275,8 @@ export class RoomAdministrationStore extends Context.Service<
           const table = sql.literal(`"${name}"`)
           const room = by === "room_nid" ? sql`room_nid = ${roomNid}` : sql`room_id = ${roomId}`
           const remove = (condition: Statement.Fragment) =>
-            repeatedly(
+            removeInBatches(
+              batch,
               sql`DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM ${table} WHERE ${condition} LIMIT ${batch})) RETURNING 1`.pipe(
                 Effect.map(count),
@@ -335,7 +327,8 @@ export class RoomAdministrationStore extends Context.Service<
       }, Effect.orDie)
 
       const purgeHistory: RoomAdministrationStore["Service"]["purgeHistory"] = (roomNid, { nid, xid }, local) =>
-        repeatedly(
+        removeInBatches(
+          batch,
           removeEvents(sql`
             room_nid = ${roomNid} AND status <= 1 AND state_key IS NULL AND (xid, nid) < (${xid}::xid8, ${nid}::bigint)
             AND (${local ?? null}::text IS NULL OR right(sender, ${(local?.length ?? 0) + 1}) <> ${`:${local ?? ""}`})

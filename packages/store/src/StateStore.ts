@@ -124,11 +124,9 @@ export class StateStore extends Context.Service<
       // A join of which one side is `LATERAL ... OFFSET 0` looks up row by row, whatever PostgreSQL believes of the tables: a
       // young database has no statistics, and would read all of the events instead.
 
-      const entries = (
-        states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
-        filter: Statement.Fragment
-      ) => sql`
-        WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
+      /** The table expression `walk`: for each state its chain and the parents of that, with the distance (`height`). */
+      const walkOf = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) => sql`
+        walk (room_nid, chain, seq, height) AS (
           SELECT room_nid, chain, seq, 0
           FROM unnest(
             ${bigints(states.map((state) => state.roomNid))}::bigint[],
@@ -139,7 +137,13 @@ export class StateStore extends Context.Service<
           SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
           FROM walk JOIN state_chains ON state_chains.chain = walk.chain
           WHERE state_chains.parent_chain IS NOT NULL
-        )
+        )`
+
+      const entries = (
+        states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
+        filter: Statement.Fragment
+      ) => sql`
+        WITH RECURSIVE ${walkOf(states)}
         SELECT DISTINCT ON (walk.room_nid, delta.type, delta.state_key)
           walk.room_nid, delta.type, delta.state_key, delta.event_nid
         FROM walk CROSS JOIN LATERAL (
@@ -176,18 +180,7 @@ export class StateStore extends Context.Service<
         )
         if (wanted.length === 0) return []
         const newest = sql`
-          WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
-            SELECT room_nid, chain, seq, 0
-            FROM unnest(
-              ${bigints(states.map((state) => state.roomNid))}::bigint[],
-              ${bigints(states.map((state) => state.ref.chain))}::bigint[],
-              ${integers(states.map((state) => state.ref.seq))}::integer[]
-            ) AS wanted (room_nid, chain, seq)
-            UNION ALL
-            SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
-            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
-            WHERE state_chains.parent_chain IS NOT NULL
-          )
+          WITH RECURSIVE ${walkOf(states)}
           SELECT DISTINCT ON (key.room_nid, key.type, key.state_key) key.room_nid, delta.event_nid
             FROM unnest(
               ${bigints(wanted.map(({ roomNid }) => roomNid))}::bigint[],

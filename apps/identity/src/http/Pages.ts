@@ -2,9 +2,10 @@
  * The pages behind the link in a mail. The first one has only a button: programs that fetch links, to scan or preview them,
  * must not validate anything. The pages load no other files and run no scripts.
  */
+
 import { createHash } from "node:crypto"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import { HttpServerResponse } from "effect/http"
-import { escapeHtml } from "../Templates.ts"
 
 const style = `
   :root { color-scheme: light dark; --back: #f4f4f6; --sheet: #fff; --ink: #222; --button: #2456a6 }

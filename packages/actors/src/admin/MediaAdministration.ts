@@ -7,6 +7,7 @@
  */
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { removeInBatches } from "@greenroom/store/Batches"
 import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { Context, Effect, Layer, Option } from "effect"
@@ -60,15 +61,6 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const repeatedly = Effect.fnUntraced(function* (remove: Effect.Effect<number>) {
-    let total = 0
-    for (;;) {
-      const removed = yield* remove
-      total += removed
-      if (removed < batch) return total
-    }
-  })
-
   return MediaAdministration.of({
     find: (name) =>
       Effect.flatMap(store.find(name), (found) =>
@@ -80,8 +72,8 @@ const make = Effect.gen(function* () {
     uploadsOf,
     quarantineRoom,
     quarantineUser: (userId, by) => Effect.flatMap(uploadsOf(userId), (rows) => quarantineAll(rows, by)),
-    removeLocal: (before, size) => repeatedly(store.removeLarge(serverName, before, size, batch)),
-    removeRemote: (before) => repeatedly(store.removeRemote(before, batch)),
+    removeLocal: (before, size) => removeInBatches(batch, store.removeLarge(serverName, before, size, batch)),
+    removeRemote: (before) => removeInBatches(batch, store.removeRemote(before, batch)),
     isOurs: (origin) => origin === serverName
   })
 })

@@ -14,7 +14,7 @@ import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { ProfileStore, type PublicProfile, profileOfMember } from "@greenroom/store/ProfileStore"
 import { Clock, Context, Effect, Layer } from "effect"
-import { EphemeralStream, type PresenceValue } from "../presence/EphemeralStream.ts"
+import { EphemeralStream, isSamePresence, type PresenceValue } from "../presence/EphemeralStream.ts"
 import { RemotePresenceLookup } from "../presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodically } from "../runtime/Supervision.ts"
@@ -44,13 +44,6 @@ interface Watched {
   heardAt: number
   readonly users: Set<UserId>
 }
-
-const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
-  a !== undefined &&
-  a.state === b.state &&
-  a.status_msg === b.status_msg &&
-  a.displayname === b.displayname &&
-  a.avatar_url === b.avatar_url
 
 const toValue = (push: PresencePush, profile: PublicProfile | undefined, now: number): PresenceValue => {
   const state = push.state === "hidden" ? "offline" : push.state
@@ -89,7 +82,7 @@ const make = Effect.gen(function* () {
   const publish = (value: PresenceValue) =>
     Effect.flatMap(monotonicMillis, (now) => {
       watch(value.user_id, value.state, now)
-      return sameNews(stream.presence(value.user_id), value) ? Effect.void : stream.publishPresence(value)
+      return isSamePresence(stream.presence(value.user_id), value) ? Effect.void : stream.publishPresence(value)
     })
 
   const receive = Effect.fnUntraced(function* (pushes: ReadonlyArray<PresencePush>) {
@@ -113,7 +106,7 @@ const make = Effect.gen(function* () {
       if (known === undefined || serverNameOf(known.user_id) === serverName) return []
       const { avatar_url: _, displayname: __, ...rest } = known
       const value = { ...rest, ...profileOfMember(content) }
-      return sameNews(known, value) ? [] : [value]
+      return isSamePresence(known, value) ? [] : [value]
     })
   // The log waits for its consumers, and publishing waits for the log.
   const scope = yield* Effect.scope

@@ -10,6 +10,7 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { removeInBatches } from "@greenroom/store/Batches"
 import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
@@ -85,17 +86,15 @@ export class MediaKeeping extends Context.Service<
         if (removed > 0) yield* removeUnused
       })
 
-      const repeated = (removeSome: Effect.Effect<number>): Effect.Effect<void> =>
-        Effect.flatMap(removeSome, (removed) => (removed < batch ? Effect.void : repeated(removeSome)))
-
       const sweep = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         const { localRetentionDays, remoteCacheBytes, remoteRetentionDays } = config
-        yield* repeated(store.removeExpired(now, batch))
+        yield* removeInBatches(batch, store.removeExpired(now, batch))
         if (localRetentionDays > 0)
-          yield* repeated(store.removeLocal(serverName, now - localRetentionDays * day, batch))
-        if (remoteRetentionDays > 0) yield* repeated(store.removeRemote(now - remoteRetentionDays * day, batch))
-        yield* repeated(store.trimRemote(remoteCacheBytes, batch))
+          yield* removeInBatches(batch, store.removeLocal(serverName, now - localRetentionDays * day, batch))
+        if (remoteRetentionDays > 0)
+          yield* removeInBatches(batch, store.removeRemote(now - remoteRetentionDays * day, batch))
+        yield* removeInBatches(batch, store.trimRemote(remoteCacheBytes, batch))
         for (const userId of yield* store.erasedUploaders) yield* actions.removeAllOf(userId)
         yield* removeUnused
       })
@@ -127,15 +126,7 @@ const makeActions = (store: MediaStore["Service"], serverName: ServerName): Medi
     quarantine: (name, by) => Effect.flatMap(store.quarantine(name, by, name.origin !== serverName), found),
     release: (name) => Effect.flatMap(store.quarantine(name, undefined, false), found),
     remove: (name) => Effect.flatMap(store.remove(name), found),
-    removeAllOf: (userId) =>
-      Effect.gen(function* () {
-        let count = 0
-        for (;;) {
-          const removed = yield* store.removeUploads(userId, batch)
-          count += removed
-          if (removed < batch) return count
-        }
-      }),
+    removeAllOf: (userId) => removeInBatches(batch, store.removeUploads(userId, batch)),
     uploadsOf: (userId, before) => store.uploadsOf(userId, before ?? Number.MAX_SAFE_INTEGER, 100),
     usageOf: store.usageOf
   }

@@ -26,6 +26,14 @@ export interface PresenceValue extends Omit<PresenceContent, "last_active_ago"> 
   readonly last_active_at?: number
 }
 
+/** Whether `b` need not be published after `a`. Activity alone is not published. */
+export const isSamePresence = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
+  a !== undefined &&
+  a.state === b.state &&
+  a.status_msg === b.status_msg &&
+  a.displayname === b.displayname &&
+  a.avatar_url === b.avatar_url
+
 /** The content of `m.presence` at `now` (milliseconds since 1970). */
 export const toPresenceContent = (value: PresenceValue, now: number): PresenceContent => {
   const { last_active_at, ...content } = value

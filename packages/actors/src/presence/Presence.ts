@@ -19,7 +19,7 @@ import { Clock, Duration, Effect, Layer, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { madeWith } from "../runtime/ActorContext.ts"
 import { addressOfNode, Nodes } from "../runtime/Nodes.ts"
-import { EphemeralStream, type PresenceValue } from "./EphemeralStream.ts"
+import { EphemeralStream, isSamePresence, type PresenceValue } from "./EphemeralStream.ts"
 import { type NodeReport, Presence } from "./PresenceProtocol.ts"
 import { type Choice, type DeviceReport, type Settled, settle } from "./PresenceRules.ts"
 
@@ -67,14 +67,6 @@ const othersValue = (own: PresenceValue): PresenceValue => {
   const { status_msg: _, ...rest } = own
   return { ...rest, state: "offline", presence: "offline" }
 }
-
-/** Whether `b` need not be published after `a`. Activity alone is not published. */
-const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
-  a !== undefined &&
-  a.state === b.state &&
-  a.status_msg === b.status_msg &&
-  a.displayname === b.displayname &&
-  a.avatar_url === b.avatar_url
 
 // --- Behaviour --------------------------------------------------------------------------------------------------------
 
@@ -126,14 +118,14 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   const publish = Effect.suspend(() => {
     const own = ownValue(userId, state)
     const others = othersValue(own)
-    const othersKnow = sameNews(stream.presence(userId), others)
+    const othersKnow = isSamePresence(stream.presence(userId), others)
     if (state.state !== "hidden") {
-      return othersKnow && sameNews(stream.presence(userId, userId), others)
+      return othersKnow && isSamePresence(stream.presence(userId, userId), others)
         ? Effect.void
         : stream.publishPresence(others)
     }
     if (!othersKnow) return stream.publishPresence(others, own)
-    return sameNews(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
+    return isSamePresence(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
   })
 
   /** Notes what a node reports. Nodes that are gone have no devices. */

@@ -2,11 +2,13 @@
  * The page of a link in a mail that validates an address for today's client API. Only its button confirms, because mail
  * servers and browsers open links that no person clicked.
  */
+
 import type { AddressLink } from "@greenroom/actors/account/AddressValidations"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
 import { confirmedPage } from "./EmailLinkPage.ts"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 export const addressLinkPage = (
   { email }: AddressLink,

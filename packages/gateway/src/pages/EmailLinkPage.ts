@@ -4,10 +4,12 @@
  *
  * Source: "Email-based (url)" of "Registration and login" of the specification.
  */
+
 import type { EmailLink } from "@greenroom/actors/account/login/LoginFlows"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, messagePage, page } from "./Page.ts"
+import { mark, messagePage, page } from "./Page.ts"
 
 const questions = {
   login: "Log in?",

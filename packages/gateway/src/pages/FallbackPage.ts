@@ -9,13 +9,15 @@
  *
  * Source: "Fallback" of "Registration and login" of the specification.
  */
+
 import type { OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"
 import { loginDefaults } from "@greenroom/actors/account/login/LoginOptions"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
 import { fallbackScript } from "./fallbackScript.ts"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 export interface FallbackPageOptions {
   readonly purpose: "login" | "registration"

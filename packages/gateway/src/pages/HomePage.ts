@@ -1,8 +1,9 @@
 /**
  * The page at `/`: what this server is, for someone who opens its address in a browser, with links to its documentation.
  */
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 export interface HomePageOptions {
   readonly serverName: string

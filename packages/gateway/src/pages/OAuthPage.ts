@@ -4,11 +4,13 @@
  *
  * Source: "OAuth 2.0 API" of the client-server specification.
  */
+
 import type { Device } from "@greenroom/actors/account/Credentials"
 import type { Question } from "@greenroom/actors/account/oauth/OAuthServer"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 const error = (text: string | undefined): string =>
   text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`

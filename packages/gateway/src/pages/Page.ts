@@ -2,7 +2,9 @@
  * Pages for people: one HTML document each, with nothing from elsewhere and a policy that allows nothing from elsewhere.
  * They follow the system's light or dark colours and fit a phone.
  */
+
 import { createHash } from "node:crypto"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import { HttpServerResponse } from "effect/http"
 import { style } from "./style.ts"
 
@@ -20,17 +22,6 @@ export interface PageOptions {
   /** The further target of forms beside this server, as a source of a content security policy. */
   readonly formAction?: string
 }
-
-const escapes: { readonly [character: string]: string } = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;"
-}
-
-/** A text as HTML, also within an attribute in quotes. */
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
 
 /** JSON that cannot end its element. */
 const embed = (data: unknown): string => JSON.stringify(data).replaceAll("<", "\\u003c")

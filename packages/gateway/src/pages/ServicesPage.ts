@@ -3,10 +3,12 @@
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */
+
 import type { ServiceSelection } from "@greenroom/actors/account/login/LoginFlows"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 const headings = {
   login: "Log in with",

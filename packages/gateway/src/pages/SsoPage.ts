@@ -5,9 +5,10 @@
  */
 
 import type { Policy } from "@greenroom/actors/account/login/LoginOptions"
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, page } from "./Page.ts"
+import { mark, page } from "./Page.ts"
 
 const error = (text: string | undefined): string =>
   text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`

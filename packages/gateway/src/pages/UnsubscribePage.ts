@@ -2,9 +2,10 @@
  * The page of a link in a mail about notifications: its button ends these mails. Opening the link does not, because mail
  * servers and browsers open links that no person clicked.
  */
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { escapeHtml, mark, messagePage, page } from "./Page.ts"
+import { mark, messagePage, page } from "./Page.ts"
 
 export const unsubscribePage = (
   { email, userId }: { readonly email: string; readonly userId: string },

@@ -9,7 +9,7 @@ import { Authentication } from "../api/Authentication.ts"
 import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented, idempotent } from "../api/Documentation.ts"
 import { boundedText, EventType, RoomIdOrAlias, StateKey, TransactionId } from "../api/Parameters.ts"
-import { EventId, RoomId, ServerName, UserId } from "../Identifiers.ts"
+import { EventId, RoomId, UserId } from "../Identifiers.ts"
 import { Integer } from "../Json.ts"
 import type { ClientServerEvent } from "./ClientEvent.ts"
 import { RoomEventFilter } from "./Filter.ts"
@@ -240,6 +240,3 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Rooms" })) {}
-
-/** The servers that a query names in `via` or, as older clients do, `server_name`. */
-export const ServerNames = Schema.Array(ServerName)

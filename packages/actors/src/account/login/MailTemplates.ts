@@ -8,6 +8,7 @@
  * messages by room, as text or HTML), `user`, and `url` of the page that ends these mails. In `registration-approved` and
  * `registration-rejected`: `server` and `user`.
  */
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -140,15 +141,6 @@ asked for. It cannot be used.
     )
   }
 }
-
-const escapes: { readonly [character: string]: string } = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;"
-}
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
 
 const textOf = (value: MailValue): string => (typeof value === "string" ? value : value.text)
 const htmlOf = (value: MailValue): string => (typeof value === "string" ? escapeHtml(value) : value.html)

@@ -1,6 +1,7 @@
 /**
  * Mails about unread notifications, as text and HTML, by the mail server of logins.
  */
+import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Layer } from "effect"
@@ -13,7 +14,6 @@ import {
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 import { Mailer } from "./Mailer.ts"
-import { escapeHtml } from "./MailTemplates.ts"
 
 const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 

@@ -26,8 +26,6 @@ import type { OAuth2Client } from "./OAuth2Client.ts"
 
 /** The page that selects a service. */
 const servicesPath = `${clientPrefix}/login/oauth2/services`
-/** The path of the link to a selected service. */
-export const authorizePath = `${clientPrefix}/login/oauth2/authorize`
 
 export const hashOfBrowserSecret = (secret: string): string => createHash("sha256").update(secret).digest("base64")
 
