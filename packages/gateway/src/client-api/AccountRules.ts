@@ -63,7 +63,7 @@ export const whileSuspended: ReadonlySet<string> = new Set([
 ])
 
 /** The endpoints of guests. */
-const forGuests: ReadonlySet<string> = new Set([
+export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.rooms.state",
   "clientServer.rooms.stateEvent",
   "clientServer.rooms.stateEventWithKey",
