@@ -122,6 +122,13 @@ export const mediaSettings = {
     schema: Truth,
     fallback: true
   }),
+  mediaPreviewPrivateAddresses: setting({
+    name: "media.preview_private_addresses",
+    description: "Make previews of pages in private networks and on this machine too: users see what only these reach",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  }),
   mediaFreezeUnauthenticated: setting({
     name: "media.freeze_unauthenticated",
     description: "Serve files that are uploaded from now on to users and servers only, not by the old endpoints",
@@ -157,5 +164,6 @@ export const toMediaOptions = (config: Config): MediaOptions => ({
   localRetentionDays: config.mediaLocalRetentionDays,
   remoteRetentionDays: config.mediaRemoteRetentionDays,
   urlPreviews: config.mediaUrlPreviews,
+  ...(config.mediaPreviewPrivateAddresses ? { previewAddresses: "any" as const } : {}),
   freezeUnauthenticated: config.mediaFreezeUnauthenticated
 })

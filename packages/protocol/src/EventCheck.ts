@@ -117,14 +117,13 @@ export const checkStateKey = (type: string, stateKey: string): BadJson | undefin
 
 /**
  * Undefined if an event of this type may have this content, else M_BAD_JSON, naming the key. `isState`: the event is sent
- * with a state key, which the state types of the draft need.
+ * with a state key. Without one, an event of a state type is a message that changes no state, and its content is free.
  */
 export const checkEventContent = (type: string, content: unknown, isState: boolean): BadJson | undefined => {
   if (!isJsonObject(content)) return bad("content: expected a JSON object")
   if (ephemeralTypes.has(type)) return bad(`type: ${type} is not an event of a room`)
-  const stateCheck = stateChecks.get(type)
-  if (stateCheck !== undefined && !isState) return bad(`state_key: ${type} is a state event`)
-  return checkCanonical(content) ?? (stateCheck ?? eventChecks.get(type))?.(content)
+  const check = isState ? (stateChecks.get(type) ?? eventChecks.get(type)) : eventChecks.get(type)
+  return checkCanonical(content) ?? check?.(content)
 }
 
 /** Checks type, state key and content of one event. `stateKey` undefined: not a state event. */

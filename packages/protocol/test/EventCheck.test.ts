@@ -117,8 +117,10 @@ describe("state events of the draft", () => {
     refusesState("m.room.config", { visibility: "secret" }, /^visibility: expected/)
   })
 
-  it("are not sent without a state key", () => {
-    refuses("m.room.topic", { topic: "fish" }, "state_key: m.room.topic is a state event")
+  it("without a state key are messages of any content", () => {
+    accepts("m.room.topic", { topic: "fish" })
+    accepts("m.room.join_rules", { join_rule: 1 })
+    refuses("m.room.join_rules", { join_rule: 1.5 }, /^join_rule: expected an integer/)
   })
 })
 

@@ -67,7 +67,10 @@ export class AccountDataStore extends Context.Service<
       content: JsonObject,
       most: number
     ) => Effect.Effect<boolean>
+    /** None for an entry that is deleted too. */
     readonly get: (userId: UserId, roomId: RoomId | undefined, type: string) => Effect.Effect<Option.Option<JsonObject>>
+    /** Entries of the whole account, by their types. */
+    readonly several: (userId: UserId, types: ReadonlyArray<string>) => Effect.Effect<ReadonlyMap<string, JsonObject>>
     /**
      * Changes the content of one entry, `{}` if there is none, in one transaction: concurrent changes are not lost. An
      * unchanged content is not written. False as `set`.
@@ -79,7 +82,7 @@ export class AccountDataStore extends Context.Service<
       change: (content: JsonObject) => JsonObject,
       most: number
     ) => Effect.Effect<boolean>
-    /** All account data of the user, or the entries written in a part of the log. */
+    /** All account data of the user, or the entries written in a part of the log, deleted ones too. */
     readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
     /** The user's account data of some rooms. */
     readonly ofRooms: (
@@ -98,6 +101,9 @@ export class AccountDataStore extends Context.Service<
     AccountDataStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+
+      /** The row of a deleted entry stays, with an empty object, for those who have the entry. */
+      const present = sql`content <> '{}'`
 
       const set = (
         userId: UserId,
@@ -170,7 +176,7 @@ export class AccountDataStore extends Context.Service<
           SELECT room_id, type, content FROM account_data
           WHERE user_id = ${userId} AND ${
             range === undefined
-              ? sql`true`
+              ? present
               : sql`(xid, nid) > (${String(range.after.xid)}::xid8, ${String(range.after.nid)}::bigint)
                     AND (xid, nid) <= (${String(range.upTo.xid)}::xid8, ${String(range.upTo.nid)}::bigint)`
           }`.pipe(
@@ -183,8 +189,15 @@ export class AccountDataStore extends Context.Service<
         get: (userId, roomId, type) =>
           sql<Row>`
             SELECT room_id, type, content FROM account_data
-            WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type}`.pipe(
+            WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} AND ${present}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => toRow(row).content)),
+            Effect.orDie
+          ),
+        several: (userId, types) =>
+          sql<Row>`
+            SELECT room_id, type, content FROM account_data
+            WHERE user_id = ${userId} AND room_id = '' AND type = ANY (${texts(types)}::text[]) AND ${present}`.pipe(
+            Effect.map((rows) => new Map(rows.map((row) => [row.type, toRow(row).content]))),
             Effect.orDie
           ),
         update,
@@ -194,14 +207,14 @@ export class AccountDataStore extends Context.Service<
             ? Effect.succeed([])
             : sql<Row>`
                 SELECT room_id, type, content FROM account_data
-                WHERE user_id = ${userId} AND room_id = ANY (${texts(roomIds)}::text[])`.pipe(
+                WHERE user_id = ${userId} AND room_id = ANY (${texts(roomIds)}::text[]) AND ${present}`.pipe(
                 Effect.map((rows) => rows.map((row) => ({ ...toRow(row), roomId: row.room_id as RoomId }))),
                 Effect.orDie
               ),
         ofType: (userId, type) =>
           sql<Row>`
             SELECT room_id, type, content FROM account_data
-            WHERE user_id = ${userId} AND room_id <> '' AND type = ${type}`.pipe(
+            WHERE user_id = ${userId} AND room_id <> '' AND type = ${type} AND ${present}`.pipe(
             Effect.map((rows) => rows.map((row) => ({ ...toRow(row), roomId: row.room_id as RoomId }))),
             Effect.orDie
           ),

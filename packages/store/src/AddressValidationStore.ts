@@ -8,7 +8,11 @@ import type { Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPar
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 
+/** To register with the address, to set a new password by it, to add it to an account. */
+export type ValidationPurpose = "registration" | "password" | "account"
+
 export interface NewValidation extends ThirdPartyId {
+  readonly purpose: ValidationPurpose
   /** The ID of the session, if it is a new one. */
   readonly sid: string
   readonly clientSecret: Redacted.Redacted
@@ -19,12 +23,14 @@ export interface NewValidation extends ThirdPartyId {
 }
 
 export interface Validation extends ThirdPartyId {
+  readonly purpose: ValidationPurpose
   readonly nextLink: string | undefined
   /** Undefined until the token was submitted. */
   readonly validatedAt: number | undefined
 }
 
 interface Row {
+  readonly purpose: string
   readonly medium: string
   readonly address: string
   readonly next_link: string | null
@@ -34,6 +40,7 @@ interface Row {
 const hash = (secret: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(secret)).digest()
 
 const toValidation = (row: Row): Validation => ({
+  purpose: row.purpose as ValidationPurpose,
   medium: row.medium as Medium,
   address: row.address,
   nextLink: row.next_link ?? undefined,
@@ -50,7 +57,10 @@ export class AddressValidationStore extends Context.Service<
     readonly begin: (validation: NewValidation) => Effect.Effect<{ readonly sid: string; readonly fresh: boolean }>
     /** The validation that a link leads to; none if it has ended or `most` links of it were tried. */
     readonly find: (sid: string, token: Redacted.Redacted, most: number) => Effect.Effect<Option.Option<Validation>>
-    /** The token was submitted: the address is validated until `expiresAt`. Undefined as for `find`. */
+    /**
+     * The token was submitted: the address is validated until `expiresAt`. A token for a password is good for once, others can be
+     * submitted again: a program may open a link before its reader does. Undefined as for `find`.
+     */
     readonly validate: (
       sid: string,
       token: Redacted.Redacted,
@@ -66,7 +76,7 @@ export class AddressValidationStore extends Context.Service<
     AddressValidationStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const columns = sql.literal("medium, address, next_link, validated_at")
+      const columns = sql.literal("purpose, medium, address, next_link, validated_at")
       const first = (rows: ReadonlyArray<Row>) => Option.map(Option.fromNullishOr(rows[0]), toValidation)
 
       const begin = Effect.fn("AddressValidationStore.begin")(function* (validation: NewValidation) {
@@ -74,14 +84,14 @@ export class AddressValidationStore extends Context.Service<
         const secretHash = hash(validation.clientSecret)
         const begun = yield* sql<{ sid: string }>`
           INSERT INTO address_validations AS v
-            (sid, secret_hash, medium, address, token_hash, send_attempt, next_link, expires_at)
-          VALUES (${validation.sid}, ${secretHash}, ${validation.medium}, ${validation.address}, ${hash(validation.token)},
-            ${validation.sendAttempt}, ${validation.nextLink ?? null}, ${validation.expiresAt})
-          ON CONFLICT (secret_hash, medium, address) DO UPDATE SET
+            (sid, secret_hash, purpose, medium, address, token_hash, send_attempt, next_link, expires_at)
+          VALUES (${validation.sid}, ${secretHash}, ${validation.purpose}, ${validation.medium}, ${validation.address},
+            ${hash(validation.token)}, ${validation.sendAttempt}, ${validation.nextLink ?? null}, ${validation.expiresAt})
+          ON CONFLICT (secret_hash, medium, address) DO UPDATE SET purpose = excluded.purpose,
             sid = CASE WHEN v.expires_at <= ${now} THEN excluded.sid ELSE v.sid END,
             token_hash = excluded.token_hash, send_attempt = excluded.send_attempt, tries = 0,
             next_link = excluded.next_link, validated_at = NULL, expires_at = excluded.expires_at
-          WHERE v.expires_at <= ${now} OR (v.send_attempt < excluded.send_attempt AND v.validated_at IS NULL)
+          WHERE v.expires_at <= ${now} OR v.purpose <> excluded.purpose OR (v.send_attempt < excluded.send_attempt AND v.validated_at IS NULL)
           RETURNING sid`
         if (begun[0] !== undefined) return { sid: begun[0].sid, fresh: true }
         const known = yield* sql<{ sid: string }>`
@@ -114,7 +124,10 @@ export class AddressValidationStore extends Context.Service<
         if ((yield* countTry(sid, now, most)).length === 0) return Option.none<Validation>()
         return first(
           yield* sql<Row>`
-            UPDATE address_validations SET validated_at = ${now}, token_hash = NULL, expires_at = ${expiresAt}
+            UPDATE address_validations SET
+              validated_at = coalesce(validated_at, ${now}),
+              token_hash = CASE WHEN purpose = 'password' THEN NULL ELSE token_hash END,
+              expires_at = CASE WHEN validated_at IS NULL THEN ${expiresAt} ELSE expires_at END
             WHERE sid = ${sid} AND token_hash = ${hash(token)} RETURNING ${columns}`
         )
       }, Effect.orDie)

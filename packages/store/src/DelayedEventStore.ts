@@ -72,6 +72,8 @@ export class DelayedEventStore extends Context.Service<
      * Schedules an event, or finds the one of the same request. Undefined if the user already has `limit` scheduled events.
      */
     readonly schedule: (event: NewDelayedEvent, limit: number) => Effect.Effect<Option.Option<string>>
+    /** The delay ID of the event that a request has scheduled. */
+    readonly scheduledAs: (tokenId: number, txnKey: string) => Effect.Effect<Option.Option<string>>
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
     /** The scheduled events of a user, those that are sent first. */
     readonly scheduledBy: (userId: UserId) => Effect.Effect<ReadonlyArray<DelayedEvent>>
@@ -103,12 +105,18 @@ export class DelayedEventStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
+      const scheduledAs = (tokenId: number, txnKey: string) =>
+        sql<{ delay_id: string }>`
+          SELECT delay_id FROM delayed_events WHERE token_id = ${tokenId} AND txn_key = ${txnKey}`.pipe(
+          Effect.map(([row]) => Option.map(Option.fromNullishOr(row), ({ delay_id }) => delay_id)),
+          Effect.orDie
+        )
+
       const schedule = Effect.fn("DelayedEventStore.schedule")(function* (event: NewDelayedEvent, limit: number) {
         const now = yield* Clock.currentTimeMillis
         const { content, delay, delayId, roomId, stateKey, tokenId, txnKey, type, userId } = event
-        const [known] = yield* sql<{ delay_id: string }>`
-          SELECT delay_id FROM delayed_events WHERE token_id = ${tokenId} AND txn_key = ${txnKey}`
-        if (known !== undefined) return Option.some(known.delay_id)
+        const known = yield* scheduledAs(tokenId, txnKey)
+        if (Option.isSome(known)) return known
         const [row] = yield* sql<{ delay_id: string }>`
           INSERT INTO delayed_events
             (delay_id, user_id, token_id, txn_key, room_id, type, state_key, content, delay, scheduled_at)
@@ -142,6 +150,7 @@ export class DelayedEventStore extends Context.Service<
 
       return DelayedEventStore.of({
         schedule,
+        scheduledAs,
         find: (delayId) =>
           sql<Row>`SELECT * FROM delayed_events WHERE delay_id = ${delayId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toEvent)),

@@ -42,6 +42,8 @@ export interface LoginSessionChange {
   readonly state?: Redacted.Redacted | undefined
   /** True to count tries from 0 again. */
   readonly freshTries?: boolean
+  /** True for a session that has reached its end, and no longer counts against the address where it was begun. */
+  readonly reached?: boolean
 }
 
 interface SessionRow {
@@ -135,6 +137,7 @@ export class LoginSessionStore extends Context.Service<
             session_hash = coalesce(${optionalHash(change.secret)}::bytea, session_hash),
             link_hash = coalesce(${optionalHash(change.link)}::bytea, link_hash),
             state_hash = coalesce(${optionalHash(change.state)}::bytea, state_hash),
+            address = CASE WHEN ${change.reached ?? false} THEN '' ELSE address END,
             tries = CASE WHEN ${change.freshTries ?? false} THEN 0 ELSE tries END
           WHERE session_id = ${session.sessionId} AND version = ${session.version} RETURNING 1`
         return rows.length > 0

@@ -70,8 +70,8 @@ export class SlidingRoomStore extends Context.Service<
   {
     /** The rooms of a user's lists. Rooms that the user has left, or never was in when banned, are none of them. */
     readonly roomsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<ListedRoom>>
-    /** The rooms to which one of these users has invited the user. */
-    readonly invitedBy: (userId: UserId, senders: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<number>>
+    /** The senders of the user's invitations, by room. */
+    readonly inviters: (userId: UserId) => Effect.Effect<ReadonlyMap<number, UserId>>
     /** The newest state event of a type, with an empty state key, of each room that ever had one. */
     readonly newestOf: (roomNids: ReadonlyArray<number>, type: string) => Effect.Effect<ReadonlyMap<number, Event>>
     /** Those of the rooms whose history was ever hidden from members. */
@@ -198,16 +198,15 @@ export class SlidingRoomStore extends Context.Service<
         return rows.map((row): FoundKey => ({ roomNid: Number(row.room_nid), event: JSON.parse(row.body) as Event }))
       }, Effect.orDie)
 
-      const invitedBy = (userId: UserId, senders: ReadonlyArray<UserId>) =>
-        sql<{ room_nid: bigint }>`
-          SELECT room_nid FROM memberships
-          WHERE user_id = ${userId} AND membership = 'invite' AND sender = ANY (${texts(senders)}::text[])`.pipe(
-          Effect.map((rows) => new Set(rows.map(({ room_nid }) => Number(room_nid)))),
+      const inviters = (userId: UserId) =>
+        sql<{ room_nid: bigint; sender: string }>`
+          SELECT room_nid, sender FROM memberships WHERE user_id = ${userId} AND membership = 'invite'`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ room_nid, sender }) => [Number(room_nid), sender as UserId]))),
           Effect.orDie
         )
 
       return SlidingRoomStore.of({
-        invitedBy,
+        inviters,
         roomsOf,
         newestOf,
         withHiddenHistory,

@@ -86,8 +86,9 @@ func (s *server) environment(peers []*server) []string {
 		"GREENROOM_FEDERATION_DNS_SERVERS=127.0.0.1:9",
 		// As with the server for which the tests were written: several set the power levels of the creator.
 		"GREENROOM_DEFAULT_ROOM_VERSION=11",
-		"GREENROOM_SERVER_NOTICES_LOCALPART=_server",
 		"GREENROOM_REGISTRATION_SHARED_SECRET=" + client.SharedSecret,
+		// The pages of the tests are on this machine.
+		"GREENROOM_MEDIA_PREVIEW_PRIVATE_ADDRESSES=true",
 		// The sender of notices that the tests expect.
 		"GREENROOM_SERVER_NOTICES_LOCALPART=_server",
 	}, s.settings...)

@@ -23,7 +23,11 @@ import {
   ThirdPartyIdMediumNotSupported,
   ThirdPartyIdNotFound
 } from "@greenroom/protocol/MatrixError"
-import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
+import {
+  AddressValidationStore,
+  type Validation,
+  type ValidationPurpose
+} from "@greenroom/store/AddressValidationStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { IdentityClient, type IdentityFailure, type TrustedServer } from "../identity/IdentityClient.ts"
@@ -33,9 +37,6 @@ import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Mailer } from "./login/Mailer.ts"
-
-/** To register with the address, to set a new password by it, to add it to an account. */
-export type ValidationPurpose = "registration" | "password" | "account"
 
 interface TokenRequest {
   readonly purpose: ValidationPurpose
@@ -67,9 +68,12 @@ export interface BegunValidation {
   readonly submit_url?: string
 }
 
+export type { ValidationPurpose } from "@greenroom/store/AddressValidationStore"
+
 /** The subject of a link in a mail. */
 export interface AddressLink {
   readonly email: string
+  readonly purpose: ValidationPurpose
   readonly nextLink: string | undefined
 }
 
@@ -183,6 +187,7 @@ const make = Effect.gen(function* () {
     const { fresh, sid } = yield* store.begin({
       sid: randomBytes(18).toString("base64url"),
       clientSecret: Redacted.make(clientSecret),
+      purpose,
       medium: "email",
       address: email,
       token: Redacted.make(token),
@@ -213,22 +218,21 @@ const make = Effect.gen(function* () {
   })
 
   const validated = Effect.fn("AddressValidations.validated")(function* (
-    proof: AddressProof
+    proof: AddressProof,
+    purpose?: ValidationPurpose
   ): Effect.fn.Return<ThirdPartyId, MatrixError> {
     const own = yield* store.findBySecret(proof.sid, Redacted.make(proof.client_secret))
     if (Option.isSome(own)) {
       const { address, medium, validatedAt } = own.value
-      return validatedAt === undefined ? yield* notValidated : { medium, address }
+      const serves = purpose === undefined || purpose === own.value.purpose
+      return validatedAt === undefined || !serves ? yield* notValidated : { medium, address }
     }
     if (!byIdentityServer) return yield* notValidated
     const server = yield* identity.trusted(proof.id_server)
     return yield* Effect.mapError(identity.validated(server, proof), toMatrixError)
   })
 
-  const describe = ({ address, nextLink }: { readonly address: string; readonly nextLink: string | undefined }) => ({
-    email: address,
-    nextLink
-  })
+  const describe = ({ address, nextLink, purpose }: Validation): AddressLink => ({ email: address, nextLink, purpose })
 
   const confirm = Effect.fn("AddressValidations.confirm")(function* (sid: string, token: string) {
     const expiresAt = (yield* Clock.currentTimeMillis) + sessionLifetime
@@ -263,8 +267,11 @@ export class AddressValidations extends Context.Service<
     readonly requestEmail: (request: EmailTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
     /** Sends a code to a phone number. Errors: those of `requestEmail` with an identity server. */
     readonly requestPhone: (request: PhoneTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
-    /** The address that a session has validated, here or at a trusted identity server. Errors: M_THREEPID_AUTH_FAILED. */
-    readonly validated: (proof: AddressProof) => Effect.Effect<ThirdPartyId, MatrixError>
+    /**
+     * The address that a session has validated, here or at a trusted identity server. With a purpose only a session that was begun
+     * for it counts. Errors: M_THREEPID_AUTH_FAILED.
+     */
+    readonly validated: (proof: AddressProof, purpose?: ValidationPurpose) => Effect.Effect<ThirdPartyId, MatrixError>
     /** The subject of a link in a mail. Reading it confirms nothing. Errors: M_NOT_FOUND. */
     readonly link: (sid: string, token: string) => Effect.Effect<AddressLink, MatrixError>
     /** Confirms the address. Callers: everybody who has the link. Errors: M_NOT_FOUND. */

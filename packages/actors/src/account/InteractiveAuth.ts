@@ -34,6 +34,7 @@ import { AddressValidations } from "./AddressValidations.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults, loginFlowsOf, policiesOf, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { openParameters, sealParameters } from "./SealedParameters.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
 /** Stages of a flow in the order in which they are to be passed. */
@@ -56,6 +57,10 @@ interface Progress {
   /** The operation and its user: a session is valid for these alone. */
   readonly operation: string
   readonly userId?: UserId
+  /** The parameters of the first request (`SealedParameters`). */
+  readonly parameters?: string
+  /** The account that came of the session. */
+  readonly registered?: UserId
   readonly completed: ReadonlyArray<string>
   readonly shown: Shown
 }
@@ -81,6 +86,16 @@ export interface InteractiveRequest {
   readonly flows: ReadonlyArray<InteractiveFlow>
   /** Parameters that clients need for the stages, by stage type. */
   readonly params?: JsonObject
+  /** The parameters of the operation, which the session keeps for requests that leave them out. */
+  readonly keep?: JsonObject
+}
+
+/** A registration that is under way, or has ended. */
+export interface BegunRegistration {
+  /** The parameters of its first request. */
+  readonly parameters: JsonObject
+  /** The account that came of it: a repeat of the last request, whose answer was lost, logs in on it again. */
+  readonly registered: UserId | undefined
 }
 
 /** All stages of a flow are passed. */
@@ -88,6 +103,8 @@ export interface Authorised {
   readonly shown: Shown
   /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
   readonly finish: Effect.Effect<void, MatrixError>
+  /** The same for a registration: the session stays for repeats of the request. */
+  readonly finishAs: (userId: UserId) => Effect.Effect<void, MatrixError>
 }
 
 const ended = new Forbidden({ error: "The session is unknown, or has expired: begin anew in your client" })
@@ -101,6 +118,9 @@ const approvalFlows: ReadonlyArray<InteractiveFlow> = [[approvalStage], ["org.ma
 
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
 
+/** The error for the session of another operation. */
+const otherOperation = new Forbidden({ error: "auth.session: the session is of another operation" })
+
 /** The error for the password of another user: further attempts cannot succeed. */
 const otherUser = new Forbidden({ error: "auth.identifier: expected the user of the access token" })
 const tooMany = new LimitExceeded({
@@ -108,8 +128,9 @@ const tooMany = new LimitExceeded({
   retry_after_ms: 60_000
 })
 
-/** The operation of a registration. */
+/** The operations of a registration, and of a new password, which without a session takes an address. */
 export const registering = "POST /register"
+export const resettingPassword = "POST /account/password"
 
 const decodeProof = Schema.decodeUnknownOption(
   Schema.Struct({ ...SessionProof.fields, id_server: Schema.optionalKey(Schema.String) })
@@ -189,7 +210,9 @@ const make = Effect.gen(function* () {
       const proof = decodeProof(auth.threepid_creds ?? auth.threepidCreds)
       if (Option.isNone(proof))
         return yield* new BadJson({ error: "auth.threepid_creds: expected sid and client_secret" })
-      const found = yield* validations.validated(proof.value)
+      // A password is set by a link that was confirmed for that: other links are confirmed by opening them, which programs do too.
+      const purpose = request.operation === resettingPassword && request.session === undefined ? "password" : undefined
+      const found = yield* validations.validated(proof.value, purpose)
       if (found.medium !== medium) {
         return yield* new ThirdPartyIdAuthFailed({ error: `threepid_creds: the session is not of ${medium}` })
       }
@@ -220,12 +243,18 @@ const make = Effect.gen(function* () {
 
   // --- Sessions ---------------------------------------------------------------------------------------------------------
 
+  const findAny = Effect.fnUntraced(function* (secret: string) {
+    const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
+    return Option.filter(found, ({ purpose }) => purpose === "interactive")
+  })
+
   const begin = Effect.fnUntraced(function* (request: InteractiveRequest, secret: string, progress: Progress) {
     const created = yield* sessions.create(
       {
         secret: Redacted.make(secret),
         purpose: "interactive",
-        progress,
+        progress:
+          request.keep === undefined ? progress : { ...progress, parameters: sealParameters(secret, request.keep) },
         address: addressKey(request.address),
         expiresAt: (yield* Clock.currentTimeMillis) + sessionTtl
       },
@@ -241,16 +270,12 @@ const make = Effect.gen(function* () {
     shown: {}
   })
 
-  /** The session of a request. An unknown or expired session, or one of another operation, is replaced by a new one. */
+  /** The session of a request. An unknown or expired session is replaced by a new one. Errors: M_FORBIDDEN for another operation. */
   const findSession = Effect.fnUntraced(function* (request: InteractiveRequest, secret: string) {
-    const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
-    return Option.filter(
-      found,
-      ({ progress, purpose }) =>
-        purpose === "interactive" &&
-        progress.operation === request.operation &&
-        progress.userId === request.session?.userId
-    )
+    const found = Option.getOrUndefined(yield* findAny(secret))
+    if (found === undefined) return undefined
+    const { operation, userId } = found.progress
+    return operation === request.operation && userId === request.session?.userId ? found : yield* otherOperation
   })
 
   const paramsOf = ({ flows, params = noParams }: InteractiveRequest): JsonObject =>
@@ -295,13 +320,18 @@ const make = Effect.gen(function* () {
   const isComplete = (request: InteractiveRequest, { completed }: Progress): boolean =>
     request.flows.some((flow) => flow.length === completed.length && beginsWith(flow, completed))
 
-  const authorised = (progress: Progress, finish: Authorised["finish"]): Authorised => ({
-    shown: progress.shown,
-    finish
-  })
-
-  const endSession = (session: LoginSession<Progress>): Authorised["finish"] =>
-    Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
+  const authorised = (progress: Progress, session?: LoginSession<Progress>): Authorised => {
+    const ifFirst = (change: Effect.Effect<boolean>) =>
+      Effect.flatMap(change, (isFirst) => (isFirst ? Effect.void : Effect.fail(overtaken)))
+    return {
+      shown: progress.shown,
+      finish: session === undefined ? Effect.void : ifFirst(sessions.end(session)),
+      finishAs: (registered) =>
+        session === undefined
+          ? Effect.void
+          : ifFirst(sessions.update(session, { progress: { ...session.progress, registered }, reached: true }))
+    }
+  }
 
   /** Handles a request without a session: most clients begin with none, some complete a flow of one stage at once. */
   const first = Effect.fnUntraced(function* (
@@ -312,7 +342,7 @@ const make = Effect.gen(function* () {
     const tried = yield* Effect.result(attempt(request, request.auth ?? {}, progress))
     if (Result.isFailure(tried) && tried.failure === otherUser) return yield* otherUser
     const now = Result.getOrElse(tried, () => progress)
-    if (isComplete(request, now)) return authorised(now, Effect.void)
+    if (isComplete(request, now)) return authorised(now)
     yield* begin(request, secret, now)
     return yield* required(request, secret, now, Option.getOrUndefined(Result.getFailure(tried)))
   })
@@ -327,7 +357,7 @@ const make = Effect.gen(function* () {
     if (Result.isFailure(tried) && tried.failure === otherUser) return yield* otherUser
     if (Result.isFailure(tried)) return yield* required(request, secret, session.progress, tried.failure)
     const progress = tried.success
-    if (isComplete(request, progress)) return authorised(progress, endSession(session))
+    if (isComplete(request, progress)) return authorised(progress, session)
     if (progress !== session.progress && !(yield* sessions.update(session, { progress }))) return yield* overtaken
     return yield* required(request, secret, progress)
   })
@@ -339,17 +369,21 @@ const make = Effect.gen(function* () {
     const secret = typeof auth?.session === "string" ? auth.session : undefined
     if (auth === undefined || secret === undefined) return yield* first(request)
     const session = yield* findSession(request, secret)
-    return Option.isSome(session)
-      ? yield* next(request, auth, secret, session.value)
-      : yield* first({ ...request, auth: undefined })
+    return session === undefined
+      ? yield* first({ ...request, auth: undefined })
+      : yield* next(request, auth, secret, session)
+  })
+
+  const begunRegistration = Effect.fn("InteractiveAuth.begunRegistration")(function* (
+    secret: string
+  ): Effect.fn.Return<BegunRegistration> {
+    const found = Option.getOrUndefined(yield* findAny(secret))
+    if (found?.progress.operation !== registering) return { parameters: {}, registered: undefined }
+    const { parameters, registered } = found.progress
+    return { parameters: (parameters && openParameters(secret, parameters)) || {}, registered }
   })
 
   // --- Pages on which stages are passed -----------------------------------------------------------------------------------
-
-  const findAny = Effect.fnUntraced(function* (secret: string) {
-    const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
-    return Option.filter(found, ({ purpose }) => purpose === "interactive")
-  })
 
   const addStage = Effect.fnUntraced(function* (session: LoginSession<Progress>, type: string, shown: Shown) {
     const { progress } = session
@@ -428,6 +462,7 @@ const make = Effect.gen(function* () {
 
   return InteractiveAuth.of({
     authorise,
+    begunRegistration,
     registrationFlows,
     resetFlows,
     flowsOf,
@@ -443,6 +478,8 @@ export class InteractiveAuth extends Context.Service<
   {
     /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with the next stages; M_FORBIDDEN. */
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
+    /** The registration of a session. Without such a session it has no parameters. */
+    readonly begunRegistration: (session: string) => Effect.Effect<BegunRegistration>
     /** Empty where registration is closed. */
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
     /** Proves the ownership of an account without a session, to set a new password. */

@@ -5,12 +5,19 @@
  * Source: "Account registration" of the client-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { awaitingApproval, type Credentials, type LoginDevice } from "./Credentials.ts"
-import { type AuthData, type InteractionRequired, InteractiveAuth, registering } from "./InteractiveAuth.ts"
+import {
+  type AuthData,
+  type BegunRegistration,
+  type InteractionRequired,
+  InteractiveAuth,
+  registering
+} from "./InteractiveAuth.ts"
 import { makeAccountCreation } from "./login/LoginCompletion.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 
@@ -23,6 +30,10 @@ export interface RegistrationRequest extends LoginDevice {
   /** Makes the account without logging in. */
   readonly inhibitLogin: boolean
   readonly auth: AuthData | undefined
+  /** The account that came of the session of `auth`: the request is repeated. */
+  readonly registered?: UserId | undefined
+  /** The parameters that the session is to keep for requests that leave them out. */
+  readonly keep?: JsonObject
   /** The network address of the client. */
   readonly address: string
 }
@@ -44,26 +55,38 @@ const make = Effect.gen(function* () {
     request: RegistrationRequest
   ): Effect.fn.Return<Registered, MatrixError | InteractionRequired> {
     if (flows.length === 0) return yield* closed
-    const { address, auth, password, username } = request
+    const { address, auth, keep, password, registered, username } = request
+    if (registered !== undefined) return yield* loggedIn(registered, request)
     const guest = request.guestToken === undefined ? undefined : yield* accounts.guestOf(request.guestToken, username)
     const isNamed = username !== undefined && guest === undefined
     const wanted = isNamed ? yield* accounts.chooseUserId(username) : undefined
-    const { finish, shown } = yield* interactive.authorise({
+    const { finishAs, shown } = yield* interactive.authorise({
       operation: registering,
       session: undefined,
       auth,
       address,
-      flows
+      flows,
+      ...(keep === undefined ? {} : { keep })
     })
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
-    const userId = yield* together(Effect.andThen(finish, createAccount({ ...shown, wanted, guest, passwordHash })))
-    if (request.inhibitLogin && registrationApproval) return yield* awaitingApproval
-    return request.inhibitLogin ? { user_id: userId } : yield* accounts.openSession(userId, request)
+    const account = createAccount({ ...shown, wanted, guest, passwordHash })
+    return yield* loggedIn(yield* together(Effect.tap(account, finishAs)), request)
   })
+
+  const loggedIn = Effect.fnUntraced(function* (
+    userId: UserId,
+    request: RegistrationRequest
+  ): Effect.fn.Return<Registered, MatrixError> {
+    if (!request.inhibitLogin) return yield* accounts.openSession(userId, request)
+    return registrationApproval ? yield* awaitingApproval : { user_id: userId }
+  })
+
+  const nothingBegun = Effect.succeed<BegunRegistration>({ parameters: {}, registered: undefined })
 
   return Registration.of({
     register,
+    begun: (auth) => (typeof auth?.session === "string" ? interactive.begunRegistration(auth.session) : nothingBegun),
     isTokenValid: (token) => tokens.isValid(registrationTokenHash(token)),
     isAvailable: (username) =>
       flows.length === 0 ? Effect.fail(closed) : Effect.asVoid(accounts.chooseUserId(username))
@@ -75,6 +98,8 @@ export class Registration extends Context.Service<
   {
     /** Errors: InteractionRequired, M_FORBIDDEN, M_USER_IN_USE, M_INVALID_USERNAME, M_MISSING_PARAM, M_WEAK_PASSWORD; MSC3866_USER_AWAITING_APPROVAL once the account is made. */
     readonly register: (request: RegistrationRequest) => Effect.Effect<Registered, MatrixError | InteractionRequired>
+    /** What an earlier request of the session of `auth` began. */
+    readonly begun: (auth: AuthData | undefined) => Effect.Effect<BegunRegistration>
     /** Succeeds if the user name can be registered now. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
     readonly isAvailable: (username: string) => Effect.Effect<void, MatrixError>
     /** Whether a registration token can be used now. */

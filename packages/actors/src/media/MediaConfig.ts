@@ -37,7 +37,7 @@ export interface MediaOptions {
   readonly remoteRetentionDays?: number
   /** Whether previews of web pages are made (default true). */
   readonly urlPreviews?: boolean
-  /** The addresses that previews are made from (default "public"). Others are for tests. */
+  /** The addresses that previews are made from (default "public"). */
   readonly previewAddresses?: AddressPolicy
   /** Whether files uploaded from now on are served to users and servers only, not by the old endpoints (default false). */
   readonly freezeUnauthenticated?: boolean

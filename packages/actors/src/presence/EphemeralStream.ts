@@ -239,6 +239,8 @@ export class EphemeralStream extends Context.Service<
     readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
     /** The users typing in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
+    /** The same; undefined of a room where nobody has typed lately. */
+    readonly lastTyping: (roomId: RoomId) => ReadonlyArray<UserId> | undefined
     /** The rooms in which the user types now. */
     readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>
     /** The last values that were published by nodes which are gone. */
@@ -322,6 +324,11 @@ export class EphemeralStream extends Context.Service<
       const publish = (...updates: ReadonlyArray<Published<EphemeralUpdate>>) =>
         store.put(new Map(updates.map((update) => [keyOf(update as EphemeralUpdate), signed(update)])))
 
+      const lastTyping = (roomId: RoomId) => {
+        const update = values.get(roomId)
+        return update?._tag === "typing" ? update.userIds : undefined
+      }
+
       return EphemeralStream.of({
         position: Effect.sync(() => values.position),
         since: (position) => Effect.sync(() => values.since(position)),
@@ -347,10 +354,8 @@ export class EphemeralStream extends Context.Service<
           const update = (viewer === userId ? values.get(`self ${userId}`) : undefined) ?? values.get(userId)
           return update?._tag === "presence" ? update.value : undefined
         },
-        typing: (roomId) => {
-          const update = values.get(roomId)
-          return update?._tag === "typing" ? update.userIds : []
-        },
+        typing: (roomId) => lastTyping(roomId) ?? [],
+        lastTyping,
         roomsTypedIn: (userId) =>
           values
             .current()

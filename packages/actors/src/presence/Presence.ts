@@ -115,18 +115,20 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     })
   )
 
-  const publish = Effect.suspend(() => {
-    const own = ownValue(userId, state)
-    const others = othersValue(own)
-    const othersKnow = isSamePresence(stream.presence(userId), others)
-    if (state.state !== "hidden") {
-      return othersKnow && isSamePresence(stream.presence(userId, userId), others)
-        ? Effect.void
-        : stream.publishPresence(others)
-    }
-    if (!othersKnow) return stream.publishPresence(others, own)
-    return isSamePresence(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
-  })
+  /** Publishes what is new. A choice is published even if it changes nothing: clients wait for it. A hidden one tells others nothing. */
+  const publish = (chosen: boolean) =>
+    Effect.suspend(() => {
+      const own = ownValue(userId, state)
+      const others = othersValue(own)
+      const othersKnow = isSamePresence(stream.presence(userId), others)
+      if (state.state !== "hidden") {
+        return !chosen && othersKnow && isSamePresence(stream.presence(userId, userId), others)
+          ? Effect.void
+          : stream.publishPresence(others)
+      }
+      if (!othersKnow) return stream.publishPresence(others, own)
+      return isSamePresence(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
+    })
 
   /** Notes what a node reports. Nodes that are gone have no devices. */
   const take = ({ devices, node }: NodeReport) => {
@@ -159,7 +161,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     state.choice = settled.choice
     state.lastActiveAt = settled.lastActiveAt
     if (chosen || rests || choiceEnded) yield* save
-    yield* publish
+    yield* publish(chosen)
     return { until: settled.until, idle: settled.idle }
   })
 
@@ -202,7 +204,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
       yield* store.remove(userId)
       Object.assign(state, { state: "offline", choice: undefined, statusMessage: undefined, profile: {} })
       state.reports.clear()
-      yield* publish
+      yield* publish(false)
     })
   })
 })

@@ -57,6 +57,15 @@ export interface DelayedRequest {
 /** `conflict`: the event was already sent or cancelled. */
 export type ActionOutcome = "done" | "conflict"
 
+/** The request, for its token. */
+const keyOf = ({
+  roomId,
+  stateKey,
+  txnId,
+  type
+}: Pick<DelayedRequest, "roomId" | "type"> & { readonly stateKey?: string | undefined; readonly txnId: string }) =>
+  JSON.stringify([roomId, type, stateKey ?? null, txnId])
+
 const unknown = new NotFound({ error: "delay_id: there is no such event" })
 
 const make = Effect.gen(function* () {
@@ -75,7 +84,7 @@ const make = Effect.gen(function* () {
     if (problem !== undefined) return yield* problem
     const delayId = randomBytes(24).toString("base64url")
     const { tokenId, userId } = session
-    const txnKey = JSON.stringify([roomId, type, stateKey ?? null, txnId ?? delayId])
+    const txnKey = keyOf({ roomId, type, stateKey, txnId: txnId ?? delayId })
     const event = { delayId, userId, tokenId, txnKey, roomId, type, stateKey, content, delay }
     const scheduled = yield* store.schedule(event, maxScheduled)
     if (Option.isNone(scheduled)) {
@@ -147,6 +156,8 @@ const make = Effect.gen(function* () {
 
   return DelayedEvents.of({
     schedule,
+    scheduledAs: ({ tokenId }, message) =>
+      Effect.map(store.scheduledAs(tokenId, keyOf(message)), Option.getOrUndefined),
     act,
     find: (session, delayId) => found(session.userId, delayId),
     list: (session) => store.scheduledBy(session.userId),
@@ -165,6 +176,11 @@ export class DelayedEvents extends Context.Service<
   {
     /** Any user. Answers with the delay ID. Errors: M_FORBIDDEN for a delay that is too long, M_LIMIT_EXCEEDED. */
     readonly schedule: (session: Session, request: DelayedRequest) => Effect.Effect<string, MatrixError>
+    /** The delay ID of a message that an earlier request of the session scheduled. */
+    readonly scheduledAs: (
+      session: Session,
+      message: { readonly roomId: RoomId; readonly type: string; readonly txnId: string }
+    ) => Effect.Effect<string | undefined>
     /**
      * Sends, cancels or restarts an event: its author, and without `userId` whoever knows the delay ID. Errors: M_NOT_FOUND,
      * and what the room answers to `send`.

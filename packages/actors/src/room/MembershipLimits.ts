@@ -2,7 +2,7 @@
  * The rooms that users of this server may enter: none that an administrator has blocked, and a bounded number; and how many
  * invitations may wait for an answer (`Limits`).
  */
-import { formatUserId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InviteBlocked } from "@greenroom/protocol/MatrixError"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -46,13 +46,14 @@ export const makeMembershipLimits = Effect.gen(function* () {
       return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })
     }),
     /**
-     * The user wants invitations, and one more may wait for an answer. Another server takes up a part of them at most, so that
-     * the others can still invite. Errors: M_INVITE_BLOCKED, M_FORBIDDEN.
+     * The user does not block the inviter, and one more invitation may wait for an answer. Another server takes up a part of them at
+     * most, so that the others can still invite. Errors: M_INVITE_BLOCKED, M_FORBIDDEN.
      */
-    mustTakeInvitation: Effect.fnUntraced(function* (userId: UserId, from: ServerName = serverName) {
-      if (yield* permission.isBlocking(userId)) {
-        return yield* new InviteBlocked({ error: `${userId} does not want invitations` })
+    mustTakeInvitation: Effect.fnUntraced(function* (userId: UserId, inviter: UserId) {
+      if ((yield* permission.of(userId))(inviter) === "block") {
+        return yield* new InviteBlocked({ error: `${userId} does not want invitations of ${inviter}` })
       }
+      const from = serverNameOf(inviter)
       const { all, ofServer } = yield* store.countInvitations(userId, from)
       if (from !== serverName && ofServer >= Math.ceil(invitations / serversShare)) {
         return yield* new Forbidden({ error: `${userId} has ${ofServer} invitations of ${from} without an answer` })

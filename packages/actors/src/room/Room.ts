@@ -15,6 +15,7 @@ import {
   BadJson,
   Forbidden,
   GuestAccessForbidden,
+  InvalidParam,
   type MatrixError,
   NotFound,
   TooLarge
@@ -353,7 +354,11 @@ const behaviour = Effect.gen(function* () {
     if (room.membershipOf(payload.sender) !== "join") {
       return yield* new Forbidden({ error: "The sender must be in the room" })
     }
-    const stored = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)
+    const [found] = yield* events.byIds([payload.target])
+    if (found !== undefined && found.roomNid !== room.roomNid) {
+      return yield* new InvalidParam({ error: `${payload.target} is an event of another room` })
+    }
+    const stored = found
     const proposal: EventProposal = {
       room_id: roomId,
       type: "m.room.redaction",

@@ -11,7 +11,7 @@ import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { type MatrixError, MissingParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
@@ -30,7 +30,8 @@ const defaultPage = 10
 export interface MessagesRequest {
   readonly from?: string | undefined
   readonly to?: string | undefined
-  readonly dir: "f" | "b"
+  /** Required. */
+  readonly dir: "f" | "b" | undefined
   readonly limit?: number | undefined
   /** With `lazy_load_members` the memberships of the senders come along. */
   readonly filter?: RoomEventFilter | undefined
@@ -154,6 +155,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<MessagesPage, MatrixError> {
     const { dir } = request
     const seen = yield* view(session.userId, roomId)
+    if (dir === undefined) return yield* new MissingParam({ error: "dir: missing key" })
     const { reader } = seen
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
     const from =
@@ -164,8 +166,10 @@ const make = Effect.gen(function* () {
     const page = yield* filledScan(seen, roomId, range, dir, limit, request.filter, limits)
     const chunk = page.found.map((entry) => entry.event)
     const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
-    // Forwards a page with events has a next position: events may come. An empty one is the end, as clients read on while there is one.
-    const end = page.end ?? (dir === "f" ? page.found.at(-1)?.position : undefined)
+    // A page with events has a next position, an empty page is the last one: forwards events may come, and clients of both directions
+    // read `end` of every page that has events.
+    const last = page.found.at(-1)
+    const end = page.end ?? (last === undefined || dir === "f" ? last?.position : before(last))
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
@@ -286,7 +290,7 @@ export class RoomReader extends Context.Service<
       roomId: RoomId,
       eventId: EventId
     ) => Effect.Effect<ClientServerEvent, MatrixError>
-    /** A page of the timeline, gaps in it filled over federation. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
+    /** A page of the timeline, gaps in it filled over federation. Errors: M_FORBIDDEN, M_INVALID_PARAM, M_MISSING_PARAM. */
     readonly messages: (
       session: Session,
       roomId: RoomId,

@@ -59,7 +59,8 @@ const make = Effect.gen(function* () {
   const oldRoomFor = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
     const found = Option.getOrUndefined(yield* roomStore.membership(userId, roomId))
     const version = yield* versionOf(roomId)
-    if (found?.membership !== "join" || found.current === undefined || version === undefined) {
+    if (version === undefined) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    if (found?.membership !== "join" || found.current === undefined) {
       return yield* new Forbidden({ error: `${userId} is not in ${roomId}` })
     }
     const { current, roomNid } = found
@@ -152,7 +153,7 @@ export class RoomUpgrades extends Context.Service<
   RoomUpgrades,
   {
     /**
-     * Members with the power to send m.room.tombstone. The ID of the new room. Errors: M_FORBIDDEN,
+     * Members with the power to send m.room.tombstone. The ID of the new room. Errors: M_FORBIDDEN, M_NOT_FOUND,
      * M_UNSUPPORTED_ROOM_VERSION.
      */
     readonly upgrade: (session: Session, roomId: RoomId, request: UpgradeRequest) => Effect.Effect<RoomId, MatrixError>

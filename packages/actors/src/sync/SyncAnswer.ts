@@ -24,7 +24,8 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly state?: Events<ClientServerEvent>
   readonly state_after?: Events<ClientServerEvent>
   readonly summary?: {
-    readonly "m.heroes": ReadonlyArray<string>
+    /** Of rooms without a name. */
+    readonly "m.heroes"?: ReadonlyArray<string>
     readonly "m.joined_member_count": number
     readonly "m.invited_member_count": number
   }
@@ -67,25 +68,38 @@ const textOf = (value: object): string => sharedTexts.get(value) ?? JSON.stringi
 
 const objectOf = (members: ReadonlyArray<string>): string => `{${members.join(",")}}`
 
-/** The JSON of a room, with the name under which the client reads the state at the end of the timeline. */
-const roomText = (room: SyncedRoom, stateAfterName: string): string =>
-  objectOf(
-    Object.entries(room).map(
-      ([key, value]) => `${JSON.stringify(key === "state_after" ? stateAfterName : key)}:${textOf(value)}`
-    )
-  )
+type Section = "account_data" | "ephemeral"
 
-const roomsText = (rooms: SyncAnswer["rooms"]["join"], stateAfterName: string): string =>
-  objectOf(Object.entries(rooms).map(([roomId, room]) => `${JSON.stringify(roomId)}:${roomText(room, stateAfterName)}`))
+/** Sections that a room has even if they are empty: clients read them without asking whether they are there. */
+const ofJoined: ReadonlyArray<Section> = ["account_data", "ephemeral"]
+const ofLeft: ReadonlyArray<Section> = ["account_data"]
 
-/** The JSON of an answer. */
+/** The JSON of rooms, with the name under which the client reads the state at the end of the timeline. */
+const roomsText = (
+  rooms: SyncAnswer["rooms"]["join"],
+  sections: ReadonlyArray<Section>,
+  stateAfterName: string
+): string => {
+  const roomText = (room: SyncedRoom): string =>
+    objectOf([
+      ...Object.entries(room).map(
+        ([key, value]) => `${JSON.stringify(key === "state_after" ? stateAfterName : key)}:${textOf(value)}`
+      ),
+      ...sections.filter((section) => room[section] === undefined).map((section) => `"${section}":{"events":[]}`)
+    ])
+  return objectOf(Object.entries(rooms).map(([roomId, room]) => `${JSON.stringify(roomId)}:${roomText(room)}`))
+}
+
+const isEmpty = (rooms: object): boolean => Object.keys(rooms).length === 0
+
+/** The JSON of an answer. Kinds of rooms of which nothing is new are left out, except for joined ones. */
 export const encodeSyncAnswer = ({ rooms, ...answer }: SyncAnswer, stateAfterName = "state_after"): string => {
   const { invite, join, knock, leave } = rooms
   const sections = [
-    `"join":${roomsText(join, stateAfterName)}`,
-    `"invite":${JSON.stringify(invite)}`,
-    `"knock":${JSON.stringify(knock)}`,
-    `"leave":${roomsText(leave, stateAfterName)}`
+    `"join":${roomsText(join, ofJoined, stateAfterName)}`,
+    ...(isEmpty(invite) ? [] : [`"invite":${JSON.stringify(invite)}`]),
+    ...(isEmpty(knock) ? [] : [`"knock":${JSON.stringify(knock)}`]),
+    ...(isEmpty(leave) ? [] : [`"leave":${roomsText(leave, ofLeft, stateAfterName)}`])
   ]
   return `${JSON.stringify(answer).slice(0, -1)},"rooms":${objectOf(sections)}}`
 }

@@ -44,6 +44,8 @@ const full = new ResourceLimitExceeded({
   error: `A user keeps at most ${maxEntries} entries, and 16 MiB of those that are large`
 })
 
+const isEmpty = (content: JsonObject): boolean => Object.keys(content).length === 0
+
 const tagsOf = (content: JsonObject): JsonObject => (isJsonObject(content.tags) ? content.tags : {})
 
 const make = Effect.gen(function* () {
@@ -65,6 +67,17 @@ const make = Effect.gen(function* () {
     if (!(yield* store.set(owner, roomId, type, content, maxEntries))) {
       return yield* full
     }
+  })
+
+  const remove = Effect.fn("AccountData.remove")(function* (
+    session: Session,
+    owner: UserId,
+    roomId: RoomId | undefined,
+    type: string
+  ) {
+    yield* mustBeSelf(session, owner)
+    if (controlled.has(type)) return yield* new Unrecognized({ error: `type: ${type} is set by the server` })
+    yield* store.update(owner, roomId, type, (before) => (isEmpty(before) ? before : {}), maxEntries)
   })
 
   const get = Effect.fn("AccountData.get")(function* (
@@ -141,19 +154,29 @@ const make = Effect.gen(function* () {
     return found.value
   })
 
-  return AccountData.of({ set, get, tags, setTag, addFilter, filter })
+  return AccountData.of({ set, remove, get, tags, setTag, addFilter, filter })
 })
 
 export class AccountData extends Context.Service<
   AccountData,
   {
-    /** Errors: M_FORBIDDEN, M_TOO_LARGE, M_RESOURCE_LIMIT_EXCEEDED, M_UNRECOGNIZED for types that the server sets. */
+    /**
+     * Sets an entry; an empty object deletes it, as MSC3391 has it. Errors: M_FORBIDDEN, M_TOO_LARGE, M_RESOURCE_LIMIT_EXCEEDED,
+     * M_UNRECOGNIZED for types that the server sets.
+     */
     readonly set: (
       session: Session,
       owner: UserId,
       roomId: RoomId | undefined,
       type: string,
       content: JsonObject
+    ) => Effect.Effect<void, MatrixError>
+    /** Deletes an entry, if there is one. Errors: M_FORBIDDEN, M_UNRECOGNIZED. */
+    readonly remove: (
+      session: Session,
+      owner: UserId,
+      roomId: RoomId | undefined,
+      type: string
     ) => Effect.Effect<void, MatrixError>
     /** Errors: M_FORBIDDEN, M_NOT_FOUND. */
     readonly get: (

@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import { Administration } from "@greenroom/actors/account/Administration"
 import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
@@ -33,6 +34,10 @@ import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests do not count as activity of the user: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
+
+/** Groups whose endpoints are for administrators alone. */
+const isForAdmins = (group: string): boolean =>
+  group === "admin" || group === "destinations" || group.startsWith("synapseAdmin.")
 
 type Use<A> = (
   token: string | undefined,
@@ -91,14 +96,16 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const take = yield* makeTake
     const slots = yield* RequestSlots
     const rules = yield* makeAccountRules
+    const administration = yield* Administration
     const recorded = yield* recordingUser
     const session = recorded(withToken(yield* makeAuthenticate))
 
-    /** Counts the request, and checks that the account may make it. */
+    /** Counts the request, and checks that the account may make it: before anything of the request is read. */
     const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: Endpoint) => {
       const counted = take(rate, session)
       const checked = rules.request(session, group, endpoint)
-      return checked === undefined ? counted : Effect.andThen(counted, checked)
+      const allowed = checked === undefined ? counted : Effect.andThen(counted, checked)
+      return isForAdmins(group) ? Effect.andThen(allowed, administration.requireAdmin(session)) : allowed
     }
 
     return (handler, { endpoint, group }) => {

@@ -7,7 +7,9 @@ import { type DelayAction, type DelayedEvent, DelayedEvents, delayOf } from "@gr
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { isDelayAction } from "@greenroom/protocol/client-server/DelayedEventsApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -63,6 +65,10 @@ export const delayedEventsHandlers = HttpApiBuilder.group(ClientServerApi, "clie
         CurrentSession.use((session) => Effect.map(events.find(session, params.delayId), toClient))
       )
       .handle("actByBody", ({ params, payload }) => act(params.delayId, payload.action))
-      .handle("act", ({ params }) => act(params.delayId, params.action))
+      .handle("act", ({ params: { action, delayId } }) =>
+        isDelayAction(action)
+          ? act(delayId, action)
+          : Effect.fail(new NotFound({ error: `There is no action ${action.slice(0, 64)}` }))
+      )
   })
 )

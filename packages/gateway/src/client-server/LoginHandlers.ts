@@ -12,6 +12,7 @@ import { Registration } from "@greenroom/actors/account/Registration"
 import { accessToken, CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { Login as LoginBody } from "@greenroom/protocol/client-server/LoginApi"
+import type { Register } from "@greenroom/protocol/client-server/RegistrationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
@@ -27,6 +28,19 @@ export const deviceOf = (request: Pick<LoginBody, "device_id" | "initial_device_
   deviceName: request.initial_device_display_name ?? undefined,
   refresh: request.refresh_token ?? false
 })
+
+/** The parameters of a registration that its session keeps. */
+const keptOf = ({
+  device_id,
+  inhibit_login,
+  initial_device_display_name,
+  password,
+  refresh_token,
+  username
+}: Register) =>
+  JSON.parse(
+    JSON.stringify({ device_id, inhibit_login, initial_device_display_name, password, refresh_token, username })
+  ) as JsonObject
 
 /** The user whom a login names, in the former form or in today's. */
 const userOf = ({ identifier, user }: LoginBody): string | undefined => {
@@ -105,7 +119,8 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
               return yield* accounts.registerGuest({ deviceName, address })
             }
             if (oauth.mode === "on") return yield* new Forbidden({ error: "Accounts are made by OAuth 2.0 here" })
-            const body = payload ?? {}
+            const { parameters, registered } = yield* registration.begun(payload?.auth)
+            const body: Register = { ...parameters, ...payload }
             return yield* registration.register({
               ...deviceOf(body),
               username: body.username ?? undefined,
@@ -113,6 +128,8 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
               guestToken: body.guest_access_token ?? undefined,
               inhibitLogin: body.inhibit_login ?? false,
               auth: body.auth,
+              registered,
+              keep: keptOf(body),
               address
             })
           })

@@ -15,7 +15,7 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import { delayParameter, type SentEvent } from "@greenroom/protocol/client-server/RoomsApi"
 import { type EventId, isRoomId, isUserId, type RoomAlias, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, MissingParam, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Struct } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -23,6 +23,8 @@ import { withServices } from "../client-api/EndpointServices.ts"
 import { reasonOf } from "../client-api/RoomsHandlers.ts"
 import { addressToInvite } from "./AddressToInvite.ts"
 import { namedServers } from "./NamedServers.ts"
+
+const noContent = new NotJson({ error: "There is no body" })
 
 /**
  * The fields that a user adds to their own membership: `reason`, and fields of the user's own, as Synapse takes them. The
@@ -126,6 +128,21 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
           : schedule(session, delay, { roomId, type: eventType, stateKey: undefined, content, txnId })
       })
 
+    /** A delayed event that was scheduled already is found without its content. */
+    const sendWithTransaction = (
+      params: Required<MessageParams>,
+      content: JsonObject | undefined,
+      query: { readonly [delayParameter]?: number | undefined }
+    ) => {
+      if (content !== undefined) return send(params, content, query)
+      if (query[delayParameter] === undefined) return Effect.fail(noContent)
+      return CurrentSession.use((session) =>
+        Effect.flatMap(delayed.scheduledAs(session, { ...params, type: params.eventType }), (delay_id) =>
+          delay_id === undefined ? Effect.fail(noContent) : Effect.succeed(HttpServerResponse.jsonUnsafe({ delay_id }))
+        )
+      )
+    }
+
     interface RedactionParams {
       readonly roomId: RoomId
       readonly eventId: EventId
@@ -138,7 +155,7 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
       )
 
     return handlers
-      .handle("send", ({ params, payload, query }) => send(params, payload, query))
+      .handle("send", ({ params, payload, query }) => sendWithTransaction(params, payload, query))
       .handle("sendWithoutTransaction", ({ params, payload, query }) => send(params, payload, query))
       .handle("setState", ({ params, payload, query }) => setState({ ...params, stateKey: "" }, payload, query))
       .handle("setStateWithKey", ({ params, payload, query }) => setState(params, payload, query))

@@ -12,7 +12,7 @@ import {
   addressLinkPath,
   type ValidationPurpose
 } from "@greenroom/actors/account/AddressValidations"
-import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { InteractiveAuth, resettingPassword } from "@greenroom/actors/account/InteractiveAuth"
 import type { IdentityFailure } from "@greenroom/actors/identity/IdentityClient"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -118,10 +118,18 @@ export const addressPagesHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         Effect.match(link, { onSuccess: toPage, onFailure: () => expiredPage })
       )
 
+    /** Opening a link confirms the address, except where it gives a new password to an account. */
+    const opened = (sid: string, token: string) =>
+      Effect.flatMap(validations.link(sid, token), (link) =>
+        link.purpose === "password" ? Effect.succeed(link) : validations.confirm(sid, token)
+      )
+
     return handlers
       .handle("link", ({ query: { sid = "", token = "" }, request }) =>
-        asPage(request, validations.link(sid, token), (link) =>
-          addressLinkPage(link, `${addressLinkPath}?${new URLSearchParams({ sid, token })}`, serverName)
+        asPage(request, opened(sid, token), (link) =>
+          link.purpose === "password"
+            ? addressLinkPage(link, `${addressLinkPath}?${new URLSearchParams({ sid, token })}`, serverName)
+            : addressConfirmedPage(link)
         )
       )
       .handle("confirm", ({ query: { sid = "", token = "" }, request }) =>
@@ -144,7 +152,7 @@ export const passwordHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
           Effect.gen(function* () {
             const session: Session | undefined = viewer
             const { finish, shown } = yield* interactive.authorise({
-              operation: "POST /account/password",
+              operation: resettingPassword,
               session,
               auth: payload.auth,
               address: addressOf(request),

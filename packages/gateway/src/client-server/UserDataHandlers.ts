@@ -14,7 +14,7 @@ import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -28,23 +28,29 @@ export const accountDataHandlers = HttpApiBuilder.group(ClientServerApi, "client
   withServices(function* () {
     const data = yield* AccountData
 
-    const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject) =>
-      CurrentSession.use((session) =>
-        data.set(session, userId, roomId, type, content).pipe(
-          Effect.as(done),
-          Effect.catchTag("M_UNRECOGNIZED", ({ error }) => Effect.succeed(serverControlled(error)))
-        )
+    const answered = (change: Effect.Effect<void, MatrixError>) =>
+      change.pipe(
+        Effect.as(done),
+        Effect.catchTag("M_UNRECOGNIZED", ({ error }) => Effect.succeed(serverControlled(error)))
       )
+
+    const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject) =>
+      CurrentSession.use((session) => answered(data.set(session, userId, roomId, type, content)))
+
+    const remove = (userId: UserId, roomId: RoomId | undefined, type: string) =>
+      CurrentSession.use((session) => answered(data.remove(session, userId, roomId, type)))
 
     return handlers
       .handle("set", ({ params, payload }) => set(params.userId, undefined, params.type, payload))
       .handle("get", ({ params }) =>
         CurrentSession.use((session) => data.get(session, params.userId, undefined, params.type))
       )
+      .handle("remove", ({ params }) => remove(params.userId, undefined, params.type))
       .handle("setInRoom", ({ params, payload }) => set(params.userId, params.roomId, params.type, payload))
       .handle("getInRoom", ({ params }) =>
         CurrentSession.use((session) => data.get(session, params.userId, params.roomId, params.type))
       )
+      .handle("removeInRoom", ({ params }) => remove(params.userId, params.roomId, params.type))
       .handle("tags", ({ params }) =>
         CurrentSession.use((session) =>
           Effect.map(data.tags(session, params.userId, params.roomId), (tags) => ({ tags }))

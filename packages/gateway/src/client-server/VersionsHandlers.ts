@@ -34,10 +34,13 @@ import { addressOf } from "../TrustedProxies.ts"
 const unstableFeatures: Versions["unstable_features"] = {
   "org.greenroom.contacts": true,
   "org.matrix.e2e_cross_signing": true,
+  "org.matrix.msc3391": true,
   "org.matrix.msc3827.stable": true,
+  "org.matrix.msc3874": true,
   "org.matrix.msc3916.stable": true,
   "org.matrix.msc3981": true,
   "org.matrix.msc4140": true,
+  "org.matrix.msc4155": true,
   "org.matrix.simplified_msc3575": true,
   "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
   "uk.tcpip.msc4133": true,

@@ -1,6 +1,7 @@
 /**
- * The page of a link in a mail that validates an address for today's client API. Only its button confirms, because mail
- * servers and browsers open links that no person clicked.
+ * The page of a link in a mail that validates an address for today's client API. Only its button confirms that somebody sets a new
+ * password, because mail servers and browsers open links that no person clicked. Other links are confirmed when they are opened, as
+ * clients and tests of Synapse expect.
  */
 
 import type { AddressLink } from "@greenroom/actors/account/AddressValidations"

@@ -43,8 +43,14 @@ const query = (options: { readonly [key: string]: unknown }): string =>
     .map(([key, value]) => `${key}=${inPath(typeof value === "object" ? JSON.stringify(value) : String(value))}`)
     .join("&")
 
+/** An answer leaves out the kinds of rooms that it has none of. */
+const noRooms = { join: {}, invite: {}, leave: {} }
+
 const sync = (user: TestUser, options: { readonly [key: string]: unknown } = {}) =>
-  Effect.map(as(user)("GET", `/v3/sync?${query(options)}`), ({ body }) => body as unknown as Answer)
+  Effect.map(as(user)("GET", `/v3/sync?${query(options)}`), ({ body }): Answer => {
+    const answer = body as unknown as Answer
+    return { ...answer, rooms: { ...noRooms, ...answer.rooms } }
+  })
 
 let transactions = 0
 const say = (user: TestUser, room: string, text: string) =>
@@ -289,7 +295,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
         answer.rooms.join[room]?.ephemeral?.events
           .filter(({ type }) => type === "m.typing")
           .map(({ content }) => (content as { readonly user_ids: ReadonlyArray<string> }).user_ids)
-      assert.isUndefined(typing(before))
+      assert.deepStrictEqual(typing(before), [])
       const waiting = yield* Effect.forkChild(sync(alice, { since: before.next_batch, timeout: 20_000 }))
       const type = (typing: boolean) =>
         as(bob)("PUT", `/v3/rooms/${inPath(room)}/typing/${inPath(bob.id)}`, { typing, timeout: 30_000 })

@@ -10,6 +10,13 @@ export const post = (path: string, json: unknown, token?: string) => askToday("P
 export const requestToken = (path: string, email: string, client_secret: string, send_attempt = 1, more: object = {}) =>
   post(`${path}/email/requestToken`, { email, client_secret, send_attempt, ...more })
 
+/** Opens the link of a mail. */
+export const openLink = (link: string) =>
+  Effect.promise(async () => {
+    const answer = await fetch(link)
+    return { status: answer.status, page: await answer.text() }
+  })
+
 /** Opens the link of a mail, and clicks its button. */
 export const clickLink = (link: string) =>
   Effect.promise(async () => {

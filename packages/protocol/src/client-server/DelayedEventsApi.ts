@@ -15,6 +15,7 @@ import { Integer } from "../Json.ts"
 
 const delayId = { delayId: boundedText(255) }
 const Action = Schema.Literals(["send", "cancel", "restart"])
+export const isDelayAction = Schema.is(Action)
 
 export const ScheduledEvent = body(
   Schema.Struct({ delay_id: Schema.String }).annotate({ identifier: "ScheduledEvent" })
@@ -66,7 +67,7 @@ export class DelayedEventsApi extends HttpApiGroup.make("clientServer.delayedEve
       .middleware(OptionalAuthentication)
       .annotateMerge(documented({ summary: "Send, cancel or restart a delayed event, older form", ...acts })),
     HttpApiEndpoint.post("act", "/v1/delayed_events/:delayId/:action", {
-      params: { ...delayId, action: Action },
+      params: { ...delayId, action: boundedText(255).annotate({ description: "`send`, `cancel` or `restart`" }) },
       payload: OptionalObject,
       success: Done
     })

@@ -7,6 +7,7 @@
 import { Schema } from "effect"
 import type { Event } from "../Event.ts"
 import { matchesGlob, parseGlob } from "../Glob.ts"
+import { isJsonObject } from "../Json.ts"
 
 /** The most entries of one list of a filter. */
 const maxEntries = 1_000
@@ -41,7 +42,10 @@ export const RoomEventFilter = Schema.Struct({
   include_redundant_members: flag,
   unread_thread_notifications: flag,
   related_by_senders: texts,
-  related_by_rel_types: texts
+  related_by_rel_types: texts,
+  // Of MSC3874: by the relation of the event itself.
+  "org.matrix.msc3874.rel_types": texts,
+  "org.matrix.msc3874.not_rel_types": texts
 }).annotate({ identifier: "RoomEventFilter" })
 export type RoomEventFilter = typeof RoomEventFilter.Type
 
@@ -98,20 +102,39 @@ const everything: EventPredicate = () => true
 /** True for a filter that every event passes. */
 export const isEverything = (predicate: EventPredicate): boolean => predicate === everything
 
-/** Compiles the part of a filter that looks at types, senders, rooms and URLs. */
+const relTypeOf = ({ content }: Pick<Event, "content">): string | undefined => {
+  const relation = content["m.relates_to"]
+  return isJsonObject(relation) && typeof relation.rel_type === "string" ? relation.rel_type : undefined
+}
+
+/** Whether lists of types allow the relation of an event. An event without one is of no wanted type, and of no unwanted one. */
+const allowsRelation = (wanted: Texts, unwanted: Texts): ((event: Pick<Event, "content">) => boolean) => {
+  if (wanted == null && unwanted == null) return () => true
+  const allowed = allows(wanted, unwanted, exactly)
+  return (event) => {
+    const relType = relTypeOf(event)
+    return relType === undefined ? wanted == null : allowed(relType)
+  }
+}
+
+/** Compiles the part of a filter that looks at types, senders, rooms, URLs and the relations of the events themselves. */
 export const compileFilter = (filter: RoomEventFilter | EventFilter | null | undefined): EventPredicate => {
   if (filter == null) return everything
   const room = filter as RoomEventFilter
-  const narrows = [room.types, room.not_types, room.senders, room.not_senders, room.rooms, room.not_rooms]
+  const { "org.matrix.msc3874.rel_types": relTypes, "org.matrix.msc3874.not_rel_types": notRelTypes } = room
+  const lists = [room.types, room.not_types, room.senders, room.not_senders, room.rooms, room.not_rooms]
+  const narrows = [...lists, relTypes, notRelTypes]
   if (narrows.every((list) => list == null) && room.contains_url == null) return everything
   const type = allows(room.types, room.not_types, matcher)
   const sender = allows(room.senders, room.not_senders, exactly)
   const inRoom = allowsRoom(room)
+  const relation = allowsRelation(relTypes, notRelTypes)
   const { contains_url: wantsUrl } = room
   return (event) =>
     type(event.type) &&
     sender(event.sender) &&
     inRoom(event.room_id) &&
+    relation(event) &&
     (wantsUrl == null || (typeof event.content.url === "string") === wantsUrl)
 }
 

@@ -67,7 +67,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     HttpApiEndpoint.put("send", "/v3/rooms/:roomId/send/:eventType/:txnId", {
       params: { ...room, eventType: EventType, txnId: TransactionId },
       query: { ts, [delayParameter]: delay },
-      payload: AnyPayload,
+      payload: OptionalObject,
       success: SentEvent
     }).annotateMerge(
       documented({ summary: "Send an event", text: idempotent, who: "members with the power to send the type" })
@@ -149,7 +149,8 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     HttpApiEndpoint.get("messages", "/v3/rooms/:roomId/messages", {
       params: room,
       query: {
-        dir: Schema.Literals(["f", "b"]),
+        // Required, but checked after the right to read the room, so that its lack hides no M_FORBIDDEN.
+        dir: Schema.optional(Schema.Literals(["f", "b"])),
         from: Schema.optional(Token),
         to: Schema.optional(Token),
         limit: Schema.optional(Count),

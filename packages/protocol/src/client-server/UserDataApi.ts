@@ -30,6 +30,16 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
       params: { ...self, type: EventType },
       success: AnyObject
     }).annotateMerge(documented({ summary: "Account data", text: "Errors: M_NOT_FOUND.", who: own })),
+    HttpApiEndpoint.delete("remove", "/v3/user/:userId/account_data/:type", {
+      params: { ...self, type: EventType },
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Delete account data",
+        text: "Of MSC3391. Other devices receive an empty object. Errors: M_BAD_JSON for server types.",
+        who: own
+      })
+    ),
     HttpApiEndpoint.put("setInRoom", "/v3/user/:userId/rooms/:roomId/account_data/:type", {
       params: { ...inRoom, type: EventType },
       payload: AnyPayload,
@@ -39,6 +49,10 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
       params: { ...inRoom, type: EventType },
       success: AnyObject
     }).annotateMerge(documented({ summary: "Account data of a room", text: "Errors: M_NOT_FOUND.", who: own })),
+    HttpApiEndpoint.delete("removeInRoom", "/v3/user/:userId/rooms/:roomId/account_data/:type", {
+      params: { ...inRoom, type: EventType },
+      success: Done
+    }).annotateMerge(documented({ summary: "Delete account data of a room", text: "Of MSC3391.", who: own })),
     HttpApiEndpoint.get("tags", "/v3/user/:userId/rooms/:roomId/tags", {
       params: inRoom,
       success: body(Schema.Struct({ tags: Schema.Record(Schema.String, Schema.Unknown) }))

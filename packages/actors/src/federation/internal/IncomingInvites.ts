@@ -67,7 +67,7 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     }
     yield* bans.check("user", event.sender)
     yield* limits.mustBeOpen(event.room_id)
-    yield* limits.mustTakeInvitation(event.state_key as UserId, origin)
+    yield* limits.mustTakeInvitation(event.state_key as UserId, event.sender)
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
   })
 

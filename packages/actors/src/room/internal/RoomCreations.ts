@@ -39,7 +39,7 @@ const maxAttempts = 1_000
 
 export interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
-  readonly mustBeInvitable: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
+  readonly mustBeInvitable: (inviter: UserId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
   /** Errors: M_FORBIDDEN where the user is in as many rooms as they may be. */
   readonly mustTakeRoom: (userId: UserId) => Effect.Effect<void, MatrixError>
   readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
@@ -78,12 +78,12 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 
-  const check = Effect.fnUntraced(function* ({ invite, seed }: SeededRoom) {
+  const check = Effect.fnUntraced(function* ({ userId }: Session, { invite, seed }: SeededRoom) {
     for (const { content, state_key, type } of seed.state) {
       const problem = checkEvent(type, state_key, content)
       if (problem !== undefined) return yield* problem
     }
-    yield* mustBeInvitable(invite)
+    yield* mustBeInvitable(userId, invite)
   })
 
   const attempt = Effect.fnUntraced(function* (
@@ -138,7 +138,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     )
 
   const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
-    yield* check(seeded)
+    yield* check(session, seeded)
     yield* mustTakeRoom(session.userId)
     const transaction = requestTransaction(nodes, session, "createRoom", txnId)
     for (let left = maxAttempts; left > 0; left--) {

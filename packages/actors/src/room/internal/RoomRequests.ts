@@ -76,7 +76,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
 
   /** Names without an account cannot be invited: a user who registers one later would be in the room. */
-  const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+  const mustBeInvitable = Effect.fnUntraced(function* (inviter: UserId, userIds: ReadonlyArray<UserId>) {
     const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
     if (ours.length === 0) return
     const asked = new Set<UserId>()
@@ -86,7 +86,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       absent = yield* accounts.findAbsent(ours)
     }
     if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
-    yield* Effect.forEach(ours, (userId) => limits.mustTakeInvitation(userId), { discard: true })
+    yield* Effect.forEach(ours, (userId) => limits.mustTakeInvitation(userId, inviter), { discard: true })
   })
 
   const creations = yield* makeRoomCreations({ mustBeInvitable, mustTakeRoom: limits.mustTakeRoom, profileOf })
@@ -155,7 +155,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (isInvite || type === "m.room.aliases") {
       const problem = checkEvent(type, stateKey, content)
       if (problem !== undefined) return yield* problem
-      yield* isInvite ? mustBeInvitable([stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
+      yield* isInvite ? mustBeInvitable(session.userId, [stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
     }
     const isOwn = type === "m.room.member" && stateKey === session.userId
     if (isOwn && content.membership === "leave") yield* mustNotRejectNotices(session.userId, roomId)
@@ -274,7 +274,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (action === "kick" && target === session.userId) {
       return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
     }
-    if (action === "invite") yield* mustBeInvitable([target])
+    if (action === "invite") yield* mustBeInvitable(session.userId, [target])
     if (action === "knock") yield* limits.mustTakeRoom(session.userId, roomId)
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }

@@ -12,6 +12,7 @@ import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Latch } from "effect"
+import { inviteRuleTypes } from "../../room/InvitePermission.ts"
 import { periodically } from "../../runtime/Supervision.ts"
 import { RecentMoves } from "./RecentMoves.ts"
 
@@ -62,12 +63,7 @@ interface RoomOrder {
 }
 
 /** Account data that decide which rooms a list shows. */
-const listTypes: ReadonlySet<string> = new Set([
-  "m.direct",
-  "m.tag",
-  "m.ignored_user_list",
-  "m.invite_permission_config"
-])
+const listTypes: ReadonlySet<string> = new Set(["m.direct", "m.tag", "m.ignored_user_list", ...inviteRuleTypes])
 
 /** A list is sorted anew if more rooms than this moved since it was read last. */
 const maxMoved = 100

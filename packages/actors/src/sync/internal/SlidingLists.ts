@@ -10,7 +10,7 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
-import { makeInvitePermission } from "../../room/InvitePermission.ts"
+import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import type { RoomLists, UserRoom, UserRooms } from "./RoomLists.ts"
 import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
@@ -152,13 +152,13 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return tests
   })
 
-  /** The rooms to which ignored users invite the user, or anybody where the user wants no invitations. */
-  const unwelcomeOf = Effect.fnUntraced(function* (userId: UserId, rooms: ReadonlyArray<UserRoom>) {
-    if (yield* invitePermission.isBlocking(userId)) {
-      return new Set(rooms.flatMap(({ membership, roomNid }) => (membership === "invite" ? [roomNid] : [])))
-    }
-    const ignored = yield* ignoredUsers.of(userId)
-    return ignored.size === 0 ? nothing : yield* store.invitedBy(userId, [...ignored])
+  /** The rooms to which ignored users invite the user, or those whose invitations the user does not want. */
+  const unwelcomeOf = Effect.fnUntraced(function* (userId: UserId) {
+    const [ignored, verdict] = yield* Effect.all([ignoredUsers.of(userId), invitePermission.of(userId)])
+    if (ignored.size === 0 && verdict === allowAll) return nothing
+    const inviters = [...(yield* store.inviters(userId))]
+    const isUnwelcome = (inviter: UserId) => ignored.has(inviter) || verdict(inviter) !== "allow"
+    return new Set(inviters.flatMap(([roomNid, inviter]) => (isUnwelcome(inviter) ? [roomNid] : [])))
   })
 
   return {
@@ -174,7 +174,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       direct: ReadonlySet<string>
     ): Effect.fn.Return<Wanted> {
       const { hasInvitations, rooms: all } = lists.listed(userRooms)
-      const unwelcome = hasInvitations ? yield* unwelcomeOf(userId, all) : nothing
+      const unwelcome = hasInvitations ? yield* unwelcomeOf(userId) : nothing
       const listed =
         unwelcome.size === 0
           ? all

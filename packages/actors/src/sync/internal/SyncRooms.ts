@@ -17,13 +17,13 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
-import { Effect, Option } from "effect"
+import { Effect, Option, Struct } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { receiptEvents } from "../../presence/ReceiptEvents.ts"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
-import { makeInvitePermission } from "../../room/InvitePermission.ts"
+import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
@@ -78,6 +78,9 @@ interface RoomsRange extends SyncRange {
   readonly ignored: IgnoredUsers
 }
 
+/** Types of state that name a room. */
+const nameTypes: ReadonlySet<string> = new Set(["m.room.name", "m.room.canonical_alias"])
+
 export interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
   readonly accountData: ReadonlyArray<SimpleEvent>
@@ -95,11 +98,38 @@ interface Reading extends MembershipAt {
 
 const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
+/** Whether an event may change the summary of its room: its counts and heroes. */
+const isOfSummary = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member" || nameTypes.has(type)
+
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
-/** Whether an event is a membership of the user, sent by an ignored user. */
-const isOwnBy = (userId: UserId, { sender, state_key, type }: StrippedEvent, ignored: IgnoredUsers): boolean =>
-  type === "m.room.member" && state_key === userId && ignored.has(sender as UserId)
+const isFilled = (value: unknown): boolean => typeof value === "string" && value !== ""
+
+/** Whether an event gives its room a name: clients need no heroes then. */
+const isNaming = ({ content, type }: Event): boolean =>
+  type === "m.room.name" ? isFilled(content.name) : type === "m.room.canonical_alias" && isFilled(content.alias)
+
+/** The sender of the user's membership in stripped state. */
+const inviterOf = (userId: UserId, events: ReadonlyArray<StrippedEvent>): UserId =>
+  (events.findLast(({ state_key, type }) => type === "m.room.member" && state_key === userId)?.sender as UserId) ??
+  userId
+
+const isFilledSection = (section: { readonly events: ReadonlyArray<unknown> } | undefined): boolean =>
+  section !== undefined && section.events.length > 0
+
+/** The counts of a room alone are no news: a filter that the events of a room do not pass hides the room. */
+const dropEmpty = (
+  answers: Map<RoomId, SyncedRoom>,
+  joined: ReadonlyArray<MembershipAt>,
+  newToClient: ReadonlySet<number>
+): void => {
+  for (const { roomId, roomNid } of joined) {
+    const room = answers.get(roomId)
+    if (room === undefined || room.timeline.limited || newToClient.has(roomNid)) continue
+    const sections = [room.timeline, room.state, room.state_after, room.account_data, room.ephemeral]
+    if (!sections.some(isFilledSection)) answers.delete(roomId)
+  }
+}
 
 const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
   [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
@@ -164,7 +194,9 @@ export const makeSyncRooms = Effect.gen(function* () {
       const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
       const shown = limit === 0 ? [] : passed.slice(-limit)
       const isCut = read.length >= scanned || cut.has(room.roomNid)
-      found.set(room.roomNid, { entries: shown, limited: isCut || passed.length > shown.length })
+      // What a client has of a room from an earlier stay does not join on to the timeline: a gap lies between.
+      const isEntered = range.since !== undefined && room.known === undefined
+      found.set(room.roomNid, { entries: shown, limited: isEntered || isCut || passed.length > shown.length })
     }
     return found
   })
@@ -229,7 +261,21 @@ export const makeSyncRooms = Effect.gen(function* () {
     return stateOfRooms
   })
 
-  /** Counts and heroes are sent where memberships may have changed. */
+  /** The rooms that have a name or an alias. */
+  const namedRooms = Effect.fnUntraced(function* (
+    rooms: ReadonlyArray<Reading>,
+    ends: ReadonlyMap<number, StateRef>
+  ): Effect.fn.Return<ReadonlySet<number>> {
+    const wanted = rooms.flatMap(({ roomNid }) => {
+      const ref = ends.get(roomNid)
+      return ref === undefined ? [] : [{ roomNid, ref }]
+    })
+    const keys = Array.from(nameTypes, (type) => [type, ""] as const)
+    const entries = wanted.length === 0 ? [] : yield* states.read(wanted, { keys })
+    return new Set(entries.filter(({ event }) => isNaming(event)).map(({ roomNid }) => roomNid))
+  })
+
+  /** Counts and heroes are sent where memberships or names may have changed. */
   const readSummaries = Effect.fnUntraced(function* ({ session }: SyncRange, rooms: ReadonlyArray<Reading>) {
     const roomNids = rooms.map(({ roomNid }) => roomNid)
     const [counts, heroes] = yield* Effect.all([
@@ -267,13 +313,17 @@ export const makeSyncRooms = Effect.gen(function* () {
       ],
       { concurrency: concurrencyOf(range) }
     )
-    const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
+    const [states, freshNamed] = yield* Effect.all(
+      [readStates(range, rooms, { timelines, known: knownStates, ends: endStates }), namedRooms(fresh, endStates)],
+      { concurrency: concurrencyOf(range) }
+    )
     const changed = others.filter(
       ({ roomNid }) =>
-        states.get(roomNid)?.some(isMembership) ||
-        timelines.get(roomNid)?.entries.some(({ event }) => isMembership(event))
+        states.get(roomNid)?.some(isOfSummary) ||
+        timelines.get(roomNid)?.entries.some(({ event }) => isOfSummary(event))
     )
     const summaries = new Map([...freshSummaries, ...(yield* readSummaries(range, changed))])
+    const named = new Set([...freshNamed, ...(yield* namedRooms(changed, endStates))])
     const lists: Array<RenderedList> = []
     for (const room of rooms) {
       const { known, roomId, roomNid } = room
@@ -291,8 +341,10 @@ export const makeSyncRooms = Effect.gen(function* () {
     rooms.forEach((room, index) => {
       const { entries, limited } = timelines.get(room.roomNid) ?? { entries: [], limited: false }
       const [timeline, stateEvents] = [rendered[2 * index]!, rendered[2 * index + 1]!]
-      const first = entries[0]
-      const summary = summaries.get(room.roomNid)
+      // Before a whole timeline there is nothing. Its token is that of its end, by which clients read the members of that time too.
+      const first = limited || room.known !== undefined ? entries[0] : undefined
+      const whole = summaries.get(room.roomNid)
+      const summary = named.has(room.roomNid) && whole !== undefined ? Struct.omit(whole, ["m.heroes"]) : whole
       answers.set(room.roomId, {
         timeline: {
           events: timeline,
@@ -429,9 +481,9 @@ export const makeSyncRooms = Effect.gen(function* () {
     for (const [roomNid, roomId] of byNid) {
       const roomData = dataByRoom.get(roomId)
       const seen = receiptsByRoom.get(roomNid)
-      const user_ids = ephemeralStream.typing(roomId)
-      const typing = (newToClient.has(roomNid) ? user_ids.length > 0 : (typingRooms?.has(roomId) ?? true))
-        ? [{ type: "m.typing", content: { user_ids } }]
+      const lastTyping = ephemeralStream.lastTyping(roomId)
+      const typing = (newToClient.has(roomNid) ? lastTyping !== undefined : (typingRooms?.has(roomId) ?? true))
+        ? [{ type: "m.typing", content: { user_ids: lastTyping ?? [] } }]
         : []
       const ephemeral = [...typing, ...(seen === undefined ? [] : receiptEvents(seen))].filter((event) =>
         ephemeralPasses({ ...event, content: {}, sender: session.userId, room_id: roomId })
@@ -514,6 +566,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       answers.delete(roomId)
     }
     const data = addUserData(range, joined, newToClient, userData, answers)
+    if (!fullState) dropEmpty(answers, joined, newToClient)
     const counted = joined.filter(({ roomId }) => answers.has(roomId))
     const counts = allCounts ?? (yield* readCounts(roomsRange, counted))
     for (const { roomId, roomNid } of counted) {
@@ -522,14 +575,13 @@ export const makeSyncRooms = Effect.gen(function* () {
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const answered = memberships.filter(isNew)
-    const areBlocked =
-      answered.some(({ membership }) => membership === "invite") && (yield* invitePermission.isBlocking(session.userId))
+    const isInvited = answered.some(({ membership }) => membership === "invite")
+    const verdict = isInvited ? yield* invitePermission.of(session.userId) : allowAll
+    const isWelcomeFrom = (inviter: UserId) => !ignored.has(inviter) && verdict(inviter) === "allow"
     for (const room of answered) {
       if (room.membership === "invite") {
-        if (areBlocked) continue
         const stripped = yield* readStripped(session.userId, room)
-        const isWelcome = !stripped.events.some((event) => isOwnBy(session.userId, event, ignored))
-        if (isWelcome) invite[room.roomId] = { invite_state: stripped }
+        if (isWelcomeFrom(inviterOf(session.userId, stripped.events))) invite[room.roomId] = { invite_state: stripped }
       } else if (room.membership === "knock") {
         knock[room.roomId] = { knock_state: yield* readStripped(session.userId, room) }
       }

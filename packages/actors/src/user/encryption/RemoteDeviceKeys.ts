@@ -11,6 +11,7 @@ import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import { type KeyClaim, mergeSignatures } from "@greenroom/store/DeviceKeyStore"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type KnownDevices, RemoteDeviceListStore, type RemoteDevices } from "@greenroom/store/RemoteDeviceListStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { RemoteDeviceLists } from "../../federation/RemoteDeviceLists.ts"
@@ -74,7 +75,12 @@ const withSignatures = (key: string, own: string | undefined): string => {
   return JSON.stringify({ ...rest, signatures: JSON.parse(mergeSignatures(JSON.stringify(signatures), own)) })
 }
 
-const limitOf = (timeout: number | undefined): number => Math.min(Math.max(timeout ?? usualTimeout, 0), longestTimeout)
+/** Until when all servers of a request may answer, on the monotonic clock: those that are asked last have less time. */
+const deadlineOf = (timeout: number | undefined): Effect.Effect<number> =>
+  Effect.map(monotonicMillis, (now) => now + Math.min(Math.max(timeout ?? usualTimeout, 0), longestTimeout))
+
+const until = <A, E>(deadline: number, effect: Effect.Effect<A, E>): Effect.Effect<Option.Option<A>, E> =>
+  Effect.flatMap(monotonicMillis, (now) => Effect.timeoutOption(effect, Math.max(0, deadline - now)))
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -102,7 +108,7 @@ const make = Effect.gen(function* () {
     server: ServerName,
     known: ReadonlyArray<KnownDevices>,
     wanted: Wanted,
-    limit: number
+    deadline: number
   ): Effect.fn.Return<Asked> {
     const idsOf = (isShared: boolean) => known.filter((user) => user.isShared === isShared).map(({ userId }) => userId)
     const shared = idsOf(true)
@@ -111,10 +117,8 @@ const make = Effect.gen(function* () {
       [
         shared.length === 0
           ? Effect.succeed(Option.some<ReadonlySet<UserId>>(new Set()))
-          : Effect.timeoutOption(lists.fetch(server, shared, isUrgent), limit),
-        Effect.orElseSucceed(Effect.timeoutOption(askForStrangers(server, idsOf(false), wanted), limit), () =>
-          Option.none()
-        )
+          : until(deadline, lists.fetch(server, shared, isUrgent)),
+        Effect.orElseSucceed(until(deadline, askForStrangers(server, idsOf(false), wanted)), () => Option.none())
       ],
       { concurrency: 2 }
     )
@@ -126,12 +130,12 @@ const make = Effect.gen(function* () {
   })
 
   /** The keys of users of other servers, and the servers that did not give what was asked. */
-  const keysOf = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, wanted: Wanted, limit: number) {
+  const keysOf = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, wanted: Wanted, deadline: number) {
     const known = yield* store.read(userIds)
     const outdated = known.filter(({ isCurrent }) => !isCurrent)
     const asked = yield* Effect.forEach(
       Map.groupBy(outdated, ({ userId }) => serverNameOf(userId)),
-      ([server, ofServer]) => askServer(server, ofServer, wanted, limit),
+      ([server, ofServer]) => askServer(server, ofServer, wanted, deadline),
       { concurrency: concurrentServers }
     )
     const fetched = yield* store.read(outdated.filter(({ isShared }) => isShared).map(({ userId }) => userId))
@@ -147,7 +151,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<RemoteKeys> {
     const userIds = [...wanted.keys()].filter((userId) => serverNameOf(userId) !== serverName)
     if (userIds.length === 0) return none
-    const { failures, keys } = yield* keysOf(userIds, wanted, limitOf(timeout))
+    const { failures, keys } = yield* keysOf(userIds, wanted, yield* deadlineOf(timeout))
     const own = yield* signing.signaturesBy(requester, userIds)
     const textsOf = (read: (keys: RemoteDevices, userId: UserId) => string | undefined) =>
       objectText(
@@ -170,6 +174,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<RemoteClaim> {
     const byServer = Map.groupBy(claims, ({ userId }) => serverNameOf(userId))
     byServer.delete(serverName)
+    const deadline = yield* deadlineOf(timeout)
     const ask = (server: ServerName, ofThem: ReadonlyArray<KeyClaim>) => {
       const byUser = Map.groupBy(ofThem, ({ userId }) => userId)
       const wanted = Array.from(byUser, ([userId, devices]): [string, JsonObject] => [
@@ -181,7 +186,7 @@ const make = Effect.gen(function* () {
     const answers = yield* Effect.forEach(
       byServer,
       ([server, ofThem]) =>
-        Effect.timeoutOption(ask(server, ofThem), limitOf(timeout)).pipe(
+        until(deadline, ask(server, ofThem)).pipe(
           Effect.orElseSucceed(() => Option.none<JsonObject>()),
           Effect.map((answer) => ({ server, answer }))
         ),

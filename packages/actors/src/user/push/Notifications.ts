@@ -12,6 +12,7 @@ import { NotificationStore, type StoredNotification } from "@greenroom/store/Not
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
+import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
@@ -29,7 +30,7 @@ const maxPage = 100
 export interface Notification extends Omit<StoredNotification, "actions"> {
   readonly actions: ReadonlyArray<PushAction>
   readonly read: boolean
-  /** Whether the user ignores the sender: such events do not notify. */
+  /** Whether the user ignores the sender, or does not want the invitation: such events do not notify. */
   readonly ignored: boolean
 }
 
@@ -44,6 +45,9 @@ export interface NotificationPage {
   readonly next_token?: string
 }
 
+const isInvitation = ({ event: { content, type } }: StoredNotification): boolean =>
+  type === "m.room.member" && content.membership === "invite"
+
 const before = ({ nid, xid }: StreamPosition): StreamPosition => ({ xid, nid: nid - 1 })
 
 const make = Effect.gen(function* () {
@@ -53,6 +57,7 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const readToken = yield* makeReadToken
   const ignoredUsers = yield* makeIgnoredUsers
+  const invitePermission = yield* makeInvitePermission
 
   /** The action of the default rules for an event that notifies. */
   const defaultActions = (userId: UserId) => {
@@ -85,12 +90,13 @@ const make = Effect.gen(function* () {
     const found = yield* store.page({ ...query, userId, rowsSince: rules.since(userId) })
     const isRead = yield* readerOf(userId, found)
     const ignored = found.length === 0 ? nobody : yield* ignoredUsers.of(userId)
+    const verdict = found.some(isInvitation) ? yield* invitePermission.of(userId) : allowAll
     const actionsOf = defaultActions(userId)
     return found.map((entry) => ({
       ...entry,
       actions: entry.actions ?? actionsOf(entry),
       read: isRead(entry),
-      ignored: ignored.has(entry.event.sender)
+      ignored: ignored.has(entry.event.sender) || (isInvitation(entry) && verdict(entry.event.sender) !== "allow")
     }))
   })
 
