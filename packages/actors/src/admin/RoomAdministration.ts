@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import type { Levels } from "@greenroom/room/RoomVersion"
 import {
   type AdministeredRoom,
   RoomAdministrationStore,
@@ -127,12 +128,12 @@ const make = Effect.gen(function* () {
 
   /** A member of this server with the power to change the power of others. */
   const mightiest = Effect.fnUntraced(function* (room: AdministeredRoom) {
-    const candidates: Array<{ readonly userId: UserId; readonly power: number }> = []
+    const candidates: Array<{ readonly userId: UserId; readonly power: number; readonly levels: Levels }> = []
     for (const userId of yield* store.members(room.roomNid, ["join"], serverName)) {
       const levels = Option.getOrUndefined(yield* levelsFor(userId, room.roomId))
       if (levels === undefined) continue
       const power = levels.user(userId)
-      if (power >= levels.event("m.room.power_levels", true)) candidates.push({ userId, power })
+      if (power >= levels.event("m.room.power_levels", true)) candidates.push({ userId, power, levels })
     }
     return candidates.sort((a, b) => b.power - a.power)[0]
   })
@@ -155,10 +156,13 @@ const make = Effect.gen(function* () {
     const levels = content("m.room.power_levels") ?? {}
     const users = (levels.users ?? {}) as { readonly [userId: string]: number }
     const power = Number.isFinite(helper.power) ? helper.power : fullPower
-    yield* rooms.setState(session, roomId, "m.room.power_levels", "", {
-      ...levels,
-      users: { ...users, [userId]: power }
-    })
+    // Creators above all levels are in no power levels.
+    if (helper.levels.user(userId) < helper.power) {
+      yield* rooms.setState(session, roomId, "m.room.power_levels", "", {
+        ...levels,
+        users: { ...users, [userId]: power }
+      })
+    }
     const membership = content("m.room.member")?.membership
     if (membership !== "join" && membership !== "invite" && content("m.room.join_rules")?.join_rule !== "public") {
       yield* rooms.setMembership(session, roomId, "invite", userId)

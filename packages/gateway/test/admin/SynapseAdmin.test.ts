@@ -175,6 +175,9 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         json: { name: "taken over" }
       })
       assert.strictEqual(named.status, 200)
+      const own = yield* askToday("POST", "/v3/createRoom", { token: user.token, json: { room_version: "12" } })
+      const creator = `/v1/rooms/${inPath(own.body.room_id)}/make_room_admin`
+      assert.strictEqual((yield* askAdmin(admin, "POST", creator, { user_id: user.id })).status, 200)
     })
   )
 
