@@ -196,7 +196,7 @@ const announce = ({ serverName }: GatewayConfig) =>
     })
   )
 
-/** Runs until the program is told to stop or loses its database, then goes down in the opposite order. */
+/** Runs until the program gets a signal to stop or loses its database, then shuts down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const files = yield* FileSystem.FileSystem

@@ -3,7 +3,7 @@
  * a home directory that can be written to there is no cache. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` of Node go first.
  *
  * Call it before other modules are loaded, so import those afterwards by `import()`. Imports nothing else; on an old Node, which
- * has no such cache, it loads all the same, so that `NodeVersion` can report that.
+ * has no such cache, it loads too, so that `NodeVersion` can report the version.
  */
 import * as nodeModule from "node:module"
 import { homedir } from "node:os"

@@ -19,7 +19,7 @@ export class RateLimit extends Context.Service<
   RateLimit,
   {
     /**
-     * Counts one request of a user or a server. Errors: M_LIMIT_EXCEEDED with the time until the next one is welcome.
+     * Counts one request of a user or a server. Errors: M_LIMIT_EXCEEDED with the time until the next one may come.
      */
     readonly take: (kind: Exclude<RateKind, AddressRateKind>, key: string) => Effect.Effect<void, LimitExceeded>
     /**

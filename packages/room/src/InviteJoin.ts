@@ -53,6 +53,6 @@ export const membershipFor = (inviteJoin: Event): EventProposal => {
   }
 }
 
-/** Whether a membership says of the user nothing but what they said themselves. */
+/** Whether a membership contains nothing about the user but their own content. */
 export const saysWhatWasAsked = (event: Event, inviteJoin: Event): boolean =>
   isDeepStrictEqual({ ...event.content }, { ...membershipFor(inviteJoin).content })

@@ -1,5 +1,5 @@
 /**
- * Which accounts are locked or suspended. The rows travel with the log, so that every node hears of a change.
+ * Which accounts are locked or suspended. The rows travel with the log, so that every node receives a change.
  *
  * Used by `AccountStandings` alone. An error of the database is a defect.
  */

@@ -18,7 +18,7 @@ export interface NewAuditEntry {
   readonly actor: string
   /** The action, such as `room.delete`. */
   readonly action: string
-  /** To whom or what: a user ID, a room ID, a content URI. */
+  /** The target: a user ID, a room ID, a content URI. */
   readonly target?: string | undefined
   readonly reason?: string | undefined
   /** The parameters, without secrets. */

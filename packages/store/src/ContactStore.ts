@@ -38,7 +38,7 @@ export interface StoredContact extends Contact {
 export interface NewContact extends Contact {
   /** The sort key of the list. */
   readonly sortName: string
-  /** In lower case, what a search looks into. */
+  /** The searched text, in lower case. */
   readonly search: string
 }
 

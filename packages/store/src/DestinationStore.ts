@@ -25,7 +25,7 @@ export interface DestinationState {
   readonly lastSuccessAt: number | undefined
   readonly lastFailureAt: number | undefined
   readonly lastError: string | undefined
-  /** Until when it is taken for a server that speaks the draft's dialect alone; in the past where it is not. */
+  /** Until when it counts as a server that speaks the draft's dialect alone; in the past for others. */
   readonly draftUntil: number
 }
 
@@ -35,7 +35,7 @@ const firstBackOff = 1_000
 /** The longest back-off, in ms, before jitter: a day. */
 const longestBackOff = 86_400_000
 
-/** How long a server is taken for one that speaks the draft's dialect alone, in ms: then it is asked anew. */
+/** How long a server counts as one that speaks the draft's dialect alone, in ms: then today's is tried again. */
 const draftMemory = 86_400_000
 
 /** How much of a back-off chance takes away at most, so that nodes and servers do not come back in step. */

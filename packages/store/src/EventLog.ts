@@ -94,7 +94,7 @@ export class EventLog extends Context.Service<
      * not known. `rows`: all of them, where they are at hand; they are not read from the database then.
      */
     readonly committed: (xid: number | undefined, rows?: LogRows) => void
-    /** Whether other nodes may follow the log: rows that they need to hear of are notified. */
+    /** Whether other nodes may follow the log: they are notified of new rows. */
     readonly wakesOthers: () => boolean
     /** Whether other nodes are known to follow the log: the rows of commits are then announced to them, and need not be read. */
     readonly isFollowed: (byOthers: boolean) => void

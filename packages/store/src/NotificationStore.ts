@@ -34,7 +34,7 @@ export interface NotificationQuery {
   readonly onlyHighlights?: boolean
   /** The transaction from which on the user has rows; undefined for one who has the default rules. */
   readonly rowsSince: number | undefined
-  /** The rooms to look into; all if absent. */
+  /** The rooms to search; all if absent. */
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 

@@ -122,7 +122,7 @@ const readHeader = (file: string, frame: Frame): BackupHeader => {
   throw refuse(file, "is damaged")
 }
 
-/** Reads the whole file and checks it. Gives what it says of itself. */
+/** Reads the whole file and checks it. Gives its header. */
 const verify = async (file: string, onProgress: OnProgress): Promise<BackupHeader> => {
   const hash = createHash("sha256")
   let header: BackupHeader | undefined

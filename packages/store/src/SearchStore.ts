@@ -21,7 +21,7 @@ export interface SearchQuery {
   /** The keys to search: `content.body`, `content.name`, `content.topic`. */
   readonly keys: ReadonlyArray<string>
   readonly order: "rank" | "recent"
-  /** Rooms to look into, of those that the user is or was in; all if absent. */
+  /** Rooms to search, of those that the user is or was in; all if absent. */
   readonly rooms?: ReadonlyArray<string> | undefined
   readonly notRooms?: ReadonlyArray<string> | undefined
   readonly upTo: StreamPosition

@@ -37,7 +37,7 @@ export class ShardFenceStore extends Context.Service<
      * that held one of the shards and did not give it back are ended.
      */
     readonly raise: (shards: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, number>, SqlError.SqlError>
-    /** Gives back shards that this node holds: the next holder does not take it for lost. */
+    /** Gives back shards that this node holds: the next holder does not treat this node as lost. */
     readonly release: (shards: ReadonlyArray<number>) => Effect.Effect<void, SqlError.SqlError>
     /** Fails if the fence is no longer in force. An error of the database is a defect. */
     readonly check: (fence: Fence | undefined) => Effect.Effect<void, StaleFence>

@@ -64,7 +64,7 @@ const make = Effect.fnUntraced(function* (
   })
 
   yield* add(yield* Clock.currentTimeMillis)
-  /** The current key. Every event needs it: while it is fresh it is at hand without a look into the cache. */
+  /** The current key. Every event needs it: while it is fresh it is read without the cache. */
   let atHand: { readonly key: Effect.Effect<SigningKey>; readonly since: number } | undefined
   const lookup = () =>
     Effect.orDie(

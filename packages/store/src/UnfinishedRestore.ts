@@ -52,7 +52,7 @@ export interface RestoreNotes {
   readonly end: () => Promise<void>
 }
 
-/** Begins the notes, or goes on with those of a restore that was cut off. */
+/** Begins the notes, or continues those of a restore that was cut off. */
 export const beginNotes = async (dataDir: string, embedded: boolean): Promise<RestoreNotes> => {
   const before = (await readUnfinished(dataDir))?.files ?? []
   await makeDataDirectory(dataDir, 0o711)

@@ -1,5 +1,5 @@
 /**
- * PDUs of rooms of ours whose signatures could not be checked yet, because the keys of a server could not be had. They are
+ * PDUs of rooms of ours whose signatures could not be checked yet, because the keys of a server were missing. They are
  * kept until the keys are known, or until they are too old.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.

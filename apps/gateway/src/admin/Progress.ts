@@ -34,7 +34,7 @@ export const bar = ({ bytes, done, what }: Progress): string => {
   return `[${"#".repeat(filled)}${"-".repeat(width - filled)}] ${percent} %  ${what}${amount}`
 }
 
-/** Called as the work goes on, and at its end. */
+/** Called while the work runs, and at its end. */
 export const makeProgress = (): {
   readonly isShown: boolean
   readonly show: (progress: Progress) => void

@@ -160,7 +160,7 @@ export const makeVersionTwo = Effect.gen(function* () {
     return json(yield* associations.bind(session, userId))
   })
 
-  /** By the word of the user's home server. */
+  /** Authorised by the signature of the user's home server. */
   const unbindSigned = Effect.fnUntraced(function* (request: Request) {
     yield* requests.take("tries", request)
     const content = yield* bodyOf(request)

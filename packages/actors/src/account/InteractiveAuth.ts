@@ -493,7 +493,7 @@ export class InteractiveAuth extends Context.Service<
     readonly isUnderWay: (session: string) => Effect.Effect<boolean>
     /** A stage was passed elsewhere, by this user. Errors: M_FORBIDDEN. */
     readonly pass: (session: string, type: string, userId: UserId) => Effect.Effect<void, MatrixError>
-    /** Passes a stage by the form of a page. The client goes on with the session alone. Errors: those of the stage. */
+    /** Passes a stage by the form of a page. The client continues with the session alone. Errors: those of the stage. */
     readonly passByForm: (
       session: string,
       auth: AuthData & { readonly type: string },

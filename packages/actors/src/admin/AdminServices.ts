@@ -13,7 +13,7 @@ import type { layer as loadedLayer } from "./LoadedAdminServices.ts"
 type Loaded = Layer.Success<typeof loadedLayer>
 type Needed = Layer.Services<typeof loadedLayer>
 
-/** How soon the server does what the command line has asked for, and goes on with what a lost node has begun. */
+/** How soon the server begins work that the command line has requested, and continues the work of a lost node. */
 const requestInterval = "5 seconds"
 
 const make = Effect.gen(function* () {

@@ -28,7 +28,7 @@ import { type AppService, AppServices } from "./AppServices.ts"
 
 /** How many rows of a kind one transaction covers at most. */
 const maxRows = 100
-/** After how many rows without anything for the service its position is stored all the same. */
+/** After how many rows without anything for the service its position is stored. */
 const maxSkipped = 10_000
 
 const noMessages: DeviceMessages = { events: [], devices: [], delivered: Effect.void }

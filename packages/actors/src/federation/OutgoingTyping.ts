@@ -1,6 +1,6 @@
 /**
  * Sends other servers which of our users type in rooms that they share: when a user starts and stops, and again from
- * time to time, because a server that hears no more of it takes it for over.
+ * time to time, because other servers end the typing of a user after a while without a repeat.
  *
  * Source: "Typing notifications" and "PDUs and EDUs" of the specification.
  */

@@ -17,7 +17,7 @@
  * (`TransactionRefusal`). So no single item stops the queue.
  *
  * A server that cannot be reached is in back-off until `Destinations` says otherwise; then the EDUs for it are dropped. A short
- * wait passes in the actor. A long one does not keep it in memory: `Peers` looks for servers whose time has come.
+ * wait passes in the actor. A long one does not keep it in memory: `Peers` resumes servers whose back-off has ended.
  *
  * Source: "Transactions" of the specification.
  */
@@ -209,7 +209,7 @@ const behaviour = Effect.gen(function* () {
       backoffUntil = now + duration
     })
 
-  /** Goes on by itself when a short wait is over. */
+  /** Resumes sending when a short wait is over. */
   const waitForRetry = (now: number): Effect.Effect<void> => {
     const wait = Math.ceil(backoffUntil - now)
     if (wait > longestOwnWait) return Effect.void

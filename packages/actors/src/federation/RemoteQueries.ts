@@ -53,7 +53,7 @@ const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) 
 /** An alias may lead to another room at any time, and a user who joins by it wants that one. */
 const aliasLifetime = 0
 
-/** A server that refuses to tell of a room may do so because of a membership that is about to change. */
+/** A refusal to describe a room is not cached: the membership that caused it may change soon. */
 const hierarchyLifetime = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : 0)
 
 const make = Effect.gen(function* () {

@@ -163,7 +163,7 @@ const make = Effect.gen(function* () {
       good(question.destination, question.version, question.roomId, pdus, voucher)
     )
 
-  /** Hands a join in, and verifies the answer. Its PDUs, which take as much memory as the events, are let go with the end. */
+  /** Hands a join in, and verifies the answer. Its PDUs, which take as much memory as the events, are released at its end. */
   const takeJoin = Effect.fnUntraced(function* (
     destination: ServerName,
     version: RoomVersion,

@@ -32,7 +32,7 @@ import { RemotePresences } from "./RemotePresences.ts"
 /** How many transactions of one server may wait; further ones are to come again later. */
 const maxWaiting = 16
 
-/** When those are welcome, in milliseconds. */
+/** The retry delay of refused transactions, in milliseconds. */
 const retryAfter = 5_000
 
 /** How many transactions are pulled for one gap, and how many servers are asked at once. */

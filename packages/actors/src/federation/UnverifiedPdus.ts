@@ -1,5 +1,5 @@
 /**
- * PDUs that cannot be verified yet, because the keys of a server cannot be had: they are tried again when keys of that
+ * PDUs that cannot be verified yet, because the keys of a server are missing: they are tried again when keys of that
  * server were learned. It is asked for them from time to time while something waits.
  *
  * Source: docs/federation.md, "What happens to a PDU that arrives".

@@ -97,7 +97,7 @@ export class UrlPreviews extends Context.Service<
         return { "og:image": mxc(name), "og:image:type": type, "matrix:image:size": size }
       })
 
-      /** A page is shown without its image where that cannot be had. */
+      /** A page is shown without its image if that cannot be fetched. */
       const imageOf = (image: string | undefined, base: URL) =>
         image === undefined
           ? Effect.succeed({})

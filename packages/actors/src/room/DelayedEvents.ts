@@ -182,8 +182,8 @@ export class DelayedEvents extends Context.Service<
       message: { readonly roomId: RoomId; readonly type: string; readonly txnId: string }
     ) => Effect.Effect<string | undefined>
     /**
-     * Sends, cancels or restarts an event: its author, and without `userId` whoever knows the delay ID. Errors: M_NOT_FOUND,
-     * and what the room answers to `send`.
+     * Sends, cancels or restarts an event: callers are its author, and without `userId` everybody who knows the delay ID.
+     * Errors: M_NOT_FOUND, and what the room answers to `send`.
      */
     readonly act: (
       userId: UserId | undefined,

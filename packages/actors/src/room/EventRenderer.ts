@@ -14,7 +14,7 @@ import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
 
 export interface RenderOptions {
-  /** The answer says of which room the events are. */
+  /** Leaves `room_id` out, because the answer names the room. */
   readonly withoutRoomId?: boolean
   /** Bundles what relates to the events, which are all of the room with this number. */
   readonly bundleIn?: number | undefined

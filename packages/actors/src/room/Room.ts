@@ -294,7 +294,7 @@ const behaviour = Effect.gen(function* () {
     return added > 0 && room.stateBytes + added > stateLimit
   }
 
-  /** Somebody here vouches for a user of ours who joins a restricted room without an invitation. */
+  /** Finds the member who authorises a user of ours to join a restricted room without an invitation. */
   const vouched = Effect.fnUntraced(function* (room: RoomState, proposal: EventProposal) {
     const { content, sender, state_key, type } = proposal
     if (type !== "m.room.member" || content.membership !== "join" || state_key !== sender) return proposal

@@ -13,7 +13,7 @@ import { Room } from "./RoomProtocol.ts"
 /** How many rooms are asked for at once. */
 const concurrency = 4
 
-/** Goes on with all that is unfinished, in the background. */
+/** Resumes all unfinished memberships, in the background. */
 export const finishMemberships = Effect.gen(function* () {
   const room = yield* Room.client
   const rooms = yield* RoomStore

@@ -83,7 +83,7 @@ class Sightings {
     if (changed) for (const listener of this.listeners) listener()
   }
 
-  /** The first shards have come: these locks are as good as refreshed ones. */
+  /** The first shards were acquired: their locks count as refreshed. */
   acquired(at: number): void {
     if (this.refreshedAt === Number.NEGATIVE_INFINITY) this.refreshed(at)
   }

@@ -52,7 +52,7 @@ export interface HomeServerSettings {
     readonly timeout?: number
     /** How often one is asked again that does not answer (default 1). */
     readonly retries?: number
-    /** Whether events are sent all the same where the policy server does not answer (default false). */
+    /** Whether events are sent even if the policy server does not answer (default false). */
     readonly sendAnyway?: boolean
   }
   /** How much one user or one room may have. */

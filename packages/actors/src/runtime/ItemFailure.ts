@@ -9,7 +9,7 @@ import { isMatrixError } from "@greenroom/protocol/MatrixError"
 import { Cause, Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 
-/** Classes of SQLSTATE that tell of the data: data exception, constraint violation, limit of the program exceeded. */
+/** Classes of SQLSTATE for faults of the data: data exception, constraint violation, limit of the program exceeded. */
 const dataStates = /^(22|23|54)/
 
 /** How deep causes of causes are followed. */

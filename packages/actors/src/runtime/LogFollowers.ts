@@ -1,4 +1,4 @@
-/** The event log hears whether other nodes follow it: it then announces the rows of each commit to them. */
+/** Notifies the event log whether other nodes follow it: it then announces the rows of each commit to them. */
 import { EventLog } from "@greenroom/store/EventLog"
 import { Effect, Layer } from "effect"
 import { Nodes } from "./Nodes.ts"

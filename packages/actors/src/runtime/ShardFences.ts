@@ -13,7 +13,7 @@ export interface ShardFencing {
   readonly current: (shard: ShardId.ShardId) => Fence | undefined
   /** Those of all shards that the node holds. */
   readonly held: () => ReadonlyArray<Fence>
-  /** A write was refused. Where this node holds the shard all the same, it takes it anew, and its actors start again. */
+  /** A write was refused. If this node still holds the shard, it takes the shard again, and restarts its actors. */
   readonly refused: (fence: Fence) => Effect.Effect<void>
 }
 

@@ -22,7 +22,7 @@ const make = Effect.gen(function* () {
       onFailure: ({ reason }) => new InvalidParam({ error: `${name}: ${reason}` })
     })
 
-  // Of changes after `to` the client would hear once more: a row keeps the position of the last change alone.
+  // Changes after `to` would be sent again later: a row keeps the position of the last change alone.
   const changes = Effect.fn("DeviceLists.changes")(function* (
     { userId }: Session,
     from: string,

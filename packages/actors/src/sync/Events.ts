@@ -27,7 +27,7 @@ export class Events extends Context.Service<
     readonly subscribe: (session: Session, from?: string) => Effect.Effect<Subscription, MatrixError>
     /** The stream as values, for embedding programs. */
     readonly stream: (session: Session, from?: string) => Stream.Stream<StreamedEvent, MatrixError>
-    /** All rooms of the user, with `limit` messages each (default 10), and where the stream goes on. */
+    /** All rooms of the user, with `limit` messages each (default 10), and the token from which the stream continues. */
     readonly initialSync: (
       session: Session,
       limit?: number

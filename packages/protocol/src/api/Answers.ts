@@ -146,7 +146,7 @@ export const RoomInitialSync = body(
 )
 export type RoomInitialSync = typeof RoomInitialSync.Type
 
-/** All rooms of the caller, and where the stream goes on. */
+/** All rooms of the caller, and the token from which the stream continues. */
 export const InitialSync = body(
   Schema.Struct({ end, presence: Schema.Array(PresenceEvent), rooms: Schema.Array(RoomSnapshot) }).annotate({
     identifier: "InitialSync"
@@ -207,7 +207,7 @@ export type TurnServer = typeof TurnServer.Type
 
 const NoRules = Schema.Array(Schema.Unknown).annotate({ description: "Empty" })
 
-/** The push rules of a user, of whom this server keeps none. */
+/** The push rules of a user, which are empty in this API. */
 export const PushRules = body(
   Schema.Struct({
     device: Schema.Struct({}),

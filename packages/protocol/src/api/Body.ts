@@ -20,7 +20,7 @@ const describedBy = (described: Schema.Top) =>
     toJsonSchema: ({ schemas }) => schemas[0] ?? {}
   })
 
-/** `expected` is what an error says of a value that is something else. */
+/** `expected` describes the value in the error of another value. */
 const canonical = (expected: string) => ({ expected, toCodecJson: () => undefined })
 
 /** A JSON object of the described shape. */

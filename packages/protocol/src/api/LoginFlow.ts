@@ -1,5 +1,5 @@
 /**
- * Stages: how a registration or a login goes on, request by request.
+ * The stages of a registration or a login, request by request.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -96,6 +96,6 @@ const NextStage = Schema.Struct({
 }).annotate({ identifier: "NextStage" })
 export type NextStage = typeof NextStage.Type
 
-/** The answer to a stage: credentials, or how it goes on. */
+/** The answer to a stage: credentials, or the next stage. */
 export const LoginAnswer = body(Schema.Union([CredentialsFields, NextStage]))
 export type LoginAnswer = Credentials | NextStage

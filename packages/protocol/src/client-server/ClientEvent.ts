@@ -11,7 +11,7 @@ import type { JsonObject } from "../Json.ts"
 export interface ClientServerEvent {
   readonly event_id: EventId
   readonly type: string
-  /** Absent where the answer says of which room the events are. */
+  /** Absent if the answer names the room. */
   readonly room_id?: RoomId
   readonly sender: UserId
   readonly content: JsonObject

@@ -84,7 +84,7 @@ export const make = Effect.fnUntraced(function* (
     Effect.flatMap(PgConnection.make({ ...config, multiplex: false }), (connection) => connection.query("SELECT 1", []))
   ).pipe(Effect.timeout(silence), Effect.isSuccess)
 
-  /** Whether a connection could be had, or would not have been given by the database either. */
+  /** Whether the pool lent a connection, or the database itself would not have opened one. */
   const isAlive = Effect.fnUntraced(function* () {
     const before = lent
     const started = Deferred.makeUnsafe<void>()

@@ -2,7 +2,7 @@
  * The epochs of the log. Each start of a node begins one, under a random name, with a row that says how far the log had
  * come. A token carries the epoch that was the newest when it was given out.
  *
- * After a backup was restored the log goes on from where the backup ends, and one day passes the positions of the future
+ * After a backup was restored the log continues from the end of the backup, and at some time passes the positions of the future
  * that was lost. A token from there is known by its epoch: either the restored database does not have it, or it ended with
  * the start that followed the restore, before the position of the token.
  *

@@ -1,5 +1,5 @@
 /**
- * How a node joins those that follow the log of a database, and hears that rows were written by others: `NOTIFY` on one
+ * How a node joins the followers of the log of a database, and is notified of rows that others wrote: `NOTIFY` on one
  * channel, to which each node listens on a connection of its own. A notification says what to read up to; the rows
  * themselves are read from the tables, where they were not announced on another channel (`logAnnouncements.ts`).
  *

@@ -63,7 +63,7 @@ export const findProcesses = async (test: (command: string) => boolean): Promise
   return found.filter((_, index) => identities[index] !== undefined)
 }
 
-/** Sends the signal; a process that has ended meanwhile is as good. */
+/** Sends the signal; does nothing if the process has ended meanwhile. */
 export const sendSignal = (pid: number, signal: NodeJS.Signals): void => {
   try {
     process.kill(pid, signal)

@@ -1,5 +1,5 @@
 /**
- * Rooms are listed as their m.room.config says. It used to be as they were created: what was changed since is made good.
+ * Rooms are listed as their m.room.config says. Corrects rooms that were listed as they were created.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,5 +1,5 @@
 /**
- * Other servers hear of the display names of devices: in `m.device_list_update` with the keys, and when a device gets another
+ * Other servers receive the display names of devices: in `m.device_list_update` with the keys, and when a device gets another
  * name.
  *
  * Source: "Device Management" of the server-server specification.

@@ -81,7 +81,7 @@ export interface OAuth2Callback {
   readonly publicUrl: string
 }
 
-/** How a user came back from a provider. `page` tells whether the fallback page began it, and goes on. */
+/** The result for a user who came back from a provider. `page`: whether the fallback page began the login, and continues it. */
 export interface OAuth2Return {
   readonly page: boolean
   readonly purpose: Purpose
@@ -218,7 +218,7 @@ const make = Effect.gen(function* () {
     ...(outcome.browserSecret === undefined ? {} : { browserSecret: outcome.browserSecret })
   })
 
-  /** Goes on after a stage: to the next one, or to the end. */
+  /** Continues after a stage: with the next one, or with the end. */
   const settle = Effect.fnUntraced(function* (request: FlowRequest, stage: StageRequest, outcome: Outcome) {
     if (!outcome.passed) {
       yield* store(request, stage, outcome)

@@ -36,7 +36,7 @@ export interface MailOptions {
   readonly from: string
   /** A directory with templates instead of ours, see `MailTemplates`. */
   readonly templates?: string | undefined
-  /** How long after an event that notifies a user a mail may tell of it, in ms (default: 10 minutes). */
+  /** The shortest delay between a notification and the mail about it, in ms (default: 10 minutes). */
   readonly notificationDelay?: number | undefined
   /** False accepts any certificate. For tests only. */
   readonly verifyCertificate?: boolean

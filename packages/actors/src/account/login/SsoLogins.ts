@@ -1,6 +1,6 @@
 /**
  * `m.login.sso` of today's client API: the user logs in at a provider of `OAuth2Client`, in a browser, which goes back to the
- * client with a token for one login. Somebody who has no account yet chooses a name, where registration by the provider
+ * client with a token for one login. A user without an account chooses a name, where registration by the provider
  * alone is open. In the same way a user confirms an operation (`InteractiveAuth`).
  *
  * The state of a login is in `login_sessions`, and belongs to the browser that began it.

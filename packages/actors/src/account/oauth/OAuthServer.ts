@@ -449,7 +449,7 @@ export class OAuthServer extends Context.Service<
   {
     /** Whether the API is served: not, beside the login of clients by themselves, or in its place. */
     readonly mode: "off" | "beside" | "on"
-    /** Registers a client by what it says of itself. Errors: invalid_client_metadata, invalid_redirect_uri. */
+    /** Registers a client by its metadata. Errors: invalid_client_metadata, invalid_redirect_uri. */
     readonly register: (metadata: unknown) => Effect.Effect<OAuthClient, OAuthError>
     /**
      * Begins an authorisation by the query of the request. Errors are for the page: the browser is sent back only to a URI

@@ -64,7 +64,7 @@ export const makeIncomingHandshakes = Effect.fnUntraced(function* (
     return event
   })
 
-  /** A join that a user of ours vouches for bears our signature, which is added here: the room looks into the rest. */
+  /** Adds our signature to a join that a user of ours authorises. The room actor checks whether it may. */
   const withOurSignature = Effect.fnUntraced(function* (version: RoomVersion, pdu: JsonObject) {
     const read = version.fromPdu(pdu)
     if (Result.isFailure(read) || read.success.signatures[serverName] !== undefined) return pdu

@@ -1,7 +1,7 @@
 /**
  * The state of a room before an event, as another server knows it, without fetching events that are known here: the server
  * gives the IDs (`state_ids`), and the events that are unknown here are fetched. A few are fetched one by one (`event`);
- * where more are unknown, or one cannot be had, the whole state is fetched at once (`state`). The draft has the whole state
+ * if more are unknown, or one cannot be fetched, the whole state is fetched at once (`state`). The draft has the whole state
  * alone.
  *
  * Source: "Retrieving events" of the server-server specification.
@@ -55,7 +55,7 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
     return { state: yield* good(pdus), authChain: yield* good(auth_chain) } satisfies RemoteState
   })
 
-  /** The events, all of which must be had: a state that lacks some is another state. */
+  /** Fetches the events. Fails if one is missing: a state that lacks some is another state. */
   const singly = Effect.fnUntraced(function* (
     { event }: StateRequests,
     question: StateQuestion,

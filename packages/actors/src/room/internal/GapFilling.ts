@@ -24,7 +24,7 @@ export interface FillLimits {
 /** For a reader who goes back in history: that is what it is for. */
 export const pagingBack: FillLimits = { rounds: 10, timeout: "30 seconds" }
 
-/** For reads that are mostly about what is here. A fetch that takes longer goes on, and the next read has its events. */
+/** For reads that are mostly about local events. A fetch that takes longer continues, and the next read has its events. */
 export const inPassing: FillLimits = { rounds: 2, timeout: "5 seconds" }
 
 /** A page as it was read. */
@@ -97,7 +97,7 @@ export const makeGapFilling = Effect.gen(function* () {
         if (!isFilled) continue
         const earlier = current
         current = yield* read
-        // The fetched events may be of no use: the reader may not see them, or wants others.
+        // The fetched events may not help: the reader may not see them, or wants others.
         if (current.count === earlier.count && current.end === undefined && earlier.end === undefined) return
       }
     })

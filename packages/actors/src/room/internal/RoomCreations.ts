@@ -67,7 +67,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     return latest
   })
 
-  /** An alias that points to a room which never came to be is free. */
+  /** Reserves the alias. An alias of a room whose creation failed counts as free. */
   const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
     const alias = formatRoomAlias(localpart, serverName)
     if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {

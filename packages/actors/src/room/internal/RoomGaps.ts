@@ -283,7 +283,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
 
     /**
      * Events whose senders are not in the state that we have, but name a verified membership that has no place here: it
-     * was left out of the state with which this server joined, since the keys of its server could not be had then.
+     * was left out of the state with which this server joined, since the keys of its server were missing then.
      */
     const findMembers = Effect.gen(function* () {
       const isHere = (sender: UserId) => room.lookup("m.room.member", sender) !== undefined

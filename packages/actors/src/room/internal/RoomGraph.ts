@@ -197,7 +197,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     }))
   })
 
-  /** The state events that replaced a redacted one, without what they tell of its content. */
+  /** The state events that replaced a redacted one, without the copy of its content. */
   const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: Event) {
     if (target.state_key === undefined) return []
     const [stored] = yield* events.byIds([target.event_id])

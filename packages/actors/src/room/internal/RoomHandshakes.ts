@@ -193,7 +193,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
     yield* prepare(version.id)
     const room = yield* load
     yield* remote.joinedThrough(server, roomId)
-    // Somebody of ours may have joined meanwhile; then the join is an event like any other.
+    // A user of ours may have joined meanwhile; then the join is an event like any other.
     if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
     yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
@@ -221,7 +221,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
     )
 
   /**
-   * Tells one of the servers that our user is not in the room, in the background and a few times; if that is in vain, at
+   * Notifies one of the servers that our user is not in the room, in the background and a few times; if all attempts fail, at
    * the next start again. A server that has no such membership needs none to be taken back.
    */
   const announceLeave = (

@@ -107,7 +107,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     return false
   })
 
-  /** Whether the timeline goes on before a gap. An invitation from before we were in the room has no place in the graph. */
+  /** Whether the timeline continues before a gap. An invitation from before we were in the room has no place in the graph. */
   const hasOlder = Effect.fnUntraced(function* (room: RoomState, { position }: StreamedEvent) {
     const upTo = { xid: position.xid, nid: position.nid - 1 }
     const older = yield* events.timelines([{ roomNid: room.roomNid, after: beginning, upTo }], "b", eventsBeforeGap)

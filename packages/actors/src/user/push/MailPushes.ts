@@ -1,5 +1,5 @@
 /**
- * Pushers that send mails. A mail tells of everything that notified the user and is unread, some time after the first of it;
+ * Pushers that send mails. A mail lists all unread notifications, some time after the first of them;
  * the next waits as long, then twice as long and so on up to a day, until the user reads something.
  *
  * A pusher's position in the log is kept when the mail server has taken a mail: a server that ends between the two sends the
@@ -22,7 +22,7 @@ import { makeNotificationMails } from "./NotificationMails.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
 import { makeUnsubscription, unsubscribePath } from "./Unsubscription.ts"
 
-/** How many notifications one mail may tell of. */
+/** How many notifications one mail may list. */
 const maxInMail = 100
 
 /** The longest time between two mails, the first wait after the mail server refused one, and the longest, in ms. */

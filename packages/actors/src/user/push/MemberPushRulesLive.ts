@@ -1,5 +1,5 @@
 /**
- * The push rules that users made, in memory: read when the node starts, and again when the log tells of a change. Rulesets
+ * The push rules that users made, in memory: read when the node starts, and again after a change in the log. Rulesets
  * are compiled when they are first asked.
  *
  * Source: "Push Rules" of the client-server specification.

@@ -41,7 +41,7 @@ export class NotificationMailer extends Context.Service<
   {
     /** Whether there is a mail server. */
     readonly isConfigured: boolean
-    /** How long after a notification a mail may tell of it, in ms. */
+    /** The shortest delay between a notification and the mail about it, in ms. */
     readonly delay: number
     /** Succeeds when the mail server has taken the mail; does not retry. */
     readonly deliver: (mail: NotificationMail) => Effect.Effect<void, NotificationMailFailed>
