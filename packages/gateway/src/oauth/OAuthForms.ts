@@ -33,9 +33,11 @@ export const queryOf = ({ url }: HttpServerRequest.HttpServerRequest): Params =>
   return new URLSearchParams(start === -1 ? "" : url.slice(start + 1))
 }
 
-/** The fields of the form that was posted. */
+const isForm = (text: string): boolean => text.length <= maxFormLength && !/%00|\0/.test(text)
+
+/** The fields of the form that was posted. A form that is too long, or has U+0000 in it, counts as empty. */
 export const formOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Params> =>
-  Effect.map(Effect.orDie(request.text), (text) => new URLSearchParams(text.length <= maxFormLength ? text : ""))
+  Effect.map(Effect.orDie(request.text), (text) => new URLSearchParams(isForm(text) ? text : ""))
 
 const noStore = { "cache-control": "no-store", pragma: "no-cache", "referrer-policy": "no-referrer" }
 

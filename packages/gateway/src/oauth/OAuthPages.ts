@@ -16,7 +16,7 @@ import { Registration } from "@greenroom/actors/account/Registration"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Option, Redacted } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -148,7 +148,7 @@ export const oauthPages = HttpRouter.use((router) =>
       return withCookie(redirectAnswer(self(queryOf(request))), undefined, publicUrl.get())
     })
 
-    const page = (answer: (request: Request) => Effect.Effect<Response, OAuthError>) =>
+    const page = (answer: (request: Request) => Effect.Effect<Response, OAuthError | LimitExceeded>) =>
       HttpServerRequest.HttpServerRequest.use((request) =>
         limit.takeFrom("anonymous", addressOf(request)).pipe(
           Effect.andThen(request.method === "POST" && isForeign(request) ? Effect.succeed(foreign) : answer(request)),
@@ -165,14 +165,19 @@ export const oauthPages = HttpRouter.use((router) =>
       )
     )
 
+    /** Codes of devices are short: a page that is found by one counts like a login. */
+    const countGuess = (request: Request, reference: Reference) =>
+      "userCode" in reference ? limit.takeFrom("logins", addressOf(request)) : Effect.void
+
     const withQuestion = (
       request: Request,
       use: (reference: Reference, question: Question) => Effect.Effect<Response, OAuthError>
     ) => {
       const reference = referenceOf(queryOf(request))
-      return reference === undefined
-        ? Effect.succeed(userCodePage(serverName))
-        : Effect.flatMap(oauth.question(reference), (question) => use(reference, question))
+      if (reference === undefined) return Effect.succeed(userCodePage(serverName))
+      return Effect.flatMap(Effect.andThen(countGuess(request, reference), oauth.question(reference)), (question) =>
+        use(reference, question)
+      )
     }
 
     const ask = page((request) =>
@@ -211,18 +216,18 @@ export const oauthPages = HttpRouter.use((router) =>
       )
     )
 
-    /** The code of a device: guesses count like logins. */
+    /** The form for the code of a device. */
     const link = page((request) =>
       Effect.gen(function* () {
         const query = queryOf(request)
         const code = query.get("user_code")
         if (code === null) return userCodePage(serverName)
-        yield* limit.takeFrom("logins", addressOf(request))
+        yield* countGuess(request, { userCode: code })
         const found = yield* Effect.option(oauth.question({ userCode: code }))
         return Option.isSome(found)
           ? redirectAnswer(`${paths.page}?${new URLSearchParams({ user_code: code })}`)
           : userCodePage(serverName, "The code is wrong, was used, or has expired.")
-      }).pipe(Effect.catchTag("M_LIMIT_EXCEEDED", ({ error }) => Effect.succeed(stopped(error, 429))))
+      })
     )
 
     // --- The account ------------------------------------------------------------------------------------------------------

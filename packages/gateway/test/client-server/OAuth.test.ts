@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
+import { unlimited } from "../../src/Rate.ts"
 import { loginGateway } from "../login/TestLogin.ts"
 import { ask, askToday, gateway, inPath, register } from "../TestGateway.ts"
 
@@ -214,6 +215,8 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         [{ logo_uri: "https://evil.test/logo.png" }, "invalid_client_metadata"],
         [{ redirect_uris: ["https://evil.test/"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
+        [{ client_uri: "https://javascript/", redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
+        [{ client_uri: "https://data/", redirect_uris: ["data:text/html,x"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["test.element://callback"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["http://localhost:1234/callback"] }, "invalid_redirect_uri"],
         [{ application_type: "web", redirect_uris: ["http://localhost/"] }, "invalid_redirect_uri"]
@@ -257,6 +260,17 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       const refused = yield* visit(location, { action: "refuse" })
       assert.strictEqual(new URL(refused.location ?? "").searchParams.get("error"), "access_denied")
       assert.strictEqual((yield* visit(location, { action: "approve" })).status, 400)
+    })
+  )
+
+  it.effect("U+0000 in a form is refused", () =>
+    Effect.gen(function* () {
+      const { device_authorization_endpoint, token_endpoint } = yield* metadata
+      const client_id = "nul\0"
+      const grant = yield* post(token_endpoint!, { grant_type: "refresh_token", refresh_token: "x", client_id })
+      assert.deepStrictEqual([grant.status, grant.body.error], [400, "invalid_request"])
+      const device = yield* post(device_authorization_endpoint!, { scope: scopeOf("NUL"), client_id })
+      assert.deepStrictEqual([device.status, device.body.error], [400, "invalid_request"])
     })
   )
 
@@ -307,6 +321,20 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`)
       assert.strictEqual(profile.status, 404)
       assert.include((yield* visit(page)).text, "Log in")
+    })
+  )
+})
+
+layer(loginGateway({ oauth: "beside" }, { rates: { ...unlimited, logins: { limit: 5, window: 3_600_000 } } }), {
+  excludeTestServices: true
+})("codes of devices", (it) => {
+  it.effect("are guessed as rarely as passwords, at whatever page", () =>
+    Effect.gen(function* () {
+      const { visit } = makeBrowser()
+      for (const path of ["/_greenroom/link", "/_greenroom/oauth2/continue"]) {
+        const guesses = Array.from({ length: 6 }, () => visit(`${path}?user_code=AAAA-AAAA`))
+        assert.strictEqual((yield* Effect.all(guesses)).at(-1)?.status, 429, path)
+      }
     })
   )
 })

@@ -45,8 +45,12 @@ const isBelow = (host: string, base: string): boolean => host === base || host.e
 const isWebRedirect = (url: URL, base: string): boolean =>
   isPlainHttps(url) && url.hostname !== "localhost" && isBelow(url.hostname, base)
 
-/** The scheme of a native client begins with its host, in reverse order, and names no authority. */
+/**
+ * The scheme of a native client begins with its host, in reverse order, and names no authority. A host of one label has no
+ * scheme of its own: it could be `javascript` or `data`.
+ */
 const isOwnScheme = (text: string, url: URL, base: string): boolean => {
+  if (!base.includes(".")) return false
   const scheme = url.protocol.slice(0, -1)
   const reversed = base.split(".").reverse().join(".")
   return (scheme === reversed || scheme.startsWith(`${reversed}.`)) && !text.slice(url.protocol.length).startsWith("//")
