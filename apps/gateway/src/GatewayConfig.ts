@@ -38,7 +38,7 @@ export const settings = {
     serverNameExpects: "a server name, such as example.org or localhost:8448",
     api: "client API",
     port: 8008,
-    dataDir: "Where the embedded database and the self-signed certificate are kept",
+    dataDir: "The directory of the embedded database and the self-signed certificate",
     dataDirFallback: "./data"
   }),
   cluster: setting({
@@ -51,7 +51,7 @@ export const settings = {
   }),
   clusterHost: setting({
     name: "cluster_host",
-    description: "Where the other nodes reach this one",
+    description: "The address at which other nodes reach this one",
     expects: "a host name or an address",
     schema: Text,
     fallback: "127.0.0.1",
@@ -125,7 +125,7 @@ export const settings = {
   }),
   federationServers: setting({
     name: "federation.servers",
-    description: "Where home servers of a private network are reached: name=host:port. They are not looked up in DNS",
+    description: "The addresses of home servers of a private network: name=host:port. They are not looked up in DNS",
     expects: "a list of name=host:port, such as blue.example=10.0.0.2:8448",
     schema: list(/^[^\s,=]+=[^\s,=]+:[0-9]{1,5}$/),
     fallback: [] as ReadonlyArray<string>
@@ -153,7 +153,8 @@ export const settings = {
   }),
   federationAddress: optional({
     name: "federation.address",
-    description: "Where other home servers reach this one, if not at its name: served as /.well-known/matrix/server",
+    description:
+      "The address at which other home servers reach this one, if not its name: served as /.well-known/matrix/server",
     expects: "a server name, such as matrix.example.org:443",
     schema: Schema.String.check(Schema.makeFilter((text: string) => isServerName(text) || "Expected a server name"))
   }),

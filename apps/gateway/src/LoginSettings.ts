@@ -199,7 +199,7 @@ const attempts = (name: string, description: string, fallback: AttemptRate): Set
 export const loginSettings = {
   publicUrl: optional({
     name: "public_url",
-    description: "Where people find this server: links in mails and OAuth2 providers lead back to it",
+    description: "The URL of this server for people: links in mails and OAuth2 providers lead back to it",
     expects: "a URL such as https://example.org",
     schema: url as Schema.Codec<string>,
     flag: "url"
@@ -220,7 +220,7 @@ export const loginSettings = {
   }),
   registrationMode: setting<RegistrationMode>({
     name: "login.registration",
-    description: "Who may register: everybody, holders of a registration token, no one",
+    description: "The users that may register: everybody, holders of a registration token, no one",
     expects: `one of ${registrationModes.join(", ")}`,
     schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
     fallback: "open"
@@ -249,14 +249,14 @@ export const loginSettings = {
   }),
   ssoRedirects: setting({
     name: "login.sso_redirects",
-    description: "What URLs of clients begin with to which a login by m.login.sso leads without asking",
+    description: "Prefixes of client URLs to which a login by m.login.sso leads without asking",
     expects: "a list of URLs such as https://app.element.io/",
     schema: list(/^[a-z][a-z0-9+.-]*:[!-~]*$/),
     fallback: [] as ReadonlyArray<string>
   }),
   terms: setting({
     name: "login.terms",
-    description: "What people agree to when they register by today's client API",
+    description: "Documents that users accept when they register by today's client API",
     expects: "a list of tables with id, version, name and url, and perhaps language",
     schema: Policies,
     fallback: [] as ReadonlyArray<Policy>,

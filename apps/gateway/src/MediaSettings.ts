@@ -23,7 +23,7 @@ const Days = integer(0, 36_500)
 export const mediaSettings = {
   mediaDirectory: optional({
     name: "media.directory",
-    description: "Where uploaded files are kept, instead of `media` in the data directory",
+    description: "The directory of uploaded files, instead of `media` in the data directory",
     expects: "a directory",
     schema: Text
   }),
@@ -49,7 +49,7 @@ export const mediaSettings = {
   }),
   mediaS3Prefix: optional({
     name: "media.s3.prefix",
-    description: "What the names of the files begin with in the bucket",
+    description: "The prefix of file names in the bucket",
     expects: "a text",
     schema: Text
   }),

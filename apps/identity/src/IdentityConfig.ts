@@ -51,7 +51,7 @@ export const settings = {
     serverNameExpects: "a server name, such as id.example.org",
     api: "identity API",
     port: 8090,
-    dataDir: "Where the database of this server is kept",
+    dataDir: "The directory of the database of this server",
     dataDirFallback: "./data/identity"
   }),
   publicUrl: optional({
@@ -142,7 +142,7 @@ export const settings = {
   }),
   smsFrom: optional({
     name: "sms.from",
-    description: "What text messages say they come from",
+    description: "The sender in text messages",
     expects: "a text",
     schema: Text
   }),
@@ -159,7 +159,7 @@ export const settings = {
   pepperLifetime: seconds("lookup.pepper_lifetime", "After how long addresses are hashed with a new pepper", 604_800),
   terms: setting({
     name: "terms",
-    description: "What users of version 2 must agree to: ID, version, language, URL and name of each policy",
+    description: "The policies that users of version 2 must accept: ID, version, language, URL and name of each",
     expects: 'a list of texts such as "privacy 1.0 en https://id.example.org/privacy-1.0-en.html Privacy Policy"',
     schema: list(/^[A-Za-z0-9_-]{1,64} \S{1,64} [a-z]{2,3} https?:\/\/\S+ .{1,200}$/),
     fallback: [] as ReadonlyArray<string>
@@ -173,7 +173,7 @@ export const settings = {
   }),
   homeServers: setting({
     name: "home_servers",
-    description: "Where the federation API of home servers is that cannot be found by their names",
+    description: "The URLs of home servers whose federation API cannot be found by their names",
     expects: 'a list of texts such as "example.org https://10.0.0.2:8448"',
     schema: list(/^\S+ https?:\/\/\S+$/),
     fallback: [] as ReadonlyArray<string>

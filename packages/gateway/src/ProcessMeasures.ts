@@ -51,7 +51,7 @@ const measureMemory = Effect.gen(function* () {
     gauge(name, description, () => memory[key])
   yield* bytes("process_resident_memory_bytes", "Memory of the process", "rss")
   yield* bytes("nodejs_heap_size_total_bytes", "The heap of JavaScript", "heapTotal")
-  yield* bytes("nodejs_heap_size_used_bytes", "What of it is in use", "heapUsed")
+  yield* bytes("nodejs_heap_size_used_bytes", "The part of it that is in use", "heapUsed")
   yield* bytes("nodejs_external_memory_bytes", "Buffers and other memory outside of the heap", "external")
   return Effect.sync(() => {
     memory = process.memoryUsage()

@@ -58,8 +58,8 @@ const text = (description: string) => Schema.optional(Schema.String.annotate({ d
 
 /** The parameters for the `query` of an endpoint. Parsed by `parsePagination`, because their errors have a code of their own. */
 export const PaginationFields = {
-  from: text("Where to begin: a token, `START` or `END`. The event at the token is not included."),
-  to: text("Where to stop: a token, `START` or `END`."),
+  from: text("The start: a token, `START` or `END`. The event at the token is not included."),
+  to: text("The end: a token, `START` or `END`."),
   limit: text(
     `How many at most: a whole number from 0, at most ${maxLimit}. ` +
       `Events of more than ${maxPageBytes} bytes together make shorter pages; \`end\` says where the next one begins.`

@@ -79,7 +79,7 @@ export const socketMethods = {
     description: "All rooms of the caller, or one. As `GET /initialSync` and `GET /rooms/{roomId}/initialSync`."
   }),
   members: Schema.Struct({ room_id }).annotate({
-    description: "Who is in a room: `{chunk, start, end}`. As `GET /rooms/{roomId}/members`."
+    description: "The members of a room: `{chunk, start, end}`. As `GET /rooms/{roomId}/members`."
   }),
   createRoom: Schema.Struct({ ...CreateRoom.fields, txn_id }).annotate({
     description: "Creates a room: `{room_id, room_alias?}`. As `PUT /createRoom/{txnId}`."

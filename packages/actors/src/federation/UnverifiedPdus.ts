@@ -2,7 +2,7 @@
  * PDUs that cannot be verified yet, because the keys of a server are missing: they are tried again when keys of that
  * server were learned. It is asked for them from time to time while something waits.
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"

@@ -80,7 +80,7 @@ const users = HttpApiGroup.make("synapseAdmin.users")
     HttpApiEndpoint.get("devices", `${prefix}/v2/users/:userId/devices`, {
       params: ofUser,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Where a user is logged in", who })),
+    }).annotateMerge(documented({ summary: "The devices of a user", who })),
     HttpApiEndpoint.post("deleteDevices", `${prefix}/v2/users/:userId/delete_devices`, {
       params: ofUser,
       payload: Schema.Struct({ devices: Schema.Array(Text) }),
@@ -126,7 +126,7 @@ const users = HttpApiGroup.make("synapseAdmin.users")
       payload: Schema.Struct({ admin: Schema.Boolean }),
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "Make an administrator, or one no longer", text: "Nobody takes it from themselves.", who })
+      documented({ summary: "Set or remove the admin flag", text: "Administrators cannot remove their own.", who })
     ),
     HttpApiEndpoint.put("suspend", `${prefix}/v1/suspend/:userId`, {
       params: ofUser,
@@ -145,7 +145,7 @@ const users = HttpApiGroup.make("synapseAdmin.users")
       })
     ),
     HttpApiEndpoint.get("whois", `${prefix}/v1/whois/:userId`, { params: ofUser, success: AnyObject }).annotateMerge(
-      documented({ summary: "Where a user is logged in from", who })
+      documented({ summary: "The sessions of a user, with their addresses", who })
     ),
     HttpApiEndpoint.get("usernameAvailable", `${prefix}/v1/username_available`, {
       query: { username: Text },
@@ -165,7 +165,7 @@ const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       query: { ...page, order_by: optional(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "What a user has uploaded", who })),
+    }).annotateMerge(documented({ summary: "The uploads of a user", who })),
     HttpApiEndpoint.delete("deleteMedia", `${prefix}/v1/users/:userId/media`, {
       params: ofUser,
       success: AnyObject
@@ -317,7 +317,7 @@ const media = HttpApiGroup.make("synapseAdmin.media")
     HttpApiEndpoint.get("get", `${prefix}/v1/media/:serverName/:mediaId`, {
       params: ofMedia,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "What is known of content", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Information about content", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("quarantine", `${prefix}/v1/media/quarantine/:serverName/:mediaId`, {
       params: ofMedia,
       payload: anyBody,
@@ -432,7 +432,7 @@ const server = HttpApiGroup.make("synapseAdmin.server")
     HttpApiEndpoint.get("reports", `${prefix}/v1/event_reports`, {
       query: { ...page, user_id: optional(Text), room_id: optional(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "What users have reported", who })),
+    }).annotateMerge(documented({ summary: "The reports of users", who })),
     HttpApiEndpoint.get("report", `${prefix}/v1/event_reports/:reportId`, {
       params: { reportId: Count },
       success: AnyObject

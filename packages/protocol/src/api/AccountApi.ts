@@ -38,7 +38,7 @@ const AddressFields = Schema.Struct({
 
 const ServiceFields = Schema.Struct({
   provider: Schema.String,
-  subject: Schema.String.annotate({ description: "What the service calls the user" })
+  subject: Schema.String.annotate({ description: "The user's name at the service" })
 }).annotate({ identifier: "LinkedService" })
 
 /** The identities of an account beside its password. */
@@ -98,7 +98,7 @@ const themselves = "the user"
 export class AccountApi extends HttpApiGroup.make("account")
   .add(
     HttpApiEndpoint.get("devices", "/devices", { success: Devices }).annotateMerge(
-      documented({ summary: "Where the user is logged in", who: themselves })
+      documented({ summary: "The devices of the user", who: themselves })
     ),
     HttpApiEndpoint.delete("removeDevice", "/devices/:deviceId", {
       params: { deviceId: boundedText(255) },
@@ -119,7 +119,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       })
     ),
     HttpApiEndpoint.get("links", "/account/links", { success: Links }).annotateMerge(
-      documented({ summary: "What else than a password one can log in with", who: themselves })
+      documented({ summary: "The identities beside the password that the user can log in with", who: themselves })
     ),
     HttpApiEndpoint.post("link", "/account/links", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
       documented({

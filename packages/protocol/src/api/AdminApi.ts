@@ -122,7 +122,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
       })
     ),
     HttpApiEndpoint.get("devices", "/admin/users/:userId/devices", { params: ofUser, success: Devices }).annotateMerge(
-      documented({ summary: "Where a user is logged in", text: "Errors: M_NOT_FOUND.", who })
+      documented({ summary: "The devices of a user", text: "Errors: M_NOT_FOUND.", who })
     ),
     HttpApiEndpoint.delete("removeDevice", "/admin/users/:userId/devices/:deviceId", {
       params: ofDevice,

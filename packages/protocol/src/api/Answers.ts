@@ -57,8 +57,8 @@ export const ClientEvent: Schema.Codec<ClientEventType> = Schema.Struct({
 }) as never
 
 const token = (description: string) => Schema.String.annotate({ description })
-const start = token("Where the page begins")
-const end = token("Where the page ends; give it as `from` to go on")
+const start = token("The start of the page")
+const end = token("The end of the page; give it as `from` for the next one")
 
 const MessagePageFields = Schema.Struct({ chunk: Schema.Array(ClientEvent), start, end }).annotate({
   identifier: "MessagePage"
@@ -72,7 +72,7 @@ const PresenceKeys = {
   user_id: UserId,
   state: oneOf(["online", "unavailable", "offline", "free_for_chat", "hidden"]),
   presence: Schema.String.annotate({ description: "The same as `state`, under its later name" }),
-  status_msg: key(Schema.String, "What the user says of it"),
+  status_msg: key(Schema.String, "The user's status message"),
   last_active_ago: key(Schema.Int, "Milliseconds since the user last did something"),
   displayname: Schema.optionalKey(Schema.String),
   avatar_url: Schema.optionalKey(Schema.String)
@@ -128,7 +128,7 @@ const Visibility = Schema.Literals(["public", "private"])
 const RoomSnapshotKeys = {
   room_id: RoomId,
   membership: oneOf(["join", "invite", "leave", "ban", "knock"]).annotate({ description: "The caller's" }),
-  inviter: key(UserId, "Who invited the caller"),
+  inviter: key(UserId, "The inviter of the caller"),
   visibility: Schema.optionalKey(Visibility),
   messages: Schema.optionalKey(MessagePageFields),
   state: key(Schema.Array(ClientEvent), "All current state events")

@@ -68,7 +68,7 @@ export type ContactLookup = typeof ContactLookup.Type
 const merge = Schema.optional(
   Schema.Literals(["addresses", "uid"]).annotate({
     description:
-      "What makes a card the same contact: its UID, an email address or a phone number (`addresses`, the default), or its UID alone"
+      "The keys that identify the contact of a card: its UID, an email address or a phone number (`addresses`, the default), or its UID alone"
   })
 )
 const GivenCard = Schema.Struct({ card: Jcard }).annotate({ identifier: "GivenContact" })

@@ -25,7 +25,7 @@ export class EventsApi extends HttpApiGroup.make("events")
         documented({
           summary: "Wait for events",
           text:
-            "What happened after `from`, or, where nothing did, what happens within `timeout` ms (default 30,000). " +
+            "The updates after `from`, or, if there are none, those within `timeout` ms (default 30,000). " +
             "`from` absent or `END`: from now on. `START`: from the beginning of what the user may see. Give `end` of the " +
             "answer as the next `from`: nothing is reported twice, and nothing is left out. Errors: M_BAD_PAGINATION.",
           who: "any user, for themselves"
@@ -82,5 +82,5 @@ export class EventsApi extends HttpApiGroup.make("events")
   )
   .middleware(Authentication)
   .annotateMerge(
-    OpenApi.annotations({ title: "Events", description: "What happens in the rooms of a user, as it happens." })
+    OpenApi.annotations({ title: "Events", description: "The events of a user's rooms, as they happen." })
   ) {}

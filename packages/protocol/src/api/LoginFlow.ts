@@ -28,11 +28,11 @@ export const LoginStage = Schema.StructWithRest(
     user: text("A whole user ID, or its localpart"),
     user_id: text("The earliest name of `user`, in a registration without `type`"),
     password: text("For m.login.password", maxSecretLength),
-    session: text("What the former answer of this login called `session`"),
+    session: text("The `session` of the previous answer of this login"),
     email: text("For m.login.email.code and m.login.email.url"),
     code: text("The code in the mail, for m.login.email.code"),
     token: text("For m.login.registration_token"),
-    device_name: text("What the user calls the device that logs in", 255),
+    device_name: text("The user's name for the device that logs in", 255),
     fallback: Schema.optionalKey(
       Schema.NullOr(Schema.Boolean).annotate({
         description: "True from the fallback page, to which an OAuth2 login then comes back",

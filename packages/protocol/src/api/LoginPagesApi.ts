@@ -19,7 +19,7 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
       success: HtmlPage
     }).annotateMerge(
       documented({
-        summary: "Where the link of a mail leads",
+        summary: "The page of the link in a mail",
         text:
           "A page with a button. Visiting it confirms nothing, for programs that read mails visit links too. " +
           "Errors: M_NOT_FOUND.",
@@ -56,12 +56,15 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
       documented({
         summary: "The redirect URI",
         text:
-          "Where the service sends the user back to, with `code` and `state`. Ends with credentials, the `next` stage and " +
+          "The redirect URI of the service, with `code` and `state`. Ends with credentials, the `next` stage and " +
           "a new `session`, or an error; a page that goes on where the fallback page began it. Errors: M_FORBIDDEN.",
         who: "browsers that come back from the service"
       })
     )
   )
   .annotateMerge(
-    OpenApi.annotations({ title: "Login pages", description: "Where people go on with a login in their browser." })
+    OpenApi.annotations({
+      title: "Login pages",
+      description: "The pages on which people continue a login in their browser."
+    })
   ) {}

@@ -146,4 +146,6 @@ export class MembershipApi extends HttpApiGroup.make("membership")
     )
   )
   .middleware(Authentication)
-  .annotateMerge(OpenApi.annotations({ title: "Membership", description: "Who is in a room, joins and leaves." })) {}
+  .annotateMerge(
+    OpenApi.annotations({ title: "Membership", description: "The members of a room, joins and leaves." })
+  ) {}

@@ -90,7 +90,7 @@ const documentErrors = (operation: Operation, byStatus: Errors): ReadonlyArray<s
   for (const status of Object.keys(responses)) if (Number(status) >= 400) delete responses[status]
   for (const [status, errcodes] of byStatus) {
     const [errcode = "M_UNKNOWN"] = errcodes
-    const content = { schema: errorReference, example: { errcode, error: "What is wrong, in words" } }
+    const content = { schema: errorReference, example: { errcode, error: "The fault in words" } }
     responses[status] = { description: [...errcodes].join(", "), content: { "application/json": content } }
   }
   return [...byStatus.values()].flatMap((errcodes) => [...errcodes])
@@ -101,7 +101,7 @@ const errorSchema = (errcodes: ReadonlyArray<string>): JsonSchema => ({
   type: "object",
   properties: {
     errcode: { type: "string", enum: errcodes },
-    error: { type: "string", description: "What is wrong, for people" },
+    error: { type: "string", description: "The fault, for people" },
     retry_after_ms: { type: "integer", minimum: 0, description: "With M_LIMIT_EXCEEDED: when to try again" }
   },
   required: ["errcode", "error"]

@@ -33,7 +33,7 @@ const byName: { readonly [name: string]: ReadonlyArray<unknown> } = {
   displayname: ["Alice"],
   email: ["alice@example.org"],
   end: ["s771_9007199254740991"],
-  error: ["What is wrong, in words"],
+  error: ["The fault in words"],
   event_id: ["$RhAcvIYoyzjGWJ-IB5Kulg:example.org"],
   failures: [0],
   from: ["s770_9007199254740991"],

@@ -79,7 +79,7 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       success: listBody<PresenceObserver>(Schema.Array(PresenceObserver))
     }).annotateMerge(
       documented({
-        summary: "Who may see one's own presence",
+        summary: "The observers of one's own presence",
         text:
           "The users who have the caller on their presence list: those whom the caller accepted, and those who wait for " +
           "an answer. An extension of Greenroom. Errors: M_FORBIDDEN.",
@@ -90,4 +90,4 @@ export class PresenceApi extends HttpApiGroup.make("presence")
     HttpApiEndpoint.post("changeListByOldPath", "/presence_list/:userId", change).annotateMerge(documented(changeList))
   )
   .middleware(Authentication)
-  .annotateMerge(OpenApi.annotations({ title: "Presence", description: "Who is online, and who may see it." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Presence", description: "Presence, and its observers." })) {}

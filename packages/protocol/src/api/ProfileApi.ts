@@ -100,5 +100,5 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       )
   )
   .annotateMerge(
-    OpenApi.annotations({ title: "Profiles", description: "What users publish of themselves, and to whom." })
+    OpenApi.annotations({ title: "Profiles", description: "The published fields of users, each with its audience." })
   ) {}

@@ -36,7 +36,7 @@ export class ModerationApi extends HttpApiGroup.make("clientServer.moderation")
   .add(
     HttpApiEndpoint.get("whois", "/v3/admin/whois/:userId", { params, success: Whois }).annotateMerge(
       documented({
-        summary: "Where a user is logged in",
+        summary: "The sessions of a user",
         text: "Errors: M_FORBIDDEN, M_INVALID_PARAM, M_NOT_FOUND.",
         who: "administrators, and the user"
       })

@@ -51,7 +51,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
       },
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "What has notified the user", text: "Newest first. Errors: M_INVALID_PARAM.", who: own })
+      documented({ summary: "The notifications of the user", text: "Newest first. Errors: M_INVALID_PARAM.", who: own })
     )
   )
   .middleware(Authentication)
@@ -64,7 +64,7 @@ export class UnsubscribeApi extends HttpApiGroup.make("clientServer.unsubscribe"
   .add(
     HttpApiEndpoint.get("link", "/_greenroom/unsubscribe", { query: linkToken, success: HtmlPage }).annotateMerge(
       documented({
-        summary: "Where the link of a mail about notifications leads",
+        summary: "The page of the link in a mail about notifications",
         text: "A page with a button. Visiting it ends nothing.",
         who: "anyone with the link"
       })

@@ -34,18 +34,18 @@ const seers = "users who may see the event"
 export class RelationsApi extends HttpApiGroup.make("clientServer.relations")
   .add(
     HttpApiEndpoint.get("all", "/v1/rooms/:roomId/relations/:eventId", { params, query, success: Page }).annotateMerge(
-      documented({ summary: "What relates to an event", text: "Errors: M_NOT_FOUND.", who: seers })
+      documented({ summary: "The events that relate to an event", text: "Errors: M_NOT_FOUND.", who: seers })
     ),
     HttpApiEndpoint.get("ofRelType", "/v1/rooms/:roomId/relations/:eventId/:relType", {
       params: { ...params, relType: EventType },
       query,
       success: Page
-    }).annotateMerge(documented({ summary: "What relates to an event in one way", who: seers })),
+    }).annotateMerge(documented({ summary: "The events that relate to an event in one way", who: seers })),
     HttpApiEndpoint.get("ofEventType", "/v1/rooms/:roomId/relations/:eventId/:relType/:eventType", {
       params: { ...params, relType: EventType, eventType: EventType },
       query,
       success: Page
-    }).annotateMerge(documented({ summary: "What relates to an event in one way and is of one type", who: seers })),
+    }).annotateMerge(documented({ summary: "The events of one type that relate to an event in one way", who: seers })),
     HttpApiEndpoint.get("threads", "/v1/rooms/:roomId/threads", {
       params: { roomId: RoomId },
       query: {

@@ -34,7 +34,7 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
       documented({ summary: "Begin a meeting of two devices", text: `${off} M_TOO_LARGE.`, who: "anyone" })
     ),
     HttpApiEndpoint.get("get", `${path}/:id`, { params, success: AnyObject }).annotateMerge(
-      documented({ summary: "What was written last", text: "Errors: M_NOT_FOUND.", who: knows })
+      documented({ summary: "The text of the session", text: "Errors: M_NOT_FOUND.", who: knows })
     ),
     HttpApiEndpoint.put("put", `${path}/:id`, {
       params,
@@ -56,7 +56,7 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
       documented({ summary: "Begin a meeting of two devices, form of 2024", text: off, who: "anyone", binary: true })
     ),
     HttpApiEndpoint.get("getText", `${textPath}/:id`, { params, success: Bytes }).annotateMerge(
-      documented({ summary: "What was written last, form of 2024", who: knows })
+      documented({ summary: "The text of the session, form of 2024", who: knows })
     ),
     HttpApiEndpoint.put("putText", `${textPath}/:id`, { params, success: Done }).annotateMerge(
       documented({ summary: "Write to the other device, form of 2024", who: knows, binary: true })

@@ -141,7 +141,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     HttpApiEndpoint.get("joinedMembers", "/v3/rooms/:roomId/joined_members", {
       params: room,
       success: body(Schema.Struct({ joined: Schema.Record(Schema.String, AnyContent) }))
-    }).annotateMerge(documented({ summary: "Who is joined", who: "members" })),
+    }).annotateMerge(documented({ summary: "The joined members", who: "members" })),
     HttpApiEndpoint.get("event", "/v3/rooms/:roomId/event/:eventId", {
       params: { ...room, eventId: EventId },
       success: body(ClientEventSchema)
@@ -178,7 +178,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
           state: Events
         })
       )
-    }).annotateMerge(documented({ summary: "What is around an event", text: "Errors: M_NOT_FOUND.", who: seers })),
+    }).annotateMerge(documented({ summary: "The context of an event", text: "Errors: M_NOT_FOUND.", who: seers })),
     HttpApiEndpoint.get("joinedRooms", "/v3/joined_rooms", {
       success: body(Schema.Struct({ joined_rooms: Schema.Array(RoomId) }))
     }).annotateMerge(documented({ summary: "Rooms of the user", who: "any user" })),

@@ -33,7 +33,7 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
       success: body(Schema.Struct({ rtc_transports: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) }))
     }).annotateMerge(
       documented({
-        summary: "What clients use for calls of several people",
+        summary: "The services for calls of several people",
         text: "Also at its unstable name of MSC4143.",
         who: "any user"
       })
@@ -78,11 +78,11 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
     HttpApiEndpoint.get("locations", "/v3/thirdparty/location", {
       query: { alias: boundedText(255) },
       success: found
-    }).annotateMerge(documented({ summary: "Where a room alias leads in other networks", who: "any user" })),
+    }).annotateMerge(documented({ summary: "The locations of a room alias in other networks", who: "any user" })),
     HttpApiEndpoint.get("users", "/v3/thirdparty/user", {
       query: { userid: boundedText(255) },
       success: found
-    }).annotateMerge(documented({ summary: "Who a user is in other networks", who: "any user" }))
+    }).annotateMerge(documented({ summary: "The names of a user in other networks", who: "any user" }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Services for third parties" })) {}

@@ -30,7 +30,7 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
       .annotate(LongPoll, true)
       .annotateMerge(
         documented({
-          summary: "What happened since a token",
+          summary: "The updates since a token",
           text:
             "Without `since`, all that the user has. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
             "for a token or a filter that is none of this server's.",

@@ -44,7 +44,7 @@ const Begun = body(
   Schema.Struct({
     sid: Schema.String,
     submit_url: Schema.optionalKey(
-      Schema.String.annotate({ description: "Where the client submits the code of the text message" })
+      Schema.String.annotate({ description: "The URL at which the client submits the code of the text message" })
     )
   }).annotate({ identifier: "BegunValidation" })
 )
@@ -85,7 +85,7 @@ export class AddressPagesApi extends HttpApiGroup.make("clientServer.addressPage
       success: HtmlPage
     }).annotateMerge(
       documented({
-        summary: "Where the link of a mail leads",
+        summary: "The page of the link in a mail",
         text: "A page with a button. Visiting it confirms nothing. Errors: M_NOT_FOUND.",
         who: "anyone with the link"
       })

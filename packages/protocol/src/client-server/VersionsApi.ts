@@ -60,10 +60,10 @@ export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
     ),
     HttpApiEndpoint.get("capabilities", "/v3/capabilities", { success: Capabilities })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "What the user may change, and the room versions", who: "any user" })),
+      .annotateMerge(documented({ summary: "The capabilities of the server, and the room versions", who: "any user" })),
     HttpApiEndpoint.get("authMetadata", "/v1/auth_metadata", { success: AnyObject }).annotateMerge(
       documented({
-        summary: "Where the OAuth 2.0 API is",
+        summary: "The metadata of the OAuth 2.0 API",
         text: "Errors: M_UNRECOGNIZED where it is not served.",
         who: "anyone"
       })
@@ -77,11 +77,11 @@ export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
 export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
   .add(
     HttpApiEndpoint.get("client", "/.well-known/matrix/client", { success: AnyObject }).annotateMerge(
-      documented({ summary: "Where the client API of this server is", who: "anyone" })
+      documented({ summary: "The URL of the client API", who: "anyone" })
     ),
     HttpApiEndpoint.get("server", "/.well-known/matrix/server", { success: AnyObject }).annotateMerge(
       documented({
-        summary: "Where other home servers reach this one",
+        summary: "The address at which other home servers reach this one",
         text: "Errors: M_NOT_FOUND where that is the server name itself.",
         who: "anyone"
       })
@@ -94,7 +94,7 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
       })
     ),
     HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: AnyObject }).annotateMerge(
-      documented({ summary: "Whom to contact about this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
+      documented({ summary: "The contacts of this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
     )
   )
   .annotateMerge(OpenApi.annotations({ title: "Well-known URIs" })) {}

@@ -141,7 +141,7 @@ export class FederationGroup extends HttpApiGroup.make("federation")
       success: PdusAnswer
     }).annotateMerge(
       documented({
-        summary: "What precedes PDUs",
+        summary: "The PDUs that precede others",
         text: `Newest first, at most ${maxBackfill}. ${hidden}`,
         who: "servers in the room"
       })
@@ -168,7 +168,7 @@ export class FederationGroup extends HttpApiGroup.make("federation")
     HttpApiEndpoint.get("queryDirectory", "/query/directory", {
       query: { room_alias: RoomAlias },
       success: DirectoryAnswer
-    }).annotateMerge(documented({ summary: "Where an alias leads", text: "Errors: M_NOT_FOUND.", who: anyServer })),
+    }).annotateMerge(documented({ summary: "The room of an alias", text: "Errors: M_NOT_FOUND.", who: anyServer })),
     HttpApiEndpoint.get("queryPresence", "/query/presence", {
       query: { user_id: UserId },
       success: body(PresencePush as never) as Schema.Codec<PresencePush>
@@ -239,7 +239,7 @@ export class FederationGroup extends HttpApiGroup.make("federation")
   )
   .middleware(OriginAuthentication)
   .prefix(federationPrefix)
-  .annotateMerge(OpenApi.annotations({ title: "Federation", description: "What home servers ask each other." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Federation", description: "Requests of home servers." })) {}
 
 export class IdentityGroup extends HttpApiGroup.make("identity")
   .add(

@@ -36,10 +36,10 @@ const PublicKey = Schema.Struct({
 
 export const StoredInvite = body(
   Schema.Struct({
-    token: Schema.String.annotate({ description: "What the identity server will sign for the invited user" }),
+    token: Schema.String.annotate({ description: "The token that the identity server will sign for the invited user" }),
     public_keys: Schema.Array(PublicKey),
     public_key: Schema.String.annotate({ description: "The first of `public_keys`, as earlier home servers read it" }),
-    display_name: Schema.String.annotate({ description: "What the room may see of the address" })
+    display_name: Schema.String.annotate({ description: "The obfuscated address, for the room" })
   }).annotate({ identifier: "StoredInvite" })
 )
 export type StoredInvite = typeof StoredInvite.Type

@@ -68,7 +68,7 @@ export class LookupApi extends HttpApiGroup.make("lookup")
       error: lookupErrors
     }).annotateMerge(
       documented({
-        summary: "Who has this address?",
+        summary: "The user of an address",
         text: "The association as it was signed; `{}` if there is none. Errors: M_INVALID_ADDRESS, M_LIMIT_EXCEEDED.",
         who: "anyone, not often"
       })
@@ -82,7 +82,7 @@ export class LookupApi extends HttpApiGroup.make("lookup")
       error: lookupErrors
     }).annotateMerge(
       documented({
-        summary: "Who has these addresses?",
+        summary: "The users of addresses",
         text: `At most ${maxLookups} hashes. Every hash counts against the limit. Errors: M_INVALID_PEPPER, M_LIMIT_EXCEEDED.`,
         who: "anyone, not often"
       })

@@ -98,7 +98,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
     HttpApiEndpoint.get("eventAuth", "/v1/event_auth/:roomId/:eventId", {
       params: event,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "What authorises an event", text: hidden, who: inTheRoom })),
+    }).annotateMerge(documented({ summary: "The auth chain of an event", text: hidden, who: inTheRoom })),
     HttpApiEndpoint.get("backfill", "/v1/backfill/:roomId", {
       params: inRoom,
       query: { v: Schema.Array(EventId).check(Schema.isMaxLength(50)), limit: number },
@@ -116,7 +116,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "What lies between events",
+        summary: "The events between others",
         text: `\`latest_events\` are followed back to \`earliest_events\`, at most ${maxMissingEvents}. ${hidden}`,
         who: inTheRoom
       })
@@ -227,7 +227,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
     HttpApiEndpoint.get("queryDirectory", "/v1/query/directory", {
       query: { room_alias: RoomAlias },
       success: DirectoryAnswer
-    }).annotateMerge(documented({ summary: "Where an alias leads", text: "Errors: M_NOT_FOUND.", who: anyServer })),
+    }).annotateMerge(documented({ summary: "The room of an alias", text: "Errors: M_NOT_FOUND.", who: anyServer })),
     HttpApiEndpoint.get("query", "/v1/query/:type", {
       params: { type: Schema.String },
       success: AnyObject
@@ -237,7 +237,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
   )
   .middleware(OriginAuthentication)
   .prefix(serverServerPrefix)
-  .annotateMerge(OpenApi.annotations({ title: "Rooms", description: "What home servers ask each other." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Rooms", description: "Requests of home servers." })) {}
 
 export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
   .add(

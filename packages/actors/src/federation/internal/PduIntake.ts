@@ -2,7 +2,7 @@
  * The PDUs of transactions: each is read and verified by the version of its room, and handed to the actor of the room. PDUs
  * that cannot be verified yet are kept (`UnverifiedPdus`).
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import {

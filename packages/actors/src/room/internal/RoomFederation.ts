@@ -3,7 +3,7 @@
  * run one after the other; events of our own users are handled between them. Requests of our users to other servers are in
  * `RoomHandshakes`, `OutgoingInvites` and `RoomHistory`.
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives" and "Joining".
+ * Source: docs/federation.md, "Receiving a PDU" and "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"

@@ -6,7 +6,7 @@
  * A room begins for this server with the event by which it joined. Of the events before that only the direct predecessors
  * are fetched, as history; the rest is back-filled on demand.
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifiers"

@@ -3,7 +3,7 @@
  * becomes. An event that follows all that we know costs no more than one of our own; where the graph forks, the states are
  * resolved at a cost that follows what the forks have changed.
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"

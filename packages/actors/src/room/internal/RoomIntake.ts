@@ -3,7 +3,7 @@
  * the graph, those that only authorise others are kept as outliers. Changes that other servers cause run under the intake's
  * lock; events of our own users are handled between them.
  *
- * Source: docs/federation.md, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
