@@ -198,6 +198,10 @@ describe("FederationListener", () => {
         const answer = yield* ask({ port: servers.port, method: "PUT", path, headers: headers ?? {}, body: "{}" })
         assert.deepStrictEqual([answer.status, answer.body.errcode], [401, "M_UNAUTHORIZED"], JSON.stringify(headers))
       }
+      const authorization = 'X-Matrix origin="localhost:http",key="ed25519:1",sig="abc"'
+      const head = { port: servers.port, method: "PUT", path: "/matrix/federation/v1/send/t1" }
+      const noName = yield* ask({ ...head, headers: { authorization }, body: "{}" })
+      assert.deepStrictEqual([noName.status, noName.body.errcode], [400, "M_UNKNOWN"])
       assert.deepStrictEqual(received(servers).transactions, [])
       assert.deepStrictEqual(received(servers).heardFrom, [])
     })

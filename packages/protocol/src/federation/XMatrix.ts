@@ -79,7 +79,7 @@ export const parseXMatrix = (header: string): XMatrix | undefined => {
 export const hasMalformedOrigin = (header: string): boolean => {
   const start = scheme.exec(header)
   const origin = start === null ? undefined : readParameters(header.slice(start[0].length).trimEnd())?.get("origin")
-  return origin !== undefined && !isServerName(origin)
+  return origin !== undefined && origin !== "" && !isServerName(origin)
 }
 
 /** The start of a further signature in one value of the header. */
