@@ -223,7 +223,7 @@ describe("a cluster under a mixed load", () => {
         const going = yield* Effect.forkScoped(comeAndGo(at(front, dan), hall))
         const more = Effect.forEach(loads, (load) => load.more(5), { concurrency: "unbounded" })
         yield* more
-        const faults = faultsOf({ nodes, postgresDir, longest: isLong ? 40 : 2, random: randomOf(seed + 1) })
+        const faults = faultsOf({ nodes, postgresDir, longest: isLong ? 60 : 3, random: randomOf(seed + 1) })
         yield* run(faults, nodes, more)
 
         assert.isUndefined(going.pollUnsafe(), "Joins and presence failed")

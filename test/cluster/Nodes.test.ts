@@ -215,6 +215,32 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
+  it.effect("a client that polls with set_presence=offline is not shown online by what it sends at other nodes", () =>
+    Effect.gen(function* () {
+      const { a, alice, b, bob, c } = yield* people
+      const room = yield* roomOf(alice, bob)
+      const isShown = ({ userId }: Person, presence: string): Effect.Effect<void> =>
+        Effect.flatMap(at(c, alice).ask("GET", `/presence/${encodeURIComponent(userId)}/status`), ({ body }) =>
+          body.presence === presence ? Effect.void : Effect.delay(isShown({ userId } as Person, presence), "50 millis")
+        )
+      yield* isShown(bob, "online")
+      succeeded(yield* at(a, bob).ask("GET", v3("/sync?set_presence=offline&timeout=0")))
+      yield* isShown(bob, "offline")
+      for (const node of [b, c]) succeeded(yield* say(at(node, bob), room, `hidden-${node.gateway.port}`))
+      // What somebody does there afterwards is shown.
+      for (const node of [b, c]) {
+        const carol = yield* node.register(`carol-${node.gateway.port}`)
+        yield* roomOf(alice, carol)
+        yield* isShown(carol, "online")
+      }
+      yield* isShown(bob, "offline")
+      const status = `/presence/${encodeURIComponent(bob.userId)}/status`
+      assert.strictEqual((yield* at(c, alice).ask("GET", status)).body.presence, "offline")
+      succeeded(yield* at(a, bob).ask("GET", v3("/sync?timeout=0")))
+      yield* isShown(bob, "online")
+    })
+  )
+
   it.effect(
     "an account that is locked at one node is refused at all once the administrator is answered, and ends so",
     () =>

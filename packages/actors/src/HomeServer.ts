@@ -114,6 +114,7 @@ import * as AppServiceSender from "./app-service/AppServiceSender.ts"
 import { AppServiceSessions } from "./app-service/AppServiceSessions.ts"
 import { AppServices } from "./app-service/AppServices.ts"
 import { Contacts } from "./contacts/Contacts.ts"
+import { DeviceResyncs } from "./federation/DeviceResyncs.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
 import type { FederationOptions } from "./federation/FederationConfig.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
@@ -286,7 +287,7 @@ const otherServers = Layer.mergeAll(
   RemoteQueries.layer,
   OutgoingReceipts.layer,
   RemoteDeviceLists.layer
-).pipe(Layer.provideMerge(Peers.layer))
+).pipe(Layer.provideMerge(Peers.layer), Layer.provideMerge(DeviceResyncs.layer))
 
 /** Requests of other servers, and what they receive of our users. */
 const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(

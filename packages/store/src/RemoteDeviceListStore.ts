@@ -110,8 +110,10 @@ export class RemoteDeviceListStore extends Context.Service<
     readonly failed: (userIds: ReadonlyArray<UserId>, now: number) => Effect.Effect<void>
     /** Stale lists of a server that may be asked for, at most `limit`. */
     readonly due: (server: ServerName, now: number, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
-    /** The servers with such lists. */
-    readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** When a stale list of the server may be asked for; undefined where none is stale. */
+    readonly nextResync: (server: ServerName) => Effect.Effect<number | undefined>
+    /** The same of all servers with stale lists. */
+    readonly stale: Effect.Effect<ReadonlyArray<{ readonly server: ServerName; readonly at: number }>>
     /** Deletes the lists of users who share no room any more. Gives how many. */
     readonly sweep: Effect.Effect<number>
   }
@@ -261,12 +263,17 @@ export class RemoteDeviceListStore extends Context.Service<
               Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
               Effect.orDie
             ),
-          waiting: (now) =>
-            sql<{ server: string }>`
-              SELECT DISTINCT server FROM remote_device_lists WHERE is_stale AND retry_at <= ${now}`.pipe(
-              Effect.map((rows) => rows.map((row) => row.server as ServerName)),
+          nextResync: (server) =>
+            sql<{ at: bigint | null }>`
+              SELECT min(retry_at) AS at FROM remote_device_lists WHERE server = ${server} AND is_stale`.pipe(
+              Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
               Effect.orDie
             ),
+          stale: sql<{ server: string; at: bigint }>`
+            SELECT server, min(retry_at) AS at FROM remote_device_lists WHERE is_stale GROUP BY server`.pipe(
+            Effect.map((rows) => rows.map(({ at, server }) => ({ server: server as ServerName, at: Number(at) }))),
+            Effect.orDie
+          ),
           sweep
         })
       })

@@ -39,6 +39,8 @@ export class ShortLivedStore extends Context.Service<
     readonly valuesOf: (slice: LogSlice) => ReadonlyArray<ShortLivedValue>
     /** Everything, in the order of the positions. */
     readonly all: Effect.Effect<ReadonlyArray<ShortLivedValue>>
+    /** The values whose keys begin so, in the order of the positions. */
+    readonly withPrefix: (prefix: string) => Effect.Effect<ReadonlyArray<ShortLivedValue>>
   }
 >()("greenroom/store/ShortLivedStore") {
   static readonly layer = Layer.effect(
@@ -86,6 +88,20 @@ export class ShortLivedStore extends Context.Service<
         Effect.forkScoped
       )
 
+      const read = (prefix: string) =>
+        sql<{ key: string; value: string; xid: string; nid: bigint }>`
+          SELECT key, value, xid::text AS xid, nid FROM short_lived WHERE starts_with(key, ${prefix})
+          ORDER BY short_lived.xid, short_lived.nid`.pipe(
+          Effect.map((rows) =>
+            rows.map(({ key, nid, value, xid }) => ({
+              position: { xid: Number(xid), nid: Number(nid) },
+              key,
+              value: JSON.parse(value) as unknown
+            }))
+          ),
+          Effect.orDie
+        )
+
       return ShortLivedStore.of({
         put: (entries) => {
           const done = Deferred.makeUnsafe<void>()
@@ -97,17 +113,8 @@ export class ShortLivedStore extends Context.Service<
             position,
             ...row
           })),
-        all: sql<{ key: string; value: string; xid: string; nid: bigint }>`
-          SELECT key, value, xid::text AS xid, nid FROM short_lived ORDER BY short_lived.xid, short_lived.nid`.pipe(
-          Effect.map((rows) =>
-            rows.map(({ key, nid, value, xid }) => ({
-              position: { xid: Number(xid), nid: Number(nid) },
-              key,
-              value: JSON.parse(value) as unknown
-            }))
-          ),
-          Effect.orDie
-        )
+        all: read(""),
+        withPrefix: read
       })
     })
   )

@@ -19,7 +19,7 @@ export interface FaultyCluster {
   readonly nodes: ReadonlyArray<FaultyNode>
   /** The directory in which PostgreSQL has its `postmaster.pid`. */
   readonly postgresDir: string
-  /** How long nodes are stopped or cut off at most, in seconds. */
+  /** How long nodes are stopped or cut off at most, in seconds. A killed node is started again after a third of it. */
   readonly longest: number
   /** At least 0, less than 1. */
   readonly random: () => number
@@ -33,7 +33,8 @@ export interface Fault {
 /** The faults that are possible here. */
 export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster): ReadonlyArray<Fault> => {
   const node = Effect.sync(() => nodes[Math.floor(random() * nodes.length)]!)
-  const aWhile = Effect.suspend(() => Effect.sleep(1_000 * (1 + random() * (longest - 1))))
+  const upTo = (seconds: number) => Effect.suspend(() => Effect.sleep(1_000 * (1 + random() * (seconds - 1))))
+  const aWhile = upTo(longest)
 
   const cut = (addresses: (victim: FaultyNode) => ReadonlyArray<string>) =>
     Effect.gen(function* () {
@@ -49,7 +50,7 @@ export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster)
   const anywhere: ReadonlyArray<Fault> = [
     {
       name: "a node is killed",
-      run: Effect.flatMap(node, ({ kill, start }) => Effect.andThen(kill, Effect.andThen(aWhile, start)))
+      run: Effect.flatMap(node, ({ kill, start }) => Effect.andThen(kill, Effect.andThen(upTo(longest / 3), start)))
     },
     {
       name: "a node is stopped (SIGSTOP)",

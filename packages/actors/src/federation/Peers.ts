@@ -18,6 +18,7 @@ import { makeSampled } from "../runtime/Sampling.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { keepRunning } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
+import { DeviceResyncs } from "./DeviceResyncs.ts"
 import { Peer } from "./PeerProtocol.ts"
 import type { EduContent } from "./PendingEdus.ts"
 
@@ -79,6 +80,7 @@ const make = Effect.gen(function* () {
   const store = yield* OutgoingStore
   const edus = yield* OutgoingEduStore
   const destinations = yield* Destinations
+  const resyncs = yield* DeviceResyncs
   const sampled = yield* makeSampled
   const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
 
@@ -188,6 +190,7 @@ const make = Effect.gen(function* () {
   const heardFrom = Effect.fnUntraced(function* (origin: ServerName) {
     if (!(yield* destinations.heardFrom(origin))) return
     backoffs.delete(origin)
+    yield* resyncs.plan(origin, yield* Clock.currentTimeMillis)
     yield* Effect.orDie(actor(origin).HeardFrom(undefined, { discard: true }))
   })
 

@@ -2,32 +2,26 @@
  * The devices of users of other servers: takes their updates, and has them asked for by the `RemoteDevices` actor.
  *
  * A list that misses an update stays stale in the table until its server has answered, whatever happens to this process;
- * servers with stale lists are asked again, with a back-off for each server (`Destinations`) and for each list.
+ * servers with stale lists are asked again (`DeviceResyncs`), with a back-off for each server (`Destinations`) and for each list.
  *
  * Source: "Device Management" of the server-server specification.
  */
 import type { KeyUpdateEdu } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
-import { Clock, Context, Effect, Layer, Result } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
-import { Destinations } from "./Destinations.ts"
+import { DeviceResyncs } from "./DeviceResyncs.ts"
 import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
 import { applyUpdates } from "./RemoteUserKeys.ts"
 
-/** How often servers with stale lists are looked for, and users who share no room any more. */
-const resyncInterval = "30 seconds"
+/** How often users are looked for who share no room any more. */
 const sweepInterval = "10 minutes"
 
 const make = Effect.gen(function* () {
   const store = yield* RemoteDeviceListStore
-  const destinations = yield* Destinations
+  const resyncs = yield* DeviceResyncs
   const actor = yield* RemoteDevices.client
-
-  const wake = (server: ServerName) =>
-    actor(server)
-      .Resync(undefined, { discard: true })
-      .pipe(Effect.catchCause((cause) => Effect.logDebug(`Devices of ${server} are asked for later`, cause)))
 
   const receive = Effect.fn("RemoteDeviceLists.receive")(function* (
     origin: ServerName,
@@ -39,15 +33,9 @@ const make = Effect.gen(function* () {
       const list = yield* store.change(userId, applyUpdates(userId, ofUser))
       isStale ||= list?.isStale === true
     }
-    if (isStale) yield* wake(origin)
+    if (isStale) yield* resyncs.plan(origin, yield* Clock.currentTimeMillis)
   })
 
-  const resync = Effect.gen(function* () {
-    for (const server of yield* store.waiting(yield* Clock.currentTimeMillis)) {
-      if (Result.isSuccess(yield* Effect.result(destinations.check(server)))) yield* wake(server)
-    }
-  })
-  yield* periodicallyOnce("Asking for changed devices of other servers", resyncInterval, resync, { atOnce: true })
   yield* periodicallyOnce("Forgetting devices of other servers", sweepInterval, store.sweep)
 
   const fetch = (server: ServerName, userIds: ReadonlyArray<UserId>, isUrgent: boolean) =>

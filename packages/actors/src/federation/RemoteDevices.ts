@@ -14,6 +14,7 @@ import { Clock, Deferred, Effect, Option, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
 import { sliced } from "../runtime/Slices.ts"
 import { Destinations } from "./Destinations.ts"
+import { DeviceResyncs } from "./DeviceResyncs.ts"
 import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
 import type { RemoteError } from "./RemoteError.ts"
 import { readQueriedUser, readUserDevices } from "./RemoteUserKeys.ts"
@@ -49,6 +50,7 @@ const behaviour = Effect.gen(function* () {
   const store = yield* RemoteDeviceListStore
   const client = yield* ServerServerClient
   const destinations = yield* Destinations
+  const resyncs = yield* DeviceResyncs
   const oneResync = Semaphore.makeUnsafe(1).withPermits(1)
   /** The users that the server is being asked for; true where it gave their devices. */
   const asked = new Map<UserId, Deferred.Deferred<boolean>>()
@@ -157,16 +159,20 @@ const behaviour = Effect.gen(function* () {
     return userIds.filter((_, index) => !given[index])
   })
 
+  const planNext = Effect.flatMap(store.nextResync(server), (at) => resyncs.plan(server, at))
+
   const resync = Effect.gen(function* () {
     while (true) {
       const due = yield* store.due(server, yield* Clock.currentTimeMillis, maxResynced)
-      if (due.length === 0 || Result.isFailure(yield* Effect.result(destinations.check(server)))) return
+      if (due.length === 0) return yield* planNext
+      const reached = yield* Effect.result(destinations.check(server))
+      if (Result.isFailure(reached)) return yield* resyncs.plan(server, reached.failure.retryAt)
       yield* ask(due, false)
     }
   })
 
   return RemoteDevices.of({
-    Fetch: ({ payload: { isUrgent, userIds } }) => ask(userIds, isUrgent),
+    Fetch: ({ payload: { isUrgent, userIds } }) => Effect.tap(ask(userIds, isUrgent), () => planNext),
     Resync: () => oneResync(resync)
   })
 })

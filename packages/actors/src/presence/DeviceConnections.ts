@@ -31,7 +31,7 @@ interface User {
 }
 
 /** For how long a device stays hidden after its last poll with `set_presence=offline`, in ms. */
-const hiddenFor = 5 * 60_000
+export const hiddenFor = 5 * 60_000
 
 const hiddenKey = (userId: UserId, deviceId: string): string => `${userId} ${deviceId}`
 
@@ -135,7 +135,18 @@ export class DeviceConnections {
   }
 
   private isHidden(userId: UserId, deviceId: string, now: number): boolean {
-    return (this.hidden.get(hiddenKey(userId, deviceId)) ?? Number.NEGATIVE_INFINITY) > now
+    return this.hiddenUntil(userId, deviceId) > now
+  }
+
+  /** Until when the device is hidden; in the past where it is not. */
+  hiddenUntil(userId: UserId, deviceId: string): number {
+    if (this.hidden.size === 0) return Number.NEGATIVE_INFINITY
+    return this.hidden.get(hiddenKey(userId, deviceId)) ?? Number.NEGATIVE_INFINITY
+  }
+
+  /** The device is not hidden any more: it polls at another node. */
+  reveal(userId: UserId, deviceId: string): void {
+    this.hidden.delete(hiddenKey(userId, deviceId))
   }
 
   /**

@@ -23,8 +23,9 @@ import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import type { Session } from "../runtime/Session.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { keepRunning } from "../runtime/Supervision.ts"
-import { DeviceConnections } from "./DeviceConnections.ts"
+import { DeviceConnections, hiddenFor } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
+import { type HiddenDevice, makeHiddenDevices } from "./HiddenDevices.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 import { Presence } from "./PresenceProtocol.ts"
 import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
@@ -93,6 +94,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const somethingDue = Latch.makeUnsafe(false)
   const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
   const scope = yield* Effect.scope
+  const clock = yield* Clock.Clock
 
   const reportOf = (userId: UserId, now: number) => ({
     node: nodes.name,
@@ -231,19 +233,36 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     })
   })
 
-  const connected = ({ deviceId, userId }: Session, away = false) =>
-    Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.map(Clock.currentTimeMillis, (now) => {
-          if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
-        }),
-        () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
-      )
+  const withdrawAt = (userId: UserId, deviceId: string, now: number) => {
+    if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+  }
+
+  /** What another node says of a device. */
+  const hear = ({ deviceId, until, userId }: HiddenDevice) => {
+    const now = clock.currentTimeMillisUnsafe()
+    if (until > now) withdrawAt(userId, deviceId, now)
+    else devices.reveal(userId, deviceId)
+  }
+  const tellNodes = nodes.isCluster ? yield* makeHiddenDevices(hear) : () => Effect.void
+
+  const connected = ({ deviceId, userId }: Session, away = false) => {
+    const connect = Effect.acquireRelease(
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const wasHidden = devices.hiddenUntil(userId, deviceId) > now
+        if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
+        return wasHidden
+      }),
+      () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
     )
+    return Effect.flatMap(connect, (wasHidden) => (wasHidden ? tellNodes({ userId, deviceId, until: 0 }) : Effect.void))
+  }
 
   const withdraw = ({ deviceId, userId }: Session) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      // Other nodes hear of it twice in the time for which it holds.
+      const isKnown = devices.hiddenUntil(userId, deviceId) > now + hiddenFor / 2
+      withdrawAt(userId, deviceId, now)
+      return isKnown ? Effect.void : tellNodes({ userId, deviceId, until: now + hiddenFor })
     })
 
   const active = ({ deviceId, userId }: Session) =>

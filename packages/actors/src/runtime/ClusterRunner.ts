@@ -5,7 +5,7 @@
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import type { ServerSettings } from "@greenroom/store/ServerSettings"
 import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
-import { Clock, Context, Effect, Layer, Option, Semaphore } from "effect"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import {
   MessageStorage,
   RunnerAddress,
@@ -19,6 +19,7 @@ import type { SqlClient } from "effect/sql"
 import * as ClusterSharding from "./internal/ClusterSharding.ts"
 import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
+import * as ShardLocks from "./internal/ShardLocks.ts"
 import * as LeaseHolding from "./Leases.ts"
 import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
 import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
@@ -127,23 +128,15 @@ class Sightings {
 
 const keyOf = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`
 
-/**
- * How many shards are given back at once. Each takes two statements on the connection that holds the locks, which Effect gives up, with all
- * locks, where one of its operations takes a third of `lockExpiration`: half of the shards at once would be too many on a busy machine.
- */
-const releasesAtOnce = 4
-
-/** Effect's storage, which also shows the other nodes. */
+/** Effect's storage, which also shows the other nodes, and when this one has refreshed its locks. */
 const watched = (seen: Sightings) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
     Effect.gen(function* () {
       const storage = yield* RunnerStorage.RunnerStorage
       const clock = yield* Clock.Clock
-      const releases = Semaphore.makeUnsafe(releasesAtOnce)
       return RunnerStorage.RunnerStorage.of({
         ...storage,
-        release: (address, shard) => releases.withPermits(1)(storage.release(address, shard)),
         getRunners: Effect.tap(storage.getRunners, (runners) =>
           Effect.sync(() => seen.see(runners.flatMap(([{ address }, healthy]) => (healthy ? [keyOf(address)] : []))))
         ),
@@ -162,6 +155,16 @@ const watched = (seen: Sightings) =>
       })
     })
   ).pipe(Layer.provide(SqlRunnerStorage.layerStorage({})))
+
+/** Operations of locks may take as long as the hold of the shards lasts, less the interval of refreshes. */
+const patience = 2
+
+const lockStorage = (seen: Sightings) =>
+  Layer.unwrap(
+    Effect.map(Clock.Clock, (clock) =>
+      ShardLocks.layer({ isCurrent: () => seen.isCurrent(monotonicMillisUnsafe(clock)), patience })
+    )
+  ).pipe(Layer.provide(watched(seen)))
 
 /** One node of a cluster. Needs the database that all nodes share, and its secrets. */
 export const layer = (
@@ -189,7 +192,7 @@ export const layer = (
     })
   ).pipe(
     Layer.provide([nodeConnections.layer, ShardFenceStore.layer]),
-    Layer.provide([MessageStorage.layerNoop, watched(seen)]),
+    Layer.provide([MessageStorage.layerNoop, lockStorage(seen)]),
     Layer.provide(configOf(options, limits))
   )
 }

@@ -16,6 +16,7 @@ import {
   Duration,
   Effect,
   Exit,
+  Fiber,
   Latch,
   Option,
   Request,
@@ -143,22 +144,26 @@ export interface ClusterShardingParts {
   readonly held: ReadonlyMap<ShardId.ShardId, number>
 }
 
-/** How long giving back a shard may take: else its next holder ends the connections of this node, which opens others. */
+/** How long giving back a shard may take before it is tried again. */
 const releaseTimeout = "3 seconds"
 
-/** Gives shards back: all that go at once in one statement. */
-const makeRelease = (store: ShardFenceStore["Service"]) => {
+/**
+ * Gives shards back: all that go at once in one statement. Tries until it is done, or the node's hold of its shards is over: the next
+ * holder ends the connections of a node that did not give a shard back, and with them its locks of all others.
+ */
+const makeRelease = (store: ShardFenceStore["Service"], isCurrent: () => boolean) => {
   const resolver = RequestResolver.make<ReleaseFence>((entries) =>
     Effect.map(Effect.exit(store.release(entries.map(({ request }) => request.shard.id))), (exit) => {
       for (const entry of entries) entry.completeUnsafe(exit)
     })
   )
-  return (shard: ShardId.ShardId) =>
-    Effect.request(new ReleaseFence({ shard }), resolver).pipe(
-      Effect.timeoutOption(releaseTimeout),
-      Effect.interruptible,
-      Effect.ignore
+  return (shard: ShardId.ShardId) => {
+    const once = Effect.request(new ReleaseFence({ shard }), resolver).pipe(Effect.timeout(releaseTimeout))
+    const untilReleased: Effect.Effect<void> = Effect.catchCause(once, () =>
+      isCurrent() ? Effect.delay(untilReleased, retryInterval) : Effect.void
     )
+    return untilReleased
+  }
 }
 
 class ReleaseFence extends Request.TaggedClass("ReleaseFence")<
@@ -202,7 +207,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const holdsAny = Latch.makeUnsafe(false)
   const store = yield* ShardFenceStore
   const raise = makeRaise(store)
-  const release = makeRelease(store)
+  const release = makeRelease(store, options.isCurrent)
   /** Actors that start before the fence of their shard is raised. */
   const waiting = new Map<ShardId.ShardId, Deferred.Deferred<Fence>>()
 
@@ -223,16 +228,27 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       })
     })
 
-  const untilRaised = (shard: ShardId.ShardId): Effect.Effect<number> =>
-    Effect.catch(raise(shard), () => Effect.delay(untilRaised(shard), retryInterval))
+  const untilDone = (raised: Effect.Effect<number, SqlError.SqlError>): Effect.Effect<number> =>
+    Effect.catch(raised, () => Effect.delay(untilDone(raised), retryInterval))
 
-  const guard = (shard: ShardId.ShardId) =>
-    Effect.flatMap(untilRaised(shard), (number) =>
-      Effect.acquireRelease(
-        Effect.sync(() => hold(shard, number)),
-        () => Effect.andThen(retire(shard), release(shard))
-      )
-    )
+  /**
+   * Holds a shard. Its end also waits for a fence that is being raised: one that is raised after the shard was given back would let the
+   * next holder take this node for lost. Effect ends it by an interruption, so what it does then runs in a fiber of its own.
+   */
+  const guard = Effect.fnUntraced(function* (shard: ShardId.ShardId) {
+    let raising: Fiber.Fiber<number, SqlError.SqlError> | undefined
+    const end = Effect.gen(function* () {
+      if (raising !== undefined) yield* Effect.timeoutOption(Fiber.await(raising), releaseTimeout)
+      yield* retire(shard)
+      yield* release(shard)
+    })
+    yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(end), Fiber.await))
+    const once = Effect.flatMap(Effect.forkDetach(raise(shard)), (fiber) => {
+      raising = fiber
+      return Fiber.join(fiber)
+    })
+    hold(shard, yield* untilDone(once))
+  })
 
   const fences: ShardFencing = {
     of: (shard) =>
@@ -252,7 +268,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     refused: ({ number, shard: id }) => {
       const shard = ShardId.make(group, id)
       const isStill = () => held.get(shard) === number && options.isCurrent()
-      const again = Effect.flatMap(untilRaised(shard), (raised) =>
+      const again = Effect.flatMap(untilDone(raise(shard)), (raised) =>
         isStill() ? Effect.map(retire(shard), () => hold(shard, raised)) : Effect.void
       )
       return isStill() ? Effect.asVoid(Effect.forkIn(again, scope)) : Effect.void

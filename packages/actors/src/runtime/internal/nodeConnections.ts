@@ -16,7 +16,7 @@ import * as tls from "node:tls"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
-import { Context, Effect, Exit, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Option, Redacted } from "effect"
 import {
   type MessageStorage,
   Reply,
@@ -35,9 +35,10 @@ import { MayRepeat } from "../Repetition.ts"
 import * as Deliveries from "./Deliveries.ts"
 import * as Receiving from "./Receivers.ts"
 import { Receivers } from "./RemoteActors.ts"
+import * as RunningTime from "./RunningTime.ts"
 
-/** How long a node may take to answer a ping. */
-const pingTimeout = "2 seconds"
+/** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
+const pingTimeout = "3 seconds"
 
 /** The largest message, in bytes: the state of a large room. */
 const maxMessageBytes = 256 * 1024 * 1024
@@ -169,9 +170,19 @@ const serverProtocol = Layer.effect(
 
 const health = Layer.effect(
   RunnerHealth.RunnerHealth,
-  Effect.map(Runners.Runners, (all) => {
+  Effect.gen(function* () {
+    const all = yield* Runners.Runners
+    // A node that is held up itself takes no other one for lost.
+    const clock = RunningTime.make(yield* Clock.Clock)
     const ping: RunnerHealth.RunnerHealth["Service"]["isAlive"] = (address) =>
-      all.ping(address).pipe(Effect.timeout(pingTimeout), Effect.retry({ times: 1 }), Effect.isSuccess)
+      all
+        .ping(address)
+        .pipe(
+          Effect.timeout(pingTimeout),
+          Effect.provideService(Clock.Clock, clock),
+          Effect.retry({ times: 1 }),
+          Effect.isSuccess
+        )
     return RunnerHealth.RunnerHealth.of({ isAlive: ping })
   })
 )

@@ -1,0 +1,56 @@
+/**
+ * Devices that poll with `set_presence=offline`, for all nodes: the node of the poll writes that to the log, and the others hear of
+ * it. Otherwise a request of such a device to another node would show its user online.
+ *
+ * Values are last-value rows (`ShortLivedStore`), under keys of their own.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { EventLog } from "@greenroom/store/EventLog"
+import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
+import { Effect } from "effect"
+import { Nodes } from "../runtime/Nodes.ts"
+
+/** `until`: ms since 1970; in the past for a device that shows its user again. */
+export interface HiddenDevice {
+  readonly userId: UserId
+  readonly deviceId: string
+  readonly until: number
+}
+
+/** Has no `userId`: nodes of versions that do not know it take it for an update of nobody. */
+interface Value {
+  readonly _tag: "hidden"
+  readonly user: UserId
+  readonly device: string
+  readonly until: number
+  readonly node: string
+}
+
+const prefix = "hidden "
+
+/** Whether a short-lived value is of this kind. */
+export const isHiddenDevice = (key: string): boolean => key.startsWith(prefix)
+
+/** Hands what other nodes say of devices to `hear`, what is known first, until the scope closes. Gives how to say it to them. */
+export const makeHiddenDevices = Effect.fnUntraced(function* (hear: (device: HiddenDevice) => void) {
+  const store = yield* ShortLivedStore
+  const log = yield* EventLog
+  const { name: here } = yield* Nodes
+
+  const take = ({ key, value }: { readonly key: string; readonly value: unknown }) => {
+    if (!isHiddenDevice(key) || value === null) return
+    const { device, node, until, user } = value as Value
+    if (node !== here) hear({ userId: user, deviceId: device, until })
+  }
+  yield* log.follow((slice) =>
+    Effect.sync(() => {
+      for (const value of store.valuesOf(slice)) take(value)
+    })
+  )
+  for (const value of yield* store.withPrefix(prefix)) take(value)
+
+  return ({ deviceId, until, userId }: HiddenDevice): Effect.Effect<void> => {
+    const value: Value = { _tag: "hidden", user: userId, device: deviceId, until, node: here }
+    return store.put(new Map([[`${prefix}${JSON.stringify([userId, deviceId])}`, value]]))
+  }
+})

@@ -1,0 +1,80 @@
+/** Nodes keep their shards, and the connection that locks them, where they are slow, and where others join. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Redacted } from "effect"
+import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { at, start } from "./support/Cluster.ts"
+import { query } from "./support/Workload.ts"
+
+/** The processes of PostgreSQL whose connections hold the locks of nodes. */
+const lockHolders = (url: Redacted.Redacted) =>
+  Effect.map(
+    query(
+      url,
+      `SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+       WHERE locktype = 'advisory' AND objsubid = 2 AND application_name LIKE 'greenroom-node-%'
+         AND datname = current_database()`
+    ),
+    (rows) => rows.map(({ pid }) => pid as number)
+  )
+
+/** For how long no node has refreshed its locks, in ms. */
+const silence = (url: Redacted.Redacted) =>
+  Effect.map(
+    query(url, "SELECT extract(epoch FROM now() - max(last_heartbeat)) * 1000 AS silence FROM cluster_runners"),
+    ([row]) => Number(row.silence)
+  )
+
+const untilSilentFor = (url: Redacted.Redacted, milliseconds: number): Effect.Effect<number> =>
+  Effect.flatMap(silence(url), (found) =>
+    found >= milliseconds ? Effect.succeed(found) : Effect.delay(untilSilentFor(url, milliseconds), "20 millis")
+  )
+
+const fences = (url: Redacted.Redacted) => query(url, "SELECT shard, fence FROM shard_fences ORDER BY shard")
+
+/** Effect's storage waits for 2 seconds. After 6 seconds a node has lost its hold. */
+const tooLong = 5_400
+
+/** Holds up the refreshes of all nodes for nearly three seconds. Tries again where this machine made more of it. */
+const holdUp = (url: Redacted.Redacted): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const holders = yield* lockHolders(url)
+    for (const pid of holders) process.kill(pid, "SIGSTOP")
+    const found = yield* Effect.ensuring(
+      untilSilentFor(url, 4_800),
+      Effect.sync(() => {
+        for (const pid of holders) process.kill(pid, "SIGCONT")
+      })
+    )
+    if (found > tooLong) return yield* holdUp(url)
+  })
+
+const say = (person: Person, room: string, text: string) =>
+  person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${text}`, { msgtype: "m.text", body: text })
+
+describe("slow nodes", () => {
+  it.live("a node whose locks are refreshed slowly keeps its shards", () =>
+    Effect.gen(function* () {
+      const { databaseUrl, nodes } = yield* start(2)
+      const [a, b] = nodes as [Scene, Scene]
+      const alice = yield* a.register("alice")
+      const rooms = yield* Effect.forEach([1, 2, 3, 4], () => roomOf(alice))
+      const before = yield* fences(databaseUrl)
+      yield* holdUp(databaseUrl)
+      for (const room of rooms)
+        for (const node of [a, b]) succeeded(yield* say(at(node, alice), room, node.gateway.url.slice(-4)))
+      assert.deepStrictEqual(yield* fences(databaseUrl), before)
+      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "Shard lock storage is unhealthy")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a node that gives shards to one that joins keeps its connections and all other shards", () =>
+    Effect.gen(function* () {
+      const { databaseUrl, start: join } = yield* start(1)
+      const [holder] = yield* lockHolders(databaseUrl)
+      yield* join()
+      const holders = yield* lockHolders(databaseUrl)
+      assert.lengthOf(holders, 2)
+      assert.include(holders, holder)
+    }).pipe(Effect.scoped)
+  )
+})
