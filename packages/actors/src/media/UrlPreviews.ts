@@ -16,6 +16,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Exit, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { imageSizeOfFile } from "./internal/imageSize.ts"
 import { fetchUrl } from "./internal/OutgoingFetch.ts"
 import { type Description, describePage } from "./internal/pageDescription.ts"
 import { receive } from "./internal/Receive.ts"
@@ -86,6 +87,7 @@ export class UrlPreviews extends Context.Service<
         const type = yield* detectType(received.head)
         if (type === undefined || !isShownImage(type)) return {}
         const name = { origin: serverName, mediaId: randomBytes(18).toString("base64url") }
+        const pixels = yield* Effect.promise(() => imageSizeOfFile(type, received.path))
         yield* store.touch(received.sha256, received.size)
         yield* files.put(received)
         const { sha256, size } = received
@@ -94,7 +96,12 @@ export class UrlPreviews extends Context.Service<
           { sha256, size, contentType: type, detectedType: type, fileName: undefined },
           false
         )
-        return { "og:image": mxc(name), "og:image:type": type, "matrix:image:size": size }
+        return {
+          "og:image": mxc(name),
+          "og:image:type": type,
+          ...(pixels === undefined ? {} : { "og:image:width": pixels.width, "og:image:height": pixels.height }),
+          "matrix:image:size": size
+        }
       })
 
       /** A page is shown without its image if that cannot be fetched. */

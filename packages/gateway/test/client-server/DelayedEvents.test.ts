@@ -95,6 +95,7 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       const act = (user: TestUser, delayId: string, action: string) =>
         Effect.map(as(user)("POST", `${unstable}/delayed_events/${delayId}/${action}`, {}), ({ status }) => status)
       assert.strictEqual(yield* act(bob, sent, "send"), 404)
+      assert.strictEqual(yield* act(alice, sent, "oops"), 404)
       assert.strictEqual(yield* act(alice, sent, "restart"), 200)
       assert.strictEqual(yield* act(alice, sent, "send"), 200)
       assert.strictEqual(yield* act(alice, sent, "send"), 200)
@@ -113,7 +114,12 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       const room = yield* createRoom(alice)
       const put = (path: string, delay: number) =>
         as(alice)("PUT", `/v3/rooms/${inPath(room)}/${path}?org.matrix.msc4140.delay=${delay}`, { txnId: "old" })
-      assert.isString((yield* put("send/org.example.call/1", 3_600_000)).body.delay_id)
+      const { delay_id } = (yield* put("send/org.example.call/1", 3_600_000)).body
+      assert.isString(delay_id)
+      const repeat = (txnId: number) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/org.example.call/${txnId}?org.matrix.msc4140.delay=3600000`)
+      assert.strictEqual((yield* repeat(1)).body.delay_id, delay_id, "a repeat needs no body")
+      assert.strictEqual((yield* repeat(9)).body.errcode, "M_NOT_JSON")
       assert.isString((yield* put("state/org.example.call/key", 3_600_000)).body.delay_id)
       assert.strictEqual((yield* put("send/org.example.call/2", 99_999_999_999)).body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* put("send/org.example.call/3", 0)).status, 400)

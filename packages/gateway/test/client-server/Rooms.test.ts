@@ -98,9 +98,15 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       const beyond = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
       assert.deepStrictEqual(bodies(beyond.body.chunk), [])
       assert.notProperty(beyond.body, "end", "a client that reads on while there is an end comes to it")
+      const related = (filter: object) =>
+        Effect.map(page(`dir=f&filter=${inPath(JSON.stringify(filter))}`), ({ body }) => bodies(body.chunk))
+      const thread = { msgtype: "m.text", body: "reply", "m.relates_to": { rel_type: "m.thread", event_id: "$root" } }
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/thread`, thread)
+      assert.deepStrictEqual(yield* related({ "org.matrix.msc3874.rel_types": ["m.thread"] }), ["reply"])
+      assert.notInclude(yield* related({ "org.matrix.msc3874.not_rel_types": ["m.thread"] }), "reply")
       yield* say(alice, room, "6")
       const later = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
-      assert.deepStrictEqual(bodies(later.body.chunk), ["6"])
+      assert.deepStrictEqual(bodies(later.body.chunk), ["reply", "6"])
       for (const [query, errcode] of [
         ["limit=2", "M_MISSING_PARAM"],
         ["dir=x", "M_INVALID_PARAM"],

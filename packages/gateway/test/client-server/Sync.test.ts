@@ -552,6 +552,32 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("invitations are blocked, ignored and allowed by rules about users before rules about servers", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rules-alice")
+      const inviters = [yield* register("rules-bob"), yield* register("rules-eve"), yield* register("rules-friend")]
+      const path = `/v3/user/${inPath(alice.id)}/account_data/org.matrix.msc4155.invite_permission_config`
+      yield* as(alice)("PUT", path, {
+        allowed_users: ["@*friend:*"],
+        ignored_users: [inviters[0]!.id, null],
+        blocked_servers: ["green.*"]
+      })
+      const invited = yield* Effect.forEach(inviters, (inviter) =>
+        Effect.map(as(inviter)("POST", "/v3/createRoom", { invite: [alice.id] }), ({ body, status }) => ({
+          status,
+          room: body.room_id
+        }))
+      )
+      assert.deepStrictEqual(
+        invited.map(({ status }) => status),
+        [200, 403, 200]
+      )
+      assert.deepStrictEqual(Object.keys((yield* sync(alice)).rooms.invite), [invited[2]?.room])
+      yield* as(alice)("PUT", path, {})
+      assert.lengthOf(Object.keys((yield* sync(alice)).rooms.invite), 2)
+    })
+  )
+
   it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")

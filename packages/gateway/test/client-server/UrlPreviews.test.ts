@@ -70,6 +70,7 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
         "og:url": "https://tea.test/",
         "og:image:type": "image/png",
         "og:image:width": 1,
+        "og:image:height": 1,
         "matrix:image:size": png.length
       })
       const got = yield* download(alice, String(image).replace("mxc://", ""))

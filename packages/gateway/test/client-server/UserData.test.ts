@@ -36,6 +36,52 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
     })
   )
 
+  it.effect("account data that is deleted, or set to an empty object, is gone, and other devices hear of it once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("delete-alice")
+      const room = yield* createRoom(alice)
+      const own = `/user/${inPath(alice.id)}`
+      const kept = (answer: { readonly events?: unknown } | undefined) =>
+        (answer?.events as ReadonlyArray<{ readonly type: string; readonly content: object }> | undefined)
+          ?.filter(({ type }) => type === "org.example.colour")
+          .map(({ content }) => content)
+      const sync = (since = "") =>
+        Effect.map(as(alice)("GET", `/v3/sync?since=${since}`), ({ body }) => {
+          const rooms = body.rooms as { readonly join: { readonly [id: string]: { readonly account_data: object } } }
+          return {
+            since: String(body.next_batch),
+            seen: [kept(body.account_data as object), kept(rooms.join[room]?.account_data)]
+          }
+        })
+      for (const path of [
+        `${own}/account_data/org.example.colour`,
+        `${own}/rooms/${inPath(room)}/account_data/org.example.colour`
+      ]) {
+        const changes = [
+          as(alice)("PUT", `/v3${path}`, {}),
+          as(alice)("DELETE", `/unstable/org.matrix.msc3391${path}`),
+          as(alice)("DELETE", `/unstable/org.matrix.msc3391${path}`)
+        ]
+        for (const [index, change] of changes.entries()) {
+          if (index < 2) yield* as(alice)("PUT", `/v3${path}`, { colour: "green" })
+          const { since } = yield* sync()
+          assert.strictEqual((yield* change).status, 200)
+          assert.strictEqual((yield* as(alice)("GET", `/v3${path}`)).body.errcode, "M_NOT_FOUND")
+          assert.deepStrictEqual(
+            (yield* sync(since)).seen.flatMap((found) => found ?? []),
+            index < 2 ? [{}] : []
+          )
+          assert.deepStrictEqual(
+            (yield* sync()).seen.flatMap((found) => found ?? []),
+            []
+          )
+        }
+      }
+      const controlled = yield* as(alice)("DELETE", `/v3${own}/account_data/m.push_rules`)
+      assert.deepStrictEqual([controlled.status, controlled.body.errcode], [405, "M_BAD_JSON"])
+    })
+  )
+
   it.effect("the settings of a device go with the device", () =>
     Effect.gen(function* () {
       const alice = yield* register("settings-alice")
