@@ -45,8 +45,8 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
         (answer?.events as ReadonlyArray<{ readonly type: string; readonly content: object }> | undefined)
           ?.filter(({ type }) => type === "org.example.colour")
           .map(({ content }) => content)
-      const sync = (since = "") =>
-        Effect.map(as(alice)("GET", `/v3/sync?since=${since}`), ({ body }) => {
+      const sync = (since?: string) =>
+        Effect.map(as(alice)("GET", `/v3/sync${since === undefined ? "" : `?since=${since}`}`), ({ body }) => {
           const rooms = body.rooms as { readonly join: { readonly [id: string]: { readonly account_data: object } } }
           return {
             since: String(body.next_batch),
