@@ -62,7 +62,11 @@ export const imageSize = (type: string, bytes: Buffer): ImageSize | undefined =>
 
 /** The same of a file. */
 export const imageSizeOfFile = async (type: string, path: string): Promise<ImageSize | undefined> => {
-  await using file = await fs.open(path)
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(maxHeaderBytes), 0, maxHeaderBytes, 0)
-  return imageSize(type, buffer.subarray(0, bytesRead))
+  const file = await fs.open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxHeaderBytes), 0, maxHeaderBytes, 0)
+    return imageSize(type, buffer.subarray(0, bytesRead))
+  } finally {
+    await file.close()
+  }
 }
