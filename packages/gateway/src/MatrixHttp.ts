@@ -117,9 +117,10 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
 const finish = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.setHeaders(response, response.status === 429 ? withRetryAfter(response) : corsHeaders)
 
-/** The headers of a 429 or 503 with `Retry-After` in whole seconds. */
+/** The headers of a 429 with `Retry-After` in whole seconds. A page for people has no JSON that names the time. */
 const withRetryAfter = ({ body }: HttpServerResponse.HttpServerResponse): Headers.Headers => {
-  const text = body._tag === "Uint8Array" ? (body.text ?? new TextDecoder().decode(body.body)) : "{}"
+  const isJson = body._tag === "Uint8Array" && body.contentType.startsWith("application/json")
+  const text = isJson ? (body.text ?? new TextDecoder().decode(body.body)) : "{}"
   const { retry_after_ms = 1_000 } = JSON.parse(text) as Partial<LimitExceeded>
   return Headers.set(corsHeaders, "retry-after", String(Math.ceil(retry_after_ms / 1_000)))
 }

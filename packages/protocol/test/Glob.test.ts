@@ -45,4 +45,18 @@ describe("glob-style patterns", () => {
     assert.isFalse(whole("a".repeat(10_000), `${"a*".repeat(100)}b`))
     assert.isFalse(words("a ".repeat(5_000), `${"a*".repeat(100)}b`))
   })
+
+  it("a match that needs more steps than its budget fails", () => {
+    const text = `${"a".repeat(1_000)}b`
+    const slow = parseGlob(`*${"?".repeat(500)}b*`)
+    const plenty = { left: 1_000_000 }
+    assert.isTrue(matchesGlob(text, slow, plenty))
+    assert.isAbove(plenty.left, 0)
+    for (const matches of [matchesGlob, matchesWords]) {
+      const budget = { left: 10_000 }
+      assert.isFalse(matches(text, slow, budget))
+      assert.isAbove(budget.left, -1_000)
+      assert.isFalse(matches(text, parseGlob("*b*"), budget))
+    }
+  })
 })

@@ -7,7 +7,7 @@
  * Source: "Push Rules" of "Push notifications" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type Glob, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
+import { type Glob, type GlobBudget, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import type { EventContext } from "../../room/MemberPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
@@ -19,7 +19,7 @@ export interface PushOutcome {
   readonly actions: ReadonlyArray<PushAction>
 }
 
-type Condition = (context: EventContext, displayName: string | undefined) => boolean
+type Condition = (context: EventContext, displayName: string | undefined, budget: GlobBudget) => boolean
 
 /** The text of a rule's actions is made once. */
 interface CompiledOutcome extends PushOutcome {
@@ -36,25 +36,42 @@ export type CompiledRuleset = ReadonlyArray<CompiledRule>
 
 const nothing: CompiledOutcome = { notify: false, highlight: false, actions: [], text: "[]" }
 
-/** What conditions said of an event: those that do not depend on the user are the same in many rulesets. */
-const results = new WeakMap<EventContext, Map<string, boolean>>()
+/**
+ * How many steps of matching (`Glob.ts`) the rules of one user may take for an event, and those of all users together: users
+ * choose their patterns, and others the text. Conditions beyond it do not hold.
+ */
+const stepsOfUser = 1_000_000
+const stepsOfEvent = 20_000_000
 
-const resultsOf = (context: EventContext): Map<string, boolean> => {
-  const known = results.get(context)
+/** What is known of an event from the rulesets that were asked before. */
+interface Known {
+  /** The results of conditions that do not depend on the user. */
+  readonly results: Map<string, boolean>
+  /** Texts of the event in lower case, by the key of the property. */
+  readonly texts: Map<string, string | undefined>
+  /** The steps of all users together. */
+  stepsLeft: number
+}
+
+const knownOfEvents = new WeakMap<EventContext, Known>()
+
+const knownOf = (context: EventContext): Known => {
+  const known = knownOfEvents.get(context)
   if (known !== undefined) return known
-  const empty = new Map<string, boolean>()
-  results.set(context, empty)
-  return empty
+  const nothing: Known = { results: new Map(), texts: new Map(), stepsLeft: stepsOfEvent }
+  knownOfEvents.set(context, nothing)
+  return nothing
 }
 
 /** A condition that says the same for all users. Equal conditions have equal keys. */
-const once = (key: string, condition: (context: EventContext) => boolean): Condition => {
-  return (context) => {
-    const known = resultsOf(context)
-    const before = known.get(key)
+const once = (key: string, condition: (context: EventContext, budget: GlobBudget) => boolean): Condition => {
+  return (context, _, budget) => {
+    const { results } = knownOf(context)
+    const before = results.get(key)
     if (before !== undefined) return before
-    const result = condition(context)
-    known.set(key, result)
+    const result = condition(context, budget)
+    // A user who has no steps left does not decide for others.
+    if (budget.left >= 0) results.set(key, result)
     return result
   }
 }
@@ -83,6 +100,16 @@ const propertyOf = (event: Event, names: ReadonlyArray<string>): Json | undefine
   return value as Json | undefined
 }
 
+/** The text of a property in lower case. */
+const lowerCaseOf = (context: EventContext, key: string, names: ReadonlyArray<string>): string | undefined => {
+  const { texts } = knownOf(context)
+  if (texts.has(key)) return texts.get(key)
+  const value = propertyOf(context.event, names)
+  const text = typeof value === "string" ? value.toLowerCase() : undefined
+  texts.set(key, text)
+  return text
+}
+
 const never: Condition = () => false
 
 const isScalar = (value: Json | undefined): boolean =>
@@ -92,9 +119,9 @@ const eventMatch = (key: string, pattern: string): Condition => {
   const names = parsePropertyPath(key)
   const glob: Glob = parseGlob(pattern, { ignoreCase: true })
   const matches = key === "content.body" ? matchesWords : matchesGlob
-  return once(JSON.stringify(["match", key, pattern]), ({ event }) => {
-    const value = propertyOf(event, names)
-    return typeof value === "string" && matches(value.toLowerCase(), glob)
+  return once(JSON.stringify(["match", key, pattern]), (context, budget) => {
+    const text = lowerCaseOf(context, key, names)
+    return text !== undefined && matches(text, glob, budget)
   })
 }
 
@@ -111,10 +138,12 @@ const propertyContains = (key: string, wanted: Json): Condition => {
   })
 }
 
-const containsDisplayName: Condition = ({ event }, displayName) => {
-  const { body } = event.content
-  if (typeof body !== "string" || displayName === undefined || displayName === "") return false
-  return matchesWords(body.toLowerCase(), [displayName.toLowerCase()])
+const bodyPath = ["content", "body"]
+
+const containsDisplayName: Condition = (context, displayName, budget) => {
+  if (displayName === undefined || displayName === "") return false
+  const body = lowerCaseOf(context, "content.body", bodyPath)
+  return body !== undefined && matchesWords(body, [displayName.toLowerCase()], budget)
 }
 
 const comparisons: { readonly [prefix: string]: (count: number, than: number) => boolean } = {
@@ -189,8 +218,10 @@ export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
  * rule that matches decides; without a match the event does not notify.
  */
 export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): CompiledOutcome => {
-  for (const { conditions, outcome } of rules) {
-    if (conditions.every((holds) => holds(context, displayName))) return outcome
-  }
-  return nothing
+  const known = knownOf(context)
+  const steps = Math.min(stepsOfUser, known.stepsLeft)
+  const budget: GlobBudget = { left: steps }
+  const found = rules.find(({ conditions }) => conditions.every((holds) => holds(context, displayName, budget)))
+  known.stepsLeft -= steps - budget.left
+  return found?.outcome ?? nothing
 }

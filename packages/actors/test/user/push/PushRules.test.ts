@@ -93,6 +93,22 @@ describe("the push rules of a user", () => {
     assert.strictEqual(errcodeOf(putRule(settings, "override", "e", { actions: [], after: "?" })), "M_UNKNOWN")
   })
 
+  it("patterns that are made to be slow end with the steps of their user, and do not decide for others", () => {
+    const tweak = { set_tweak: "sound", value: "tea" }
+    const match = (pattern: string) => ({ kind: "event_match", key: "content.body", pattern })
+    const rule = (settings: PushRuleSettings, id: string, pattern: string) =>
+      done(putRule(settings, "override", id, { conditions: [match(pattern)], actions: ["notify", tweak] }))
+    const tea = rule(noSettings, "tea", "tea")
+    const slow = Array.from({ length: 200 }).reduce<PushRuleSettings>(
+      (settings, _, index) => rule(settings, `slow${index}`, `*${"?a".repeat(1_000)}b*${index}`),
+      tea
+    )
+    const met = context(message(`${"a".repeat(50_000)} tea`))
+    const actions = (settings: PushRuleSettings) => evaluate(compileRuleset(rulesetOf(settings, alice)), met).actions
+    assert.notDeepInclude(actions(slow), tweak)
+    assert.deepInclude(actions(tea), tweak)
+  })
+
   it("conditions compare the number of members, the display name, and properties with dots in their names", () => {
     const rule = (condition: JsonObject) =>
       done(putRule(noSettings, "override", "rule", { conditions: [condition], actions: [] }))
