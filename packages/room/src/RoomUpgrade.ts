@@ -36,6 +36,9 @@ const transferredSettings = [
   "m.room.canonical_alias"
 ] as const
 
+/** Settings that the new room states where the old one does not, with the meaning of their absence: clients look for them. */
+const unsaid: { readonly [type: string]: JsonObject } = { "m.room.guest_access": { guest_access: "forbidden" } }
+
 /** The types of the old room's state that an upgrade reads. Of memberships it transfers bans alone. */
 export const transferredTypes: ReadonlyArray<string> = [
   ...transferredSettings,
@@ -112,7 +115,7 @@ export const upgradeSeed = (upgrade: RoomUpgrade, version: RoomVersion): RoomSee
   const contentOf = (type: string) => state.find((event) => event.type === type && event.state_key === "")?.content
   const seed = (type: string, content: JsonObject, state_key = ""): SeedEvent => ({ type, state_key, content })
   const settings = transferredSettings.flatMap((type) => {
-    const content = contentOf(type)
+    const content = contentOf(type) ?? unsaid[type]
     if (content === undefined) return []
     return [seed(type, type === "m.room.join_rules" ? joinRulesOfNewRoom(content, version) : content)]
   })

@@ -223,13 +223,15 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     return values.map((value) => toPresenceContent(withActivity(value), now))
   })
 
-  const about = Effect.fnUntraced(function* (userIds: Iterable<UserId>, viewer: UserId) {
+  const about = Effect.fnUntraced(function* (userIds: Iterable<UserId>, viewer: UserId, withOffline = false) {
     const wanted = [...userIds]
     yield* remotePresences.want(wanted)
     const now = yield* Clock.currentTimeMillis
     return wanted.flatMap((userId) => {
       const value = stream.presence(userId, viewer)
-      return value === undefined || value.state === "offline" ? [] : [toPresenceContent(withActivity(value), now)]
+      return value === undefined || (value.state === "offline" && !withOffline)
+        ? []
+        : [toPresenceContent(withActivity(value), now)]
     })
   })
 
@@ -307,10 +309,14 @@ export class Presences extends Context.Service<
      */
     readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
-     * The presence of several users who are online, as this node knows it. Costs no query. For callers that have checked who may see
-     * them.
+     * The presence of several users who are online, as this node knows it; `withOffline` adds users who went offline lately. Costs no
+     * query. For callers that have checked who may see them.
      */
-    readonly about: (userIds: Iterable<UserId>, viewer: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
+    readonly about: (
+      userIds: Iterable<UserId>,
+      viewer: UserId,
+      withOffline?: boolean
+    ) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
      * The device is connected to the event stream until the scope closes (with a grace period between polls). `away`: its
      * client reports that its user is away.

@@ -68,10 +68,11 @@ const inRoom = (roomId: string, events: ReadonlyArray<object> = []) =>
   events.map((event) => ({ ...event, room_id: roomId }))
 
 /** The news of a room as one list of events. State before the timeline is news only where there is a gap. */
-const eventsOf = (roomId: string, { ephemeral, state, timeline }: SyncedRoom) => [
+const eventsOf = (roomId: string, { account_data, ephemeral, state, timeline }: SyncedRoom) => [
   ...inRoom(roomId, state?.events),
   ...inRoom(roomId, timeline.events),
-  ...inRoom(roomId, ephemeral?.events)
+  ...inRoom(roomId, ephemeral?.events),
+  ...inRoom(roomId, account_data?.events)
 ]
 
 const strippedOf = (events: ReadonlyArray<unknown>) => events as ReadonlyArray<StrippedEvent>
@@ -79,14 +80,15 @@ const strippedOf = (events: ReadonlyArray<unknown>) => events as ReadonlyArray<S
 const isOwnMembership = ({ event_id, type }: StrippedEvent): boolean =>
   event_id !== undefined && type === "m.room.member"
 
-const toChunk = ({ presence, rooms }: SyncAnswer): ReadonlyArray<object> => [
+const toChunk = ({ account_data, presence, rooms }: SyncAnswer): ReadonlyArray<object> => [
   ...[...Object.entries(rooms.join), ...Object.entries(rooms.leave)].flatMap(([roomId, room]) =>
     eventsOf(roomId, room)
   ),
   ...Object.entries(rooms.invite).flatMap(([roomId, { invite_state }]) =>
     inRoom(roomId, strippedOf(invite_state.events).filter(isOwnMembership))
   ),
-  ...presence.events.map(presenceEvent)
+  ...presence.events.map(presenceEvent),
+  ...account_data.events
 ]
 
 const toInitialRoom = (roomId: string, membership: string, isListed: boolean, room: SyncedRoom, end: string) => ({

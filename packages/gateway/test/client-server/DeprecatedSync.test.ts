@@ -64,6 +64,12 @@ layer(gateway, { excludeTestServices: true })("the event stream that /sync has r
         room_id: room
       })
       assert.deepStrictEqual((yield* as(alice)("GET", `/v3/events?from=${news.end}&timeout=0`)).body.chunk, [])
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/tags/u.tea`, {})
+      const tagged = (yield* as(alice)("GET", `/v3/events?from=${news.end}&timeout=30000`)).body
+      assert.deepInclude(tagged.chunk.find(({ type }) => type === "m.tag")!, {
+        room_id: room,
+        content: { tags: { "u.tea": {} } }
+      })
       assert.strictEqual((yield* as(alice)("GET", `/v3/events/${inPath(eventId)}`)).body.room_id, room)
       assert.strictEqual((yield* as(bob)("GET", `/v3/events/${inPath(eventId)}`)).body.errcode, "M_NOT_FOUND")
       const older = tea?.messages?.start ?? ""

@@ -208,6 +208,43 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect(
+    "a user who leaves and comes back between two syncs sees the state that changed meanwhile, and no messages",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("away-alice")
+        const bob = yield* register("away-bob")
+        const carol = yield* register("away-carol")
+        const room = yield* createRoom(alice)
+        const path = `/v3/rooms/${inPath(room)}`
+        yield* as(alice)("PUT", `${path}/state/m.room.history_visibility/`, { history_visibility: "joined" })
+        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        const { next_batch: since } = yield* sync(bob)
+        yield* as(bob)("POST", `${path}/leave`, {})
+        yield* say(alice, room, "secret")
+        yield* as(carol)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "replaced meanwhile" })
+        yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "Tea" })
+        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* say(alice, room, "welcome back")
+        const joined = (yield* sync(bob, { since })).rooms.join[room]
+        assert.deepStrictEqual(bodies(joined), ["welcome back"])
+        assert.isTrue(joined?.timeline.limited)
+        const topics = joined?.timeline.events.filter(({ type }) => type === "m.room.topic")
+        assert.deepStrictEqual(
+          topics?.map(({ content }) => content.topic),
+          ["Tea"]
+        )
+        assert.isTrue(joined?.timeline.events.some(({ state_key }) => state_key === carol.id))
+        yield* as(bob)("POST", `${path}/leave`, {})
+        yield* say(alice, room, "secret again")
+        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* as(bob)("POST", `${path}/leave`, {})
+        const left = (yield* sync(bob, { since })).rooms.leave[room]
+        assert.deepStrictEqual(bodies(left), ["welcome back"])
+      })
+  )
+
   it.effect("users who refuse an invitation or take back a knock see that, and nothing else of the room", () =>
     Effect.gen(function* () {
       const alice = yield* register("refuse-alice")

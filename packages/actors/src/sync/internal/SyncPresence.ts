@@ -121,14 +121,14 @@ export const makeSyncPresence = Effect.gen(function* () {
         ? fromFeed(feed, since, filter)
         : fromStream(userId, since, filter)
     },
-    /** Those who are about in rooms that the user has just entered. */
+    /** The members of rooms that the user has just entered, as far as their presence is known. */
     inRooms: Effect.fnUntraced(function* (
       userId: UserId,
       roomNids: ReadonlyArray<number>,
       filter: EventFilter | null | undefined
     ) {
       const members = yield* Effect.forEach(roomNids, rooms.joinedMembers)
-      return passing(filter, yield* presences.about(new Set(members.flat()), userId))
+      return passing(filter, yield* presences.about(new Set(members.flat()), userId, true))
     })
   }
 })

@@ -96,6 +96,13 @@ interface Reading extends MembershipAt {
   readonly end: StreamPosition
 }
 
+/**
+ * Whether a timeline has events from a time in which the user was not in the room: the first timeline of a room, and one during which
+ * the membership of the user changed.
+ */
+const mayHaveBeenAway = ({ changedAt, known }: Reading): boolean =>
+  known === undefined || comparePositions(changedAt, known) > 0
+
 const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
 /** Whether an event may change the summary of its room: its counts and heroes. */
@@ -181,24 +188,44 @@ export const makeSyncRooms = Effect.gen(function* () {
           scanned,
           Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
         ),
-        openTo(rooms.filter(({ known }) => known === undefined).map((room) => readerOf(userId, room)))
+        openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(userId, room)))
       ],
       { concurrency: concurrencyOf(range) }
     )
     const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
-      // The first timeline of a room may reach back to before the user's time in the room.
-      const isShown = room.known !== undefined || open.has(room.roomNid)
-      const visible = isShown ? read : yield* visibleTo(readerOf(userId, room), read)
+      const isShown = !mayHaveBeenAway(room) || open.has(room.roomNid)
+      const visible = isShown ? read : yield* visibleIn(userId, room, read)
       const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
       const shown = limit === 0 ? [] : passed.slice(-limit)
-      const isCut = read.length >= scanned || cut.has(room.roomNid)
+      const isCut = read.length >= scanned || cut.has(room.roomNid) || visible.length < read.length
       // What a client has of a room from an earlier stay does not join on to the timeline: a gap lies between.
       const isEntered = range.since !== undefined && room.known === undefined
       found.set(room.roomNid, { entries: shown, limited: isEntered || isCut || passed.length > shown.length })
     }
     return found
+  })
+
+  /**
+   * The events of a timeline that the user may see, and those of the state that the room has at its end: a state event that was left
+   * out between others would be lost to the client.
+   */
+  const visibleIn = Effect.fnUntraced(function* (userId: UserId, room: Reading, read: ReadonlyArray<TimelineEntry>) {
+    const visible = new Map(
+      (yield* visibleTo(readerOf(userId, room), read)).map((entry) => [entry.event.event_id, entry] as const)
+    )
+    const hidden = read.filter(({ event }) => event.state_key !== undefined && !visible.has(event.event_id))
+    if (hidden.length === 0) return [...visible.values()]
+    const { end, roomNid } = room
+    const ref = (yield* store.statesAt([{ roomNid, at: end }])).get(roomNid)
+    const keys = hidden.map(({ event }) => [event.type, event.state_key ?? ""] as const)
+    const state = ref === undefined ? [] : yield* states.read([{ roomNid, ref }], { keys })
+    const current = new Set(state.map(({ event }) => event.event_id))
+    return read.flatMap((entry) => {
+      const { event_id } = entry.event
+      return visible.get(event_id) ?? (current.has(event_id) ? [entry] : [])
+    })
   })
 
   const readerOf = (userId: UserId, { changedAt, membership, roomNid }: Reading) => ({
