@@ -8,42 +8,62 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { Effect, Layer } from "effect"
 
-/** By how much the old generation grows between two collections, in percent. */
-const growth = 80
+/**
+ * By how much the old generation grows between two collections, in percent: more where the program has no time to lose, which
+ * is known by the part of an interval for which it uses a processor.
+ */
+const growth = { busy: 80, moderate: 40 }
+const busyUtilization = 0.7
 
 /** How often to check whether the program is idle, and the part of that time that an idle program may be busy. */
-const interval = "2 seconds"
+const interval = 2_000
 const restingUtilization = 0.1
-/** The same for a program to which nothing happens, and for how long, in ms, it must have worked before it is worth a collection. */
-const idleUtilization = 0.01
-const worthCollecting = 1_000
+/**
+ * The processor time of such an interval in a program to which nothing happens, and how much it must have used since the last
+ * collection for another one, in ms.
+ */
+const idleTime = 40
+const worthCollecting = 2_000
 
-/** V8's function for a whole collection, which holds the program up: about 1 ms for each MB of live objects. */
-const collectGarbage = () => {
-  setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as () => void
-  setFlagsFromString("--no-expose-gc")
-  collect()
+/** In ms, since the process began. */
+const processorTime = (): number => {
+  const { system, user } = process.cpuUsage()
+  return (system + user) / 1_000
 }
 
-/** V8 reads both flags whenever it decides; while the program rests it prefers small memory to speed. */
+type Collect = (options: { readonly type: "major"; readonly flavor: "last-resort" }) => void
+
+/** Collects all garbage as V8 does before it gives up, which takes about 1 ms for each MB of live objects. */
+const collectGarbage = () => {
+  setFlagsFromString("--expose-gc")
+  const collect = runInNewContext("gc") as Collect
+  setFlagsFromString("--no-expose-gc")
+  collect({ type: "major", flavor: "last-resort" })
+}
+
+/** V8 reads the flags whenever it decides; while the program rests it prefers small memory to speed. */
 export const layer: Layer.Layer<never> = Layer.effectDiscard(
   Effect.suspend(() => {
-    setFlagsFromString(`--heap-growing-percent=${growth}`)
+    let percent = growth.busy
+    setFlagsFromString(`--heap-growing-percent=${percent}`)
     let last = performance.eventLoopUtilization()
-    let collectedAt = last
+    let used = processorTime()
+    let usedAtCollection = 0
     let isResting = false
     const look = Effect.sync(() => {
-      const now = performance.eventLoopUtilization()
-      const { utilization } = performance.eventLoopUtilization(now, last)
-      const rests = utilization < restingUtilization
+      const [now, before] = [performance.eventLoopUtilization(), used]
+      used = processorTime()
+      const rests = performance.eventLoopUtilization(now, last).utilization < restingUtilization
       last = now
       if (rests !== isResting) setFlagsFromString(rests ? "--optimize-for-size" : "--no-optimize-for-size")
       isResting = rests
-      if (utilization >= idleUtilization || now.active - collectedAt.active < worthCollecting) return
+      const wanted = used - before > interval * busyUtilization ? growth.busy : growth.moderate
+      if (wanted !== percent) setFlagsFromString(`--heap-growing-percent=${wanted}`)
+      percent = wanted
+      if (used - before > idleTime || used - usedAtCollection < worthCollecting) return
       collectGarbage()
-      last = performance.eventLoopUtilization()
-      collectedAt = last
+      used = processorTime()
+      usedAtCollection = used
     })
     return Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(interval), look)))
   })
