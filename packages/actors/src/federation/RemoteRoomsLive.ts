@@ -81,12 +81,17 @@ const make = Effect.gen(function* () {
     voucher?: ServerName
   ) {
     const events: Array<Event> = []
-    let refused = 0
+    const reasons: Array<string> = []
     for (const entry of yield* verify(version, pdus, voucher)) {
-      if (Result.isSuccess(entry) && entry.success.room_id === roomId) events.push(entry.success)
-      else refused++
+      if (Result.isFailure(entry)) reasons.push(entry.failure)
+      else if (entry.success.room_id === roomId) events.push(entry.success)
+      else reasons.push("it is of another room")
     }
-    if (refused > 0) yield* Effect.logWarning(`${refused} bad PDUs of ${roomId} from ${destination} are ignored`)
+    if (reasons.length > 0) {
+      yield* Effect.logWarning(
+        `${reasons.length} bad PDUs of ${roomId} from ${destination} are ignored, the first because ${reasons[0]}`
+      )
+    }
     return events
   })
 
