@@ -131,6 +131,48 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
+  it.effect("a server that gives some events and no more is asked for the state at what they follow", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, room, room_id } = here
+      const carol = joinOf(here, "@carol:evil.test")
+      const content = { msgtype: "m.text", body: "carol's" }
+      const middle = evil.event(room, { sender: carol.sender, content }, { prevEvents: [carol], state: [carol] })
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [middle] })
+      const state = ids([...room.state.values()])
+      answers(here, [carol], new Map([[carol.event_id as string, state]]))
+      const rest = evil.respond
+      evil.respond = (asked) =>
+        asked.path.startsWith("/v1/get_missing_events/")
+          ? { status: 200, body: { events: [evil.toPdu(middle)] } }
+          : rest(asked)
+      const before = evil.asked.length
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const asked = evil.asked.slice(before).map((path) => path.split("/")[2]!)
+      assert.deepStrictEqual(asked, ["get_missing_events", "state_ids", "event"])
+      const read = ids(yield* readBack(bob, room_id))
+      for (const event of [middle, last]) assert.include(read, event.event_id)
+    })
+  )
+
+  it.effect("events whose predecessors are withheld are not placed, and no state is asked for", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, room, room_id } = here
+      const first = evil.event(room, { sender: mallory })
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [first] })
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/get_missing_events/") ? { status: 200, body: { events: [] } } : nothing
+      const before = evil.asked.length
+      const [refusal] = yield* refusalsOf(evil, blue, [last])
+      assert.match(refusal!, /predecessors/)
+      assert.strictEqual(evil.asked.length - before, 1)
+      // It is taken when it comes again with what it follows.
+      assert.deepStrictEqual(yield* evil.tell(blue, first, last), [undefined, undefined])
+      assert.include(ids(yield* readBack(bob, room_id)), last.event_id)
+    })
+  )
+
   it.effect("many missing predecessors cost few requests", () =>
     Effect.gen(function* () {
       const here = yield* scene
