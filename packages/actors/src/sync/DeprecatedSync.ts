@@ -192,7 +192,8 @@ const make = Effect.gen(function* () {
     room: { readonly include_leave: boolean; readonly rooms?: ReadonlyArray<RoomId> }
   ) => {
     const timeline = { limit: Math.min(limit ?? defaultLimit, maxLimit) }
-    const filter = JSON.stringify({ room: { ...room, timeline } })
+    // Push rules have endpoints of their own. They are account data since there is /sync.
+    const filter = JSON.stringify({ account_data: { not_types: ["m.push_rules"] }, room: { ...room, timeline } })
     return sync.sync(session, { filter, useStateAfter: true, timeout: 0 })
   }
 

@@ -5,8 +5,8 @@
  *
  * Source: "Syncing" of the client-server specification.
  */
-import { Filter } from "@greenroom/protocol/client-server/Filter"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { compileFilter, Filter } from "@greenroom/protocol/client-server/Filter"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -120,10 +120,16 @@ const make = Effect.gen(function* () {
     )
 
   /** The push rules of a user who never changed them are account data too. */
-  const withPushRules = Effect.fnUntraced(function* (session: Session, events: ReadonlyArray<SimpleEvent>) {
-    if (events.some(({ type }) => type === "m.push_rules")) return events
-    const content: JsonObject = pushRulesContent(yield* pushRules.ruleset(session.userId))
-    return [...events, { type: "m.push_rules", content }]
+  const withPushRules = Effect.fnUntraced(function* (
+    { userId }: Session,
+    filter: Filter,
+    events: ReadonlyArray<SimpleEvent>
+  ) {
+    const type = "m.push_rules"
+    const isWanted = compileFilter(filter.account_data)({ type, content: {}, sender: userId, room_id: "" as RoomId })
+    if (!isWanted || events.some((event) => event.type === type)) return events
+    const content: JsonObject = pushRulesContent(yield* pushRules.ruleset(userId))
+    return [...events, { type, content }]
   })
 
   const read = Effect.fnUntraced(function* (
@@ -162,7 +168,7 @@ const make = Effect.gen(function* () {
       next_batch: yield* log.tokenOf(upTo, cut),
       rooms: found.rooms,
       account_data: {
-        events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
+        events: since === undefined ? yield* withPushRules(session, filter, found.accountData) : found.accountData
       },
       presence: { events: eachOnce([...met, ...presences.events]) }
     }

@@ -54,7 +54,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         )
       )
 
-    /** An application service cannot complete interactive authentication: it manages its users' devices without. */
+    /** An application service cannot complete interactive authentication: it manages its users' devices and accounts without. */
     const isAppService = ({ appService }: Session): boolean => appService !== undefined
 
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>
@@ -128,13 +128,18 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         )
       )
       .handle("deactivate", ({ payload, request }) =>
-        confirmed("POST /account/deactivate", request, payload?.auth, (session) =>
-          Effect.gen(function* () {
-            const addresses = yield* thirdPartyIds.list(session)
-            yield* accounts.unregister(session, payload?.erase ?? false)
-            yield* sockets.closeUser(session.userId)
-            return unbindResult(yield* thirdPartyIds.withdraw(session, addresses, payload?.id_server ?? undefined))
-          })
+        confirmed(
+          "POST /account/deactivate",
+          request,
+          payload?.auth,
+          (session) =>
+            Effect.gen(function* () {
+              const addresses = yield* thirdPartyIds.list(session)
+              yield* accounts.unregister(session, payload?.erase ?? false)
+              yield* sockets.closeUser(session.userId)
+              return unbindResult(yield* thirdPartyIds.withdraw(session, addresses, payload?.id_server ?? undefined))
+            }),
+          isAppService
         )
       )
   })

@@ -138,6 +138,20 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         room_id: made.body.room_id
       })
       assert.strictEqual(outside.body.errcode, "M_EXCLUSIVE")
+      const theirs = (yield* asUser(yield* registerUser("as-rooms"))("POST", "/v3/createRoom", {})).body.room_id
+      const named = yield* asService("PUT", `/v3/directory/room/${inPath("#_irc_theirs:green.test")}`, {
+        room_id: theirs
+      })
+      assert.strictEqual(named.status, 200, "a room that none of its users is in")
+    })
+  )
+
+  it.effect("the service deactivates its users without their password", () =>
+    Effect.gen(function* () {
+      const user = yield* puppet("_irc_ended")
+      const ended = yield* asService("POST", `/v3/account/deactivate?user_id=${inPath(user)}`, {})
+      assert.strictEqual(ended.status, 200, ended.text)
+      assert.strictEqual((yield* asService("GET", `/v3/account/whoami?user_id=${inPath(user)}`)).status, 403)
     })
   )
 

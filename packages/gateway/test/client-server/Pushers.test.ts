@@ -55,6 +55,7 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
         const { devices, ...told } = yield* receiver.next
         assert.deepInclude(told, {
           event_id: event,
+          id: event,
           room_id: room,
           type: "m.room.message",
           sender: alice.id,

@@ -28,6 +28,11 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
       assert.deepStrictEqual(inRoom.body, { colour: "red" } as never)
       assert.strictEqual((yield* as(bob)("GET", path)).body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* as(bob)("PUT", path, {})).body.errcode, "M_FORBIDDEN")
+      const filter = inPath(JSON.stringify({ account_data: { types: ["org.example.*"] } }))
+      const { account_data } = (yield* as(alice)("GET", `/v3/sync?filter=${filter}`)).body
+      assert.deepStrictEqual(account_data as object, {
+        events: [{ type: "org.example.colour", content: { colour: "green" } }]
+      })
       const controlled = yield* as(alice)("PUT", `${own}/account_data/m.push_rules`, {})
       assert.deepInclude([controlled.status, controlled.body.errcode], "M_BAD_JSON")
       assert.strictEqual(controlled.status, 405)

@@ -85,9 +85,14 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     if (serverNameOf(alias) !== serverName) {
       return yield* new BadJson({ error: `room_alias: ${alias} does not belong to ${serverName}` })
     }
-    yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
+    const appService = appServices.withId(session.appService)
+    yield* appServices.mayMakeAlias(alias, appService)
     if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
-    if (!(yield* isJoined(session, roomId))) return yield* new Forbidden({ error: `You are not in ${roomId}` })
+    // An application service names rooms in its namespace, also those that none of its users is in.
+    const isItsOwn = appService?.hasAlias(alias) === true
+    if (!isItsOwn && !(yield* isJoined(session, roomId))) {
+      return yield* new Forbidden({ error: `You are not in ${roomId}` })
+    }
     const { aliases } = { ...defaultLimits, ...limits }
     const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
     yield* directory.create(alias, entry, aliases)

@@ -249,7 +249,8 @@ const make = Effect.gen(function* () {
     const { event, roomId } = notification
     const tweaks = tweaksOf(notification)
     yield* send(pusher, {
-      ...(hasIdsOnly(pusher) ? {} : yield* detailsOf(notification, pusher.userId)),
+      // Older push gateways read the event ID as `id`, as Synapse sends it.
+      ...(hasIdsOnly(pusher) ? {} : { ...(yield* detailsOf(notification, pusher.userId)), id: event.event_id }),
       event_id: event.event_id,
       room_id: roomId,
       prio: isUrgent(notification, tweaks) ? "high" : "low",
