@@ -300,7 +300,10 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       assert.strictEqual((yield* Effect.flip(rooms.redact(carol, room_id, own.event_id)))._tag, "M_FORBIDDEN")
       assert.strictEqual((yield* Effect.flip(rooms.redact(bob, room_id, safe.event_id)))._tag, "M_FORBIDDEN")
       const elsewhere = yield* rooms.create(bob, {})
-      assert.strictEqual((yield* Effect.flip(rooms.redact(bob, elsewhere.room_id, own.event_id)))._tag, "M_NOT_FOUND")
+      assert.strictEqual(
+        (yield* Effect.flip(rooms.redact(bob, elsewhere.room_id, own.event_id)))._tag,
+        "M_INVALID_PARAM"
+      )
       const byBob = yield* rooms.redact(bob, room_id, own.event_id, "a slip")
       yield* rooms.redact(alice, room_id, others.event_id)
       const shown = yield* rooms.getEvent(carol, own.event_id)
