@@ -81,3 +81,5 @@ export const makeRestrictedJoins = Effect.gen(function* () {
 
   return { vouch }
 })
+
+export type RestrictedJoins = Effect.Success<typeof makeRestrictedJoins>

@@ -82,3 +82,5 @@ export const makeRoomPolicies = Effect.gen(function* () {
 
   return { recommended, recommendedAll, sendAnyway }
 })
+
+export type RoomPolicies = Effect.Success<typeof makeRoomPolicies>
