@@ -24,7 +24,6 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
     ...known("The rule by which a user ID in the text is a mention was removed", "TestThreadedReceipts")
   ],
   federation: [
-    ...known("The test reads an empty `ephemeral`, which we leave out", "TestACLsForEDUs"),
     ...known(
       "The state event of a fork comes last in our order, so it is in the timeline that the test limits to one event",
       "TestSyncOmitsStateChangeOnFilteredEvents"
