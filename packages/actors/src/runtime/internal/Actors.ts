@@ -63,7 +63,7 @@ export interface Placement {
   /** Whether this process runs the actors of the shard. */
   readonly holds: (shard: ShardId.ShardId) => boolean
   /** Sends a message to the process that runs the actor. */
-  readonly forward: (id: string, tag: string, payload: unknown) => Handled
+  readonly forward: (id: string, tag: string, payload: unknown, shard: ShardId.ShardId) => Handled
 }
 
 /** The request that a handler gets: the keys of `Entity.Request` that are used within one process. */
@@ -171,7 +171,10 @@ export class Actors {
     let actor: Actor | undefined
     const asked = Effect.suspend(() => {
       const { placement } = this
-      if (!isForwarded && !placement.holds(placement.shardOf(id))) return placement.forward(id, tag, payload)
+      if (!isForwarded) {
+        const shard = placement.shardOf(id)
+        if (!placement.holds(shard)) return placement.forward(id, tag, payload, shard)
+      }
       const address = () => this.addressOf(id)
       if (this.closed) return Effect.fail(new ClusterError.EntityNotAssignedToRunner({ address: address() }))
       const found = this.resident.get(id) ?? this.start(id)

@@ -25,6 +25,7 @@ import {
 } from "effect"
 import { Entity, EntityAddress, EntityId, Envelope, Message, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 import { Headers } from "effect/http"
+import type { Rpc } from "effect/rpc"
 import type { SqlError } from "effect/sql"
 import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
 import { AnswerWithin, MayRepeat } from "../Repetition.ts"
@@ -42,6 +43,7 @@ import {
   type ResidentCount
 } from "./Actors.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
+import { NodeLinks } from "./NodeLinks.ts"
 import { Receivers } from "./RemoteActors.ts"
 
 const group = "default"
@@ -87,14 +89,18 @@ const makeSend =
       return Effect.andThen(sendOutgoing(message as never, false), Deferred.await(replied))
     })
 
-/** Sends messages through Effect's cluster. */
+/** Sends messages by a link to the node where one leads to it, and else through Effect's cluster. */
 const makeForward = (
   entity: Entity.Any,
   send: ReturnType<typeof makeSend>,
-  traced: Effect.Effect<RemoteClient>
+  traced: Effect.Effect<RemoteClient>,
+  links: NodeLinks["Service"]
 ): Placement["forward"] => {
-  const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${entity.type} ${id} does not answer`)
-  return (id, tag, payload) => {
+  const { type } = entity
+  const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${type} ${id} does not answer`)
+
+  /** Through Effect's cluster, which finds the node. */
+  const through = (id: string, tag: string, payload: unknown): Handled => {
     const { annotations } = entity.protocol.requests.get(tag)!
     const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
     const once: Handled = underLease(
@@ -115,6 +121,23 @@ const makeForward = (
       duration: Context.get(annotations, AnswerWithin),
       orElse: () => Effect.die(unavailable(id))
     })
+  }
+
+  return (id, tag, payload, shard) => {
+    const rpc = entity.protocol.requests.get(tag) as unknown as Rpc.AnyWithProps
+    const otherwise = (isUnanswered: boolean) =>
+      isUnanswered && !Context.get(rpc.annotations, MayRepeat)(payload as never)
+        ? Effect.die(unavailable(id))
+        : through(id, tag, payload)
+    const within = Duration.toMillis(Context.get(rpc.annotations, AnswerWithin))
+    return underLease(
+      Effect.withFiber((fiber) => {
+        const asked = isTraced(fiber.context)
+          ? undefined
+          : links.ask({ shard, type, id, rpc, payload, within, otherwise })
+        return asked ?? through(id, tag, payload)
+      })
+    )
   }
 }
 
@@ -198,6 +221,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const cluster = yield* Sharding.Sharding
   const config = yield* ShardingConfig.ShardingConfig
   const receivers = yield* Receivers
+  const links = yield* NodeLinks
   const here = Option.getOrThrow(config.runnerAddress)
   const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
   const kinds = new ActorKinds()
@@ -289,7 +313,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       here,
       shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
       holds: (shard) => held.has(shard) && options.isCurrent(),
-      forward: makeForward(entity, makeSend(entity, cluster), remote)
+      forward: makeForward(entity, makeSend(entity, cluster), remote, links)
     }
   }
 

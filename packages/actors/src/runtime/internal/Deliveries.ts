@@ -4,67 +4,21 @@
  * message) cost several times as much. Where a message goes, and what happens when a node is lost, is Effect's decision all
  * the same: this is its `Runners.send`.
  *
- * A batch is JSON text of rows, and so is each part of the answer:
- *
- *     [number, entity type, shard group, shard, entity ID, tag, payload]
- *     [number, 0, value]: success    [number, 1, exit]    [number, 2]: the node does not run the actor now
- *
- * Traced messages go Effect's way, which carries spans, as do those for nodes of a version without batches.
+ * A batch is JSON text of rows, and so is each part of the answer (`ActorMessages`). Where a message was answered, the next ones
+ * for its shard go by a link (`NodeLinks`). Traced messages go Effect's way, which carries spans, as do those for nodes of a version
+ * without batches.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Queue, RcMap, Schema, Scope } from "effect"
-import { ClusterError, Reply, type RunnerAddress, Runners, ShardId, Snowflake } from "effect/cluster"
-import { Rpc, RpcClient, RpcGroup, type RpcSerialization, RpcServer } from "effect/rpc"
+import { ClusterError, Reply, type RunnerAddress, Runners, Snowflake } from "effect/cluster"
+import { Rpc, RpcClient, RpcGroup, RpcServer } from "effect/rpc"
+import { type Answer, makeAnswering, makeCodecs, outcomes, type Row } from "./ActorMessages.ts"
 import { Receivers } from "./RemoteActors.ts"
 
 /** JSON text in both directions: neither side pays for a schema around those of the messages. */
 const Deliver = Rpc.make("Deliver", { payload: { messages: Schema.String }, success: Schema.String, stream: true })
 
 export const group = RpcGroup.make(Deliver)
-
-const outcomes = { success: 0, exit: 1, elsewhere: 2 } as const
-
-type Row = readonly [
-  number: number,
-  type: string,
-  shardGroup: string,
-  shard: number,
-  id: string,
-  tag: string,
-  payload: unknown
-]
-type Answer = readonly [number: number, outcome: number, value?: unknown]
-
-/** The codecs of a message, made once. */
-interface Codecs {
-  readonly encodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
-  readonly decodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
-  readonly encodeSuccess: (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
-  readonly decodeSuccess: (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
-  readonly encodeExit: (exit: unknown) => Effect.Effect<unknown, Schema.SchemaError>
-  readonly decodeExit: (exit: unknown) => Effect.Effect<Exit.Exit<unknown, unknown>, Schema.SchemaError>
-}
-
-const makeCodecs = (codecFor: RpcSerialization.CodecFor) => {
-  const all = new WeakMap<Rpc.Any, Codecs>()
-  return (rpc: Rpc.AnyWithProps): Codecs => {
-    const known = all.get(rpc)
-    if (known !== undefined) return known
-    const payload = codecFor(rpc.payloadSchema)
-    const success = codecFor(rpc.successSchema)
-    const exit = codecFor(Rpc.exitSchema(rpc))
-    const codecs = {
-      encodePayload: Schema.encodeUnknownEffect(payload),
-      decodePayload: Schema.decodeUnknownEffect(payload),
-      encodeSuccess: Schema.encodeUnknownEffect(success),
-      decodeSuccess: Schema.decodeUnknownEffect(success),
-      encodeExit: Schema.encodeUnknownEffect(exit),
-      decodeExit: Schema.decodeUnknownEffect(exit)
-    } as unknown as Codecs
-    all.set(rpc, codecs)
-    return codecs
-  }
-}
 
 // Sending
 
@@ -249,36 +203,10 @@ export const handlers = group.toLayer(
   Effect.gen(function* () {
     const receivers = yield* Receivers
     const { codecFor } = yield* RpcServer.Protocol
-    const codecsOf = makeCodecs(codecFor)
     const context = yield* Effect.context<Scope.Scope>()
     const scope = Context.get(context, Scope.Scope)
 
-    const encodeExit = ({ encodeExit }: Codecs, number: number, exit: Exit.Exit<unknown, unknown>) =>
-      encodeExit(exit).pipe(
-        Effect.catch((error) => encodeExit(Exit.die(error))),
-        Effect.orDie,
-        Effect.map((encoded): Answer => [number, outcomes.exit, encoded])
-      )
-
-    const answerTo = ([number, type, shardGroup, shard, id, tag, payload]: Row): Effect.Effect<Answer> => {
-      const receiver = receivers.get(type)
-      const rpc = receiver?.rpcs.get(tag)
-      if (rpc === undefined || receiver?.holds(ShardId.make(shardGroup, shard)) !== true) {
-        return Effect.succeed([number, outcomes.elsewhere])
-      }
-      const codecs = codecsOf(rpc)
-      const handled = Effect.flatMap(Effect.orDie(codecs.decodePayload(payload)), (decoded) =>
-        receiver.receive(id, tag, decoded)
-      )
-      return Effect.flatMap(Effect.exit(handled), (exit) =>
-        Exit.isSuccess(exit)
-          ? Effect.matchEffect(codecs.encodeSuccess(exit.value), {
-              onFailure: (error) => encodeExit(codecs, number, Exit.die(error)),
-              onSuccess: (value) => Effect.succeed<Answer>([number, outcomes.success, value])
-            })
-          : encodeExit(codecs, number, exit)
-      )
-    }
+    const answerTo = makeAnswering(receivers, makeCodecs(codecFor))
 
     return {
       Deliver: ({ messages }) =>

@@ -1,5 +1,5 @@
 /**
- * How nodes reach each other: Effect's cluster over sockets, with seven differences.
+ * How nodes reach each other: Effect's cluster over sockets, with eight differences.
  *
  * - Connections are TLS with a pre-shared key: a secret of the database. Hosts without it can neither connect nor read, and no
  *   certificates are needed.
@@ -8,6 +8,7 @@
  * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
  * - Messages are sent in batches (`Deliveries`).
  * - Messages for actors of the node go straight to them (`Receivers`).
+ * - Messages to a shard whose node is known go to it by a link, past Effect's bookkeeping (`NodeLinks`).
  * - What is written to a connection in one turn of the event loop is one record of TLS and one call of the system.
  * - Messages are JSON: nodes of two versions understand each other where one of them knows a field more.
  */
@@ -33,6 +34,7 @@ import * as SocketServer from "effect/socket/SocketServer"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { MayRepeat } from "../Repetition.ts"
 import * as Deliveries from "./Deliveries.ts"
+import { NodeLinks } from "./NodeLinks.ts"
 import * as Receiving from "./Receivers.ts"
 import { Receivers } from "./RemoteActors.ts"
 import * as RunningTime from "./RunningTime.ts"
@@ -62,8 +64,20 @@ const runners = Layer.effect(
   Effect.gen(function* () {
     const rpc = yield* Runners.makeRpc
     const snowflakes = yield* Snowflake.Generator
-    const send = yield* Deliveries.makeSend(rpc.send)
-    return Runners.Runners.of({ ...rpc, send: withoutDoubling(send, snowflakes) })
+    const links = yield* NodeLinks
+    const deliver = yield* Deliveries.makeSend(rpc.send)
+    const send: Send = ({ address, message }) =>
+      Effect.tap(deliver({ address, message }), () =>
+        Effect.sync(() => links.answered(message.envelope.address.shardId, address))
+      )
+    return Runners.Runners.of({
+      ...rpc,
+      send: withoutDoubling(send, snowflakes),
+      onRunnerUnavailable: (address) => {
+        links.lost(address)
+        return rpc.onRunnerUnavailable(address)
+      }
+    })
   })
 ).pipe(Layer.provide(Snowflake.layerGenerator))
 
@@ -119,24 +133,36 @@ const connect = (options: tls.ConnectionOptions) =>
     (socket) => Effect.sync(() => socket.destroy())
   )
 
+const clientOptions = Effect.map(
+  tlsOptions,
+  ({ options, psk }): tls.ConnectionOptions => ({
+    ...options,
+    pskCallback: () => ({ psk, identity }),
+    // There is no certificate.
+    checkServerIdentity: () => undefined
+  })
+)
+
+const links = Layer.unwrap(
+  Effect.map(clientOptions, (options) =>
+    NodeLinks.layer(({ host, port }) =>
+      connect({ ...options, host, port, ALPNProtocols: [NodeLinks.protocol] }).pipe(
+        Effect.timeout(timeouts.openTimeout)
+      )
+    )
+  )
+)
+
 const clientProtocol = Layer.effect(
   Runners.RpcClientProtocol,
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
-    const { options, psk } = yield* tlsOptions
+    const connectOptions = yield* clientOptions
     return {
       codecFor: serialization.codecFor,
       make: Effect.fnUntraced(function* ({ host, port }) {
         const socket = yield* NodeSocket.fromDuplex(
-          connect({
-            ...options,
-            timeout: timeouts.timeout,
-            host,
-            port,
-            pskCallback: () => ({ psk, identity }),
-            // There is no certificate.
-            checkServerIdentity: () => undefined
-          }),
+          connect({ ...connectOptions, timeout: timeouts.timeout, host, port }),
           { openTimeout: timeouts.openTimeout }
         )
         return yield* RpcClient.makeProtocolSocket().pipe(
@@ -158,7 +184,25 @@ const socketServer = Layer.effect(
       socket.once("secure", () => joinWrites(socket))
       return psk
     }
-    return yield* NodeSocketServer.makeTls({ ...options, host, port, pskCallback })
+    const server = yield* NodeSocketServer.makeTls({
+      ...options,
+      host,
+      port,
+      pskCallback,
+      ALPNProtocols: [NodeLinks.protocol]
+    })
+    const { serve } = yield* NodeLinks
+    return SocketServer.SocketServer.of({
+      ...server,
+      run: (handler) =>
+        server.run((socket) =>
+          Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (connection) =>
+            Option.isSome(connection) && (connection.value as tls.TLSSocket).alpnProtocol === NodeLinks.protocol
+              ? serve(connection.value)
+              : handler(socket)
+          )
+        )
+    })
   })
 )
 
@@ -189,15 +233,16 @@ const health = Layer.effect(
 
 /** Effect's `Sharding`, over sockets to other nodes. */
 export const layer: Layer.Layer<
-  Sharding.Sharding | Receivers,
+  Sharding.Sharding | Receivers | NodeLinks,
   SocketServer.SocketServerError,
   ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
 > = Receiving.layer.pipe(
-  Layer.provideMerge(Receivers.layer),
   Layer.provideMerge(Sharding.layer),
   Layer.provide(health),
   Layer.provide(runners),
   Layer.provide(serverProtocol),
   Layer.provide([socketServer, clientProtocol]),
+  Layer.provideMerge(links),
+  Layer.provideMerge(Receivers.layer),
   Layer.provide(RpcSerialization.layerNdjsonWith({ maxBufferSize: maxMessageBytes }))
 )
