@@ -95,11 +95,11 @@ const migrations = {
   "0064_device_updates": () => import("./migrations/0064_device_updates.ts"),
   "0065_app_service_session_ends": () => import("./migrations/0065_app_service_session_ends.ts"),
   "0066_shard_holders": () => import("./migrations/0066_shard_holders.ts"),
-  "0070_validation_purposes": () => import("./migrations/0070_validation_purposes.ts"),
-  "0071_keyless_devices": () => import("./migrations/0071_keyless_devices.ts"),
-  "0075_devices_of_joins": () => import("./migrations/0075_devices_of_joins.ts"),
-  "0085_cheaper_writes": () => import("./migrations/0085_cheaper_writes.ts"),
-  "0086_room_push_actions": () => import("./migrations/0086_room_push_actions.ts")
+  "0067_validation_purposes": () => import("./migrations/0067_validation_purposes.ts"),
+  "0068_keyless_devices": () => import("./migrations/0068_keyless_devices.ts"),
+  "0069_devices_of_joins": () => import("./migrations/0069_devices_of_joins.ts"),
+  "0070_cheaper_writes": () => import("./migrations/0070_cheaper_writes.ts"),
+  "0071_room_push_actions": () => import("./migrations/0071_room_push_actions.ts")
 }
 
 /** The version of the database that this program writes. */

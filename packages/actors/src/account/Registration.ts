@@ -98,7 +98,7 @@ export class Registration extends Context.Service<
   {
     /** Errors: InteractionRequired, M_FORBIDDEN, M_USER_IN_USE, M_INVALID_USERNAME, M_MISSING_PARAM, M_WEAK_PASSWORD; MSC3866_USER_AWAITING_APPROVAL once the account is made. */
     readonly register: (request: RegistrationRequest) => Effect.Effect<Registered, MatrixError | InteractionRequired>
-    /** What an earlier request of the session of `auth` began. */
+    /** The registration that an earlier request of the session of `auth` began. */
     readonly begun: (auth: AuthData | undefined) => Effect.Effect<BegunRegistration>
     /** Succeeds if the user name can be registered now. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
     readonly isAvailable: (username: string) => Effect.Effect<void, MatrixError>

@@ -1,6 +1,6 @@
 /**
- * Devices that poll with `set_presence=offline`, for all nodes: the node of the poll writes that to the log, and the others hear of
- * it. Otherwise a request of such a device to another node would show its user online.
+ * Devices that poll with `set_presence=offline`, for all nodes: the node of the poll announces them in the log. Otherwise a request of
+ * such a device to another node would show its user online.
  *
  * Values are last-value rows (`ShortLivedStore`), under keys of their own.
  */
@@ -31,23 +31,23 @@ const prefix = "hidden "
 /** Whether a short-lived value is of this kind. */
 export const isHiddenDevice = (key: string): boolean => key.startsWith(prefix)
 
-/** Hands what other nodes say of devices to `hear`, what is known first, until the scope closes. Gives how to say it to them. */
-export const makeHiddenDevices = Effect.fnUntraced(function* (hear: (device: HiddenDevice) => void) {
+/** Hands announcements of other nodes to `take`, until the scope closes; those that are in force come first. Gives the function that announces. */
+export const makeHiddenDevices = Effect.fnUntraced(function* (take: (device: HiddenDevice) => void) {
   const store = yield* ShortLivedStore
   const log = yield* EventLog
   const { name: here } = yield* Nodes
 
-  const take = ({ key, value }: { readonly key: string; readonly value: unknown }) => {
+  const read = ({ key, value }: { readonly key: string; readonly value: unknown }) => {
     if (!isHiddenDevice(key) || value === null) return
     const { device, node, until, user } = value as Value
-    if (node !== here) hear({ userId: user, deviceId: device, until })
+    if (node !== here) take({ userId: user, deviceId: device, until })
   }
   yield* log.follow((slice) =>
     Effect.sync(() => {
-      for (const value of store.valuesOf(slice)) take(value)
+      for (const value of store.valuesOf(slice)) read(value)
     })
   )
-  for (const value of yield* store.withPrefix(prefix)) take(value)
+  for (const value of yield* store.withPrefix(prefix)) read(value)
 
   return ({ deviceId, until, userId }: HiddenDevice): Effect.Effect<void> => {
     const value: Value = { _tag: "hidden", user: userId, device: deviceId, until, node: here }

@@ -239,13 +239,13 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
   }
 
-  /** What another node says of a device. */
-  const hear = ({ deviceId, until, userId }: HiddenDevice) => {
+  /** Takes an announcement of another node. */
+  const takeAnnouncement = ({ deviceId, until, userId }: HiddenDevice) => {
     const now = clock.currentTimeMillisUnsafe()
     if (until > now) withdrawAt(userId, deviceId, now)
     else devices.reveal(userId, deviceId)
   }
-  const tellNodes = nodes.isCluster ? yield* makeHiddenDevices(hear) : () => Effect.void
+  const announce = nodes.isCluster ? yield* makeHiddenDevices(takeAnnouncement) : () => Effect.void
 
   const connected = ({ deviceId, userId }: Session, away = false) => {
     const connect = Effect.acquireRelease(
@@ -256,15 +256,15 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
       }),
       () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
     )
-    return Effect.flatMap(connect, (wasHidden) => (wasHidden ? tellNodes({ userId, deviceId, until: 0 }) : Effect.void))
+    return Effect.flatMap(connect, (wasHidden) => (wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void))
   }
 
   const withdraw = ({ deviceId, userId }: Session) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      // Other nodes hear of it twice in the time for which it holds.
+      // It is announced twice in the time for which it holds.
       const isKnown = devices.hiddenUntil(userId, deviceId) > now + hiddenFor / 2
       withdrawAt(userId, deviceId, now)
-      return isKnown ? Effect.void : tellNodes({ userId, deviceId, until: now + hiddenFor })
+      return isKnown ? Effect.void : announce({ userId, deviceId, until: now + hiddenFor })
     })
 
   const active = ({ deviceId, userId }: Session) =>

@@ -157,12 +157,12 @@ const watched = (seen: Sightings) =>
   ).pipe(Layer.provide(SqlRunnerStorage.layerStorage({})))
 
 /** Operations of locks may take as long as the hold of the shards lasts, less the interval of refreshes. */
-const patience = 2
+const deadlineFactor = 2
 
 const lockStorage = (seen: Sightings) =>
   Layer.unwrap(
     Effect.map(Clock.Clock, (clock) =>
-      ShardLocks.layer({ isCurrent: () => seen.isCurrent(monotonicMillisUnsafe(clock)), patience })
+      ShardLocks.layer({ isCurrent: () => seen.isCurrent(monotonicMillisUnsafe(clock)), deadlineFactor })
     )
   ).pipe(Layer.provide(watched(seen)))
 

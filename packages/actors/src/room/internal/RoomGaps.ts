@@ -225,15 +225,15 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       if (batch.has(id)) return true
       if (absent.has(id) || unhandled.has(id) || statesAsked.size >= maxStates) return false
       const known = (yield* graph.known(room, [id])).get(id)
-      const told = endsHere && known === undefined ? yield* findState(id) : undefined
-      if (told === "refused") {
+      const outcome = endsHere && known === undefined ? yield* findState(id) : undefined
+      if (outcome === "refused") {
         absent.add(id)
         return false
       }
       yield* connect(known === undefined ? yield* single(id) : [known.event])
       const found = batch.get(id)
       if (found === undefined) return false
-      if (told === "given") return true
+      if (outcome === "given") return true
       const before = yield* graph.known(room, found.prev_events)
       if (found.prev_events.every((prev) => batch.has(prev) || isPlaced(before.get(prev)))) return true
       const state = yield* findState(id)

@@ -118,7 +118,7 @@ class Link {
   constructor(socket: net.Socket, clock: Clock.Clock, onEnd: () => void) {
     this.socket = socket
     this.lines = new Lines(socket, clock, maxLineAge)
-    readLines<Answer>(socket, (answers) => this.hear(answers))
+    readLines<Answer>(socket, (answers) => this.receive(answers))
     socket.once("close", () => {
       onEnd()
       this.end()
@@ -142,7 +142,7 @@ class Link {
     this.socket.destroy()
   }
 
-  private hear(answers: ReadonlyArray<Answer>): void {
+  private receive(answers: ReadonlyArray<Answer>): void {
     this.silentPings = 0
     for (const answer of answers) {
       const waiting = this.waiting.get(answer[0])

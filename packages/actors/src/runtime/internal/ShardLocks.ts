@@ -17,7 +17,7 @@ export interface ShardLockOptions {
   /** Whether the node has refreshed its locks so recently that others cannot have them. */
   readonly isCurrent: () => boolean
   /** How many times as long operations may take as in Effect's storage. */
-  readonly patience: number
+  readonly deadlineFactor: number
 }
 
 /**
@@ -78,13 +78,13 @@ const stretched = (clock: Clock.Clock, times: number): Clock.Clock => ({
 })
 
 /** `RunnerStorage` on Effect's own one. */
-export const layer = ({ isCurrent, patience }: ShardLockOptions) =>
+export const layer = ({ deadlineFactor, isCurrent }: ShardLockOptions) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
     Effect.gen(function* () {
       const storage = yield* RunnerStorage.RunnerStorage
       const scope = yield* Effect.scope
-      const clock = stretched(RunningTime.make(yield* Clock.Clock), patience)
+      const clock = stretched(RunningTime.make(yield* Clock.Clock), deadlineFactor)
       const releases = Semaphore.makeUnsafe(releasesAtOnce).withPermits(1)
 
       const start = <A, E>(operation: Effect.Effect<A, E>) =>

@@ -200,7 +200,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
       const shown = limit === 0 ? [] : passed.slice(-limit)
       const isCut = read.length >= scanned || cut.has(room.roomNid) || visible.length < read.length
-      // What a client has of a room from an earlier stay does not join on to the timeline: a gap lies between.
+      // A gap lies between the timeline and events that the client has from an earlier stay in the room.
       const isEntered = range.since !== undefined && room.known === undefined
       found.set(room.roomNid, { entries: shown, limited: isEntered || isCut || passed.length > shown.length })
     }

@@ -43,7 +43,7 @@ const nothing: CompiledOutcome = { notify: false, highlight: false, actions: [],
 const stepsOfUser = 1_000_000
 const stepsOfEvent = 20_000_000
 
-/** What is known of an event from the rulesets that were asked before. */
+/** Results for an event that the rulesets evaluated before have left. */
 interface Known {
   /** The results of conditions that do not depend on the user. */
   readonly results: Map<string, boolean>

@@ -1,6 +1,6 @@
 /**
- * What an address is validated for. Opening the link is enough to register with an address or to add it to an account; a password is
- * set only by a validation that was made for it, and confirmed by the button of its page. Validations of before were all confirmed so.
+ * The purpose of an address validation. Opening the link is enough to register with an address or to add it to an account; a password is
+ * set only by a validation that was made for it, and confirmed by the button of its page. Earlier validations were all confirmed so.
  *
  * Source: "Adding Account Administrative Contact Information" of the client-server specification.
  */
