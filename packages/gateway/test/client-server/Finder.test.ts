@@ -146,7 +146,7 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
       assert.strictEqual((yield* messages).body.errcode, "M_FORBIDDEN")
       const filter = inPath(JSON.stringify({ room: { include_leave: true } }))
       const { body } = yield* as(bob)("GET", `/v3/sync?filter=${filter}`)
-      assert.deepStrictEqual((body.rooms as { readonly leave: object }).leave, {})
+      assert.notProperty(body.rooms, "leave")
       yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
       assert.strictEqual((yield* messages).status, 200)
     })
