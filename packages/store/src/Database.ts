@@ -99,7 +99,8 @@ const migrations = {
   "0068_keyless_devices": () => import("./migrations/0068_keyless_devices.ts"),
   "0069_devices_of_joins": () => import("./migrations/0069_devices_of_joins.ts"),
   "0070_cheaper_writes": () => import("./migrations/0070_cheaper_writes.ts"),
-  "0071_room_push_actions": () => import("./migrations/0071_room_push_actions.ts")
+  "0071_room_push_actions": () => import("./migrations/0071_room_push_actions.ts"),
+  "0072_backup_sizes": () => import("./migrations/0072_backup_sizes.ts")
 }
 
 /** The version of the database that this program writes. */

@@ -41,8 +41,15 @@ export type KeyCount = Pick<KeyBackup, "count" | "etag">
 
 /** The version is not the current one, which is `current`. */
 export class WrongVersion extends Data.TaggedError("WrongVersion")<{ readonly current: number | undefined }> {}
-/** There would be more keys than allowed. */
+/** There would be more keys, or more bytes of keys, than allowed. */
 export class BackupFull extends Data.TaggedError("BackupFull") {}
+
+/** The most keys of a version, and the most bytes of `session_data` of a version and of all versions of a user. */
+export interface BackupLimits {
+  readonly keys: number
+  readonly bytes: number
+  readonly bytesOfUser: number
+}
 
 interface Row {
   readonly version: bigint
@@ -59,6 +66,22 @@ interface KeyRow {
   readonly forwarded_count: bigint
   readonly is_verified: boolean
   readonly session_data: string
+}
+
+/** What a change adds to the counts of a version. */
+interface CountChange {
+  /** 1 if a key has changed. */
+  readonly etag: number
+  readonly keys: number
+  /** A number as text: may be large. */
+  readonly bytes: string
+}
+
+interface Counts {
+  readonly keys: number
+  readonly etag: bigint
+  readonly bytes: bigint
+  readonly bytes_of_user: bigint
 }
 
 const toBackup = (row: Row): KeyBackup => ({
@@ -93,7 +116,7 @@ export class KeyBackupStore extends Context.Service<
       userId: UserId,
       version: number,
       keys: ReadonlyArray<BackedUpKey>,
-      most: number
+      limits: BackupLimits
     ) => Effect.Effect<KeyCount, WrongVersion | BackupFull>
     readonly keys: (
       userId: UserId,
@@ -141,7 +164,7 @@ export class KeyBackupStore extends Context.Service<
 
       const remove = Effect.fnUntraced(function* (userId: UserId, version: number) {
         const rows = yield* sql`
-          UPDATE key_backups SET deleted = true, keys = 0 WHERE user_id = ${userId} AND version = ${version} RETURNING 1`
+          UPDATE key_backups SET deleted = true, keys = 0, bytes = 0 WHERE user_id = ${userId} AND version = ${version} RETURNING 1`
         yield* sql`DELETE FROM backed_up_keys WHERE user_id = ${userId} AND version = ${version}`
         return rows.length > 0
       })
@@ -151,53 +174,84 @@ export class KeyBackupStore extends Context.Service<
         AND ${roomId === undefined ? sql`true` : sql`room_id = ${roomId}`}
         AND ${sessionId === undefined ? sql`true` : sql`session_id = ${sessionId}`}`
 
-      /** Counts the keys again, and changes the etag. */
-      const recount = Effect.fnUntraced(function* (userId: UserId, version: number, hasChanged: boolean) {
-        const [row] = yield* sql<{ keys: number; etag: bigint }>`
-          UPDATE key_backups SET etag = etag + ${hasChanged ? 1 : 0}, keys = (
-            SELECT count(*)::integer FROM backed_up_keys WHERE user_id = ${userId} AND version = ${version})
-          WHERE user_id = ${userId} AND version = ${version} RETURNING keys, etag`
-        return { count: row!.keys, etag: String(row!.etag) }
+      /** Adds to the counts of a version. */
+      const count = Effect.fnUntraced(function* (userId: UserId, version: number, change: CountChange) {
+        const [row] = yield* sql<Counts>`
+          UPDATE key_backups SET
+            etag = etag + ${change.etag}, keys = keys + ${change.keys}, bytes = bytes + ${change.bytes}::bigint
+          WHERE user_id = ${userId} AND version = ${version}
+          RETURNING keys, etag, bytes,
+            (SELECT sum(bytes) FROM key_backups WHERE user_id = ${userId})::bigint + ${change.bytes}::bigint AS bytes_of_user`
+        return row!
       })
+
+      const toKeyCount = ({ etag, keys }: Counts): KeyCount => ({ count: keys, etag: String(etag) })
 
       const put = Effect.fnUntraced(function* (
         userId: UserId,
         version: number,
         keys: ReadonlyArray<BackedUpKey>,
-        most: number
+        limits: BackupLimits
       ) {
-        const [newest] = yield* sql<{ version: bigint; keys: number; etag: bigint }>`
-          SELECT version, keys, etag FROM key_backups WHERE user_id = ${userId} AND NOT deleted
+        const [newest] = yield* sql<{ version: bigint }>`
+          SELECT version FROM key_backups WHERE user_id = ${userId} AND NOT deleted
           ORDER BY version DESC LIMIT 1 FOR UPDATE`
         const current = newest === undefined ? undefined : Number(newest.version)
         if (current !== version) return yield* new WrongVersion({ current })
-        const written = yield* sql`
-          INSERT INTO backed_up_keys AS stored
-            (user_id, version, room_id, session_id, first_message_index, forwarded_count, is_verified, session_data)
-          SELECT ${userId}, ${version}, * FROM unnest(
-            ${texts(keys.map(({ roomId }) => roomId))}::text[],
-            ${texts(keys.map(({ sessionId }) => sessionId))}::text[],
-            ${bigints(keys.map(({ firstMessageIndex }) => firstMessageIndex))}::bigint[],
-            ${bigints(keys.map(({ forwardedCount }) => forwardedCount))}::bigint[],
-            ${booleans(keys.map(({ isVerified }) => isVerified))}::boolean[],
-            ${texts(keys.map(({ sessionData }) => sessionData))}::text[])
-          ON CONFLICT (user_id, version, room_id, session_id) DO UPDATE SET
-            first_message_index = excluded.first_message_index, forwarded_count = excluded.forwarded_count,
-            is_verified = excluded.is_verified, session_data = excluded.session_data
-          WHERE (excluded.is_verified, -excluded.first_message_index, -excluded.forwarded_count)
-            > (stored.is_verified, -stored.first_message_index, -stored.forwarded_count)
-          RETURNING 1`
-        const counted = yield* recount(userId, version, written.length > 0)
-        return counted.count > most ? yield* new BackupFull() : counted
+        // `replaced` reads the table as it was before the statement.
+        const [change] = yield* sql<CountChange>`
+          WITH written AS (
+            INSERT INTO backed_up_keys AS stored
+              (user_id, version, room_id, session_id, first_message_index, forwarded_count, is_verified, session_data)
+            SELECT ${userId}, ${version}, * FROM unnest(
+              ${texts(keys.map(({ roomId }) => roomId))}::text[],
+              ${texts(keys.map(({ sessionId }) => sessionId))}::text[],
+              ${bigints(keys.map(({ firstMessageIndex }) => firstMessageIndex))}::bigint[],
+              ${bigints(keys.map(({ forwardedCount }) => forwardedCount))}::bigint[],
+              ${booleans(keys.map(({ isVerified }) => isVerified))}::boolean[],
+              ${texts(keys.map(({ sessionData }) => sessionData))}::text[])
+            ON CONFLICT (user_id, version, room_id, session_id) DO UPDATE SET
+              first_message_index = excluded.first_message_index, forwarded_count = excluded.forwarded_count,
+              is_verified = excluded.is_verified, session_data = excluded.session_data
+            WHERE (excluded.is_verified, -excluded.first_message_index, -excluded.forwarded_count)
+              > (stored.is_verified, -stored.first_message_index, -stored.forwarded_count)
+            RETURNING user_id, version, room_id, session_id, octet_length(session_data) AS bytes
+          ), replaced AS (
+            SELECT octet_length(session_data) AS bytes FROM backed_up_keys
+            JOIN written USING (user_id, version, room_id, session_id))
+          SELECT least(1, (SELECT count(*) FROM written))::integer AS etag,
+            ((SELECT count(*) FROM written) - (SELECT count(*) FROM replaced))::integer AS keys,
+            ((SELECT coalesce(sum(bytes), 0) FROM written) - (SELECT coalesce(sum(bytes), 0) FROM replaced))::text AS bytes`
+        const counts = yield* count(userId, version, change!)
+        const isFull =
+          counts.keys > limits.keys ||
+          Number(counts.bytes) > limits.bytes ||
+          Number(counts.bytes_of_user) > limits.bytesOfUser
+        return isFull && Number(change!.bytes) > 0 ? yield* new BackupFull() : toKeyCount(counts)
       })
 
       const removeKeys = Effect.fnUntraced(function* (userId: UserId, version: number, selection: KeySelection) {
         const found = yield* sql`
           SELECT 1 FROM key_backups WHERE user_id = ${userId} AND version = ${version} AND NOT deleted FOR UPDATE`
         if (found.length === 0) return Option.none()
-        const removed = yield* sql`
-          DELETE FROM backed_up_keys WHERE ${selected(userId, version, selection)} RETURNING 1`
-        return Option.some(yield* recount(userId, version, removed.length > 0))
+        const [change] = yield* sql<CountChange>`
+          WITH removed AS (
+            DELETE FROM backed_up_keys WHERE ${selected(userId, version, selection)}
+            RETURNING octet_length(session_data) AS bytes)
+          SELECT least(1, count(*))::integer AS etag, -count(*)::integer AS keys, (-coalesce(sum(bytes), 0))::text AS bytes
+          FROM removed`
+        return Option.some(toKeyCount(yield* count(userId, version, change!)))
+      })
+
+      const keys = Effect.fnUntraced(function* (userId: UserId, version: number, selection: KeySelection) {
+        const [size] = yield* sql<{ bytes: bigint }>`
+          SELECT coalesce(sum(octet_length(session_data)), 0)::bigint AS bytes
+          FROM backed_up_keys WHERE ${selected(userId, version, selection)}`
+        yield* takeBytes(Number(size!.bytes))
+        const rows = yield* sql<KeyRow>`
+          SELECT room_id, session_id, first_message_index, forwarded_count, is_verified, session_data
+          FROM backed_up_keys WHERE ${selected(userId, version, selection)}`
+        return rows.map(toKey)
       })
 
       return KeyBackupStore.of({
@@ -209,16 +263,9 @@ export class KeyBackupStore extends Context.Service<
             UPDATE key_backups SET auth_data = ${JSON.stringify(authData)}
             WHERE user_id = ${userId} AND version = ${version} AND NOT deleted`.pipe(Effect.asVoid, Effect.orDie),
         remove: (userId, version) => Effect.orDie(sql.withTransaction(remove(userId, version))),
-        put: (userId, version, keys, most) =>
-          Effect.catchTag(sql.withTransaction(put(userId, version, keys, most)), "SqlError", Effect.die),
-        keys: (userId, version, selection) =>
-          sql<KeyRow>`
-            SELECT room_id, session_id, first_message_index, forwarded_count, is_verified, session_data
-            FROM backed_up_keys WHERE ${selected(userId, version, selection)}`.pipe(
-            Effect.tap((rows) => takeBytes(rows.reduce((sum, { session_data }) => sum + session_data.length, 0))),
-            Effect.map((rows) => rows.map(toKey)),
-            Effect.orDie
-          ),
+        put: (userId, version, keys, limits) =>
+          Effect.catchTag(sql.withTransaction(put(userId, version, keys, limits)), "SqlError", Effect.die),
+        keys: (userId, version, selection) => Effect.orDie(keys(userId, version, selection)),
         removeKeys: (userId, version, selection) =>
           Effect.orDie(sql.withTransaction(removeKeys(userId, version, selection)))
       })

@@ -16,6 +16,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import {
   type BackedUpKey,
+  type BackupLimits,
   type KeyBackup,
   KeyBackupStore,
   type KeyCount,
@@ -26,8 +27,8 @@ import type { Session } from "../../runtime/Session.ts"
 
 /** The most versions of a user: older ones are deleted. */
 const maxVersions = 20
-/** The most keys of a version. */
-const maxKeys = 1_000_000
+/** A version must fit into one answer; keys of the usual size have 500 bytes. */
+const limits: BackupLimits = { keys: 250_000, bytes: 120 * 1024 * 1024, bytesOfUser: 256 * 1024 * 1024 }
 /** The most bytes of one key, and of the `auth_data` of a version. */
 const maxKeyBytes = 16_384
 const maxAuthDataBytes = 65_536
@@ -153,10 +154,12 @@ const make = Effect.gen(function* () {
         return yield* new BadJson({ error: `rooms: ${roomId.slice(0, 255)}: expected sessions` })
       for (const [sessionId, given] of Object.entries(sessions)) keys.push(yield* readKey(roomId, sessionId, given))
     }
-    return yield* store.put(userId, numberOf(version) ?? 0, keys, maxKeys).pipe(
+    return yield* store.put(userId, numberOf(version) ?? 0, keys, limits).pipe(
       Effect.mapError((error): MatrixError => {
         if (error._tag === "BackupFull") {
-          return new ResourceLimitExceeded({ error: `A key backup has at most ${maxKeys} keys` })
+          return new ResourceLimitExceeded({
+            error: `A key backup has at most ${limits.keys} keys and ${limits.bytes >> 20} MiB, those of a user ${limits.bytesOfUser >> 20} MiB`
+          })
         }
         if (error.current === undefined) return unknownVersion
         return new WrongRoomKeysVersion({
