@@ -137,6 +137,37 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
+  it.effect("a poll that waits at one node returns when somebody types, and stops, at another one", () =>
+    Effect.gen(function* () {
+      const { alice, bob, nodes } = yield* people
+      const room = yield* roomOf(alice, bob)
+      let turn = 0
+      const next = (person: Person) => at(nodes[turn++ % 3]!, person)
+      const sync = (since?: string) =>
+        Effect.map(
+          next(bob).ask("GET", v3(`/sync?timeout=30000${since === undefined ? "" : `&since=${since}`}`)),
+          (answer) => succeeded(answer).body
+        )
+      let since = (yield* sync()).next_batch
+      /** The next answers, up to one with the typing users of the room. */
+      const typing: Effect.Effect<ReadonlyArray<string>> = Effect.flatMap(
+        Effect.suspend(() => sync(since)),
+        (answer) => {
+          since = answer.next_batch
+          const events: ReadonlyArray<Body> = answer.rooms?.join?.[room]?.ephemeral?.events ?? []
+          const found = events.find(({ type }) => type === "m.typing")
+          return found === undefined ? typing : Effect.succeed(found.content.user_ids)
+        }
+      )
+      const path = v3(`/rooms/${encodeURIComponent(room)}/typing/${alice.userId}`)
+      for (const isTyping of Array.from({ length: 12 }, (_, i) => i % 2 === 0)) {
+        const poll = yield* Effect.forkChild(typing, { startImmediately: true })
+        succeeded(yield* next(alice).ask("PUT", path, { typing: isTyping, timeout: 20_000 }))
+        assert.deepStrictEqual(yield* Fiber.join(poll), isTyping ? [alice.userId] : [])
+      }
+    })
+  )
+
   it.effect("messages to a device that are sent and read at all nodes in turn arrive once and in order", () =>
     Effect.gen(function* () {
       const { alice, bob, nodes } = yield* people

@@ -45,6 +45,8 @@ const flawOf = ({ errors }: Pick<Operation, "errors">, { body, headers, status, 
   if (typeof body.error !== "string" || body.error === "") return `says nothing: ${text}`
   if (/\n\s+at |node_modules|\.ts:[0-9]/.test(text)) return `shows a stack trace: ${text}`
   const error = `${status} ${body.errcode}`
+  // A URL with U+0000 is refused before an operation is looked for.
+  if (error === "400 M_INVALID_PARAM" && body.error === "The URL contains U+0000") return undefined
   return errors.has(error) || elsewhere.has(error) ? undefined : `is not documented, ${error}: ${text}`
 }
 

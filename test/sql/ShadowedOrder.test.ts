@@ -14,6 +14,7 @@ describe("ORDER BY in the sources", () => {
       orders("SELECT found.xid::text AS xid FROM (SELECT xid FROM events ORDER BY xid) AS found"),
       []
     )
+    assert.deepStrictEqual(orders("INSERT INTO a SELECT xid FROM b ORDER BY nid RETURNING xid::text AS xid"), [])
     assert.deepStrictEqual(orders("SELECT a, (SELECT xid::text AS xid FROM b ORDER BY xid) FROM c"), ["xid"])
   })
 

@@ -58,7 +58,7 @@ export const shadowedOrders = (source: string): ReadonlyArray<string> => [
           .filter(([, column, name]) => column === name)
           .map(([, , name]) => name!)
         const orders = Array.from(
-          level.matchAll(/\bORDER BY\b(.*?)(?:\bLIMIT\b|\bOFFSET\b|\bUNION\b|$)/gs),
+          level.matchAll(/\bORDER BY\b(.*?)(?:\b(?:LIMIT|OFFSET|UNION|FOR|RETURNING)\b|$)/gs),
           ([, by]) => by!
         )
         return names.filter((name) => orders.some((by) => new RegExp(`(?<![.\\w])${name}\\b(?!\\.)`).test(by)))

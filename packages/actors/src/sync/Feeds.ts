@@ -333,8 +333,10 @@ const makeFeeds = Effect.gen(function* () {
       ? laterPosition(ephemeralPosition, position)
       : ephemeralPosition
 
+  /** A woken reader reads up to `position`, so the feeds reach the updates first. */
   const followEphemeral = Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
     Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
+    Effect.tap((chunk) => log.reached(chunk.position.xid)),
     Effect.flatMap(dispatchUpdates)
   )
   yield* keepRunning("Waking feeds for presence and typing", followEphemeral)

@@ -576,7 +576,8 @@ export class RoomState {
 
   private concernsOthers(proposal: EventProposal): boolean {
     if (!this.isAlone) return true
-    return proposal.type === "m.room.member" && serverNameOf(proposal.state_key as UserId) !== this.ours
+    const { state_key, type } = proposal
+    return type === "m.room.member" && state_key !== undefined && serverNameOf(state_key as UserId) !== this.ours
   }
 
   private summary(): RoomSummary {
