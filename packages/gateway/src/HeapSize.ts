@@ -13,7 +13,7 @@ import { Effect, Layer } from "effect"
  * is known by the part of an interval for which it uses a processor.
  */
 const growth = { busy: 80, moderate: 40 }
-const busyUtilization = 0.7
+const busyUtilization = 0.45
 
 /** How often to check whether the program is idle, and the part of that time that an idle program may be busy. */
 const interval = 2_000
@@ -31,14 +31,12 @@ const processorTime = (): number => {
   return (system + user) / 1_000
 }
 
-type Collect = (options: { readonly type: "major"; readonly flavor: "last-resort" }) => void
-
-/** Collects all garbage as V8 does before it gives up, which takes about 1 ms for each MB of live objects. */
+/** Collects all garbage, which takes about 1 ms for each MB of live objects. Compiled code stays. */
 const collectGarbage = () => {
   setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as Collect
+  const collect = runInNewContext("gc") as () => void
   setFlagsFromString("--no-expose-gc")
-  collect({ type: "major", flavor: "last-resort" })
+  collect()
 }
 
 /** V8 reads the flags whenever it decides; while the program rests it prefers small memory to speed. */
