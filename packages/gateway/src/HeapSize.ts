@@ -9,18 +9,18 @@ import { runInNewContext } from "node:vm"
 import { Effect, Layer } from "effect"
 
 /**
- * By how much the old generation grows between two collections, in percent: more where the program has no time to lose, which
- * is known by the part of an interval for which it uses a processor.
+ * By how much the old generation grows between two collections, in percent. A program that uses a processor for more than
+ * `busyUtilization` of an interval collects less often.
  */
 const growth = { busy: 80, moderate: 40 }
 const busyUtilization = 0.45
 
-/** How often to check whether the program is idle, and the part of that time that an idle program may be busy. */
+/** How often to look at the use of the processor, in ms, and the part of that time for which a resting program may be busy. */
 const interval = 2_000
 const restingUtilization = 0.1
 /**
- * The processor time of such an interval in a program to which nothing happens, and how much it must have used since the last
- * collection for another one, in ms.
+ * An idle program uses at most `idleTime` of processor time in an interval, in ms. It collects all garbage if it has used
+ * `worthCollecting` since the last such collection, in ms.
  */
 const idleTime = 40
 const worthCollecting = 2_000

@@ -77,8 +77,8 @@ export class Accounts extends Context.Service<
       change: PasswordChange
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /**
-     * Sets the password of a user who has proved their identity. Ends every other login if wanted; the token IDs that
-     * ended. Errors: M_BAD_JSON.
+     * Sets the password of a user who has proved their identity, and ends all other sessions if wanted. Gives the token IDs of the
+     * sessions that it ended. Errors: M_BAD_JSON.
      */
     readonly replacePassword: (
       session: Session,

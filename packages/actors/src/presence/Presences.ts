@@ -309,8 +309,8 @@ export class Presences extends Context.Service<
      */
     readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
-     * The presence of several users who are online, as this node knows it; `withOffline` adds users who went offline lately. Costs no
-     * query. For callers that have checked who may see them.
+     * The presence of several users who are online, as this node knows it; with `withOffline` also of users who went offline lately.
+     * Costs no query. The caller has checked who may see the users.
      */
     readonly about: (
       userIds: Iterable<UserId>,

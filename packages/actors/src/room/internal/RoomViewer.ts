@@ -49,7 +49,7 @@ export const makeRoomViewer = Effect.gen(function* () {
   const readToken = yield* makeReadToken
   const selectionOf = yield* makeEventSelections
 
-  /** The place of a token. Errors: M_INVALID_PARAM. */
+  /** The position of a token. Errors: M_INVALID_PARAM. */
   const positionOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
     Effect.mapBoth(readToken(token), {
       onFailure: ({ reason }) => new InvalidParam({ error: `${name}: ${reason}` }),
