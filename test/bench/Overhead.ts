@@ -1,5 +1,5 @@
 /**
- * The cost of a setting: gateways with and without it, which are loaded in turns. The processor time of the gateway for each
+ * The cost of a setting: gateways with and without it, which are loaded in turns, always in the same order. The processor time of the gateway for each
  * send is compared: it is what bounds the throughput of a process, and does not depend on what else the machine does.
  */
 import { atMost, type BenchmarkOptions, type Figure, perSecond } from "./Benchmark.ts"
@@ -36,10 +36,15 @@ interface Measured {
   readonly rounds: Array<Round>
 }
 
+/** A gateway that rested while others were measured gives back memory and compiled code, so that its first sends cost more. */
+const warmUpSeconds = 2
+
 const measure = async ({ server, prepared }: Measured, seconds: number, run: string): Promise<Round> => {
+  const load = (of: { readonly seconds: number; readonly run: string }) =>
+    runLoad<SendsInput, Throughput>("sends", { warmUp: 0, ...prepared, url: server.url, today: true, ...of })
+  await load({ seconds: Math.min(warmUpSeconds, seconds), run: `${run}-warm-up` })
   const before = processorTime(server.pid)
-  const load = { seconds, warmUp: 0, ...prepared, url: server.url, run, today: true }
-  const sends = await runLoad<SendsInput, Throughput>("sends", load)
+  const sends = await load({ seconds, run })
   return {
     perSecond: sends.perSecond,
     cost: (processorTime(server.pid) - before) / (sends.perSecond * seconds)
@@ -88,11 +93,9 @@ export const overhead = async (
     })
     measured.push({ server, prepared, rounds: [] })
   }
-  // The first round compiles the programs and does not count. The order changes, so that none is always the first.
+  // The first round compiles the programs and does not count. The order stays, so that all rest equally long before their turn.
   for (let round = -1; round < rounds; round++) {
-    const order = round % 2 === 0 ? [...all.keys()] : [...all.keys()].reverse()
-    for (const index of order) {
-      const target = measured[index]!
+    for (const [index, target] of measured.entries()) {
       const [found] = await Promise.all([
         measure(target, seconds, `overhead${round}`),
         all[index]!.meanwhile?.(target.server)
