@@ -156,10 +156,17 @@ export class AccountStore extends Context.Service<
       next: NextTokens,
       clientId?: string
     ) => Effect.Effect<Option.Option<{ readonly tokenId: number; readonly userId: UserId; readonly deviceId: string }>>
+    /** Ends the login of a client of the OAuth 2.0 API whose refresh tokens are of this family; its ID, if there was one. */
+    readonly revokeFamily: (family: Redacted.Redacted, clientId: string) => Effect.Effect<ReadonlyArray<number>>
     /** Ends the login that an access token or a refresh token is of; its ID, if there was one. */
     readonly revokeSecret: (secret: Redacted.Redacted) => Effect.Effect<ReadonlyArray<number>>
-    /** A token by which the user logs in once. */
-    readonly createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
+    /** A token by which the user logs in once. Forgets the oldest of a user that has more than `limit`. */
+    readonly createLoginToken: (
+      userId: UserId,
+      token: Redacted.Redacted,
+      expiresAt: number,
+      limit: number
+    ) => Effect.Effect<void>
     /** Consumes a login token and returns its user; undefined if it is unknown, used or expired. */
     readonly takeLoginToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** Ends one token of the user. False if there is none. */

@@ -100,7 +100,10 @@ const migrations = {
   "0069_devices_of_joins": () => import("./migrations/0069_devices_of_joins.ts"),
   "0070_cheaper_writes": () => import("./migrations/0070_cheaper_writes.ts"),
   "0071_room_push_actions": () => import("./migrations/0071_room_push_actions.ts"),
-  "0072_backup_sizes": () => import("./migrations/0072_backup_sizes.ts")
+  "0072_backup_sizes": () => import("./migrations/0072_backup_sizes.ts"),
+  "0073_refresh_families": () => import("./migrations/0073_refresh_families.ts"),
+  "0074_upload_counts": () => import("./migrations/0074_upload_counts.ts"),
+  "0075_tokens_of_users": () => import("./migrations/0075_tokens_of_users.ts")
 }
 
 /** The version of the database that this program writes. */

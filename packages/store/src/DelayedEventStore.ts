@@ -69,9 +69,13 @@ export class DelayedEventStore extends Context.Service<
   DelayedEventStore,
   {
     /**
-     * Schedules an event, or finds the one of the same request. Undefined if the user already has `limit` scheduled events.
+     * Schedules an event, or finds the one of the same request. Undefined if the user already has `limits.scheduled` scheduled
+     * events. Forgets the oldest finalised events of a user that has more than `limits.finalised`.
      */
-    readonly schedule: (event: NewDelayedEvent, limit: number) => Effect.Effect<Option.Option<string>>
+    readonly schedule: (
+      event: NewDelayedEvent,
+      limits: { readonly scheduled: number; readonly finalised: number }
+    ) => Effect.Effect<Option.Option<string>>
     /** The delay ID of the event that a request has scheduled. */
     readonly scheduledAs: (tokenId: number, txnKey: string) => Effect.Effect<Option.Option<string>>
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
@@ -112,17 +116,20 @@ export class DelayedEventStore extends Context.Service<
           Effect.orDie
         )
 
-      const schedule = Effect.fn("DelayedEventStore.schedule")(function* (event: NewDelayedEvent, limit: number) {
+      const schedule: DelayedEventStore["Service"]["schedule"] = Effect.fnUntraced(function* (event, limits) {
         const now = yield* Clock.currentTimeMillis
         const { content, delay, delayId, roomId, stateKey, tokenId, txnKey, type, userId } = event
         const known = yield* scheduledAs(tokenId, txnKey)
         if (Option.isSome(known)) return known
         const [row] = yield* sql<{ delay_id: string }>`
+          WITH surplus AS (DELETE FROM delayed_events WHERE delay_id IN (
+            SELECT delay_id FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NOT NULL
+            ORDER BY finalised_at DESC OFFSET ${limits.finalised}))
           INSERT INTO delayed_events
             (delay_id, user_id, token_id, txn_key, room_id, type, state_key, content, delay, scheduled_at)
           SELECT ${delayId}, ${userId}, ${tokenId}, ${txnKey}, ${roomId}, ${type}, ${stateKey ?? null},
                  ${JSON.stringify(content)}, ${delay}, ${now}
-          WHERE (SELECT count(*) FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL) < ${limit}
+          WHERE (SELECT count(*) FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL) < ${limits.scheduled}
           ON CONFLICT (token_id, txn_key) DO UPDATE SET type = excluded.type
           RETURNING delay_id`
         return Option.map(Option.fromNullishOr(row), ({ delay_id }) => delay_id)

@@ -11,8 +11,11 @@ import { SqlClient } from "effect/sql"
 export class OAuthClientStore extends Context.Service<
   OAuthClientStore,
   {
-    /** Stores a client. Its ID, which is that of an earlier one with the same metadata. */
-    readonly register: (clientId: string, metadata: string) => Effect.Effect<string>
+    /**
+     * Stores a client. Its ID, which is that of an earlier one with the same metadata. Undefined for a new client where `limit`
+     * clients have no login.
+     */
+    readonly register: (clientId: string, metadata: string, limit: number) => Effect.Effect<Option.Option<string>>
     /** The metadata of a client, as they were registered. */
     readonly find: (clientId: string) => Effect.Effect<Option.Option<string>>
     /** Deletes clients that were registered before a time and have no login. */
@@ -27,14 +30,17 @@ export class OAuthClientStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const register = Effect.fnUntraced(function* (clientId: string, metadata: string) {
+      const register = Effect.fnUntraced(function* (clientId: string, metadata: string, limit: number) {
         const now = yield* Clock.currentTimeMillis
         const hash = createHash("sha256").update(metadata).digest()
         const rows = yield* sql<{ client_id: string }>`
           INSERT INTO oauth_clients AS client (client_id, metadata, metadata_hash, registered_at)
-          VALUES (${clientId}, ${metadata}, ${hash}, ${now})
+          SELECT ${clientId}, ${metadata}, ${hash}::bytea, ${now}
+          WHERE EXISTS (SELECT 1 FROM oauth_clients WHERE metadata_hash = ${hash}) OR (
+            SELECT count(*) FROM oauth_clients AS other
+            WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE access_tokens.client_id = other.client_id)) < ${limit}
           ON CONFLICT (metadata_hash) DO UPDATE SET registered_at = ${now} RETURNING client_id`
-        return rows[0]!.client_id
+        return Option.map(Option.fromNullishOr(rows[0]), ({ client_id }) => client_id)
       }, Effect.orDie)
 
       const mayResetKeys = Effect.fnUntraced(function* (userId: UserId) {

@@ -13,8 +13,8 @@ const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").upda
 export class OpenIdTokenStore extends Context.Service<
   OpenIdTokenStore,
   {
-    /** Keeps a token, and forgets those of everybody that have expired. */
-    readonly create: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
+    /** Keeps a token. Forgets those that have expired, and the oldest of a user that has more than `limit`. */
+    readonly create: (userId: UserId, token: Redacted.Redacted, expiresAt: number, limit: number) => Effect.Effect<void>
     /** The user of a token; undefined if it is unknown or expired, or the account is deactivated. */
     readonly find: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
   }
@@ -24,10 +24,17 @@ export class OpenIdTokenStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const create = Effect.fnUntraced(function* (userId: UserId, token: Redacted.Redacted, expiresAt: number) {
+      const create: OpenIdTokenStore["Service"]["create"] = Effect.fnUntraced(function* (
+        userId,
+        token,
+        expiresAt,
+        limit
+      ) {
         const now = yield* Clock.currentTimeMillis
         yield* sql`
-          WITH expired AS (DELETE FROM openid_tokens WHERE expires_at <= ${now})
+          WITH expired AS (DELETE FROM openid_tokens WHERE expires_at <= ${now}),
+            surplus AS (DELETE FROM openid_tokens WHERE token_hash IN (
+              SELECT token_hash FROM openid_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
           INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hash(token)}, ${userId}, ${expiresAt})`
       }, Effect.orDie)
 

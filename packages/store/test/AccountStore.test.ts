@@ -151,7 +151,12 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const gus = user("refreshing")
       yield* store.create(gus)
       yield* store.createToken({ userId: gus, token: secret("g1"), refreshToken: secret("r1"), deviceId: "D" })
-      const next = (n: number) => ({ token: secret(`g${n}`), refreshToken: secret(`r${n}`), expiresAt: undefined })
+      const next = (n: number) => ({
+        token: secret(`g${n}`),
+        refreshToken: secret(`r${n}`),
+        refreshFamily: secret("family"),
+        expiresAt: undefined
+      })
       const isKnown = (token: string) => Effect.map(store.findToken(secret(token)), Option.isSome)
       assert.isTrue(Option.isSome(yield* store.refresh(secret("r1"), next(2))))
       assert.isTrue(yield* isKnown("g1"))
@@ -174,8 +179,8 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const hal = user("login-token")
       yield* store.create(hal)
       yield* TestClock.setTime(1_000)
-      yield* store.createLoginToken(hal, secret("l1"), 2_000)
-      yield* store.createLoginToken(hal, secret("l2"), 2_000)
+      yield* store.createLoginToken(hal, secret("l1"), 2_000, 10)
+      yield* store.createLoginToken(hal, secret("l2"), 2_000, 10)
       assert.deepStrictEqual(yield* store.takeLoginToken(secret("l1")), Option.some(hal))
       assert.isTrue(Option.isNone(yield* store.takeLoginToken(secret("l1"))))
       yield* TestClock.setTime(2_000)

@@ -129,7 +129,10 @@ export class Accounts extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Logs in a user who has proved their identity. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
-    /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */
+    /**
+     * The next tokens of a login. The present ones end when one of the next is used. In the OAuth 2.0 API a refresh token that
+     * comes again after that ends the login. Errors: M_UNKNOWN_TOKEN.
+     */
     readonly refresh: (refreshToken: string, clientId?: string) => Effect.Effect<RefreshedTokens, MatrixError>
     /** Ends the login of an access token or a refresh token; its token ID, if there was one. */
     readonly revokeSecret: (secret: string) => Effect.Effect<ReadonlyArray<number>>

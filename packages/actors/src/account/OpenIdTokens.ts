@@ -21,6 +21,8 @@ export interface OpenIdToken {
 
 /** The lifetime of a token, in seconds. */
 const lifetime = 3_600
+/** How many valid tokens a user has at most: one more ends the oldest. */
+const maxTokens = 100
 
 export class OpenIdTokens extends Context.Service<
   OpenIdTokens,
@@ -40,7 +42,8 @@ export class OpenIdTokens extends Context.Service<
       const request = Effect.fn("OpenIdTokens.request")(function* (session: Session, userId: UserId) {
         if (session.userId !== userId) return yield* new Forbidden({ error: `You are ${session.userId}` })
         const token = `gro_${randomBytes(32).toString("base64url")}`
-        yield* store.create(userId, Redacted.make(token), (yield* Clock.currentTimeMillis) + lifetime * 1_000)
+        const expiresAt = (yield* Clock.currentTimeMillis) + lifetime * 1_000
+        yield* store.create(userId, Redacted.make(token), expiresAt, maxTokens)
         return {
           access_token: token,
           token_type: "Bearer" as const,

@@ -38,8 +38,9 @@ const batchSize = 100
 /** How soon at the latest this node notices what another one scheduled, in ms. */
 const lookInterval = 5_000
 
-/** For how long authors can ask what became of an event, in ms. */
+/** For how long authors can ask what became of an event, in ms, and about how many events of theirs. */
 const keptFor = 7 * 24 * 60 * 60_000
+const maxFinalised = 500
 
 export type DelayAction = "send" | "cancel" | "restart"
 
@@ -86,7 +87,7 @@ const make = Effect.gen(function* () {
     const { tokenId, userId } = session
     const txnKey = keyOf({ roomId, type, stateKey, txnId: txnId ?? delayId })
     const event = { delayId, userId, tokenId, txnKey, roomId, type, stateKey, content, delay }
-    const scheduled = yield* store.schedule(event, maxScheduled)
+    const scheduled = yield* store.schedule(event, { scheduled: maxScheduled, finalised: maxFinalised })
     if (Option.isNone(scheduled)) {
       const [first] = yield* store.scheduledBy(userId)
       const now = yield* Clock.currentTimeMillis

@@ -9,6 +9,7 @@ import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -49,7 +50,7 @@ export const authMetadata = (publicUrl: string): JsonObject => ({
   account_management_actions_supported: accountActions
 })
 
-type Answer = Effect.Effect<object, OAuthError>
+type Answer = Effect.Effect<object, OAuthError | LimitExceeded>
 
 const parseJson = (text: string): unknown => {
   try {

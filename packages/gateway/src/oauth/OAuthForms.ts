@@ -68,8 +68,14 @@ export const withCookie = (
   )
 }
 
-/** Whether a form was posted by a page of another site. */
-export const isForeign = ({ headers }: HttpServerRequest.HttpServerRequest): boolean => {
-  const site = headers["sec-fetch-site"]
-  return site !== undefined && site !== "same-origin" && site !== "none"
+/**
+ * Whether a form was posted by a page of another site. Browsers name the origin of each form, and over HTTPS also its relation to
+ * this site.
+ */
+export const isForeign = ({ headers }: HttpServerRequest.HttpServerRequest, publicUrl: string): boolean => {
+  const { host, origin, "sec-fetch-site": site } = headers
+  if (site !== undefined) return site !== "same-origin" && site !== "none"
+  if (origin === undefined) return false
+  const from = URL.parse(origin)
+  return from === null || (from.host !== host && from.origin !== URL.parse(publicUrl)?.origin)
 }

@@ -27,6 +27,7 @@ import {
   keysResetPage,
   oauthLoginPage,
   oauthRegisterPage,
+  refusedRequestPage,
   userCodePage
 } from "../pages/OAuthPage.ts"
 import { messagePage } from "../pages/Page.ts"
@@ -151,7 +152,9 @@ export const oauthPages = HttpRouter.use((router) =>
     const page = (answer: (request: Request) => Effect.Effect<Response, OAuthError | LimitExceeded>) =>
       HttpServerRequest.HttpServerRequest.use((request) =>
         limit.takeFrom("anonymous", addressOf(request)).pipe(
-          Effect.andThen(request.method === "POST" && isForeign(request) ? Effect.succeed(foreign) : answer(request)),
+          Effect.andThen(
+            request.method === "POST" && isForeign(request, publicUrl.get()) ? Effect.succeed(foreign) : answer(request)
+          ),
           Effect.catchTag("OAuthError", ({ description }) => Effect.succeed(stopped(description))),
           Effect.catchTag("M_LIMIT_EXCEEDED", ({ error }) => Effect.succeed(stopped(error, 429)))
         )
@@ -161,7 +164,7 @@ export const oauthPages = HttpRouter.use((router) =>
 
     const begin = page((request) =>
       Effect.map(oauth.authorise(queryOf(request), addressOf(request)), (begun) =>
-        redirectAnswer("redirect" in begun ? begun.redirect : `${paths.page}?id=${begun.id}`)
+        "refused" in begun ? refusedRequestPage(begun.refused) : redirectAnswer(`${paths.page}?id=${begun.id}`)
       )
     )
 

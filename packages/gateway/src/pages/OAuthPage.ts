@@ -6,7 +6,7 @@
  */
 
 import type { Device } from "@greenroom/actors/account/Credentials"
-import type { Question } from "@greenroom/actors/account/oauth/OAuthServer"
+import type { Question, RefusedRequest } from "@greenroom/actors/account/oauth/OAuthServer"
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
@@ -110,6 +110,19 @@ ${form(
 <a class="button plain" href="${escapeHtml(options.loginAt)}">I have an account</a>
 ${cancel(options.question)}`
   })
+
+/** An authorisation request of a client that cannot be granted. */
+export const refusedRequestPage = ({ back, description }: RefusedRequest): HttpServerResponse.HttpServerResponse => {
+  const { host, protocol } = new URL(back)
+  return page({
+    title: "This does not go on",
+    status: 400,
+    content: `${mark}
+<h1>This does not go on</h1>
+<p>The client asks for what this server does not give: ${escapeHtml(description)}</p>
+<a class="button plain" href="${escapeHtml(back)}" rel="noreferrer">Go back to ${escapeHtml(host || protocol)}</a>`
+  })
+}
 
 const link = (href: string | undefined, text: string): string =>
   href === undefined ? "" : `<a href="${escapeHtml(href)}" rel="noreferrer" target="_blank">${text}</a>`

@@ -70,7 +70,8 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
       "content-security-policy": policyOf(options),
       "x-content-type-options": "nosniff",
       "x-frame-options": "DENY",
-      "referrer-policy": "no-referrer",
+      // Not `no-referrer`: forms of such pages would not name their origin.
+      "referrer-policy": "same-origin",
       "cache-control": "no-store"
     })
   )

@@ -61,6 +61,8 @@ const element = {
   grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
 }
 
+const longUris = Array.from({ length: 5 }, (_, index) => `https://element.test/${index}${"a".repeat(2_000)}`)
+
 const registerClient = Effect.fnUntraced(function* (more: object = {}) {
   const { registration_endpoint } = yield* metadata
   const response = yield* Effect.promise(() =>
@@ -171,7 +173,27 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("redirects only to registered URIs, also with errors", () =>
+  it.effect("a refresh token can be used again until the next one is used; after that it ends the login", () =>
+    Effect.gen(function* () {
+      yield* register("ida")
+      const request = yield* makeRequest("LAPTOP1234")
+      const { body: first } = yield* exchange(request, yield* agree(request, "ida"))
+      const refresh = (refresh_token: string) =>
+        post(request.tokenUrl, { grant_type: "refresh_token", client_id: request.clientId, refresh_token })
+      const lost = yield* refresh(first.refresh_token!)
+      assert.strictEqual(lost.status, 200)
+      const second = (yield* refresh(first.refresh_token!)).body
+      assert.strictEqual((yield* whoami(first.access_token)).status, 200)
+      assert.strictEqual((yield* whoami(second.access_token)).status, 200)
+      const third = (yield* refresh(second.refresh_token!)).body
+      assert.strictEqual((yield* whoami(third.access_token)).status, 200)
+      assert.strictEqual((yield* refresh(first.refresh_token!)).body.error, "invalid_grant")
+      assert.strictEqual((yield* whoami(third.access_token)).body.errcode, "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* refresh(third.refresh_token!)).body.error, "invalid_grant")
+    })
+  )
+
+  it.effect("redirects only to registered URIs; with errors the user decides to go there", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       for (const redirect_uri of [
@@ -185,10 +207,13 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         const answer = yield* visit(request.url)
         assert.deepStrictEqual([answer.status, answer.location], [400, undefined], redirect_uri)
       }
-      const errorOf = Effect.fnUntraced(function* (more: Record<string, string>) {
-        const { location = "" } = yield* visit((yield* makeRequest("DEVICE1234", more)).url)
-        return new URL(location).searchParams.get("error")
+      const backOf = Effect.fnUntraced(function* (more: Record<string, string>) {
+        const { location, text } = yield* visit((yield* makeRequest("DEVICE1234", more)).url)
+        assert.strictEqual(location, undefined)
+        return /href="(test\.element:[^"]+)"/.exec(text)?.[1]?.replaceAll("&amp;", "&") ?? ""
       })
+      const errorOf = (more: Record<string, string>) =>
+        Effect.map(backOf(more), (back) => new URL(back).searchParams.get("error"))
       assert.strictEqual(yield* errorOf({ code_challenge_method: "plain" }), "invalid_request")
       assert.strictEqual(yield* errorOf({ code_challenge_method: "" }), "invalid_request")
       assert.strictEqual(yield* errorOf({ code_challenge: "" }), "invalid_request")
@@ -198,8 +223,8 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       assert.strictEqual(yield* errorOf({ scope: `${scopeOf("A")} urn:matrix:client:device:B` }), "invalid_scope")
       const loopback = yield* makeRequest("DEVICE1234", { redirect_uri: "http://localhost:51234/callback" })
       assert.include((yield* visit(loopback.url)).location ?? "", "/oauth2/continue?id=")
-      const fragment = yield* makeRequest("D", { response_mode: "fragment", response_type: "x" })
-      assert.match((yield* visit(fragment.url)).location ?? "", /^test\.element:\/callback#error=/)
+      const fragment = yield* backOf({ response_mode: "fragment", response_type: "x" })
+      assert.match(fragment, /^test\.element:\/callback#error=/)
     })
   )
 
@@ -218,6 +243,11 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         [{ client_uri: "https://javascript/", redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
         [{ client_uri: "https://data/", redirect_uris: ["data:text/html,x"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["test.element://callback"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["https://element.test/callback#fragment"] }, "invalid_redirect_uri"],
+        [
+          { client_uri: `https://element.test/${"a".repeat(2_000)}`, redirect_uris: longUris },
+          "invalid_client_metadata"
+        ],
         [{ redirect_uris: ["http://localhost:1234/callback"] }, "invalid_redirect_uri"],
         [{ application_type: "web", redirect_uris: ["http://localhost/"] }, "invalid_redirect_uri"]
       ] as const) {
@@ -257,6 +287,9 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       yield* visit(location, { action: "login", user: "dan", password: "secret-dan" })
       const forged = yield* visit(location, { action: "approve" }, { "sec-fetch-site": "cross-site" })
       assert.strictEqual(forged.status, 403)
+      for (const origin of ["https://evil.test", "null"]) {
+        assert.strictEqual((yield* visit(location, { action: "approve" }, { origin })).status, 403)
+      }
       const refused = yield* visit(location, { action: "refuse" })
       assert.strictEqual(new URL(refused.location ?? "").searchParams.get("error"), "access_denied")
       assert.strictEqual((yield* visit(location, { action: "approve" })).status, 400)

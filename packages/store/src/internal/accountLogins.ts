@@ -45,6 +45,8 @@ export interface NewToken {
   readonly deviceName?: string | undefined
   readonly expiresAt?: number | undefined
   readonly refreshToken?: Redacted.Redacted | undefined
+  /** The secret that all refresh tokens of this login have in common. */
+  readonly refreshFamily?: Redacted.Redacted | undefined
   /** The network address from which the login came, if known. */
   readonly address?: string | undefined
   /** The client of the OAuth 2.0 API that logs in. */
@@ -62,6 +64,7 @@ export interface NewLogin {
 export interface NextTokens {
   readonly token: Redacted.Redacted
   readonly refreshToken: Redacted.Redacted
+  readonly refreshFamily: Redacted.Redacted
   readonly expiresAt: number | undefined
 }
 
@@ -128,14 +131,15 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* sql<{ token_id: bigint; replaced: boolean }>`
       INSERT INTO access_tokens
-        (token_hash, refresh_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at,
+        (token_hash, refresh_hash, refresh_family, user_id, device_id, device_name, created_at, last_used_at, expires_at,
          last_seen_address, client_id)
-      SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea, user_id, ${token.deviceId},
-             ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
+      SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea,
+             ${optionalHash(token.refreshFamily)}::bytea, user_id, ${token.deviceId}, ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
              ${token.address ?? null}, ${token.clientId ?? null}
       FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL AND NOT awaiting_approval FOR SHARE
       ON CONFLICT (user_id, device_id) DO UPDATE SET
-        token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
+        token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash,
+        refresh_family = excluded.refresh_family, expires_at = excluded.expires_at,
         next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
         last_used_at = excluded.last_used_at, since = excluded.since, client_id = excluded.client_id,
         last_seen_address = coalesce(excluded.last_seen_address, access_tokens.last_seen_address)
@@ -178,6 +182,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
         refresh_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_refresh_hash ELSE refresh_hash END,
         expires_at = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_expires_at ELSE expires_at END,
         next_token_hash = ${hash(next.token)}, next_refresh_hash = ${hash(next.refreshToken)},
+        refresh_family = ${hash(next.refreshFamily)},
         next_expires_at = ${next.expiresAt ?? null}
       WHERE (refresh_hash = ${refreshHash} OR next_refresh_hash = ${refreshHash})
         AND client_id IS NOT DISTINCT FROM ${clientId ?? null}
@@ -187,6 +192,12 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
       userId: row.user_id as UserId,
       deviceId: row.device_id
     }))
+  }, Effect.orDie)
+
+  const revokeFamily = Effect.fn("AccountStore.revokeFamily")(function* (family: Redacted.Redacted, clientId: string) {
+    const rows = yield* sql<{ token_id: bigint }>`
+      DELETE FROM access_tokens WHERE refresh_family = ${hash(family)} AND client_id = ${clientId} RETURNING token_id`
+    return tokenIds(rows)
   }, Effect.orDie)
 
   const revokeSecret = Effect.fn("AccountStore.revokeSecret")(function* (secret: Redacted.Redacted) {
@@ -237,9 +248,12 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     createToken,
     findToken,
     refresh,
+    revokeFamily,
     revokeSecret,
-    createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number) =>
+    createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number, limit: number) =>
       sql`
+        WITH surplus AS (DELETE FROM login_tokens WHERE token_hash IN (
+          SELECT token_hash FROM login_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
         INSERT INTO login_tokens (token_hash, user_id, expires_at)
         VALUES (${hash(token)}, ${userId}, ${expiresAt})`.pipe(Effect.asVoid, Effect.orDie),
     takeLoginToken,

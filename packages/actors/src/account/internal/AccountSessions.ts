@@ -41,6 +41,9 @@ const loginTokenPrefix = "grl_"
 const tokenBytes = 32
 /** How long a login token is good for, in ms. */
 const loginTokenTtl = 2 * 60_000
+/** How many login tokens of a user are good: one more ends the oldest. */
+const maxLoginTokens = 100
+const refreshPattern = /^grr_([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}$/
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
@@ -72,26 +75,32 @@ export const makeAccountSessions = Effect.gen(function* () {
   const revokeAll = (userId: UserId) => Effect.flatMap(store.revokeAll(userId), refuseTokens)
 
   /** The next tokens of a login, and how long the access token lasts. */
-  const newTokens = Effect.fnUntraced(function* (refresh: boolean) {
+  const newTokens = Effect.fnUntraced(function* (refresh: boolean, family = newSecret("")) {
     const ttl = refresh
       ? (loginOptions.refreshableTokenTtl ?? loginDefaults.refreshableTokenTtl)
       : loginOptions.tokenTtl
     const expiresAt = ttl === undefined ? undefined : (yield* Clock.currentTimeMillis) + ttl
     const token = newSecret(tokenPrefix)
-    const refreshToken = newSecret(refreshPrefix)
+    const refreshToken = newSecret(`${refreshPrefix}${family}.`)
     const answer = {
       access_token: token,
       ...(refresh ? { refresh_token: refreshToken } : {}),
       ...(ttl === undefined ? {} : { expires_in_ms: ttl })
     }
-    return { answer, token: Redacted.make(token), refreshToken: Redacted.make(refreshToken), expiresAt }
+    return {
+      answer,
+      token: Redacted.make(token),
+      refreshToken: Redacted.make(refreshToken),
+      refreshFamily: Redacted.make(family),
+      expiresAt
+    }
   })
 
   const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
     yield* bans.check("user", userId)
     if (standings.of(userId).locked) return yield* lockedError
     const { refresh = false } = device
-    const { answer, expiresAt, refreshToken, token } = yield* newTokens(refresh)
+    const { answer, expiresAt, refreshFamily, refreshToken, token } = yield* newTokens(refresh)
     const deviceId = device.deviceId ?? randomBytes(8).toString("base64url")
     const created = yield* store.createToken({
       userId,
@@ -101,6 +110,7 @@ export const makeAccountSessions = Effect.gen(function* () {
       expiresAt,
       clientId: device.clientId,
       refreshToken: refresh ? refreshToken : undefined,
+      refreshFamily: refresh ? refreshFamily : undefined,
       address: device.address
     })
     if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
@@ -109,10 +119,21 @@ export const makeAccountSessions = Effect.gen(function* () {
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
 
+  /**
+   * Ends a login of the OAuth 2.0 API where a refresh token comes that was valid before: two parties have it. The present one stays
+   * valid until one of the next tokens is used, so a client that missed an answer can repeat its request.
+   */
+  const endReused = Effect.fnUntraced(function* (family: string | undefined, clientId: string | undefined) {
+    if (family === undefined || clientId === undefined) return
+    yield* refuseTokens(yield* store.revokeFamily(Redacted.make(family), clientId))
+  })
+
   const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string, clientId?: string) {
-    const next = yield* newTokens(true)
+    const family = refreshPattern.exec(refreshToken)?.[1]
+    const next = yield* newTokens(true, family)
     const found = yield* store.refresh(Redacted.make(refreshToken), next, clientId)
     if (Option.isNone(found)) {
+      yield* endReused(family, clientId)
       return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
     }
     yield* bans.check("user", found.value.userId)
@@ -122,7 +143,8 @@ export const makeAccountSessions = Effect.gen(function* () {
 
   const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
     const token = newSecret(loginTokenPrefix)
-    yield* store.createLoginToken(userId, Redacted.make(token), (yield* Clock.currentTimeMillis) + loginTokenTtl)
+    const expiresAt = (yield* Clock.currentTimeMillis) + loginTokenTtl
+    yield* store.createLoginToken(userId, Redacted.make(token), expiresAt, maxLoginTokens)
     return { login_token: token, expires_in_ms: loginTokenTtl }
   })
 

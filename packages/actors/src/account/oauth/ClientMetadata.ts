@@ -28,6 +28,8 @@ export interface ClientMetadata {
 const maxUriLength = 2_048
 const maxNameLength = 255
 const maxRedirectUris = 20
+/** The most characters of the metadata of a client, as JSON. */
+const maxMetadataLength = 8_192
 const loopback: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"])
 
 const invalid = (description: string) => Effect.fail(oauthError("invalid_client_metadata", description))
@@ -104,7 +106,7 @@ export const readClientMetadata = Effect.fnUntraced(function* (
   }
   const granted = strings(value.grant_types)
   const wanted = granted.length === 0 ? ["authorization_code", "refresh_token"] : granted
-  return {
+  const metadata: ClientMetadata = {
     client_uri: value.client_uri as string,
     ...(name === undefined ? {} : { client_name: name }),
     ...links,
@@ -114,6 +116,9 @@ export const readClientMetadata = Effect.fnUntraced(function* (
     token_endpoint_auth_method: "none",
     application_type: type
   }
+  return JSON.stringify(metadata).length <= maxMetadataLength
+    ? metadata
+    : yield* invalid(`at most ${maxMetadataLength} characters`)
 })
 
 /** The pages about a client. */

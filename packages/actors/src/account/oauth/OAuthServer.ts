@@ -14,6 +14,7 @@
  */
 import { createHash, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
@@ -68,8 +69,15 @@ export interface Question {
   readonly create: boolean
 }
 
-/** The outcome of an authorisation request: a page asks the user, or the browser is redirected with an error. */
-export type Begun = { readonly id: string } | { readonly redirect: string }
+/** An authorisation request that is refused. */
+export interface RefusedRequest {
+  readonly description: string
+  /** The URI of the client by which it learns of the error. */
+  readonly back: string
+}
+
+/** The outcome of an authorisation request: a page asks the user, or says why not. */
+export type Begun = { readonly id: string } | { readonly refused: RefusedRequest }
 
 export interface TokenAnswer {
   readonly access_token: string
@@ -100,6 +108,9 @@ const maxTries = 5
 /** How long an unused registration is kept, in ms. */
 const clientTtl = 30 * 24 * 3_600_000
 const sweepInterval = "1 hour"
+/** How many clients without a login there may be, and how long one is kept where there are too many, in ms. */
+const maxUnusedClients = 10_000
+const crowdedClientTtl = 3_600_000
 /** How long a user who agreed to it may reset their cross-signing keys, in ms. */
 const keysResetTtl = 10 * 60_000
 /** Without vowels, so that no words appear, and without characters that look alike. */
@@ -113,6 +124,7 @@ const purpose = "oauth"
 
 const unknownClient = oauthError("invalid_client", "client_id: unknown, register first")
 const badCode = oauthError("invalid_grant", "the code is unknown, was used, or has expired")
+const tooManyClients = new LimitExceeded({ error: "Too many clients have registered", retry_after_ms: 60_000 })
 const busy = oauthError("access_denied", "another request was faster")
 const unknownPage = oauthError(
   "invalid_request",
@@ -159,7 +171,15 @@ const make = Effect.gen(function* () {
 
   const register = Effect.fn("OAuthServer.register")(function* (value: unknown) {
     const metadata = yield* readClientMetadata(value)
-    const client_id = yield* clients.register(randomBytes(12).toString("base64url"), JSON.stringify(metadata))
+    const id = randomBytes(12).toString("base64url")
+    const add = clients.register(id, JSON.stringify(metadata), maxUnusedClients)
+    let added = yield* add
+    if (Option.isNone(added)) {
+      yield* clients.removeUnused((yield* Clock.currentTimeMillis) - crowdedClientTtl)
+      added = yield* add
+    }
+    if (Option.isNone(added)) return yield* tooManyClients
+    const client_id = added.value
     return { client_id, ...metadata } satisfies OAuthClient
   })
 
@@ -262,7 +282,9 @@ const make = Effect.gen(function* () {
       return { id }
     })
     return yield* Effect.catchTag(begin, "OAuthError", ({ description, error }) =>
-      Effect.succeed({ redirect: redirectTo(redirect, { error, error_description: description }) })
+      Effect.succeed({
+        refused: { description, back: redirectTo(redirect, { error, error_description: description }) }
+      })
     )
   })
 
@@ -449,11 +471,12 @@ export class OAuthServer extends Context.Service<
   {
     /** Whether the API is served: not, beside the login of clients by themselves, or in its place. */
     readonly mode: "off" | "beside" | "on"
-    /** Registers a client by its metadata. Errors: invalid_client_metadata, invalid_redirect_uri. */
-    readonly register: (metadata: unknown) => Effect.Effect<OAuthClient, OAuthError>
+    /** Registers a client by its metadata. Errors: invalid_client_metadata, invalid_redirect_uri, M_LIMIT_EXCEEDED. */
+    readonly register: (metadata: unknown) => Effect.Effect<OAuthClient, OAuthError | LimitExceeded>
     /**
-     * Begins an authorisation by the query of the request. Errors are for the page: the browser is sent back only to a URI
-     * that the client registered.
+     * Begins an authorisation by the query of the request. Errors are for the page. A request that is refused leads back to a URI
+     * that the client registered, and the user decides whether to go there: anybody can register a client, so a redirect would
+     * make each link to this server a link to anywhere (RFC 9700, 4.11.2).
      */
     readonly authorise: (params: Params, address: string) => Effect.Effect<Begun, OAuthError>
     /** The request that the user is asked to approve. Errors: invalid_request if it has ended. */
