@@ -115,6 +115,13 @@ export const mediaSettings = {
     schema: Bytes,
     fallback: mediaDefaults.quotaBytes as number
   }),
+  mediaQuotaFiles: setting({
+    name: "media.quota_files",
+    description: "How many files each user may upload in all",
+    expects: "a number of files",
+    schema: integer(0, 1e12),
+    fallback: mediaDefaults.quotaFiles as number
+  }),
   mediaUrlPreviews: setting({
     name: "media.url_previews",
     description: "Fetch web pages for previews of the URLs in messages",
@@ -159,6 +166,7 @@ export const toMediaOptions = (config: Config): MediaOptions => ({
   ...(config.mediaDirectory === undefined ? {} : { directory: config.mediaDirectory }),
   maxUploadBytes: config.mediaMaxUploadBytes,
   quotaBytes: config.mediaQuotaBytes,
+  quotaFiles: config.mediaQuotaFiles,
   maxRemoteBytes: config.mediaMaxRemoteBytes,
   remoteCacheBytes: config.mediaRemoteCacheBytes,
   localRetentionDays: config.mediaLocalRetentionDays,

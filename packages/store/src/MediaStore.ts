@@ -87,6 +87,12 @@ const toRow = (row: Row): MediaRow => ({
   quarantinedBy: row.quarantined_by ?? undefined
 })
 
+/** How much of something a user may have in the content repository, or has. */
+export interface Quota {
+  readonly bytes: number
+  readonly files: number
+}
+
 /** The outcome of an upload. */
 export type Completion = "done" | "no-such-id" | "has-content" | "over-quota"
 
@@ -94,8 +100,7 @@ export interface Upload extends MediaName {
   readonly userId: UserId
   readonly content: StoredContent
   readonly authenticated: boolean
-  /** The most bytes that the user may have. */
-  readonly quota: number
+  readonly quota: Quota
 }
 
 export class MediaStore extends Context.Service<
@@ -116,8 +121,8 @@ export class MediaStore extends Context.Service<
     readonly complete: (upload: Upload) => Effect.Effect<Completion>
     /** Content of another server, in place of the former row. */
     readonly putRemote: (name: MediaName, content: StoredContent, authenticated: boolean) => Effect.Effect<void>
-    /** Bytes that the user has uploaded. */
-    readonly usageOf: (userId: UserId) => Effect.Effect<number>
+    /** How much the user has uploaded. */
+    readonly usageOf: (userId: UserId) => Effect.Effect<Quota>
     readonly thumbnail: (source: Uint8Array, variant: string) => Effect.Effect<Option.Option<ThumbnailRow>>
     readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
     /**
@@ -182,11 +187,13 @@ export class MediaStore extends Context.Service<
         return rows.length === 1
       }, Effect.orDie)
 
-      /** Counts the bytes of an upload; no row if there is no room for them. */
+      /** Counts an upload; no row if there is no room for it. */
       const charge = ({ content, quota, userId }: Upload) => sql`
-        INSERT INTO media_usage (user_id, bytes) SELECT ${userId}, ${content.size}::bigint WHERE ${content.size}::bigint <= ${quota}::bigint
-        ON CONFLICT (user_id) DO UPDATE SET bytes = media_usage.bytes + excluded.bytes
-        WHERE media_usage.bytes + excluded.bytes <= ${quota}::bigint
+        INSERT INTO media_usage (user_id, bytes, files)
+        SELECT ${userId}, ${content.size}::bigint, 1
+        WHERE ${content.size}::bigint <= ${quota.bytes}::bigint AND 1 <= ${quota.files}::bigint
+        ON CONFLICT (user_id) DO UPDATE SET bytes = media_usage.bytes + excluded.bytes, files = media_usage.files + 1
+        WHERE media_usage.bytes + excluded.bytes <= ${quota.bytes}::bigint AND media_usage.files < ${quota.files}::bigint
         RETURNING 1`
 
       /** The administrator that quarantined content, under any of its IDs. */
@@ -248,8 +255,9 @@ export class MediaStore extends Context.Service<
       }, Effect.orDie)
 
       const usageOf = Effect.fnUntraced(function* (userId: UserId) {
-        const rows = yield* sql<{ bytes: bigint }>`SELECT bytes FROM media_usage WHERE user_id = ${userId}`
-        return Number(rows[0]?.bytes ?? 0)
+        const rows = yield* sql<{ bytes: bigint; files: bigint }>`
+          SELECT bytes, files FROM media_usage WHERE user_id = ${userId}`
+        return { bytes: Number(rows[0]?.bytes ?? 0), files: Number(rows[0]?.files ?? 0) }
       }, Effect.orDie)
 
       const thumbnail = Effect.fnUntraced(function* (source: Uint8Array, variant: string) {
@@ -295,8 +303,10 @@ export class MediaStore extends Context.Service<
             WITH removed AS (
               DELETE FROM media WHERE ctid = ANY(ARRAY(${named})) RETURNING user_id, size
             ), credited AS (
-              UPDATE media_usage SET bytes = greatest(0, bytes - freed)
-              FROM (SELECT user_id, sum(size) AS freed FROM removed WHERE size IS NOT NULL GROUP BY user_id) AS sums
+              UPDATE media_usage SET bytes = greatest(0, bytes - freed), files = greatest(0, files - removed_files)
+              FROM (
+                SELECT user_id, sum(size) AS freed, count(*) AS removed_files FROM removed WHERE size IS NOT NULL GROUP BY user_id
+              ) AS sums
               WHERE media_usage.user_id = sums.user_id
             )
             SELECT count(*)::integer AS count FROM removed`,

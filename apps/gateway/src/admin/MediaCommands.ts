@@ -59,8 +59,9 @@ const userIdOf = (name: string) =>
 
 const printUploads = Effect.fnUntraced(function* (output: Output, userId: UserId) {
   const keeping = yield* MediaKeeping
-  const bytes = yield* keeping.usageOf(userId)
-  yield* print(output, { user_id: userId, bytes }, `${userId} has uploaded ${bytes} bytes`)
+  const { bytes, files } = yield* keeping.usageOf(userId)
+  const text = `${userId} has uploaded ${files} file(s), ${bytes} bytes in all`
+  yield* print(output, { user_id: userId, bytes, files }, text)
   let before: number | undefined
   for (;;) {
     const rows = yield* keeping.uploadsOf(userId, before)

@@ -115,7 +115,8 @@ export class Media extends Context.Service<
     Effect.gen(function* () {
       const { serverName } = yield* HomeServerConfig
       const config = { ...mediaDefaults, ...(yield* MediaConfig) }
-      const { freezeUnauthenticated, maxRemoteBytes, maxUploadBytes, quotaBytes: quota } = config
+      const { freezeUnauthenticated, maxRemoteBytes, maxUploadBytes } = config
+      const quota = { bytes: config.quotaBytes, files: config.quotaFiles }
       const remote = yield* RemoteMedia
       const fetching = makeInFlight<void, MatrixError>(yield* Effect.scope)
       const files = yield* MediaFiles
@@ -128,7 +129,8 @@ export class Media extends Context.Service<
       /** Refuses an upload before it is read, where it is known to be refused after it. */
       const checkRoom = Effect.fnUntraced(function* (userId: UserId, { length = 0 }: Upload) {
         if (length > maxUploadBytes) return yield* tooLarge(maxUploadBytes)
-        if ((yield* store.usageOf(userId)) + length > quota) return yield* overQuota
+        const { bytes, files } = yield* store.usageOf(userId)
+        if (bytes + length > quota.bytes || files >= quota.files) return yield* overQuota
       })
 
       /** Stores the received content: when this ends it survives a crash. */

@@ -30,6 +30,8 @@ export interface MediaOptions {
   readonly maxRemoteBytes?: number
   /** How many bytes each user may upload in all (default: 10 GiB). */
   readonly quotaBytes?: number
+  /** How many files each user may upload in all (default: 100,000). */
+  readonly quotaFiles?: number
   /** The space for content of other servers in bytes (default 10 GiB). The least recently used content is removed first. */
   readonly remoteCacheBytes?: number
   /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
@@ -48,6 +50,7 @@ export const mediaDefaults = {
   maxUploadBytes: 100 * 1024 * 1024,
   maxRemoteBytes: 100 * 1024 * 1024,
   quotaBytes: 10 * 1024 * 1024 * 1024,
+  quotaFiles: 100_000,
   remoteCacheBytes: 10 * 1024 * 1024 * 1024,
   localRetentionDays: 0,
   remoteRetentionDays: 0,

@@ -11,7 +11,7 @@ import * as path from "node:path"
 import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { removeInBatches } from "@greenroom/store/Batches"
-import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
+import { type MediaName, type MediaRow, MediaStore, type Quota } from "@greenroom/store/MediaStore"
 import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -56,8 +56,8 @@ export class MediaKeeping extends Context.Service<
     readonly removeAllOf: (userId: UserId) => Effect.Effect<number>
     /** The uploads of a user before a time (ms since 1970), newest first, at most 100. */
     readonly uploadsOf: (userId: UserId, before?: number) => Effect.Effect<ReadonlyArray<MediaRow>>
-    /** Bytes that a user has uploaded. */
-    readonly usageOf: (userId: UserId) => Effect.Effect<number>
+    /** How much a user has uploaded. */
+    readonly usageOf: (userId: UserId) => Effect.Effect<Quota>
   }
 >()("greenroom/actors/MediaKeeping") {
   /** For the command line, beside a server that runs or not: the server removes the bytes. */

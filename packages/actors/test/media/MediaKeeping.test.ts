@@ -92,7 +92,7 @@ layer(services)("keeping files", (it) => {
       assert.strictEqual(yield* errorOf(upload(alice, "y".repeat(200))), "M_FORBIDDEN")
       yield* keeping.remove(large)
       assert.strictEqual(yield* errorOf(media.find(large, asked)), "M_NOT_FOUND")
-      assert.strictEqual(yield* keeping.usageOf(alice.userId), 4)
+      assert.deepStrictEqual(yield* keeping.usageOf(alice.userId), { bytes: 4, files: 1 })
       yield* upload(alice, "y".repeat(200))
       const before = stored()
       yield* pass(
@@ -103,7 +103,7 @@ layer(services)("keeping files", (it) => {
       assert.strictEqual((yield* media.find(small, asked)).size, 4)
       assert.strictEqual((yield* keeping.uploadsOf(alice.userId)).length, 2)
       assert.strictEqual(yield* keeping.removeAllOf(alice.userId), 2)
-      assert.strictEqual(yield* keeping.usageOf(alice.userId), 0)
+      assert.deepStrictEqual(yield* keeping.usageOf(alice.userId), { bytes: 0, files: 0 })
       assert.strictEqual(yield* errorOf(keeping.remove(small)), "M_NOT_FOUND")
     })
   )

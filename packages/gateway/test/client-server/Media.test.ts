@@ -368,3 +368,25 @@ layer(frozen.layer, { excludeTestServices: true })("with the freeze", (it) => {
     })
   )
 })
+
+const few = mediaGateway({ quotaFiles: 3 })
+
+layer(few.layer, { excludeTestServices: true })("with a quota of files", (it) => {
+  it.effect("users upload so many files, however small", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("few-alice")
+      const bob = yield* register("few-bob")
+      const send = (as: TestUser, bytes: Uint8Array) => transfer("POST", "/_matrix/media/v3/upload", { as, bytes })
+      const answers = yield* Effect.all(
+        Array.from({ length: 6 }, (_, n) => send(alice, Buffer.from([n]))),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(answers.map(({ status }) => status).sort(), [200, 200, 200, 403, 403, 403])
+      assert.strictEqual((yield* send(alice, png)).body.errcode, "M_FORBIDDEN")
+      const { body } = yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })
+      const target = String(body.content_uri).replace("mxc://", "/_matrix/media/v3/upload/")
+      assert.strictEqual((yield* transfer("PUT", target, { as: alice, bytes: png })).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* send(bob, png)).status, 200)
+    })
+  )
+})

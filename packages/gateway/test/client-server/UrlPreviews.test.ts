@@ -24,6 +24,10 @@ const pages: { readonly [path: string]: Page } = {
   "/latin": ["text/html; charset=iso-8859-1", Buffer.from("<title>Tee f\u00fcr zwei</title>", "latin1")],
   "/endless": ["text/html", `<title>Endless</title>${long}`],
   "/unclosed": ["text/html", `${"<div>".repeat(100_000)}<title>Deep</title>`],
+  "/closing": [
+    "text/html",
+    `${"<a>".repeat(150_000)}${"</b>".repeat(100_000)}<title>Closed &amp; closed</title> not this`
+  ],
   "/cup.png": ["image/png", png],
   "/fake.png": ["image/png", "<script>alert(1)</script>"],
   "/file.zip": ["application/zip", "PK"],
@@ -100,6 +104,7 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
       const url = yield* web
       assert.strictEqual((yield* preview(alice, `${url}/endless`)).body["og:title"], "Endless")
       assert.strictEqual((yield* preview(alice, `${url}/unclosed`)).body["og:title"], "Deep")
+      assert.strictEqual((yield* preview(alice, `${url}/closing`)).body["og:title"], "Closed & closed")
       assert.deepStrictEqual((yield* preview(alice, `${url}/fake.png`)).body, {} as never)
       for (const path of ["/file.zip", "/missing", "/inside", "/loop", "/script"]) {
         const got = yield* preview(alice, `${url}${path}`)

@@ -1,6 +1,9 @@
 /**
  * The description of a web page: its Open Graph properties, else its title and description. The page is read as a stream of
  * tags, and nothing of it is kept but a few texts of bounded length.
+ *
+ * Tags are read by themselves, without the elements that they make: a parser keeps a stack of the open elements, and searching
+ * that of a hostile page for each tag takes minutes.
  */
 
 /** Properties of Open Graph by their names; `image` is the URL of the image as the page writes it. */
@@ -42,32 +45,72 @@ const decode = (bytes: Buffer, charset: string): string => {
 
 const tidy = (text: string): string => text.replace(/\s+/g, " ").trim().toWellFormed().slice(0, maxTextLength)
 
-/** The description of a page by its bytes, of which the end may be missing. */
-export const describePage = async (bytes: Buffer, contentType: string): Promise<Description> => {
-  const { Parser } = await import("htmlparser2")
+/** The texts of a page: the content of its `meta` elements by their names, and its title. */
+const readTexts = async (
+  page: string
+): Promise<{ readonly found: ReadonlyMap<string, string>; readonly title: string }> => {
+  const { Tokenizer } = await import("htmlparser2")
   const found = new Map<string, string>()
   let title = ""
+  let tag = ""
+  let attribute = ""
+  let value = ""
+  let attributes = new Map<string, string>()
   let inTitle = false
 
-  const keep = (name: string, content: string | undefined): void => {
+  const opened = (): void => {
+    inTitle = tag === "title" && title === ""
+    if (tag !== "meta") return
+    const name = (attributes.get("property") ?? attributes.get("name") ?? "").toLowerCase()
+    const content = attributes.get("content")
     if (content !== undefined && content.length <= maxUrlLength && !found.has(name)) found.set(name, content)
   }
-  const parser = new Parser(
+  const addToTitle = (text: string): void => {
+    if (inTitle && title.length < maxTextLength) title += text
+  }
+  const ignore = (): void => {}
+  const tokenizer = new Tokenizer(
+    { decodeEntities: true },
     {
-      onopentag: (tag, attributes) => {
-        inTitle = tag === "title" && title === ""
-        if (tag === "meta") keep((attributes.property ?? attributes.name ?? "").toLowerCase(), attributes.content)
+      onopentagname: (start, end) => {
+        tag = page.slice(start, end).toLowerCase()
+        attributes = new Map()
       },
-      ontext: (text) => {
-        if (inTitle && title.length < maxTextLength) title += text
+      onattribname: (start, end) => {
+        attribute = page.slice(start, end).toLowerCase()
+        value = ""
       },
-      onclosetag: (tag) => {
-        if (tag === "title") inTitle = false
-      }
-    },
-    { decodeEntities: true, lowerCaseTags: true }
+      onattribdata: (start, end) => {
+        value += page.slice(start, end)
+      },
+      onattribentity: (codePoint) => {
+        value += String.fromCodePoint(codePoint)
+      },
+      onattribend: () => {
+        if (tag === "meta" && !attributes.has(attribute)) attributes.set(attribute, value)
+      },
+      onopentagend: opened,
+      onselfclosingtag: opened,
+      onclosetag: () => {
+        inTitle = false
+      },
+      ontext: (start, end) => addToTitle(page.slice(start, end)),
+      ontextentity: (codePoint) => addToTitle(String.fromCodePoint(codePoint)),
+      oncdata: ignore,
+      oncomment: ignore,
+      ondeclaration: ignore,
+      onprocessinginstruction: ignore,
+      onend: ignore
+    }
   )
-  parser.end(decode(bytes, charsetOf(bytes, contentType)))
+  tokenizer.write(page)
+  tokenizer.end()
+  return { found, title }
+}
+
+/** The description of a page by its bytes, of which the end may be missing. */
+export const describePage = async (bytes: Buffer, contentType: string): Promise<Description> => {
+  const { found, title } = await readTexts(decode(bytes, charsetOf(bytes, contentType)))
 
   const first = (...names: ReadonlyArray<string>) => names.map((name) => found.get(name)).find((text) => text?.trim())
   const texts: Record<string, string | number> = {}
