@@ -64,13 +64,16 @@ const make = Effect.gen(function* () {
     const devices = yield* accounts.devicesOf(userId)
     const former = yield* store.find(userId)
     const formerId = Option.isSome(former) ? former.value.deviceId : undefined
-    if (deviceId !== formerId && devices.some(({ device_id }) => device_id === deviceId)) {
+    const isNew = deviceId !== formerId
+    if (isNew && devices.some(({ device_id }) => device_id === deviceId)) {
       return yield* new Forbidden({ error: "device_id: a client is logged in with this device" })
     }
-    yield* accounts.openSession(userId, { deviceId, deviceName: name })
-    yield* Effect.onError(keys.upload({ userId, deviceId, tokenId: 0 }, keysOf), () => logOut(session, deviceId))
+    if (isNew) yield* accounts.openSession(userId, { deviceId, deviceName: name })
+    yield* Effect.onError(keys.upload({ userId, deviceId, tokenId: 0 }, keysOf), () =>
+      isNew ? logOut(session, deviceId) : Effect.void
+    )
     yield* store.put(userId, { deviceId, data })
-    if (formerId !== undefined && formerId !== deviceId) yield* logOut(session, formerId)
+    if (formerId !== undefined && isNew) yield* logOut(session, formerId)
   })
 
   const remove = Effect.fn("DehydratedDevices.remove")(function* (session: Session) {

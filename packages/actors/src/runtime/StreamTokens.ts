@@ -20,10 +20,13 @@ const lost = new TokenRefused({
   isLost: true
 })
 
+/** What precedes the stream token in the `pos` of sliding sync, which other endpoints take as well (MSC4186). */
+const connection = /^c[0-9]{1,15}\.[0-9]{1,15}_/
+
 export const makeReadToken: Effect.Effect<ReadToken, never, EventLog> = Effect.map(
   EventLog,
   (log) => (text) =>
-    Option.match(parseToken(text), {
+    Option.match(parseToken(text.replace(connection, "")), {
       onNone: () =>
         Effect.fail(new TokenRefused({ reason: `${text.slice(0, 64)} is no token of this server`, isLost: false })),
       onSome: (token) =>

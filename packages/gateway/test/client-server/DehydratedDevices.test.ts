@@ -67,6 +67,9 @@ layer(gateway, { excludeTestServices: true })("dehydrated devices", (it) => {
       )
       assert.sameMembers(yield* ids, [own, "second"])
       assert.strictEqual((yield* as(alice)("GET", `${path}/${inPath("first")}/events`)).body.errcode, "M_FORBIDDEN")
+      const wrong = { ...device(alice, "second"), one_time_keys: { "no key": {} } }
+      assert.strictEqual((yield* as(alice)("PUT", path, wrong)).body.errcode, "M_INVALID_PARAM")
+      assert.sameMembers(yield* ids, [own, "second"])
       assert.strictEqual((yield* as(alice)("DELETE", path)).body.device_id, "second")
       assert.deepStrictEqual(yield* ids, [own])
       assert.strictEqual((yield* as(alice)("GET", path)).body.errcode, "M_NOT_FOUND")

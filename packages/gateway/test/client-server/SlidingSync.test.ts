@@ -17,6 +17,7 @@ interface Room {
   readonly heroes?: ReadonlyArray<{ readonly user_id: string }>
   readonly timeline?: ReadonlyArray<ClientEvent>
   readonly required_state?: ReadonlyArray<ClientEvent>
+  readonly lists?: ReadonlyArray<string>
   readonly invite_state?: ReadonlyArray<ClientEvent>
   readonly limited?: boolean
   readonly num_live?: number
@@ -65,6 +66,19 @@ const sync = (user: TestUser, body: unknown, pos?: string, timeout?: number) =>
 const list = (ranges: ReadonlyArray<readonly [number, number]>, more: object = {}) => ({
   conn_id: "rooms",
   lists: { all: { ranges, timeline_limit: 1, required_state: [["m.room.create", ""]], ...more } }
+})
+
+/** Lists that show all rooms by ranges which overlap; each asks for `types` types of state of its own. */
+const manyLists = (count: number, types: number) => ({
+  lists: Object.fromEntries(
+    Array.from({ length: count }, (_, index) => [
+      `list${index}`,
+      {
+        ranges: Array.from({ length: 100 }, (_, from) => [from % 7, 9_000_000_000]),
+        required_state: Array.from({ length: types }, (_, n) => [`type${index}.${n}`, ""])
+      }
+    ])
+  )
 })
 
 let transactions = 0
@@ -583,6 +597,8 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     Effect.gen(function* () {
       const alice = yield* register("bound-alice")
       const room = yield* createRoom(alice)
+      const overlapping = yield* sync(alice, manyLists(100, 10))
+      assert.strictEqual(overlapping.rooms[room]?.lists?.length, 100)
       const huge = yield* sync(alice, list([[0, 9_000_000_000]], { timeline_limit: 1_000_000 }))
       assert.deepStrictEqual(Object.keys(huge.rooms), [room])
       let first: Answer | undefined
@@ -591,6 +607,8 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
         first ??= answer
       }
       yield* createRoom(alice)
+      const messages = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=1&from=${inPath(huge.pos)}`
+      assert.strictEqual((yield* as(alice)("GET", messages)).status, 200)
       const forgotten = yield* request(alice, { ...list([[0, 0]]), conn_id: "c0" }, first?.pos)
       assert.strictEqual(forgotten.body.errcode, "M_UNKNOWN_POS")
       for (const wrong of [
@@ -598,7 +616,11 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
         { lists: { all: { ranges: "all" } } },
         { lists: [] },
         { room_subscriptions: { x: 1 } },
-        { extensions: { typing: 1 } }
+        { extensions: { typing: 1 } },
+        manyLists(101, 0),
+        manyLists(10, 150),
+        list([[0, 0]], { required_state: Array.from({ length: 300 }, () => ["*", "*"]) }),
+        { room_subscriptions: Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`!${n}:x`, {}])) }
       ]) {
         const refused = yield* request(alice, wrong)
         assert.strictEqual(refused.status, 400, JSON.stringify(wrong))

@@ -19,6 +19,7 @@ const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.
 const limit = Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0))
 const name = boundedText(255)
 const names = Schema.Array(name).check(Schema.isMaxLength(1_000))
+const tags = Schema.Array(name).check(Schema.isMaxLength(100))
 
 const StateElement = Schema.Struct({ type: optional(name), state_key: optional(name) })
 const stateElements = Schema.Array(StateElement).check(Schema.isMaxLength(200))
@@ -47,8 +48,8 @@ export const SlidingFilters = Schema.Struct({
   is_invited: optional(Schema.Boolean),
   room_types: optional(roomTypes),
   not_room_types: optional(roomTypes),
-  tags: optional(names),
-  not_tags: optional(names)
+  tags: optional(tags),
+  not_tags: optional(tags)
 })
 export type SlidingFilters = typeof SlidingFilters.Type
 

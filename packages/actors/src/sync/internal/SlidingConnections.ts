@@ -17,6 +17,8 @@ const maxRooms = 500_000
 
 /** With how many different settings the rooms of one connection are sent; then the client begins anew. */
 const maxConfigs = 500
+/** How many characters these settings have in all. */
+const maxConfigsLength = 1_000_000
 
 const sweepInterval = 60 * 60_000
 
@@ -41,6 +43,8 @@ export const parsePos = (pos: string): Option.Option<SlidingPosition> => {
 
 export const formatPos = ({ connection, token, version }: SlidingPosition): string =>
   `c${connection}.${version}_${formatToken(token)}`
+
+const lengthOf = (texts: ReadonlyArray<string>): number => texts.reduce((length, text) => length + text.length, 0)
 
 /** The changes that an answer makes to a connection. */
 export interface ConnectionChanges {
@@ -97,7 +101,9 @@ export const makeSlidingConnections = Effect.gen(function* () {
     /** The next version, or the same one if nothing changed. Undefined if the client must start anew. */
     write: Effect.fnUntraced(function* (key: ConnectionKey, from: SlidingConnection, changes: ConnectionChanges) {
       if (changes.rooms.size === 0) return Option.some(from)
-      if (changes.configs.length > maxConfigs) return Option.none<SlidingConnection>()
+      if (changes.configs.length > maxConfigs || lengthOf(changes.configs) > maxConfigsLength) {
+        return Option.none<SlidingConnection>()
+      }
       const written = yield* store.write(from, changes.configs, changes.rooms)
       if (Option.isNone(written)) forget(idOf(from))
       else keep(key, written.value)

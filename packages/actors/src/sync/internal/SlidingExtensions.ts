@@ -38,15 +38,15 @@ export interface ExtensionRange {
   readonly answers: ReadonlyMap<number, SlidingAnswerRoom>
 }
 
-const scopeOf =
-  ({ lists, rooms }: SlidingScope) =>
-  (wanted: WantedRoom | undefined): boolean => {
+const scopeOf = ({ lists, rooms }: SlidingScope) => {
+  const [listNames, roomIds] = [new Set(lists), new Set(rooms)]
+  const isOfRooms = (roomId: RoomId) => rooms == null || roomIds.has("*") || roomIds.has(roomId)
+  return (wanted: WantedRoom | undefined): boolean => {
     if (wanted === undefined) return false
-    const byList = lists == null ? wanted.lists.length > 0 : wanted.lists.some((name) => lists.includes(name))
-    const bySubscription =
-      wanted.isSubscribed && (rooms == null || rooms.includes("*") || rooms.includes(wanted.room.roomId))
-    return byList || bySubscription
+    const byList = lists == null ? wanted.lists.length > 0 : wanted.lists.some((name) => listNames.has(name))
+    return byList || (wanted.isSubscribed && isOfRooms(wanted.room.roomId))
   }
+}
 
 /** One event of a room's receipts: living clients read no more. */
 const mergeEvents = (events: ReadonlyArray<SimpleEvent>): SimpleEvent => {

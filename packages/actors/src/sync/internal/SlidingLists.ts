@@ -5,6 +5,7 @@
  */
 import type { SlidingFilters, SlidingList, SlidingSyncBody } from "@greenroom/protocol/client-server/SlidingSyncApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { InvalidParam } from "@greenroom/protocol/MatrixError"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -13,7 +14,7 @@ import { Effect, Option } from "effect"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import type { RoomLists, UserRoom, UserRooms } from "./RoomLists.ts"
-import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
+import { makeRoomConfigs, type RoomConfig } from "./SlidingRequest.ts"
 
 /** For how many rooms their type is known. */
 const maxTypes = 200_000
@@ -39,8 +40,16 @@ export interface Wanted {
 
 type Test = (room: UserRoom) => boolean
 
-const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> =>
-  ranges ?? (range == null ? [[0, size]] : [range])
+/** The ranges of a list in order, those that overlap as one: so each room of the list is looked at once. */
+const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> => {
+  const merged: Array<[number, number]> = []
+  for (const [from, to] of (ranges ?? [range ?? [0, size]]).toSorted(([a], [b]) => a - b)) {
+    const last = merged.at(-1)
+    if (last !== undefined && from <= last[1] + 1) last[1] = Math.max(last[1], to)
+    else if (from <= to) merged.push([from, to])
+  }
+  return merged
+}
 
 /** Whether one of the ranges shows all rooms of a list. */
 const isWhole = (ranges: ReadonlyArray<readonly [number, number]>, size: number): boolean =>
@@ -172,7 +181,8 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       userRooms: UserRooms,
       { lists: given, room_subscriptions }: SlidingSyncBody,
       direct: ReadonlySet<string>
-    ): Effect.fn.Return<Wanted> {
+    ): Effect.fn.Return<Wanted, InvalidParam> {
+      const configs = makeRoomConfigs(userId)
       const { hasInvitations, rooms: all } = lists.listed(userRooms)
       const unwelcome = hasInvitations ? yield* unwelcomeOf(userId) : nothing
       const listed =
@@ -186,17 +196,16 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
         const tests = yield* testsOf(userId, listed, list.filters ?? {}, direct)
         const passed = tests.length === 0 ? listed : listed.filter((room) => tests.every((test) => test(room)))
         counts[name] = { count: passed.length }
-        const config = toConfig(list, userId)
+        const config = yield* configs.read(list)
         const ranges = rangesOf(list, passed.length)
         isSteady &&= isFilteredSteadily(list.filters ?? {}) && isWhole(ranges, passed.length)
         const names = [name]
         for (const [from, to] of ranges) {
           for (const room of passed.slice(from, to + 1)) {
             const before = wanted.get(room.roomNid)
-            if (before?.lists.includes(name)) continue
             wanted.set(room.roomNid, {
               room,
-              config: combine(before?.config, config),
+              config: configs.combine(before?.config, config),
               lists: before === undefined ? names : [...before.lists, name],
               isSubscribed: false
             })
@@ -211,7 +220,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
         const before = wanted.get(room.roomNid)
         wanted.set(room.roomNid, {
           room,
-          config: combine(before?.config, toConfig(subscription, userId)),
+          config: configs.combine(before?.config, yield* configs.read(subscription)),
           lists: before?.lists ?? [],
           isSubscribed: true
         })

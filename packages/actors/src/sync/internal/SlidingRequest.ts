@@ -5,9 +5,14 @@
  */
 import type { RequiredState, SlidingSubscription } from "@greenroom/protocol/client-server/SlidingSyncApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { InvalidParam } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
 
 /** How many events a timeline has at most. */
 const maxTimeline = 100
+
+/** How many patterns of state a request has at most. Those that several lists or subscriptions share count once. */
+const maxPatterns = 1_000
 
 /** A type and a state key; null stands for any. */
 export type StatePattern = readonly [type: string | null, stateKey: string | null]
@@ -88,19 +93,64 @@ const requiredOf = (required: RequiredState | null | undefined, userId: UserId) 
   }
 }
 
-/** The settings of one list or subscription. */
-export const toConfig = ({ required_state, timeline_limit }: SlidingSubscription, userId: UserId): RoomConfig => ({
-  timelineLimit: Math.min(timeline_limit ?? 0, maxTimeline),
-  ...requiredOf(required_state, userId)
+/** The union of two configurations whose equal sets are the same object. */
+const union = (a: RoomConfig, b: RoomConfig): RoomConfig => ({
+  timelineLimit: Math.max(a.timelineLimit, b.timelineLimit),
+  lazyMembers: a.lazyMembers || b.lazyMembers,
+  sets: [...a.sets, ...b.sets.filter((set) => !a.sets.includes(set))]
 })
 
-/** The union of the configurations. */
-export const combine = (a: RoomConfig | undefined, b: RoomConfig): RoomConfig => {
-  if (a === undefined || a === b) return b
-  const seen = new Set(a.sets.map((set) => JSON.stringify(set)))
+/** The configurations of one request. Equal ones are one object, so thousands of rooms are compared by identity. */
+export interface RoomConfigs {
+  /** The settings of one list or subscription. Errors: M_INVALID_PARAM where the request asks for too much state. */
+  readonly read: (subscription: SlidingSubscription) => Effect.Effect<RoomConfig, InvalidParam>
+  /** The union of two configurations. */
+  readonly combine: (a: RoomConfig | undefined, b: RoomConfig) => RoomConfig
+}
+
+export const makeRoomConfigs = (userId: UserId): RoomConfigs => {
+  const sets = new Map<string, PatternSet>()
+  const configs = new Map<string, RoomConfig>()
+  const unions = new Map<RoomConfig, Map<RoomConfig, RoomConfig>>()
+  let patternCount = 0
+
+  const sharedSet = (set: PatternSet): PatternSet => {
+    const text = JSON.stringify(set)
+    const known = sets.get(text)
+    if (known !== undefined) return known
+    patternCount += set.include.length + set.exclude.length
+    sets.set(text, set)
+    return set
+  }
+
+  const sharedConfig = (config: RoomConfig): RoomConfig => {
+    const text = JSON.stringify(config)
+    const known = configs.get(text)
+    if (known !== undefined) return known
+    configs.set(text, config)
+    return config
+  }
+
   return {
-    timelineLimit: Math.max(a.timelineLimit, b.timelineLimit),
-    lazyMembers: a.lazyMembers || b.lazyMembers,
-    sets: [...a.sets, ...b.sets.filter((set) => !seen.has(JSON.stringify(set)))]
+    read: ({ required_state, timeline_limit }) =>
+      Effect.suspend(() => {
+        const required = requiredOf(required_state, userId)
+        const config = sharedConfig({
+          timelineLimit: Math.min(timeline_limit ?? 0, maxTimeline),
+          lazyMembers: required.lazyMembers,
+          sets: required.sets.map(sharedSet)
+        })
+        return patternCount <= maxPatterns
+          ? Effect.succeed(config)
+          : Effect.fail(new InvalidParam({ error: `required_state: at most ${maxPatterns} elements in all` }))
+      }),
+    combine: (a, b) => {
+      if (a === undefined || a === b) return b
+      const known = unions.get(a)?.get(b)
+      if (known !== undefined) return known
+      const combined = union(a, b)
+      unions.set(a, (unions.get(a) ?? new Map<RoomConfig, RoomConfig>()).set(b, combined))
+      return combined
+    }
   }
 }
