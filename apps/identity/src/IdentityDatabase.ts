@@ -3,6 +3,7 @@
  * directory. Several nodes may start on the same database at once.
  */
 import type { PgClient } from "@effect/sql-pg"
+import { type AppliedMigration, migrationsProblem } from "@greenroom/store/AppliedMigrations"
 import type { DatabaseOptions } from "@greenroom/store/Database"
 import * as Database from "@greenroom/store/Database"
 import { checkRequirements, type DatabaseUnsuitable } from "@greenroom/store/DatabaseRequirements"
@@ -18,8 +19,6 @@ const migrations = {
   "0001_identity_server": identityServer,
   "0002_accounts": accounts
 }
-
-const newestMigration = Object.keys(migrations).length
 
 /** The database belongs to something else, or to a newer version. */
 export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
@@ -38,6 +37,16 @@ const refuseHomeServer = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) 
   }
 })
 
+/** Refuses a database whose migrations are not the first ones of this program. */
+const checkApplied = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const [found] = yield* sql<{ there: boolean }>`SELECT to_regclass('identity_migrations') IS NOT NULL AS there`
+  if (found?.there !== true) return
+  const applied = yield* sql<AppliedMigration>`SELECT migration_id AS id, name FROM identity_migrations`
+  const problem = migrationsProblem(applied, Object.keys(migrations))
+  if (problem === undefined) return
+  return yield* new WrongDatabase({ message: `--database-url: The database ${problem.found}. ${problem.remedy}` })
+})
+
 /** Applies the missing migrations, in one transaction. */
 export const migrate: Effect.Effect<void, IdentityDatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
@@ -46,14 +55,8 @@ export const migrate: Effect.Effect<void, IdentityDatabaseError, SqlClient.SqlCl
       yield* checkRequirements
       yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
       yield* refuseHomeServer(sql)
+      yield* checkApplied(sql)
       yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "identity_migrations" })
-      const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM identity_migrations`
-      const newest = applied[0]?.id ?? 0
-      if (newest > newestMigration) {
-        return yield* new WrongDatabase({
-          message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
-        })
-      }
     })
   )
 })

@@ -19,6 +19,7 @@ import * as Redacted from "effect/Redacted"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as SqlError from "effect/sql/SqlError"
+import { type AppliedMigration, migrationsProblem } from "./AppliedMigrations.ts"
 import { DatabaseHold, type DatabaseInUse, type HoldMode } from "./DatabaseHold.ts"
 import { checkRequirements, DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
@@ -106,8 +107,11 @@ const migrations = {
   "0075_tokens_of_users": () => import("./migrations/0075_tokens_of_users.ts")
 }
 
+/** The names of all migrations, such as `0003_federation`. */
+export const migrationNames: ReadonlyArray<string> = Object.keys(migrations)
+
 /** The version of the database that this program writes. */
-export const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
+export const newestMigration = Math.max(...migrationNames.map((name) => Number.parseInt(name, 10)))
 
 /** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
 export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}
@@ -169,6 +173,18 @@ const reporting = (wanted: Migrations, report: (migration: string, done: number)
   )
 }
 
+/** Fails where the migrations of the database are not the first ones of this program. */
+const checkApplied: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const [found] = yield* sql<{ there: boolean }>`SELECT to_regclass('migrations') IS NOT NULL AS there`
+  if (found?.there !== true) return
+  const applied = yield* sql<AppliedMigration>`SELECT migration_id AS id, name FROM migrations`
+  const problem = migrationsProblem(applied, migrationNames)
+  if (problem === undefined) return
+  const message = `The database ${problem.found}. ${problem.remedy}`
+  return yield* problem.tooNew ? new DatabaseTooNew({ message }) : new DatabaseUnsuitable({ message })
+})
+
 /** Applies the missing migrations up to a version, in one transaction: a failure leaves the database unchanged. */
 export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, SqlClient.SqlClient> =>
   SqlClient.SqlClient.use((sql) =>
@@ -176,6 +192,7 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
       Effect.gen(function* () {
         yield* checkRequirements
         yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
+        yield* checkApplied
         const wanted = Object.fromEntries(
           Object.entries(migrations).filter(([name]) => Number.parseInt(name, 10) <= version)
         )
@@ -184,13 +201,6 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
         // The tables by which Effect's cluster finds its nodes.
         const { migrations: clusterMigrations } = yield* Effect.promise(() => import("effect/cluster/SqlRunnerStorage"))
         yield* Migrator.make({})({ loader: clusterMigrations({}), table: "cluster_runner_migrations" })
-        const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
-        const newest = applied[0]?.id ?? 0
-        if (newest > newestMigration) {
-          return yield* new DatabaseTooNew({
-            message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
-          })
-        }
       })
     )
   )

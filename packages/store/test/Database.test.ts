@@ -99,4 +99,25 @@ describe("Database", () => {
       assert.include(error.message, "9999")
     })
   )
+
+  it.effect("a database that lacks a migration below its newest one is refused, and left alone", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const pool = Database.pool({ url, maxConnections: 2 })
+      const errors = yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`DELETE FROM migrations WHERE migration_id = 5`
+        const gap = yield* Effect.flip(Database.migrate)
+        yield* sql`INSERT INTO migrations (migration_id, name) VALUES (5, 'something_else')`
+        const renamed = yield* Effect.flip(Database.migrate)
+        yield* sql`UPDATE migrations SET name = 'logins' WHERE migration_id = 5`
+        yield* Database.migrate
+        return [gap, renamed] as const
+      }).pipe(Effect.provide(pool))
+      for (const error of errors) {
+        assert.strictEqual(error._tag, "DatabaseUnsuitable")
+        assert.include(error.message, "lacks the migration 0005_logins, though it has newer ones")
+      }
+    })
+  )
 })
