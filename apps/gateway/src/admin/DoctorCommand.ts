@@ -3,6 +3,7 @@
  */
 import * as fs from "node:fs/promises"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import { Console, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { toFederationOptions } from "../FederationSettings.ts"
@@ -17,7 +18,9 @@ import { checkMachine } from "./doctor/machineChecks.ts"
 
 const peers = Flag.String("peer").pipe(
   Flag.withMetavar("server"),
-  Flag.withDescription("Another server to try to reach, such as matrix.org. May be given several times"),
+  Flag.withDescription(
+    "Another server to try to reach, such as matrix.org. May be given several times. By default those that were reached last"
+  ),
   Flag.between(0, 100)
 )
 
@@ -26,6 +29,7 @@ const databaseOf = Effect.fnUntraced(function* (config: GatewayConfig): Effect.f
   if (url !== undefined) return yield* checkDatabase(url, config)
   return {
     isRunning: false,
+    peers: [],
     findings: [ok("database", "the embedded PostgreSQL runs with the server, which does not run")]
   }
 })
@@ -35,10 +39,11 @@ const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: Read
     Promise.all(config.federationAuthorities.map((file) => fs.readFile(file, "utf8")))
   )
   const database = yield* databaseOf(config)
+  const peers = others.length > 0 ? (others as ReadonlyArray<ServerName>) : database.peers
   const [machine, federation] = yield* Effect.all(
     [
       checkMachine(config, database.isRunning),
-      checkFederation(config.serverName, others as ReadonlyArray<ServerName>, toFederationOptions(config, authorities))
+      checkFederation(config.serverName, peers, toFederationOptions(config, authorities))
     ],
     { concurrency: 2 }
   )
@@ -57,7 +62,10 @@ export const command = Command.make("doctor", { ...commandOptions, peers }, (opt
     )
     yield* printAll(options, findings, describe)
     const errors = findings.filter(({ status }) => status === "error").length
-    if (errors > 0) return yield* new AdminFailure({ message: `${errors} of ${findings.length} findings are errors` })
+    if (errors > 0)
+      return yield* new AdminFailure({
+        message: `${plural(errors, "error")} among ${plural(findings.length, "finding")}`
+      })
     if (!options.json) yield* Console.log("Nothing stands in the way of the server.")
   })
 ).pipe(Command.withDescription("Look at configuration, database, disk, ports, certificate, clock, DNS and federation"))

@@ -9,6 +9,7 @@ import type * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
+import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, FileSystem, Redacted } from "effect"
@@ -150,6 +151,31 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
+    "names a database in another encoding, one that a development version made, and half of a backup",
+    () =>
+      Effect.gen(function* () {
+        const settings = yield* well
+        const connection = yield* PgConnection.make({ url: Redacted.make(settings.DATABASE_URL) })
+        const ascii = URL.parse(settings.DATABASE_URL)!
+        ascii.pathname = `${ascii.pathname}_ascii`
+        const name = ascii.pathname.slice(1)
+        yield* Effect.acquireRelease(
+          connection.query(
+            `CREATE DATABASE ${name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0`
+          ),
+          () => Effect.orDie(connection.query(`DROP DATABASE ${name} WITH (FORCE)`))
+        )
+        const encoding = yield* doctor({ ...settings, DATABASE_URL: ascii.href })
+        assertError(encoding.findings, "database", /stores text as SQL_ASCII/)
+        yield* connection.query("DELETE FROM migrations WHERE migration_id = 5")
+        assertError((yield* doctor(settings)).findings, "database", /lacks the migration 0005_logins/)
+        yield* connection.query("CREATE TABLE restore_unfinished ()")
+        assertError((yield* doctor(settings)).findings, "database", /has half of a backup/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live(
     "names ports that are taken, and an expired certificate",
     () =>
       Effect.gen(function* () {
@@ -178,16 +204,18 @@ describe("greenroom doctor", () => {
         })
         const authority = path.join(settings.DATA_DIR, "authorities.pem")
         yield* Effect.promise(() => fs.writeFile(authority, `${slow.pems.cert}\n${expired.pems.cert}`))
-        const { findings } = yield* doctor(
-          {
-            ...settings,
-            SERVER_NAME: "green.test",
-            FEDERATION_SERVERS: `slow.test=127.0.0.1:${slow.port},expired.test=127.0.0.1:${expired.port},closed.test=127.0.0.1:1`,
-            FEDERATION_DNS_SERVERS: `127.0.0.1:${silent.address().port}`,
-            FEDERATION_VERIFY: "false"
-          },
-          ["--peer", "slow.test", "--peer", "closed.test"]
+        // Without --peer, the servers that were reached last are asked.
+        const connection = yield* PgConnection.make({ url: Redacted.make(settings.DATABASE_URL) })
+        yield* connection.query(
+          "INSERT INTO destinations (destination, last_success_at) VALUES ('slow.test', 1), ('closed.test', 2)"
         )
+        const { findings } = yield* doctor({
+          ...settings,
+          SERVER_NAME: "green.test",
+          FEDERATION_SERVERS: `slow.test=127.0.0.1:${slow.port},expired.test=127.0.0.1:${expired.port},closed.test=127.0.0.1:1`,
+          FEDERATION_DNS_SERVERS: `127.0.0.1:${silent.address().port}`,
+          FEDERATION_VERIFY: "false"
+        })
         assertError(findings, "clock", /is 3[56]\d\d seconds ahead of that of slow\.test/)
         assertError(findings, "federation", /closed\.test does not answer: .*ECONNREFUSED/)
         assertError(findings, "federation", /green\.test, as others reach it, does not answer/)

@@ -1,8 +1,11 @@
 /**
  * The checks of the database: whether it answers, can be written to, belongs to this server, and keeps the right time.
  */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { type AppliedMigration, migrationsProblem } from "@greenroom/store/AppliedMigrations"
 import { withClient } from "@greenroom/store/Backup"
-import { newestMigration } from "@greenroom/store/Database"
+import { migrationNames, newestMigration } from "@greenroom/store/Database"
+import { unfinishedTable } from "@greenroom/store/UnfinishedRestore"
 import { Effect, type Redacted } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
 import { compareClocks, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
@@ -13,6 +16,8 @@ export interface DatabaseState {
   readonly findings: ReadonlyArray<Finding>
   /** Whether a server holds the database. */
   readonly isRunning: boolean
+  /** Other servers that were reached last, a few. */
+  readonly peers: ReadonlyArray<ServerName>
 }
 
 const littleTime = 60
@@ -45,29 +50,48 @@ const checkWrites = async (client: Client): Promise<Finding> => {
   }
 }
 
+const checkEncoding = async (client: Client): Promise<ReadonlyArray<Finding>> => {
+  const { rows } = await client.query<{ encoding: string }>("SELECT current_setting('server_encoding') AS encoding")
+  const { encoding } = rows[0]!
+  return encoding === "UTF8"
+    ? []
+    : [
+        failure(
+          "database",
+          `stores text as ${encoding}, and not as UTF-8`,
+          "Make another one (CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0), and name it in database_url."
+        )
+      ]
+}
+
 const checkTables = async (client: Client, serverName: string): Promise<Finding> => {
   const { rows: found } = await client.query(
-    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS there"
+    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS there, to_regclass($1) IS NOT NULL AS unfinished",
+    [unfinishedTable]
   )
+  if (found[0].unfinished) {
+    return failure(
+      "database",
+      "has half of a backup: a restore was cut off",
+      "Run the restore again (greenroom restore)."
+    )
+  }
   if (!found[0].there) return ok("database", "is empty; the first start makes its tables")
-  const { rows } = await client.query<{ version: number; owner: string | null }>(
-    "SELECT (SELECT max(migration_id) FROM migrations) AS version, (SELECT value FROM server_settings WHERE name = 'server_name') AS owner"
+  const { rows: owners } = await client.query<{ owner: string }>(
+    "SELECT value AS owner FROM server_settings WHERE name = 'server_name'"
   )
-  const { owner, version } = rows[0]!
-  if (owner !== null && owner !== serverName) {
+  const owner = owners[0]?.owner
+  if (owner !== undefined && owner !== serverName) {
     return failure(
       "database",
       `belongs to the server ${owner}, and the settings say ${serverName}`,
       "Set server_name to the former, or name another database."
     )
   }
-  if (version > newestMigration) {
-    return failure(
-      "database",
-      `is of version ${version}, and this Greenroom knows ${newestMigration}`,
-      "Run the Greenroom that wrote it, or a newer one."
-    )
-  }
+  const { rows: applied } = await client.query<AppliedMigration>("SELECT migration_id AS id, name FROM migrations")
+  const problem = migrationsProblem(applied, migrationNames)
+  if (problem !== undefined) return failure("database", problem.found, problem.remedy)
+  const version = Math.max(...applied.map(({ id }) => id))
   return version < newestMigration
     ? warning(
         "database",
@@ -91,22 +115,26 @@ const checkTransactions = async (client: Client): Promise<Finding> => {
   )
 }
 
-const checkDestinations = async (client: Client): Promise<ReadonlyArray<Finding>> => {
+const checkDestinations = async (client: Client): Promise<Pick<DatabaseState, "findings" | "peers">> => {
   const { rows: there } = await client.query("SELECT to_regclass('destinations') IS NOT NULL AS there")
-  if (!there[0].there) return []
+  if (!there[0].there) return { findings: [], peers: [] }
+  const { rows: reached } = await client.query<{ destination: ServerName }>(
+    "SELECT destination FROM destinations WHERE failures = 0 AND last_success_at IS NOT NULL ORDER BY last_success_at DESC LIMIT 3"
+  )
+  const peers = reached.map(({ destination }) => destination)
   const { rows } = await client.query<{ count: number; names: string }>(`
     SELECT count(*)::int AS count, string_agg(destination, ', ') AS names FROM (
       SELECT destination FROM destinations WHERE failures > 0 ORDER BY failures DESC LIMIT 10) AS failing`)
   const { count, names } = rows[0]!
-  return count === 0
-    ? [ok("federation", "every server that was tried last has answered")]
-    : [
-        warning(
+  const finding =
+    count === 0
+      ? ok("federation", "every server that was tried last has answered")
+      : warning(
           "federation",
           `these servers did not answer last: ${names}`,
           "Where all are missing, look at DNS, the firewall and the certificate; look at one by --peer NAME."
         )
-      ]
+  return { findings: [finding], peers }
 }
 
 const holders =
@@ -119,15 +147,18 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
   )
   const took = performance.now() - begun
   const { rows: running } = await client.query<{ count: number }>(holders)
+  const destinations = await checkDestinations(client)
   return {
     isRunning: running[0]!.count > 0,
+    peers: destinations.peers,
     findings: [
       ok("database", `PostgreSQL ${rows[0]!.version} answers`),
       compareClocks("the database", rows[0]!.now, took),
+      ...(await checkEncoding(client)),
       await checkWrites(client),
       await checkTables(client, config.serverName),
       await checkTransactions(client),
-      ...(await checkDestinations(client))
+      ...destinations.findings
     ]
   }
 }
@@ -159,5 +190,5 @@ const faultOf = (error: unknown): Finding => {
 export const checkDatabase = (url: Redacted.Redacted, config: GatewayConfig): Effect.Effect<DatabaseState> =>
   Effect.catch(
     Effect.tryPromise(() => withClient(url, (client) => examine(client, config))),
-    ({ cause }) => Effect.succeed({ isRunning: false, findings: [faultOf(cause)] })
+    ({ cause }) => Effect.succeed({ isRunning: false, peers: [], findings: [faultOf(cause)] })
   )

@@ -104,8 +104,15 @@ const checkServer = (destination: ServerName, isOwn: boolean) =>
   })
 
 /** Both ways: this server by its name, and the peers that the operator names. */
-export const checkFederation = (serverName: ServerName, peers: ReadonlyArray<ServerName>, options: FederationOptions) =>
-  Effect.all(
+export const checkFederation = (
+  serverName: ServerName,
+  peers: ReadonlyArray<ServerName>,
+  options: FederationOptions
+): Effect.Effect<ReadonlyArray<Finding>> => {
+  if (options.enabled === false) {
+    return Effect.succeed([ok("federation", "is switched off (federation.enabled)")])
+  }
+  return Effect.all(
     [
       checkDns(serverName, options),
       ...(serverName === "localhost" ? [] : [checkServer(serverName, true)]),
@@ -121,3 +128,4 @@ export const checkFederation = (serverName: ServerName, peers: ReadonlyArray<Ser
       )
     )
   )
+}

@@ -6,6 +6,7 @@ import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
 import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
+import { plural } from "@greenroom/protocol/Plural"
 import { Effect } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
 import { size } from "../Progress.ts"
@@ -122,7 +123,9 @@ const checkPorts = (config: GatewayConfig, isRunning: boolean) =>
     const { host } = config
     const findings = await Promise.all([
       ...(config.port === 0 ? [] : [checkPort("port", host, config.port, isRunning)]),
-      ...(config.federationPort === 0 ? [] : [checkPort("federation_port", host, config.federationPort, isRunning)]),
+      ...(config.federationPort === 0 || !config.federationEnabled
+        ? []
+        : [checkPort("federation_port", host, config.federationPort, isRunning)]),
       ...(config.metricsPort === undefined || config.metricsPort === 0
         ? []
         : [checkPort("metrics.port", config.metricsHost, config.metricsPort, isRunning)])
@@ -169,8 +172,8 @@ const checkCertificate = async (
             "Set the clock of this machine, if it is slow; else wait."
           )
         : days < 14
-          ? warning("tls", `${certFile} expires in ${days} days`, renew)
-          : ok("tls", `${certFile} is valid for ${days} days`),
+          ? warning("tls", `${certFile} expires in ${plural(days, "day")}`, renew)
+          : ok("tls", `${certFile} is valid for ${plural(days, "day")}`),
     ...(isNamed === undefined
       ? [
           warning(
@@ -184,8 +187,9 @@ const checkCertificate = async (
 }
 
 /** The certificate of the federation API. */
-const checkTls = ({ serverName, tlsCert, tlsKey }: GatewayConfig) =>
+const checkTls = ({ federationEnabled, serverName, tlsCert, tlsKey }: GatewayConfig) =>
   checking("tls", async () => {
+    if (!federationEnabled) return []
     if (tlsCert === undefined || tlsKey === undefined) {
       return [
         warning(
