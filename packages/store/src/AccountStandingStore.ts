@@ -1,7 +1,7 @@
 /**
  * Which accounts are locked or suspended. The rows travel with the log, so that every node receives a change.
  *
- * Used by `AccountStandings` alone. An error of the database is a defect.
+ * Used by `AccountStandings` and `Administration`. An error of the database is a defect.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import * as Clock from "effect/Clock"
@@ -38,6 +38,7 @@ export class AccountStandingStore extends Context.Service<
   {
     /** Every account that is locked or suspended. */
     readonly all: Effect.Effect<ReadonlyArray<AccountStanding>>
+    readonly find: (userId: UserId) => Effect.Effect<AccountStanding>
     /**
      * Undefined fields keep their value. Returns the new standing. Delayed events of an account that is locked or suspended are
      * cancelled with it.
@@ -57,6 +58,11 @@ export class AccountStandingStore extends Context.Service<
           Effect.map((rows) => rows.map(toStanding)),
           Effect.orDie
         ),
+        find: (userId) =>
+          sql<Row>`SELECT user_id, locked, suspended FROM account_standings WHERE user_id = ${userId}`.pipe(
+            Effect.map(([row]) => (row === undefined ? { userId, locked: false, suspended: false } : toStanding(row))),
+            Effect.orDie
+          ),
         set: Effect.fn("AccountStandingStore.set")(function* (userId, { locked, suspended }) {
           const now = yield* Clock.currentTimeMillis
           const [row] = yield* sql<Row>`

@@ -8,7 +8,15 @@
 import { randomBytes } from "node:crypto"
 import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
-import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound, UserInUse } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  BadRequest,
+  Forbidden,
+  type MatrixError,
+  NotFound,
+  UserInUse,
+  UserSuspended
+} from "@greenroom/protocol/MatrixError"
 import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
@@ -49,6 +57,21 @@ export interface NewToken {
   readonly validFor?: number | undefined
 }
 
+/** How an account shall stand. Undefined fields keep their value. */
+export interface StandingChange {
+  readonly locked?: boolean | undefined
+  readonly suspended?: boolean | undefined
+}
+
+/**
+ * Fails where a change would lock or suspend an administrator. What an account has from before it became one can end.
+ * Errors: M_FORBIDDEN.
+ */
+export const checkStanding = (admin: boolean, change: StandingChange): Effect.Effect<void, Forbidden> =>
+  admin && (change.locked === true || change.suspended === true)
+    ? Effect.fail(new Forbidden({ error: "Administrators cannot be locked or suspended" }))
+    : Effect.void
+
 /** How sessions and accounts end. */
 export interface Endings {
   readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
@@ -83,6 +106,10 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
     const account = yield* store.find(session.userId)
     if (Option.isNone(account) || !account.value.admin) {
       return yield* new Forbidden({ error: "Only admins may do this" })
+    }
+    const { locked, suspended } = yield* standings.find(session.userId)
+    if (locked || suspended) {
+      return yield* new UserSuspended({ error: "You cannot do this while your account is locked or suspended" })
     }
   })
 
@@ -171,7 +198,7 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
     setAdmin: (name, admin) => Effect.flatMap(active(name), ({ userId }) => store.setAdmin(userId, admin)),
     setStanding: Effect.fn("Administration.setStanding")(function* (name, change) {
       const { admin, userId } = yield* active(name)
-      if (admin) return yield* new Forbidden({ error: "Administrators cannot be locked or suspended" })
+      yield* checkStanding(admin, change)
       yield* standings.set(userId, change)
     }),
     sendNotice: (name, text) =>
@@ -237,7 +264,7 @@ const sendAtOnce =
 export class Administration extends Context.Service<
   Administration,
   {
-    /** Errors: M_FORBIDDEN for users who are no admins. */
+    /** Errors: M_FORBIDDEN for users who are no admins, M_USER_SUSPENDED for admins that are locked or suspended. */
     readonly requireAdmin: (session: Session) => Effect.Effect<void, MatrixError>
     /** Accounts in the order of their user IDs; `next` goes on after this page. */
     readonly users: (
@@ -248,11 +275,8 @@ export class Administration extends Context.Service<
     /** Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON, M_UNKNOWN. */
     readonly createUser: (options: NewUser) => Effect.Effect<Account, MatrixError>
     readonly setAdmin: (user: string, admin: boolean) => Effect.Effect<void, MatrixError>
-    /** Locks or suspends an account, or ends that. Errors: M_FORBIDDEN for administrators. */
-    readonly setStanding: (
-      user: string,
-      change: { readonly locked?: boolean; readonly suspended?: boolean }
-    ) => Effect.Effect<void, MatrixError>
+    /** Locks or suspends an account, or ends that. Errors: M_FORBIDDEN where an administrator would be locked or suspended. */
+    readonly setStanding: (user: string, change: StandingChange) => Effect.Effect<void, MatrixError>
     /** A running server sends the text to the user within seconds. */
     readonly sendNotice: (user: string, text: string) => Effect.Effect<void, MatrixError>
     /** Ends every session of the user. */

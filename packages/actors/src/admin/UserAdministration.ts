@@ -17,6 +17,7 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { AccountStandings } from "../account/AccountStandings.ts"
 import { Accounts } from "../account/Accounts.ts"
+import { checkStanding } from "../account/Administration.ts"
 import { Users } from "../user/Users.ts"
 
 /** A user with everything that is shown of one user alone. */
@@ -65,7 +66,10 @@ const make = Effect.gen(function* () {
       if (logout) return yield* accounts.setPassword(userId, password)
       yield* accountStore.setPasswordHash(userId, yield* accounts.hashPassword(password))
     }),
-    setStanding: (userId, change) => Effect.andThen(find(userId), standings.set(userId, change)),
+    setStanding: (userId, change) =>
+      Effect.flatMap(find(userId), ({ admin }) =>
+        Effect.andThen(checkStanding(admin, change), standings.set(userId, change))
+      ),
     logIn: (userId) =>
       Effect.flatMap(find(userId), () =>
         Effect.map(accounts.openSession(userId, { deviceName: "An administrator" }), ({ access_token, device_id }) => ({
@@ -103,6 +107,7 @@ export class UserAdministration extends Context.Service<
       password: Parameters<Accounts["Service"]["setPassword"]>[1],
       logout: boolean
     ) => Effect.Effect<void, MatrixError>
+    /** Errors: M_FORBIDDEN too, where an administrator would be locked or suspended. */
     readonly setStanding: (
       userId: UserId,
       change: Parameters<AccountStandings["Service"]["set"]>[1]

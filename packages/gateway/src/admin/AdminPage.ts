@@ -26,11 +26,13 @@ ${mark}
 <header><strong>Greenroom</strong><span><span id="who" class="soft small"></span> <button id="logout" type="button" class="plain">Log out</button></span></header>
 <nav id="tabs" aria-label="Sections"></nav>
 <h1 id="heading" tabindex="-1">Users</h1>
+<p id="status" class="note" role="status"></p>
 <div id="view"></div>
 </div>
 <p class="error" id="error" role="alert"></p>
-<dialog id="dialog" aria-labelledby="dialog-title">
+<dialog id="dialog" aria-labelledby="dialog-title" aria-describedby="dialog-text">
 <h1 id="dialog-title"></h1>
+<p id="dialog-subject" class="soft small"></p>
 <p id="dialog-text"></p>
 <form method="dialog">
 <div id="reason-field"><label for="reason">Reason</label><input id="reason" minlength="3" maxlength="1000"></div>

@@ -11,6 +11,7 @@ import { UserAdministration } from "@greenroom/actors/admin/UserAdministration"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { InvalidParam } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -27,6 +28,22 @@ const toToken = (token: RegistrationToken) => ({
 
 const isValid = ({ expiresAt, uses, usesAllowed }: RegistrationToken, now: number): boolean =>
   (usesAllowed === undefined || uses < usesAllowed) && (expiresAt === undefined || expiresAt > now)
+
+/** The length of a secret that is made, unless the administrator wants another one. */
+const secretLength = 16
+
+/** How often another secret is made where it is taken, as short ones may be. */
+const tries = 20
+
+const makeSecret = (length: number): string =>
+  randomBytes(64).toString("base64url").replaceAll("-", "~").slice(0, length)
+
+/** Milliseconds until a time, undefined for never. Errors: M_INVALID_PARAM for a time that is past. */
+const timeUntil = Effect.fnUntraced(function* (time: number | null | undefined) {
+  if (time == null) return undefined
+  const left = time - (yield* Clock.currentTimeMillis)
+  return left > 0 ? left : yield* new InvalidParam({ error: "expiry_time: must not be in the past" })
+})
 
 export const tokenHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.tokens", (handlers) =>
   withServices(function* () {
@@ -51,21 +68,31 @@ export const tokenHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin
       .handle("create", ({ payload }) =>
         asAdmin({ action: "token.create", details: { uses_allowed: payload?.uses_allowed } }, () =>
           Effect.gen(function* () {
-            const length = payload?.length ?? 16
-            const secret = payload?.token ?? randomBytes(64).toString("base64url").replaceAll("-", "~").slice(0, length)
-            const expiry = payload?.expiry_time ?? undefined
-            const { tokenId } = yield* administration.createToken({
-              token: Redacted.make(secret),
-              uses: payload?.uses_allowed ?? "unlimited",
-              validFor: expiry === undefined ? undefined : expiry - (yield* Clock.currentTimeMillis)
-            })
-            return { ...toToken(yield* administration.token(tokenId)), token: secret, token_id: tokenId }
+            const validFor = yield* timeUntil(payload?.expiry_time)
+            const create = (secret: string) =>
+              administration.createToken({
+                token: Redacted.make(secret),
+                uses: payload?.uses_allowed ?? "unlimited",
+                validFor
+              })
+            const { token, tokenId } = yield* payload?.token == null
+              ? Effect.retry(
+                  Effect.suspend(() => create(makeSecret(payload?.length ?? secretLength))),
+                  { times: tries }
+                )
+              : create(payload.token)
+            return {
+              ...toToken(yield* administration.token(tokenId)),
+              token: Redacted.value(token),
+              token_id: tokenId
+            }
           })
         )
       )
       .handle("update", ({ params, payload }) =>
         asAdmin({ action: "token.update", details: { ...payload } }, () =>
           Effect.gen(function* () {
+            yield* timeUntil(payload.expiry_time)
             yield* administration.updateToken(params.token, {
               usesAllowed: payload.uses_allowed,
               expiresAt: payload.expiry_time

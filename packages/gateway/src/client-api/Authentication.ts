@@ -35,9 +35,12 @@ import { type EndpointServices, withServices } from "./EndpointServices.ts"
 /** Groups whose requests do not count as activity of the user: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
 
-/** Groups whose endpoints are for administrators alone. */
-const isForAdmins = (group: string): boolean =>
-  group === "admin" || group === "destinations" || group.startsWith("synapseAdmin.")
+/** Endpoints for administrators alone. Users export their own data at one of the group of exports. */
+const isForAdmins = (group: string, { identifier }: Endpoint): boolean =>
+  group === "admin" ||
+  group === "destinations" ||
+  group.startsWith("synapseAdmin.") ||
+  (group.startsWith("greenroomAdmin.") && identifier !== "own")
 
 type Use<A> = (
   token: string | undefined,
@@ -105,7 +108,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
       const counted = take(rate, session)
       const checked = rules.request(session, group, endpoint)
       const allowed = checked === undefined ? counted : Effect.andThen(counted, checked)
-      return isForAdmins(group) ? Effect.andThen(allowed, administration.requireAdmin(session)) : allowed
+      return isForAdmins(group, endpoint) ? Effect.andThen(allowed, administration.requireAdmin(session)) : allowed
     }
 
     return (handler, { endpoint, group }) => {

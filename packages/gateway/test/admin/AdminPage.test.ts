@@ -89,6 +89,78 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
     })
   )
 
+  it.effect("asks to log in again where the session ended meanwhile, and goes on where it was", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      const admin = yield* registerAdmin("chief3")
+      const { page } = yield* visit(`${url}${path}`)
+      const logIn = async () => {
+        await page.getByLabel("User name").fill("chief3")
+        await page.getByLabel("Password").fill("secret-chief3")
+        await page.keyboard.press("Enter")
+      }
+      yield* Effect.promise(async () => {
+        await logIn()
+        await page.getByRole("button", { name: "Rooms" }).click()
+        await page.getByRole("heading", { name: "Rooms" }).waitFor()
+      })
+      yield* ask("POST", "/logout/others", { token: admin.token, json: {} })
+      yield* Effect.promise(async () => {
+        await page.getByRole("button", { name: "Search" }).click()
+        await page.getByRole("alert").getByText("You are logged out. Log in again.").waitFor()
+        await page.getByLabel("User name").and(page.locator(":focus")).waitFor()
+        await logIn()
+        await page.getByRole("heading", { name: "Rooms" }).waitFor()
+      })
+    })
+  )
+
+  it.effect("shows long lists page by page, and hostile names cut and isolated", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      yield* registerAdmin("chief4")
+      const hostile = yield* register("hostile")
+      yield* ask("PUT", `/profile/${inPath(hostile.id)}/displayname`, {
+        token: hostile.token,
+        json: { displayname: `\u202e<b>nimda</b>${"W".repeat(1_000)}` }
+      })
+      const room = yield* createRoom(hostile, { name: `\u202e${"M".repeat(240)}` })
+      const accounts = yield* AccountStore
+      for (let i = 0; i < 230; i++) yield* accounts.create(`@crowd${i}:green.test` as UserId, {})
+      const { complaints, page } = yield* visit(`${url}${path}`, { viewport: phone })
+      const { total, cells } = yield* Effect.promise(async () => {
+        await page.getByLabel("User name").fill("chief4")
+        await page.getByLabel("Password").fill("secret-chief4")
+        await page.keyboard.press("Enter")
+        const found = await page.getByText(/^100 of \d+$/).textContent()
+        const total = Number(found?.split(" of ")[1])
+        await page.getByRole("button", { name: "Show more" }).press("Enter")
+        await page.getByText(`200 of ${total}`).waitFor()
+        await page.getByRole("button", { name: "Show more" }).press("Enter")
+        await page.getByRole("button", { name: "Show more" }).waitFor({ state: "hidden" })
+        const cells = await page.locator("tbody tr").count()
+        await page.getByRole("searchbox").fill("hostile")
+        await page.keyboard.press("Enter")
+        await page.getByRole("button", { name: "Lock @hostile:green.test" }).press("Enter")
+        await page.getByRole("status").getByText("@hostile:green.test is locked").waitFor()
+        // The search stays, and the keyboard goes on at the same row.
+        await page.getByRole("button", { name: "Unlock @hostile:green.test" }).and(page.locator(":focus")).waitFor()
+        return { total, cells }
+      })
+      assert.strictEqual(cells, total)
+      const name = yield* Effect.promise(() => page.locator("td[data-label=Name] bdi").textContent())
+      assert.strictEqual(name?.length, 201)
+      assert.isAtMost(yield* picture(page, "admin-hostile-phone"), 0)
+      yield* Effect.promise(async () => {
+        await page.getByRole("button", { name: "Rooms" }).click()
+        await page.getByRole("button", { name: /^Shut down \u202eM+/ }).click()
+        await page.getByRole("dialog").getByText(room).waitFor()
+      })
+      assert.isAtMost(yield* picture(page, "admin-hostile-dialog-phone"), 0)
+      assert.deepStrictEqual(complaints, [])
+    })
+  )
+
   it.effect("fits a phone, in the dark", () =>
     Effect.gen(function* () {
       const { url } = yield* Gateway
@@ -99,7 +171,7 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
         await page.getByLabel("Password").fill("secret-chief2")
         await page.getByRole("button", { name: "Log in" }).click()
         await page.getByText("@chief2:green.test").first().waitFor()
-        await page.getByRole("button", { name: "Lock @chief2:green.test" }).waitFor()
+        await page.getByRole("button", { name: "Deactivate @chief2:green.test" }).waitFor()
       })
       assert.isAtMost(yield* picture(page, "admin-users-phone"), 0)
     })

@@ -1,4 +1,5 @@
 import { assert, layer } from "@effect/vitest"
+import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import { AuditStore } from "@greenroom/store/AuditStore"
@@ -22,34 +23,50 @@ const logIn = (name: string, password: string) =>
     json: { type: "m.login.password", identifier: { type: "m.id.user", user: name }, password }
   })
 
-/** Every endpoint, with something in the places of its parameters. */
-const everything = Object.values(SynapseAdminApi.groups).flatMap((group) =>
-  Object.values(group.endpoints).map(({ method, path }) => ({
-    method: method as string,
-    path: (path as string)
-      .replace(/:userId|:user_id/, "@victim:green.test")
-      .replace(/:roomIdOrAlias|:roomId/, inPath("!room:green.test"))
-      .replace(":eventId", inPath("$event:green.test"))
-      .replace(":serverName", "green.test")
-      .replace(":medium", "email")
-      .replace(/:[a-zA-Z]+Id\b/, "1")
-      .replace(/:[a-zA-Z]+/, "x")
-  }))
+interface Endpoint {
+  readonly method: string
+  readonly path: string
+}
+
+/** Every endpoint for administrators, with something in the places of its parameters. */
+const everything = [SynapseAdminApi, GreenroomAdminApi].flatMap((api) =>
+  Object.values(api.groups as unknown as { readonly [name: string]: { readonly endpoints: object } })
+    .flatMap(({ endpoints }) => Object.values(endpoints) as ReadonlyArray<Endpoint>)
+    .filter(({ path }) => path !== "/_greenroom/client/v1/export")
+    .map(({ method, path }) => ({
+      method,
+      path: path
+        .replace(/:userId|:user_id/, "@victim:green.test")
+        .replace(/:roomIdOrAlias|:roomId/, inPath("!room:green.test"))
+        .replace(":eventId", inPath("$event:green.test"))
+        .replace(":serverName", "green.test")
+        .replace(":medium", "email")
+        .replace(":kind", "user")
+        .replace(/:[a-zA-Z]+Id\b/, "1")
+        .replace(/:[a-zA-Z]+/, "x")
+    }))
 )
+
+/** Asks at an endpoint with what it needs. */
+const askAt = ({ method, path }: Endpoint, token?: string) =>
+  ask(method, `/${path}${path.endsWith("username_available") ? "?username=x" : "?before_ts=1"}`, {
+    ...(method === "GET" ? {} : { json: { reason: "because" } }),
+    ...(token === undefined ? {} : { token })
+  })
 
 layer(gateway, { excludeTestServices: true })("the administration API of Synapse", (it) => {
   it.effect("refuses all users who are no administrators at every endpoint, and changes nothing", () =>
     Effect.gen(function* () {
       const user = yield* register("victim")
       assert.isAbove(everything.length, 50)
-      for (const { method, path } of everything) {
-        const json = method === "GET" ? undefined : {}
-        const query = path.endsWith("username_available") ? "?username=x" : "?before_ts=1"
-        const options = json === undefined ? {} : { json }
-        const stranger = yield* ask(method, `/${path}${query}`, options)
-        assert.strictEqual(stranger.status, 401, `${method} ${path}`)
-        const refused = yield* ask(method, `/${path}${query}`, { ...options, token: user.token })
-        assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"], `${method} ${path}`)
+      for (const endpoint of everything) {
+        const name = `${endpoint.method} ${endpoint.path}`
+        const stranger = yield* askAt(endpoint)
+        assert.deepStrictEqual([stranger.status, stranger.body.errcode], [401, "M_MISSING_TOKEN"], name)
+        const foreign = yield* askAt(endpoint, "syt_b3RoZXI_of_another_server")
+        assert.deepStrictEqual([foreign.status, foreign.body.errcode], [401, "M_UNKNOWN_TOKEN"], name)
+        const refused = yield* askAt(endpoint, user.token)
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"], name)
       }
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: user.token })).status, 200)
       const audit = yield* AuditStore.use(({ list }) => list({ limit: 10, actor: user.id }))
@@ -58,6 +75,45 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       const unknown = yield* askAdmin(admin, "GET", "/v1/nothing")
       assert.deepStrictEqual([unknown.status, unknown.body.errcode], [404, "M_UNRECOGNIZED"])
       assert.strictEqual((yield* askAdmin(admin, "POST", "/v1/server_version", {})).status, 405)
+    })
+  )
+
+  it.effect("refuses administrators that are suspended, deactivated or none any more, from the next request on", () =>
+    Effect.gen(function* () {
+      const boss = yield* registerAdmin("boss00")
+      const [idle, gone, former] = [
+        yield* register("idle"),
+        yield* registerAdmin("gone"),
+        yield* registerAdmin("former")
+      ]
+      const suspend = (suspend: boolean) => askAdmin(boss, "PUT", `/v1/suspend/${inPath(idle.id)}`, { suspend })
+      const setAdmin = (user: TestUser, admin: boolean) =>
+        askAdmin(boss, "PUT", `/v1/users/${inPath(user.id)}/admin`, { admin })
+      yield* suspend(true)
+      yield* setAdmin(idle, true)
+      for (const { token } of [gone, former]) {
+        assert.strictEqual((yield* ask("GET", "//_synapse/admin/v1/server_version", { token })).status, 200)
+      }
+      yield* askAdmin(boss, "POST", `/v1/deactivate/${inPath(gone.id)}`, {})
+      yield* setAdmin(former, false)
+      for (const endpoint of everything) {
+        const answers = [
+          yield* askAt(endpoint, idle.token),
+          yield* askAt(endpoint, gone.token),
+          yield* askAt(endpoint, former.token)
+        ]
+        assert.deepStrictEqual(
+          answers.map(({ body, status }) => `${status} ${body.errcode}`),
+          ["403 M_USER_SUSPENDED", "401 M_UNKNOWN_TOKEN", "403 M_FORBIDDEN"],
+          `${endpoint.method} ${endpoint.path}`
+        )
+      }
+      // A suspension from before the account became an administrator can end; another one cannot begin.
+      assert.strictEqual((yield* suspend(false)).status, 200)
+      assert.strictEqual((yield* askAdmin(idle, "GET", "/v1/server_version")).status, 200)
+      assert.strictEqual((yield* suspend(true)).body.errcode, "M_FORBIDDEN")
+      const locked = yield* askAdmin(boss, "PUT", `/v2/users/${inPath(idle.id)}`, { locked: true })
+      assert.strictEqual(locked.body.errcode, "M_FORBIDDEN")
     })
   )
 
@@ -335,6 +391,21 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       assert.deepStrictEqual((yield* validity("guess")).body, { valid: false } as never)
       const noToken = yield* askToday("GET", "/v1/register/m.login.registration_token/validity")
       assert.strictEqual(noToken.body.errcode, "M_MISSING_PARAM")
+      const short = yield* askAdmin(admin, "POST", "/v1/registration_tokens/new", { token: "a1" })
+      assert.strictEqual(short.body.token, "a1")
+      assert.deepStrictEqual((yield* validity("a1")).body, { valid: true } as never)
+      const four = yield* askAdmin(admin, "POST", "/v1/registration_tokens/new", { length: 4 })
+      assert.match(four.body.token as string, /^.{4}$/)
+      for (const { body } of [short, four]) {
+        assert.strictEqual((yield* askAdmin(admin, "DELETE", `/v1/registration_tokens/${body.token}`)).status, 200)
+      }
+      const past = { expiry_time: Date.now() - 1_000 }
+      for (const refused of [
+        yield* askAdmin(admin, "POST", "/v1/registration_tokens/new", past),
+        yield* askAdmin(admin, "PUT", "/v1/registration_tokens/open-sesame", past)
+      ]) {
+        assert.strictEqual(refused.body.errcode, "M_INVALID_PARAM")
+      }
       const changed = yield* askAdmin(admin, "PUT", "/v1/registration_tokens/open-sesame", { uses_allowed: 0 })
       assert.strictEqual(changed.body.uses_allowed, 0)
       const valid = yield* askAdmin(admin, "GET", "/v1/registration_tokens?valid=true")

@@ -389,8 +389,8 @@ const tokens = HttpApiGroup.make("synapseAdmin.tokens")
     HttpApiEndpoint.post("create", `${prefix}/v1/registration_tokens/new`, {
       payload: [
         Schema.Struct({
-          token: nullable(Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._~-]{8,64}$/))),
-          length: nullable(Schema.Int.check(Schema.isBetween({ minimum: 8, maximum: 64 }))),
+          token: nullable(Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._~-]{1,64}$/))),
+          length: nullable(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 }))),
           ...TokenLimits
         }),
         Absent
