@@ -185,6 +185,13 @@ describe("monitoring", () => {
         const manual = yield* Effect.promise(() => fs.readFile(docs("monitoring.md"), "utf8"))
         const described = Array.from(manual.matchAll(/^\| `([a-z0-9_]+)` \|/gm), ([, name]) => name)
         assert.sameMembers([...names], described, "docs/monitoring.md lists the metrics that there are")
+        for (const file of ["monitoring/dashboard.json", "monitoring/alerts.yml"]) {
+          const text = yield* Effect.promise(() => fs.readFile(docs(file), "utf8"))
+          for (const [name] of text.matchAll(/\b(greenroom|nodejs|process)_[a-z0-9_]+/g)) {
+            assert.include(described, name.replace(/_(bucket|sum|count)$/, ""), file)
+          }
+        }
+        assert.strictEqual((yield* scene.ask("GET", "//metrics")).status, 404, "the client API has no metrics")
 
         const output = scene.gateway.output()
         const requests = output

@@ -14,6 +14,7 @@ import {
 } from "@greenroom/protocol/identity/ReplicationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { verifyJson } from "@greenroom/room/Signing"
 import { Clock, Context, Effect, Layer, Result, Schema } from "effect"
 import { Associations } from "./Associations.ts"
@@ -76,7 +77,7 @@ const make = Effect.gen(function* () {
     )
     if (refused.length > 0) {
       yield* Effect.logWarning(
-        `${refused.length} associations of ${peer.name} were refused, one because: ${refused[0]!.error}`
+        `Refused ${plural(refused.length, "association")} of ${peer.name}, such as: ${refused[0]!.error}`
       )
     }
     const answer: ReplicationAnswer = { refused }

@@ -50,7 +50,7 @@ const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
     resetPassword: (user, password) =>
       Effect.andThen(record("user.reset_password", user), admin.resetPassword(user, password)),
     setStanding: (user, change) =>
-      Effect.andThen(record("user.set_standing", user, change), admin.setStanding(user, change)),
+      Effect.andThen(record("user.set_standing", user, { ...change }), admin.setStanding(user, change)),
     sendNotice: (user, text) => Effect.andThen(record("user.notice", user), admin.sendNotice(user, text)),
     deactivate: (user, ...rest) => Effect.andThen(record("user.deactivate", user), admin.deactivate(user, ...rest)),
     approve: (user) => Effect.andThen(record("registration.approve", user), admin.approve(user)),

@@ -5,6 +5,7 @@
  *     greenroom audit verify --head 412:9f86d081...
  */
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { plural } from "@greenroom/protocol/Plural"
 import { type AuditEntry, AuditStore } from "@greenroom/store/AuditStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Option } from "effect"
@@ -77,10 +78,12 @@ const verify = Command.make(
       Effect.gen(function* () {
         const verdict = yield* audit.verify(yield* notedHead(Option.getOrUndefined(options.head)))
         const { heads, problems, rows } = verdict
-        const summary = `${rows} rows and ${heads} signed heads`
+        const summary = `${plural(rows, "row")} and ${plural(heads, "signed head")}`
         yield* print(options, verdict, problems.length === 0 ? `${summary}: the log is whole` : problems.join("\n"))
         if (problems.length > 0) {
-          return yield* new AdminFailure({ message: `the audit log is not whole: ${problems.length} problems` })
+          return yield* new AdminFailure({
+            message: `the audit log is not whole: ${plural(problems.length, "problem")}`
+          })
         }
       })
     )

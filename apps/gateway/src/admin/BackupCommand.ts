@@ -3,6 +3,7 @@
  * bucket are left to the tools of the bucket.
  */
 import { readFile } from "@greenroom/actors/media/BackupFiles"
+import { plural } from "@greenroom/protocol/Plural"
 import * as Backup from "@greenroom/store/Backup"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import * as Argument from "effect/cli/Argument"
@@ -47,9 +48,13 @@ const aboutFiles = (report: Backup.BackupReport, config: GatewayConfig): string 
   if (report.header.files !== true) return `Uploaded files are not in it: copy ${mediaDirectoryOf(config)} after it.`
   const { damaged, fileBytes, files, missing } = report
   return [
-    `It has ${files} uploaded files, ${size(fileBytes)}.`,
-    ...(missing === 0 ? [] : [`${missing} files that the database names are not in ${mediaDirectoryOf(config)}.`]),
-    ...(damaged === 0 ? [] : [`${damaged} files are damaged in ${mediaDirectoryOf(config)}: restore leaves them out.`])
+    `It has ${plural(files, "uploaded file")}, ${size(fileBytes)}.`,
+    ...(missing === 0
+      ? []
+      : [`Missing in ${mediaDirectoryOf(config)}: ${plural(missing, "file")} that the database names.`]),
+    ...(damaged === 0
+      ? []
+      : [`Damaged in ${mediaDirectoryOf(config)}, and left out by restore: ${plural(damaged, "file")}.`])
   ].join(" ")
 }
 

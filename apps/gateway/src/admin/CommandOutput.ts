@@ -27,9 +27,18 @@ const toJson = (value: unknown): string =>
         : entry
   )
 
+/** Characters with which a name could command the terminal, or be read in another order than it is written. */
+const deceptive = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
+
+/** A text of others, such as the name of a room, with such characters as `\u202e`. Lines stay lines. */
+export const harmless = (text: string): string =>
+  text.replace(deceptive, (character) =>
+    character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )
+
 /** Prints one thing: `text` for people, `value` as JSON. */
 export const print = ({ json }: Output, value: unknown, text: string): Effect.Effect<void> =>
-  Console.log(json ? toJson(value) : text)
+  Console.log(harmless(json ? toJson(value) : text))
 
 /** Prints a list, a line each. */
 export const printAll = <A>(

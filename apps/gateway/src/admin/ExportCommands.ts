@@ -57,6 +57,7 @@ const authenticated = Effect.fnUntraced(function* (name: string) {
   if (!correct) return yield* new AdminFailure({ message: `That is not the password of ${account.userId}` })
   if (!account.admin || account.deactivatedAt !== undefined)
     return yield* new AdminFailure({ message: `${account.userId} is no administrator` })
+  yield* Administration.use((admin) => admin.requireAdmin({ userId: account.userId, tokenId: 0, deviceId: "" }))
   return account.userId
 })
 

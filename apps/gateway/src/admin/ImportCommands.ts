@@ -13,6 +13,7 @@ import { Contacts } from "@greenroom/actors/contacts/Contacts"
 import { IdentityClient } from "@greenroom/actors/identity/IdentityClient"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { ContactStore } from "@greenroom/store/ContactStore"
 import { Effect, Layer, Option } from "effect"
@@ -94,7 +95,7 @@ const contacts = Command.make(
         options.merge
       )
       const value = { user_id: userId, created, merged, unchanged, total }
-      const sentence = `${userId} has ${total} contacts: ${created} are new, ${merged} were merged, ${unchanged} were there`
+      const sentence = `${userId} has ${plural(total, "contact")}: ${created} new, ${merged} merged, ${unchanged} unchanged`
       yield* print(options, value, sentence)
     }).pipe(
       Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),

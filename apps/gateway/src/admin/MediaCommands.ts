@@ -9,6 +9,7 @@ import { mxc } from "@greenroom/actors/media/Media"
 import { MediaKeeping, parseMxc } from "@greenroom/actors/media/MediaKeeping"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer } from "effect"
@@ -22,7 +23,9 @@ const describe = (row: MediaRow): string =>
   [
     mxc(row),
     time(row.createdAt),
-    row.content === undefined ? "not uploaded" : `${row.content.size} bytes  ${row.content.contentType ?? "no type"}`,
+    row.content === undefined
+      ? "not uploaded"
+      : `${plural(row.content.size, "byte")}  ${row.content.contentType ?? "no type"}`,
     ...(row.content?.fileName === undefined ? [] : [JSON.stringify(row.content.fileName)]),
     ...(row.quarantinedBy === undefined ? [] : [`in quarantine by ${row.quarantinedBy}`])
   ].join("  ")
@@ -60,7 +63,7 @@ const userIdOf = (name: string) =>
 const printUploads = Effect.fnUntraced(function* (output: Output, userId: UserId) {
   const keeping = yield* MediaKeeping
   const { bytes, files } = yield* keeping.usageOf(userId)
-  const text = `${userId} has uploaded ${files} file(s), ${bytes} bytes in all`
+  const text = `${userId} has uploaded ${plural(files, "file")}, ${plural(bytes, "byte")} in all`
   yield* print(output, { user_id: userId, bytes, files }, text)
   let before: number | undefined
   for (;;) {
@@ -103,7 +106,7 @@ const removeAll = Command.make("remove-all", { ...commandOptions, user }, (optio
       const userId = yield* userIdOf(options.user)
       yield* record("media.remove_all", userId)
       const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId))
-      yield* printLine(options, `${count} files of ${userId} were removed`)
+      yield* printLine(options, `removed ${plural(count, "file")} of ${userId}`)
     })
   )
 ).pipe(Command.withDescription("Remove everything that somebody has uploaded"))

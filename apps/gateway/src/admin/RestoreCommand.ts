@@ -5,6 +5,7 @@
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { fileTarget } from "@greenroom/actors/media/BackupFiles"
+import { plural } from "@greenroom/protocol/Plural"
 import { attempt, BackupFailed, type BackupHeader } from "@greenroom/store/Backup"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import * as Restore from "@greenroom/store/Restore"
@@ -70,8 +71,8 @@ const restoreEmbedded = Effect.fnUntraced(function* (dataDir: string, restore: R
 /** The outcome for the uploaded files, and the remaining work. */
 const aboutFiles = (header: BackupHeader, { damaged, files }: Restore.RestoreReport): string => {
   if (header.files !== true) return "The backup has no uploaded files: put them back, and start the server."
-  const lost = damaged === 0 ? "" : ` ${damaged} were damaged when the backup was made, and are missing.`
-  return `It has ${files} uploaded files.${lost} Start the server.`
+  const lost = damaged === 0 ? "" : ` Damaged when the backup was made, and missing: ${plural(damaged, "file")}.`
+  return `It has ${plural(files, "uploaded file")}.${lost} Start the server.`
 }
 
 export const command = Command.make("restore", { ...commandOptions, file }, (options) =>

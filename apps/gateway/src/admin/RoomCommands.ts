@@ -6,6 +6,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type AdministeredRoom, RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
@@ -59,7 +60,7 @@ const describe = ({
   [
     roomId,
     JSON.stringify(name ?? ""),
-    `${joinedMembers} members, ${joinedLocalMembers} of this server`,
+    `${plural(joinedMembers, "member")}, ${joinedLocalMembers} of this server`,
     `version ${version}`,
     ...(isPublic ? ["public"] : []),
     `since ${time(createdAt)}`
@@ -154,7 +155,7 @@ const followRemoval = Effect.fnUntraced(function* (removalId: string, roomId: Ro
       }
       const left = progress.isShown ? yield* eventsOf(roomId) : before
       progress.show({
-        what: `${found.status.replace("_", " ")}, ${left} events are left`,
+        what: `${found.status.replace("_", " ")}, ${plural(left, "event")} left`,
         done: 1 - left / Math.max(before, 1)
       })
       yield* Effect.sleep(lookInterval)

@@ -159,7 +159,7 @@ describe("greenroom", () => {
             )
             assert.strictEqual((yield* run("user approve ben")).out, "@ben:localhost was approved\n")
             assert.strictEqual((yield* post(`${api}/login`, ben)).status, 200)
-            assert.match((yield* run("media remove-all ben")).out, /^0 files of @ben:localhost were removed\n$/)
+            assert.match((yield* run("media remove-all ben")).out, /^removed 0 files of @ben:localhost\n$/)
             const audit = (yield* run("audit list")).out
             assert.match(audit, /registration\.approve/)
             assert.match(audit, /command line.*media\.remove_all.*@ben:localhost/)

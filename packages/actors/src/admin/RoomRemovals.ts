@@ -9,6 +9,7 @@
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { type HistoryPoint, RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { Cause, Context, Effect, Layer, Option } from "effect"
@@ -130,7 +131,7 @@ const make = Effect.gen(function* () {
       return yield* removals.setRemoval(removalId, {
         status: "failed",
         result,
-        error: `${failed} users could not leave the room, so it was not purged`
+        error: `${plural(failed, "user")} could not leave the room, so it was not purged`
       })
     }
     if (options.purge) {

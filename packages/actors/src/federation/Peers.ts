@@ -8,6 +8,7 @@
  * Source: "Transactions" of the specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -167,14 +168,17 @@ const make = Effect.gen(function* () {
   yield* periodicallyOnce("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
 
   const trimEdus = Effect.flatMap(edus.trim(longestQueue), (dropped) =>
-    dropped === 0 ? Effect.void : Effect.logWarning(`${dropped} EDUs for servers that were away too long are dropped`)
+    dropped === 0
+      ? Effect.void
+      : Effect.logWarning(`Dropped ${plural(dropped, "EDU")} for servers that were away too long`)
   )
   yield* periodicallyOnce("Trimming queues of EDUs", trimInterval, trimEdus)
 
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
     Effect.forEach(
       dropped,
-      ([destination, count]) => Effect.logWarning(`${destination} has been away too long: ${count} PDUs are dropped`),
+      ([destination, count]) =>
+        Effect.logWarning(`${destination} has been away too long: dropped ${plural(count, "PDU")}`),
       { discard: true }
     )
   )

@@ -4,6 +4,7 @@
  */
 import { formatUserId, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InviteBlocked } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
@@ -43,7 +44,7 @@ export const makeMembershipLimits = Effect.gen(function* () {
       if (isSender(userId)) return
       if ((yield* store.countMemberships(userId, ["join", "knock"])) < rooms) return
       if (roomId !== undefined && (yield* isIn(userId, roomId))) return
-      return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })
+      return yield* new Forbidden({ error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first` })
     }),
     /**
      * The user does not block the inviter, and one more invitation may wait for an answer. Another server takes up a part of them at

@@ -3,6 +3,7 @@
  */
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Layer } from "effect"
 import {
@@ -14,8 +15,6 @@ import {
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 import { Mailer } from "./Mailer.ts"
-
-const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
 const linkOf = (roomId: RoomId): string => `https://matrix.to/#/${encodeURIComponent(roomId)}`
 

@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { type OutgoingMessage, ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer } from "effect"
 import { Peers } from "../../federation/Peers.ts"
@@ -109,7 +110,7 @@ const make = Effect.gen(function* () {
     Effect.flatMap(store.trim(maxWaitingMessages, maxWaitingBytes), (dropped) =>
       dropped === 0
         ? Effect.void
-        : Effect.logWarning(`${dropped} messages to devices that do not fetch them are deleted`)
+        : Effect.logWarning(`Deleted ${plural(dropped, "message")} to devices that do not fetch them`)
     )
   )
 

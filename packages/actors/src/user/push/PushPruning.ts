@@ -1,6 +1,7 @@
 /**
  * Removes old notifications: read ones after 30 days, all after a year.
  */
+import { plural } from "@greenroom/protocol/Plural"
 import { PushPruningStore } from "@greenroom/store/PushPruningStore"
 import { Clock, Effect, Layer } from "effect"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
@@ -18,7 +19,7 @@ const make = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     yield* store.mark(now)
     const removed = yield* store.prune({ readBefore: now - readFor, allBefore: now - keptFor, batch })
-    if (removed > 0) yield* Effect.logDebug(`${removed} rows of old notifications were removed`)
+    if (removed > 0) yield* Effect.logDebug(`Removed ${plural(removed, "row")} of old notifications`)
   })
   yield* periodicallyOnce("Removing old notifications", "1 day", prune, { atOnce: true })
 })
