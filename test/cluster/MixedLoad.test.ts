@@ -1,6 +1,6 @@
 /**
- * Three nodes behind nginx, and another home server, under a mixed load of sends, polls, `/sync`, sockets, joins, presence and
- * federation, while nodes are killed, stopped, cut off and replaced and PostgreSQL is killed, at random. A checker compares the
+ * Three nodes behind nginx, and another home server, under a mixed load of sends, polls, `/sync`, sliding sync, sockets, joins,
+ * presence, messages to devices, one-time keys and federation, while nodes are killed, stopped, cut off and replaced and PostgreSQL is killed, at random. A checker compares the
  * histories of all clients at the end.
  *
  * `npm run test:cluster -- --minutes 10 --seed 7` runs it for longer; within `npm test` it has two faults.
@@ -12,6 +12,7 @@ import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { type Person, roomOf, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
 import { at, freePorts } from "./support/Cluster.ts"
+import { beginDevices } from "./support/Devices.ts"
 import { type Fault, type FaultyNode, faultsOf } from "./support/Faults.ts"
 import { type History, violations } from "./support/History.ts"
 import * as LoadBalancer from "./support/LoadBalancer.ts"
@@ -205,6 +206,7 @@ describe("a cluster under a mixed load", () => {
             sender: alice,
             followers: [alice, bob],
             syncing: [carol],
+            sliding: [bob],
             onSockets: [bob, carol],
             elsewhere: [rose],
             entries: () => [front],
@@ -216,10 +218,12 @@ describe("a cluster under a mixed load", () => {
             followers: [alice],
             onSockets: [alice],
             syncing: [bob],
+            sliding: [alice],
             entries,
             pause
           })
         ]
+        const finishDevices = yield* beginDevices({ sender: alice, receiver: dan, entries, pause: "250 millis" })
         const going = yield* Effect.forkScoped(comeAndGo(at(front, dan), hall))
         const more = Effect.forEach(loads, (load) => load.more(5), { concurrency: "unbounded" })
         yield* more
@@ -228,6 +232,7 @@ describe("a cluster under a mixed load", () => {
 
         assert.isUndefined(going.pollUnsafe(), "Joins and presence failed")
         yield* Fiber.interrupt(going)
+        const devices = yield* finishDevices
         const histories = yield* Effect.forEach(loads, ({ finish }) => finish)
         for (const history of histories) mustFindPlanted(history)
         yield* mustHaveNoFork(postgres.url, shared)
@@ -235,8 +240,9 @@ describe("a cluster under a mixed load", () => {
         yield* mustHaveDeliveredOnce(redUrl)
         for (const { outputs } of nodes) assert.notInclude(outputs(), "A request failed inside")
         const messages = histories.reduce((sum, { room }) => sum + room.length, 0)
+        const followers = histories.reduce((sum, history) => sum + history.followers.length, 0)
         yield* say(
-          `${messages} messages, ${histories.reduce((sum, { followers }) => sum + followers.length, 0)} followers`
+          `${messages} messages, ${followers} followers, ${devices.messages} messages to a device, ${devices.keys} keys`
         )
       }).pipe(Effect.scoped),
     minutes * 60_000 + 240_000

@@ -1,6 +1,7 @@
 /**
  * Any node serves any client: requests of one client go to three nodes in turn, and it notices nothing.
  */
+import { randomBytes } from "node:crypto"
 import * as tls from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
@@ -218,6 +219,31 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
         { concurrency: "unbounded" }
       )
       assert.sameMembers(claimed, keys)
+    })
+  )
+
+  it.effect("a file that is uploaded at one node is there at all, whole and in parts", () =>
+    Effect.gen(function* () {
+      const { alice, nodes } = yield* people
+      const content = randomBytes(700_000)
+      const ask = (node: Scene, path: string, init: RequestInit = {}) =>
+        Effect.promise(async () => {
+          const headers = { authorization: `Bearer ${alice.token}`, ...init.headers }
+          const answer = await fetch(`${node.gateway.url}${path}`, { ...init, headers })
+          return { status: answer.status, bytes: Buffer.from(await answer.arrayBuffer()) }
+        })
+      const uploaded = yield* ask(nodes[0]!, "/_matrix/media/v3/upload", { method: "POST", body: content })
+      assert.strictEqual(uploaded.status, 200)
+      const { content_uri } = JSON.parse(uploaded.bytes.toString()) as { readonly content_uri: string }
+      const path = `/_matrix/client/v1/media/download/${content_uri.slice("mxc://".length)}`
+      for (const node of nodes) {
+        const whole = yield* ask(node, path)
+        assert.strictEqual(whole.status, 200)
+        assert.isTrue(content.equals(whole.bytes))
+        const part = yield* ask(node, path, { headers: { range: "bytes=262000-262999" } })
+        assert.strictEqual(part.status, 206)
+        assert.isTrue(content.subarray(262_000, 263_000).equals(part.bytes))
+      }
     })
   )
 

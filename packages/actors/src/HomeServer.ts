@@ -137,6 +137,7 @@ import * as UnverifiedPdus from "./federation/UnverifiedPdus.ts"
 import { IdentityClient } from "./identity/IdentityClient.ts"
 import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
+import * as DatabaseFiles from "./media/DatabaseFiles.ts"
 import { Media } from "./media/Media.ts"
 import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
 import { MediaKeeping } from "./media/MediaKeeping.ts"
@@ -384,8 +385,8 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(Bans.layer),
     Layer.provideMerge(Layer.mergeAll(EphemeralStream.layer, SessionRevocations.layer, ErasedUsers.layer)),
     Layer.provideMerge(Layer.merge(ShortLivedStore.layer, ToDeviceStore.layer)),
+    Layer.provideMerge(DatabaseFiles.layerOver(S3Files.layerConfigured(options.media?.s3))),
     Layer.provideMerge(runner),
-    Layer.provideMerge(S3Files.layerConfigured(options.media?.s3)),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.merge(Layer.succeed(HomeServerConfig, options), PublicUrl.layer)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),

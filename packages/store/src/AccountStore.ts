@@ -28,6 +28,7 @@ import {
   type Usage
 } from "./internal/accountLogins.ts"
 import { texts } from "./PgArrays.ts"
+import { signalWork } from "./WorkSignals.ts"
 
 export interface Account {
   readonly userId: UserId
@@ -140,6 +141,8 @@ export class AccountStore extends Context.Service<
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>
     /** Deactivated accounts that still have memberships or a profile: the unfinished work of a process that ended. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
+    /** Lets one of the nodes finish them soon. */
+    readonly signalDeactivations: Effect.Effect<void>
     /** A number that no other caller gets, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
@@ -302,6 +305,7 @@ export class AccountStore extends Context.Service<
           Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
           Effect.orDie
         ),
+        signalDeactivations: Effect.asVoid(Effect.orDie(signalWork(sql, "deactivations"))),
         allocateLocalpart: sql<{ number: string }>`SELECT nextval('allocated_localparts')::text AS number`.pipe(
           Effect.map((rows) => rows[0]!.number),
           Effect.orDie

@@ -204,7 +204,7 @@ const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, file
 /** The bytes of a SHA-256. */
 const hashLength = 32
 
-/** The uploaded files that the snapshot names: their hashes, one after the other, and how many bytes they have. */
+/** The uploaded files that the snapshot names and does not contain: their hashes, one after the other, and how many bytes they have. */
 interface NamedFiles {
   readonly hashes: Buffer
   readonly bytes: number
@@ -213,8 +213,9 @@ interface NamedFiles {
 const filesOf = async (client: Client): Promise<NamedFiles> => {
   const { rows } = await client.query<{ hashes: Buffer | null; bytes: string }>(`
     SELECT string_agg(sha256, ''::bytea ORDER BY sha256) AS hashes, coalesce(sum(size), 0)::text AS bytes FROM media_blobs b
-    WHERE EXISTS (SELECT FROM media m WHERE m.sha256 = b.sha256)
-      OR EXISTS (SELECT FROM media_thumbnails t WHERE t.sha256 = b.sha256)`)
+    WHERE (EXISTS (SELECT FROM media m WHERE m.sha256 = b.sha256)
+        OR EXISTS (SELECT FROM media_thumbnails t WHERE t.sha256 = b.sha256))
+      AND NOT EXISTS (SELECT FROM media_chunks c WHERE c.sha256 = b.sha256 AND c.position = 0)`)
   return { hashes: rows[0]!.hashes ?? Buffer.alloc(0), bytes: Number(rows[0]!.bytes) }
 }
 

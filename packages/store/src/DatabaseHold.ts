@@ -5,6 +5,7 @@
  *
  * A lock ends with its connection, so it is not enough to have taken it once:
  *
+ * - The connection is silent, and listens to a channel on which nothing is sent: that ends with the connection.
  * - Each new connection of the pool first asks whether the lock's connection still lives (`verified`), and waits if not.
  * - A lost lock is taken again. If another process got it meanwhile, this one must end (`lost`): what it has in memory
  *   may no longer agree with the database.
@@ -22,9 +23,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlError from "effect/sql/SqlError"
 
@@ -37,8 +39,11 @@ export class DatabaseTakenOver extends Data.TaggedError("DatabaseTakenOver")<{ r
 /** "grholder" in the bytes of ASCII. */
 const holderLock = 0x6772686f6c646572n
 
-/** How often the lock's connection is used, so that its end is noticed and no firewall forgets it. */
-const pingInterval = "2 seconds"
+/** After how long without traffic the lock's connection is probed, so that its end is noticed and no firewall forgets it. */
+const keepAlive = "5 seconds"
+
+/** A channel on which nothing is sent. */
+const silentChannel = "greenroom_holders"
 
 /** How long the lock's connection may take to answer before it counts as lost. */
 const pingTimeout = "5 seconds"
@@ -68,9 +73,19 @@ const connect = (url: Redacted.Redacted, id: string) =>
   PgConnection.make({
     url,
     prepare: false,
+    keepAlive,
     applicationName: holderName(id),
     startupParameters: { tcp_keepalives_idle: "10", tcp_keepalives_interval: "5", tcp_keepalives_count: "3" }
   })
+
+/** Listens to the silent channel until the connection ends. Queries go through the connection that is given back. */
+const listen = Effect.fnUntraced(function* (connection: Connection) {
+  // A scope that closed would send UNLISTEN, and wait for the answer of a connection that may be lost.
+  const scope = yield* Scope.make()
+  const pinned = yield* Scope.provide(connection.pin, scope)
+  const notifications = yield* Scope.provide(pinned.listen(silentChannel), scope)
+  return { pinned, ended: Effect.forever(Queue.take(notifications)) }
+})
 
 const ping = (connection: Connection): Effect.Effect<unknown, ConnectionLost> =>
   connection.query("SELECT 1").pipe(
@@ -181,31 +196,36 @@ const make = Effect.fnUntraced(function* (
   const isHeld = yield* Latch.make(false)
   const first = yield* Deferred.make<void, DatabaseInUse | SqlError.SqlError>()
   const lost = yield* Deferred.make<never, DatabaseTakenOver>()
-  let holding: Connection | undefined
+  /** The connection that holds the lock, and what is done where it proves to be lost. */
+  let holding:
+    | { readonly connection: Connection; readonly isLost: Deferred.Deferred<never, ConnectionLost> }
+    | undefined
   let isRegistered = false
 
-  const setHolding = (connection: Connection | undefined) =>
+  const setHolding = (held: typeof holding) =>
     Effect.suspend(() => {
-      holding = connection
-      return connection === undefined ? isHeld.close : isHeld.open
+      holding = held
+      return held === undefined ? isHeld.close : isHeld.open
     })
 
   /** Fails once the connection no longer holds the lock. */
-  const whileHolding = (connection: Connection): Effect.Effect<never, ConnectionLost> =>
-    ping(connection).pipe(
-      Effect.delay(pingInterval),
-      Effect.andThen(Effect.suspend(() => (holding === connection ? Effect.void : Effect.fail(new ConnectionLost())))),
-      Effect.forever,
+  const whileHolding = Effect.fnUntraced(function* (connection: Connection) {
+    const { ended, pinned } = yield* listen(connection)
+    const isLost = Deferred.makeUnsafe<never, ConnectionLost>()
+    yield* Effect.acquireRelease(setHolding({ connection: pinned, isLost }), () => setHolding(undefined))
+    yield* Deferred.succeed(first, undefined)
+    return yield* ended.pipe(
+      Effect.mapError(() => new ConnectionLost()),
+      Effect.raceFirst(Deferred.await(isLost)),
       Effect.tapError(() => Effect.logWarning("Lost the connection that holds the database: taking it again"))
     )
+  })
 
   /** Takes the lock on a new connection, and holds it while the connection lives. */
   const hold = <E>(take: (connection: Connection) => Effect.Effect<unknown, E>) =>
     Effect.gen(function* () {
       const connection = yield* connect(url, id)
       yield* take(connection)
-      yield* Effect.acquireRelease(setHolding(connection), () => setHolding(undefined))
-      yield* Deferred.succeed(first, undefined)
       return yield* whileHolding(connection)
     }).pipe(Effect.scoped)
 
@@ -234,10 +254,14 @@ const make = Effect.fnUntraced(function* (
   yield* Deferred.await(first)
 
   const verified = Effect.suspend(() => {
-    const connection = holding
-    if (connection === undefined) return isHeld.await
-    return Effect.catch(ping(connection), () =>
-      Effect.andThen(holding === connection ? setHolding(undefined) : Effect.void, isHeld.await)
+    const held = holding
+    if (held === undefined) return isHeld.await
+    return Effect.catch(ping(held.connection), (error) =>
+      Effect.gen(function* () {
+        if (holding === held) yield* setHolding(undefined)
+        yield* Deferred.fail(held.isLost, error)
+        yield* isHeld.await
+      })
     )
   })
 

@@ -8,6 +8,7 @@ import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { signalWork } from "./WorkSignals.ts"
 
 export interface NewDelayedEvent {
   readonly delayId: string
@@ -70,7 +71,8 @@ export class DelayedEventStore extends Context.Service<
   {
     /**
      * Schedules an event, or finds the one of the same request. Undefined if the user already has `limits.scheduled` scheduled
-     * events. Forgets the oldest finalised events of a user that has more than `limits.finalised`.
+     * events. Forgets the oldest finalised events of a user that has more than `limits.finalised`. Signals
+     * work of the kind `delayed events`.
      */
     readonly schedule: (
       event: NewDelayedEvent,
@@ -121,7 +123,7 @@ export class DelayedEventStore extends Context.Service<
         const { content, delay, delayId, roomId, stateKey, tokenId, txnKey, type, userId } = event
         const known = yield* scheduledAs(tokenId, txnKey)
         if (Option.isSome(known)) return known
-        const [row] = yield* sql<{ delay_id: string }>`
+        const scheduled = sql<{ delay_id: string }>`
           WITH surplus AS (DELETE FROM delayed_events WHERE delay_id IN (
             SELECT delay_id FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NOT NULL
             ORDER BY finalised_at DESC OFFSET ${limits.finalised}))
@@ -132,6 +134,7 @@ export class DelayedEventStore extends Context.Service<
           WHERE (SELECT count(*) FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL) < ${limits.scheduled}
           ON CONFLICT (token_id, txn_key) DO UPDATE SET type = excluded.type
           RETURNING delay_id`
+        const [row] = yield* sql.withTransaction(Effect.tap(scheduled, () => signalWork(sql, "delayed events")))
         return Option.map(Option.fromNullishOr(row), ({ delay_id }) => delay_id)
       }, Effect.orDie)
 

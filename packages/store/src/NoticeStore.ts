@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
+import { signalWork } from "./WorkSignals.ts"
 
 export interface WaitingNotice {
   readonly noticeId: number
@@ -24,6 +25,7 @@ export class NoticeStore extends Context.Service<
     readonly roomOf: (userId: UserId) => Effect.Effect<Option.Option<RoomId>>
     /** Sets the room if it is still `before`. Gives the room in force. */
     readonly setRoom: (userId: UserId, before: Option.Option<RoomId>, roomId: RoomId) => Effect.Effect<RoomId>
+    /** Signals work of the kind `server notices`. */
     readonly add: (userId: UserId, content: JsonObject) => Effect.Effect<void>
     /** The oldest that wait. */
     readonly waiting: (limit: number) => Effect.Effect<ReadonlyArray<WaitingNotice>>
@@ -52,6 +54,8 @@ export class NoticeStore extends Context.Service<
           ),
         add: (userId, content) =>
           sql`INSERT INTO waiting_notices (user_id, content) VALUES (${userId}, ${JSON.stringify(content)})`.pipe(
+            Effect.andThen(signalWork(sql, "server notices")),
+            sql.withTransaction,
             Effect.asVoid,
             Effect.orDie
           ),

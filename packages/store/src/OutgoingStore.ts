@@ -111,8 +111,8 @@ export class OutgoingStore extends Context.Service<
       transactionIds: ReadonlyArray<string>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
-    /** The destinations for which something waits and that may be tried at `now`. */
-    readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** The destinations for which PDUs wait, with when they may be tried: in the past where that is now. */
+    readonly waiting: Effect.Effect<ReadonlyArray<{ readonly destination: ServerName; readonly retryAt: number }>>
     /** Keeps the newest PDUs of each destination, up to a number; gives how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<ReadonlyMap<ServerName, number>>
     /** How many PDUs wait for each destination. */
@@ -240,13 +240,13 @@ export class OutgoingStore extends Context.Service<
             ORDER BY further.destination LIMIT 1)
           FROM queues WHERE queues.destination IS NOT NULL)`
 
-      const waiting = (now: number) =>
-        sql<{ destination: string }>`
-          ${queues} SELECT queues.destination FROM queues LEFT JOIN destinations USING (destination)
-          WHERE queues.destination IS NOT NULL AND ${isBackedOff(sql, "destinations", now)} IS NOT TRUE`.pipe(
-          Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
-          Effect.orDie
-        )
+      const waiting = Effect.gen(function* () {
+        const backedOff = isBackedOff(sql, "destinations", yield* Clock.currentTimeMillis)
+        const rows = yield* sql<{ destination: string; retry_at: bigint }>`
+          ${queues} SELECT queues.destination, CASE WHEN ${backedOff} THEN retry_at ELSE 0 END AS retry_at
+          FROM queues LEFT JOIN destinations USING (destination) WHERE queues.destination IS NOT NULL`
+        return rows.map((row) => ({ destination: row.destination as ServerName, retryAt: Number(row.retry_at) }))
+      }).pipe(Effect.orDie)
 
       const trim = (most: number) =>
         sql<{ destination: string; dropped: bigint }>`

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Statement from "effect/sql/Statement"
+import { signalWork } from "./WorkSignals.ts"
 
 export type RemovalStatus = "scheduled" | "shutting_down" | "purging" | "complete" | "failed"
 
@@ -66,6 +67,7 @@ export class RoomRemovalStore extends Context.Service<
     readonly blockedBy: (roomId: RoomId) => Effect.Effect<string | undefined>
     readonly setBlocked: (roomId: RoomId, by: string | undefined) => Effect.Effect<void>
 
+    /** Signals work of the kind `removals`. */
     readonly addRemoval: (removal: NewRemoval) => Effect.Effect<void>
     readonly setRemoval: (
       removalId: string,
@@ -123,9 +125,10 @@ export class RoomRemovalStore extends Context.Service<
         }, Effect.orDie),
         addRemoval: Effect.fnUntraced(function* ({ kind, options, removalId, requestedBy, roomId }) {
           const now = yield* Clock.currentTimeMillis
-          yield* sql`
+          const added = sql`
             INSERT INTO room_removals (removal_id, kind, room_id, requested_by, options, status, result, created_at)
             VALUES (${removalId}, ${kind}, ${roomId}, ${requestedBy}, ${JSON.stringify(options)}, 'scheduled', '{}', ${now})`
+          yield* sql.withTransaction(Effect.andThen(added, signalWork(sql, "removals")))
         }, Effect.orDie),
         setRemoval,
         removal: (removalId) =>

@@ -41,6 +41,11 @@ export class ShortLivedStore extends Context.Service<
     readonly all: Effect.Effect<ReadonlyArray<ShortLivedValue>>
     /** The values whose keys begin so, in the order of the positions. */
     readonly withPrefix: (prefix: string) => Effect.Effect<ReadonlyArray<ShortLivedValue>>
+    /**
+     * Removes values whose keys begin so and that are from before a time: their `at`, in ms since 1970. Followers may not read them
+     * any more. Gives whether others stay.
+     */
+    readonly removeBefore: (prefix: string, time: number) => Effect.Effect<boolean>
   }
 >()("greenroom/store/ShortLivedStore") {
   static readonly layer = Layer.effect(
@@ -102,6 +107,18 @@ export class ShortLivedStore extends Context.Service<
           Effect.orDie
         )
 
+      const isBefore = (prefix: string, time: number) =>
+        sql`(starts_with(key, ${prefix}) AND coalesce((value::json ->> 'at')::bigint, 0) < ${time})`
+
+      const removeBefore = (prefix: string, time: number) =>
+        sql<{ others: boolean }>`
+          WITH removed AS (DELETE FROM short_lived WHERE ${isBefore(prefix, time)})
+          SELECT EXISTS (
+            SELECT FROM short_lived WHERE starts_with(key, ${prefix}) AND NOT ${isBefore(prefix, time)}) AS others`.pipe(
+          Effect.map(([row]) => row?.others === true),
+          Effect.orDie
+        )
+
       return ShortLivedStore.of({
         put: (entries) => {
           const done = Deferred.makeUnsafe<void>()
@@ -114,7 +131,8 @@ export class ShortLivedStore extends Context.Service<
             ...row
           })),
         all: read(""),
-        withPrefix: read
+        withPrefix: read,
+        removeBefore
       })
     })
   )

@@ -10,6 +10,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { bigints, texts } from "./PgArrays.ts"
+import { signalWork } from "./WorkSignals.ts"
 
 /** A PDU, and whose keys are missing. */
 export interface UnverifiedPdu {
@@ -53,7 +54,7 @@ export class UnverifiedPduStore extends Context.Service<
   {
     /**
      * Keeps PDUs that a server sent, as many as there is room for. Gives the IDs of the events that are kept now,
-     * those that were kept before among them.
+     * those that were kept before among them. Signals work of the kind `unverified PDUs`.
      */
     readonly keep: (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) => Effect.Effect<ReadonlySet<EventId>>
     /** The servers for whose keys PDUs wait, at most `limit`. */
@@ -74,7 +75,7 @@ export class UnverifiedPduStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         const ids = texts(pdus.map((unverifiedPdu) => unverifiedPdu.eventId))
         const roomIds = texts(pdus.map((unverifiedPdu) => unverifiedPdu.roomId))
-        yield* sql`
+        const keeping = sql`
           WITH present AS (
             SELECT count(*) AS pdus, coalesce(sum(octet_length(pdu)), 0) AS bytes
             FROM unverified_pdus WHERE origin = ${origin})
@@ -90,6 +91,7 @@ export class UnverifiedPduStore extends Context.Service<
           ) AS given, present
           WHERE present.pdus + given.pdus <= ${maxPdus}::bigint AND present.bytes + given.bytes <= ${maxBytes}::bigint
           ON CONFLICT (room_id, event_id) DO UPDATE SET signer = excluded.signer`
+        yield* sql.withTransaction(Effect.andThen(keeping, signalWork(sql, "unverified PDUs")))
         const rows = yield* sql<{ event_id: string }>`
           SELECT event_id FROM unverified_pdus
           JOIN unnest(${roomIds}::text[], ${ids}::text[]) AS given (room_id, event_id) USING (room_id, event_id)`

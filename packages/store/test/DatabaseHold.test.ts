@@ -87,13 +87,15 @@ describe("DatabaseHold", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("connections that a former holder still has are ended when another takes over", () =>
+  it.live("connections that a former holder still has are ended when another takes over", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
-      const first = yield* start(url)
+      const way = yield* CuttableDatabase.make(url)
+      const first = yield* start(way.url)
       const pid = first.sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`
       const [before] = yield* pid
-      // The clock stands still, so the former holder does not notice that it lost the lock.
+      // The former holder cannot connect again.
+      yield* way.refuse
       yield* terminate(url, "^greenroom-holder-")
       const second = yield* start(url)
       const alive = yield* second.sql`SELECT 1 FROM pg_stat_activity WHERE pid = ${before!.pid}`

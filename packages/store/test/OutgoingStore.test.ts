@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Fiber, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { DestinationStore } from "../src/DestinationStore.ts"
 import { keptTransactions, OutgoingStore } from "../src/OutgoingStore.ts"
 import { ShardFenceStore, StaleFence } from "../src/ShardFenceStore.ts"
@@ -195,7 +196,7 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
-  it.effect("finds the destinations for which something waits and that are not in back-off", () =>
+  it.effect("finds the destinations for which something waits, with the end of their back-off", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore
       const destinations = yield* DestinationStore
@@ -204,8 +205,15 @@ layer(stores)("OutgoingStore", (it) => {
       yield* enqueue(away, 2)
       yield* enqueue(there, 3)
       const { retryAt } = yield* destinations.failed(away, "no route")
-      assert.deepStrictEqual(yield* store.waiting(retryAt - 1), [there])
-      assert.deepStrictEqual(yield* store.waiting(retryAt), [away, there])
+      assert.deepStrictEqual(yield* store.waiting, [
+        { destination: away, retryAt },
+        { destination: there, retryAt: 0 }
+      ])
+      yield* TestClock.setTime(retryAt)
+      assert.deepStrictEqual(
+        (yield* store.waiting).map((waiting) => waiting.retryAt),
+        [0, 0]
+      )
       assert.deepStrictEqual(
         [...(yield* store.queueLengths)],
         [

@@ -41,6 +41,8 @@ const toMessages = (room: string, events: ReadonlyArray<Body>): ReadonlyArray<Me
 export interface Workload {
   /** Texts of messages, with the event ID that the sender was given. */
   readonly acknowledged: ReadonlyMap<string, string>
+  /** The longest time in which no message was acknowledged since the last call, in ms. */
+  readonly takeLongestPause: () => number
   /** Returns after so many more messages were acknowledged. */
   readonly more: (count: number) => Effect.Effect<void>
   /** Ends it, and checks what clients got. */
@@ -57,8 +59,9 @@ export interface WorkloadOptions {
   readonly senders?: number
   /** Members of the room at another home server: they get what the others get. */
   readonly elsewhere?: ReadonlyArray<Person>
-  /** The followers by `/sync`, and by a socket. */
+  /** The followers by `/sync`, by sliding sync, and by a socket. */
   readonly syncing?: ReadonlyArray<Person>
+  readonly sliding?: ReadonlyArray<Person>
   readonly onSockets?: ReadonlyArray<Person>
   /** How long a sender waits between two messages (default: 20 ms). */
   readonly pause?: Duration.Input
@@ -71,6 +74,8 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   const acknowledged = new Map<string, string>()
   const waiting = new Set<{ readonly count: number; readonly resume: () => void }>()
   let isOver = false
+  let lastHeard = performance.now()
+  let longestPause = 0
   let turn = 0
   /** The person at the next node: a client whose request failed goes elsewhere. */
   const next = (person: Person) => {
@@ -82,6 +87,8 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
 
   const heard = (text: string, { body }: { readonly body: Body }) => {
     acknowledged.set(text, body.event_id)
+    longestPause = Math.max(longestPause, performance.now() - lastHeard)
+    lastHeard = performance.now()
     for (const waiter of waiting) if (acknowledged.size >= waiter.count) waiter.resume()
   }
   const say = (text: string) =>
@@ -140,6 +147,31 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       })
     )
   })
+  const slidingSync = "//_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
+  const subscription = { conn_id: "load", room_subscriptions: { [room]: { timeline_limit: 500, required_state: [] } } }
+  const followBySliding = Effect.fnUntraced(function* (person: Person) {
+    const slide = (pos: string | undefined, timeout: number) => {
+      const from = pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`
+      return anywhere(person, "POST", `${slidingSync}?timeout=${timeout}${from}`, subscription)
+    }
+    const got: Array<Message> = []
+    let pos: string | undefined = succeeded(yield* slide(undefined, 0)).body.pos
+    return yield* Effect.forkScoped(
+      Effect.gen(function* () {
+        while (got.at(-1)?.text !== lastWord) {
+          const answer = yield* slide(pos, 5_000)
+          // The server may forget a connection: the client begins anew, and gets what it has again.
+          const isForgotten = answer.status === 400 && answer.body.errcode === "M_UNKNOWN_POS"
+          const { body } = isForgotten ? succeeded(yield* slide(undefined, 0)) : succeeded(answer)
+          const known = new Set(isForgotten ? got.map(({ eventId }) => eventId) : [])
+          const found = toMessages(room, body.rooms?.[room]?.timeline ?? [])
+          got.push(...found.filter(({ eventId }) => !known.has(eventId)))
+          pos = body.pos
+        }
+        return got
+      })
+    )
+  })
   const everywhere = (person: Person) => (path: string) => anywhere(person, "GET", path)
   const there = (person: Person) => (path: string) => persistently(() => person.ask("GET", path))
 
@@ -152,7 +184,10 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       return yield* Effect.forkScoped(follow(there(person), body.end))
     })
   )
-  const syncing = yield* Effect.forEach(options.syncing ?? [], followBySync)
+  const syncing = [
+    ...(yield* Effect.forEach(options.syncing ?? [], followBySync)),
+    ...(yield* Effect.forEach(options.sliding ?? [], followBySliding))
+  ]
   const sockets = yield* Effect.forEach(onSockets, ({ token }) =>
     Effect.forkScoped(
       followBySocket({
@@ -195,7 +230,13 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       return Effect.sync(() => waiting.delete(waiter))
     })
 
-  return { acknowledged, more, finish } satisfies Workload
+  const takeLongestPause = () => {
+    const taken = longestPause
+    longestPause = 0
+    return taken
+  }
+
+  return { acknowledged, takeLongestPause, more, finish } satisfies Workload
 })
 
 /** Rows of a database. */

@@ -2,8 +2,8 @@
  * Administration of accounts and registration tokens, for the admin endpoints and the command line.
  *
  * The gateways use it with `Accounts`, which knows the sessions that this process holds in memory. The command line has
- * only the database (`layerOnStores`); the nodes that run notice within half a minute that sessions have ended, and clear
- * away what is left of a deactivated account within ten.
+ * only the database (`layerOnStores`); the nodes that run notice that sessions have ended, and clear away what is left of a
+ * deactivated account.
  */
 import { randomBytes } from "node:crypto"
 import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
@@ -235,7 +235,7 @@ const endingsOnStores = Effect.gen(function* () {
       yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)))
       yield* store.revokeAll(userId)
     }),
-    deactivate: (userId) => Effect.asVoid(store.deactivate(userId)),
+    deactivate: (userId) => Effect.andThen(store.deactivate(userId), store.signalDeactivations),
     logoutDevice: Effect.fnUntraced(function* (userId, deviceId) {
       const found = (yield* store.devices(userId)).filter((device) => device.deviceId === deviceId)
       if (found.length === 0) return yield* new NotFound({ error: "There is no such device" })

@@ -7,14 +7,12 @@
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { Context, Effect, Layer, Scope } from "effect"
-import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { keepRunningOnce } from "../runtime/Singletons.ts"
+import { signalsOfWork } from "../runtime/WorkSignals.ts"
 import type { layer as loadedLayer } from "./LoadedAdminServices.ts"
 
 type Loaded = Layer.Success<typeof loadedLayer>
 type Needed = Layer.Services<typeof loadedLayer>
-
-/** How soon the server begins work that the command line has requested, and continues the work of a lost node. */
-const requestInterval = "5 seconds"
 
 const make = Effect.gen(function* () {
   const context = yield* Effect.context<Needed>()
@@ -38,14 +36,16 @@ const make = Effect.gen(function* () {
     const { run } = Context.get(yield* load, RoomRemovals)
     yield* Effect.forEach(unfinished, ({ removalId }) => run(removalId), { concurrency: 2, discard: true })
   })
-  yield* periodicallyOnce("Removing rooms and history", requestInterval, finishRemovals)
+  const removalsAreAdded = yield* signalsOfWork("removals")
+  yield* keepRunningOnce("Removing rooms and history", Effect.andThen(finishRemovals, removalsAreAdded))
 
   const sendNotices = Effect.gen(function* () {
     if ((yield* notices.waiting(1)).length === 0) return
     const { ServerNotices } = yield* Effect.promise(() => import("./ServerNotices.ts"))
     yield* Context.get(yield* load, ServerNotices).sendWaiting
   })
-  yield* periodicallyOnce("Sending server notices", requestInterval, sendNotices)
+  const noticesAreAdded = yield* signalsOfWork("server notices")
+  yield* keepRunningOnce("Sending server notices", Effect.andThen(sendNotices, noticesAreAdded))
 
   return AdminServices.of({ load })
 })

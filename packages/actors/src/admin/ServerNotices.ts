@@ -35,7 +35,7 @@ const tag = "m.server_notice"
 /** In place of a login, for the transaction IDs of notices. */
 const noticeTokenId = -1
 
-/** How many notices of the command line are sent in one go. */
+/** How many waiting notices are read at once. */
 const batch = 100
 
 const off = new BadRequest({ error: "Server notices are off: set server_notices.localpart" })
@@ -110,13 +110,15 @@ const make = Effect.gen(function* () {
       : yield* rooms.setState(from.session, roomId, type, stateKey, content, txnId)
   })
 
-  const sendWaiting = Effect.gen(function* () {
-    for (const { content, noticeId, userId } of yield* store.waiting(batch)) {
+  const sendWaiting: Effect.Effect<void> = Effect.gen(function* () {
+    const waiting = yield* store.waiting(batch)
+    for (const { content, noticeId, userId } of waiting) {
       yield* send({ userId, content, txnId: `waiting ${noticeId}` }).pipe(
         Effect.catch(({ error }) => Effect.logWarning(`A notice to ${userId} could not be sent: ${error}`))
       )
       yield* store.remove(noticeId)
     }
+    if (waiting.length === batch) yield* sendWaiting
   })
 
   return ServerNotices.of({ send, sendWaiting })
@@ -127,7 +129,7 @@ export class ServerNotices extends Context.Service<
   {
     /** Errors: M_UNKNOWN where notices are off, M_NOT_FOUND for a user that is none of this server. */
     readonly send: (notice: Notice) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
-    /** Sends what the command line has asked for. */
+    /** Sends what waits: notices of the command line, and those about new accounts. */
     readonly sendWaiting: Effect.Effect<void>
   }
 >()("greenroom/actors/ServerNotices") {

@@ -1,22 +1,30 @@
 /**
  * The destinations of outgoing transactions. Wakes their `Peer` actors when events for them were committed, passes them
- * EDUs, and resumes those that waited when the process ended or whose long wait is over.
+ * EDUs, and resumes those that waited when a node was lost or whose wait is over.
+ *
+ * The node that woke an actor wakes it again when the wait is over, by a timer in memory: no queue is looked at while nothing
+ * happens. At the start, and after nodes came or went, one node looks at all queues.
  *
  * A destination that cannot be reached costs next to nothing here: while it is in back-off, an event for it is one look into
  * a map.
  *
  * Source: "Transactions" of the specification.
  */
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
-import { EventLog } from "@greenroom/store/EventLog"
+import { deviceListChanges } from "@greenroom/store/DeviceListStore"
+import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
+import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Cause, Clock, Context, Effect, Fiber, Layer, Result, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Fiber, Latch, Layer, Queue, Result, Semaphore } from "effect"
+import { makeDeadlines } from "../runtime/Deadlines.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import { makeSampled } from "../runtime/Sampling.ts"
-import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { keepRunningOnce, periodicallyOnce } from "../runtime/Singletons.ts"
 import { keepRunning } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { DeviceResyncs } from "./DeviceResyncs.ts"
@@ -30,8 +38,14 @@ const concurrentDestinations = 512
 const concurrentWakes = 32
 const wakeTimeout = "10 seconds"
 
-/** How often destinations are looked for whose wait is over. */
-const sweepInterval = "30 seconds"
+/** How often at least all queues are looked at. */
+const sweepInterval = "10 minutes"
+
+/** After how long a destination is tried again whose actor failed, in milliseconds. */
+const retryAfter = 30_000
+
+/** For how long EDUs are gathered that the database has queued itself. */
+const gatherTime = "1 second"
 
 /** For how long a node trusts that a back-off lasts, in milliseconds: another node may have ended it. */
 const trustBackoff = 10_000
@@ -41,7 +55,7 @@ const trustBackoff = 10_000
  * the gap by the newest ones, and asks for what it wants of the rest.
  */
 const longestQueue = 50_000
-const trimInterval = "5 minutes"
+const trimInterval = "10 minutes"
 
 /** For how long acknowledged transactions are kept, in milliseconds, and how often older ones are forgotten. */
 const keptFor = 7 * 86_400_000
@@ -82,6 +96,7 @@ const make = Effect.gen(function* () {
   const edus = yield* OutgoingEduStore
   const destinations = yield* Destinations
   const resyncs = yield* DeviceResyncs
+  const { serverName } = yield* HomeServerConfig
   const sampled = yield* makeSampled
   const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
 
@@ -92,10 +107,30 @@ const make = Effect.gen(function* () {
 
   const isBackedOff = (destination: ServerName, now: number): boolean => (backoffs.get(destination) ?? 0) > now
 
+  /** Destinations whose wait is over. */
+  const due = yield* Queue.unbounded<ServerName>()
+  const addDeadline = yield* makeDeadlines
+  /** Ends the timer of each destination that waits. */
+  const stopWaiting = new Map<ServerName, () => void>()
+
+  /** Wakes the actor of the destination at a time of the monotonic clock; without a time not at all. */
+  const wakeAt = (destination: ServerName, time: number | undefined) => {
+    stopWaiting.get(destination)?.()
+    stopWaiting.delete(destination)
+    if (time === undefined) return
+    const ring = () => {
+      stopWaiting.delete(destination)
+      Queue.offerUnsafe(due, destination)
+    }
+    stopWaiting.set(destination, addDeadline(time, ring))
+  }
+
   const drain = Effect.fnUntraced(function* (destination: ServerName) {
     const attributes = { "federation.destination": destination }
     const { spareFor } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
-    if (spareFor > 0) backoffs.set(destination, (yield* monotonicMillis) + Math.min(spareFor, trustBackoff))
+    const now = yield* monotonicMillis
+    wakeAt(destination, spareFor > 0 ? now + spareFor : undefined)
+    if (spareFor > 0) backoffs.set(destination, now + Math.min(spareFor, trustBackoff))
     else backoffs.delete(destination)
   })
 
@@ -109,6 +144,7 @@ const make = Effect.gen(function* () {
     Effect.catchCause(withPermit(drain(destination)), (cause) =>
       Effect.flatMap(monotonicMillis, (now) => {
         backoffs.set(destination, now + trustBackoff)
+        wakeAt(destination, now + retryAfter)
         return logFailure(destination, cause)
       })
     )
@@ -146,24 +182,58 @@ const make = Effect.gen(function* () {
     for (const destination of woken) if (!isBackedOff(destination, now)) yield* wakePeer(destination)
   })
 
-  /** Queues that are due: at the start, after a long wait, and those that another node left behind. */
-  const sweep = Effect.gen(function* () {
+  /** When each destination may be tried for which something waits: milliseconds since 1970. */
+  const waitingTimes = Effect.gen(function* () {
+    const times = new Map((yield* store.waiting).map(({ destination, retryAt }) => [destination, retryAt]))
+    for (const destination of yield* edus.waiting) {
+      const checked = yield* Effect.result(destinations.check(destination))
+      times.set(destination, Result.isSuccess(checked) ? 0 : (checked.failure.retryAt ?? 0))
+    }
+    return times
+  })
+
+  /** All queues: those that are due are sent, the others later. */
+  const resumeAll = Effect.gen(function* () {
     const now = yield* monotonicMillis
     for (const [destination, until] of backoffs) if (until <= now) backoffs.delete(destination)
-    const waiting = new Set(yield* store.waiting(yield* Clock.currentTimeMillis))
-    for (const destination of yield* edus.waiting) {
-      if (Result.isSuccess(yield* Effect.result(destinations.check(destination)))) waiting.add(destination)
-    }
+    const times = yield* waitingTimes
+    const wallTime = yield* Clock.currentTimeMillis
+    for (const [destination, time] of times) if (time > wallTime) wakeAt(destination, now + time - wallTime)
     yield* Effect.forEach(
-      waiting,
-      (destination) =>
+      Array.from(times).filter(([, time]) => time <= wallTime),
+      ([destination]) =>
         Effect.flatMap(wakePeer(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
       { concurrency: concurrentWakes, discard: true }
     )
   })
 
   yield* keepRunning("Waking destinations with new PDUs", Effect.flatMap(log.awaitOutgoing, wake))
-  yield* periodicallyOnce("Waking destinations with waiting PDUs", sweepInterval, sweep, { atOnce: true })
+  yield* keepRunning("Waking destinations whose wait is over", Effect.flatMap(Queue.take(due), wakePeer))
+
+  // The database queues EDUs itself where keys of devices change, and for users who enter rooms.
+  const edusMayWait = Latch.makeUnsafe(false)
+  const mayQueueEdus = ({ memberships, rows }: LogSlice): boolean =>
+    rowsOf(rows, deviceListChanges).length > 0 ||
+    memberships.some(({ membership, userId }) => membership === "join" && serverNameOf(userId) === serverName)
+  yield* log.follow((slice) =>
+    Effect.sync(() => {
+      if (mayQueueEdus(slice)) edusMayWait.openUnsafe()
+    })
+  )
+  const wakeForEdus = Effect.flatMap(edus.waiting, wake)
+  const wakeForQueued = Effect.gen(function* () {
+    yield* edusMayWait.await
+    yield* Effect.sleep(gatherTime)
+    edusMayWait.closeUnsafe()
+    yield* wakeForEdus
+  })
+  yield* keepRunningOnce("Waking destinations with new EDUs", wakeForQueued)
+
+  const nodesChanged = yield* latchOfChanges(yield* Nodes)
+  yield* keepRunningOnce(
+    "Waking destinations that others left",
+    Effect.andThen(resumeAll, Effect.timeoutOption(nodesChanged, sweepInterval))
+  )
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
   yield* periodicallyOnce("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
 
@@ -195,7 +265,11 @@ const make = Effect.gen(function* () {
     if (!(yield* destinations.heardFrom(origin))) return
     backoffs.delete(origin)
     yield* resyncs.plan(origin, yield* Clock.currentTimeMillis)
-    yield* Effect.orDie(actor(origin).HeardFrom(undefined, { discard: true }))
+    const resumed = Effect.andThen(actor(origin).HeardFrom(), wakePeer(origin))
+    yield* Effect.forkIn(
+      Effect.catchCause(resumed, (cause) => logFailure(origin, cause)),
+      scope
+    )
   })
 
   const list = Effect.gen(function* () {
@@ -207,7 +281,7 @@ const make = Effect.gen(function* () {
     return [...tried, ...untried.map(([destination, queue_length]) => ({ destination, queue_length, failures: 0 }))]
   })
 
-  return Peers.of({ wake, wakeForEdus: Effect.flatMap(edus.waiting, wake), queueEdus, heardFrom, list })
+  return Peers.of({ wake, wakeForEdus, queueEdus, heardFrom, list })
 })
 
 export class Peers extends Context.Service<

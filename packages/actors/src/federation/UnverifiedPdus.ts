@@ -7,7 +7,8 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Clock, Effect, Layer, PubSub } from "effect"
-import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { keepRunningOnce } from "../runtime/Singletons.ts"
+import { signalsOfWork } from "../runtime/WorkSignals.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 
@@ -37,10 +38,12 @@ const make = Effect.gen(function* () {
     }
   })
 
+  const kept = yield* signalsOfWork("unverified PDUs")
   const ask = Effect.gen(function* () {
     yield* store.forget((yield* Clock.currentTimeMillis) - keptFor)
     const signers = yield* store.signers(maxSigners)
     yield* Effect.forEach(signers, (signer) => keys.refresh(signer, new Set()), { concurrency: 8, discard: true })
+    yield* signers.length === 0 ? kept : Effect.sleep(askInterval)
   })
 
   yield* PubSub.take(learned).pipe(
@@ -49,7 +52,7 @@ const make = Effect.gen(function* () {
     Effect.forever,
     Effect.forkScoped
   )
-  yield* periodicallyOnce("Asking for the keys that PDUs wait for", askInterval, ask)
+  yield* keepRunningOnce("Asking for the keys that PDUs wait for", ask)
 })
 
 /** Runs until the scope closes. */

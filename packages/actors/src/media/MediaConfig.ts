@@ -20,7 +20,10 @@ export interface S3Options {
 }
 
 export interface MediaOptions {
-  /** The directory of the files (default: `media` in the data directory). Nodes of a cluster share it. */
+  /**
+   * The directory of the files (default: `media` in the data directory). Nodes of a cluster share it; without it, and without
+   * `s3`, they put files into the database.
+   */
   readonly directory?: string
   /** A store for the files instead of the directory, where they are only received then. */
   readonly s3?: S3Options

@@ -3,11 +3,14 @@
  * `Media` knows their names.
  *
  * `layerDisk` keeps them in a directory, which nodes of a cluster may share: a file is complete or absent under its name.
- * `S3Files` keeps them in an S3-compatible store.
+ * `S3Files` keeps them in an S3-compatible store, `DatabaseFiles` in the database.
  */
+import { randomUUID } from "node:crypto"
+import { createWriteStream } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import type { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
 import * as Context from "effect/Context"
@@ -68,6 +71,18 @@ export const incomingDirectory = (directory: string): Effect.Effect<string> =>
     Effect.promise(() => makeDataDirectory(directory, 0o700)),
     directory
   )
+
+/** A copy of a file on the disk, until the scope closes. */
+export const localCopy = Effect.fnUntraced(function* (
+  incoming: Effect.Effect<string>,
+  read: Effect.Effect<Readable, NotFound>
+) {
+  const source = yield* read
+  const file = path.join(yield* incoming, randomUUID())
+  yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(file, { force: true })))
+  yield* Effect.promise(() => pipeline(source, createWriteStream(file)))
+  return file
+})
 
 /** Makes the directory of a file, so that it survives a crash. */
 const prepare = async (file: string): Promise<void> => {

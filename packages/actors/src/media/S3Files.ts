@@ -3,12 +3,9 @@
  * then sent as one object, named by their SHA-256, which the store checks.
  */
 
-import { randomUUID } from "node:crypto"
-import { createReadStream, createWriteStream } from "node:fs"
-import * as fs from "node:fs/promises"
+import { createReadStream } from "node:fs"
 import * as path from "node:path"
 import type { Readable } from "node:stream"
-import { pipeline } from "node:stream/promises"
 import type { NotFound } from "@greenroom/protocol/MatrixError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,7 +13,7 @@ import * as Redacted from "effect/Redacted"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Received } from "./internal/Receive.ts"
 import { MediaConfig, type S3Options } from "./MediaConfig.ts"
-import { type ByteRange, incomingDirectory, lost, MediaFiles } from "./MediaFiles.ts"
+import { type ByteRange, incomingDirectory, localCopy, lost, MediaFiles } from "./MediaFiles.ts"
 
 /** How long a connection may take to stand, and how long nothing may travel over it, in ms. */
 const connectionTimeout = 5_000
@@ -95,20 +92,14 @@ const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loa
     await client.send(new sdk.DeleteObjectCommand(objectOf(sha256)))
   }
 
+  const readFile: MediaFiles["Service"]["read"] = (sha256, range) =>
+    Effect.tryPromise({ try: () => read(sha256, range), catch: notFound })
+
   return {
     incoming: incomingDirectory(incoming),
     put: (received) => Effect.promise(() => put(received)),
-    read: (sha256, range) => Effect.tryPromise({ try: () => read(sha256, range), catch: notFound }),
-    local: (sha256) =>
-      Effect.gen(function* () {
-        const file = path.join(yield* incomingDirectory(incoming), randomUUID())
-        yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(file, { force: true })))
-        yield* Effect.tryPromise({
-          try: async () => pipeline(await read(sha256), createWriteStream(file)),
-          catch: notFound
-        })
-        return file
-      }),
+    read: readFile,
+    local: (sha256) => localCopy(incomingDirectory(incoming), readFile(sha256)),
     remove: (sha256) => Effect.promise(() => remove(sha256))
   }
 }

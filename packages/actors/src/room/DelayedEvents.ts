@@ -21,9 +21,10 @@ import {
   toErrorBody
 } from "@greenroom/protocol/MatrixError"
 import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
-import { Clock, Context, Effect, Latch, Layer, Option } from "effect"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { keepRunningOnce, periodicallyOnce } from "../runtime/Singletons.ts"
+import { signalsOfWork } from "../runtime/WorkSignals.ts"
 import { Rooms } from "./Rooms.ts"
 
 export type { DelayedEvent } from "@greenroom/store/DelayedEventStore"
@@ -35,8 +36,8 @@ export const maxScheduled = 100
 /** How many events are sent before those that came meanwhile are looked for. */
 const batchSize = 100
 
-/** How soon at the latest this node notices what another one scheduled, in ms. */
-const lookInterval = 5_000
+/** The shortest wait between two looks for due events, in ms: another node may be sending the one that is due. */
+const shortestWait = 100
 
 /** For how long authors can ask what became of an event, in ms, and about how many events of theirs. */
 const keptFor = 7 * 24 * 60 * 60_000
@@ -73,9 +74,6 @@ const make = Effect.gen(function* () {
   const store = yield* DelayedEventStore
   const rooms = yield* Rooms
 
-  /** Opened when an event may be due earlier than was known. */
-  const changed = Latch.makeUnsafe(false)
-
   const schedule = Effect.fn("DelayedEvents.schedule")(function* (session: Session, request: DelayedRequest) {
     const { content, delay, roomId, stateKey, txnId, type } = request
     if (delay > maxDelay) {
@@ -94,7 +92,6 @@ const make = Effect.gen(function* () {
       const retry_after_ms = first === undefined ? 1_000 : Math.max(1_000, first.scheduledAt + first.delay - now)
       return yield* new LimitExceeded({ error: `${maxScheduled} events wait to be sent already`, retry_after_ms })
     }
-    changed.openUnsafe()
     return scheduled.value
   })
 
@@ -114,14 +111,15 @@ const make = Effect.gen(function* () {
       })
     )
 
+  const scheduledMore = yield* signalsOfWork("delayed events")
   const sendAllDue = Effect.gen(function* () {
     const due = yield* store.takeDue(batchSize)
     yield* Effect.forEach(due, sendDue, { concurrency: 8, discard: true })
     if (due.length === batchSize) return
-    changed.closeUnsafe()
     const next = yield* store.nextAt
-    const wait = (next ?? Number.POSITIVE_INFINITY) - (yield* Clock.currentTimeMillis)
-    yield* Effect.timeoutOption(changed.await, Math.min(Math.max(0, wait), lookInterval))
+    if (next === undefined) return yield* scheduledMore
+    const wait = next - (yield* Clock.currentTimeMillis)
+    yield* Effect.timeoutOption(scheduledMore, Math.max(shortestWait, wait))
   })
   yield* keepRunningOnce("Sending delayed events", sendAllDue)
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))

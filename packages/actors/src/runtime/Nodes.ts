@@ -44,8 +44,8 @@ export const randomName = (): string => randomBytes(6).toString("hex")
 /** The address of the node with this name: a later start at the same address has another name. */
 export const addressOfNode = (name: string): string => name.slice(0, Math.max(0, name.indexOf("/")))
 
-/** Waits until nodes came or went since the last return. For one waiter. */
-export const latchOfChanges = Effect.fnUntraced(function* ({ onChange }: Nodes["Service"]) {
+/** Waits until nodes came or went, or other listeners would have been called, since the last return. For one waiter. */
+export const latchOfChanges = Effect.fnUntraced(function* ({ onChange }: Pick<Nodes["Service"], "onChange">) {
   const changed = Latch.makeUnsafe(false)
   yield* onChange(() => changed.openUnsafe())
   return Effect.map(changed.await, () => {

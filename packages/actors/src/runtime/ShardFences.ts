@@ -3,7 +3,7 @@
  * its fence when it starts, and hands it to the store with what it writes. A process that runs alone has none.
  */
 import type { Fence } from "@greenroom/store/ShardFenceStore"
-import { Context, Effect } from "effect"
+import { Context, Effect, type Scope } from "effect"
 import { Entity, type ShardId } from "effect/cluster"
 
 export interface ShardFencing {
@@ -13,6 +13,8 @@ export interface ShardFencing {
   readonly current: (shard: ShardId.ShardId) => Fence | undefined
   /** Those of all shards that the node holds. */
   readonly held: () => ReadonlyArray<Fence>
+  /** Calls `listener` after the node took or lost shards, until the scope closes. */
+  readonly onChange: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
   /** A write was refused. If this node still holds the shard, it takes the shard again, and restarts its actors. */
   readonly refused: (fence: Fence) => Effect.Effect<void>
 }
@@ -22,6 +24,7 @@ export const ShardFences = Context.Reference<ShardFencing>("greenroom/actors/Sha
     of: () => Effect.succeed(undefined),
     current: () => undefined,
     held: () => [],
+    onChange: () => Effect.void,
     refused: () => Effect.void
   })
 })

@@ -191,7 +191,7 @@ const makeProfiles = Effect.gen(function* () {
 })
 
 /** How often changes of profiles are looked for that a node left half done. */
-const propagationInterval = "5 minutes"
+const propagationInterval = "10 minutes"
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig

@@ -5,7 +5,7 @@
  *
  * Requests that wait for a connection of the old pool then wait for one of the new pool. Connections of the old one that are in
  * use go on until they are given back. The pool is not silent while connections are given back and lent anew, however many
- * wait for one.
+ * wait for one, nor while none is asked for.
  */
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgPool from "@effect/sql-pg/PgPool"
@@ -15,12 +15,13 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 
 export interface WatchOptions {
-  /** How often the pool is tried, in ms (default 2,000). */
+  /** How long requests may wait for a connection before the pool is tried, in ms (default 2,000). */
   readonly interval?: number
   /** How long it may be silent, in ms (default 5,000). */
   readonly silence?: number
@@ -47,8 +48,22 @@ export const make = Effect.fnUntraced(function* (
 
   let current = yield* Effect.uninterruptible(open())
   yield* Effect.addFinalizer(() => close(current))
-  /** How many connections were lent. */
+  /** How many requests wait for a connection, and how many connections were lent. */
+  let waiting = 0
   let lent = 0
+  /** Opened when a request begins to wait. */
+  const watched = Latch.makeUnsafe(false)
+
+  /** Counts a request as waiting. The result is called when it was lent a connection, and when it has ended. */
+  const wait = () => {
+    let isWaiting = true
+    waiting++
+    watched.openUnsafe()
+    return () => {
+      if (isWaiting) waiting--
+      isWaiting = false
+    }
+  }
 
   /** A pool that is closed interrupts those who wait for it: they go on with the one that has replaced it. */
   const again =
@@ -59,9 +74,11 @@ export const make = Effect.fnUntraced(function* (
   const lease = (kind: "get" | "reserve"): Effect.Effect<Connection, SqlError, Scope.Scope> =>
     Effect.suspend(() => {
       const from = current
-      const leased = Effect.map(from.pool[kind], (connection) => {
-        lent++
-        return connection
+      const waited = wait()
+      const leased = Effect.onExitPrimitive(from.pool[kind], (exit) => {
+        waited()
+        if (Exit.isSuccess(exit)) lent++
+        return undefined
       })
       return Effect.catchCause(leased, again(from, lease(kind)))
     })
@@ -69,13 +86,19 @@ export const make = Effect.fnUntraced(function* (
   const use = <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.suspend(() => {
       const from = current
+      const waited = wait()
       let isLent = false
       const used = from.pool.use((connection) => {
+        waited()
         isLent = true
         lent++
         return f(connection)
       })
-      return Effect.catchCause(used, (cause) =>
+      const counted = Effect.onExitPrimitive(used, () => {
+        waited()
+        return undefined
+      })
+      return Effect.catchCause(counted, (cause) =>
         !isLent && from !== current && Cause.hasInterruptsOnly(cause) ? use(f) : Effect.failCause(cause)
       )
     })
@@ -110,9 +133,18 @@ export const make = Effect.fnUntraced(function* (
     yield* Effect.forkDetach(close(old))
   }).pipe(Effect.uninterruptible)
 
-  yield* Effect.sleep(interval).pipe(
-    Effect.andThen(isAlive()),
-    Effect.flatMap((alive) => (alive ? Effect.void : replace)),
+  /** Tries the pool where requests have waited for an interval in which no connection was lent. */
+  const watch = Effect.gen(function* () {
+    yield* watched.await
+    watched.closeUnsafe()
+    const before = lent
+    yield* Effect.sleep(interval)
+    if (waiting === 0) return
+    watched.openUnsafe()
+    if (lent === before && !(yield* isAlive())) yield* replace
+  })
+
+  yield* watch.pipe(
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logError("The pool cannot be replaced", cause)
     ),

@@ -12,11 +12,12 @@ import { Presences } from "../../presence/Presences.ts"
 import { DelayedEvents } from "../../room/DelayedEvents.ts"
 import { Rooms } from "../../room/Rooms.ts"
 import type { Session } from "../../runtime/Session.ts"
-import { periodicallyOnce } from "../../runtime/Singletons.ts"
+import { keepRunningOnce } from "../../runtime/Singletons.ts"
+import { signalsOfWork } from "../../runtime/WorkSignals.ts"
 import { Users } from "../../user/Users.ts"
 import type { AccountSessions } from "./AccountSessions.ts"
 
-/** How often interrupted deactivations are finished. */
+/** How often at least interrupted deactivations are finished. */
 const sweepInterval = "10 minutes"
 
 export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountSessions) {
@@ -59,7 +60,8 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
   const finishDeactivations = Effect.gen(function* () {
     for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
   })
-  yield* periodicallyOnce("Finishing deactivations of accounts", sweepInterval, finishDeactivations, { atOnce: true })
+  const signalled = Effect.timeoutOption(yield* signalsOfWork("deactivations"), sweepInterval)
+  yield* keepRunningOnce("Finishing deactivations of accounts", Effect.andThen(finishDeactivations, signalled))
 
   return { deactivate, unregister }
 })

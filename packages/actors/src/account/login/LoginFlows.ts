@@ -88,7 +88,7 @@ export interface OAuth2Return {
   readonly result: { readonly answer: LoginAnswer } | { readonly error: MatrixError }
 }
 
-const sweepInterval = "1 minute"
+const sweepInterval = "10 minutes"
 
 const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: begin anew" })
 const closed = new Forbidden({ error: "Registration is closed on this server" })

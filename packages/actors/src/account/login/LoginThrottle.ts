@@ -10,7 +10,7 @@ import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 
-const sweepInterval = "5 minutes"
+const sweepInterval = "10 minutes"
 
 const refusal = (wait: number) =>
   new LimitExceeded({ error: "Too many attempts, try again later", retry_after_ms: Math.ceil(wait) })

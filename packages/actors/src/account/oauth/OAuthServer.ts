@@ -19,7 +19,7 @@ import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSess
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
-import { periodically } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { Accounts } from "../Accounts.ts"
 import type { Credentials, RefreshedTokens } from "../Credentials.ts"
 import { LoginConfig } from "../login/LoginConfig.ts"
@@ -442,7 +442,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  yield* periodically(
+  yield* periodicallyOnce(
     "Deleting unused OAuth clients",
     sweepInterval,
     Effect.flatMap(Clock.currentTimeMillis, (now) => clients.removeUnused(now - clientTtl))

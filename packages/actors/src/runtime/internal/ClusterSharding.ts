@@ -235,8 +235,14 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   /** Actors that start before the fence of their shard is raised. */
   const waiting = new Map<ShardId.ShardId, Deferred.Deferred<Fence>>()
 
+  const listeners = new Set<() => void>()
+  const changed = () => {
+    for (const listener of listeners) listener()
+  }
+
   const hold = (shard: ShardId.ShardId, number: number) => {
     held.set(shard, number)
+    changed()
     const waiter = waiting.get(shard)
     waiting.delete(shard)
     if (waiter !== undefined) Deferred.doneUnsafe(waiter, Exit.succeed({ shard: shard.id, number }))
@@ -246,6 +252,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const retire = (shard: ShardId.ShardId) =>
     Effect.suspend(() => {
       held.delete(shard)
+      changed()
       return Effect.forEach(registered, (actors) => actors.retireShard(shard), {
         concurrency: "unbounded",
         discard: true
@@ -288,6 +295,13 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       return number === undefined ? undefined : { shard: shard.id, number }
     },
     held: () => Array.from(held, ([shard, number]) => ({ shard: shard.id, number })),
+    onChange: (listener) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => listeners.add(listener)),
+          () => Effect.sync(() => listeners.delete(listener))
+        )
+      ),
     // Another node may have had the shard while this one did not notice.
     refused: ({ number, shard: id }) => {
       const shard = ShardId.make(group, id)

@@ -10,7 +10,7 @@ import {
 } from "@greenroom/store/SlidingConnectionStore"
 import { formatToken, parseToken, type StreamToken } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
-import { periodically } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
 
 /** How many rooms the versions in memory have together; a version counts as one more. */
 const maxRooms = 500_000
@@ -92,7 +92,7 @@ export const makeSlidingConnections = Effect.gen(function* () {
     return found
   })
 
-  yield* periodically("Removing connections of sliding sync", sweepInterval, store.removeUnused)
+  yield* periodicallyOnce("Removing connections of sliding sync", sweepInterval, store.removeUnused)
 
   return {
     /** Undefined if the client must start anew. */

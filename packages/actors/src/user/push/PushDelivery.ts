@@ -20,8 +20,10 @@ import { comparePositions, type StreamPosition } from "@greenroom/store/StreamTo
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Clock, Effect, Latch, Layer, Semaphore } from "effect"
 import { EntityId, Sharding } from "effect/cluster"
+import { makeDeadlines } from "../../runtime/Deadlines.ts"
+import { latchOfChanges } from "../../runtime/Nodes.ts"
 import { ShardFences } from "../../runtime/ShardFences.ts"
-import { keepRunning, periodically } from "../../runtime/Supervision.ts"
+import { keepRunning } from "../../runtime/Supervision.ts"
 import { makeIgnoredUsers } from "../IgnoredUsers.ts"
 import { type MailProgress, makeMailPushes } from "./MailPushes.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
@@ -40,8 +42,11 @@ const giveUpAfter = 86_400_000
 /** After how many transactions without a notification the position of a pusher is written. */
 const noteAfter = 100_000
 
-/** How often users are looked for whose shard has come to this node, or whose pushers are to be tried again. */
-const sweepInterval = "10 seconds"
+/** How long shards may go on to come and go before their users are looked for. */
+const settleTime = "1 second"
+
+/** How soon users are tried again that could not be served for a reason of this server's own, in ms. */
+const retryInterval = 5_000
 
 /** A pusher, and the position up to which it was notified. */
 type PusherProgress = MailProgress
@@ -58,9 +63,19 @@ interface Served {
   failures: number
   /** When to try again, by the monotonic clock. */
   retryAt: number
+  /** Ends the wait for the next attempt, or the next mail. */
+  stopWaiting: () => void
 }
 
-const unserved = { pushers: [], fence: undefined, badge: undefined, hasRead: false, failures: 0, retryAt: 0 }
+const unserved = {
+  pushers: [],
+  fence: undefined,
+  badge: undefined,
+  hasRead: false,
+  failures: 0,
+  retryAt: 0,
+  stopWaiting: () => undefined
+}
 
 const tweaksOf = ({ actions }: Notification): JsonObject =>
   Object.fromEntries(
@@ -103,6 +118,7 @@ const make = Effect.gen(function* () {
   const ignoredUsers = yield* makeIgnoredUsers
   const sharding = yield* Sharding.Sharding
   const scope = yield* Effect.scope
+  const addDeadline = yield* makeDeadlines
   const withPermit = Semaphore.makeUnsafe(concurrentUsers).withPermits(1)
 
   const served = new Map<UserId, Served>()
@@ -116,6 +132,8 @@ const make = Effect.gen(function* () {
 
   const shardOf = (userId: UserId) => sharding.getShardId(EntityId.make(userId), "default")
   const isOurs = (userId: UserId): boolean => sharding.hasShardId(shardOf(userId))
+  /** Also where the node has not shown for a while that it lives: it holds its shards until another node takes them. */
+  const mayBeOurs = (userId: UserId): boolean => fencing.current(shardOf(userId)) !== undefined || isOurs(userId)
 
   const markDue = (userId: UserId) => {
     due.add(userId)
@@ -139,6 +157,7 @@ const make = Effect.gen(function* () {
   const stopServing = (userId: UserId) => {
     const user = served.get(userId)
     if (user === undefined) return
+    user.stopWaiting()
     for (const roomId of [...user.rooms]) quit(userId, user, roomId)
     served.delete(userId)
   }
@@ -154,7 +173,7 @@ const make = Effect.gen(function* () {
 
   /** Reads the pushers of users again, or all pushers. */
   const refresh = Effect.fnUntraced(function* (userIds?: ReadonlyArray<UserId>) {
-    const listed = (yield* store.list(userIds)).filter(({ userId }) => isOurs(userId))
+    const listed = (yield* store.list(userIds)).filter(({ userId }) => mayBeOurs(userId))
     const found = Map.groupBy(listed, ({ userId }) => userId)
     for (const userId of userIds ?? [...served.keys()]) if (!found.has(userId)) stopServing(userId)
     const fresh = [...found.keys()].filter((userId) => !served.has(userId))
@@ -176,12 +195,8 @@ const make = Effect.gen(function* () {
     for (const userId of found.keys()) markDue(userId)
   })
 
-  let held: string | undefined
-  const refreshMoved = Effect.suspend(() => {
-    const now = JSON.stringify(fencing.held())
-    if (now === held) return Effect.void
-    return Effect.tap(refresh(), () => Effect.sync(() => (held = now)))
-  })
+  const shardsMoved = yield* latchOfChanges(fencing)
+  const refreshMoved = Effect.andThen(refresh(), Effect.andThen(shardsMoved, Effect.sleep(settleTime)))
 
   // Following the log
 
@@ -353,18 +368,31 @@ const make = Effect.gen(function* () {
 
   const work = Effect.fnUntraced(function* (userId: UserId) {
     const user = served.get(userId)
-    if (user === undefined || !isOurs(userId)) return
+    if (user === undefined) return
+    if (!isOurs(userId)) {
+      user.failures++
+      user.retryAt = (yield* monotonicMillis) + retryInterval
+      return
+    }
     yield* serve(userId, user).pipe(
       Effect.catchTag("StaleFence", ({ fence }) => Effect.map(fencing.refused(fence), () => stopServing(userId))),
       Effect.catchCause((cause) =>
         Effect.flatMap(monotonicMillis, (now) => {
           user.failures++
-          user.retryAt = now + 5_000
+          user.retryAt = now + retryInterval
           return Effect.logError(`Notifications of ${userId} could not be sent, trying again`, cause)
         })
       )
     )
   })
+
+  /** A failed user is tried again when the time has come, and a mail is sent when it is due. */
+  const waitForNext = (userId: UserId, user: Served) => {
+    user.stopWaiting()
+    const retryAt = user.failures > 0 ? user.retryAt : Number.POSITIVE_INFINITY
+    const next = user.pushers.reduce((least, { mailAt = least }) => Math.min(least, mailAt), retryAt)
+    user.stopWaiting = next === Number.POSITIVE_INFINITY ? () => undefined : addDeadline(next, () => markDue(userId))
+  }
 
   const serveDue = Effect.gen(function* () {
     yield* somethingDue.await
@@ -378,27 +406,16 @@ const make = Effect.gen(function* () {
       working.add(userId)
       const done = Effect.sync(() => {
         working.delete(userId)
+        if (served.get(userId) === user) waitForNext(userId, user)
         if (due.has(userId)) somethingDue.openUnsafe()
       })
       yield* Effect.forkIn(withPermit(Effect.ensuring(work(userId), done)), scope)
     }
   })
 
-  /** Failed users are tried again when their time has come, and mails are sent when they are due. */
-  const retryFailed = Effect.flatMap(monotonicMillis, (now) =>
-    Effect.sync(() => {
-      for (const [userId, { failures, pushers, retryAt }] of served) {
-        if (failures > 0 && retryAt <= now) markDue(userId)
-        else if (pushers.some(({ mailAt }) => mailAt !== undefined && mailAt <= now)) markDue(userId)
-      }
-      if (due.size > 0) somethingDue.openUnsafe()
-    })
-  )
-
   yield* log.follow(follow)
   yield* keepRunning("Sending notifications to pushers", serveDue)
-  yield* periodically("Trying failed pushers again", "1 second", retryFailed)
-  yield* periodically("Looking for pushers of this node", sweepInterval, refreshMoved, { atOnce: true })
+  yield* keepRunning("Looking for pushers of this node", refreshMoved)
 })
 
 export const layer = Layer.effectDiscard(make)

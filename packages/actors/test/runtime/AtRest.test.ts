@@ -1,0 +1,109 @@
+/** What a server that has served people asks of the database while nothing happens. */
+
+import { PgConnection } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer, type Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import * as HomeServer from "../../src/HomeServer.ts"
+import { DelayedEvents } from "../../src/room/DelayedEvents.ts"
+import { Rooms } from "../../src/room/Rooms.ts"
+import { Sync } from "../../src/sync/Sync.ts"
+import { person } from "../TestHomeServer.ts"
+
+const options = {
+  serverName: ServerName.make("green.test"),
+  dataDir: "unused: the database is given",
+  federation: { staticServers: { "red.test": "127.0.0.1:1" } }
+}
+
+const start = (databaseUrl: Redacted.Redacted) => Layer.build(HomeServer.layer({ ...options, databaseUrl }))
+
+/** A home server, and the statements that it sends to the database by any of its connections. */
+const scene = Effect.gen(function* () {
+  const url = yield* TestDatabase.url
+  const way = yield* CuttableDatabase.make(url)
+  const services = yield* start(way.url)
+  const other = yield* PgConnection.make({ url })
+  /** The statements since the last call: those that are sent while another client is answered, and those that follow them. */
+  const statements = Effect.gen(function* () {
+    const all: Array<string> = []
+    for (let quiet = 0; quiet < 3; quiet++) {
+      yield* other.query("SELECT 1")
+      const more = way.takeStatements()
+      all.push(...more)
+      if (more.length > 0) quiet = 0
+    }
+    return all
+  })
+  /** Lets time pass. Gives the statements of that time. */
+  const pass = (minutes: number) =>
+    Effect.map(
+      Effect.forEach(Array.from({ length: minutes }), () => Effect.andThen(TestClock.adjust("1 minute"), statements)),
+      (taken) => taken.flat()
+    )
+  /** Until the server is at rest. */
+  const settle: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.flatMap(Effect.orDie(pass(1)), (statements) => (statements.length === 0 ? Effect.void : settle))
+  )
+  const run = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.provideContext(effect, services) as Effect.Effect<A, E>
+  return { pass, run, settle, way }
+})
+
+/** People who have written and read. */
+const people = Effect.gen(function* () {
+  const [alice, bob] = [yield* person("alice"), yield* person("bob")]
+  const rooms = yield* Rooms
+  const { room_id } = yield* rooms.create(alice, { visibility: "public" })
+  yield* rooms.join(bob, room_id)
+  yield* rooms.send(alice, room_id, "m.room.message", { msgtype: "m.text", body: "hello" })
+  yield* (yield* Sync).sync(bob, { timeout: 0 })
+  return { alice, room_id }
+})
+
+describe("a server at rest", () => {
+  it.effect(
+    "asks the database for nothing while nothing happens, but for sweeps every ten minutes",
+    () =>
+      Effect.gen(function* () {
+        const { pass, run, settle } = yield* scene
+        yield* run(people)
+        yield* settle
+        const hour = yield* Effect.forEach(Array.from({ length: 60 }), () => pass(1))
+        const busy = hour.filter((statements) => statements.length > 0)
+        // The last statements of a sweep may be counted in the minutes after it, which pass at once.
+        assert.isAtMost(busy.length, 30)
+        assert.isAtMost(hour.flat().length, 160)
+      }),
+    60_000
+  )
+
+  it.effect(
+    "sends a delayed event at its time",
+    () =>
+      Effect.gen(function* () {
+        const { pass, run, settle } = yield* scene
+        const { alice, room_id } = yield* run(people)
+        yield* settle
+        const delayed = yield* run(DelayedEvents)
+        const message = {
+          type: "m.room.message",
+          stateKey: undefined,
+          content: { msgtype: "m.text", body: "late" },
+          txnId: undefined
+        }
+        const delayId = yield* delayed.schedule(alice, { ...message, roomId: room_id, delay: 5 * 60_000 })
+        yield* pass(4)
+        assert.isUndefined((yield* delayed.find(alice, delayId)).finalisedAt)
+        yield* pass(1)
+        const sent: Effect.Effect<void, unknown> = Effect.suspend(() =>
+          Effect.flatMap(delayed.find(alice, delayId), ({ eventId }) => (eventId === undefined ? sent : Effect.void))
+        )
+        yield* sent
+      }),
+    60_000
+  )
+})

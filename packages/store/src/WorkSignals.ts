@@ -1,0 +1,27 @@
+/**
+ * Signals that there is work for the node that does work of this kind. A signal is a row of `short_lived`, so every node reads it
+ * with the log, and processes that do not follow the log (the command line) can send one. Where these rows are lost, the log
+ * has an epoch that is `fresh`: it signals work of every kind.
+ */
+import type * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { logEpochs } from "./LogEpoch.ts"
+import { rowsOf } from "./LogKind.ts"
+import type { LogSlice } from "./LogSlice.ts"
+import { shortLivedRows } from "./ShortLivedRow.ts"
+
+export type WorkKind = "deactivations" | "delayed events" | "removals" | "server notices" | "unverified PDUs"
+
+/** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
+const keyOf = (kind: WorkKind): string => `work ${kind}`
+
+/** To be run in the transaction that writes down the work. */
+export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind): Effect.Effect<unknown, SqlError> => sql`
+  INSERT INTO short_lived (key, value) VALUES (${keyOf(kind)}, 'null')
+  ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`
+
+/** Whether a slice of the log signals work of this kind. */
+export const signalsWork = ({ rows }: LogSlice, kind: WorkKind): boolean =>
+  rowsOf(rows, shortLivedRows).some(({ row }) => row.key === keyOf(kind)) ||
+  rowsOf(rows, logEpochs).some(({ row }) => row.fresh)

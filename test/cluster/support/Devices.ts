@@ -1,0 +1,87 @@
+/**
+ * A user who sends messages to a device of another one, and claims its one-time keys, while nodes come and go: each message
+ * arrives once and in order, each key is claimed once.
+ */
+import { assert } from "@effect/vitest"
+import { type Duration, Effect, Fiber } from "effect"
+import { type Person, type Scene, succeeded } from "../../support/Scene.ts"
+import { at } from "./Cluster.ts"
+import { persistently } from "./Workload.ts"
+
+export interface DevicesOptions {
+  readonly sender: Person
+  readonly receiver: Person
+  /** The nodes as clients find them now. */
+  readonly entries: () => ReadonlyArray<Scene>
+  readonly pause: Duration.Input
+}
+
+const algorithm = "signed_curve25519"
+
+const duplicates = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
+  values.filter((value, index) => values.indexOf(value) !== index)
+
+/** Begins. The result ends it, and checks what was received; it gives how many messages and keys there were. */
+export const beginDevices = Effect.fnUntraced(function* ({ entries, pause, receiver, sender }: DevicesOptions) {
+  let turn = 0
+  let isOver = false
+  let sent = 0
+  const got: Array<number> = []
+  const claimed: Array<string> = []
+
+  /** Asks one node after the other. */
+  const ask = (person: Person, method: string, path: string, data?: unknown) =>
+    Effect.map(
+      persistently(() => {
+        const nodes = entries()
+        return at(nodes[turn++ % nodes.length]!, person).ask(method, `//_matrix/client/v3${path}`, data)
+      }),
+      succeeded
+    )
+  const device: string = (yield* ask(receiver, "GET", "/account/whoami")).body.device_id
+
+  const send = Effect.gen(function* () {
+    for (let n = 0; !isOver; n++) {
+      yield* ask(sender, "PUT", `/sendToDevice/org.example.test/${n}`, {
+        messages: { [receiver.userId]: { [device]: { n } } }
+      })
+      sent = n + 1
+      yield* Effect.sleep(pause)
+    }
+  })
+
+  const claim = Effect.gen(function* () {
+    for (let n = 0; !isOver; n++) {
+      const names = [0, 1, 2].map((i) => `${algorithm}:k${n}x${i}`)
+      const keys = Object.fromEntries(names.map((name) => [name, { key: name }]))
+      yield* ask(receiver, "POST", "/keys/upload", { one_time_keys: keys })
+      const wanted = { one_time_keys: { [receiver.userId]: { [device]: algorithm } } }
+      const answers = yield* Effect.forEach([0, 1], () => ask(sender, "POST", "/keys/claim", wanted), {
+        concurrency: 2
+      })
+      for (const { body } of answers) claimed.push(...Object.keys(body.one_time_keys[receiver.userId]?.[device] ?? {}))
+      yield* Effect.sleep(pause)
+    }
+  })
+
+  const receive = Effect.gen(function* () {
+    for (let since = ""; !isOver || got.length < sent; ) {
+      const { body } = yield* ask(receiver, "GET", `/sync?timeout=2000${since}`)
+      since = `&since=${encodeURIComponent(body.next_batch)}`
+      for (const { content } of body.to_device?.events ?? []) got.push(content.n)
+    }
+  })
+
+  const fibers = yield* Effect.forEach([send, claim, receive], (work) => Effect.forkScoped(work))
+  return Effect.gen(function* () {
+    isOver = true
+    for (const fiber of fibers) yield* Fiber.join(fiber)
+    assert.deepStrictEqual(
+      got,
+      Array.from({ length: sent }, (_, n) => n),
+      "Messages to a device were lost, doubled or out of order"
+    )
+    assert.deepStrictEqual(duplicates(claimed), [], "A one-time key was claimed twice")
+    return { messages: sent, keys: claimed.length }
+  })
+})
