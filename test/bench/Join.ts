@@ -1,11 +1,12 @@
 /**
  * The join of a large room from another server, in today's dialect: until the whole state is known and a message of the new
- * member is sent. Synapse from PyPI joins the same room beside it, where Python is there; with faster joins off, on SQLite.
+ * member is sent. Synapse from PyPI joins the same room beside it, where Python is there; with faster joins off, on a PostgreSQL like ours.
  */
 import { atMost, type Benchmark, count, type Figure, milliseconds, ofBaseline } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { BigRoomInput } from "./load/bigRoom.ts"
 import { register } from "./load/People.ts"
+import { startPostgres } from "./Postgres.ts"
 import { type Used, used } from "./Processes.ts"
 import { removeDirectory, temporaryDirectory } from "./Server.ts"
 import { installSynapse, startSynapse } from "./SynapseBeside.ts"
@@ -38,8 +39,9 @@ const besideSynapse = async (servers: TwoServers, room: string): Promise<Used | 
   const python = await installSynapse()
   if (typeof python !== "string") return python.reason
   const directory = await temporaryDirectory()
+  await using postgres = await startPostgres(50)
   try {
-    const synapse = await startSynapse(python, directory)
+    const synapse = await startSynapse(python, directory, postgres)
     try {
       const { access_token } = await synapse.register("guest", "correct horse battery staple")
       return await used(synapse.pid, () => enter(synapse.url, access_token, room, servers.hereName))

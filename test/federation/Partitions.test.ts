@@ -7,6 +7,7 @@ import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
+import { randomFrom } from "../support/Seed.ts"
 import {
   change,
   expectOk,
@@ -26,17 +27,6 @@ vi.setConfig({ testTimeout: 240_000 })
 
 class Servers extends Context.Service<Servers, Network>()("greenroom/test/Partitions") {
   static readonly layer = Layer.effect(Servers, network(["red.test", "blue.test", "green.test"]))
-}
-
-/** Whole numbers below a bound, the same for the same seed (mulberry32). */
-const randomFrom = (seed: number) => {
-  let state = seed
-  return (bound: number): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound
-  }
 }
 
 const rounds = 3

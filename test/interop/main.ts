@@ -26,6 +26,7 @@ import { parseArgs } from "node:util"
 import { install } from "../support/Synapse.ts"
 import { installDendrite } from "./servers/Dendrite.ts"
 import { moreScenes } from "./servers/moreScenes.ts"
+import { randomPartitions } from "./servers/partitions.ts"
 import { type Server, startDendrite, startGreenroom, startSynapse } from "./servers/Server.ts"
 import { scenes } from "./servers/scenes.ts"
 import { threeServers } from "./servers/threeServers.ts"
@@ -46,7 +47,7 @@ const { positionals, values } = parseArgs({
 })
 
 const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
-const chosen = [...scenes, ...moreScenes].filter(
+const chosen = [...scenes, randomPartitions, ...moreScenes].filter(
   ({ isLong = false, name }) =>
     (positionals.length === 0 || positionals.some((word) => name.includes(word))) && !(isLong && values.short)
 )

@@ -19,3 +19,12 @@ export const randomNumbers = (start: number): (() => number) => {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
   }
 }
+
+/** Whole numbers from 0 on, below a bound. */
+export type Random = (bound: number) => number
+
+/** Such numbers, the same for the same seed. */
+export const randomFrom = (start: number): Random => {
+  const next = randomNumbers(start)
+  return (bound) => Math.floor(next() * bound)
+}

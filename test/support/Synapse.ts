@@ -35,9 +35,9 @@ export const installPython = async (name: string, packages: ReadonlyArray<string
   return python
 }
 
-/** The interpreter of a virtual environment that has Synapse. */
+/** The interpreter of a virtual environment that has Synapse, and what it needs for PostgreSQL. */
 export const install = (): Promise<string> =>
-  installPython(`synapse-${synapseVersion}`, [`matrix-synapse==${synapseVersion}`])
+  installPython(`synapse-${synapseVersion}`, [`matrix-synapse==${synapseVersion}`, "psycopg2-binary"])
 
 export interface SynapseOptions {
   /** Of an environment with Synapse, from {@link install}. */

@@ -9,7 +9,7 @@ import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Id
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { Result } from "effect"
 import type { LevelKey } from "./LevelKeys.ts"
-import type { SigningKey, VerifyKeys } from "./Signing.ts"
+import type { SignatureCheck, SigningKey, VerifyKeys } from "./Signing.ts"
 
 /** Looks up the state event of a type and state key; undefined where there is none. */
 export type StateLookup = (type: string, stateKey: string) => Event | undefined
@@ -165,7 +165,11 @@ export interface EventFormat {
    * Checks signatures and hash, also those of the m.room.invite_join that the event carries. A wrong hash under a right
    * signature gives the redacted event, a wrong signature a problem.
    */
-  readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
+  readonly verify: (
+    event: Event,
+    keys: (server: ServerName) => VerifyKeys,
+    isRight?: SignatureCheck
+  ) => Result.Result<Event, PduProblem>
   /** Whether the event bears a signature of the server by one of the keys; of its hash it says nothing. */
   readonly isSignedBy: (event: Event, server: ServerName, keys: VerifyKeys) => boolean
   /** Adds our signature, and the hash where there is none yet. */

@@ -11,7 +11,7 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type CanonicalJsonError, encodeBytes } from "./CanonicalJson.ts"
-import { libsodium } from "./internal/libsodium.ts"
+import { libsodium, libsodiumFile } from "./internal/libsodium.ts"
 
 /** Our key: `keyId` is `ed25519:` and a name. */
 export interface SigningKey {
@@ -79,6 +79,9 @@ export const importVerifyKey = (bytes: Uint8Array): Result.Result<KeyObject, Key
   })
 }
 
+/** The file of the module that verifies signatures, for threads that check many: `crypto_sign_verify_detached` of it. */
+export const verifierFile = libsodiumFile
+
 /** The 32 bytes of a public key. */
 export const exportVerifyKey = (key: KeyObject): Uint8Array =>
   key.export({ format: "der", type: "spki" }).subarray(spkiPrefix.length)
@@ -101,6 +104,9 @@ const bytesOf = (key: KeyObject, make: () => Uint8Array): Uint8Array => {
   return bytes
 }
 
+/** The 32 bytes of a public key that is used often. */
+export const verifyKeyBytes = (key: KeyObject): Uint8Array => bytesOf(key, () => exportVerifyKey(key))
+
 /** Secret and public bytes, one after the other. */
 const pairOf = (key: SigningKey) => Buffer.concat([exportSigningKey(key), exportVerifyKey(verifyKeyOf(key))])
 
@@ -120,18 +126,16 @@ export const signBytes = (bytes: Uint8Array, key: SigningKey): string => {
  * of small order sign nothing.
  */
 export const verifyBytes = (bytes: Uint8Array, signature: Uint8Array, key: KeyObject): boolean =>
-  signature.length === 64 &&
-  libsodium().crypto_sign_verify_detached(
-    signature,
-    bytes,
-    bytesOf(key, () => exportVerifyKey(key))
-  )
+  signature.length === 64 && libsodium().crypto_sign_verify_detached(signature, bytes, verifyKeyBytes(key))
 
 /** Adds a signature to those that are there. */
 export const addSignature = (signatures: Signatures, key: SigningKey, signature: string): Signatures => ({
   ...signatures,
   [key.serverName]: { ...signatures[key.serverName], [key.keyId]: signature }
 })
+
+/** Checks a signature of 64 bytes, as `verifyBytes` does. */
+export type SignatureCheck = typeof verifyBytes
 
 /**
  * Undefined if one of the server's signatures is that of a key in `keys` over the bytes, else the fault. `signatures` is as
@@ -141,7 +145,8 @@ export const checkSignature = (
   bytes: Uint8Array,
   signatures: unknown,
   serverName: ServerName,
-  keys: VerifyKeys
+  keys: VerifyKeys,
+  isRight: SignatureCheck = verifyBytes
 ): SignatureError | undefined => {
   const ofServer =
     isJsonObject(signatures) && Object.hasOwn(signatures, serverName) ? signatures[serverName] : undefined
@@ -151,7 +156,7 @@ export const checkSignature = (
     const signature = Object.hasOwn(ofServer, keyId) ? ofServer[keyId] : undefined
     if (typeof signature !== "string") continue
     const decoded = decodeBase64(signature)
-    if (decoded?.length === 64 && verifyBytes(bytes, decoded, key)) return undefined
+    if (decoded?.length === 64 && isRight(bytes, decoded, key)) return undefined
     reason = `wrong signature of ${serverName} by ${keyId}`
   }
   return new SignatureError({ reason })

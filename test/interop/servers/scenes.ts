@@ -142,7 +142,12 @@ const watch = async (viewer: Person, room: string): Promise<(type: string) => Pr
   }
 }
 
-const apart = async ({ founder, other }: Stage, onFounder: () => Promise<unknown>, onOther: () => Promise<unknown>) => {
+/** Both sides do something while neither server reaches the other. */
+export const apart = async (
+  { founder, other }: Stage,
+  onFounder: () => Promise<unknown>,
+  onOther: () => Promise<unknown>
+) => {
   await Promise.all([founder.link.down(), other.link.down()])
   try {
     await onFounder()

@@ -7,6 +7,7 @@
  *
  * Source: "Federation" of the draft; "Server discovery" and "Authentication" of the server-server specification.
  */
+import type { IncomingMessage } from "node:http"
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
@@ -16,11 +17,17 @@ import { CurrentAnswerBudget } from "../runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationConfig } from "./FederationConfig.ts"
-import { defaultRequestTimeout, FederationTransport, type TransportResponse } from "./FederationTransport.ts"
+import {
+  defaultRequestTimeout,
+  FederationTransport,
+  retryAfterOf,
+  type TransportResponse
+} from "./FederationTransport.ts"
 import { makeDestinationLimit } from "./internal/DestinationLimit.ts"
+import { type ListEntry, ListReader } from "./internal/ListReader.ts"
 import { type RemoteError, RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
 import { authorizationOf } from "./RequestSigning.ts"
-import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
+import { encodeCanonicalJson, type JsonSyntaxError, parseJson } from "./SlicedJson.ts"
 
 /** The largest answers that are read, in bytes. */
 export const answerLimits = {
@@ -49,9 +56,21 @@ export interface Call<A> {
   readonly timeoutFactor?: number
   /** A user waits for it: it is tried even while the server is in back-off. */
   readonly isUrgent?: boolean
+  /** Lists whose entries are handed over while the answer arrives. `read` gets them empty. */
+  readonly lists?: StreamedLists
   /** The answer, undefined where it is not of the form that was asked for. */
   readonly read: (answer: JsonObject) => A | undefined
 }
+
+/** The long lists of an answer. */
+export interface StreamedLists {
+  readonly keys: ReadonlySet<string>
+  /** Takes the next entries of the list with this key. The answer waits until they are taken. */
+  readonly take: (key: string, entries: ReadonlyArray<Json>) => Effect.Effect<void>
+}
+
+/** How many entries of a streamed list are handed over at once. */
+const takenAtOnce = 500
 
 /** A path of encoded parts. */
 export const pathOf = (...parts: ReadonlyArray<string>): string =>
@@ -73,8 +92,11 @@ export const encodeContent = (destination: ServerName, content: JsonObject): Eff
 /** A proxy answers so for a server that is not there. */
 const unreachableStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 
-const refusal = (destination: ServerName, response: TransportResponse, answer: JsonObject | undefined) => {
-  const { retryAfter, status } = response
+const refusal = (
+  destination: ServerName,
+  { retryAfter, status }: Pick<TransportResponse, "retryAfter" | "status">,
+  answer: JsonObject | undefined
+) => {
   if (unreachableStatuses.has(status)) {
     return new RemoteUnreachable({ destination, reason: `the server answered with status ${status}` })
   }
@@ -99,6 +121,42 @@ export const isUnrecognized = (error: RemoteError): boolean =>
 /** The first version of some endpoints answers with a pair of status and body. */
 const unwrapped = (answer: Json): Json => (Array.isArray(answer) && answer.length === 2 ? answer[1]! : answer)
 
+/** Hands over the body of an answer as it arrives. */
+const eachChunk = Effect.fnUntraced(function* <E>(
+  destination: ServerName,
+  response: IncomingMessage,
+  maxBytes: number,
+  take: (chunk: Buffer) => Effect.Effect<void, E>
+): Effect.fn.Return<void, E | RemoteUnreachable | RemoteInvalid> {
+  const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  let size = 0
+  for (;;) {
+    const next = yield* Effect.tryPromise({
+      try: () => chunks.next(),
+      catch: (error) => new RemoteUnreachable({ destination, reason: (error as Error).message })
+    })
+    if (next.done === true) return
+    size += next.value.length
+    if (size > maxBytes) {
+      return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
+    }
+    yield* take(next.value)
+  }
+})
+
+const readBody = (destination: ServerName, response: IncomingMessage, maxBytes: number) =>
+  Effect.suspend(() => {
+    const chunks: Array<Buffer> = []
+    return Effect.map(
+      eachChunk(destination, response, maxBytes, (chunk) => Effect.sync(() => void chunks.push(chunk))),
+      () => Buffer.concat(chunks)
+    )
+  })
+
+/** The entries by their lists. */
+const runsOf = (entries: ReadonlyArray<ListEntry>): ReadonlyArray<readonly [string, ReadonlyArray<Json>]> =>
+  [...Map.groupBy(entries, ({ list }) => list)].map(([key, of]) => [key, of.map(({ value }) => value)])
+
 const make = Effect.gen(function* () {
   const { serverName: origin } = yield* HomeServerConfig
   const { requestTimeout = defaultRequestTimeout } = yield* FederationConfig
@@ -107,21 +165,25 @@ const make = Effect.gen(function* () {
   const signingKeys = yield* SigningKeys
   const limited = makeDestinationLimit()
 
-  const exchange = Effect.fnUntraced(function* <A>(call: Call<A>, maxBytes: number) {
+  const timeoutOf = <A>({ timeoutFactor = 1 }: Call<A>): number => requestTimeout * timeoutFactor
+
+  const signed = Effect.fnUntraced(function* <A>(call: Call<A>) {
     const { destination, method, uri } = call
     const body = call.content === undefined ? call.body : yield* encodeContent(destination, call.content)
     const head = { method, uri, origin, destination }
     const authorization = yield* authorizationOf(head, body, yield* signingKeys.current)
-    return yield* transport.request({
+    return {
       destination,
       method,
       uri,
       headers: { authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body }),
-      maxBytes,
-      timeout: requestTimeout * (call.timeoutFactor ?? 1)
-    })
+      timeout: timeoutOf(call)
+    }
   })
+
+  const exchange = <A>(call: Call<A>, maxBytes: number) =>
+    Effect.flatMap(signed(call), (request) => transport.request({ ...request, maxBytes }))
 
   /** The response, which counts against the budget of the work that asks. One that is too large has been read up to there. */
   const budgeted = Effect.fnUntraced(function* <A>(call: Call<A>) {
@@ -140,16 +202,67 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const malformed = <A>({ destination, method, uri }: Call<A>, reason = "it is of another form") =>
+    new RemoteInvalid({ destination, reason: `the answer to ${method} ${uri} is malformed: ${reason}` })
+
+  const readObject = <A>(call: Call<A>, object: JsonObject): Effect.Effect<A, RemoteInvalid> => {
+    const read = call.read(object)
+    return read === undefined ? Effect.fail(malformed(call)) : Effect.succeed(read)
+  }
+
   const answer = Effect.fnUntraced(function* <A>(call: Call<A>) {
     const { destination } = call
     const response = yield* budgeted(call)
     const json = yield* Effect.option(parseJson(response.body, call.hasPdus === true ? parseExact : undefined))
     const object = Option.filter(Option.map(json, unwrapped), isJsonObject)
     if (response.status >= 300) return yield* refusal(destination, response, Option.getOrUndefined(object))
-    const read = Option.isNone(object) ? undefined : call.read(object.value)
-    if (read !== undefined) return read
-    return yield* new RemoteInvalid({ destination, reason: `the answer to ${call.method} ${call.uri} is malformed` })
+    return yield* Option.isNone(object) ? Effect.fail(malformed(call)) : readObject(call, object.value)
   })
+
+  /** The same where lists of the answer are handed over while it arrives. */
+  const streamedAnswer = <A>(call: Call<A>, lists: StreamedLists) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { destination, maxBytes } = call
+        const response = yield* transport.open(yield* signed(call))
+        const status = response.statusCode ?? 0
+        if (status >= 300) {
+          const body = yield* readBody(destination, response, answerLimits.small)
+          const json = Option.getOrUndefined(Option.map(yield* Effect.option(parseJson(body)), unwrapped))
+          return yield* refusal(
+            destination,
+            { status, retryAfter: retryAfterOf(response) },
+            isJsonObject(json) ? json : undefined
+          )
+        }
+        const reader = new ListReader(lists.keys, call.hasPdus === true ? parseExact : JSON.parse)
+        const handOver = Effect.suspend(() =>
+          Effect.forEach(runsOf(reader.take()), ([key, entries]) => lists.take(key, entries), { discard: true })
+        )
+        const reading = <B>(step: () => B) =>
+          Effect.try({ try: step, catch: (error) => malformed(call, (error as JsonSyntaxError).reason) })
+        yield* eachChunk(destination, response, maxBytes, (chunk) =>
+          Effect.flatMap(
+            reading(() => reader.push(chunk)),
+            () => (reader.waiting < takenAtOnce ? Effect.void : handOver)
+          )
+        )
+        const object = yield* reading(() => reader.end())
+        yield* handOver
+        return yield* readObject(call, object)
+      })
+    ).pipe(
+      Effect.timeoutOrElse({
+        duration: timeoutOf(call),
+        orElse: () =>
+          Effect.fail(
+            new RemoteUnreachable({
+              destination: call.destination,
+              reason: `no whole answer within ${timeoutOf(call)} ms`
+            })
+          )
+      })
+    )
 
   const isUnreachable = (error: RemoteError): error is RemoteUnreachable => error._tag === "RemoteUnreachable"
 
@@ -167,7 +280,8 @@ const make = Effect.gen(function* () {
     if (destination === origin) {
       return Effect.fail(new RemoteUnreachable({ destination, reason: "that is this server itself" }))
     }
-    const limit = limited(destination, noted(destination, answer(call)))
+    const asked = call.lists === undefined ? answer(call) : streamedAnswer(call, call.lists)
+    const limit = limited(destination, noted(destination, asked))
     return call.isUrgent === true ? limit : Effect.andThen(destinations.check(destination), limit)
   }
 

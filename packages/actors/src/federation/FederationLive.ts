@@ -161,7 +161,9 @@ const make = Effect.gen(function* () {
             ? remotePresences.want([pdu.state_key])
             : Effect.void
         ),
-        Effect.map(({ auth_chain, state }) => ({ state, auth_chain }))
+        Effect.flatMap(({ authChain, state }) =>
+          Effect.all({ state: rooms.toPdus(state), auth_chain: rooms.toPdus(authChain) })
+        )
       ),
     heardFrom: (origin) => Effect.andThen(remotePresences.heardFrom(origin), peers.heardFrom(origin))
   })

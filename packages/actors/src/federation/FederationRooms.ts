@@ -5,7 +5,7 @@
  * Source: "PDUs and EDUs" and "Backfilling" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { InviteAnswer, SendJoinAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
+import type { InviteAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
@@ -17,6 +17,15 @@ import { makeIncomingInvites, type ReceivedInvite } from "./internal/IncomingInv
 import { type Dialect, makeKnownVersions } from "./internal/KnownVersions.ts"
 import { makePduIntake, type ReceivedPdu } from "./internal/PduIntake.ts"
 import { makePduReads } from "./internal/PduReads.ts"
+
+/** A join of a user of another server that was taken. */
+export interface TakenJoin {
+  readonly state: ReadonlyArray<Event>
+  readonly authChain: ReadonlyArray<Event>
+  /** The join, with our signature where a user of ours authorises it. */
+  readonly event: JsonObject
+  readonly servers_in_room?: ReadonlyArray<ServerName>
+}
 
 export class FederationRooms extends Context.Service<
   FederationRooms,
@@ -43,8 +52,9 @@ export class FederationRooms extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
     readonly makeJoin: MakeMembership
     /**
-     * `omitMembers` leaves out memberships that need not be known at first, and names the servers that took part in the room
-     * before the join instead.
+     * The state before the join with what authorises it, as events, which `toPdus` signs: they may be many. `omitMembers`
+     * leaves out memberships that need not be known at first, and names the servers that took part in the room before the
+     * join instead.
      */
     readonly sendJoin: (
       origin: ServerName,
@@ -52,10 +62,7 @@ export class FederationRooms extends Context.Service<
       eventId: EventId,
       pdu: JsonObject,
       omitMembers?: boolean
-    ) => Effect.Effect<
-      SendJoinAnswer & { readonly event: JsonObject; readonly servers_in_room?: ReadonlyArray<ServerName> },
-      MatrixError
-    >
+    ) => Effect.Effect<TakenJoin, MatrixError>
     readonly makeLeave: MakeMembership
     readonly sendLeave: SendMembership<void>
     readonly makeKnock: MakeMembership
@@ -101,7 +108,7 @@ export class FederationRooms extends Context.Service<
 const make = Effect.gen(function* () {
   const versions = yield* makeKnownVersions
   const reads = yield* makePduReads(versions)
-  const handshakes = yield* makeIncomingHandshakes(versions, reads)
+  const handshakes = yield* makeIncomingHandshakes(versions)
   const invites = yield* makeIncomingInvites(versions, handshakes)
   const { receive } = yield* makePduIntake(versions, reads, invites)
   const { makeMembership, sendMembership } = handshakes

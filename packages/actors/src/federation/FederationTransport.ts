@@ -32,7 +32,7 @@ export interface TransportRequest {
 }
 
 /** A request whose caller reads the answer's body. `timeout` is for its head alone. */
-export type OpenRequest = Omit<TransportRequest, "body" | "maxBytes">
+export type OpenRequest = Omit<TransportRequest, "maxBytes">
 
 export interface TransportResponse {
   readonly status: number
@@ -79,7 +79,8 @@ const describe = (error: Error): string => {
   return first.message || (first as NodeJS.ErrnoException).code || "the connection failed"
 }
 
-const retryAfterOf = (response: IncomingMessage): number | undefined => {
+/** The Retry-After header in ms, where there is one in seconds. */
+export const retryAfterOf = (response: IncomingMessage): number | undefined => {
   const seconds = response.headers["retry-after"]
   return seconds !== undefined && /^[0-9]{1,7}$/.test(seconds) ? Number(seconds) * 1_000 : undefined
 }
@@ -137,7 +138,7 @@ const make = Effect.gen(function* () {
   /** Files take long to travel, and must not hold the connections of requests. */
   const filesAgent = yield* makeAgent
 
-  const start = (target: Target, request: TransportRequest | OpenRequest, agent: Agent): ClientRequest =>
+  const start = (target: Target, request: OpenRequest, agent: Agent): ClientRequest =>
     httpsRequest({
       agent,
       host: target.host,
@@ -149,7 +150,7 @@ const make = Effect.gen(function* () {
       headers: {
         host: target.hostHeader ?? request.destination,
         ...request.headers,
-        ...("body" in request && request.body !== undefined ? { "content-length": request.body.length } : {})
+        ...(request.body === undefined ? {} : { "content-length": request.body.length })
       }
     })
 
@@ -180,15 +181,16 @@ const make = Effect.gen(function* () {
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
       )
       outgoing.once("response", (response) => resume(Effect.succeed(response)))
-      outgoing.end()
+      outgoing.end(request.body)
       return Effect.sync(() => outgoing.destroy())
     })
 
-  const sendFresh = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
+  /** Tries again where the connection was closed that the first attempt used again. */
+  const fresh = <A, E extends SendError>(attempt: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.catchIf(
-      send(target, request),
+      attempt,
       (error) => error._tag === "TargetFailed" && error.wasReused,
-      () => send(target, request)
+      () => attempt
     )
 
   const tooLarge = ({ destination, maxBytes }: TransportRequest) =>
@@ -224,13 +226,13 @@ const make = Effect.gen(function* () {
 
   const request = Effect.fn("FederationTransport.request")((request: TransportRequest) =>
     tryTargets(request, (target) =>
-      Effect.catchTag(sendFresh(target, request), "AnswerTooLarge", () => Effect.fail(tooLarge(request)))
+      Effect.catchTag(fresh(send(target, request)), "AnswerTooLarge", () => Effect.fail(tooLarge(request)))
     )
   )
 
   const open = (request: OpenRequest) =>
     Effect.acquireRelease(
-      tryTargets<IncomingMessage, never>(request, (target) => openTarget(target, request)),
+      tryTargets<IncomingMessage, never>(request, (target) => fresh(openTarget(target, request))),
       (response) => Effect.sync(() => response.destroy()),
       { interruptible: true }
     )

@@ -1,18 +1,20 @@
 /**
  * Reading and verifying PDUs of other servers, any number of them: the keys of all their origins are fetched at once,
- * then hashes and signatures are checked in slices that do not hold the event loop.
+ * then hashes and signatures are checked in slices that do not hold the event loop. Of many PDUs the signatures are checked
+ * by threads of their own (`SignatureThreads`).
  *
  * Source: "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { PduProblem, RoomVersion } from "@greenroom/room/RoomVersion"
-import type { VerifyKeys } from "@greenroom/room/Signing"
+import type { SignatureCheck, VerifyKeys } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
-import { Context, Effect, Layer, Result } from "effect"
+import { Array as Arr, Context, Effect, Layer, Result } from "effect"
 import { sliced } from "../runtime/Slices.ts"
 import { type KeyNeed, type KeyRing, RemoteKeys } from "./RemoteKeys.ts"
+import { type SignatureJob, SignatureThreads } from "./SignatureThreads.ts"
 
 /** The keys of a server that signed an event could not be obtained. A later attempt may succeed. */
 export interface NoKeys {
@@ -37,8 +39,18 @@ export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 const rememberedRooms = 10_000
 const rememberedFor = "1 minute"
 
+/** From how many PDUs on their signatures are checked by other threads, and how many go to one thread at once. */
+const threadedFrom = 100
+const checkedAtOnce = 500
+
+/** How many batches are with the threads at a time: their signed texts wait in memory. */
+const batchesAtOnce = 4
+
 /** The keys of every server that must have signed one of the events. */
 type KeyRings = ReadonlyMap<ServerName, KeyRing>
+
+/** The same by the rooms of the events. */
+type RingsOfRooms = ReadonlyMap<RoomId, KeyRings>
 
 const needOf = (version: RoomVersion, event: Event, server: ServerName): KeyNeed => ({
   keyIds: new Set(Object.keys(event.signatures[server] ?? {})),
@@ -99,7 +111,12 @@ const attempt = <E>(look: () => Result.Result<Event, E>): Result.Result<Event, E
   }
 }
 
-const verifyEvent = (version: RoomVersion, event: Event, rings: KeyRings): VerifiedPdu => {
+const verifyEvent = (
+  version: RoomVersion,
+  event: Event,
+  rings: KeyRings,
+  isRight: SignatureCheck | undefined
+): VerifiedPdu => {
   const found = new Map<ServerName, VerifyKeys>()
   for (const part of signedParts(version, event)) {
     for (const server of version.signers(part)) {
@@ -112,30 +129,84 @@ const verifyEvent = (version: RoomVersion, event: Event, rings: KeyRings): Verif
       found.set(server, keys)
     }
   }
-  return version.verify(event, (server) => found.get(server) ?? new Map())
+  return version.verify(event, (server) => found.get(server) ?? new Map(), isRight)
+}
+
+/** Verifies an event that was read, or gives the fault with which it was. */
+const verifyOne = (
+  version: RoomVersion,
+  event: Result.Result<Event, PduProblem>,
+  rings: RingsOfRooms,
+  isRight?: SignatureCheck
+): VerifiedPdu => {
+  if (Result.isFailure(event)) return event
+  const { event_id: eventId, room_id } = event.success
+  const result = attempt(() => verifyEvent(version, event.success, rings.get(room_id) ?? new Map(), isRight))
+  return Result.mapError(result, (problem) => ({ ...problem, eventId }))
 }
 
 function* verifyAll(
   version: RoomVersion,
   read: ReadonlyArray<Result.Result<Event, PduProblem>>,
-  rings: ReadonlyMap<RoomId, KeyRings>
+  rings: RingsOfRooms
 ): Generator<void, ReadonlyArray<VerifiedPdu>> {
   const verified: Array<VerifiedPdu> = []
   for (const event of read) {
-    if (Result.isFailure(event)) verified.push(event)
-    else {
-      const { event_id: eventId, room_id } = event.success
-      const result = attempt(() => verifyEvent(version, event.success, rings.get(room_id) ?? new Map()))
-      verified.push(Result.mapError(result, (problem) => ({ ...problem, eventId })))
-    }
+    verified.push(verifyOne(version, event, rings))
     yield
   }
   return verified
 }
 
+/** Results as they are if all signatures are right, with the signatures of each, which are still to be checked. */
+interface Presumed {
+  readonly results: Array<VerifiedPdu>
+  readonly jobs: ReadonlyArray<SignatureJob>
+  /** Where the signatures of each result end in `jobs`. */
+  readonly ends: ReadonlyArray<number>
+}
+
+function* presumeAll(
+  version: RoomVersion,
+  read: ReadonlyArray<Result.Result<Event, PduProblem>>,
+  rings: RingsOfRooms
+): Generator<void, Presumed> {
+  const results: Array<VerifiedPdu> = []
+  const jobs: Array<SignatureJob> = []
+  const ends: Array<number> = []
+  const collect: SignatureCheck = (bytes, signature, key) => {
+    jobs.push({ bytes, signature, key })
+    return true
+  }
+  for (const event of read) {
+    results.push(verifyOne(version, event, rings, collect))
+    ends.push(jobs.length)
+    yield
+  }
+  return { results, jobs, ends }
+}
+
+/** Verifies again here those of which a signature is wrong or was not checked. Another key may have signed them. */
+function* decideAll(
+  version: RoomVersion,
+  read: ReadonlyArray<Result.Result<Event, PduProblem>>,
+  rings: RingsOfRooms,
+  { ends, results }: Presumed,
+  right: Uint8Array | undefined
+): Generator<void, ReadonlyArray<VerifiedPdu>> {
+  for (const [index, event] of read.entries()) {
+    const own = right?.subarray(ends[index - 1] ?? 0, ends[index])
+    if (own?.every((entry) => entry === 1) === true) continue
+    results[index] = verifyOne(version, event, rings)
+    yield
+  }
+  return results
+}
+
 const make = Effect.gen(function* () {
   const remoteKeys = yield* RemoteKeys
   const vouchers = yield* RoomVoucherStore
+  const threads = yield* SignatureThreads
   const vouchersOf = yield* MonotonicCache.make<RoomId, ReadonlyArray<ServerName>>({
     lookup: (roomId) => Effect.map(vouchers.find([roomId]), (found) => found.get(roomId) ?? []),
     capacity: rememberedRooms,
@@ -153,6 +224,16 @@ const make = Effect.gen(function* () {
       ...(yield* MonotonicCache.get(vouchersOf, roomId)),
       ...also
     ])
+  })
+
+  const verifyByThreads = Effect.fnUntraced(function* (
+    version: RoomVersion,
+    read: ReadonlyArray<Result.Result<Event, PduProblem>>,
+    rings: RingsOfRooms
+  ) {
+    const presumed = yield* sliced(() => presumeAll(version, read, rings))
+    const right = yield* threads.check(presumed.jobs)
+    return yield* sliced(() => decideAll(version, read, rings, presumed, right))
   })
 
   const verifyPdus = Effect.fn("PduVerification.verifyPdus")(function* (
@@ -173,7 +254,11 @@ const make = Effect.gen(function* () {
         { concurrency: "unbounded" }
       )
     )
-    return yield* sliced(() => verifyAll(version, read, rings))
+    return read.length < threadedFrom || !threads.hasThreads
+      ? yield* sliced(() => verifyAll(version, read, rings))
+      : (yield* Effect.forEach(Arr.chunksOf(read, checkedAtOnce), (part) => verifyByThreads(version, part, rings), {
+          concurrency: batchesAtOnce
+        })).flat()
   })
 
   return PduVerification.of({
@@ -202,5 +287,5 @@ export class PduVerification extends Context.Service<
   static readonly layer: Layer.Layer<PduVerification, never, RemoteKeys | RoomVoucherStore> = Layer.effect(
     PduVerification,
     make
-  )
+  ).pipe(Layer.provide(SignatureThreads.layer))
 }

@@ -10,7 +10,7 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect, Layer, Result } from "effect"
+import { Effect, Fiber, Layer, Result, Scope } from "effect"
 import { PolicyServer } from "../policy/PolicyServer.ts"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -25,6 +25,7 @@ const failureOf = (error: RemoteError): RemoteFailure =>
     ? new RemoteFailure({
         destination: error.destination,
         reason: error.error,
+        status: error.status,
         errcode: error.errcode,
         ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),
         ...(error.roomVersion === undefined ? {} : { roomVersion: error.roomVersion })
@@ -46,11 +47,16 @@ interface Dialect extends StateRequests {
     roomId: RoomId,
     eventId: EventId,
     pdu: JsonObject,
-    omitMembers: boolean
+    omitMembers: boolean,
+    take: (list: string, pdus: ReadonlyArray<unknown>) => Effect.Effect<void>
   ) => Effect.Effect<JoinAnswer, RemoteError>
   readonly sendMembership: ServerServerClient["Service"]["sendMembership"]
   readonly invite: ServerServerClient["Service"]["invite"]
 }
+
+/** How many batches of PDUs are verified at a time, and how long one waits for those before it. */
+const batchesAtOnce = 3
+const longestBatchWait = "250 millis"
 
 /** How long a policy server may take, in ms. */
 const defaultPolicyTimeout = 10_000
@@ -72,9 +78,8 @@ const make = Effect.gen(function* () {
     return results.map(Result.mapError(problemText))
   })
 
-  /** The valid PDUs of the room. Invalid ones are logged. */
-  const good = Effect.fnUntraced(function* (
-    destination: ServerName,
+  /** The valid PDUs of the room, and why the others are not. */
+  const sorted = Effect.fnUntraced(function* (
     version: RoomVersion,
     roomId: RoomId,
     pdus: ReadonlyArray<unknown>,
@@ -87,13 +92,56 @@ const make = Effect.gen(function* () {
       else if (entry.success.room_id === roomId) events.push(entry.success)
       else reasons.push("it is of another room")
     }
-    if (reasons.length > 0) {
-      yield* Effect.logWarning(
-        `${reasons.length} bad PDUs of ${roomId} from ${destination} are ignored, the first because ${reasons[0]}`
-      )
-    }
-    return events
+    return { events, reasons }
   })
+
+  const logBad = (destination: ServerName, roomId: RoomId, reasons: ReadonlyArray<string>) =>
+    reasons.length === 0
+      ? Effect.void
+      : Effect.logWarning(
+          `${reasons.length} bad PDUs of ${roomId} from ${destination} are ignored, the first because ${reasons[0]}`
+        )
+
+  /** The valid PDUs of the room. Invalid ones are logged. */
+  const good = (
+    destination: ServerName,
+    version: RoomVersion,
+    roomId: RoomId,
+    pdus: ReadonlyArray<unknown>,
+    voucher?: ServerName
+  ) =>
+    Effect.flatMap(sorted(version, roomId, pdus, voucher), ({ events, reasons }) =>
+      Effect.as(logBad(destination, roomId, reasons), events)
+    )
+
+  /**
+   * Verifies PDUs batch by batch, while the next ones arrive. What has to be waited for, as keys of servers that are away,
+   * holds up the batches after it only shortly.
+   */
+  const gathering = (destination: ServerName, version: RoomVersion, roomId: RoomId) => {
+    type Sorted = Effect.Success<ReturnType<typeof sorted>>
+    const batches: Array<{ readonly list: string; readonly fiber: Fiber.Fiber<Sorted> }> = []
+    const take = Effect.fnUntraced(function* (list: string, pdus: ReadonlyArray<unknown>) {
+      const before = batches.at(-batchesAtOnce)
+      if (before !== undefined) yield* Effect.timeoutOption(Fiber.await(before.fiber), longestBatchWait)
+      const fiber = yield* Effect.forkScoped(sorted(version, roomId, pdus, destination))
+      batches.push({ list, fiber })
+    })
+    const gathered = Effect.gen(function* () {
+      const events = new Map<string, Array<Event>>()
+      const reasons: Array<string> = []
+      for (const { fiber, list } of batches) {
+        const found = yield* Fiber.join(fiber)
+        const of = events.get(list)
+        if (of === undefined) events.set(list, found.events)
+        else for (const event of found.events) of.push(event)
+        reasons.push(...found.reasons)
+      }
+      yield* logBad(destination, roomId, reasons)
+      return { state: events.get("state") ?? [], authChain: events.get("auth_chain") ?? [] }
+    })
+    return { take, gathered }
+  }
 
   const verifyPdu = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
     const [verified] = yield* verify(version, [pdu])
@@ -110,7 +158,10 @@ const make = Effect.gen(function* () {
       Effect.fail(new RemoteFailure({ destination, reason: "the draft has no such request" })),
     state: client.getState,
     event: client.getPdu,
-    sendJoin: client.sendJoin,
+    sendJoin: (destination, roomId, eventId, pdu, _omitMembers, take) =>
+      Effect.flatMap(client.sendJoin(destination, roomId, eventId, pdu), ({ auth_chain, state }) =>
+        Effect.as(Effect.andThen(take("auth_chain", auth_chain), take("state", state)), {})
+      ),
     sendMembership: (destination, handshake, ...rest) =>
       Effect.as((handshake === "leave" ? client.sendLeave : client.sendKnock)(destination, ...rest), { state: [] }),
     invite: (destination, roomId, eventId, { event }) => client.invite(destination, roomId, eventId, event)
@@ -168,7 +219,7 @@ const make = Effect.gen(function* () {
       good(question.destination, question.version, question.roomId, pdus, voucher)
     )
 
-  /** Hands a join in, and verifies the answer. Its PDUs, which take as much memory as the events, are released at its end. */
+  /** Hands a join in, and verifies the answer while it arrives. */
   const takeJoin = Effect.fnUntraced(function* (
     destination: ServerName,
     version: RoomVersion,
@@ -176,18 +227,20 @@ const make = Effect.gen(function* () {
     omitMembers: boolean
   ) {
     const { event_id: at, room_id: roomId } = event
+    const { gathered, take } = gathering(destination, version, roomId)
+    const scope = yield* Effect.scope
     const answer = yield* Effect.mapError(
-      dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), omitMembers),
+      dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), omitMembers, (list, pdus) =>
+        Effect.provideService(take(list, pdus), Scope.Scope, scope)
+      ),
       failureOf
     )
     const signed = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
     if (signed !== undefined && signed.event_id !== at) {
       return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
     }
-    const state = yield* good(destination, version, roomId, answer.state, destination)
-    const authChain = yield* good(destination, version, roomId, answer.auth_chain, destination)
-    return { signed, state, authChain, isPartial: answer.members_omitted === true }
-  })
+    return { signed, ...(yield* gathered), isPartial: answer.members_omitted === true }
+  }, Effect.scoped)
 
   return RemoteRooms.of({
     verify,

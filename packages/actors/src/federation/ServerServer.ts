@@ -27,7 +27,7 @@ import type { MembershipHandshake } from "../room/RemoteRooms.ts"
 import { RoomFinder } from "../room/RoomFinder.ts"
 import { RoomSummaries } from "../room/RoomSummaries.ts"
 import { Federation } from "./Federation.ts"
-import { FederationRooms } from "./FederationRooms.ts"
+import { FederationRooms, type TakenJoin } from "./FederationRooms.ts"
 import type { ReceivedInvite } from "./internal/IncomingInvites.ts"
 
 /** The room versions that a server knows which does not say. */
@@ -183,6 +183,7 @@ const make = Effect.gen(function* () {
       isUserId(pdu.sender) && serverNameOf(pdu.sender) === origin
         ? sendJoin(origin, roomId, eventId, pdu, omitMembers)
         : Effect.fail(new Forbidden({ error: `The PDU is not a join of a user of ${origin}` })),
+    toPdus: rooms.toPdus,
     sendLeave: (origin, roomId, eventId, pdu) =>
       Effect.andThen(rooms.requireDialect(roomId, "today"), rooms.sendLeave(origin, roomId, eventId, pdu)),
     sendKnock: (origin, roomId, eventId, pdu) =>
@@ -254,23 +255,19 @@ export class ServerServer extends Context.Service<
       userId: UserId,
       versions: ReadonlyArray<string> | undefined
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, MatrixError>
-    /** Takes a join. Answers with the state before it; `omitMembers` leaves out memberships that need not be known. */
+    /**
+     * Takes a join. Answers with the state before it, as events for `toPdus`; `omitMembers` leaves out memberships that need
+     * not be known.
+     */
     readonly sendJoin: (
       origin: ServerName,
       roomId: RoomId,
       eventId: EventId,
       pdu: JsonObject,
       omitMembers: boolean
-    ) => Effect.Effect<
-      {
-        readonly state: Pdus
-        readonly auth_chain: Pdus
-        readonly event: JsonObject
-        readonly members_omitted: boolean
-        readonly servers_in_room?: ReadonlyArray<ServerName>
-      },
-      MatrixError
-    >
+    ) => Effect.Effect<TakenJoin & { readonly members_omitted: boolean }, MatrixError>
+    /** Events that are to be sent, in PDU form and signed by us where they bear no signature yet. */
+    readonly toPdus: FederationRooms["Service"]["toPdus"]
     readonly sendLeave: (
       origin: ServerName,
       roomId: RoomId,

@@ -24,6 +24,7 @@ import {
   FederationCalls,
   isUnrecognized,
   pathOf,
+  type StreamedLists,
   shortTimeoutFactor,
   withQuery
 } from "./FederationCalls.ts"
@@ -47,10 +48,8 @@ const prefix = "/_matrix/federation"
 const path = (version: "v1" | "v2", ...parts: ReadonlyArray<string>): string =>
   `${prefix}/${version}${pathOf(...parts)}`
 
-/** The answer to a join: the state before it with what authorises that, and the join as the other server has signed it. */
+/** The answer to a join beside the state before it and what authorises that: the join as the other server has signed it. */
 export interface JoinAnswer {
-  readonly state: ReadonlyArray<JsonObject>
-  readonly auth_chain: ReadonlyArray<JsonObject>
   readonly event?: JsonObject
   /** Memberships may be missing in the state. */
   readonly members_omitted?: true
@@ -68,11 +67,12 @@ const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
   return joined === undefined
     ? undefined
     : {
-        ...joined,
         ...(isJsonObject(answer.event) ? { event: answer.event } : {}),
         ...(answer.members_omitted === true ? { members_omitted: true } : {})
       }
 }
+
+const joinLists: ReadonlySet<string> = new Set(["state", "auth_chain"])
 
 const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
   Array.isArray(value) && value.every((entry): entry is EventId => isEventId(entry)) ? value : undefined
@@ -275,13 +275,16 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         timeoutFactor: shortTimeoutFactor,
         read: ({ event_id }) => (isEventId(event_id) ? event_id : undefined)
       }),
-    /** `omitMembers` lets the other server leave out memberships. */
+    /**
+     * `omitMembers` lets the other server leave out memberships. `take` gets the state and the auth chain while they arrive.
+     */
     sendJoin: (
       destination: ServerName,
       roomId: RoomId,
       eventId: EventId,
       pdu: JsonObject,
-      omitMembers: boolean
+      omitMembers: boolean,
+      take: StreamedLists["take"]
     ): Effect.Effect<JoinAnswer, RemoteError> => {
       const asked = {
         destination,
@@ -290,15 +293,26 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         maxBytes: answerLimits.wholeState,
         timeoutFactor: 4,
         isUrgent: true,
-        hasPdus: true,
-        read: readJoin
+        hasPdus: true
       }
-      return newest(
-        {
+      const uri = withQuery(path("v2", "send_join", roomId, eventId), [
+        ["omit_members", omitMembers ? "true" : undefined]
+      ])
+      // The first version answers with a list of two, which comes whole.
+      const byFirst = Effect.gen(function* () {
+        const { auth_chain, state } = yield* call({
           ...asked,
-          uri: withQuery(path("v2", "send_join", roomId, eventId), [["omit_members", omitMembers ? "true" : undefined]])
-        },
-        { ...asked, uri: path("v1", "send_join", roomId, eventId) }
+          uri: path("v1", "send_join", roomId, eventId),
+          read: readJoined
+        })
+        yield* take("auth_chain", auth_chain)
+        yield* take("state", state)
+        return {}
+      })
+      return Effect.catchIf(
+        call({ ...asked, uri, lists: { keys: joinLists, take }, read: readJoin }),
+        isUnrecognized,
+        (failure) => Effect.mapError(byFirst, (error) => (isUnrecognized(error) ? failure : error))
       )
     },
     invite: (

@@ -22,7 +22,7 @@ export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("Json
 export const smallBytes = 128 * 1024
 
 /** The longest value, in bytes, that is read at once: in a list, or beside one. */
-const maxEntryBytes = 2 * 1024 * 1024
+export const maxEntryBytes = 2 * 1024 * 1024
 
 /** The most entries of lists, and keys of the outermost object, in a body that is read entry by entry. */
 export const maxEntries = 120_000

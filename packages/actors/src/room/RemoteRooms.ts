@@ -16,6 +16,8 @@ import { Context, type Effect, type Result, Schema } from "effect"
 export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFailure", {
   destination: Schema.String,
   reason: Schema.String,
+  /** The HTTP status of its answer, where it refused. */
+  status: Schema.optionalKey(Schema.Number),
   /** The errcode that the other server gave. */
   errcode: Schema.optionalKey(Schema.String),
   /** When it may be asked again, in ms, where it says so. */

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -60,7 +62,12 @@ const verifier = Effect.gen(function* () {
     )
   )
   const { verifyPdus } = yield* Effect.provide(PduVerification, context)
-  return { verify: (pdus: ReadonlyArray<unknown>) => verifyPdus(draftRoomVersion, pdus), onRed, onGreen }
+  return {
+    verify: (pdus: ReadonlyArray<unknown>) => verifyPdus(draftRoomVersion, pdus),
+    verifyAs: (version: RoomVersion, pdus: ReadonlyArray<unknown>) => verifyPdus(version, pdus),
+    onRed,
+    onGreen
+  }
 })
 
 const outcome = (result: VerifiedPdu): string => (Result.isSuccess(result) ? "good" : result.failure._tag)
@@ -135,6 +142,34 @@ describe("PduVerification", () => {
       clearImmediate(timer)
       assert.isTrue(results.every(Result.isSuccess))
       assert.isAbove(turns, 20)
+    })
+  )
+
+  it.live("of very many PDUs, whose signatures threads check, each is judged for itself too", () =>
+    Effect.gen(function* () {
+      const { onGreen, verifyAs } = yield* verifier
+      const version = roomVersion("11")!
+      const pdus = Array.from({ length: 1_200 }, (_, index): JsonObject => {
+        const proposal = {
+          room_id: "!room:red.test" as RoomId,
+          sender: `@alice:${index % 2 === 0 ? "red" : "green"}.test` as UserId,
+          type: "m.room.message",
+          content: { msgtype: "m.text", body: `message ${index}` }
+        }
+        const place = { prevEvents: [], state: () => undefined, now }
+        return version.toPdu(version.build(proposal, place, index % 2 === 0 ? red : green))
+      })
+      const other = pdus[2] as { readonly signatures: JsonObject }
+      const spoiled = pdus.map((pdu, index) => {
+        if (index % 100 === 0) return { ...pdu, signatures: other.signatures }
+        return index % 100 === 1 ? { ...pdu, content: { body: "changed" } } : pdu
+      })
+      const results = yield* verifyAs(version, spoiled)
+      for (const [index, result] of results.entries()) {
+        if (index % 100 === 0) assert.strictEqual(outcome(result), "BadSignature")
+        else assert.deepStrictEqual(Result.getOrThrow(result).content, index % 100 === 1 ? {} : pdus[index]!.content)
+      }
+      assert.strictEqual(onGreen.requests.length, 1)
     })
   )
 })

@@ -19,6 +19,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { objectOf, transactionOf } from "../federation/FederationHandlers.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
+import { streamPdus } from "./PduStream.ts"
 
 /** An answer that may have many megabytes, written without holding the event loop. */
 const large = (answer: object) =>
@@ -189,15 +190,24 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
         signed((origin, pdu) =>
           Effect.flatMap(
             servers.sendJoin(origin, params.roomId, params.eventId, pdu, query.omit_members === "true"),
-            (answer) => large({ origin: serverName, ...answer })
+            ({ authChain, state, ...rest }) =>
+              streamPdus({ origin: serverName, ...rest }, { auth_chain: authChain, state }, servers.toPdus)
           )
         )
       )
       .handleRaw("sendJoinV1", ({ params }) =>
         signed((origin, pdu) =>
-          Effect.flatMap(servers.sendJoin(origin, params.roomId, params.eventId, pdu, false), (answer) =>
-            pair({ origin: serverName, ...answer })
-          )
+          Effect.gen(function* () {
+            const { authChain, state, ...rest } = yield* servers.sendJoin(
+              origin,
+              params.roomId,
+              params.eventId,
+              pdu,
+              false
+            )
+            const pdus = { auth_chain: yield* servers.toPdus(authChain), state: yield* servers.toPdus(state) }
+            return yield* pair({ origin: serverName, ...rest, ...pdus })
+          })
         )
       )
       .handleRaw("sendLeave", (event) => Effect.andThen(sendLeave(event), large({})))

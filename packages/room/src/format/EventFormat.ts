@@ -215,12 +215,12 @@ const hasHash = (event: Event, hash: string): boolean => {
 
 const verify =
   (options: FormatOptions): EventFormat["verify"] =>
-  (event, keys) => {
+  (event, keys, isRight) => {
     try {
       const { hash, signed } = takeSeal(event) ?? sealOf(options, pduOf(options, event))
       const bytes = bytesOf(signed)
       for (const server of signers(options)(event)) {
-        const problem = checkSignature(bytes, event.signatures, server, keys(server))
+        const problem = checkSignature(bytes, event.signatures, server, keys(server), isRight)
         if (problem !== undefined) return Result.fail({ _tag: "BadSignature", reason: problem.reason })
       }
       return Result.succeed(hasHash(event, hash) ? event : redact(options)(event))

@@ -53,30 +53,46 @@ const redactsOf = ({ redacts }: PduForm, pdu: Pdu): EventId | undefined => {
   return isEventId(named) ? named : undefined
 }
 
-const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> => [
-  ...new Set(
-    references.map(
-      (reference) => (typeof reference === "string" ? reference : (reference as ReadonlyArray<Json>)[0]) as EventId
-    )
-  )
-]
+/** Whether the list names events by their IDs, each once. Lists are short. */
+const isListOfIds = (references: ReadonlyArray<Json>): boolean =>
+  references.every((reference, index) => typeof reference === "string" && references.indexOf(reference) === index)
+
+const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> =>
+  isListOfIds(references)
+    ? (references as ReadonlyArray<EventId>)
+    : [
+        ...new Set(
+          references.map(
+            (reference) =>
+              (typeof reference === "string" ? reference : (reference as ReadonlyArray<Json>)[0]) as EventId
+          )
+        )
+      ]
 
 /** True where the list of IDs says all that the PDU says. */
 const isPlain = (references: ReadonlyArray<Json>, ids: ReadonlyArray<EventId>): boolean =>
   ids.length === references.length && ids.every((id, index) => id === references[index])
 
-/** The keys that an event from this PDU has of its own. */
-const readKeys = (form: PduForm, pdu: Pdu): ReadonlySet<string> => {
+/** The keys that an event has of its own, by the form of its PDU and what that says. */
+const readKeys = new Map<string, ReadonlySet<string>>()
+
+const readKeysOf = (form: PduForm, pdu: Pdu): ReadonlySet<string> => {
+  const hasRoom = form.roomIds === "chosen" || pdu.type !== "m.room.create"
+  const hasRedacts = form.redacts === "top" && redactsOf(form, pdu) !== undefined
+  const name = `${form.eventIds} ${hasRoom} ${hasRedacts}`
+  const known = readKeys.get(name)
+  if (known !== undefined) return known
   const read = new Set([...sharedKeys, "prev_events", "auth_events", "unsigned"])
   if (form.eventIds === "chosen") read.add("event_id")
-  if (form.roomIds === "chosen" || pdu.type !== "m.room.create") read.add("room_id")
-  if (form.redacts === "top" && redactsOf(form, pdu) !== undefined) read.add("redacts")
+  if (hasRoom) read.add("room_id")
+  if (hasRedacts) read.add("redacts")
+  readKeys.set(name, read)
   return read
 }
 
 const wireOf = (form: PduForm, pdu: Pdu, event: Event): JsonObject | undefined => {
   const wire: Pdu = {}
-  const read = readKeys(form, pdu)
+  const read = readKeysOf(form, pdu)
   for (const key of Object.keys(pdu)) {
     if (read.has(key)) continue
     // A key may be `__proto__`, which assignment would lose.

@@ -13,7 +13,12 @@ interface Libsodium {
 
 let loaded: Libsodium | undefined
 
+const require = createRequire(import.meta.url)
+
 export const libsodium = (): Libsodium => {
-  loaded ??= createRequire(import.meta.url)("sodium-native") as Libsodium
+  loaded ??= require("sodium-native") as Libsodium
   return loaded
 }
+
+/** The file of the module. */
+export const libsodiumFile = (): string => require.resolve("sodium-native")

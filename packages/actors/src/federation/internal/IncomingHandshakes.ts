@@ -19,7 +19,6 @@ import type { MakeMembership } from "../Federation.ts"
 import { PduVerification, problemText, type VerificationProblem } from "../PduVerification.ts"
 import { essentialState } from "./essentialState.ts"
 import { type KnownVersions, noSuchRoom } from "./KnownVersions.ts"
-import type { PduReads } from "./PduReads.ts"
 
 /** The faults of a PDU that may be another server's invention. */
 const unproven: ReadonlySet<VerificationProblem["_tag"]> = new Set(["BadSignature", "NoKeys"])
@@ -33,10 +32,7 @@ const serversIn = (state: ReadonlyArray<Event>): ReadonlyArray<ServerName> => [
   )
 ]
 
-export const makeIncomingHandshakes = Effect.fnUntraced(function* (
-  { findVersion }: KnownVersions,
-  { toPdus }: PduReads
-) {
+export const makeIncomingHandshakes = Effect.fnUntraced(function* ({ findVersion }: KnownVersions) {
   const { serverName } = yield* HomeServerConfig
   const verification = yield* PduVerification
   const room = yield* Room.client
@@ -104,8 +100,8 @@ export const makeIncomingHandshakes = Effect.fnUntraced(function* (
     const { event, version, ...whole } = yield* sendMembership("join", origin, roomId, eventId, pdu)
     const { authChain, state } = omitMembers ? essentialState(whole, event) : whole
     return {
-      state: yield* toPdus(state),
-      auth_chain: yield* toPdus(authChain),
+      state,
+      authChain,
       event: version.toPdu(event),
       ...(omitMembers ? { servers_in_room: serversIn(whole.state) } : {})
     }

@@ -11,6 +11,7 @@ import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
+import { makeCommitsInFlight } from "./CommitsInFlight.ts"
 import { withReplaced } from "./ReplacedState.ts"
 import { isAfterGap } from "./RoomGraph.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
@@ -51,18 +52,20 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     const first = room.beginStep()
     const ref = yield* withNids(1, () => room.beginChain(first, nextChain(), new Map()))
     yield* log.append(room.commit(first))
+    const commits = makeCommitsInFlight()
     let part: Array<readonly [string, number]> = []
     const write = Effect.suspend(() => {
       const step = room.beginStep()
       room.continueChain(step, ref, part)
       part = []
-      return log.append(room.commit(step))
+      return commits.add(log.append(room.commit(step)))
     })
     for (const [key, { nid }] of entries) {
       part.push([key, nid])
       if (part.length === writtenAtOnce) yield* write
     }
     if (part.length > 0) yield* write
+    yield* commits.all
     return ref
   })
 

@@ -21,6 +21,7 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
+import type { StateRef } from "@greenroom/store/StateStore"
 import { Clock, Effect, Result } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
@@ -36,6 +37,7 @@ import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
+import { sameRef } from "./StateBranches.ts"
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
@@ -55,6 +57,27 @@ function* wholeChain(state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>):
   }
   return [...chain.values()]
 }
+
+/** The auth events of a state that are not part of it. */
+function* namedBeside(state: ReadonlyArray<Event>): Generator<void, ReadonlyArray<EventId>> {
+  const named = new Set<EventId>()
+  for (const { auth_events } of state) {
+    for (const id of auth_events) named.add(id)
+    yield
+  }
+  for (const { event_id } of state) named.delete(event_id)
+  return [...named]
+}
+
+/** A state that is in memory. */
+interface KnownState {
+  readonly ref: StateRef
+  readonly state: ReadonlyArray<Event>
+}
+
+/** The current state. */
+const stateNow = ({ current, ref }: RoomState): KnownState | undefined =>
+  ref === undefined ? undefined : { ref, state: [...current.values()].map(({ event }) => event) }
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { roomId, serverName, signingKey, states } = writer
@@ -207,9 +230,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     event: Event,
     allowance: Allowance
   ): Effect.Effect<TakenMembership, Failure> =>
-    Effect.flatMap(takeRecommended(origin, handshake, event), ({ event, room }) =>
+    Effect.flatMap(takeRecommended(origin, handshake, event), ({ event, known, room }) =>
       handshake === "join"
-        ? Effect.map(stateBefore(room, event.event_id, allowance), (state) => ({ event, ...state }))
+        ? Effect.map(stateBefore(room, event.event_id, allowance, known), (state) => ({ event, ...state }))
         : Effect.succeed({ event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] })
     )
 
@@ -228,12 +251,13 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         yield* requireVisible(room, event.sender, handshake)
         yield* requireAdmitted(room.lookup, origin)
         yield* requireVouched(room, event)
+        const known = stateNow(room)
         yield* placeMembership(room, event, (after) => {
           const others = new Set(after.destinations(event, new Set()))
           others.delete(origin)
           return others
         })
-        return { event, room }
+        return { event, room, known }
       })
     )
 
@@ -268,18 +292,32 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On GetState
 
-  /** The state before an event with the events that authorise it. */
+  /** The events that authorise those of a state, beside it. Mostly a state names few others, so only theirs are looked up. */
+  const chainBehind = Effect.fnUntraced(function* (room: RoomState, state: ReadonlyArray<Event>) {
+    const others = yield* sliced(() => namedBeside(state))
+    if (others.length === 0) return []
+    const named = yield* graph.known(room, others)
+    const inState = new Set(state.map(({ event_id }) => event_id))
+    return [...[...named.values()].map(({ event }) => event), ...(yield* chains.events(others))].filter(
+      ({ event_id }) => !inState.has(event_id)
+    )
+  })
+
+  /** The state before an event with the events that authorise it. A state that is `atHand` is not read. */
   const stateBefore = Effect.fnUntraced(function* (
     room: RoomState,
     at: EventId | undefined,
-    allowance: Allowance
+    allowance: Allowance,
+    atHand?: KnownState
   ): Effect.fn.Return<RemoteState, Failure> {
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
     if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
     const read = Effect.gen(function* () {
-      const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
-      const state = entries.map(({ event }) => event)
-      const behind = yield* chains.events(state.map((event) => event.event_id))
+      const state =
+        atHand !== undefined && sameRef(ref, atHand.ref)
+          ? atHand.state
+          : (yield* states.read([{ roomNid: room.roomNid, ref }])).map((entry) => entry.event)
+      const behind = yield* chainBehind(room, state)
       return { state, authChain: isDraft(room.version) ? behind : yield* sliced(() => wholeChain(state, behind)) }
     })
     return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>

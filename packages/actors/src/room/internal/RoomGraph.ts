@@ -287,6 +287,12 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       ? { rule: "The redacted event is of another room" }
       : undefined
 
+  /** The rule that an event breaks whose auth events are of another room. */
+  const citesForeign = ({ auth_events }: Event, around: ReadonlyMap<EventId, KnownEvent>): Refusal | undefined =>
+    auth_events.some((id) => !around.has(id) && isForeign(id))
+      ? { rule: "The auth events of an event belong to its room" }
+      : undefined
+
   const plan = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event,
@@ -302,7 +308,9 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     // The event gets another number: queued states that contain the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* settled(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
-    if (authEvents.length < event.auth_events.length) return "its auth events are unknown" as const
+    const misplaced = citesForeign(event, around)
+    if (misplaced === undefined && authEvents.length < event.auth_events.length)
+      return "its auth events are unknown" as const
     const before: PointState | undefined =
       given === undefined ? yield* stateBefore(room, event, around) : yield* stateByOther(room, event, around, given)
     if (before === undefined) return "its predecessors are unknown" as const
@@ -311,6 +319,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
     const bodies = authEvents.map((authEvent) => authEvent.event)
     const refusal =
+      misplaced ??
       room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
       room.version.authorise(event, lookup)
     const isHistory = historyNid !== undefined
@@ -500,7 +509,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     (ids) =>
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
-  return { known, isForeign, knownBodies, survey, place, build, settled }
+  return { known, isForeign, citesForeign, knownBodies, survey, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

@@ -17,7 +17,7 @@ import { type OutsideMemberships, withShown } from "./OutsideMemberships.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
-import { refusalOf } from "./remoteRefusals.ts"
+import { mayPassLater, refusalOf } from "./remoteRefusals.ts"
 
 /** How many servers are tried for a join, one after the other, and how long all of it may take. */
 const maxCandidates = 10
@@ -233,12 +233,12 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
       unfinished.put({ roomId, userId, membership: "leave", servers, content }),
       Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers, content))).pipe(
         Effect.retry({
-          while: ({ _tag }) => _tag === "M_NOT_FOUND",
+          while: mayPassLater,
           schedule: Schedule.exponential("5 seconds"),
           times: leaveAttempts
         }),
         Effect.catchIf(
-          ({ _tag }) => _tag !== "M_NOT_FOUND",
+          (error) => !mayPassLater(error),
           () => Effect.void
         ),
         Effect.andThen(unfinished.remove(roomId, userId)),

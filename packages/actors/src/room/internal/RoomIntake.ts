@@ -19,6 +19,7 @@ import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import { makeCommitsInFlight } from "./CommitsInFlight.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -87,6 +88,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     ]
     /** Undefined where an auth event is not known. */
     const judge = (event: Event): EventStatus | undefined => {
+      if (graph.citesForeign(event, found) !== undefined) return EventStatus.rejected
       if (!authIdsOf(room, event).every((id) => id === event.event_id || found.has(id))) return undefined
       const authEvents = event.auth_events.map((id) => found.get(id)!.event)
       const refusal = room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found))
@@ -104,19 +106,21 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       }
       return passed
     })
+    const commits = makeCommitsInFlight()
     for (const chunk of Arr.chunksOf(judged, caution !== undefined ? 1 : outliersAtOnce)) {
       const durable = yield* withNids(chunk.length, () => {
         const step = room.beginStep()
         for (const { event, status } of chunk) {
           const known = { ...outlier(event, nextNid()), status }
           found.set(event.event_id, known)
-          const authNids = event.auth_events.map((id) => found.get(id)!.nid)
+          const authNids = event.auth_events.flatMap((id) => found.get(id)?.nid ?? [])
           room.log(step, known, event.state_key === undefined ? {} : { authNids })
         }
         return log.append(room.commit(step))
       })
-      yield* blaming(caution, chunk[0]!.event, durable)
+      yield* caution === undefined ? commits.add(durable) : blaming(caution, chunk[0]!.event, durable)
     }
+    yield* commits.all
     return found
   })
 

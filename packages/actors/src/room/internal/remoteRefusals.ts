@@ -8,9 +8,11 @@ import {
   Forbidden,
   IncompatibleRoomVersion,
   InviteBlocked,
-  type MatrixError,
+  LimitExceeded,
+  MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
+import { Option, Schema } from "effect"
 import type { RemoteFailure } from "../RemoteRooms.ts"
 
 /**
@@ -27,24 +29,65 @@ const forbidding: ReadonlySet<string | undefined> = new Set([
   "M_UNABLE_TO_GRANT_JOIN"
 ])
 
+/**
+ * The errors of other servers that mean the same for the client. Those about access tokens and accounts are not among them:
+ * clients would take them for errors of this server, and log out.
+ */
+const passedOn: ReadonlySet<string | undefined> = new Set([
+  "M_BAD_STATE",
+  "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+  "M_GUEST_ACCESS_FORBIDDEN",
+  "M_INVALID_ROOM_STATE",
+  "M_RESOURCE_LIMIT_EXCEEDED",
+  "M_TOO_LARGE",
+  "M_UNSUPPORTED_ROOM_VERSION"
+])
+
+const decodeError = Schema.decodeUnknownOption(MatrixError)
+
+/** How long a client waits where another server limits the rate, in ms: where that does not say it, and at most. */
+const defaultWait = 5_000
+const longestWait = 60_000
+
+/**
+ * The error of another server that the client gets as it came: the errcode where it means the same here, else that it is
+ * forbidden. Undefined for errors that say nothing to a client.
+ */
+const passedError = ({ errcode, reason, retryAfter, status }: RemoteFailure): MatrixError | undefined => {
+  if (errcode === "M_LIMIT_EXCEEDED" || status === 429) {
+    return new LimitExceeded({
+      error: reason,
+      retry_after_ms: Math.min(Math.max(0, retryAfter ?? defaultWait), longestWait)
+    })
+  }
+  if (passedOn.has(errcode)) return Option.getOrUndefined(decodeError({ _tag: errcode, error: reason }))
+  return status === 403 ? new Forbidden({ error: reason }) : undefined
+}
+
+/** Whether the same request may succeed later. */
+export const mayPassLater = ({ _tag }: { readonly _tag: string }): boolean =>
+  _tag === "M_NOT_FOUND" || _tag === "M_LIMIT_EXCEEDED"
+
 /** The error of an invite that the server of the invited user did not countersign. */
 export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
   const { errcode, reason } = failure
   if (errcode === "M_INVITE_BLOCKED") return new InviteBlocked({ error: reason })
   if (errcode === "M_BAD_JSON") return new BadJson({ error: `${destination} cannot take the invite: ${reason}` })
-  return errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND"
-    ? new Forbidden({ error: reason })
-    : new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
+  if (errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND") return new Forbidden({ error: reason })
+  return (
+    passedError(failure) ?? new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
+  )
 }
 
 /** The error of a join, a knock or a leave that another server did not accept. */
 export const refusalOf = (roomId: RoomId, failure: RemoteFailure): MatrixError => {
   const { errcode, reason, roomVersion } = failure
   if (forbidding.has(errcode)) return new Forbidden({ error: reason })
-  return errcode === "M_INCOMPATIBLE_ROOM_VERSION"
-    ? new IncompatibleRoomVersion({
-        error: reason,
-        ...(roomVersion === undefined ? {} : { room_version: roomVersion })
-      })
-    : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
+  if (errcode === "M_INCOMPATIBLE_ROOM_VERSION") {
+    return new IncompatibleRoomVersion({
+      error: reason,
+      ...(roomVersion === undefined ? {} : { room_version: roomVersion })
+    })
+  }
+  return passedError(failure) ?? new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
 }

@@ -83,6 +83,7 @@ const noRooms = Layer.succeed(ServerServer, {
   backfill: () => nothing,
   getMissingEvents: () => nothing,
   timestampToEvent: () => nothing,
+  toPdus: () => Effect.succeed([]),
   makeMembership: () => nothing,
   sendJoin: () => nothing,
   sendLeave: () => nothing,

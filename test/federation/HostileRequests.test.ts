@@ -1,0 +1,439 @@
+/**
+ * Every operation of the server-server API, asked by servers with valid keys that share a room, share none, were banned or are
+ * kept out by an access control list, with bodies and names that make no sense: nothing fails inside, and no server learns
+ * what it may not know.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import type { Body } from "../support/Curl.ts"
+import { type Random, randomFrom } from "../support/Seed.ts"
+import { isHealthy, leavesRoomAsItWas } from "./support/HostileNetwork.ts"
+import { HostileServer, imaginedHash } from "./support/HostileServer.ts"
+import { change, expectOk, freePort, type HomeServer, network, say, setState } from "./support/Network.ts"
+import { createRoom, joinThrough, nothing, todaysScene } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 180_000 })
+
+const names = ["evil.test", "outer.test", "banned.test", "kept-out.test"] as const
+
+const world = Effect.gen(function* () {
+  const others: Record<string, number> = {}
+  const servers: Array<HostileServer> = []
+  for (const name of names) {
+    const server = new HostileServer(name, "today")
+    server.respond = () => nothing
+    others[name] = yield* freePort
+    yield* server.listen(others[name])
+    servers.push(server)
+  }
+  const [evil, outer, banned, keptOut] = servers as [HostileServer, HostileServer, HostileServer, HostileServer]
+  return { ...(yield* network(["red.test", "blue.test"], { others })), evil, outer, banned, keptOut }
+})
+
+class World extends Context.Service<World, Effect.Success<typeof world>>()("greenroom/test/HostileRequests") {
+  static readonly layer = Layer.effect(World, world)
+}
+
+/** Values that no operation asks for. Some have no canonical form, so that they cannot be signed as they are meant. */
+const odd: ReadonlyArray<unknown> = [
+  null,
+  true,
+  -1,
+  0,
+  2 ** 53,
+  1.5,
+  "",
+  "x",
+  "\u0000",
+  "\ud800",
+  "$",
+  "!",
+  "@",
+  "@:",
+  "$\u0000",
+  "__proto__",
+  "x".repeat(70_000),
+  [],
+  [null],
+  [[[]]],
+  Array.from({ length: 1_000 }, (_, index) => `$e${index}`),
+  {},
+  { "": null },
+  { __proto__: null, constructor: {}, toString: 1 },
+  JSON.parse(`${"[".repeat(250)}${"]".repeat(250)}`)
+]
+
+const oddTexts = [
+  "",
+  "x",
+  "$",
+  "!",
+  "@",
+  "@a",
+  "@:b",
+  "%00",
+  "\u0000",
+  "..",
+  "a/b",
+  "ü",
+  "\ud83d\ude00",
+  "-1",
+  "1e9",
+  "9".repeat(30)
+]
+
+const pick = <A>(random: Random, from: ReadonlyArray<A>): A => from[random(from.length)]!
+
+/** The body with one of its values, at any depth, replaced by an odd one, removed, or with an odd key beside it. */
+const spoiled = (random: Random, value: unknown): unknown => {
+  if (typeof value !== "object" || value === null || random(6) === 0) return pick(random, odd)
+  if (Array.isArray(value)) {
+    if (value.length === 0 || random(4) === 0) return [...value, pick(random, odd)]
+    const at = random(value.length)
+    return value.map((entry, index) => (index === at ? spoiled(random, entry) : entry))
+  }
+  const keys = Object.keys(value)
+  const key = pick(random, keys.length === 0 ? ["x"] : keys)
+  const { [key]: one, ...rest } = value as Record<string, unknown>
+  if (random(5) === 0) return rest
+  if (random(8) === 0) return { ...value, [String(pick(random, oddTexts))]: pick(random, odd) }
+  return { ...rest, [key]: spoiled(random, one) }
+}
+
+interface Operation {
+  readonly method: "GET" | "PUT" | "POST"
+  readonly path: ReadonlyArray<string>
+  readonly query?: ReadonlyArray<readonly [string, string]>
+  readonly body?: Body
+  /** Only servers in the room get an answer. */
+  readonly ofRoom?: true
+}
+
+/** The 36 operations but for those without authentication, as a server in the room would ask. */
+const operations = (
+  roomId: string,
+  eventId: string,
+  userId: string,
+  own: string,
+  pdu: Body,
+  pduId: string
+): ReadonlyArray<Operation> => {
+  const edus = [
+    { edu_type: "m.typing", content: { room_id: roomId, user_id: own, typing: true } },
+    {
+      edu_type: "m.receipt",
+      content: { [roomId]: { "m.read": { [own]: { data: { ts: 1, thread_id: "main" }, event_ids: [eventId] } } } }
+    },
+    {
+      edu_type: "m.presence",
+      content: { push: [{ user_id: own, presence: "online", last_active_ago: 1, status_msg: "x" }] }
+    },
+    {
+      edu_type: "m.device_list_update",
+      content: {
+        user_id: own,
+        device_id: "D",
+        stream_id: 2,
+        prev_id: [1],
+        device_display_name: "x",
+        keys: { a: { b: "c" } }
+      }
+    },
+    {
+      edu_type: "m.signing_key_update",
+      content: { user_id: own, master_key: { keys: {}, usage: ["master"] }, self_signing_key: {} }
+    },
+    {
+      edu_type: "m.direct_to_device",
+      content: { sender: own, type: "m.x", message_id: "m", messages: { [userId]: { "*": { a: 1 } } } }
+    }
+  ]
+  const invited = {
+    signed: { mxid: userId, token: "t", signatures: { "id.test": { "ed25519:0": "x" } } },
+    display_name: "x"
+  }
+  return [
+    { method: "PUT", path: ["v1", "send", "t"], body: { origin_server_ts: 1, pdus: [pdu], edus } },
+    { method: "GET", path: ["v1", "event", eventId], ofRoom: true },
+    { method: "GET", path: ["v1", "state", roomId], query: [["event_id", eventId]], ofRoom: true },
+    { method: "GET", path: ["v1", "state_ids", roomId], query: [["event_id", eventId]], ofRoom: true },
+    { method: "GET", path: ["v1", "event_auth", roomId, eventId], ofRoom: true },
+    {
+      method: "GET",
+      path: ["v1", "backfill", roomId],
+      query: [
+        ["v", eventId],
+        ["v", eventId],
+        ["limit", "10"]
+      ],
+      ofRoom: true
+    },
+    {
+      method: "POST",
+      path: ["v1", "get_missing_events", roomId],
+      body: { earliest_events: [], latest_events: [eventId], limit: 1e9, min_depth: 0 },
+      ofRoom: true
+    },
+    {
+      method: "GET",
+      path: ["v1", "timestamp_to_event", roomId],
+      query: [
+        ["ts", "1"],
+        ["dir", "f"]
+      ],
+      ofRoom: true
+    },
+    ...["join", "leave", "knock"].map(
+      (name): Operation => ({
+        method: "GET",
+        path: ["v1", `make_${name}`, roomId, own],
+        query: [
+          ["ver", "11"],
+          ["ver", "x"]
+        ]
+      })
+    ),
+    ...["v1", "v2"].flatMap(
+      (version): ReadonlyArray<Operation> => [
+        {
+          method: "PUT",
+          path: [version, "send_join", roomId, pduId],
+          query: version === "v2" ? [["omit_members", "true"]] : [],
+          body: pdu
+        },
+        { method: "PUT", path: [version, "send_leave", roomId, pduId], body: pdu }
+      ]
+    ),
+    { method: "PUT", path: ["v1", "send_knock", roomId, pduId], body: pdu },
+    { method: "PUT", path: ["v1", "invite", roomId, pduId], body: { ...pdu, unsigned: { invite_room_state: [pdu] } } },
+    {
+      method: "PUT",
+      path: ["v2", "invite", roomId, pduId],
+      body: { event: pdu, room_version: "11", invite_room_state: [pdu] }
+    },
+    {
+      method: "GET",
+      path: ["v1", "publicRooms"],
+      query: [
+        ["limit", "3"],
+        ["since", "x"]
+      ]
+    },
+    {
+      method: "POST",
+      path: ["v1", "publicRooms"],
+      body: { limit: 3, since: "x", filter: { generic_search_term: "x", room_types: [null] } }
+    },
+    { method: "GET", path: ["v1", "hierarchy", roomId], query: [["suggested_only", "true"]] },
+    {
+      method: "PUT",
+      path: ["v1", "exchange_third_party_invite", roomId],
+      body: {
+        type: "m.room.member",
+        room_id: roomId,
+        sender: userId,
+        state_key: own,
+        content: { membership: "invite", third_party_invite: invited }
+      }
+    },
+    {
+      method: "GET",
+      path: ["v1", "query", "profile"],
+      query: [
+        ["user_id", userId],
+        ["field", "displayname"]
+      ]
+    },
+    { method: "GET", path: ["v1", "query", "directory"], query: [["room_alias", "#nothing:red.test"]] },
+    { method: "GET", path: ["v1", "query", "anything"], query: [["x", "y"]] },
+    { method: "GET", path: ["v1", "user", "devices", userId] },
+    { method: "POST", path: ["v1", "user", "keys", "query"], body: { device_keys: { [userId]: ["D"] } } },
+    {
+      method: "POST",
+      path: ["v1", "user", "keys", "claim"],
+      body: { one_time_keys: { [userId]: { D: "signed_curve25519" } } }
+    },
+    { method: "GET", path: ["v1", "media", "download", "nothing"], query: [["timeout_ms", "1"]] },
+    {
+      method: "GET",
+      path: ["v1", "media", "thumbnail", "nothing"],
+      query: [
+        ["width", "1"],
+        ["height", "1"],
+        ["method", "crop"]
+      ]
+    }
+  ]
+}
+
+const urlOf = ({ path, query = [] }: Pick<Operation, "path" | "query">): string => {
+  const encode = (text: string) => encodeURIComponent(text.toWellFormed())
+  const parameters = query.map(([key, value]) => `${key}=${encode(value)}`).join("&")
+  return path.map((part) => `/${encode(part)}`).join("") + (parameters === "" ? "" : `?${parameters}`)
+}
+
+/** The operation with something wrong: in the path, in the query or in the body. */
+const spoil = (random: Random, operation: Operation): Operation => {
+  const { body, path, query = [] } = operation
+  const kinds = [
+    ...(path.length > 2 ? ["path"] : []),
+    ...(query.length > 0 ? ["query"] : []),
+    ...(body === undefined ? [] : ["body", "body", "body"])
+  ]
+  switch (pick(random, kinds.length === 0 ? ["path"] : kinds)) {
+    case "path":
+      return { ...operation, path: [...path.slice(0, -1), pick(random, oddTexts)] }
+    case "query": {
+      const at = random(query.length)
+      const other = query.map(([key, value], index): readonly [string, string] => [
+        key,
+        index === at ? pick(random, oddTexts) : value
+      ])
+      return {
+        ...operation,
+        query: random(4) === 0 ? Array.from({ length: 1_000 }, () => query[at]!).slice(0, 200) : other
+      }
+    }
+    default:
+      return { ...operation, body: spoiled(random, body) }
+  }
+}
+
+/** The body as it travels: canonical where it can be, so that its signature is right. */
+const ask = (from: HostileServer, to: HomeServer, { body, method, ...where }: Operation) =>
+  from.ask(to, method, urlOf(where), undefined, body === undefined ? {} : { raw: JSON.stringify(sorted(body)) })
+
+const sorted = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(sorted)
+    : typeof value === "object" && value !== null
+      ? Object.fromEntries(
+          Object.entries(value)
+            .sort(([a], [b]) => (a < b ? -1 : 1))
+            .map(([key, entry]) => [key, sorted(entry)])
+        )
+      : value
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("HostileRequests", (it) => {
+  it.effect("requests that make no sense are refused, by whomever they come, and nothing fails inside", () =>
+    Effect.gen(function* () {
+      const net = yield* World
+      const here = yield* todaysScene(net, "11")
+      const { alice, red, room, room_id } = here
+      const event = yield* say(alice, room_id, "hello")
+      const random = randomFrom(14)
+      const statuses = new Map<number, number>()
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          for (const from of [net.evil, net.outer]) {
+            const own = from === net.evil ? here.mallory : `@stranger:${from.serverName}`
+            from.speaks(room_id, "11")
+            const made = from.event(
+              { ...room, extremities: [imaginedHash(5)] },
+              { type: "m.room.member", state_key: own, sender: own, content: { membership: "ban" } }
+            )
+            const pdu = from.toPdu(made)
+            for (const operation of operations(room_id, event, alice.userId, own, pdu, made.event_id)) {
+              for (let attempt = 0; attempt < 15; attempt++) {
+                const asked = attempt === 0 ? operation : spoil(random, operation)
+                const { body, status } = yield* ask(from, red, asked)
+                const shown = `${from.serverName} ${asked.method} ${urlOf(asked).slice(0, 200)} ${JSON.stringify(asked.body)?.slice(0, 1_000)}`
+                statuses.set(status, (statuses.get(status) ?? 0) + 1)
+                assert.isBelow(status, 500, `${shown}: ${JSON.stringify(body)}`)
+                if (status >= 400) assert.isString(body.errcode, shown)
+              }
+            }
+          }
+        })
+      )
+      // Most bodies have a right signature, and are read.
+      const total = [...statuses.values()].reduce((sum, count) => sum + count)
+      assert.isBelow(statuses.get(401) ?? 0, total / 4, JSON.stringify([...statuses]))
+      assert.isAbove(statuses.get(400) ?? 0, total / 10, JSON.stringify([...statuses]))
+      assert.notInclude(red.log, "failed inside")
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("a server that shares no room, was banned, or is kept out learns nothing of the room", () =>
+    Effect.gen(function* () {
+      const net = yield* World
+      const here = yield* todaysScene(net, "11")
+      const { alice, red, room_id } = here
+      const member = "@member:banned.test"
+      yield* net.banned.join(red, room_id, member)
+      yield* net.keptOut.join(red, room_id, "@member:kept-out.test")
+      yield* expectOk(change(alice, room_id, "ban", member))
+      yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["kept-out.test"] }))
+      const event = yield* say(alice, room_id, "not for everybody")
+      for (const from of [net.outer, net.banned, net.keptOut]) {
+        const own = `@member:${from.serverName}`
+        for (const operation of operations(room_id, event, alice.userId, own, {}, event)) {
+          if (operation.ofRoom === undefined) continue
+          const { body, status, text } = yield* ask(from, red, operation)
+          assert.include([403, 404], status, `${from.serverName} ${urlOf(operation)}`)
+          assert.include(["M_FORBIDDEN", "M_NOT_FOUND"], body.errcode)
+          assert.notInclude(text, "not for everybody")
+        }
+      }
+      // Neither joins again, though the room is public.
+      for (const from of [net.banned, net.keptOut]) {
+        const path = `/v1/make_join/${encodeURIComponent(room_id)}/${encodeURIComponent(`@member:${from.serverName}`)}?ver=11`
+        assert.strictEqual((yield* from.ask(red, "GET", path)).status, 403)
+      }
+    })
+  )
+
+  it.effect("a transaction that is sent many times at once, and again with another body, has one effect", () =>
+    Effect.gen(function* () {
+      const net = yield* World
+      const here = yield* todaysScene(net, "11")
+      const { alice, evil, mallory, red, room, room_id } = here
+      const message = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "once" } })
+      const other = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "never" } })
+      const send = (pdu: Body) => evil.send(red, [pdu], { transactionId: "raced" })
+      const answers = yield* Effect.forEach(Array.from({ length: 20 }), () => send(evil.toPdu(message)), {
+        concurrency: 20
+      })
+      for (const answer of answers)
+        assert.deepStrictEqual([answer.status, answer.body], [200, { pdus: { [message.event_id]: {} } }])
+      // The ID stands for what came with it first.
+      assert.deepStrictEqual((yield* send(evil.toPdu(other))).body, { pdus: { [message.event_id]: {} } })
+      const page = yield* expectOk(
+        alice.ask("GET", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=20`)
+      )
+      const words = page.chunk.map(({ content }: Body) => content.body)
+      assert.strictEqual(words.filter((word: string) => word === "once").length, 1)
+      assert.notInclude(words, "never")
+    })
+  )
+
+  it.effect("a message whose power levels are of another room is rejected, and so is what rests on it", () =>
+    Effect.gen(function* () {
+      const net = yield* World
+      const here = yield* todaysScene(net, "11")
+      const { alice, evil, mallory, red, room, room_id } = here
+      const otherId = yield* createRoom(alice, "11", { power_level_content_override: { users_default: 100 } })
+      const other = yield* evil.join(red, otherId, mallory)
+      yield* expectOk(joinThrough(here.bob, otherId, red))
+      const levels = other.state.get("m.room.power_levels\0")!
+      const borrowed = evil.event(
+        room,
+        { sender: mallory, content: { msgtype: "m.text", body: "borrowed" } },
+        { state: [levels] }
+      )
+      yield* evil.tell(red, borrowed)
+      const [stored] = yield* red.select(`SELECT status FROM events WHERE event_id = '${borrowed.event_id}'`)
+      assert.strictEqual(stored?.status, 3)
+      assert.notInclude(
+        JSON.stringify(
+          yield* expectOk(
+            alice.ask("GET", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=20`)
+          )
+        ),
+        "borrowed"
+      )
+    })
+  )
+})
