@@ -8,6 +8,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 import { logKind } from "./LogKind.ts"
 import { texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -105,13 +106,8 @@ export class AccountDataStore extends Context.Service<
       /** The row of a deleted entry stays, with an empty object, for those who have the entry. */
       const present = sql`content <> '{}'`
 
-      const set = (
-        userId: UserId,
-        roomId: RoomId | undefined,
-        type: string,
-        content: JsonObject,
-        most = Number.MAX_SAFE_INTEGER
-      ) => {
+      /** Writes an entry if it fits. One that is new or large must be counted: see `set`. */
+      const write = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject, most: number) => {
         const json = JSON.stringify(content)
         const bytes = Buffer.byteLength(json)
         const isThis = sql`room_id = ${roomId ?? ""} AND type = ${type}`
@@ -129,10 +125,24 @@ export class AccountDataStore extends Context.Service<
             OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most})
           ON CONFLICT (user_id, room_id, type) DO UPDATE
           SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
-          RETURNING 1`.pipe(
-          Effect.map((rows) => rows.length > 0),
-          Effect.orDie
-        )
+          RETURNING 1`.pipe(Effect.map((rows) => rows.length > 0))
+      }
+
+      const countedFor = (userId: UserId) => counted(sql)(`account_data ${userId}`)
+
+      /** A small entry that is there already is written without counting. */
+      const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject, most: number) => {
+        const json = JSON.stringify(content)
+        const replaced =
+          Buffer.byteLength(json) > smallEntry
+            ? Effect.succeed(false)
+            : sql`
+                UPDATE account_data SET content = ${json}, xid = DEFAULT, nid = DEFAULT
+                WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} RETURNING 1`.pipe(
+                Effect.map((rows) => rows.length > 0)
+              )
+        const added = countedFor(userId)(write(userId, roomId, type, content, most))
+        return Effect.orDie(Effect.flatMap(replaced, (isReplaced) => (isReplaced ? Effect.succeed(true) : added)))
       }
 
       const locked = (userId: UserId, roomId: RoomId | undefined, type: string) =>
@@ -165,10 +175,9 @@ export class AccountDataStore extends Context.Service<
             if (before === undefined) return isNew.length > 0
           }
           const after = change(before)
-          return after === before || (yield* set(userId, roomId, type, after, most))
+          return after === before || (yield* write(userId, roomId, type, after, most))
         },
-        sql.withTransaction,
-        Effect.orDie
+        (changed, userId) => Effect.orDie(countedFor(userId)(changed))
       )
 
       const read = (userId: UserId, range?: LogRange) =>

@@ -8,6 +8,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 import { texts } from "./PgArrays.ts"
 
 /** A user's changes of the push rules. */
@@ -52,11 +53,13 @@ export class ClientSettingsStore extends Context.Service<
         const [known] = yield* sql<{ filter_id: bigint }>`
           SELECT filter_id FROM filters WHERE user_id = ${userId} AND hash = ${hash}`
         if (known !== undefined) return Option.some(String(known.filter_id))
-        const [added] = yield* sql<{ filter_id: bigint }>`
-          INSERT INTO filters (user_id, hash, definition)
-          SELECT ${userId}, ${hash}, ${text}
-          WHERE (SELECT count(*) FROM filters WHERE user_id = ${userId}) < ${most}
-          ON CONFLICT (user_id, hash) DO UPDATE SET hash = excluded.hash RETURNING filter_id`
+        const [added] = yield* counted(sql)(`filters ${userId}`)(
+          sql<{ filter_id: bigint }>`
+            INSERT INTO filters (user_id, hash, definition)
+            SELECT ${userId}, ${hash}, ${text}
+            WHERE (SELECT count(*) FROM filters WHERE user_id = ${userId}) < ${most}
+            ON CONFLICT (user_id, hash) DO UPDATE SET hash = excluded.hash RETURNING filter_id`
+        )
         return Option.map(Option.fromNullishOr(added), (row) => String(row.filter_id))
       }, Effect.orDie)
 

@@ -8,6 +8,7 @@ import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 import { signalWork } from "./WorkSignals.ts"
 
 export interface NewDelayedEvent {
@@ -134,7 +135,9 @@ export class DelayedEventStore extends Context.Service<
           WHERE (SELECT count(*) FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL) < ${limits.scheduled}
           ON CONFLICT (token_id, txn_key) DO UPDATE SET type = excluded.type
           RETURNING delay_id`
-        const [row] = yield* sql.withTransaction(Effect.tap(scheduled, () => signalWork(sql, "delayed events")))
+        const [row] = yield* counted(sql)(`delayed events ${userId}`)(
+          Effect.tap(scheduled, () => signalWork(sql, "delayed events"))
+        )
         return Option.map(Option.fromNullishOr(row), ({ delay_id }) => delay_id)
       }, Effect.orDie)
 

@@ -7,6 +7,7 @@ import type { RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/
 import { Forbidden, RoomInUse } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 import { texts } from "./PgArrays.ts"
 
 export interface DirectoryEntry {
@@ -55,11 +56,7 @@ export class DirectoryStore extends Context.Service<
           Effect.orDie
         )
 
-      const create = Effect.fn("DirectoryStore.create")(function* (
-        alias: RoomAlias,
-        entry: DirectoryEntry,
-        limit = Number.MAX_SAFE_INTEGER
-      ) {
+      const createWithin = Effect.fnUntraced(function* (alias: RoomAlias, entry: DirectoryEntry, limit: number) {
         if (yield* isFull(alias, entry, limit)) {
           return yield* new Forbidden({
             error: `A room has at most ${limit} aliases, and a user makes at most ${limit}`
@@ -78,6 +75,15 @@ export class DirectoryStore extends Context.Service<
           RETURNING 1`)
         if (rows.length === 0) return yield* new RoomInUse({ error: `${alias} is taken` })
       })
+
+      const create = Effect.fn("DirectoryStore.create")(
+        (alias: RoomAlias, entry: DirectoryEntry, limit = Number.MAX_SAFE_INTEGER) =>
+          createWithin(alias, entry, limit).pipe(
+            counted(sql)(`aliases of ${entry.roomId}`),
+            counted(sql)(`aliases by ${entry.creator}`),
+            Effect.catchTag("SqlError", Effect.die)
+          )
+      )
 
       return DirectoryStore.of({
         find: (alias) =>

@@ -10,6 +10,7 @@
 import { createHash } from "node:crypto"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 
 export interface LoginSession<Progress> {
   readonly sessionId: number
@@ -97,14 +98,14 @@ export class LoginSessionStore extends Context.Service<
 
       const create = Effect.fn("LoginSessionStore.create")(function* (session: NewLoginSession, most: number) {
         const now = yield* Clock.currentTimeMillis
-        const rows = yield* sql`
+        const rows = yield* counted(sql)(`login sessions ${session.address}`)(sql`
           INSERT INTO login_sessions (session_hash, link_hash, state_hash, purpose, progress, address, expires_at)
           SELECT ${hash(session.secret)}, ${optionalHash(session.link)}, ${optionalHash(session.state)},
                  ${session.purpose}, ${JSON.stringify(session.progress)}, ${session.address}, ${session.expiresAt}
           WHERE (
             SELECT count(*) FROM login_sessions
             WHERE address = ${session.address} AND expires_at > ${now} AND expires_at <= ${session.expiresAt}) < ${most}
-          RETURNING 1`
+          RETURNING 1`)
         return rows.length > 0
       }, Effect.orDie)
 

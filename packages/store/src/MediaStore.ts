@@ -12,6 +12,7 @@
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 
 /** The name of a file in the content repository, as in `mxc://origin/mediaId`. */
 export interface MediaName {
@@ -179,11 +180,11 @@ export class MediaStore extends Context.Service<
       const reserve: MediaStore["Service"]["reserve"] = Effect.fnUntraced(function* (name, expiresAt, limit) {
         const now = yield* Clock.currentTimeMillis
         const { authenticated, mediaId, origin, userId } = name
-        const rows = yield* sql`
+        const rows = yield* counted(sql)(`content IDs ${userId}`)(sql`
           INSERT INTO media (origin, media_id, user_id, authenticated, created_at, expires_at, last_used_at)
           SELECT ${origin}, ${mediaId}, ${userId}::text, ${authenticated}, ${now}, ${expiresAt}, ${now}
           WHERE (SELECT count(*) FROM media WHERE user_id = ${userId} AND sha256 IS NULL AND expires_at > ${now}) < ${limit}
-          RETURNING 1`
+          RETURNING 1`)
         return rows.length === 1
       }, Effect.orDie)
 

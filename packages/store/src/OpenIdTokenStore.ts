@@ -7,6 +7,7 @@ import { createHash } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 
 const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
 
@@ -31,11 +32,11 @@ export class OpenIdTokenStore extends Context.Service<
         limit
       ) {
         const now = yield* Clock.currentTimeMillis
-        yield* sql`
+        yield* counted(sql)(`openid_tokens ${userId}`)(sql`
           WITH expired AS (DELETE FROM openid_tokens WHERE expires_at <= ${now}),
             surplus AS (DELETE FROM openid_tokens WHERE token_hash IN (
               SELECT token_hash FROM openid_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
-          INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hash(token)}, ${userId}, ${expiresAt})`
+          INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hash(token)}, ${userId}, ${expiresAt})`)
       }, Effect.orDie)
 
       const find = Effect.fnUntraced(function* (token: Redacted.Redacted) {

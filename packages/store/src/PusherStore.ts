@@ -7,6 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 import { logKind } from "./LogKind.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -153,7 +154,8 @@ export class PusherStore extends Context.Service<
         )
 
       return PusherStore.of({
-        set: (pusher, seen, options) => Effect.orDie(sql.withTransaction(set(pusher, seen, options))),
+        set: (pusher, seen, options) =>
+          Effect.orDie(counted(sql)(`pushers ${pusher.userId}`)(set(pusher, seen, options))),
         remove: (userId, appId, pushkey) =>
           sql`
             UPDATE pushers SET ${gone}

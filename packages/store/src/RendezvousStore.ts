@@ -5,6 +5,7 @@
  */
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { counted } from "./internal/counted.ts"
 
 export interface RendezvousSession {
   readonly data: string
@@ -30,10 +31,10 @@ export class RendezvousStore extends Context.Service<
       RendezvousStore.of({
         create: (id, data, expiresAt, limit) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            sql`
+            counted(sql)("rendezvous")(sql`
               WITH expired AS (DELETE FROM rendezvous WHERE expires_at <= ${now})
               INSERT INTO rendezvous (id, data, expires_at) SELECT ${id}, ${data}, ${expiresAt}
-              WHERE (SELECT count(*) FROM rendezvous WHERE expires_at > ${now}) < ${limit} RETURNING 1`.pipe(
+              WHERE (SELECT count(*) FROM rendezvous WHERE expires_at > ${now}) < ${limit} RETURNING 1`).pipe(
               Effect.map((rows) => rows.length > 0),
               Effect.orDie
             )

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
+import { counted } from "./internal/counted.ts"
 
 export interface NewReport {
   readonly reporter: UserId
@@ -78,12 +79,13 @@ export class ReportStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const add = Effect.fnUntraced(function* (report: NewReport, most: number) {
         const now = yield* Clock.currentTimeMillis
-        const rows = yield* sql`
+        const { reporter } = report
+        const rows = yield* counted(sql)(`reports ${reporter}`)(sql`
           INSERT INTO reports (reporter, room_id, event_id, user_id, reason, created_at)
-          SELECT ${report.reporter}, ${report.roomId ?? null}, ${report.eventId ?? null}, ${report.userId ?? null},
+          SELECT ${reporter}, ${report.roomId ?? null}, ${report.eventId ?? null}, ${report.userId ?? null},
                  ${JSON.stringify(report.reason)}, ${now}
-          WHERE (SELECT count(*) FROM reports WHERE reporter = ${report.reporter} AND created_at > ${now - window}) < ${most}
-          RETURNING 1`
+          WHERE (SELECT count(*) FROM reports WHERE reporter = ${reporter} AND created_at > ${now - window}) < ${most}
+          RETURNING 1`)
         return rows.length > 0
       }, Effect.orDie)
 

@@ -10,6 +10,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
+import { makeUnderWay } from "../runtime/UnderWay.ts"
 import { makeInvitePermission } from "./InvitePermission.ts"
 
 /** One other server may have this part of the invitations of a user: a tenth. */
@@ -21,6 +22,7 @@ export const makeMembershipLimits = Effect.gen(function* () {
   const store = yield* RoomStore
   const removals = yield* RoomRemovalStore
   const permission = yield* makeInvitePermission
+  const underWay = makeUnderWay()
 
   const mustBeOpen = Effect.fnUntraced(function* (roomId: RoomId) {
     if (yield* removals.isBlocked(roomId)) {
@@ -35,17 +37,23 @@ export const makeMembershipLimits = Effect.gen(function* () {
   const isIn = (userId: UserId, roomId: RoomId) =>
     Effect.map(store.membership(userId, roomId), (found) => Option.isSome(found) && found.value.membership === "join")
 
+  const mustTakeRoom = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId | undefined, others: number) {
+    if (roomId !== undefined) yield* mustBeOpen(roomId)
+    if (isSender(userId)) return
+    if ((yield* store.countMemberships(userId, ["join", "knock"])) + others < rooms) return
+    if (roomId !== undefined && (yield* isIn(userId, roomId))) return
+    return yield* new Forbidden({ error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first` })
+  })
+
   return {
     /** No administrator has blocked the room. Errors: M_FORBIDDEN. */
     mustBeOpen,
-    /** The user may enter the room, as one more; without a room ID, a new one. Errors: M_FORBIDDEN. */
-    mustTakeRoom: Effect.fnUntraced(function* (userId: UserId, roomId?: RoomId) {
-      if (roomId !== undefined) yield* mustBeOpen(roomId)
-      if (isSender(userId)) return
-      if ((yield* store.countMemberships(userId, ["join", "knock"])) < rooms) return
-      if (roomId !== undefined && (yield* isIn(userId, roomId))) return
-      return yield* new Forbidden({ error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first` })
-    }),
+    /**
+     * Runs `enter`, by which the user enters the room as one more, if they may; without a room ID, a new one. Rooms that they enter at
+     * the same time count too. Errors: M_FORBIDDEN.
+     */
+    entering: <A, E>(userId: UserId, roomId: RoomId | undefined, enter: Effect.Effect<A, E>) =>
+      underWay(userId, (others) => Effect.andThen(mustTakeRoom(userId, roomId, others), enter)),
     /**
      * The user does not block the inviter, and one more invitation may wait for an answer. Another server takes up a part of them at
      * most, so that the others can still invite. Errors: M_INVITE_BLOCKED, M_FORBIDDEN.
@@ -64,3 +72,5 @@ export const makeMembershipLimits = Effect.gen(function* () {
     })
   }
 })
+
+export type MembershipLimits = Effect.Success<typeof makeMembershipLimits>

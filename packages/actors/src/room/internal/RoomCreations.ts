@@ -30,6 +30,7 @@ import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../../runtime/Limits.ts"
 import { Nodes } from "../../runtime/Nodes.ts"
 import type { Session } from "../../runtime/Session.ts"
+import type { MembershipLimits } from "../MembershipLimits.ts"
 import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
 import { type CreatedRoom, Room, requestTransaction } from "../RoomProtocol.ts"
 import { creationScope, transactionKey } from "./RoomTransactions.ts"
@@ -41,13 +42,13 @@ export interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
   readonly mustBeInvitable: (inviter: UserId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
   /** Errors: M_FORBIDDEN where the user is in as many rooms as they may be. */
-  readonly mustTakeRoom: (userId: UserId) => Effect.Effect<void, MatrixError>
+  readonly entering: MembershipLimits["entering"]
   readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
 }
 
 export const makeRoomCreations = Effect.fnUntraced(function* ({
   mustBeInvitable,
-  mustTakeRoom,
+  entering,
   profileOf
 }: RoomCreationNeeds) {
   const { limits, serverName } = yield* HomeServerConfig
@@ -137,9 +138,10 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
       { concurrency: 8, discard: true }
     )
 
-  const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
-    yield* check(session, seeded)
-    yield* mustTakeRoom(session.userId)
+  const createNew = (session: Session, seeded: SeededRoom, txnId: string | undefined) =>
+    Effect.andThen(check(session, seeded), entering(session.userId, undefined, createChecked(session, seeded, txnId)))
+
+  const createChecked = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
     const transaction = requestTransaction(nodes, session, "createRoom", txnId)
     for (let left = maxAttempts; left > 0; left--) {
       const created = yield* attempt(session, seeded, transaction)

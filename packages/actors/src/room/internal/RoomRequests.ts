@@ -89,7 +89,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     yield* Effect.forEach(ours, (userId) => limits.mustTakeInvitation(userId, inviter), { discard: true })
   })
 
-  const creations = yield* makeRoomCreations({ mustBeInvitable, mustTakeRoom: limits.mustTakeRoom, profileOf })
+  const creations = yield* makeRoomCreations({ mustBeInvitable, entering: limits.entering, profileOf })
 
   const propose = (
     session: Session,
@@ -142,14 +142,28 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (unknown !== undefined) return yield* new Forbidden({ error: `aliases: ${unknown} does not point to this room` })
   })
 
-  /** A user's own join carries the profile; every other membership is taken as it is. */
-  const setState = Effect.fnUntraced(function* (
+  const setState = (
     session: Session,
     roomId: RoomId,
     type: string,
     stateKey: string,
     content: JsonObject,
     txnId?: string
+  ) => {
+    const isOwn = type === "m.room.member" && stateKey === session.userId
+    const enters = isOwn && (content.membership === "join" || content.membership === "knock")
+    const set = setAnyState(session, roomId, type, stateKey, content, txnId)
+    return enters ? limits.entering(session.userId, roomId, set) : set
+  }
+
+  /** A user's own join carries the profile; every other membership is taken as it is. */
+  const setAnyState = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    type: string,
+    stateKey: string,
+    content: JsonObject,
+    txnId: string | undefined
   ) {
     const isInvite = type === "m.room.member" && content.membership === "invite"
     if (isInvite || type === "m.room.aliases") {
@@ -160,7 +174,6 @@ export const makeRoomRequests = Effect.gen(function* () {
     const isOwn = type === "m.room.member" && stateKey === session.userId
     if (isOwn && content.membership === "leave") yield* mustNotRejectNotices(session.userId, roomId)
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
-    if (withProfile) yield* limits.mustTakeRoom(session.userId, roomId)
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
     if (session.guest && (isInvite || (isOwn && content.membership === "knock"))) {
       return yield* new GuestAccessForbidden({ error: "Guests invite nobody, and do not knock" })
@@ -195,14 +208,18 @@ export const makeRoomRequests = Effect.gen(function* () {
     return others.length > 0 || maker === undefined ? others : [maker]
   })
 
-  const joinRoom = Effect.fn("Rooms.joinRoom")(function* (
+  const joinRoom = Effect.fn("Rooms.joinRoom")(
+    (session: Session, roomId: RoomId, content: JsonObject, txnId?: string, servers: ReadonlyArray<ServerName> = []) =>
+      limits.entering(session.userId, roomId, join(session, roomId, content, txnId, servers))
+  )
+
+  const join = Effect.fnUntraced(function* (
     session: Session,
     roomId: RoomId,
     content: JsonObject,
-    txnId?: string,
-    servers: ReadonlyArray<ServerName> = []
+    txnId: string | undefined,
+    servers: ReadonlyArray<ServerName>
   ) {
-    yield* limits.mustTakeRoom(session.userId, roomId)
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
     // A room of our own that we have lost, as after a restore of a backup, is joined through others like any other.
     const through = (yield* isHere(roomId)) ? [] : yield* serversFor(session.userId, roomId, servers)
@@ -262,7 +279,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     )
   })
 
-  const setMembership = Effect.fnUntraced(function* (
+  const setMembership = (
     session: Session,
     roomId: RoomId,
     action: keyof typeof membershipFor,
@@ -270,12 +287,24 @@ export const makeRoomRequests = Effect.gen(function* () {
     reason?: string,
     txnId?: string,
     servers: ReadonlyArray<ServerName> = []
+  ) => {
+    const set = setAnyMembership(session, roomId, action, target, reason, txnId, servers)
+    return action === "knock" ? limits.entering(session.userId, roomId, set) : set
+  }
+
+  const setAnyMembership = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    action: keyof typeof membershipFor,
+    target: UserId,
+    reason: string | undefined,
+    txnId: string | undefined,
+    servers: ReadonlyArray<ServerName>
   ) {
     if (action === "kick" && target === session.userId) {
       return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
     }
     if (action === "invite") yield* mustBeInvitable(session.userId, [target])
-    if (action === "knock") yield* limits.mustTakeRoom(session.userId, roomId)
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
