@@ -216,8 +216,8 @@ export const settings = {
   identityServers: setting({
     name: "identity_servers",
     description: "The identity servers that are trusted to say whose an email address or phone number is",
-    expects: "a list of URLs without a path, such as https://id.example.org",
-    schema: list(/^https?:\/\/[^\s,/?#@]+$/),
+    expects: "a list of URLs without a path, such as https://id.example.org; * stands for any that a client names",
+    schema: list(/^(?:\*|https?:\/\/[^\s,/?#@]+)$/),
     fallback: [] as ReadonlyArray<string>
   }),
   appServiceFiles: setting({

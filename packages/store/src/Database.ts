@@ -105,7 +105,8 @@ const migrations = {
   "0073_refresh_families": () => import("./migrations/0073_refresh_families.ts"),
   "0074_upload_counts": () => import("./migrations/0074_upload_counts.ts"),
   "0075_tokens_of_users": () => import("./migrations/0075_tokens_of_users.ts"),
-  "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts")
+  "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts"),
+  "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
+import { counted } from "./internal/counted.ts"
 
 export interface VerifiedAddress extends ThirdPartyId {
   readonly verifiedAt: number
@@ -23,6 +24,15 @@ export interface ProviderSubject {
   readonly provider: string
   readonly subject: string
 }
+
+/** An identity server at which an address of a user is bound. */
+export interface IdentityBinding extends ThirdPartyId {
+  /** The URL of the identity server, without a slash at the end. */
+  readonly server: string
+}
+
+/** How many bindings of a user are remembered. */
+const maxBindings = 200
 
 export class UserIdentityStore extends Context.Service<
   UserIdentityStore,
@@ -38,6 +48,10 @@ export class UserIdentityStore extends Context.Service<
     readonly unlinkSubject: (userId: UserId, subject: ProviderSubject) => Effect.Effect<boolean>
     readonly userOfSubject: (subject: ProviderSubject) => Effect.Effect<Option.Option<UserId>>
     readonly subjectsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<ProviderSubject>>
+    /** Remembers the identity server of an address, up to a number for each user. */
+    readonly noteBinding: (userId: UserId, binding: IdentityBinding) => Effect.Effect<void>
+    readonly forgetBinding: (userId: UserId, binding: IdentityBinding) => Effect.Effect<void>
+    readonly bindingsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<IdentityBinding>>
   }
 >()("greenroom/store/UserIdentityStore") {
   static readonly layer = Layer.effect(
@@ -117,6 +131,27 @@ export class UserIdentityStore extends Context.Service<
           sql<{ provider: string; subject: string }>`
             SELECT provider, subject FROM user_identities WHERE user_id = ${userId} ORDER BY provider, subject`.pipe(
             Effect.map((rows) => rows.map((row) => ({ provider: row.provider, subject: JSON.parse(row.subject) }))),
+            Effect.orDie
+          ),
+        noteBinding: (userId, { address, medium, server }) =>
+          counted(sql)(`identity bindings ${userId}`)(sql`
+            INSERT INTO identity_bindings (user_id, medium, address, id_server)
+            SELECT ${userId}, ${medium}, ${address}, ${server}
+            WHERE (SELECT count(*) FROM identity_bindings WHERE user_id = ${userId}) < ${maxBindings}
+            ON CONFLICT DO NOTHING`).pipe(Effect.asVoid, Effect.orDie),
+        forgetBinding: (userId, { address, medium, server }) =>
+          sql`
+            DELETE FROM identity_bindings
+            WHERE user_id = ${userId} AND medium = ${medium} AND address = ${address} AND id_server = ${server}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          ),
+        bindingsOf: (userId) =>
+          sql<{ medium: Medium; address: string; id_server: string }>`
+            SELECT medium, address, id_server FROM identity_bindings WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) =>
+              rows.map(({ address, id_server, medium }) => ({ medium, address, server: id_server }))
+            ),
             Effect.orDie
           )
       })

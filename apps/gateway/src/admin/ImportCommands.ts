@@ -10,6 +10,7 @@ import { Readable } from "node:stream"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { checkExport, contactsOf, ExportUnreadable, isExport } from "@greenroom/actors/admin/ExportFile"
 import { Contacts } from "@greenroom/actors/contacts/Contacts"
+import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
 import { IdentityClient } from "@greenroom/actors/identity/IdentityClient"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { UserId } from "@greenroom/protocol/Identifiers"
@@ -68,7 +69,10 @@ const importContacts = Effect.fnUntraced(function* (
 
 const services = Layer.merge(
   AuditStore.layer,
-  Contacts.layer.pipe(Layer.provide(Layer.merge(ContactStore.layer, IdentityClient.layer)))
+  Contacts.layer.pipe(
+    Layer.provide(Layer.merge(ContactStore.layer, IdentityClient.layer)),
+    Layer.provide(Layer.succeed(FederationConfig, {}))
+  )
 )
 
 const contacts = Command.make(

@@ -328,7 +328,7 @@ const make = Effect.gen(function* () {
     })
 
   const lookUp: Contacts["Service"]["lookUp"] = Effect.fn("Contacts.lookUp")(function* ({ userId }, by) {
-    const server = yield* identity.trusted(by.idServer)
+    const server = yield* identity.named(by.idServer)
     const now = yield* Clock.currentTimeMillis
     let [lookedUp, found] = [0, 0]
     for (let round = 0; round < maxLookupBatches; round += 1) {

@@ -1,6 +1,7 @@
 /**
- * The client of identity servers. It asks only servers that the operator trusts, whatever server a user names, and believes
- * an association only with the server's signature, by a key that the server publishes.
+ * The client of identity servers. It asks servers that the operator trusts and, where the operator allows that, others that a user
+ * names, under the address rule for everything that strangers make this server connect to. It believes an association only with the
+ * server's signature, by a key that the server publishes.
  *
  * A refusal of the server becomes the error that the user sees. A server that gives no answer, or a malformed one, is
  * M_UNKNOWN.
@@ -8,9 +9,10 @@
  * Source: "Identity" of the specification.
  */
 import { createHash, type KeyObject } from "node:crypto"
+import { rootCertificates } from "node:tls"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { UserId as UserIdSchema } from "@greenroom/protocol/Identifiers"
+import { isServerName, UserId as UserIdSchema } from "@greenroom/protocol/Identifiers"
 import { SignedAssociation } from "@greenroom/protocol/identity/Association"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import {
@@ -30,6 +32,8 @@ import { decodeBase64, importVerifyKey, isKeyId, type SigningKey, verifyJson } f
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { ByteSize, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { isAllowedHost, lookupAllowed } from "../federation/AddressPolicy.ts"
+import { addressPolicyOf, FederationConfig, type FederationOptions } from "../federation/FederationConfig.ts"
 import { authorizationOf } from "../federation/RequestSigning.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 
@@ -48,8 +52,11 @@ const maxSignatures = 8
 
 const sidPattern = /^[!-~]{1,255}$/
 
-/** The URL of a trusted identity server, without a slash at the end. */
-export type TrustedServer = string & { readonly TrustedServer: never }
+/** The URL of an identity server that may be asked, without a slash at the end. */
+export type IdentityServer = string & { readonly IdentityServer: never }
+
+/** One that the operator trusts to say whose an address is. */
+export type TrustedServer = IdentityServer & { readonly TrustedServer: never }
 
 /** The errors of requests about a session of an identity server. */
 export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | SessionNotValidated | TokenIncorrect
@@ -113,7 +120,7 @@ const isSessionError = (errcode: unknown): errcode is keyof typeof sessionErrors
 
 const hostOf = (server: string): string => new URL(server).host
 
-const failed = (server: TrustedServer, what: string) =>
+const failed = (server: IdentityServer, what: string) =>
   new BadRequest({ error: `The identity server ${hostOf(server)} ${what}` })
 
 const reasonOf = ({ error }: JsonObject): string =>
@@ -128,7 +135,7 @@ const forbidden: ReadonlySet<unknown> = new Set([
 ])
 
 /** The error text for the user. */
-const refusal = (server: TrustedServer, { body }: Answer): MatrixError => {
+const refusal = (server: IdentityServer, { body }: Answer): MatrixError => {
   const { errcode, retry_after_ms } = body
   const error = reasonOf(body)
   if (errcode === "M_FORBIDDEN" || forbidden.has(errcode)) return new Forbidden({ error })
@@ -140,7 +147,7 @@ const refusal = (server: TrustedServer, { body }: Answer): MatrixError => {
   return failed(server, `refused: ${error}`)
 }
 
-const sessionRefusal = (server: TrustedServer, answer: Answer): IdentityFailure => {
+const sessionRefusal = (server: IdentityServer, answer: Answer): IdentityFailure => {
   const { errcode } = answer.body
   return isSessionError(errcode)
     ? new sessionErrors[errcode]({ error: reasonOf(answer.body) })
@@ -152,7 +159,7 @@ const hashOf = ({ address, medium }: ThirdPartyId, pepper: string): string =>
   createHash("sha256").update(`${address} ${medium} ${pepper}`).digest("base64url")
 
 /** The Authorization header of a request that this home server signs. */
-const authorizationFor = (server: TrustedServer, path: string, content: JsonObject, key: SigningKey) =>
+const authorizationFor = (server: IdentityServer, path: string, content: JsonObject, key: SigningKey) =>
   authorizationOf(
     {
       method: "POST",
@@ -179,11 +186,25 @@ const signaturesOf = (signatures: SignedAssociation["signatures"]) =>
     .filter(({ keyId }) => isKeyId(keyId))
     .slice(0, maxSignatures)
 
-const make = Effect.gen(function* () {
-  const { identityServers = [] } = yield* HomeServerConfig
-  const client = yield* HttpClient.HttpClient
+/** The client for servers that users name: it connects only to addresses that the policy allows. */
+const makeStrangersClient = (config: FederationOptions) => {
+  const { certificateAuthorities: authorities, verifyCertificates = true } = config
+  const agent = NodeHttpClient.makeAgent({
+    lookup: lookupAllowed(addressPolicyOf(config)),
+    rejectUnauthorized: verifyCertificates,
+    ...(authorities === undefined ? {} : { ca: [...rootCertificates, ...authorities] })
+  })
+  return Effect.provideServiceEffect(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
+}
 
-  const exchange = Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
+const make = Effect.gen(function* () {
+  const { anyIdentityServer = false, identityServers = [] } = yield* HomeServerConfig
+  const federation = yield* FederationConfig
+  const policy = addressPolicyOf(federation)
+  const trustedClient = yield* HttpClient.HttpClient
+  const client = yield* makeStrangersClient(federation)
+
+  const exchange = Effect.fnUntraced(function* (server: IdentityServer, call: Call) {
     const {
       accessToken,
       content,
@@ -201,7 +222,7 @@ const make = Effect.gen(function* () {
     const signed =
       authorization === undefined ? anonymous : HttpClientRequest.setHeader(anonymous, "authorization", authorization)
     const request = accessToken === undefined ? signed : HttpClientRequest.bearerToken(signed, accessToken)
-    const { status, text } = yield* client.execute(request).pipe(
+    const { status, text } = yield* (identityServers.includes(server) ? trustedClient : client).execute(request).pipe(
       Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
       Effect.scoped,
       Effect.timeout(requestTimeout),
@@ -215,8 +236,8 @@ const make = Effect.gen(function* () {
     return { status, body: body.value }
   })
 
-  const askBy = <E>(refuse: (server: TrustedServer, answer: Answer) => E) =>
-    Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
+  const askBy = <E>(refuse: (server: IdentityServer, answer: Answer) => E) =>
+    Effect.fnUntraced(function* (server: IdentityServer, call: Call) {
       const answer: Answer = yield* exchange(server, call)
       return answer.status === 200 ? answer.body : yield* Effect.fail(refuse(server, answer))
     })
@@ -226,11 +247,11 @@ const make = Effect.gen(function* () {
   /** About a session of the server. */
   const askOfSession = askBy(sessionRefusal)
 
-  const malformed = (server: TrustedServer) => failed(server, "gave an answer that makes no sense")
+  const malformed = (server: IdentityServer) => failed(server, "gave an answer that makes no sense")
 
   const keys = yield* MonotonicCache.makeWith(
     (serverAndKey: string): Effect.Effect<KeyObject, MatrixError> => {
-      const [server, keyId] = serverAndKey.split(" ") as [TrustedServer, string]
+      const [server, keyId] = serverAndKey.split(" ") as [IdentityServer, string]
       const call = { path: `/pubkey/${encodeURIComponent(keyId)}` }
       const asked = Effect.catch(ask(server, { ...call, isSecond: true }), () => ask(server, call))
       return Effect.flatMap(asked, ({ public_key }) => {
@@ -243,7 +264,7 @@ const make = Effect.gen(function* () {
   )
 
   /** Whether the server has signed the object with a key of its own. */
-  const isSigned = Effect.fnUntraced(function* (server: TrustedServer, object: JsonObject, found: SignedAssociation) {
+  const isSigned = Effect.fnUntraced(function* (server: IdentityServer, object: JsonObject, found: SignedAssociation) {
     for (const { keyId, signer } of signaturesOf(found.signatures)) {
       const key = yield* Effect.option(MonotonicCache.get(keys, `${server} ${keyId}`))
       if (Option.isNone(key)) continue
@@ -253,7 +274,7 @@ const make = Effect.gen(function* () {
   })
 
   /** An association as it came: of this address, valid now, and signed. */
-  const verified = Effect.fnUntraced(function* (server: TrustedServer, of: ThirdPartyId, object: JsonObject) {
+  const verified = Effect.fnUntraced(function* (server: IdentityServer, of: ThirdPartyId, object: JsonObject) {
     const found = Option.getOrUndefined(decodeAssociation(object))
     const now = yield* Clock.currentTimeMillis
     if (found === undefined || found.medium !== of.medium || found.address !== of.address)
@@ -273,7 +294,7 @@ const make = Effect.gen(function* () {
   })
 
   /** How the server hashes addresses now. */
-  const pepperOf = Effect.fnUntraced(function* (server: TrustedServer, accessToken: string) {
+  const pepperOf = Effect.fnUntraced(function* (server: IdentityServer, accessToken: string) {
     const { algorithms, lookup_pepper } = yield* ask(server, { path: "/hash_details", accessToken })
     if (typeof lookup_pepper !== "string" || lookup_pepper.length > 255) return yield* malformed(server)
     if (!Array.isArray(algorithms) || !algorithms.includes(hashAlgorithm)) {
@@ -376,8 +397,19 @@ const make = Effect.gen(function* () {
       : Effect.succeed(server as TrustedServer)
   }
 
+  const named: IdentityClient["Service"]["named"] = (name) => {
+    if (!anyIdentityServer || name === undefined || !isServerName(name)) return trusted(name)
+    const url = URL.parse(`https://${name}`)
+    const stranger =
+      url !== null && isAllowedHost(policy, url.hostname)
+        ? Effect.succeed(`https://${name}` as IdentityServer)
+        : Effect.fail(new Forbidden({ error: "id_server: the identity server must have a public address" }))
+    return Effect.catch(trusted(name), () => stranger)
+  }
+
   return IdentityClient.of({
     trusted,
+    named,
     servers: identityServers as ReadonlyArray<TrustedServer>,
     lookup,
     lookupHashed,
@@ -400,42 +432,47 @@ export class IdentityClient extends Context.Service<
   {
     /** The trusted server with this host or URL, the first one if none is named. Errors: M_FORBIDDEN, M_UNKNOWN. */
     readonly trusted: (name: string | undefined) => Effect.Effect<TrustedServer, MatrixError>
+    /**
+     * The server with this host or URL: a trusted one, the first if none is named, or any other where the operator allows that. Errors:
+     * M_FORBIDDEN, M_UNKNOWN.
+     */
+    readonly named: (name: string | undefined) => Effect.Effect<IdentityServer, MatrixError>
     /** Every trusted server. */
     readonly servers: ReadonlyArray<TrustedServer>
     /** The user of an address in its canonical form, by a signed association. */
-    readonly lookup: (server: TrustedServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
+    readonly lookup: (server: IdentityServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
     /**
      * The users of addresses in their canonical form, in their order, asked for by hashes, in the name of the user of that server
      * whose access token is given. They are not signed.
      */
     readonly lookupHashed: (
-      server: TrustedServer,
+      server: IdentityServer,
       addresses: ReadonlyArray<ThirdPartyId>,
       accessToken: string
     ) => Effect.Effect<ReadonlyArray<UserId | undefined>, MatrixError>
     /** Asks an identity server to store an invitation of an address and to notify the address. */
     readonly storeInvite: (
-      server: TrustedServer,
+      server: IdentityServer,
       invite: StoreInvite,
       accessToken?: string
     ) => Effect.Effect<InviteOutcome, MatrixError>
     /** Has a token sent to an address. */
     readonly requestToken: (
-      server: TrustedServer,
+      server: IdentityServer,
       medium: Medium,
       content: JsonObject
     ) => Effect.Effect<{ readonly sid: string }, MatrixError>
     /** The URL at which clients submit that token. */
-    readonly submitUrl: (server: TrustedServer, medium: Medium) => string
+    readonly submitUrl: (server: IdentityServer, medium: Medium) => string
     /** The address that a session has validated. */
     readonly validated: (
-      server: TrustedServer,
+      server: IdentityServer,
       proof: SessionProof,
       accessToken?: string
     ) => Effect.Effect<ThirdPartyId, IdentityFailure>
     /** Binds the address that the session has validated to a user. */
     readonly bind: (
-      server: TrustedServer,
+      server: IdentityServer,
       proof: SessionProof,
       of: ThirdPartyId,
       userId: UserId,
@@ -443,7 +480,7 @@ export class IdentityClient extends Context.Service<
     ) => Effect.Effect<void, IdentityFailure>
     /** Removes the binding. */
     readonly unbind: (
-      server: TrustedServer,
+      server: IdentityServer,
       proof: SessionProof,
       of: ThirdPartyId,
       userId: UserId
@@ -453,14 +490,15 @@ export class IdentityClient extends Context.Service<
      * more: false where the server does not do so, or cannot be asked.
      */
     readonly withdraw: (
-      server: TrustedServer,
+      server: IdentityServer,
       of: ThirdPartyId,
       userId: UserId,
       key: SigningKey
     ) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/IdentityClient") {
-  static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig> = Layer.effect(IdentityClient, make).pipe(
-    Layer.provide(NodeHttpClient.layerNodeHttp)
-  )
+  static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig | FederationConfig> = Layer.effect(
+    IdentityClient,
+    make
+  ).pipe(Layer.provide(NodeHttpClient.layerNodeHttp))
 }

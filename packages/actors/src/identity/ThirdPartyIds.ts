@@ -10,12 +10,20 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
-import { IdentityClient, type IdentityFailure } from "./IdentityClient.ts"
+import { IdentityClient, type IdentityFailure, type IdentityServer } from "./IdentityClient.ts"
 
 /** A session of an identity server; of the first trusted one if none is named. */
 export interface AddressProof extends SessionProof {
   readonly id_server?: string
 }
+
+/** An address and an identity server that may say whose it is. */
+export interface Binding extends ThirdPartyId {
+  readonly server: IdentityServer
+}
+
+const isSame = (one: ThirdPartyId, other: ThirdPartyId): boolean =>
+  one.medium === other.medium && one.address === other.address
 
 const make = Effect.gen(function* () {
   const identity = yield* IdentityClient
@@ -42,8 +50,12 @@ const make = Effect.gen(function* () {
     proof: AddressProof,
     accessToken?: string
   ) {
-    const server = yield* identity.trusted(proof.id_server)
+    // Without a token of the user only trusted servers are asked.
+    const server = yield* accessToken === undefined
+      ? identity.trusted(proof.id_server)
+      : identity.named(proof.id_server)
     const address = yield* identity.validated(server, proof, accessToken)
+    yield* addresses.noteBinding(userId, { ...address, server })
     yield* identity.bind(server, proof, address, userId, accessToken)
   })
 
@@ -61,26 +73,51 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const withdraw = Effect.fn("ThirdPartyIds.withdraw")(function* (
+  const bindings = Effect.fn("ThirdPartyIds.bindings")(function* (
     { userId }: Session,
-    withdrawn: ReadonlyArray<ThirdPartyId>,
+    of: ThirdPartyId | undefined,
     idServer?: string
-  ) {
-    if (withdrawn.length === 0) return true
-    const servers =
+  ): Effect.fn.Return<ReadonlyArray<Binding>> {
+    const noted = (yield* addresses.bindingsOf(userId)) as ReadonlyArray<Binding>
+    const known = of === undefined ? [...(yield* addresses.addressesOf(userId)), ...noted] : [of]
+    const named =
       idServer === undefined
-        ? identity.servers
-        : yield* Effect.match(identity.trusted(idServer), { onSuccess: (server) => [server], onFailure: () => [] })
-    const key = yield* signingKeys.current
-    const done = yield* Effect.forEach(
-      servers.flatMap((server) => withdrawn.map((address) => ({ server, address }))),
-      ({ address, server }) => identity.withdraw(server, address, userId, key),
-      { concurrency: 4 }
-    )
-    return done.length > 0 && done.every(Boolean)
+        ? undefined
+        : yield* Effect.match(identity.named(idServer), { onSuccess: (server) => [server], onFailure: () => [] })
+    const found = [
+      ...(named ?? identity.servers).flatMap((server) =>
+        known.map(({ address, medium }): Binding => ({ medium, address, server }))
+      ),
+      ...(named === undefined ? noted.filter((binding) => known.some((other) => isSame(binding, other))) : [])
+    ]
+    return [...new Map(found.map((binding) => [JSON.stringify(Object.values(binding)), binding])).values()]
   })
 
-  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, add, publish, unbind, withdraw })
+  const withdraw = Effect.fn("ThirdPartyIds.withdraw")(function* (
+    { userId }: Session,
+    bindings: ReadonlyArray<Binding>
+  ) {
+    const key = yield* signingKeys.current
+    const done = yield* Effect.forEach(
+      bindings,
+      (binding) =>
+        Effect.tap(identity.withdraw(binding.server, binding, userId, key), (isGone) =>
+          isGone ? addresses.forgetBinding(userId, binding) : Effect.void
+        ),
+      { concurrency: 4 }
+    )
+    return done.every(Boolean)
+  })
+
+  return ThirdPartyIds.of({
+    list: ({ userId }) => addresses.addressesOf(userId),
+    bind,
+    add,
+    publish,
+    unbind,
+    bindings,
+    withdraw
+  })
 })
 
 export class ThirdPartyIds extends Context.Service<
@@ -110,14 +147,16 @@ export class ThirdPartyIds extends Context.Service<
       proof?: AddressProof
     ) => Effect.Effect<void, IdentityFailure>
     /**
-     * Removes the bindings of the addresses at identity servers: the one that is named, else every trusted one. Whether
-     * all did. The addresses of the account stay.
+     * Where an address may be bound, or all addresses of the user: at the identity server that is named, else at every trusted one
+     * and those at which this server had it bound.
      */
-    readonly withdraw: (
+    readonly bindings: (
       session: Session,
-      addresses: ReadonlyArray<ThirdPartyId>,
+      of: ThirdPartyId | undefined,
       idServer?: string
-    ) => Effect.Effect<boolean>
+    ) => Effect.Effect<ReadonlyArray<Binding>>
+    /** Removes bindings at identity servers. Whether all are gone. The addresses of the account stay. */
+    readonly withdraw: (session: Session, bindings: ReadonlyArray<Binding>) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/ThirdPartyIds") {
   static readonly layer = Layer.effect(ThirdPartyIds, make)

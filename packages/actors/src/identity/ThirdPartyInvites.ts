@@ -48,13 +48,14 @@ import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { IdentityClient, type TrustedServer } from "./IdentityClient.ts"
+import { makeUnderWay } from "../runtime/UnderWay.ts"
+import { IdentityClient, type IdentityServer } from "./IdentityClient.ts"
 
 /** An address to invite, as a client wrote it. */
 export interface AddressToInvite {
   readonly medium: ThirdPartyId["medium"]
   readonly address: string
-  /** One of the trusted identity servers; the first one if none is named. */
+  /** The identity server; the first trusted one if none is named. */
   readonly id_server?: string
   /** A token of the inviting user for that server: it is asked by version 2 of its API. */
   readonly id_access_token?: string
@@ -158,14 +159,14 @@ const make = Effect.gen(function* () {
     Effect.orElseSucceed(rooms.getState(session, roomId, type, ""), (): JsonObject => ({}))
 
   /** Checked first, so that only members with the power to invite send mails or learn who has an address. */
-  const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
+  const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId, others: number) {
     const levels = yield* levelsFor(session.userId, roomId)
     if (Option.isNone(levels)) return yield* new Forbidden({ error: "Only members of the room can invite" })
     if (levels.value.user(session.userId) < levels.value.of("invite")) {
       return yield* new Forbidden({ error: "Inviting takes the power level `invite`" })
     }
     const now = yield* Clock.currentTimeMillis
-    if ((yield* invites.countBetween(session.userId, now - hour, now)) >= maxInvitesPerHour) {
+    if ((yield* invites.countBetween(session.userId, now - hour, now)) + others >= maxInvitesPerHour) {
       return yield* new LimitExceeded({ error: "Too many addresses were invited", retry_after_ms: hour })
     }
   })
@@ -190,7 +191,7 @@ const make = Effect.gen(function* () {
   const keep = Effect.fnUntraced(function* (
     session: Session,
     roomId: RoomId,
-    server: TrustedServer,
+    server: IdentityServer,
     of: ThirdPartyId,
     { accessToken, transaction }: { readonly accessToken: string | undefined; readonly transaction: string | undefined }
   ) {
@@ -211,20 +212,32 @@ const make = Effect.gen(function* () {
     return Option.none()
   })
 
-  const findByHash = (server: TrustedServer, of: ThirdPartyId, accessToken: string) =>
+  /** Servers that are not trusted are asked in the name of the user alone. */
+  const serverOf = ({ id_access_token, id_server }: AddressToInvite): Effect.Effect<IdentityServer, MatrixError> =>
+    id_access_token === undefined ? identity.trusted(id_server) : identity.named(id_server)
+
+  const findByHash = (server: IdentityServer, of: ThirdPartyId, accessToken: string) =>
     Effect.map(identity.lookupHashed(server, [of], accessToken), ([user]) => Option.fromNullishOr(user))
 
-  const invite = Effect.fn("ThirdPartyInvites.invite")(function* (
+  const underWay = makeUnderWay()
+
+  const invite = Effect.fn("ThirdPartyInvites.invite")(
+    (session: Session, roomId: RoomId, address: AddressToInvite, txnId?: string) =>
+      underWay(session.userId, (others) => inviteBeside(others, session, roomId, address, txnId))
+  )
+
+  const inviteBeside = Effect.fnUntraced(function* (
+    others: number,
     session: Session,
     roomId: RoomId,
     address: AddressToInvite,
-    txnId?: string
+    txnId: string | undefined
   ) {
     const transaction = txnId === undefined ? undefined : `${session.tokenId} ${roomId} ${txnId}`
     if (transaction !== undefined && (yield* invites.isDone(transaction))) return
     const of = yield* canonical(address)
-    const server = yield* identity.trusted(address.id_server)
-    yield* requireMayInvite(session, roomId)
+    const server = yield* serverOf(address)
+    yield* requireMayInvite(session, roomId, others)
     const accessToken = address.id_access_token
     const bound =
       accessToken === undefined ? yield* identity.lookup(server, of) : yield* findByHash(server, of, accessToken)
@@ -334,8 +347,7 @@ const make = Effect.gen(function* () {
     yield* take({ mxid, room_id, sender, signed: content.third_party_invite.signed })
   })
 
-  const check = (address: AddressToInvite) =>
-    Effect.asVoid(Effect.andThen(canonical(address), identity.trusted(address.id_server)))
+  const check = (address: AddressToInvite) => Effect.asVoid(Effect.andThen(canonical(address), serverOf(address)))
 
   return ThirdPartyInvites.of({ check, invite, onBind, exchange, exchangeToday })
 })

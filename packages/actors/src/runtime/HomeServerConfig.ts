@@ -42,6 +42,11 @@ export interface HomeServerSettings {
    */
   readonly identityServers?: ReadonlyArray<string>
   /**
+   * Whether clients may name any other identity server, at a public address, to bind an address there, to look addresses up and to
+   * invite by them (default false). It is not trusted to say whose an address of an account is.
+   */
+  readonly anyIdentityServer?: boolean
+  /**
    * The address at which other servers reach this one, where that is not its name: a host name or address, perhaps with a
    * port.
    */

@@ -5,8 +5,10 @@ import { ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Layer, Option, Result } from "effect"
+import { FederationConfig, type FederationOptions } from "../../src/federation/FederationConfig.ts"
 import { IdentityClient } from "../../src/identity/IdentityClient.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
+import { tlsServer } from "../federation/support/TlsServer.ts"
 
 const alice = { medium: "email", address: "alice@example.org" } as const
 const mxid = "@alice:green.test" as UserId
@@ -45,9 +47,15 @@ const identityServer = Effect.gen(function* () {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, says }
 })
 
+interface More {
+  readonly anyIdentityServer?: boolean
+  readonly federation?: FederationOptions
+}
+
 const withClient = <A, E>(
   use: (client: IdentityClient["Service"]) => Effect.Effect<A, E>,
-  servers: ReadonlyArray<string>
+  servers: ReadonlyArray<string>,
+  { federation = {}, ...more }: More = {}
 ) =>
   Effect.provide(
     Effect.flatMap(IdentityClient, use),
@@ -56,9 +64,11 @@ const withClient = <A, E>(
         Layer.succeed(HomeServerConfig, {
           serverName: ServerName.make("green.test"),
           dataDir: "unused",
-          identityServers: servers
+          identityServers: servers,
+          ...more
         })
-      )
+      ),
+      Layer.provide(Layer.succeed(FederationConfig, federation))
     )
   )
 
@@ -129,6 +139,50 @@ describe("IdentityClient", () => {
       for (const name of ["evil.example", "id.test@evil.example", "http://id.test", "id.test/x", ""]) {
         assert.strictEqual(yield* named(name, "https://id.test"), "M_FORBIDDEN", name)
       }
+    })
+  )
+
+  it.live("asks any server at a public address that a user names, where the operator allows that", () =>
+    Effect.gen(function* () {
+      const pepper = JSON.stringify({ lookup_pepper: "x", algorithms: ["sha256"] })
+      const identity = yield* tlsServer(({ path }) => ({
+        body: path.includes("hash_details") ? pepper : '{"mappings":{}}'
+      }))
+      const named = (name: string, more: More = {}) =>
+        withClient(
+          (client) =>
+            Effect.result(
+              Effect.flatMap(client.named(name), (server) => client.lookupHashed(server, [alice], "token"))
+            ),
+          ["https://id.test"],
+          { anyIdentityServer: true, ...more }
+        )
+      const here = { certificateAuthorities: [identity.authority], addressPolicy: "loopback" } as const
+      const own = `127.0.0.1:${identity.port}`
+      assert.deepStrictEqual(yield* named(own, { federation: here }), Result.succeed([undefined]))
+      const asked = identity.requests.length
+      assert.isAbove(asked, 0)
+      for (const name of [
+        own,
+        `127.1:${identity.port}`,
+        "0x7f.1",
+        "[::1]",
+        "10.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "[:::]"
+      ]) {
+        const refused = yield* named(name, { federation: { certificateAuthorities: [identity.authority] } })
+        assert.strictEqual(Result.isFailure(refused) && refused.failure._tag, "M_FORBIDDEN", name)
+      }
+      const byName = yield* named(`localhost:${identity.port}`, { federation: { ...here, addressPolicy: "public" } })
+      assert.strictEqual(Result.isFailure(byName) && byName.failure._tag, "M_UNKNOWN", "a name may resolve to anything")
+      const offByDefault = yield* named(own, { federation: here, anyIdentityServer: false })
+      assert.strictEqual(Result.isFailure(offByDefault) && offByDefault.failure._tag, "M_FORBIDDEN")
+      assert.lengthOf(identity.requests, asked)
+      const trusted = yield* withClient((client) => Effect.flip(client.trusted(own)), ["https://id.test"], {
+        anyIdentityServer: true
+      })
+      assert.strictEqual(trusted._tag, "M_FORBIDDEN", "it is not trusted about the addresses of accounts")
     })
   )
 })

@@ -134,10 +134,10 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
           payload?.auth,
           (session) =>
             Effect.gen(function* () {
-              const addresses = yield* thirdPartyIds.list(session)
+              const bindings = yield* thirdPartyIds.bindings(session, undefined, payload?.id_server ?? undefined)
               yield* accounts.unregister(session, payload?.erase ?? false)
               yield* sockets.closeUser(session.userId)
-              return unbindResult(yield* thirdPartyIds.withdraw(session, addresses, payload?.id_server ?? undefined))
+              return unbindResult(yield* thirdPartyIds.withdraw(session, bindings))
             }),
           isAppService
         )

@@ -23,7 +23,7 @@ import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
-import { Effect, Redacted } from "effect"
+import { Effect, Redacted, Result } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -194,14 +194,21 @@ export const unbindResult = (ended: boolean) => ({
 const unverified = (error: string) =>
   HttpServerResponse.jsonUnsafe({ errcode: "M_THREEPID_AUTH_FAILED", error }, { status: 403 })
 
+interface UnboundAddress extends ThirdPartyId {
+  readonly id_server?: string | null
+}
+
 export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.thirdPartyIds", (handlers) =>
   withServices(function* () {
     const interactive = yield* InteractiveAuth
     const thirdPartyIds = yield* ThirdPartyIds
     const validations = yield* AddressValidations
 
-    const withdraw = (session: Session, payload: ThirdPartyId & { readonly id_server?: string | null }) =>
-      Effect.map(thirdPartyIds.withdraw(session, [canonical(payload)], payload.id_server ?? undefined), unbindResult)
+    /** Whether identity servers that bound the address to the user do so no more. False if none may be asked. */
+    const withdraw = Effect.fnUntraced(function* (session: Session, payload: UnboundAddress) {
+      const bindings = yield* thirdPartyIds.bindings(session, canonical(payload), payload.id_server ?? undefined)
+      return bindings.length > 0 && (yield* thirdPartyIds.withdraw(session, bindings))
+    })
 
     return handlers
       .handle("list", () =>
@@ -251,12 +258,18 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
             .pipe(Effect.mapError(asMatrixError), Effect.as(done))
         )
       )
-      .handle("unbind", ({ payload }) => CurrentSession.use((session) => withdraw(session, payload)))
+      .handle("unbind", ({ payload }) =>
+        CurrentSession.use((session) => Effect.map(withdraw(session, payload), unbindResult))
+      )
       .handle("delete", ({ payload }) =>
         CurrentSession.use((session) =>
-          thirdPartyIds
-            .unbind(session, canonical(payload))
-            .pipe(Effect.mapError(asMatrixError), Effect.andThen(withdraw(session, payload)))
+          Effect.gen(function* () {
+            const taken = yield* Effect.result(thirdPartyIds.unbind(session, canonical(payload)))
+            const isUnbound = yield* withdraw(session, payload)
+            // An address may be bound without being part of the account.
+            if (Result.isFailure(taken) && !isUnbound) return yield* Effect.fail(asMatrixError(taken.failure))
+            return unbindResult(isUnbound)
+          })
         )
       )
   })
