@@ -72,12 +72,15 @@ export interface NewAccountOptions {
   readonly admin?: boolean | undefined
   readonly guest?: boolean | undefined
   readonly awaitingApproval?: boolean | undefined
+  /** The display name of the new profile. */
+  readonly displayName?: string | undefined
 }
 
 /** The tables whose rows go with the account. */
 const ownedTables = [
   "user_threepids",
   "user_identities",
+  "identity_bindings",
   "login_tokens",
   "openid_tokens",
   "account_data",
@@ -197,11 +200,18 @@ export class AccountStore extends Context.Service<
       const create = Effect.fn("AccountStore.create")(function* (userId: UserId, options: NewAccountOptions = {}) {
         const passwordHash = options.passwordHash === undefined ? null : Redacted.value(options.passwordHash)
         const now = yield* Clock.currentTimeMillis
+        const displayName = options.displayName === undefined ? null : JSON.stringify(options.displayName)
         const rows = yield* Effect.orDie(sql`
-          INSERT INTO users (user_id, password_hash, admin, guest, awaiting_approval, created_at)
-          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${options.guest ?? false},
-                  ${options.awaitingApproval ?? false}, ${now})
-          ON CONFLICT (user_id) DO NOTHING RETURNING 1`)
+          WITH created AS (
+            INSERT INTO users (user_id, password_hash, admin, guest, awaiting_approval, created_at)
+            VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${options.guest ?? false},
+                    ${options.awaitingApproval ?? false}, ${now})
+            ON CONFLICT (user_id) DO NOTHING RETURNING user_id),
+          named AS (
+            INSERT INTO profile_fields (user_id, field, value, visibility)
+            SELECT user_id, 'displayname', ${displayName}::text, 'public' FROM created
+            WHERE ${displayName}::text IS NOT NULL)
+          SELECT 1 FROM created`)
         if (rows.length === 0) return yield* new UserInUse({ error: `${userId} is taken` })
       })
 

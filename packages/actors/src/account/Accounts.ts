@@ -10,7 +10,7 @@ import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import type { AppService } from "../app-service/AppServices.ts"
 import type { Session } from "../runtime/Session.ts"
 import type { Credentials, Device, LoginDevice, RefreshedTokens } from "./Credentials.ts"
-import { makeAccountCreation } from "./internal/AccountCreation.ts"
+import { type AccountRequest, makeAccountCreation } from "./internal/AccountCreation.ts"
 import { makeAccountPasswords, type PasswordChange } from "./internal/AccountPasswords.ts"
 import { makeAccountSessions } from "./internal/AccountSessions.ts"
 import { makeDeactivations } from "./internal/Deactivations.ts"
@@ -109,12 +109,8 @@ export class Accounts extends Context.Service<
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
     /** The user ID, if the password is right. Takes the same time whether the user exists or not. */
     readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
-    /** A new account; without `userId` under a number that the server allocates. Errors: M_USER_IN_USE. */
-    readonly create: (options: {
-      readonly userId?: UserId | undefined
-      readonly passwordHash?: Redacted.Redacted | undefined
-      readonly awaitingApproval?: boolean | undefined
-    }) => Effect.Effect<UserId, UserInUse>
+    /** A new account. Errors: M_USER_IN_USE. */
+    readonly create: (request: AccountRequest) => Effect.Effect<UserId, UserInUse>
     /** A new account of a guest, and a login on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
     readonly registerGuest: (device: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /**

@@ -6,7 +6,7 @@
  * deactivated account.
  */
 import { randomBytes } from "node:crypto"
-import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, localpartOf, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
 import {
   BadJson,
@@ -148,7 +148,7 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
       return yield* new BadRequest({ error: "email: belongs to another user" })
     }
     const passwordHash = password === undefined ? undefined : Redacted.make(yield* passwords.hash(password))
-    yield* store.create(userId, { passwordHash, admin: options.admin })
+    yield* store.create(userId, { passwordHash, admin: options.admin, displayName: localpartOf(userId) })
     if (address !== undefined) yield* identities.bindAddress(userId, { medium: "email", address })
     return yield* user(userId)
   })

@@ -28,7 +28,8 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<Credentials | { readonly user_id: UserId }, MatrixError> {
     const service = yield* serviceOf(token)
     if (username === undefined) return yield* new MissingParam({ error: "username: missing key" })
-    const userId = yield* accounts.create({ userId: yield* accounts.chooseUserId(username, service) })
+    const wanted = yield* accounts.chooseUserId(username, service)
+    const userId = yield* accounts.create({ userId: wanted, isNamed: true })
     return device === undefined ? { user_id: userId } : yield* accounts.openSession(userId, device)
   })
 

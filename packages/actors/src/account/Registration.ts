@@ -70,7 +70,7 @@ const make = Effect.gen(function* () {
     })
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
-    const account = createAccount({ ...shown, wanted, guest, passwordHash })
+    const account = createAccount({ ...shown, wanted, guest, passwordHash }, true)
     return yield* loggedIn(yield* together(Effect.tap(account, finishAs)), request)
   })
 

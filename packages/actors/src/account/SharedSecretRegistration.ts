@@ -83,7 +83,7 @@ const make = Effect.gen(function* () {
     yield* throttle.attempt(`shared secret ${request.address}`, request.address, check)
     const wanted = yield* accounts.chooseUserId(request.username)
     const passwordHash = yield* accounts.hashPassword(request.password)
-    const userId = yield* accounts.create({ userId: wanted, passwordHash })
+    const userId = yield* accounts.create({ userId: wanted, passwordHash, isNamed: true })
     if (request.admin) yield* store.setAdmin(userId, true)
     return yield* accounts.openSession(userId, request)
   })

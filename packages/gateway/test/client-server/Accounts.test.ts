@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway, gatewayWith } from "../TestGateway.ts"
+import { askToday, gateway, gatewayWith, inPath, register } from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -93,6 +93,26 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
       const missing = yield* askToday("GET", "/v3/register/available")
       assert.strictEqual(missing.body.errcode, "M_MISSING_PARAM")
     })
+  )
+
+  it.effect(
+    "a new account of today's clients has its localpart as display name, in rooms too; one of the draft's has none",
+    () =>
+      Effect.gen(function* () {
+        const { id, token } = yield* registerToday("nina")
+        const drafts = yield* register("otto")
+        assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body, {
+          displayname: "nina"
+        } as never)
+        assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(drafts.id)}`)).body, {} as never)
+        const { room_id } = (yield* post("/v3/createRoom", {}, token)).body
+        const membership = yield* askToday("GET", `/v3/rooms/${inPath(room_id)}/state/m.room.member/${inPath(id)}`, {
+          token
+        })
+        assert.strictEqual(membership.body.displayname, "nina")
+        yield* askToday("PUT", `/v3/profile/${inPath(id)}/displayname`, { token, json: { displayname: "" } })
+        assert.strictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body.displayname ?? "", "")
+      })
   )
 
   it.effect("a login on a known device ends its former access token and keeps the device", () =>

@@ -16,6 +16,23 @@ import type { AccountPasswords } from "./AccountPasswords.ts"
 import type { AccountSessions } from "./AccountSessions.ts"
 import { requestedUserId } from "./NewAccount.ts"
 
+interface CreationOptions extends NewAccountOptions {
+  readonly isNamed?: boolean | undefined
+}
+
+/** A new account. */
+export interface AccountRequest {
+  /** Without it the server allocates a number. */
+  readonly userId?: UserId | undefined
+  readonly passwordHash?: Redacted.Redacted | undefined
+  readonly awaitingApproval?: boolean | undefined
+  /**
+   * Whether the localpart becomes the display name. Clients of today show the display name and expect that there is one; clients of
+   * the draft show the user ID.
+   */
+  readonly isNamed?: boolean | undefined
+}
+
 export const makeAccountCreation = Effect.fnUntraced(function* (
   { authenticate, openSession, revokeAll }: AccountSessions,
   { checkPassword, hashPassword }: AccountPasswords
@@ -26,11 +43,13 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
   const store = yield* AccountStore
   const appServices = yield* AppServices
 
+  const createAs = (userId: UserId, { isNamed = false, ...options }: CreationOptions) =>
+    Effect.as(store.create(userId, isNamed ? { ...options, displayName: localpartOf(userId) } : options), userId)
+
   /** An account whose name is a number that is not taken. */
-  const allocate = (options: NewAccountOptions): Effect.Effect<UserId> =>
+  const allocate = (options: CreationOptions): Effect.Effect<UserId> =>
     Effect.gen(function* () {
-      const userId = formatUserId(yield* store.allocateLocalpart, serverName)
-      return yield* Effect.as(store.create(userId, options), userId)
+      return yield* createAs(formatUserId(yield* store.allocateLocalpart, serverName), options)
     }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(options)))
 
   const registerGuest = Effect.fn("Accounts.registerGuest")(function* (device: LoginDevice) {
@@ -66,13 +85,11 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
     yield* revokeAll(userId)
   })
 
-  const create = Effect.fn("Accounts.create")(function* (options: {
-    readonly userId?: UserId | undefined
-    readonly passwordHash?: Redacted.Redacted | undefined
-    readonly awaitingApproval?: boolean | undefined
-  }) {
-    const { userId, ...account } = options
-    const created = yield* userId === undefined ? allocate(account) : Effect.as(store.create(userId, account), userId)
+  const create = Effect.fn("Accounts.create")(function* ({
+    userId,
+    ...account
+  }: AccountRequest): Effect.fn.Return<UserId, UserInUse> {
+    const created = yield* userId === undefined ? allocate(account) : createAs(userId, account)
     if (account.awaitingApproval) yield* notifyAdministrators(created)
     return created
   })

@@ -49,14 +49,15 @@ export const makeAccountCreation = Effect.gen(function* () {
     }
   })
 
-  const createAccount = Effect.fnUntraced(function* (shown: ShownByRegistration) {
+  /** With `isNamed` the localpart becomes the display name. */
+  const createAccount = Effect.fnUntraced(function* (shown: ShownByRegistration, isNamed = false) {
     if (shown.registrationToken !== undefined) {
       const used = yield* tokens.use(Buffer.from(shown.registrationToken, "base64"))
       if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
     }
     const passwordHash = shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
     const options = { passwordHash, awaitingApproval: registrationApproval }
-    const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, ...options }))
+    const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, isNamed, ...options }))
     if (shown.guest !== undefined) yield* accounts.upgradeGuest(shown.guest, options)
     yield* bind(userId, shown)
     return userId

@@ -194,7 +194,7 @@ const make = Effect.gen(function* () {
     if (session?.purpose !== purpose || subject === undefined) return yield* foreign
     if (hashOf(browserSecret ?? "") !== session.progress.browserHash) return yield* foreign
     const wanted = yield* accounts.chooseUserId(name)
-    const userId = yield* together(createAccount({ wanted, subject }))
+    const userId = yield* together(createAccount({ wanted, subject }, true))
     return yield* finish(session, userId)
   })
 
