@@ -15,25 +15,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
     "Can perform interactive authentication with SSO",
     "The user must be consistent through an interactive authentication session with SSO"
   ),
-  ...known(
-    "Identity servers are named in the settings; those of the tests have a new port each time",
-    "Can invite existing 3pid",
-    "Can invite existing 3pid with no ops into a private room",
-    "Can invite existing 3pid in createRoom",
-    "Can invite unbound 3pid",
-    "Can invite unbound 3pid over federation",
-    "Can invite unbound 3pid with no ops into a private room",
-    "Can invite unbound 3pid over federation with no ops into a private room",
-    "Can invite unbound 3pid over federation with users from both servers",
-    "Can accept unbound 3pid invite after inviter leaves",
-    "Can accept third party invite with /join",
-    "Can bind 3PID via home server",
-    "Can bind and unbind 3PID via homeserver",
-    "Can unbind 3PID via homeserver when bound out of band",
-    "3PIDs are unbound after account deactivation",
-    "Can bind and unbind 3PID via /unbind by specifying the identity server",
-    "Can bind and unbind 3PID via /unbind without specifying the identity server"
-  ),
   // Rooms
   ...known(
     "Not served: events that expire (MSC2228)",
@@ -115,13 +96,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   ...known(
     "An event in the format of federation is as servers get it: without `event_id` in rooms of version 3 and later",
     "Can request federation format via the filter"
-  ),
-  ...known(
-    "Members who wrote what is in the timeline come along, also those that were sent before",
-    "The only membership state included in a gapped incremental sync is for senders in the timeline",
-    "Gapped incremental syncs include all state changes",
-    "Old leaves are present in gapped incremental syncs",
-    "We don't send redundant membership state across incremental syncs by default"
   ),
   ...known(
     "Not served: /peek (MSC2753)",

@@ -21,6 +21,7 @@ import { makeIgnoredUsers } from "../user/IgnoredUsers.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
+import { lazyDevice, SentMembers } from "./internal/SentMembers.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
@@ -77,10 +78,11 @@ const make = Effect.gen(function* () {
   const feeds = yield* Feeds
   const accountData = yield* AccountData
   const pushRules = yield* UserPushRules
-  const rooms = yield* makeSyncRooms
+  const sentMembers = new SentMembers()
+  const rooms = yield* makeSyncRooms(sentMembers)
   const presence = yield* makeSyncPresence
   const devices = yield* makeSyncDevices
-  const live = yield* makeSyncLive
+  const live = yield* makeSyncLive(sentMembers)
   const ignoredUsers = yield* makeIgnoredUsers
 
   /** Whether the user ignores anybody: read again where the account data of the user may have changed. */
@@ -148,7 +150,8 @@ const make = Effect.gen(function* () {
       upTo,
       filter,
       fullState: request.fullState ?? false,
-      stateAfter: request.useStateAfter ?? false
+      stateAfter: request.useStateAfter ?? false,
+      lazyDevice: lazyDevice(session, request.filter, filter)
     }
     const [found, presences, { answer, messagesSeen }] = yield* Effect.all(
       [
@@ -196,7 +199,8 @@ const make = Effect.gen(function* () {
       session,
       filter,
       since: start.position,
-      stateAfter: request.useStateAfter ?? false
+      stateAfter: request.useStateAfter ?? false,
+      lazyDevice: lazyDevice(session, request.filter, filter)
     })
     if (found === undefined) return undefined
     const presences = yield* presence.read(session.userId, start.seen, filter.presence, feed)

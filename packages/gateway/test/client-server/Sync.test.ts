@@ -294,6 +294,56 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect(
+    "a membership is sent to a device once, again after a lost answer or a change, and always where that is asked for",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("once-alice")
+        const bob = yield* register("once-bob")
+        const room = yield* createRoom(alice)
+        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        const lazy = { lazy_load_members: true }
+        const filter = { room: { timeline: { limit: 1 }, state: lazy } }
+        const bobs = (answer: Answer) =>
+          answer.rooms.join[room]?.state?.events.filter(({ state_key }) => state_key === bob.id).length
+        yield* say(alice, room, "0")
+        const first = yield* sync(alice, { filter })
+        assert.strictEqual(bobs(first), 0)
+        yield* say(bob, room, "1")
+        const lost = yield* sync(alice, { filter, since: first.next_batch })
+        assert.strictEqual(bobs(lost), 1)
+        const repeated = yield* sync(alice, { filter, since: first.next_batch })
+        assert.strictEqual(bobs(repeated), 1, "the answer may have been lost")
+        for (const [text, options, sent] of [
+          ["2", { filter }, 0],
+          ["3", { filter: { room: { ...filter.room, state: { ...lazy, include_redundant_members: true } } } }, 1],
+          ["4", { filter, full_state: true }, 1],
+          ["5", { filter }, 0],
+          ["6", { filter, timeout: 10_000 }, 0]
+        ] as const) {
+          const { next_batch: since } = yield* sync(alice, { filter, since: repeated.next_batch })
+          yield* say(bob, room, text)
+          assert.strictEqual(bobs(yield* sync(alice, { since, ...options })), sent, text)
+        }
+        const known = yield* sync(alice, { filter, since: repeated.next_batch })
+        const waiting = yield* Effect.forkChild(
+          syncUntil(alice, known.next_batch, ({ rooms }) => rooms.join[room] !== undefined, { filter })
+        )
+        yield* say(bob, room, "7")
+        assert.strictEqual(bobs(yield* Fiber.join(waiting)), 0)
+        const { next_batch: since } = yield* sync(alice, { filter, since: known.next_batch })
+        const membership = `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`
+        yield* as(bob)("PUT", membership, { membership: "join", displayname: "Bob" })
+        yield* say(bob, room, "8")
+        assert.strictEqual(bobs(yield* sync(alice, { filter, since })), 1, "it has changed")
+        const identifier = { type: "m.id.user", user: "once-alice" }
+        const login = { type: "m.login.password", identifier, password: "secret-once-alice" }
+        const other = yield* askToday("POST", "/v3/login", { json: login })
+        const elsewhere = { ...alice, token: other.body.access_token }
+        assert.strictEqual(bobs(yield* sync(elsewhere, { filter })), 1, "another device has nothing yet")
+      })
+  )
+
   it.effect("with lazy loading members who left are sent: in the state after the timeline, and after a gap", () =>
     Effect.gen(function* () {
       const alice = yield* register("gone-alice")
@@ -436,34 +486,38 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
   )
 
   it.effect(
-    "users who sync without waiting, or only send, are online, but for set_presence=unavailable or offline",
+    "users who sync are online, also without waiting, but for set_presence=unavailable or offline; those who only send are not",
+
     () =>
       Effect.gen(function* () {
         const alice = yield* register("poll-alice")
         const bob = yield* register("poll-bob")
         const carol = yield* register("poll-carol")
         const dave = yield* register("poll-dave")
+        const erin = yield* register("poll-erin")
         const room = yield* createRoom(alice)
-        for (const user of [bob, carol, dave]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
+        for (const user of [bob, carol, dave, erin]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
         yield* sync(dave)
         yield* sync(dave, { set_presence: "offline" })
         yield* say(dave, room, "I am not here")
         yield* sync(bob, { set_presence: "unavailable" })
         yield* say(carol, room, "I only send")
+        yield* sync(erin)
         const first = yield* sync(alice)
         const seen = new Map<string, unknown>()
         const isComplete = ({ presence }: Answer) => {
           for (const { content, sender } of presence.events) seen.set(sender, content.presence)
-          const others = seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
-          return others && (seen.get(dave.id) ?? "offline") === "offline"
+          const others = seen.get(bob.id) === "unavailable" && seen.get(erin.id) === "online"
+          return others && [carol, dave].every(({ id }) => (seen.get(id) ?? "offline") === "offline")
         }
         if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
         const statusOf = (user: TestUser) =>
           Effect.map(as(alice)("GET", `/v3/presence/${inPath(user.id)}/status`), ({ body }) => body)
-        assert.isNumber((yield* statusOf(carol)).last_active_ago)
-        const hidden = yield* statusOf(dave)
-        assert.strictEqual(hidden.presence, "offline")
-        assert.isNumber(hidden.last_active_ago)
+        for (const user of [carol, dave]) {
+          const status = yield* statusOf(user)
+          assert.strictEqual(status.presence, "offline")
+          assert.isNumber(status.last_active_ago)
+        }
       })
   )
 

@@ -27,6 +27,7 @@ import { type Counts, makeUnreadCounts, type UnreadOfRoom } from "../../user/pus
 import { Feeds } from "../Feeds.ts"
 import { type SyncedRoom, shared } from "../SyncAnswer.ts"
 import type { FeedEntry } from "./FeedEntry.ts"
+import type { SentMembers } from "./SentMembers.ts"
 import { defaultTimeline } from "./SyncRooms.ts"
 import type { CountedTo, UserFeed } from "./UserFeed.ts"
 
@@ -35,6 +36,8 @@ export interface LiveRange {
   readonly filter: Filter
   readonly since: StreamPosition
   readonly stateAfter: boolean
+  /** The name of a device that gets a membership once (`lazyDevice`). */
+  readonly lazyDevice: string | undefined
 }
 
 export interface LiveRooms {
@@ -50,7 +53,13 @@ const maxMembers = 2_000
 const sharedFor = 1_000
 const maxShared = 500
 
-type RoomParts = Pick<SyncedRoom, "timeline"> & { readonly state: NonNullable<SyncedRoom["state"]> }
+type RoomParts = Pick<SyncedRoom, "timeline"> & {
+  readonly state: NonNullable<SyncedRoom["state"]>
+  /** The memberships that are the state. */
+  readonly members: ReadonlyArray<Event>
+}
+
+const nothing: RoomParts["state"] = { events: [] }
 
 interface SharedPart {
   readonly at: number
@@ -96,7 +105,7 @@ const unreadOf = ({ main, threads }: CountedTo, byThread: boolean): UnreadOfRoom
   return { unread_notifications: all }
 }
 
-export const makeSyncLive = Effect.gen(function* () {
+export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMembers) {
   const log = yield* EventLog
   const feeds = yield* Feeds
   const store = yield* SyncStore
@@ -184,7 +193,8 @@ export const makeSyncLive = Effect.gen(function* () {
         limited: false,
         prev_batch: token({ xid: position.xid, nid: position.nid - 1 })
       },
-      state: { events: state! }
+      state: { events: state! },
+      members
     }
   })
 
@@ -200,9 +210,10 @@ export const makeSyncLive = Effect.gen(function* () {
     const now = yield* monotonicMillis
     const known = recentParts.get(key)
     if (known !== undefined && now - known.at < sharedFor) return yield* known.parts
-    const rendered = Effect.map(renderParts(range, entries), ({ state, timeline }) => ({
+    const rendered = Effect.map(renderParts(range, entries), ({ members, state, timeline }) => ({
       timeline: shared(timeline),
-      state: shared(state)
+      state: shared(state),
+      members
     }))
     const parts = Effect.runSync(Effect.cached(rendered))
     recentParts.delete(key)
@@ -211,6 +222,19 @@ export const makeSyncLive = Effect.gen(function* () {
     return yield* Effect.onError(parts, () => Effect.sync(() => recentParts.delete(key)))
   })
 
+  /** The memberships of senders, unless the client has all of them. */
+  const newMembers = (
+    { lazyDevice, since }: LiveRange,
+    roomNid: number,
+    { members, state }: RoomParts,
+    upTo: StreamPosition
+  ): RoomParts["state"] => {
+    if (lazyDevice === undefined) return state
+    if (members.every((event) => sentMembers.has(lazyDevice, roomNid, event, since))) return nothing
+    sentMembers.note(lazyDevice, roomNid, members, upTo)
+    return state
+  }
+
   const roomOf = Effect.fnUntraced(function* (
     range: LiveRange,
     feed: UserFeed,
@@ -218,7 +242,9 @@ export const makeSyncLive = Effect.gen(function* () {
     upTo: StreamPosition
   ): Effect.fn.Return<SyncedRoom> {
     const { filter, stateAfter } = range
-    const { state, timeline } = yield* partsOf(range, entries)
+    const parts = yield* partsOf(range, entries)
+    const { timeline } = parts
+    const state = newMembers(range, entries[0]!.roomNid, parts, upTo)
     return {
       timeline,
       ...(stateAfter ? { state_after: state } : { state }),

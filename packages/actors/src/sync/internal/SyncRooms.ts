@@ -29,6 +29,7 @@ import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
+import { SentMembers } from "./SentMembers.ts"
 import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
@@ -65,6 +66,8 @@ export interface SyncRange {
   readonly fullState: boolean
   /** Sends the state at the end of the timeline instead of at its beginning. */
   readonly stateAfter: boolean
+  /** The name of a device that gets a membership once (`lazyDevice`). */
+  readonly lazyDevice?: string | undefined
   /** The rooms that have news, where that is known. */
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
@@ -143,7 +146,7 @@ const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
 
 const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
 
-export const makeSyncRooms = Effect.gen(function* () {
+export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers = new SentMembers()) {
   const log = yield* EventLog
   const store = yield* SyncStore
   const states = yield* StateStore
@@ -245,6 +248,25 @@ export const makeSyncRooms = Effect.gen(function* () {
     return wanted
   }
 
+  /** Whether the client of a lazy device has a membership of a room. */
+  const hasMember = ({ lazyDevice, since }: SyncRange, roomNid: number) =>
+    lazyDevice === undefined || since === undefined
+      ? undefined
+      : (membership: Event) => sentMembers.has(lazyDevice, roomNid, membership, since)
+
+  /** Notes the memberships that are in the answer to a lazy device. */
+  const noteMembers = (
+    { fullState, lazyDevice, stateAfter, upTo }: SyncRange,
+    { known, roomNid }: Reading,
+    timeline: ReadonlyArray<Event>,
+    state: ReadonlyArray<Event>
+  ) => {
+    if (lazyDevice === undefined) return
+    if (known === undefined || fullState) sentMembers.forgetRoom(lazyDevice, roomNid)
+    const inOrder = stateAfter ? [...timeline, ...state] : [...state, ...timeline]
+    sentMembers.note(lazyDevice, roomNid, inOrder.filter(isMembership), upTo)
+  }
+
   interface StatesOfRooms {
     readonly timelines: ReadonlyMap<number, { readonly entries: ReadonlyArray<TimelineEntry> }>
     readonly known: ReadonlyMap<number, StateRef>
@@ -266,7 +288,9 @@ export const makeSyncRooms = Effect.gen(function* () {
       if (state === undefined) return []
       const isNew = fullState || room.known === undefined
       const members = wantedMembers(range, shown, isNew)
-      return [{ roomNid, state, known: isNew ? undefined : known.get(roomNid), members }]
+      return [
+        { roomNid, state, known: isNew ? undefined : known.get(roomNid), members, has: hasMember(range, roomNid) }
+      ]
     })
     const matches = compileFilter(filter.room?.state)
     const stateOfRooms = new Map<number, ReadonlyArray<Event>>()
@@ -359,6 +383,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       const bundleIn = limited || known === undefined ? roomNid : undefined
       const format = yield* formatOf(range.filter, roomId)
       const shown = entries.map(({ event }) => event)
+      noteMembers(range, room, shown, states.get(roomNid) ?? [])
       const memberships = membershipsAt(session.userId, room, entries)
       lists.push({ events: shown, withoutRoomId: true, bundleIn, memberships, ...format })
       lists.push({ events: states.get(roomNid) ?? [], withoutRoomId: true, ...format })
@@ -541,6 +566,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const read = Effect.fn("SyncRooms.read")(function* (range: SyncRange): Effect.fn.Return<SyncedRooms> {
     const { filter, fullState, session, since, upTo } = range
     const passes = allowsRoom(filter.room)
+    if (since === undefined && range.lazyDevice !== undefined) sentMembers.forget(range.lazyDevice)
     const memberships = (yield* store.memberships(session.userId, upTo, since, range.roomNids)).filter(({ roomId }) =>
       passes(roomId)
     )
@@ -628,4 +654,4 @@ export const makeSyncRooms = Effect.gen(function* () {
   return { read, readStripped, typingChanged }
 })
 
-export type SyncRooms = Effect.Success<typeof makeSyncRooms>
+export type SyncRooms = Effect.Success<ReturnType<typeof makeSyncRooms>>

@@ -22,6 +22,8 @@ export interface WantedState {
   readonly state: StateRef
   readonly known: StateRef | undefined
   readonly members: WantedMembers
+  /** Whether the client has a membership, which did not change since then. */
+  readonly has?: ((membership: Event) => boolean) | undefined
 }
 
 export const makeSyncState = Effect.gen(function* () {
@@ -82,8 +84,8 @@ export const makeSyncState = Effect.gen(function* () {
 
   /**
    * The state that a client needs of rooms, by their numbers: all of it, or with `known` the changes since then, including
-   * members that may have left in a gap. With lazy loading the members whose events are shown are repeated: the client may
-   * not have them.
+   * members that may have left in a gap. With lazy loading the members whose events are shown are among it if the client does not
+   * have them.
    *
    * States that are new to the client, or did not change, take a few queries for all rooms together.
    */
@@ -96,10 +98,11 @@ export const makeSyncState = Effect.gen(function* () {
     const found = eventsByRoom(fresh.length === 0 ? [] : yield* wholes(fresh))
     if (others.length === 0) return found
     const shown = eventsByRoom(yield* membersOf(others))
-    for (const { known, roomNid, state } of others) {
+    for (const { has = () => false, known, roomNid, state } of others) {
       const difference = yield* changed(known!, state)
       const ids = new Set(difference.map(({ event_id }) => event_id))
-      found.set(roomNid, [...difference, ...(shown.get(roomNid) ?? []).filter(({ event_id }) => !ids.has(event_id))])
+      const members = (shown.get(roomNid) ?? []).filter((event) => !ids.has(event.event_id) && !has(event))
+      found.set(roomNid, [...difference, ...members])
     }
     return found
   })
