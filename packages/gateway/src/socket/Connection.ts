@@ -1,9 +1,9 @@
 /**
  * One WebSocket of a client: pushes the event stream in order, and answers requests beside it.
  *
- * Bounded in every direction: the size of a frame, the requests in flight (the socket is not read while there are too
- * many), those of the user on all connections (`RequestSlots`), the bytes that wait for the client (`Outbox`), and the
- * number of wrong frames.
+ * Bounded in every direction: the size of a frame, the frames that are taken in one turn of the event loop (one, see `Sockets`),
+ * the requests in flight (the socket is not read while there are too many), those of the user on all connections
+ * (`RequestSlots`), the bytes that wait for the client (`Outbox`), and the number of wrong frames.
  */
 
 import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
@@ -114,10 +114,25 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
   const finish = (onSent: () => void): void => {
     onSent()
     inFlight--
-    if (socket.readyState !== socket.OPEN) return
-    const next = backlog.shift()
-    if (next !== undefined) take(next)
-    else if (socket.isPaused) socket.resume()
+    proceed()
+  }
+
+  let isScheduled = false
+
+  /** Takes the next frame of the backlog in another turn of the event loop, or reads on. */
+  const proceed = () => {
+    if (socket.readyState !== socket.OPEN || isScheduled || inFlight >= maxRequestsInFlight) return
+    if (backlog.length === 0) {
+      if (socket.isPaused) socket.resume()
+      return
+    }
+    isScheduled = true
+    setImmediate(() => {
+      isScheduled = false
+      const next = socket.readyState === socket.OPEN ? backlog.shift() : undefined
+      if (next !== undefined) take(next)
+      proceed()
+    })
   }
 
   socket.on("message", (data: Buffer, isBinary) => {
@@ -127,7 +142,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
       return
     }
     const frame = isBinary ? data : data.toString()
-    if (inFlight < maxRequestsInFlight) {
+    if (inFlight < maxRequestsInFlight && backlog.length === 0) {
       take(frame)
     } else {
       backlog.push(frame)

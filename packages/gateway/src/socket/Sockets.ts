@@ -44,6 +44,7 @@ import type { Shutdown } from "../Shutdown.ts"
 import type { TrustedProxies } from "../TrustedProxies.ts"
 import { UnreadAnswers } from "../UnreadAnswers.ts"
 import { serveConnection } from "./Connection.ts"
+import { maxBuffered } from "./Outbox.ts"
 import { makeCalls } from "./SocketMethods.ts"
 
 /** How often a peer is pinged. One that has not answered by the next ping is gone. */
@@ -130,7 +131,11 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     const onAlive = () => {
       entry.isAlive = true
     }
-    socket.on("error", ignore).on("pong", onAlive).on("message", onAlive)
+    socket
+      .on("error", ignore)
+      .on("pong", onAlive)
+      .on("message", onAlive)
+      .on("ping", (data: Buffer) => answerPing(socket, data))
     yield* Effect.acquireRelease(
       Effect.sync(() => open.set(socket, entry)),
       () => Effect.sync(() => open.delete(socket))
@@ -187,6 +192,11 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
 })
 
 const ignore = () => {}
+
+/** A client that does not read gets no more pongs. */
+const answerPing = (socket: WebSocket, data: Buffer): void => {
+  if (socket.readyState === socket.OPEN && socket.bufferedAmount < maxBuffered) socket.pong(data)
+}
 
 const closeEnded = (socket: WebSocket): void => socket.close(closeCodes.unknownToken, "The access token has ended")
 
@@ -272,6 +282,9 @@ const makeWebSocketServer = (): WebSocketServer => {
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: maxRequestBytes,
+    // One frame of a socket in each turn of the event loop: a client that sends very many does not hold up the others.
+    allowSynchronousEvents: false,
+    autoPong: false,
     handleProtocols: (offered) => choose([...offered]) ?? false
   })
   server.on("wsClientError", (error, socket) =>

@@ -158,6 +158,24 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("a flood of one client does not hold up another one", () =>
+    Effect.gen(function* () {
+      const flooding = yield* connect(yield* register("flood-bob"), "m.json")
+      const other = yield* connect(yield* register("flood-carol"), "m.json")
+      const count = 4_000
+      let pongs = 0
+      flooding.socket.on("pong", () => pongs++)
+      for (let id = 0; id < count; id++) {
+        flooding.socket.ping()
+        yield* flooding.ask(id, { method: "ping", params: {} })
+      }
+      yield* other.ask(1, { method: "ping", params: {} })
+      assert.strictEqual((yield* other.answer).id, 1)
+      assert.isBelow(pongs, count / 2, "it is answered while most of the flood is not")
+      for (let id = 0; id < count; id++) yield* flooding.answer
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("a user has so many sockets at a time, and may open another when one is closed", () =>
     Effect.gen(function* () {
       const alice = yield* register("many-alice")
