@@ -40,7 +40,7 @@ const matches = (header: string | undefined, etag: string): boolean =>
   }) ?? false
 
 /** One range of bytes; several are answered with the whole file. */
-const rangePattern = /^bytes=\s*(?:([0-9]{1,15})-([0-9]{0,15})|-([0-9]{1,15}))\s*$/
+const rangePattern = /^bytes=\s*(?:([0-9]{1,30})-([0-9]{0,30})|-([0-9]{1,30}))\s*$/
 
 /** The range that is asked for: undefined for the whole file, "unsatisfiable" where there is nothing of it. */
 const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined => {

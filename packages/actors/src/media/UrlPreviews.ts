@@ -119,7 +119,7 @@ export class UrlPreviews extends Context.Service<
         const { response } = fetched
         const type = response.headers["content-type"] ?? ""
         if (response.statusCode !== 200) return yield* notFound
-        if (/^image\//i.test(type)) return yield* keepImage(response)
+        if (/^image\//i.test(type)) return yield* Effect.mapError(keepImage(response), (): MatrixError => notFound)
         if (!isPage(type)) return yield* notFound
         const bytes = yield* Effect.tryPromise({ try: () => readSome(response), catch: () => notFound })
         const { image, ...page }: Description = yield* Effect.promise(() => describePage(bytes, type))

@@ -30,7 +30,7 @@ import {
 import { makeSlidingDevices } from "./internal/SlidingDevices.ts"
 import { type LateRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
 import { makeSlidingLists, type Wanted, type WantedRoom } from "./internal/SlidingLists.ts"
-import type { RoomConfig } from "./internal/SlidingRequest.ts"
+import { checkCounts, type RoomConfig } from "./internal/SlidingRequest.ts"
 import { isExpanded, makeSlidingRooms, type ShownRoom } from "./internal/SlidingRooms.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
 import type { SlidingAnswer } from "./SlidingAnswer.ts"
@@ -292,6 +292,7 @@ const make = Effect.gen(function* () {
     session: Session,
     { body, pos, timeout }: SlidingSyncRequest
   ): Effect.fn.Return<SlidingAnswer, MatrixError> {
+    yield* checkCounts(body)
     const key: ConnectionKey = { userId: session.userId, deviceId: session.deviceId, name: body.conn_id ?? "" }
     const position = pos === undefined ? undefined : yield* positionOf(pos)
     const found =
@@ -326,7 +327,7 @@ export class SlidingSync extends Context.Service<
   {
     /**
      * The updates since `pos` of the rooms that the request asks for; without `pos`, all of them. Waits up to `timeout` for
-     * an update. Errors: M_UNKNOWN_POS for a position that is not kept any more.
+     * an update. Errors: M_UNKNOWN_POS for a position that is not kept any more, M_INVALID_PARAM for too large a request.
      */
     readonly sync: (session: Session, request: SlidingSyncRequest) => Effect.Effect<SlidingAnswer, MatrixError>
   }

@@ -140,6 +140,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
         ["bytes=9000-", 9_000, 9_999],
         ["bytes=-10", 9_990, 9_999],
         ["bytes=9990-99999", 9_990, 9_999],
+        ["bytes=9990-99999999999999999999", 9_990, 9_999],
         ["bytes=-99999", 0, 9_999]
       ] as const) {
         const got = yield* ask(range)
@@ -147,11 +148,11 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
         assert.isTrue(got.bytes.equals(bytes.subarray(start, end + 1)), range)
         assert.strictEqual(got.headers.get("content-range"), `bytes ${start}-${end}/10000`)
       }
-      for (const range of ["bytes=10000-", "bytes=99999999999-", "bytes=-0"]) {
+      for (const range of ["bytes=10000-", "bytes=99999999999-", "bytes=99999999999999999999-", "bytes=-0"]) {
         const got = yield* ask(range)
         assert.deepStrictEqual([got.status, got.headers.get("content-range")], [416, "bytes */10000"], range)
       }
-      for (const range of ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes=99999999999999999999-"]) {
+      for (const range of ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6"]) {
         const got = yield* ask(range)
         assert.deepStrictEqual([got.status, got.bytes.length], [200, 10_000], range)
       }

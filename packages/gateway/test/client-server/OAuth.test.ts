@@ -244,6 +244,9 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         [{ client_uri: "https://data/", redirect_uris: ["data:text/html,x"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["test.element://callback"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["https://element.test/callback#fragment"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["https://element.test\\@evil.test/"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: "https://element.test/callback" }, "invalid_redirect_uri"],
+        [{ client_name: "Element\u202E" }, "invalid_client_metadata"],
         [
           { client_uri: `https://element.test/${"a".repeat(2_000)}`, redirect_uris: longUris },
           "invalid_client_metadata"

@@ -625,6 +625,8 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
         const refused = yield* request(alice, wrong)
         assert.strictEqual(refused.status, 400, JSON.stringify(wrong))
       }
+      const unknown = yield* request(alice, { set_presence: "asleep" })
+      assert.strictEqual(unknown.body.errcode, "M_INVALID_PARAM")
     })
   )
 

@@ -28,6 +28,7 @@ const pages: { readonly [path: string]: Page } = {
     "text/html",
     `${"<a>".repeat(150_000)}${"</b>".repeat(100_000)}<title>Closed &amp; closed</title> not this`
   ],
+  "/bidi": ["text/html", "<title>\u202Eno\u0000thing\u2066 \u{1F469}\u200D\u{1F680}</title>"],
   "/cup.png": ["image/png", png],
   "/fake.png": ["image/png", "<script>alert(1)</script>"],
   "/file.zip": ["application/zip", "PK"],
@@ -105,6 +106,7 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
       assert.strictEqual((yield* preview(alice, `${url}/endless`)).body["og:title"], "Endless")
       assert.strictEqual((yield* preview(alice, `${url}/unclosed`)).body["og:title"], "Deep")
       assert.strictEqual((yield* preview(alice, `${url}/closing`)).body["og:title"], "Closed & closed")
+      assert.strictEqual((yield* preview(alice, `${url}/bidi`)).body["og:title"], "nothing \u{1F469}\u200D\u{1F680}")
       assert.deepStrictEqual((yield* preview(alice, `${url}/fake.png`)).body, {} as never)
       for (const path of ["/file.zip", "/missing", "/inside", "/loop", "/script"]) {
         const got = yield* preview(alice, `${url}${path}`)

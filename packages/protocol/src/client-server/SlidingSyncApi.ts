@@ -80,17 +80,14 @@ export const SlidingExtensions = Schema.Struct({
 })
 export type SlidingExtensions = typeof SlidingExtensions.Type
 
-const few = <S extends Schema.Top>(value: S, most: number) =>
-  Schema.Record(Schema.String, value).check(Schema.isMaxProperties(most))
-
 export const SlidingSyncBody = Schema.Struct({
   conn_id: optional(name),
   txn_id: optional(name),
   pos: optional(Token),
   timeout: optional(limit),
-  set_presence: optional(Schema.Literals(["online", "offline", "unavailable"])),
-  lists: optional(few(SlidingList, 100)),
-  room_subscriptions: optional(few(SlidingSubscription, 1_000)),
+  set_presence: optional(Schema.String),
+  lists: optional(Schema.Record(Schema.String, SlidingList)),
+  room_subscriptions: optional(Schema.Record(Schema.String, SlidingSubscription)),
   extensions: optional(SlidingExtensions)
 })
 export type SlidingSyncBody = typeof SlidingSyncBody.Type

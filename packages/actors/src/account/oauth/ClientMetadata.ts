@@ -34,8 +34,11 @@ const loopback: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"
 
 const invalid = (description: string) => Effect.fail(oauthError("invalid_client_metadata", description))
 
+/** The characters that a URI may have (RFC 3986). */
+const uriPattern = /^[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=%-]+$/
+
 const parseUri = (text: unknown): URL | undefined =>
-  typeof text === "string" && text.length <= maxUriLength && /^[!-~]+$/.test(text)
+  typeof text === "string" && text.length <= maxUriLength && uriPattern.test(text)
     ? (URL.parse(text) ?? undefined)
     : undefined
 
@@ -72,6 +75,13 @@ const isRedirect = (value: unknown, base: string, type: "web" | "native"): value
   return type === "native" && (isLoopback(url) || isOwnScheme(value as string, url, base))
 }
 
+/** People read it: it must not change the direction of the text around it. */
+const isName = (value: unknown): value is string =>
+  typeof value === "string" &&
+  value.length <= maxNameLength &&
+  value.isWellFormed() &&
+  !/[\p{Cc}\p{Bidi_Control}]/u.test(value)
+
 const strings = (value: unknown): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : []
 
@@ -86,11 +96,14 @@ export const readClientMetadata = Effect.fnUntraced(function* (
   const type = value.application_type ?? "web"
   if (type !== "web" && type !== "native") return yield* invalid("application_type: must be web or native")
   const name = value.client_name
-  if (name !== undefined && (typeof name !== "string" || name.length > maxNameLength || !name.isWellFormed())) {
-    return yield* invalid(`client_name: expected at most ${maxNameLength} characters`)
+  if (name !== undefined && !isName(name)) {
+    return yield* invalid(`client_name: expected at most ${maxNameLength} characters, none of which controls text`)
   }
   const links = yield* readLinks(value, base)
-  const redirectUris = Array.isArray(value.redirect_uris) ? value.redirect_uris : []
+  const redirectUris = value.redirect_uris ?? []
+  if (!Array.isArray(redirectUris)) {
+    return yield* Effect.fail(oauthError("invalid_redirect_uri", "redirect_uris: expected a list"))
+  }
   if (redirectUris.length > maxRedirectUris) {
     return yield* Effect.fail(oauthError("invalid_redirect_uri", `at most ${maxRedirectUris} redirect URIs`))
   }

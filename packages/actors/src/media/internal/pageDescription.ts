@@ -6,6 +6,8 @@
  * that of a hostile page for each tag takes minutes.
  */
 
+import { setImmediate } from "node:timers/promises"
+
 /** Properties of Open Graph by their names; `image` is the URL of the image as the page writes it. */
 export interface Description {
   readonly image?: string
@@ -14,6 +16,8 @@ export interface Description {
 
 const maxTextLength = 1_000
 const maxUrlLength = 4_096
+/** How many characters of a page are read in one turn of the event loop. */
+const sliceLength = 65_536
 
 /** The properties that a preview contains. */
 const properties: ReadonlySet<string> = new Set([
@@ -43,7 +47,11 @@ const decode = (bytes: Buffer, charset: string): string => {
   }
 }
 
-const tidy = (text: string): string => text.replace(/\s+/g, " ").trim().toWellFormed().slice(0, maxTextLength)
+/** Control characters, and those that change the direction of the text around them. */
+const unfit = /[\p{Cc}\p{Bidi_Control}]/gu
+
+const tidy = (text: string): string =>
+  text.replace(/\s+/g, " ").replace(unfit, "").trim().toWellFormed().slice(0, maxTextLength)
 
 /** The texts of a page: the content of its `meta` elements by their names, and its title. */
 const readTexts = async (
@@ -103,7 +111,10 @@ const readTexts = async (
       onend: ignore
     }
   )
-  tokenizer.write(page)
+  for (let at = 0; at < page.length; at += sliceLength) {
+    tokenizer.write(page.slice(at, at + sliceLength))
+    await setImmediate()
+  }
   tokenizer.end()
   return { found, title }
 }

@@ -3,7 +3,11 @@
  *
  * Source: "Room results" and "RequiredStateRequest" of MSC4186.
  */
-import type { RequiredState, SlidingSubscription } from "@greenroom/protocol/client-server/SlidingSyncApi"
+import type {
+  RequiredState,
+  SlidingSubscription,
+  SlidingSyncBody
+} from "@greenroom/protocol/client-server/SlidingSyncApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { InvalidParam } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
@@ -11,8 +15,25 @@ import { Effect } from "effect"
 /** How many events a timeline has at most. */
 const maxTimeline = 100
 
+/** How many lists and subscriptions a request has at most. The proposal allows 100 subscriptions; living clients send more. */
+const maxLists = 100
+const maxSubscriptions = 1_000
+
 /** How many patterns of state a request has at most. Those that several lists or subscriptions share count once. */
 const maxPatterns = 1_000
+
+/** Errors: M_INVALID_PARAM for a request with too many lists or subscriptions. */
+export const checkCounts = ({ lists, room_subscriptions }: SlidingSyncBody): Effect.Effect<void, InvalidParam> => {
+  for (const [name, given, most] of [
+    ["lists", lists, maxLists],
+    ["room_subscriptions", room_subscriptions, maxSubscriptions]
+  ] as const) {
+    if (Object.keys(given ?? {}).length > most) {
+      return Effect.fail(new InvalidParam({ error: `${name}: at most ${most}` }))
+    }
+  }
+  return Effect.void
+}
 
 /** A type and a state key; null stands for any. */
 export type StatePattern = readonly [type: string | null, stateKey: string | null]
