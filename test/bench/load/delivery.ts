@@ -15,6 +15,8 @@ export interface DeliveryInput extends Audience {
   /** How many of the members wait by long poll; the others have a socket. */
   readonly polls: number
   readonly messages: number
+  /** Makes the transaction IDs of this run its own. Default: all runs against a server have the same. */
+  readonly run?: string
   /** Whether those without a socket wait by /sync instead. */
   readonly bySync?: boolean
 }
@@ -36,7 +38,16 @@ const endToken = /"end":"([^"]+)"/
 const nextBatch = /"next_batch":"([^"]+)"/
 
 serveLoad(
-  async ({ bySync = false, members, messages, polls, room, sender, url }: DeliveryInput): Promise<Delivered> => {
+  async ({
+    bySync = false,
+    members,
+    messages,
+    polls,
+    room,
+    run = "",
+    sender,
+    url
+  }: DeliveryInput): Promise<Delivered> => {
     /** The awaited message, the members who have it, and the callback once all have it. */
     let awaited = Buffer.from("nothing yet")
     let reached = 0
@@ -96,7 +107,7 @@ serveLoad(
           deliveryTimeout
         ).unref()
       })
-      const path = `${prefix}/rooms/${room}/send/m.room.message/${bySync ? "sync" : "poll"}${turn}`
+      const path = `${prefix}/rooms/${room}/send/m.room.message/${run}${bySync ? "sync" : "poll"}${turn}`
       const begin = performance.now()
       const answered = connection
         .request("PUT", path, sender, JSON.stringify({ msgtype: "m.text", body: `message number ${turn}.` }))

@@ -82,7 +82,11 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     position = slice.last ?? position
     for (const consumer of consumers) yield* consume(consumer, slice)
     readUpTo = slice.upTo
-    for (const waiter of waiting) if (hasReached(waiter.xid)) waiter.resume()
+    for (const waiter of waiting) {
+      if (!hasReached(waiter.xid)) continue
+      waiting.delete(waiter)
+      waiter.resume()
+    }
     return slice
   })
 

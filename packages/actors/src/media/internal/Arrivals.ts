@@ -12,7 +12,9 @@ export class Arrivals {
 
   /** Wakes those who wait for `key`. */
   arrived(key: string): void {
-    for (const wake of this.waiting.get(key) ?? []) wake()
+    const waiting = this.waiting.get(key) ?? []
+    this.waiting.delete(key)
+    for (const wake of waiting) wake()
   }
 
   /** Ends when it is time to look again: at an arrival, after the interval, or after `most` ms. */
@@ -23,7 +25,7 @@ export class Arrivals {
       this.waiting.set(key, waiting.add(wake))
       return Effect.sync(() => {
         waiting.delete(wake)
-        if (waiting.size === 0) this.waiting.delete(key)
+        if (waiting.size === 0 && this.waiting.get(key) === waiting) this.waiting.delete(key)
       })
     })
     return Effect.asVoid(Effect.timeoutOption(arrival, Math.min(interval, most)))
