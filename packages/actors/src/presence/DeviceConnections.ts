@@ -3,8 +3,7 @@
  * user: the cost of tens of thousands of idle long polls in presence. It tells which users' Presence actors need a report
  * now; the actors decide what it means.
  *
- * A device between two polls is connected for a grace period longer. Activity connects no device: users are online while they are
- * connected to an event stream. Plain memory, synchronous, owned by `Presences`.
+ * A device between two polls is connected for a grace period longer. Plain memory, synchronous, owned by `Presences`.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Outlook } from "./PresenceProtocol.ts"
@@ -31,8 +30,15 @@ interface User {
   idle: boolean
 }
 
+/** For how long a device stays hidden after its last poll with `set_presence=offline`, in ms. */
+export const hiddenFor = 5 * 60_000
+
+const hiddenKey = (userId: UserId, deviceId: string): string => `${userId} ${deviceId}`
+
 export class DeviceConnections {
   private readonly users = new Map<UserId, User>()
+  /** Until when devices are hidden, the earliest end first. */
+  private readonly hidden = new Map<string, number>()
   private readonly grace: number
   /** The time of the last call. */
   private time = Number.NEGATIVE_INFINITY
@@ -47,6 +53,7 @@ export class DeviceConnections {
     const back = this.time - now
     this.time = now
     if (back <= 0) return
+    for (const [key, until] of this.hidden) this.hidden.set(key, until - back)
     for (const user of this.users.values()) {
       user.reportAt -= back
       for (const device of user.devices.values()) {
@@ -83,6 +90,7 @@ export class DeviceConnections {
     this.keepTime(now)
     const user = this.user(userId)
     const device = this.device(user, deviceId, now)
+    this.hidden.delete(hiddenKey(userId, deviceId))
     device.connections++
     if (device.connected && device.away === away) return false
     if (!device.connected) Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
@@ -103,10 +111,11 @@ export class DeviceConnections {
 
   /**
    * The client does not want its user to be shown online because of this device. That ends a connection without open polls and
-   * sockets. True if the actor needs a report.
+   * sockets, and activity makes none for `hiddenFor`. True if the actor needs a report.
    */
   withdraw(userId: UserId, deviceId: string, now: number): boolean {
     this.keepTime(now)
+    this.hide(userId, deviceId, now)
     const user = this.users.get(userId)
     const device = user?.devices.get(deviceId)
     if (user === undefined || !device?.connected || device.connections > 0) return false
@@ -115,18 +124,46 @@ export class DeviceConnections {
     return true
   }
 
+  private hide(userId: UserId, deviceId: string, now: number): void {
+    for (const [key, until] of this.hidden) {
+      if (until > now) break
+      this.hidden.delete(key)
+    }
+    const key = hiddenKey(userId, deviceId)
+    this.hidden.delete(key)
+    this.hidden.set(key, now + hiddenFor)
+  }
+
+  private isHidden(userId: UserId, deviceId: string, now: number): boolean {
+    return this.hiddenUntil(userId, deviceId) > now
+  }
+
+  /** Until when the device is hidden; in the past where it is not. */
+  hiddenUntil(userId: UserId, deviceId: string): number {
+    if (this.hidden.size === 0) return Number.NEGATIVE_INFINITY
+    return this.hidden.get(hiddenKey(userId, deviceId)) ?? Number.NEGATIVE_INFINITY
+  }
+
+  /** The device is not hidden any more: it polls at another node. */
+  reveal(userId: UserId, deviceId: string): void {
+    this.hidden.delete(hiddenKey(userId, deviceId))
+  }
+
   /**
-   * The device was active. True if the actor needs a report. Activity extends a connection without open polls and sockets; that of a
-   * device that is not connected is reported once in a grace period.
+   * The device was active. True if the actor needs a report. A device without a poll or socket is connected for the grace
+   * period, unless it is hidden: then its last activity is reported once in a grace period.
    */
   active(userId: UserId, deviceId: string, now: number): boolean {
     this.keepTime(now)
     const user = this.user(userId)
     const device = this.device(user, deviceId, now)
+    const isHidden = this.isHidden(userId, deviceId, now)
     device.lastActiveAt = now
-    const isNoted = device.connected ? !device.away : device.graceEnds > now
-    if (device.connections === 0 && (device.connected || !isNoted)) device.graceEnds = now + this.grace
+    const isNoted = device.connected ? !device.away : isHidden && device.graceEnds > now
+    const isExtended = !isHidden || device.connected || !isNoted
+    if (device.connections === 0 && isExtended) device.graceEnds = now + this.grace
     if (isNoted && !user.idle) return false
+    if (!device.connected && !isHidden) Object.assign(device, { connected: true, changedAt: now })
     device.away = false
     user.idle = false
     user.reportAt = now

@@ -19,6 +19,7 @@ import { ShortLivedStore, type ShortLivedValue } from "@greenroom/store/ShortLiv
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Latch, Layer } from "effect"
 import { Nodes } from "../runtime/Nodes.ts"
+import { isHiddenDevice } from "./HiddenDevices.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 
 /** A user's presence as a moment: `last_active_at` (milliseconds since 1970) instead of the age that clients get. */
@@ -266,6 +267,7 @@ export class EphemeralStream extends Context.Service<
       const append = (update: EphemeralUpdate) => values.append(update, monotonicMillisUnsafe(clock))
 
       const take = ({ key, position, value }: ShortLivedValue) => {
+        if (isHiddenDevice(key)) return
         if (value === null) return values.delete(key)
         const { node, ...update } = value as Published<EphemeralUpdate> & { readonly node: string }
         append({ ...update, position, isOwn: node === here, node } as EphemeralUpdate)

@@ -23,8 +23,9 @@ import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import type { Session } from "../runtime/Session.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { keepRunning } from "../runtime/Supervision.ts"
-import { DeviceConnections } from "./DeviceConnections.ts"
+import { DeviceConnections, hiddenFor } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
+import { type HiddenDevice, makeHiddenDevices } from "./HiddenDevices.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 import { Presence } from "./PresenceProtocol.ts"
 import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
@@ -93,6 +94,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const somethingDue = Latch.makeUnsafe(false)
   const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
   const scope = yield* Effect.scope
+  const clock = yield* Clock.Clock
 
   const reportOf = (userId: UserId, now: number) => ({
     node: nodes.name,
@@ -233,19 +235,36 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     })
   })
 
-  const connected = ({ deviceId, userId }: Session, away = false) =>
-    Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.map(Clock.currentTimeMillis, (now) => {
-          if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
-        }),
-        () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
-      )
+  const withdrawAt = (userId: UserId, deviceId: string, now: number) => {
+    if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+  }
+
+  /** Takes an announcement of another node. */
+  const takeAnnouncement = ({ deviceId, until, userId }: HiddenDevice) => {
+    const now = clock.currentTimeMillisUnsafe()
+    if (until > now) withdrawAt(userId, deviceId, now)
+    else devices.reveal(userId, deviceId)
+  }
+  const announce = nodes.isCluster ? yield* makeHiddenDevices(takeAnnouncement) : () => Effect.void
+
+  const connected = ({ deviceId, userId }: Session, away = false) => {
+    const connect = Effect.acquireRelease(
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const wasHidden = devices.hiddenUntil(userId, deviceId) > now
+        if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
+        return wasHidden
+      }),
+      () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
     )
+    return Effect.flatMap(connect, (wasHidden) => (wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void))
+  }
 
   const withdraw = ({ deviceId, userId }: Session) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      // It is announced twice in the time for which it holds.
+      const isKnown = devices.hiddenUntil(userId, deviceId) > now + hiddenFor / 2
+      withdrawAt(userId, deviceId, now)
+      return isKnown ? Effect.void : announce({ userId, deviceId, until: now + hiddenFor })
     })
 
   const active = ({ deviceId, userId }: Session) =>
@@ -305,7 +324,10 @@ export class Presences extends Context.Service<
     readonly connected: (session: Session, away?: boolean) => Effect.Effect<void, never, Scope.Scope>
     /** The client polls without showing its user online (`set_presence=offline`): what it showed before ends now. */
     readonly withdraw: (session: Session) => Effect.Effect<void>
-    /** The user did something on this device: resets its idle timer. Cheap; never waits. */
+    /**
+     * The user did something on this device: resets its idle timer, and shows the user online for a while, unless the client polls
+     * with `set_presence=offline`. Cheap; never waits.
+     */
     readonly active: (session: Session) => Effect.Effect<void>
     /**
      * The users whose presence the viewer may see because they accepted the viewer. Users who share a room with the viewer,

@@ -31,9 +31,18 @@ describe("DeviceConnections", () => {
     assert.deepStrictEqual(devices.report(alice, grace), [{ connected: false, last_active_at: 0, changed_at: 0 }])
   })
 
-  it("activity does not connect a device, and is reported once in a grace period", () => {
+  it("activity connects a device without polls for the grace period", () => {
+    const devices = new DeviceConnections(grace)
+    assert.isTrue(devices.active(alice, "phone", 1_000))
+    assert.isFalse(devices.active(alice, "phone", 5_000))
+    assert.isTrue(devices.report(alice, 34_999)[0]?.connected)
+    assert.isFalse(devices.report(alice, 35_000)[0]?.connected)
+  })
+
+  it("activity of a hidden device does not connect it, and is reported once in a grace period", () => {
     const devices = new DeviceConnections(grace)
     const told = { until: undefined, idle: false }
+    assert.isFalse(devices.withdraw(alice, "phone", 500))
     assert.isTrue(devices.active(alice, "phone", 1_000))
     assert.deepStrictEqual(devices.due(1_000), [alice])
     assert.deepStrictEqual(devices.report(alice, 1_000), [{ connected: false, last_active_at: 1_000, changed_at: 0 }])
