@@ -9,7 +9,7 @@ import { register } from "./load/People.ts"
 import { startPostgres } from "./Postgres.ts"
 import { type Used, used } from "./Processes.ts"
 import { removeDirectory, temporaryDirectory } from "./Server.ts"
-import { installSynapse, startSynapse } from "./SynapseBeside.ts"
+import { installSynapseOnPostgres, startSynapse } from "./SynapseBeside.ts"
 import { longer, longestHoldUp, startTwoServers, type TwoServers } from "./TwoServers.ts"
 
 const post = async (url: string, token: string, method: "POST" | "PUT", body: object) => {
@@ -36,7 +36,7 @@ const mebibytes = (value: number): string => `${count(value)} MiB`
 
 /** Synapse joins the room; undefined where it cannot be had. */
 const besideSynapse = async (servers: TwoServers, room: string): Promise<Used | string> => {
-  const python = await installSynapse()
+  const python = await installSynapseOnPostgres()
   if (typeof python !== "string") return python.reason
   const directory = await temporaryDirectory()
   await using postgres = await startPostgres(50)

@@ -5,9 +5,14 @@ import { freePorts } from "../support/FreePort.ts"
 import * as Synapse from "../support/Synapse.ts"
 import type { Postgres } from "./Postgres.ts"
 
+type Installed = Promise<string | { readonly reason: string }>
+
 /** The interpreter that has Synapse, or why there is none. */
-export const installSynapse = (): Promise<string | { readonly reason: string }> =>
-  Synapse.install().catch((error: Error) => ({ reason: error.message }))
+export const installSynapse = (): Installed => Synapse.install().catch((error: Error) => ({ reason: error.message }))
+
+/** The same for a Synapse on PostgreSQL. */
+export const installSynapseOnPostgres = (): Installed =>
+  Synapse.installWithPostgres().catch((error: Error) => ({ reason: error.message }))
 
 /** The settings by which Synapse uses a PostgreSQL of ours. */
 const onPostgres = ({ socketPath }: Postgres) => ({

@@ -35,9 +35,14 @@ export const installPython = async (name: string, packages: ReadonlyArray<string
   return python
 }
 
-/** The interpreter of a virtual environment that has Synapse, and what it needs for PostgreSQL. */
-export const install = (): Promise<string> =>
-  installPython(`synapse-${synapseVersion}`, [`matrix-synapse==${synapseVersion}`, "psycopg2-binary"])
+const pythonPackage = `matrix-synapse==${synapseVersion}`
+
+/** The interpreter of a virtual environment that has Synapse. */
+export const install = (): Promise<string> => installPython(`synapse-${synapseVersion}`, [pythonPackage])
+
+/** The same with what it needs for PostgreSQL. */
+export const installWithPostgres = (): Promise<string> =>
+  installPython(`synapse-${synapseVersion}-postgres`, [pythonPackage, "psycopg2-binary"])
 
 export interface SynapseOptions {
   /** Of an environment with Synapse, from {@link install}. */

@@ -5,13 +5,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { createEventIdOf, namesAuthEventTwice } from "../format/PduForm.ts"
-import {
-  type AuthContext,
-  type AuthorisationRules,
-  type EventProposal,
-  type Refusal,
-  stateKeyOf
-} from "../RoomVersion.ts"
+import type { AuthContext, AuthorisationRules, EventProposal, Refusal } from "../RoomVersion.ts"
 import type { RuleOptions } from "./Subject.ts"
 import { tokenOf } from "./ThirdPartyInviteRules.ts"
 
@@ -82,14 +76,14 @@ export const authEventsRefusal = (
   authEvents: ReadonlyArray<Event>,
   context: AuthContext
 ): Refusal | undefined => {
-  const expected = new Set(authEventKeys(options)(event).map(([type, stateKey]) => stateKeyOf(type, stateKey)))
-  const named = new Set<string>(event.auth_events)
+  const expected = [...authEventKeys(options)(event)]
   if (authEvents.length !== event.auth_events.length) return refusal("incomplete")
   if (namesAuthEventTwice(event)) return refusal("unexpected")
   for (const authEvent of authEvents) {
-    if (!named.delete(authEvent.event_id)) return refusal("incomplete")
-    if (authEvent.state_key === undefined || !expected.delete(stateKeyOf(authEvent.type, authEvent.state_key)))
-      return refusal("unexpected")
+    if (!event.auth_events.includes(authEvent.event_id)) return refusal("incomplete")
+    const place = expected.findIndex(([type, stateKey]) => type === authEvent.type && stateKey === authEvent.state_key)
+    if (place < 0) return refusal("unexpected")
+    expected.splice(place, 1)
     if (authEvent.room_id !== event.room_id) return refusal("otherRoom")
     if (context.isRejected(authEvent.event_id)) return refusal("rejected")
   }
