@@ -2,10 +2,12 @@
  * Which file may import which, checked by `npm run check`. The order of packages and folders is explained in
  * docs/architecture.md.
  */
+import { readdirSync } from "node:fs"
 
 /** The folders of `packages/actors/src` from below: each imports those before it and none after it. */
 const actorFolders = [
   "runtime",
+  "policy",
   "presence",
   "app-service",
   "room",
@@ -18,6 +20,12 @@ const actorFolders = [
   "account",
   "admin"
 ]
+
+for (const entry of readdirSync(new URL("packages/actors/src/", import.meta.url), { withFileTypes: true })) {
+  if (entry.isDirectory() && !actorFolders.includes(entry.name)) {
+    throw new Error(`packages/actors/src/${entry.name} has no place in the order of folders`)
+  }
+}
 
 /** The layers above each package. The client stands beside: it needs the protocol alone. */
 const packages = {
@@ -107,8 +115,8 @@ export default {
       from: { path: "^packages/gateway/src/" },
       to: {
         path: "^packages/store/|node_modules/(effect/[^/]+/sql/|@effect/sql)",
-        // No tables: time, making a directory, and metrics.
-        pathNot: "^packages/store/src/(MonotonicClock|MonotonicCache|DataDirectory|Measures)\\.ts$"
+        // No tables: time, making a directory, metrics, and background work.
+        pathNot: "^packages/store/src/(MonotonicClock|MonotonicCache|DataDirectory|Measures|Supervision)\\.ts$"
       }
     }
   ],

@@ -44,7 +44,7 @@ describe("Documents", () => {
     const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
     const protocols = files.filter((file) => /^packages\/actors\/src\/.*Protocol\.ts$/.test(file))
     for (const protocol of protocols) {
-      const section = text.split("\n### ").find((each) => each.includes(`${protocol})`))
+      const section = text.split("\n### ").find((part) => part.includes(`${protocol})`))
       assert.isDefined(section, `docs/architecture.md links to ${protocol}`)
       assert.match(section!, /State: [\s\S]*Invariants:/, protocol)
       const source = fs.readFileSync(path.join(root, protocol), "utf8")
@@ -52,5 +52,16 @@ describe("Documents", () => {
         assert.include(section!, `\`${message}\``, `${protocol} in docs/architecture.md`)
       }
     }
+  })
+
+  it("the architecture shows the folders of the actors in the order that npm run check enforces", () => {
+    const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
+    const shown = [...text.matchAll(/^ {6}│ {3}([\w-]+)\/ /gm)].map(([, folder]) => folder)
+    const rules = fs.readFileSync(path.join(root, ".dependency-cruiser.mjs"), "utf8")
+    const [, order = ""] = /const actorFolders = \[(.*?)\]/s.exec(rules) ?? []
+    assert.deepStrictEqual(
+      shown.toReversed(),
+      [...order.matchAll(/"([\w-]+)"/g)].map(([, folder]) => folder)
+    )
   })
 })

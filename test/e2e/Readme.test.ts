@@ -2,7 +2,7 @@
  * The commands of the documentation, as somebody types them.
  */
 import { execFile } from "node:child_process"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { promisify } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import { ServerName } from "@greenroom/protocol/Identifiers"
@@ -22,24 +22,6 @@ const documents = [
     .map((name) => `docs/${name}`)
 ]
 
-/** All files of the packages and programs, with their paths. */
-const sources = ["packages", "apps", "test", "build"].flatMap((folder) =>
-  readdirSync(new URL(folder, root), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts") && !file.includes("node_modules"))
-    .map((file) => `${folder}/${file}`)
-)
-
-/** Links and `File.ts` names in a document that lead nowhere. */
-const missingIn = (file: string): ReadonlyArray<string> => {
-  const text = readFileSync(new URL(file, root), "utf8")
-  const links = [...text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)].map(([, link = ""]) => link)
-  const names = [...text.matchAll(/`([\w./-]+\.ts)`/g)].map(([, name = ""]) => name)
-  return [
-    ...links.filter((link) => !/^https?:/.test(link) && !existsSync(new URL(link, new URL(file, root)))),
-    ...names.filter((name) => !name.startsWith(".") && !sources.some((source) => `/${source}`.endsWith(`/${name}`)))
-  ]
-}
-
 describe("README", () => {
   it.live("its first conversation takes place when it is typed", () =>
     Effect.gen(function* () {
@@ -55,13 +37,6 @@ describe("README", () => {
       assert.lengthOf(stdout.match(/"body":"More tea\?"/g) ?? [], 2)
     }).pipe(Effect.scoped)
   )
-
-  it("the files that the documentation names exist", () => {
-    assert.deepStrictEqual(
-      documents.flatMap((file) => missingIn(file).map((missing) => `${file}: ${missing}`)),
-      []
-    )
-  })
 
   it("no command of the documentation has a comment, which zsh would take for words", () => {
     for (const file of documents) {

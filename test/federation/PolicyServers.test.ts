@@ -2,8 +2,8 @@
  * Rooms with a policy server: what it refuses is not sent, and what comes without its signature is not shown.
  */
 import { assert, describe, it, vi } from "@effect/vitest"
+import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { defineRule, flood } from "@greenroom/actors/policy/PolicyRules"
-import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"

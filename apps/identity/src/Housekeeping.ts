@@ -2,7 +2,7 @@
  * Deletes old sessions, counts of messages and expired invitations, once an hour.
  */
 
-import { periodically } from "@greenroom/actors/runtime/Supervision"
+import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Layer } from "effect"
 import { SentMessages } from "./SentMessages.ts"
 import { StoredInvites } from "./StoredInvites.ts"

@@ -3,8 +3,8 @@
  * 400 and 403 end it; everything else is retried with back-off for a week.
  */
 
-import { keepRunning } from "@greenroom/actors/runtime/Supervision"
 import { onBindPath } from "@greenroom/protocol/identity/OnBind"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Effect, Layer } from "effect"
 import { backoff } from "./Backoff.ts"
 import { HomeServers } from "./HomeServers.ts"

@@ -5,7 +5,7 @@
  * The hashes of all associations are stored, and computed anew by the database when the pepper changes.
  */
 import { randomBytes } from "node:crypto"
-import { periodically } from "@greenroom/actors/runtime/Supervision"
+import { periodically } from "@greenroom/store/Supervision"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { lockAssociations } from "./AssociationLock.ts"

@@ -6,13 +6,13 @@
  * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
  */
 
-import { keepRunning } from "@greenroom/actors/runtime/Supervision"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import { maxRecordsPerPush } from "@greenroom/protocol/identity/ReplicationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Context, Data, Effect, Latch, Layer, Result } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"

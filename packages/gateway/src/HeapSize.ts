@@ -6,6 +6,7 @@
 import { performance } from "node:perf_hooks"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
+import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Layer } from "effect"
 
 /**
@@ -63,6 +64,6 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
       used = processorTime()
       usedAtCollection = used
     })
-    return Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(interval), look)))
+    return periodically("Adjusting the heap", interval, look)
   })
 )

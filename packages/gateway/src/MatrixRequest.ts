@@ -21,14 +21,14 @@ export const maxBodyBytes = 1024 * 1024
  * Parsing JSON takes time of the event loop: the limits are lower where less is needed, above all for unauthenticated
  * callers.
  */
-const maxStrangersBytes = 64 * 1024
-const strangersPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v[13])\/(?:login|register|account)(?:[/?]|$)/
+const maxAnonymousBytes = 64 * 1024
+const anonymousPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v[13])\/(?:login|register|account)(?:[/?]|$)/
 /** An event has 64 KiB at most, each byte of which may be written as `\u0000`. */
 const maxEventBytes = 6 * 64 * 1024
 const eventPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v3)\/rooms\/[^/]+\/(?:send|state)\//
 
 const limitOf = (url: string): number =>
-  strangersPath.test(url) ? maxStrangersBytes : eventPath.test(url) ? maxEventBytes : maxBodyBytes
+  anonymousPath.test(url) ? maxAnonymousBytes : eventPath.test(url) ? maxEventBytes : maxBodyBytes
 
 type Inner = HttpServerRequest.HttpServerRequest
 

@@ -145,9 +145,9 @@ const mainlineOrder = (
     return position
   }
   return events
-    .map((entry) => ({ each: entry, place: positionOf(entry) }))
-    .sort((a, b) => a.place - b.place || compareAges(a.each, b.each))
-    .map(({ each }) => each)
+    .map((entry) => ({ entry, position: positionOf(entry) }))
+    .sort((a, b) => a.position - b.position || compareAges(a.entry, b.entry))
+    .map(({ entry }) => entry)
 }
 
 /** Applies events to `changes` in turn, leaving out those that the state so far does not allow. */

@@ -19,18 +19,19 @@ const deepestFirst = (events: ReadonlyArray<Event>): ReadonlyArray<Event> =>
     .map(({ event }) => event)
 
 /**
- * From the least deep on, each event that the one before it allows; the last of them stands. The first is not asked.
+ * The last of the events, the least deep first, up to the first one that the event before it does not allow. The first event is
+ * not checked.
  */
-const lastOfLine = (events: ReadonlyArray<Event>, state: StateLookup, authorise: Authorise): Event | undefined => {
-  let [standing, ...rest] = deepestFirst(events).toReversed()
+const lastAllowed = (events: ReadonlyArray<Event>, state: StateLookup, authorise: Authorise): Event | undefined => {
+  let [last, ...rest] = deepestFirst(events).toReversed()
   for (const next of rest) {
-    const before = standing!
+    const before = last!
     const withIt: StateLookup = (type, stateKey) =>
       type === before.type && stateKey === before.state_key ? before : state(type, stateKey)
-    if (authorise(next, withIt) !== undefined) return standing
-    standing = next
+    if (authorise(next, withIt) !== undefined) return last
+    last = next
   }
-  return standing
+  return last
 }
 
 /** The deepest event that is allowed; the least deep where none is. */
@@ -62,7 +63,7 @@ export const stateResolutionV1 = (authorise: Authorise): StateResolution => ({
       const id = resolved.get(key) ?? unconflicted(key)
       return id === undefined ? undefined : event(id)
     }
-    const decide = (isOfPass: (type: string) => boolean, pick: typeof lastOfLine): void => {
+    const decide = (isOfPass: (type: string) => boolean, pick: typeof lastAllowed): void => {
       const decided = [...open].filter(([key]) => isOfPass(splitStateKey(key)[0]))
       const picked = decided.map(([key, events]) => [key, pick(events, state, authorise)?.event_id] as const)
       for (const [key, id] of picked) {
@@ -70,7 +71,7 @@ export const stateResolutionV1 = (authorise: Authorise): StateResolution => ({
         if (id !== undefined) resolved.set(key, id)
       }
     }
-    for (const pass of passes) decide((type) => type === pass, lastOfLine)
+    for (const pass of passes) decide((type) => type === pass, lastAllowed)
     decide(() => true, deepestAllowed)
     return resolved
   }

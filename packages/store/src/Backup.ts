@@ -179,10 +179,10 @@ const tablesOf = async (client: Client): Promise<ReadonlyArray<BackupTable>> => 
 const unused = new BackupFailed({ message: "No home server has used this database yet" })
 
 const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, files: boolean): Promise<BackupHeader> => {
-  const { rows: found } = await client.query<{ there: boolean }>(
-    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS there"
+  const { rows: found } = await client.query<{ exists: boolean }>(
+    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS exists"
   )
-  if (!found[0]!.there) throw unused
+  if (!found[0]!.exists) throw unused
   const { rows } = await client.query<{ server_name: string | null; migration: number | null }>(`
     SELECT (SELECT value FROM server_settings WHERE name = 'server_name') AS server_name,
       (SELECT max(migration_id) FROM migrations) AS migration`)

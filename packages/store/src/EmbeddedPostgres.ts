@@ -37,6 +37,7 @@ import { clearOrphans } from "./internal/postgresOrphans.ts"
 import { PostgresProcess } from "./internal/postgresProcess.ts"
 import { postgresPort } from "./internal/postgresSettings.ts"
 import { exited } from "./internal/processes.ts"
+import { keepRunning } from "./Supervision.ts"
 
 export interface EmbeddedPostgresOptions {
   /** The data directory. Made if it does not exist. */
@@ -124,12 +125,13 @@ const run = Effect.fnUntraced(function* (
     Effect.tapError((error) => Effect.logError(error.message)),
     Effect.retry(Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("15 seconds")]))
   )
-  yield* Effect.gen(function* () {
+  const restart = Effect.gen(function* () {
     const ending = yield* Effect.promise(() => exited((server ?? first).child))
     yield* Effect.logError(`PostgreSQL ended by itself (${ending}), see ${installation.logFile}; starting it again`)
     yield* Effect.sleep("250 millis")
     yield* startAgain
-  }).pipe(Effect.forever, Effect.forkScoped)
+  })
+  yield* keepRunning("Restarting PostgreSQL", restart)
 })
 
 const createDatabase = (url: Redacted.Redacted): Effect.Effect<void, EmbeddedPostgresError> =>

@@ -25,14 +25,15 @@ import {
 } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { DatabaseHold } from "./DatabaseHold.ts"
+import { commitStatement } from "./internal/commit/roomCommitStatement.ts"
+import { inBatches } from "./internal/inBatches.ts"
 import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
-import { makeHearer } from "./internal/logAnnouncements.ts"
+import { makeAnnouncementReader } from "./internal/logAnnouncements.ts"
 import { countOnAfter, lastStored } from "./internal/logEnd.ts"
 import { LogEpochs } from "./internal/logEpochs.ts"
 import { listenToLog } from "./internal/logNotifications.ts"
 import { readAfter, recallAfter } from "./internal/logReader.ts"
 import { isReplayable, RecentCommits, rowsOfCommits } from "./internal/RecentCommits.ts"
-import { commitStatement } from "./internal/roomCommitStatement.ts"
 import type { LogRows } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { counter, Distribution, distribution, durations, gauge } from "./Measures.ts"
@@ -152,7 +153,7 @@ export class EventLog extends Context.Service<
         )
 
       const epochs = new LogEpochs(sql)
-      const follower = yield* joinLog(sql, epochs, read, makeHearer(announcer, recent))
+      const follower = yield* joinLog(sql, epochs, read, makeAnnouncementReader(announcer, recent))
 
       const settled = Effect.suspend(() => {
         const xid = lastCommitted
@@ -238,11 +239,7 @@ export class EventLog extends Context.Service<
       yield* measureLog(measured, () => Queue.sizeUnsafe(pending), follower)
 
       const prefetch = Effect.forkDetach(nids.refill(1))
-      yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
-        Effect.flatMap((batch) => Effect.andThen(prefetch, commitBatch(batch))),
-        Effect.forever({ disableYield: true }),
-        Effect.forkScoped
-      )
+      yield* inBatches(pending, maxBatch, (batch) => Effect.andThen(prefetch, commitBatch(batch)))
 
       return EventLog.of({
         nids,

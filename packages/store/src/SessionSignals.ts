@@ -9,6 +9,7 @@
 import { PgClient, PgConnection } from "@effect/sql-pg"
 import { Context, Effect, Layer, Queue, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
+import { keepRunning } from "./Supervision.ts"
 
 const channel = "greenroom_sessions"
 
@@ -48,13 +49,10 @@ const make = Effect.gen(function* () {
   return SessionSignals.of({
     send: (signal) => Effect.asVoid(sql`SELECT pg_notify(${channel}, ${JSON.stringify(signal)})`),
     listen: (listener) =>
-      listenOnce(listener).pipe(
-        Effect.catchCause((cause) => Effect.logDebug("The connection for signals of sessions was lost", cause)),
-        Effect.andThen(Effect.sleep(reconnectInterval)),
-        Effect.forever,
-        Effect.forkScoped,
-        Effect.asVoid
-      )
+      keepRunning("Listening for signals of sessions", listenOnce(listener), {
+        pause: reconnectInterval,
+        isExpected: true
+      })
   })
 })
 

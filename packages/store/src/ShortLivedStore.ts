@@ -8,6 +8,7 @@
 import { Context, Deferred, Effect, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
+import { inBatches } from "./internal/inBatches.ts"
 import { type LogRow, ofKind, rowsOf as rowsOfKind } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { texts } from "./PgArrays.ts"
@@ -87,11 +88,7 @@ export class ShortLivedStore extends Context.Service<
           Effect.flatMap((exit) => Effect.forEach(batch, ({ done }) => Deferred.done(done, exit), { discard: true }))
         )
 
-      yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
-        Effect.flatMap(writeTogether),
-        Effect.forever({ disableYield: true }),
-        Effect.forkScoped
-      )
+      yield* inBatches(pending, maxBatch, writeTogether)
 
       const read = (prefix: string) =>
         sql<{ key: string; value: string; xid: string; nid: bigint }>`

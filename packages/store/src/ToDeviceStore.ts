@@ -9,6 +9,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Deferred, Effect, Exit, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
+import { inBatches } from "./internal/inBatches.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { type LogRow, ofKind } from "./LogKind.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -202,11 +203,7 @@ const makeGroupCommit = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
         : Effect.forEach(batch, storeAlone, { discard: true })
     )
 
-  yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
-    Effect.flatMap((waiting) => Effect.forEach(batches(waiting), storeTogether, { discard: true })),
-    Effect.forever({ disableYield: true }),
-    Effect.forkScoped
-  )
+  yield* inBatches(pending, maxBatch, (waiting) => Effect.forEach(batches(waiting), storeTogether, { discard: true }))
 
   return (sending: Sending): Effect.Effect<void> =>
     Effect.suspend(() => {

@@ -9,50 +9,26 @@
  */
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import type { Medium } from "@greenroom/protocol/identity/ThirdPartyId"
-import { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import {
-  BadJson,
-  Forbidden,
-  LimitExceeded,
-  type MatrixError,
-  ThirdPartyIdAuthFailed,
-  ThirdPartyIdInUse
-} from "@greenroom/protocol/MatrixError"
-import { AccountStore } from "@greenroom/store/AccountStore"
+import { Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
-import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
-import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
-import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result, Schema } from "effect"
+import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result } from "effect"
 import { addressKey } from "../runtime/AddressKey.ts"
-import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { Accounts } from "./Accounts.ts"
-import { AddressValidations } from "./AddressValidations.ts"
+import {
+  type AuthData,
+  type InteractiveFlow,
+  type InteractiveRequest,
+  registering,
+  type StageResults
+} from "./InteractiveRequest.ts"
+import { approvalStage, makeInteractiveFlows, termsStage } from "./internal/InteractiveFlows.ts"
+import { makeInteractiveStages, otherUser } from "./internal/InteractiveStages.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
-import { loginDefaults, loginFlowsOf, policiesOf, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
-import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { loginDefaults } from "./login/LoginOptions.ts"
 import { openParameters, sealParameters } from "./SealedParameters.ts"
-import { userOfIdentifier } from "./UserIdentifier.ts"
 
-/** Stages of a flow in the order in which they are to be passed. */
-export type InteractiveFlow = ReadonlyArray<string>
-
-/** The `auth` object of a request. */
-export type AuthData = JsonObject
-
-/** The results of the completed stages. */
-export interface Shown {
-  /** Of the registration token, as base64. */
-  readonly registrationToken?: string
-  readonly email?: string
-  readonly phoneNumber?: string
-  /** The account that has the address, if any. */
-  readonly owner?: UserId
-}
-
+/** A session as it is stored. */
 interface Progress {
   /** The operation and its user: a session is valid for these alone. */
   readonly operation: string
@@ -62,7 +38,8 @@ interface Progress {
   /** The account that came of the session. */
   readonly registered?: UserId
   readonly completed: ReadonlyArray<string>
-  readonly shown: Shown
+  /** The results of the completed stages. */
+  readonly shown: StageResults
 }
 
 /** The operation needs another stage: the body of the 401 response that names it. */
@@ -75,21 +52,6 @@ export class InteractionRequired extends Data.TaggedError("InteractionRequired")
   readonly reason: MatrixError | undefined
 }> {}
 
-export interface InteractiveRequest {
-  /** The operation to authorise, such as `POST /delete_devices`. */
-  readonly operation: string
-  /** The session of the request's access token. Undefined for a registration. */
-  readonly session: Session | undefined
-  readonly auth: AuthData | undefined
-  /** The network address of the client. */
-  readonly address: string
-  readonly flows: ReadonlyArray<InteractiveFlow>
-  /** Parameters that clients need for the stages, by stage type. */
-  readonly params?: JsonObject
-  /** The parameters of the operation, which the session keeps for requests that leave them out. */
-  readonly keep?: JsonObject
-}
-
 /** A registration that is under way, or has ended. */
 export interface BegunRegistration {
   /** The parameters of its first request. */
@@ -100,7 +62,8 @@ export interface BegunRegistration {
 
 /** All stages of a flow are passed. */
 export interface Authorised {
-  readonly shown: Shown
+  /** The results of its stages. */
+  readonly results: StageResults
   /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
   readonly finish: Effect.Effect<void, MatrixError>
   /** The same for a registration: the session stays for repeats of the request. */
@@ -109,34 +72,16 @@ export interface Authorised {
 
 const ended = new Forbidden({ error: "The session is unknown, or has expired: begin anew in your client" })
 
-const onAccountPage = new Forbidden({
-  error: "Your client logged in by OAuth 2.0: do this on the page of your account"
-})
-
-const approvalStage = "m.oauth"
-const approvalFlows: ReadonlyArray<InteractiveFlow> = [[approvalStage], ["org.matrix.cross_signing_reset"]]
-
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
 
 /** The error for the session of another operation. */
 const otherOperation = new Forbidden({ error: "auth.session: the session is of another operation" })
 
-/** The error for the password of another user: further attempts cannot succeed. */
-const otherUser = new Forbidden({ error: "auth.identifier: expected the user of the access token" })
 const tooMany = new LimitExceeded({
   error: "Too many operations are under way from your address, try again later",
   retry_after_ms: 60_000
 })
 
-/** The operations of a registration, and of a new password, which without a session takes an address. */
-export const registering = "POST /register"
-export const resettingPassword = "POST /account/password"
-
-const decodeProof = Schema.decodeUnknownOption(
-  Schema.Struct({ ...SessionProof.fields, id_server: Schema.optionalKey(Schema.String) })
-)
-
-const termsStage = "m.login.terms"
 const noParams: JsonObject = {}
 
 const newSession = () => randomBytes(24).toString("base64url")
@@ -145,103 +90,11 @@ const newSession = () => randomBytes(24).toString("base64url")
 const beginsWith = (flow: InteractiveFlow, completed: ReadonlyArray<string>): boolean =>
   completed.every((stage, index) => flow[index] === stage)
 
-type Passed = Effect.Effect<Shown, MatrixError>
-interface StageAttempt {
-  readonly request: InteractiveRequest
-  readonly auth: AuthData
-  readonly shown: Shown
-}
-
 const make = Effect.gen(function* () {
-  const { enableRegistration = true } = yield* HomeServerConfig
-  const login = yield* LoginConfig
-  const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
-  const policies = policiesOf(login.terms ?? [])
-  const hasTerms = Object.keys(policies).length > 0
-  const accounts = yield* Accounts
-  const accountStore = yield* AccountStore
-  const identities = yield* UserIdentityStore
+  const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...(yield* LoginConfig) }
   const sessions = yield* LoginSessionStore
-  const tokens = yield* RegistrationTokenStore
-  const throttle = yield* LoginThrottle
-  const validations = yield* AddressValidations
-  const oauthClients = yield* OAuthClientStore
-
-  // --- Stages -----------------------------------------------------------------------------------------------------------
-
-  const password = Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
-    const { session } = request
-    const given = auth.password
-    if (typeof given !== "string") return yield* new BadJson({ error: "auth.password: expected a string" })
-    const wrong = new Forbidden({ error: "The password is wrong" })
-    // A client may leave the identifier out: the access token says whose password it is.
-    const named = yield* userOfIdentifier(auth, identities)
-    const user = named === undefined ? session?.userId : accounts.toUserId(named)
-    if (session === undefined) return yield* wrong
-    if (user !== session.userId) return yield* otherUser
-    const check = Effect.flatMap(accounts.verifyPassword(user, Redacted.make(given)), (found) =>
-      Option.isSome(found) ? Effect.void : Effect.fail(wrong)
-    )
-    yield* throttle.attempt(user, request.address, check)
-    return shown
-  })
-
-  const registrationToken = Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
-    if (typeof auth.token !== "string") return yield* new BadJson({ error: "auth.token: expected a string" })
-    const hash = registrationTokenHash(Redacted.make(auth.token))
-    const check = Effect.flatMap(tokens.isValid(hash), (valid) =>
-      valid ? Effect.void : Effect.fail(new Forbidden({ error: "The registration token is unknown or used up" }))
-    )
-    yield* throttle.attempt(`registration token ${request.address}`, request.address, check)
-    return { ...shown, registrationToken: Buffer.from(hash).toString("base64") }
-  })
-
-  /** The user has agreed to a reset of their cross-signing keys on the account page. */
-  const approvedReset = Effect.fnUntraced(function* ({ request, shown }: StageAttempt) {
-    const approved = request.session !== undefined && (yield* oauthClients.mayResetKeys(request.session.userId))
-    return approved
-      ? shown
-      : yield* new Forbidden({ error: "The reset was not approved on the page of the account yet" })
-  })
-
-  /** An address that a session of `AddressValidations` has shown to be the user's. */
-  const address = (medium: Medium) =>
-    Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
-      const proof = decodeProof(auth.threepid_creds ?? auth.threepidCreds)
-      if (Option.isNone(proof))
-        return yield* new BadJson({ error: "auth.threepid_creds: expected sid and client_secret" })
-      // A password is set by a link that was confirmed for that: other links are confirmed by opening them, which programs do too.
-      const purpose = request.operation === resettingPassword && request.session === undefined ? "password" : undefined
-      const found = yield* validations.validated(proof.value, purpose)
-      if (found.medium !== medium) {
-        return yield* new ThirdPartyIdAuthFailed({ error: `threepid_creds: the session is not of ${medium}` })
-      }
-      const owner = Option.getOrUndefined(yield* identities.userOfAddress(found))
-      if (request.operation === registering && owner !== undefined) {
-        return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
-      }
-      return {
-        ...shown,
-        [medium === "email" ? "email" : "phoneNumber"]: found.address,
-        ...(owner === undefined ? {} : { owner })
-      }
-    })
-
-  /** The client has shown the policies, and the user agrees to all of them. */
-  const terms = ({ shown }: StageAttempt) => Effect.succeed(shown)
-
-  const stages: { readonly [type: string]: (attempt: StageAttempt) => Passed } = {
-    "m.login.dummy": ({ shown }) => Effect.succeed(shown),
-    [termsStage]: terms,
-    "m.login.password": password,
-    "m.login.registration_token": registrationToken,
-    [approvalStage]: approvedReset,
-    "org.matrix.cross_signing_reset": approvedReset,
-    "m.login.email.identity": address("email"),
-    "m.login.msisdn": address("msisdn")
-  }
-
-  // --- Sessions ---------------------------------------------------------------------------------------------------------
+  const stages = yield* makeInteractiveStages
+  const { flowsOf, keysResetFlowsOf, policies, registrationFlows, resetFlows } = yield* makeInteractiveFlows
 
   const findAny = Effect.fnUntraced(function* (secret: string) {
     const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
@@ -313,8 +166,8 @@ const make = Effect.gen(function* () {
     if (!mayCome || stage === undefined) {
       return yield* new Forbidden({ error: `auth.type: ${JSON.stringify(type)} is not the next stage of a flow` })
     }
-    const shown = yield* stage({ request, auth, shown: progress.shown })
-    return { ...progress, completed: [...progress.completed, type], shown }
+    const results = yield* stage({ request, auth, results: progress.shown })
+    return { ...progress, completed: [...progress.completed, type], shown: results }
   })
 
   const isComplete = (request: InteractiveRequest, { completed }: Progress): boolean =>
@@ -324,7 +177,7 @@ const make = Effect.gen(function* () {
     const ifFirst = (change: Effect.Effect<boolean>) =>
       Effect.flatMap(change, (isFirst) => (isFirst ? Effect.void : Effect.fail(overtaken)))
     return {
-      shown: progress.shown,
+      results: progress.shown,
       finish: session === undefined ? Effect.void : ifFirst(sessions.end(session)),
       finishAs: (registered) =>
         session === undefined
@@ -383,12 +236,12 @@ const make = Effect.gen(function* () {
     return { parameters: (parameters && openParameters(secret, parameters)) || {}, registered }
   })
 
-  // --- Pages on which stages are passed -----------------------------------------------------------------------------------
+  // Pages on which stages are passed
 
-  const addStage = Effect.fnUntraced(function* (session: LoginSession<Progress>, type: string, shown: Shown) {
+  const addStage = Effect.fnUntraced(function* (session: LoginSession<Progress>, type: string, results: StageResults) {
     const { progress } = session
     if (progress.completed.includes(type)) return
-    const next = { ...progress, completed: [...progress.completed, type], shown }
+    const next = { ...progress, completed: [...progress.completed, type], shown: results }
     if (!(yield* sessions.update(session, { progress: next }))) return yield* overtaken
   })
 
@@ -417,47 +270,7 @@ const make = Effect.gen(function* () {
       address,
       flows: []
     }
-    yield* addStage(session, auth.type, yield* stage({ request, auth, shown }))
-  })
-
-  // --- Flows ------------------------------------------------------------------------------------------------------------
-
-  const registrationStages: { readonly [type in StageType]?: string } = {
-    "m.login.registration_token": "m.login.registration_token",
-    "m.login.email.code": "m.login.email.identity",
-    "m.login.email.url": "m.login.email.identity"
-  }
-
-  const addressStages = validations.media.map((medium) =>
-    medium === "email" ? "m.login.email.identity" : "m.login.msisdn"
-  )
-
-  /** If registration has no stage to show, people may still add an address. */
-  const withAddress: ReadonlyArray<InteractiveFlow> = [["m.login.dummy"], ...addressStages.map((type) => [type])]
-
-  /** The operator's registration flows in the terms of today: the password is part of the request, not a stage. */
-  const registrationFlows: ReadonlyArray<InteractiveFlow> = enableRegistration
-    ? registrationFlowsOf(login)
-        .filter((flow) => !flow.includes("m.login.oauth2"))
-        .map((flow) => flow.flatMap((type) => registrationStages[type] ?? []))
-        .flatMap((flow) => (flow.length === 0 ? withAddress : [flow]))
-        .map((flow) => (hasTerms ? [...flow, termsStage] : flow))
-    : []
-
-  const resetFlows: ReadonlyArray<InteractiveFlow> = addressStages.map((type) => [type])
-
-  const bySso = loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.oauth2")
-
-  const flowsOf = Effect.fnUntraced(function* ({
-    clientId,
-    userId
-  }: Session): Effect.fn.Return<ReadonlyArray<InteractiveFlow>, MatrixError> {
-    if (clientId !== undefined) return yield* onAccountPage
-    const account = yield* accountStore.find(userId)
-    const hasPassword = Option.isSome(account) && account.value.passwordHash !== undefined
-    const linked = bySso && (yield* identities.subjectsOf(userId)).length > 0
-    const flows = [...(hasPassword ? [["m.login.password"]] : []), ...(linked ? [["m.login.sso"]] : [])]
-    return flows.length === 0 ? [["m.login.dummy"]] : flows
+    yield* addStage(session, auth.type, yield* stage({ request, auth, results: shown }))
   })
 
   return InteractiveAuth.of({
@@ -469,7 +282,7 @@ const make = Effect.gen(function* () {
     isUnderWay: (secret) => Effect.map(findAny(secret), Option.isSome),
     pass,
     passByForm,
-    keysResetFlowsOf: (session) => (session.clientId === undefined ? flowsOf(session) : Effect.succeed(approvalFlows))
+    keysResetFlowsOf
   })
 })
 

@@ -11,13 +11,8 @@ import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { awaitingApproval, type Credentials, type LoginDevice } from "./Credentials.ts"
-import {
-  type AuthData,
-  type BegunRegistration,
-  type InteractionRequired,
-  InteractiveAuth,
-  registering
-} from "./InteractiveAuth.ts"
+import { type BegunRegistration, type InteractionRequired, InteractiveAuth } from "./InteractiveAuth.ts"
+import { type AuthData, registering } from "./InteractiveRequest.ts"
 import { makeAccountCreation } from "./login/LoginCompletion.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 
@@ -60,7 +55,7 @@ const make = Effect.gen(function* () {
     const guest = request.guestToken === undefined ? undefined : yield* accounts.guestOf(request.guestToken, username)
     const isNamed = username !== undefined && guest === undefined
     const wanted = isNamed ? yield* accounts.chooseUserId(username) : undefined
-    const { finishAs, shown } = yield* interactive.authorise({
+    const { finishAs, results } = yield* interactive.authorise({
       operation: registering,
       session: undefined,
       auth,
@@ -70,7 +65,7 @@ const make = Effect.gen(function* () {
     })
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
-    const account = createAccount({ ...shown, wanted, guest, passwordHash }, true)
+    const account = createAccount({ ...results, wanted, guest, passwordHash }, true)
     return yield* loggedIn(yield* together(Effect.tap(account, finishAs)), request)
   })
 

@@ -17,6 +17,7 @@ import { ReceiptStore, receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { runForever } from "@greenroom/store/Supervision"
 import { Clock, Effect, Latch, Layer, Option, Schedule } from "effect"
 import { Singleton } from "effect/cluster"
 import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralStream.ts"
@@ -174,19 +175,15 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     }
   })
 
-  return yield* run.pipe(
+  const untilReplaced = run.pipe(
     Effect.scoped,
     Effect.catchTag("SenderReplaced", () =>
       Effect.logInfo(`Another node sends to the application service ${service.id}`)
     ),
-    Effect.tapCause((cause) => Effect.logError(`Sending to the application service ${service.id}`, cause)),
-    Effect.sandbox,
-    Effect.retry(backOff),
-    Effect.orDie,
     // A sender that was replaced ends with its singleton; one whose singleton stays here takes over again.
-    Effect.andThen(Effect.sleep("10 seconds")),
-    Effect.forever
+    Effect.andThen(Effect.sleep("10 seconds"))
   )
+  return yield* runForever(`Sending to the application service ${service.id}`, untilReplaced)
 })
 
 /** One singleton a service. */

@@ -7,10 +7,10 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Context, Effect, Latch, Layer } from "effect"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
-import { keepRunning } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
 

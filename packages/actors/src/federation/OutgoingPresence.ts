@@ -13,6 +13,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Context, type Duration, Effect, Layer } from "effect"
 import {
   EphemeralStream,
@@ -23,7 +24,6 @@ import {
 import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { keepRunning } from "../runtime/Supervision.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
 

@@ -6,10 +6,10 @@
  */
 import { type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { keepRunning, periodically } from "@greenroom/store/Supervision"
 import { Effect, Layer } from "effect"
 import { EphemeralStream, type TypingUpdate } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { keepRunning, periodically } from "../runtime/Supervision.ts"
 import { Peers } from "./Peers.ts"
 
 /** How often typing is repeated to other servers while it lasts. Shorter than `remoteTypingTimeout`. */

@@ -124,37 +124,37 @@ const behaviour = Effect.gen(function* () {
 
   /** Asks for users, a part of them at a time, and completes the waiting requests of each part when it is answered. */
   const fetchAll = Effect.fnUntraced(function* (
-    mine: ReadonlyMap<UserId, Deferred.Deferred<boolean>>,
+    begun: ReadonlyMap<UserId, Deferred.Deferred<boolean>>,
     isUrgent: boolean
   ) {
-    const userIds = [...mine.keys()]
+    const userIds = [...begun.keys()]
     for (let at = 0; at < userIds.length; at += maxUsersOfQuestion) {
       const part = userIds.slice(at, at + maxUsersOfQuestion)
       const answers = yield* fetch(part, isUrgent)
-      for (const userId of part) Deferred.doneUnsafe(mine.get(userId)!, Effect.succeed(answers.has(userId)))
+      for (const userId of part) Deferred.doneUnsafe(begun.get(userId)!, Effect.succeed(answers.has(userId)))
       for (const userId of part) asked.delete(userId)
     }
   })
 
   /** Asks for those users that are not being asked for, and waits for all. Gives those without an answer. */
   const ask = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
-    const mine = new Map<UserId, Deferred.Deferred<boolean>>()
+    const begun = new Map<UserId, Deferred.Deferred<boolean>>()
     const answered = userIds.map((userId) => {
       const running = asked.get(userId)
       if (running !== undefined) return running
       const deferred = Deferred.makeUnsafe<boolean>()
       asked.set(userId, deferred)
-      mine.set(userId, deferred)
+      begun.set(userId, deferred)
       return deferred
     })
     // Waiting requests end with this one, whatever its outcome.
     const abandon = Effect.sync(() => {
-      for (const [userId, deferred] of mine) {
+      for (const [userId, deferred] of begun) {
         if (asked.get(userId) === deferred) asked.delete(userId)
         Deferred.doneUnsafe(deferred, Effect.succeed(false))
       }
     })
-    yield* Effect.ensuring(fetchAll(mine, isUrgent), abandon)
+    yield* Effect.ensuring(fetchAll(begun, isUrgent), abandon)
     const given = yield* Effect.forEach(answered, (deferred) => Deferred.await(deferred))
     return userIds.filter((_, index) => !given[index])
   })

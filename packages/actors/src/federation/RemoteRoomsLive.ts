@@ -11,12 +11,12 @@ import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/Roo
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Fiber, Layer, Result, Scope } from "effect"
-import { PolicyServer } from "../policy/PolicyServer.ts"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
+import { PolicyServer } from "./PolicyServer.ts"
 import type { RemoteError } from "./RemoteError.ts"
 import { type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
 

@@ -5,6 +5,7 @@
  * Source: docs/federation.md, "Receiving a PDU".
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Clock, Effect, Layer, PubSub } from "effect"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
@@ -46,12 +47,7 @@ const make = Effect.gen(function* () {
     yield* signers.length === 0 ? kept : Effect.sleep(askInterval)
   })
 
-  yield* PubSub.take(learned).pipe(
-    Effect.flatMap(tryAgain),
-    Effect.catchCause((cause) => Effect.logError("PDUs that waited for keys cannot be handled", cause)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* keepRunning("Handling PDUs that waited for keys", Effect.flatMap(PubSub.take(learned), tryAgain))
   yield* keepRunningOnce("Asking for the keys that PDUs wait for", ask)
 })
 

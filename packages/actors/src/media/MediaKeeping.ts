@@ -16,7 +16,6 @@ import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
-import { periodically } from "../runtime/Supervision.ts"
 import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
 import { MediaFiles } from "./MediaFiles.ts"
 

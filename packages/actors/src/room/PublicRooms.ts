@@ -32,6 +32,15 @@ export interface HierarchyPart {
   readonly children: ReadonlyArray<HierarchyRoom>
 }
 
+/** A page of the tree of a space. */
+export interface HierarchyRequest {
+  readonly suggestedOnly: boolean
+  readonly maxDepth?: number | undefined
+  readonly limit?: number | undefined
+  /** The `next_batch` of the page before. */
+  readonly from?: string | undefined
+}
+
 export interface PublicRoomsRequest {
   readonly limit?: number | undefined
   readonly since?: string | undefined

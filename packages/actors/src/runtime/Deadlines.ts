@@ -3,8 +3,8 @@
  * are rounded up to `grain`.
  */
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Effect, Latch, type Scope } from "effect"
-import { keepRunning } from "./Supervision.ts"
 
 /** In milliseconds. */
 const grain = 20

@@ -14,9 +14,9 @@
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { type SessionSignal, SessionSignals } from "@greenroom/store/SessionSignals"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Cause, Clock, Deferred, Effect, Latch, Option, Queue, type Scope } from "effect"
 import { addressOfNode, Nodes } from "./Nodes.ts"
-import { keepRunning } from "./Supervision.ts"
 
 /** In ms. */
 const trustFor = 2_000

@@ -4,6 +4,7 @@
  *     yield* periodicallyOnce("Deleting expired tokens", "1 hour", remove)
  */
 
+import { keepRunning, periodically } from "@greenroom/store/Supervision"
 import { LeaseLost } from "@greenroom/store/WriteLease"
 import * as Cause from "effect/Cause"
 import * as Sharding from "effect/cluster/Sharding"
@@ -11,7 +12,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Leases } from "./Leases.ts"
-import { keepRunning, periodically } from "./Supervision.ts"
 
 /**
  * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`

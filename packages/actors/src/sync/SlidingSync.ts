@@ -32,7 +32,8 @@ import { type LateRoom, makeSlidingExtensions } from "./internal/SlidingExtensio
 import { makeSlidingLists, type Wanted, type WantedRoom } from "./internal/SlidingLists.ts"
 import { checkCounts, type RoomConfig } from "./internal/SlidingRequest.ts"
 import { isExpanded, makeSlidingRooms, type ShownRoom } from "./internal/SlidingRooms.ts"
-import { makeSyncRooms } from "./internal/SyncRooms.ts"
+import { makeStrippedRooms } from "./internal/StrippedRooms.ts"
+import { makeSyncUserData } from "./internal/SyncUserData.ts"
 import type { SlidingAnswer } from "./SlidingAnswer.ts"
 
 export interface SlidingSyncRequest {
@@ -107,10 +108,9 @@ const make = Effect.gen(function* () {
   const feeds = yield* Feeds
   const lists = yield* makeRoomLists
   const connections = yield* makeSlidingConnections
-  const syncRooms = yield* makeSyncRooms()
   const wantedRooms = yield* makeSlidingLists(lists)
-  const rooms = yield* makeSlidingRooms(syncRooms)
-  const extensions = yield* makeSlidingExtensions(lists, syncRooms)
+  const rooms = yield* makeSlidingRooms(yield* makeStrippedRooms)
+  const extensions = yield* makeSlidingExtensions(lists, yield* makeSyncUserData)
   const devices = yield* makeSlidingDevices
 
   const positionOf = (pos: string): Effect.Effect<SlidingPosition, UnknownPos> =>

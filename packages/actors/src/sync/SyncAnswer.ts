@@ -14,7 +14,7 @@ export interface SimpleEvent {
   readonly content: object
 }
 
-interface Events<E = SimpleEvent> {
+export interface Events<E = SimpleEvent> {
   readonly events: ReadonlyArray<E>
 }
 

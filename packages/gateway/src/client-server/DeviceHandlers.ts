@@ -5,7 +5,8 @@
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Device } from "@greenroom/actors/account/Credentials"
-import { type AuthData, InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import type { AuthData } from "@greenroom/actors/account/InteractiveRequest"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"

@@ -12,7 +12,8 @@ import {
   addressLinkPath,
   type ValidationPurpose
 } from "@greenroom/actors/account/AddressValidations"
-import { InteractiveAuth, resettingPassword } from "@greenroom/actors/account/InteractiveAuth"
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { resettingPassword } from "@greenroom/actors/account/InteractiveRequest"
 import type { IdentityFailure } from "@greenroom/actors/identity/IdentityClient"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -151,14 +152,14 @@ export const passwordHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
         answerInteraction(
           Effect.gen(function* () {
             const session: Session | undefined = viewer
-            const { finish, shown } = yield* interactive.authorise({
+            const { finish, results } = yield* interactive.authorise({
               operation: resettingPassword,
               session,
               auth: payload.auth,
               address: addressOf(request),
               flows: session === undefined ? interactive.resetFlows : yield* interactive.flowsOf(session)
             })
-            const userId = session?.userId ?? shown.owner
+            const userId = session?.userId ?? results.owner
             if (userId === undefined) return yield* nobody
             yield* finish
             const ended = yield* accounts.replacePassword(

@@ -7,7 +7,7 @@
 import { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import { Moderation } from "@greenroom/actors/account/Moderation"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
-import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
+import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { maxDelay, maxScheduled } from "@greenroom/actors/room/DelayedEvents"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"

@@ -3,7 +3,7 @@
  *
  * Source: "Policy servers" of the server-server specification.
  */
-import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
+import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"

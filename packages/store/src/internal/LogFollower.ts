@@ -10,6 +10,7 @@ import { Clock, Effect, Latch, type Scope } from "effect"
 import type { LogSlice } from "../LogSlice.ts"
 import { monotonicMillisUnsafe } from "../MonotonicClock.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
+import { keepRunning, untilSuccess } from "../Supervision.ts"
 
 /** How many rows of a kind are read at once: events have up to 64 KiB each. */
 const sliceSize = 250
@@ -67,13 +68,10 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   }
 
   const consume = (consumer: Consumer, slice: LogSlice): Effect.Effect<void> =>
-    Effect.catchCause(
+    untilSuccess(
+      "A consumer of the event log",
       Effect.suspend(() => consumer(slice)),
-      (cause) =>
-        Effect.logError("A consumer of the event log failed, trying again", cause).pipe(
-          Effect.andThen(Effect.sleep(retryInterval)),
-          Effect.andThen(Effect.suspend(() => consume(consumer, slice)))
-        )
+      { pause: retryInterval }
     )
 
   const advance = Effect.fnUntraced(function* () {
@@ -103,23 +101,12 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     behindSince = undefined
   })
 
-  yield* Effect.gen(function* () {
-    while (true) {
-      yield* woken.await
-      woken.closeUnsafe()
-      yield* readAll
-    }
-  }).pipe(
-    Effect.catchCause((cause) => {
-      woken.openUnsafe()
-      return Effect.andThen(
-        Effect.logError("Reading the event log failed, trying again", cause),
-        Effect.sleep(retryInterval)
-      )
-    }),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  const readWhenWoken = Effect.gen(function* () {
+    yield* woken.await
+    woken.closeUnsafe()
+    yield* Effect.onError(readAll, () => Effect.sync(() => woken.openUnsafe()))
+  })
+  yield* keepRunning("Reading the event log", readWhenWoken, { pause: retryInterval })
 
   return {
     wake,

@@ -19,6 +19,7 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import { keepRunning } from "../Supervision.ts"
 
 export interface WatchOptions {
   /** How long requests may wait for a connection before the pool is tried, in ms (default 2,000). */
@@ -144,14 +145,9 @@ export const make = Effect.fnUntraced(function* (
     if (lent === before && !(yield* isAlive())) yield* replace
   })
 
-  yield* watch.pipe(
-    Effect.catchCause((cause) =>
-      Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logError("The pool cannot be replaced", cause)
-    ),
-    Effect.forever,
+  yield* keepRunning("Watching the pool of connections", watch).pipe(
     // PostgreSQL answers in its own time, also where the clock is a test's.
-    Effect.provideService(Clock.Clock, Clock.Clock.defaultValue()),
-    Effect.forkScoped
+    Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
   )
 
   return { get: lease("get"), reserve: lease("reserve"), use }

@@ -103,10 +103,10 @@ const toRows = (xid: number, rows: ReadonlyArray<AnnouncedRow>): CommittedRows |
   return { events, memberships }
 }
 
-/** Keeps what other nodes announce. `name`: of this node, which knows its own commits. */
-export const makeHearer = (name: string, recent: RecentCommits): ((payload: string) => void) => {
+/** Reads announcements of other nodes into `recent`. `name` is that of this node, whose own announcements are left out. */
+export const makeAnnouncementReader = (name: string, recent: RecentCommits): ((payload: string) => void) => {
   const own = `${name} `
-  let heard:
+  let received:
     | { readonly xid: number; readonly rows: Array<AnnouncedRow>; characters: number; missing: number }
     | undefined
   return (payload) => {
@@ -114,12 +114,12 @@ export const makeHearer = (name: string, recent: RecentCommits): ((payload: stri
     const [, transaction, parts, text] = /^\S+ (\d+) (\d+) (.*)$/s.exec(payload) ?? []
     if (text === undefined) return
     const xid = Number(transaction)
-    if (heard?.xid !== xid) heard = { xid, rows: [], characters: 0, missing: Number(parts) }
-    heard.rows.push(...(JSON.parse(text) as ReadonlyArray<AnnouncedRow>))
-    heard.characters += text.length
-    if (--heard.missing > 0) return
-    const rows = toRows(xid, heard.rows)
-    if (rows !== undefined) recent.add(xid, rows, heard.characters)
-    heard = undefined
+    if (received?.xid !== xid) received = { xid, rows: [], characters: 0, missing: Number(parts) }
+    received.rows.push(...(JSON.parse(text) as ReadonlyArray<AnnouncedRow>))
+    received.characters += text.length
+    if (--received.missing > 0) return
+    const rows = toRows(xid, received.rows)
+    if (rows !== undefined) recent.add(xid, rows, received.characters)
+    received = undefined
   }
 }

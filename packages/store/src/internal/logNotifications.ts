@@ -12,6 +12,7 @@
 import { PgClient, PgConnection } from "@effect/sql-pg"
 import { Deferred, Effect, Queue, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
+import { keepRunning } from "../Supervision.ts"
 import { announcementChannel } from "./logAnnouncements.ts"
 
 /** The payload is the `xid` of the rows that were written. */
@@ -73,12 +74,10 @@ export const listenToLog = Effect.fnUntraced(function* ({
       wake(Number(payload))
     }
   })
-  yield* Effect.scoped(listen).pipe(
-    Effect.tapError((error) => Deferred.fail(joined, error)),
-    Effect.catchCause((cause) => Effect.logDebug("The log's connection for notifications was lost", cause)),
-    Effect.andThen(Effect.sleep(reconnectInterval)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  const listenOnce = Effect.tapError(Effect.scoped(listen), (error) => Deferred.fail(joined, error))
+  yield* keepRunning("Listening for notifications of the log", listenOnce, {
+    pause: reconnectInterval,
+    isExpected: true
+  })
   yield* Deferred.await(joined)
 })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { RoomCommit } from "@greenroom/store/EventLog"
-import { announcementOf, makeHearer } from "../../src/internal/logAnnouncements.ts"
+import { announcementOf, makeAnnouncementReader } from "../../src/internal/logAnnouncements.ts"
 import { RecentCommits, rowsOfCommits } from "../../src/internal/RecentCommits.ts"
 import { endOfTransaction } from "../../src/StreamToken.ts"
 import { makeEvent } from "../support/TestRoom.ts"
@@ -41,16 +41,16 @@ const announced = (...commits: ReadonlyArray<RoomCommit>) =>
   )
 
 describe("logAnnouncements", () => {
-  it("a node hears of a commit of another what it would read, in as many parts as it takes", () => {
+  it("a node receives the rows of a commit of another node, in one or more parts", () => {
     const commits = [commit(4, 20), commit(12, 2_000)]
     const parts = announced(...commits)
     assert.isAbove(parts.length, 2)
     for (const part of parts) assert.isBelow(Buffer.byteLength(part), 7_950)
     const recent = new RecentCommits()
-    const hear = makeHearer("here", recent)
-    for (const part of parts.slice(0, -1)) hear(`there 7 ${parts.length} ${part}`)
+    const read = makeAnnouncementReader("here", recent)
+    for (const part of parts.slice(0, -1)) read(`there 7 ${parts.length} ${part}`)
     assert.isUndefined(recent.next(endOfTransaction(6), 100))
-    hear(`there 7 ${parts.length} ${parts.at(-1)}`)
+    read(`there 7 ${parts.length} ${parts.at(-1)}`)
     const own = new RecentCommits()
     own.add(7, rowsOfCommits(7, commits), 0)
     assert.strictEqual(recent.next(endOfTransaction(6), 100)?.events.length, 14)
@@ -65,18 +65,18 @@ describe("logAnnouncements", () => {
 
   it("a commit that adds nothing to the log fills its place, and a node's own are not taken twice", () => {
     const recent = new RecentCommits()
-    const hear = makeHearer("here", recent)
+    const read = makeAnnouncementReader("here", recent)
     const [part] = announced(commit(1, 20, { memberships: [] }))
-    hear(`here 7 1 ${part}`)
+    read(`here 7 1 ${part}`)
     assert.isUndefined(recent.next(endOfTransaction(6), 100))
-    hear(`there 7 1 ${part}`)
+    read(`there 7 1 ${part}`)
     assert.deepStrictEqual(recent.next(endOfTransaction(6), 100)?.upTo, endOfTransaction(7))
   })
 
   it("an announcement that is not understood is left to the reader", () => {
     const recent = new RecentCommits()
-    const hear = makeHearer("here", recent)
-    for (const payload of ["", "there", "there x 1 []", "there 7 1 [[9,1,2]]"]) hear(payload)
+    const read = makeAnnouncementReader("here", recent)
+    for (const payload of ["", "there", "there x 1 []", "there 7 1 [[9,1,2]]"]) read(payload)
     assert.deepStrictEqual(recent.next(endOfTransaction(6), 100), undefined)
   })
 })

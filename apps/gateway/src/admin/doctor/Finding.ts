@@ -49,9 +49,9 @@ const day = 86_400_000
 /** The largest difference of two clocks, in ms: other servers refuse requests that are signed further from their time. */
 const maxSkew = 30_000
 
-/** The difference of this machine's clock to that of another, whose answer took `took` ms. */
-export const compareClocks = (other: string, theirs: number, took: number): Finding => {
-  const skew = Math.round((Date.now() - took / 2 - theirs) / 1_000)
+/** The difference of this machine's clock to that of another, which answered with the time `otherTime` after `took` ms. */
+export const compareClocks = (other: string, otherTime: number, took: number): Finding => {
+  const skew = Math.round((Date.now() - took / 2 - otherTime) / 1_000)
   if (Math.abs(skew) * 1_000 <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)
   const how = skew > 0 ? `${skew} seconds ahead of` : `${-skew} seconds behind`
   return failure(

@@ -3,13 +3,13 @@
  * reveal whether a mail was sent: failures are retried a few times, and the queue is bounded.
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
+import { keepRunning } from "@greenroom/store/Supervision"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import { keepRunning } from "../../runtime/Supervision.ts"
 import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"

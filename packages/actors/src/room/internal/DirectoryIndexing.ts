@@ -1,8 +1,8 @@
 /** Keeps the user directory up to date: in the background as the log grows, and at once for a search. */
 import { EventLog } from "@greenroom/store/EventLog"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Effect, Latch } from "effect"
-import { keepRunning } from "../../runtime/Supervision.ts"
 
 /** How long a search waits for the directory to contain the newest changes. */
 const indexTimeout = "2 seconds"

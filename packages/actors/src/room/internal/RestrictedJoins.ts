@@ -49,7 +49,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
   /** One of our members who may invite. */
   const voucherOf = (room: RoomState, state: StateLookup): UserId | undefined => {
     const levels = room.version.levels(state)
-    for (const [key, { event }] of room.current) {
+    for (const [key, { event }] of room.current.entries()) {
       if (!key.startsWith("m.room.member\0") || event.content.membership !== "join") continue
       const userId = event.state_key as UserId
       if (serverNameOf(userId) === room.ours && levels.user(userId) >= levels.of("invite")) return userId

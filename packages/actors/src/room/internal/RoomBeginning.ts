@@ -12,10 +12,11 @@ import { Effect } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
 import { makeCommitsInFlight } from "./CommitsInFlight.ts"
+import type { CurrentEntry } from "./CurrentState.ts"
+import { isAfterGap } from "./PlacementPlans.ts"
 import { withReplaced } from "./ReplacedState.ts"
-import { isAfterGap } from "./RoomGraph.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
-import type { CurrentChange, CurrentEntry, RoomState } from "./RoomState.ts"
+import type { CurrentChange, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** How many entries of a state are written at once. */
@@ -50,13 +51,13 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
   /** Writes the state as a chain, which nothing names yet. */
   const writeChain = Effect.fnUntraced(function* (room: RoomState, entries: ReadonlyMap<string, CurrentEntry>) {
     const first = room.beginStep()
-    const ref = yield* withNids(1, () => room.beginChain(first, nextChain(), new Map()))
+    const ref = yield* withNids(1, () => room.chains.beginChain(first, nextChain(), new Map()))
     yield* log.append(room.commit(first))
     const commits = makeCommitsInFlight()
     let part: Array<readonly [string, number]> = []
     const write = Effect.suspend(() => {
       const step = room.beginStep()
-      room.continueChain(step, ref, part)
+      room.chains.continueChain(step, ref, part)
       part = []
       return commits.add(log.append(room.commit(step)))
     })
@@ -98,12 +99,12 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     yield* sliced(() => room.installSteps(step, changesOf(room, entries, joinKey), nid))
     const event = withReplaced(room.version, join, entries.get(joinKey)?.event)
     const durable = yield* withNids(1, () => {
-      room.ref = before
+      room.chains.ref = before
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
       const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((entry) => entry !== undefined)
-      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids, afterGap })
-      room.extremities = [room.extremityOf(join, room.ref)]
-      room.branches.clear()
+      const after = room.ref!
+      room.log(step, { nid, event, status: EventStatus.timeline, before, after }, { authNids, afterGap })
+      room.follow(join, after, [])
       room.joinedDepth = join.depth
       return log.append(room.commit(step))
     })

@@ -73,7 +73,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     if (type === "m.room.member" && bytes <= usualMembership) return false
     const replaced = room.lookup(type, state_key)
     const added = bytes - (replaced === undefined ? 0 : JSON.stringify(replaced.content).length)
-    return added > 0 && room.stateBytes + added > stateLimit
+    return added > 0 && room.current.bytes + added > stateLimit
   }
 
   /** Finds the member who authorises a user of ours to join a restricted room without an invitation. */

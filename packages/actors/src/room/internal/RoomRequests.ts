@@ -26,6 +26,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { keepRunning } from "@greenroom/store/Supervision"
 import { Effect, Option, Queue } from "effect"
 import { AppServiceQueries } from "../../app-service/AppServiceQueries.ts"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
@@ -354,18 +355,14 @@ export const makeRoomRequests = Effect.gen(function* () {
       ended.map(({ userId }) => userId)
     )
   )
-  yield* Queue.take(loggedOut).pipe(
-    Effect.flatMap((userId) =>
-      Effect.forEach(
-        ephemeral.roomsTypedIn(userId),
-        (roomId) => ask(room(roomId).SetTyping({ userId, typing: false, timeout: 0 })),
-        { discard: true }
-      )
-    ),
-    Effect.catchCause((cause) => Effect.logWarning("Ending what a logged out user typed failed", cause)),
-    Effect.forever,
-    Effect.forkScoped
+  const endTyping = Effect.flatMap(Queue.take(loggedOut), (userId) =>
+    Effect.forEach(
+      ephemeral.roomsTypedIn(userId),
+      (roomId) => ask(room(roomId).SetTyping({ userId, typing: false, timeout: 0 })),
+      { discard: true }
+    )
   )
+  yield* keepRunning("Ending the typing of users who logged out", endTyping)
 
   const refreshMember = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
     yield* ask(room(roomId).RefreshMember({ userId, profile: yield* profileOf(userId) }))

@@ -46,17 +46,17 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
   const compareWhole = Effect.fnUntraced(function* (room: RoomState, ref: StateRef) {
     const whole = yield* states.readIds(ref)
     const changes = new Map<string, StateValue>()
-    for (const [key, value] of whole) if (room.valueAtBase(key)?.id !== value.id) changes.set(key, value)
-    const changed = room.branches.of(room.ref!)?.keys() ?? []
+    for (const [key, value] of whole) if (room.chains.valueAtBase(key)?.id !== value.id) changes.set(key, value)
+    const changed = room.chains.branches.of(room.ref!)?.keys() ?? []
     for (const key of new Set([...room.current.keys(), ...changed])) {
-      if (!whole.has(key) && room.valueAtBase(key) !== undefined) changes.set(key, undefined)
+      if (!whole.has(key) && room.chains.valueAtBase(key) !== undefined) changes.set(key, undefined)
     }
-    room.branches.add(ref, changes)
+    room.chains.branches.add(ref, changes)
   })
 
   /** The base's values of the keys that the current state changes. */
   const loadBaseValues = Effect.fnUntraced(function* (room: RoomState, changes: StateChanges) {
-    const { branches } = room
+    const { branches } = room.chains
     const base = branches.base!
     const keys = [...changes.keys()].filter((key) => !branches.knowsAtBase(key))
     const values = yield* states.readKeys(base, keys)
@@ -65,7 +65,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
 
   /** Brings states into memory, the current one with them, as changes of a base that all of them come from. */
   const load = Effect.fnUntraced(function* (room: RoomState, wanted: ReadonlyArray<StateRef>) {
-    const { branches } = room
+    const { branches } = room.chains
     const current = room.ref!
     const refs = [...wanted, current]
     const missing = refs.filter((ref) => branches.of(ref) === undefined)
@@ -92,17 +92,17 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
   ): Effect.fn.Return<void, StaleWriter | CommitFailed> {
     const refs = [...new Map(Array.from(given, (ref) => [nameOf(ref), ref])).values()]
     if (refs.every((ref) => sameRef(ref, room.ref))) return
-    const ends = refs.filter((ref) => !room.knowsEnd(ref)).map(({ chain }) => chain)
-    if (ends.length > 0) room.noteEnds(yield* states.ends(ends))
-    while ([...refs, room.ref!].some((ref) => room.branches.of(ref) === undefined)) yield* load(room, refs)
+    const ends = refs.filter((ref) => !room.chains.knowsEnd(ref)).map(({ chain }) => chain)
+    if (ends.length > 0) room.chains.noteEnds(yield* states.ends(ends))
+    while ([...refs, room.ref!].some((ref) => room.chains.branches.of(ref) === undefined)) yield* load(room, refs)
   })
 
   const valueAt = (room: RoomState, { changes, ref }: PointState, key: string): StateValue =>
-    changes.has(key) ? changes.get(key) : room.valueAt(ref, key)
+    changes.has(key) ? changes.get(key) : room.chains.valueAt(ref, key)
 
   /** The changes of each state against the base. */
   const changesOf = (room: RoomState, { changes, ref }: PointState): StateChanges => {
-    const ofRef = room.branches.of(ref)!
+    const ofRef = room.chains.branches.of(ref)!
     return changes.size === 0 ? ofRef : new Map([...ofRef, ...changes])
   }
 
@@ -119,14 +119,15 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     points.forEach((point, n) => {
       for (const [key, value] of changesOf(room, point)) note(key, value, 1n << BigInt(n))
     })
-    for (const key of room.branches.of(room.ref!)!.keys()) if (!holders.has(key)) note(key, room.valueAtBase(key), all)
+    for (const key of room.chains.branches.of(room.ref!)!.keys())
+      if (!holders.has(key)) note(key, room.chains.valueAtBase(key), all)
     const agreed = new Map<string, StateValue>()
     const conflicted = new Map<string, ReadonlyArray<EventId>>()
     const heldBy = new Map<EventId, bigint>()
     for (const [key, ofKey] of holders) {
       let holding = 0n
       for (const states of ofKey.values()) holding |= states
-      if (holding !== all) note(key, room.valueAtBase(key), all & ~holding)
+      if (holding !== all) note(key, room.chains.valueAtBase(key), all & ~holding)
       if (ofKey.size === 1) {
         const [id] = ofKey.keys()
         agreed.set(key, id === undefined ? undefined : ids.get(id))
@@ -153,13 +154,13 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
       for (const auth of edgesOf(id)) corrections.set(auth, (corrections.get(auth) ?? 0) + by)
     }
     for (const [key, value] of agreed) {
-      const current = room.currentValue(key)?.id
+      const current = room.current.valueOf(key)?.id
       if (current === value?.id) continue
       correct(current, -1)
       correct(value?.id, 1)
     }
-    for (const key of conflicted.keys()) correct(room.currentValue(key)?.id, -1)
-    return (id: EventId): number => room.citations(id) + (corrections.get(id) ?? 0)
+    for (const key of conflicted.keys()) correct(room.current.valueOf(key)?.id, -1)
+    return (id: EventId): number => room.current.citations(id) + (corrections.get(id) ?? 0)
   }
 
   /** Those of the events that are in the auth chain of what all states agree on. */
@@ -174,7 +175,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     yield* loadEdges(
       room,
       [...agreed, ...Array.from(conflicted.keys(), (key) => [key, undefined] as const)].flatMap(([key, value]) =>
-        [room.currentValue(key)?.id, value?.id].filter((id) => id !== undefined)
+        [room.current.valueOf(key)?.id, value?.id].filter((id) => id !== undefined)
       )
     )
     const bodies = yield* bodiesOf(room, candidates)
@@ -231,7 +232,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     const { extent } = room.version.stateResolution
     const unconflicted = (key: string): EventId | undefined => {
       if (conflicted.has(key)) return undefined
-      return (agreed.has(key) ? agreed.get(key) : room.valueAt(points[0]!.ref, key))?.id
+      return (agreed.has(key) ? agreed.get(key) : room.chains.valueAt(points[0]!.ref, key))?.id
     }
     const inConflict = new Set(heldBy.keys())
     if (extent !== "conflicted") yield* loadEdges(room, [...inConflict])
@@ -288,7 +289,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
       room,
       points.map(({ ref }) => ref)
     )
-    if (room.branches.of(room.ref!) === undefined) room.branches.begin(room.ref!)
+    if (room.chains.branches.of(room.ref!) === undefined) room.chains.branches.begin(room.ref!)
     if (points.every(({ changes, ref }) => changes.size === 0 && sameRef(ref, room.ref))) return new Map()
     const comparison = compare(room, points)
     if (comparison.conflicted.size === 0) return comparison.agreed

@@ -8,6 +8,7 @@
  * what a former holder still writes is refused.
  */
 import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
+import { periodically } from "@greenroom/store/Supervision"
 import { underLease } from "@greenroom/store/WriteLease"
 import {
   Cause,
@@ -31,7 +32,6 @@ import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
 import { AnswerWithin, MayRepeat } from "../Repetition.ts"
 import { isTraced } from "../Sampling.ts"
 import type { ShardFencing } from "../ShardFences.ts"
-import { periodically } from "../Supervision.ts"
 import {
   ActorKinds,
   Actors,

@@ -2,10 +2,10 @@
  * `Sharding` for a server of one process: all actors run here (`Actors`). Services see the same interface as in a cluster.
  */
 
+import { periodically } from "@greenroom/store/Supervision"
 import type { Scope } from "effect"
 import { Duration, Effect, Stream } from "effect"
 import { type Entity, RunnerAddress, ShardId, Sharding, Snowflake } from "effect/cluster"
-import { periodically } from "../Supervision.ts"
 import {
   ActorKinds,
   Actors,

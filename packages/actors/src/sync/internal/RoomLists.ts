@@ -11,9 +11,9 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Latch } from "effect"
 import { inviteRuleTypes } from "../../room/InvitePermission.ts"
-import { periodically } from "../../runtime/Supervision.ts"
 import { RecentMoves } from "./RecentMoves.ts"
 
 /** For how long a list is kept without being asked for, in milliseconds. */

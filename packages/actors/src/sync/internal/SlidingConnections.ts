@@ -9,6 +9,7 @@ import {
   SlidingConnectionStore
 } from "@greenroom/store/SlidingConnectionStore"
 import { formatToken, parseToken, type StreamToken } from "@greenroom/store/StreamToken"
+import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Option } from "effect"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 

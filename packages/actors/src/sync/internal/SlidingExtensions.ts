@@ -18,7 +18,7 @@ import type { SimpleEvent } from "../SyncAnswer.ts"
 import type { RoomLists } from "./RoomLists.ts"
 import type { WantedRoom } from "./SlidingLists.ts"
 import type { SlidingAnswerRoom } from "./SlidingRooms.ts"
-import type { SyncRooms } from "./SyncRooms.ts"
+import type { SyncUserData } from "./SyncUserData.ts"
 
 /** A room of an answer that the client does not have up to the answer before. */
 export interface LateRoom extends WantedRoom {
@@ -65,7 +65,7 @@ const isEmpty = (object: object): boolean => Object.keys(object).length === 0
 
 export const makeSlidingExtensions = Effect.fnUntraced(function* (
   lists: RoomLists,
-  { typingChanged }: Pick<SyncRooms, "typingChanged">
+  { typingChanged }: Pick<SyncUserData, "typingChanged">
 ) {
   const accountData = yield* AccountDataStore
   const receipts = yield* ReceiptStore

@@ -25,7 +25,7 @@ import type { SlidingRoom } from "../SlidingAnswer.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { UserRoom } from "./RoomLists.ts"
 import { type RoomConfig, sourcesOf, wantsState } from "./SlidingRequest.ts"
-import type { SyncRooms } from "./SyncRooms.ts"
+import type { StrippedRooms } from "./StrippedRooms.ts"
 import { makeSyncState, sameState } from "./SyncState.ts"
 
 /** How many bytes of one room's timeline are sent. */
@@ -100,7 +100,7 @@ const wantsMore = (former: RoomConfig | undefined, { sets }: RoomConfig) => {
 export const isExpanded = (former: RoomConfig | undefined, config: RoomConfig): boolean =>
   grew(former, config) || wantsMore(former, config)
 
-export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: Pick<SyncRooms, "readStripped">) {
+export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: Pick<StrippedRooms, "readStripped">) {
   const log = yield* EventLog
   const store = yield* SyncStore
   const rooms = yield* SlidingRoomStore

@@ -28,7 +28,7 @@ import { Feeds } from "../Feeds.ts"
 import { type SyncedRoom, shared } from "../SyncAnswer.ts"
 import type { FeedEntry } from "./FeedEntry.ts"
 import type { SentMembers } from "./SentMembers.ts"
-import { defaultTimeline } from "./SyncRooms.ts"
+import { defaultTimeline } from "./SyncTimelines.ts"
 import type { CountedTo, UserFeed } from "./UserFeed.ts"
 
 export interface LiveRange {

@@ -19,10 +19,10 @@ import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
-import { PduVerification, problemText } from "../federation/PduVerification.ts"
+import { PolicyConfig } from "../policy/PolicyConfig.ts"
+import { firstRefusal, type ListedRule, policyLists, textOf } from "../policy/PolicyRules.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { PolicyConfig } from "./PolicyConfig.ts"
-import { firstRefusal, type ListedRule, policyLists, textOf } from "./PolicyRules.ts"
+import { PduVerification, problemText } from "./PduVerification.ts"
 
 /** Of how many senders it is remembered when they wrote, and how many times of each. */
 const rememberedSenders = 10_000

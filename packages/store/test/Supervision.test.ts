@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, References } from "effect"
 import { TestClock } from "effect/testing"
-import { keepRunning, periodically } from "../../src/runtime/Supervision.ts"
+import { keepRunning, periodically } from "../src/Supervision.ts"
 
 const captureLog = () => {
   const lines: Array<string> = []

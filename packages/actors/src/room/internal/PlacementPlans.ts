@@ -1,0 +1,182 @@
+/**
+ * The plan for placing an event of another server: the state before it, whether the rules allow it, and what it changes. A
+ * plan is made beside other work of the room, and holds only for the generation of the room at which it began.
+ *
+ * Source: docs/federation.md, "Receiving a PDU".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { isRecommended, needsRecommendation } from "@greenroom/room/RoomPolicy"
+import type { Refusal } from "@greenroom/room/RoomVersion"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { Effect } from "effect"
+import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import type { EventStates, IdMap, PlannedChange } from "./EventStates.ts"
+import type { NamingRedactions, ReceivedRedactions } from "./ReceivedRedactions.ts"
+import { withReplaced } from "./ReplacedState.ts"
+import type { RoomEvents } from "./RoomEvents.ts"
+import type { PointState, RoomResolution } from "./RoomResolution.ts"
+import type { Extremity, KnownEvent, RoomState } from "./RoomState.ts"
+
+export interface PlacementPlan {
+  /** The generation of the room at which the plan was begun. */
+  readonly generation: number
+  /** The event with what it replaces. */
+  readonly event: Event
+  readonly status: EventStatus
+  readonly before: PointState
+  /** The other extremities after it. */
+  readonly others: ReadonlyArray<Extremity>
+  readonly changes: ReadonlyArray<PlannedChange>
+  /** The events that redactions strip, in their redacted form. */
+  readonly redactions: ReadonlyArray<Event>
+  /** The event, where it was known as an outlier. */
+  readonly outlier: KnownEvent | undefined
+  /** The numbers of a state event's auth events. */
+  readonly authNids: ReadonlyArray<number>
+  /** Whether some of the event's predecessors are not here. */
+  readonly afterGap: boolean
+}
+
+/** How the plan of a received event differs from that of the next one. */
+export interface PlanOptions {
+  /** The state before it, where its predecessors are not known. */
+  readonly given?: IdMap
+  /** The number of a back-filled event: it is before all others, and does not change them. */
+  readonly historyNid?: number
+  /** The rows that were read for this event and the others of its chunk. */
+  readonly surveyed?: Survey
+}
+
+/** The rows of the store that placing events needs, read for all events together. `refresh` keeps it up to date. */
+export interface Survey {
+  /** Events that are named, and those themselves. */
+  readonly events: Map<EventId, KnownEvent | undefined>
+  /** The redactions that strip each of the events. */
+  readonly redactions: NamingRedactions
+}
+
+export const makePlacementPlans = (
+  roomEvents: RoomEvents,
+  { ensure }: RoomResolution,
+  states: EventStates,
+  { earlierRedactions, misdirected, redactionsBy }: ReceivedRedactions
+) => {
+  const { isForeign, knownOrInLine, settled } = roomEvents
+  const { currentChanges, currentFor, lookupIn, replacedBy, stateBefore, stateByOther } = states
+
+  /** Reads what placing the events needs, which would otherwise be read for each of them. */
+  const survey = Effect.fnUntraced(function* (room: RoomState, placed: ReadonlyArray<Event>) {
+    const ids = placed.flatMap((event) => idsAround(room, event))
+    return {
+      events: yield* roomEvents.lookUp(room, ids),
+      redactions: yield* earlierRedactions(
+        room,
+        placed.map(({ event_id }) => event_id)
+      )
+    } satisfies Survey
+  })
+
+  /** A redaction that was placed strips events that follow it in the survey; what it has stripped is to be read again. */
+  const refresh = ({ events, redactions }: Survey, { event, redactions: stripped, status }: PlacementPlan) => {
+    for (const { event_id } of stripped) events.delete(event_id)
+    const { redacts, type } = event
+    const named = type === "m.room.redaction" && status <= EventStatus.backfilled ? redacts : undefined
+    const known = named === undefined ? undefined : redactions.get(named)
+    if (known !== undefined) redactions.set(named!, [...known, event])
+  }
+
+  /** The rule that an event breaks whose auth events are of another room. */
+  const citesForeign = ({ auth_events }: Event, around: ReadonlyMap<EventId, KnownEvent>): Refusal | undefined =>
+    auth_events.some((id) => !around.has(id) && isForeign(id))
+      ? { rule: "The auth events of an event belong to its room" }
+      : undefined
+
+  /** The plan for an event; the status of one that has its place, or the reason why the event cannot be placed. */
+  const plan = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    { given, historyNid, surveyed }: PlanOptions
+  ) {
+    const { generation } = room
+    const ids = idsAround(room, event)
+    const needed = [...event.prev_events, ...event.auth_events]
+    const around = yield* knownOrInLine(room, ids, needed, surveyed?.events)
+    const own = around.get(event.event_id)
+    if (own !== undefined && own.status !== EventStatus.outlier) return own.status
+    if (own === undefined && isForeign(event.event_id)) return "its ID is that of an event in another room" as const
+    // The event gets another number: queued states that contain the old one are written first.
+    if (own !== undefined && event.state_key !== undefined) yield* settled(room)
+    const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
+    const misplaced = citesForeign(event, around)
+    if (misplaced === undefined && authEvents.length < event.auth_events.length)
+      return "its auth events are unknown" as const
+    const before: PointState | undefined =
+      given === undefined ? yield* stateBefore(room, event, around) : yield* stateByOther(room, event, around, given)
+    if (before === undefined) return "its predecessors are unknown" as const
+    const lookup = yield* lookupIn(room, event, before)
+    // A chain that cannot be continued is followed by one that holds all of the state.
+    if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
+    const bodies = authEvents.map((authEvent) => authEvent.event)
+    const refusal =
+      misplaced ??
+      room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
+      room.version.authorise(event, lookup)
+    const isHistory = historyNid !== undefined
+    const current = yield* currentFor(room, event, given === undefined ? undefined : before)
+    const softly =
+      refusal === undefined && !isHistory
+        ? (room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event))
+        : undefined
+    const status =
+      refusal !== undefined
+        ? EventStatus.rejected
+        : softly !== undefined
+          ? EventStatus.softFailed
+          : isHistory
+            ? EventStatus.backfilled
+            : EventStatus.timeline
+    const isTaken = status === EventStatus.timeline
+    const followed = new Set(event.prev_events)
+    const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
+    const changes = isTaken ? yield* currentChanges(room, event, before, others) : []
+    const planned: PlacementPlan = {
+      generation,
+      event: withReplaced(room.version, event, yield* replacedBy(room, event, before)),
+      status,
+      before,
+      changes,
+      others,
+      redactions:
+        isTaken || status === EventStatus.backfilled
+          ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
+          : [],
+      outlier: own,
+      authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid),
+      afterGap: given !== undefined && isAfterGap(event, around)
+    }
+    return { planned, refusal: refusal ?? softly }
+  })
+
+  return { survey, refresh, citesForeign, plan }
+}
+
+/** Whether some of the event's predecessors have no place here. */
+export const isAfterGap = (event: Event, known: ReadonlyMap<EventId, KnownEvent>): boolean =>
+  event.prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
+
+/** The event, those that it follows, those that authorise it, and the one that it redacts. */
+const idsAround = (room: RoomState, event: Event): ReadonlyArray<EventId> => [
+  event.event_id,
+  ...event.prev_events,
+  ...authIdsOf(room, event),
+  ...(event.redacts === undefined ? [] : [event.redacts])
+]
+
+/** The reason why an event without the policy server's signature is not shown. The graph does not ask the policy server. */
+const unrecommended = (room: RoomState, event: Event): Refusal | undefined => {
+  const { policy } = room
+  if (policy === undefined || !needsRecommendation(event) || isRecommended(room.version, event, policy))
+    return undefined
+  return { rule: `The policy server ${policy.via} of the room has not signed the event` }
+}

@@ -1,0 +1,113 @@
+/**
+ * The list of public rooms of this server: its pages, and who may list a room.
+ *
+ * Source: "Published room directory" of the client-server specification.
+ */
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import {
+  type PublicRoomPosition,
+  type PublicRoomStart,
+  PublicRoomStore,
+  type RoomLists
+} from "@greenroom/store/PublicRoomStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect, Option } from "effect"
+import { parseInstanceId } from "../../app-service/NetworkInstance.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { PublicRooms, PublicRoomsRequest } from "../PublicRooms.ts"
+import type { RoomSummaryReads } from "./RoomSummaryReads.ts"
+import { makeRoomViewer } from "./RoomViewer.ts"
+
+/** The most rooms of one answer, and how many there are where the client does not say. */
+const maxPage = 100
+const defaultPage = 50
+
+/** The start of a page of the list: the members and the number of the room before it, or after it. */
+const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam> => {
+  const [, direction, joined, roomNid] = /^([pq])([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
+  return joined === undefined || roomNid === undefined
+    ? Effect.fail(new InvalidParam({ error: "since: is no token of this list" }))
+    : Effect.succeed({ joinedMembers: Number(joined), roomNid: Number(roomNid), backwards: direction === "q" })
+}
+
+const formatSince = (direction: "p" | "q", { joinedMembers, roomNid }: PublicRoomPosition): string =>
+  `${direction}${joinedMembers}_${roomNid}`
+
+export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise }: RoomSummaryReads) {
+  const { serverName } = yield* HomeServerConfig
+  const list = yield* PublicRoomStore
+  const roomStore = yield* RoomStore
+  const viewer = yield* makeRoomViewer
+
+  /** Which lists a request reads; undefined for a network that nothing names. */
+  const listsOf = ({ allNetworks, network }: PublicRoomsRequest): RoomLists | undefined => {
+    if (network === undefined) return allNetworks ? "all" : "own"
+    return parseInstanceId(network)
+  }
+
+  const publicRooms = Effect.fn("RoomSummaries.publicRooms")(function* (request: PublicRoomsRequest) {
+    const lists = listsOf(request)
+    if (lists === undefined) return { chunk: [], total_room_count_estimate: 0 } satisfies PublicRooms
+    const start = request.since === undefined ? undefined : yield* parseSince(request.since)
+    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    const { next, previous, rooms: page } = yield* list.page(start, limit, request.search, lists)
+    const summaries = yield* summarise(yield* held(page.map(({ roomId }) => roomId)))
+    const wanted = summaries.filter(
+      ({ room_type = null }) => request.types === undefined || request.types.includes(room_type)
+    )
+    return {
+      chunk: wanted,
+      ...(next === undefined ? {} : { next_batch: formatSince("p", next) }),
+      ...(previous === undefined ? {} : { prev_batch: formatSince("q", previous) }),
+      total_room_count_estimate: wanted.length
+    } satisfies PublicRooms
+  })
+
+  const isListed = Effect.fnUntraced(function* (roomId: RoomId) {
+    const listed = yield* list.isListed(roomId)
+    return Option.isSome(listed) ? listed.value : yield* new NotFound({ error: `There is no room ${roomId}` })
+  })
+
+  /** Members who may set the canonical alias of the room. */
+  const setListed = Effect.fn("RoomSummaries.setListed")(function* (session: Session, roomId: RoomId, listed: boolean) {
+    yield* isListed(roomId)
+    const seen = yield* viewer.view(session.userId, roomId)
+    if (!seen.reader.isJoined) return yield* viewer.outside(session.userId, roomId)
+    const state = yield* viewer.stateOf(seen, {
+      keys: [
+        ["m.room.create", ""],
+        ["m.room.power_levels", ""]
+      ]
+    })
+    const id = yield* roomStore.version(roomId)
+    const version = Option.isSome(id) ? roomVersion(id.value) : undefined
+    const levels = version?.levels((type, stateKey) =>
+      state.find((event) => event.type === type && event.state_key === stateKey)
+    )
+    if (levels === undefined || levels.user(session.userId) < levels.event("m.room.canonical_alias", true)) {
+      return yield* new Forbidden({
+        error: `Listing a room on ${serverName} takes the power to set its canonical alias`
+      })
+    }
+    yield* list.setListed(roomId, listed)
+  })
+
+  /** Application services list the rooms of their networks. */
+  const setListedIn = Effect.fn("RoomSummaries.setListedIn")(function* (
+    session: Session,
+    networkId: string,
+    roomId: RoomId,
+    listed: boolean
+  ) {
+    const serviceId = session.appService
+    if (serviceId === undefined)
+      return yield* new Forbidden({ error: "Application services alone list rooms of networks" })
+    yield* isListed(roomId)
+    yield* list.setListedIn({ serviceId, networkId }, roomId, listed)
+  })
+
+  return { publicRooms, isListed, setListed, setListedIn }
+})

@@ -1,0 +1,179 @@
+/**
+ * The tree of a space, for clients and for other servers. Rooms in which this server takes no part are described by servers that
+ * the space names.
+ *
+ * Source: "Spaces" of the client-server specification, and of the server-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isRoomId, isServerName, type RoomId, type ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { StateStore } from "@greenroom/store/StateStore"
+import { Effect, Option } from "effect"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { HierarchyRequest, HierarchyRoom, RoomSummary } from "../PublicRooms.ts"
+import { RemoteDirectory } from "../RemoteDirectory.ts"
+import type { HeldRoom, RoomSummaryReads } from "./RoomSummaryReads.ts"
+
+/** The most rooms of one answer, and how many there are where the client does not say. */
+const maxPage = 100
+const defaultPage = 50
+/** How deep the tree of a space is walked, and over how many rooms. */
+const maxDepth = 10
+const maxTree = 1_000
+/** How many times other servers are asked for one answer, how many of them for one room, and for how long, in ms. */
+const maxAsked = 50
+const maxServersOfRoom = 3
+const askingTimeout = 15_000
+
+const noSuchRoom = "There is no such room that you may know of"
+
+const byOrder = (a: Event, b: Event): number => {
+  const [left, right] = [a, b].map(({ content }) =>
+    typeof content.order === "string" && /^[\x20-\x7e]{1,50}$/.test(content.order) ? content.order : undefined
+  )
+  if (left !== right) {
+    if (left === undefined) return 1
+    if (right === undefined) return -1
+    return left < right ? -1 : 1
+  }
+  return a.origin_server_ts - b.origin_server_ts || ((a.state_key ?? "") < (b.state_key ?? "") ? -1 : 1)
+}
+
+const treeEntry = (room: RoomSummary, children: ReadonlyArray<Event>): HierarchyRoom => ({
+  ...room,
+  children_state: children.map(({ content, origin_server_ts, sender, state_key = "", type }) => ({
+    type,
+    state_key,
+    sender,
+    content,
+    origin_server_ts
+  }))
+})
+
+export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSummaryReads) {
+  const { held, mayKnow, mayServerKnow, summarise } = reads
+  const { serverName } = yield* HomeServerConfig
+  const remote = yield* RemoteDirectory
+  const states = yield* StateStore
+
+  /** The children of a space in their order: valid ones, which name a server. */
+  const childrenOf = Effect.fnUntraced(function* ({ roomNid, state }: HeldRoom, suggestedOnly: boolean) {
+    const entries = yield* states.read([{ roomNid, ref: state }], { types: ["m.space.child"] })
+    return entries
+      .map(({ event }) => event)
+      .filter(
+        ({ content, state_key }) =>
+          Array.isArray(content.via) &&
+          content.via.length > 0 &&
+          state_key !== undefined &&
+          isRoomId(state_key) &&
+          (!suggestedOnly || content.suggested === true)
+      )
+      .sort(byOrder)
+  })
+
+  /**
+   * Asks other servers for the rooms of one answer. A room that one server described as a child of a space is not asked for
+   * again.
+   */
+  const askOthers = (suggestedOnly: boolean) =>
+    Effect.map(monotonicMillis, (begun) => {
+      const summaries = new Map<RoomId, HierarchyRoom>()
+      let left = maxAsked
+      return Effect.fnUntraced(function* (roomId: RoomId, via: unknown) {
+        const before = summaries.get(roomId)
+        if (before !== undefined && before.room_type !== "m.space") return before
+        for (const server of serversIn(via)) {
+          if (left-- <= 0 || (yield* monotonicMillis) > begun + askingTimeout) return undefined
+          const part = yield* Effect.option(remote.hierarchy(server, roomId, suggestedOnly))
+          if (Option.isNone(part) || part.value.room.room_id !== roomId) continue
+          for (const child of part.value.children) summaries.set(child.room_id, child)
+          return part.value.room
+        }
+        return undefined
+      })
+    })
+
+  /** The servers of a `via` that are asked. */
+  const serversIn = (via: unknown): ReadonlyArray<ServerName> =>
+    (Array.isArray(via) ? via : [])
+      .filter((entry): entry is ServerName => typeof entry === "string" && isServerName(entry) && entry !== serverName)
+      .slice(0, maxServersOfRoom)
+
+  const localEntry = Effect.fnUntraced(function* (roomId: RoomId, suggestedOnly: boolean) {
+    const [room] = yield* held([roomId])
+    if (room === undefined) return undefined
+    const [summary] = yield* summarise([room])
+    if (summary === undefined) return undefined
+    return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+  })
+
+  /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
+  const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest, most: number) {
+    const depthLimit = Math.min(request.maxDepth ?? maxDepth, maxDepth)
+    const tree: Array<HierarchyRoom> = []
+    const seen = new Set<RoomId>()
+    const ask = yield* askOthers(request.suggestedOnly)
+    const stack: Array<{ readonly roomId: RoomId; readonly depth: number; readonly via: unknown }> = [
+      { roomId: root, depth: 0, via: [] }
+    ]
+    while (stack.length > 0 && tree.length < most) {
+      const { depth, roomId, via } = stack.pop()!
+      if (seen.has(roomId)) continue
+      seen.add(roomId)
+      const entry = (yield* localEntry(roomId, request.suggestedOnly)) ?? (yield* ask(roomId, via))
+      if (entry === undefined || !(yield* mayKnow(session.userId, entry))) continue
+      tree.push(entry)
+      if (depth >= depthLimit) continue
+      for (const { content, state_key } of entry.children_state.toReversed()) {
+        stack.push({ roomId: state_key as RoomId, depth: depth + 1, via: (content as JsonObject).via })
+      }
+    }
+    return tree
+  })
+
+  const hierarchy = Effect.fn("RoomSummaries.hierarchy")(function* (
+    session: Session,
+    roomId: RoomId,
+    request: HierarchyRequest
+  ) {
+    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    const start = request.from === undefined ? 0 : Number(/^h([0-9]{1,6})$/.exec(request.from)?.[1] ?? Number.NaN)
+    if (Number.isNaN(start)) return yield* new InvalidParam({ error: "from: is no token of this hierarchy" })
+    const tree = yield* walk(session, roomId, request, Math.min(maxTree, start + limit + 1))
+    if (tree[0]?.room_id !== roomId) return yield* new Forbidden({ error: noSuchRoom })
+    return {
+      rooms: tree.slice(start, start + limit),
+      ...(tree.length > start + limit ? { next_batch: `h${start + limit}` } : {})
+    }
+  })
+
+  const hierarchyFor = Effect.fn("RoomSummaries.hierarchyFor")(function* (
+    server: ServerName,
+    roomId: RoomId,
+    suggestedOnly: boolean
+  ) {
+    const entryOf = Effect.fnUntraced(function* (of: RoomId) {
+      const [room] = yield* held([of])
+      if (room === undefined) return undefined
+      const [summary] = yield* summarise([room])
+      if (summary === undefined || !(yield* mayServerKnow(server, summary))) return "inaccessible" as const
+      return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+    })
+    const root = yield* entryOf(roomId)
+    if (root === undefined || root === "inaccessible") return yield* new NotFound({ error: noSuchRoom })
+    const children: Array<HierarchyRoom> = []
+    const inaccessible: Array<RoomId> = []
+    for (const { state_key } of root.children_state.slice(0, maxTree)) {
+      const child = yield* entryOf(state_key as RoomId)
+      if (child === "inaccessible") inaccessible.push(state_key as RoomId)
+      else if (child !== undefined) children.push(child)
+    }
+    return { room: root, children, inaccessible_children: inaccessible }
+  })
+
+  return { hierarchy, hierarchyFor, askOthers }
+})

@@ -1,0 +1,93 @@
+/**
+ * Rooms that a user was invited to or knocks at: the view of a room before they enter it.
+ *
+ * Source: "Stripped state" of the client-server specification.
+ */
+import { type StrippedEvent, toStrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { StateStore } from "@greenroom/store/StateStore"
+import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
+import { Effect } from "effect"
+import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
+import type { IgnoredUsers } from "../../user/IgnoredUsers.ts"
+import type { SyncAnswer } from "../SyncAnswer.ts"
+import { maxRoomBytes } from "./SyncTimelines.ts"
+
+/** State that a user may see of a room before they enter it. */
+const strippedTypes = [
+  "m.room.create",
+  "m.room.join_rules",
+  "m.room.name",
+  "m.room.avatar",
+  "m.room.topic",
+  "m.room.canonical_alias",
+  "m.room.encryption"
+]
+
+/** The sender of the user's membership in stripped state. */
+const inviterOf = (userId: UserId, events: ReadonlyArray<StrippedEvent>): UserId =>
+  (events.findLast(({ state_key, type }) => type === "m.room.member" && state_key === userId)?.sender as UserId) ??
+  userId
+
+export const makeStrippedRooms = Effect.gen(function* () {
+  const store = yield* SyncStore
+  const states = yield* StateStore
+  const invitePermission = yield* makeInvitePermission
+
+  /**
+   * The view of a room before the user enters it: stripped state, and the membership event itself. Clients show an
+   * invitation with its time and sort rooms by it.
+   */
+  const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
+    const own = yield* store.timelines(
+      [{ roomNid: room.roomNid, after: { ...room.changedAt, nid: room.changedAt.nid - 1 }, upTo: room.changedAt }],
+      1,
+      maxRoomBytes
+    )
+    const event = own.entries[0]?.event
+    const current = yield* store.statesAt([{ roomNid: room.roomNid, at: room.changedAt }])
+    const ref = current.get(room.roomNid)
+    const fromState =
+      ref === undefined
+        ? []
+        : (yield* states.read([{ roomNid: room.roomNid, ref }], {
+            keys: [
+              ...strippedTypes.map((type) => [type, ""] as const),
+              ...(event === undefined ? [] : [["m.room.member", event.sender] as const])
+            ]
+          })).map((entry) => toStrippedEvent(entry.event))
+    const given = event?.unsigned?.invite_room_state as unknown as ReadonlyArray<StrippedEvent> | undefined
+    const isAlone = fromState.length === 0 && given !== undefined
+    const membership =
+      event === undefined || event.state_key !== userId
+        ? []
+        : [{ ...toStrippedEvent(event), event_id: event.event_id, origin_server_ts: event.origin_server_ts }]
+    return { events: [...(isAlone ? given : fromState), ...membership] }
+  })
+
+  /** The invitations and knocks among new memberships. Invitations that the user does not want to see are left out. */
+  const readEntries = Effect.fnUntraced(function* (
+    userId: UserId,
+    memberships: ReadonlyArray<MembershipAt>,
+    ignored: IgnoredUsers
+  ): Effect.fn.Return<Pick<SyncAnswer["rooms"], "invite" | "knock">> {
+    const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
+    const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
+    const isInvited = memberships.some(({ membership }) => membership === "invite")
+    const verdict = isInvited ? yield* invitePermission.of(userId) : allowAll
+    const isShown = (inviter: UserId) => !ignored.has(inviter) && verdict(inviter) === "allow"
+    for (const room of memberships) {
+      if (room.membership === "invite") {
+        const stripped = yield* readStripped(userId, room)
+        if (isShown(inviterOf(userId, stripped.events))) invite[room.roomId] = { invite_state: stripped }
+      } else if (room.membership === "knock") {
+        knock[room.roomId] = { knock_state: yield* readStripped(userId, room) }
+      }
+    }
+    return { invite, knock }
+  })
+
+  return { readStripped, readEntries }
+})
+
+export type StrippedRooms = Effect.Success<typeof makeStrippedRooms>

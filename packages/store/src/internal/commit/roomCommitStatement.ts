@@ -1,0 +1,112 @@
+/**
+ * The statement by which the event log commits what rooms have changed: one statement, one transaction, one round trip for
+ * a whole batch. Each part inserts the rows of one table for all rooms of the batch; the files beside this one have the parts.
+ */
+import { Effect } from "effect"
+import type { SqlClient, SqlError } from "effect/sql"
+import { bigints, integers, textArrayLiteral, texts } from "../../PgArrays.ts"
+import type { RoomCommit } from "../../RoomCommit.ts"
+import { announcementChannel, announcementOf } from "../logAnnouncements.ts"
+import { logChannel } from "../logNotifications.ts"
+import { writerOf } from "./commitRows.ts"
+import { bodiesOf, describe, latestEvents } from "./describedEvents.ts"
+import { insertAuthEdges, insertEvents, insertGaps, placeOutliers, removeGaps, updateRedacted } from "./eventRows.ts"
+import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
+import { insertOutgoing, insertTransactions, queueForDirectory, queueForSearch } from "./queueRows.ts"
+import { insertMemberships, insertState } from "./stateRows.ts"
+
+interface Committed {
+  readonly xid: number
+  /** The fences of the rooms that were not left out. */
+  readonly fenced: ReadonlyMap<number, number>
+  /** The length of all events. */
+  readonly characters: number
+}
+
+/** The notification of other nodes about a commit. */
+export interface Notifying {
+  /** Whether other nodes may follow the log. */
+  readonly wakesOthers: boolean
+  /** The name under which this node announces rows; absent where no other node is known. */
+  readonly announcer?: string
+}
+
+/**
+ * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
+ * left out, with all that belongs to them.
+ */
+export const commitStatement = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  commits: ReadonlyArray<RoomCommit>,
+  { announcer, wakesOthers }: Notifying
+): Effect.fn.Return<Committed, SqlError.SqlError> {
+  const bodies = bodiesOf(commits)
+  const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
+  const { described, notifying } = describe(commits)
+  const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
+  const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
+    WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)
+    , fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
+    , new_events AS (${insertEvents(sql, described, bodies)})
+    ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
+    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)}
+    ${insertRoomPushActions(sql, commits)} ${queueForSearch(sql, commits)}
+    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${queueForDirectory(sql, commits)}
+    SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence
+      ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
+      ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
+    FROM fenced`
+  return {
+    xid: Number(rows[0]?.xid ?? 0),
+    characters: bodies.reduce((sum, { length }) => sum + length, 0),
+    fenced: new Map(rows.map((row) => [Number(row.room_nid), Number(row.fence)]))
+  }
+})
+
+/**
+ * A scalar subquery without references runs once, with the first row, and not at all if every room was refused. `committing` has
+ * the number of the transaction, which costs as much as some rows.
+ */
+const notifyFollowers = (sql: SqlClient.SqlClient) =>
+  sql`, (SELECT pg_notify(${logChannel}, (SELECT xid FROM committing)::text))::text`
+
+/** Tells other nodes the rows, where no room was refused. Before they are woken: columns are computed from left to right. */
+const announce = (sql: SqlClient.SqlClient, announcer: string, parts: ReadonlyArray<string>, rooms: number) => sql`, (
+  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${parts.length} `}::text || part)::text)
+  FROM unnest(${texts(parts)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
+
+const updateRooms = (
+  sql: SqlClient.SqlClient,
+  rooms: ReadonlyArray<RoomCommit>,
+  notifying: ReadonlyMap<string, number>,
+  latest: ReadonlyMap<string, number>
+) => sql`
+  UPDATE rooms SET
+    forward_extremities = given.forward_extremities::text[],
+    current_chain = given.chain, current_seq = given.seq,
+    name = given.name, topic = given.topic, joined_members = given.joined_members,
+    joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying,
+    visibility = coalesce(given.visibility, rooms.visibility),
+    shows_members = coalesce(given.shows_members, rooms.shows_members),
+    latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT xid FROM committing) END,
+    latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
+  FROM unnest(
+    ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
+    ${bigints(rooms.map((room) => room.fence))}::bigint[],
+    ${texts(rooms.map((room) => textArrayLiteral(room.summary.forwardExtremities)))}::text[],
+    ${bigints(rooms.map((room) => room.summary.currentState?.chain ?? null))}::bigint[],
+    ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
+    ${texts(rooms.map((room) => room.summary.name))}::text[],
+    ${texts(rooms.map((room) => room.summary.topic))}::text[],
+    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
+    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
+    ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
+    ${texts(rooms.map(({ summary }) => (summary.showsMembers === undefined ? null : String(summary.showsMembers))))}::boolean[],
+    ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[],
+    ${bigints(rooms.map((room) => latest.get(writerOf(room)) ?? null))}::bigint[]
+  ) AS given (
+    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility,
+    shows_members, notifying, latest_nid)
+  WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
+  RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
