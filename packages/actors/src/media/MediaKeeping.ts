@@ -12,6 +12,7 @@ import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { removeInBatches } from "@greenroom/store/Batches"
 import { type MediaName, type MediaRow, MediaStore, type Quota } from "@greenroom/store/MediaStore"
+import { periodically } from "@greenroom/store/Supervision"
 import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
