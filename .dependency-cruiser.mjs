@@ -122,7 +122,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "/(test|examples|testing|dist)/" },
+    exclude: { path: "^(packages|apps)/.*/(test|examples|testing|dist)/" },
     parser: "swc",
     tsPreCompilationDeps: true,
     enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }
