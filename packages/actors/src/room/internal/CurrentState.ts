@@ -54,6 +54,10 @@ export class CurrentState {
     return this.byKey.entries()
   }
 
+  values(): MapIterator<CurrentEntry> {
+    return this.byKey.values()
+  }
+
   get(key: string): CurrentEntry | undefined {
     return this.byKey.get(key)
   }

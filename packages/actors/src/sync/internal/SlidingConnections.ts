@@ -9,7 +9,6 @@ import {
   SlidingConnectionStore
 } from "@greenroom/store/SlidingConnectionStore"
 import { formatToken, parseToken, type StreamToken } from "@greenroom/store/StreamToken"
-import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Option } from "effect"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 
