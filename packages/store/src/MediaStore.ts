@@ -146,8 +146,10 @@ export class MediaStore extends Context.Service<
     /** Forgets content of this server, or of others, that was last used before a time. Quarantined content stays. */
     readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
     readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
-    /** Forgets the content of other servers that was used longest ago, until there are at most so many bytes of it. */
-    readonly trimRemote: (maxBytes: number, limit: number) => Effect.Effect<number>
+    /** Forgets the content of other servers that was used longest ago, until there is at most so much of it. */
+    readonly trimRemote: (quota: Quota, limit: number) => Effect.Effect<number>
+    /** Forgets the thumbnails that were made longest ago, until there are at most so many bytes of them: how many. */
+    readonly trimThumbnails: (maxBytes: number, limit: number) => Effect.Effect<number>
     /**
      * Removes content without a row whose upload did not begin since `before`: at most `limit`. Returns the number.
      * `removeFile` is called for each while its row is locked, so that storing it again waits.
@@ -321,16 +323,35 @@ export class MediaStore extends Context.Service<
         return rows.map(toRow)
       }, Effect.orDie)
 
-      const trimRemote = Effect.fnUntraced(function* (maxBytes: number, limit: number) {
-        const rows = yield* sql<{ bytes: bigint }>`
-          SELECT coalesce(sum(size), 0)::bigint AS bytes FROM media WHERE user_id IS NULL AND quarantined_by IS NULL`
-        const over = Number(rows[0]?.bytes ?? 0) - maxBytes
-        if (over <= 0) return 0
+      const trimRemote = Effect.fnUntraced(function* (quota: Quota, limit: number) {
+        const rows = yield* sql<{ bytes: bigint; files: bigint }>`
+          SELECT coalesce(sum(size), 0)::bigint AS bytes, count(*) AS files FROM media
+          WHERE user_id IS NULL AND quarantined_by IS NULL AND sha256 IS NOT NULL`
+        const surplusBytes = Number(rows[0]?.bytes ?? 0) - quota.bytes
+        const surplusFiles = Number(rows[0]?.files ?? 0) - quota.files
+        if (surplusBytes <= 0 && surplusFiles <= 0) return 0
         return yield* removeRows(sql`
           SELECT ctid FROM (
-            SELECT ctid, sum(size) OVER (ORDER BY last_used_at, origin, media_id) - size AS freed FROM media
+            SELECT ctid, sum(size) OVER oldest_first - size AS freed, row_number() OVER oldest_first AS place FROM media
             WHERE user_id IS NULL AND quarantined_by IS NULL AND sha256 IS NOT NULL
-          ) AS oldest WHERE freed < ${over} LIMIT ${limit}`)
+            WINDOW oldest_first AS (ORDER BY last_used_at, origin, media_id)
+          ) AS oldest WHERE freed < ${surplusBytes} OR place <= ${surplusFiles} ORDER BY place LIMIT ${limit}`)
+      }, Effect.orDie)
+
+      const trimThumbnails = Effect.fnUntraced(function* (maxBytes: number, limit: number) {
+        const rows = yield* sql<{ bytes: bigint }>`
+          SELECT coalesce(sum(size), 0)::bigint AS bytes FROM media_thumbnails`
+        const surplus = Number(rows[0]?.bytes ?? 0) - maxBytes
+        if (surplus <= 0) return 0
+        const removed = yield* sql`
+          DELETE FROM media_thumbnails WHERE ctid = ANY(ARRAY(
+            SELECT made_at FROM (
+              SELECT made.ctid AS made_at, sum(made.size) OVER oldest_first - made.size AS freed
+              FROM media_thumbnails AS made JOIN media_blobs AS blob USING (sha256)
+              WINDOW oldest_first AS (ORDER BY blob.touched_at, made.source, made.variant)
+            ) AS oldest WHERE freed < ${surplus} ORDER BY freed LIMIT ${limit}))
+          RETURNING 1`
+        return removed.length
       }, Effect.orDie)
 
       const removeUnused: MediaStore["Service"]["removeUnused"] = (before, limit, removeFile) =>
@@ -382,6 +403,7 @@ export class MediaStore extends Context.Service<
             SELECT ctid FROM media WHERE user_id IS NULL AND sha256 IS NOT NULL AND last_used_at < ${before}
               AND quarantined_by IS NULL LIMIT ${limit}`),
         trimRemote,
+        trimThumbnails,
         removeUnused,
         find,
         touch,

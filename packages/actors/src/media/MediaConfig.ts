@@ -35,7 +35,10 @@ export interface MediaOptions {
   readonly quotaBytes?: number
   /** How many files each user may upload in all (default: 100,000). */
   readonly quotaFiles?: number
-  /** The space for content of other servers in bytes (default 10 GiB). The least recently used content is removed first. */
+  /**
+   * The space for content of other servers in bytes (default 10 GiB), and as much for thumbnails. The least recently used content
+   * is removed first, and the oldest thumbnails.
+   */
   readonly remoteCacheBytes?: number
   /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
   readonly localRetentionDays?: number

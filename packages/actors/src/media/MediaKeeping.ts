@@ -1,7 +1,7 @@
 /**
  * The retention of files, and their administration: content IDs that were never used expire, files that were not used for
- * long are removed if so configured, the content of other servers stays within its bound, and files without a content ID are
- * removed.
+ * long are removed if so configured, the content of other servers and thumbnails stay within their bounds, and files without a
+ * content ID are removed.
  *
  * Removing a file removes its content ID at once, and its bytes with the next sweep after an hour, since another upload of
  * the same content may be running.
@@ -26,6 +26,9 @@ const day = 86_400_000
 
 /** Content whose upload began within this time is kept, in ms. */
 const grace = 3_600_000
+
+/** How many files of other servers are kept, however small they are. */
+const maxRemoteFiles = 500_000
 
 /** How many rows one statement removes. */
 const batch = 200
@@ -94,7 +97,9 @@ export class MediaKeeping extends Context.Service<
           yield* removeInBatches(batch, store.removeLocal(serverName, now - localRetentionDays * day, batch))
         if (remoteRetentionDays > 0)
           yield* removeInBatches(batch, store.removeRemote(now - remoteRetentionDays * day, batch))
-        yield* removeInBatches(batch, store.trimRemote(remoteCacheBytes, batch))
+        yield* removeInBatches(batch, store.trimRemote({ bytes: remoteCacheBytes, files: maxRemoteFiles }, batch))
+        // A file has hundreds of sizes and counts once against a quota; thumbnails are made again when they are asked for.
+        yield* removeInBatches(batch, store.trimThumbnails(remoteCacheBytes, batch))
         for (const userId of yield* store.erasedUploaders) yield* actions.removeAllOf(userId)
         yield* removeUnused
       })

@@ -167,4 +167,44 @@ layer(services)("keeping files", (it) => {
       assert.deepStrictEqual(yield* left, [false, false, false, true, true])
     })
   )
+
+  it.effect("thumbnails stay within as many bytes: the oldest are removed, and their files with them", () =>
+    Effect.gen(function* () {
+      const store = yield* MediaStore
+      const image = new Uint8Array(32).fill(100)
+      yield* store.touch(image, 100)
+      const variants = ["32x32 crop", "64x64 crop", "96x96 crop", "160x160 crop"]
+      for (const [index, variant] of variants.entries()) {
+        const sha256 = new Uint8Array(32).fill(101 + index)
+        yield* store.touch(sha256, 100)
+        yield* store.addThumbnail(image, variant, { sha256, size: 100, contentType: "image/png" })
+        yield* TestClock.adjust("1 second")
+      }
+      const left = Effect.forEach(variants, (variant) =>
+        Effect.map(store.thumbnail(image, variant), (found) => found._tag === "Some")
+      )
+      yield* pass(
+        1,
+        Effect.map(left, (found) => found.filter((there) => there).length === 2)
+      )
+      assert.deepStrictEqual(yield* left, [false, false, true, true])
+    })
+  )
+
+  it.effect("content of other servers is bounded in number too", () =>
+    Effect.gen(function* () {
+      const store = yield* MediaStore
+      const origin = ServerName.make("many.test")
+      const sha256 = new Uint8Array(32).fill(120)
+      yield* store.touch(sha256, 1)
+      const content = { sha256, size: 1, contentType: undefined, detectedType: undefined, fileName: undefined }
+      for (let n = 0; n < 5; n++) {
+        yield* TestClock.adjust("1 second")
+        yield* store.putRemote({ origin, mediaId: `tiny${n}` }, content, false)
+      }
+      while ((yield* store.trimRemote({ bytes: 1_000_000, files: 2 }, 1)) > 0) yield* Effect.void
+      const found = yield* Effect.forEach([0, 1, 2, 3, 4], (n) => isGone({ origin, mediaId: `tiny${n}` }))
+      assert.deepStrictEqual(found, [true, true, true, false, false])
+    })
+  )
 })
