@@ -41,5 +41,5 @@ it.live(
       })
       yield* Effect.repeat(look, { until: (count) => count >= rest, schedule: Schedule.spaced("200 millis") })
     }).pipe(Effect.scoped),
-  180_000
+  300_000
 )
