@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Redacted } from "effect"
 import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { at, start } from "./support/Cluster.ts"
-import { query } from "./support/Workload.ts"
+import { persistently, query } from "./support/Workload.ts"
 
 /** The processes of PostgreSQL whose connections hold the locks of nodes. */
 const lockHolders = (url: Redacted.Redacted) =>
@@ -61,7 +61,9 @@ describe("slow nodes", () => {
       const before = yield* fences(databaseUrl)
       yield* holdUp(databaseUrl)
       for (const room of rooms)
-        for (const node of [a, b]) succeeded(yield* say(at(node, alice), room, node.gateway.url.slice(-4)))
+        for (const node of [a, b]) {
+          succeeded(yield* persistently(() => say(at(node, alice), room, node.gateway.url.slice(-4))))
+        }
       assert.deepStrictEqual(yield* fences(databaseUrl), before)
       for (const { gateway } of nodes) assert.notInclude(gateway.output(), "Shard lock storage is unhealthy")
     }).pipe(Effect.scoped)

@@ -47,11 +47,13 @@ export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster)
   const others = (victim: FaultyNode) =>
     nodes.flatMap(({ network }) => (network === victim.network || network === undefined ? [] : [network.address]))
 
+  const killed: Fault = {
+    name: "a node is killed",
+    run: Effect.flatMap(node, ({ kill, start }) => Effect.andThen(kill, Effect.andThen(upTo(longest / 3), start)))
+  }
+  // Kills are the most frequent.
   const anywhere: ReadonlyArray<Fault> = [
-    {
-      name: "a node is killed",
-      run: Effect.flatMap(node, ({ kill, start }) => Effect.andThen(kill, Effect.andThen(upTo(longest / 3), start)))
-    },
+    killed,
     {
       name: "a node is stopped (SIGSTOP)",
       run: Effect.flatMap(node, ({ pause, resume }) => Effect.andThen(pause, Effect.andThen(aWhile, resume)))
@@ -65,7 +67,9 @@ export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster)
       run: Effect.promise(async () => {
         process.kill(Number.parseInt(await fs.readFile(`${postgresDir}/postmaster.pid`, "utf8"), 10), "SIGKILL")
       })
-    }
+    },
+    killed,
+    killed
   ]
   if (nodes.some(({ network }) => network === undefined)) return anywhere
   return [

@@ -148,13 +148,26 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
     )
   })
   const slidingSync = "//_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-  const subscription = { conn_id: "load", room_subscriptions: { [room]: { timeline_limit: 500, required_state: [] } } }
+  const subscription = { conn_id: "load", room_subscriptions: { [room]: { timeline_limit: 100, required_state: [] } } }
   const followBySliding = Effect.fnUntraced(function* (person: Person) {
     const slide = (pos: string | undefined, timeout: number) => {
       const from = pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`
       return anywhere(person, "POST", `${slidingSync}?timeout=${timeout}${from}`, subscription)
     }
     const got: Array<Message> = []
+    /** The messages before a position, back to one that is known. */
+    const fill = Effect.fnUntraced(function* (from: string, known: ReadonlySet<string>) {
+      let found: ReadonlyArray<Message> = []
+      for (let at: string | undefined = from; at !== undefined; ) {
+        const page = `//_matrix/client/v3${path}/messages?dir=b&limit=100&from=${encodeURIComponent(at)}`
+        const { body } = succeeded(yield* anywhere(person, "GET", page))
+        const messages = toMessages(room, body.chunk)
+        const end = messages.findIndex(({ eventId }) => known.has(eventId))
+        found = [...messages.slice(0, end < 0 ? undefined : end).reverse(), ...found]
+        at = end < 0 ? body.end : undefined
+      }
+      return found
+    })
     let pos: string | undefined = succeeded(yield* slide(undefined, 0)).body.pos
     return yield* Effect.forkScoped(
       Effect.gen(function* () {
@@ -163,9 +176,13 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
           // The server may forget a connection: the client begins anew, and gets what it has again.
           const isForgotten = answer.status === 400 && answer.body.errcode === "M_UNKNOWN_POS"
           const { body } = isForgotten ? succeeded(yield* slide(undefined, 0)) : succeeded(answer)
-          const known = new Set(isForgotten ? got.map(({ eventId }) => eventId) : [])
-          const found = toMessages(room, body.rooms?.[room]?.timeline ?? [])
-          got.push(...found.filter(({ eventId }) => !known.has(eventId)))
+          const known = new Set(got.map(({ eventId }) => eventId))
+          const { limited = false, prev_batch, timeline = [] } = body.rooms?.[room] ?? {}
+          const found = toMessages(room, timeline)
+          // After a gap it reads what is missing; what it gets again where it began anew is no news.
+          const overlaps = isForgotten && found.some(({ eventId }) => known.has(eventId))
+          if (limited && !overlaps) got.push(...(yield* fill(prev_batch, known)))
+          got.push(...found.filter(({ eventId }) => !isForgotten || !known.has(eventId)))
           pos = body.pos
         }
         return got
