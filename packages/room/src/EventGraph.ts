@@ -18,18 +18,6 @@ export const depthAfter = (prevEvents: Iterable<{ readonly depth: number }>): nu
   return Math.min(deepest + 1, Number.MAX_SAFE_INTEGER)
 }
 
-/** The forward extremities, the events that none follows yet, after an event that nothing follows was added. */
-export const forwardExtremitiesAfter = (
-  extremities: Iterable<EventId>,
-  event: Pick<Event, "event_id" | "prev_events">
-): ReadonlyArray<EventId> => {
-  const followed = new Set<EventId>(event.prev_events).add(event.event_id)
-  const rest: Array<EventId> = []
-  for (const id of extremities) if (!followed.has(id)) rest.push(id)
-  rest.push(event.event_id)
-  return rest
-}
-
 /** The order among events that do not depend on one another: by depth, then time, then event ID. */
 const compareNodes = (a: GraphNode, b: GraphNode): number =>
   a.depth - b.depth ||
@@ -109,43 +97,4 @@ export function* topologicalSteps<N extends GraphNode>(events: Iterable<N>): Gen
     yield
   }
   return yield* sortSteps(byId, antecedents, compareNodes)
-}
-
-/** The result of a walk back through the graph. */
-export interface Walk {
-  /** Predecessors that are neither given nor known, deepest followers first. */
-  readonly missing: ReadonlyArray<EventId>
-  /** False if the bound ended the walk before all was seen. */
-  readonly complete: boolean
-}
-
-/**
- * Walks back from events along `prev_events` and collects the missing predecessors: neither `event` (received and not placed
- * yet) nor `isKnown` (events of the room, where the walk stops). At most `limit` events are looked at.
- */
-export const missingPredecessors = (
-  from: Iterable<GraphNode>,
-  event: (id: EventId) => GraphNode | undefined,
-  isKnown: (id: EventId) => boolean,
-  limit: number
-): Walk => {
-  const queue = new PriorityQueue<GraphNode>((a, b) => compareNodes(b, a))
-  const seen = new Set<EventId>()
-  const missing: Array<EventId> = []
-  for (const graphNode of from) {
-    if (seen.has(graphNode.event_id)) continue
-    seen.add(graphNode.event_id)
-    queue.push(graphNode)
-  }
-  for (let next = queue.pop(), looked = 0; next !== undefined; next = queue.pop()) {
-    if (looked++ >= limit) return { missing, complete: false }
-    for (const id of next.prev_events) {
-      if (seen.has(id) || isKnown(id)) continue
-      seen.add(id)
-      const received = event(id)
-      if (received === undefined) missing.push(id)
-      else queue.push(received)
-    }
-  }
-  return { missing, complete: true }
 }

@@ -2,18 +2,17 @@
  * The events that make a room, in the order in which they are sent: each is allowed in the state that those before it
  * leave. Invites follow as ordinary memberships. Source: "Rooms" of the specification.
  */
-import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { defaultLevels } from "./LevelKeys.ts"
 import { creatorLevel } from "./PowerLevels.ts"
 import type { RoomSeed, SeedEvent } from "./RoomPreset.ts"
-import type { EventProposal } from "./RoomVersion.ts"
 
 /** Public rooms are listed and open to everybody, private ones take an invite. */
 export type Visibility = "public" | "private"
 
+/** The room that a user of the draft's client API asks for. */
 export interface RoomOptions {
-  readonly roomId: RoomId
   readonly creator: UserId
   readonly visibility: Visibility
   /** The ID of the room version. */
@@ -39,7 +38,7 @@ const withoutUndefined = (object: Readonly<Record<string, Json | undefined>>): J
   Object.fromEntries(Object.entries(object).filter((entry): entry is [string, Json] => entry[1] !== undefined))
 
 /** A room as the draft makes it: the content of its m.room.create, and the state events that follow. */
-export const draftSeed = (options: Omit<RoomOptions, "roomId">): RoomSeed => {
+export const draftSeed = (options: RoomOptions): RoomSeed => {
   const { creator } = options
   const state = (type: string, content: JsonObject, state_key = ""): SeedEvent => ({ type, state_key, content })
   const seeds = [
@@ -54,14 +53,4 @@ export const draftSeed = (options: Omit<RoomOptions, "roomId">): RoomSeed => {
   if (options.name !== undefined) seeds.push(state("m.room.name", { name: options.name }))
   if (options.topic !== undefined) seeds.push(state("m.room.topic", { topic: options.topic }))
   return { create: { creator, room_version: options.roomVersion }, state: seeds }
-}
-
-/** The events that the creator's server proposes for a new room whose ID is known. */
-export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
-  const { create, state } = draftSeed(options)
-  return [{ type: "m.room.create", state_key: "", content: create }, ...state].map((event) => ({
-    room_id: options.roomId,
-    sender: options.creator,
-    ...event
-  }))
 }

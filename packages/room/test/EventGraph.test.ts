@@ -1,12 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import {
-  depthAfter,
-  forwardExtremitiesAfter,
-  type GraphNode,
-  missingPredecessors,
-  topologicalOrder
-} from "@greenroom/room/EventGraph"
+import { depthAfter, type GraphNode, topologicalOrder } from "@greenroom/room/EventGraph"
 import * as fc from "fast-check"
 
 const id = (n: number | string): EventId => `$e${n}:one.example` as EventId
@@ -32,16 +26,10 @@ const graphs = fc
 
 const shuffled = <A>(array: ReadonlyArray<A>) => fc.shuffledSubarray([...array], { minLength: array.length })
 
-describe("depth and forward extremities", () => {
+describe("depth", () => {
   it("an event is one deeper than the deepest that it follows", () => {
     assert.strictEqual(depthAfter([]), 1)
     assert.strictEqual(depthAfter([{ depth: 3 }, { depth: 7 }]), 8)
-  })
-
-  it("an event takes the place of those that it follows", () => {
-    assert.deepStrictEqual(forwardExtremitiesAfter([], node(1, [])), [id(1)])
-    assert.deepStrictEqual(forwardExtremitiesAfter([id(1), id(2), id(3)], node(4, [1, 3])), [id(2), id(4)])
-    assert.deepStrictEqual(forwardExtremitiesAfter([id(2), id(4)], node(4, [1, 3])), [id(2), id(4)])
   })
 })
 
@@ -72,32 +60,5 @@ describe("topologicalOrder", () => {
   it("leaves out circles and their predecessors", () => {
     assert.deepStrictEqual(topologicalOrder([node(1, [2]), node(2, [1]), node(3, [2]), node(4, [99])]), [node(4, [99])])
     assert.deepStrictEqual(topologicalOrder([node(1, [1])]), [])
-  })
-})
-
-describe("missingPredecessors", () => {
-  const received = new Map(
-    [node(5, [4, 3], 5), node(4, [2, 9], 4), node(3, [2], 3)].map((graphNode) => [graphNode.event_id, graphNode])
-  )
-  const walk = (known: ReadonlySet<EventId>, limit = 100) =>
-    missingPredecessors(
-      [received.get(id(5))!],
-      (entry) => received.get(entry),
-      (entry) => known.has(entry),
-      limit
-    )
-
-  it("finds the events that neither the room nor the received ones have", () => {
-    assert.deepStrictEqual(walk(new Set()), { missing: [id(2), id(9)], complete: true })
-    assert.deepStrictEqual(walk(new Set([id(2)])), { missing: [id(9)], complete: true })
-    assert.deepStrictEqual(walk(new Set([id(2), id(9)])), { missing: [], complete: true })
-  })
-
-  it("gives up after the bound, also on an endless chain and on circles", () => {
-    const endless = (eventId: EventId): GraphNode =>
-      node(Number(eventId.slice(2, eventId.indexOf(":"))), [Number(eventId.slice(2, eventId.indexOf(":"))) + 1])
-    assert.isFalse(missingPredecessors([node(0, [1])], endless, () => false, 1_000).complete)
-    const circle = (): GraphNode => node(1, [1])
-    assert.isTrue(missingPredecessors([node(1, [1])], circle, () => false, 10).complete)
   })
 })

@@ -1,15 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RoomAlias } from "@greenroom/protocol/Identifiers"
-import { initialProposals } from "@greenroom/room/RoomCreation"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
-import { memberProposal, roomId, TestRoom, user } from "./support/TestRoom.ts"
+import { initialProposals, memberProposal, TestRoom, user } from "./support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob")
 
 describe("RoomCreation", () => {
   const options = {
-    roomId,
     creator: alice,
     visibility: "private",
     roomVersion: defaultRoomVersion.id,
@@ -51,7 +49,6 @@ describe("RoomCreation", () => {
 
   it("leaves out options that were not given", () => {
     const types = initialProposals({
-      roomId,
       creator: alice,
       visibility: "public",
       roomVersion: "1-draft",

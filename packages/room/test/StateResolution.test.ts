@@ -4,12 +4,20 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
-import { initialProposals } from "@greenroom/room/RoomCreation"
 import { type EventProposal, type StateConflict, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { resolveStates } from "@greenroom/room/StateConflict"
 import * as fc from "fast-check"
 import { Replica } from "./support/Replica.ts"
-import { keyOf, memberProposal, messageProposal, roomId, serverOf, stateProposal, user } from "./support/TestRoom.ts"
+import {
+  initialProposals,
+  keyOf,
+  memberProposal,
+  messageProposal,
+  roomId,
+  serverOf,
+  stateProposal,
+  user
+} from "./support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob", "two.example")
@@ -23,7 +31,7 @@ class Split {
   #count = 0
 
   constructor(members: ReadonlyArray<UserId>, users: Readonly<Record<string, number>> = {}) {
-    for (const proposal of initialProposals({ roomId, creator: alice, visibility: "public", roomVersion: "1-draft" })) {
+    for (const proposal of initialProposals({ creator: alice, visibility: "public", roomVersion: "1-draft" })) {
       this.both(proposal)
     }
     for (const member of members) this.both(memberProposal(member, member, "join"))

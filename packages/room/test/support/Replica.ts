@@ -5,7 +5,6 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
-import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
 import {
   type EventProposal,
   type RoomVersion,
@@ -118,7 +117,8 @@ export class Replica {
       this.#statesAfter.set(event.event_id, before)
       return
     }
-    this.extremities = forwardExtremitiesAfter(this.extremities, event)
+    const followed = new Set([...event.prev_events, event.event_id])
+    this.extremities = [...[...this.extremities].filter((id) => !followed.has(id)), event.event_id]
     this.#statesAfter.set(
       event.event_id,
       event.state_key === undefined

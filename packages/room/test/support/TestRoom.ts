@@ -5,7 +5,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
-import { initialProposals, type Visibility } from "@greenroom/room/RoomCreation"
+import { draftSeed, type RoomOptions, type Visibility } from "@greenroom/room/RoomCreation"
 import {
   type AuthContext,
   type EventProposal,
@@ -47,6 +47,16 @@ export const messageProposal = (sender: UserId, content: JsonObject = { msgtype:
 export const memberProposal = (sender: UserId, target: UserId, membership: string, more: JsonObject = {}) =>
   stateProposal(sender, "m.room.member", { ...more, membership }, target)
 
+/** The events that make the room, in their order. */
+export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
+  const { create, state } = draftSeed(options)
+  return [{ type: "m.room.create", state_key: "", content: create }, ...state].map((event) => ({
+    room_id: roomId,
+    sender: options.creator,
+    ...event
+  }))
+}
+
 /** The context of an event whose auth events were all accepted, in a version that names m.room.create among them. */
 export const noneRejected: AuthContext = { create: undefined, isRejected: () => false }
 
@@ -58,7 +68,7 @@ export class TestRoom {
   /** A room as a home server makes it. */
   static created(creator: UserId, visibility: Visibility = "public"): TestRoom {
     const room = new TestRoom()
-    for (const proposal of initialProposals({ roomId, creator, visibility, roomVersion: draftRoomVersion.id })) {
+    for (const proposal of initialProposals({ creator, visibility, roomVersion: draftRoomVersion.id })) {
       room.allow(proposal)
     }
     return room

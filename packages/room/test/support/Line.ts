@@ -1,0 +1,106 @@
+/**
+ * A room of one of the versions 1 to 12, for tests: a line of events, each allowed or refused by the real rules.
+ */
+import { assert } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { Result } from "effect"
+import { keyOf, serverOf, user } from "./TestRoom.ts"
+
+export const alice = user("alice")
+export const bob = user("bob", "two.example")
+export const carol = user("carol", "three.example")
+export const dave = user("dave", "two.example")
+
+/** The room versions from 1 to 12. */
+export const ids = Array.from({ length: 12 }, (_, n) => `${n + 1}`)
+/** Those from a version on. */
+export const since = (first: number) => ids.slice(first - 1)
+
+/** A room of one version: a line of events. */
+export class Line {
+  readonly version: RoomVersion
+  readonly create: Event
+  readonly current = new Map<string, Event>()
+  readonly state: StateLookup = (type, stateKey) => this.current.get(stateKeyOf(type, stateKey))
+  last: Event
+
+  constructor(id: string, creation: JsonObject = {}) {
+    this.version = roomVersion(id)!
+    const proposal = { type: "m.room.create", state_key: "", sender: alice, content: creation }
+    this.create = Result.getOrThrow(this.version.createRoom(proposal, keyOf("one.example"), 0))
+    assert.isUndefined(this.version.authorise(this.create, () => undefined))
+    this.last = this.create
+    this.keep(this.create)
+    this.allows(this.member(alice, alice, "join"))
+  }
+
+  private keep(event: Event): void {
+    this.last = event
+    if (event.state_key !== undefined) this.current.set(stateKeyOf(event.type, event.state_key), event)
+  }
+
+  member(sender: UserId, target: UserId, membership: Json, more: JsonObject = {}) {
+    return { type: "m.room.member", sender, state_key: target as string, content: { ...more, membership } }
+  }
+
+  levels(sender: UserId, users: JsonObject, more: JsonObject = {}) {
+    const all = this.version.privilegesCreators ? users : { [alice]: 100, ...users }
+    return { type: "m.room.power_levels", sender, state_key: "", content: { ...more, users: all } }
+  }
+
+  build(proposal: Omit<EventProposal, "room_id">): Event {
+    const { depth, event_id } = this.last
+    const place = { prevEvents: [{ depth, event_id }], state: this.state, now: depth }
+    return this.version.build({ ...proposal, room_id: this.create.room_id }, place, keyOf(serverOf(proposal.sender)))
+  }
+
+  /** Why the rules refuse the event: by the state of the room, which its own auth events must agree with. */
+  refusal(proposal: Omit<EventProposal, "room_id">): string | undefined {
+    const event = this.build(proposal)
+    const byId = new Map([...this.current.values()].map((entry) => [entry.event_id, entry]))
+    const authEvents = event.auth_events.map((id) => byId.get(id)!)
+    const context = { create: this.create, isRejected: () => false }
+    const refusal = this.version.authorise(event, this.state)?.rule
+    assert.strictEqual(this.version.authoriseByAuthEvents(event, authEvents, context)?.rule, refusal)
+    return refusal
+  }
+
+  allows(proposal: Omit<EventProposal, "room_id">): this {
+    assert.isUndefined(this.refusal(proposal), `version ${this.version.id}: ${JSON.stringify(proposal)}`)
+    this.keep(this.build(proposal))
+    return this
+  }
+
+  refuses(proposal: Omit<EventProposal, "room_id">, rule: string): this {
+    assert.include(this.refusal(proposal) ?? "allowed", rule, `version ${this.version.id}`)
+    return this
+  }
+
+  joinRule(rule: string, more: JsonObject = {}): this {
+    const content = { ...more, join_rule: rule }
+    return this.allows({ type: "m.room.join_rules", sender: alice, state_key: "", content })
+  }
+}
+
+/** A public room of alice, in which bob has the power level 50. */
+export const room = (id: string, creation?: JsonObject): Line => {
+  const line = new Line(id, creation)
+  return line
+    .allows(line.levels(alice, { [bob]: 50 }))
+    .joinRule("public")
+    .allows(line.member(bob, bob, "join"))
+}
+
+/** An event of any type. */
+export const say = (sender: UserId, type: string, content: JsonObject = {}, state_key?: string) => ({
+  type,
+  sender,
+  content,
+  ...(state_key === undefined ? {} : { state_key })
+})
+
+export const mustBeInvited = "Users need an invite to join"
