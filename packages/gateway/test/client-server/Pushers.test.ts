@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { pushReceiver } from "../support/PushReceiver.ts"
+import type { Gateway } from "../../src/Gateway.ts"
+import { pushReceiver, pushReceiverThat } from "../support/PushReceiver.ts"
 import { askToday, gateway, gatewayWith, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
@@ -75,7 +76,24 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
         yield* say(bob, room, "my own")
         yield* read(bob, room, event)
         const badge = yield* receiver.next
-        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, {}])
+        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
+      })
+    )
+
+    it.effect("a user who reads while the notification is on its way gets the count of zero all the same", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("quick-alice")
+        const bob = yield* register("quick-bob")
+        const room = yield* roomOf(alice, bob)
+        const run = Effect.runPromiseWith(yield* Effect.context<Gateway>())
+        const receiver = yield* pushReceiverThat(({ event_id }) =>
+          event_id === undefined ? Promise.resolve() : run(read(bob, room, event_id))
+        )
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-quick"))
+        const event = yield* say(alice, room, "Now")
+        assert.strictEqual((yield* receiver.next).event_id, event)
+        const badge = yield* receiver.next
+        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
       })
     )
 

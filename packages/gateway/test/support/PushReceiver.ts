@@ -12,15 +12,17 @@ export interface Received {
   readonly [key: string]: unknown
 }
 
-export const pushReceiver = Effect.gen(function* () {
+/** With `before` each answer waits for that. */
+export const pushReceiverThat = Effect.fnUntraced(function* (before: (notification: Received) => Promise<unknown>) {
   const received = yield* Queue.unbounded<Received>()
   const answers: Array<{ readonly status: number; readonly body: object }> = []
   const server = createServer((request, response) => {
     const chunks: Array<Buffer> = []
     request.on("data", (chunk) => chunks.push(chunk))
-    request.on("end", () => {
+    request.on("end", async () => {
       const { notification } = JSON.parse(Buffer.concat(chunks).toString()) as { notification: Received }
       Queue.offerUnsafe(received, notification)
+      await before(notification)
       const { body, status } = answers.shift() ?? { status: 200, body: { rejected: [] } }
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
     })
@@ -41,3 +43,5 @@ export const pushReceiver = Effect.gen(function* () {
     answerNext: (status: number, body: object = {}) => answers.push({ status, body })
   }
 })
+
+export const pushReceiver = pushReceiverThat(() => Promise.resolve())

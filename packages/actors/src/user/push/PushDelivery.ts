@@ -98,7 +98,11 @@ const deviceOf = ({ appId, description, pushkey, setAt }: StoredPusher, tweaks?:
   }
 }
 
-const countsOf = (unread: number): JsonObject => (unread === 0 ? {} : { unread })
+/**
+ * A count of zero is sent too, although the specification would rather leave it out: push gateways take a missing count for an unknown one, and
+ * the badge of the app would stay.
+ */
+const countsOf = (unread: number): JsonObject => ({ unread })
 
 const urlOf = ({ description }: StoredPusher): string => String((description.data as JsonObject).url)
 
@@ -280,14 +284,14 @@ const make = Effect.gen(function* () {
     return store.noteProgress([progress.pusher.pusherId], seen, failingSince)
   }
 
-  /** Sends to one pusher what came after its position. Gives whether there was anything. */
+  /** Sends to one pusher what came after its position. Gives the unread count that was sent with it; undefined if there was nothing. */
   const catchUp = Effect.fnUntraced(function* (
     progress: PusherProgress,
     upTo: StreamPosition,
     fence: Fence | undefined
   ) {
     const { pusher } = progress
-    let isNotified = false
+    let told: number | undefined
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(pusher.userId, progress.seen, upTo, batch)
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
@@ -295,7 +299,7 @@ const make = Effect.gen(function* () {
         if (!notification.read && !notification.ignored) {
           yield* fences.check(fence)
           yield* notify(pusher, notification, badge)
-          isNotified = true
+          told = badge
         }
         yield* note(progress, notification.position)
       }
@@ -304,7 +308,7 @@ const make = Effect.gen(function* () {
       if (upTo.xid - progress.pusher.seen.xid > noteAfter) yield* note(progress, upTo)
       else progress.seen = upTo
     }
-    return isNotified
+    return told
   })
 
   /** Notifications that could not be sent for so long are dropped. */
@@ -320,22 +324,31 @@ const make = Effect.gen(function* () {
     userId: UserId,
     user: Served,
     upTo: StreamPosition,
-    isNotified: boolean
+    hasRead: boolean
   ) {
-    const isAsked = user.pushers.some(({ pusher }) => pusher.kind === "http") && (isNotified || user.hasRead)
-    user.hasRead = false
-    if (!isAsked) return
+    if (!hasRead || !user.pushers.some(({ pusher }) => pusher.kind === "http")) return
     const badge = yield* unreadCount(userId, upTo)
-    const isNews = !isNotified && user.badge !== badge
-    user.badge = badge
-    if (!isNews) return
+    if (user.badge === badge) return
     yield* fences.check(user.fence)
     for (const { pusher } of user.pushers) {
       if (pusher.kind === "http") yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
     }
+    user.badge = badge
   })
 
-  const serve = Effect.fnUntraced(function* (userId: UserId, user: Served) {
+  /** What the user reads from here on is served next time. */
+  const serve = (userId: UserId, user: Served) =>
+    Effect.suspend(() => {
+      const { hasRead } = user
+      user.hasRead = false
+      return Effect.onError(serveRead(userId, user, hasRead), () =>
+        Effect.sync(() => {
+          user.hasRead ||= hasRead
+        })
+      )
+    })
+
+  const serveRead = Effect.fnUntraced(function* (userId: UserId, user: Served, hasRead: boolean) {
     const upTo = yield* log.currentPosition
     const failed: Array<string> = []
     const noteFailure =
@@ -344,23 +357,23 @@ const make = Effect.gen(function* () {
         Effect.flatMap(Clock.currentTimeMillis, (now) => {
           failed.push(reason)
           return progress === undefined
-            ? Effect.succeed(false)
-            : Effect.as(note(progress, progress.seen, progress.failingSince ?? now), false)
+            ? Effect.undefined
+            : Effect.as(note(progress, progress.seen, progress.failingSince ?? now), undefined)
         })
-    let isNotified = false
     for (const progress of user.pushers) {
       yield* skipExpired(progress, upTo)
       if (progress.pusher.kind === "email") {
-        yield* mails.advance(progress, upTo, user.fence, user.hasRead)
+        yield* mails.advance(progress, upTo, user.fence, hasRead)
         continue
       }
-      isNotified =
-        (yield* Effect.catchTag(catchUp(progress, upTo, user.fence), "PushFailed", noteFailure(progress))) || isNotified
+      user.badge =
+        (yield* Effect.catchTag(catchUp(progress, upTo, user.fence), "PushFailed", noteFailure(progress))) ?? user.badge
     }
-    yield* Effect.catchTag(notifyBadge(userId, user, upTo, isNotified), "PushFailed", noteFailure())
+    yield* Effect.catchTag(notifyBadge(userId, user, upTo, hasRead), "PushFailed", noteFailure())
     if (failed.length === 0) user.failures = 0
     else {
       user.failures++
+      user.hasRead ||= hasRead
       user.retryAt = (yield* monotonicMillis) + Math.min(maxBackOff, 1_000 * 2 ** (user.failures - 1))
       yield* Effect.logDebug(`A push gateway of ${userId} ${failed[0]}`)
     }
