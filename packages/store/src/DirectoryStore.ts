@@ -9,6 +9,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { counted } from "./internal/counted.ts"
 import { texts } from "./PgArrays.ts"
+import { signalWork } from "./WorkSignals.ts"
 
 export interface DirectoryEntry {
   readonly roomId: RoomId
@@ -78,12 +79,15 @@ export class DirectoryStore extends Context.Service<
 
       const create = Effect.fn("DirectoryStore.create")(
         (alias: RoomAlias, entry: DirectoryEntry, limit = Number.MAX_SAFE_INTEGER) =>
-          createWithin(alias, entry, limit).pipe(
+          Effect.andThen(createWithin(alias, entry, limit), signalWork(sql, "aliases")).pipe(
             counted(sql)(`aliases of ${entry.roomId}`),
             counted(sql)(`aliases by ${entry.creator}`),
             Effect.catchTag("SqlError", Effect.die)
           )
       )
+
+      const signalled = <A, E>(change: Effect.Effect<A, E>) =>
+        sql.withTransaction(Effect.tap(change, () => signalWork(sql, "aliases")))
 
       return DirectoryStore.of({
         find: (alias) =>
@@ -103,12 +107,12 @@ export class DirectoryStore extends Context.Service<
           ),
         create,
         remove: (alias) =>
-          sql`DELETE FROM room_aliases WHERE alias = ${alias} RETURNING 1`.pipe(
+          signalled(sql`DELETE FROM room_aliases WHERE alias = ${alias} RETURNING 1`).pipe(
             Effect.map((rows) => rows.length > 0),
             Effect.orDie
           ),
         move: (from, to) =>
-          Effect.asVoid(Effect.orDie(sql`UPDATE room_aliases SET room_id = ${to} WHERE room_id = ${from}`)),
+          Effect.asVoid(Effect.orDie(signalled(sql`UPDATE room_aliases SET room_id = ${to} WHERE room_id = ${from}`))),
         aliasesOf: (roomId) =>
           sql<{ alias: string }>`
             SELECT alias FROM room_aliases WHERE room_id = ${roomId} ORDER BY alias COLLATE "C"`.pipe(

@@ -1,7 +1,7 @@
 /**
  * Signals that there is work for the node that does work of this kind. A signal is a row of `short_lived`, so every node reads it
  * with the log, and processes that do not follow the log (the command line) can send one. Where these rows are lost, the log
- * has an epoch that is `fresh`: it signals work of every kind.
+ * has an epoch that is `fresh`: it signals work of every kind. `aliases` signals that aliases have changed, to those who remember them.
  */
 import type * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
@@ -11,7 +11,13 @@ import { rowsOf } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { shortLivedRows } from "./ShortLivedRow.ts"
 
-export type WorkKind = "deactivations" | "delayed events" | "removals" | "server notices" | "unverified PDUs"
+export type WorkKind =
+  | "aliases"
+  | "deactivations"
+  | "delayed events"
+  | "removals"
+  | "server notices"
+  | "unverified PDUs"
 
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`

@@ -24,6 +24,8 @@ interface KnownRoom {
   readonly joined: Set<UserId>
   hasAlias: boolean
   aliasesReadAt: number
+  /** The number of changes of aliases that were known then. */
+  changes: number
 }
 
 const memberOf = ({ state_key, type }: Event): UserId | undefined =>
@@ -33,6 +35,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
   const known = new Map<RoomId, KnownRoom>()
+  let changes = 0
 
   const readAliases = Effect.fnUntraced(function* (roomId: RoomId) {
     return service.hasAliases && (yield* directory.aliasesOf(roomId)).some(service.hasAlias)
@@ -42,14 +45,15 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     const now = yield* monotonicMillis
     const found = known.get(roomId)
     if (found !== undefined) {
-      if (service.hasAliases && now - found.aliasesReadAt > aliasesKeptFor) {
+      if (service.hasAliases && (found.changes !== changes || now - found.aliasesReadAt > aliasesKeptFor)) {
         found.hasAlias = yield* readAliases(roomId)
         found.aliasesReadAt = now
+        found.changes = changes
       }
       return found
     }
     const joined = new Set((yield* rooms.joinedMembers(roomNid)).filter(service.hasUser))
-    const room: KnownRoom = { roomNid, joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now }
+    const room: KnownRoom = { roomNid, joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now, changes }
     known.set(roomId, room)
     if (known.size > maxRooms) known.delete(known.keys().next().value!)
     return room
@@ -81,7 +85,12 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     return isRoomWanted(roomId, yield* roomOf(roomNid, roomId)) ? roomNid : undefined
   })
 
-  return { wantsEvent, wantedRoom }
+  /** To be called when aliases have changed: those of rooms are read again before they count. */
+  const aliasesChanged = () => {
+    changes++
+  }
+
+  return { wantsEvent, wantedRoom, aliasesChanged }
 })
 
 export type AppServiceInterest = Effect.Success<ReturnType<typeof makeAppServiceInterest>>

@@ -18,6 +18,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { runForever } from "@greenroom/store/Supervision"
+import { signalsWork } from "@greenroom/store/WorkSignals"
 import { Clock, Effect, Latch, Layer, Option, Schedule } from "effect"
 import { Singleton } from "effect/cluster"
 import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralStream.ts"
@@ -89,6 +90,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   const bodyOf = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const now = yield* Clock.currentTimeMillis
     const events: Array<object> = []
+    if (signalsWork(slice, "aliases")) interest.aliasesChanged()
     for (const streamed of slice.events) {
       if (yield* interest.wantsEvent(streamed)) events.push(toClientServerEvent(streamed.event, { now }))
     }
