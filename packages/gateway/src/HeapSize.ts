@@ -1,10 +1,11 @@
 /**
  * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and returns unused memory to the
  * system when the load falls. By default V8 lets the old generation grow to four times the live objects, and its memory
- * reducer does not run while anything is allocated. When nothing happens after work, all garbage is collected once.
+ * reducer does not run while anything is allocated. When nothing happens after work, all garbage is collected once, and the young
+ * generation until V8 has made it small again; the system gets its memory back some ten seconds later.
  */
 import { performance } from "node:perf_hooks"
-import { setFlagsFromString } from "node:v8"
+import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Layer } from "effect"
@@ -32,13 +33,24 @@ const processorTime = (): number => {
   return (system + user) / 1_000
 }
 
-/** Collects all garbage, which takes about 1 ms for each MB of live objects. Compiled code stays. */
-const collectGarbage = () => {
+/** V8 makes the young generation small if little was allocated between some collections: this many at most. */
+const smallYoungGeneration = 8 * 1024 * 1024
+const maxYoungCollections = 5
+
+/**
+ * Collects garbage: all of it, which takes about 1 ms for each MB of live objects, or that of the young generation. Compiled code
+ * stays.
+ */
+const collectGarbage = (type: "major" | "minor") => {
   setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as () => void
+  const collect = runInNewContext("gc") as (options: { readonly type: "major" | "minor" }) => void
   setFlagsFromString("--no-expose-gc")
-  collect()
+  collect({ type })
 }
+
+/** In bytes, used or not. */
+const youngGeneration = (): number =>
+  getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space")?.space_size ?? 0
 
 /** V8 reads the flags whenever it decides; while the program rests it prefers small memory to speed. */
 export const layer: Layer.Layer<never> = Layer.effectDiscard(
@@ -48,6 +60,7 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
     let last = performance.eventLoopUtilization()
     let used = processorTime()
     let usedAtCollection = 0
+    let youngCollections = maxYoungCollections
     let isResting = false
     const look = Effect.sync(() => {
       const [now, before] = [performance.eventLoopUtilization(), used]
@@ -59,10 +72,16 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
       const wanted = used - before > interval * busyUtilization ? growth.busy : growth.moderate
       if (wanted !== percent) setFlagsFromString(`--heap-growing-percent=${wanted}`)
       percent = wanted
-      if (used - before > idleTime || used - usedAtCollection < worthCollecting) return
-      collectGarbage()
-      used = processorTime()
-      usedAtCollection = used
+      if (used - before > idleTime) return
+      if (used - usedAtCollection >= worthCollecting) {
+        collectGarbage("major")
+        used = processorTime()
+        usedAtCollection = used
+        youngCollections = 0
+      } else if (youngCollections < maxYoungCollections && youngGeneration() > smallYoungGeneration) {
+        collectGarbage("minor")
+        youngCollections++
+      }
     })
     return periodically("Adjusting the heap", interval, look)
   })

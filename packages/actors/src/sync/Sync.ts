@@ -228,7 +228,7 @@ const make = Effect.gen(function* () {
     )
   }
 
-  const sync = Effect.fn("Sync.sync")(function* (
+  const sync = Effect.fnUntraced(function* (
     session: Session,
     request: SyncRequest
   ): Effect.fn.Return<SyncAnswer, MatrixError> {
