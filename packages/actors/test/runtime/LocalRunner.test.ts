@@ -254,4 +254,25 @@ describe("LocalRunner", () => {
       assert.strictEqual(yield* Clock.currentTimeMillis, 1_000)
     })
   })
+
+  it.effect("a runner that stops interrupts messages that say so, and does not wait for them", () => {
+    const Drain = Rpc.make("Drain").annotate(ClusterSchema.InterruptOnTermination, true)
+    const Sender = Entity.make("Sender", [Drain])
+    const begun = Deferred.makeUnsafe<void>()
+    const layer = Sender.toLayer(
+      Sender.of({ Drain: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) })
+    )
+    return Effect.gen(function* () {
+      const asked = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const context = yield* Layer.build(Layer.provideMerge(layer, LocalRunner.layer()))
+          const asked = yield* Effect.forkDetach((yield* Effect.provide(Sender.client, context))("a").Drain())
+          yield* Deferred.await(begun)
+          return asked
+        })
+      )
+      const exit = yield* Fiber.await(asked)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+    })
+  })
 })

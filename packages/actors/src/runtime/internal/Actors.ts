@@ -96,6 +96,8 @@ class Actor {
   left: Deferred.Deferred<void> | undefined
   /** Done when no handler is running any more, if a caller waits for that. */
   quiet: Deferred.Deferred<void> | undefined
+  /** Done when the actor passivates, if a handler ends then. */
+  leaving: Deferred.Deferred<void> | undefined
   underWay = 0
   lastAsked: number
 
@@ -124,6 +126,8 @@ export class Actors {
   private readonly clock: Clock.Clock
   /** The messages whose handlers are not interrupted with their caller. */
   private readonly runsToEnd: ReadonlySet<string>
+  /** The messages whose handlers are interrupted when the actor passivates. */
+  private readonly endsWithActor: ReadonlySet<string>
   /** The messages whose handlers read within the allowance of their caller. */
   private readonly withinAllowance: ReadonlySet<string>
   private readonly resident = new Map<string, Actor>()
@@ -147,6 +151,7 @@ export class Actors {
           .map(({ _tag }) => _tag)
       )
     this.runsToEnd = messagesThat(ClusterSchema.isUninterruptibleForServer)
+    this.endsWithActor = messagesThat((annotations) => Context.get(annotations, ClusterSchema.InterruptOnTermination))
     this.withinAllowance = messagesThat((annotations) => Context.get(annotations, WithinAllowance))
     this.context = options.context
     this.options = options.options
@@ -300,7 +305,11 @@ export class Actors {
   private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
-    const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
+    const whole = this.runsToEnd.has(tag)
+      ? Effect.uninterruptible(handled)
+      : this.endsWithActor.has(tag)
+        ? untilPassivation(actor, handled)
+        : handled
     const limited = actor.limited === undefined ? whole : actor.limited(whole)
     return Effect.withFiber(({ context }) => {
       const allowed = this.withinAllowance.has(tag)
@@ -337,12 +346,16 @@ export class Actors {
     })
   }
 
-  /** Passivates the actor: it takes no further messages, finishes running handlers, and leaves memory. */
+  /**
+   * Passivates the actor: it takes no further messages, finishes running handlers, or interrupts those that end with it, and
+   * leaves memory.
+   */
   private retire(actor: Actor): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (actor.left !== undefined) return Deferred.await(actor.left)
       const left = Deferred.makeUnsafe<void>()
       actor.left = left
+      if (actor.leaving !== undefined) Deferred.doneUnsafe(actor.leaving, Exit.void)
       const leave = Effect.map(Scope.close(actor.scope, Exit.void), () => {
         this.resident.delete(actor.address.entityId)
         this.residents.count--
@@ -356,6 +369,13 @@ export class Actors {
     })
   }
 }
+
+/** Interrupts a handler when its actor passivates. */
+const untilPassivation = (actor: Actor, handled: Handled): Handled =>
+  Effect.suspend(() => {
+    actor.leaving ??= Deferred.makeUnsafe<void>()
+    return Effect.raceFirst(handled, Effect.andThen(Deferred.await(actor.leaving), Effect.interrupt))
+  })
 
 export type Client = (entityId: string) => unknown
 
