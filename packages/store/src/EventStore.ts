@@ -11,6 +11,9 @@ import { bigints, texts } from "./PgArrays.ts"
 import type { EventStatus } from "./RoomCommit.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
+import { inRange, rangeRows, type TimelineRange } from "./TimelineRange.ts"
+
+export type { TimelineRange } from "./TimelineRange.ts"
 
 /** An event with what the store knows of it. */
 export interface StoredEvent extends StreamedEvent {
@@ -18,13 +21,6 @@ export interface StoredEvent extends StreamedEvent {
   readonly stateBefore: StateRef | undefined
   /** The state after the event, where it has a place in the graph. */
   readonly stateAfter: StateRef | undefined
-}
-
-/** A stretch of a room's timeline: after `after`, up to and including `upTo`. */
-export interface TimelineRange {
-  readonly roomNid: number
-  readonly after: StreamPosition
-  readonly upTo: StreamPosition
 }
 
 /** A page of timelines. `cut` says that `maxBytes` ended it: there are more events within `limit`. */
@@ -153,18 +149,11 @@ export class EventStore extends Context.Service<
 
       /** The positions of the first `limit` events of each range. */
       const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
-        SELECT hit.xid, hit.nid FROM unnest(
-          ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
-          ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
-          ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
-          ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
-          ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-        ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+        SELECT hit.xid, hit.nid FROM ${rangeRows(sql, ranges)}
         CROSS JOIN LATERAL (
           SELECT xid, nid FROM events
           WHERE events.room_nid = range.room_nid AND status <= 1
-            AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
-            AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+            AND ${inRange(sql)}
           ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
         ) AS hit`
 

@@ -8,11 +8,11 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import type { TimelineRange } from "./EventStore.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
+import { inRange, rangeRows, type TimelineRange } from "./TimelineRange.ts"
 
 /** The membership of a user in a room as of a position. */
 export interface MembershipAt {
@@ -198,18 +198,11 @@ export class SyncStore extends Context.Service<
                 SELECT events.*, beginning.after_gap, count(*) OVER (PARTITION BY events.room_nid) AS found, sum(octet_length(body)) OVER (
                   PARTITION BY events.room_nid ORDER BY events.xid DESC, events.nid DESC
                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_after
-                FROM unnest(
-                  ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
-                  ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
-                  ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
-                  ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
-                  ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-                ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+                FROM ${rangeRows(sql, ranges)}
                 LEFT JOIN LATERAL (
                   SELECT xid, nid FROM timeline_gaps
                   WHERE timeline_gaps.room_nid = range.room_nid
-                    AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
-                    AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+                    AND ${inRange(sql)}
                   ORDER BY xid DESC, nid DESC LIMIT 1
                 ) AS gap ON true
                 CROSS JOIN LATERAL (

@@ -1,5 +1,5 @@
 /**
- * The part of the commit statement that writes events: new ones, auth edges, outliers that get their place, redacted ones, and the
+ * The part of the commit statement that writes events: new ones, auth edges, outliers that are placed in the graph, redacted ones, and the
  * gaps between events of the timeline.
  */
 import type { SqlClient } from "effect/sql"
@@ -90,7 +90,7 @@ export const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<
 export const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.placed ?? [])
   if (empty) return sql.literal("")
-  return sql`, place AS (
+  return sql`, placements AS (
     SELECT given.* FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.outlierNid))}::bigint[],
@@ -105,12 +105,12 @@ export const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<R
     JOIN fenced USING (room_nid, fence))
   , placed_events AS (
     UPDATE events SET
-      nid = place.nid, status = place.status,
-      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE (SELECT xid FROM committing) END,
-      state_chain = place.state_chain, state_seq = place.state_seq,
-      after_chain = place.after_chain, after_seq = place.after_seq
-    FROM place WHERE events.nid = place.old_nid
-    RETURNING events.room_nid, events.type, events.state_key, place.old_nid, place.nid)
+      nid = placements.nid, status = placements.status,
+      xid = CASE placements.status WHEN 1 THEN placements.history_xid::xid8 ELSE (SELECT xid FROM committing) END,
+      state_chain = placements.state_chain, state_seq = placements.state_seq,
+      after_chain = placements.after_chain, after_seq = placements.after_seq
+    FROM placements WHERE events.nid = placements.old_nid
+    RETURNING events.room_nid, events.type, events.state_key, placements.old_nid, placements.nid)
   , placed_deltas AS (
     UPDATE state_deltas SET event_nid = placed_events.nid
     FROM placed_events JOIN state_chains ON state_chains.room_nid = placed_events.room_nid

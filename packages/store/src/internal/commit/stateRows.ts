@@ -54,9 +54,9 @@ export const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArr
         ${texts(changes.rows.map((row) => row.membership))}::text[],
         ${texts(changes.rows.map((row) => row.sender))}::text[],
         ${bigints(changes.rows.map((row) => row.eventNid))}::bigint[]
-      ) WITH ORDINALITY AS given (room_nid, fence, user_id, membership, sender, event_nid, place)
+      ) WITH ORDINALITY AS given (room_nid, fence, user_id, membership, sender, event_nid, ordinal)
       JOIN fenced USING (room_nid, fence)
-      ORDER BY room_nid, user_id, place DESC
+      ORDER BY room_nid, user_id, ordinal DESC
       ON CONFLICT (room_nid, user_id) DO UPDATE
         SET membership = excluded.membership, sender = excluded.sender, event_nid = excluded.event_nid)
     , new_changes AS (
