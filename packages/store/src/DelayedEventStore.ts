@@ -84,7 +84,7 @@ export class DelayedEventStore extends Context.Service<
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
     /** The scheduled events of a user, those that are sent first. */
     readonly scheduledBy: (userId: UserId) => Effect.Effect<ReadonlyArray<DelayedEvent>>
-    /** Lets the delay begin anew. False for an event that is being sent, or finalised. */
+    /** Restarts the delay. False for an event that is being sent, or finalised. */
     readonly restart: (delayId: string) => Effect.Effect<boolean>
     /** Cancels an event. False for one that is being sent, or finalised. */
     readonly cancel: (delayId: string) => Effect.Effect<boolean>

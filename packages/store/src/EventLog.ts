@@ -92,7 +92,7 @@ export class EventLog extends Context.Service<
     readonly nextTransaction: Effect.Effect<number>
     /**
      * This node has committed rows of the log itself, in a transaction of this number (`log_xid()`), or may have, where it is
-     * not known. `rows`: all of them, where they are at hand; they are not read from the database then.
+     * not known. `rows`: all of its rows, if they are in memory; then they are not read from the database.
      */
     readonly committed: (xid: number | undefined, rows?: LogRows) => void
     /** Whether other nodes may follow the log: they are notified of new rows. */

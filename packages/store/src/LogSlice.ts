@@ -12,7 +12,7 @@ export interface StreamedEvent {
   readonly position: StreamPosition
   readonly roomNid: number
   readonly event: Event
-  /** The states before and after the event, where they are at hand: for events that this node has committed. */
+  /** The states before and after the event, if they are in memory: for events that this node has committed. */
   readonly states?: { readonly before: StateRef; readonly after: StateRef }
 }
 

@@ -36,7 +36,7 @@ export interface KnownDevices {
 /** A list that changes. */
 export interface ChangingList {
   readonly keys: RemoteDevices | undefined
-  /** The `stream_id`s of updates that were heard of, newest last. */
+  /** The `stream_id`s of received updates, newest last. */
   readonly streams: ReadonlyArray<number>
 }
 

@@ -115,7 +115,7 @@ export interface ClientTransaction {
   readonly response: string
 }
 
-/** The room was opened by another writer since; the actor must not go on. */
+/** Another writer has opened the room since: the actor must not write any more. */
 export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", {
   roomId: Schema.String,
   fence: Schema.Number

@@ -2,7 +2,7 @@
  * Dehydrated devices: a device without a client, of which each user has one at most. It takes messages with keys while the
  * user is logged in nowhere; the next client of the user reads them.
  *
- * Its access token is given to nobody.
+ * No client gets its access token.
  *
  * Source: MSC3814.
  */

@@ -1,5 +1,5 @@
 /**
- * The address book of a user, which nobody else sees: contacts as vCard 4.0 and jCard, imported and exported in bulk, merged
+ * The address book of a user, which only that user sees: contacts as vCard 4.0 and jCard, imported and exported in bulk, merged
  * where they are the same, and found as Matrix users through an identity server.
  *
  * RELATED and MEMBER properties are kept as text and never followed.

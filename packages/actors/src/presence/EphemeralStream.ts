@@ -240,7 +240,7 @@ export class EphemeralStream extends Context.Service<
     readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
     /** The users typing in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
-    /** The same; undefined of a room where nobody has typed lately. */
+    /** The same; undefined for a room in which no user has typed lately. */
     readonly lastTyping: (roomId: RoomId) => ReadonlyArray<UserId> | undefined
     /** The rooms in which the user types now. */
     readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>

@@ -25,7 +25,7 @@ export interface ReadMarkers {
 
 const fullyReadType = "m.fully_read"
 
-/** The thread ID of what is in no thread. */
+/** The thread ID of events outside of threads. */
 const mainThread = "main"
 
 /** A reaction to an edit of an event in a thread is the longest chain that clients make. */
@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
 
   /**
    * Errors: M_INVALID_PARAM where the event is not of the thread: neither its root nor in it, nor an edit or a reaction of one of
-   * these. Of an event that was redacted nobody knows. The main timeline has all that is in no thread.
+   * these. The thread of a redacted event is not known. The main timeline has every event outside of threads.
    */
   const checkThread = Effect.fnUntraced(function* (roomId: RoomId, { event }: StoredEvent, threadId: string) {
     const elsewhere = new InvalidParam({ error: `thread_id: ${event.event_id} is not of the thread ${threadId}` })
@@ -117,7 +117,7 @@ const make = Effect.gen(function* () {
     { fullyRead, privateRead, read }: ReadMarkers
   ) {
     yield* joinedRoom(session, roomId)
-    // A request that is refused must change nothing.
+    // A refused request changes nothing.
     for (const eventId of new Set([read, privateRead])) if (eventId !== undefined) yield* eventIn(roomId, eventId)
     if (fullyRead !== undefined) yield* setFullyRead(session, roomId, fullyRead)
     if (read !== undefined) yield* set(session, roomId, "m.read", read)

@@ -118,7 +118,7 @@ const make = Effect.gen(function* () {
     return (yield* stateOf(seen, { types: ["m.room.member"] })).filter(({ content }) => content.membership === "join")
   })
 
-  /** A room that the reader may not see is answered like an event that does not exist. */
+  /** An event in a room that the reader may not see is answered like one that does not exist. */
   const event = Effect.fn("RoomReader.event")(function* (session: Session, roomId: RoomId, eventId: EventId) {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const found = yield* visibleEvent(seen, roomId, eventId)

@@ -142,9 +142,9 @@ export class SessionRevocations extends Context.Service<
      * node does not answer.
      */
     readonly everywhere: Effect.Effect<void>
-    /** As `everywhere`, for changes that nodes hear of by the log: until all have followed it as far as it goes now. */
+    /** As `everywhere`, for changes that nodes read from the log: waits until all have read it up to its present end. */
     readonly followedEverywhere: Effect.Effect<void>
-    /** Calls `forget` with token IDs whose sessions must be looked up anew; without any, with all. Until the scope closes. */
+    /** Calls `forget` with token IDs whose sessions must be looked up again; without any, with all. Until the scope closes. */
     readonly cache: (
       forget: (tokenIds: ReadonlyArray<number> | undefined) => void
     ) => Effect.Effect<void, never, Scope.Scope>

@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import { Leases } from "./Leases.ts"
 
 /**
- * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`
+ * As `keepRunning` and `periodically`, on one node of the cluster at a time: another node continues when that one is lost. `name`
  * must be unique. For a while two nodes may do it, where one was stopped and comes back: each step has a lease, so that the
  * node which comes back writes nothing in the middle of one.
  */
@@ -37,7 +37,7 @@ export const periodicallyOnce = <R>(
 const isLeaseLost = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => Cause.isDieReason(reason) && reason.defect instanceof LeaseLost)
 
-/** A step under a lease. Where it is lost the step begins anew: that is no failure of the work. */
+/** A step under a lease. If the lease is lost, the step runs again: the work has not failed. */
 const underLease = <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(Leases, ({ hold }) => {
     const step: Effect.Effect<A, E, R> = Effect.catchCause(hold(work), (cause) =>

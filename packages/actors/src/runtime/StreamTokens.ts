@@ -1,5 +1,5 @@
 /**
- * Reading the stream tokens that clients send. A token is refused where it is none of ours, and where it is from a future
+ * Reading the stream tokens that clients send. A token is refused if this server did not make it, or if it is from a future
  * that the database does not have, because it was restored from a backup: see `EventLog.isLost`.
  */
 import { EventLog } from "@greenroom/store/EventLog"
@@ -9,7 +9,7 @@ import { Data, Effect, Option } from "effect"
 export class TokenRefused extends Data.TaggedError("TokenRefused")<{
   /** The fault of the token, for an error that names the parameter. */
   readonly reason: string
-  /** Whether it is from a lost future: the client must start afresh. */
+  /** Whether it is from a lost future: the client must start again from nothing. */
   readonly isLost: boolean
 }> {}
 

@@ -358,7 +358,7 @@ const makeFeeds = Effect.gen(function* () {
 
   // Waiting for updates
 
-  // All that wait for a user look up, and those of the session notice.
+  // All waiting requests of the user wake; those of the ended session fail.
   yield* revocations.observe((ended) => {
     for (const { userId } of ended) feeds.get(userId)?.wake()
   })

@@ -66,7 +66,7 @@ export const make = Effect.fnUntraced(function* (
     }
   }
 
-  /** A pool that is closed interrupts those who wait for it: they go on with the one that has replaced it. */
+  /** A pool that is closed interrupts the requests that wait for it: they continue with the pool that replaced it. */
   const again =
     <A>(from: Generation, retry: Effect.Effect<A, SqlError, Scope.Scope>) =>
     (cause: Cause.Cause<SqlError>): Effect.Effect<A, SqlError, Scope.Scope> =>

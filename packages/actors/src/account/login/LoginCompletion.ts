@@ -91,7 +91,8 @@ export const makeCompletion = Effect.gen(function* () {
       return yield* accounts.openSession(userId, progress)
     }
     const { userId } = progress
-    if (userId === undefined) return yield* Effect.die(new Error("A login was finished that nobody proved"))
+    if (userId === undefined)
+      return yield* Effect.die(new Error("A login was finished without a stage that names its user"))
     if (purpose === "link") {
       yield* together(Effect.andThen(endSession(session), bind(userId, progress)))
       return {}

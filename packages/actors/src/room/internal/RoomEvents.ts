@@ -1,5 +1,5 @@
 /**
- * Events that a room knows, by ID: those at hand in memory, else those in the store.
+ * Events that a room knows, by ID: from memory, else from the store.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
@@ -77,7 +77,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     return yield* known(room, ids)
   })
 
-  /** An event that is at hand in memory. */
+  /** An event that is in memory. */
   const bodyAt = (room: RoomState, id: EventId): Event | undefined => room.recent.get(id)?.event ?? room.bodies.get(id)
 
   /** Events as the rules need them: redacted ones in their redacted form. Unknown ones are left out. */
@@ -103,7 +103,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     return found
   })
 
-  /** The events among the auth chains of the given ones, whose edges are not at hand. */
+  /** The events among the auth chains of the given ones, whose edges are not in memory. */
   const withoutEdges = (room: RoomState, ids: Iterable<EventId>): ReadonlyArray<EventId> => {
     const chain = new Set(ids)
     const missing: Array<EventId> = []

@@ -29,7 +29,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** The failure of a request of another server, or to one. */
 export type Failure = MatrixError | StaleWriter | CommitFailed
 
-/** How many outliers are written at once: they need no place, so other work can go on between. */
+/** How many outliers are written at once. They have no place in the graph, so other work may run in between. */
 const outliersAtOnce = 500
 
 /** How many events are placed before those are durable. */
@@ -63,8 +63,8 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   // Outliers: events that are known, but have no place in the graph
 
   /**
-   * Stores events that authorise others, each of them by its own auth events. Those that their auth events refuse are
-   * stored as rejected, so that what rests on them is rejected too instead of being asked for again and again.
+   * Stores events that authorise others, each judged by its own auth events. Refused ones are stored as rejected, so that
+   * events that rest on them are rejected too, and are not fetched again and again.
    */
   const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
     const byId = new Map<EventId, Event>()
@@ -154,7 +154,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     return isDraft(version) ? { event_id, error: refusal } : { event_id, refusal }
   }
 
-  /** Numbers that rise from event to event and stand before all that there is. */
+  /** Numbers for history: rising, and below those of all known events. */
   const historyNids = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
     if (events.length === 0) return new Map<EventId, number>()
     return yield* withNids(

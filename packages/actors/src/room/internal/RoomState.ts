@@ -41,7 +41,7 @@ export interface CurrentChange {
   readonly entry: CurrentEntry | undefined
 }
 
-/** How many of its latest events a room keeps at hand, for those of other servers that follow them. */
+/** How many of its latest events a room keeps in memory: events of other servers follow them. */
 const recentEvents = 500
 /** The same where no other server takes part. */
 const recentEventsAlone = 4

@@ -81,8 +81,8 @@ export const makeRoomWriter = Effect.gen(function* () {
   })
 
   /**
-   * That a room cannot be opened, mostly because it is still to be created, is no reason to forget the transactions that
-   * are under way to create it. A room that was forgotten while it was opened says nothing of the one that is in memory.
+   * A failed opening, mostly of a room that is still to be created, leaves the transactions in memory: one of them may be
+   * creating the room. The outcome of an opening counts only if the room was not forgotten meanwhile.
    */
   const load = Effect.suspend(() => {
     if (loading !== undefined) return loading

@@ -36,7 +36,7 @@ export class StateBranches {
     this.values.clear()
   }
 
-  /** Begins anew with another base. */
+  /** Forgets all states, and begins with another base. */
   begin(base: StateRef): void {
     this.clear()
     this.base = base

@@ -65,7 +65,7 @@ interface RoomOrder {
 /** Account data that decide which rooms a list shows. */
 const listTypes: ReadonlySet<string> = new Set(["m.direct", "m.tag", "m.ignored_user_list", ...inviteRuleTypes])
 
-/** A list is sorted anew if more rooms than this moved since it was read last. */
+/** A list is sorted again if more rooms than this moved since it was read last. */
 const maxMoved = 100
 
 const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"

@@ -143,7 +143,7 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     }
   })
 
-  /** Counts on from what the feed has, or anew. */
+  /** Counts from the counts of the feed on, or all again. */
   const countsOf = Effect.fnUntraced(function* (
     feed: UserFeed,
     roomNid: number,

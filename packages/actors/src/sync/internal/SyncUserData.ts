@@ -23,8 +23,8 @@ export const makeSyncUserData = Effect.gen(function* () {
   const ephemeralStream = yield* EphemeralStream
 
   /**
-   * The rooms whose typing changed; undefined where some changes are forgotten: then the typing of all rooms is news, so that
-   * nobody is shown as typing for ever.
+   * The rooms whose typing changed; undefined where some changes are forgotten. Then the typing of all rooms is sent, so that
+   * no user is shown as typing for ever.
    */
   const typingChanged = (since: StreamPosition, upTo: StreamPosition) =>
     Effect.map(ephemeralStream.since(since), ({ complete, updates }): ReadonlySet<RoomId> | undefined =>

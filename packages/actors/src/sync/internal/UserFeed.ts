@@ -173,7 +173,7 @@ export class UserFeed {
     }
   }
 
-  /** Forgets all ephemeral updates: at this position everything began anew. */
+  /** Forgets all ephemeral updates: at this position an epoch without any began. */
   forgetAllUpdates(position: StreamPosition): void {
     this.updates.clear()
     this.updatesSince = position
