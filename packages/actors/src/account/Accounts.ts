@@ -60,13 +60,17 @@ export class Accounts extends Context.Service<
      * Errors: M_UNKNOWN_TOKEN, with `soft_logout` for one that has expired.
      */
     readonly authenticate: (token: string, address?: string | undefined) => Effect.Effect<Session, MatrixError>
+    /** Ends this session. */
     readonly logout: (session: Session) => Effect.Effect<void>
+    /** Ends all sessions of the user. */
     readonly logoutAll: (session: Session) => Effect.Effect<void>
     /** Ends every session of the user but this one; the token IDs that ended. */
     readonly logoutOthers: (session: Session) => Effect.Effect<ReadonlyArray<number>>
     /** Ends the session of one device; the token IDs that ended. Errors: M_NOT_FOUND. */
     readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    /** The devices of the user, each with its last use. */
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
+    /** The same of any user, for administrators. */
     readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
     /**
      * Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN, M_BAD_JSON,

@@ -274,6 +274,7 @@ export class Administration extends Context.Service<
     readonly user: (user: string) => Effect.Effect<Account, MatrixError>
     /** Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON, M_UNKNOWN. */
     readonly createUser: (options: NewUser) => Effect.Effect<Account, MatrixError>
+    /** Makes a user an administrator, or ends that. Errors: M_NOT_FOUND. */
     readonly setAdmin: (user: string, admin: boolean) => Effect.Effect<void, MatrixError>
     /** Locks or suspends an account, or ends that. Errors: M_FORBIDDEN where an administrator would be locked or suspended. */
     readonly setStanding: (user: string, change: StandingChange) => Effect.Effect<void, MatrixError>
@@ -281,6 +282,7 @@ export class Administration extends Context.Service<
     readonly sendNotice: (user: string, text: string) => Effect.Effect<void, MatrixError>
     /** Ends every session of the user. */
     readonly resetPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
+    /** Ends the account for ever, with all of its sessions. Errors: M_NOT_FOUND. */
     readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>
     /** The accounts that wait for approval, the oldest first, 1,000 at most. */
     readonly waiting: Effect.Effect<ReadonlyArray<Account>>
@@ -288,10 +290,13 @@ export class Administration extends Context.Service<
     readonly approve: (user: string) => Effect.Effect<UserId, MatrixError>
     /** Ends a new account before it was used; its user ID stays taken. Errors as for `approve`. */
     readonly reject: (user: string) => Effect.Effect<UserId, MatrixError>
+    /** The devices of a user. Errors: M_NOT_FOUND. */
     readonly devices: (user: string) => Effect.Effect<ReadonlyArray<Device>, MatrixError>
     /** The token IDs that ended. */
     readonly removeDevice: (user: string, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    /** All registration tokens, without their secrets. */
     readonly tokens: Effect.Effect<ReadonlyArray<RegistrationToken>>
+    /** Makes a registration token, and answers with its secret. Errors: M_UNKNOWN where there is such a token. */
     readonly createToken: (
       options: NewToken
     ) => Effect.Effect<{ readonly token: Redacted.Redacted; readonly tokenId: string }, MatrixError>
@@ -302,6 +307,7 @@ export class Administration extends Context.Service<
       idOrSecret: string,
       change: Parameters<RegistrationTokenStore["Service"]["update"]>[1]
     ) => Effect.Effect<void, MatrixError>
+    /** Removes a registration token by its ID. Errors: M_NOT_FOUND. */
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {

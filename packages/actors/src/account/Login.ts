@@ -80,6 +80,7 @@ const make = Effect.gen(function* () {
 export class Login extends Context.Service<
   Login,
   {
+    /** The login types that `GET /login` lists. */
     readonly types: ReadonlyArray<LoginType>
     /** Errors: M_FORBIDDEN, M_MISSING_PARAM, M_USER_DEACTIVATED, M_LIMIT_EXCEEDED, M_UNKNOWN for an unknown type. */
     readonly login: (request: LoginRequest) => Effect.Effect<Credentials, MatrixError>

@@ -27,7 +27,9 @@ const make = Effect.map(UserIdentityStore, (store) => {
 export class LoginMethods extends Context.Service<
   LoginMethods,
   {
+    /** The email addresses and phone numbers of the account. */
     readonly addresses: (session: Session) => Effect.Effect<ReadonlyArray<VerifiedAddress>>
+    /** The accounts at OAuth 2.0 providers by which the user may log in. */
     readonly services: (session: Session) => Effect.Effect<ReadonlyArray<ProviderSubject>>
     /** The address must be in canonical form. Errors: M_NOT_FOUND. */
     readonly removeAddress: (session: Session, address: ThirdPartyId) => Effect.Effect<void, MatrixError>

@@ -65,6 +65,7 @@ const make = Effect.gen(function* () {
 export class Moderation extends Context.Service<
   Moderation,
   {
+    /** Whether the user is an administrator. Any user. */
     readonly isAdmin: (session: Session) => Effect.Effect<boolean>
     /** Administrators. Errors: M_FORBIDDEN, also for the account of an administrator; M_INVALID_PARAM, M_NOT_FOUND. */
     readonly standing: (session: Session, userId: UserId) => Effect.Effect<Standing, MatrixError>

@@ -111,6 +111,7 @@ export class AppServiceQueries extends Context.Service<
     readonly makesAlias: (alias: RoomAlias) => Effect.Effect<boolean>
     /** The networks that services reach, by their names. */
     readonly protocols: Effect.Effect<JsonObject>
+    /** One network, by its name; none if no service reaches it. */
     readonly protocol: (protocol: string) => Effect.Effect<Option.Option<JsonObject>>
     /** Users or locations of a network that match the fields of the query. */
     readonly find: (
@@ -123,6 +124,7 @@ export class AppServiceQueries extends Context.Service<
       kind: "user" | "location",
       query: { readonly [key: string]: string }
     ) => Effect.Effect<ReadonlyArray<JsonObject>>
+    /** Whether a service reaches the network. */
     readonly reaches: (protocol: string) => boolean
   }
 >()("greenroom/actors/AppServiceQueries") {

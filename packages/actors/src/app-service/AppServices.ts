@@ -125,12 +125,15 @@ const make = Effect.gen(function* () {
 export class AppServices extends Context.Service<
   AppServices,
   {
+    /** All application services of the configuration. */
     readonly all: ReadonlyArray<AppService>
     /** The service that has this `as_token`. */
     readonly withToken: (token: string) => AppService | undefined
+    /** The service with this `id`. */
     readonly withId: (id: string | undefined) => AppService | undefined
     /** Whether the name may be made, by a service or by anybody else. Errors: M_EXCLUSIVE. */
     readonly mayMakeUser: (userId: UserId, caller?: AppService | undefined) => Effect.Effect<void, Exclusive>
+    /** The same for an alias. Errors: M_EXCLUSIVE. */
     readonly mayMakeAlias: (alias: RoomAlias, caller?: AppService | undefined) => Effect.Effect<void, Exclusive>
   }
 >()("greenroom/actors/AppServices") {

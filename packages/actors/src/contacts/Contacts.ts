@@ -388,6 +388,7 @@ export class Contacts extends Context.Service<
       contactId: string,
       version: number | undefined
     ) => Effect.Effect<boolean, MatrixError>
+    /** Removes all contacts of the user. */
     readonly removeAll: (session: Session) => Effect.Effect<void, MatrixError>
     /**
      * Asks a trusted identity server, by hashes, which addresses of contacts have Matrix users. Answers are kept even if the

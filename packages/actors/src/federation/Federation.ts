@@ -87,9 +87,11 @@ export class Federation extends Context.Service<
     readonly sendJoin: SendMembership<SendJoinAnswer>
     /** Leaving, and rejecting an invite. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly makeLeave: MakeMembership
+    /** Takes the leave. Errors: as `makeLeave`, M_BAD_JSON. */
     readonly sendLeave: SendMembership<void>
     /** Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly makeKnock: MakeMembership
+    /** Takes the knock. Errors: as `makeKnock`, M_BAD_JSON. */
     readonly sendKnock: SendMembership<void>
     /** An invite of one of our users by a user of the origin: countersigned. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly invite: SendMembership<InviteAnswer>

@@ -258,12 +258,17 @@ export class FederationClient extends Context.Service<
     readonly queryDirectory: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, RemoteError>
     /** The presence of a user of another server. */
     readonly queryPresence: (userId: UserId) => Effect.Effect<PresencePush, RemoteError>
+    /** The template of a join of one of our users. */
     readonly makeJoin: Make
     /** The state before the join, with what authorises it. At most 50 MiB. */
     readonly sendJoin: Send<SendJoinAnswer>
+    /** The template of a leave of one of our users, or of the rejection of an invitation. */
     readonly makeLeave: Make
+    /** Hands over the leave. */
     readonly sendLeave: Send<void>
+    /** The template of a knock of one of our users. */
     readonly makeKnock: Make
+    /** Hands over the knock. */
     readonly sendKnock: Send<void>
     /** The invite, countersigned by the destination. */
     readonly invite: Send<InviteAnswer>

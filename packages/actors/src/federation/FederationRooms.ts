@@ -42,14 +42,18 @@ export class FederationRooms extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
     /** Fails with M_NOT_FOUND where the room is known and its federation speaks another dialect. */
     readonly requireDialect: (roomId: RoomId, dialect: Dialect) => Effect.Effect<void, MatrixError>
+    /** As `Federation.getPdu`, for rooms of any version. */
     readonly getPdu: (origin: ServerName, eventId: EventId) => Effect.Effect<JsonObject, MatrixError>
+    /** As `Federation.getState`, for rooms of any version. */
     readonly getState: (origin: ServerName, roomId: RoomId, at?: EventId) => Effect.Effect<StateAnswer, MatrixError>
+    /** As `Federation.backfill`, for rooms of any version. */
     readonly backfill: (
       origin: ServerName,
       roomId: RoomId,
       from: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
+    /** As `Federation.makeJoin`, for rooms of any version. */
     readonly makeJoin: MakeMembership
     /**
      * The state before the join with what authorises it, as events, which `toPdus` signs: they may be many. `omitMembers`
@@ -63,11 +67,17 @@ export class FederationRooms extends Context.Service<
       pdu: JsonObject,
       omitMembers?: boolean
     ) => Effect.Effect<TakenJoin, MatrixError>
+    /** As `Federation.makeLeave`, for rooms of any version. */
     readonly makeLeave: MakeMembership
+    /** As `Federation.sendLeave`, for rooms of any version. */
     readonly sendLeave: SendMembership<void>
+    /** As `Federation.makeKnock`, for rooms of any version. */
     readonly makeKnock: MakeMembership
     /** Answers with the state that the knocking user is shown. */
     readonly sendKnock: SendMembership<ReadonlyArray<JsonObject>>
+    /**
+     * An invite of one of our users: answered with this server's signature. Errors: M_BAD_JSON, M_FORBIDDEN, M_NOT_FOUND.
+     */
     readonly invite: SendMembership<InviteAnswer>
     /** The same for a room of any version, with what the invited user is shown of the room. */
     readonly inviteTo: (

@@ -268,6 +268,7 @@ export class ServerServer extends Context.Service<
     ) => Effect.Effect<TakenJoin & { readonly members_omitted: boolean }, MatrixError>
     /** Events that are to be sent, in PDU form and signed by us where they bear no signature yet. */
     readonly toPdus: FederationRooms["Service"]["toPdus"]
+    /** Takes a leave, or the rejection of an invitation. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON. */
     readonly sendLeave: (
       origin: ServerName,
       roomId: RoomId,
@@ -288,6 +289,7 @@ export class ServerServer extends Context.Service<
       eventId: EventId,
       invitation: ReceivedInvite
     ) => Effect.Effect<{ readonly event: JsonObject }, MatrixError>
+    /** A page of the public rooms of this server. Errors: M_INVALID_PARAM. */
     readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /** A space and the rooms in it that users of the server may know of. Errors: M_NOT_FOUND. */
     readonly hierarchy: RoomSummaries["Service"]["hierarchyFor"]

@@ -123,6 +123,7 @@ const make = Effect.gen(function* () {
 export class ThirdPartyIds extends Context.Service<
   ThirdPartyIds,
   {
+    /** The addresses of the account, with the times of their validation. */
     readonly list: (session: Session) => Effect.Effect<ReadonlyArray<VerifiedAddress>>
     /**
      * Adds the address that the proof is for, and has the identity server bind it to the user. Errors: M_FORBIDDEN if it

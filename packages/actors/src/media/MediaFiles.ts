@@ -38,6 +38,7 @@ export class MediaFiles extends Context.Service<
     readonly read: (sha256: Uint8Array, range?: ByteRange) => Effect.Effect<Readable, NotFound>
     /** A path at which the file can be read, until the scope closes. Errors: M_NOT_FOUND. */
     readonly local: (sha256: Uint8Array) => Effect.Effect<string, NotFound, Scope.Scope>
+    /** Removes the file. One that is not there is no error. */
     readonly remove: (sha256: Uint8Array) => Effect.Effect<void>
   }
 >()("greenroom/actors/MediaFiles") {

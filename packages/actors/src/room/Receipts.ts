@@ -96,7 +96,7 @@ const make = Effect.gen(function* () {
     if (isNew && type === "m.read") yield* remote.send({ roomId, userId: session.userId, eventId, ts, threadId })
   })
 
-  /** The marker moves forwards only; it may point to an event that this server lacks. */
+  /** The marker moves forwards only. The event that it was at before may be gone from this server. */
   const setFullyRead = Effect.fn("Receipts.setFullyRead")(function* (
     session: Session,
     roomId: RoomId,
@@ -141,7 +141,9 @@ export class Receipts extends Context.Service<
       eventId: EventId,
       threadId?: string
     ) => Effect.Effect<void, MatrixError>
+    /** Moves the `m.fully_read` marker forwards. Joined members. Errors: M_FORBIDDEN, M_NOT_FOUND. */
     readonly setFullyRead: (session: Session, roomId: RoomId, eventId: EventId) => Effect.Effect<void, MatrixError>
+    /** Sets several markers at once: all, or none where one is refused. Callers and errors as for `set`. */
     readonly setMarkers: (session: Session, roomId: RoomId, markers: ReadMarkers) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Receipts") {

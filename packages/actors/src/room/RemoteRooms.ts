@@ -76,6 +76,7 @@ export class RemoteRooms extends Context.Service<
       at: EventId,
       known: KnownEvents
     ) => Effect.Effect<RemoteState, RemoteFailure>
+    /** One event. */
     readonly event: (
       destination: ServerName,
       version: RoomVersion,
@@ -102,6 +103,7 @@ export class RemoteRooms extends Context.Service<
     ) => Effect.Effect<RemoteJoin, RemoteFailure>
     /** This server has joined the room through that one, which vouches for keys in it from now on. */
     readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>
+    /** Hands over a leave or a knock of our user. After a knock: the state that the user is shown. */
     readonly sendMembership: (
       destination: ServerName,
       version: RoomVersion,

@@ -308,6 +308,7 @@ export class RoomReader extends Context.Service<
     ) => Effect.Effect<EventContext, MatrixError>
     /** The aliases of the room on this server. */
     readonly aliases: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>, MatrixError>
+    /** The rooms that the user is joined to. */
     readonly joinedRooms: (session: Session) => Effect.Effect<ReadonlyArray<RoomId>>
   }
 >()("greenroom/actors/RoomReader") {

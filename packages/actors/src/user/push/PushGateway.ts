@@ -111,6 +111,7 @@ const make = Effect.gen(function* () {
 export class PushGateway extends Context.Service<
   PushGateway,
   {
+    /** The addresses to which requests may go. */
     readonly policy: AddressPolicy
     /** Sends a notification, and gives the push keys that the gateway rejects for good. */
     readonly notify: (url: string, notification: JsonObject) => Effect.Effect<ReadonlyArray<string>, PushFailed>

@@ -121,6 +121,7 @@ const make = Effect.gen(function* () {
 export class Pushers extends Context.Service<
   Pushers,
   {
+    /** The pushers of the user, as `GET /pushers` answers. */
     readonly list: (session: Session) => Effect.Effect<ReadonlyArray<JsonObject>>
     /**
      * Makes, changes or removes a pusher. Errors: M_MISSING_PARAM, M_INVALID_PARAM for a kind or URL that cannot be used,

@@ -79,6 +79,7 @@ const make = Effect.gen(function* () {
 export class UserPushRules extends Context.Service<
   UserPushRules,
   {
+    /** The push rules of a user: the default ones and their own. */
     readonly ruleset: (userId: UserId) => Effect.Effect<PushRuleset>
     /** Errors: M_NOT_FOUND. */
     readonly rule: (userId: UserId, kind: PushRuleKind, ruleId: string) => Effect.Effect<PushRule, MatrixError>
