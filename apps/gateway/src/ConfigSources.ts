@@ -2,9 +2,10 @@
  * Reads the configuration of the gateway from the command line, the environment and a TOML file, and checks what no
  * setting can say alone.
  */
+import { X509Certificate } from "node:crypto"
 import { settings as identitySettings } from "@greenroom/app-identity/IdentityConfig"
 import {
-  type ConfigurationError,
+  ConfigurationError,
   checkDataDir,
   checkReadable,
   readSettings,
@@ -13,7 +14,7 @@ import {
   variablesOf
 } from "@greenroom/gateway/SettingSources"
 import * as Effect from "effect/Effect"
-import type * as FileSystem from "effect/FileSystem"
+import * as FileSystem from "effect/FileSystem"
 import { type GatewayConfig, settings } from "./GatewayConfig.ts"
 import { checkLoginSettings } from "./LoginSettings.ts"
 
@@ -34,6 +35,17 @@ export const readConfig: (sources: Sources) => Effect.Effect<GatewayConfig, Conf
 
 export type { Sources }
 
+/** A file of certificates must have one. */
+const checkAuthority = Effect.fnUntraced(function* (file: string) {
+  const setting = "federation.certificate_authorities"
+  yield* checkReadable(setting, file)
+  const text = yield* Effect.orDie(FileSystem.FileSystem.use((files) => files.readFileString(file)))
+  yield* Effect.try({
+    try: () => new X509Certificate(text),
+    catch: () => new ConfigurationError({ message: `${setting}: ${file} has no certificate as PEM` })
+  })
+})
+
 /** Rules that concern several settings. */
 const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
@@ -41,9 +53,7 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   }
   yield* checkReadable("--tls-cert", config.tlsCert)
   yield* checkReadable("--tls-key", config.tlsKey)
-  yield* Effect.forEach(config.federationAuthorities, (file) =>
-    checkReadable("federation.certificate_authorities", file)
-  )
+  yield* Effect.forEach(config.federationAuthorities, checkAuthority)
   if (config.turnUris.length > 0 && config.turnSharedSecret === undefined) {
     return yield* refuse("turn.uris needs turn.shared_secret")
   }

@@ -23,7 +23,12 @@ const migrations = {
 /** The database belongs to something else, or to a newer version. */
 export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
 
-export type IdentityDatabaseError = SqlError.SqlError | Migrator.MigrationError | WrongDatabase | DatabaseUnsuitable
+export type IdentityDatabaseError =
+  | SqlError.SqlError
+  | Migrator.MigrationError
+  | WrongDatabase
+  | DatabaseUnsuitable
+  | Database.DatabaseUnreachable
 
 /** "identity" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x6964656e74697479n
@@ -67,7 +72,10 @@ const migrated = (
   url: Redacted.Redacted,
   maxConnections: number | undefined
 ): Layer.Layer<Clients, IdentityDatabaseError> =>
-  Layer.effectDiscard(migrate).pipe(Layer.provideMerge(Database.pool({ url, maxConnections })))
+  Layer.effectDiscard(migrate).pipe(
+    Layer.provideMerge(Database.pool({ url, maxConnections })),
+    Database.namingUnreachable(url)
+  )
 
 /** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
 export const layer = (options: DatabaseOptions): Layer.Layer<Clients, IdentityDatabaseError | EmbeddedPostgresError> =>

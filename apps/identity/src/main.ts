@@ -12,6 +12,8 @@ import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { DatabaseUnreachable } from "@greenroom/store/Database"
+import { DatabaseUnsuitable } from "@greenroom/store/DatabaseRequirements"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -86,6 +88,9 @@ const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return `--port: ${error.message}`
+  if (error instanceof DatabaseUnreachable || error instanceof DatabaseUnsuitable) {
+    return `--database-url: ${error.message}`
+  }
   return error instanceof Error ? error.message : String(error)
 }
 

@@ -21,6 +21,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as SqlError from "effect/sql/SqlError"
 import { type AppliedMigration, migrationsProblem } from "./AppliedMigrations.ts"
 import { DatabaseHold, type DatabaseInUse, type HoldMode } from "./DatabaseHold.ts"
+import { databaseRemedy } from "./DatabaseRemedy.ts"
 import { checkRequirements, DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
@@ -271,8 +272,8 @@ const held = ({
     )
   ).pipe(Layer.provideMerge(DatabaseHold.layer(url, mode)), namingUnreachable(url))
 
-/** Failures to connect name the database. */
-const namingUnreachable =
+/** Failures to connect name the database and the remedy. */
+export const namingUnreachable =
   (url: Redacted.Redacted) =>
   <A, E>(layer: Layer.Layer<A, E | SqlError.SqlError>): Layer.Layer<A, E | SqlError.SqlError | DatabaseUnreachable> =>
     Layer.catch(layer, (error) =>
@@ -287,8 +288,11 @@ const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): Database
   const parsed = URL.parse(Redacted.value(url))
   const host = parsed?.searchParams.get("host") ?? parsed?.host
   const name = parsed === null ? "a URL that cannot be read" : `${host}${parsed.pathname}`
-  const reason = error.reason.cause instanceof Error ? error.reason.cause.message : error.message
-  return new DatabaseUnreachable({ message: `Cannot connect to the database (${name}): ${reason}`, cause: error })
+  const { cause } = error.reason
+  const reason = cause instanceof Error ? cause.message : error.message
+  const remedy = databaseRemedy((cause as { readonly code?: string } | undefined)?.code)
+  const message = `Cannot connect to the database (${name}): ${reason}. ${remedy}`
+  return new DatabaseUnreachable({ message, cause: error })
 }
 
 /** A layer on the database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */

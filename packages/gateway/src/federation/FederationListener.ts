@@ -26,7 +26,7 @@ import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { periodically } from "@greenroom/store/Supervision"
-import { Context, Effect, Layer, Option, References, Scope } from "effect"
+import { Clock, Context, Effect, Layer, Option, References, Scope } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
@@ -45,7 +45,7 @@ import { federationHttp } from "./FederationHttp.ts"
 import { identityHandlers } from "./IdentityHandlers.ts"
 import { keyHandlers } from "./KeyHandlers.ts"
 import { originAuthenticationLayer } from "./OriginAuthentication.ts"
-import { type TlsCredentials, tlsCredentials } from "./TlsCredentials.ts"
+import { type TlsCredentials, tlsCredentials, validityWarning } from "./TlsCredentials.ts"
 import type { TlsError } from "./TlsError.ts"
 
 /** How often others may ask. */
@@ -123,7 +123,13 @@ const tracedAsRequested = <A, E, R>(endpoints: Effect.Effect<A, E, R>): Effect.E
 const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const { dataDir, serverName } = yield* HomeServerConfig
   const tls = { serverName, dataDir, tlsCert: options.tlsCert, tlsKey: options.tlsKey }
-  const server = makeTlsServer(yield* tlsCredentials(tls))
+  const credentials = Effect.tap(tlsCredentials(tls), (read) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const warning = validityWarning(tls, read, now)
+      return warning === undefined ? Effect.void : Effect.logWarning(warning)
+    })
+  )
+  const server = makeTlsServer(yield* credentials)
   const inFlight = makeInFlight()
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
@@ -146,7 +152,7 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
       Effect.timeoutOption(inFlight.drained, gracePeriod)
     )
   )
-  yield* renewing(server, tlsCredentials(tls))
+  yield* renewing(server, credentials)
   const host = family === "IPv6" ? `[${address}]` : address
   return FederationListener.of({ port, url: `https://${host}:${port}` })
 })

@@ -37,6 +37,9 @@ const day = 86_400_000
 const lifetime = 3_650 * day
 const renewal = 30 * day
 
+/** How long before the end of a certificate of the operator a warning is logged, in ms. */
+const warning = 14 * day
+
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const attempt = <A>(what: string, run: () => A | Promise<A>, file?: "cert" | "key"): Effect.Effect<A, TlsError> =>
@@ -125,6 +128,19 @@ const writeSelfSigned = Effect.fnUntraced(function* (file: string, { dataDir, se
     return credentials
   })
 })
+
+/** A warning about a certificate of the operator that others refuse at this time, or soon; undefined where it is valid. */
+export const validityWarning = ({ tlsCert }: TlsOptions, { cert }: TlsCredentials, now: number): string | undefined => {
+  if (tlsCert === undefined) return undefined
+  const { validFrom, validTo } = new X509Certificate(cert)
+  if (Date.parse(validFrom) > now) {
+    return `The certificate ${tlsCert} is not valid before ${validFrom}: set the clock of this machine if it is slow`
+  }
+  const left = Date.parse(validTo) - now
+  if (left > warning) return undefined
+  const ended = left > 0 ? `expires ${validTo}` : `has expired (${validTo}), and other servers refuse it`
+  return `The certificate ${tlsCert} ${ended}: renew it, and the server takes it up within an hour`
+}
 
 /** The credentials to listen with. Errors: `TlsError`. */
 export const tlsCredentials = Effect.fn("TlsCredentials")(function* (options: TlsOptions) {

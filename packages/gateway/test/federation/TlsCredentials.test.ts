@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
-import { makeSelfSigned, tlsCredentials } from "../../src/federation/TlsCredentials.ts"
+import { makeSelfSigned, tlsCredentials, validityWarning } from "../../src/federation/TlsCredentials.ts"
 
 const serverName = "example.org" as ServerName
 
@@ -52,6 +52,17 @@ describe("TlsCredentials", () => {
       assert.isDefined(new X509Certificate(again.cert).checkHost("example.org"))
     })
   )
+
+  it("warns of an operator's certificate that has expired, soon does, or is not valid yet", async () => {
+    const credentials = await makeSelfSigned(serverName, Date.parse("2026-01-10T00:00:00Z"))
+    const tls = { serverName, dataDir: "unused", tlsCert: "cert.pem", tlsKey: "key.pem" }
+    const at = (time: string) => validityWarning(tls, credentials, Date.parse(time))
+    assert.match(at("2026-01-01T00:00:00Z") ?? "", /^The certificate cert\.pem is not valid before Jan {2}9 .*clock/)
+    assert.isUndefined(at("2030-01-01T00:00:00Z"))
+    assert.match(at("2035-12-31T00:00:00Z") ?? "", /cert\.pem expires Jan {2}8 .*renew it/)
+    assert.match(at("2036-02-01T00:00:00Z") ?? "", /cert\.pem has expired \(Jan {2}8 .*renew it/)
+    assert.isUndefined(validityWarning({ serverName, dataDir: "unused" }, credentials, Date.parse("2036-02-01")))
+  })
 
   it.live("the operator's files are used, or their fault is reported without the key", () =>
     Effect.gen(function* () {

@@ -143,9 +143,22 @@ export const requireOwnership = (postgresDir: string): Effect.Effect<void, Embed
     throw new Error(`it belongs to the user with number ${stat.uid}. Start Greenroom as that user, or as root`)
   })
 
-/** The last line of a log with an error, from the word on; else its last line. */
+/** Free bytes below which a disk counts as full, and the last lines of the log in which PostgreSQL may say so. */
+const noSpace = 1024 * 1024
+const recentLines = 30
+
+const isFull = async (directory: string): Promise<boolean> => {
+  const { bavail, bsize } = await fs.statfs(directory)
+  return bavail * bsize < noSpace
+}
+
+/** The reason why PostgreSQL ended: a full disk, else the last line of its log with an error, from the word on; else its last line. */
 export const lastComplaint = async (logFile: string): Promise<string | undefined> => {
   const lines = (await fs.readFile(logFile, "utf8").catch(() => "")).trim().split("\n")
+  const saysFull = lines.slice(-recentLines).some((line) => line.includes("No space left on device"))
+  if (saysFull || (await isFull(path.dirname(logFile)).catch(() => false))) {
+    return "the disk is full: make room, or give it a larger disk"
+  }
   const complaint = /(?:FATAL|PANIC|error):\s.*$/
   return lines.findLast((line) => complaint.test(line))?.match(complaint)?.[0] ?? lines.at(-1)
 }

@@ -5,6 +5,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type AppliedMigration, migrationsProblem } from "@greenroom/store/AppliedMigrations"
 import { withClient } from "@greenroom/store/Backup"
 import { migrationNames, newestMigration } from "@greenroom/store/Database"
+import { databaseRemedy, isRefusal } from "@greenroom/store/DatabaseRemedy"
 import { unfinishedTable } from "@greenroom/store/UnfinishedRestore"
 import { Effect, type Redacted } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
@@ -163,27 +164,10 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
   }
 }
 
-/** The remedies for errors of PostgreSQL, by their codes. */
-const remedies: { readonly [code: string]: string } = {
-  "28000": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
-  "28P01": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
-  "3D000":
-    "Create it (createdb --encoding UTF8 --locale C --template template0 NAME), or name another in database_url.",
-  "42501":
-    "Name the role that owns the tables in database_url, or let this role use them (GRANT, ALTER TABLE ... OWNER TO).",
-  "53300": "Raise max_connections of PostgreSQL, or end other programs that are connected."
-}
-
-/** PostgreSQL answers with a code such as 42501; errors of the network have others. */
 const faultOf = (error: unknown): Finding => {
-  const { code = "" } = error as { readonly code?: string }
-  return /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code)
-    ? failure("database", `refuses: ${reasonOf(error)}`, remedies[code] ?? "Look at the log of PostgreSQL.")
-    : failure(
-        "database",
-        `does not answer: ${reasonOf(error)}`,
-        "Start PostgreSQL, and check host, port, name and password of database_url."
-      )
+  const { code } = error as { readonly code?: string }
+  const found = isRefusal(code) ? "refuses" : "does not answer"
+  return failure("database", `${found}: ${reasonOf(error)}`, databaseRemedy(code))
 }
 
 /** Checks the database, as the user in the settings. */

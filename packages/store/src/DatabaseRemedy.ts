@@ -1,0 +1,25 @@
+/**
+ * The remedies for a database that cannot be connected to, by the codes of PostgreSQL (such as 42501) and of the network.
+ */
+
+const remedies: { readonly [code: string]: string } = {
+  "28000": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
+  "28P01": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
+  "3D000":
+    "Create it (createdb --encoding UTF8 --locale C --template template0 NAME), or name another in database_url.",
+  "42501":
+    "Name the role that owns the tables in database_url, or let this role use them (GRANT, ALTER TABLE ... OWNER TO).",
+  "53300": "Raise max_connections of PostgreSQL, or end other programs that are connected.",
+  "57P03": "Wait until PostgreSQL has started, and start Greenroom again.",
+  ENOTFOUND: "Check the host in database_url, and DNS."
+}
+
+/** Whether PostgreSQL itself refuses: errors of the network have other codes. */
+export const isRefusal = (code: string | undefined): boolean => /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code ?? "")
+
+/** A sentence for the operator. */
+export const databaseRemedy = (code: string | undefined): string =>
+  remedies[code ?? ""] ??
+  (isRefusal(code)
+    ? "Look at the log of PostgreSQL."
+    : "Start PostgreSQL, and check host, port, name and password of database_url.")
