@@ -33,6 +33,7 @@ export class BanStore extends Context.Service<
   {
     /** The bans in force. */
     readonly all: Effect.Effect<ReadonlyArray<Ban>>
+    readonly isBanned: (kind: BanKind, value: string) => Effect.Effect<boolean>
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
     /** False if there was none. */
     readonly lift: (kind: BanKind, value: string) => Effect.Effect<boolean>
@@ -56,6 +57,11 @@ export class BanStore extends Context.Service<
           ),
           Effect.orDie
         ),
+        isBanned: (kind, value) =>
+          sql`SELECT 1 FROM bans WHERE kind = ${kind} AND value = ${value} AND active`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          ),
         add: Effect.fnUntraced(function* ({ bannedBy, kind, reason, value }) {
           const now = yield* Clock.currentTimeMillis
           yield* sql`

@@ -35,12 +35,16 @@ const make = Effect.gen(function* () {
   )
   for (const ban of yield* store.all) apply({ ...ban, active: true })
 
+  const refuse = (kind: BanKind) =>
+    Effect.fail(new Forbidden({ error: `${described[kind]} is banned by the administrators of this server` }))
+
   return Bans.of({
     has: (kind, value) => banned[kind].has(normalBan(kind, value)),
-    check: (kind, value) =>
-      banned[kind].has(normalBan(kind, value))
-        ? Effect.fail(new Forbidden({ error: `${described[kind]} is banned by the administrators of this server` }))
-        : Effect.void,
+    check: (kind, value) => (banned[kind].has(normalBan(kind, value)) ? refuse(kind) : Effect.void),
+    checkStored: (kind, value) =>
+      Effect.flatMap(store.isBanned(kind, normalBan(kind, value)), (isBanned) =>
+        isBanned ? refuse(kind) : Effect.void
+      ),
     list: store.all,
     add: (ban) => {
       const value = normalBan(ban.kind, ban.value)
@@ -66,6 +70,8 @@ export class Bans extends Context.Service<
     readonly has: (kind: BanKind, value: string) => boolean
     /** Errors: M_FORBIDDEN where it is banned. */
     readonly check: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
+    /** The same by the database, which has a ban of the command line before the nodes have heard of it. */
+    readonly checkStored: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
     readonly list: Effect.Effect<ReadonlyArray<Ban>>
     /** At all nodes, as `lift`. */
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { BanStore } from "@greenroom/store/BanStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
@@ -35,6 +36,18 @@ layer(gateway, { excludeTestServices: true })("bans", (it) => {
       assert.strictEqual((yield* asked(admin, "DELETE", ban)).status, 200)
       assert.strictEqual((yield* logIn("spammer")).status, 200)
       assert.strictEqual((yield* asked(admin, "DELETE", ban)).status, 404)
+    })
+  )
+
+  it.effect("a user that the command line bans cannot log in from that instant on", () =>
+    Effect.gen(function* () {
+      const user = yield* register("bannedelsewhere")
+      yield* BanStore.use((store) =>
+        store.add({ kind: "user", value: user.id, reason: "spam", bannedBy: "command line" })
+      )
+      assert.strictEqual((yield* logIn("bannedelsewhere")).body.errcode, "M_FORBIDDEN")
+      const { body } = yield* askToday("GET", "/v3/devices", { token: user.token })
+      assert.lengthOf(body.devices as ReadonlyArray<unknown>, 1)
     })
   )
 

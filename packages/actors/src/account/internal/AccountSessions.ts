@@ -114,7 +114,12 @@ export const makeAccountSessions = Effect.gen(function* () {
       address: device.address
     })
     if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
-    if (created.value.replaced) yield* refuseTokens([created.value.tokenId])
+    const { tokenId } = created.value
+    // A ban is stored before it ends the sessions: this one was ended too, or the ban is seen here.
+    yield* Effect.tapError(bans.checkStored("user", userId), () =>
+      Effect.andThen(store.revoke(userId, tokenId), refuseTokens([tokenId]))
+    )
+    if (created.value.replaced) yield* refuseTokens([tokenId])
     else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
