@@ -7,13 +7,14 @@
  * Source: the user administration API of Synapse.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { PusherStore } from "@greenroom/store/PusherStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type AdministeredUser, UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
-import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { type ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { AccountStandings } from "../account/AccountStandings.ts"
 import { Accounts } from "../account/Accounts.ts"
@@ -24,6 +25,15 @@ import { Users } from "../user/Users.ts"
 export interface UserDetails extends AdministeredUser {
   readonly addresses: ReadonlyArray<{ readonly medium: string; readonly address: string; readonly verifiedAt: number }>
   readonly subjects: ReadonlyArray<{ readonly provider: string; readonly subject: string }>
+}
+
+/** How one kind of identities is changed. */
+interface Replacement<A> {
+  /** Names an entry, of which no two have the same. */
+  readonly name: (entry: A) => string
+  /** False where it is another user's. */
+  readonly add: (entry: A) => Effect.Effect<boolean>
+  readonly remove: (entry: A) => Effect.Effect<unknown>
 }
 
 const make = Effect.gen(function* () {
@@ -51,12 +61,43 @@ const make = Effect.gen(function* () {
       ? Effect.succeed(found.value)
       : Effect.fail(new NotFound({ error: "No user has this address or external ID" }))
 
+  /** Gives the user these addresses or subjects, and takes the others away. */
+  const replace = Effect.fnUntraced(function* <A>(
+    before: ReadonlyArray<A>,
+    wanted: ReadonlyArray<A>,
+    { add, name, remove }: Replacement<A>
+  ) {
+    for (const entry of wanted) {
+      if (!(yield* add(entry))) return yield* new InvalidParam({ error: `${name(entry)} belongs to another user` })
+    }
+    const kept = new Set(wanted.map(name))
+    yield* Effect.forEach(
+      before.filter((entry) => !kept.has(name(entry))),
+      remove,
+      { discard: true }
+    )
+  })
+
   return UserAdministration.of({
     list: store.list,
     mediaUsage: store.mediaUsage,
     find,
     setProfileField: (userId, field, value) =>
       users.setProfileField({ userId, tokenId: 0, deviceId: "" }, userId, field, value),
+    setAddresses: Effect.fn("UserAdministration.setAddresses")(function* (userId, addresses) {
+      yield* replace<ThirdPartyId>((yield* find(userId)).addresses, addresses, {
+        name: ({ address, medium }) => `${medium} ${address}`,
+        add: (address) => identities.bindAddress(userId, address),
+        remove: (address) => identities.unbindAddress(userId, address)
+      })
+    }),
+    setSubjects: Effect.fn("UserAdministration.setSubjects")(function* (userId, subjects) {
+      yield* replace<ProviderSubject>((yield* find(userId)).subjects, subjects, {
+        name: ({ provider, subject }) => `${provider} ${subject}`,
+        add: (subject) => identities.linkSubject(userId, subject),
+        remove: (subject) => identities.unlinkSubject(userId, subject)
+      })
+    }),
     deactivate: Effect.fn("UserAdministration.deactivate")(function* (userId, erase) {
       yield* find(userId)
       yield* accounts.deactivate(userId, erase)
@@ -99,6 +140,10 @@ export class UserAdministration extends Context.Service<
       field: "displayname" | "avatar_url",
       value: string
     ) => Effect.Effect<void, MatrixError>
+    /** Replaces the addresses of a user, in their canonical form; taken as verified. Errors: M_INVALID_PARAM too, for those of others. */
+    readonly setAddresses: (userId: UserId, addresses: ReadonlyArray<ThirdPartyId>) => Effect.Effect<void, MatrixError>
+    /** Replaces the accounts of a user at providers. Errors as for `setAddresses`. */
+    readonly setSubjects: (userId: UserId, subjects: ReadonlyArray<ProviderSubject>) => Effect.Effect<void, MatrixError>
     /** With `erase`, what the user has uploaded and sent goes too. */
     readonly deactivate: (userId: UserId, erase: boolean) => Effect.Effect<void, MatrixError>
     /** Errors: M_BAD_JSON too. */

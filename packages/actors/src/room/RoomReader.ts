@@ -256,6 +256,7 @@ const make = Effect.gen(function* () {
     messages,
     context,
     aliases,
+    localAliases: directory.aliasesOf,
     joinedRooms: (session) => rooms.joinedRooms(session.userId)
   })
 })
@@ -308,6 +309,8 @@ export class RoomReader extends Context.Service<
     ) => Effect.Effect<EventContext, MatrixError>
     /** The aliases of the room on this server. */
     readonly aliases: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>, MatrixError>
+    /** The same, for callers that may read every room. */
+    readonly localAliases: (roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>>
     /** The rooms that the user is joined to. */
     readonly joinedRooms: (session: Session) => Effect.Effect<ReadonlyArray<RoomId>>
   }

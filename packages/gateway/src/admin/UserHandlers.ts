@@ -12,6 +12,7 @@ import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -51,6 +52,14 @@ const toUserDetails = (user: UserDetails) => ({
   })),
   external_ids: user.subjects.map(({ provider, subject }) => ({ auth_provider: provider, external_id: subject }))
 })
+
+/** An address in the form in which it is kept. */
+const canonicalOf = ({ address, medium }: ThirdPartyId): Effect.Effect<ThirdPartyId, MatrixError> => {
+  const canonical = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+  return canonical === undefined
+    ? Effect.fail(new InvalidParam({ error: `threepids: ${address} is no address of the medium ${medium}` }))
+    : Effect.succeed({ medium, address: canonical })
+}
 
 const orders = [
   "name",
@@ -165,11 +174,7 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
         return asAdmin({ action: "user.set", target: userId, details }, (admin) =>
           Effect.gen(function* () {
             yield* mustBeOurs(userId)
-            for (const key of ["threepids", "external_ids"] as const) {
-              if (payload[key] !== undefined && payload[key].length > 0) {
-                return yield* new InvalidParam({ error: `${key}: addresses and identities are added by the user` })
-              }
-            }
+            const addresses = yield* Effect.forEach(payload.threepids ?? [], canonicalOf)
             const isNew = yield* Effect.match(users.find(userId), { onFailure: () => true, onSuccess: () => false })
             if (isNew) {
               yield* administration.createUser({
@@ -179,6 +184,13 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
               })
             } else if (password != null) {
               yield* setPassword(userId, password, payload.logout_devices ?? true)
+            }
+            if (payload.threepids !== undefined) yield* users.setAddresses(userId, addresses)
+            if (payload.external_ids !== undefined) {
+              yield* users.setSubjects(
+                userId,
+                payload.external_ids.map(({ auth_provider: provider, external_id: subject }) => ({ provider, subject }))
+              )
             }
             if (payload.displayname != null) yield* users.setProfileField(userId, "displayname", payload.displayname)
             if (payload.avatar_url != null) yield* users.setProfileField(userId, "avatar_url", payload.avatar_url)

@@ -13,7 +13,8 @@ td button { min-height: 36px; font-size: .875rem; background: none; color: var(-
 td button:hover { background: none; border-color: var(--accent); color: var(--accent) }
 table { width: 100%; border-collapse: collapse; margin-top: 12px; font-size: .9375rem }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: .8125rem; padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line) }
-td { padding: 9px 10px 9px 0; border-bottom: 1px solid color-mix(in srgb, var(--line) 40%, transparent); vertical-align: top; overflow-wrap: anywhere }
+tbody tr { border-bottom: 1px solid color-mix(in srgb, var(--line) 40%, transparent) }
+td { padding: 9px 10px 9px 0; vertical-align: top; overflow-wrap: anywhere }
 td > bdi { display: inline-block; max-width: 100%; overflow: clip }
 #dialog-subject:empty { display: none }
 #status:empty { border: 0; padding: 0; margin: 0 }

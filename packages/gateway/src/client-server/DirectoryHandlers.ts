@@ -3,6 +3,7 @@
  *
  * Source: "Room aliases" of the client-server specification.
  */
+import { Moderation } from "@greenroom/actors/account/Moderation"
 import { dropCanonicalAlias } from "@greenroom/actors/room/CanonicalAliases"
 import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -21,6 +22,7 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
   withServices(function* () {
     const rooms = yield* Rooms
     const reader = yield* RoomReader
+    const moderation = yield* Moderation
     return handlers
       .handle("resolve", ({ params }) => rooms.resolveAlias(params.alias))
       .handle("create", ({ params, payload }) =>
@@ -42,7 +44,17 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         )
       )
       .handle("aliases", ({ params }) =>
-        CurrentSession.use((session) => Effect.map(reader.aliases(session, params.roomId), (aliases) => ({ aliases })))
+        CurrentSession.use((session) =>
+          reader.aliases(session, params.roomId).pipe(
+            // Administrators read the aliases of every room, as the tools of Synapse expect.
+            Effect.catchTag("M_FORBIDDEN", (error) =>
+              Effect.flatMap(moderation.isAdmin(session), (isAdmin) =>
+                isAdmin ? reader.localAliases(params.roomId) : Effect.fail(error)
+              )
+            ),
+            Effect.map((aliases) => ({ aliases }))
+          )
+        )
       )
   })
 )

@@ -165,6 +165,35 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
+  it.effect("replaces the addresses of an account and its accounts elsewhere, but takes none of another one", () =>
+    Effect.gen(function* () {
+      const [admin, mia, max] = [yield* registerAdmin("boss12"), yield* register("mirja"), yield* register("max")]
+      const put = (user: TestUser, json: object) => askAdmin(admin, "PUT", `/v2/users/${inPath(user.id)}`, json)
+      const email = (address: string) => ({ medium: "email", address })
+      const elsewhere = { auth_provider: "example", external_id: "4711" }
+      const made = yield* put(mia, {
+        threepids: [email("Mirja@Mail.test"), email("m@mail.test")],
+        external_ids: [elsewhere]
+      })
+      assert.deepStrictEqual(
+        (made.body.threepids as ReadonlyArray<{ address: string }>).map(({ address }) => address),
+        ["m@mail.test", "mirja@mail.test"]
+      )
+      assert.deepStrictEqual(made.body.external_ids, [elsewhere] as never)
+      const owner = () => askAdmin(admin, "GET", "/v1/threepid/email/users/mirja@mail.test")
+      assert.strictEqual((yield* owner()).body.user_id, mia.id)
+      assert.strictEqual((yield* put(max, { threepids: [email("mirja@mail.test")] })).body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* put(max, { threepids: [email("nothing")] })).body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* owner()).body.user_id, mia.id)
+      yield* put(mia, { threepids: [], external_ids: [] })
+      assert.strictEqual((yield* owner()).status, 404)
+      const room = yield* createRoom(mia, { room_alias_name: "mirjas" })
+      const aliases = (user: TestUser) => askToday("GET", `/v3/rooms/${inPath(room)}/aliases`, { token: user.token })
+      assert.deepStrictEqual((yield* aliases(admin)).body.aliases, ["#mirjas:green.test"] as never)
+      assert.strictEqual((yield* aliases(max)).status, 403)
+    })
+  )
+
   it.effect("logs in as a user, who sees it, but not as another administrator", () =>
     Effect.gen(function* () {
       const [admin, second, user] = [
