@@ -71,7 +71,7 @@ const program = Effect.gen(function* () {
   yield* rooms.join(you, alias)
   const { chunk } = yield* rooms.messages(you, roomId, { limit: 1000 })
   const said = chunk.filter(({ type }) => type === "m.room.message").length
-  yield* Console.log(`There are ${said} messages in ${alias}. Say something:`)
+  yield* Console.log(`Messages in ${alias} so far: ${said}. Say something:`)
   const replies = events.stream(you, (yield* events.initialSync(you, 0)).end).pipe(
     Stream.filter((event) => "sender" in event && event.sender === bot.userId),
     Stream.map((event) => textIn(event, roomId)),

@@ -48,7 +48,7 @@ const countMessages = Layer.effectDiscard(
         byRoom,
         ([roomId, added]) =>
           Effect.flatMap(Effect.orDie(counter(roomId).Add({ messages: added.length })), (count) =>
-            Console.log(`${roomId}: ${count} messages`)
+            Console.log(`${roomId}: ${count} ${count === 1 ? "message" : "messages"}`)
           ),
         { discard: true }
       )

@@ -38,11 +38,11 @@ describe("EchoBot", () => {
         const directory = yield* temporaryDirectory
         const first = yield* talk(directory, "Hello", "How are you?")
         assert.strictEqual(first.code, 0)
-        assert.include(first.output, "There are 0 messages")
+        assert.include(first.output, "so far: 0.")
         assert.include(first.output, "You said: Hello\nYou said: How are you?\n")
         const second = yield* talk(directory, "Still there?")
         assert.strictEqual(second.code, 0)
-        assert.include(second.output, "There are 4 messages")
+        assert.include(second.output, "so far: 4.")
         assert.include(second.output, "You said: Still there?\n")
       }),
     180_000

@@ -4,7 +4,7 @@ import { Effect, Redacted } from "effect"
 import { freePort, startExample } from "./startExample.ts"
 
 const counts = (output: string): ReadonlyArray<number> =>
-  [...output.matchAll(/^!\S+: (\d+) messages$/gm)].map(([, count]) => Number(count))
+  [...output.matchAll(/^!\S+: (\d+) messages?$/gm)].map(([, count]) => Number(count))
 
 /** How many messages were counted: a counter that begins again starts from zero. */
 const additions = (counts: ReadonlyArray<number>): number =>
