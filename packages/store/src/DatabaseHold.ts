@@ -5,7 +5,7 @@
  *
  * A lock ends with its connection, so it is not enough to have taken it once:
  *
- * - The connection is silent, and listens to a channel on which nothing is sent: that ends with the connection.
+ * - The connection is silent. Its end is noticed by its socket, which the system probes.
  * - Each new connection of the pool first asks whether the lock's connection still lives (`verified`), and waits if not.
  * - A lost lock is taken again. If another process got it meanwhile, this one must end (`lost`): what it has in memory
  *   may no longer agree with the database.
@@ -23,10 +23,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlError from "effect/sql/SqlError"
 
@@ -41,9 +40,6 @@ const holderLock = 0x6772686f6c646572n
 
 /** After how long without traffic the lock's connection is probed, so that its end is noticed and no firewall forgets it. */
 const keepAlive = "5 seconds"
-
-/** A channel on which nothing is sent. */
-const silentChannel = "greenroom_holders"
 
 /** How long the lock's connection may take to answer before it counts as lost. */
 const pingTimeout = "5 seconds"
@@ -78,14 +74,15 @@ const connect = (url: Redacted.Redacted, id: string) =>
     startupParameters: { tcp_keepalives_idle: "10", tcp_keepalives_interval: "5", tcp_keepalives_count: "3" }
   })
 
-/** Listens to the silent channel until the connection ends. Queries go through the connection that is given back. */
-const listen = Effect.fnUntraced(function* (connection: Connection) {
-  // A scope that closed would send UNLISTEN, and wait for the answer of a connection that may be lost.
-  const scope = yield* Scope.make()
-  const pinned = yield* Scope.provide(connection.pin, scope)
-  const notifications = yield* Scope.provide(pinned.listen(silentChannel), scope)
-  return { pinned, ended: Effect.forever(Queue.take(notifications)) }
-})
+const internals = "~@effect/sql-pg/PgConnection/internals"
+
+/** Calls `listener` when the connection is lost, as Effect's own pool is notified of it. */
+const onLoss = (connection: Connection, listener: () => void): void => {
+  const { retireHooks } = (
+    connection as unknown as { readonly [internals]: { readonly retireHooks: Set<() => void> } }
+  )[internals]
+  retireHooks.add(listener)
+}
 
 const ping = (connection: Connection): Effect.Effect<unknown, ConnectionLost> =>
   connection.query("SELECT 1").pipe(
@@ -210,13 +207,12 @@ const make = Effect.fnUntraced(function* (
 
   /** Fails once the connection no longer holds the lock. */
   const whileHolding = Effect.fnUntraced(function* (connection: Connection) {
-    const { ended, pinned } = yield* listen(connection)
     const isLost = Deferred.makeUnsafe<never, ConnectionLost>()
-    yield* Effect.acquireRelease(setHolding({ connection: pinned, isLost }), () => setHolding(undefined))
+    onLoss(connection, () => Deferred.doneUnsafe(isLost, Effect.fail(new ConnectionLost())))
+    yield* ping(connection)
+    yield* Effect.acquireRelease(setHolding({ connection, isLost }), () => setHolding(undefined))
     yield* Deferred.succeed(first, undefined)
-    return yield* ended.pipe(
-      Effect.mapError(() => new ConnectionLost()),
-      Effect.raceFirst(Deferred.await(isLost)),
+    return yield* Deferred.await(isLost).pipe(
       Effect.tapError(() => Effect.logWarning("Lost the connection that holds the database: taking it again"))
     )
   })
