@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, type Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import * as Database from "../src/Database.ts"
 import { EventLog, type StreamedEvent } from "../src/EventLog.ts"
 import { RoomStore } from "../src/RoomStore.ts"
@@ -213,7 +214,7 @@ describe("EventLog on several nodes", () => {
       })
   )
 
-  it.effect("no reader passes a running commit, whatever was committed after it", () =>
+  it.effect("no reader passes a running commit, whatever was committed after it; the lag shows for how long", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const { holdRoom, untilWaiting } = yield* onlooker(url)
@@ -230,10 +231,13 @@ describe("EventLog on several nodes", () => {
       yield* store(fast, [early]).pipe(Effect.provide(second))
       const meanwhile = yield* reader.readAfter(start, 100)
       assert.deepStrictEqual(meanwhile.events, [])
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(yield* reader.lag, 3_000)
       yield* letGo
       yield* Fiber.join(committing)
       const { read } = yield* follow(meanwhile.upTo, 100, 2).pipe(Effect.provide(second))
       assert.deepStrictEqual(idsOf(read), [late.event_id, early.event_id])
+      yield* Effect.repeat(reader.lag, { until: (lag) => lag === 0 })
     })
   )
 
