@@ -252,7 +252,7 @@ const make = Effect.gen(function* () {
   const keys = yield* MonotonicCache.makeWith(
     (serverAndKey: string): Effect.Effect<KeyObject, MatrixError> => {
       const [server, keyId] = serverAndKey.split(" ") as [IdentityServer, string]
-      const call = { path: `/pubkey/${encodeURIComponent(keyId)}` }
+      const call = { path: `/pubkey/${encodeURIComponent(keyId).replace("%3A", ":")}` }
       const asked = Effect.catch(ask(server, { ...call, isSecond: true }), () => ask(server, call))
       return Effect.flatMap(asked, ({ public_key }) => {
         const bytes = typeof public_key === "string" ? decodeBase64(public_key) : undefined

@@ -27,7 +27,7 @@ interface Said {
 const identityServer = Effect.gen(function* () {
   let said: Said = { status: 200, text: "{}" }
   const server = createServer((request, response) => {
-    const isKey = request.url?.includes("/pubkey/ed25519%3A1") === true
+    const isKey = request.url?.includes("/pubkey/ed25519:1") === true
     const publicKey = JSON.stringify({ public_key: encodeBase64(exportVerifyKey(verifyKeyOf(key))) })
     response
       .writeHead(isKey ? 200 : said.status, { location: "http://127.0.0.1:1/" })

@@ -252,7 +252,9 @@ const make = Effect.gen(function* () {
       sender: event.sender,
       content: event.content,
       sender_display_name: senderName,
-      room_name: roomName,
+      // Older push gateways show nothing else of a room, and read the membership here.
+      room_name: roomName ?? roomAlias,
+      membership: event.type === "m.room.member" ? event.content.membership : undefined,
       room_alias: roomAlias,
       user_is_target: event.type === "m.room.member" && event.state_key === userId ? true : undefined
     }
