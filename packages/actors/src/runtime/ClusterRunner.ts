@@ -49,7 +49,8 @@ const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, optio
     shardsPerGroup: shards,
     shardLockExpiration: lockExpiration,
     shardLockRefreshInterval: lockExpiration / 3,
-    refreshAssignmentsInterval: "1 second",
+    // A node that leaves stops the rooms of its shards until the others have seen it, and taken them.
+    refreshAssignmentsInterval: "400 millis",
     runnerHealthCheckInterval: "1 second",
     // How soon shards are taken again after PostgreSQL did not answer: no messages are stored that would be polled for.
     entityMessagePollInterval: "1 second",

@@ -16,19 +16,22 @@ const socketsRead = Effect.callback<void>((resume) => {
   return Effect.sync(() => clearImmediate(handle))
 })
 
+/** The clock with other sleeps. */
+export const withSleep = (clock: Clock.Clock, sleep: Clock.Clock["sleep"]): Clock.Clock => ({
+  currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+  currentTimeMillis: clock.currentTimeMillis,
+  currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+  currentTimeNanos: clock.currentTimeNanos,
+  monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+  monotonicTimeNanos: clock.monotonicTimeNanos,
+  sleep
+})
+
 export const make = (clock: Clock.Clock): Clock.Clock => {
   const sleep = (millis: number): Effect.Effect<void> => {
     if (millis <= 0 || !Number.isFinite(millis)) return clock.sleep(Duration.millis(millis))
     const slept = Effect.andThen(clock.sleep(Duration.millis(Math.min(millis, part))), socketsRead)
     return millis <= part ? slept : Effect.andThen(slept, () => sleep(millis - part))
   }
-  return {
-    currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
-    currentTimeMillis: clock.currentTimeMillis,
-    currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
-    currentTimeNanos: clock.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: clock.monotonicTimeNanos,
-    sleep: (duration) => sleep(Duration.toMillis(duration))
-  }
+  return withSleep(clock, (duration) => sleep(Duration.toMillis(duration)))
 }

@@ -17,7 +17,7 @@ import * as tls from "node:tls"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
-import { Clock, Context, Effect, Exit, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
 import {
   type MessageStorage,
   Reply,
@@ -231,13 +231,33 @@ const health = Layer.effect(
   })
 )
 
+/** How long Effect waits between two attempts to take shards, and how long it does here, in ms: a constant in `Sharding`. */
+const effectAttempts = 1_000
+const attempts = 250
+
+/** Effect's engine, which takes shards that another node gives back a quarter of a second later at most, instead of a second. */
+const sharding = Layer.unwrap(
+  Effect.map(Clock.Clock, (clock) =>
+    Sharding.layer.pipe(
+      Layer.provide(
+        Layer.succeed(
+          Clock.Clock,
+          RunningTime.withSleep(clock, (duration) =>
+            clock.sleep(Duration.toMillis(duration) === effectAttempts ? Duration.millis(attempts) : duration)
+          )
+        )
+      )
+    )
+  )
+)
+
 /** Effect's `Sharding`, over sockets to other nodes. */
 export const layer: Layer.Layer<
   Sharding.Sharding | Receivers | NodeLinks,
   SocketServer.SocketServerError,
   ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
 > = Receiving.layer.pipe(
-  Layer.provideMerge(Sharding.layer),
+  Layer.provideMerge(sharding),
   Layer.provide(health),
   Layer.provide(runners),
   Layer.provide(serverProtocol),
