@@ -9,6 +9,7 @@ import { atLeast, atMost, type Benchmark, count, type Figure, milliseconds, ofBa
 import { runLoad } from "./LoadProcess.ts"
 import type { FileTransferInput, FileTransfers } from "./load/fileTransfers.ts"
 import type { PacedSendsInput } from "./load/pacedSends.ts"
+import type { PhotosInput } from "./load/photos.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { ThumbnailsInput } from "./load/thumbnails.ts"
 import { median, type Percentiles } from "./Percentiles.ts"
@@ -81,6 +82,18 @@ const measureTransfers = async (bytes: number, rounds: number): Promise<Readonly
   ]
 }
 
+/** How many photos thumbnails are made of. */
+const photoCount = 30
+
+/** A photo as telephones make them: 12 megapixels, JPEG. */
+const takePhoto = async (file: string): Promise<string> => {
+  const { default: sharp } = await import("sharp")
+  const noise = { type: "gaussian", mean: 128, sigma: 30 } as const
+  const photo = sharp({ create: { width: 4_000, height: 3_000, channels: 3, background: "teal", noise } })
+  await photo.jpeg({ quality: 85 }).toFile(file)
+  return file
+}
+
 const measureThumbnails = async (seconds: number, senders: number): Promise<ReadonlyArray<Figure>> => {
   await using server = await startServer()
   const { url } = server
@@ -89,10 +102,14 @@ const measureThumbnails = async (seconds: number, senders: number): Promise<Read
   const interval = senders * 10
   const send = (run: string) =>
     runLoad<PacedSendsInput, Percentiles>("pacedSends", { url, ...prepared, seconds, interval, run })
+  const photo = await takePhoto(path.join(server.dataDir, "photo.jpg"))
+  const token = prepared.tokens[0]!
+  // Uploads take the disk, which is not what is measured.
+  const photos = await runLoad<PhotosInput, ReadonlyArray<string>>("photos", { url, token, photo, count: photoCount })
   const without = await send("without")
   const [during, made] = await Promise.all([
     send("with"),
-    runLoad<ThumbnailsInput, number>("thumbnails", { url, token: prepared.tokens[0]!, seconds: seconds + 1 })
+    runLoad<ThumbnailsInput, number>("thumbnails", { url, token, photos, seconds: seconds + 1 })
   ])
   const factor = during.p99 / without.p99
   const perSecond = made / (seconds + 1)

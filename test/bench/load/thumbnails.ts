@@ -1,40 +1,30 @@
-/** Uploads photos and asks for a thumbnail of each, one after the other: how many were made. */
-import sharp from "sharp"
+/** Asks for thumbnails that have to be made, one after the other: how many there were. */
 import { serveLoad } from "../LoadProcess.ts"
 
 export interface ThumbnailsInput {
   readonly url: string
   readonly token: string
+  /** Images: their content URIs without `mxc://`. */
+  readonly photos: ReadonlyArray<string>
   readonly seconds: number
 }
 
-/** A photo as telephones make them: 12 megapixels, JPEG. */
-const photo = sharp({
-  create: {
-    width: 4_000,
-    height: 3_000,
-    channels: 3,
-    background: "teal",
-    noise: { type: "gaussian", mean: 128, sigma: 30 }
-  }
-})
-  .jpeg({ quality: 85 })
-  .toBuffer()
+const queries = [96, 160, 320, 480, 640, 800].flatMap((width) =>
+  ["crop", "scale"].map((method) => `width=${width}&height=${width}&method=${method}`)
+)
 
-serveLoad(async ({ seconds, token, url }: ThumbnailsInput): Promise<number> => {
+serveLoad(async ({ photos, seconds, token, url }: ThumbnailsInput): Promise<number> => {
   const headers = { authorization: `Bearer ${token}` }
-  const original = await photo
   const end = performance.now() + seconds * 1_000
   let made = 0
-  for (; performance.now() < end; made++) {
-    // Bytes after the end of the image make it another file.
-    const body = Buffer.concat([original, Buffer.from(String(made))])
-    const sent = await fetch(`${url}/_matrix/media/v3/upload`, { method: "POST", headers, body })
-    const { content_uri } = (await sent.json()) as { readonly content_uri: string }
-    const target = content_uri.replace("mxc://", "")
-    const got = await fetch(`${url}/_matrix/client/v1/media/thumbnail/${target}?width=320&height=240`, { headers })
-    if (got.status !== 200) throw new Error(`A thumbnail was answered with ${got.status}: ${await got.text()}`)
-    await got.arrayBuffer()
+  for (const query of queries) {
+    for (const photo of photos) {
+      if (performance.now() >= end) return made
+      const got = await fetch(`${url}/_matrix/client/v1/media/thumbnail/${photo}?${query}`, { headers })
+      if (got.status !== 200) throw new Error(`A thumbnail was answered with ${got.status}: ${await got.text()}`)
+      await got.arrayBuffer()
+      made++
+    }
   }
-  return made
+  throw new Error("There were too few photos")
 })

@@ -3,6 +3,7 @@
  * the other, after everything else on the machine. It decodes what people upload, so it takes the formats that are needed
  * and no others; above all none that is a document, such as SVG.
  */
+import { readdirSync } from "node:fs"
 import { constants, setPriority } from "node:os"
 import sharp from "sharp"
 import type { ThumbnailJob, ThumbnailResult } from "./ThumbnailProcess.ts"
@@ -14,7 +15,15 @@ const maxAnimatedPixels = 40_000_000
 /** How much processor time one image may cost, in ms: on a busy machine it takes longer than it costs. */
 const maxProcessorTime = 15_000
 
-setPriority(constants.priority.PRIORITY_LOW)
+/** Linux has a priority for each thread; those that read the modules of this program, and make thumbnails, are there already. */
+const threads = (): ReadonlyArray<number> => {
+  try {
+    return readdirSync("/proc/self/task").map(Number)
+  } catch {
+    return []
+  }
+}
+for (const id of [process.pid, ...threads()]) setPriority(id, constants.priority.PRIORITY_LOW)
 sharp.concurrency(1)
 sharp.cache(false)
 sharp.block({ operation: ["VipsForeignLoad"] })

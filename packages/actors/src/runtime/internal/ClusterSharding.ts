@@ -333,7 +333,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
 
   /** How messages of other nodes come to the actors. */
   const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown): Handled => {
-    const refuse = Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`))
+    const refuse = Effect.suspend(() => Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`)))
     return options.isCurrent()
       ? Effect.catchCause(actors.receive(id, tag, payload), (cause) =>
           isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
