@@ -10,6 +10,16 @@ import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { CanonicalJsonError, compareCodePoints, encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result, Schema } from "effect"
 import { sliced } from "../runtime/Slices.ts"
+import {
+  backslash,
+  closeBrace,
+  closeBracket,
+  colon,
+  comma,
+  openBrace,
+  openBracket,
+  quote
+} from "./internal/jsonBytes.ts"
 
 /** Bytes that are not JSON, or have too long an entry. */
 export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("JsonSyntaxError", {
@@ -32,15 +42,6 @@ export const maxValues = 5_000_000
 
 /** How deep arrays and objects may nest in such a body. Canonical JSON allows less. */
 export const maxDepth = 300
-
-const quote = 0x22
-const comma = 0x2c
-const colon = 0x3a
-const backslash = 0x5c
-const openBracket = 0x5b
-const closeBracket = 0x5d
-const openBrace = 0x7b
-const closeBrace = 0x7d
 
 const fail = (reason: string, isTooLong = false): never => {
   throw new JsonSyntaxError({ reason, isTooLong })

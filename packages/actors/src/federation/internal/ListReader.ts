@@ -5,18 +5,10 @@
 import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { JsonSyntaxError, maxDepth, maxEntries, maxEntryBytes, maxValues } from "../SlicedJson.ts"
+import { backslash, closeBrace, closeBracket, colon, comma, openBrace, openBracket, quote } from "./jsonBytes.ts"
 
 /** Bytes are gathered up to this many before they are read. */
 const defaultReadAtOnce = 64 * 1024
-
-const quote = 0x22
-const comma = 0x2c
-const colon = 0x3a
-const backslash = 0x5c
-const openBracket = 0x5b
-const closeBracket = 0x5d
-const openBrace = 0x7b
-const closeBrace = 0x7d
 
 const isSpace = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 
