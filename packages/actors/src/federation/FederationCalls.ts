@@ -25,9 +25,10 @@ import {
 } from "./FederationTransport.ts"
 import { makeDestinationLimit } from "./internal/DestinationLimit.ts"
 import { type ListEntry, ListReader } from "./internal/ListReader.ts"
+import type { JsonSyntaxError } from "./JsonSyntaxError.ts"
 import { type RemoteError, RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
 import { authorizationOf } from "./RequestSigning.ts"
-import { encodeCanonicalJson, type JsonSyntaxError, parseJson } from "./SlicedJson.ts"
+import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
 
 /** The largest answers that are read, in bytes. */
 export const answerLimits = {

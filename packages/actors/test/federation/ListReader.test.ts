@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Json } from "@greenroom/protocol/Json"
 import fc from "fast-check"
-import { type ListEntry, ListReader } from "../../src/federation/internal/ListReader.ts"
-import { maxEntryBytes } from "../../src/federation/SlicedJson.ts"
+import { type ListEntry, ListReader, maxEntryBytes } from "../../src/federation/internal/ListReader.ts"
 
 const lists = new Set(["state", "auth_chain"])
 

@@ -3,14 +3,8 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import { Effect } from "effect"
 import fc from "fast-check"
-import {
-  encodeCanonicalJson,
-  encodeJson,
-  maxEntries,
-  maxValues,
-  parseJson,
-  smallBytes
-} from "../../src/federation/SlicedJson.ts"
+import { maxEntries, maxValues } from "../../src/federation/internal/ListReader.ts"
+import { encodeCanonicalJson, encodeJson, parseJson, smallBytes } from "../../src/federation/SlicedJson.ts"
 
 /** Enough space before a body that it is not read at once. */
 const padding = " ".repeat(smallBytes)

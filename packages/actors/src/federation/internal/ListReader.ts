@@ -1,19 +1,57 @@
 /**
- * Reads a JSON object while its bytes arrive: the entries of its long lists are given out as soon as they are whole, so that
- * they are worked on while the rest is under way, and the body is never in memory at once.
+ * Reads a JSON object whose lists are long, as transactions and the state of a room are: value by value, the lists entry by
+ * entry. A caller that has the whole body stops between two entries (`steps`); one that gets it piece by piece works on the
+ * entries while the rest arrives (`push`), and the body is never in memory at once.
+ *
+ * What the bytes become is bounded before it is made: a few bytes such as `{},` become an object of many. Entries, values and
+ * their nesting are counted while the ends of the entries are looked for.
  */
 import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { JsonSyntaxError, maxDepth, maxEntries, maxEntryBytes, maxValues } from "../SlicedJson.ts"
-import { backslash, closeBrace, closeBracket, colon, comma, openBrace, openBracket, quote } from "./jsonBytes.ts"
+import { JsonSyntaxError } from "../JsonSyntaxError.ts"
 
-/** Bytes are gathered up to this many before they are read. */
+/** The longest value, in bytes, that is parsed at once: in a list, or beside one. */
+export const maxEntryBytes = 2 * 1024 * 1024
+
+/** The most entries of lists, and keys of the outermost object. */
+export const maxEntries = 120_000
+
+/** The most values, those inside of others counted too: the state of a room of 30,000 events has about 2 million. */
+export const maxValues = 5_000_000
+
+/** How deep arrays and objects may nest. Canonical JSON allows less. */
+export const maxDepth = 300
+
+/** Arriving bytes are gathered up to this many before they are read. */
 const defaultReadAtOnce = 64 * 1024
 
-const isSpace = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
+const quote = 0x22
+const comma = 0x2c
+const colon = 0x3a
+const backslash = 0x5c
+const openBracket = 0x5b
+const closeBracket = 0x5d
+const openBrace = 0x7b
+const closeBrace = 0x7d
 
-const fail = (reason: string, isTooLong = false): never => {
+/** Parses a text. Throws where it is not JSON. */
+export type Parse = (text: string) => Json
+
+export const isSpace = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
+
+/** Fails with `JsonSyntaxError`. */
+export const fail = (reason: string, isTooLong = false): never => {
   throw new JsonSyntaxError({ reason, isTooLong })
+}
+
+/** The value of UTF-8 text, by `parse`. Throws `JsonSyntaxError`. */
+export const parsed = (bytes: Buffer, parse: Parse): Json => {
+  if (!isUtf8(bytes)) fail("it is not UTF-8")
+  try {
+    return parse(bytes.toString("utf8"))
+  } catch {
+    return fail("it cannot be parsed")
+  }
 }
 
 /** What comes next. */
@@ -29,7 +67,7 @@ type Expected =
   | "comma or end of list"
   | "nothing"
 
-/** An entry of one of the lists. */
+/** An entry of a list that is handed over. */
 export interface ListEntry {
   readonly list: string
   readonly value: Json
@@ -37,17 +75,18 @@ export interface ListEntry {
 
 /** Methods throw `JsonSyntaxError`. */
 export class ListReader {
-  private readonly lists: ReadonlySet<string>
-  private readonly parse: (text: string) => Json
+  private readonly handedOver: ReadonlySet<string>
+  private readonly parse: Parse
   private readonly readAtOnce: number
   private readonly object: Record<string, Json> = {}
   private found: Array<ListEntry> = []
   private expected: Expected = "object"
   private key = ""
+  private list: Array<Json> = []
   private arrived: Array<Buffer> = []
   private arrivedBytes = 0
   /** The bytes that are read now, and where the next of them is. */
-  private bytes = Buffer.alloc(0)
+  private bytes: Buffer = Buffer.alloc(0)
   private position = 0
   /** How far the value under way was looked at, and how it stands there. */
   private looked = 0
@@ -56,9 +95,9 @@ export class ListReader {
   private entries = 0
   private values = 0
 
-  /** `lists`: the keys whose lists are read entry by entry; in the object they are empty. */
-  constructor(lists: ReadonlySet<string>, parse: (text: string) => Json, readAtOnce = defaultReadAtOnce) {
-    this.lists = lists
+  /** `handedOver`: the keys whose lists are handed over by `take`; in the object they are empty. */
+  constructor(handedOver: ReadonlySet<string>, parse: Parse, readAtOnce = defaultReadAtOnce) {
+    this.handedOver = handedOver
     this.parse = parse
     this.readAtOnce = readAtOnce
   }
@@ -68,6 +107,15 @@ export class ListReader {
     this.arrived.push(chunk)
     this.arrivedBytes += chunk.length
     if (this.arrivedBytes >= this.readAtOnce) this.read()
+  }
+
+  /** Reads a whole body, and yields after each entry of a list and each other value. */
+  *steps(body: Buffer): Generator<void, JsonObject> {
+    this.bytes = body
+    while (this.step()) {
+      if (this.expected === "comma or end of list" || this.expected === "comma or end") yield
+    }
+    return this.end()
   }
 
   /** The entries that were found since this was called last. */
@@ -84,7 +132,7 @@ export class ListReader {
 
   /** The object, when all bytes have arrived. The last entries are to be taken after this. */
   end(): JsonObject {
-    this.read()
+    if (this.arrived.length > 0) this.read()
     if (this.expected !== "nothing") fail("it ends too early")
     return this.object
   }
@@ -113,7 +161,7 @@ export class ListReader {
       case "colon":
         return byte === colon ? this.pass("value") : fail("expected a colon")
       case "value":
-        return byte === openBracket && this.lists.has(this.key) ? this.beginList() : this.readValue()
+        return byte === openBracket ? this.beginList() : this.readValue()
       case "comma or end":
         return byte === comma ? this.pass("key") : byte === closeBrace ? this.pass("nothing") : fail("expected a comma")
       case "entry or end of list":
@@ -140,7 +188,8 @@ export class ListReader {
   }
 
   private beginList(): true {
-    this.set(this.key, [])
+    this.list = []
+    this.set(this.key, this.list)
     return this.pass("entry or end of list")
   }
 
@@ -166,7 +215,8 @@ export class ListReader {
     const value = this.whole()
     if (value === undefined) return false
     this.countEntry()
-    this.found.push({ list: this.key, value })
+    if (this.handedOver.has(this.key)) this.found.push({ list: this.key, value })
+    else this.list.push(value)
     this.expected = "comma or end of list"
     return true
   }
@@ -184,32 +234,26 @@ export class ListReader {
     const start = this.position
     const end = this.endOfValue(start)
     if (end === undefined) return undefined
-    const text = this.bytes.subarray(start, end)
-    if (!isUtf8(text)) fail("it is not UTF-8")
     this.position = end
     this.looked = end
     this.depth = 0
     this.inString = false
-    try {
-      return this.parse(text.toString("utf8"))
-    } catch {
-      return fail("it cannot be parsed")
-    }
+    return parsed(this.bytes.subarray(start, end), this.parse)
   }
 
   /** Where the value ends. Malformed values end somewhere, and fail when they are parsed. */
   private endOfValue(start: number): number | undefined {
     const { bytes } = this
+    const limit = Math.min(bytes.length, start + maxEntryBytes)
     let at = Math.max(start, this.looked)
-    for (; at < bytes.length; at++) {
-      const byte = bytes[at]
+    while (at < limit) {
       if (this.inString) {
-        if (byte === backslash) at++
-        else if (byte === quote) {
-          this.inString = false
-          if (this.depth === 0) return at + 1
-        }
-      } else if (byte === quote) this.inString = true
+        at = this.endOfString(at, limit)
+        if (!this.inString && this.depth === 0) return at
+        continue
+      }
+      const byte = bytes[at]
+      if (byte === quote) this.inString = true
       else if (byte === openBrace || byte === openBracket) this.open()
       else if (byte === closeBrace || byte === closeBracket) {
         if (this.depth === 0) return at
@@ -218,10 +262,26 @@ export class ListReader {
         if (this.depth === 0) return at
         this.countValue()
       }
+      at++
     }
     this.looked = at
-    if (at - start > maxEntryBytes) fail(`a single value is longer than ${maxEntryBytes} bytes`, true)
+    if (at - start >= maxEntryBytes) fail(`a single value is longer than ${maxEntryBytes} bytes`, true)
     return undefined
+  }
+
+  /** Behind the quote that ends the string; where it has not arrived, `inString` stays true. */
+  private endOfString(from: number, limit: number): number {
+    const { bytes } = this
+    let at = from
+    while (at < limit) {
+      const byte = bytes[at++]
+      if (byte === backslash) at++
+      else if (byte === quote) {
+        this.inString = false
+        break
+      }
+    }
+    return at
   }
 
   private open(): void {
