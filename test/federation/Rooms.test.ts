@@ -167,6 +167,21 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
+  it.effect("an invitation to a room of another server is rejected once, however often the request is repeated", () =>
+    Effect.gen(function* () {
+      const { alice, bob } = yield* scene
+      const { room_id } = yield* createRoom(alice, { visibility: "private", invite: [bob.userId] })
+      yield* sees(bob, isIn(room_id, bob, "invite"))
+      const reject = bob.ask("PUT", `/rooms/${encodeURIComponent(room_id)}/leave/1`, {})
+      const answers = yield* Effect.all([reject, reject, reject], { concurrency: "unbounded" })
+      assert.deepStrictEqual(
+        [...answers, yield* reject].map(({ status }) => status),
+        [200, 200, 200, 200]
+      )
+      yield* sees(alice, isIn(room_id, bob, "leave"))
+    })
+  )
+
   it.effect("a knock can be taken back, and repeated", () =>
     Effect.gen(function* () {
       const { alice, bob, name } = yield* scene

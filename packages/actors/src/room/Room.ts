@@ -128,7 +128,8 @@ const behaviour = Effect.gen(function* () {
     Servers: () => Effect.map(load, (room) => room.takingPart),
     JoinRemotely: ({ payload }) =>
       durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),
-    LeaveRemotely: ({ payload }) => durably(federation.leaveRemotely(payload), true),
+    LeaveRemotely: ({ payload }) =>
+      durably(transactions.once(payload.transaction, federation.leaveRemotely(payload)), true),
     KnockRemotely: ({ payload }) =>
       durably(federation.knockRemotely(payload.userId, payload.content, payload.servers), true),
     InviteRemotely: ({ payload: { content, invited, sender, transaction } }) =>

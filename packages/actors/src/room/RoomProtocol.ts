@@ -213,7 +213,12 @@ export const JoinRemotely = Rpc.make("JoinRemotely", {
 
 /** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
 export const LeaveRemotely = Rpc.make("LeaveRemotely", {
-  payload: { userId: UserId, servers: Schema.Array(ServerName), reason: Schema.optionalKey(Schema.String) },
+  payload: {
+    userId: UserId,
+    servers: Schema.Array(ServerName),
+    reason: Schema.optionalKey(Schema.String),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
   error: MatrixError
 }).annotate(AnswerWithin, handshakeTimeout)
 

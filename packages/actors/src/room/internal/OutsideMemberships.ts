@@ -9,7 +9,7 @@ import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { EventStatus } from "@greenroom/store/EventLog"
+import { type ClientTransaction, EventStatus } from "@greenroom/store/EventLog"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Effect, Option } from "effect"
 import { requireAdmitted } from "../ServerAcl.ts"
@@ -33,8 +33,13 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
   const prepare = (versionId: string) =>
     Effect.flatMap(rooms.prepare(roomId, versionId, "private"), (isChanged) => (isChanged ? forget : Effect.void))
 
-  /** A membership of one of our users in a room that this server does not take part in. */
-  const logOutside = (room: RoomState, event: Event, userId: UserId) => {
+  /** A membership of one of our users in a room that this server does not take part in, with the answer to who asked for it. */
+  const logOutside = (
+    room: RoomState,
+    event: Event,
+    userId: UserId,
+    transactions: ReadonlyArray<ClientTransaction> = []
+  ) => {
     const step = room.beginStep()
     const nid = nextNid()
     room.log(step, { event, nid, status: EventStatus.timeline, before: undefined, after: undefined })
@@ -46,7 +51,7 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
       causedBy: nid,
       local: true
     })
-    return log.append(room.commit(step))
+    return log.append(room.commit(step, { transactions }))
   }
 
   // On ReceiveInvite: one of our users is invited

@@ -12,6 +12,7 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import type { RoomTransaction } from "../RoomProtocol.ts"
 import { readShown } from "../ShownState.ts"
 import { type OutsideMemberships, withShown } from "./OutsideMemberships.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
@@ -30,6 +31,7 @@ export interface LeaveRequest {
   readonly userId: UserId
   readonly servers: ReadonlyArray<ServerName>
   readonly reason?: string
+  readonly transaction?: RoomTransaction
 }
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (
@@ -37,7 +39,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
   intake: RoomIntake,
   { logOutside, prepare }: OutsideMemberships
 ) {
-  const { load, roomId, rooms, serverName, signingKey, withNids } = writer
+  const { load, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, intakeLock, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
@@ -252,7 +254,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
    * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. The user's membership ends here
    * at once, whatever other servers answer: the leave is sent to them afterwards.
    */
-  const leaveRemotely = ({ reason, servers, userId }: LeaveRequest): Effect.Effect<void, Failure> =>
+  const leaveRemotely = ({ reason, servers, transaction, userId }: LeaveRequest): Effect.Effect<void, Failure> =>
     intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
@@ -274,7 +276,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
         }
         const position = { prevEvents: [], state: () => undefined, now }
         const event = room.version.build(proposal, position, yield* signingKey)
-        yield* yield* withNids(1, () => logOutside(room, event, userId))
+        const answer = { event_id: event.event_id }
+        const answers = transaction === undefined ? [] : [transactions.row(transaction, roomId, answer)]
+        yield* yield* withNids(1, () => logOutside(room, event, userId, answers))
         yield* announceLeave(userId, through, content)
       })
     )

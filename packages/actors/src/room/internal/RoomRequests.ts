@@ -268,15 +268,16 @@ export const makeRoomRequests = Effect.gen(function* () {
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string, reason?: string) {
     yield* mustNotRejectNotices(session.userId, roomId)
     const why = reason === undefined ? {} : { reason }
+    const transaction = transactionOf(session, "leave", txnId)
     if (yield* isOutside(session.userId, roomId)) {
       const servers = yield* serversFor(session.userId, roomId, [])
-      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers, ...why }))
+      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers, ...why, ...transaction }))
     }
     yield* propose(
       session,
       roomId,
       { type: "m.room.member", stateKey: session.userId, content: { membership: "leave", ...why } },
-      transactionOf(session, "leave", txnId)
+      transaction
     )
   })
 
