@@ -4,8 +4,8 @@
  * An error of the database is a defect. Source: "End-to-End Encryption" of the client-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import { Context, Data, Effect, Exit, Layer, Request, RequestResolver } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
 import { takeBytes } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -70,6 +70,8 @@ const maxClaimedKept = 1_000
 const noKeys = { oneTime: [], fallback: [] } as const
 
 interface CountRow {
+  /** The place of the device among those that are asked for, from 1 on. */
+  readonly device: number
   readonly algorithm: string
   readonly count: number | null
 }
@@ -81,6 +83,18 @@ interface ClaimedRow {
   readonly key_id: string
   readonly key: string
 }
+
+const toCounts = (rows: ReadonlyArray<CountRow>): PrekeyCounts => ({
+  oneTime: Object.fromEntries(rows.flatMap(({ algorithm, count }) => (count === null ? [] : [[algorithm, count]]))),
+  unusedFallback: rows.flatMap(({ algorithm, count }) => (count === null ? [algorithm] : []))
+})
+
+interface Device {
+  readonly userId: UserId
+  readonly deviceId: string
+}
+
+class CountKeys extends Request.TaggedClass("CountKeys")<Device, PrekeyCounts, SqlError.SqlError> {}
 
 /** Signatures of both, those of `later` where they differ. */
 export const mergeSignatures = (earlier: string, later: string): string => {
@@ -99,6 +113,7 @@ export class DeviceKeyStore extends Context.Service<
      * of an identity key that stays are kept.
      */
     readonly upload: (upload: KeyUpload, now: number, most: number) => Effect.Effect<PrekeyCounts, UploadRefused>
+    /** Devices that are asked for at the same time are counted by one query. */
     readonly counts: (userId: UserId, deviceId: string) => Effect.Effect<PrekeyCounts>
     /** The keys of all devices of the users. */
     readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
@@ -117,22 +132,37 @@ export class DeviceKeyStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const counts = (userId: UserId, deviceId: string) =>
+      const countAll = (devices: ReadonlyArray<Device>) =>
         sql<CountRow>`
-          SELECT algorithm, count(*)::integer AS count FROM one_time_keys
-          WHERE user_id = ${userId} AND device_id = ${deviceId} AND claimed_at IS NULL GROUP BY algorithm
+          WITH wanted AS MATERIALIZED (
+            SELECT * FROM unnest(
+              ${texts(devices.map(({ userId }) => userId))}::text[],
+              ${texts(devices.map(({ deviceId }) => deviceId))}::text[]
+            ) WITH ORDINALITY AS wanted (user_id, device_id, device))
+          SELECT device::integer, algorithm, count FROM wanted CROSS JOIN LATERAL (
+            SELECT algorithm, count(*)::integer AS count FROM one_time_keys stored
+            WHERE stored.user_id = wanted.user_id AND stored.device_id = wanted.device_id AND claimed_at IS NULL
+            GROUP BY algorithm) AS counted
           UNION ALL
-          SELECT algorithm, NULL FROM fallback_keys
-          WHERE user_id = ${userId} AND device_id = ${deviceId} AND NOT used`.pipe(
-          Effect.map(
-            (rows): PrekeyCounts => ({
-              oneTime: Object.fromEntries(
-                rows.flatMap(({ algorithm, count }) => (count === null ? [] : [[algorithm, count]]))
-              ),
-              unusedFallback: rows.flatMap(({ algorithm, count }) => (count === null ? [algorithm] : []))
-            })
-          )
+          SELECT device::integer, algorithm, NULL FROM wanted CROSS JOIN LATERAL (
+            SELECT algorithm FROM fallback_keys stored
+            WHERE stored.user_id = wanted.user_id AND stored.device_id = wanted.device_id AND NOT used) AS unused`.pipe(
+          Effect.map((rows) => {
+            const byDevice = Map.groupBy(rows, ({ device }) => device)
+            return devices.map((_, index) => toCounts(byDevice.get(index + 1) ?? []))
+          })
         )
+
+      const countTogether = RequestResolver.make<CountKeys>((entries) =>
+        Effect.matchCause(countAll(entries.map(({ request }) => request)), {
+          onFailure: (cause) => {
+            for (const entry of entries) entry.completeUnsafe(Exit.failCause(cause))
+          },
+          onSuccess: (counts) => {
+            for (const [index, entry] of entries.entries()) entry.completeUnsafe(Exit.succeed(counts[index]!))
+          }
+        })
+      )
 
       const uploadDevice = Effect.fnUntraced(function* (userId: UserId, deviceId: string, device: SignedKeys) {
         const [before] = yield* sql<SignedKeys>`
@@ -185,7 +215,7 @@ export class DeviceKeyStore extends Context.Service<
         if (device !== undefined) yield* uploadDevice(userId, deviceId, device)
         if (oneTime.length > 0) yield* uploadOneTime(upload, now)
         if (fallback.length > 0) yield* uploadFallback(upload)
-        const after = yield* counts(userId, deviceId)
+        const after = (yield* countAll([{ userId, deviceId }]))[0]!
         const total = Object.values(after.oneTime).reduce((sum, count) => sum + count, 0)
         if (oneTime.length > 0 && total > most) return yield* new UploadRefused({ reason: "too many" })
         return after
@@ -266,7 +296,7 @@ export class DeviceKeyStore extends Context.Service<
       return DeviceKeyStore.of({
         upload: (given, now, most) =>
           Effect.catchTag(sql.withTransaction(upload(given, now, most)), "SqlError", Effect.die),
-        counts: (userId, deviceId) => Effect.orDie(counts(userId, deviceId)),
+        counts: (userId, deviceId) => Effect.orDie(Effect.request(new CountKeys({ userId, deviceId }), countTogether)),
         query,
         claim,
         addSignatures: (userId, deviceId, added) =>

@@ -228,6 +228,17 @@ await step("verification by emoji", async () => {
   }
 })
 
+/** How many one-time keys a device keeps on the server. */
+const keysWanted = 50
+
+await step("no more one-time keys than needed", async () => {
+  for (const client of running) {
+    const { one_time_key_counts } = await client.http.authedRequest("POST", "/keys/upload", undefined, {})
+    const { signed_curve25519: count } = one_time_key_counts
+    check(count > 0 && count <= keysWanted, `${client.getUserId()} has ${count}`)
+  }
+})
+
 await step("encrypted attachment", async () => {
   const plain = Buffer.from(`A file: ${secret}`.repeat(5_000))
   const encrypted = Attachment.encrypt(plain)

@@ -28,7 +28,7 @@ import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.t
 import { concurrencyOf } from "./internal/SyncRange.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
 import type { UserFeed } from "./internal/UserFeed.ts"
-import type { SimpleEvent, SyncAnswer } from "./SyncAnswer.ts"
+import type { SimpleEvent, SyncAnswer, SyncedNews } from "./SyncAnswer.ts"
 
 export interface SyncRequest {
   /** The `next_batch` of the former answer. */
@@ -43,9 +43,6 @@ export interface SyncRequest {
 
 /** The longest that anybody waits, in ms. */
 const maxTimeout = 300_000
-
-/** For how long a device is answered from memory alone, in ms. */
-const liveFor = 60_000
 
 const noFilter: Filter = {}
 const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
@@ -66,7 +63,7 @@ const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPr
 const isOwnArrival = (userId: UserId, { content, sender }: SyncedPresence): boolean =>
   sender === userId && content.presence === "online" && content.status_msg === undefined
 
-const isEmpty = (userId: UserId, { account_data, device_lists, presence, rooms, to_device }: SyncAnswer): boolean =>
+const isEmpty = (userId: UserId, { account_data, device_lists, presence, rooms, to_device }: SyncedNews): boolean =>
   account_data.events.length === 0 &&
   (to_device === undefined || to_device.events.length === 0) &&
   (device_lists === undefined || (device_lists.changed.length === 0 && device_lists.left.length === 0)) &&
@@ -178,24 +175,16 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /**
-   * The same from memory, where it has all that is new. Feeds do not contain the counts of one-time keys: each
-   * device gets an answer from the store once a minute.
-   */
+  /** The same from memory, where it has all that is new. Feeds do not contain the counts of keys. */
   const readLive = Effect.fnUntraced(function* (
     session: Session,
     request: SyncRequest,
     filter: Filter,
     start: Start,
     feed: UserFeed
-  ): Effect.fn.Return<SyncAnswer | undefined> {
+  ): Effect.fn.Return<SyncedNews | undefined> {
     const { messagesSeen, position } = start
     if (comparePositions(messagesSeen, position) < 0 || (yield* ignoresAnybody(feed))) return undefined
-    const now = yield* monotonicMillis
-    if (now - (feed.storedAt.get(session.deviceId) ?? Number.NEGATIVE_INFINITY) > liveFor) {
-      feed.storedAt.set(session.deviceId, now)
-      return undefined
-    }
     const found = yield* live.read(feed, {
       session,
       filter,
@@ -213,6 +202,11 @@ const make = Effect.gen(function* () {
       presence: { events: presences.events }
     }
   })
+
+  const withKeyCounts = (session: Session, answer: SyncedNews | SyncAnswer): Effect.Effect<SyncAnswer> =>
+    "device_one_time_keys_count" in answer
+      ? Effect.succeed(answer)
+      : Effect.map(devices.keyCounts(session), (counts) => ({ ...answer, ...counts }))
 
   /**
    * The device has acknowledged the messages up to a position. If the feed knows that there were none since the last time,
@@ -242,10 +236,11 @@ const make = Effect.gen(function* () {
     return yield* feeds.reading(session.userId, (feed) => {
       // A request that waits holds nothing that others need.
       const stored = withAllowance(read(session, request, filter, start, feed))
-      const look = Effect.flatMap(readLive(session, request, filter, start, feed), (answer) =>
-        answer === undefined ? stored : Effect.succeed(answer)
+      const look: Effect.Effect<SyncedNews | SyncAnswer, MatrixError> = Effect.flatMap(
+        readLive(session, request, filter, start, feed),
+        (answer) => (answer === undefined ? stored : Effect.succeed(answer))
       )
-      const wait: Effect.Effect<SyncAnswer, MatrixError> = Effect.suspend(() => {
+      const wait: Effect.Effect<SyncedNews | SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
         return Effect.flatMap(look, (answer) =>
           isEmpty(session.userId, answer)
@@ -255,8 +250,9 @@ const make = Effect.gen(function* () {
             : Effect.succeed(answer)
         )
       })
-      const answer = Effect.tap(wait, ({ rooms }) =>
-        afterSends(Object.values(rooms.join).map(({ timeline }) => timeline.events))
+      const answer = wait.pipe(
+        Effect.flatMap((news) => withKeyCounts(session, news)),
+        Effect.tap(({ rooms }) => afterSends(Object.values(rooms.join).map(({ timeline }) => timeline.events)))
       )
       return Effect.andThen(acknowledge(session, start.messagesSeen, feed), answer)
     })

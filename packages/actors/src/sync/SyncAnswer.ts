@@ -33,17 +33,21 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly account_data?: Events
 }
 
-/** The encryption part of an answer. */
-export interface SyncedDevices {
-  readonly to_device: Events<SimpleEvent & { readonly sender: UserId }>
-  /** Absent in a first answer. */
-  readonly device_lists?: { readonly changed: ReadonlyArray<UserId>; readonly left: ReadonlyArray<UserId> }
+/** How many keys of the device can be claimed. */
+export interface SyncedKeyCounts {
   readonly device_one_time_keys_count: { readonly [algorithm: string]: number }
   readonly device_unused_fallback_key_types: ReadonlyArray<string>
 }
 
-/** Absent if nothing of encryption is new. */
-export interface SyncAnswer extends Partial<SyncedDevices> {
+/** The encryption part of an answer. */
+export interface SyncedDevices extends SyncedKeyCounts {
+  readonly to_device: Events<SimpleEvent & { readonly sender: UserId }>
+  /** Absent in a first answer. */
+  readonly device_lists?: { readonly changed: ReadonlyArray<UserId>; readonly left: ReadonlyArray<UserId> }
+}
+
+/** What is new, without the counts of keys. Messages to the device and device lists are absent where there are none. */
+export interface SyncedNews extends Partial<Omit<SyncedDevices, keyof SyncedKeyCounts>> {
   readonly next_batch: string
   readonly rooms: {
     readonly join: { readonly [roomId: string]: SyncedRoom }
@@ -54,6 +58,9 @@ export interface SyncAnswer extends Partial<SyncedDevices> {
   readonly account_data: Events
   readonly presence: Events<SyncedPresence>
 }
+
+/** Every answer has the counts of keys: where they are absent, clients upload new ones. */
+export interface SyncAnswer extends SyncedNews, SyncedKeyCounts {}
 
 /** The JSON of parts of answers that many users get alike. */
 const sharedTexts = new WeakMap<object, string>()

@@ -11,12 +11,12 @@ import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { ToDeviceStore, type WaitingMessage } from "@greenroom/store/ToDeviceStore"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
-import type { SyncedDevices } from "../SyncAnswer.ts"
+import type { SyncedDevices, SyncedKeyCounts } from "../SyncAnswer.ts"
 
 /** The most messages to the device in one answer. */
 export const maxMessages = 100
 
-/** Clients take a missing algorithm for an unchanged one, so this one is always there. */
+/** Clients take a missing algorithm for an unchanged one, or for one without keys, so this one is always there. */
 const noneLeft = { signed_curve25519: 0 }
 
 export interface DevicesRange {
@@ -43,16 +43,23 @@ export const makeSyncDevices = Effect.gen(function* () {
   const lists = yield* DeviceListStore
   const toDevice = yield* ToDeviceStore
 
+  const keyCounts = ({ deviceId, userId }: Pick<Session, "deviceId" | "userId">): Effect.Effect<SyncedKeyCounts> =>
+    Effect.map(keys.counts(userId, deviceId), ({ oneTime, unusedFallback }) => ({
+      device_one_time_keys_count: { ...noneLeft, ...oneTime },
+      device_unused_fallback_key_types: unusedFallback
+    }))
+
   const read = Effect.fnUntraced(function* ({
     limit = maxMessages,
     messagesSeen,
-    session: { deviceId, userId },
+    session,
     since,
     upTo
   }: DevicesRange): Effect.fn.Return<DevicesNews> {
+    const { deviceId, userId } = session
     const [messages, counts, news] = yield* Effect.all([
       toDevice.read(userId, deviceId, messagesSeen ?? beginning, upTo, limit + 1),
-      keys.counts(userId, deviceId),
+      keyCounts(session),
       since === undefined ? Effect.succeed(undefined) : lists.news(userId, { after: since, upTo })
     ])
     const given = messages.slice(0, limit)
@@ -60,8 +67,7 @@ export const makeSyncDevices = Effect.gen(function* () {
       answer: {
         to_device: { events: given.map(toEvent) },
         ...(news === undefined ? {} : { device_lists: news }),
-        device_one_time_keys_count: { ...noneLeft, ...counts.oneTime },
-        device_unused_fallback_key_types: counts.unusedFallback
+        ...counts
       },
       messagesSeen: given.length === messages.length ? upTo : (given.at(-1)?.position ?? messagesSeen ?? beginning)
     }
@@ -71,5 +77,5 @@ export const makeSyncDevices = Effect.gen(function* () {
   const acknowledge = ({ deviceId, userId }: Pick<Session, "deviceId" | "userId">, seen: StreamPosition) =>
     toDevice.acknowledge(userId, deviceId, seen)
 
-  return { read, acknowledge }
+  return { read, acknowledge, keyCounts }
 })

@@ -49,8 +49,6 @@ export class UserFeed {
    * user's own memberships.
    */
   rowsAt: StreamPosition
-  /** When each device had an answer from the store last, by the monotonic clock. */
-  readonly storedAt = new Map<string, number>()
   /** Up to where it is known that no message waits for a device, which the device has not acknowledged. */
   readonly acknowledgedTo = new Map<string, StreamPosition>()
   /** Whether the user ignored anybody at `at`, a value of `rowsAt`. */
