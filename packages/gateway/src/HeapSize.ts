@@ -15,7 +15,7 @@ import { Effect, Layer } from "effect"
  * `busyUtilization` of an interval collects less often.
  */
 const growth = { busy: 80, moderate: 40 }
-const busyUtilization = 0.45
+const busyUtilization = 0.6
 
 /** How often to look at the use of the processor, in ms, and the part of that time for which a resting program may be busy. */
 const interval = 2_000
