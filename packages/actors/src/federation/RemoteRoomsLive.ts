@@ -14,11 +14,12 @@ import { Effect, Fiber, Layer, Result, Scope } from "effect"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
+import type { JoinAnswer } from "./internal/answers.ts"
 import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 import { PolicyServer } from "./PolicyServer.ts"
 import type { RemoteError } from "./RemoteError.ts"
-import { type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
+import { ServerServerClient } from "./ServerServerClient.ts"
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"

@@ -29,15 +29,18 @@ import {
   withQuery
 } from "./FederationCalls.ts"
 import {
+  type JoinAnswer,
   objects,
   readHierarchy,
   readInvite,
+  readJoin,
   readJoined,
   readMade,
   readNothing,
   readPdus,
   readPublicRooms,
   readState,
+  readStateIds,
   readTransactionAnswer
 } from "./internal/answers.ts"
 import { type RemoteError, type RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
@@ -48,13 +51,6 @@ const prefix = "/_matrix/federation"
 const path = (version: "v1" | "v2", ...parts: ReadonlyArray<string>): string =>
   `${prefix}/${version}${pathOf(...parts)}`
 
-/** The answer to a join beside the state before it and what authorises that: the join as the other server has signed it. */
-export interface JoinAnswer {
-  readonly event?: JsonObject
-  /** Memberships may be missing in the state. */
-  readonly members_omitted?: true
-}
-
 /** An invite of a user of another server, with the version of the room and what the user is shown of it. */
 export interface OutgoingInvite {
   readonly event: JsonObject
@@ -62,25 +58,7 @@ export interface OutgoingInvite {
   readonly invite_room_state: ReadonlyArray<JsonObject>
 }
 
-const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
-  const joined = readJoined(answer)
-  return joined === undefined
-    ? undefined
-    : {
-        ...(isJsonObject(answer.event) ? { event: answer.event } : {}),
-        ...(answer.members_omitted === true ? { members_omitted: true } : {})
-      }
-}
-
 const joinLists: ReadonlySet<string> = new Set(["state", "auth_chain"])
-
-const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
-  Array.isArray(value) && value.every((entry): entry is EventId => isEventId(entry)) ? value : undefined
-
-const readStateIds = (answer: JsonObject) => {
-  const [pdu_ids, auth_chain_ids] = [readIds(answer.pdu_ids), readIds(answer.auth_chain_ids)]
-  return pdu_ids === undefined || auth_chain_ids === undefined ? undefined : { pdu_ids, auth_chain_ids }
-}
 
 const publicRoomsContent = ({ allNetworks, limit, network, search, since, types }: PublicRoomsRequest): JsonObject => ({
   ...(limit === undefined ? {} : { limit }),

@@ -10,7 +10,8 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
-import { IdentityClient, type IdentityFailure, type IdentityServer } from "./IdentityClient.ts"
+import { IdentityClient } from "./IdentityClient.ts"
+import type { IdentityFailure, IdentityServer } from "./IdentityServer.ts"
 
 /** A session of an identity server; of the first trusted one if none is named. */
 export interface AddressProof extends SessionProof {

@@ -49,7 +49,8 @@ import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { makeUnderWay } from "../runtime/UnderWay.ts"
-import { IdentityClient, type IdentityServer } from "./IdentityClient.ts"
+import { IdentityClient } from "./IdentityClient.ts"
+import type { IdentityServer } from "./IdentityServer.ts"
 
 /** An address to invite, as a client wrote it. */
 export interface AddressToInvite {

@@ -6,11 +6,8 @@
 import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
 import { RoomAdministration, type RoomDetails } from "@greenroom/actors/admin/RoomAdministration"
 import { Rooms } from "@greenroom/actors/room/Rooms"
-import {
-  type HistoryPurgeRequest,
-  type ShutdownRequest,
-  SynapseAdminApi
-} from "@greenroom/protocol/admin/SynapseAdminApi"
+import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import type { HistoryPurgeRequest, ShutdownRequest } from "@greenroom/protocol/admin/SynapseRooms"
 import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"

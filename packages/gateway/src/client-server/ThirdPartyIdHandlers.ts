@@ -14,7 +14,7 @@ import {
 } from "@greenroom/actors/account/AddressValidations"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { resettingPassword } from "@greenroom/actors/account/InteractiveRequest"
-import type { IdentityFailure } from "@greenroom/actors/identity/IdentityClient"
+import type { IdentityFailure } from "@greenroom/actors/identity/IdentityServer"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"

@@ -6,7 +6,7 @@
  */
 
 import type { Device } from "@greenroom/actors/account/Credentials"
-import type { Question, RefusedRequest } from "@greenroom/actors/account/oauth/OAuthServer"
+import type { Question, RefusedRequest } from "@greenroom/actors/account/oauth/OAuthRequests"
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"

@@ -12,99 +12,25 @@
  *
  * Source: "OAuth 2.0 API" of the client-server specification; RFC 6749, 7009, 7591, 7636, 8628.
  */
-import { createHash, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
+import { randomBytes, randomInt } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { LimitExceeded } from "@greenroom/protocol/MatrixError"
-import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
-import { addressKey } from "../../runtime/AddressKey.ts"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { Accounts } from "../Accounts.ts"
-import type { Credentials, RefreshedTokens } from "../Credentials.ts"
 import { LoginConfig } from "../login/LoginConfig.ts"
 import { loginDefaults } from "../login/LoginOptions.ts"
-import { type ClientMetadata, deviceGrant, mayRedirect, readClientMetadata } from "./ClientMetadata.ts"
+import { deviceGrant, mayRedirect, readClientMetadata } from "./ClientMetadata.ts"
+import { makeAuthorisations, newSecret, type Progress, redirectTo } from "./internal/Authorisations.ts"
+import { type Params, required } from "./internal/OAuthParameters.ts"
+import { makeTokenGrants, pollInterval } from "./internal/TokenGrants.ts"
 import { type OAuthError, oauthError } from "./OAuthError.ts"
+import type { Begun, DeviceAnswer, OAuthClient, Question, Reference, TokenAnswer } from "./OAuthRequests.ts"
 import { parseScope } from "./Scope.ts"
 
-/** A client with the ID that it registered under. */
-export interface OAuthClient extends ClientMetadata {
-  readonly client_id: string
-}
-
-/** An authorisation, as it is stored. */
-interface Progress {
-  readonly clientId: string
-  readonly deviceId: string
-  readonly scope: string
-  /** The URI to which the browser goes afterwards. Undefined for a device that shows a code. */
-  readonly redirect?: { readonly uri: string; readonly mode: "query" | "fragment"; readonly state?: string }
-  /** Of the code verifier, with SHA-256. */
-  readonly challenge?: string
-  /** Whether the user is to make an account. */
-  readonly create?: boolean
-  /** The user that has agreed. */
-  readonly userId?: UserId
-  readonly denied?: boolean
-  /** When the code ends. */
-  readonly codeUntil?: number
-  /** Whether the code was used. */
-  readonly used?: boolean
-  /** When the device asked last. */
-  readonly polledAt?: number
-}
-
-type Authorisation = LoginSession<Progress>
-
-/** How a page names its authorisation: by its secret, or by the code that the user types. */
-export type Reference = { readonly id: string } | { readonly userCode: string }
-
-/** The request that a user is asked to approve. */
-export interface Question {
-  readonly client: OAuthClient
-  readonly deviceId: string
-  /** The origin to which the browser goes afterwards; undefined for a device that shows a code. */
-  readonly redirectUri: string | undefined
-  readonly create: boolean
-}
-
-/** An authorisation request that is refused. */
-export interface RefusedRequest {
-  readonly description: string
-  /** The URI of the client by which it learns of the error. */
-  readonly back: string
-}
-
-/** The outcome of an authorisation request: a page asks the user, or says why not. */
-export type Begun = { readonly id: string } | { readonly refused: RefusedRequest }
-
-export interface TokenAnswer {
-  readonly access_token: string
-  readonly token_type: "Bearer"
-  /** Seconds. */
-  readonly expires_in: number
-  readonly refresh_token: string
-  readonly scope: string
-}
-
-export interface DeviceAnswer {
-  readonly device_code: string
-  readonly user_code: string
-  /** Seconds. */
-  readonly expires_in: number
-  readonly interval: number
-}
-
-type Params = URLSearchParams
-
-/** How long a code is good for, and how long a device may wait for its user, in ms. */
-const codeTtl = 2 * 60_000
+/** How long a device may wait for its user, in ms. */
 const deviceTtl = 20 * 60_000
-/** Seconds between two polls of a device. */
-const pollInterval = 5
-/** How often a code may be tried. */
-const maxTries = 5
 /** How long an unused registration is kept, in ms. */
 const clientTtl = 30 * 24 * 3_600_000
 const sweepInterval = "1 hour"
@@ -118,56 +44,19 @@ const userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
 const maxStateLength = 2_048
 
 const challengePattern = /^[A-Za-z0-9_-]{43}$/
-const verifierPattern = /^[A-Za-z0-9._~-]{43,128}$/
-
-const purpose = "oauth"
-
 const unknownClient = oauthError("invalid_client", "client_id: unknown, register first")
-const badCode = oauthError("invalid_grant", "the code is unknown, was used, or has expired")
 const tooManyClients = new LimitExceeded({ error: "Too many clients have registered", retry_after_ms: 60_000 })
-const busy = oauthError("access_denied", "another request was faster")
-const unknownPage = oauthError(
-  "invalid_request",
-  "This authorisation is unknown, or has ended: begin anew in your client"
-)
-
-const newSecret = () => randomBytes(32).toString("base64url")
-
 const newUserCode = (): string =>
   Array.from({ length: 8 }, () => userCodeLetters[randomInt(userCodeLetters.length)]).join("")
-
-/** A code as people type it. */
-const canonicalUserCode = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z]/g, "")
-
-const required = (params: Params, key: string): Effect.Effect<string, OAuthError> => {
-  const values = params.getAll(key)
-  const [value] = values
-  return value !== undefined && value !== "" && values.length === 1
-    ? Effect.succeed(value)
-    : Effect.fail(oauthError("invalid_request", `${key}: expected once`))
-}
-
-const redirectTo = (
-  { mode, state, uri }: NonNullable<Progress["redirect"]>,
-  answer: Record<string, string>
-): string => {
-  const params = new URLSearchParams({ ...answer, ...(state === undefined ? {} : { state }) })
-  if (mode === "fragment") return `${uri}#${params}`
-  return `${uri}${uri.includes("?") ? "&" : "?"}${params}`
-}
-
-const isVerified = (verifier: string, challenge: string): boolean =>
-  verifierPattern.test(verifier) &&
-  timingSafeEqual(createHash("sha256").update(verifier).digest(), Buffer.from(challenge, "base64url"))
 
 const make = Effect.gen(function* () {
   const login = yield* LoginConfig
   const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
   const accounts = yield* Accounts
   const clients = yield* OAuthClientStore
-  const sessions = yield* LoginSessionStore
-
-  // --- Clients ----------------------------------------------------------------------------------------------------------
+  const authorisations = yield* makeAuthorisations(maxSessionsPerAddress)
+  const { create, decide, find } = authorisations
+  const { byCode, byDevice, byRefreshToken } = yield* makeTokenGrants(authorisations)
 
   const register = Effect.fn("OAuthServer.register")(function* (value: unknown) {
     const metadata = yield* readClientMetadata(value)
@@ -187,43 +76,6 @@ const make = Effect.gen(function* () {
     const client_id = yield* required(params, "client_id")
     const metadata = yield* clients.find(client_id)
     return Option.isSome(metadata) ? { client_id, ...JSON.parse(metadata.value) } : yield* unknownClient
-  })
-
-  // --- Authorisations ---------------------------------------------------------------------------------------------------
-
-  const create = Effect.fnUntraced(function* (options: {
-    readonly secret: string
-    readonly userCode?: string
-    readonly progress: Progress
-    readonly address: string
-    readonly ttl: number
-  }) {
-    const created = yield* sessions.create(
-      {
-        secret: Redacted.make(options.secret),
-        purpose,
-        progress: options.progress,
-        address: `oauth ${addressKey(options.address)}`,
-        expiresAt: (yield* Clock.currentTimeMillis) + options.ttl,
-        link: options.userCode === undefined ? undefined : Redacted.make(options.userCode)
-      },
-      maxSessionsPerAddress
-    )
-    if (!created) return yield* oauthError("access_denied", "too many authorisations are under way from your address")
-  })
-
-  const ofOAuth = (found: Option.Option<LoginSession<never>>): Option.Option<Authorisation> =>
-    Option.filter(found, (session) => session.purpose === purpose)
-
-  const find = Effect.fnUntraced(function* (reference: Reference): Effect.fn.Return<Authorisation, OAuthError> {
-    const found =
-      "id" in reference
-        ? yield* sessions.find(Redacted.make(reference.id))
-        : yield* sessions.findByLink(Redacted.make(canonicalUserCode(reference.userCode)))
-    const session = Option.getOrUndefined(ofOAuth(found))
-    // Looking up a code or a device code shows no page.
-    const isPage = session !== undefined && ("userCode" in reference || session.progress.redirect !== undefined)
-    return isPage && session.progress.userId === undefined && !session.progress.denied ? session : yield* unknownPage
   })
 
   /** The parts of an authorisation request that can be refused to the client itself. */
@@ -297,111 +149,6 @@ const make = Effect.gen(function* () {
       redirectUri: progress.redirect?.uri,
       create: progress.create ?? false
     } satisfies Question
-  })
-
-  /** The user has decided. Where the browser goes now; undefined for a device that shows a code. */
-  const decide = Effect.fnUntraced(function* (
-    reference: Reference,
-    userId: UserId | undefined
-  ): Effect.fn.Return<string | undefined, OAuthError> {
-    const session = yield* find(reference)
-    const { progress } = session
-    const { redirect } = progress
-    if (redirect === undefined) {
-      const decided: Progress = userId === undefined ? { ...progress, denied: true } : { ...progress, userId }
-      if (!(yield* sessions.update(session, { progress: decided }))) return yield* busy
-      return undefined
-    }
-    if (userId === undefined) {
-      if (!(yield* sessions.end(session))) return yield* busy
-      return redirectTo(redirect, { error: "access_denied", error_description: "the user has refused" })
-    }
-    const code = newSecret()
-    const codeUntil = (yield* Clock.currentTimeMillis) + codeTtl
-    const change = { progress: { ...progress, userId, codeUntil }, secret: Redacted.make(code) }
-    return (yield* sessions.update(session, change)) ? redirectTo(redirect, { code }) : yield* busy
-  })
-
-  // --- Tokens -----------------------------------------------------------------------------------------------------------
-
-  const toAnswer = (tokens: Credentials | RefreshedTokens, scope: string): TokenAnswer => ({
-    access_token: tokens.access_token,
-    token_type: "Bearer",
-    expires_in: Math.floor((tokens.expires_in_ms ?? 0) / 1_000),
-    refresh_token: tokens.refresh_token ?? "",
-    scope
-  })
-
-  const logIn = Effect.fnUntraced(function* (client: OAuthClient, { deviceId, scope }: Progress, userId: UserId) {
-    const credentials = yield* Effect.mapError(
-      accounts.openSession(userId, {
-        deviceId,
-        deviceName: client.client_name,
-        refresh: true,
-        clientId: client.client_id
-      }),
-      ({ error }) => oauthError("access_denied", error)
-    )
-    return toAnswer(credentials, scope)
-  })
-
-  /** A code that is used twice was stolen, or two parties have it: the login that it gave ends. */
-  const endReplayed = ({ deviceId, userId }: Progress) =>
-    userId === undefined ? Effect.void : Effect.ignore(accounts.logoutDevice(userId, deviceId))
-
-  const byCode = Effect.fnUntraced(function* (params: Params, client: OAuthClient) {
-    const code = Redacted.make(yield* required(params, "code"))
-    const session = Option.getOrUndefined(ofOAuth(yield* sessions.takeTry(code, maxTries)))
-    if (session === undefined) return yield* badCode
-    const { progress } = session
-    const { challenge, codeUntil = 0, redirect, userId } = progress
-    if (userId === undefined || redirect === undefined || challenge === undefined) return yield* badCode
-    if (progress.clientId !== client.client_id) return yield* badCode
-    if (progress.used) {
-      yield* endReplayed(progress)
-      return yield* badCode
-    }
-    if (codeUntil <= (yield* Clock.currentTimeMillis)) return yield* badCode
-    if ((yield* required(params, "redirect_uri")) !== redirect.uri) {
-      return yield* oauthError("invalid_grant", "redirect_uri: is not that of the authorisation")
-    }
-    if (!isVerified(yield* required(params, "code_verifier"), challenge)) {
-      return yield* oauthError("invalid_grant", "code_verifier: does not fit the code_challenge")
-    }
-    if (!(yield* sessions.update(session, { progress: { ...progress, used: true } }))) return yield* badCode
-    return yield* logIn(client, progress, userId)
-  })
-
-  const byDevice = Effect.fnUntraced(function* (params: Params, client: OAuthClient) {
-    const secret = Redacted.make(yield* required(params, "device_code"))
-    const session = Option.getOrUndefined(ofOAuth(yield* sessions.find(secret)))
-    if (session === undefined || session.progress.redirect !== undefined) {
-      return yield* oauthError("expired_token", "the device code is unknown, was used, or has expired")
-    }
-    const { progress } = session
-    if (progress.clientId !== client.client_id)
-      return yield* oauthError("invalid_grant", "device_code: of another client")
-    if (progress.userId !== undefined || progress.denied) {
-      if (!(yield* sessions.end(session))) return yield* oauthError("expired_token", "the device code was used")
-      return progress.userId === undefined
-        ? yield* oauthError("access_denied", "the user has refused")
-        : yield* logIn(client, progress, progress.userId)
-    }
-    const now = yield* Clock.currentTimeMillis
-    const early = progress.polledAt !== undefined && now - progress.polledAt < (pollInterval - 1) * 1_000
-    // The user may decide at the same moment: then the next poll gets the decision.
-    if (!early) yield* sessions.update(session, { progress: { ...progress, polledAt: now } })
-    return yield* early
-      ? oauthError("slow_down", `ask every ${pollInterval} seconds`)
-      : oauthError("authorization_pending", "the user has not decided yet")
-  })
-
-  const byRefreshToken = Effect.fnUntraced(function* (params: Params, client: OAuthClient) {
-    const refreshToken = yield* required(params, "refresh_token")
-    const tokens = yield* Effect.mapError(accounts.refresh(refreshToken, client.client_id), ({ error }) =>
-      oauthError("invalid_grant", error)
-    )
-    return toAnswer(tokens, `urn:matrix:client:api:* urn:matrix:client:device:${tokens.device_id}`)
   })
 
   const token = Effect.fn("OAuthServer.token")(function* (params: Params): Effect.fn.Return<TokenAnswer, OAuthError> {

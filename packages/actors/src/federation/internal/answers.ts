@@ -12,7 +12,14 @@ import type {
   StateAnswer
 } from "@greenroom/protocol/federation/FederationAnswers"
 import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
-import { isRoomId, isServerName, isUserId, type ServerName } from "@greenroom/protocol/Identifiers"
+import {
+  type EventId,
+  isEventId,
+  isRoomId,
+  isServerName,
+  isUserId,
+  type ServerName
+} from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Option, Schema } from "effect"
 import type { HierarchyPart, HierarchyRoom, PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
@@ -21,6 +28,21 @@ type Objects = ReadonlyArray<JsonObject>
 
 export const objects = (value: unknown): Objects | undefined =>
   Array.isArray(value) && value.every(isJsonObject) ? value : undefined
+
+/** The answer to a join beside the state before it and what authorises that: the join as the other server has signed it. */
+export interface JoinAnswer {
+  readonly event?: JsonObject
+  /** Memberships may be missing in the state. */
+  readonly members_omitted?: true
+}
+
+const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
+  Array.isArray(value) && value.every((entry): entry is EventId => isEventId(entry)) ? value : undefined
+
+export const readStateIds = (answer: JsonObject) => {
+  const [pdu_ids, auth_chain_ids] = [readIds(answer.pdu_ids), readIds(answer.auth_chain_ids)]
+  return pdu_ids === undefined || auth_chain_ids === undefined ? undefined : { pdu_ids, auth_chain_ids }
+}
 
 export const readPdus = (answer: JsonObject): Objects | undefined => objects(answer.pdus)
 
@@ -32,6 +54,16 @@ export const readState = (answer: JsonObject): StateAnswer | undefined => {
 export const readJoined = (answer: JsonObject): SendJoinAnswer | undefined => {
   const [state, auth_chain] = [objects(answer.state), objects(answer.auth_chain)]
   return state === undefined || auth_chain === undefined ? undefined : { state, auth_chain }
+}
+
+export const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
+  const joined = readJoined(answer)
+  return joined === undefined
+    ? undefined
+    : {
+        ...(isJsonObject(answer.event) ? { event: answer.event } : {}),
+        ...(answer.members_omitted === true ? { members_omitted: true } : {})
+      }
 }
 
 export const readMade = ({ event, room_version }: JsonObject): MakeMembershipAnswer | undefined =>

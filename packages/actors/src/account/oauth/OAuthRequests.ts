@@ -1,0 +1,46 @@
+/** What clients, pages and devices ask of `OAuthServer`, and what they get. */
+import type { ClientMetadata } from "./ClientMetadata.ts"
+
+/** A client with the ID that it registered under. */
+export interface OAuthClient extends ClientMetadata {
+  readonly client_id: string
+}
+
+/** How a page names its authorisation: by its secret, or by the code that the user types. */
+export type Reference = { readonly id: string } | { readonly userCode: string }
+
+/** The request that a user is asked to approve. */
+export interface Question {
+  readonly client: OAuthClient
+  readonly deviceId: string
+  /** The origin to which the browser goes afterwards; undefined for a device that shows a code. */
+  readonly redirectUri: string | undefined
+  readonly create: boolean
+}
+
+/** An authorisation request that is refused. */
+export interface RefusedRequest {
+  readonly description: string
+  /** The URI of the client by which it learns of the error. */
+  readonly back: string
+}
+
+/** The outcome of an authorisation request: a page asks the user, or says why not. */
+export type Begun = { readonly id: string } | { readonly refused: RefusedRequest }
+
+export interface TokenAnswer {
+  readonly access_token: string
+  readonly token_type: "Bearer"
+  /** Seconds. */
+  readonly expires_in: number
+  readonly refresh_token: string
+  readonly scope: string
+}
+
+export interface DeviceAnswer {
+  readonly device_code: string
+  readonly user_code: string
+  /** Seconds. */
+  readonly expires_in: number
+  readonly interval: number
+}

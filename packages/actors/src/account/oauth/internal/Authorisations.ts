@@ -1,0 +1,128 @@
+/**
+ * Authorisations under way, in `login_sessions`: they are found by the secret of the page or the code that the user types, and
+ * changed by compare and swap.
+ */
+import { randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { Clock, Effect, Option, Redacted } from "effect"
+import { addressKey } from "../../../runtime/AddressKey.ts"
+import { type OAuthError, oauthError } from "../OAuthError.ts"
+import type { Reference } from "../OAuthRequests.ts"
+
+/** An authorisation, as it is stored. */
+export interface Progress {
+  readonly clientId: string
+  readonly deviceId: string
+  readonly scope: string
+  /** The URI to which the browser goes afterwards. Undefined for a device that shows a code. */
+  readonly redirect?: { readonly uri: string; readonly mode: "query" | "fragment"; readonly state?: string }
+  /** Of the code verifier, with SHA-256. */
+  readonly challenge?: string
+  /** Whether the user is to make an account. */
+  readonly create?: boolean
+  /** The user that has agreed. */
+  readonly userId?: UserId
+  readonly denied?: boolean
+  /** When the code ends. */
+  readonly codeUntil?: number
+  /** Whether the code was used. */
+  readonly used?: boolean
+  /** When the device asked last. */
+  readonly polledAt?: number
+}
+
+export type Authorisation = LoginSession<Progress>
+
+/** How long a code is good for, in ms. */
+const codeTtl = 2 * 60_000
+
+const purpose = "oauth"
+
+const busy = oauthError("access_denied", "another request was faster")
+const unknownPage = oauthError(
+  "invalid_request",
+  "This authorisation is unknown, or has ended: begin anew in your client"
+)
+
+export const newSecret = () => randomBytes(32).toString("base64url")
+
+/** A code as people type it. */
+const canonicalUserCode = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z]/g, "")
+
+/** The URI of the client, with an answer. */
+export const redirectTo = (
+  { mode, state, uri }: NonNullable<Progress["redirect"]>,
+  answer: Record<string, string>
+): string => {
+  const params = new URLSearchParams({ ...answer, ...(state === undefined ? {} : { state }) })
+  if (mode === "fragment") return `${uri}#${params}`
+  return `${uri}${uri.includes("?") ? "&" : "?"}${params}`
+}
+
+/** `maxPerAddress`: how many may be under way from one address. */
+export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: number) {
+  const sessions = yield* LoginSessionStore
+
+  const create = Effect.fnUntraced(function* (options: {
+    readonly secret: string
+    readonly userCode?: string
+    readonly progress: Progress
+    readonly address: string
+    readonly ttl: number
+  }) {
+    const created = yield* sessions.create(
+      {
+        secret: Redacted.make(options.secret),
+        purpose,
+        progress: options.progress,
+        address: `oauth ${addressKey(options.address)}`,
+        expiresAt: (yield* Clock.currentTimeMillis) + options.ttl,
+        link: options.userCode === undefined ? undefined : Redacted.make(options.userCode)
+      },
+      maxPerAddress
+    )
+    if (!created) return yield* oauthError("access_denied", "too many authorisations are under way from your address")
+  })
+
+  const ofOAuth = (found: Option.Option<LoginSession<never>>): Option.Option<Authorisation> =>
+    Option.filter(found, (session) => session.purpose === purpose)
+
+  const find = Effect.fnUntraced(function* (reference: Reference): Effect.fn.Return<Authorisation, OAuthError> {
+    const found =
+      "id" in reference
+        ? yield* sessions.find(Redacted.make(reference.id))
+        : yield* sessions.findByLink(Redacted.make(canonicalUserCode(reference.userCode)))
+    const session = Option.getOrUndefined(ofOAuth(found))
+    // Looking up a code or a device code shows no page.
+    const isPage = session !== undefined && ("userCode" in reference || session.progress.redirect !== undefined)
+    return isPage && session.progress.userId === undefined && !session.progress.denied ? session : yield* unknownPage
+  })
+
+  /** The user has decided. Where the browser goes now; undefined for a device that shows a code. */
+  const decide = Effect.fnUntraced(function* (
+    reference: Reference,
+    userId: UserId | undefined
+  ): Effect.fn.Return<string | undefined, OAuthError> {
+    const session = yield* find(reference)
+    const { progress } = session
+    const { redirect } = progress
+    if (redirect === undefined) {
+      const decided: Progress = userId === undefined ? { ...progress, denied: true } : { ...progress, userId }
+      if (!(yield* sessions.update(session, { progress: decided }))) return yield* busy
+      return undefined
+    }
+    if (userId === undefined) {
+      if (!(yield* sessions.end(session))) return yield* busy
+      return redirectTo(redirect, { error: "access_denied", error_description: "the user has refused" })
+    }
+    const code = newSecret()
+    const codeUntil = (yield* Clock.currentTimeMillis) + codeTtl
+    const change = { progress: { ...progress, userId, codeUntil }, secret: Redacted.make(code) }
+    return (yield* sessions.update(session, change)) ? redirectTo(redirect, { code }) : yield* busy
+  })
+
+  return { create, decide, find, ofOAuth }
+})
+
+export type Authorisations = Effect.Success<ReturnType<typeof makeAuthorisations>>

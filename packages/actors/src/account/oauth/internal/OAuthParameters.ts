@@ -1,0 +1,14 @@
+import { Effect } from "effect"
+import { type OAuthError, oauthError } from "../OAuthError.ts"
+
+/** The parameters of a request, of its query or its form. */
+export type Params = URLSearchParams
+
+/** A parameter that must be there, once. */
+export const required = (params: Params, key: string): Effect.Effect<string, OAuthError> => {
+  const values = params.getAll(key)
+  const [value] = values
+  return value !== undefined && value !== "" && values.length === 1
+    ? Effect.succeed(value)
+    : Effect.fail(oauthError("invalid_request", `${key}: expected once`))
+}

@@ -1,0 +1,16 @@
+import type {
+  NoValidSession,
+  SessionExpired,
+  SessionNotValidated,
+  TokenIncorrect
+} from "@greenroom/protocol/identity/IdentityError"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+
+/** The URL of an identity server that may be asked, without a slash at the end. */
+export type IdentityServer = string & { readonly IdentityServer: never }
+
+/** One that the operator trusts to say whose an address is. */
+export type TrustedServer = IdentityServer & { readonly TrustedServer: never }
+
+/** The errors of requests about a session of an identity server. */
+export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | SessionNotValidated | TokenIncorrect

@@ -1,0 +1,142 @@
+/** The rooms of Synapse's administration API: reading, blocking, shutting down, and removing history. */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { Absent, AnyObject } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
+import { EventId, UserId } from "../Identifiers.ts"
+import { anyBody, Flag, nullable, ofRoom, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+
+const Shutdown = Schema.Struct({
+  block: Schema.optionalKey(Schema.Boolean),
+  purge: Schema.optionalKey(Schema.Boolean),
+  force_purge: Schema.optionalKey(Schema.Boolean),
+  new_room_user_id: nullable(UserId),
+  room_name: nullable(boundedText(255)),
+  message: nullable(boundedText(4_096))
+})
+
+/** How a room is shut down. By default it is purged, and not blocked. */
+export type ShutdownRequest = typeof Shutdown.Type
+
+const HistoryPurge = Schema.Struct({
+  delete_local_events: Schema.optionalKey(Schema.Boolean),
+  purge_up_to_event_id: nullable(EventId),
+  purge_up_to_ts: nullable(Time)
+})
+
+/** Up to where history is removed. */
+export type HistoryPurgeRequest = typeof HistoryPurge.Type
+
+export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
+  .add(
+    HttpApiEndpoint.get("list", `${prefix}/v1/rooms`, {
+      query: {
+        ...page,
+        order_by: Schema.optionalKey(Text),
+        search_term: Schema.optionalKey(Text),
+        public_rooms: Schema.optionalKey(Flag),
+        empty_rooms: Schema.optionalKey(Flag)
+      },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Rooms", who })),
+    HttpApiEndpoint.get("get", `${prefix}/v1/rooms/:roomId`, { params: ofRoom, success: AnyObject }).annotateMerge(
+      documented({ summary: "A room", text: "Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.get("members", `${prefix}/v1/rooms/:roomId/members`, {
+      params: ofRoom,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Joined members", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("state", `${prefix}/v1/rooms/:roomId/state`, {
+      params: ofRoom,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The state of a room", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("block", `${prefix}/v1/rooms/:roomId/block`, {
+      params: ofRoom,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Is a room blocked, and by whom?", who })),
+    HttpApiEndpoint.put("setBlock", `${prefix}/v1/rooms/:roomId/block`, {
+      params: ofRoom,
+      payload: Schema.Struct({ block: Schema.Boolean }),
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Block a room, or end that",
+        text: "No user of this server can enter a blocked room.",
+        who
+      })
+    ),
+    HttpApiEndpoint.delete("deleteNow", `${prefix}/v1/rooms/:roomId`, {
+      params: ofRoom,
+      payload: [Shutdown, Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Shut down a room, and wait for the end", text: "Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.delete("delete", `${prefix}/v2/rooms/:roomId`, {
+      params: ofRoom,
+      payload: [Shutdown, Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Shut down a room",
+        text: "Users of this server leave, its aliases go; `block` and `purge` as wanted. Goes on after a restart.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("deletionsOfRoom", `${prefix}/v2/rooms/:roomId/delete_status`, {
+      params: ofRoom,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "How the removals of a room stand", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("deletion", `${prefix}/v2/rooms/delete_status/:deleteId`, {
+      params: { deleteId: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "How a removal stands", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("purgeHistory", `${prefix}/v1/purge_history/:roomId`, {
+      params: ofRoom,
+      payload: HistoryPurge,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Remove old events of a room", text: "State stays. Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.post("purgeHistoryBefore", `${prefix}/v1/purge_history/:roomId/:eventId`, {
+      params: { ...ofRoom, eventId: EventId },
+      payload: [HistoryPurge, Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Remove the events before one", text: "State stays. Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.get("purgeStatus", `${prefix}/v1/purge_history_status/:purgeId`, {
+      params: { purgeId: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "How the removal of history stands", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("makeRoomAdmin", `${prefix}/v1/rooms/:roomId/make_room_admin`, {
+      params: { roomId: RoomIdOrAlias },
+      payload: [Schema.Struct({ user_id: Schema.optionalKey(UserId) }), Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Give a user, or oneself, the most power that somebody of this server has in a room",
+        text: "Errors: M_NOT_FOUND, M_UNKNOWN where nobody of this server may change power levels.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("extremities", `${prefix}/v1/rooms/:roomId/forward_extremities`, {
+      params: { roomId: RoomIdOrAlias },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The forward extremities of a room", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("media", `${prefix}/v1/room/:roomId/media`, {
+      params: ofRoom,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Content that a room names", text: "Not of encrypted events. Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.post("quarantineMedia", `${prefix}/v1/room/:roomId/media/quarantine`, {
+      params: ofRoom,
+      payload: anyBody,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Serve no content of a room any more", text: "Errors: M_NOT_FOUND.", who }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Rooms" }))

@@ -1,0 +1,154 @@
+/** The accounts of Synapse's administration API, with their devices and uploads. */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { Absent, AnyObject } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { RoomIdOrAlias } from "../api/Parameters.ts"
+import { UserId } from "../Identifiers.ts"
+import { Flag, nullable, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+
+export const users = HttpApiGroup.make("synapseAdmin.users")
+  .add(
+    HttpApiEndpoint.get("list", `${prefix}/v2/users`, {
+      query: {
+        ...page,
+        user_id: Schema.optionalKey(Text),
+        name: Schema.optionalKey(Text),
+        guests: Schema.optionalKey(Flag),
+        admins: Schema.optionalKey(Flag),
+        deactivated: Schema.optionalKey(Flag),
+        locked: Schema.optionalKey(Flag),
+        order_by: Schema.optionalKey(Text)
+      },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Accounts", who })),
+    HttpApiEndpoint.get("get", `${prefix}/v2/users/:userId`, { params: ofUser, success: AnyObject }).annotateMerge(
+      documented({ summary: "An account", text: "Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.put("put", `${prefix}/v2/users/:userId`, {
+      params: ofUser,
+      payload: Schema.Struct({
+        password: nullable(Text),
+        logout_devices: Schema.optionalKey(Schema.Boolean),
+        displayname: nullable(Text),
+        avatar_url: nullable(Text),
+        threepids: Schema.optionalKey(
+          Schema.Array(Schema.Struct({ medium: Schema.Literals(["email", "msisdn"]), address: Text }))
+        ),
+        external_ids: Schema.optionalKey(Schema.Array(Schema.Struct({ auth_provider: Text, external_id: Text }))),
+        admin: Schema.optionalKey(Schema.Boolean),
+        deactivated: Schema.optionalKey(Schema.Boolean),
+        locked: Schema.optionalKey(Schema.Boolean),
+        approved: Schema.optionalKey(Schema.Boolean),
+        user_type: nullable(Text)
+      }),
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Create or change an account",
+        text: "Errors: M_INVALID_USERNAME, M_BAD_JSON, and M_INVALID_PARAM for what cannot be changed.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("devices", `${prefix}/v2/users/:userId/devices`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The devices of a user", who })),
+    HttpApiEndpoint.post("deleteDevices", `${prefix}/v2/users/:userId/delete_devices`, {
+      params: ofUser,
+      payload: Schema.Struct({ devices: Schema.Array(Text) }),
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "End logins", who })),
+    HttpApiEndpoint.get("device", `${prefix}/v2/users/:userId/devices/:deviceId`, {
+      params: { ...ofUser, deviceId: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "A login", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.put("renameDevice", `${prefix}/v2/users/:userId/devices/:deviceId`, {
+      params: { ...ofUser, deviceId: Text },
+      payload: Schema.Struct({ display_name: nullable(Text) }),
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Rename a device", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.delete("deleteDevice", `${prefix}/v2/users/:userId/devices/:deviceId`, {
+      params: { ...ofUser, deviceId: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "End a login", who })),
+    HttpApiEndpoint.get("joinedRooms", `${prefix}/v1/users/:userId/joined_rooms`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Rooms that a user is in", who })),
+    HttpApiEndpoint.get("pushers", `${prefix}/v1/users/:userId/pushers`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Pushers of a user", who })),
+    HttpApiEndpoint.post("deactivate", `${prefix}/v1/deactivate/:userId`, {
+      params: ofUser,
+      payload: [Schema.Struct({ erase: Schema.optionalKey(Schema.Boolean) }), Absent],
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Deactivate an account", who })),
+    HttpApiEndpoint.post("resetPassword", `${prefix}/v1/reset_password/:userId`, {
+      params: ofUser,
+      payload: Schema.Struct({ new_password: Text, logout_devices: Schema.optionalKey(Schema.Boolean) }),
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Set a password", text: "Errors: M_BAD_JSON.", who })),
+    HttpApiEndpoint.get("isAdmin", `${prefix}/v1/users/:userId/admin`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Is a user an administrator?", who })),
+    HttpApiEndpoint.put("setAdmin", `${prefix}/v1/users/:userId/admin`, {
+      params: ofUser,
+      payload: Schema.Struct({ admin: Schema.Boolean }),
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Set or remove the admin flag", text: "Administrators cannot remove their own.", who })
+    ),
+    HttpApiEndpoint.put("suspend", `${prefix}/v1/suspend/:userId`, {
+      params: ofUser,
+      payload: Schema.Struct({ suspend: Schema.Boolean }),
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Suspend an account, or end that", who })),
+    HttpApiEndpoint.post("logIn", `${prefix}/v1/users/:userId/login`, {
+      params: ofUser,
+      payload: [Schema.Struct({ valid_until_ms: nullable(Time) }), Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Log in as a user",
+        text: "The user sees the login among their devices. Not for other administrators. Errors: M_FORBIDDEN.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("whois", `${prefix}/v1/whois/:userId`, { params: ofUser, success: AnyObject }).annotateMerge(
+      documented({ summary: "The sessions of a user, with their addresses", who })
+    ),
+    HttpApiEndpoint.get("usernameAvailable", `${prefix}/v1/username_available`, {
+      query: { username: Text },
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Is a user name free?", text: "Errors: M_USER_IN_USE, M_INVALID_USERNAME.", who })
+    ),
+    HttpApiEndpoint.get("byAddress", `${prefix}/v1/threepid/:medium/users/:address`, {
+      params: { medium: Schema.Literals(["email", "msisdn"]), address: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Whose an address is", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("bySubject", `${prefix}/v1/auth_providers/:provider/users/:externalId`, {
+      params: { provider: Text, externalId: Text },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Whose an account elsewhere is", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("media", `${prefix}/v1/users/:userId/media`, {
+      params: ofUser,
+      query: { ...page, order_by: Schema.optionalKey(Text) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The uploads of a user", who })),
+    HttpApiEndpoint.delete("deleteMedia", `${prefix}/v1/users/:userId/media`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Remove what a user has uploaded", who })),
+    HttpApiEndpoint.post("joinRoom", `${prefix}/v1/join/:roomIdOrAlias`, {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      payload: Schema.Struct({ user_id: UserId }),
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Join a user of this server to a room", who }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Users" }))
