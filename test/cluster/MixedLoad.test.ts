@@ -191,6 +191,8 @@ describe("a cluster under a mixed load", () => {
           Person,
           Person
         ]
+        const login = { type: "m.login.password", user: dan.userId, password: "secret of dan" }
+        const dansPhone = front.person(succeeded(yield* dan.ask("POST", "//_matrix/client/v3/login", login)).body)
         const rose = yield* red.register("rose")
         const shared = yield* roomOf(alice, bob, carol)
         succeeded(yield* alice.ask("POST", `/rooms/${encodeURIComponent(shared)}/invite`, { user_id: rose.userId }))
@@ -223,7 +225,13 @@ describe("a cluster under a mixed load", () => {
             pause
           })
         ]
-        const finishDevices = yield* beginDevices({ sender: alice, receiver: dan, entries, pause: "250 millis" })
+        const finishDevices = yield* beginDevices({
+          sender: alice,
+          receiver: dan,
+          sliding: dansPhone,
+          entries,
+          pause: "250 millis"
+        })
         const going = yield* Effect.forkScoped(comeAndGo(at(front, dan), hall))
         const more = Effect.forEach(loads, (load) => load.more(5), { concurrency: "unbounded" })
         yield* more

@@ -1,6 +1,6 @@
 /**
- * A user who sends messages to a device of another one, and claims its one-time keys, while nodes come and go: each message
- * arrives once and in order, each key is claimed once.
+ * A user who sends messages to devices of another one, and claims one-time keys, while nodes come and go: each message
+ * arrives once and in order, by `/sync` and by sliding sync, and each key is claimed once.
  */
 import { assert } from "@effect/vitest"
 import { type Duration, Effect, Fiber } from "effect"
@@ -10,7 +10,9 @@ import { persistently } from "./Workload.ts"
 
 export interface DevicesOptions {
   readonly sender: Person
+  /** A device that reads by `/sync`, and another one of the same user that reads by sliding sync. */
   readonly receiver: Person
+  readonly sliding: Person
   /** The nodes as clients find them now. */
   readonly entries: () => ReadonlyArray<Scene>
   readonly pause: Duration.Input
@@ -22,28 +24,36 @@ const duplicates = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
   values.filter((value, index) => values.indexOf(value) !== index)
 
 /** Begins. The result ends it, and checks what was received; it gives how many messages and keys there were. */
-export const beginDevices = Effect.fnUntraced(function* ({ entries, pause, receiver, sender }: DevicesOptions) {
+export const beginDevices = Effect.fnUntraced(function* ({
+  entries,
+  pause,
+  receiver,
+  sender,
+  sliding
+}: DevicesOptions) {
   let turn = 0
   let isOver = false
   let sent = 0
-  const got: Array<number> = []
+  const [got, slid]: [Array<number>, Array<number>] = [[], []]
   const claimed: Array<string> = []
 
   /** Asks one node after the other. */
+  const anywhere = (person: Person, method: string, path: string, data?: unknown) =>
+    persistently(() => {
+      const nodes = entries()
+      return at(nodes[turn++ % nodes.length]!, person).ask(method, `//_matrix/client/${path}`, data)
+    })
   const ask = (person: Person, method: string, path: string, data?: unknown) =>
-    Effect.map(
-      persistently(() => {
-        const nodes = entries()
-        return at(nodes[turn++ % nodes.length]!, person).ask(method, `//_matrix/client/v3${path}`, data)
-      }),
-      succeeded
-    )
-  const device: string = (yield* ask(receiver, "GET", "/account/whoami")).body.device_id
+    Effect.map(anywhere(person, method, `v3${path}`, data), succeeded)
+  const deviceOf = (person: Person) =>
+    Effect.map(ask(person, "GET", "/account/whoami"), ({ body }): string => body.device_id)
+  const device = yield* deviceOf(receiver)
+  const other = yield* deviceOf(sliding)
 
   const send = Effect.gen(function* () {
     for (let n = 0; !isOver; n++) {
       yield* ask(sender, "PUT", `/sendToDevice/org.example.test/${n}`, {
-        messages: { [receiver.userId]: { [device]: { n } } }
+        messages: { [receiver.userId]: { [device]: { n }, [other]: { n } } }
       })
       sent = n + 1
       yield* Effect.sleep(pause)
@@ -72,15 +82,33 @@ export const beginDevices = Effect.fnUntraced(function* ({ entries, pause, recei
     }
   })
 
-  const fibers = yield* Effect.forEach([send, claim, receive], (work) => Effect.forkScoped(work))
+  const receiveSliding = Effect.gen(function* () {
+    let [pos, since]: [string | undefined, string | undefined] = [undefined, undefined]
+    while (!isOver || slid.length < sent) {
+      const query = `timeout=2000${pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`}`
+      const answer = yield* anywhere(sliding, "POST", `unstable/org.matrix.simplified_msc3575/sync?${query}`, {
+        conn_id: "devices",
+        extensions: { to_device: { enabled: true, ...(since === undefined ? {} : { since }) } }
+      })
+      // The server may forget a connection, but not the messages.
+      if (answer.body.errcode === "M_UNKNOWN_POS") {
+        pos = undefined
+        continue
+      }
+      const { body } = succeeded(answer)
+      pos = body.pos
+      since = body.extensions.to_device.next_batch
+      for (const { content } of body.extensions.to_device.events ?? []) slid.push(content.n)
+    }
+  })
+
+  const fibers = yield* Effect.forEach([send, claim, receive, receiveSliding], (work) => Effect.forkScoped(work))
   return Effect.gen(function* () {
     isOver = true
     for (const fiber of fibers) yield* Fiber.join(fiber)
-    assert.deepStrictEqual(
-      got,
-      Array.from({ length: sent }, (_, n) => n),
-      "Messages to a device were lost, doubled or out of order"
-    )
+    const all = Array.from({ length: sent }, (_, n) => n)
+    assert.deepStrictEqual(got, all, "Messages to a device were lost, doubled or out of order")
+    assert.deepStrictEqual(slid, all, "Messages to a device with sliding sync were lost, doubled or out of order")
     assert.deepStrictEqual(duplicates(claimed), [], "A one-time key was claimed twice")
     return { messages: sent, keys: claimed.length }
   })
