@@ -7,7 +7,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { isRecommended, needsRecommendation } from "@greenroom/room/RoomPolicy"
-import type { Refusal } from "@greenroom/room/RoomVersion"
+import type { AuthContext, Refusal, StateLookup } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
@@ -99,9 +99,8 @@ export const makePlacementPlans = (
     { given, historyNid, surveyed }: PlanOptions
   ) {
     const { generation } = room
-    const ids = idsAround(room, event)
     const needed = [...event.prev_events, ...event.auth_events]
-    const around = yield* knownOrInLine(room, ids, needed, surveyed?.events)
+    const around = yield* knownOrInLine(room, idsAround(room, event), needed, surveyed?.events)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     if (own === undefined && isForeign(event.event_id)) return "its ID is that of an event in another room" as const
@@ -117,48 +116,61 @@ export const makePlacementPlans = (
     const lookup = yield* lookupIn(room, event, before)
     // A chain that cannot be continued is followed by one that holds all of the state.
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
-    const bodies = authEvents.map((authEvent) => authEvent.event)
-    const refusal =
-      misplaced ??
-      room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
-      room.version.authorise(event, lookup)
-    const isHistory = historyNid !== undefined
     const current = yield* currentFor(room, event, given === undefined ? undefined : before)
-    const softly =
-      refusal === undefined && !isHistory
-        ? (room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event))
-        : undefined
-    const status =
-      refusal !== undefined
-        ? EventStatus.rejected
-        : softly !== undefined
-          ? EventStatus.softFailed
-          : isHistory
-            ? EventStatus.backfilled
-            : EventStatus.timeline
-    const isTaken = status === EventStatus.timeline
+    const refusal = misplaced ?? refusalBefore(room, event, authEvents, authContextOf(room, event, around), lookup)
+    const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current))
+    const isTaken = judgement.status === EventStatus.timeline
     const followed = new Set(event.prev_events)
     const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
-    const changes = isTaken ? yield* currentChanges(room, event, before, others) : []
     const planned: PlacementPlan = {
       generation,
       event: withReplaced(room.version, event, yield* replacedBy(room, event, before)),
-      status,
+      status: judgement.status,
       before,
-      changes,
+      changes: isTaken ? yield* currentChanges(room, event, before, others) : [],
       others,
       redactions:
-        isTaken || status === EventStatus.backfilled
+        isTaken || judgement.status === EventStatus.backfilled
           ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
           : [],
       outlier: own,
       authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid),
       afterGap: given !== undefined && isAfterGap(event, around)
     }
-    return { planned, refusal: refusal ?? softly }
+    return { planned, refusal: judgement.refusal }
   })
 
+  /** The rule by which the event is not shown, although the state before it allows it. */
+  const softRefusal = (room: RoomState, event: Event, current: StateLookup): Refusal | undefined =>
+    room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event)
+
   return { survey, refresh, citesForeign, plan }
+}
+
+/** The rule that the event breaks by its auth events, or in the state before it. */
+const refusalBefore = (
+  room: RoomState,
+  event: Event,
+  authEvents: ReadonlyArray<KnownEvent>,
+  context: AuthContext,
+  lookup: StateLookup
+): Refusal | undefined =>
+  room.version.authoriseByAuthEvents(
+    event,
+    authEvents.map((authEvent) => authEvent.event),
+    context
+  ) ?? room.version.authorise(event, lookup)
+
+/** What becomes of an event, and the rule that it breaks. Back-filled history is not held against the current state. */
+const judge = (
+  refusal: Refusal | undefined,
+  isHistory: boolean,
+  softRefusal: () => Refusal | undefined
+): { readonly status: EventStatus; readonly refusal: Refusal | undefined } => {
+  if (refusal !== undefined) return { status: EventStatus.rejected, refusal }
+  if (isHistory) return { status: EventStatus.backfilled, refusal: undefined }
+  const soft = softRefusal()
+  return { status: soft === undefined ? EventStatus.timeline : EventStatus.softFailed, refusal: soft }
 }
 
 /** Whether some of the event's predecessors have no place here. */
