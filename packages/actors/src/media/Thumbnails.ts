@@ -59,6 +59,7 @@ const tooBusy = new LimitExceeded({
 const problems: { readonly [problem: string]: MatrixError } = {
   "no-image": noImage,
   "too-large": new TooLarge({ error: "The image has too many pixels" }),
+  "too-much-memory": new TooLarge({ error: "The image takes too much memory to read" }),
   "too-slow": new TooLarge({ error: "The image takes too long to read" }),
   busy: tooBusy
 }

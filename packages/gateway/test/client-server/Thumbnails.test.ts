@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import * as path from "node:path"
 import { crc32 } from "node:zlib"
 import { assert, layer } from "@effect/vitest"
@@ -53,6 +53,9 @@ const bomb = (width: number, height: number) => {
   bytes.writeUInt32BE(crc32(bytes.subarray(12, 29)), 29)
   return bytes
 }
+
+/** 8,000 by 8,000 pixels of one colour in a kilobyte, whose decoding takes 1.2 GB. */
+const solid = readFileSync(new URL("bomb.avif", import.meta.url))
 
 layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
   it.effect("images are scaled to fit or cropped, at least as large as asked for and never enlarged", () =>
@@ -121,7 +124,8 @@ layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
         [half, 400, "M_UNKNOWN"],
         [`GIF89a${"\u00ff".repeat(200)}`, 400, "M_UNKNOWN"],
         [bomb(60_000, 60_000), 413, "M_TOO_LARGE"],
-        [bomb(10_000, 10_000), 400, "M_UNKNOWN"]
+        [bomb(10_000, 10_000), 400, "M_UNKNOWN"],
+        [solid, 413, "M_TOO_LARGE"]
       ]
       for (const [bytes, status, errcode] of hostile) {
         const file = yield* upload(alice, bytes, { type: "image/png" })

@@ -18,7 +18,10 @@ export interface ThumbnailJob {
 
 export type ThumbnailResult =
   | { readonly contentType: string }
-  | { readonly problem: "no-image" | "too-large" | "too-slow" | "busy" }
+  | { readonly problem: "no-image" | "too-large" | "too-slow" | "too-much-memory" | "busy" }
+
+/** The problems with which a job still goes on in the process. */
+const unfinished: ReadonlySet<string> = new Set(["too-slow", "too-much-memory", "busy"])
 
 /** A source in the repository, JavaScript in the published package: of the same kind as this file. */
 const program = new URL(`./thumbnailProgram${import.meta.url.slice(-3)}`, import.meta.url)
@@ -79,7 +82,7 @@ export const makeThumbnailProcess = Effect.fnUntraced(function* (
     return started
   }
   const endIfStuck = (result: ThumbnailResult) => {
-    if ("problem" in result && (result.problem === "too-slow" || result.problem === "busy")) end()
+    if ("problem" in result && unfinished.has(result.problem)) end()
   }
   const rest = () => {
     idle = setTimeout(end, idleTime).unref()

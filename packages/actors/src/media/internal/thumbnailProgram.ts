@@ -15,6 +15,15 @@ const maxAnimatedPixels = 40_000_000
 /** How much processor time one image may cost, in ms: on a busy machine it takes longer than it costs. */
 const maxProcessorTime = 15_000
 
+/**
+ * How much memory this process may take, in bytes. Pixels do not bound it: some formats are decoded as a whole, in up to 18 bytes a pixel
+ * (AVIF), and one kilobyte can describe all of them.
+ */
+const maxMemory = 512 * 1024 * 1024
+
+/** How often both are looked at, in ms: memory grows by a megabyte or so in one. */
+const watchInterval = 50
+
 /** Linux has a priority for each thread; those that read the modules of this program, and make thumbnails, are there already. */
 const threads = (): ReadonlyArray<number> => {
   try {
@@ -61,16 +70,17 @@ const make = async (job: ThumbnailJob): Promise<ThumbnailResult> => {
 const answer = (result: ThumbnailResult) => process.send?.(result)
 
 /** Gives up a job that costs too much. The server ends the process then: libvips itself cannot be interrupted everywhere. */
-const watchProcessorTime = (): NodeJS.Timeout => {
+const watchCosts = (): NodeJS.Timeout => {
   const before = process.cpuUsage()
   return setInterval(() => {
     const { system, user } = process.cpuUsage(before)
     if (user + system > maxProcessorTime * 1_000) answer({ problem: "too-slow" })
-  }, 500)
+    if (process.memoryUsage.rss() > maxMemory) answer({ problem: "too-much-memory" })
+  }, watchInterval)
 }
 
 process.on("message", (job: ThumbnailJob) => {
-  const watch = watchProcessorTime()
+  const watch = watchCosts()
   make(job)
     .then(answer, () => answer({ problem: "no-image" }))
     .finally(() => clearInterval(watch))
