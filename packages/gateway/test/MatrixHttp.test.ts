@@ -298,7 +298,16 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
         `/rooms/${room}/leave`,
         `/rooms/${room}/join`,
         "/logout",
-        "//_matrix/client/v3/logout"
+        ...[
+          "logout",
+          "createRoom",
+          "publicRooms",
+          "register",
+          `rooms/${room}/report`,
+          "delete_devices",
+          "account/deactivate"
+        ].map((path) => `//_matrix/client/v3/${path}`),
+        "//_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
       ]
       for (const path of paths) {
         assertError(yield* ask("POST", path, { token: alice.token, body: "null" }), 400, "M_BAD_JSON")

@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyPayload, body } from "../api/Body.ts"
+import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, EventType, StateKey } from "../api/Parameters.ts"
 import { RoomId, UserId } from "../Identifiers.ts"
@@ -45,7 +45,7 @@ export type UpgradeRoom = typeof UpgradeRoom.Type
 export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
   .add(
     HttpApiEndpoint.post("createRoom", "/v3/createRoom", {
-      payload: [CreateRoom, Schema.Undefined],
+      payload: [CreateRoom, Absent],
       success: body(Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }))
     }).annotateMerge(
       documented({

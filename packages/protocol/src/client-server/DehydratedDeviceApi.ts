@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body } from "../api/Body.ts"
+import { Absent, AnyObject, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { Token } from "./RoomsApi.ts"
@@ -46,7 +46,7 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
     }).annotateMerge(documented({ summary: "The messages to the dehydrated device", ...reads })),
     HttpApiEndpoint.post("eventsByBody", `${path}/:deviceId/events`, {
       params: { deviceId: DeviceId },
-      payload: [Schema.Struct({ next_batch: optional(Token) }), Schema.Undefined],
+      payload: [Schema.Struct({ next_batch: optional(Token) }), Absent],
       success: Messages
     }).annotateMerge(documented({ summary: "The messages to the dehydrated device, older form", ...reads }))
   )

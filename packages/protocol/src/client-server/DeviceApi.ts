@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { body, Done } from "../api/Body.ts"
+import { Absent, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { UserId } from "../Identifiers.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
@@ -41,7 +41,7 @@ export class DeviceApi extends HttpApiGroup.make("clientServer.devices")
     }).annotateMerge(documented({ summary: "Rename a device", text: "Errors: M_NOT_FOUND.", who: themselves })),
     HttpApiEndpoint.delete("delete", "/v3/devices/:deviceId", {
       params: { deviceId: DeviceId },
-      payload: [Schema.Struct({ auth: OptionalAuth }), Schema.Undefined],
+      payload: [Schema.Struct({ auth: OptionalAuth }), Absent],
       success: Done
     }).annotateMerge(documented({ summary: "Log a device out", text: interactive, who: themselves })),
     HttpApiEndpoint.post("deleteMany", "/v3/delete_devices", {
@@ -58,7 +58,7 @@ export class DeviceApi extends HttpApiGroup.make("clientServer.devices")
           id_server: Schema.optionalKey(Schema.String),
           erase: Schema.optionalKey(Schema.Boolean)
         }),
-        Schema.Undefined
+        Absent
       ],
       success: body(Schema.Struct({ id_server_unbind_result: Schema.Literals(["success", "no-support"]) }))
     }).annotateMerge(documented({ summary: "Deactivate the account", text: interactive, who: themselves }))

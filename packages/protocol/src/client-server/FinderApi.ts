@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { body, Done, OptionalObject } from "../api/Body.ts"
+import { Absent, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
@@ -17,7 +17,7 @@ const Reason = Schema.Struct({
   reason: Schema.optionalKey(Schema.NullOr(Schema.String)),
   score: Schema.optionalKey(Schema.Unknown)
 })
-const reportPayload = [Reason, Schema.Undefined] as const
+const reportPayload = [Reason, Absent] as const
 
 export class FinderApi extends HttpApiGroup.make("clientServer.finder")
   .add(

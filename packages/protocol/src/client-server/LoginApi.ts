@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body } from "../api/Body.ts"
+import { Absent, AnyObject, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
@@ -91,7 +91,7 @@ export class LoginApi extends HttpApiGroup.make("clientServer.login")
       })
     ),
     HttpApiEndpoint.post("getToken", "/v1/login/get_token", {
-      payload: [Schema.Struct({ auth: OptionalAuth }), Schema.Undefined],
+      payload: [Schema.Struct({ auth: OptionalAuth }), Absent],
       success: LoginToken
     })
       .middleware(Authentication)

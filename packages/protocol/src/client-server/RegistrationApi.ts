@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { body } from "../api/Body.ts"
+import { Absent, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
@@ -50,7 +50,7 @@ export class RegistrationApi extends HttpApiGroup.make("clientServer.registratio
   .add(
     HttpApiEndpoint.post("register", "/v3/register", {
       query: { kind: Schema.optional(Schema.Literals(["user", "guest"])) },
-      payload: [Register, Schema.Undefined],
+      payload: [Register, Absent],
       success: Registered
     }).annotateMerge(
       documented({

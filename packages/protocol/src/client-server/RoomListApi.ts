@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
-import { AnyObject, body, Done } from "../api/Body.ts"
+import { Absent, AnyObject, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { RoomId, ServerName } from "../Identifiers.ts"
@@ -60,7 +60,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
           include_all_networks: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
           third_party_instance_id: Schema.optionalKey(Schema.NullOr(boundedText(255)))
         }),
-        Schema.Undefined
+        Absent
       ],
       success: Page
     })
@@ -72,7 +72,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
     }).annotateMerge(documented({ summary: "Is the room listed?", text: "Errors: M_NOT_FOUND.", who: "anyone" })),
     HttpApiEndpoint.put("setVisibility", "/v3/directory/list/room/:roomId", {
       params: { roomId: RoomId },
-      payload: [Schema.Struct({ visibility: Schema.optionalKey(Visibility) }), Schema.Undefined],
+      payload: [Schema.Struct({ visibility: Schema.optionalKey(Visibility) }), Absent],
       success: Done
     })
       .middleware(Authentication)

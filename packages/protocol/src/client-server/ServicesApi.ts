@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, body, OptionalObject } from "../api/Body.ts"
+import { Absent, AnyObject, body, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
@@ -51,7 +51,7 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
     ),
     HttpApiEndpoint.post("pingAppService", "/v1/appservice/:appserviceId/ping", {
       params: { appserviceId: boundedText(255) },
-      payload: [Schema.Struct({ transaction_id: Schema.optionalKey(boundedText(255)) }), Schema.Undefined],
+      payload: [Schema.Struct({ transaction_id: Schema.optionalKey(boundedText(255)) }), Absent],
       success: body(Schema.Struct({ duration_ms: Schema.Int }))
     }).annotateMerge(
       documented({

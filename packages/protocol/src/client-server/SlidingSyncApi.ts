@@ -9,7 +9,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, LongPoll } from "../api/Authentication.ts"
-import { AnyObject } from "../api/Body.ts"
+import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { Count, Token } from "./RoomsApi.ts"
@@ -100,7 +100,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
         timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"]))
       },
-      payload: [SlidingSyncBody, Schema.Undefined],
+      payload: [SlidingSyncBody, Absent],
       success: AnyObject
     })
       .annotate(LongPoll, true)

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyList, AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { Absent, AnyList, AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, EventType } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
@@ -167,10 +167,7 @@ export class ReceiptsApi extends HttpApiGroup.make("clientServer.receipts")
     ),
     HttpApiEndpoint.post("readMarkers", "/v3/rooms/:roomId/read_markers", {
       params: { roomId: RoomId },
-      payload: [
-        Schema.Struct({ "m.fully_read": Marker, "m.read": Marker, "m.read.private": Marker }),
-        Schema.Undefined
-      ],
+      payload: [Schema.Struct({ "m.fully_read": Marker, "m.read": Marker, "m.read.private": Marker }), Absent],
       success: Done
     }).annotateMerge(documented({ summary: "Say how far one has read, in several ways", who: "members" }))
   )

@@ -4,7 +4,48 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Json } from "@greenroom/protocol/Json"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
-import { alice, bob, carol, dave, ids, type Line, mustBeInvited, room, since } from "../support/Line.ts"
+import { alice, bob, carol, dave, ids, Line, mustBeInvited, room, since } from "../support/Line.ts"
+import { keyOf, serverOf } from "../support/TestRoom.ts"
+
+describe("The first join", () => {
+  it("is the creator's: nobody else joins by following m.room.create", () => {
+    for (const id of ids) {
+      const { create, state, version } = new Line(id)
+      const place = {
+        prevEvents: [create],
+        state: (type: string) => (type === "m.room.create" ? state(type, "") : undefined),
+        now: 1
+      }
+      const joinOf = (user: typeof alice) =>
+        version.build(
+          {
+            type: "m.room.member",
+            sender: user,
+            state_key: user,
+            content: { membership: "join" },
+            room_id: create.room_id
+          },
+          place,
+          keyOf(serverOf(user))
+        )
+      assert.isUndefined(version.authorise(joinOf(alice), place.state))
+      assert.include(version.authorise(joinOf(bob), place.state)?.rule, mustBeInvited)
+    }
+  })
+})
+
+describe("Bans", () => {
+  it("are lifted by users with the level for bans, not by all who may kick", () => {
+    for (const id of ids) {
+      const line = room(id)
+      line.allows(line.levels(alice, { [bob]: 50 }, { ban: 75, kick: 50 }))
+      line.allows(line.member(alice, carol, "ban"))
+      line.refuses(line.member(bob, carol, "leave"), "Lifting a ban takes the power level `ban`")
+      line.refuses(line.member(carol, carol, "leave"), "Users leave rooms")
+      line.allows(line.member(alice, carol, "leave"))
+    }
+  })
+})
 
 describe("Knocking", () => {
   it("is for rooms with the join rule knock, from version 7", () => {
