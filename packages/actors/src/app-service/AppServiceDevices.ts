@@ -97,10 +97,12 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
 
   const countsOf = Effect.fnUntraced(function* (devices: ReadonlyArray<Device>) {
     const [counts, fallbacks] = [{} as ByUserAndDevice<object>, {} as ByUserAndDevice<ReadonlyArray<string>>]
-    for (const device of devices) {
-      const { oneTime, unusedFallback } = yield* keys.counts(device.userId, device.deviceId)
-      addTo(counts, device, oneTime)
-      addTo(fallbacks, device, unusedFallback)
+    const found = yield* Effect.forEach(devices, ({ deviceId, userId }) => keys.counts(userId, deviceId), {
+      concurrency: "unbounded"
+    })
+    for (const [index, { oneTime, unusedFallback }] of found.entries()) {
+      addTo(counts, devices[index]!, oneTime)
+      addTo(fallbacks, devices[index]!, unusedFallback)
     }
     return { counts, fallbacks }
   })

@@ -173,6 +173,9 @@ layer(services)("keeping files", (it) => {
       const store = yield* MediaStore
       const image = new Uint8Array(32).fill(100)
       yield* store.touch(image, 100)
+      // Content that no content ID names is removed by the same sweep, and its thumbnails with it.
+      const content = { sha256: image, size: 100, contentType: undefined, detectedType: undefined, fileName: undefined }
+      yield* store.putRemote({ origin: ServerName.make("red.test"), mediaId: "image" }, content, false)
       const variants = ["32x32 crop", "64x64 crop", "96x96 crop", "160x160 crop"]
       for (const [index, variant] of variants.entries()) {
         const sha256 = new Uint8Array(32).fill(101 + index)
