@@ -189,6 +189,8 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       yield* say(alice, room, "invited, before")
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
       yield* say(alice, room, "invited, after")
+      yield* setVisibility("joined")
+      yield* say(alice, room, "joined, after the invitation")
       yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
       yield* say(alice, room, "with Bob")
       const messages = `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`
