@@ -625,8 +625,14 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
         const refused = yield* request(alice, wrong)
         assert.strictEqual(refused.status, 400, JSON.stringify(wrong))
       }
-      const unknown = yield* request(alice, { set_presence: "asleep" })
-      assert.strictEqual(unknown.body.errcode, "M_INVALID_PARAM")
+      for (const wrong of [
+        { set_presence: "asleep" },
+        { extensions: { to_device: { enabled: true, limit: 0 } } },
+        { extensions: { to_device: { enabled: true, since: "nonsense" } } }
+      ]) {
+        const refused = yield* request(alice, wrong)
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [400, "M_INVALID_PARAM"], JSON.stringify(wrong))
+      }
     })
   )
 

@@ -3,7 +3,7 @@
  *
  * Messages have a token of their own, so that a connection without the extension loses none.
  *
- * Source: MSC3885 (to_device) and MSC3884 (e2ee), as MSC4186 uses them.
+ * Source: MSC4538 (to_device) and MSC4543 (e2ee), with the names of the endpoint of MSC3575.
  */
 import type { SlidingExtensions as Wanted } from "@greenroom/protocol/client-server/SlidingSyncApi"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
@@ -25,7 +25,9 @@ export const makeSlidingDevices = Effect.gen(function* () {
     session: Session,
     { to_device }: Wanted
   ): Effect.fn.Return<StreamPosition | undefined, MatrixError> {
-    if (!to_device?.enabled || to_device.since == null) return undefined
+    if (!to_device?.enabled) return undefined
+    if (to_device.limit === 0) return yield* new InvalidParam({ error: "extensions.to_device.limit: must be positive" })
+    if (to_device.since == null) return undefined
     const seen = yield* readToken(to_device.since).pipe(
       Effect.map(({ position }) => position),
       Effect.catch(({ isLost, reason }) =>
