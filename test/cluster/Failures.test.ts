@@ -98,6 +98,23 @@ describe("a cluster of which nodes are lost", () => {
     120_000
   )
 
+  it.live(
+    "a stopped node's rooms answer at another node that had no connection with it",
+    () =>
+      Effect.gen(function* () {
+        const [a, b] = (yield* start(2)).nodes as [Scene, Scene]
+        const alice = yield* b.register("alice")
+        const rooms = yield* Effect.forEach(Array.from({ length: 24 }), () => roomOf(alice), { concurrency: 8 })
+        yield* b.gateway.pause
+        const answers = yield* Effect.forEach(rooms, (room) => say(at(a, alice), room, "meanwhile"), {
+          concurrency: "unbounded"
+        })
+        yield* b.gateway.resume
+        for (const answer of answers) succeeded(answer)
+      }).pipe(Effect.scoped),
+    120_000
+  )
+
   it.live("a process without --cluster is refused on the database of a cluster, and a node on that of a process", () =>
     Effect.gen(function* () {
       const cluster = yield* start(1)

@@ -130,7 +130,9 @@ const connect = (options: tls.ConnectionOptions) =>
       )
       return Effect.sync(() => socket.destroy())
     }),
-    (socket) => Effect.sync(() => socket.destroy())
+    (socket) => Effect.sync(() => socket.destroy()),
+    // The system accepts connections for a process that is stopped: without its deadline the handshake would be waited for.
+    { interruptible: true }
   )
 
 const clientOptions = Effect.map(
@@ -165,7 +167,7 @@ const clientProtocol = Layer.effect(
           connect({ ...connectOptions, timeout: timeouts.timeout, host, port }),
           { openTimeout: timeouts.openTimeout }
         )
-        return yield* RpcClient.makeProtocolSocket().pipe(
+        return yield* RpcClient.makeProtocolSocket({ pingInterval: pingTimeout }).pipe(
           Effect.provideService(Socket.Socket, socket),
           Effect.provideService(RpcSerialization.RpcSerialization, serialization)
         )
