@@ -1,26 +1,38 @@
 /**
- * One to three nodes of a cluster against one process without `--cluster`, each on a PostgreSQL of its own: processor time of
- * all nodes together for each event, as they share the machine. All senders are at the first node; of the rooms it has a part.
+ * One to three nodes of a cluster against one process without `--cluster`, by the processor time of all nodes together for each event,
+ * as they share the machine. All senders are at the first node. Of two or three nodes, events in rooms that the first node holds are
+ * measured apart from those in rooms of other nodes. All take turns, always in the same order, each after sends that do not count.
+ *
+ * A message's way to a client at another node is measured beside that to a client at the node of the sender.
  */
-import * as fs from "node:fs/promises"
 import * as net from "node:net"
-import { atMost, type Benchmark, type BenchmarkOptions, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
+import { PgConnection } from "@effect/sql-pg"
+import { Effect, Hash, Redacted } from "effect"
+import {
+  atMost,
+  type Benchmark,
+  type BenchmarkOptions,
+  type Figure,
+  milliseconds,
+  ofBaseline,
+  perSecond
+} from "./Benchmark.ts"
 import { rounds, senderCount } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
+import type { Crossing, CrossingInput } from "./load/crossing.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
 import { median } from "./Percentiles.ts"
-import { startPostgres } from "./Postgres.ts"
+import { type Postgres, startPostgres } from "./Postgres.ts"
+import { childrenProcessorTime, processorTime } from "./Processes.ts"
 import { type Server, startServer } from "./Server.ts"
 
-const ticksPerSecond = 100
+/** The shards of a cluster (`ClusterRunner`). */
+const shards = 300
 
-/** Processor time of a process so far, in ms. */
-const processorTime = async (pid: number): Promise<number> => {
-  const fields = (await fs.readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]!.split(" ")
-  return ((Number(fields[11]) + Number(fields[12])) * 1_000) / ticksPerSecond
-}
+/** The number of the shard of an actor, as Effect's `Sharding` has it. */
+const shardOf = (id: string): number => Math.abs(Hash.string(id) % shards) + 1
 
 const freePort = () =>
   new Promise<number>((resolve) => {
@@ -31,76 +43,186 @@ const freePort = () =>
     })
   })
 
-interface Measured {
-  readonly throughput: Throughput
-  /** Processor time of all nodes for an event, in ms. */
-  readonly perEvent: number
+/** The holder of each shard that a node has. */
+const holders = async ({ url }: Postgres): Promise<ReadonlyMap<number, string>> => {
+  const asked = Effect.flatMap(PgConnection.make({ url: Redacted.make(url) }), (connection) =>
+    connection.query("SELECT shard, holder FROM shard_fences WHERE holder IS NOT NULL")
+  )
+  const { rows } = await Effect.runPromise(Effect.scoped(asked))
+  return new Map(rows.map(({ holder, shard }) => [Number(shard), String(holder)]))
+}
+
+/** The holders of all shards, once so many nodes have their parts. */
+const sharedAmong = async (postgres: Postgres, nodes: number): Promise<ReadonlyMap<number, string>> => {
+  const found = await holders(postgres)
+  const counts = Object.values(Object.groupBy(found.values(), (holder) => holder)).map((held) => held!.length)
+  const isDone = found.size === shards && counts.length === nodes && counts.every((n) => n > shards / nodes / 2)
+  if (isDone) return found
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  return sharedAmong(postgres, nodes)
+}
+
+interface Cluster {
+  readonly postgres: Postgres
+  readonly servers: ReadonlyArray<Server>
+  /** Senders whose rooms are held by the first node, and by others. */
+  readonly here: Senders
+  readonly elsewhere: Senders
 }
 
 /** `nodes`: 0 for one process without `--cluster`. */
-const measure = async (nodes: number, options: BenchmarkOptions): Promise<Measured> => {
-  const { rounds: total, seconds, warmUp } = rounds(options)
-  await using postgres = await startPostgres(100)
+const startNodes = async (nodes: number, senders: number, resources: AsyncDisposableStack): Promise<Cluster> => {
+  const postgres = resources.use(await startPostgres(100))
   const environment = { GREENROOM_DATABASE_URL: postgres.url }
   const servers: Array<Server> = []
-  await using _ = {
-    [Symbol.asyncDispose]: async () => {
-      for (const server of servers) await server[Symbol.asyncDispose]()
-    }
-  }
-  if (nodes === 0) servers.push(await startServer({ environment }))
+  let first: string | undefined
+  if (nodes === 0) servers.push(resources.use(await startServer({ environment })))
   for (let node = 0; node < nodes; node++) {
-    const port = String(await freePort())
-    servers.push(
-      await startServer({ environment: { ...environment, GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: port } })
-    )
+    const clustered = { GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: String(await freePort()) }
+    servers.push(resources.use(await startServer({ environment: { ...environment, ...clustered } })))
+    first ??= (await sharedAmong(postgres, 1)).get(1)
   }
-  const { url } = servers[0]!
-  const prepared = await runLoad<SendersInput, Senders>("senders", { url, senders: senderCount(options) })
+  const held = nodes === 0 ? undefined : await sharedAmong(postgres, nodes)
+  // Each of n nodes has about one of n rooms.
+  const total = nodes < 2 ? senders : senders * (nodes + 2)
+  const all = await runLoad<SendersInput, Senders>("senders", { url: servers[0]!.url, senders: total })
+  const isHere = (room: string) => held === undefined || held.get(shardOf(decodeURIComponent(room))) === first
+  const chosen = (here: boolean): Senders => {
+    const places = all.rooms.flatMap((room, index) => (isHere(room) === here ? [index] : [])).slice(0, senders)
+    return { rooms: places.map((index) => all.rooms[index]!), tokens: places.map((index) => all.tokens[index]!) }
+  }
+  return { postgres, servers, here: chosen(true), elsewhere: chosen(false) }
+}
+
+/** One round: processor time for an event, in ms. */
+interface Round {
+  readonly throughput: Throughput
+  readonly nodes: number
+  readonly postgres: number
+}
+
+/** Rooms whose events are measured. */
+interface Measured {
+  readonly what: string
+  readonly cluster: Cluster
+  readonly senders: Senders
+  readonly rounds: Array<Round>
+}
+
+const measureRound = async (
+  { cluster, senders }: Measured,
+  run: string,
+  { seconds, warmUp }: { readonly seconds: number; readonly warmUp: number }
+): Promise<Round> => {
+  const { postgres, servers } = cluster
   const send = (run: string, seconds: number) =>
-    runLoad<SendsInput, Throughput>("sends", { ...prepared, url, run, seconds, warmUp: 0 })
-  await send("warm-up", warmUp)
-  const spent = async () => {
-    const times = await Promise.all(servers.map(({ pid }) => processorTime(pid)))
-    return times.reduce((sum, time) => sum + time, 0)
+    runLoad<SendsInput, Throughput>("sends", { ...senders, url: servers[0]!.url, run, seconds, warmUp: 0 })
+  const spent = () => ({
+    nodes: servers.reduce((sum, { pid }) => sum + processorTime(pid), 0),
+    postgres: childrenProcessorTime(postgres.pid)
+  })
+  await send(`${run}-warm-up`, warmUp)
+  const before = spent()
+  const throughput = await send(run, seconds)
+  const after = spent()
+  const events = throughput.perSecond * seconds
+  return {
+    throughput,
+    nodes: (after.nodes - before.nodes) / events,
+    postgres: (after.postgres - before.postgres) / events
   }
-  const found: Array<Measured> = []
-  for (let round = 0; round < total; round++) {
-    const before = await spent()
-    const throughput = await send(`round${round}`, seconds)
-    found.push({ throughput, perEvent: ((await spent()) - before) / (throughput.perSecond * seconds) })
+}
+
+/** The ratio of each round to that of the baseline beside it, in the middle of all rounds. */
+const ratioTo = (measured: Measured, baseline: Measured): number =>
+  median(measured.rounds.map(({ nodes }, round) => nodes / baseline.rounds[round]!.nodes))
+
+const typical = ({ rounds }: Measured, of: (round: Round) => number): number => median(rounds.map(of))
+const processorMs = (value: number): string => `${value.toFixed(3)} ms`
+
+const figuresOf = (measured: Measured, baseline: Measured, most?: number): ReadonlyArray<Figure> => {
+  const ratio = ratioTo(measured, baseline)
+  const line = (what: string, of: (round: Round) => number, show: (value: number) => string): Figure => ({
+    what,
+    value: show(typical(measured, of)),
+    baseline: `${show(typical(baseline, of))} ${baseline.what}`
+  })
+  return [
+    {
+      ...line(measured.what, ({ nodes }) => nodes, processorMs),
+      ratio: ofBaseline(ratio),
+      ...(most === undefined ? {} : { target: atMost(ratio, most) })
+    },
+    line("  PostgreSQL", ({ postgres }) => postgres, processorMs),
+    line(
+      "  events",
+      ({ throughput }) => throughput.perSecond,
+      (value) => perSecond(value, "events")
+    )
+  ]
+}
+
+/** How much longer a message takes to a client at another node, in ms. */
+const mostLater = 20
+
+/** From the sender's request to a client at the sender's node, and to one at another node. */
+const wakeUps = async ({ servers }: Cluster, { quick }: BenchmarkOptions): Promise<Figure> => {
+  const [here, there] = servers as [Server, Server]
+  const input = { here: here.url, there: there.url, senders: 2, flood: 0, single: quick ? 5 : 300 }
+  const crossed = await runLoad<CrossingInput, Crossing>("crossing", input)
+  const [own, other] = [crossed.here.latency.p50, crossed.there.latency.p50]
+  return {
+    what: "a message to a client at another node, p50",
+    value: milliseconds(other),
+    baseline: `${milliseconds(own)} at the node of the sender`,
+    ratio: `${(other - own).toFixed(1)} ms more`,
+    target: atMost(other - own, mostLater, " ms more")
   }
-  const middle = median(found.map(({ perEvent }) => perEvent))
-  return found.find(({ perEvent }) => perEvent === middle)!
 }
 
 export const nodes: Benchmark = {
   name: "nodes",
-  measures: "sends to one to three nodes of a cluster, and what an event costs in a room of another node",
+  measures:
+    "processor time of an event in one to three nodes of a cluster; a message's way to a client at another node",
   run: async (options) => {
-    const alone = await measure(0, options)
-    const measured: Array<Measured> = []
-    for (const count of [1, 2, 3]) measured.push(await measure(count, options))
-    const baseline = `${milliseconds(alone.perEvent)} without --cluster`
-    const figures = measured.map(({ perEvent, throughput }, index) => ({
-      what: `${index + 1} ${index === 0 ? "node" : "nodes"}: processor time of an event`,
-      value: `${perEvent.toFixed(2)} ms, ${perSecond(throughput.perSecond, "events")}`,
-      baseline: `${baseline}, ${perSecond(alone.throughput.perSecond, "events")}`,
-      ratio: ofBaseline(perEvent / alone.perEvent),
-      ...(index === 0 ? { target: atMost(perEvent / alone.perEvent, 1.15) } : {})
-    }))
-    // Of two nodes each has half of the rooms.
-    const [one, two] = measured as [Measured, Measured]
-    const elsewhere = 2 * two.perEvent - one.perEvent
-    return [
-      ...figures,
-      {
-        what: "in a room of another node",
-        value: milliseconds(elsewhere),
-        baseline: `${milliseconds(one.perEvent)} in a room of the same node`,
-        ratio: ofBaseline(elsewhere / one.perEvent),
-        target: atMost(elsewhere / one.perEvent, 1.6)
+    const { rounds: total, ...load } = rounds(options)
+    const senders = senderCount(options)
+    await using resources = new AsyncDisposableStack()
+    const [none, one, two, three] = [
+      await startNodes(0, senders, resources),
+      await startNodes(1, senders, resources),
+      await startNodes(2, senders, resources),
+      await startNodes(3, senders, resources)
+    ]
+    const measure = (what: string, cluster: Cluster, from: "here" | "elsewhere" = "here"): Measured => ({
+      what,
+      cluster,
+      senders: cluster[from],
+      rounds: []
+    })
+    const all = [
+      measure("without --cluster", none),
+      measure("1 node", one),
+      measure("2 nodes, rooms of the asked node", two),
+      measure("2 nodes, rooms of the other node", two, "elsewhere"),
+      measure("3 nodes, rooms of the asked node", three),
+      measure("3 nodes, rooms of other nodes", three, "elsewhere")
+    ] as const
+    // The first round compiles the programs and does not count.
+    for (let round = -1; round < total; round++) {
+      for (const measured of all) {
+        const found = await measureRound(measured, `${measured.what.replaceAll(/\W+/g, "-")}.${round}`, load)
+        if (round >= 0) measured.rounds.push(found)
       }
+    }
+    const [alone, single, own, other, ...ofThree] = all
+    return [
+      ...figuresOf(single, alone, 1.15),
+      ...figuresOf(own, alone),
+      ...figuresOf(other, alone, 1.6),
+      ...figuresOf(other, own).slice(0, 1),
+      ...ofThree.flatMap((measured) => figuresOf(measured, alone)),
+      await wakeUps(two, options)
     ]
   }
 }

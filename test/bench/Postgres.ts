@@ -3,6 +3,7 @@
  * on. It takes more connections, because a baseline has one for each of its workers.
  */
 import * as fs from "node:fs/promises"
+import * as path from "node:path"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import { Effect, Exit, Redacted, Scope } from "effect"
 import { temporaryDirectory } from "./Server.ts"
@@ -11,6 +12,7 @@ export interface Postgres extends AsyncDisposable {
   /** Its Unix socket. */
   readonly socketPath: string
   readonly url: string
+  readonly pid: number
 }
 
 export const startPostgres = async (maxConnections: number): Promise<Postgres> => {
@@ -24,6 +26,7 @@ export const startPostgres = async (maxConnections: number): Promise<Postgres> =
   const query = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost")).searchParams
   return {
     url: Redacted.value(url),
+    pid: Number.parseInt(await fs.readFile(path.join(dataDir, "postgres", "postmaster.pid"), "utf8"), 10),
     socketPath: `${query.get("host")}/.s.PGSQL.${query.get("port")}`,
     [Symbol.asyncDispose]: async () => {
       await Effect.runPromise(Scope.close(scope, Exit.void))

@@ -15,7 +15,7 @@ export const peakMiB = (pid: number): number => status(pid, "VmHWM")
 
 export const resetPeak = (pid: number): void => writeFileSync(`/proc/${pid}/clear_refs`, "5")
 
-/** Processor time of the process and its ended children, in ms. */
+/** Processor time of the process, in ms. */
 export const processorTime = (pid: number): number => {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
     .replace(/^.*\) /, "")
@@ -23,6 +23,13 @@ export const processorTime = (pid: number): number => {
   const [user = 0, system = 0] = fields.slice(11, 13).map(Number)
   return ((user + system) * 1_000) / ticksPerSecond
 }
+
+/** Processor time of the running children of the process, in ms: of a server of PostgreSQL those that work for clients. */
+export const childrenProcessorTime = (pid: number): number =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+    .split(" ")
+    .filter((child) => child !== "")
+    .reduce((sum, child) => sum + processorTime(Number(child)), 0)
 
 /** The resources that a process used during a measurement. */
 export interface Used {

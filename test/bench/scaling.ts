@@ -23,20 +23,23 @@ export interface Figures {
   readonly read: number
 }
 
-/** The results of three runs with one, two and three nodes: ms for an event of all nodes together, and of PostgreSQL. */
-export const figuresOf = (
-  nodes: readonly [number, number, number],
-  postgres: readonly [number, number, number]
-): Figures => {
-  const [one, two, three] = nodes
-  // two = own + remote / 2 + follow; three = own + 2 remote / 3 + 2 follow.
-  const remote = 3 * (2 * (two - one) - (three - one))
+/** A figure that `bench -- nodes` prints for rooms of the asked node, with one, two and three nodes. */
+type Own = readonly [one: number, two: number, three: number]
+
+/** `elsewhere`: the figure for rooms of the other of two nodes. `postgres`: of PostgreSQL. */
+export const figuresOf = (nodes: Own, elsewhere: number, postgres: Own): Figures => {
   const read = Math.max(0, (postgres[2] - postgres[0]) / 2)
-  return { own: one, remote, follow: two - one - remote / 2, commit: Math.max(0, postgres[0] - read), read }
+  return {
+    own: nodes[0],
+    remote: elsewhere - nodes[1],
+    follow: (nodes[2] - nodes[0]) / 2,
+    commit: Math.max(0, postgres[0] - read),
+    read
+  }
 }
 
-/** 26 November 2026, two processors that others used too, 32 senders at one node, loopback. */
-const figures = figuresOf([0.395, 0.99, 1.28], [0.131, 0.276, 0.4])
+/** 27 November 2026, two processors that others used too, 64 senders at one node, loopback. */
+const figures = figuresOf([0.281, 0.29, 0.332], 0.323, [0.076, 0.093, 0.119])
 
 /** A node is one thread; it and PostgreSQL are not to be busier than this. */
 const busyAtMost = 0.7
