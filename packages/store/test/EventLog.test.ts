@@ -196,6 +196,20 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
     })
   )
 
+  it.effect("a stale writer does not change the room itself", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const sql = yield* SqlClient.SqlClient
+      const stolen = yield* openRoom("changed by a stale writer")
+      yield* store(stolen, [makeEvent(stolen.roomId)])
+      yield* openRoom("changed by a stale writer")
+      const room = sql`SELECT * FROM rooms WHERE room_nid = ${stolen.roomNid}`
+      const before = yield* room
+      yield* Effect.flip(log.append(yield* commitOf(stolen, [makeEvent(stolen.roomId)])))
+      assert.deepStrictEqual(yield* room, before)
+    })
+  )
+
   it.effect("a commit that fails takes no neighbour with it, and its writer must open the room again", () =>
     Effect.gen(function* () {
       const log = yield* EventLog
