@@ -107,7 +107,8 @@ const migrations = {
   "0074_upload_counts": () => import("./migrations/0074_upload_counts.ts"),
   "0075_tokens_of_users": () => import("./migrations/0075_tokens_of_users.ts"),
   "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts"),
-  "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts")
+  "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts"),
+  "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -5,7 +5,8 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Exit, Layer, Request, RequestResolver } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import { SqlClient, type SqlError, type Statement } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -76,7 +77,13 @@ interface CountRow {
   readonly count: number | null
 }
 
-interface ClaimedRow {
+/** A row of `key_count_changes` that was written. */
+interface Note {
+  /** The transaction. */
+  readonly xid: string
+}
+
+interface ClaimedRow extends Note {
   readonly user_id: string
   readonly device_id: string
   readonly algorithm: string
@@ -131,6 +138,7 @@ export class DeviceKeyStore extends Context.Service<
     DeviceKeyStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
 
       const countAll = (devices: ReadonlyArray<Device>) =>
         sql<CountRow>`
@@ -152,6 +160,12 @@ export class DeviceKeyStore extends Context.Service<
             return devices.map((_, index) => toCounts(byDevice.get(index + 1) ?? []))
           })
         )
+
+      /** Readers on this node wait until the log has the change. */
+      const noted = (note: Note | undefined) =>
+        Effect.sync(() => {
+          if (note !== undefined) log.committed(Number(note.xid))
+        })
 
       const countTogether = RequestResolver.make<CountKeys>((entries) =>
         Effect.matchCause(countAll(entries.map(({ request }) => request)), {
@@ -200,6 +214,13 @@ export class DeviceKeyStore extends Context.Service<
         yield* new UploadRefused({ reason: "different key", keyId })
       })
 
+      /** Rows of devices are written last, in the order of their keys, so that no two transactions wait for each other. */
+      const noteCounts = (devices: Statement.Fragment) => sql<Note>`
+        INSERT INTO key_count_changes AS change (user_id, device_id)
+        SELECT DISTINCT user_id, device_id FROM ${devices} ORDER BY user_id, device_id
+        ON CONFLICT (user_id, device_id) DO UPDATE SET xid = excluded.xid, nid = excluded.nid
+        RETURNING xid::text`
+
       const uploadFallback = ({ deviceId, fallback, userId }: KeyUpload) => sql`
         INSERT INTO fallback_keys AS stored (user_id, device_id, algorithm, key_id, key)
         SELECT ${userId}, ${deviceId}, algorithm, key_id, key FROM ${given(fallback)}
@@ -218,7 +239,9 @@ export class DeviceKeyStore extends Context.Service<
         const after = (yield* countAll([{ userId, deviceId }]))[0]!
         const total = Object.values(after.oneTime).reduce((sum, count) => sum + count, 0)
         if (oneTime.length > 0 && total > most) return yield* new UploadRefused({ reason: "too many" })
-        return after
+        if (oneTime.length + fallback.length === 0) return { after }
+        const [note] = yield* noteCounts(sql`(VALUES (${userId}, ${deviceId})) AS device (user_id, device_id)`)
+        return { after, note }
       })
 
       const query = (userIds: ReadonlyArray<UserId>) =>
@@ -266,8 +289,11 @@ export class DeviceKeyStore extends Context.Service<
               AND stored.algorithm = wanted.algorithm AND NOT EXISTS (
                 SELECT FROM taken WHERE taken.user_id = wanted.user_id AND taken.device_id = wanted.device_id
                   AND taken.algorithm = wanted.algorithm)
-            RETURNING stored.user_id, stored.device_id, stored.algorithm, stored.key_id, stored.key)
-          SELECT * FROM taken UNION ALL SELECT * FROM fallen_back`.pipe(
+            RETURNING stored.user_id, stored.device_id, stored.algorithm, stored.key_id, stored.key),
+          claimed AS (SELECT * FROM taken UNION ALL SELECT * FROM fallen_back),
+          noted AS (${noteCounts(sql.literal("claimed"))})
+          SELECT claimed.*, (SELECT xid FROM noted LIMIT 1) AS xid FROM claimed`.pipe(
+          Effect.tap((rows) => noted(rows[0])),
           Effect.map((rows) =>
             rows.map(
               (row): ClaimedKey => ({
@@ -295,7 +321,11 @@ export class DeviceKeyStore extends Context.Service<
 
       return DeviceKeyStore.of({
         upload: (given, now, most) =>
-          Effect.catchTag(sql.withTransaction(upload(given, now, most)), "SqlError", Effect.die),
+          sql.withTransaction(upload(given, now, most)).pipe(
+            Effect.tap(({ note }) => noted(note)),
+            Effect.map(({ after }) => after),
+            Effect.catchTag("SqlError", Effect.die)
+          ),
         counts: (userId, deviceId) => Effect.orDie(Effect.request(new CountKeys({ userId, deviceId }), countTogether)),
         query,
         claim,

@@ -8,12 +8,14 @@ import { accountDataChanges } from "@greenroom/store/AccountDataStore"
 import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { keyCountChanges } from "@greenroom/store/KeyCountChange"
 import { logEpochs } from "@greenroom/store/LogEpoch"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis, monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { sessionRevocations } from "@greenroom/store/SessionRevocation"
 import type { StateRef } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { keepRunning, periodically } from "@greenroom/store/Supervision"
@@ -162,6 +164,9 @@ const makeFeeds = Effect.gen(function* () {
     for (const feed of readersOfRows(slice, roomsOf)) {
       feed.rowsAt = laterPosition(feed.rowsAt, slice.last ?? position)
       awake.add(feed)
+    }
+    for (const { row } of [...rowsOf(slice.rows, keyCountChanges), ...rowsOf(slice.rows, sessionRevocations)]) {
+      feeds.get(row.userId)?.forgetKeyCounts(row.deviceId)
     }
     for (const { position, row } of rowsOf(slice.rows, logEpochs)) {
       if (!row.fresh) continue

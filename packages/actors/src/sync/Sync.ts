@@ -203,10 +203,14 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const withKeyCounts = (session: Session, answer: SyncedNews | SyncAnswer): Effect.Effect<SyncAnswer> =>
+  const withKeyCounts = (
+    session: Session,
+    feed: UserFeed,
+    answer: SyncedNews | SyncAnswer
+  ): Effect.Effect<SyncAnswer> =>
     "device_one_time_keys_count" in answer
       ? Effect.succeed(answer)
-      : Effect.map(devices.keyCounts(session), (counts) => ({ ...answer, ...counts }))
+      : Effect.map(devices.keyCounts(session, feed), (counts) => ({ ...answer, ...counts }))
 
   /**
    * The device has acknowledged the messages up to a position. If the feed knows that there were none since the last time,
@@ -251,7 +255,7 @@ const make = Effect.gen(function* () {
         )
       })
       const answer = wait.pipe(
-        Effect.flatMap((news) => withKeyCounts(session, news)),
+        Effect.flatMap((news) => withKeyCounts(session, feed, news)),
         Effect.tap(({ rooms }) => afterSends(Object.values(rooms.join).map(({ timeline }) => timeline.events)))
       )
       return Effect.andThen(acknowledge(session, start.messagesSeen, feed), answer)

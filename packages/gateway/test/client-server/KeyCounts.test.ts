@@ -26,10 +26,13 @@ const counts = (signed_curve25519: number, ...fallback: ReadonlyArray<string>) =
   device_unused_fallback_key_types: fallback
 })
 
-const keys = Object.fromEntries([1, 2].map((number) => [`signed_curve25519:k${number}`, { key: `key ${number}` }]))
+const keysOf = (numbers: ReadonlyArray<number>) =>
+  Object.fromEntries(numbers.map((number) => [`signed_curve25519:k${number}`, { key: `key ${number}` }]))
+const keys = keysOf([1, 2])
+const laterKeys = keysOf([3, 4, 5])
 
 layer(gateway, { excludeTestServices: true })("the counts of keys in /sync", (it) => {
-  it.effect("every answer has them: with a message that ends a wait, with none in time, after claims", () =>
+  it.effect("every answer has them: with a message that ends a wait, with none in time, after claims and uploads", () =>
     Effect.gen(function* () {
       const alice = yield* register("counted-alice")
       const bob = yield* register("counted-bob")
@@ -69,6 +72,9 @@ layer(gateway, { excludeTestServices: true })("the counts of keys in /sync", (it
       }
       assert.deepStrictEqual(yield* withMessage, counts(0))
       assert.deepStrictEqual(countsIn(yield* sync(bob, next, 10)), counts(0))
+      yield* askToday("POST", "/v3/keys/upload", { ...bob, json: { one_time_keys: laterKeys } })
+      assert.deepStrictEqual(countsIn(yield* sync(bob, next, 10)), counts(3))
+      assert.deepStrictEqual(yield* withMessage, counts(3))
     })
   )
 })

@@ -5,6 +5,7 @@ import { accountDataChanges } from "../AccountDataStore.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
 import { deviceListChanges, userSignatures } from "../DeviceListStore.ts"
 import { erasures } from "../ErasureStore.ts"
+import { keyCountChanges } from "../KeyCountChange.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { pusherChanges } from "../PusherStore.ts"
@@ -22,6 +23,7 @@ export const logKinds: ReadonlyArray<AnyLogKind> = [
   receiptChanges,
   pusherChanges,
   deviceListChanges,
+  keyCountChanges,
   userSignatures,
   toDeviceMessages,
   shortLivedRows

@@ -5,13 +5,14 @@
  * Source: "Extensions to /sync" of "Send-to-Device messaging" and "End-to-End Encryption" of the client-server
  * specification.
  */
-import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
+import { DeviceKeyStore, type PrekeyCounts } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { ToDeviceStore, type WaitingMessage } from "@greenroom/store/ToDeviceStore"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
 import type { SyncedDevices, SyncedKeyCounts } from "../SyncAnswer.ts"
+import type { UserFeed } from "./UserFeed.ts"
 
 /** The most messages to the device in one answer. */
 export const maxMessages = 100
@@ -43,11 +44,22 @@ export const makeSyncDevices = Effect.gen(function* () {
   const lists = yield* DeviceListStore
   const toDevice = yield* ToDeviceStore
 
-  const keyCounts = ({ deviceId, userId }: Pick<Session, "deviceId" | "userId">): Effect.Effect<SyncedKeyCounts> =>
-    Effect.map(keys.counts(userId, deviceId), ({ oneTime, unusedFallback }) => ({
-      device_one_time_keys_count: { ...noneLeft, ...oneTime },
-      device_unused_fallback_key_types: unusedFallback
-    }))
+  const toSynced = ({ oneTime, unusedFallback }: PrekeyCounts): SyncedKeyCounts => ({
+    device_one_time_keys_count: { ...noneLeft, ...oneTime },
+    device_unused_fallback_key_types: unusedFallback
+  })
+
+  /** The counts of a device, which its feed keeps until they change. */
+  const keyCounts = ({ deviceId, userId }: Session, feed: UserFeed): Effect.Effect<SyncedKeyCounts> =>
+    Effect.suspend(() => {
+      const known = feed.keyCounts.get(deviceId)
+      if (known !== undefined) return Effect.succeed(toSynced(known))
+      const { keyCountChanges } = feed
+      return Effect.map(keys.counts(userId, deviceId), (counts) => {
+        if (feed.keyCountChanges === keyCountChanges) feed.keyCounts.set(deviceId, counts)
+        return toSynced(counts)
+      })
+    })
 
   const read = Effect.fnUntraced(function* ({
     limit = maxMessages,
@@ -59,7 +71,7 @@ export const makeSyncDevices = Effect.gen(function* () {
     const { deviceId, userId } = session
     const [messages, counts, news] = yield* Effect.all([
       toDevice.read(userId, deviceId, messagesSeen ?? beginning, upTo, limit + 1),
-      keyCounts(session),
+      keys.counts(userId, deviceId),
       since === undefined ? Effect.succeed(undefined) : lists.news(userId, { after: since, upTo })
     ])
     const given = messages.slice(0, limit)
@@ -67,7 +79,7 @@ export const makeSyncDevices = Effect.gen(function* () {
       answer: {
         to_device: { events: given.map(toEvent) },
         ...(news === undefined ? {} : { device_lists: news }),
-        ...counts
+        ...toSynced(counts)
       },
       messagesSeen: given.length === messages.length ? upTo : (given.at(-1)?.position ?? messagesSeen ?? beginning)
     }

@@ -3,6 +3,7 @@
  * readers of the user on this node. All connections of a user share one feed.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { PrekeyCounts } from "@greenroom/store/DeviceKeyStore"
 import type { StreamedMembership } from "@greenroom/store/EventLog"
 import { comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
@@ -55,6 +56,10 @@ export class UserFeed {
   ignoring: { readonly at: StreamPosition; readonly anybody: boolean } | undefined
   /** The unread counts by the default push rules, by the numbers of rooms. */
   readonly counts = new Map<number, CountedTo>()
+  /** The counts of the keys of the user's devices, until they change. */
+  readonly keyCounts = new Map<string, PrekeyCounts>()
+  /** How often they changed. */
+  keyCountChanges = 0
   /** Every ephemeral update for this user after this position is in `updates`. */
   updatesSince: StreamPosition
   /** How many connections read from the feed now. */
@@ -91,6 +96,11 @@ export class UserFeed {
     this.updates.delete(key)
     this.updates.set(key, update)
     return before
+  }
+
+  forgetKeyCounts(deviceId: string): void {
+    this.keyCountChanges++
+    this.keyCounts.delete(deviceId)
   }
 
   /** Opens the way for all that wait. */
