@@ -137,6 +137,16 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
+  it.effect("a password is valid Unicode: halves of surrogate pairs are all the same character as UTF-8", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const half = Redacted.make("secret \ud800")
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "half", password: half })), "M_BAD_JSON")
+      yield* accounts.register({ localpart: "half", password: Redacted.make("secret \ufffd") })
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "half", password: half })), "M_FORBIDDEN")
+    })
+  )
+
   it.effect("a changed password ends every other session", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts

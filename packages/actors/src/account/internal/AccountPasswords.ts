@@ -45,12 +45,14 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
   const verify = Effect.fnUntraced(function* (userId: UserId | undefined, password: Redacted.Redacted) {
     const account = userId === undefined ? Option.none() : yield* store.find(userId)
     const hash = Option.isSome(account) ? account.value.passwordHash : undefined
-    const tooLong = Redacted.value(password).length > maxPasswordLength
+    const text = Redacted.value(password)
+    // As UTF-8, all halves of surrogate pairs are the same character.
+    const isPossible = text.length <= maxPasswordLength && text.isWellFormed()
     const { correct, outdated } = yield* passwords.verify(
-      tooLong ? Redacted.make("") : password,
+      isPossible ? password : Redacted.make(""),
       hash && Redacted.value(hash)
     )
-    if (!correct || tooLong || userId === undefined) return false
+    if (!correct || !isPossible || userId === undefined) return false
     if (outdated) yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)), hash)
     return true
   })

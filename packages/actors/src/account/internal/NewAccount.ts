@@ -27,10 +27,11 @@ export const maxPasswordLength = 512
 export const passwordCheck =
   ({ minPasswordLength = loginDefaults.minPasswordLength }: LoginOptions) =>
   (password: Redacted.Redacted, key = "password"): Effect.Effect<void, MatrixError> => {
-    const { length } = Redacted.value(password)
-    return length >= minPasswordLength && length <= maxPasswordLength
-      ? Effect.void
-      : Effect.fail(new BadJson({ error: `${key}: must have ${minPasswordLength} to ${maxPasswordLength} characters` }))
+    const text = Redacted.value(password)
+    if (text.length < minPasswordLength || text.length > maxPasswordLength) {
+      return new BadJson({ error: `${key}: must have ${minPasswordLength} to ${maxPasswordLength} characters` })
+    }
+    return text.isWellFormed() ? Effect.void : new BadJson({ error: `${key}: not valid Unicode` })
   }
 
 /**
