@@ -30,7 +30,7 @@ export interface PlacementPlan {
   readonly changes: ReadonlyArray<PlannedChange>
   /** The events that redactions strip, in their redacted form. */
   readonly redactions: ReadonlyArray<Event>
-  /** The event, where it was known as an outlier. */
+  /** The event, where it was known as an outlier or as rejected. */
   readonly outlier: KnownEvent | undefined
   /** The numbers of a state event's auth events. */
   readonly authNids: ReadonlyArray<number>
@@ -102,7 +102,10 @@ export const makePlacementPlans = (
     const needed = [...event.prev_events, ...event.auth_events]
     const around = yield* knownOrInLine(room, idsAround(room, event), needed, surveyed?.events)
     const own = around.get(event.event_id)
-    if (own !== undefined && own.status !== EventStatus.outlier) return own.status
+    // A rejection may rest on the state that one server gave: another server's state can lift it.
+    const wasRejected = own?.status === EventStatus.rejected
+    const isOpen = own === undefined || own.status === EventStatus.outlier || (wasRejected && given !== undefined)
+    if (!isOpen) return own.status
     if (own === undefined && isForeign(event.event_id)) return "its ID is that of an event in another room" as const
     // The event gets another number: queued states that contain the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* settled(room)
@@ -120,6 +123,7 @@ export const makePlacementPlans = (
     const refusal = misplaced ?? refusalBefore(room, event, authEvents, authContextOf(room, event, around), lookup)
     const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current))
     const isTaken = judgement.status === EventStatus.timeline
+    if (wasRejected && !isTaken) return own.status
     const followed = new Set(event.prev_events)
     const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
     const planned: PlacementPlan = {

@@ -306,10 +306,26 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       for (const event of [...strangers.values()].filter(cites)) yield* findState(event.event_id)
     })
 
+    /**
+     * Rejected events that were received again, or that received events follow. The server that gave the state by which they
+     * were rejected may have lied: they are judged again by the state that this origin gives.
+     */
+    const findRejected = Effect.gen(function* () {
+      const around = yield* graph.known(
+        room,
+        [...batch.values()].flatMap(({ event_id, prev_events }) => [event_id, ...prev_events])
+      )
+      const rejected = [...around.values()].filter(({ status }) => status === EventStatus.rejected)
+      for (const event of topologicalOrder(rejected.map((known) => known.event))) {
+        const { event_id: id } = event
+        if (states.has(id) || (yield* findState(id)) === "given") batch.set(id, event)
+      }
+    })
+
     yield* Effect.timeoutOption(
       withAnswerBudget(
         maxBytes,
-        Effect.all([findPredecessors, findStates, findAuthEvents, findMembers], { discard: true })
+        Effect.all([findPredecessors, findStates, findAuthEvents, findMembers, findRejected], { discard: true })
       ),
       gapTimeout
     )
