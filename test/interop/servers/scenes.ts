@@ -423,10 +423,11 @@ export const scenes: ReadonlyArray<Scene> = [
   {
     name: "room upgrade",
     run: async (stage) => {
-      const { alice, bob, founder } = stage
+      const { alice, bob, founder, other } = stage
+      const newest = Math.min(...[founder, other].map(({ newestRoomVersion = 12 }) => newestRoomVersion))
       const room = await shared(stage, { name: "Old" })
       const { replacement_room: next } = await alice.call("POST", `rooms/${encodeURIComponent(room)}/upgrade`, {
-        new_version: "12"
+        new_version: `${newest}`
       })
       await hasState(bob, room, "m.room.tombstone", ({ replacement_room }) => replacement_room === next)
       await bob.join(next, founder.name)

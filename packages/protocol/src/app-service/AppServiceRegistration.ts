@@ -32,8 +32,8 @@ export const AppServiceRegistration = Schema.Struct({
   id: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)),
   /** The URL of the service, without a path behind it; null for one that is sent nothing. */
   url: Schema.NullOr(Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s?#]+$/))),
-  /** By which the service calls the home server. */
-  as_token: Token,
+  /** By which the service calls the home server, in an `Authorization` header: a space would end it there. */
+  as_token: Token.check(Schema.isPattern(/^[!-~]+$/)),
   /** By which the home server calls the service. */
   hs_token: Token,
   /** The localpart of the service's own user. */
