@@ -2,17 +2,19 @@
  * A bridge that others wrote, as an application service: heisenbridge from PyPI, between a room and a channel of ngircd, a
  * real IRC server. Python and ngircd are installed by `.ci/run`; without them the test is skipped.
  */
-import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
-import { type AddressInfo, connect, createServer } from "node:net"
+import { connect } from "node:net"
 import * as path from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
 import { promisify } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { environmentDirectory, installPython } from "../support/Synapse.ts"
+import { Person, program, type SyncedEvent } from "./support/Bridges.ts"
 
 const ngircd = "/usr/sbin/ngircd"
 const hasPython = await promisify(execFile)("python3", ["-m", "venv", "--help"]).then(
@@ -20,34 +22,8 @@ const hasPython = await promisify(execFile)("python3", ["-m", "venv", "--help"])
   () => false
 )
 
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-
-const killed = (child: ChildProcess) =>
-  Effect.promise(
-    () =>
-      new Promise<void>((resolve) => {
-        if (child.exitCode !== null || child.signalCode !== null) return resolve()
-        child.once("close", () => resolve())
-        child.kill("SIGTERM")
-      })
-  )
-
-/** A program that ends with the scope. */
-const program = (command: string, args: ReadonlyArray<string>, cwd: string) =>
-  Effect.acquireRelease(
-    Effect.sync(() => spawn(command, args, { cwd, stdio: "ignore" })),
-    killed
-  )
-
 const ircServer = Effect.fnUntraced(function* (directory: string) {
-  const port = yield* Effect.promise(freePort)
+  const port = yield* freePort
   const config = path.join(directory, "ngircd.conf")
   yield* Effect.promise(() =>
     fs.writeFile(
@@ -92,84 +68,6 @@ const ircClient = Effect.fnUntraced(function* (port: number, nick: string, chann
   }
 })
 
-interface SyncedEvent {
-  readonly room: string
-  readonly type: string
-  readonly sender: string
-  readonly body: string
-}
-
-/** A person on Matrix, who accepts every invitation. */
-class Person {
-  private since: string | undefined
-  private sent = 0
-  readonly seen: Array<SyncedEvent> = []
-
-  readonly url: string
-  readonly token: string
-
-  constructor(url: string, token: string) {
-    this.url = url
-    this.token = token
-  }
-
-  /** Asks until the server answers: it may be restarting. */
-  async call(method: string, target: string, json?: object): Promise<Record<string, never>> {
-    for (;;) {
-      try {
-        const response = await fetch(`${this.url}/_matrix/client/v3${target}`, {
-          method,
-          headers: { authorization: `Bearer ${this.token}`, "content-type": "application/json" },
-          ...(json === undefined ? {} : { body: JSON.stringify(json) })
-        })
-        if (response.ok) return (await response.json()) as Record<string, never>
-        if (response.status < 500) throw new Error(`${target}: ${await response.text()}`)
-      } catch (error) {
-        if (error instanceof Error && error.message.startsWith("/")) throw error
-      }
-      await delay(100)
-    }
-  }
-
-  async sync(): Promise<void> {
-    const after = this.since === undefined ? "" : `&since=${this.since}`
-    const answer = await this.call("GET", `/sync?timeout=5000${after}`)
-    this.since = answer.next_batch
-    const { invite = {}, join = {} } = (answer.rooms ?? {}) as Record<string, Record<string, never>>
-    for (const room of Object.keys(invite)) await this.call("POST", `/join/${encodeURIComponent(room)}`, {})
-    for (const [room, { timeline }] of Object.entries(join) as ReadonlyArray<[string, { timeline: { events: [] } }]>) {
-      for (const event of timeline.events as ReadonlyArray<Record<string, never>>) {
-        const body = (event.content as { readonly body?: unknown } | undefined)?.body
-        this.seen.push({ room, type: event.type!, sender: event.sender!, body: typeof body === "string" ? body : "" })
-      }
-    }
-  }
-
-  private until(passes: (event: SyncedEvent) => boolean) {
-    return Effect.promise(async () => {
-      for (;;) {
-        const found = this.seen.filter(passes)
-        if (found.length > 0) return found
-        await this.sync()
-      }
-    })
-  }
-
-  sees(text: string) {
-    return this.until(({ body }) => body.includes(text))
-  }
-
-  /** Waits for the user to join by themselves. */
-  meets(userId: string) {
-    return this.until(({ sender, type }) => type === "m.room.member" && sender === userId)
-  }
-
-  say(room: string, body: string) {
-    const target = `/rooms/${encodeURIComponent(room)}/send/m.room.message/${++this.sent}`
-    return Effect.promise(() => this.call("PUT", target, { msgtype: "m.text", body }))
-  }
-}
-
 describe.skipIf(!hasPython || !existsSync(ngircd))("a bridge to IRC", () => {
   it.live(
     "messages go both ways, once each, also after the server was killed",
@@ -178,11 +76,7 @@ describe.skipIf(!hasPython || !existsSync(ngircd))("a bridge to IRC", () => {
         const directory = yield* GatewayProcess.temporaryDirectory
         const python = yield* Effect.promise(() => installPython("heisenbridge", ["heisenbridge==1.15.4"]))
         const bridge = path.join(environmentDirectory("heisenbridge"), "bin", "heisenbridge")
-        const [bridgePort, port, ircPort] = yield* Effect.all([
-          Effect.promise(freePort),
-          Effect.promise(freePort),
-          ircServer(directory)
-        ])
+        const [bridgePort, port, ircPort] = yield* Effect.all([freePort, freePort, ircServer(directory)])
         assert.isTrue(existsSync(python))
         const registration = path.join(directory, "heisenbridge.yaml")
         const url = `http://127.0.0.1:${port}`

@@ -1,0 +1,128 @@
+/**
+ * A bridge that is written with the application service class of matrix-bot-sdk (`support/botSdkBridge.mjs`). npm installs
+ * the library where the tests of clients have it.
+ */
+import { spawn } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { createInterface } from "node:readline"
+import { setTimeout as delay } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { installJavaScriptClients } from "../clients/Flow.ts"
+import { freePort } from "../support/FreePort.ts"
+import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { killed, Person } from "./support/Bridges.ts"
+
+const program = fileURLToPath(new URL("./support/botSdkBridge.mjs", import.meta.url))
+
+interface Line {
+  readonly ready?: boolean
+  readonly channel?: string
+  readonly sender?: string
+  readonly text?: string
+  readonly typing?: ReadonlyArray<string>
+}
+
+/** The bridge, with what came out of it on its network. */
+const startBridge = Effect.fnUntraced(function* (settings: string) {
+  const child = yield* Effect.acquireRelease(
+    Effect.sync(() => spawn(process.execPath, [program, settings], { stdio: ["pipe", "pipe", "inherit"] })),
+    killed
+  )
+  const lines: Array<Line> = []
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    if (line.startsWith("{")) lines.push(JSON.parse(line) as Line)
+  })
+  const gives = (passes: (line: Line) => boolean) =>
+    Effect.promise(async () => {
+      while (!lines.some(passes)) await delay(50)
+      return lines.filter(passes)
+    })
+  yield* gives(({ ready }) => ready === true)
+  return {
+    says: (user: string, text: string) => {
+      child.stdin.write(`${JSON.stringify({ channel: "tea", user, text })}\n`)
+    },
+    gives
+  }
+})
+
+describe("a bridge of matrix-bot-sdk", () => {
+  it.live(
+    "rooms are made when they are looked for, and messages and typing go through it once each",
+    () =>
+      Effect.gen(function* () {
+        yield* Effect.promise(installJavaScriptClients)
+        const directory = yield* GatewayProcess.temporaryDirectory
+        const [bridgePort, port] = [yield* freePort, yield* freePort]
+        const url = `http://127.0.0.1:${port}`
+        const registration = {
+          id: "net",
+          url: `http://127.0.0.1:${bridgePort}`,
+          as_token: "bridge-token",
+          hs_token: "server-token",
+          sender_localpart: "netbot",
+          namespaces: {
+            users: [{ exclusive: true, regex: "@net_.*:green.test" }],
+            aliases: [{ exclusive: true, regex: "#net_.*:green.test" }],
+            rooms: []
+          },
+          receive_ephemeral: true
+        }
+        const [file, settings] = [path.join(directory, "net.yaml"), path.join(directory, "settings.json")]
+        yield* Effect.promise(async () => {
+          // YAML contains JSON.
+          await fs.writeFile(file, JSON.stringify(registration))
+          await fs.writeFile(
+            settings,
+            JSON.stringify({
+              registration,
+              port: bridgePort,
+              homeserverName: "green.test",
+              homeserverUrl: url,
+              storage: path.join(directory, "bridge.json")
+            })
+          )
+        })
+        yield* GatewayProcess.start({
+          dataDir: path.join(directory, "data"),
+          port,
+          environment: { GREENROOM_APP_SERVICE_FILES: file }
+        })
+        const bridge = yield* startBridge(settings)
+        const account = yield* Effect.promise(async () => {
+          const response = await fetch(`${url}/_matrix/client/v3/register`, {
+            method: "POST",
+            body: JSON.stringify({ username: "alice", password: "secret", auth: { type: "m.login.dummy" } })
+          })
+          return (await response.json()) as { readonly access_token: string }
+        })
+        const alice = new Person(url, account.access_token)
+
+        const joined = yield* Effect.promise(() =>
+          alice.call("POST", `/join/${encodeURIComponent("#net_tea:green.test")}`)
+        )
+        const room = joined.room_id! as string
+        bridge.says("bob", "good morning")
+        const [message] = yield* alice.sees("good morning")
+        assert.deepInclude(message, { room, sender: "@net_bob:green.test" })
+        yield* alice.meets("@net_bob:green.test")
+        const profile = yield* Effect.promise(() => alice.call("GET", "/profile/@net_bob:green.test"))
+        assert.isDefined(profile)
+
+        yield* Effect.promise(() =>
+          alice.call("PUT", `/rooms/${encodeURIComponent(room)}/typing/@alice:green.test`, {
+            typing: true,
+            timeout: 30_000
+          })
+        )
+        yield* bridge.gives(({ channel, typing }) => channel === "tea" && typing?.[0] === "@alice:green.test")
+        yield* alice.say(room, "with milk, please")
+        const heard = yield* bridge.gives(({ text }) => text === "with milk, please")
+        assert.deepStrictEqual(heard, [{ channel: "tea", sender: "@alice:green.test", text: "with milk, please" }])
+      }).pipe(Effect.scoped),
+    180_000
+  )
+})
