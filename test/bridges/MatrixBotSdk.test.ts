@@ -9,7 +9,7 @@ import { createInterface } from "node:readline"
 import { setTimeout as delay } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Exit, Scope } from "effect"
 import { installJavaScriptClients } from "../clients/Flow.ts"
 import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
@@ -51,7 +51,7 @@ const startBridge = Effect.fnUntraced(function* (settings: string) {
 
 describe("a bridge of matrix-bot-sdk", () => {
   it.live(
-    "rooms are made when they are looked for, and messages and typing go through it once each",
+    "rooms are made when they are looked for, and messages and typing go through it once each, also after a server was killed",
     () =>
       Effect.gen(function* () {
         yield* Effect.promise(installJavaScriptClients)
@@ -86,12 +86,14 @@ describe("a bridge of matrix-bot-sdk", () => {
             })
           )
         })
-        yield* GatewayProcess.start({
+        const startServer = GatewayProcess.start({
           dataDir: path.join(directory, "data"),
           port,
           environment: { GREENROOM_APP_SERVICE_FILES: file }
         })
-        const bridge = yield* startBridge(settings)
+        const server = yield* startServer
+        const running = yield* Scope.make()
+        const bridge = yield* Scope.provide(startBridge(settings), running)
         const account = yield* Effect.promise(async () => {
           const response = await fetch(`${url}/_matrix/client/v3/register`, {
             method: "POST",
@@ -122,6 +124,17 @@ describe("a bridge of matrix-bot-sdk", () => {
         yield* alice.say(room, "with milk, please")
         const heard = yield* bridge.gives(({ text }) => text === "with milk, please")
         assert.deepStrictEqual(heard, [{ channel: "tea", sender: "@alice:green.test", text: "with milk, please" }])
+
+        // A message waits for the bridge while the server is killed; another one follows.
+        yield* Scope.close(running, Exit.void)
+        yield* alice.say(room, "anybody there?")
+        yield* server.kill
+        yield* startServer
+        const again = yield* startBridge(settings)
+        yield* alice.say(room, "and now?")
+        yield* again.gives(({ text }) => text === "and now?")
+        const texts = (yield* again.gives(({ text }) => text !== undefined)).map(({ text }) => text)
+        assert.deepStrictEqual(texts, ["anybody there?", "and now?"])
       }).pipe(Effect.scoped),
     180_000
   )

@@ -115,6 +115,11 @@ export class EventLog extends Context.Service<
      */
     readonly isLost: (token: StreamToken) => Effect.Effect<boolean>
     /**
+     * The position of a token, or of the last row before its epoch ended here where it is lost: whoever has all up to the token
+     * continues there. Undefined where nothing is known of the epoch.
+     */
+    readonly lastKnown: (token: StreamToken) => Effect.Effect<StreamPosition | undefined>
+    /**
      * Waits until something for other servers was committed on this node since the last call returned, and says for
      * which. For one reader a node.
      */
@@ -280,6 +285,7 @@ export class EventLog extends Context.Service<
             )
           ),
         isLost: (token) => Effect.orDie(epochs.isLost(token, follower.position())),
+        lastKnown: (token) => Effect.orDie(epochs.lastKnown(token, follower.position())),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {
           const taken = destinations
           destinations = new Set()

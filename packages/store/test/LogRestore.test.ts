@@ -28,6 +28,10 @@ const isLost = Effect.fnUntraced(function* (token: string) {
   return yield* (yield* EventLog).isLost(Option.getOrThrow(parseToken(token)))
 })
 
+const lastKnown = Effect.fnUntraced(function* (token: string) {
+  return yield* (yield* EventLog).lastKnown(Option.getOrThrow(parseToken(token)))
+})
+
 const positionOf = (token: string) => Option.getOrThrow(parseToken(token)).position
 
 describe("A log that was restored from a backup", () => {
@@ -42,6 +46,10 @@ describe("A log that was restored from a backup", () => {
       const lostLater = yield* send(5).pipe(onNode(url))
       const after = yield* Effect.gen(function* () {
         assert.deepStrictEqual(yield* Effect.forEach([before, lost, lostLater], isLost), [false, true, true])
+        // Who read up to a lost token has all that the database has of its epoch.
+        assert.deepStrictEqual(yield* Effect.forEach([before, lost, lostLater], lastKnown), [
+          ...[positionOf(before), positionOf(before), undefined]
+        ])
         const after = yield* send(40)
         assert.isAbove(comparePositions(positionOf(after), positionOf(lostLater)), 0)
         assert.deepStrictEqual(yield* Effect.forEach([before, lost, lostLater, after], isLost), [

@@ -134,10 +134,11 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     yield* store.acknowledge(service.id, fence)
   })
 
-  /** The position from which the log is read: the stored one, or the present one where the stored one is lost. */
+  /** The position from which the log is read: the stored one, or the end of its epoch here if the database was restored from an earlier time. */
   const startOf = Effect.fnUntraced(function* ({ sentTo }: AppServiceProgress) {
     const token = parseToken(sentTo)
-    if (Option.isSome(token) && !(yield* log.isLost(token.value))) return token.value.position
+    const position = Option.isSome(token) ? yield* log.lastKnown(token.value) : undefined
+    if (position !== undefined) return position
     yield* Effect.logWarning(
       `The application service ${service.id} is sent events from now on: its position is not in this database`
     )
@@ -149,8 +150,10 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     yield* log.follow(() => Effect.sync(() => woken.openUnsafe()))
     const progress = yield* store.begin(service.id, yield* log.tokenOf(yield* log.currentPosition))
     const { fence } = progress
-    if (progress.inFlight !== undefined) yield* sendUntilTaken(progress.inFlight, fence)
     let position = yield* startOf(progress)
+    if (progress.inFlight !== undefined) yield* sendUntilTaken(progress.inFlight, fence)
+    /** The last row that was read: a token says how far the log had come, and nothing is stored behind its last row. */
+    let last = position
     let skipped = 0
     while (true) {
       yield* woken.await
@@ -161,17 +164,18 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
         const slice = yield* log.readAfter(position, maxRows)
         const found = yield* bodyOf(slice, position)
         position = laterPosition(position, slice.upTo)
+        last = slice.last ?? last
         isBehind = !slice.complete || comparePositions(position, log.position()) < 0
         if (found !== undefined) {
           skipped = 0
-          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(position), found.body)
+          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(last), found.body)
           yield* sendUntilTaken(transaction, fence)
           yield* found.delivered
         } else {
           skipped += slice.events.length
           if (skipped < maxSkipped) continue
           skipped = 0
-          yield* store.skipTo(service.id, fence, yield* log.tokenOf(position))
+          yield* store.skipTo(service.id, fence, yield* log.tokenOf(last))
         }
       }
     }

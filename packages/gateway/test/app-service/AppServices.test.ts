@@ -3,8 +3,10 @@ import { assert, layer } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { endOfTransaction, parseToken } from "@greenroom/store/StreamToken"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/Rate.ts"
 import { askToday, createRoom, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
@@ -226,6 +228,28 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const bodies = bridge.received.flatMap(({ text }) => (text.includes("the next one") ? ["next"] : []))
       assert.strictEqual(bodies.length, 1)
     })
+  )
+
+  it.effect(
+    "how far the service was sent the log is stored as the position of a row, which every later start knows",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* registerUser("as-progress")
+        const room = yield* createRoom(alice, { invite: [yield* puppet("_irc_progress")] })
+        yield* askToday("POST", `/v3/rooms/${inPath(room)}/join?user_id=${inPath("@_irc_progress:green.test")}`, {
+          token: asToken,
+          json: {}
+        })
+        yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
+          msgtype: "m.text",
+          body: "row"
+        })
+        yield* nextEvent(({ content }) => content.body === "row")
+        const sql = yield* SqlClient.SqlClient
+        const [row] = yield* sql<{ sent_to: string }>`SELECT sent_to FROM app_services WHERE service_id = 'bridge'`
+        const { position } = Option.getOrThrow(parseToken(row!.sent_to))
+        assert.isBelow(position.nid, endOfTransaction(position.xid).nid)
+      })
   )
 
   it.effect("typing and receipts reach a service that wants them", () =>

@@ -101,17 +101,30 @@ export class LogEpochs {
   }
 
   /** Whether a token is from a future that the database does not have. `reached`: how far this node has read. */
-  isLost({ epoch, position }: StreamToken, reached: StreamPosition): Effect.Effect<boolean, SqlError.SqlError> {
-    if (epoch === this.newest.epoch) return this.isBeyond(position, reached)
+  isLost(token: StreamToken, reached: StreamPosition): Effect.Effect<boolean, SqlError.SqlError> {
+    return Effect.map(this.lastKnown(token, reached), (known) => known !== token.position)
+  }
+
+  /**
+   * The position of a token, or the end of its epoch where it lies behind that: rows after it are new. Undefined where the
+   * database does not have the epoch, or no position of the token's number.
+   */
+  lastKnown(
+    { epoch, position }: StreamToken,
+    reached: StreamPosition
+  ): Effect.Effect<StreamPosition | undefined, SqlError.SqlError> {
+    const within = (end: StreamPosition) => (comparePositions(position, end) > 0 ? end : position)
+    const unlessBeyond = Effect.map(this.isBeyond(position, reached), (isBeyond) => (isBeyond ? undefined : position))
+    if (epoch === this.newest.epoch) return unlessBeyond
     const known = this.ends.get(epoch)
-    if (known !== undefined) return Effect.succeed(comparePositions(position, known) > 0)
+    if (known !== undefined) return Effect.succeed(within(known))
     return Effect.flatMap(epoch === "" ? this.findFirst() : this.findEnd(epoch), (row) => {
-      if (row === undefined) return Effect.succeed(true)
+      if (row === undefined) return Effect.succeed(undefined)
       const end = endOf(row)
-      if (end === undefined) return this.isBeyond(position, reached)
+      if (end === undefined) return unlessBeyond
       if (this.ends.size >= maxRemembered) this.ends.delete(this.ends.keys().next().value!)
       this.ends.set(epoch, end)
-      return Effect.succeed(comparePositions(position, end) > 0)
+      return Effect.succeed(within(end))
     })
   }
 
