@@ -254,7 +254,8 @@ const make = Effect.gen(function* () {
             : Effect.succeed(answer)
         )
       })
-      const answer = wait.pipe(
+      // Once is enough: the feed has what wakes its readers, other consumers of the log may not have it yet.
+      const answer = Effect.andThen(feeds.settled, wait).pipe(
         Effect.flatMap((news) => withKeyCounts(session, feed, news)),
         Effect.tap(({ rooms }) => afterSends(Object.values(rooms.join).map(({ timeline }) => timeline.events)))
       )

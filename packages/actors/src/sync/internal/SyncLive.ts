@@ -289,7 +289,6 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
   return {
     /** The updates of a user's rooms; undefined if the store has to be read. */
     read: Effect.fnUntraced(function* (feed: UserFeed, range: LiveRange): Effect.fn.Return<LiveRooms | undefined> {
-      yield* feeds.settled
       const upTo = feeds.position()
       const { filter, since } = range
       const isHere =
