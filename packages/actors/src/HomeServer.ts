@@ -212,7 +212,6 @@ export interface HomeServerOptions extends HomeServerSettings {
 /** The tables, each with its one owner. */
 const stores = (options: HomeServerOptions) =>
   Layer.mergeAll(
-    AccountDataStore.layer,
     AccountStandingStore.layer,
     AccountStore.layer,
     AuditStore.layer,
@@ -221,7 +220,6 @@ const stores = (options: HomeServerOptions) =>
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
     ContactStore.layer,
-    CrossSigningStore.layer,
     KeyBackupStore.layer,
     DehydratedDeviceStore.layer,
     RendezvousStore.layer,
@@ -246,7 +244,6 @@ const stores = (options: HomeServerOptions) =>
     PresenceStore.layer,
     ProfileStore.layer,
     PublicRoomStore.layer,
-    ReceiptStore.layer,
     RegistrationTokenStore.layer,
     RemoteDeviceListStore.layer(options.serverName),
     RelationStore.layer,
@@ -272,6 +269,16 @@ const stores = (options: HomeServerOptions) =>
     UnreadStore.layer,
     UserIdentityStore.layer
   )
+
+/** The tables whose writers tell the log of this node what they have written. */
+const storesOfLog = Layer.mergeAll(
+  AccountDataStore.layer,
+  CrossSigningStore.layer,
+  DeviceKeyStore.layer,
+  ReceiptStore.layer,
+  ShortLivedStore.layer,
+  ToDeviceStore.layer
+)
 
 /** The actors, with what they need of other servers. */
 const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer, RemoteDevices.layer).pipe(
@@ -383,7 +390,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(FederationLayer.layer(options.federation)),
     Layer.provideMerge(Bans.layer),
     Layer.provideMerge(Layer.mergeAll(EphemeralStream.layer, SessionRevocations.layer, ErasedUsers.layer)),
-    Layer.provideMerge(Layer.mergeAll(DeviceKeyStore.layer, ShortLivedStore.layer, ToDeviceStore.layer)),
+    Layer.provideMerge(storesOfLog),
     Layer.provideMerge(DatabaseFiles.layerOver(S3Files.layerConfigured(options.media?.s3))),
     Layer.provideMerge(runner),
     Layer.provideMerge(stores(options)),

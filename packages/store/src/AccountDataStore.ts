@@ -8,36 +8,16 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { counted } from "./internal/counted.ts"
-import { logKind } from "./LogKind.ts"
+import type { LogRange } from "./LogSlice.ts"
 import { texts } from "./PgArrays.ts"
-import type { StreamPosition } from "./StreamToken.ts"
 
 export interface AccountDataRow {
   /** Undefined for data of the account as a whole. */
   readonly roomId: RoomId | undefined
   readonly type: string
   readonly content: JsonObject
-}
-
-/** Changes of account data, as the log carries them: the user, the room and the type. */
-export interface AccountDataChange {
-  readonly userId: UserId
-  /** Empty for data of the account as a whole. */
-  readonly roomId: string
-  readonly type: string
-}
-
-export const accountDataChanges = logKind<AccountDataChange>("account_data", {
-  userId: "user_id",
-  roomId: "room_id",
-  type: "type"
-})
-
-/** A part of the log: after `after`, up to and including `upTo`. */
-export interface LogRange {
-  readonly after: StreamPosition
-  readonly upTo: StreamPosition
 }
 
 /** Entries of more bytes than this count against `maxLargeBytes`. */
@@ -49,6 +29,11 @@ interface Row {
   readonly room_id: string
   readonly type: string
   readonly content: string
+}
+
+interface WrittenRow {
+  /** The transaction. */
+  readonly xid: string
 }
 
 const toRow = ({ content, room_id, type }: Row): AccountDataRow => ({
@@ -102,6 +87,13 @@ export class AccountDataStore extends Context.Service<
     AccountDataStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
+
+      /** Whether a row was written. Readers on this node wait until the log has it. */
+      const noted = (rows: ReadonlyArray<WrittenRow>): boolean => {
+        if (rows[0] !== undefined) log.committed(Number(rows[0].xid))
+        return rows.length > 0
+      }
 
       /** The row of a deleted entry stays, with an empty object, for those who have the entry. */
       const present = sql`content <> '{}'`
@@ -117,7 +109,7 @@ export class AccountDataStore extends Context.Service<
             : sql`(
                 SELECT coalesce(sum(octet_length(content)), 0) + ${bytes}::integer FROM account_data
                 WHERE user_id = ${userId} AND NOT (${isThis})) <= ${maxLargeBytes}::integer`
-        return sql`
+        return sql<WrittenRow>`
           INSERT INTO account_data (user_id, room_id, type, content)
           SELECT ${userId}, ${roomId ?? ""}, ${type}, ${json}
           WHERE ${fits} AND (
@@ -125,7 +117,7 @@ export class AccountDataStore extends Context.Service<
             OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most})
           ON CONFLICT (user_id, room_id, type) DO UPDATE
           SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
-          RETURNING 1`.pipe(Effect.map((rows) => rows.length > 0))
+          RETURNING xid::text`
       }
 
       const countedFor = (userId: UserId) => counted(sql)(`account_data ${userId}`)
@@ -136,12 +128,13 @@ export class AccountDataStore extends Context.Service<
         const replaced =
           Buffer.byteLength(json) > smallEntry
             ? Effect.succeed(false)
-            : sql`
-                UPDATE account_data SET content = ${json}, xid = DEFAULT, nid = DEFAULT
-                WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} RETURNING 1`.pipe(
-                Effect.map((rows) => rows.length > 0)
+            : Effect.map(
+                sql<WrittenRow>`
+                  UPDATE account_data SET content = ${json}, xid = DEFAULT, nid = DEFAULT
+                  WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} RETURNING xid::text`,
+                noted
               )
-        const added = countedFor(userId)(write(userId, roomId, type, content, most))
+        const added = Effect.map(countedFor(userId)(write(userId, roomId, type, content, most)), noted)
         return Effect.orDie(Effect.flatMap(replaced, (isReplaced) => (isReplaced ? Effect.succeed(true) : added)))
       }
 
@@ -152,6 +145,8 @@ export class AccountDataStore extends Context.Service<
             WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} FOR UPDATE`,
           ([row]) => (row === undefined ? undefined : (JSON.parse(row.content) as JsonObject))
         )
+
+      const unchanged = { fits: true, rows: [] }
 
       /** An entry is made before it is changed, and locked: of two that make it one waits. */
       const update = Effect.fnUntraced(
@@ -165,19 +160,27 @@ export class AccountDataStore extends Context.Service<
           let before = yield* locked(userId, roomId, type)
           if (before === undefined) {
             const empty = {}
-            if (change(empty) === empty) return true
+            if (change(empty) === empty) return unchanged
             const isNew = yield* sql`
               INSERT INTO account_data (user_id, room_id, type, content)
               SELECT ${userId}, ${roomId ?? ""}, ${type}, '{}'
               WHERE (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most}
               ON CONFLICT DO NOTHING RETURNING 1`
             before = yield* locked(userId, roomId, type)
-            if (before === undefined) return isNew.length > 0
+            if (before === undefined) return { fits: isNew.length > 0, rows: [] }
           }
           const after = change(before)
-          return after === before || (yield* write(userId, roomId, type, after, most))
+          if (after === before) return unchanged
+          const rows = yield* write(userId, roomId, type, after, most)
+          return { fits: rows.length > 0, rows }
         },
-        (changed, userId) => Effect.orDie(countedFor(userId)(changed))
+        (changed, userId) =>
+          Effect.orDie(
+            Effect.map(countedFor(userId)(changed), ({ fits, rows }) => {
+              noted(rows)
+              return fits
+            })
+          )
       )
 
       const read = (userId: UserId, range?: LogRange) =>

@@ -7,6 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { mergeSignatures, type SignedKeys } from "./DeviceKeyStore.ts"
+import { EventLog } from "./EventLog.ts"
 import { texts } from "./PgArrays.ts"
 
 export const keyUsages = ["master", "self_signing", "user_signing"] as const
@@ -43,6 +44,7 @@ export class CrossSigningStore extends Context.Service<
     CrossSigningStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
 
       const keys = (userIds: ReadonlyArray<UserId>) =>
         sql<Row>`
@@ -93,10 +95,11 @@ export class CrossSigningStore extends Context.Service<
 
       return CrossSigningStore.of({
         keys: (userIds) => Effect.orDie(keys(userIds)),
-        put: (userId, given, mayReplace) => Effect.orDie(sql.withTransaction(put(userId, given, mayReplace))),
-        signOwnMaster: (userId, added) => Effect.orDie(sql.withTransaction(signOwnMaster(userId, added))),
+        put: (userId, given, mayReplace) => Effect.orDie(log.transaction(put(userId, given, mayReplace))),
+        signOwnMaster: (userId, added) => Effect.orDie(log.transaction(signOwnMaster(userId, added))),
         signOther: (signer, userId, signatures, most) =>
-          sql<{ fits: boolean }>`
+          log
+            .transaction(sql<{ fits: boolean }>`
             WITH place AS MATERIALIZED (
               SELECT EXISTS (SELECT FROM user_signatures WHERE signer = ${signer} AND user_id = ${userId})
                 OR (SELECT count(*) FROM user_signatures WHERE signer = ${signer}) < ${most} AS fits),
@@ -106,10 +109,11 @@ export class CrossSigningStore extends Context.Service<
               ON CONFLICT (signer, user_id) DO UPDATE
               SET signatures = excluded.signatures, xid = excluded.xid, nid = excluded.nid
               WHERE stored.signatures <> excluded.signatures)
-            SELECT fits FROM place`.pipe(
-            Effect.map((rows) => rows[0]!.fits),
-            Effect.orDie
-          ),
+            SELECT fits FROM place`)
+            .pipe(
+              Effect.map((rows) => rows[0]!.fits),
+              Effect.orDie
+            ),
         signaturesBy: (signer, userIds) =>
           sql<{ user_id: string; signatures: string }>`
             SELECT user_id, signatures FROM user_signatures

@@ -77,7 +77,7 @@ interface CountRow {
   readonly count: number | null
 }
 
-/** A row of `key_count_changes` that was written. */
+/** Rows of the log that were written. */
 interface Note {
   /** The transaction. */
   readonly xid: string
@@ -161,12 +161,6 @@ export class DeviceKeyStore extends Context.Service<
           })
         )
 
-      /** Readers on this node wait until the log has the change. */
-      const noted = (note: Note | undefined) =>
-        Effect.sync(() => {
-          if (note !== undefined) log.committed(Number(note.xid))
-        })
-
       const countTogether = RequestResolver.make<CountKeys>((entries) =>
         Effect.matchCause(countAll(entries.map(({ request }) => request)), {
           onFailure: (cause) => {
@@ -239,9 +233,10 @@ export class DeviceKeyStore extends Context.Service<
         const after = (yield* countAll([{ userId, deviceId }]))[0]!
         const total = Object.values(after.oneTime).reduce((sum, count) => sum + count, 0)
         if (oneTime.length > 0 && total > most) return yield* new UploadRefused({ reason: "too many" })
-        if (oneTime.length + fallback.length === 0) return { after }
-        const [note] = yield* noteCounts(sql`(VALUES (${userId}, ${deviceId})) AS device (user_id, device_id)`)
-        return { after, note }
+        if (oneTime.length + fallback.length > 0) {
+          yield* noteCounts(sql`(VALUES (${userId}, ${deviceId})) AS device (user_id, device_id)`)
+        }
+        return after
       })
 
       const query = (userIds: ReadonlyArray<UserId>) =>
@@ -293,7 +288,7 @@ export class DeviceKeyStore extends Context.Service<
           claimed AS (SELECT * FROM taken UNION ALL SELECT * FROM fallen_back),
           noted AS (${noteCounts(sql.literal("claimed"))})
           SELECT claimed.*, (SELECT xid FROM noted LIMIT 1) AS xid FROM claimed`.pipe(
-          Effect.tap((rows) => noted(rows[0])),
+          Effect.tap(([row]) => (row === undefined ? Effect.void : Effect.sync(() => log.committed(Number(row.xid))))),
           Effect.map((rows) =>
             rows.map(
               (row): ClaimedKey => ({
@@ -321,16 +316,12 @@ export class DeviceKeyStore extends Context.Service<
 
       return DeviceKeyStore.of({
         upload: (given, now, most) =>
-          sql.withTransaction(upload(given, now, most)).pipe(
-            Effect.tap(({ note }) => noted(note)),
-            Effect.map(({ after }) => after),
-            Effect.catchTag("SqlError", Effect.die)
-          ),
+          Effect.catchTag(log.transaction(upload(given, now, most)), "SqlError", Effect.die),
         counts: (userId, deviceId) => Effect.orDie(Effect.request(new CountKeys({ userId, deviceId }), countTogether)),
         query,
         claim,
         addSignatures: (userId, deviceId, added) =>
-          Effect.orDie(sql.withTransaction(addSignatures(userId, deviceId, added)))
+          Effect.orDie(log.transaction(addSignatures(userId, deviceId, added)))
       })
     })
   )

@@ -7,8 +7,8 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import type { LogRange } from "./AccountDataStore.ts"
 import { logKind } from "./LogKind.ts"
+import type { LogRange } from "./LogSlice.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** The keys of a user changed: those of a device came, changed or went, or the cross-signing keys did. */

@@ -95,6 +95,8 @@ export class EventLog extends Context.Service<
      * not known. `rows`: all of its rows, if they are in memory; then they are not read from the database.
      */
     readonly committed: (xid: number | undefined, rows?: LogRows) => void
+    /** Does work in a transaction that writes rows of the log, and says so with `committed`. */
+    readonly transaction: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError.SqlError, R>
     /** Whether other nodes may follow the log: they are notified of new rows. */
     readonly wakesOthers: () => boolean
     /** Whether other nodes are known to follow the log: the rows of commits are then announced to them, and need not be read. */
@@ -159,6 +161,11 @@ export class EventLog extends Context.Service<
 
       const epochs = new LogEpochs(sql)
       const follower = yield* joinLog(sql, epochs, read, makeAnnouncementReader(announcer, recent))
+
+      /** The number of the transaction that it runs in. */
+      const ownTransaction = Effect.map(sql<{ xid: string }>`SELECT log_xid()::text AS xid`, ([row]) =>
+        Number(row!.xid)
+      )
 
       const settled = Effect.suspend(() => {
         const xid = lastCommitted
@@ -262,15 +269,18 @@ export class EventLog extends Context.Service<
         position: follower.position,
         settled,
         committed,
+        transaction: (work) =>
+          Effect.map(sql.withTransaction(Effect.all([work, ownTransaction])), ([result, xid]) => {
+            committed(xid)
+            return result
+          }),
         wakesOthers,
         reached: (xid) =>
           Effect.suspend(() => {
             follower.wake(xid)
             return follower.reached(xid)
           }),
-        nextTransaction: Effect.orDie(
-          Effect.map(sql<{ xid: string }>`SELECT log_xid()::text AS xid`, ([row]) => Number(row!.xid))
-        ),
+        nextTransaction: Effect.orDie(ownTransaction),
         isFollowed: (byOthers) => {
           isShared = byOthers
         },

@@ -7,6 +7,12 @@ import type { LogRows } from "./LogKind.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
+/** A part of the log: after `after`, up to and including `upTo`. */
+export interface LogRange {
+  readonly after: StreamPosition
+  readonly upTo: StreamPosition
+}
+
 /** An event of the stream. */
 export interface StreamedEvent {
   readonly position: StreamPosition

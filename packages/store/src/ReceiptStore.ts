@@ -4,16 +4,14 @@
  * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
  * is a defect. Source: "Receipts" of the client-server specification.
  */
-import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import type { LogRange } from "./AccountDataStore.ts"
-import { logKind } from "./LogKind.ts"
+import { EventLog } from "./EventLog.ts"
+import type { LogRange } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
+import type { ReceiptType } from "./ReceiptChange.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-
-/** `m.read`, which others see, or `m.read.private`, which they do not. */
-export type ReceiptType = "m.read" | "m.read.private"
 
 export interface Receipt {
   readonly roomNid: number
@@ -27,19 +25,6 @@ export interface Receipt {
   /** Milliseconds since 1970. */
   readonly ts: number
 }
-
-/** Changes of receipts, as the log carries them. */
-export interface ReceiptChange {
-  readonly roomId: RoomId
-  readonly userId: UserId
-  readonly type: ReceiptType
-}
-
-export const receiptChanges = logKind<ReceiptChange>("receipts", {
-  roomId: "(SELECT room_id FROM rooms WHERE rooms.room_nid = receipts.room_nid)",
-  userId: "user_id",
-  type: "type"
-})
 
 interface Row {
   readonly room_nid: bigint
@@ -87,12 +72,13 @@ export class ReceiptStore extends Context.Service<
     ReceiptStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
       const columns = sql.literal(
         "room_nid, user_id, type, thread_id, event_id, event_xid::text AS event_xid, event_nid, ts"
       )
 
       const set = (receipt: Receipt) =>
-        sql`
+        sql<{ xid: string }>`
           INSERT INTO receipts (room_nid, user_id, type, thread_id, event_id, event_xid, event_nid, ts)
           VALUES (${receipt.roomNid}, ${receipt.userId}, ${receipt.type}, ${receipt.threadId ?? ""}, ${receipt.eventId},
                   ${String(receipt.event.xid)}::xid8, ${receipt.event.nid}, ${receipt.ts})
@@ -100,8 +86,12 @@ export class ReceiptStore extends Context.Service<
             event_id = excluded.event_id, event_xid = excluded.event_xid, event_nid = excluded.event_nid,
             ts = excluded.ts, xid = excluded.xid, nid = excluded.nid
           WHERE (receipts.event_xid, receipts.event_nid) < (excluded.event_xid, excluded.event_nid)
-          RETURNING 1`.pipe(
-          Effect.map((rows) => rows.length > 0),
+          RETURNING xid::text`.pipe(
+          Effect.map(([row]) => {
+            // Readers on this node wait until the log has it.
+            if (row !== undefined) log.committed(Number(row.xid))
+            return row !== undefined
+          }),
           Effect.orDie
         )
 

@@ -1,7 +1,7 @@
 /**
  * Every kind of row that is read with the log, see `LogKind`.
  */
-import { accountDataChanges } from "../AccountDataStore.ts"
+import { accountDataChanges } from "../AccountDataChange.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
 import { deviceListChanges, userSignatures } from "../DeviceListStore.ts"
 import { erasures } from "../ErasureStore.ts"
@@ -9,7 +9,7 @@ import { keyCountChanges } from "../KeyCountChange.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { pusherChanges } from "../PusherStore.ts"
-import { receiptChanges } from "../ReceiptStore.ts"
+import { receiptChanges } from "../ReceiptChange.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
 import { shortLivedRows } from "../ShortLivedRow.ts"
 import { toDeviceMessages } from "../ToDeviceMessage.ts"

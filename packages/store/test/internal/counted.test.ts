@@ -7,6 +7,7 @@ import { AccountDataStore } from "../../src/AccountDataStore.ts"
 import { AccountStore } from "../../src/AccountStore.ts"
 import { ClientSettingsStore } from "../../src/ClientSettingsStore.ts"
 import { DirectoryStore } from "../../src/DirectoryStore.ts"
+import { EventLog } from "../../src/EventLog.ts"
 import { OpenIdTokenStore } from "../../src/OpenIdTokenStore.ts"
 import { PusherStore } from "../../src/PusherStore.ts"
 import { ReportStore } from "../../src/ReportStore.ts"
@@ -21,7 +22,7 @@ const stores = Layer.mergeAll(
   OpenIdTokenStore.layer,
   PusherStore.layer,
   ReportStore.layer
-).pipe(Layer.provideMerge(TestDatabase.layer))
+).pipe(Layer.provide(EventLog.layer), Layer.provideMerge(TestDatabase.layer))
 
 const alice = UserId.make("@alice:green.test")
 const roomId = RoomId.make("!room:green.test")

@@ -4,11 +4,11 @@
  * kept, and the rooms that had events meanwhile are moved when it is asked for.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { accountDataChanges } from "@greenroom/store/AccountDataStore"
+import { accountDataChanges } from "@greenroom/store/AccountDataChange"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { receiptChanges } from "@greenroom/store/ReceiptStore"
+import { receiptChanges } from "@greenroom/store/ReceiptChange"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { periodically } from "@greenroom/store/Supervision"

@@ -6,7 +6,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { accountDataChanges } from "@greenroom/store/AccountDataStore"
+import { accountDataChanges } from "@greenroom/store/AccountDataChange"
 import { ClientSettingsStore, type StoredPushRules } from "@greenroom/store/ClientSettingsStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
