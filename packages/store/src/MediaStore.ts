@@ -135,8 +135,12 @@ export class MediaStore extends Context.Service<
     readonly remove: (name: MediaName) => Effect.Effect<boolean>
     /** Forgets content IDs of a user, at most `limit`: how many. */
     readonly removeUploads: (userId: UserId, limit: number) => Effect.Effect<number>
-    /** The uploads of a user before a time, newest first. */
-    readonly uploadsOf: (userId: UserId, before: number, limit: number) => Effect.Effect<ReadonlyArray<MediaRow>>
+    /** The uploads of a user, the newest first; those that follow `last` in this order. */
+    readonly uploadsOf: (
+      userId: UserId,
+      last: MediaRow | undefined,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<MediaRow>>
     /** Users whose accounts were erased and who have uploads. */
     readonly erasedUploaders: Effect.Effect<ReadonlyArray<UserId>>
     /** Forgets content IDs that were not used in time: how many, at most `limit`. */
@@ -316,10 +320,12 @@ export class MediaStore extends Context.Service<
           (rows) => rows[0]?.count ?? 0
         ).pipe(Effect.orDie)
 
-      const uploadsOf = Effect.fnUntraced(function* (userId: UserId, before: number, limit: number) {
+      const uploadsOf = Effect.fnUntraced(function* (userId: UserId, last: MediaRow | undefined, limit: number) {
+        const follows =
+          last === undefined ? sql`true` : sql`(created_at, media_id) < (${last.createdAt}::bigint, ${last.mediaId})`
         const rows = yield* sql<Row>`
-          SELECT * FROM media WHERE user_id = ${userId} AND created_at < ${before}
-          ORDER BY created_at DESC LIMIT ${limit}`
+          SELECT * FROM media WHERE user_id = ${userId} AND ${follows}
+          ORDER BY created_at DESC, media_id DESC LIMIT ${limit}`
         return rows.map(toRow)
       }, Effect.orDie)
 

@@ -65,12 +65,12 @@ const printUploads = Effect.fnUntraced(function* (output: Output, userId: UserId
   const { bytes, files } = yield* keeping.usageOf(userId)
   const text = `${userId} has uploaded ${plural(files, "file")}, ${plural(bytes, "byte")} in all`
   yield* print(output, { user_id: userId, bytes, files }, text)
-  let before: number | undefined
+  let last: MediaRow | undefined
   for (;;) {
-    const rows = yield* keeping.uploadsOf(userId, before)
+    const rows = yield* keeping.uploadsOf(userId, last)
     yield* printAll(output, rows, describe, (row) => ({ uri: mxc(row), ...row }))
-    before = rows.at(-1)?.createdAt
-    if (before === undefined) return
+    last = rows.at(-1)
+    if (last === undefined) return
   }
 })
 

@@ -52,12 +52,10 @@ const make = Effect.gen(function* () {
 
   const uploadsOf = Effect.fnUntraced(function* (userId: UserId) {
     const all: Array<MediaRow> = []
-    let before: number | undefined
     for (;;) {
-      const rows = yield* keeping.uploadsOf(userId, before)
+      const rows = yield* keeping.uploadsOf(userId, all.at(-1))
       if (rows.length === 0) return all
       all.push(...rows)
-      before = rows.at(-1)!.createdAt
     }
   })
 

@@ -57,8 +57,8 @@ export class MediaKeeping extends Context.Service<
     readonly remove: (name: MediaName) => Effect.Effect<void, MatrixError>
     /** Forgets everything that a user has uploaded: how many content IDs. */
     readonly removeAllOf: (userId: UserId) => Effect.Effect<number>
-    /** The uploads of a user before a time (ms since 1970), newest first, at most 100. */
-    readonly uploadsOf: (userId: UserId, before?: number) => Effect.Effect<ReadonlyArray<MediaRow>>
+    /** The uploads of a user, the newest first, at most 100; those that follow `last` in this order. */
+    readonly uploadsOf: (userId: UserId, last?: MediaRow) => Effect.Effect<ReadonlyArray<MediaRow>>
     /** How much a user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<Quota>
   }
@@ -132,7 +132,7 @@ const makeActions = (store: MediaStore["Service"], serverName: ServerName): Medi
     release: (name) => Effect.flatMap(store.quarantine(name, undefined, false), found),
     remove: (name) => Effect.flatMap(store.remove(name), found),
     removeAllOf: (userId) => removeInBatches(batch, store.removeUploads(userId, batch)),
-    uploadsOf: (userId, before) => store.uploadsOf(userId, before ?? Number.MAX_SAFE_INTEGER, 100),
+    uploadsOf: (userId, last) => store.uploadsOf(userId, last, 100),
     usageOf: store.usageOf
   }
 }

@@ -59,6 +59,22 @@ const isGone = (name: MediaName) =>
   MediaStore.use((store) => Effect.map(store.find(name), (found) => found._tag === "None"))
 
 layer(services)("keeping files", (it) => {
+  it.effect("all uploads of a user are listed, also those of the same millisecond", () =>
+    Effect.gen(function* () {
+      const keeping = yield* MediaKeeping
+      const alice = guest("list-alice")
+      const texts = Array.from({ length: 130 }, (_, index) => `${index}`)
+      const names = yield* Effect.forEach(texts, (text) => upload(alice, text))
+      const first = yield* keeping.uploadsOf(alice.userId)
+      const others = yield* keeping.uploadsOf(alice.userId, first.at(-1))
+      assert.strictEqual(first.length, 100)
+      assert.sameMembers(
+        [...first, ...others].map(({ mediaId }) => mediaId),
+        names.map(({ mediaId }) => mediaId)
+      )
+    })
+  )
+
   it.effect("quarantined content is not served, also when it is uploaded again", () =>
     Effect.gen(function* () {
       const media = yield* Media
