@@ -62,6 +62,10 @@ const textOf = (error: { readonly message: string }): string => {
   return cause instanceof Error && cause.message !== "" ? cause.message : error.message
 }
 
+/** A full disk is named in the words of the system, which name no remedy. */
+const withRemedy = (text: string): string =>
+  /ENOSPC|No space left on device/.test(text) ? `${text}: the disk is full, make room` : text
+
 /** Undefined if nothing failed, or the failure was reported already. */
 export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
@@ -72,7 +76,8 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (error instanceof MetricsListenError) return describeListen(error.listen, "metrics.port")
   if (error instanceof ClusterListenError) return describeListen(error.listen, "--cluster-port")
   if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
-  if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
+  if (!hasTag(error)) return withRemedy(error instanceof Error ? error.message : String(error))
   const option = optionOf[error._tag]
-  return option === undefined ? textOf(error) : `${option}: ${textOf(error)}`
+  const text = withRemedy(textOf(error))
+  return option === undefined ? text : `${option}: ${text}`
 }

@@ -9,6 +9,7 @@ const remedies: { readonly [code: string]: string } = {
     "Create it (createdb --encoding UTF8 --locale C --template template0 NAME), or name another in database_url.",
   "42501":
     "Name the role that owns the tables in database_url, or let this role use them (GRANT, ALTER TABLE ... OWNER TO).",
+  "53100": "Make room on the disk of PostgreSQL, and start Greenroom again.",
   "53300": "Raise max_connections of PostgreSQL, or end other programs that are connected.",
   "57P03": "Wait until PostgreSQL has started, and start Greenroom again.",
   ENOTFOUND: "Check the host in database_url, and DNS."

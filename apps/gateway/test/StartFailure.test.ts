@@ -1,0 +1,18 @@
+import { assert, describe, it } from "@effect/vitest"
+import { databaseRemedy } from "@greenroom/store/DatabaseRemedy"
+import { Cause, Data } from "effect"
+import { describeFailure } from "../src/StartFailure.ts"
+
+class EmbeddedPostgresError extends Data.TaggedError("EmbeddedPostgresError")<{ readonly message: string }> {}
+
+describe("why the program did not start", () => {
+  it("a full disk is named with the option to look at and the remedy", () => {
+    const full = "ENOSPC: no space left on device, write"
+    assert.strictEqual(describeFailure(Cause.die(new Error(full))), `${full}: the disk is full, make room`)
+    assert.strictEqual(
+      describeFailure(Cause.fail(new EmbeddedPostgresError({ message: `Cannot write into data: ${full}` }))),
+      `--data-dir: Cannot write into data: ${full}: the disk is full, make room`
+    )
+    assert.include(databaseRemedy("53100"), "Make room on the disk")
+  })
+})
