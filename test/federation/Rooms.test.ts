@@ -175,10 +175,10 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
       const { end } = (yield* bob.ask("GET", "/events?timeout=0")).body
       const reject = (txnId: number) => bob.ask("PUT", `/rooms/${encodeURIComponent(room_id)}/leave/${txnId}`, {})
       const answers = yield* Effect.all([1, 1, 1, 2, 3, 4, 5, 6, 7, 8].map(reject), { concurrency: "unbounded" })
-      assert.deepStrictEqual(
-        [...answers, yield* reject(1)].map(({ status }) => status),
-        Array.from({ length: 11 }, () => 200)
-      )
+      const statuses = [...answers.slice(0, 3), yield* reject(1)].map(({ status }) => status)
+      assert.deepStrictEqual(statuses, [200, 200, 200, 200])
+      // Other requests that come later find no invitation any more.
+      for (const { status } of answers.slice(3)) assert.include([200, 404], status)
       yield* sees(alice, isIn(room_id, bob, "leave"))
       const { chunk } = (yield* bob.ask("GET", `/events?from=${end}&timeout=0`)).body
       assert.lengthOf(chunk.filter(isIn(room_id, bob, "leave")), 1)

@@ -203,7 +203,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
       const stolen = yield* openRoom("changed by a stale writer")
       yield* store(stolen, [makeEvent(stolen.roomId)])
       yield* openRoom("changed by a stale writer")
-      const room = sql`SELECT * FROM rooms WHERE room_nid = ${stolen.roomNid}`
+      const room = sql`SELECT to_json(rooms)::text AS room FROM rooms WHERE room_nid = ${stolen.roomNid}`
       const before = yield* room
       yield* Effect.flip(log.append(yield* commitOf(stolen, [makeEvent(stolen.roomId)])))
       assert.deepStrictEqual(yield* room, before)
