@@ -90,14 +90,7 @@ describe.skipIf(!hasPython || !existsSync(ngircd))("a bridge to IRC", () => {
           environment: { GREENROOM_APP_SERVICE_FILES: registration }
         })
         const first = yield* start
-        const account = yield* Effect.promise(async () => {
-          const response = await fetch(`${url}/_matrix/client/v3/register`, {
-            method: "POST",
-            body: JSON.stringify({ username: "alice", password: "secret", auth: { type: "m.login.dummy" } })
-          })
-          return (await response.json()) as { readonly access_token: string }
-        })
-        const alice = new Person(url, account.access_token)
+        const alice = yield* Effect.promise(() => Person.register(url, "alice"))
         yield* program(bridge, ["-c", registration, "-o", "@alice:green.test", url], directory)
 
         const [{ room: control }] = (yield* alice.sees("Following commands are supported")) as [SyncedEvent]

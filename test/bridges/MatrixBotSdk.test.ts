@@ -94,14 +94,7 @@ describe("a bridge of matrix-bot-sdk", () => {
         const server = yield* startServer
         const running = yield* Scope.make()
         const bridge = yield* Scope.provide(startBridge(settings), running)
-        const account = yield* Effect.promise(async () => {
-          const response = await fetch(`${url}/_matrix/client/v3/register`, {
-            method: "POST",
-            body: JSON.stringify({ username: "alice", password: "secret", auth: { type: "m.login.dummy" } })
-          })
-          return (await response.json()) as { readonly access_token: string }
-        })
-        const alice = new Person(url, account.access_token)
+        const alice = yield* Effect.promise(() => Person.register(url, "alice"))
 
         const joined = yield* Effect.promise(() =>
           alice.call("POST", `/join/${encodeURIComponent("#net_tea:green.test")}`)

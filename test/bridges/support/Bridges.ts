@@ -38,9 +38,18 @@ export class Person {
   readonly url: string
   readonly token: string
 
-  constructor(url: string, token: string) {
+  private constructor(url: string, token: string) {
     this.url = url
     this.token = token
+  }
+
+  static async register(url: string, username: string): Promise<Person> {
+    const response = await fetch(`${url}/_matrix/client/v3/register`, {
+      method: "POST",
+      body: JSON.stringify({ username, password: "secret", auth: { type: "m.login.dummy" } })
+    })
+    const { access_token } = (await response.json()) as { readonly access_token: string }
+    return new Person(url, access_token)
   }
 
   /** Asks until the server answers: it may be restarting. */

@@ -135,7 +135,10 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     yield* store.acknowledge(service.id, fence)
   })
 
-  /** The position from which the log is read: the stored one, or the end of its epoch here if the database was restored from an earlier time. */
+  /**
+   * The position from which the log is read: the stored one, or the end of its epoch here if the database was restored from an
+   * earlier time.
+   */
   const startOf = Effect.fnUntraced(function* ({ sentTo }: AppServiceProgress) {
     const token = parseToken(sentTo)
     const position = Option.isSome(token) ? yield* log.lastKnown(token.value) : undefined
