@@ -12,7 +12,10 @@ const grain = 20
 /** The longest that a timer of JavaScript sleeps, in ms. */
 const longestSleep = 2 ** 31 - 1
 
-/** Calls `expire` at `time` of the monotonic clock, in ms, or a little later. The result cancels it. */
+/**
+ * Calls `expire` at `time` of the monotonic clock, in ms, or a little later, and never before it has returned: callers set
+ * up what `expire` needs by then. The result cancels it.
+ */
 export type AddDeadline = (time: number, expire: () => void) => () => void
 
 export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Effect.gen(function* () {
@@ -45,7 +48,8 @@ export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Eff
     else waiting.add(expire)
     if (rounded < next) {
       next = rounded
-      earlier.openUnsafe()
+      // The watching fiber runs within `openUnsafe`, and would expire what is past.
+      queueMicrotask(() => earlier.openUnsafe())
     }
     return () => {
       const waiting = due.get(rounded)

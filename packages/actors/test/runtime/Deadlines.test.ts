@@ -21,6 +21,22 @@ describe("Deadlines", () => {
     })
   )
 
+  it.effect("one that is past expires at once, but not before its caller has it", () =>
+    Effect.gen(function* () {
+      const add = yield* makeDeadlines
+      yield* TestClock.adjust(1_000)
+      const now = yield* monotonicMillis
+      for (const time of [now - 500, now - 100, now]) {
+        let added = false
+        const wasAdded = yield* Effect.callback<boolean>((resume) => {
+          add(time, () => resume(Effect.succeed(added)))
+          added = true
+        })
+        assert.isTrue(wasAdded)
+      }
+    })
+  )
+
   it.effect("a clock that is put back delays nothing that is added then", () =>
     Effect.gen(function* () {
       const add = yield* makeDeadlines
