@@ -43,8 +43,12 @@ const sync = (connection: HttpConnection, token: string, query: string) =>
 
 serveLoad(async ({ bySync = false, pid, seconds, tokens, url }: IdlePollsInput): Promise<Memory> => {
   const first = await HttpConnection.open(url)
+  // What the first request loads and compiles is not part of what a waiting one costs: the same kind is asked for before.
   for (const token of tokens.slice(0, 50)) {
-    await first.request("GET", `${prefix}/events?from=END&timeout=1&size=100`, token)
+    if (bySync) {
+      const { next_batch } = await sync(first, token, "timeout=0")
+      await sync(first, token, `since=${next_batch}&timeout=1`)
+    } else await first.request("GET", `${prefix}/events?from=END&timeout=1&size=100`, token)
   }
   const before = await settledMemory(pid, seconds)
   // A user is told of their own presence when it changes: their client asks again, as all do.
