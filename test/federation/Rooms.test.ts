@@ -178,7 +178,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
       const statuses = [...answers.slice(0, 3), yield* reject(1)].map(({ status }) => status)
       assert.deepStrictEqual(statuses, [200, 200, 200, 200])
       // Other requests that come later find no invitation any more.
-      for (const { status } of answers.slice(3)) assert.include([200, 404], status)
+      for (const { status } of answers.slice(3)) assert.include([200, 403], status)
       yield* sees(alice, isIn(room_id, bob, "leave"))
       const { chunk } = (yield* bob.ask("GET", `/events?from=${end}&timeout=0`)).body
       assert.lengthOf(chunk.filter(isIn(room_id, bob, "leave")), 1)
@@ -195,7 +195,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
       yield* sees(alice, isIn(room_id, bob, "knock"))
       yield* expectOk(change(bob, room_id, "leave"))
       yield* sees(alice, isIn(room_id, bob, "leave"))
-      assert.strictEqual((yield* change(bob, room_id, "leave")).status, 404)
+      assert.strictEqual((yield* change(bob, room_id, "leave")).status, 403)
       yield* expectOk(knock)
       yield* sees(alice, isIn(room_id, bob, "knock"))
       yield* invite(alice, room_id, bob)

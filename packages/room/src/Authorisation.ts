@@ -10,6 +10,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, isUserId, serverNameOf, serverPartOf } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
+import { joinerMustBeInvited, leaverMustBeThere, roomMustTakeKnocks, senderMustBeJoined } from "./OutsiderRules.ts"
 import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
 import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
 import {
@@ -111,7 +112,7 @@ const roomIsFederated = rule(
     create?.content["m.federate"] !== false || serverNameOf(create.sender) === serverNameOf(event.sender)
 )
 
-const senderIsJoined = rule("The sender must be in the room", (subject) => senderIs(subject) === "join")
+const senderIsJoined = rule(senderMustBeJoined, (subject) => senderIs(subject) === "join")
 
 // --- m.room.create --------------------------------------------------------------------------------------------------
 
@@ -155,15 +156,12 @@ const joinsThemselves = rule("Users join for themselves only", isAboutSender)
 
 const joinerIsNotBanned = rule("Banned users cannot join", (subject) => targetIs(subject) !== "ban")
 
-const joinRuleAllows = rule(
-  "Users need an invite to join, unless the room is public or lists them in `may_join`",
-  (subject) => {
-    const membership = targetIs(subject)
-    if (membership === "join" || membership === "invite" || isCreatorsFirstJoin(subject)) return true
-    const joinRule = joinRuleOf(subject.state)
-    return joinRule === "public" || (joinRule === "private" && isOnMayJoinList(subject.state, subject.event.sender))
-  }
-)
+const joinRuleAllows = rule(joinerMustBeInvited, (subject) => {
+  const membership = targetIs(subject)
+  if (membership === "join" || membership === "invite" || isCreatorsFirstJoin(subject)) return true
+  const joinRule = joinRuleOf(subject.state)
+  return joinRule === "public" || (joinRule === "private" && isOnMayJoinList(subject.state, subject.event.sender))
+})
 
 const inviteeIsOutside = rule("Users who are in the room or banned cannot be invited", (subject) => {
   const membership = targetIs(subject)
@@ -175,9 +173,7 @@ const inviterHasLevel = rule(
   ({ levels, senderLevel }) => senderLevel >= levelFor(levels, "invite")
 )
 
-const leaverWasThere = rule("Users leave rooms that they are in, are invited to or knock at", (subject) =>
-  ["join", "invite", "knock"].includes(targetIs(subject))
-)
+const leaverWasThere = rule(leaverMustBeThere, (subject) => ["join", "invite", "knock"].includes(targetIs(subject)))
 
 const unbannerHasLevel = rule(
   "Lifting a ban takes the power level `ban`",
@@ -211,10 +207,7 @@ const bannedIsBelow = rule(
 
 const knocksThemselves = rule("Users knock for themselves only", isAboutSender)
 
-const roomTakesKnocks = rule(
-  "One knocks at rooms with the join rule knock",
-  ({ state }) => joinRuleOf(state) === "knock"
-)
+const roomTakesKnocks = rule(roomMustTakeKnocks, ({ state }) => joinRuleOf(state) === "knock")
 
 const knockerIsOutside = rule("Users who are in the room, invited or banned cannot knock", (subject) =>
   ["leave", "knock"].includes(targetIs(subject))

@@ -165,7 +165,7 @@ describe("Joining", () => {
     room.allow(memberProposal(bob, bob, "join"))
     assert.include(room.refuse(memberProposal(bob, bob, "knock")), "cannot knock")
     const open = joinRules({ join_rule: "public" })
-    assert.strictEqual(open.refuse(memberProposal(bob, bob, "knock")), "One knocks at rooms with the join rule knock")
+    assert.strictEqual(open.refuse(memberProposal(bob, bob, "knock")), "Users knock at rooms whose join rule allows it")
   })
 
   it("a knock can be refused and taken back", () => {

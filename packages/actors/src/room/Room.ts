@@ -25,7 +25,7 @@ import { type Create, type CreatedRoom, Room, type RoomTransaction } from "./Roo
 
 const behaviour = Effect.gen(function* () {
   const writer = yield* makeRoomWriter
-  const { durably, forget, load, loadExisting, roomId, rooms, signingKey, transactions, withNids } = writer
+  const { durably, forget, load, roomId, rooms, signingKey, transactions, withNids } = writer
   const federation = yield* makeRoomFederation(writer)
   const { graph, policies, restricted } = federation
   const appends = makeRoomAppends(writer, graph, policies)
@@ -66,7 +66,7 @@ const behaviour = Effect.gen(function* () {
   // On RefreshMember
 
   const refreshMember = Effect.fnUntraced(function* (userId: UserId, profile: JsonObject) {
-    const room = yield* loadExisting
+    const room = yield* load
     if (room.membershipOf(userId) !== "join") return
     yield* propose(
       {

@@ -59,8 +59,7 @@ const make = Effect.gen(function* () {
   const oldRoomFor = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
     const found = Option.getOrUndefined(yield* roomStore.membership(userId, roomId))
     const version = yield* versionOf(roomId)
-    if (version === undefined) return yield* new NotFound({ error: `There is no room ${roomId}` })
-    if (found?.membership !== "join" || found.current === undefined) {
+    if (version === undefined || found?.membership !== "join" || found.current === undefined) {
       return yield* new Forbidden({ error: `${userId} is not in ${roomId}` })
     }
     const { current, roomNid } = found

@@ -97,13 +97,11 @@ export const makeRoomViews = Effect.gen(function* () {
     })
   }
 
-  /** The view of a present or former member. Errors: M_NOT_FOUND, M_FORBIDDEN. */
+  /** The view of a present or former member. Errors: M_FORBIDDEN, also where there is no such room. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
     const membership = yield* rooms.membership(userId, roomId)
     const seen = Option.isSome(membership) ? viewOf(membership.value) : undefined
-    if (seen !== undefined) return seen
-    if (yield* rooms.exists(roomId)) return yield* new Forbidden({ error: `${userId} is not in ${roomId}` })
-    return yield* new NotFound({ error: `There is no room ${roomId}` })
+    return seen ?? (yield* new Forbidden({ error: `${userId} is not in ${roomId}` }))
   })
 
   const state = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {

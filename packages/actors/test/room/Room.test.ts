@@ -262,7 +262,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       const none = yield* Effect.flip(
         rooms.send(alice, "!none:green.test" as RoomId, "m.room.message", message("hi"), "1")
       )
-      assert.strictEqual(none._tag, "M_NOT_FOUND")
+      assert.strictEqual(none._tag, "M_FORBIDDEN")
     })
   )
 

@@ -61,7 +61,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       ])
       const listed = (yield* rooms.publicRooms()).chunk.map((room) => room.room_id)
       assert.notInclude(listed, room_id)
-      assert.deepStrictEqual(yield* looks(eve, "!none:green.test" as RoomId, said), nothing("M_NOT_FOUND"))
+      assert.deepStrictEqual(yield* looks(eve, "!none:green.test" as RoomId, said), nothing("M_FORBIDDEN"))
     })
   )
 

@@ -4,6 +4,7 @@
  * Source: the rules for m.room.member of the room versions.
  */
 import { isHistoricalUserId } from "@greenroom/protocol/Identifiers"
+import { joinerMustBeInvited, leaverMustBeThere, roomMustTakeKnocks, senderMustBeJoined } from "../OutsiderRules.ts"
 import { type Rule, rule } from "./Rule.ts"
 import type { Subject } from "./Subject.ts"
 import { isSignedBy, signedOf, tokenOf } from "./ThirdPartyInviteRules.ts"
@@ -15,7 +16,7 @@ const targetLevel = (subject: Subject): number => subject.levels.user(about(subj
 const isAboutSender = (subject: Subject): boolean => about(subject) === subject.event.sender
 const joinRuleOf = ({ state }: Subject): unknown => state("m.room.join_rules", "")?.content.join_rule ?? "invite"
 
-export const senderIsJoined = rule<Subject>("The sender must be in the room", (subject) => senderIs(subject) === "join")
+export const senderIsJoined = rule<Subject>(senderMustBeJoined, (subject) => senderIs(subject) === "join")
 
 const memberNamesUser = rule<Subject>("The state key of m.room.member is a user ID", ({ event }) =>
   isHistoricalUserId(event.state_key)
@@ -40,17 +41,14 @@ const isVouchedFor = ({ event, levels, membershipOf }: Subject): boolean => {
   return typeof voucher === "string" && membershipOf(voucher) === "join" && levels.user(voucher) >= levels.of("invite")
 }
 
-const joinRuleAllows = rule<Subject>(
-  "Users need an invite to join, unless the room is public, or restricted and a user who may invite authorised the join",
-  (subject) => {
-    const joinRule = joinRuleOf(subject)
-    const isExpected = ["join", "invite"].includes(targetIs(subject))
-    const { knockRules, restrictedRules } = subject.options
-    if (joinRule === "public") return true
-    if (restrictedRules.has(joinRule as string)) return isExpected || isVouchedFor(subject)
-    return (joinRule === "invite" || knockRules.has(joinRule as string)) && isExpected
-  }
-)
+const joinRuleAllows = rule<Subject>(joinerMustBeInvited, (subject) => {
+  const joinRule = joinRuleOf(subject)
+  const isExpected = ["join", "invite"].includes(targetIs(subject))
+  const { knockRules, restrictedRules } = subject.options
+  if (joinRule === "public") return true
+  if (restrictedRules.has(joinRule as string)) return isExpected || isVouchedFor(subject)
+  return (joinRule === "invite" || knockRules.has(joinRule as string)) && isExpected
+})
 
 // invite
 
@@ -84,7 +82,7 @@ const thirdPartyInviteRules = [inviteeIsNotBanned, signedForInvitee, tokenIsSend
 
 // leave, ban and knock
 
-const leaverIsThere = rule<Subject>("Users leave rooms that they are in, are invited to or knock at", (subject) => {
+const leaverIsThere = rule<Subject>(leaverMustBeThere, (subject) => {
   const membership = senderIs(subject)
   return (
     membership === "join" || membership === "invite" || (membership === "knock" && subject.options.knockRules.size > 0)
@@ -111,7 +109,7 @@ const targetIsBelow = rule<Subject>(
   (subject) => targetLevel(subject) < subject.senderLevel
 )
 
-const roomTakesKnocks = rule<Subject>("One knocks at rooms whose join rule allows it", (subject) =>
+const roomTakesKnocks = rule<Subject>(roomMustTakeKnocks, (subject) =>
   subject.options.knockRules.has(joinRuleOf(subject) as string)
 )
 

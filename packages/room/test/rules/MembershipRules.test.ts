@@ -60,7 +60,7 @@ describe("Knocking", () => {
   it("knocking is refused under another join rule, for other users, and for users who are in the room, invited or banned", () => {
     for (const id of since(7)) {
       const line = room(id)
-      line.refuses(line.member(carol, carol, "knock"), "One knocks at rooms whose join rule allows it")
+      line.refuses(line.member(carol, carol, "knock"), "Users knock at rooms whose join rule allows it")
       line.joinRule("knock")
       line.refuses(line.member(bob, carol, "knock"), "Users knock for themselves only")
       line.refuses(line.member(bob, bob, "knock"), "Users who are in the room, invited or banned cannot knock")
@@ -126,7 +126,7 @@ describe("Knocking at restricted rooms (MSC3787)", () => {
       const line = room(id).joinRule("knock_restricted")
       const join = line.member(carol, carol, "join", { join_authorised_via_users_server: bob })
       const knock = line.member(carol, carol, "knock")
-      if (Number(id) < 10) line.refuses(join, mustBeInvited).refuses(knock, "One knocks at rooms")
+      if (Number(id) < 10) line.refuses(join, mustBeInvited).refuses(knock, "Users knock at rooms")
       else line.allows(knock).allows(join)
     }
   })

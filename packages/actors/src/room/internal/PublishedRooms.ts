@@ -73,9 +73,9 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
 
   /** Members who may set the canonical alias of the room. */
   const setListed = Effect.fn("RoomSummaries.setListed")(function* (session: Session, roomId: RoomId, listed: boolean) {
-    yield* isListed(roomId)
     const seen = yield* viewer.view(session.userId, roomId)
     if (!seen.reader.isJoined) return yield* viewer.outside(session.userId, roomId)
+    yield* isListed(roomId)
     const state = yield* viewer.stateOf(seen, {
       keys: [
         ["m.room.create", ""],

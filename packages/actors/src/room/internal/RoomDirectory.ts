@@ -87,12 +87,12 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     }
     const appService = appServices.withId(session.appService)
     yield* appServices.mayMakeAlias(alias, appService)
-    if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     // An application service names rooms in its namespace, also those that none of its users is in.
     const isItsOwn = appService?.hasAlias(alias) === true
     if (!isItsOwn && !(yield* isJoined(session, roomId))) {
       return yield* new Forbidden({ error: `You are not in ${roomId}` })
     }
+    if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     const { aliases } = { ...defaultLimits, ...limits }
     const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
     yield* directory.create(alias, entry, aliases)

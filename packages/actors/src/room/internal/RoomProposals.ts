@@ -6,8 +6,10 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden, GuestAccessForbidden, TooLarge } from "@greenroom/protocol/MatrixError"
+import { Forbidden, GuestAccessForbidden, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { outsiderRefusal, senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import type { EventProposal } from "@greenroom/room/RoomVersion"
+import { tokenOf } from "@greenroom/room/rules/ThirdPartyInviteRules"
 import { Effect } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../../runtime/Limits.ts"
@@ -28,10 +30,15 @@ interface ProposeOptions {
   readonly guest?: boolean | undefined
 }
 
+const noGuests = new GuestAccessForbidden({ error: "The room does not let guests in" })
+
+const isOwnJoin = ({ content, sender, state_key, type }: EventProposal): boolean =>
+  type === "m.room.member" && state_key === sender && content.membership === "join"
+
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 export const makeRoomProposals = Effect.fnUntraced(function* (
-  { loadExisting, log, roomId, transactions }: RoomWriter,
+  { load, log, roomId, transactions }: RoomWriter,
   { append }: RoomAppends,
   { stopTyping }: RoomTyping,
   restricted: RestrictedJoins
@@ -56,12 +63,34 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     return new Forbidden({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
   }
 
-  const mustLetGuestsIn = (room: RoomState, { content, sender, state_key, type }: EventProposal) => {
-    const joins = type === "m.room.member" && state_key === sender && content.membership === "join"
-    if (!joins || room.membershipOf(sender) === "join" || letsGuestsIn(room.lookup("m.room.guest_access", ""))) {
+  const mustLetGuestsIn = (room: RoomState, proposed: EventProposal) => {
+    const { sender } = proposed
+    if (
+      !isOwnJoin(proposed) ||
+      room.membershipOf(sender) === "join" ||
+      letsGuestsIn(room.lookup("m.room.guest_access", ""))
+    ) {
       return Effect.void
     }
-    return new GuestAccessForbidden({ error: "The room does not let guests in" })
+    return noGuests
+  }
+
+  /** What an outsider is told of a room that is not here: the same as of an invite-only one. */
+  const refuseAsUnknown = (proposed: EventProposal, guest: boolean | undefined) =>
+    Effect.fail<MatrixError>(
+      guest && isOwnJoin(proposed) ? noGuests : new Forbidden({ error: outsiderRefusal(proposed) })
+    )
+
+  /**
+   * Whether the sender may learn what the room holds: its members, those who invited somebody by a token before they left, and
+   * those who change their own membership, which the rules judge. Aliases are the matter of a server in the older versions.
+   */
+  const isConcerned = (room: RoomState, { content, sender, state_key, type }: EventProposal): boolean => {
+    if (room.membershipOf(sender) === "join" || type === "m.room.aliases") return true
+    if (type !== "m.room.member") return false
+    const token = tokenOf(content)
+    const inviter = token === undefined ? undefined : room.lookup("m.room.third_party_invite", token)?.sender
+    return state_key === sender || inviter === sender
   }
 
   const { stateBytes: stateLimit } = { ...defaultLimits, ...(yield* HomeServerConfig).limits }
@@ -87,10 +116,15 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
   })
 
   const propose = (proposed: EventProposal, transaction: RoomTransaction | undefined, options: ProposeOptions = {}) =>
-    Effect.flatMap(loadExisting, (room) =>
-      proposed.state_key === undefined
-        ? append(room, proposed, transaction, undefined, options.at)
-        : proposeState(room, proposed, transaction, options)
+    Effect.flatMap(
+      Effect.catchTag(load, "M_NOT_FOUND", () => refuseAsUnknown(proposed, options.guest)),
+      (room) => {
+        if (!room.exists) return refuseAsUnknown(proposed, options.guest)
+        if (!isConcerned(room, proposed)) return Effect.fail(new Forbidden({ error: senderMustBeJoined }))
+        return proposed.state_key === undefined
+          ? append(room, proposed, transaction, undefined, options.at)
+          : proposeState(room, proposed, transaction, options)
+      }
     )
 
   const proposeState = Effect.fnUntraced(function* (

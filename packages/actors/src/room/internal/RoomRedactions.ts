@@ -16,7 +16,7 @@ import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 export const makeRoomRedactions = Effect.fnUntraced(function* (
-  { loadExisting, roomId }: RoomWriter,
+  { loadForMember, roomId }: RoomWriter,
   graph: RoomGraph,
   { append }: RoomAppends
 ) {
@@ -32,10 +32,7 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
 
   /** Users outside the room do not learn whether it has the event. */
   const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
-    const room = yield* loadExisting
-    if (room.membershipOf(payload.sender) !== "join") {
-      return yield* new Forbidden({ error: "The sender must be in the room" })
-    }
+    const room = yield* loadForMember(payload.sender)
     const [stored] = yield* events.byIds([payload.target])
     if (stored !== undefined && stored.roomNid !== room.roomNid) {
       return yield* new InvalidParam({ error: `${payload.target} is an event of another room` })

@@ -179,8 +179,9 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (session.guest && (isInvite || (isOwn && content.membership === "knock"))) {
       return yield* new GuestAccessForbidden({ error: "Guests invite nobody, and do not knock" })
     }
-    if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
-      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
+    const through = isOwn && content.membership === "knock" ? yield* serversOutside(session.userId, roomId, []) : []
+    if (through.length > 0) {
+      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: through }))
     }
     if (isInvite && serverNameOf(stateKey as UserId) !== serverName) {
       const invited = stateKey as UserId
@@ -206,7 +207,19 @@ export const makeRoomRequests = Effect.gen(function* () {
     const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
     const others = [...new Set([...inviter, ...named])].filter((server) => server !== serverName)
     const maker = serverPartOf(roomId)
-    return others.length > 0 || maker === undefined ? others : [maker]
+    return others.length > 0 || maker === undefined || maker === serverName ? others : [maker]
+  })
+
+  /**
+   * The servers through which a user enters a room that this one takes no part in. A room of our own that we have lost, as after
+   * a restore of a backup, is entered through others like any other.
+   */
+  const serversOutside = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    named: ReadonlyArray<ServerName>
+  ) {
+    return (yield* isHere(roomId)) ? [] : yield* serversFor(userId, roomId, named)
   })
 
   const joinRoom = Effect.fn("Rooms.joinRoom")(
@@ -222,9 +235,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     servers: ReadonlyArray<ServerName>
   ) {
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
-    // A room of our own that we have lost, as after a restore of a backup, is joined through others like any other.
-    const through = (yield* isHere(roomId)) ? [] : yield* serversFor(session.userId, roomId, servers)
-    if (through.some((server) => server !== serverName)) {
+    const through = yield* serversOutside(session.userId, roomId, servers)
+    if (through.length > 0) {
       if (session.guest) return yield* new GuestAccessForbidden({ error: `${roomId} is not known to let guests in` })
       const problem = checkEvent("m.room.member", session.userId, membership)
       if (problem !== undefined) return yield* problem
@@ -309,8 +321,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (action === "invite") yield* mustBeInvitable(session.userId, [target])
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
-    if (action === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
-      const through = yield* serversFor(session.userId, roomId, servers)
+    const through = action === "knock" ? yield* serversOutside(session.userId, roomId, servers) : []
+    if (through.length > 0) {
       yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: through }))
       return
     }

@@ -4,7 +4,6 @@
  * Source: "Typing notifications" of the specification.
  */
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { Effect, FiberMap } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { requireAdmitted } from "../ServerAcl.ts"
@@ -13,7 +12,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** The longest time that a user types without a further request, in milliseconds. */
 export const maxTypingTimeout = 120_000
 
-export const makeRoomTyping = Effect.fnUntraced(function* ({ loadExisting, roomId }: RoomWriter) {
+export const makeRoomTyping = Effect.fnUntraced(function* ({ loadForMember, roomId }: RoomWriter) {
   const ephemeral = yield* EphemeralStream
   const typing = yield* FiberMap.make<UserId>()
 
@@ -26,8 +25,7 @@ export const makeRoomTyping = Effect.fnUntraced(function* ({ loadExisting, roomI
   yield* Effect.addFinalizer(() => (typists.size === 0 ? Effect.void : ephemeral.publishTyping(roomId, [])))
 
   const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
-    const room = yield* loadExisting
-    if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
+    const room = yield* loadForMember(userId)
     const server = serverNameOf(userId)
     if (server !== room.ours) yield* requireAdmitted(room.lookup, server)
     if (!isTyping) return yield* stopTyping(userId)

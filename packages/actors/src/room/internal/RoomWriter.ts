@@ -2,8 +2,9 @@
  * The Room actor's hold on its room: opening it for writing, keeping it in memory, and forgetting it where a commit
  * fails, so that it is read again from the store.
  */
-import { RoomId } from "@greenroom/protocol/Identifiers"
-import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
@@ -100,9 +101,14 @@ export const makeRoomWriter = Effect.gen(function* () {
     return begun
   })
 
-  const loadExisting = Effect.flatMap(load, (room) =>
-    room.exists ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
-  )
+  const mustBeJoined = new Forbidden({ error: senderMustBeJoined })
+
+  /** The room, for a user in it. Others do not learn whether there is such a room. */
+  const loadForMember = (userId: UserId) =>
+    Effect.flatMap(
+      Effect.catchTag(load, "M_NOT_FOUND", () => mustBeJoined),
+      (room) => (room.membershipOf(userId) === "join" ? Effect.succeed(room) : mustBeJoined)
+    )
 
   /**
    * Runs a request to its commit. If the commit fails, the state in memory is dropped; a request of which nothing can have
@@ -181,7 +187,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     states,
     transactions,
     load,
-    loadExisting,
+    loadForMember,
     forget,
     durably,
     withNids,

@@ -1,0 +1,111 @@
+/**
+ * What outsiders learn of a private room: nothing, not even whether it exists.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { ask as askDraft, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+type Ask = (method: string, path: string, json?: unknown) => ReturnType<typeof askToday>
+
+/** The requests about a room that both generations of the API have, and those of today's alone. */
+const requests = (member: TestUser, outsider: TestUser) => {
+  const target = { user_id: member.id }
+  const both: ReadonlyArray<readonly [string, string, unknown?]> = [
+    ["GET", "state"],
+    ["GET", "state/m.room.name"],
+    ["GET", "members"],
+    ["GET", "messages?dir=b"],
+    ["GET", "initialSync"],
+    ["PUT", "send/m.room.message/1", { msgtype: "m.text", body: "x" }],
+    ["PUT", "state/m.room.name", { name: "x" }],
+    ["PUT", `state/m.room.member/${inPath(outsider.id)}`, { membership: "join" }],
+    ["PUT", `state/m.room.member/${inPath(outsider.id)}`, { membership: "leave" }],
+    ["PUT", `state/m.room.member/${inPath(outsider.id)}`, { membership: "knock" }],
+    ["PUT", `state/m.room.member/${inPath(member.id)}`, { membership: "invite" }],
+    ["POST", "join", {}],
+    ["POST", "leave", {}],
+    ["POST", "invite", target],
+    ["POST", "kick", target],
+    ["POST", "ban", target],
+    ["POST", "unban", target],
+    ["PUT", `typing/${inPath(outsider.id)}`, { typing: true, timeout: 1000 }],
+    ["PUT", "redact/$x:green.test/1", {}]
+  ]
+  const today: ReadonlyArray<readonly [string, string, unknown?]> = [
+    ["GET", "event/$x:green.test"],
+    ["GET", "context/$x:green.test"],
+    ["GET", "joined_members"],
+    ["GET", "aliases"],
+    ["POST", "receipt/m.read/$x:green.test", {}],
+    ["POST", "upgrade", { new_version: "11" }],
+    ["POST", "forget", {}],
+    ["POST", "report", { reason: "x" }],
+    ["POST", "report/$x:green.test", { reason: "x" }]
+  ]
+  const elsewhere = (room: string): ReadonlyArray<readonly [string, string, unknown?]> => [
+    ["POST", `/v3/knock/${room}`, {}],
+    ["POST", `/v3/join/${room}`, {}],
+    ["PUT", "/v3/directory/room/%23x:green.test", { room_id: decodeURIComponent(room) }],
+    ["PUT", `/v3/directory/list/room/${room}`, { visibility: "public" }],
+    ["GET", `/v1/rooms/${room}/timestamp_to_event?ts=1&dir=f`],
+    ["GET", `/v1/rooms/${room}/hierarchy`],
+    ["GET", `/v1/rooms/${room}/relations/$x:green.test`],
+    ["GET", `/v1/rooms/${room}/threads`],
+    ["GET", `/v1/room_summary/${room}`]
+  ]
+  return { both, today, elsewhere }
+}
+
+/** How the server answers about a room. The ID of the room is not part of it. */
+const outcome = (ask: Ask, room: string, [method, path, json]: readonly [string, string, unknown?]) =>
+  Effect.map(
+    ask(method, path, json),
+    ({ body, status }) => `${status} ${JSON.stringify(body).replaceAll(room, "ROOM")}`
+  )
+
+layer(gateway, { excludeTestServices: true })("outsiders of a private room", (it) => {
+  for (const [version, unknown] of [
+    ["11", "!no-such-room-at-all:green.test"],
+    ["12", `!${"A".repeat(43)}`],
+    ["1-draft", "!no-such-room-at-all:green.test"]
+  ] as const) {
+    it.effect(`get the answers that a room which does not exist gives, in version ${version}`, () =>
+      Effect.gen(function* () {
+        const alice = yield* register(`outside-alice-${version}`)
+        const eve = yield* register(`outside-eve-${version}`)
+        const known = yield* createRoom(alice, { visibility: "private", room_version: version })
+        const draft: Ask = (method, path, json) => askDraft(method, path, { token: eve.token, json })
+        const today: Ask = (method, path, json) => askToday(method, path, { token: eve.token, json })
+        const about = requests(alice, eve)
+        const within =
+          (prefix: string, ask: Ask): Ask =>
+          (method, path, json) =>
+            ask(method, `${prefix}${path}`, json)
+        const answers = (room: string) =>
+          Effect.gen(function* () {
+            const path = inPath(room)
+            const all: Array<readonly [string, string]> = []
+            for (const entry of [...about.both, ...about.today]) {
+              all.push([
+                `today ${entry[0]} ${entry[1]}`,
+                yield* outcome(within(`/v3/rooms/${path}/`, today), room, entry)
+              ])
+            }
+            for (const entry of about.both) {
+              all.push([`draft ${entry[0]} ${entry[1]}`, yield* outcome(within(`/rooms/${path}/`, draft), room, entry)])
+            }
+            for (const entry of about.elsewhere(path)) {
+              all.push([`${entry[0]} ${entry[1].replaceAll(path, "ROOM")}`, yield* outcome(today, room, entry)])
+            }
+            return all
+          })
+        const ofKnown = yield* answers(known)
+        assert.deepStrictEqual(ofKnown, yield* answers(unknown))
+        // No more than a report is accepted.
+        for (const [request, answer] of ofKnown) {
+          assert.match(answer, request === "today POST report" ? /^200 / : /^4/, request)
+        }
+      })
+    )
+  }
+})
