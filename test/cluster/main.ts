@@ -19,10 +19,20 @@ const { positionals, values } = parseArgs({
 
 /** The tests that start their gateways through `SeveralNodes`. */
 const suites = [
-  ...["Conversation", "ClientApi", "Client", "MatrixClient"].map((name) => `test/e2e/${name}.test.ts`),
-  ...["Crowd", "Forks", "Hostility", "InviteJoin", "LostServers", "Outage", "Rooms", "TodaysHostility"].map(
+  ...["Conversation", "EventStream", "Profiles", "Requests", "RoomAccess", "Client", "MatrixClient"].map(
+    (name) => `test/e2e/${name}.test.ts`
+  ),
+  ...["Crowd", "Forks", "InviteJoin", "LostServers", "Outage", "Rooms"].map(
     (name) => `test/federation/${name}.test.ts`
-  )
+  ),
+  ...[
+    "DraftForgedEvents",
+    "DraftHostileServers",
+    "ForgedEvents",
+    "ForgedHistory",
+    "HostileHandshakes",
+    "MalformedPdus"
+  ].map((name) => `test/federation/${name}.test.ts`)
 ]
 
 const run = (files: ReadonlyArray<string>, environment: NodeJS.ProcessEnv) =>

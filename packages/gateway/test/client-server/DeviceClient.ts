@@ -1,0 +1,117 @@
+/**
+ * Devices of users with end-to-end encryption, for tests.
+ */
+import { generateKeyPairSync, sign as sign_ } from "node:crypto"
+import { encode } from "@greenroom/room/CanonicalJson"
+import { Effect, Result } from "effect"
+import { askToday, inPath, register, type TestUser } from "../TestGateway.ts"
+
+export interface Device extends TestUser {
+  readonly device: string
+}
+
+interface ToDeviceEvent {
+  readonly sender: string
+  readonly type: string
+  readonly content: { readonly n: number }
+}
+
+export interface Answer {
+  readonly next_batch: string
+  readonly to_device: { readonly events: ReadonlyArray<ToDeviceEvent> }
+  readonly device_lists?: { readonly changed: ReadonlyArray<string>; readonly left: ReadonlyArray<string> }
+  readonly device_one_time_keys_count: { readonly [algorithm: string]: number }
+  readonly device_unused_fallback_key_types: ReadonlyArray<string>
+}
+
+export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+export const logIn = Effect.fnUntraced(function* (name: string, device?: string) {
+  const { body } = yield* askToday("POST", "/v3/login", {
+    json: {
+      type: "m.login.password",
+      identifier: { type: "m.id.user", user: name },
+      password: `secret-${name}`,
+      device_id: device
+    }
+  })
+  return { id: body.user_id, token: body.access_token, device: body.device_id } as Device
+})
+
+export const person = Effect.fnUntraced(function* (name: string) {
+  yield* register(name)
+  return yield* logIn(name)
+})
+
+export const sync = (user: TestUser, since?: string, timeout = 0) =>
+  Effect.map(
+    as(user)("GET", `/v3/sync?timeout=${timeout}${since === undefined ? "" : `&since=${inPath(since)}`}`),
+    ({ body }) => body as unknown as Answer
+  )
+
+/** The device lists that changed since a token: a request that does not wait may come before the log has been read so far. */
+export const listsSince = (user: TestUser, since: string) =>
+  Effect.map(
+    Effect.repeat(sync(user, since), { until: ({ device_lists }) => (device_lists?.changed?.length ?? 0) > 0 }),
+    ({ device_lists }) => device_lists
+  )
+
+export const deviceKeys = ({ device, id }: Device, secret = "one") => ({
+  user_id: id,
+  device_id: device,
+  algorithms: ["m.megolm.v1.aes-sha2"],
+  keys: { [`ed25519:${device}`]: secret },
+  signatures: { [id]: { [`ed25519:${device}`]: "signed" } }
+})
+
+export const oneTime = (...numbers: ReadonlyArray<number>) =>
+  Object.fromEntries(numbers.map((number) => [`signed_curve25519:k${number}`, { key: `one-time ${number}` }]))
+
+export const upload = (user: Device, keys: object) => as(user)("POST", "/v3/keys/upload", keys)
+
+export const query = (user: TestUser, ...users: ReadonlyArray<TestUser>) =>
+  Effect.map(
+    as(user)("POST", "/v3/keys/query", { device_keys: Object.fromEntries(users.map(({ id }) => [id, []])) }),
+    ({ body }) => body.device_keys as Record<string, Record<string, { readonly [key: string]: unknown }>>
+  )
+
+/** A key that signs in the name of a user. */
+const signingKey = (userId: string) => {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519")
+  const text = publicKey.export({ format: "der", type: "spki" }).subarray(12).toString("base64").replace(/=+$/, "")
+  const keyId = `ed25519:${text}`
+  const sign = <A extends object>(object: A) => {
+    const bytes = Buffer.from(Result.getOrThrow(encode(object as never)))
+    const signature = sign_(null, bytes, privateKey).toString("base64").replace(/=+$/, "")
+    return { ...object, signatures: { [userId]: { [keyId]: signature } } }
+  }
+  return { publicKey: text, keyId, sign }
+}
+
+export const crossSigningKeys = ({ id }: TestUser) => {
+  const [master, selfSigning, userSigning] = [signingKey(id), signingKey(id), signingKey(id)]
+  const key = (usage: string, { keyId, publicKey }: ReturnType<typeof signingKey>) => ({
+    user_id: id,
+    usage: [usage],
+    keys: { [keyId]: publicKey }
+  })
+  return {
+    master,
+    selfSigning,
+    userSigning,
+    upload: {
+      master_key: key("master", master),
+      self_signing_key: master.sign(key("self_signing", selfSigning)),
+      user_signing_key: master.sign(key("user_signing", userSigning))
+    }
+  }
+}
+
+export const numbers = ({ to_device }: Answer) => to_device.events.map(({ content }) => content.n)
+
+export const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
+  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat" })
+  for (const user of others) yield* as(user)("POST", `/v3/join/${inPath(body.room_id)}`, {})
+  return body.room_id
+})

@@ -1,0 +1,148 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { SqlClient } from "effect/sql"
+import { gateway, inPath, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  crossSigningKeys,
+  type Device,
+  deviceKeys,
+  listsSince,
+  oneTime,
+  person,
+  query,
+  roomOf,
+  sync,
+  upload
+} from "./DeviceClient.ts"
+
+const claim = (user: TestUser, of: Device) =>
+  Effect.map(
+    as(user)("POST", "/v3/keys/claim", { one_time_keys: { [of.id]: { [of.device]: "signed_curve25519" } } }),
+    ({ body }) =>
+      Object.keys((body.one_time_keys as Record<string, Record<string, object>>)[of.id]?.[of.device] ?? {})[0]
+  )
+
+layer(gateway, { excludeTestServices: true })("device keys", (it) => {
+  it.effect("keys of a device are found by others, with its name; other devices' keys are refused", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("keys-alice")
+      const bob = yield* person("keys-bob")
+      const { body } = yield* upload(alice, { device_keys: deviceKeys(alice), one_time_keys: oneTime(1, 2) })
+      assert.deepStrictEqual<unknown>(body, { one_time_key_counts: { signed_curve25519: 2 } })
+      yield* as(alice)("PUT", `/v3/devices/${alice.device}`, { display_name: "Alice's phone" })
+      assert.deepStrictEqual<unknown>(yield* query(bob, alice, bob), {
+        [alice.id]: { [alice.device]: { ...deviceKeys(alice), unsigned: { device_display_name: "Alice's phone" } } },
+        [bob.id]: {}
+      })
+      const forged = yield* upload(bob, { device_keys: deviceKeys(alice) })
+      assert.deepStrictEqual([forged.status, forged.body.errcode], [400, "M_INVALID_PARAM"])
+      const other = yield* upload(alice, { one_time_keys: { "signed_curve25519:k1": { key: "another" } } })
+      assert.deepStrictEqual([other.status, other.body.errcode], [400, "M_INVALID_PARAM"])
+      const many = Object.fromEntries(Array.from({ length: 1_001 }, (_, i) => [`signed_curve25519:m${i}`, "k"]))
+      assert.strictEqual((yield* upload(alice, { one_time_keys: many })).body.errcode, "M_TOO_LARGE")
+      assert.deepStrictEqual((yield* sync(alice)).device_one_time_keys_count, { signed_curve25519: 2 })
+    })
+  )
+
+  it.effect("each one-time key is claimed once, the oldest first, then the fallback key", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("claim-alice")
+      const bob = yield* person("claim-bob")
+      const keys = { one_time_keys: oneTime(...Array.from({ length: 10 }, (_, i) => i)) }
+      yield* upload(alice, { ...keys, fallback_keys: { "signed_curve25519:f": { key: "f", fallback: true } } })
+      assert.deepStrictEqual((yield* sync(alice)).device_unused_fallback_key_types, ["signed_curve25519"])
+      assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:k0")
+      const claimed = yield* Effect.all(
+        Array.from({ length: 9 }, () => claim(bob, alice)),
+        { concurrency: "unbounded" }
+      )
+      assert.sameMembers(
+        claimed,
+        Array.from({ length: 9 }, (_, i) => `signed_curve25519:k${i + 1}`)
+      )
+      // A repeat of the upload, whose answer was lost, offers no claimed key again.
+      yield* upload(alice, keys)
+      assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:f")
+      assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:f")
+      const { device_one_time_keys_count, device_unused_fallback_key_types } = yield* sync(alice)
+      assert.deepStrictEqual([device_one_time_keys_count, device_unused_fallback_key_types], [
+        { signed_curve25519: 0 },
+        []
+      ] as never)
+    })
+  )
+
+  it.effect("users who share a room receive changes of devices, joins and leaves", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("list-alice")
+      const bob = yield* person("list-bob")
+      const carol = yield* person("list-carol")
+      yield* upload(carol, { device_keys: deviceKeys(carol) })
+      const room = yield* roomOf(alice, bob)
+      const start = (yield* sync(alice)).next_batch
+      const waiting = yield* Effect.forkChild(sync(alice, start, 60_000))
+      yield* upload(bob, { device_keys: deviceKeys(bob) })
+      const changed = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(changed.device_lists, { changed: [bob.id], left: [] })
+      yield* upload(bob, { device_keys: deviceKeys(bob) })
+      yield* upload(carol, { device_keys: deviceKeys(carol, "two") })
+      yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Bob \u0000 \ud800" })
+      const nothing = yield* sync(alice, changed.next_batch)
+      assert.deepStrictEqual(nothing.device_lists, { changed: [], left: [] })
+      yield* as(carol)("POST", `/v3/join/${inPath(room)}`, {})
+      const joined = yield* sync(alice, nothing.next_batch)
+      assert.deepStrictEqual(joined.device_lists, { changed: [carol.id], left: [] })
+      const seenByCarol = (yield* sync(carol)).next_batch
+      yield* as(bob)("POST", "/v3/logout")
+      assert.deepStrictEqual(yield* listsSince(carol, seenByCarol), { changed: [bob.id], left: [] })
+      assert.deepStrictEqual<unknown>(yield* query(alice, bob), { [bob.id]: {} })
+      yield* as(carol)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const left = yield* sync(alice, joined.next_batch)
+      assert.deepStrictEqual(left.device_lists, { changed: [bob.id], left: [carol.id] })
+      assert.sameMembers((yield* sync(carol, seenByCarol)).device_lists!.left as string[], [alice.id, bob.id])
+      const changes = yield* as(alice)("GET", `/v3/keys/changes?from=${inPath(start)}&to=${inPath(changed.next_batch)}`)
+      assert.include(changes.body.changed as ReadonlyArray<string>, bob.id)
+      // Alice misses changes while she is out, also where she was out between two syncs.
+      const before = (yield* sync(alice, left.next_batch)).next_batch
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.strictEqual((yield* as(alice)("POST", `/v3/join/${inPath(room)}`, {})).status, 200)
+      const returned = yield* sync(alice, before)
+      assert.deepStrictEqual(returned.device_lists, { changed: [bob.id], left: [] })
+    })
+  )
+
+  it.effect("claimed keys, large keys and signatures of strangers do not pile up", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("pile-alice")
+      const sql = yield* SqlClient.SqlClient
+      for (let round = 0; round < 3; round++) {
+        const keys = oneTime(...Array.from({ length: 1_000 }, (_, n) => round * 1_000 + n))
+        assert.strictEqual((yield* upload(alice, { one_time_keys: keys })).status, 200)
+        yield* sql`UPDATE one_time_keys SET claimed_at = ${Date.now()} WHERE user_id = ${alice.id}`
+      }
+      assert.strictEqual((yield* upload(alice, { one_time_keys: oneTime(5_000) })).status, 200)
+      const kept = yield* sql`SELECT 1 FROM one_time_keys WHERE user_id = ${alice.id}`
+      assert.strictEqual(kept.length, 1_001)
+      const large = yield* upload(alice, { one_time_keys: { "signed_curve25519:large": { key: "x".repeat(9_000) } } })
+      assert.deepStrictEqual([large.status, large.body.errcode], [413, "M_TOO_LARGE"])
+
+      const keys = crossSigningKeys(alice)
+      assert.strictEqual((yield* as(alice)("POST", "/v3/keys/device_signing/upload", keys.upload)).status, 200)
+      yield* sql`
+        INSERT INTO user_signatures (signer, user_id, signatures)
+        SELECT ${alice.id}, '@stranger' || n || ':elsewhere.test', '{}' FROM generate_series(1, 10000) n`
+      const stranger = { id: "@one.more:elsewhere.test", token: "" }
+      const theirs = crossSigningKeys(stranger).upload.master_key
+      const [keyId] = Object.keys(theirs.keys)
+      const { body } = yield* as(alice)("POST", "/v3/keys/signatures/upload", {
+        [stranger.id]: { [keyId!.slice("ed25519:".length)]: keys.userSigning.sign(theirs) }
+      })
+      const { failures } = body as unknown as { readonly failures: Record<string, Record<string, { errcode: string }>> }
+      assert.deepStrictEqual(
+        Object.values(failures[stranger.id] ?? {}).map(({ errcode }) => errcode),
+        ["M_RESOURCE_LIMIT_EXCEEDED"]
+      )
+    })
+  )
+})

@@ -1,0 +1,247 @@
+/**
+ * Events that a hostile server makes up, alters or sends in another's name, in the draft's dialect. Each is refused and logged,
+ * the room stays as it was, and its members can go on talking.
+ */
+import { assert, layer } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import { localpartOf } from "@greenroom/protocol/Identifiers"
+import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
+import { Effect } from "effect"
+import { scene, World } from "./support/DraftHostility.ts"
+import { ids, leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
+import { imagined } from "./support/HostileServer.ts"
+import {
+  change,
+  createRoom,
+  disorder,
+  expectOk,
+  getState,
+  isMember,
+  join,
+  meetAgain,
+  readBack,
+  say,
+  sees
+} from "./support/Network.ts"
+
+layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forged events of the draft", (it) => {
+  it.effect("events in the name of another server are refused", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, evil, mallory, red, room, alice } = here
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          const message = version.toPdu(evil.event(room, { sender: mallory }))
+          const transaction = { origin: "blue.test", destination: "red.test", ts: 1, pdus: [message], edus: [] }
+          const lies = { head: { origin: blue.serverName } }
+          assert.strictEqual((yield* evil.ask(red, "PUT", "/send/spoofed", transaction, lies)).status, 401)
+          assert.strictEqual((yield* evil.ask(red, "PUT", "/send/s2", transaction, { authorization: "" })).status, 401)
+          assert.strictEqual((yield* evil.ask(red, "PUT", "/send/spoofed", transaction)).status, 400)
+          const elsewhere = { head: { destination: blue.serverName } }
+          assert.strictEqual((yield* evil.ask(red, "PUT", "/send/s3", transaction, elsewhere)).status, 401)
+          // A PDU of somebody else: in our name, and in theirs with our signature.
+          const asAlice = evil.event(room, { sender: alice.userId })
+          yield* refused(here, [asAlice], /comes from the server of its sender/)
+          const forged = { origin: red.serverName, event_id: "$forged:red.test" }
+          yield* refused(here, [evil.forge(asAlice, forged)], /signature/)
+        })
+      )
+    })
+  )
+
+  it.effect("another server's events cannot be altered, nor passed on with other content", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, blue, bob, cut, evil, mend, red, room_id } = here
+      yield* cut(red, blue)
+      const id = yield* say(alice, room_id, "what alice said")
+      const original = yield* evil.receives(({ event_id }) => event_id === id)
+      const reworded = { ...original, content: { msgtype: "m.text", body: "what alice never said" } }
+      const redated = { ...original, origin_server_ts: 1 }
+      assert.match((yield* evil.tell(blue, redated))[0] ?? "taken", /signature/)
+      yield* evil.tell(blue, reworded)
+      yield* mend(red, blue)
+      yield* meetAgain([alice, bob])
+      yield* talk(here)
+      for (const person of [alice, bob]) {
+        const words = (yield* readBack(person, room_id)).map(({ content }) => content.body)
+        assert.notInclude(words, "what alice never said")
+      }
+    })
+  )
+
+  it.effect("a transaction that is repeated or comes before its predecessor has one effect, in order", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, blue, bob, evil, mallory, red, room, room_id } = here
+      const first = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "first" } })
+      const second = evil.event(
+        room,
+        { sender: mallory, content: { msgtype: "m.text", body: "second" } },
+        { prevEvents: [first] }
+      )
+      evil.respond = ({ path }) =>
+        path === `/pdu/evil.test/${localpartOf(first.event_id)}`
+          ? { status: 200, body: { origin: "evil.test", ts: 1, pdus: [version.toPdu(first)] } }
+          : { status: 404, body: {} }
+      for (const server of [red, blue]) {
+        assert.deepStrictEqual(yield* evil.tell(server, second), [undefined])
+        assert.deepStrictEqual(yield* evil.tell(server, first, second), [undefined, undefined])
+        const [one, two] = [version.toPdu(first), version.toPdu(second)]
+        const answer = yield* evil.send(server, [two, one], { transactionId: `again${room_id}`.replace(/[^a-z]/g, "") })
+        assert.strictEqual(answer.status, 200)
+      }
+      for (const [server, person] of [
+        [red, alice],
+        [blue, bob]
+      ] as const) {
+        const read = (yield* readBack(person, room_id)).toReversed()
+        const said = read.filter(({ sender }) => sender === mallory).map(({ content }) => content.body ?? "join")
+        assert.deepStrictEqual(said, ["join", "first", "second"])
+        assert.deepStrictEqual(disorder(ids(read), yield* server.events(room_id)), [])
+      }
+      yield* talk(here)
+    })
+  )
+
+  it.effect("users without the power cannot add, remove or ban members", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, bob, evil, mallory, room } = here
+      const member = (userId: string, membership: string, sender = mallory) =>
+        evil.event(room, { type: "m.room.member", state_key: userId, sender, content: { membership } })
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          yield* refused(here, [member("@victim:blue.test", "join")], /join for themselves/)
+          yield* refused(here, [member(alice.userId, "leave")], /kick|lower/)
+          yield* refused(here, [member(bob.userId, "ban"), member(alice.userId, "ban")], /ban/)
+          yield* refused(here, [member("@stranger:evil.test", "ban", "@stranger:evil.test")], /in the room/)
+          yield* refused(here, [evil.event(room, { sender: "@stranger:evil.test" })], /in the room/)
+        })
+      )
+    })
+  )
+
+  it.effect("banned users stay out, whatever past they refer to", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, bob, evil, mallory, room, room_id } = here
+      yield* expectOk(change(alice, room_id, "ban", mallory))
+      const ban = yield* evil.receives(isMember(mallory, "ban") as (event: Event) => boolean)
+      yield* sees(bob, (event) => event.event_id === ban.event_id)
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          // As if the ban had not been, after it, and back in by a join.
+          yield* refused(here, [evil.event(room, { sender: mallory })], /./)
+          yield* refused(here, [evil.event(room, { sender: mallory }, { prevEvents: [ban] })], /in the room/)
+          const back = { type: "m.room.member", state_key: mallory, sender: mallory, content: { membership: "join" } }
+          yield* refused(here, [evil.event(room, back)], /banned/i)
+          yield* refused(here, [evil.event(room, back, { prevEvents: [ban] })], /banned/i)
+        })
+      )
+    })
+  )
+
+  it.effect("users cannot give themselves power", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { evil, mallory, room, room_id, bob } = here
+      const levels = room.state.get("m.room.power_levels\0")!
+      const users = { ...(levels.content.users as object), [mallory]: 100 }
+      const escalation = { type: "m.room.power_levels", state_key: "", content: { ...levels.content, users } }
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          const taken = evil.event(room, { ...escalation, sender: mallory })
+          yield* refused(here, [taken], /power level/)
+          // Resting on the power that was refused, and on one that only this server knows.
+          const unknown = evil.event(room, { ...escalation, sender: mallory })
+          evil.respond = ({ path }) =>
+            path.endsWith(localpartOf(unknown.event_id))
+              ? { status: 200, body: { origin: "evil.test", ts: 1, pdus: [version.toPdu(unknown)] } }
+              : { status: 404, body: {} }
+          for (const state of [taken, unknown]) {
+            const ban = { type: "m.room.member", state_key: bob.userId, content: { membership: "ban" } }
+            yield* refused(here, [evil.event(room, { ...ban, sender: mallory }, { state: [state] })], /./)
+            const after = { state: [state], prevEvents: [state] }
+            yield* refused(here, [evil.event(room, { ...ban, sender: mallory }, after)], /./)
+          }
+        })
+      )
+      assert.isUndefined((yield* getState(bob, room_id, "m.room.power_levels")).body.users[mallory])
+    })
+  )
+
+  it.effect("a state that is made up where predecessors are missing changes nothing", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, evil, mallory, room } = here
+      const levels = room.state.get("m.room.power_levels\0")!
+      const crowned = evil.event(room, {
+        type: "m.room.power_levels",
+        state_key: "",
+        sender: mallory,
+        content: { ...levels.content, users: { [mallory]: 100 } }
+      })
+      evil.respond = ({ path }) => {
+        if (!path.startsWith("/state/")) return { status: 404, body: {} }
+        const others = [...room.state.values()].filter(({ type }) => type !== "m.room.power_levels")
+        return { status: 200, body: { pdus: [...others, crowned].map(version.toPdu), auth_chain: [] } }
+      }
+      const lie = { state: [crowned], prevEvents: [imagined("evil.test")] }
+      const ban = { type: "m.room.member", state_key: alice.userId, sender: mallory, content: { membership: "ban" } }
+      const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "evil" } }
+      yield* leavesRoomAsItWas(here, refused(here, [evil.event(room, ban, lie), evil.event(room, topic, lie)], /./))
+    })
+  )
+
+  it.effect("history that is made up is not taken, and the true one is found", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { alice, blue, cut, evil, mallory, mend, red, room } = here
+      const dave = yield* blue.register("dave")
+      const { room_alias, room_id } = yield* createRoom(alice, {
+        visibility: "public",
+        room_alias_name: "history"
+      })
+      const known = yield* evil.join(red, room_id, mallory)
+      for (let index = 0; index < 5; index++) yield* say(alice, room_id, `true ${index}`)
+      yield* join(dave, room_alias)
+      yield* sees(dave, (event) => event.room_id === room_id && isMember(dave.userId, "join")(event))
+      const truth = ids(yield* readBack(alice, room_id, 1000))
+
+      // Only evil can be asked: it offers what does not belong there, what it could not have said, and what others did not.
+      const oldest = (yield* blue.events(room_id))[0]!
+      const missing = { event_id: oldest.prev_events[0]!, depth: oldest.depth - 1 }
+      const create = known.state.get("m.room.create\0")!
+      const before = {
+        prevEvents: [create],
+        state: [...known.state.values()].filter(({ sender }) => sender !== mallory)
+      }
+      const stranger = evil.event(known, { sender: "@stranger:evil.test" }, { prevEvents: [create] })
+      const asAlice = evil.forge(stranger, { ...missing, origin: red.serverName, sender: alice.userId })
+      const unconnected = evil.event(known, { sender: mallory }, { prevEvents: [create] })
+      const elsewhere = evil.event(room, { sender: mallory })
+      const lies = [stranger, asAlice, unconnected, elsewhere, evil.event(known, { sender: mallory }, before)]
+      evil.respond = ({ path }) =>
+        path.startsWith("/backfill/")
+          ? { status: 200, body: { origin: "evil.test", ts: 1, pdus: [...lies.map(version.toPdu), { a: 1 }] } }
+          : { status: 404, body: {} }
+      yield* cut(red, blue)
+      evil.asked.length = 0
+      const read = ids(yield* readBack(dave, room_id))
+      assert.isTrue(evil.asked.some((path) => path.startsWith("/backfill/")))
+      assert.isEmpty(read.filter((id) => !truth.includes(id)))
+      yield* mend(red, blue)
+      yield* meetAgain([alice, dave])
+      yield* talk({ alice, bob: dave, room_id })
+      const found = ids(yield* readBack(dave, room_id, 1000))
+      assert.deepStrictEqual(found.slice(-truth.length).toSorted(), truth.toSorted())
+      const last = (yield* readBack(dave, room_id, 1000)).find(({ event_id }) => event_id === missing.event_id)
+      assert.strictEqual(last.content.body, "true 4")
+    })
+  )
+})

@@ -1,0 +1,252 @@
+/**
+ * What a hostile server may ask before it is in a room, and what it answers to servers that join: it learns nothing, and its
+ * lies let nobody in.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import { Effect } from "effect"
+import type { Body } from "../support/Curl.ts"
+import { leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
+import { imaginedHash } from "./support/HostileServer.ts"
+import { change, expectOk, type HomeServer, isMember, say, sees } from "./support/Network.ts"
+import { forgedSignature, room, sceneOf, versions, World } from "./support/TodaysHostility.ts"
+import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 180_000 })
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile handshakes", (it) => {
+  for (const version of versions) {
+    const scene = sceneOf(version)
+    const named = (text: string) => `version ${version}: ${text}`
+
+    it.effect(named("a server outside of a room learns nothing of it, be it private or left again"), () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { alice, evil, mallory, red, room: known, room_id } = here
+        const secret = yield* createRoom(alice, version, { preset: "private_chat" })
+        const secretId = yield* say(alice, secret, "a secret")
+        const learnsNothing = Effect.fnUntraced(function* (roomId: string, eventId: string) {
+          const id = encodeURIComponent(eventId)
+          for (const path of [
+            `/v1/event/${id}`,
+            room("state", roomId, `?event_id=${id}`),
+            room("state_ids", roomId, `?event_id=${id}`),
+            room("event_auth", roomId, `/${id}`),
+            room("backfill", roomId, `?v=${id}&limit=10`),
+            room("timestamp_to_event", roomId, `?ts=1&dir=f`)
+          ]) {
+            const { body, status } = yield* evil.ask(red, "GET", path)
+            assert.deepStrictEqual([path, status, body.errcode], [path, 404, "M_NOT_FOUND"])
+          }
+          const missing = { earliest_events: [], latest_events: [eventId], limit: 10 }
+          assert.strictEqual((yield* evil.ask(red, "POST", room("get_missing_events", roomId), missing)).status, 404)
+        })
+        yield* learnsNothing(secret, secretId)
+        for (const handshake of ["make_join", "make_leave", "make_knock"]) {
+          const path = room(handshake, secret, `/${encodeURIComponent(mallory)}?ver=${version}`)
+          assert.include([403, 404], (yield* evil.ask(red, "GET", path)).status)
+        }
+        const outside = { ...known, roomId: secret, extremities: [imaginedHash(5)] }
+        const intrusion = evil.event(outside, {
+          type: "m.room.member",
+          state_key: mallory,
+          sender: mallory,
+          content: { membership: "join" }
+        })
+        const pdu = { ...known.version!.toPdu(intrusion) }
+        const path = `/v2/send_join/${encodeURIComponent(secret)}/${encodeURIComponent(intrusion.event_id)}`
+        const sent = yield* evil.ask(red, "PUT", path, pdu)
+        assert.include([403, 404], sent.status)
+        assert.isUndefined(sent.body.state)
+        const { body } = yield* evil.send(red, [pdu])
+        for (const answer of Object.values(body.pdus)) assert.match((answer as Body).error, /There is no room/)
+
+        yield* expectOk(change(alice, room_id, "kick", mallory))
+        const later = yield* say(alice, room_id, "mallory is gone")
+        yield* learnsNothing(room_id, later)
+        assert.isFalse(evil.received.some(({ event_id }) => event_id === later || event_id === secretId))
+        yield* talk(here)
+      })
+    )
+
+    it.effect(named("a room whose server lies about where it is, its version or its state is not joined"), () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { alice, bob, evil, mallory, red, room: known, room_id } = here
+        const curious = yield* red.register(`curious${here.number}`)
+        // A room of red, which has never heard of it from evil; and one of evil's own.
+        const target = version === "12" ? `!${"A".repeat(43)}` : `!trap${here.number}:evil.test`
+        const template = { type: "m.room.member", room_id: target, sender: curious.userId, state_key: curious.userId }
+        const made = { ...template, content: { membership: "join" }, depth: 5, prev_events: [], auth_events: [] }
+        const state = [...known.state.values()]
+        const create = known.state.get("m.room.create\0")!
+        const forged = evil.remake(create, version === "12" ? {} : { room_id: target }, [red.serverName])
+        const asAlice = { ...evil.toPdu(create), room_id: target }
+        const pdus = (events: ReadonlyArray<Event>) => events.map((event) => evil.toPdu(event))
+        const makes: ReadonlyArray<Body> = [
+          { room_version: version, event: { ...made, room_id: here.room_id } },
+          { room_version: version, event: { ...made, sender: alice.userId } },
+          { room_version: version, event: { ...made, state_key: alice.userId } },
+          { room_version: version, event: { ...made, type: "m.room.power_levels" } },
+          { room_version: "nonsense", event: made },
+          { room_version: version, event: made },
+          { room_version: version === "11" ? "10" : "11", event: made }
+        ]
+        const states: ReadonlyArray<Body> = [
+          { state: pdus(state), auth_chain: pdus(state) },
+          { state: [asAlice], auth_chain: [asAlice] },
+          { state: pdus([forged]), auth_chain: pdus([forged]) },
+          { state: [], auth_chain: [] },
+          { state: [7, null, {}], auth_chain: [{}] },
+          {}
+        ]
+        for (const make of makes) {
+          for (const body of make === makes[5] ? states : states.slice(0, 1)) {
+            evil.respond = ({ path }) =>
+              path.startsWith("/v1/make_join")
+                ? { status: 200, body: make }
+                : path.includes("/send_join")
+                  ? { status: 200, body }
+                  : nothing
+            const asked = `//_matrix/client/v3/join/${encodeURIComponent(target)}?via=evil.test`
+            const { status } = yield* curious.ask("POST", asked, {})
+            assert.include([400, 403, 404], status, JSON.stringify(make).slice(0, 200))
+          }
+        }
+        const unknownVersion = {
+          errcode: "M_INCOMPATIBLE_ROOM_VERSION",
+          error: "It has version 99",
+          room_version: "99"
+        }
+        evil.respond = () => ({ status: 400, body: unknownVersion })
+        const newer = `//_matrix/client/v3/join/${encodeURIComponent(`!newer${here.number}:evil.test`)}?via=evil.test`
+        assert.strictEqual((yield* curious.ask("POST", newer, {})).body.errcode, "M_INCOMPATIBLE_ROOM_VERSION")
+        const { joined_rooms } = yield* expectOk(curious.ask("GET", "//_matrix/client/v3/joined_rooms"))
+        assert.deepStrictEqual(joined_rooms, [])
+        yield* talk({ alice, bob, room_id })
+        assert.isNotEmpty(mallory)
+      })
+    )
+
+    if (version !== "6") {
+      it.effect(named("a restricted room takes no join that one of its members has not authorised"), () =>
+        Effect.gen(function* () {
+          const here = yield* scene
+          const { alice, blue, bob, evil, red, number } = here
+          const club = yield* createRoom(alice, version)
+          const guarded = yield* createRoom(alice, version, {
+            initial_state: [
+              {
+                type: "m.room.join_rules",
+                state_key: "",
+                content: { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: club }] }
+              }
+            ]
+          })
+          yield* expectOk(joinThrough(bob, club, red))
+          yield* expectOk(joinThrough(bob, guarded, red))
+          yield* sees(alice, (event) => event.room_id === guarded && isMember(bob.userId, "join")(event))
+          const spy = `@spy${number}:evil.test`
+          // A member of the club comes in; a second user of the same server is in no club.
+          yield* evil.join(red, club, spy)
+          const known = yield* evil.join(red, guarded, spy)
+          yield* sees(bob, (event) => event.room_id === guarded && isMember(spy, "join")(event))
+          const intruder = `@intruder${number}:evil.test`
+          const joinOf = (content: Body, signers: ReadonlyArray<string> = []) =>
+            evil.remake(
+              evil.event(known, {
+                type: "m.room.member",
+                state_key: intruder,
+                sender: intruder,
+                content: { membership: "join", ...content }
+              }),
+              {},
+              signers
+            )
+          const place = { evil, red, blue, alice, bob, room_id: guarded }
+          const make = room("make_join", guarded, `/${encodeURIComponent(intruder)}?ver=${version}`)
+          yield* leavesRoomAsItWas(
+            place,
+            Effect.gen(function* () {
+              assert.strictEqual((yield* evil.ask(red, "GET", make)).status, 403)
+              const vouched = { join_authorised_via_users_server: alice.userId }
+              yield* refused(place, [joinOf({})], /invite to join|authorised/)
+              yield* refused(place, [joinOf(vouched)], /signature/)
+              yield* forgedSignature(place, joinOf(vouched, [red.serverName]))
+              yield* refused(place, [joinOf({ join_authorised_via_users_server: spy })], /authorised|invite/)
+              yield* refused(
+                place,
+                [joinOf({ join_authorised_via_users_server: "@nobody:evil.test" })],
+                /authorised|invite/
+              )
+              for (const content of [{}, vouched, { join_authorised_via_users_server: spy }]) {
+                const join = joinOf(content)
+                const path = `/v2/send_join/${encodeURIComponent(guarded)}/${encodeURIComponent(join.event_id)}`
+                const { body, status } = yield* evil.ask(red, "PUT", path, evil.toPdu(join))
+                assert.strictEqual(status, 403)
+                assert.isUndefined(body.event)
+              }
+            })
+          )
+        })
+      )
+    }
+  }
+
+  it.effect("an invitation that names a wrong version of a room does not block the room", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red, blue] = servers as [HomeServer, HomeServer]
+      const founder = yield* red.register("founder")
+      const guest = yield* blue.register("guest")
+      const roomId = yield* createRoom(founder, "11")
+      const lie = { roomId, state: new Map(), extremities: [imaginedHash()] }
+      for (const room_version of ["3", "6", "4"]) {
+        const version = evil.speaks(roomId, room_version)
+        const event = evil.event(
+          { ...lie, version },
+          {
+            type: "m.room.member",
+            state_key: guest.userId,
+            sender: "@liar:evil.test",
+            content: { membership: "invite" }
+          }
+        )
+        const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+        const content = { event: evil.toPdu(event), room_version, invite_room_state: [] }
+        const { body, status } = yield* evil.ask(blue, "PUT", path, content)
+        assert.strictEqual(status, 200, JSON.stringify(body))
+      }
+      yield* expectOk(joinThrough(guest, roomId, red))
+      yield* talk({ alice: founder, bob: guest, room_id: roomId })
+    })
+  )
+
+  it.effect("a flood of invitations by one server ends at its part of the limit, and others can still invite", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red, blue] = servers as [HomeServer, HomeServer]
+      const guest = yield* blue.register("flooded")
+      const invite = Effect.fnUntraced(function* (index: number) {
+        const roomId = `!flood${index}:evil.test`
+        const version = evil.speaks(roomId, "11")
+        const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
+        const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+        const event = evil.event(lie, { ...membership, sender: "@flooder:evil.test" })
+        const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+        const content = { event: evil.toPdu(event), room_version: "11", invite_room_state: [] }
+        return yield* evil.ask(blue, "PUT", path, content)
+      })
+      const statuses = yield* Effect.forEach(
+        Array.from({ length: 105 }, (_, index) => index),
+        (index) => Effect.map(invite(index), ({ status }) => status)
+      )
+      assert.deepStrictEqual(statuses, [...Array(100).fill(200), ...Array(5).fill(403)])
+      const founder = yield* red.register("honest")
+      const roomId = yield* createRoom(founder, "11")
+      yield* expectOk(change(founder, roomId, "invite", guest.userId))
+      yield* expectOk(joinThrough(guest, roomId, red))
+      yield* talk({ alice: founder, bob: guest, room_id: roomId })
+    })
+  )
+})

@@ -1,0 +1,172 @@
+/**
+ * PDUs that are malformed, too large, too many, or have numbers that JavaScript does not have.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { parse as parseExact } from "@greenroom/protocol/ExactJson"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { verifyKeyOf } from "@greenroom/room/Signing"
+import { Effect, Fiber, Result } from "effect"
+import type { Body } from "../support/Curl.ts"
+import { isHealthy, leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
+import { imaginedHash } from "./support/HostileServer.ts"
+import { say, sees } from "./support/Network.ts"
+import { sceneOf, versions, World } from "./support/TodaysHostility.ts"
+import { nothing } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 180_000 })
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malformed PDUs", (it) => {
+  for (const version of versions) {
+    const scene = sceneOf(version)
+    const named = (text: string) => `version ${version}: ${text}`
+
+    it.effect(named("what has no canonical form, is too large or names too much is refused for itself alone"), () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { evil, mallory, red, room: known } = here
+        const good = evil.toPdu(evil.event(known, { sender: mallory, content: { body: "good" } }))
+        const count = red.select(`SELECT count(*)::int AS count FROM events`)
+        const [before] = yield* count
+        const many = (length: number) => Array.from({ length }, () => imaginedHash().event_id)
+        const bad: ReadonlyArray<unknown> = [
+          null,
+          7,
+          "pdu",
+          [],
+          {},
+          { ...good, room_id: undefined },
+          { ...good, room_id: "!nowhere:red.test" },
+          { ...good, room_id: here.room_id.toUpperCase() },
+          { ...good, sender: "mallory" },
+          { ...good, sender: `@${"x".repeat(300)}:evil.test` },
+          { ...good, type: "x".repeat(256) },
+          { ...good, type: "é".repeat(128) },
+          { ...good, state_key: "x".repeat(256) },
+          { ...good, state_key: null },
+          { ...good, depth: -1 },
+          { ...good, depth: 1.5 },
+          { ...good, depth: 2 ** 60 },
+          { ...good, depth: "1" },
+          { ...good, origin_server_ts: "now" },
+          { ...good, content: { number: 1.5 } },
+          { ...good, content: { number: 2 ** 60 } },
+          { ...good, content: { body: "x".repeat(70_000) } },
+          { ...good, content: [] },
+          { ...good, prev_events: many(21) },
+          { ...good, prev_events: many(5_000) },
+          { ...good, prev_events: "none" },
+          { ...good, prev_events: [["$a", {}]] },
+          { ...good, auth_events: many(11) },
+          { ...good, auth_events: [7] },
+          { ...good, hashes: {} },
+          { ...good, signatures: { "evil.test": 7 } },
+          { ...good, signatures: {} }
+        ]
+        yield* leavesRoomAsItWas(
+          here,
+          Effect.gen(function* () {
+            for (const pdu of bad) {
+              const { body, status } = yield* evil.send(red, [pdu as Body])
+              assert.strictEqual(status, 200, JSON.stringify(pdu)?.slice(0, 200))
+              for (const answer of Object.values(body.pdus)) assert.isString((answer as Body).error)
+            }
+            const notJson = yield* evil.ask(red, "PUT", "/v1/send/notjson", undefined, { raw: '{"pdus": [' })
+            assert.deepStrictEqual([notJson.status, notJson.body.errcode], [400, "M_NOT_JSON"])
+            for (const parts of [{ pdus: 51 }, { edus: 101 }, { pdus: 1000, edus: 1000 }]) {
+              const many = (count = 0, entry: Body = {}) => Array.from({ length: count }, () => entry)
+              const { body, status } = yield* evil.send(red, many(parts.pdus, good), { edus: many(parts.edus) })
+              assert.deepStrictEqual([status, body.errcode], [400, "M_BAD_JSON"])
+            }
+            const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
+            const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
+            assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
+            // Auth events twice, of another kind, or that nobody has.
+            const event = evil.event(known, { sender: mallory })
+            const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
+            const member = known.state.get(`m.room.member\0${here.alice.userId}`)!
+            const odd = evil.remake(event, { auth_events: [...event.auth_events, member.event_id] })
+            const missing = evil.remake(event, { auth_events: [imaginedHash().event_id] })
+            yield* refused(here, [twice, odd, missing], /auth events|authorise|names/)
+          })
+        )
+        const [after] = yield* count
+        // The words of Alice and Bob, and what is kept as rejected: the two whose auth events are known.
+        assert.isAtMost(after.count - before.count, 4)
+      })
+    )
+
+    it.effect(named("a flood of PDUs and EDUs, and a server that never answers, hold up nobody"), () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { evil, mallory, red, room: known, room_id } = here
+        const pdus = Array.from({ length: 50 }, (_, index) =>
+          evil.toPdu(evil.event(known, { sender: `@flood${index}:evil.test` }))
+        )
+        const edus = Array.from({ length: 100 }, (_, index) => ({
+          edu_type: "m.typing",
+          content: { room_id, user_id: `@flood${index}:evil.test`, typing: true }
+        }))
+        yield* leavesRoomAsItWas(
+          here,
+          Effect.gen(function* () {
+            const flood = yield* Effect.forkChild(
+              Effect.forEach(Array.from({ length: 30 }), () => evil.send(red, pdus, { edus }), {
+                concurrency: "unbounded"
+              })
+            )
+            yield* isHealthy(red)
+            for (const { body, status } of yield* Fiber.join(flood)) {
+              assert.include([200, 429], status)
+              if (status === 200) for (const entry of Object.values(body.pdus)) assert.deepStrictEqual(entry, {})
+            }
+          })
+        )
+        evil.respond = () => "never"
+        const held = yield* Effect.forkChild(
+          evil.tell(red, evil.event(known, { sender: mallory }, { prevEvents: [imaginedHash()] }))
+        )
+        yield* talk(here)
+        yield* isHealthy(red)
+        yield* Fiber.interrupt(held)
+        evil.respond = () => nothing
+        evil.hangUp()
+      })
+    )
+  }
+
+  it.effect("version 5: numbers that JavaScript does not have reach servers and clients as they were sent", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, evil, mallory, red, room: known, room_id } = yield* sceneOf("5")
+      const numbers = '"numbers":[12345678901234567890,1.0,-0.0,1e+16,1.5]'
+      const event = evil.event(known, {
+        type: "org.example.numbers",
+        sender: mallory,
+        content: parseExact(`{${numbers}}`) as Body
+      })
+      assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
+      // Blue learns of it from red, where what Alice says follows it.
+      const following = yield* say(alice, room_id, "numbers")
+      yield* sees(bob, ({ event_id }) => event_id === following)
+      const path = `/${encodeURIComponent(room_id)}/event/${encodeURIComponent(event.event_id)}`
+      for (const person of [alice, bob]) {
+        const { text } = yield* person.ask("GET", `//_matrix/client/v3/rooms${path}`)
+        assert.include(text, numbers)
+        const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=10`
+        assert.include((yield* person.ask("GET", messages)).text, numbers)
+        assert.include((yield* person.ask("GET", `/rooms/${encodeURIComponent(room_id)}/initialSync`)).text, numbers)
+        assert.include((yield* person.ask("GET", "//_matrix/client/v3/sync?timeout=0")).text, numbers)
+      }
+      for (const server of [red, blue]) {
+        const { text } = yield* evil.ask(server, "GET", `/v1/event/${encodeURIComponent(event.event_id)}`)
+        const [pdu] = (parseExact(text) as Body).pdus
+        const read = Result.getOrThrow(roomVersion("5")!.fromPdu(pdu))
+        assert.strictEqual(read.event_id, event.event_id)
+        const keys = new Map([[evil.key.keyId, verifyKeyOf(evil.key)]])
+        assert.deepStrictEqual(
+          roomVersion("5")!.verify(read, () => keys),
+          Result.succeed(read)
+        )
+      }
+    })
+  )
+})

@@ -1,0 +1,52 @@
+/**
+ * What the tests of hostile servers in today's dialect share: the servers, a room of a version, and forged events.
+ */
+import { assert } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import { Context, Effect, Layer } from "effect"
+import type { Body } from "../../support/Curl.ts"
+import { type HostileNetwork, type HostileScene, hostileNetwork } from "./HostileNetwork.ts"
+import { type TodaysScene, todaysScene } from "./TodaysScene.ts"
+
+export class World extends Context.Service<World, HostileNetwork>()("greenroom/test/TodaysHostility") {
+  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
+}
+
+export const versions = ["6", "11", "12"]
+
+/** Alice of red, Bob of blue and Mallory of evil in a public room of a version. */
+export const sceneOf = (version: string) => Effect.flatMap(World, (network) => todaysScene(network, version))
+
+type Scene = TodaysScene
+
+/**
+ * Tells both servers an event with the signature of red by a key that red does not have. It is refused; or kept unseen, where
+ * red was asked for its keys just before, and may have another one the next time.
+ */
+export const forgedSignature = Effect.fnUntraced(function* ({ blue, evil, red }: HostileScene, event: Event) {
+  for (const server of [red, blue]) {
+    const [answer] = yield* evil.tell(server, event)
+    if (answer !== undefined) assert.match(answer, /signature/)
+  }
+})
+
+export const memberOf = (
+  { evil, mallory, room }: Scene,
+  userId: string,
+  membership: string,
+  content: Body = {},
+  place = {}
+) =>
+  evil.event(
+    room,
+    { type: "m.room.member", state_key: userId, sender: mallory, content: { membership, ...content } },
+    place
+  )
+
+/** Power levels of the scene's room with one more user. */
+export const levelsOf = ({ room }: Scene, changes: Body) => {
+  const levels = room.state.get("m.room.power_levels\0")!
+  return { ...levels.content, users: { ...(levels.content.users as object), ...changes } }
+}
+
+export const room = (kind: string, roomId: string, rest = "") => `/v1/${kind}/${encodeURIComponent(roomId)}${rest}`
