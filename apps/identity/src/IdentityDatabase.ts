@@ -23,7 +23,7 @@ const migrations = {
 /** The database belongs to something else, or to a newer version. */
 export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
 
-export type IdentityDatabaseError =
+type IdentityDatabaseError =
   | SqlError.SqlError
   | Migrator.MigrationError
   | WrongDatabase

@@ -12,7 +12,7 @@ import { lockAssociations } from "./AssociationLock.ts"
 import { IdentityOptions } from "./IdentityOptions.ts"
 
 /** The current pepper and the previous one. */
-export interface PepperPair {
+interface PepperPair {
   readonly current: string
   readonly previous: string
 }

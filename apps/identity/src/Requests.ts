@@ -10,7 +10,7 @@ import type { HttpServerRequest } from "effect/http"
 import { IpNetwork, NetAddress } from "effect/net"
 import type { RequestKind, RequestRates } from "./RequestRates.ts"
 
-export interface RequestsOptions {
+interface RequestsOptions {
   readonly rates: RequestRates
   /** Addresses and networks that are not limited. */
   readonly trustedClients: ReadonlyArray<string>

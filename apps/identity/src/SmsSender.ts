@@ -14,7 +14,7 @@ import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
 import { Context, Data, Effect, Layer, Option, Redacted } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 
-export interface SmsMessage {
+interface SmsMessage {
   /** The number with its leading `+` (E.164). */
   readonly to: string
   readonly text: string

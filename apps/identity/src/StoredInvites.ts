@@ -21,7 +21,7 @@ const inviteLifetime = 180 * 24 * 60 * 60_000
 /** When an address that has too many invitations may get another one, in ms. */
 const retryAfter = 24 * 60 * 60_000
 
-export interface NewInvite {
+interface NewInvite {
   readonly thirdPartyId: ThirdPartyId
   readonly roomId: RoomId
   readonly sender: UserId

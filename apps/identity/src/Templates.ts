@@ -24,7 +24,7 @@ export const templates = {
 } as const
 
 export type TemplateName = keyof typeof templates
-export type TemplateValues<Name extends TemplateName> = { readonly [K in (typeof templates)[Name][number]]: string }
+type TemplateValues<Name extends TemplateName> = { readonly [K in (typeof templates)[Name][number]]: string }
 
 /** A template cannot be used. The message names the file. */
 export class TemplateError extends Data.TaggedError("TemplateError")<{ readonly message: string }> {}

@@ -25,7 +25,7 @@ import { SentMessages } from "./SentMessages.ts"
 /** How many tokens may be tried for one message. */
 export const maxTries = 5
 
-export interface BeginSession {
+interface BeginSession {
   readonly thirdPartyId: ThirdPartyId
   readonly clientSecret: string
   readonly sendAttempt: number
@@ -38,7 +38,7 @@ export interface Invitation {
   readonly token: string
 }
 
-export interface ValidatedSession extends ThirdPartyId {
+interface ValidatedSession extends ThirdPartyId {
   readonly validatedAt: number
 }
 

@@ -65,7 +65,7 @@ interface Series {
 const methods = new Set(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 const noRoute = "none"
 
-export class RequestLog {
+class RequestLog {
   readonly options: RequestRecordsOptions
   private readonly registry: SeriesRegistry
   private readonly context: Context.Context<never>

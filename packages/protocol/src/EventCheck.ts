@@ -95,7 +95,7 @@ const findFlawInside = (value: object, depth: number): Flaw | undefined => {
 }
 
 /** Undefined if the value has a canonical JSON form: integers only, well-formed Unicode, bounded nesting. */
-export const checkCanonical = (value: unknown): BadJson | undefined => {
+const checkCanonical = (value: unknown): BadJson | undefined => {
   const found = findFlaw(value, 1)
   if (found === undefined) return undefined
   return bad(found.path === "" ? `expected ${found.expected}` : `${keyText(found.path)}: expected ${found.expected}`)
@@ -106,7 +106,7 @@ export const checkEventType = (type: string): BadJson | undefined =>
   isText(type, 1) ? undefined : bad(`type: expected 1 to ${maxNameBytes} bytes of Unicode text`)
 
 /** Undefined for a state key that an event of this type may have. */
-export const checkStateKey = (type: string, stateKey: string): BadJson | undefined => {
+const checkStateKey = (type: string, stateKey: string): BadJson | undefined => {
   if (!isText(stateKey)) return bad(`state_key: expected at most ${maxNameBytes} bytes of Unicode text`)
   if (type === "m.room.member" && !isUserId(stateKey)) return bad("state_key: expected a user ID for m.room.member")
   if (type === "m.room.aliases" && !isServerName(stateKey)) {

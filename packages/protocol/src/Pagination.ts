@@ -8,7 +8,7 @@ import { Result, Schema } from "effect"
 import { BadPagination } from "./MatrixError.ts"
 
 /** The longest stream token that is looked at, in characters. */
-export const maxTokenLength = 1024
+const maxTokenLength = 1024
 
 /** The most events or messages in one answer. A greater `limit` is taken as this. */
 export const maxLimit = 1000

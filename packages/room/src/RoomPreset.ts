@@ -9,7 +9,7 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import type { RoomVersion } from "./RoomVersion.ts"
 
 /** The purpose of the room; sets the join rules, the history visibility and guest access. */
-export const roomPresets = ["private_chat", "trusted_private_chat", "public_chat"] as const
+const roomPresets = ["private_chat", "trusted_private_chat", "public_chat"] as const
 export type RoomPreset = (typeof roomPresets)[number]
 
 /** A state event of a room that is yet to be made. */

@@ -7,7 +7,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { logKind } from "./LogKind.ts"
 
-export const banKinds = ["user", "server", "sha256"] as const
+const banKinds = ["user", "server", "sha256"] as const
 export type BanKind = (typeof banKinds)[number]
 
 /** A row of the log: a ban, or its end. */

@@ -8,7 +8,7 @@ import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
-import { bigints, texts } from "./PgArrays.ts"
+import { texts } from "./PgArrays.ts"
 
 export interface StoredPresence {
   readonly state: PresenceState
@@ -42,8 +42,6 @@ export class PresenceStore extends Context.Service<
     /** Of many users at once; users without a stored presence are missing. */
     readonly many: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, StoredPresence>>
     readonly save: (userId: UserId, presence: StoredPresence) => Effect.Effect<void>
-    /** Saves many at once. */
-    readonly saveAll: (presences: ReadonlyMap<UserId, StoredPresence>) => Effect.Effect<void>
     readonly remove: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/store/PresenceStore") {
@@ -61,19 +59,12 @@ export class PresenceStore extends Context.Service<
         return new Map(rows.map((row) => [row.user_id as UserId, toPresence(row)]))
       }, Effect.orDie)
 
-      const saveAll = Effect.fn("PresenceStore.saveAll")(function* (presences: ReadonlyMap<UserId, StoredPresence>) {
-        if (presences.size === 0) return
-        // In one order everywhere, so that two nodes never wait for each other.
-        const rows = [...presences].sort(([a], [b]) => (a < b ? -1 : 1))
-        const values = rows.map(([, presence]) => presence)
+      const save = Effect.fn("PresenceStore.save")(function* (userId: UserId, presence: StoredPresence) {
         yield* sql`
           INSERT INTO presence (user_id, state, status_msg, last_active_at, chosen_at)
-          SELECT * FROM unnest(
-            ${texts(rows.map(([userId]) => userId))}::text[],
-            ${texts(values.map(({ state }) => state))}::text[],
-            ${texts(values.map(({ status_msg }) => jsonOrNull(status_msg)))}::text[],
-            ${bigints(values.map(({ last_active_at }) => last_active_at ?? null))}::bigint[],
-            ${bigints(values.map(({ chosen_at }) => chosen_at ?? null))}::bigint[]
+          VALUES (
+            ${userId}, ${presence.state}, ${jsonOrNull(presence.status_msg)},
+            ${presence.last_active_at ?? null}, ${presence.chosen_at ?? null}
           )
           ON CONFLICT (user_id) DO UPDATE SET
             state = excluded.state, status_msg = excluded.status_msg,
@@ -83,8 +74,7 @@ export class PresenceStore extends Context.Service<
       return PresenceStore.of({
         get: (userId) => Effect.map(many([userId]), (found) => Option.fromNullishOr(found.get(userId))),
         many,
-        save: (userId, presence) => saveAll(new Map([[userId, presence]])),
-        saveAll,
+        save,
         remove: (userId) => sql`DELETE FROM presence WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie)
       })
     })

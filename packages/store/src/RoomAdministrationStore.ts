@@ -32,7 +32,7 @@ export interface AdministeredRoom {
   readonly state: StateRef
 }
 
-export const roomOrders = {
+const roomOrders = {
   name: "name",
   joined_members: "joined_members",
   joined_local_members: "joined_local_members",

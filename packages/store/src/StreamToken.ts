@@ -31,7 +31,7 @@ export const laterPosition = (a: StreamPosition, b: StreamPosition): StreamPosit
   comparePositions(a, b) >= 0 ? a : b
 
 /** Streams that can be cut short, by the letter that they have in tokens. */
-export const cutStreams = { presence: "p", toDevice: "d" } as const
+const cutStreams = { presence: "p", toDevice: "d" } as const
 export type CutStream = keyof typeof cutStreams
 
 export interface StreamToken {

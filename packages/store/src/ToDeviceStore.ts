@@ -17,7 +17,7 @@ import type { StreamPosition } from "./StreamToken.ts"
 import { type ToDeviceMessage, toDeviceMessages } from "./ToDeviceMessage.ts"
 
 /** Every device of a user. */
-export const allDevices = "*"
+const allDevices = "*"
 
 export interface OutgoingMessage {
   readonly userId: UserId

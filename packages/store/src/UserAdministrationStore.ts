@@ -23,7 +23,7 @@ export interface AdministeredUser {
   readonly avatarUrl: string | undefined
 }
 
-export const userOrders = {
+const userOrders = {
   name: "user_id",
   is_guest: "guest",
   admin: "admin",

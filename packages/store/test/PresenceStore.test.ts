@@ -20,13 +20,8 @@ layer(PresenceStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Presenc
       const store = yield* PresenceStore
       assert.isTrue(Option.isNone(yield* store.get(alice)))
       yield* store.save(alice, hidden)
-      yield* store.saveAll(
-        new Map([
-          [bob, hidden],
-          [alice, away]
-        ])
-      )
-      yield* store.saveAll(new Map())
+      yield* store.save(bob, hidden)
+      yield* store.save(alice, away)
       assert.deepStrictEqual(Option.getOrThrow(yield* store.get(alice)), away)
       const found = yield* store.many([bob, alice, "@nobody:example.org" as UserId])
       assert.deepStrictEqual([...found.keys()].sort(), [alice, bob])

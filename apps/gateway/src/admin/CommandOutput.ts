@@ -31,7 +31,7 @@ const toJson = (value: unknown): string =>
 const deceptive = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
 /** A text of others, such as the name of a room, with such characters as `\u202e`. Lines stay lines. */
-export const harmless = (text: string): string =>
+const harmless = (text: string): string =>
   text.replace(deceptive, (character) =>
     character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
   )

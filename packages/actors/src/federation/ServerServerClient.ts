@@ -52,7 +52,7 @@ const path = (version: "v1" | "v2", ...parts: ReadonlyArray<string>): string =>
   `${prefix}/${version}${pathOf(...parts)}`
 
 /** An invite of a user of another server, with the version of the room and what the user is shown of it. */
-export interface OutgoingInvite {
+interface OutgoingInvite {
   readonly event: JsonObject
   readonly room_version: string
   readonly invite_room_state: ReadonlyArray<JsonObject>

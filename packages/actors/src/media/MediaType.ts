@@ -50,7 +50,7 @@ const bytes = "application/octet-stream"
 const essenceOf = (type: string): string => type.split(";", 1)[0]!.trim().toLowerCase()
 
 /** Content that browsers may sniff as markup: a `<` or `%PDF` after white space. */
-export const markup = "text/x-markup"
+const markup = "text/x-markup"
 
 const decoder = new TextDecoder("latin1")
 

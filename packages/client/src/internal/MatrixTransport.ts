@@ -19,7 +19,7 @@ const makeApi = ({ accessToken, baseUrl }: MatrixTransportOptions) =>
   }).pipe(Effect.provide(bearer(accessToken)))
 
 /** Every endpoint of today's client API, by group and name, as a function. */
-export type MatrixApi = Effect.Success<ReturnType<typeof makeApi>>
+type MatrixApi = Effect.Success<ReturnType<typeof makeApi>>
 
 export interface MatrixTransport extends Requests {
   readonly api: MatrixApi

@@ -65,7 +65,7 @@ export interface Annotations {
 }
 
 /** The event that a redaction strips, wherever the room version has it. */
-export const redactedBy = (event: Event): EventId | undefined => {
+const redactedBy = (event: Event): EventId | undefined => {
   if (event.type !== "m.room.redaction") return undefined
   const inContent = event.content.redacts
   return event.redacts ?? (typeof inContent === "string" ? (inContent as EventId) : undefined)

@@ -38,7 +38,7 @@ export const federationPrefix = "/matrix/federation/v1"
 export const maxBackfill = 100
 
 /** The most PDUs that back-fill starts from. */
-export const maxBackfillFrom = 50
+const maxBackfillFrom = 50
 
 const todaysPrefix = "/_matrix/federation/v1/"
 

@@ -28,7 +28,7 @@ export const canonicalIdentityUrl = (url: string): string =>
   url.startsWith("/_matrix/identity/") ? `/${url.slice(2)}` : url
 
 /** The identity API under a prefix, with the operator's endpoints beside it. */
-export const identityApi = <const Prefix extends `/${string}`>(prefix: Prefix) =>
+const identityApi = <const Prefix extends `/${string}`>(prefix: Prefix) =>
   HttpApi.make("IdentityApi")
     .add(ValidationApi, ThirdPartyIdApi, LookupApi, InvitationApi, KeysApi, ReplicationApi)
     .prefix(prefix)

@@ -19,7 +19,7 @@ export const Medium = Schema.Literals(media)
 export type Medium = typeof Medium.Type
 
 /** The longest address, in characters (RFC 5321). */
-export const maxAddressLength = 254
+const maxAddressLength = 254
 
 const emailPattern =
   /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{0,62}[a-z0-9]$/

@@ -21,7 +21,7 @@ import { MediaFederationGroup } from "./MediaFederationGroup.ts"
 import { PolicyFederationGroup } from "./PolicyFederationGroup.ts"
 
 /** The prefix of today's federation API. */
-export const serverServerPrefix = "/_matrix/federation"
+const serverServerPrefix = "/_matrix/federation"
 
 /** The most events that one answer to `backfill` has. */
 export const maxBackfill = 100

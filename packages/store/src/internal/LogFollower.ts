@@ -20,7 +20,7 @@ const longestPause = 50
 /** How long to wait after reading, or a consumer, has failed. */
 const retryInterval = "1 second"
 
-export type Consumer = (slice: LogSlice) => Effect.Effect<void>
+type Consumer = (slice: LogSlice) => Effect.Effect<void>
 
 export interface LogFollower {
   /** Wakes the follower: there are rows of this transaction, or, without a number, there may be rows. Never waits. */

@@ -27,7 +27,7 @@ const reconnectInterval = "200 millis"
 /** After how long without traffic the connection is probed: it may be silent for days, and must not die unnoticed. */
 const keepAlive = "15 seconds"
 
-export interface LogListener {
+interface LogListener {
   /** Called with the `xid` of each notification; with undefined whenever notifications may have been missed. */
   readonly wake: (xid?: number) => void
   /** Gets each announcement of rows, before the notification of their transaction. */

@@ -37,7 +37,7 @@ const decodeProof = Schema.decodeUnknownOption(
 )
 
 /** A try to pass a stage. */
-export interface StageAttempt {
+interface StageAttempt {
   readonly request: InteractiveRequest
   readonly auth: AuthData
   /** The results of the stages before. */
@@ -45,7 +45,7 @@ export interface StageAttempt {
 }
 
 /** Passes a stage, or fails with the reason why it is not passed. */
-export type InteractiveStage = (attempt: StageAttempt) => Effect.Effect<StageResults, MatrixError>
+type InteractiveStage = (attempt: StageAttempt) => Effect.Effect<StageResults, MatrixError>
 
 export const makeInteractiveStages = Effect.gen(function* () {
   const accounts = yield* Accounts

@@ -162,7 +162,7 @@ const check = (file: string, text: string): Effect.Effect<void, MailTemplateErro
 const subjectPattern = /^Subject: ([^\r\n]+)\r?\n\r?\n/
 
 /** How mails are made. */
-export type RenderMail = (name: TemplateName, values: MailValues) => Mail
+type RenderMail = (name: TemplateName, values: MailValues) => Mail
 
 const render =
   (templates: { readonly [name in TemplateName]: Template }): RenderMail =>

@@ -44,7 +44,7 @@ export interface StateQuestion {
 }
 
 /** Those of the PDUs that pass the checks of form, signature and hash, and belong to the room. */
-export type GoodEvents = (pdus: ReadonlyArray<JsonObject>) => Effect.Effect<ReadonlyArray<Event>>
+type GoodEvents = (pdus: ReadonlyArray<JsonObject>) => Effect.Effect<ReadonlyArray<Event>>
 
 const failed = ({ destination }: StateQuestion, reason: string) => new RemoteFailure({ destination, reason })
 

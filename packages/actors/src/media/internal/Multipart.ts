@@ -6,16 +6,16 @@
  */
 
 /** The headers of a part, by their names in small letters. */
-export type PartHeaders = ReadonlyMap<string, string>
+type PartHeaders = ReadonlyMap<string, string>
 
-export interface FilePart {
+interface FilePart {
   readonly headers: PartHeaders
   /** The bytes of the part. Fails where the body ends before the part. */
   readonly body: AsyncGenerator<Buffer, void>
 }
 
 /** It is not what home servers send. */
-export class MalformedMultipart extends Error {}
+class MalformedMultipart extends Error {}
 
 const maxHeaderBytes = 16 * 1024
 const maxMetadataBytes = 64 * 1024

@@ -10,7 +10,7 @@ import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federati
 /** It could not be fetched, or must not be. */
 export class FetchFailed extends Data.TaggedError("FetchFailed")<{ readonly reason: string }> {}
 
-export interface FetchOptions {
+interface FetchOptions {
   readonly policy: AddressPolicy
   readonly headers?: { readonly [name: string]: string }
   /** Schemes that are allowed (default both). */

@@ -4,7 +4,7 @@
  */
 import * as fs from "node:fs/promises"
 
-export interface ImageSize {
+interface ImageSize {
   readonly width: number
   readonly height: number
 }

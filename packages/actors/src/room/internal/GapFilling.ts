@@ -28,14 +28,14 @@ export const pagingBack: FillLimits = { rounds: 10, timeout: "30 seconds" }
 export const inPassing: FillLimits = { rounds: 2, timeout: "5 seconds" }
 
 /** A page as it was read. */
-export interface ReadPage<A> {
+interface ReadPage<A> {
   readonly page: A
   readonly count: number
   /** The position at the end of the page; undefined at the end of the timeline. */
   readonly end: StreamPosition | undefined
 }
 
-export interface PageToFill<A> {
+interface PageToFill<A> {
   readonly roomId: RoomId
   readonly range: TimelineRange
   readonly direction: "f" | "b"

@@ -49,7 +49,7 @@ export interface PlanOptions {
 }
 
 /** The rows of the store that placing events needs, read for all events together. `refresh` keeps it up to date. */
-export interface Survey {
+interface Survey {
   /** Events that are named, and those themselves. */
   readonly events: Map<EventId, KnownEvent | undefined>
   /** The redactions that strip each of the events. */

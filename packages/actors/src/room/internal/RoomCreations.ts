@@ -38,7 +38,7 @@ import { creationScope, transactionKey } from "./RoomTransactions.ts"
 /** How often a room that exists already is tried again with a later time. */
 const maxAttempts = 1_000
 
-export interface RoomCreationNeeds {
+interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
   readonly mustBeInvitable: (inviter: UserId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
   /** Errors: M_FORBIDDEN where the user is in as many rooms as they may be. */

@@ -19,7 +19,7 @@ const keptForeign = 1_000
 const readAtOnce = 500
 
 /** Events that were looked up before they are needed: undefined of those that are not stored. `RoomState.recent` is newer. */
-export type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
+type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
 
 const noEvents: ReadonlyArray<EventId> = []
 

@@ -12,7 +12,7 @@ import type { EventPush, OwnPush, SharedPush } from "@greenroom/store/RoomCommit
 import type { EventContext, MemberPushRules } from "../MemberPushRules.ts"
 
 /** The room data that push rules read. */
-export interface PushedRoom {
+interface PushedRoom {
   readonly version: RoomVersion
   readonly lookup: StateLookup
   readonly joinedMembers: number

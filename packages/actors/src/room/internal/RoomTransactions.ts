@@ -13,7 +13,7 @@ import { KeyFilter } from "./KeyFilter.ts"
 type Answer = Deferred.Deferred<unknown, MatrixError>
 
 /** The stored answers. */
-export interface StoredAnswers {
+interface StoredAnswers {
   /** The session's transactions in the room; all of them if there are fewer than `knownTransactions`. */
   readonly ids: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>
   readonly find: (tokenId: number, txnId: string) => Effect.Effect<ClientTransaction | undefined>

@@ -24,7 +24,7 @@ export type Row = readonly [
 export type Answer = readonly [number: number, outcome: number, value?: unknown]
 
 /** The codecs of a message. */
-export interface Codecs {
+interface Codecs {
   readonly encodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
   readonly decodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
   readonly encodeSuccess: (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>

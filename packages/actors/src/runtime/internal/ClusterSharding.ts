@@ -152,7 +152,7 @@ const guardNames = (sharding: Sharding.Sharding["Service"], shards: number): Rea
   return names
 }
 
-export interface ClusterShardingOptions extends LocalShardingOptions {
+interface ClusterShardingOptions extends LocalShardingOptions {
   /**
    * Whether this node has shown recently that it lives. If not, another one may have its shards: it was stopped, or cut off
    * from the database.
@@ -160,7 +160,7 @@ export interface ClusterShardingOptions extends LocalShardingOptions {
   readonly isCurrent: () => boolean
 }
 
-export interface ClusterShardingParts {
+interface ClusterShardingParts {
   readonly sharding: Sharding.Sharding["Service"]
   readonly fences: ShardFencing
   /** The shards that this node holds, with the number of the fence of each. */

@@ -173,7 +173,7 @@ class Link {
 }
 
 /** A message to an actor. */
-export interface ActorMessage {
+interface ActorMessage {
   readonly shard: ShardId.ShardId
   readonly type: string
   readonly id: string

@@ -4,7 +4,7 @@ import type { ShardId } from "effect/cluster"
 import type { Rpc } from "effect/rpc"
 import type { Handled } from "./Actors.ts"
 
-export interface Receiver {
+interface Receiver {
   readonly rpcs: ReadonlyMap<string, Rpc.AnyWithProps>
   /** Whether this node runs the actors of the shard now. */
   readonly holds: (shard: ShardId.ShardId) => boolean

@@ -13,7 +13,7 @@ import { Clock, Duration, Effect, Fiber, Layer, Option, Semaphore } from "effect
 import { type ClusterError, RunnerStorage, type ShardId } from "effect/cluster"
 import * as RunningTime from "./RunningTime.ts"
 
-export interface ShardLockOptions {
+interface ShardLockOptions {
   /** Whether the node has refreshed its locks so recently that others cannot have them. */
   readonly isCurrent: () => boolean
   /** How many times as long operations may take as in Effect's storage. */

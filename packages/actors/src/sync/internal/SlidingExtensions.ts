@@ -27,7 +27,7 @@ export interface LateRoom extends WantedRoom {
 }
 
 /** The subject of the extensions. */
-export interface ExtensionRange {
+interface ExtensionRange {
   readonly userId: UserId
   readonly since: StreamPosition | undefined
   readonly upTo: StreamPosition

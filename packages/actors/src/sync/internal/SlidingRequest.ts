@@ -36,7 +36,7 @@ export const checkCounts = ({ lists, room_subscriptions }: SlidingSyncBody): Eff
 }
 
 /** A type and a state key; null stands for any. */
-export type StatePattern = readonly [type: string | null, stateKey: string | null]
+type StatePattern = readonly [type: string | null, stateKey: string | null]
 
 interface PatternSet {
   readonly include: ReadonlyArray<StatePattern>
@@ -67,7 +67,7 @@ export const wantsState = ({ lazyMembers, sets }: RoomConfig, type: string, stat
   )
 
 /** The keys of the state that a config wants: single keys, all keys of some types, or any. */
-export interface StateSources {
+interface StateSources {
   readonly keys: ReadonlyArray<readonly [type: string, stateKey: string]>
   readonly types: ReadonlyArray<string>
   readonly anywhere: boolean
@@ -122,7 +122,7 @@ const union = (a: RoomConfig, b: RoomConfig): RoomConfig => ({
 })
 
 /** The configurations of one request. Equal ones are one object, so thousands of rooms are compared by identity. */
-export interface RoomConfigs {
+interface RoomConfigs {
   /** The settings of one list or subscription. Errors: M_INVALID_PARAM where the request asks for too much state. */
   readonly read: (subscription: SlidingSubscription) => Effect.Effect<RoomConfig, InvalidParam>
   /** The union of two configurations. */

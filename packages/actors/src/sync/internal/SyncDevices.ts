@@ -20,7 +20,7 @@ export const maxMessages = 100
 /** Clients take a missing algorithm for an unchanged one, or for one without keys, so this one is always there. */
 const noneLeft = { signed_curve25519: 0 }
 
-export interface DevicesRange {
+interface DevicesRange {
   readonly session: Session
   /** Undefined for a first answer. */
   readonly since: StreamPosition | undefined
@@ -31,7 +31,7 @@ export interface DevicesRange {
   readonly limit?: number
 }
 
-export interface DevicesNews {
+interface DevicesNews {
   readonly answer: SyncedDevices
   /** Up to where the messages were read. */
   readonly messagesSeen: StreamPosition

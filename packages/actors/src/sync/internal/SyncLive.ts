@@ -31,7 +31,7 @@ import type { SentMembers } from "./SentMembers.ts"
 import { defaultTimeline } from "./SyncTimelines.ts"
 import type { CountedTo, UserFeed } from "./UserFeed.ts"
 
-export interface LiveRange {
+interface LiveRange {
   readonly session: Session
   readonly filter: Filter
   readonly since: StreamPosition
@@ -40,7 +40,7 @@ export interface LiveRange {
   readonly lazyDevice: string | undefined
 }
 
-export interface LiveRooms {
+interface LiveRooms {
   readonly upTo: StreamPosition
   readonly join: { readonly [roomId: string]: SyncedRoom }
 }

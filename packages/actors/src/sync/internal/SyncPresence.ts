@@ -28,7 +28,7 @@ export interface SyncedPresence {
 }
 
 /** The presence events, and the position up to which presence was read. */
-export interface PresenceSection {
+interface PresenceSection {
   readonly events: ReadonlyArray<SyncedPresence>
   readonly seen: StreamPosition
 }

@@ -27,7 +27,7 @@ import { makeSyncTimelines, maxRoomBytes } from "./SyncTimelines.ts"
 import { makeSyncUserData } from "./SyncUserData.ts"
 import { makeTimelineStates } from "./TimelineStates.ts"
 
-export interface SyncedRooms {
+interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
   readonly accountData: ReadonlyArray<SimpleEvent>
   /** The rooms that the user has entered since the former answer. */

@@ -9,7 +9,7 @@ import { EventStatus, type LoggedEvent, type RoomCommit } from "../../RoomCommit
 import { collect, writerOf } from "./commitRows.ts"
 
 /** The columns of an event beside its body. */
-export interface DescribedEvent {
+interface DescribedEvent {
   readonly logged: LoggedEvent
   readonly push: DefaultPush
   readonly relation: Relation | undefined
