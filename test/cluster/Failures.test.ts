@@ -93,7 +93,7 @@ describe("a cluster of which nodes are lost", () => {
             ["joined", "stopped", "killed", "before"]
           )
         }
-        assert.notInclude(b.gateway.output() + d.gateway.output(), "A request failed inside")
+        assert.notInclude(b.gateway.output() + d.gateway.output(), "Internal error while answering a request")
       }).pipe(Effect.scoped),
     120_000
   )

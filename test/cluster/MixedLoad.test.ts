@@ -246,7 +246,7 @@ describe("a cluster under a mixed load", () => {
         yield* mustHaveNoFork(postgres.url, shared)
         yield* mustHaveNoFork(postgres.url, own)
         yield* mustHaveDeliveredOnce(redUrl)
-        for (const { outputs } of nodes) assert.notInclude(outputs(), "A request failed inside")
+        for (const { outputs } of nodes) assert.notInclude(outputs(), "Internal error while answering a request")
         const messages = histories.reduce((sum, { room }) => sum + room.length, 0)
         const followers = histories.reduce((sum, history) => sum + history.followers.length, 0)
         yield* say(

@@ -53,7 +53,7 @@ const makeWorld = Effect.gen(function* () {
       yield* load.finish
       yield* mustHaveNoFork(postgres.url, room)
       yield* mustHaveDeliveredOnce(redUrl)
-      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "A request failed inside")
+      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "Internal error while answering a request")
     })
     return { check, load }
   })

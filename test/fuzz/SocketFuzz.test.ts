@@ -109,7 +109,7 @@ const sendAll = (scene: Scene, person: Person, subprotocol: Subprotocol, all: Re
           while (true) {
             const next = yield* socket.next
             if (!isAnswer(next)) throw new Error(`Not an answer: ${JSON.stringify(next).slice(0, 300)}`)
-            if (next.error?.error === "Internal server error") throw new Error("A method failed inside")
+            if (next.error?.error === "Internal server error") throw new Error("A method failed with an internal error")
             if (!("chunk" in next)) break
           }
         }
@@ -168,7 +168,7 @@ layer(Stage.layer(), { excludeTestServices: true })("SocketFuzz", (it) => {
             { seed, numRuns: runs, interruptAfterTimeLimit: 60_000 }
           )
         )
-        assert.notInclude(scene.gateway.output(), "failed inside")
+        assert.notInclude(scene.gateway.output(), "Internal error while answering")
         assert.strictEqual((yield* scene.ask("GET", "//health")).body.ok, true)
       })
     )

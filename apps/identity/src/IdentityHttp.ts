@@ -64,7 +64,7 @@ const homeRoute = HttpRouter.use((router) =>
           text: "It knows which email addresses and phone numbers belong to which Matrix users.",
           links: [
             { path: docsPath, title: "The identity service API" },
-            { path: "/health", title: "Is the server well?" }
+            { path: "/health", title: "Server health" }
           ]
         })
       )

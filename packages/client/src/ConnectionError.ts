@@ -6,7 +6,7 @@ import { Schema } from "effect"
 
 /**
  * `status` is the HTTP status where there was an answer. `transient` says whether the same request may succeed later:
- * no connection, or a server that is overloaded, restarting or failed inside.
+ * no connection, or a server that is overloaded, restarting or has an internal error.
  */
 export class ConnectionError extends Schema.TaggedError<ConnectionError>()("ConnectionError", {
   error: Schema.String,

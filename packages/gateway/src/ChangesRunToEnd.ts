@@ -3,7 +3,7 @@
  * change behind. All methods but GET count as changes. A GET ends with its client, unless its handler is registered as
  * uninterruptible itself. A wait within a change must be made interruptible there.
  *
- * Each change has a lease: a node that was stopped in the middle of it does not finish it over what others wrote meanwhile.
+ * Each change holds a lease: a node that was paused during a change does not finish it over later writes of other nodes.
  *
  * The actors do the same for their messages (`ClusterSchema.Uninterruptible` in their protocols); this covers what a
  * service does before and after it asks an actor.

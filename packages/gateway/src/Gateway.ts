@@ -1,8 +1,8 @@
 /**
  * The gateway: the client API by HTTP and WebSocket on one port, as calls of the home server's services.
  *
- * It goes down with its scope: `/health` turns 503, long polls are answered, sockets are closed with 1001, requests in
- * flight end, at the latest after `gracePeriod`.
+ * When its scope closes, `/health` turns 503, long polls are answered, sockets are closed with 1001, and requests in flight end,
+ * at the latest after `gracePeriod`.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -96,13 +96,13 @@ export interface GatewayOptions {
   readonly rates?: Rates
   /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
   readonly trustedProxies?: ReadonlyArray<string>
-  /** How many bytes of answers may wait for clients to read them, of all together. */
+  /** The most bytes of answers that all clients together may have left unread. */
   readonly maxUnreadBytes?: number
   /** The URL of this server for people, such as `https://example.org`. Default: the address that it listens on. */
   readonly publicUrl?: string | undefined
 }
 
-/** How long requests in flight may take to end when the gateway goes down. */
+/** How long requests in flight may take to end when the gateway shuts down. */
 const gracePeriod = "5 seconds"
 
 const homePath = "/"
@@ -211,7 +211,7 @@ const homeRoute = HttpRouter.use((router) =>
         { path: clientServerDocsPath, title: "The client-server API" },
         { path: docsPath, title: "The client API of 2014, and the WebSocket" },
         { path: "/docs/admin", title: "The APIs for administrators" },
-        { path: "/health", title: "Is the server well?" }
+        { path: "/health", title: "Server health" }
       ]
     })
     yield* router.add("GET", homePath, Effect.succeed(response))
@@ -252,7 +252,7 @@ type ForEndpoints =
   | HttpPlatform.HttpPlatform
   | Path.Path
   | Scope.Scope
-// Not whether work is traced: that differs from request to request, and the context of the endpoint would override it.
+// `TracerEnabled` is left out: it differs from request to request, and the context of the endpoint would override it.
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
   ...requestContext,
   Leases,
@@ -267,7 +267,7 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
   HttpRouter.RouterConfig
 )
 
-/** The endpoints that `admin/AdminApp.ts` serves, without the registration by a shared secret, which does not need it. */
+/** The endpoints that `admin/AdminApp.ts` serves. Registration with a shared secret is an endpoint of the gateway itself. */
 const isForAdmins = (url: string): boolean =>
   (url.startsWith("/_synapse/admin/") && !url.startsWith("/_synapse/admin/v1/register")) ||
   url.startsWith("/_greenroom/admin") ||

@@ -1,8 +1,8 @@
 /**
  * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and returns unused memory to the
  * system when the load falls. By default V8 lets the old generation grow to four times the live objects, and its memory
- * reducer does not run while anything is allocated. When nothing happens after work, all garbage is collected once, and the young
- * generation until V8 has made it small again; the system gets its memory back some ten seconds later.
+ * reducer does not run while anything is allocated. Once the program is idle after work, all garbage is collected once, then the
+ * young generation until V8 has shrunk it. The system gets the memory back some ten seconds later.
  */
 import { performance } from "node:perf_hooks"
 import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
@@ -52,7 +52,7 @@ const collectGarbage = (type: "major" | "minor") => {
 const youngGeneration = (): number =>
   getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space")?.space_size ?? 0
 
-/** V8 reads the flags whenever it decides; while the program rests it prefers small memory to speed. */
+/** V8 reads the flags at each decision. While the program rests, V8 optimizes for size instead of speed. */
 export const layer: Layer.Layer<never> = Layer.effectDiscard(
   Effect.suspend(() => {
     let percent = growth.busy

@@ -1,6 +1,6 @@
 /**
- * The paths of the API, for the error of a request that reached none of them: no such endpoint, not with this method, or a path
- * that is no percent-encoded UTF-8.
+ * The paths of the API, for the error of a request that reached no endpoint: the path is unknown, the method is wrong, or the path
+ * is not percent-encoded UTF-8.
  */
 import { BadRequest, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { FindMyWay, HttpServerResponse } from "effect/http"
@@ -33,12 +33,12 @@ export const knownPaths = (apis: ReadonlyArray<HttpApi.Top>, others: ReadonlyArr
   return {
     notFound: ({ method, url }) => {
       if (!isEncoded(pathOf(url))) {
-        return errorResponse(new BadRequest({ error: "The path is not UTF-8 in percent-encoding" }))
+        return errorResponse(new BadRequest({ error: "The path is not percent-encoded UTF-8" }))
       }
       const allowed = methods.filter((candidate) => router.find(candidate, url) !== undefined)
       if (allowed.length === 0) return errorResponse(new Unrecognized({ error: "There is no such endpoint" }))
       return HttpServerResponse.setHeader(
-        errorResponse(new Unrecognized({ error: `${method} is not possible here` }), 405),
+        errorResponse(new Unrecognized({ error: `This endpoint does not accept the method ${method}` }), 405),
         "allow",
         allowed.join(", ")
       )

@@ -1,7 +1,7 @@
 /**
- * The middleware of all endpoints: every failure is answered as `{"errcode": "M_...", "error": "..."}`, every
- * answer may be read by web pages of any origin, bodies are JSON in UTF-8 whatever they call themselves, and both
- * prefixes of the client API lead to the same endpoints.
+ * The middleware of all endpoints: every failure is answered as `{"errcode": "M_...", "error": "..."}`, web pages of any
+ * origin may read every answer, bodies are read as JSON in UTF-8 whatever their content type, and both prefixes of the client
+ * API lead to the same endpoints.
  *
  * Source: "API Standards" of the specification.
  */
@@ -25,7 +25,7 @@ import { MatrixRequest, maxBodyBytes } from "./MatrixRequest.ts"
 import { pathOf } from "./RequestPath.ts"
 import { recordOf } from "./RequestRecords.ts"
 
-/** Any web page may ask, and read the answer. Sent with every answer. */
+/** Web pages of any origin may send requests and read the answers. Part of every answer. */
 export const corsHeaders = Headers.fromRecordUnsafe({
   "access-control-allow-origin": "*",
   "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
@@ -45,16 +45,19 @@ export const errorResponse = (
   status: number = statusOf[error._tag]
 ): HttpServerResponse.HttpServerResponse => HttpServerResponse.jsonUnsafe(toErrorBody(error), { status })
 
-/** An error without a class of its own: an internal failure, or a server that goes down. */
+/** An error without a class of its own: an internal failure, or a server that shuts down. */
 const unknownError = (status: number, error: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.jsonUnsafe({ errcode: "M_UNKNOWN", error }, { status })
 
-/** The answer while the gateway goes down. */
-export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The server is going down, try again later"), {
-  ...corsHeaders,
-  connection: "close",
-  "retry-after": "1"
-})
+/** The answer while the gateway shuts down. */
+export const goingDown = HttpServerResponse.setHeaders(
+  unknownError(503, "The server is shutting down, try again later"),
+  {
+    ...corsHeaders,
+    connection: "close",
+    "retry-after": "1"
+  }
+)
 
 /**
  * The answer where the database, or the node that runs an actor, cannot be reached: another one takes over within seconds. In
@@ -153,7 +156,7 @@ const answerDefect = (
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Effect.suspend(() => {
     const reference = recordOf(request)?.id ?? crypto.randomUUID().slice(0, 8)
-    return Effect.logError("A request failed inside", cause).pipe(
+    return Effect.logError("Internal error while answering a request", cause).pipe(
       Effect.annotateLogs({ reference, method: request.method, path: pathOf(request.url) }),
       Effect.as(unknownError(500, `Internal server error, reference ${reference}`))
     )

@@ -35,8 +35,8 @@ type Inner = HttpServerRequest.HttpServerRequest
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
 /**
- * The text of a body, which is JSON if it is anything. Bytes that are not UTF-8 are refused: with U+FFFD in their place
- * another text would be stored than was sent.
+ * The text of a body, which is JSON or empty. Bytes that are not UTF-8 are refused: with U+FFFD in their place, the stored text
+ * would differ from the sent one.
  */
 const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
   try {
@@ -53,7 +53,7 @@ const brokenOff = new BadRequest({ error: "The body could not be read" })
 
 const noBytes = new Uint8Array()
 
-/** Everything that arrives, until the end: at once where it is all there. */
+/** Reads a body to its end, without waiting where it has arrived whole. */
 const readAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
   source.complete && source.readableFlowing === null && source.readableLength <= limit
     ? decode((source.read() as Buffer | null) ?? noBytes)

@@ -42,7 +42,7 @@ const matches = (header: string | undefined, etag: string): boolean =>
 /** One range of bytes; several are answered with the whole file. */
 const rangePattern = /^bytes=\s*(?:([0-9]{1,30})-([0-9]{0,30})|-([0-9]{1,30}))\s*$/
 
-/** The range that is asked for: undefined for the whole file, "unsatisfiable" where there is nothing of it. */
+/** The range that is asked for: undefined for the whole file, "unsatisfiable" where the file has no byte of it. */
 const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined => {
   const found = rangePattern.exec(header ?? "")
   if (found === null) return undefined

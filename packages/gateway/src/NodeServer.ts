@@ -1,6 +1,6 @@
 /**
  * The HTTP server of Node that the gateway listens with: its limits in time and size, its answers to bytes that are not
- * HTTP, and how it goes down.
+ * HTTP, and its shutdown.
  */
 import type { EventEmitter } from "node:events"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
@@ -119,7 +119,7 @@ const refuse = (response: ServerResponse, status: number, error: string): void =
 const lacksHost = ({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean =>
   headers.host === undefined && httpVersionMajor === 1 && httpVersionMinor === 1
 
-/** Ends a request whose body does not arrive in time. That of an upload has its time from when it was refused. */
+/** Ends a request whose body does not arrive in time. For uploads the time starts with an answer before the end of the body. */
 export const limitBodyTime = (request: IncomingMessage, response: ServerResponse): void => {
   const start = () => {
     if (request.complete) return
@@ -198,11 +198,11 @@ export const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex):
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
     writeError(socket, "431 Request Header Fields Too Large", {
       errcode: "M_TOO_LARGE",
-      error: "The head of the request is too large"
+      error: "The request headers are too large"
     })
   } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
     writeError(socket, "408 Request Timeout", { errcode: "M_UNKNOWN", error: "The request did not arrive in time" })
   } else {
-    writeError(socket, "400 Bad Request", { errcode: "M_UNKNOWN", error: "This is not HTTP" })
+    writeError(socket, "400 Bad Request", { errcode: "M_UNKNOWN", error: "The request is not valid HTTP" })
   }
 }

@@ -27,12 +27,20 @@ const measureEventLoop = Effect.gen(function* () {
   let last = performance.eventLoopUtilization()
   yield* gauge(
     "nodejs_eventloop_lag_p50_seconds",
-    "How late half of the timers were at least, since the last reading",
+    "Median delay of the event loop's timers since the last scrape",
     () => values.p50
   )
-  yield* gauge("nodejs_eventloop_lag_p99_seconds", "The same of one in a hundred", () => values.p99)
-  yield* gauge("nodejs_eventloop_lag_max_seconds", "The same of the latest", () => values.max)
-  yield* gauge("nodejs_eventloop_utilization", "The part of the time that it was busy", () => values.utilization)
+  yield* gauge(
+    "nodejs_eventloop_lag_p99_seconds",
+    "99th percentile of the delay of timers since the last scrape",
+    () => values.p99
+  )
+  yield* gauge("nodejs_eventloop_lag_max_seconds", "Longest delay of a timer since the last scrape", () => values.max)
+  yield* gauge(
+    "nodejs_eventloop_utilization",
+    "Part of the time since the last scrape in which the event loop was busy",
+    () => values.utilization
+  )
   return Effect.sync(() => {
     const now = performance.eventLoopUtilization()
     values.utilization = performance.eventLoopUtilization(now, last).utilization
@@ -51,7 +59,7 @@ const measureMemory = Effect.gen(function* () {
     gauge(name, description, () => memory[key])
   yield* bytes("process_resident_memory_bytes", "Memory of the process", "rss")
   yield* bytes("nodejs_heap_size_total_bytes", "The heap of JavaScript", "heapTotal")
-  yield* bytes("nodejs_heap_size_used_bytes", "The part of it that is in use", "heapUsed")
+  yield* bytes("nodejs_heap_size_used_bytes", "The part of the JavaScript heap that is in use", "heapUsed")
   yield* bytes("nodejs_external_memory_bytes", "Buffers and other memory outside of the heap", "external")
   return Effect.sync(() => {
     memory = process.memoryUsage()

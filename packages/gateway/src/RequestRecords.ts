@@ -1,6 +1,6 @@
 /**
- * The record of each request while it is answered: its start, endpoint and user. For the metrics and the access log; if
- * neither is on there are no records, and requests cost nothing more.
+ * The record of each request while it is answered: its start, endpoint and user. The metrics and the access log read it. Without
+ * both there are no records, and requests cost nothing more.
  */
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
@@ -16,7 +16,7 @@ type Route = HttpRouter.Route<unknown, unknown>
 
 /** A request that is being answered. */
 export interface RequestRecord {
-  /** Part of the answer as `X-Request-Id`, and of every line that is logged for the request. */
+  /** Sent as `X-Request-Id` with the answer, and part of every line that is logged for the request. */
   readonly id: string
   /** By the clock of `performance`, in ms. */
   readonly begunAt: number
@@ -177,7 +177,7 @@ export const recording = (listener: ListenerName) =>
 export const recordOf = (request: HttpServerRequest.HttpServerRequest): RequestRecord | undefined =>
   (NodeHttpServerRequest.toIncomingMessage(request) as Recorded)[record]
 
-/** Notes whose request it is, if there is a record. */
+/** Adds the user to the record of the request, if there is one. */
 export const noteUser = (user: string): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     const request = Context.getOrUndefined(fiber.context, HttpServerRequest.HttpServerRequest)
@@ -190,8 +190,8 @@ export const noteUser = (user: string): Effect.Effect<void> =>
 const tracing = (method: string, path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withSpan(handler, `${method} ${path}`, { attributes: { "http.route": path, "http.request.method": method } })
 
-/** The handler of a route, which notes the endpoint in the record and adds the request ID to every line that it logs. */
-const noting = (path: string, handler: Route["handler"]): Route["handler"] =>
+/** The handler of a route, which adds the endpoint to the record, and the request ID to every line that it logs. */
+const recordingEndpoint = (path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withFiber((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
     const traced = isTraced(fiber.context) ? tracing(request.method, path, handler) : handler
@@ -212,7 +212,10 @@ export const namingRoutes: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.
       ...router,
       addAll: (routes) =>
         router.addAll(
-          routes.map((route) => ({ ...route, handler: noting(route.path, route.handler) })) as unknown as typeof routes
+          routes.map((route) => ({
+            ...route,
+            handler: recordingEndpoint(route.path, route.handler)
+          })) as unknown as typeof routes
         )
     })
   })

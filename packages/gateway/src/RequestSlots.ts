@@ -1,7 +1,7 @@
 /**
  * How many requests of one user are answered at the same time. A request keeps its slot until its work has ended and the
- * client has received the answer, so that what one user makes the server hold is bounded. Requests beyond that wait, in
- * order; where too many wait, they are refused. Counts are in the memory of this node.
+ * client has received the answer, so that the memory which one user can occupy is bounded. Further requests wait, in order. Where
+ * too many wait, they are refused. Counts are in the memory of this node.
  */
 import type { ServerResponse } from "node:http"
 import { LimitExceeded } from "@greenroom/protocol/MatrixError"
@@ -35,7 +35,7 @@ export interface Slot {
 }
 
 /** The requests of one kind of one user. */
-class Line {
+class Queue {
   active = 0
   readonly waiting = new Set<() => void>()
 }
@@ -53,60 +53,60 @@ export class RequestSlots extends Context.Service<
   }
 >()("greenroom/gateway/RequestSlots") {
   static readonly layer: Layer.Layer<RequestSlots> = Layer.sync(RequestSlots, () => {
-    const lines: { readonly [K in SlotKind]: Map<string, Line> } = {
+    const queues: { readonly [K in SlotKind]: Map<string, Queue> } = {
       reads: new Map(),
       sends: new Map(),
       polls: new Map(),
       transfers: new Map()
     }
-    return RequestSlots.of({ enter: (kind, key) => enterLine(lines[kind], key, capacities[kind]) })
+    return RequestSlots.of({ enter: (kind, key) => enterQueue(queues[kind], key, capacities[kind]) })
   })
 }
 
-const enterLine = (lines: Map<string, Line>, key: string, capacity: Capacity): Slot => {
-  const line = lines.get(key) ?? new Line()
-  lines.set(key, line)
-  return line.active < capacity.active ? startAtOnce(lines, key, line) : waitInLine(lines, key, line, capacity)
+const enterQueue = (queues: Map<string, Queue>, key: string, capacity: Capacity): Slot => {
+  const queue = queues.get(key) ?? new Queue()
+  queues.set(key, queue)
+  return queue.active < capacity.active ? startAtOnce(queues, key, queue) : waitInQueue(queues, key, queue, capacity)
 }
 
 /** Passes a slot on, or gives it back. */
-const leave = (lines: Map<string, Line>, key: string, line: Line): void => {
-  for (const start of line.waiting) {
-    line.waiting.delete(start)
+const leave = (queues: Map<string, Queue>, key: string, queue: Queue): void => {
+  for (const start of queue.waiting) {
+    queue.waiting.delete(start)
     start()
     return
   }
-  line.active--
-  if (line.active === 0) lines.delete(key)
+  queue.active--
+  if (queue.active === 0) queues.delete(key)
 }
 
 /** A slot that a request has at once, as nearly all have. */
 class StartedSlot implements Slot {
   readonly admission = Effect.void
   private ended = false
-  private readonly lines: Map<string, Line>
+  private readonly queues: Map<string, Queue>
   private readonly key: string
-  private readonly line: Line
+  private readonly queue: Queue
 
-  constructor(lines: Map<string, Line>, key: string, line: Line) {
-    this.lines = lines
+  constructor(queues: Map<string, Queue>, key: string, queue: Queue) {
+    this.queues = queues
     this.key = key
-    this.line = line
+    this.queue = queue
   }
 
   end(): void {
-    if (!this.ended) leave(this.lines, this.key, this.line)
+    if (!this.ended) leave(this.queues, this.key, this.queue)
     this.ended = true
   }
 }
 
-const startAtOnce = (lines: Map<string, Line>, key: string, line: Line): Slot => {
-  line.active++
-  return new StartedSlot(lines, key, line)
+const startAtOnce = (queues: Map<string, Queue>, key: string, queue: Queue): Slot => {
+  queue.active++
+  return new StartedSlot(queues, key, queue)
 }
 
-const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity: Capacity): Slot => {
-  if (line.waiting.size >= capacity.waiting) return { admission: Effect.fail(tooMany), end: () => {} }
+const waitInQueue = (queues: Map<string, Queue>, key: string, queue: Queue, capacity: Capacity): Slot => {
+  if (queue.waiting.size >= capacity.waiting) return { admission: Effect.fail(tooMany), end: () => {} }
   let started = false
   let ended = false
   let resume = () => {}
@@ -114,7 +114,7 @@ const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity:
     started = true
     resume()
   }
-  line.waiting.add(start)
+  queue.waiting.add(start)
   return {
     admission: Effect.callback((done) => {
       if (started) return done(Effect.void)
@@ -123,8 +123,8 @@ const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity:
     end: () => {
       if (ended) return
       ended = true
-      if (started) leave(lines, key, line)
-      else line.waiting.delete(start)
+      if (started) leave(queues, key, queue)
+      else queue.waiting.delete(start)
     }
   }
 }

@@ -38,7 +38,7 @@ export const startDeadline = (name: string, deadline: number = shutdownDeadline)
   killAfter(deadline + killDelay)
 }
 
-/** The reader of the output may disconnect: the program continues. */
+/** Keeps the program running when the reader of its output disconnects. */
 const outliveReaders = (): void => {
   const onError = (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error

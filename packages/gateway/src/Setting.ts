@@ -16,7 +16,7 @@ export interface Setting<A> {
   readonly description: string
   /** Completes the sentence "must be ...". */
   readonly expects: string
-  /** From text, as options and variables have it. Numbers, booleans and lists of TOML are turned to text before. */
+  /** Decodes the text of an option or a variable. Numbers, booleans and lists of TOML are converted to text before. */
   readonly schema: Schema.Codec<A, string>
   readonly fallback: A
   /** For options: the placeholder of the value in `--help`, or `switch` for one that has no value. */

@@ -75,7 +75,7 @@ export const readSettings: <S extends Settings>(
   }
 )
 
-/** Refuses variables that are no settings: they are mostly misspelt, and the setting would silently not hold. */
+/** Refuses variables that are no settings: most are misspelt, and the setting would silently have no effect. */
 const checkVariables = (program: Program<Settings>, { environment }: Sources) => {
   const known = new Set([...variablesOf(program), ...(program.otherVariables ?? [])])
   const unknown = Object.keys(environment).filter((name) => name.startsWith(program.variablePrefix) && !known.has(name))
@@ -123,7 +123,7 @@ const readTomlFile = Effect.fnUntraced(function* (settings: Settings, file: stri
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
 
-/** The settings of a TOML document by name. Keys that are no setting are errors: they are mostly misspelt. */
+/** The settings of a TOML document by name. Keys that are no setting are errors: most are misspelt. */
 const flatten = Effect.fnUntraced(function* (settings: Settings, document: Record<string, unknown>, file: string) {
   const known = new Set(Object.values(settings).map(({ name }) => name))
   const tables = new Set(

@@ -61,7 +61,7 @@ const toSources = (keys: ReadonlyArray<string>, options: Options, environment: S
   environment
 })
 
-/** One line, whatever it is. */
+/** Prints an error as one line. */
 export const printError = (program: string, message: string): Effect.Effect<void> =>
   Console.error(`${program}: ${message.replace(/\s*\n\s*/g, " ")}`)
 

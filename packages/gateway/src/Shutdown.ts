@@ -1,6 +1,6 @@
 /**
- * Whether the gateway is going down. Once it is, `/health` says so, long polls are answered, sockets are closed, and new
- * requests are refused, so that the ones in flight can end.
+ * Whether the gateway is shutting down. If so, `/health` reports it, long polls are answered, sockets are closed, and new requests
+ * are refused, so that those in flight can end.
  */
 import { Context, Effect, Layer } from "effect"
 
@@ -8,7 +8,7 @@ export class Shutdown extends Context.Service<
   Shutdown,
   {
     readonly isRequested: () => boolean
-    /** Calls `listener` when the gateway is to go down. The result takes it back. */
+    /** Calls `listener` when the gateway begins to shut down. The result removes the listener. */
     readonly onRequest: (listener: () => void) => () => void
     readonly request: Effect.Effect<void>
   }

@@ -1,7 +1,7 @@
 /**
- * The bytes that wait in the memory of this node for clients to read them: large answers by HTTP, and frames of
- * WebSockets. When there are too many, those that wait longest are cut off. Clients that read have read theirs by then; a
- * client that was cut off asks again.
+ * Bounds the bytes that wait in the memory of this node for clients to read them: large answers by HTTP, and frames of WebSockets.
+ * When there are too many, the connections whose bytes have waited longest are closed: these clients do not read. A client whose
+ * connection was closed repeats its request.
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
@@ -11,7 +11,7 @@ import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 /** How many bytes may wait for all clients together. */
 export const maxUnreadBytes = 128 * 1024 * 1024
 
-/** Smaller answers are not counted: the buffers of a connection may hold as much. */
+/** Smaller answers are not counted, because the buffers of a connection may hold as much. */
 export const smallestCounted = 64 * 1024
 
 interface Unread {
@@ -22,7 +22,7 @@ interface Unread {
 export class UnreadAnswers extends Context.Service<
   UnreadAnswers,
   {
-    /** Counts bytes that wait for a client, until the result is called. `cut` ends the connection of the client. */
+    /** Counts bytes that wait for a client, until the result is called. `cut` closes the connection of the client. */
     readonly add: (bytes: number, cut: () => void) => () => void
   }
 >()("greenroom/gateway/UnreadAnswers") {
@@ -51,7 +51,7 @@ export class UnreadAnswers extends Context.Service<
     })
 }
 
-/** Counts the body of a response, if it is large, until it was sent. */
+/** Counts the body of a response until it is sent, if it is large. */
 export const countBody = (
   unread: UnreadAnswers["Service"],
   request: HttpServerRequest.HttpServerRequest,

@@ -10,7 +10,7 @@ import { type SocketMethod, socketMethods } from "./SocketMethod.ts"
 const closings: { readonly [K in keyof typeof closeCodes]: string } = {
   goingAway: "The server stops or restarts: reconnect.",
   wrongFrameType: "A text frame on `m.msgpack`, or a binary frame on `m.json`.",
-  tooManyRequests: "Too many wrong frames in a row.",
+  tooManyRequests: "Too many invalid frames in a row.",
   tooBig: `A frame of more than ${maxRequestBytes} bytes.`,
   internalError: "The server failed: reconnect.",
   slowConsumer: "The client reads too slowly: reconnect when it can read again.",

@@ -3,7 +3,7 @@
  *
  * Source: "Identifier types" of the client-server specification.
  */
-import { canonicalEmail, canonicalPhoneNumber } from "@greenroom/protocol/identity/ThirdPartyId"
+import { canonicalAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
@@ -16,8 +16,9 @@ const byAddress = Effect.fnUntraced(function* (
   address: string,
   identities: UserIdentityStore["Service"]
 ) {
-  const canonical = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
-  if ((medium !== "email" && medium !== "msisdn") || canonical === undefined) return yield* unknown
+  if (medium !== "email" && medium !== "msisdn") return yield* unknown
+  const canonical = canonicalAddress({ address, medium })
+  if (canonical === undefined) return yield* unknown
   const owner = yield* identities.userOfAddress({ medium, address: canonical })
   return Option.isSome(owner) ? owner.value : yield* unknown
 })

@@ -19,12 +19,7 @@ import { RoomId, type ServerName, serverNameOf, UserId } from "@greenroom/protoc
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
 import { type BoundInvite, type OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
-import {
-  canonicalEmail,
-  canonicalPhoneNumber,
-  type Medium,
-  type ThirdPartyId
-} from "@greenroom/protocol/identity/ThirdPartyId"
+import { canonicalAddress, type Medium, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import {
   BadJson,
@@ -103,7 +98,7 @@ const expectedAddress: { readonly [medium in Medium]: string } = {
 }
 
 const canonical = ({ address, medium }: AddressToInvite): Effect.Effect<ThirdPartyId, BadJson> => {
-  const text = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+  const text = canonicalAddress({ address, medium })
   return text === undefined
     ? Effect.fail(new BadJson({ error: `address: expected ${expectedAddress[medium]}` }))
     : Effect.succeed({ medium, address: text })

@@ -1,5 +1,5 @@
 /**
- * Shared by the endpoints of administrators: only administrators pass, and every action is in the audit log before it runs.
+ * Shared by the endpoints for administrators: others are refused, and every action is in the audit log before it runs.
  */
 import { Administration } from "@greenroom/actors/account/Administration"
 import { AdminServices } from "@greenroom/actors/admin/AdminServices"
@@ -26,7 +26,7 @@ export const makeAdminActions = Effect.gen(function* () {
   const audit = yield* AuditLog
   const services = yield* (yield* AdminServices).load
 
-  /** Does something in the name of the administrator who asks. */
+  /** Runs an action in the name of the calling administrator. */
   const asAdmin = <A>(what: AdminAction, act: (admin: UserId) => Effect.Effect<A, MatrixError>) =>
     CurrentSession.use((session) =>
       Effect.andThen(
@@ -41,11 +41,11 @@ export const makeAdminActions = Effect.gen(function* () {
   return { asAdmin, services }
 })
 
-/** Parameters that were not given are no part of an answer, nor of the audit log. */
+/** Leaves absent parameters out of an answer and of the audit log. */
 export const withoutUndefined = (object: object): JsonObject =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as JsonObject
 
-/** A page as Synapse's endpoints take it: `from` counts rows. At most `most` rows. */
+/** A page in the form of Synapse's endpoints: `from` counts rows. At most `most` rows. */
 export const pageOf = (
   query: { readonly from?: number; readonly limit?: number; readonly dir?: "f" | "b" },
   most = 1_000
@@ -55,5 +55,5 @@ export const pageOf = (
 export const flagOf = (value: "true" | "false" | undefined): boolean | undefined =>
   value === undefined ? undefined : value === "true"
 
-/** The rest of a page: where the next begins, if there is one. */
+/** The start of the next page, if there is one. */
 export const nextOf = (from: number, count: number, total: number) => (from + count < total ? from + count : undefined)

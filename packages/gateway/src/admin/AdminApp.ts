@@ -46,7 +46,7 @@ export const routes = Layer.mergeAll(
   Layer.provide(ChangesRunToEnd.layer)
 )
 
-/** The paths, to tell why a request reached none of them. */
+/** The paths, for the error of a request that reached no endpoint. */
 export const known = knownPaths(
   [SynapseAdminApi as never, GreenroomAdminApi as never],
   [adminPagePath, docsPath, synapseDocsPath]

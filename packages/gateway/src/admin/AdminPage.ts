@@ -1,6 +1,6 @@
 /**
- * The page of administrators at `/_greenroom/admin`: users, rooms, reports, other servers and the audit log. It uses the
- * endpoints that everybody can see in the documentation, with the rights of the logged-in administrator.
+ * The page of administrators at `/_greenroom/admin`: users, rooms, reports, other servers and the audit log. It calls the
+ * documented endpoints for administrators, with the access token of the logged-in administrator.
  */
 import { Effect } from "effect"
 import { HttpRouter } from "effect/http"

@@ -34,7 +34,7 @@ const toRoom = (room: RoomDetails) => ({
   tombstoned: room.isReplaced
 })
 
-/** The names that Synapse has, of an order that is ours. */
+/** Our orders by the names that Synapse gives them. */
 const orders = {
   name: "name",
   alphabetical: "name",
@@ -121,7 +121,8 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
             const page = pageOf(query)
             const order = query.order_by ?? "name"
             const orderBy = Object.hasOwn(orders, order) ? orders[order as keyof typeof orders] : undefined
-            if (orderBy === undefined) return yield* new InvalidParam({ error: "order_by: is not known" })
+            if (orderBy === undefined)
+              return yield* new InvalidParam({ error: `order_by: must be one of ${Object.keys(orders).join(", ")}` })
             const found = yield* rooms.list({
               ...page,
               orderBy,

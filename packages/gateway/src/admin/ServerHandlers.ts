@@ -29,10 +29,10 @@ const toToken = (token: RegistrationToken) => ({
 const isValid = ({ expiresAt, uses, usesAllowed }: RegistrationToken, now: number): boolean =>
   (usesAllowed === undefined || uses < usesAllowed) && (expiresAt === undefined || expiresAt > now)
 
-/** The length of a secret that is made, unless the administrator wants another one. */
+/** The default length of a generated secret. */
 const secretLength = 16
 
-/** How often another secret is made where it is taken, as short ones may be. */
+/** How many secrets to try while they are taken, as short ones may be. */
 const tries = 20
 
 const makeSecret = (length: number): string =>

@@ -12,7 +12,7 @@ import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { canonicalAddress, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -39,7 +39,7 @@ const toUser = (user: User) => ({
   last_seen_ts: user.lastSeenAt ?? null
 })
 
-/** One user alone is shown with more, and with the time of creation in seconds. */
+/** A single user has more fields than one of a list, and the time of creation in seconds. */
 const toUserDetails = (user: UserDetails) => ({
   ...toUser(user),
   creation_ts: Math.floor(user.createdAt / 1_000),
@@ -53,11 +53,11 @@ const toUserDetails = (user: UserDetails) => ({
   external_ids: user.subjects.map(({ provider, subject }) => ({ auth_provider: provider, external_id: subject }))
 })
 
-/** An address in the form in which it is kept. */
+/** An address in its canonical form, as it is stored. */
 const canonicalOf = ({ address, medium }: ThirdPartyId): Effect.Effect<ThirdPartyId, MatrixError> => {
-  const canonical = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+  const canonical = canonicalAddress({ address, medium })
   return canonical === undefined
-    ? Effect.fail(new InvalidParam({ error: `threepids: ${address} is no address of the medium ${medium}` }))
+    ? Effect.fail(new InvalidParam({ error: `threepids: ${address} is not an address of the medium ${medium}` }))
     : Effect.succeed({ medium, address: canonical })
 }
 
@@ -115,7 +115,7 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
     const mustBeOurs = (userId: UserId) =>
       serverNameOf(userId) === serverName
         ? Effect.void
-        : Effect.fail(new InvalidParam({ error: `${userId} is no user of this server` }))
+        : Effect.fail(new InvalidParam({ error: `${userId} is not a user of this server` }))
 
     const mustNotBeSelf = (admin: UserId, userId: UserId, error: string) =>
       admin === userId ? Effect.fail(new Forbidden({ error })) : Effect.void

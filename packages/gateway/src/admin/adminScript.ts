@@ -1,7 +1,7 @@
 /**
  * The script of the page of administrators: logs in, and shows users, rooms, reports, other servers and the audit log, a page of
- * rows at a time. The access token is in memory alone, and ends when the page is left by its button. Content from servers and users
- * is inserted as text, never as HTML: shortened, and isolated from the direction of the text around it.
+ * rows at a time. The access token is kept in memory only; the button for leaving logs it out. Content from servers and users is
+ * inserted as text, never as HTML, shortened, and isolated from the direction of the surrounding text.
  */
 export const adminScript = `
 "use strict"
@@ -256,7 +256,7 @@ const views = {
       ["Reason", (report) => report.reason],
       ["Actions", (report) => [act("Done", "with report " + report.id, async () => {
         await admin("DELETE", "/v1/event_reports/" + report.id)
-        return "Report " + report.id + " is dealt with"
+        return "Report " + report.id + " is resolved"
       })]]
     ]
   }),
@@ -273,7 +273,7 @@ const views = {
       ["Waiting", (server) => number(server.queue_length)],
       ["Failure", (server) => server.last_error],
       ["Actions", (server) => [act("Ban", server.destination, async () => {
-        const reason = await confirmed("Ban", { name: server.destination }, "It is asked nothing and answered nothing any more.", true)
+        const reason = await confirmed("Ban", { name: server.destination }, "This server sends it no more requests, and refuses all of its requests.", true)
         if (!reason) return false
         await call("PUT", "/_greenroom/admin/v1/bans/server/" + part(server.destination), { reason })
         return server.destination + " is banned"

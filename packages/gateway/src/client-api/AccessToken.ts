@@ -1,5 +1,5 @@
 /**
- * Access tokens: where a request has its own, and whose it is.
+ * Access tokens: reads the token of a request, and finds its session.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -30,7 +30,7 @@ type Parameter = string | ReadonlyArray<string> | null | undefined
 const single = (parameter: Parameter): string | undefined =>
   (typeof parameter === "object" ? parameter?.[0] : parameter) || undefined
 
-/** Which user an application service acts as, by the query parameters of its request. */
+/** The user as whom an application service acts, by the query parameters of its request. */
 const assertionIn = (parameter: (name: string) => Parameter): Assertion => ({
   userId: single(parameter("user_id")),
   deviceId: single(parameter("device_id")) ?? single(parameter("org.matrix.msc3202.device_id")),
@@ -38,7 +38,7 @@ const assertionIn = (parameter: (name: string) => Parameter): Assertion => ({
 })
 
 /**
- * Finds the session of a token; for the token of an application service that of the user whom the query parameters name.
+ * Finds the session of a token. For the token of an application service it is that of the user in the query parameters.
  * A token without a session counts against the rate of the address.
  */
 export const makeAuthenticate = Effect.gen(function* () {

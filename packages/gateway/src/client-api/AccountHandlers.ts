@@ -1,5 +1,5 @@
 /**
- * One's own account, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and `LoginMethods`.
+ * The account of the caller, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and `LoginMethods`.
  *
  * Source: "Registration and login" and "Identity" of the specification.
  */
@@ -12,7 +12,7 @@ import type { RemoveThirdPartyId } from "@greenroom/protocol/api/AccountApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { toCanonical } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
@@ -27,13 +27,7 @@ const toAnswer = ({ address, medium, verifiedAt }: VerifiedAddress) => ({
   validated_at: verifiedAt
 })
 
-/** An address as a client wrote it, in its canonical form where it has one. */
-const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
-  medium,
-  address: (medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)) ?? address
-})
-
-/** The proof that an address to remove comes with. */
+/** The proof of ownership that a request to remove an address contains. */
 const proofOf = ({ client_secret, id_server, sid }: RemoveThirdPartyId) =>
   sid === undefined || client_secret === undefined
     ? undefined
@@ -107,7 +101,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
         CurrentSession.use((session) =>
           Effect.as(
             "medium" in payload
-              ? loginMethods.removeAddress(session, canonical(payload))
+              ? loginMethods.removeAddress(session, toCanonical(payload))
               : loginMethods.removeService(session, payload),
             done
           )
@@ -125,7 +119,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
       )
       .handle("removeThirdPartyId", ({ payload }) =>
         CurrentSession.use((session) =>
-          Effect.as(thirdPartyIds.unbind(session, canonical(payload), proofOf(payload)), done)
+          Effect.as(thirdPartyIds.unbind(session, toCanonical(payload), proofOf(payload)), done)
         )
       )
   })

@@ -22,9 +22,8 @@ const whileLocked: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The groups whose endpoints a suspended account may call: what it reads, and what it changes of its own account, devices and
- * keys. Of other groups it may call the endpoints that read (GET), and those of `whileSuspended`: an endpoint that is listed
- * nowhere is refused.
+ * The groups whose endpoints a suspended account may call: they only read, or change the account, devices and keys of the caller.
+ * Of other groups it may call the endpoints that read (GET), and those of `whileSuspended`. All other endpoints are refused.
  */
 export const groupsWhileSuspended: ReadonlySet<string> = new Set([
   "account",
@@ -120,13 +119,13 @@ export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.encryption.sendToDevice"
 ])
 
-/** Of their profile guests may change the display name alone. */
+/** Guests may change only the display name of their profile. */
 const profileChanges: ReadonlySet<string> = new Set([
   "clientServer.profile.setField",
   "clientServer.profile.removeField"
 ])
 
-/** A suspended account may redact its own events alone. */
+/** A suspended account may redact only its own events. */
 export const redactions: ReadonlySet<string> = new Set([
   "rooms.redact",
   "rooms.redactWithTransaction",
@@ -134,9 +133,9 @@ export const redactions: ReadonlySet<string> = new Set([
   "clientServer.rooms.redactWithoutTransaction"
 ])
 
-const guestError = new GuestAccessForbidden({ error: "Guests cannot do this: register an account" })
+const guestError = new GuestAccessForbidden({ error: "Guests may not call this endpoint: register an account" })
 
-const suspendedError = new UserSuspended({ error: "You cannot do this while your account is suspended" })
+const suspendedError = new UserSuspended({ error: "A suspended account may not call this endpoint" })
 
 const whileSuspendedBySocket: ReadonlySet<SocketCall["method"]> = new Set([
   "leave",
@@ -160,8 +159,8 @@ export interface Endpoint {
 
 export interface AccountRules {
   /**
-   * Lets a request through, by `group.endpoint`; undefined where nothing is to be checked, as for nearly all. Endpoints that
-   * only read are those of GET. Errors: M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
+   * Checks a request by its `group.endpoint`; undefined where there is nothing to check, as for nearly all requests. Endpoints
+   * that only read are those of GET. Errors: M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
    */
   readonly request: (
     session: Session,

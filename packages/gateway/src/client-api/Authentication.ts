@@ -32,10 +32,10 @@ import { makeAuthenticate, readToken } from "./AccessToken.ts"
 import { type Endpoint, makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
-/** Groups whose requests do not count as activity of the user: leaving, and setting the presence itself. */
+/** Groups whose requests do not count as activity of the user: logout, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
 
-/** Endpoints for administrators alone. Users export their own data at one of the group of exports. */
+/** Endpoints for administrators only. In the group of exports there is one by which users export their own data. */
 const isForAdmins = (group: string, { identifier }: Endpoint): boolean =>
   group === "admin" ||
   group === "destinations" ||
@@ -57,7 +57,7 @@ const withToken = <A>(use: Use<A>) =>
     return use(token, addressOf(request), (name) => parameters[name])
   })
 
-/** Counts a request against the rate of the user. Administrators and users that the operator exempts have none. */
+/** Counts a request against the rate of the user. Administrators and users whom the operator exempts are not limited. */
 const makeTake = Effect.gen(function* () {
   const limit = yield* RateLimit
   const services = yield* AppServices
@@ -72,7 +72,7 @@ const makeTake = Effect.gen(function* () {
     isExempt(session) ? Effect.void : limit.take(rate, session.userId)
 })
 
-/** Notes the user of a session, where requests are recorded. */
+/** Adds the user of a session to the record of the request, where requests are recorded. */
 const recordingUser = Effect.map(
   Effect.service(RequestRecords),
   (records) =>
@@ -103,7 +103,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const recorded = yield* recordingUser
     const session = recorded(withToken(yield* makeAuthenticate))
 
-    /** Counts the request, and checks that the account may make it: before anything of the request is read. */
+    /** Counts the request and checks that the account may make it, before any of its body is read. */
     const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: Endpoint) => {
       const counted = take(rate, session)
       const checked = rules.request(session, group, endpoint)
@@ -129,17 +129,20 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   })
 )
 
-/** How many requests without an access token may make this server ask another one at once. */
+/** How many requests without an access token may cause a request to another server at the same time. */
 const maxForeignQuestions = 32
 
-/** Runs requests without an access token, of those about users and aliases of other servers only a few at once. */
+/** Runs requests without an access token. Those about users and aliases of other servers run only a few at a time. */
 const makeAnonymously = (serverName: ServerName) => {
   const questions = Semaphore.makeUnsafe(maxForeignQuestions)
   const isForeign = ({ alias, userId }: { readonly [name: string]: string | undefined }): boolean => {
     const id = alias ?? userId
     return id?.includes(":") === true && serverNameOf(id as UserId) !== serverName
   }
-  const tooMany = new LimitExceeded({ error: "Too many questions to other servers, try again", retry_after_ms: 1_000 })
+  const tooMany = new LimitExceeded({
+    error: "Too many requests about other servers, try again later",
+    retry_after_ms: 1_000
+  })
   return <A, E, R>(handled: Effect.Effect<A, E, R>): Effect.Effect<A, E | LimitExceeded, R> =>
     Effect.withFiber((fiber) =>
       isForeign(Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params)

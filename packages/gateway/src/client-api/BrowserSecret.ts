@@ -9,7 +9,7 @@ import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 
 const cookieName = "greenroom_login"
 
-/** Long enough for any login, in seconds. */
+/** How long the browser keeps the cookie, in seconds: longer than any login takes. */
 const maxAge = 3_600
 
 /** The cookie by which the browser keeps a secret, also for pages of `/_greenroom`. */

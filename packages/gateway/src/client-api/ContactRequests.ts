@@ -53,11 +53,11 @@ const answer = (contact: StoredContact) =>
   })
 
 const changed = HttpServerResponse.jsonUnsafe(
-  { errcode: "M_UNKNOWN", error: "The contact was changed meanwhile: If-Match names another version" },
+  { errcode: "M_UNKNOWN", error: "The contact has changed: If-Match names another version" },
   { status: 412 }
 )
 
-/** The version that `If-Match` names; undefined where any will do. */
+/** The version that `If-Match` names; undefined for any version. */
 const versionOf = ({ headers }: HttpServerRequest.HttpServerRequest): number | undefined => {
   const tag = headers["if-match"]
   if (tag === undefined || tag.trim() === "*") return undefined

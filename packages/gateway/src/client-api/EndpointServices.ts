@@ -1,6 +1,6 @@
 /**
- * The services that endpoints are made of, held as one. An endpoint keeps the context in which it was made, and they
- * are copied for every request that comes to it: this is one reference among few, instead of some twenty.
+ * The services that endpoints use, as one service. An endpoint keeps the context in which it was made, and every request copies
+ * that context: it has this one reference instead of some twenty.
  */
 import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
 import type { Accounts } from "@greenroom/actors/account/Accounts"

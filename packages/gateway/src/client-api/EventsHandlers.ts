@@ -1,5 +1,5 @@
 /**
- * The event stream by long poll, and what a client asks for when it starts, as calls of `Events` and `Rooms`.
+ * The event stream by long poll, and the initial sync of a client, as calls of `Events` and `Rooms`.
  *
  * Source: "Receiving live updates on a client" of the specification.
  */
@@ -27,7 +27,7 @@ const noPushRules: PushRules = {
 
 const jsonType = { contentType: "application/json" } as const
 
-/** The events are text already, as they came from the log; they are not read again. */
+/** The events are JSON text from the log, which is not parsed again. */
 const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
 

@@ -1,5 +1,5 @@
 /**
- * The pages on which people go on with a login in their browser, as calls of `LoginFlows`.
+ * The pages on which users continue a login in their browser, as calls of `LoginFlows`.
  *
  * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
  */
@@ -58,7 +58,7 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
         wantsPage(request) ? Effect.catch(effect, (error) => Effect.succeed(errorPage(error))) : effect
       )
 
-    /** A page where the fallback page began it, else what a program reads. */
+    /** A page if the fallback page began the login, else JSON. */
     const answerReturn = ({ page, purpose, result }: OAuth2Return) => {
       if (page && purpose !== "link") {
         return Effect.succeed(fallbackPage({ purpose, serverName, minPasswordLength, result }))

@@ -1,6 +1,6 @@
 /**
- * Logging in and registering stage by stage, as calls of `LoginFlows`: the flows that there are, a stage of one, and the
- * page that performs all of it.
+ * Login and registration stage by stage, as calls of `LoginFlows`: the list of flows, one stage of a flow, and the page that
+ * performs whole flows.
  *
  * Source: "Registration and login" of the specification.
  */

@@ -1,5 +1,5 @@
 /**
- * `/health`: the server is well while its database answers and can be written to, it holds actors, and it is not going down.
+ * `/health`: the server is healthy while its database answers and is writable, it holds actors, and it is not shutting down.
  */
 import { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import { Nodes } from "@greenroom/actors/runtime/Nodes"
@@ -25,7 +25,7 @@ export const systemHandlers = HttpApiBuilder.group(ClientApi, "system", (handler
       Effect.map(Effect.all([database.status, database.logLag]), ([database, lag]) => {
         const checks = {
           database,
-          gateway: shutdown.isRequested() ? "going down" : nodes.isReady() ? ok : "holds no actors yet"
+          gateway: shutdown.isRequested() ? "shutting down" : nodes.isReady() ? ok : "holds no actors yet"
         }
         const healthy = Object.values(checks).every((check) => check === ok)
         const health: Health = { ok: healthy, version, checks, event_log_lag_ms: Math.round(lag) }

@@ -42,12 +42,12 @@ export const createRoomHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
               })),
               powerLevels: room.power_level_content_override ?? undefined
             })
-            // The room is there, and the answer must name it.
+            // The room exists by now, and the answer must name it.
             yield* Effect.forEach(
               addresses,
               (address) =>
                 Effect.catch(invites.invite(session, created.room_id, address), ({ error }) =>
-                  Effect.logWarning(`${created.room_id} was made, but an address could not be invited: ${error}`)
+                  Effect.logWarning(`${created.room_id} was created, but an address could not be invited: ${error}`)
                 ),
               { discard: true }
             )

@@ -68,7 +68,7 @@ export const delayedEventsHandlers = HttpApiBuilder.group(ClientServerApi, "clie
       .handle("act", ({ params: { action, delayId } }) =>
         isDelayAction(action)
           ? act(delayId, action)
-          : Effect.fail(new NotFound({ error: `There is no action ${action.slice(0, 64)}` }))
+          : Effect.fail(new NotFound({ error: `There is no action ${action.slice(0, 64)} on delayed events` }))
       )
   })
 )

@@ -31,7 +31,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     const sockets = yield* Sockets
     const deviceKeys = yield* DeviceKeys
 
-    /** matrix-nio reads no list in which the name of a device is missing: it is empty then. */
+    /** matrix-nio cannot read a list in which a device has no name, so a missing name is sent as an empty one. */
     const toClient = (device: Device, { userId }: Session) => ({ display_name: "", ...device, user_id: userId })
 
     /** Runs `act` once the user has authenticated again. */
@@ -55,13 +55,13 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         )
       )
 
-    /** An application service cannot complete interactive authentication: it manages its users' devices and accounts without. */
+    /** Application services cannot complete interactive authentication. They manage devices and accounts of their users without it. */
     const isAppService = ({ appService }: Session): boolean => appService !== undefined
 
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>
       Effect.forEach(tokenIds, sockets.closeToken, { discard: true })
 
-    /** A device that is not there is logged out already. */
+    /** Does nothing if the device does not exist. */
     const logOut = (session: Session, deviceId: string) =>
       accounts.logoutDevice(session.userId, deviceId).pipe(
         Effect.catchTag("M_NOT_FOUND", () => Effect.succeed([])),
@@ -96,7 +96,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
               ? Effect.void
               : Effect.andThen(accounts.renameDevice(userId, params.deviceId, name), deviceKeys.changed)
           if (!isAppService(session)) return Effect.as(rename, done)
-          // An application service makes devices of its users by naming them.
+          // An application service creates a device of its users by updating it.
           return Effect.gen(function* () {
             const devices = yield* accounts.devices(session)
             if (devices.some(({ device_id }) => device_id === params.deviceId)) return yield* Effect.as(rename, done)

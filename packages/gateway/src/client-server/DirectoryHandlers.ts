@@ -15,7 +15,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
-/** Today's API has 409 where the draft has M_ROOM_IN_USE. */
+/** The status is 409 in today's API, M_ROOM_IN_USE in the draft's. */
 const aliasTaken = (error: string) => HttpServerResponse.jsonUnsafe({ errcode: "M_UNKNOWN", error }, { status: 409 })
 
 export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.directory", (handlers) =>

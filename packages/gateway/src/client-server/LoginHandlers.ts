@@ -118,7 +118,8 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
               const deviceName = payload?.initial_device_display_name ?? undefined
               return yield* accounts.registerGuest({ deviceName, address })
             }
-            if (oauth.mode === "on") return yield* new Forbidden({ error: "Accounts are made by OAuth 2.0 here" })
+            if (oauth.mode === "on")
+              return yield* new Forbidden({ error: "Register through the OAuth 2.0 API of this server" })
             const { parameters, registered } = yield* registration.begun(payload?.auth)
             const body: Register = { ...parameters, ...payload }
             return yield* registration.register({

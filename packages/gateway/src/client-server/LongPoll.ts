@@ -1,6 +1,6 @@
 /**
- * Requests that wait for news: the user is connected meanwhile. A shutdown ends the waiting, and so does an administrator who
- * locks or suspends the account.
+ * Requests that wait for updates. The user counts as connected while one waits. A shutdown ends the wait, and so does an
+ * administrator who locks or suspends the account.
  *
  * Source: "Syncing" and "Account locking" of the client-server specification.
  */
@@ -24,7 +24,7 @@ export const makeLongPoll = Effect.gen(function* () {
   const shutdown = yield* Shutdown
   const standings = yield* AccountStandings
 
-  /** Answers by `poll`, which is given how long it may wait. The user is connected, unless `setPresence` says otherwise. */
+  /** Runs `poll` with the time for which it may wait. The user is connected meanwhile, unless `setPresence` says otherwise. */
   return <A>(
     { session, setPresence, timeout }: LongPollRequest,
     poll: (timeout: number) => Effect.Effect<A, MatrixError>

@@ -23,7 +23,7 @@ export const moderationHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
   withServices(function* () {
     const moderation = yield* Moderation
     const audit = yield* AuditLog
-    /** Recorded before it is done, where it may be done. */
+    /** Changes the standing of an account. An allowed change is in the audit log before it happens. */
     const setStanding = (userId: UserId, action: string, change: { readonly [name: string]: boolean }) =>
       CurrentSession.use((session) =>
         moderation

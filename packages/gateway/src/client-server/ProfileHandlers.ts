@@ -26,7 +26,7 @@ export const profileHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
       .handle("field", ({ params }) =>
         CurrentViewer.use((viewer) =>
           Effect.map(users.profileField(viewer, params.userId, params.keyName), (field) =>
-            // A display name that is not set is null for clients of the draft, absent for those of today.
+            // An unset display name is null in the draft's API, and absent in today's.
             Object.fromEntries(Object.entries(field).filter(([, value]) => value !== null))
           )
         )
@@ -37,7 +37,7 @@ export const profileHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
             yield* checkName(params.keyName)
             const value = payload[params.keyName]
             if (value === undefined) return yield* new MissingParam({ error: `${params.keyName}: missing key` })
-            // An empty avatar says that there is none.
+            // An empty avatar URL removes the avatar.
             const isNone = params.keyName === "avatar_url" && value === ""
             yield* users.setProfileField(session, params.userId, params.keyName, isNone ? null : value)
             return done

@@ -29,10 +29,10 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       chunk: chunk.map(({ allowed_room_ids: _, encryption: __, room_version: ___, ...room }) => ({ ...room }))
     })
 
-    /** Another server is asked for users of this one alone. */
+    /** Lists of other servers are requested only for users of this server. */
     const list = (viewer: Session | undefined, server: ServerName = serverName, request: PublicRoomsRequest) =>
       viewer === undefined && server !== serverName
-        ? Effect.fail(new MissingToken({ error: "No access_token was given: another server would have to be asked" }))
+        ? Effect.fail(new MissingToken({ error: "An access token is needed for the list of another server" }))
         : Effect.map(summaries.publicRoomsOf(server, request), toClient)
 
     return handlers

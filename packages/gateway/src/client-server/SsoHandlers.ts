@@ -67,7 +67,7 @@ export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.s
         return answerBegun(begun, "redirectUrl" in target ? target.redirectUrl : "")
       })
 
-    const noPage = new NotFound({ error: "stage: there is no page for it" })
+    const noPage = new NotFound({ error: "stage: this stage has no page" })
 
     return handlers
       .handle("redirect", ({ query, request }) => begin(request, { redirectUrl: query.redirectUrl }))

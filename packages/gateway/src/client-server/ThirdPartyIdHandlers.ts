@@ -22,7 +22,7 @@ import type { Session } from "@greenroom/actors/runtime/Session"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { type ThirdPartyId, toCanonical } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted, Result } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -119,7 +119,7 @@ export const addressPagesHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         Effect.match(link, { onSuccess: toPage, onFailure: () => expiredPage })
       )
 
-    /** Opening a link confirms the address, except where it gives a new password to an account. */
+    /** Opening a link confirms the address, except where the link is for a new password. */
     const opened = (sid: string, token: string) =>
       Effect.flatMap(validations.link(sid, token), (link) =>
         link.purpose === "password" ? Effect.succeed(link) : validations.confirm(sid, token)
@@ -176,12 +176,6 @@ export const passwordHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
   })
 )
 
-/** An address as a client wrote it, in its canonical form where it has one. */
-const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
-  medium,
-  address: (medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)) ?? address
-})
-
 /** The error of today's client API for a refusal by an identity server. */
 const asMatrixError = (error: IdentityFailure): MatrixError =>
   isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
@@ -205,9 +199,9 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
     const thirdPartyIds = yield* ThirdPartyIds
     const validations = yield* AddressValidations
 
-    /** Whether identity servers that bound the address to the user do so no more. False if none may be asked. */
+    /** Whether the identity servers ended their bindings of the address to the user. False if none may be asked. */
     const withdraw = Effect.fnUntraced(function* (session: Session, payload: UnboundAddress) {
-      const bindings = yield* thirdPartyIds.bindings(session, canonical(payload), payload.id_server ?? undefined)
+      const bindings = yield* thirdPartyIds.bindings(session, toCanonical(payload), payload.id_server ?? undefined)
       return bindings.length > 0 && (yield* thirdPartyIds.withdraw(session, bindings))
     })
 
@@ -265,7 +259,7 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
       .handle("delete", ({ payload }) =>
         CurrentSession.use((session) =>
           Effect.gen(function* () {
-            const taken = yield* Effect.result(thirdPartyIds.unbind(session, canonical(payload)))
+            const taken = yield* Effect.result(thirdPartyIds.unbind(session, toCanonical(payload)))
             const isUnbound = yield* withdraw(session, payload)
             // An address may be bound without being part of the account.
             if (Result.isFailure(taken) && !isUnbound) return yield* Effect.fail(asMatrixError(taken.failure))

@@ -20,7 +20,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
-/** Types of account data that the server sets are no endpoint for PUT. */
+/** Clients may not PUT the types of account data that the server sets. */
 const serverControlled = (error: string) =>
   HttpServerResponse.jsonUnsafe({ errcode: "M_BAD_JSON", error }, { status: 405 })
 
@@ -86,7 +86,7 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
     const asUser = <A, E>(act: (userId: UserId) => Effect.Effect<A, E>) =>
       CurrentSession.use((session: Session) => act(session.userId))
 
-    /** The rule that a path names. No rule has a kind that we do not know. */
+    /** The rule that a path names. There is no rule of an unknown kind. */
     const ofRule = <A, E>(
       { kind, ruleId }: { readonly kind: string; readonly ruleId: string },
       act: (userId: UserId, kind: PushRuleKind, ruleId: string) => Effect.Effect<A, E>
@@ -148,7 +148,7 @@ export const receiptsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
               return done
             }
             if (thread !== undefined) {
-              return yield* new InvalidParam({ error: "thread_id: m.fully_read is of the whole room" })
+              return yield* new InvalidParam({ error: "thread_id: m.fully_read belongs to the whole room" })
             }
             yield* receipts.setFullyRead(session, roomId, eventId)
             return done

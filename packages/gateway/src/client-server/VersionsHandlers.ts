@@ -133,10 +133,10 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       )
       .handle("policyServer", () =>
         Option.match(publicKey, {
-          onNone: () => Effect.fail(new NotFound({ error: "This server is no policy server" })),
+          onNone: () => Effect.fail(new NotFound({ error: "This server is not a policy server" })),
           onSome: (ed25519) => Effect.succeed({ public_keys: { ed25519 } })
         })
       )
-      .handle("support", () => Effect.fail(new NotFound({ error: "The operator names no contact" })))
+      .handle("support", () => Effect.fail(new NotFound({ error: "The operator has configured no contact" })))
   })
 )

@@ -35,7 +35,7 @@ export const objectOf = (content: Json | undefined): Effect.Effect<JsonObject, N
     : Effect.fail(new BadJson({ error: "The body is not a JSON object" }))
 }
 
-/** The transaction of a body, for us and within its limits. Errors: M_BAD_JSON, M_TOO_LARGE, M_UNKNOWN. */
+/** The transaction of a body: of the origin, for this server, and within the limits. Errors: M_BAD_JSON, M_TOO_LARGE, M_UNKNOWN. */
 export const transactionOf = Effect.fnUntraced(function* (
   transactionId: string,
   origin: ServerName,
@@ -48,10 +48,12 @@ export const transactionOf = Effect.fnUntraced(function* (
   if (pdus.length > maxPdus) return yield* new TooLarge({ error: `A transaction has at most ${maxPdus} PDUs` })
   if (edus.length > maxEdus) return yield* new TooLarge({ error: `A transaction has at most ${maxEdus} EDUs` })
   if ((envelope.origin ?? origin) !== origin) {
-    return yield* badRequest(`The transaction is of ${envelope.origin}, but ${origin} sent it`)
+    return yield* badRequest(`origin: the transaction names ${envelope.origin}, but ${origin} sent it`)
   }
   if ((envelope.destination ?? destination) !== destination) {
-    return yield* badRequest(`The transaction is for ${envelope.destination}, this server is ${destination}`)
+    return yield* badRequest(
+      `destination: the transaction is for ${envelope.destination}, this server is ${destination}`
+    )
   }
   const ts = envelope.ts ?? envelope.origin_server_ts ?? (yield* Clock.currentTimeMillis)
   return {
@@ -65,21 +67,21 @@ export const transactionOf = Effect.fnUntraced(function* (
   }
 })
 
-/** An answer that may have many megabytes, written without holding the event loop. */
-const large = (answer: object) =>
+/** An answer that may have many megabytes, serialised without blocking the event loop. */
+export const large = (answer: object) =>
   Effect.map(encodeJson(answer as JsonObject), (bytes) =>
     HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
   )
 
-/** The first half of a handshake is about a user of the server that asks. Errors: M_FORBIDDEN. */
+/** The first half of a handshake. Errors: M_FORBIDDEN unless the user is one of the requesting server. */
 const makeMembership = (make: MakeMembership, params: { readonly context: RoomId; readonly userId: UserId }) =>
   SignedRequest.use(({ origin }) =>
     params.userId.endsWith(`:${origin}`)
       ? make(origin, params.context, params.userId)
-      : Effect.fail(new Forbidden({ error: `${params.userId} is no user of ${origin}` }))
+      : Effect.fail(new Forbidden({ error: `${params.userId} is not a user of ${origin}` }))
   )
 
-/** The second half, with the PDU that the origin made. */
+/** The second half of a handshake, with the PDU that the origin built. */
 const sendMembership = <A>(send: SendMembership<A>, params: { readonly context: RoomId; readonly pduId: string }) =>
   SignedRequest.use(({ content, origin }) =>
     Effect.flatMap(objectOf(content), (pdu) => send(origin, params.context, formatEventId(params.pduId, origin), pdu))
@@ -137,7 +139,7 @@ export const federationHandlers = HttpApiBuilder.group(FederationApi, "federatio
           Effect.gen(function* () {
             if ((query.origin ?? origin) !== origin) {
               return yield* new Forbidden({
-                error: "Transactions are sent again only to the server that they were for"
+                error: "A transaction is sent again only to its destination"
               })
             }
             const transactions = yield* federation.pull(origin, query.v ?? [])

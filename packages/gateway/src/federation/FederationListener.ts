@@ -1,8 +1,8 @@
 /**
  * The federation listener: the federation API and the keys of this server over HTTPS, as calls of `Federation`.
  *
- * It goes down with its scope: it takes no further connections, and requests in flight end, at the latest after
- * `gracePeriod`. A certificate that the operator renewed is taken up within an hour, without a restart.
+ * When its scope closes it accepts no further connections, and requests in flight end, at the latest after `gracePeriod`. A
+ * renewed certificate of the operator is loaded within an hour, without a restart.
  *
  * Source: "Federation" of the specification.
  */
@@ -48,7 +48,7 @@ import { originAuthenticationLayer } from "./OriginAuthentication.ts"
 import { type TlsCredentials, tlsCredentials, validityWarning } from "./TlsCredentials.ts"
 import type { TlsError } from "./TlsError.ts"
 
-/** How often others may ask. */
+/** The rates of requests of other servers. */
 export type FederationRates = Pick<Rates, "anonymous" | "requests" | "sends">
 
 export interface FederationListenerOptions {
@@ -71,10 +71,10 @@ const defaultFederationRates: FederationRates = {
 /** How long requests in flight may take to end when the listener goes down. */
 const gracePeriod = "5 seconds"
 
-/** How often a renewed certificate is looked for. */
+/** How often to look for a renewed certificate. */
 const renewalInterval = "1 hour"
 
-/** Limits in time, in ms, and size; see `NodeServer`. A handshake or a head that takes longer is not worth waiting for. */
+/** Limits in time, in ms, and size; see `NodeServer`. Slower handshakes and headers end the connection. */
 const serverLimits = {
   handshakeTimeout: 10_000,
   headersTimeout: 20_000,
@@ -112,7 +112,7 @@ const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.l
   Layer.provide(namingRoutes)
 )
 
-/** Endpoints run in the context that they were made in: without this switch they are traced where their request is. */
+/** Removes the tracing switch from the context in which endpoints were made, so that the request decides whether they are traced. */
 const tracedAsRequested = <A, E, R>(endpoints: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.updateContext(
     endpoints,

@@ -1,6 +1,6 @@
 /**
- * The server that sent a request: checks the signature before the handler runs, counts it against the rates of its
- * address and then of its origin, and notes that the origin is up.
+ * Authenticates the server that sent a request: checks the signature before the handler runs, counts the request against the rates
+ * of its address and then of its origin, and records that the origin is up.
  *
  * Source: "Security" of the specification.
  */
@@ -17,8 +17,8 @@ import { noteUser, RequestRecords } from "../RequestRecords.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
 /**
- * The longest body of a transaction, in bytes: 50 PDUs of 64 KiB and 100 EDUs, and room for one PDU that is too large and
- * must not take the others with it.
+ * The longest body of a transaction, in bytes: 50 PDUs of 64 KiB, 100 EDUs, and room for a PDU that is too large, which must not
+ * cause the refusal of the others.
  */
 export const maxTransactionBytes = 8 * 1024 * 1024
 
@@ -26,8 +26,8 @@ export const maxTransactionBytes = 8 * 1024 * 1024
 export const maxPduBodyBytes = 512 * 1024
 
 /**
- * The endpoints by which events of rooms come and go. They take the word of others for the keys of a server that cannot be
- * reached, so that rooms go on; everything else is done in the name of its users, and needs keys of its own.
+ * The endpoints that transfer events of rooms. They accept keys of an unreachable server from a notary, so that rooms continue to
+ * work. All other endpoints act in the name of users of the server, and need keys that the server itself has published.
  */
 const roomEndpoints: ReadonlySet<string> = new Set([
   ...["send", "pdu", "state", "backfill", "pull"],
@@ -79,7 +79,7 @@ export const originAuthenticationLayer: Layer.Layer<
           method: request.method,
           ...signedParts(request),
           acceptsVouchedKeys: roomEndpoints.has(endpoint.identifier),
-          // Events are put. A third-party invite is only the template of one.
+          // PUT endpoints send events, except that a third-party invite is only the template of an event.
           hasPdus: endpoint.method === "PUT" && endpoint.identifier !== "exchangeThirdPartyInvite",
           readBody: readBody(request, maxBytes)
         })

@@ -33,7 +33,7 @@ export interface TlsOptions {
 
 const day = 86_400_000
 
-/** How long a self-signed certificate is good for, and how long before its end another is made, in ms. */
+/** How long a self-signed certificate is valid, and how long before its end it is replaced, in ms. */
 const lifetime = 3_650 * day
 const renewal = 30 * day
 
@@ -50,8 +50,8 @@ const attempt = <A>(what: string, run: () => A | Promise<A>, file?: "cert" | "ke
 
 /** Checks that both can be parsed, belong together, and are of a kind that TLS supports. */
 const checked = Effect.fnUntraced(function* (credentials: TlsCredentials, certFile: string, keyFile: string) {
-  yield* attempt(`${certFile} is no certificate as PEM`, () => new X509Certificate(credentials.cert), "cert")
-  yield* attempt(`${keyFile} is no private key as PEM`, () => createPrivateKey(credentials.key), "key")
+  yield* attempt(`${certFile} is not a certificate in PEM`, () => new X509Certificate(credentials.cert), "cert")
+  yield* attempt(`${keyFile} is not a private key in PEM`, () => createPrivateKey(credentials.key), "key")
   const together = `The key ${keyFile} cannot be used with the certificate ${certFile}`
   yield* attempt(together, () => createSecureContext(credentials), "key")
   return credentials
@@ -100,7 +100,7 @@ export const makeSelfSigned = async (serverName: ServerName, now: number): Promi
   return { cert, key }
 }
 
-/** The pair that was made before, unless it is damaged, of another name or about to end. */
+/** The existing pair. Fails if it is damaged, of another name or about to expire. */
 const readSelfSigned = Effect.fnUntraced(function* (file: string, { serverName }: TlsOptions) {
   const text = yield* attempt("The TLS pair cannot be read", () => readFile(file, "utf8"))
   const [key, cert] = text.split(/(?=-----BEGIN CERTIFICATE-----)/)
@@ -112,7 +112,7 @@ const readSelfSigned = Effect.fnUntraced(function* (file: string, { serverName }
   const now = yield* Clock.currentTimeMillis
   const isValid = Date.parse(certificate.validFrom) <= now && Date.parse(certificate.validTo) - now >= renewal
   if (!isOurs || !isValid) {
-    return yield* new TlsError({ message: `${file} cannot be used any longer` })
+    return yield* new TlsError({ message: `${file} is damaged, of another server name, or about to expire` })
   }
   return credentials
 })
@@ -129,7 +129,7 @@ const writeSelfSigned = Effect.fnUntraced(function* (file: string, { dataDir, se
   })
 })
 
-/** A warning about a certificate of the operator that others refuse at this time, or soon; undefined where it is valid. */
+/** A warning if other servers refuse the certificate of the operator now, or will refuse it soon. */
 export const validityWarning = ({ tlsCert }: TlsOptions, { cert }: TlsCredentials, now: number): string | undefined => {
   if (tlsCert === undefined) return undefined
   const { validFrom, validTo } = new X509Certificate(cert)
@@ -139,7 +139,7 @@ export const validityWarning = ({ tlsCert }: TlsOptions, { cert }: TlsCredential
   const left = Date.parse(validTo) - now
   if (left > warning) return undefined
   const ended = left > 0 ? `expires ${validTo}` : `has expired (${validTo}), and other servers refuse it`
-  return `The certificate ${tlsCert} ${ended}: renew it, and the server takes it up within an hour`
+  return `The certificate ${tlsCert} ${ended}: renew it; the server loads the new one within an hour`
 }
 
 /** The credentials to listen with. Errors: `TlsError`. */

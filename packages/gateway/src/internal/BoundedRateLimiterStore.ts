@@ -1,7 +1,7 @@
 /**
- * A store for Effect's `RateLimiter` in memory that forgets. The one that comes with Effect keeps a bucket for every
- * key that it ever saw, which a client with many addresses could use to fill the memory. A full bucket says nothing, so
- * full ones are swept out when the map has doubled since the last sweep. Times are those of the monotonic clock.
+ * A bounded store for Effect's `RateLimiter` in memory. Effect's own store keeps a bucket for every key forever, so that a client
+ * with many addresses could fill the memory. A full bucket equals no bucket: full ones are removed when the map has doubled since
+ * the last sweep. Times are those of the monotonic clock.
  */
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Duration, Effect } from "effect"
@@ -11,7 +11,7 @@ interface Bucket {
   tokens: number
   /** When the current interval began; a token is added at the end of each. */
   lastRefill: number
-  /** From when on the bucket is full again, if nothing is taken. */
+  /** When the bucket is full again, if no token is taken. */
   fullAt: number
 }
 

@@ -7,7 +7,7 @@ import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 
-/** The prefix of the forms: a path of this server's own. */
+/** The prefix of the forms: a path outside of the Matrix APIs. */
 const oauthPrefix = "/_greenroom"
 export const paths = {
   registration: `${oauthPrefix}/oauth2/registration`,
@@ -53,7 +53,7 @@ export const redirectAnswer = (location: string): HttpServerResponse.HttpServerR
 export const cookieOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   request.cookies[cookieName]
 
-/** Gives the browser the secret of its session, or takes it away. Other sites' requests but links come without it. */
+/** Sets or removes the cookie with the secret of a browser session. Requests from other sites do not carry it, except links. */
 export const withCookie = (
   response: HttpServerResponse.HttpServerResponse,
   secret: string | undefined,

@@ -1,6 +1,6 @@
 /**
  * The pages of the OAuth 2.0 API, as calls of `OAuthServer`, `BrowserSessions`, `Registration` and `Accounts`. A browser logs
- * in once and is known by a cookie afterwards, which pages of other sites cannot use.
+ * in once, and a cookie that other sites cannot use identifies it afterwards.
  *
  * Source: "OAuth 2.0 API" of the client-server specification.
  */
@@ -40,12 +40,13 @@ import { cookieOf, formOf, isForeign, type Params, paths, queryOf, redirectAnswe
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
 
-const stopped = (text: string, status = 400): Response => messagePage({ title: "This does not go on", text, status })
+const stopped = (text: string, status = 400): Response =>
+  messagePage({ title: "This request cannot continue", text, status })
 
 const linked = messagePage({ title: "Your device is linked", text: "You can close this page and go back to it." })
 const refused = messagePage({ title: "Refused", text: "Nothing was linked. You can close this page." })
-const foreign = stopped("The form came from another site. Open the page anew.", 403)
-const goodbyePage = messagePage({ title: "Your account is gone", text: "You can close this page." })
+const foreign = stopped("The form came from another site. Open the page again.", 403)
+const deactivatedPage = messagePage({ title: "Your account is gone", text: "You can close this page." })
 
 const referenceOf = (query: Params): Reference | undefined => {
   const [id, userCode] = [query.get("id"), query.get("user_code")]
@@ -111,13 +112,13 @@ export const oauthPages = HttpRouter.use((router) =>
           address
         }),
         "InteractionRequired",
-        ({ reason }) => Effect.fail(reason ?? new Forbidden({ error: "Registration is not possible here" }))
+        ({ reason }) => Effect.fail(reason ?? new Forbidden({ error: "This page cannot register accounts" }))
       )
       return made.user_id
     })
 
-    /** The page that asks for a login. */
-    const whoAreYou = (
+    /** The login page. */
+    const askForLogin = (
       query: Params,
       question?: Question,
       more: { readonly error?: string; readonly user?: string } = {}
@@ -133,13 +134,13 @@ export const oauthPages = HttpRouter.use((router) =>
     }
 
     /** Logs the browser in, and shows the page again. */
-    const comeIn = (request: Request, form: Params, attempt: Attempt<UserId>, question?: Question) => {
+    const startSession = (request: Request, form: Params, attempt: Attempt<UserId>, question?: Question) => {
       const query = queryOf(request)
       return attempt.pipe(
         Effect.flatMap((userId) => browsers.begin(userId, addressOf(request))),
         Effect.match({
           onSuccess: (secret) => withCookie(redirectAnswer(self(query)), secret, publicUrl.get()),
-          onFailure: ({ error }) => whoAreYou(query, question, { error, user: form.get("user") ?? "" })
+          onFailure: ({ error }) => askForLogin(query, question, { error, user: form.get("user") ?? "" })
         })
       )
     }
@@ -169,7 +170,7 @@ export const oauthPages = HttpRouter.use((router) =>
       )
     )
 
-    /** Codes of devices are short: a page that is found by one counts like a login. */
+    /** Device codes are short and could be guessed, so a request with one counts as a login. */
     const countGuess = (request: Request, reference: Reference) =>
       "userCode" in reference ? limit.takeFrom("logins", addressOf(request)) : Effect.void
 
@@ -187,7 +188,7 @@ export const oauthPages = HttpRouter.use((router) =>
     const ask = page((request) =>
       withQuestion(request, (_, question) =>
         Effect.map(userOf(request), (userId) =>
-          userId === undefined ? whoAreYou(queryOf(request), question) : consentPage(question, userId, serverName)
+          userId === undefined ? askForLogin(queryOf(request), question) : consentPage(question, userId, serverName)
         )
       )
     )
@@ -198,9 +199,9 @@ export const oauthPages = HttpRouter.use((router) =>
           const form = yield* formOf(request)
           switch (form.get("action")) {
             case "login":
-              return yield* comeIn(request, form, logIn(request, form), question)
+              return yield* startSession(request, form, logIn(request, form), question)
             case "register":
-              return yield* comeIn(request, form, register(request, form), question)
+              return yield* startSession(request, form, register(request, form), question)
             case "logout":
               return yield* logOut(request)
             case "refuse": {
@@ -209,12 +210,12 @@ export const oauthPages = HttpRouter.use((router) =>
             }
             case "approve": {
               const userId = yield* userOf(request)
-              if (userId === undefined) return whoAreYou(queryOf(request), question)
+              if (userId === undefined) return askForLogin(queryOf(request), question)
               const location = yield* oauth.approve(reference, userId)
               return location === undefined ? linked : redirectAnswer(location)
             }
             default:
-              return stopped("The form says nothing that can be done.")
+              return stopped("The form names no known action.")
           }
         })
       )
@@ -256,7 +257,7 @@ export const oauthPages = HttpRouter.use((router) =>
 
     const showAccount = page((request) =>
       Effect.flatMap(userOf(request), (userId) =>
-        userId === undefined ? Effect.succeed(whoAreYou(queryOf(request))) : account(request, userId)
+        userId === undefined ? Effect.succeed(askForLogin(queryOf(request))) : account(request, userId)
       )
     )
 
@@ -265,7 +266,7 @@ export const oauthPages = HttpRouter.use((router) =>
         Effect.andThen(accounts.deactivate(userId)),
         Effect.andThen(sockets.closeUser(userId)),
         Effect.matchEffect({
-          onSuccess: () => Effect.succeed(withCookie(goodbyePage, undefined, publicUrl.get())),
+          onSuccess: () => Effect.succeed(withCookie(deactivatedPage, undefined, publicUrl.get())),
           onFailure: ({ error }) => account(request, userId, { error })
         })
       )
@@ -283,11 +284,11 @@ export const oauthPages = HttpRouter.use((router) =>
       Effect.gen(function* () {
         const form = yield* formOf(request)
         const action = form.get("action")
-        if (action === "login") return yield* comeIn(request, form, logIn(request, form))
-        if (action === "register") return yield* comeIn(request, form, register(request, form))
+        if (action === "login") return yield* startSession(request, form, logIn(request, form))
+        if (action === "register") return yield* startSession(request, form, register(request, form))
         if (action === "logout") return yield* logOut(request)
         const userId = yield* userOf(request)
-        if (userId === undefined) return whoAreYou(queryOf(request))
+        if (userId === undefined) return askForLogin(queryOf(request))
         switch (action) {
           case "end_device":
             return yield* endDevice(request, form, userId)
@@ -295,9 +296,9 @@ export const oauthPages = HttpRouter.use((router) =>
             return yield* deactivate(request, form, userId)
           case "allow_keys_reset":
             yield* oauth.allowKeysReset(userId)
-            return messagePage({ title: "The reset is allowed", text: "Go back to your client and go on there." })
+            return messagePage({ title: "The reset is allowed", text: "Go back to your client and continue there." })
           default:
-            return stopped("The form says nothing that can be done.")
+            return stopped("The form names no known action.")
         }
       })
     )

@@ -1,6 +1,6 @@
 /**
- * The page of a link in a mail that validates an address for today's client API. Only its button confirms that somebody sets a new
- * password, because mail servers and browsers open links that no person clicked. Other links are confirmed when they are opened, as
+ * The page of a link in a mail that validates an address for today's client API. For a new password its button must be clicked,
+ * because mail servers and browsers open links that no person clicked. Other links confirm the address when they are opened, as
  * clients and tests of Synapse expect.
  */
 
@@ -26,7 +26,7 @@ export const addressLinkPage = (
 </form>`
   })
 
-/** A link, not a redirect: the requester of the mail chose its target. */
+/** Has a link, not a redirect, because the requester of the mail chose its target. */
 export const addressConfirmedPage = ({ nextLink }: AddressLink): HttpServerResponse.HttpServerResponse =>
   nextLink === undefined
     ? confirmedPage

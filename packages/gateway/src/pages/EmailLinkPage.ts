@@ -44,11 +44,11 @@ export const emailLinkPage = (
 
 export const confirmedPage: HttpServerResponse.HttpServerResponse = messagePage({
   title: "Confirmed",
-  text: "You can close this page and go back to where you began."
+  text: "You can close this page and go back to where you asked for the mail."
 })
 
 export const expiredPage: HttpServerResponse.HttpServerResponse = messagePage({
-  title: "This link is no longer good",
-  text: "It was used already, or has expired. Begin anew where you began.",
+  title: "This link is no longer valid",
+  text: "It was used already, or has expired. Start again where you asked for the mail.",
   status: 404
 })

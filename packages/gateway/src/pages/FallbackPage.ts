@@ -1,11 +1,10 @@
 /**
- * The page that performs an entire login or registration for a client that cannot: every flow, with every type of stage.
+ * The page that performs a whole login or registration for a client that cannot: every flow, with every type of stage.
  *
- * The result, as the API ends with it, goes to `onLogin` and `matrixLogin.onLogin` of this window, where an embedding
- * browser has set one; and to the page that opened this one: to the same functions of it, and as the message
- * `{type: "m.login", result}`. A registration has the type `m.registration`, and `matrixRegistration.onRegistered` too.
- * The message is for the origin of that page alone. Where this is another than ours, the user is shown its name before
- * anything is asked.
+ * The page passes the last answer of the API to `onLogin` and `matrixLogin.onLogin` of its window, where an embedding browser has
+ * set them. The page that opened it gets the same calls, and the message `{type: "m.login", result}`. A registration has the type
+ * `m.registration`, and also calls `matrixRegistration.onRegistered`. The message goes only to the origin of the opening page.
+ * Where that origin is not this server, the page shows its name before it asks for anything.
  *
  * Source: "Fallback" of "Registration and login" of the specification.
  */
@@ -22,7 +21,7 @@ import { mark, page } from "./Page.ts"
 export interface FallbackPageOptions {
   readonly purpose: "login" | "registration"
   readonly serverName: ServerName
-  /** How many characters a new password has at least (default 1). */
+  /** The minimal length of a new password, in characters (default 1). */
   readonly minPasswordLength?: number | undefined
   /** How the user came back from an OAuth2 provider. */
   readonly result?: OAuth2Return["result"] | undefined

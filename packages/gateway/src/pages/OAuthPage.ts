@@ -1,6 +1,6 @@
 /**
- * The pages of the OAuth 2.0 API: log in, make an account, let a client in, enter the code of a device, the account. They
- * are forms that work without scripts.
+ * The pages of the OAuth 2.0 API: login, registration, consent, the code of a device, the account. They are forms that work without
+ * scripts.
  *
  * Source: "OAuth 2.0 API" of the client-server specification.
  */
@@ -10,10 +10,7 @@ import type { Question, RefusedRequest } from "@greenroom/actors/account/oauth/O
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { mark, page } from "./Page.ts"
-
-const error = (text: string | undefined): string =>
-  text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`
+import { errorParagraph, mark, page } from "./Page.ts"
 
 /** A form that posts to the page itself. `action` says what its button does. */
 const form = (action: string, content: string): string =>
@@ -35,7 +32,7 @@ const formActionOf = ({ redirectUri }: Question): string | undefined => {
 }
 
 const asked = (question: Question | undefined): string =>
-  question === undefined ? "" : `<p class="soft">to go on to ${escapeHtml(nameOf(question))}</p>`
+  question === undefined ? "" : `<p class="soft">to continue to ${escapeHtml(nameOf(question))}</p>`
 
 const formActions = (question: Question | undefined) => {
   const formAction = question && formActionOf(question)
@@ -61,7 +58,7 @@ export const oauthLoginPage = (options: LoginPageOptions): HttpServerResponse.Ht
     content: `${mark}
 <h1>Log in to ${escapeHtml(options.serverName)}</h1>
 ${asked(options.question)}
-${error(options.error)}
+${errorParagraph(options.error)}
 ${form(
   "login",
   field(
@@ -91,7 +88,7 @@ export const oauthRegisterPage = (options: RegisterPageOptions): HttpServerRespo
 <h1>Create an account</h1>
 <p class="soft">at ${escapeHtml(options.serverName)}</p>
 ${asked(options.question)}
-${error(options.error)}
+${errorParagraph(options.error)}
 ${form(
   "register",
   field(
@@ -115,7 +112,7 @@ ${cancel(options.question)}`
 export const refusedRequestPage = ({ back, description }: RefusedRequest): HttpServerResponse.HttpServerResponse => {
   const { host, protocol } = new URL(back)
   return page({
-    title: "This does not go on",
+    title: "This request cannot continue",
     status: 400,
     content: `${mark}
 <h1>This does not go on</h1>
@@ -143,10 +140,10 @@ export const consentPage = (question: Question, userId: UserId, serverName: Serv
 <dl>
 <dt>Account</dt><dd>${escapeHtml(userId)}</dd>
 <dt>From</dt><dd>${escapeHtml(new URL(client.client_uri).host)}</dd>
-${returns === "" ? "" : `<dt>Goes on to</dt><dd>${escapeHtml(returns)}</dd>`}
+${returns === "" ? "" : `<dt>Continues at</dt><dd>${escapeHtml(returns)}</dd>`}
 <dt>Device</dt><dd>${escapeHtml(question.deviceId)}</dd>
 </dl>
-${redirectUri === undefined ? `<p class="note">Go on only if the code that you entered is on a device in front of you.</p>` : ""}
+${redirectUri === undefined ? `<p class="note">Continue only if the code that you entered is on a device in front of you.</p>` : ""}
 ${pages.length === 0 ? "" : `<p class="small links">${pages.join(" ")}</p>`}
 ${form("approve", button("Allow"))}
 ${form("refuse", button("Cancel", "plain"))}
@@ -160,7 +157,7 @@ export const userCodePage = (serverName: ServerName, wrong?: string): HttpServer
     content: `${mark}
 <h1>Link a device</h1>
 <p>Enter the code that your device shows.</p>
-${error(wrong)}
+${errorParagraph(wrong)}
 <form method="get">${field("user_code", "Code", `class="code" autocomplete="off" autocapitalize="characters" maxlength="16"`)}${button("Go on")}</form>`
   })
 
@@ -191,7 +188,7 @@ export const accountPage = (options: AccountPageOptions): HttpServerResponse.Htt
 <h1>${escapeHtml(options.userId)}</h1>
 <p class="soft">Your account at ${escapeHtml(options.serverName)}</p>
 ${options.done === undefined ? "" : `<p class="note" role="status">${escapeHtml(options.done)}</p>`}
-${error(options.error)}
+${errorParagraph(options.error)}
 <ul class="choices">
 ${shown.map(deviceRow).join("\n")}
 </ul>
@@ -226,7 +223,7 @@ export const deactivatePage = (
     content: `${mark}
 <h1>Deactivate your account?</h1>
 <p>${escapeHtml(userId)} is logged out everywhere and leaves all rooms. The name can never be used again. This cannot be undone.</p>
-${error(wrong)}
+${errorParagraph(wrong)}
 ${form(
   "deactivate",
   field("password", "Your password", `type="password" autocomplete="current-password"`) + button("Deactivate")

@@ -1,5 +1,5 @@
 /**
- * Pages for people: one HTML document each, with nothing from elsewhere and a policy that allows nothing from elsewhere.
+ * HTML pages: one document each, which loads nothing from elsewhere and whose policy allows nothing from elsewhere.
  * They follow the system's light or dark colours and fit a phone.
  */
 
@@ -14,7 +14,7 @@ export interface PageOptions {
   readonly content: string
   /** JavaScript, without `</script`. */
   readonly script?: string
-  /** Rules of style that this page has beyond those of all. */
+  /** CSS rules of this page beside those of all pages. */
   readonly extraStyle?: string
   /** JSON for the script, as the element `#data`. */
   readonly data?: unknown
@@ -70,7 +70,7 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
       "content-security-policy": policyOf(options),
       "x-content-type-options": "nosniff",
       "x-frame-options": "DENY",
-      // Not `no-referrer`: forms of such pages would not name their origin.
+      // With `no-referrer`, forms would not name their origin.
       "referrer-policy": "same-origin",
       "cache-control": "no-store"
     })
@@ -78,6 +78,10 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
 
 /** The mark above the heading. */
 export const mark = `<svg class="mark" viewBox="0 0 48 48" aria-hidden="true" focusable="false"><rect width="48" height="48" rx="13"/><path d="M15 36V18a9 9 0 0 1 18 0v18M10 36h28"/><circle cx="28.5" cy="27" r="1.9"/></svg>`
+
+/** The paragraph that shows an error; empty without one. */
+export const errorParagraph = (text: string | undefined): string =>
+  text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`
 
 /** A page with one message. */
 export const messagePage = (options: {

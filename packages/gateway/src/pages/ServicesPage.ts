@@ -1,5 +1,5 @@
 /**
- * The page that prompts the user to choose with which service to authorise.
+ * The page on which the user chooses the OAuth2 provider to authorise with.
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */

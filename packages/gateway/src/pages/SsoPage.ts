@@ -8,10 +8,7 @@ import type { Policy } from "@greenroom/actors/account/login/LoginOptions"
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
-import { mark, page } from "./Page.ts"
-
-const error = (text: string | undefined): string =>
-  text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`
+import { errorParagraph, mark, page } from "./Page.ts"
 
 export const providersPage = (
   providers: ReadonlyArray<{ readonly id: string; readonly name: string }>,
@@ -34,7 +31,7 @@ ${choices.join("\n")}
   })
 }
 
-/** A link and no redirect: the operator does not know where it leads. */
+/** Has a link, not a redirect, because the operator does not know the target. */
 export const goOnPage = (
   location: string,
   userId: UserId,
@@ -60,7 +57,7 @@ export const chooseNamePage = (
     content: `${mark}
 <h1>Choose a name</h1>
 <p>You have no account at ${escapeHtml(serverName)} yet. Its name cannot be changed later.</p>
-${error(more.error)}
+${errorParagraph(more.error)}
 <form method="post" action="/_greenroom/sso/register?id=${escapeHtml(encodeURIComponent(id))}">
 <label for="user">User name</label>
 <input id="user" name="user" required autocapitalize="none" autocomplete="username" maxlength="255" value="${escapeHtml(more.user ?? "")}">
@@ -73,7 +70,7 @@ if (window.onAuthDone) window.onAuthDone()
 else if (window.opener && window.opener.postMessage) window.opener.postMessage("authDone", "*")
 `
 
-/** Tells the client that the stage was passed. */
+/** Notifies the client that the stage is complete. */
 export const stagePassedPage: HttpServerResponse.HttpServerResponse = page({
   title: "Done",
   content: `${mark}\n<h1>Done</h1>\n<p>You can close this page and go back to your client.</p>`,
@@ -87,7 +84,7 @@ export interface StagePageOptions {
 }
 
 const fields: { readonly [stage: string]: string } = {
-  "m.login.dummy": "<p>Your client asks you to go on.</p>",
+  "m.login.dummy": "<p>Your client asks you to continue.</p>",
   "m.login.password": `<label for="password">Your password</label>
 <input id="password" name="password" type="password" required autocomplete="current-password">`,
   "m.login.registration_token": `<label for="token">Registration token</label>
@@ -129,7 +126,7 @@ export const stagePage = ({ serverName, stage, ...more }: StagePageOptions): Htt
     content: `${mark}
 <h1>Confirm that it is you</h1>
 <p class="soft">${escapeHtml(serverName)}</p>
-${error(more.error)}
+${errorParagraph(more.error)}
 <form method="post">
 ${fields[stage] ?? ""}
 <button>Go on</button>

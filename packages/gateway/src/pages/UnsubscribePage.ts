@@ -13,7 +13,7 @@ export const unsubscribePage = (
   serverName: ServerName
 ): HttpServerResponse.HttpServerResponse =>
   page({
-    title: `No more mails? - ${serverName}`,
+    title: `Stop these mails? - ${serverName}`,
     content: `${mark}
 <h1>No more mails?</h1>
 <p>${escapeHtml(userId)} gets mails about unread messages at ${escapeHtml(email)}. You can turn them on again in the settings of your client.</p>

@@ -1,9 +1,9 @@
 /**
- * The program of the fallback page. It asks for the flows, shows the stages one after the other, and hands the result
- * over. Plain JavaScript for any browser of the last years; the page's policy names it by its hash.
+ * The script of the fallback page. It requests the flows, shows the stages one after the other, and passes on the result. Plain
+ * JavaScript for older browsers too; the page's policy names it by its hash.
  *
  * An OAuth2 stage leaves the page. The state of the flow is kept in `sessionStorage`, which no other origin and no other tab
- * can read; the page that the provider leads back to has the answer of the stage in `#data`.
+ * can read. The page to which the provider redirects has the answer of the stage in `#data`.
  */
 export const fallbackScript = `
 "use strict";
@@ -133,7 +133,7 @@ export const fallbackScript = `
 
   function paragraph(text, className) { return element("p", { className: className || "soft" }, [text]); }
 
-  function beginAnew() { return link(flows.length > 1 ? "Choose another way" : "Begin anew", start); }
+  function beginAnew() { return link(flows.length > 1 ? "Choose another way" : "Start again", start); }
 
   // --- Talking to the server ---------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ export const fallbackScript = `
 
   function passwordNotes() {
     var texts = data.minPasswordLength > 1 ? ["The password has at least " + data.minPasswordLength + " characters."] : [];
-    if (!state.user) texts.push("Without a user name you get a number.");
+    if (!state.user) texts.push("Without a user name, the server assigns a number.");
     return texts.length > 0 ? [paragraph(texts.join(" "), "soft small")] : [];
   }
 
@@ -215,7 +215,7 @@ export const fallbackScript = `
     },
     "m.login.registration_token": function (type) {
       return [
-        paragraph("The operator of " + data.serverName + " gave you a token with which you may register."),
+        paragraph("The operator of " + data.serverName + " gave you a registration token."),
         form(field("token", "Registration token", { autocomplete: "off", autocapitalize: "none", spellcheck: false }),
           "Continue", function (values) { send(type, values); })
       ];

@@ -32,7 +32,8 @@ export const encryptionFederationHandlers = HttpApiBuilder.group(
       return handlers
         .handleRaw("devices", ({ params: { userId } }) =>
           Effect.gen(function* () {
-            if (serverNameOf(userId) !== serverName) return yield* new NotFound({ error: "No user of this server" })
+            if (serverNameOf(userId) !== serverName)
+              return yield* new NotFound({ error: `${userId} is not a user of this server` })
             const { devices, streamId } = yield* keys.devicesOf(userId)
             const { master_keys, self_signing_keys } = yield* crossSigning.query(undefined, [userId])
             const own = (text: string) => JSON.stringify(JSON.parse(text)[userId])

@@ -1,6 +1,6 @@
 /**
- * Answers with lists of very many events, which are signed and written a few at a time: the other server verifies the first
- * ones meanwhile, and the whole answer is never in memory.
+ * Answers with long lists of events. The events are signed and written a few at a time, so that the other server can verify the
+ * first ones meanwhile, and the whole answer is never in memory.
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
@@ -12,7 +12,7 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
 /** How many events are signed and written at once. */
 const writtenAtOnce = 100
 
-/** The connection of a server that reads nothing for so long is closed, in ms. */
+/** After how long without reading the connection of a server is closed, in ms. */
 const idleTimeout = 60_000
 
 /** Waits until the connection takes more, or is closed. */
@@ -30,11 +30,11 @@ const drained = (response: ServerResponse): Effect.Effect<void> =>
 const write = (response: ServerResponse, text: string): Effect.Effect<void> =>
   Effect.suspend(() => (response.closed || response.write(text) ? Effect.void : drained(response)))
 
-/** The connection of an answer that cannot be finished is closed: half of an answer must not look whole. */
+/** Closes the connection of an answer that cannot be completed, so that it does not look complete. */
 const cutOff = (response: ServerResponse, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.andThen(
     Effect.sync(() => response.destroy()),
-    Effect.logError("An answer to another server was cut off", cause)
+    Effect.logError("An answer to another server could not be completed", cause)
   )
 
 /** Sends an object of the given values and lists, whose events become PDUs by `toPdus`. */
@@ -62,7 +62,7 @@ export const streamPdus = Effect.fnUntraced(function* (
   })
   response.writeHead(200, { "content-type": "application/json" })
   yield* Effect.catchCause(writing, (cause) => cutOff(response, cause))
-  // What has ended is not written again.
+  // Effect must not write the response, which has ended here.
   response.end()
   return HttpServerResponse.empty()
 })

@@ -1,5 +1,5 @@
 /**
- * Today's federation API as calls of `ServerServer`, and of `Federation` for what both dialects ask in the same form.
+ * Today's federation API as calls of `ServerServer`, and of `Federation` for requests that have the same form in both dialects.
  *
  * Source: the server-server specification.
  */
@@ -17,15 +17,9 @@ import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/proto
 import { Clock, Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { objectOf, transactionOf } from "../federation/FederationHandlers.ts"
+import { large, objectOf, transactionOf } from "../federation/FederationHandlers.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
 import { streamPdus } from "./PduStream.ts"
-
-/** An answer that may have many megabytes, written without holding the event loop. */
-const large = (answer: object) =>
-  Effect.map(encodeJson(answer as JsonObject), (bytes) =>
-    HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
-  )
 
 /** The first version of some endpoints answers with a pair of status and body. */
 const pair = (answer: object) =>
@@ -68,7 +62,7 @@ const inviteOf = (body: JsonObject) => {
   return Effect.succeed({ event, roomVersion: room_version, shown: shownOf(invite_room_state) })
 }
 
-/** The same by the first version, which is for rooms of versions 1 and 2. */
+/** An invite by the first version of the endpoint, which is for rooms of versions 1 and 2. */
 const firstInviteOf = (event: JsonObject) => ({
   event,
   roomVersion: "1",
@@ -117,7 +111,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
         SignedRequest.use(({ origin }) =>
           params.userId.endsWith(`:${origin}`)
             ? servers.makeMembership(origin, handshake, params.roomId, params.userId, query?.ver)
-            : Effect.fail(new Forbidden({ error: `${params.userId} is no user of ${origin}` }))
+            : Effect.fail(new Forbidden({ error: `${params.userId} is not a user of ${origin}` }))
         )
 
     /** The second half of a handshake, with the body that the origin signed. */
@@ -133,7 +127,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
       .handleRaw("send", ({ params }) =>
         SignedRequest.use(({ content, origin }) =>
           transactionOf(params.transactionId, origin, serverName, content).pipe(
-            // As Synapse answers more PDUs or EDUs than a transaction may have; 413 is for the size of the body.
+            // Synapse, too, answers a transaction with too many PDUs or EDUs with M_BAD_JSON; 413 is for the size of the body.
             Effect.catchTag("M_TOO_LARGE", ({ error }) => Effect.fail(new BadJson({ error }))),
             Effect.flatMap((transaction) => federation.receiveTransaction(origin, transaction)),
             Effect.flatMap(large)

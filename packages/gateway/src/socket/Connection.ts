@@ -1,9 +1,9 @@
 /**
  * One WebSocket of a client: pushes the event stream in order, and answers requests beside it.
  *
- * Bounded in every direction: the size of a frame, the frames that are taken in one turn of the event loop (one, see `Sockets`),
- * the requests in flight (the socket is not read while there are too many), those of the user on all connections
- * (`RequestSlots`), the bytes that wait for the client (`Outbox`), and the number of wrong frames.
+ * Bounded are: the size of a frame, the frames that one turn of the event loop handles (one, see `Sockets`), the requests in flight
+ * (the socket is not read while there are too many), the requests of the user on all connections (`RequestSlots`), the bytes that
+ * wait for the client (`Outbox`), and the number of invalid frames.
  */
 
 import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
@@ -62,7 +62,7 @@ export const serveConnection: (options: ConnectionOptions) => Effect.Effect<void
 
 type Run = (effect: Effect.Effect<void>) => unknown
 
-/** Sends the event stream, one chunk after the other; the next is read when there is room for it. */
+/** Sends the event stream in chunks. The next chunk is read when the outbox has room for it. */
 const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: Outbox): Effect.Effect<void> =>
   subscription.next.pipe(
     Effect.flatMap((chunk) => outbox.send(encodeChunk(subprotocol, chunk))),
@@ -94,7 +94,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
       const slot = options.calls.slot(options.session, request.success)
       start(answer(options, request.success, slot.admission), () => slot.end())
     } else if (++refused > maxRefusedFrames) {
-      socket.close(closeCodes.tooManyRequests, "Too many wrong frames")
+      socket.close(closeCodes.tooManyRequests, "Too many invalid frames")
     } else {
       const { error, id } = request.failure
       start(Effect.succeed(encodeError(subprotocol, id, toErrorBody(error))))
@@ -119,7 +119,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
 
   let isScheduled = false
 
-  /** Takes the next frame of the backlog in another turn of the event loop, or reads on. */
+  /** Handles the next frame of the backlog in another turn of the event loop, or resumes reading. */
   const proceed = () => {
     if (socket.readyState !== socket.OPEN || isScheduled || inFlight >= maxRequestsInFlight) return
     if (backlog.length === 0) {
@@ -152,8 +152,8 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
 }
 
 /**
- * The frame that answers a request when it is its turn. Where the database or another node is away, the client may try again
- * (`unavailable`). Other defects are logged and answered as M_UNKNOWN.
+ * The frame that answers a request, once the request has its slot. If the database or another node is unreachable, the client may
+ * try again (`unavailable`). Other defects are logged and answered as M_UNKNOWN.
  */
 const answer = (
   { calls, session, subprotocol }: ConnectionOptions,
@@ -173,7 +173,7 @@ const bodyOfDefect = (defect: unknown, { method }: SocketRequest): Effect.Effect
   if (isMatrixError(defect)) return Effect.succeed(toErrorBody(defect))
   const cause = Cause.die(defect)
   if (isOfUnavailableNode(cause)) return Effect.succeed(unavailable)
-  return Effect.logError("A request of a socket failed inside", cause).pipe(
+  return Effect.logError("Internal error while answering a request of a socket", cause).pipe(
     Effect.annotateLogs("method", method),
     Effect.as<ErrorBody>({ errcode: "M_UNKNOWN", error: "Internal server error" })
   )

@@ -92,7 +92,7 @@ const peopleMethods = (users: Users["Service"], presences: Presences["Service"])
     ping: () => Effect.succeed(done)
   }) satisfies Partial<Methods>
 
-/** Calls that only read. The others count against the rate of sends. */
+/** Calls that only read. Other calls count against the rate of sends. */
 const isReading = ({ method, params }: SocketCall): boolean => {
   switch (method) {
     case "messages":
@@ -111,7 +111,7 @@ const isReading = ({ method, params }: SocketCall): boolean => {
   }
 }
 
-/** A call that changes something runs to its end when the socket closes, and has a lease, as requests by HTTP (`ChangesRunToEnd`). */
+/** A call that changes something runs to its end when the socket closes, and holds a lease, like an HTTP request (`ChangesRunToEnd`). */
 const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>, { hold }: (typeof Leases)["Service"]) =>
   isReading(call) ? effect : Effect.uninterruptible(hold(effect))
 

@@ -47,16 +47,16 @@ import { serveConnection } from "./Connection.ts"
 import { maxBuffered } from "./Outbox.ts"
 import { makeCalls } from "./SocketMethods.ts"
 
-/** How often a peer is pinged. One that has not answered by the next ping is gone. */
+/** How often a peer is pinged. A peer that has not answered by the next ping is dead. */
 const pingInterval = "30 seconds"
 
 /** How many sockets a user may have open on this node, on all devices together. Further ones are M_LIMIT_EXCEEDED. */
 export const maxSocketsPerUser = 50
 
-/** The retry delay for users with too many sockets, in ms: about as long as a dead peer counts. */
+/** The retry delay for users with too many sockets, in ms: about as long as a dead peer takes to be found. */
 const retryAfter = 60_000
 
-/** How long clients may take to answer the close frame when the server goes down. */
+/** How long clients may take to answer the close frame when the server shuts down. */
 const closingTimeout = "2 seconds"
 
 /** The path of the socket, under the draft's prefix. */
@@ -71,7 +71,7 @@ export class Sockets extends Context.Service<
     readonly closeToken: (tokenId: number) => Effect.Effect<void>
     /** Closes the sockets of a user whose tokens have all ended. */
     readonly closeUser: (userId: UserId) => Effect.Effect<void>
-    /** Closes all sockets because the server goes down, and waits for the close frames of the clients. */
+    /** Closes all sockets because the server shuts down, and waits for the close frames of the clients. */
     readonly closeAll: Effect.Effect<void>
   }
 >()("greenroom/gateway/Sockets") {
@@ -107,7 +107,7 @@ interface Open {
   isAlive: boolean
 }
 
-/** The parameters that were agreed on before the connection becomes a WebSocket. */
+/** The parameters that are negotiated before the connection becomes a WebSocket. */
 interface Accepted {
   readonly session: Session
   readonly subprotocol: Subprotocol
@@ -178,7 +178,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     closeToken: (tokenId) => closeWhere((session) => session.tokenId === tokenId),
     closeUser: (userId) => closeWhere((session) => session.userId === userId),
     closeAll: Effect.suspend(() => {
-      for (const socket of open.keys()) socket.close(closeCodes.goingAway, "The server is going down")
+      for (const socket of open.keys()) socket.close(closeCodes.goingAway, "The server is shutting down")
       return FiberSet.awaitEmpty(connections).pipe(
         Effect.timeoutOption(closingTimeout),
         Effect.andThen(
@@ -193,7 +193,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
 
 const ignore = () => {}
 
-/** A client that does not read gets no more pongs. */
+/** Answers a ping, unless the client does not read. */
 const answerPing = (socket: WebSocket, data: Buffer): void => {
   if (socket.readyState === socket.OPEN && socket.bufferedAmount < maxBuffered) socket.pong(data)
 }
@@ -282,7 +282,7 @@ const makeWebSocketServer = (): WebSocketServer => {
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: maxRequestBytes,
-    // One frame of a socket in each turn of the event loop: a client that sends very many does not hold up the others.
+    // One frame of a socket in each turn of the event loop, so that a client that sends very many does not delay the others.
     allowSynchronousEvents: false,
     autoPong: false,
     handleProtocols: (offered) => choose([...offered]) ?? false

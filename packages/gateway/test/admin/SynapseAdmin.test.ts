@@ -445,7 +445,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("shows reports of users until they are dealt with", () =>
+  it.effect("shows reports of users until they are resolved", () =>
     Effect.gen(function* () {
       const [admin, user, other] = [yield* registerAdmin("boss11"), yield* register("rex"), yield* register("oda")]
       const room = yield* createRoom(user)

@@ -143,7 +143,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
     Effect.gen(function* () {
       const { complaints, exchange, page } = yield* openClient("NEWCOMER01", { prompt: "create" })
       yield* heading(page, "Create an account")
-      yield* act(() => page.getByText("to go on to Element <X>").waitFor())
+      yield* act(() => page.getByText("to continue to Element <X>").waitFor())
       yield* picture(page, "oauth-register")
       yield* act(() => page.keyboard.press("Tab"))
       yield* act(() => page.keyboard.type("Not a name!"))
@@ -183,7 +183,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
       assert.strictEqual((yield* whoami(access_token)).user_id, "@phoebe:green.test")
       // The page of a request that was approved is gone.
       yield* act(() => page.goto(asked))
-      yield* heading(page, "This does not go on")
+      yield* heading(page, "This request cannot continue")
       assert.deepStrictEqual(complaints, [])
     })
   )
@@ -378,7 +378,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
           }`)
         ])
       )
-      yield* heading(page, "This does not go on")
+      yield* heading(page, "This request cannot continue")
       // The user is still asked, and decides.
       yield* act(() => page.goto(asked))
       yield* act(() => page.getByRole("button", { name: "Cancel" }).click())

@@ -197,7 +197,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* act(() => reading.setContent(html))
         yield* picture(reading, "mail-link")
         yield* act(() => confirming.reload())
-        yield* heading(confirming, "This link is no longer good")
+        yield* heading(confirming, "This link is no longer valid")
         yield* picture(confirming, "email-link-expired-phone")
       })
     )

@@ -207,7 +207,7 @@ describe("single sign-on by today's client API", () => {
         const done = yield* askToday("POST", "/v3/account/deactivate", { token, json: { auth: { session } } })
         assert.strictEqual(done.status, 200)
         const gone = yield* askToday("GET", page)
-        assert.include(gone.text, "no longer good")
+        assert.include(gone.text, "no longer valid")
         const login = yield* ask("GET", "//_matrix/static/client/login/")
         assert.include(login.text, "Log in")
       })

@@ -63,6 +63,16 @@ export interface ThirdPartyId {
   readonly address: string
 }
 
+/** The canonical form of an address; undefined for malformed text. */
+export const canonicalAddress = ({ address, medium }: ThirdPartyId): string | undefined =>
+  medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+
+/** A third-party ID with its address in canonical form; unchanged if the address is malformed. */
+export const toCanonical = (thirdPartyId: ThirdPartyId): ThirdPartyId => ({
+  medium: thirdPartyId.medium,
+  address: canonicalAddress(thirdPartyId) ?? thirdPartyId.address
+})
+
 const redactPart = (part: string): string => `${part.slice(0, 1)}...`
 
 /** The obfuscated form of an address: `f...@e...`, `49...`. */
