@@ -18,7 +18,7 @@ export const delivery: Benchmark = {
       runLoad<DeliveryInput, Delivered>("delivery", { ...audience, url, polls, messages })
     const ours = await deliver(server.url)
     const theirs = await deliver(bare.url)
-    const line = (what: string, time: keyof Delivered, percentile: "p50" | "p99") => ({
+    const line = (what: string, time: "answered" | "first" | "last", percentile: "p50" | "p99") => ({
       what,
       value: milliseconds(ours[time][percentile]),
       baseline: milliseconds(theirs[time][percentile])

@@ -5,9 +5,6 @@
  *
  * A message's way to a client at another node is measured beside that to a client at the node of the sender.
  */
-import * as net from "node:net"
-import { PgConnection } from "@effect/sql-pg"
-import { Effect, Hash, Redacted } from "effect"
 import {
   atMost,
   type Benchmark,
@@ -17,81 +14,41 @@ import {
   ofBaseline,
   perSecond
 } from "./Benchmark.ts"
+import { type Cluster, startCluster } from "./Cluster.ts"
 import { rounds, senderCount } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
 import type { Crossing, CrossingInput } from "./load/crossing.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
+import { waitingClients } from "./NodesClients.ts"
 import { median } from "./Percentiles.ts"
-import { type Postgres, startPostgres } from "./Postgres.ts"
+import { startPostgres } from "./Postgres.ts"
 import { childrenProcessorTime, processorTime } from "./Processes.ts"
-import { type Server, startServer } from "./Server.ts"
+import type { Server } from "./Server.ts"
 
-/** The shards of a cluster (`ClusterRunner`). */
-const shards = 300
-
-/** The number of the shard of an actor, as Effect's `Sharding` has it. */
-const shardOf = (id: string): number => Math.abs(Hash.string(id) % shards) + 1
-
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = net.createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-
-/** The holder of each shard that a node has. */
-const holders = async ({ url }: Postgres): Promise<ReadonlyMap<number, string>> => {
-  const asked = Effect.flatMap(PgConnection.make({ url: Redacted.make(url) }), (connection) =>
-    connection.query("SELECT shard, holder FROM shard_fences WHERE holder IS NOT NULL")
-  )
-  const { rows } = await Effect.runPromise(Effect.scoped(asked))
-  return new Map(rows.map(({ holder, shard }) => [Number(shard), String(holder)]))
-}
-
-/** The holders of all shards, once so many nodes have their parts. */
-const sharedAmong = async (postgres: Postgres, nodes: number): Promise<ReadonlyMap<number, string>> => {
-  const found = await holders(postgres)
-  const counts = Object.values(Object.groupBy(found.values(), (holder) => holder)).map((held) => held!.length)
-  const isDone = found.size === shards && counts.length === nodes && counts.every((n) => n > shards / nodes / 2)
-  if (isDone) return found
-  await new Promise((resolve) => setTimeout(resolve, 500))
-  return sharedAmong(postgres, nodes)
-}
-
-interface Cluster {
-  readonly postgres: Postgres
-  readonly servers: ReadonlyArray<Server>
+/** A cluster whose rooms are measured. */
+interface MeasuredCluster extends Cluster {
   /** Senders whose rooms are held by the first node, and by others. */
   readonly here: Senders
   readonly elsewhere: Senders
 }
 
-/** `nodes`: 0 for one process without `--cluster`. */
-const startNodes = async (nodes: number, senders: number, resources: AsyncDisposableStack): Promise<Cluster> => {
+const startNodes = async (
+  nodes: number,
+  senders: number,
+  resources: AsyncDisposableStack
+): Promise<MeasuredCluster> => {
   const postgres = resources.use(await startPostgres(100))
-  const environment = { GREENROOM_DATABASE_URL: postgres.url }
-  const servers: Array<Server> = []
-  let first: string | undefined
-  if (nodes === 0) servers.push(resources.use(await startServer({ environment })))
-  for (let node = 0; node < nodes; node++) {
-    const clustered = { GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: String(await freePort()) }
-    servers.push(resources.use(await startServer({ environment: { ...environment, ...clustered } })))
-    first ??= (await sharedAmong(postgres, 1)).get(1)
-  }
-  const held = nodes === 0 ? undefined : await sharedAmong(postgres, nodes)
+  const cluster = await startCluster(nodes, resources, postgres)
   // Each of n nodes has about one of n rooms.
   const total = nodes < 2 ? senders : senders * (nodes + 2)
-  const all = await runLoad<SendersInput, Senders>("senders", { url: servers[0]!.url, senders: total })
-  const isHere = (room: string) => held === undefined || held.get(shardOf(decodeURIComponent(room))) === first
+  const all = await runLoad<SendersInput, Senders>("senders", { url: cluster.servers[0]!.url, senders: total })
   const chosen = (here: boolean): Senders => {
-    const places = all.rooms.flatMap((room, index) => (isHere(room) === here ? [index] : [])).slice(0, senders)
+    const places = all.rooms.flatMap((room, index) => (cluster.isHere(room) === here ? [index] : [])).slice(0, senders)
     return { rooms: places.map((index) => all.rooms[index]!), tokens: places.map((index) => all.tokens[index]!) }
   }
-  return { postgres, servers, here: chosen(true), elsewhere: chosen(false) }
+  return { ...cluster, here: chosen(true), elsewhere: chosen(false) }
 }
 
 /** One round: processor time for an event, in ms. */
@@ -104,7 +61,7 @@ interface Round {
 /** Rooms whose events are measured. */
 interface Measured {
   readonly what: string
-  readonly cluster: Cluster
+  readonly cluster: MeasuredCluster
   readonly senders: Senders
   readonly rounds: Array<Round>
 }
@@ -183,8 +140,9 @@ const wakeUps = async ({ servers }: Cluster, { quick }: BenchmarkOptions): Promi
 export const nodes: Benchmark = {
   name: "nodes",
   measures:
-    "processor time of an event in one to three nodes of a cluster; a message's way to a client at another node",
+    "processor time of an event in one to three nodes of a cluster, and of clients that wait; a message's way to another node",
   run: async (options) => {
+    const clients = await waitingClients(options)
     const { rounds: total, ...load } = rounds(options)
     const senders = senderCount(options)
     await using resources = new AsyncDisposableStack()
@@ -194,7 +152,7 @@ export const nodes: Benchmark = {
       await startNodes(2, senders, resources),
       await startNodes(3, senders, resources)
     ]
-    const measure = (what: string, cluster: Cluster, from: "here" | "elsewhere" = "here"): Measured => ({
+    const measure = (what: string, cluster: MeasuredCluster, from: "here" | "elsewhere" = "here"): Measured => ({
       what,
       cluster,
       senders: cluster[from],
@@ -222,7 +180,8 @@ export const nodes: Benchmark = {
       ...figuresOf(other, alone, 1.6),
       ...figuresOf(other, own).slice(0, 1),
       ...ofThree.flatMap((measured) => figuresOf(measured, alone)),
-      await wakeUps(two, options)
+      await wakeUps(two, options),
+      ...clients
     ]
   }
 }

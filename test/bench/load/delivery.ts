@@ -6,6 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { WebSocket } from "ws"
 import { serveLoad } from "../LoadProcess.ts"
 import { type Percentiles, percentiles } from "../Percentiles.ts"
+import { processorTime } from "../Processes.ts"
+import type { Interval } from "../Wires.ts"
 import type { Audience } from "./audience.ts"
 import { HttpConnection } from "./HttpConnection.ts"
 import { prefix } from "./People.ts"
@@ -19,6 +21,12 @@ export interface DeliveryInput extends Audience {
   readonly run?: string
   /** Whether those without a socket wait by /sync instead. */
   readonly bySync?: boolean
+  /** Other nodes, where members wait too, in turns. */
+  readonly otherUrls?: ReadonlyArray<string>
+  /** The processes whose processor time is measured. */
+  readonly pids?: ReadonlyArray<number>
+  /** From one message to the next, in ms (default 300): those who were told ask again meanwhile. */
+  readonly pause?: number
 }
 
 export interface Delivered {
@@ -26,13 +34,13 @@ export interface Delivered {
   readonly answered: Percentiles
   readonly first: Percentiles
   readonly last: Percentiles
+  /** Processor time of all processes for a message, in ms, and when it was measured. */
+  readonly processor: number
+  readonly interval: Interval
 }
 
 /** After so many milliseconds a message counts as lost. */
 const deliveryTimeout = 30_000
-
-/** From one message to the next, in ms: those who were told ask again meanwhile, which is not what is measured. */
-const pause = 300
 
 const endToken = /"end":"([^"]+)"/
 const nextBatch = /"next_batch":"([^"]+)"/
@@ -42,6 +50,9 @@ serveLoad(
     bySync = false,
     members,
     messages,
+    otherUrls = [],
+    pause = 300,
+    pids = [],
     polls,
     room,
     run = "",
@@ -59,8 +70,12 @@ serveLoad(
       if (reached === members.length) done()
     }
 
+    const urls = [url, ...otherUrls]
+    let turns = 0
+    const nextUrl = () => urls[turns++ % urls.length]!
+
     const poll = async (token: string) => {
-      const connection = await HttpConnection.open(url)
+      const connection = await HttpConnection.open(nextUrl())
       let from = "END"
       while (true) {
         const { body } = await connection.request("GET", `${prefix}/events?from=${from}&timeout=120000`, token)
@@ -70,7 +85,7 @@ serveLoad(
     }
     /** Gives what goes on waiting, once the first answer is there. */
     const sync = async (token: string) => {
-      const connection = await HttpConnection.open(url)
+      const connection = await HttpConnection.open(nextUrl())
       const ask = (query: string) => connection.request("GET", `/_matrix/client/v3/sync?${query}`, token)
       let since = nextBatch.exec((await ask("timeout=0")).body.toString("latin1"))![1]!
       return async () => {
@@ -83,7 +98,7 @@ serveLoad(
     }
     const listen = (token: string) =>
       new Promise<void>((resolve, reject) => {
-        const address = `${url.replace("http", "ws")}${prefix}/socket?access_token=${encodeURIComponent(token)}`
+        const address = `${nextUrl().replace("http", "ws")}${prefix}/socket?access_token=${encodeURIComponent(token)}`
         const socket = new WebSocket(address, ["m.json"], { perMessageDeflate: false })
         socket.on("message", onBytes).on("open", resolve).on("error", reject)
       })
@@ -122,13 +137,23 @@ serveLoad(
     const answered: Array<number> = []
     const first: Array<number> = []
     const last: Array<number> = []
+    const spent = () => pids.reduce((sum, pid) => sum + processorTime(pid), 0)
+    await sleep(pause)
+    const from = Date.now()
+    const before = spent()
     for (let turn = 5; turn < messages + 5; turn++) {
-      await sleep(pause)
       const times = await send(turn)
       answered.push(times.answered)
       first.push(times.first)
       last.push(times.last)
+      await sleep(pause)
     }
-    return { answered: percentiles(answered), first: percentiles(first), last: percentiles(last) }
+    return {
+      answered: percentiles(answered),
+      first: percentiles(first),
+      last: percentiles(last),
+      processor: (spent() - before) / messages,
+      interval: { from, until: Date.now() }
+    }
   }
 )
