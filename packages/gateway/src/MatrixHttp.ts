@@ -6,7 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 
-import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
+import { isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
@@ -60,12 +60,12 @@ export const goingDown = HttpServerResponse.setHeaders(
 )
 
 /**
- * The answer where the database, or the node that runs an actor, cannot be reached: another one takes over within seconds. In
- * HTTP the status is 503.
+ * The answer where the database, or the node that runs an actor, cannot be reached, in which case another one takes over within
+ * seconds; or where the database cannot write, as on a full disk. In HTTP the status is 503.
  */
 export const unavailable: ErrorBody = {
   errcode: "M_UNKNOWN",
-  error: "The database or a node of this server does not answer, try again",
+  error: "The database or a node of this server cannot take the request now, try again",
   retry_after_ms: 1_000
 }
 
@@ -141,7 +141,9 @@ export const answerCause = (
     if (reason._tag === "RouteNotFound") return Effect.succeed(known.notFound(request))
     if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
   }
-  return isOfUnavailableNode(cause) ? Effect.succeed(nodeUnavailable) : answerDefect(cause, request)
+  if (isOfUnavailableNode(cause)) return Effect.succeed(nodeUnavailable)
+  const answer = answerDefect(cause, request)
+  return isOutOfResources(cause) ? Effect.as(answer, nodeUnavailable) : answer
 }
 
 const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadRequest =>

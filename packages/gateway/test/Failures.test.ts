@@ -80,6 +80,8 @@ describe("while the database is away", () => {
 })
 
 describe("/health", () => {
+  const log = captureLog()
+
   it.live("is 503 while the database does not answer", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* ask("GET", "//health")).status, 200)
@@ -99,7 +101,9 @@ describe("/health", () => {
         json: { msgtype: "m.text", body: "hello" }
       })
       yield* alterDatabase("SET default_transaction_read_only = on")
-      assert.strictEqual((yield* send).status, 500)
+      const refused = yield* send
+      assert.deepStrictEqual([refused.status, refused.headers.get("retry-after")], [503, "1"])
+      assert.isTrue(log.lines.some((line) => line.includes("read-only transaction")))
       const health = yield* ask("GET", "//health")
       assert.strictEqual(health.status, 503)
       assert.deepNestedPropertyVal(health.body, "checks.database", "cannot be written to")
@@ -109,6 +113,6 @@ describe("/health", () => {
         schedule: Schedule.spaced("100 millis")
       })
       assert.strictEqual((yield* send).status, 200)
-    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, log.layer)))
   )
 })

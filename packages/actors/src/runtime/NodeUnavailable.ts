@@ -26,16 +26,30 @@ const isAway = ({ reason }: SqlError.SqlError): boolean =>
   reason.operation === "connect" ||
   (Predicate.hasProperty(reason.cause, "code") && awayStates.test(String(reason.cause.code)))
 
-/** Also true of what failed because of that, such as a commit. */
-const isDatabaseUnreachable = (defect: unknown, depth = 4): boolean => {
-  if (SqlError.isSqlError(defect)) return isAway(defect)
+/**
+ * The database takes no writes (25006), or has no more disk or memory (53100, 53200); or a disk of this node is full. Passes when
+ * the operator makes room.
+ */
+const outOfResources: ReadonlySet<unknown> = new Set(["25006", "53100", "53200", "ENOSPC", "EDQUOT"])
+
+const hasNoResources = (fault: unknown): boolean =>
+  Predicate.hasProperty(fault, "code") && outOfResources.has(fault.code)
+
+/** Whether it holds for a defect, or for what it failed because of, such as that of a commit. */
+const isCausedBy = (holds: (fault: unknown) => boolean, defect: unknown, depth = 5): boolean => {
+  if (holds(defect)) return true
   if (depth === 0) return false
-  if (Cause.isCause(defect)) return isDatabaseUnreachable(Cause.squash(defect), depth - 1)
-  return Predicate.hasProperty(defect, "cause") && isDatabaseUnreachable(defect.cause, depth - 1)
+  if (Cause.isCause(defect)) return isCausedBy(holds, Cause.squash(defect), depth - 1)
+  if (SqlError.isSqlError(defect)) return isCausedBy(holds, defect.reason.cause, depth - 1)
+  return Predicate.hasProperty(defect, "cause") && isCausedBy(holds, defect.cause, depth - 1)
 }
+
+const someDefect = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && isCausedBy(holds, reason.defect))
 
 /** Whether a request failed because a node, or the database, was not available. */
 export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
-  cause.reasons.some(
-    (reason) => Cause.isDieReason(reason) && (isNodeUnavailable(reason.defect) || isDatabaseUnreachable(reason.defect))
-  )
+  someDefect(cause, (fault) => isNodeUnavailable(fault) || (SqlError.isSqlError(fault) && isAway(fault)))
+
+/** Whether a request failed because nothing could be written, as on a full disk. Nobody but the operator can mend that. */
+export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => someDefect(cause, hasNoResources)

@@ -6,7 +6,7 @@
  * wait for the client (`Outbox`), and the number of invalid frames.
  */
 
-import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
+import { isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
@@ -175,6 +175,8 @@ const bodyOfDefect = (defect: unknown, { method }: SocketRequest): Effect.Effect
   if (isOfUnavailableNode(cause)) return Effect.succeed(unavailable)
   return Effect.logError("Internal error while answering a request of a socket", cause).pipe(
     Effect.annotateLogs("method", method),
-    Effect.as<ErrorBody>({ errcode: "M_UNKNOWN", error: "Internal server error" })
+    Effect.as<ErrorBody>(
+      isOutOfResources(cause) ? unavailable : { errcode: "M_UNKNOWN", error: "Internal server error" }
+    )
   )
 }
