@@ -2,33 +2,43 @@
  * Load comes from a process of its own, so that it neither waits for the server's event loop nor holds it up. A load
  * program is a module of `load/` that calls `serveLoad`; a benchmark calls it by `runLoad`.
  */
-import { type ChildProcess, fork } from "node:child_process"
+import { fork } from "node:child_process"
+import { once } from "node:events"
 
 type Reply<Output> = { readonly output: Output } | { readonly error: string }
 
-const spawnProgram = <Input, Output>(
-  file: string,
-  input: Input
-): { readonly child: ChildProcess; readonly output: Promise<Output> } => {
+/** A load program that is running. It handles one input after another; disposing of it ends it. */
+export interface LoadProgram<Input, Output> extends Disposable {
+  readonly pid: number
+  readonly run: (input: Input) => Promise<Output>
+}
+
+const startProgram = <Input, Output>(file: string): LoadProgram<Input, Output> => {
   const child = fork(new URL(file, import.meta.url), {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     serialization: "json"
   })
-  const output = new Promise<Output>((resolve, reject) => {
-    child.once("message", (reply: Reply<Output>) => {
-      if ("error" in reply) reject(new Error(`${file}: ${reply.error}`))
-      else resolve(reply.output)
-    })
-    child.once("exit", (code) => reject(new Error(`${file} ended with ${code}`)))
-  })
-  child.send(input as object)
-  return { child, output }
+  const run = async (input: Input): Promise<Output> => {
+    const over = new AbortController()
+    const ended = once(child, "exit", over).then(([code]): Reply<Output> => ({ error: `ended with ${code}` }))
+    const replied = once(child, "message", over).then(([reply]) => reply as Reply<Output>)
+    child.send(input as object)
+    const reply = await Promise.race([replied, ended])
+    over.abort()
+    await Promise.allSettled([replied, ended])
+    if ("error" in reply) throw new Error(`${file}: ${reply.error}`)
+    return reply.output
+  }
+  return { pid: child.pid!, run, [Symbol.dispose]: () => child.kill("SIGKILL") }
 }
 
-/** Runs a load program and gives back what it measured. `name` is its file in `load/`, without the ending. */
+/** Starts a load program, whose code is compiled once for all its runs. `name` is its file in `load/`, without the ending. */
+export const startLoad = <Input, Output>(name: string): LoadProgram<Input, Output> => startProgram(`./load/${name}.ts`)
+
+/** Runs a load program once and gives back what it measured. */
 export const runLoad = async <Input, Output>(name: string, input: Input): Promise<Output> => {
-  const { child, output } = spawnProgram<Input, Output>(`./load/${name}.ts`, input)
-  return await output.finally(() => child.kill("SIGKILL"))
+  using program = startLoad<Input, Output>(name)
+  return await program.run(input)
 }
 
 export interface BareServer extends Disposable {
@@ -38,14 +48,14 @@ export interface BareServer extends Disposable {
 
 /** Starts `baseline/BareServer.ts`; disposing of it ends it. */
 export const startBareServer = async (): Promise<BareServer> => {
-  const { child, output } = spawnProgram<object, string>("./baseline/BareServer.ts", {})
-  return { url: await output, pid: child.pid!, [Symbol.dispose]: () => child.kill("SIGKILL") }
+  const program = startProgram<object, string>("./baseline/BareServer.ts")
+  return { ...program, url: await program.run({}) }
 }
 
-/** In a load program: what to do with the input. */
+/** In a load program: what to do with each input. */
 export const serveLoad = <Input, Output>(load: (input: Input) => Promise<Output>): void => {
   const answer = (reply: Reply<Output>) => process.send?.(reply)
-  process.once("message", (input: Input) => {
+  process.on("message", (input: Input) => {
     load(input).then(
       (output) => answer({ output }),
       (error: Error) => answer({ error: error.stack ?? String(error) })

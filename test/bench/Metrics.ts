@@ -16,7 +16,7 @@ export const metrics: Benchmark = {
   run: (options) =>
     overhead(options, [
       {
-        what: "metrics, read every 4 s",
+        what: "metrics, read every second",
         environment: { GREENROOM_METRICS_PORT: "0" },
         most: 0.03,
         meanwhile: scrape

@@ -1,10 +1,11 @@
 /**
- * The cost of a setting: gateways with and without it, which are loaded in turns, always in the same order. The processor time of the gateway for each
- * send is compared: it is what bounds the throughput of a process, and does not depend on what else the machine does.
+ * The cost of a setting, in processor time of the gateway for each send: it bounds the throughput of a process, and depends little on
+ * the load of the machine. Gateways with the setting and two without run side by side and are loaded in short turns, so
+ * that a round meets all of them alike; the ratio of the two equal ones says how far a figure can be trusted.
  */
 import { atMost, type BenchmarkOptions, type Figure, perSecond } from "./Benchmark.ts"
 import { senderCount } from "./DurableSends.ts"
-import { runLoad } from "./LoadProcess.ts"
+import { runLoad, startLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
@@ -18,91 +19,97 @@ export interface Variant {
   readonly environment: NonNullable<ServerOptions["environment"]>
   /** The most that it may cost, as a part of the processor time of a send. Absent: it is reported. */
   readonly most?: number
-  /** Work in each round beside the load. */
+  /** Work in each turn beside the load. */
   readonly meanwhile?: (server: Server) => Promise<unknown>
-}
-
-/** One round of one gateway. */
-interface Round {
-  readonly perSecond: number
-  /** Processor time of the gateway for each send, in ms. */
-  readonly cost: number
 }
 
 /** A gateway that is measured. */
 interface Measured {
   readonly server: Server
   readonly prepared: Senders
-  readonly rounds: Array<Round>
+  /** Processor time for each send, in ms, and sends a second, by round. */
+  readonly costs: Array<number>
+  readonly rates: Array<number>
 }
 
-/** A gateway that rested while others were measured gives back memory and compiled code, so that its first sends cost more. */
-const warmUpSeconds = 2
+const without: Pick<Variant, "environment" | "meanwhile"> = { environment: {} }
 
-const measure = async ({ server, prepared }: Measured, seconds: number, run: string): Promise<Round> => {
-  const load = (of: { readonly seconds: number; readonly run: string }) =>
-    runLoad<SendsInput, Throughput>("sends", { warmUp: 0, ...prepared, url: server.url, today: true, ...of })
-  await load({ seconds: Math.min(warmUpSeconds, seconds), run: `${run}-warm-up` })
-  const before = processorTime(server.pid)
-  const sends = await load({ seconds, run })
-  return {
-    perSecond: sends.perSecond,
-    cost: (processorTime(server.pid) - before) / (sends.perSecond * seconds)
-  }
-}
+/** The ratio of each round to the same round of the baselines, in the middle of all rounds. */
+const ratioOf = (costs: ReadonlyArray<number>, ...baselines: ReadonlyArray<ReadonlyArray<number>>): number =>
+  median(costs.map((cost, round) => (cost * baselines.length) / baselines.reduce((sum, of) => sum + of[round]!, 0)))
 
-/** The ratio of each round to the one of the baseline beside it, in the middle of all rounds. */
-const ratioOf = (measured: Measured, baseline: Measured, of: keyof Round): number =>
-  median(measured.rounds.map((round, index) => round[of] / baseline.rounds[index]![of]))
+const percent = (ratio: number): string => `${ratio >= 1 ? "+" : ""}${((ratio - 1) * 100).toFixed(1)} %`
 
-const figuresOf = ({ most, what }: Variant, measured: Measured, baseline: Measured): ReadonlyArray<Figure> => {
-  const cost = ratioOf(measured, baseline, "cost")
-  const typical = ({ rounds }: Measured, of: keyof Round) => median(rounds.map((round) => round[of]))
-  const time = (which: Measured) => `${(typical(which, "cost") * 1_000).toFixed(0)} us of the processor a send`
-  return [
-    {
-      what,
-      value: time(measured),
-      baseline: time(baseline),
-      ratio: `${cost >= 1 ? "+" : ""}${((cost - 1) * 100).toFixed(1)} %`,
-      ...(most === undefined ? {} : { target: atMost(Math.round((cost - 1) * 1_000) / 10, most * 100, " %") })
-    },
-    {
-      what: "  events",
-      value: perSecond(typical(measured, "perSecond"), "events"),
-      baseline: perSecond(typical(baseline, "perSecond"), "events"),
-      ratio: `${ratioOf(measured, baseline, "perSecond").toFixed(2)} of it`
-    }
-  ]
-}
+const time = ({ costs }: Measured): string => `${(median(costs) * 1_000).toFixed(0)} us of the processor a send`
 
-/** Each variant against a gateway without settings. */
+/** Each variant against gateways without settings. */
 export const overhead = async (
   options: BenchmarkOptions,
   variants: ReadonlyArray<Variant>
 ): Promise<ReadonlyArray<Figure>> => {
-  const { rounds, seconds } = options.quick ? { rounds: 1, seconds: 0.5 } : { rounds: 9, seconds: 4 }
-  const all: ReadonlyArray<Variant> = [{ what: "", environment: {} }, ...variants]
+  const { rounds, ...turn } = options.quick
+    ? { rounds: 1, seconds: 0.3, warmUp: 0 }
+    : { rounds: 40, seconds: 1, warmUp: 0 }
+  const all = [without, without, ...variants]
   await using servers = new AsyncDisposableStack()
+  const sends = servers.use(startLoad<SendsInput, Throughput>("sends"))
   const measured: Array<Measured> = []
   for (const { environment } of all) {
     const server = servers.use(await startServer({ environment }))
-    const prepared = await runLoad<SendersInput, Senders>("senders", {
-      url: server.url,
-      senders: senderCount(options)
-    })
-    measured.push({ server, prepared, rounds: [] })
+    const prepared = await runLoad<SendersInput, Senders>("senders", { url: server.url, senders: senderCount(options) })
+    measured.push({ server, prepared, costs: [], rates: [] })
   }
-  // The first round compiles the programs and does not count. The order stays, so that all rest equally long before their turn.
-  for (let round = -1; round < rounds; round++) {
-    for (const [index, target] of measured.entries()) {
-      const [found] = await Promise.all([
-        measure(target, seconds, `overhead${round}`),
-        all[index]!.meanwhile?.(target.server)
+  // The first rounds compile the programs and do not count.
+  for (let round = options.quick ? 0 : -4; round < rounds; round++) {
+    const first = Math.abs(round) % all.length
+    const order = [...measured.keys()].map((index) => (index + first) % all.length)
+    const used = measured.map(() => ({ count: 0, processor: 0, rate: 0 }))
+    for (const [position, index] of [...order, ...order.toReversed()].entries()) {
+      const { prepared, server } = measured[index]!
+      const before = processorTime(server.pid)
+      const [{ count, perSecond: rate }] = await Promise.all([
+        sends.run({ ...turn, ...prepared, url: server.url, today: true, run: `overhead${round}.${position}` }),
+        all[index]!.meanwhile?.(server)
       ])
-      if (round >= 0) target.rounds.push(found)
+      const sum = used[index]!
+      sum.processor += processorTime(server.pid) - before
+      sum.count += count
+      sum.rate += rate / 2
+    }
+    if (round < 0) continue
+    for (const [index, { count, processor, rate }] of used.entries()) {
+      measured[index]!.costs.push(processor / count)
+      measured[index]!.rates.push(rate)
     }
   }
-  const [baseline, ...others] = measured
-  return others.flatMap((other, index) => figuresOf(variants[index]!, other, baseline!))
+  const [one, other, ...varied] = measured as [Measured, Measured, ...Array<Measured>]
+  return [
+    {
+      what: "two equal gateways",
+      value: time(other),
+      baseline: time(one),
+      ratio: percent(ratioOf(other.costs, one.costs))
+    },
+    ...varied.flatMap((variant, index) => {
+      const { most, what } = variants[index]!
+      const cost = ratioOf(variant.costs, one.costs, other.costs)
+      return [
+        {
+          what,
+          value: time(variant),
+          baseline: time(one),
+          ratio: percent(cost),
+          ...(most === undefined || options.quick
+            ? {}
+            : { target: atMost(Math.round((cost - 1) * 1_000) / 10, most * 100, " %") })
+        },
+        {
+          what: "  events",
+          value: perSecond(median(variant.rates), "events"),
+          baseline: perSecond(median(one.rates), "events"),
+          ratio: percent(ratioOf(variant.rates, one.rates, other.rates))
+        }
+      ]
+    })
+  ]
 }

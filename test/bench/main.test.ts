@@ -33,6 +33,19 @@ describe("npm run bench", () => {
     180_000
   )
 
+  it.live(
+    "prints what a setting costs beside the difference of two equal gateways, and no verdict on small numbers",
+    () =>
+      Effect.gen(function* () {
+        const { code, output } = yield* bench("--quick", "metrics")
+        assert.strictEqual(code, 0, output)
+        assert.match(output, /two equal gateways +[0-9]+ us of the processor a send .* [+-][0-9.]+ %/)
+        assert.match(output, /metrics, read every second +[0-9]+ us of the processor a send .* [+-][0-9.]+ %/)
+        assert.notMatch(output, /: (met|MISSED)/)
+      }),
+    180_000
+  )
+
   it.live("says which benchmarks there are when it is asked for another", () =>
     Effect.gen(function* () {
       const { code, output } = yield* bench("unheard-of")

@@ -11,6 +11,7 @@ export interface ClosedLoop {
 }
 
 export interface Throughput extends Percentiles {
+  readonly count: number
   readonly perSecond: number
 }
 
@@ -33,5 +34,5 @@ export const closedLoop = async (
   }
   await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)))
   const passed = (performance.now() - begin) / 1_000
-  return { perSecond: times.length / passed, ...percentiles(times) }
+  return { count: times.length, perSecond: times.length / passed, ...percentiles(times) }
 }

@@ -21,9 +21,11 @@ serveLoad(async ({ rooms, run, today = false, tokens, url, ...loop }: SendsInput
     msgtype: "m.text",
     body: "What is said in this room is what people say to one another"
   })
-  return closedLoop(loop, tokens.length, async (worker, turn) => {
+  const sent = await closedLoop(loop, tokens.length, async (worker, turn) => {
     const path = `${today ? todayPrefix : prefix}/rooms/${rooms[worker]}/send/m.room.message/${run}.${worker}.${turn}`
     const answer = await connections[worker]!.request("PUT", path, tokens[worker]!, body)
     if (answer.status !== 200) await jsonOf(Promise.resolve(answer))
   })
+  for (const connection of connections) connection.close()
+  return sent
 })
