@@ -98,6 +98,28 @@ describe.skipIf(!hasPython)("synadm", () => {
         assert.strictEqual(rooms.total_rooms, 1 as never)
         assert.strictEqual((yield* synadm("room", "details", room!)).name, "Den" as never)
         assert.deepStrictEqual((yield* synadm("room", "members", room!)).members, ["@eve:green.test"] as never)
+        const { event_id: said } = yield* call(
+          "PUT",
+          `/rooms/${encodeURIComponent(room!)}/send/m.room.message/1`,
+          eve.access_token!,
+          { msgtype: "m.text", body: "spam" }
+        )
+        const { redact_id } = yield* synadm("user", "redact", "eve", "--reason", "spam", "--limit", "10")
+        const stands = yield* Effect.repeat(synadm("user", "redact-status", redact_id as unknown as string), {
+          until: ({ status }) => status === ("completed" as never),
+          schedule: Schedule.spaced("200 millis")
+        })
+        assert.deepStrictEqual(stands.failed_redactions, {} as never)
+        const [redaction] = yield* greenroom("user", "redactions", "eve")
+        assert.deepInclude(redaction as object, { redactId: redact_id, status: "completed", sender: "@eve:green.test" })
+        const stripped = yield* Effect.promise(async () => {
+          const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room!)}/event/${encodeURIComponent(said!)}`
+          return await (
+            await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${eve.access_token}` } })
+          ).json()
+        })
+        assert.deepStrictEqual((stripped as { readonly content: object }).content, {})
+
         const removed = yield* synadm("room", "delete", "--v1", room!)
         assert.deepStrictEqual(removed.kicked_users, ["@eve:green.test"] as never)
         assert.strictEqual((yield* synadm("room", "list")).total_rooms, 0 as never)

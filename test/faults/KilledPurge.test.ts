@@ -1,7 +1,6 @@
 /**
  * The removal of rooms that an administrator asked for is finished after the server was killed in the middle of it.
  */
-import { createHmac } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -9,20 +8,11 @@ import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { curl } from "../support/Curl.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 
 const rooms = 16
 /** Rounds, until a kill has met removals in the middle of their work. */
 const most = 4
-
-const secret = "shared"
-
-const registerAdmin = Effect.fnUntraced(function* (url: string) {
-  const path = "/_synapse/admin/v1/register"
-  const { nonce } = (yield* curl(url, "GET", path)).body
-  const mac = createHmac("sha1", secret).update([nonce, "boss", "secret", "admin"].join("\0")).digest("hex")
-  const data = { nonce, username: "boss", password: "secret", admin: true, mac }
-  return (yield* curl(url, "POST", path, { data })).body.access_token as string
-})
 
 describe("KilledPurge", () => {
   it.live(

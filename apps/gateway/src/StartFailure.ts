@@ -79,5 +79,6 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (!hasTag(error)) return withRemedy(error instanceof Error ? error.message : String(error))
   const option = optionOf[error._tag]
   const text = withRemedy(textOf(error))
-  return option === undefined ? text : `${option}: ${text}`
+  // Messages about directories name the option where it helps.
+  return option === undefined || text.includes(option) ? text : `${option}: ${text}`
 }

@@ -13,6 +13,8 @@ describe("why the program did not start", () => {
       describeFailure(Cause.fail(new EmbeddedPostgresError({ message: `Cannot write into data: ${full}` }))),
       `--data-dir: Cannot write into data: ${full}: the disk is full, make room`
     )
+    const named = "Cannot make the database in postgres (--data-dir): EACCES"
+    assert.strictEqual(describeFailure(Cause.fail(new EmbeddedPostgresError({ message: named }))), named)
     assert.include(databaseRemedy("53100"), "Make room on the disk")
   })
 })

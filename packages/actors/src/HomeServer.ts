@@ -77,6 +77,7 @@ import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembership
 import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { UserRedactionStore } from "@greenroom/store/UserRedactionStore"
 import { Effect, Layer } from "effect"
 import type { Sharding } from "effect/cluster"
 import type { SqlClient } from "effect/sql"
@@ -217,6 +218,7 @@ const stores = (options: HomeServerOptions) =>
     AuditStore.layer,
     BanStore.layer,
     RoomRemovalStore.layer,
+    UserRedactionStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
     ContactStore.layer,

@@ -108,7 +108,8 @@ const migrations = {
   "0075_tokens_of_users": () => import("./migrations/0075_tokens_of_users.ts"),
   "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts"),
   "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts"),
-  "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts")
+  "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts"),
+  "0080_user_redactions": () => import("./migrations/0080_user_redactions.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -78,7 +78,13 @@ export class RoomRemovalStore extends Context.Service<
       }
     ) => Effect.Effect<void>
     readonly removal: (removalId: string) => Effect.Effect<Option.Option<Removal>>
-    readonly removalsOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<Removal>>
+    /** A page of the removals of a room, or those of one kind alone, the newest first. */
+    readonly removalsOf: (
+      roomId: RoomId,
+      page: { readonly from: number; readonly limit: number },
+      kind?: Removal["kind"]
+    ) => Effect.Effect<ReadonlyArray<Removal>>
+    /** The oldest first. */
     readonly unfinishedRemovals: Effect.Effect<ReadonlyArray<Removal>>
   }
 >()("greenroom/store/RoomRemovalStore") {
@@ -87,8 +93,8 @@ export class RoomRemovalStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const removals = (condition: Statement.Fragment) =>
-        sql<RemovalRow>`SELECT * FROM room_removals WHERE ${condition} ORDER BY created_at DESC LIMIT 100`.pipe(
+      const removals = (rest: Statement.Fragment) =>
+        sql<RemovalRow>`SELECT * FROM room_removals WHERE ${rest}`.pipe(
           Effect.map((rows) => rows.map(toRemoval)),
           Effect.orDie
         )
@@ -133,8 +139,10 @@ export class RoomRemovalStore extends Context.Service<
         setRemoval,
         removal: (removalId) =>
           Effect.map(removals(sql`removal_id = ${removalId}`), (found) => Option.fromNullishOr(found[0])),
-        removalsOf: (roomId) => removals(sql`room_id = ${roomId}`),
-        unfinishedRemovals: removals(sql`finished_at IS NULL`)
+        removalsOf: (roomId, { from, limit }, kind) =>
+          removals(sql`room_id = ${roomId} AND kind = coalesce(${kind ?? null}, kind)
+            ORDER BY created_at DESC, removal_id LIMIT ${limit} OFFSET ${from}`),
+        unfinishedRemovals: removals(sql`finished_at IS NULL ORDER BY created_at, removal_id`)
       })
     })
   )

@@ -63,8 +63,8 @@ export class UserExportStore extends Context.Service<
     /** False where it was approved already, has expired, or is of this administrator. */
     readonly approve: (exportId: string, by: UserId, expiresAt: number) => Effect.Effect<boolean>
     readonly find: (exportId: string) => Effect.Effect<DataExport | undefined>
-    /** The newest 100. */
-    readonly list: Effect.Effect<ReadonlyArray<DataExport>>
+    /** A page, the newest first. */
+    readonly list: (page: { readonly from: number; readonly limit: number }) => Effect.Effect<ReadonlyArray<DataExport>>
   }
 >()("greenroom/store/UserExportStore") {
   static readonly layer = Layer.effect(
@@ -240,10 +240,12 @@ export class UserExportStore extends Context.Service<
             Effect.map(([row]) => (row === undefined ? undefined : toExport(row))),
             Effect.orDie
           ),
-        list: sql<Row>`SELECT * FROM data_exports ORDER BY requested_at DESC LIMIT 100`.pipe(
-          Effect.map((rows) => rows.map(toExport)),
-          Effect.orDie
-        )
+        list: ({ from, limit }) =>
+          sql<Row>`
+            SELECT * FROM data_exports ORDER BY requested_at DESC, export_id LIMIT ${limit} OFFSET ${from}`.pipe(
+            Effect.map((rows) => rows.map(toExport)),
+            Effect.orDie
+          )
       })
     })
   )

@@ -18,6 +18,7 @@ export type WorkKind =
   | "removals"
   | "server notices"
   | "unverified PDUs"
+  | "user redactions"
 
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`

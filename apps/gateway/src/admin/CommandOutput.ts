@@ -49,6 +49,24 @@ export const printAll = <A>(
 ): Effect.Effect<void> =>
   Effect.forEach(values, (value) => print(output, toValue(value), toText(value)), { discard: true })
 
+/** How many values one query of a list reads. */
+const pageSize = 100
+
+/** Prints all values of a list, page by page. */
+export const printPages = <A, E, R>(
+  output: Output,
+  read: (page: { readonly from: number; readonly limit: number }) => Effect.Effect<ReadonlyArray<A>, E, R>,
+  toText: (value: A) => string,
+  toValue?: (value: A) => unknown
+): Effect.Effect<void, E, R> =>
+  Effect.gen(function* () {
+    for (let from = 0; ; from += pageSize) {
+      const values = yield* read({ from, limit: pageSize })
+      yield* printAll(output, values, toText, toValue)
+      if (values.length < pageSize) return
+    }
+  })
+
 /** Prints the result: a sentence, or `{"done": sentence}` with further fields. */
 export const printLine = (output: Output, sentence: string, more: object = {}): Effect.Effect<void> =>
   print(output, { done: sentence, ...more }, sentence)

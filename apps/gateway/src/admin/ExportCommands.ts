@@ -25,7 +25,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { AdminFailure, print, printLine, printPages, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 import { readSecret } from "./StandardInput.ts"
 
@@ -87,10 +87,7 @@ const describe = ({ approvedBy, expiresAt, exportId, reason, requestedBy, userId
 const list = Command.make("list", commandOptions, (options) =>
   run(
     options,
-    Effect.flatMap(
-      UserExports.use(({ list }) => list),
-      (found) => printAll(options, found, describe, toValue)
-    )
+    UserExports.use((exports) => printPages(options, exports.list, describe, toValue))
   )
 ).pipe(Command.withDescription("Exports that administrators have asked for"))
 

@@ -10,7 +10,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
+import { AdminFailure, printLine, printPages, time } from "./CommandOutput.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
 
 const stores = () => Layer.merge(ReportStore.layer, AuditStore.layer)
@@ -25,9 +25,8 @@ const describe = ({ createdAt, eventId, reason, reporter, reportId, roomId, user
   ].join("  ")
 
 const list = Command.make("list", commandOptions, (options) =>
-  Effect.flatMap(
-    ReportStore.use((store) => store.list(1_000)),
-    (reports) => printAll(options, reports, describe)
+  ReportStore.use(({ page }) =>
+    printPages(options, (rows) => Effect.map(page({ ...rows, oldestFirst: false }), ({ reports }) => reports), describe)
   ).pipe(Effect.provide(onDatabase(options, stores)))
 ).pipe(Command.withDescription("The reports of users, the newest first"))
 

@@ -17,7 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { AdminFailure, print, printAll, printLine, printPages, time } from "./CommandOutput.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
@@ -233,8 +233,8 @@ const removals = Command.make("removals", { ...commandOptions, room }, (options)
     options,
     Effect.gen(function* () {
       const roomId = yield* roomIdOf(options.room)
-      const found = yield* RoomRemovalStore.use((store) => store.removalsOf(roomId))
-      yield* printAll(options, found, describeRemoval)
+      const { removalsOf } = yield* RoomRemovalStore
+      yield* printPages(options, (page) => removalsOf(roomId, page), describeRemoval)
     })
   )
 ).pipe(Command.withDescription("How the removals of a room and of its history stand"))

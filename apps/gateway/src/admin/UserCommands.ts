@@ -16,6 +16,7 @@ import { withAdministration as run } from "./AccountServices.ts"
 import { configOf } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { redact, redactions } from "./RedactionCommands.ts"
 import { firstLine } from "./StandardInput.ts"
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
@@ -243,6 +244,8 @@ export const command = Command.make("user").pipe(
     devices,
     logout,
     ...standingCommands,
-    notice
+    notice,
+    redact,
+    redactions
   ])
 )

@@ -106,6 +106,8 @@ const steps: ReadonlyArray<Step> = [
     input: "secret"
   },
   { command: "import contacts", words: ({ directory }) => [`${directory}/cleo.jsonl`] },
+  { command: "user redact", words: ({ room }) => ["ada", "--room", room, "--days", "1", "--reason", "odd"] },
+  { command: "user redactions", words: onAda },
   { command: "user deactivate", words: () => ["cleo"] },
   {
     command: "token create",

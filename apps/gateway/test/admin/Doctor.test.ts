@@ -63,6 +63,7 @@ const assertError = (findings: ReadonlyArray<Finding>, check: string, pattern: R
   )
   assert.isDefined(found, `${check} ${pattern} in ${JSON.stringify(findings, undefined, 2)}`)
   assert.isAbove(found?.remedy?.length ?? 0, 10)
+  return found!
 }
 
 /** Settings of a server on this machine that nothing is wrong with. */
@@ -241,7 +242,8 @@ describe("greenroom doctor", () => {
         const mounted = `mount -t tmpfs -o size=64k tmpfs "${settings.DATA_DIR}" && exec "$@"`
         const { code, findings } = yield* doctor(settings, [], ["unshare", "-m", "sh", "-c", mounted, "sh"])
         assert.strictEqual(code, 1)
-        assertError(findings, "disk", /the disk is full/)
+        const { remedy } = assertError(findings, "disk", /the disk is full/)
+        assert.match(remedy ?? "", /Then start the server/)
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     timeout
   )

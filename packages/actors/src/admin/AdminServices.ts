@@ -6,6 +6,7 @@
  */
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
+import { UserRedactionStore } from "@greenroom/store/UserRedactionStore"
 import { Context, Effect, Layer, Scope } from "effect"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { signalsOfWork } from "../runtime/WorkSignals.ts"
@@ -18,6 +19,7 @@ const make = Effect.gen(function* () {
   const context = yield* Effect.context<Needed>()
   const scope = yield* Effect.scope
   const removals = yield* RoomRemovalStore
+  const redactions = yield* UserRedactionStore
   const notices = yield* NoticeStore
 
   const load: Effect.Effect<Context.Context<Loaded>> = yield* Effect.cached(
@@ -38,6 +40,16 @@ const make = Effect.gen(function* () {
   })
   const removalsAreAdded = yield* signalsOfWork("removals")
   yield* keepRunningOnce("Removing rooms and history", Effect.andThen(finishRemovals, removalsAreAdded))
+
+  const finishRedactions = Effect.gen(function* () {
+    const unfinished = yield* redactions.unfinished
+    if (unfinished.length === 0) return
+    const { UserRedactions } = yield* Effect.promise(() => import("./UserRedactions.ts"))
+    const { run } = Context.get(yield* load, UserRedactions)
+    yield* Effect.forEach(unfinished, ({ redactId }) => run(redactId), { concurrency: 2, discard: true })
+  })
+  const redactionsAreAdded = yield* signalsOfWork("user redactions")
+  yield* keepRunningOnce("Redacting the events of users", Effect.andThen(finishRedactions, redactionsAreAdded))
 
   const sendNotices = Effect.gen(function* () {
     if ((yield* notices.waiting(1)).length === 0) return

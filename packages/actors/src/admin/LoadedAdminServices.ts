@@ -11,6 +11,7 @@ import { RoomRemovals } from "./RoomRemovals.ts"
 import { ServerNotices } from "./ServerNotices.ts"
 import { UserAdministration } from "./UserAdministration.ts"
 import { UserExports } from "./UserExports.ts"
+import { UserRedactions } from "./UserRedactions.ts"
 
 export const layer = Layer.mergeAll(
   RoomAdministration.layer,
@@ -18,6 +19,7 @@ export const layer = Layer.mergeAll(
   MediaAdministration.layer,
   Reports.layer,
   UserExports.layer,
+  UserRedactions.layer,
   ServerNotices.layer,
   DestinationAdministration.layer
 ).pipe(

@@ -223,7 +223,7 @@ const make = Effect.gen(function* () {
     shutDown,
     purgeHistory,
     removal,
-    removalsOf: (roomId) => removalStore.removalsOf(roomId),
+    removalsOf: removalStore.removalsOf,
     run: removals.run
   })
 })
@@ -264,7 +264,7 @@ export class RoomAdministration extends Context.Service<
       requestedBy: string
     ) => Effect.Effect<string, MatrixError>
     readonly removal: (removalId: string, kind: Removal["kind"]) => Effect.Effect<Removal, MatrixError>
-    readonly removalsOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<Removal>>
+    readonly removalsOf: RoomRemovalStore["Service"]["removalsOf"]
     /** Runs the recorded removal; returns when it has ended. May be repeated. */
     readonly run: (removalId: string) => Effect.Effect<Removal, MatrixError>
   }

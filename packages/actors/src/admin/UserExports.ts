@@ -103,7 +103,7 @@ export class UserExports extends Context.Service<
     /** Errors: M_NOT_FOUND; M_FORBIDDEN before it is approved, after its time, and for others. */
     readonly read: (exportId: string, by: UserId) => Effect.Effect<Stream.Stream<Uint8Array>, MatrixError>
     readonly find: (exportId: string) => Effect.Effect<DataExport, MatrixError>
-    readonly list: Effect.Effect<ReadonlyArray<DataExport>>
+    readonly list: UserExportStore["Service"]["list"]
   }
 >()("greenroom/actors/UserExports") {
   static readonly layer = Layer.effect(UserExports, make)

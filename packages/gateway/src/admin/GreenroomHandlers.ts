@@ -17,7 +17,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { Sockets } from "../socket/Sockets.ts"
-import { makeAdminActions, withoutUndefined } from "./AdminAction.ts"
+import { makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
 
 const defaultPage = 100
 const maxPage = 1_000
@@ -149,10 +149,16 @@ export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroom
           )
         )
       )
-      .handle("list", () =>
-        asAdmin({ action: "export.list" }, () =>
-          Effect.map(exports.list, (found) => ({ exports: found.map(toExport) }))
-        )
+      .handle("list", ({ query }) =>
+        asAdmin({ action: "export.list" }, () => {
+          const { from, limit } = pageOf(query, maxPage)
+          return Effect.map(exports.list({ from, limit: limit + 1 }), (found) =>
+            withoutUndefined({
+              exports: found.slice(0, limit).map(toExport),
+              next: nextOf(from, limit, from + found.length)
+            })
+          )
+        })
       )
       .handle("request", ({ payload: { reason, user_id } }) =>
         asAdmin({ action: "export.request", target: user_id, reason }, (admin) =>

@@ -196,12 +196,16 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
           })
         )
       )
-      .handle("deletionsOfRoom", ({ params: { roomId } }) =>
+      .handle("deletionsOfRoom", ({ params: { roomId }, query }) =>
         asAdmin({ action: "room.delete_status", target: roomId }, () =>
           Effect.gen(function* () {
-            const found = (yield* rooms.removalsOf(roomId)).filter(({ kind }) => kind === "room")
+            const { from, limit } = pageOf(query)
+            const found = yield* rooms.removalsOf(roomId, { from, limit: limit + 1 }, "room")
             if (found.length === 0) return yield* new NotFound({ error: `${roomId} was not deleted` })
-            return { results: found.map(toDeletion) }
+            return withoutUndefined({
+              results: found.slice(0, limit).map(toDeletion),
+              next_token: nextOf(from, limit, from + found.length)
+            })
           })
         )
       )

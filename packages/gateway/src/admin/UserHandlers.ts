@@ -8,6 +8,7 @@ import { Administration } from "@greenroom/actors/account/Administration"
 import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
 import { RoomAdministration } from "@greenroom/actors/admin/RoomAdministration"
 import { UserAdministration, type UserDetails } from "@greenroom/actors/admin/UserAdministration"
+import { UserRedactions } from "@greenroom/actors/admin/UserRedactions"
 import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
@@ -80,6 +81,9 @@ const orderOf = (text: string | undefined): Effect.Effect<(typeof orders)[number
     : Effect.succeed(order)
 }
 
+/** How many events of each room are redacted where a request does not say it. */
+const defaultRedactions = 1_000
+
 export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.users", (handlers) =>
   withServices(function* () {
     const { asAdmin, services } = yield* makeAdminActions
@@ -91,6 +95,7 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
     const users = Context.get(services, UserAdministration)
     const rooms = Context.get(services, RoomAdministration)
     const media = Context.get(services, MediaAdministration)
+    const redactions = Context.get(services, UserRedactions)
 
     const detailsOf = (userId: UserId) => Effect.map(users.find(userId), toUserDetails)
 
@@ -348,6 +353,28 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
             yield* users.find(user_id)
             return yield* rooms.join(user_id, roomIdOrAlias as RoomId | RoomAlias, undefined)
           })
+        )
+      )
+      .handle("redact", ({ params: { userId }, payload }) =>
+        asAdmin(
+          { action: "user.redact", target: userId, reason: payload.reason ?? undefined, details: { ...payload } },
+          (admin) =>
+            Effect.map(
+              redactions.request(userId, admin, {
+                rooms: payload.rooms,
+                reason: payload.reason ?? undefined,
+                limit: payload.limit ?? defaultRedactions,
+                afterTime: payload.after_ts ?? undefined,
+                beforeTime: payload.before_ts ?? undefined,
+                useAdmin: payload.use_admin ?? false
+              }),
+              (redact_id) => ({ redact_id })
+            )
+        )
+      )
+      .handle("redactStatus", ({ params: { redactId } }) =>
+        asAdmin({ action: "user.redact_status", details: { redact_id: redactId } }, () =>
+          Effect.map(redactions.find(redactId), ({ failed, status }) => ({ status, failed_redactions: failed }))
         )
       )
   })

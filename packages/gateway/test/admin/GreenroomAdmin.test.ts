@@ -198,6 +198,14 @@ layer(gateway, { excludeTestServices: true })("the export of the data of a user"
       assert.deepInclude(lines.at(-1) as object, { type: "end", parts: lines.length - 2 })
       yield* sql`UPDATE data_exports SET expires_at = 1 WHERE export_id = ${body.export_id as string}`
       assert.include((yield* asked(first, "GET", path)).body.error, "expired")
+
+      const again = yield* asked(first, "POST", "/exports", { user_id: user.id, reason: "court order 18" })
+      const idsOf = (page: typeof again) =>
+        (page.body.exports as unknown as ReadonlyArray<{ readonly export_id: string }>).map((row) => row.export_id)
+      const newest = yield* asked(first, "GET", "/exports?limit=1")
+      assert.deepStrictEqual([idsOf(newest), newest.body.next], [[again.body.export_id], 1])
+      const rest = yield* asked(first, "GET", "/exports?limit=1&from=1")
+      assert.deepStrictEqual([idsOf(rest), rest.body.next], [[body.export_id], undefined])
     })
   )
 })

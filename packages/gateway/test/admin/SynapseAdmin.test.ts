@@ -283,6 +283,10 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       const status = askAdmin(admin, "GET", `/v2/rooms/delete_status/${started.body.delete_id}`)
       const { body: done } = yield* until(status, ({ body }) => body.status === "complete" || body.status === "failed")
       assert.deepInclude(done as object, { status: "complete" })
+      const ofRoom = `/v2/rooms/${inPath(room)}/delete_status`
+      const { body: page } = yield* askAdmin(admin, "GET", `${ofRoom}?limit=1`)
+      assert.deepStrictEqual([page.results, page.next_token], [[done], undefined])
+      assert.strictEqual((yield* askAdmin(admin, "GET", `${ofRoom}?from=1`)).status, 404)
       const outcome = done.shutdown_room as { readonly [key: string]: unknown }
       assert.sameMembers(outcome.kicked_users as Array<string>, [owner.id, guest.id])
       assert.deepStrictEqual(outcome.local_aliases, ["#bad:green.test"])

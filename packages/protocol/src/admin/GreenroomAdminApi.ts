@@ -73,9 +73,10 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
         who: "any user"
       })
     ),
-    HttpApiEndpoint.get("list", `${prefix}/exports`, { success: AnyObject }).annotateMerge(
-      documented({ summary: "Exports that administrators have asked for", who })
-    ),
+    HttpApiEndpoint.get("list", `${prefix}/exports`, {
+      query: { from: optional(Count), limit: optional(Count) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Exports that administrators have asked for", who })),
     HttpApiEndpoint.post("request", `${prefix}/exports`, {
       payload: Schema.Struct({ user_id: UserId, reason: Reason }),
       success: AnyObject

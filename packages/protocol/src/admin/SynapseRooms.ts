@@ -87,6 +87,7 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
     ),
     HttpApiEndpoint.get("deletionsOfRoom", `${prefix}/v2/rooms/:roomId/delete_status`, {
       params: ofRoom,
+      query: page,
       success: AnyObject
     }).annotateMerge(documented({ summary: "How the removals of a room stand", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.get("deletion", `${prefix}/v2/rooms/delete_status/:deleteId`, {

@@ -4,9 +4,18 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
 import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
-import { RoomIdOrAlias } from "../api/Parameters.ts"
-import { UserId } from "../Identifiers.ts"
+import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
+import { RoomId, UserId } from "../Identifiers.ts"
 import { Flag, nullable, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+
+const Redaction = Schema.Struct({
+  rooms: Schema.Array(RoomId),
+  reason: nullable(boundedText(1_024)),
+  limit: nullable(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1e6 }))),
+  use_admin: nullable(Schema.Boolean),
+  after_ts: nullable(Time),
+  before_ts: nullable(Time)
+})
 
 export const users = HttpApiGroup.make("synapseAdmin.users")
   .add(
@@ -148,7 +157,31 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: { roomIdOrAlias: RoomIdOrAlias },
       payload: Schema.Struct({ user_id: UserId }),
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Join a user of this server to a room", who }))
+    }).annotateMerge(documented({ summary: "Join a user of this server to a room", who })),
+    HttpApiEndpoint.post("redact", `${prefix}/v1/user/:userId/redact`, {
+      params: ofUser,
+      payload: Redaction,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Redact what a user has sent",
+        text:
+          "Messages, and the profile in joins: the newest `limit` (1,000) of each room that are not later than the request. " +
+          "The user redacts, or the administrator for users of other servers and with `use_admin`; without `rooms`, in " +
+          "all rooms that the user is or was in. Goes on after a restart. Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("redactStatus", `${prefix}/v1/user/redact_status/:redactId`, {
+      params: { redactId: Text },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "How a redaction stands",
+        text: "`failed_redactions` has the first 1,000 errors by event ID. Errors: M_NOT_FOUND.",
+        who
+      })
+    )
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Users" }))

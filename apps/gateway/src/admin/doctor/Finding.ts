@@ -27,6 +27,10 @@ export const failure = (check: string, found: string, remedy: string): Finding =
   remedy
 })
 
+/** What follows once there is room on a disk again. */
+export const afterwards = (isRunning: boolean): string =>
+  isRunning ? "The server goes on by itself." : "Then start the server."
+
 /** The text of an error. */
 export const reasonOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "reason" in error && typeof error.reason === "string"

@@ -9,7 +9,7 @@ import { databaseRemedy, isRefusal } from "@greenroom/store/DatabaseRemedy"
 import { unfinishedTable } from "@greenroom/store/UnfinishedRestore"
 import { Effect, type Redacted } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
-import { compareClocks, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
+import { afterwards, compareClocks, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
 
 type Client = Parameters<Parameters<typeof withClient>[1]>[0]
 
@@ -23,7 +23,7 @@ export interface DatabaseState {
 
 const littleTime = 60
 
-const checkWrites = async (client: Client): Promise<Finding> => {
+const checkWrites = async (client: Client, isRunning: boolean): Promise<Finding> => {
   try {
     await client.query("BEGIN")
     await client.query("CREATE TABLE greenroom_doctor (data text STORAGE EXTERNAL)")
@@ -43,7 +43,7 @@ const checkWrites = async (client: Client): Promise<Finding> => {
       return failure(
         "database",
         "has no space left on its disk",
-        "Make room on the disk of PostgreSQL. The server goes on by itself."
+        `Make room on the disk of PostgreSQL. ${afterwards(isRunning)}`
       )
     return failure("database", `cannot be written to: ${message}`, "Let the role create tables in it.")
   } finally {
@@ -148,15 +148,16 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
   )
   const took = performance.now() - begun
   const { rows: running } = await client.query<{ count: number }>(holders)
+  const isRunning = running[0]!.count > 0
   const destinations = await checkDestinations(client)
   return {
-    isRunning: running[0]!.count > 0,
+    isRunning,
     peers: destinations.peers,
     findings: [
       ok("database", `PostgreSQL ${rows[0]!.version} answers`),
       compareClocks("the database", rows[0]!.now, took),
       ...(await checkEncoding(client)),
-      await checkWrites(client),
+      await checkWrites(client, isRunning),
       await checkTables(client, config.serverName),
       await checkTransactions(client),
       ...destinations.findings

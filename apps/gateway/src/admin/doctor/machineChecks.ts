@@ -10,7 +10,7 @@ import { plural } from "@greenroom/protocol/Plural"
 import { Effect } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
 import { size } from "../Progress.ts"
-import { checking, daysUntil, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
+import { afterwards, checking, daysUntil, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
 
 /** Free bytes below which nothing can be expected to work, and below which it is time to act. */
 const noSpace = 64e6
@@ -26,7 +26,7 @@ const existing = async (directory: string): Promise<string> =>
     () => existing(path.dirname(directory))
   )
 
-const checkDirectory = async (what: string, directory: string): Promise<Finding> => {
+const checkDirectory = async (what: string, directory: string, isRunning: boolean): Promise<Finding> => {
   const place = await existing(path.resolve(directory))
   const probe = path.join(place, `.greenroom-doctor-${randomBytes(6).toString("hex")}`)
   const problem = await fs.writeFile(probe, randomBytes(probeBytes), { flag: "wx", flush: true }).then(
@@ -38,7 +38,7 @@ const checkDirectory = async (what: string, directory: string): Promise<Finding>
     return failure(
       "disk",
       `${what} (${place}): the disk is full`,
-      "Make room, or give it a larger disk. The server goes on by itself."
+      `Make room, or give it a larger disk. ${afterwards(isRunning)}`
     )
   if (problem !== undefined)
     return failure(
@@ -54,10 +54,12 @@ const checkDirectory = async (what: string, directory: string): Promise<Finding>
 }
 
 /** The directories of the database and of the uploaded files. */
-const checkDisk = (config: GatewayConfig) =>
+const checkDisk = (config: GatewayConfig, isRunning: boolean) =>
   checking("disk", async () => [
-    await checkDirectory("the data directory", config.dataDir),
-    ...(config.mediaDirectory === undefined ? [] : [await checkDirectory("the files", config.mediaDirectory)])
+    await checkDirectory("the data directory", config.dataDir, isRunning),
+    ...(config.mediaDirectory === undefined
+      ? []
+      : [await checkDirectory("the files", config.mediaDirectory, isRunning)])
   ])
 
 /** Whether a program listens on the port. */
@@ -210,6 +212,8 @@ const checkTls = ({ federationEnabled, serverName, tlsCert, tlsKey }: GatewayCon
 
 export const checkMachine = (config: GatewayConfig, isRunning: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.map(
-    Effect.all([checkDisk(config), checkPorts(config, isRunning), checkTls(config)], { concurrency: "unbounded" }),
+    Effect.all([checkDisk(config, isRunning), checkPorts(config, isRunning), checkTls(config)], {
+      concurrency: "unbounded"
+    }),
     (findings) => findings.flat()
   )

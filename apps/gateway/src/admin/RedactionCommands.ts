@@ -1,0 +1,120 @@
+/**
+ * Redacts what a user has sent, from the command line. A running server does it: within seconds, or at its next start.
+ *
+ *     greenroom user redact spammer --reason spam
+ */
+import { randomBytes } from "node:crypto"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { formatUserId, isRoomId, isUserId, lowerCaseLocalpart, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { type UserRedaction, UserRedactionStore } from "@greenroom/store/UserRedactionStore"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { AdminFailure, print, printPages, time } from "./CommandOutput.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
+
+const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
+
+const stores = Layer.mergeAll(UserRedactionStore.layer, AccountStore.layer, AuditStore.layer)
+
+const run = <A, E>(
+  flags: CommandOptions,
+  use: Effect.Effect<A, E, UserRedactionStore | AccountStore | AuditStore | HomeServerConfig>
+) =>
+  Effect.provide(
+    use,
+    onDatabase(flags, () => Layer.merge(stores, Layer.effect(HomeServerConfig, HomeServerConfig)))
+  )
+
+const fail = (message: string) => Effect.fail(new AdminFailure({ message }))
+
+/** A user of this or, if that is `anywhere`, of another server. */
+const userIdOf = Effect.fnUntraced(function* (name: string, anywhere: boolean) {
+  const { serverName } = yield* HomeServerConfig
+  const userId = name.startsWith("@") ? name : formatUserId(lowerCaseLocalpart(name), serverName)
+  if (!isUserId(userId)) return yield* fail(`${name} is no user name or user ID`)
+  const isOurs = serverNameOf(userId) === serverName
+  const account = isOurs ? yield* AccountStore.use((store) => store.find(userId)) : Option.none()
+  if (Option.isNone(account) && (isOurs || !anywhere)) return yield* fail(`There is no user ${userId}`)
+  return { userId, isOurs }
+})
+
+export const redact = Command.make(
+  "redact",
+  {
+    ...commandOptions,
+    user,
+    room: Flag.String("room").pipe(
+      Flag.withDescription("A room ID; may be repeated. Without it: all rooms that the user is or was in"),
+      Flag.atLeast(0)
+    ),
+    reason: Flag.String("reason").pipe(Flag.withDescription("Users see it"), Flag.optional),
+    limit: Flag.Int("limit").pipe(
+      Flag.withDefault(1_000),
+      Flag.withDescription("How many events of each room, the newest (default: 1000)")
+    ),
+    days: Flag.Int("days").pipe(Flag.withDescription("Only events of the last so many days"), Flag.optional),
+    as: Flag.String("as").pipe(
+      Flag.withDescription("The user of this server who redacts, for users of other servers and those who left"),
+      Flag.optional
+    )
+  },
+  (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        const days = Option.getOrUndefined(options.days)
+        if (options.limit < 1) return yield* fail("--limit must be at least 1")
+        if (days !== undefined && days < 1) return yield* fail("--days must be at least 1")
+        const { isOurs, userId } = yield* userIdOf(options.user, true)
+        const as = Option.getOrUndefined(options.as)
+        if (!isOurs && as === undefined) return yield* fail(`${userId} is of another server: say with --as who redacts`)
+        const sender = as === undefined ? userId : (yield* userIdOf(as, false)).userId
+        const rooms = options.room.filter(isRoomId)
+        const noRoom = options.room.find((room) => !isRoomId(room))
+        if (noRoom !== undefined) return yield* fail(`${noRoom} is no room ID, such as !opaque:example.org`)
+        const store = yield* UserRedactionStore
+        const [unknown] = yield* store.unknownRooms(rooms)
+        if (unknown !== undefined) return yield* fail(`There is no room ${unknown}`)
+        const reason = Option.getOrUndefined(options.reason)
+        const wanted = {
+          rooms,
+          reason,
+          limit: options.limit,
+          afterTime: days === undefined ? undefined : Date.now() - days * 86_400_000
+        }
+        const redactId = randomBytes(8).toString("hex")
+        const details = { ...wanted, sender }
+        yield* AuditStore.use((audit) =>
+          audit.append({ actor: commandLine, action: "user.redact", target: userId, reason, details })
+        )
+        yield* store.add({ redactId, userId, sender, requestedBy: commandLine, options: wanted })
+        const text = `${redactId} was noted: a running server does it within seconds (see: greenroom user redactions ${options.user})`
+        yield* print(options, { id: redactId }, text)
+      })
+    )
+).pipe(Command.withDescription("Redact the messages of a user, and the profile in their joins"))
+
+const describe = ({ createdAt, failed, redactId, sender, status }: UserRedaction): string => {
+  const failures = Object.keys(failed).length
+  const problem = failures === 0 ? [] : [`${plural(failures, "event")} could not be redacted`]
+  return [redactId, status, `by ${sender}`, time(createdAt), ...problem].join("  ")
+}
+
+export const redactions = Command.make("redactions", { ...commandOptions, user }, (options) =>
+  run(
+    options,
+    Effect.gen(function* () {
+      const { userId } = yield* userIdOf(options.user, true)
+      const store = yield* UserRedactionStore
+      yield* printPages(options, (page) => store.list(userId, page), describe)
+    })
+  )
+).pipe(Command.withDescription("How the redactions of a user's events stand, the newest first"))
