@@ -54,14 +54,15 @@ layer(gateway, { excludeTestServices: true })("redaction of what a user has sent
         yield* join(eve, room)
         yield* join(bob, room)
         yield* say(bob, room, "kept")
-        for (let number = 0; number < 60; number++) yield* say(eve, room, `spam${number}`)
+        for (let number = 0; number < 20; number++) yield* say(eve, room, `spam${number}`)
       }
       const asked = { rooms: [], reason: "spam" }
       assert.deepStrictEqual(yield* redact(boss, eve.id, asked), { status: "completed", failed_redactions: {} })
       const after = yield* Effect.forEach(rooms, (room) => read(bob, room))
       for (const { redactions, texts } of after) {
         assert.deepStrictEqual(texts, ["kept"])
-        assert.isAtLeast(redactions.length, 30)
+        // The messages, and the profile in the join.
+        assert.lengthOf(redactions, 21)
         assert.deepStrictEqual([...new Set(redactions)], [`${eve.id} spam`])
       }
       assert.deepStrictEqual(yield* redact(boss, eve.id, asked), { status: "completed", failed_redactions: {} })
