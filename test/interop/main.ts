@@ -142,9 +142,9 @@ const main = async (): Promise<number> => {
     for (const version of versions) {
       for (const founder of servers) {
         if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue
-        // Failures between two other servers do not count.
-        const isOurs = (server: Server) => server.kind === "greenroom"
-        const others = servers.filter((server) => server !== founder && (isOurs(server) || isOurs(founder)))
+        // Failures between two other servers do not count, but for those with the one in Greenroom's place.
+        const isOurs = (server: Server) => server === servers[0]
+        const others = servers.filter((server) => server.kind !== founder.kind && (isOurs(server) || isOurs(founder)))
         const speaks = (server: Server) => version <= (server.newestRoomVersion ?? version)
         for (const other of others.filter((server) => speaks(server) && speaks(founder)))
           failures.push(...(await play(founder, other, version)))

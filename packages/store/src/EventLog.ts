@@ -59,8 +59,30 @@ interface Pending {
   readonly done: Deferred.Deferred<void, StaleWriter | CommitFailed>
 }
 
-/** How many commits of rooms go into one database transaction at most. */
+/**
+ * How many commits of rooms go into one database transaction at most, and how many events of several commits: a statement is
+ * encoded at once, and one of 1,000 events held the event loop up for 20 ms.
+ */
 const maxBatch = 256
+
+/** The commits of a batch, in the parts that are committed together. A commit of more events is a part of its own. */
+const partsOf = (batch: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pending>> => {
+  const parts: Array<Array<Pending>> = []
+  let events = 0
+  for (const item of batch) {
+    const more = item.commit.events.length
+    const part = parts.at(-1)
+    if (part !== undefined && events + more <= maxBatch) {
+      part.push(item)
+      events += more
+    } else {
+      parts.push([item])
+      events = more
+    }
+  }
+  return parts
+}
+
 /** The longest wait for followers to have earlier commits: another transaction may run for long. */
 const settleTimeout = "2 seconds"
 
@@ -251,7 +273,9 @@ export class EventLog extends Context.Service<
       yield* measureLog(measured, () => Queue.sizeUnsafe(pending), follower)
 
       const prefetch = Effect.forkDetach(nids.refill(1))
-      yield* inBatches(pending, maxBatch, (batch) => Effect.andThen(prefetch, commitBatch(batch)))
+      yield* inBatches(pending, maxBatch, (batch) =>
+        Effect.andThen(prefetch, Effect.forEach(partsOf(batch), commitBatch, { discard: true }))
+      )
 
       return EventLog.of({
         nids,

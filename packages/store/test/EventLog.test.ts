@@ -35,6 +35,34 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
     })
   )
 
+  it.effect("commits of many events that wait at the same time are not written by one statement", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("large")
+      const commits = yield* Effect.forEach([100, 100, 100, 300, 1], (size) =>
+        commitOf(
+          room,
+          Array.from({ length: size }, () => makeEvent(room.roomId))
+        )
+      )
+      // The first one is under way while the others are queued.
+      yield* Effect.all(commits.map(log.append), { concurrency: "unbounded", discard: true })
+      const sql = yield* SqlClient.SqlClient
+      const rows = yield* sql<{ size: number }>`
+        SELECT count(*)::integer AS size FROM events WHERE room_nid = ${room.roomNid} GROUP BY xid ORDER BY min(nid)`
+      const sizes = rows.map(({ size }) => size)
+      assert.strictEqual(
+        sizes.reduce((sum, size) => sum + size, 0),
+        601
+      )
+      assert.deepStrictEqual(
+        sizes.filter((size) => size > 256),
+        [300],
+        "a commit that is larger by itself stands alone"
+      )
+    })
+  )
+
   it.effect("a reader of small slices reads everything once, in the order of the positions", () =>
     Effect.gen(function* () {
       const log = yield* EventLog

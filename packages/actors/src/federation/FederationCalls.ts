@@ -245,7 +245,8 @@ const make = Effect.gen(function* () {
         yield* eachChunk(destination, response, maxBytes, (chunk) =>
           Effect.flatMap(
             reading(() => reader.push(chunk)),
-            () => (reader.waiting < takenAtOnce ? Effect.void : handOver)
+            // Chunks may have arrived already: each is read in a turn of its own.
+            () => (reader.waiting < takenAtOnce ? Effect.yieldNow : Effect.andThen(handOver, Effect.yieldNow))
           )
         )
         const object = yield* reading(() => reader.end())

@@ -11,15 +11,29 @@ import { Effect, Semaphore } from "effect"
 /** Publishes when a slice begins (`true`) and ends (`false`). */
 export const slices = channel("greenroom.slices")
 
-/** After how many milliseconds the next yield ends a slice. */
+/** After how many milliseconds of slices in one turn of the event loop the next yield ends a slice. */
 const sliceTime = 4
 
 const sliceLock = Semaphore.makeUnsafe(1)
 
+/** Until when slices may run in this turn of the event loop; undefined before the first one. */
+let turnEnd: number | undefined
+
+/** Computations that follow one another share the time of their turn. */
+const endOfTurn = (): number => {
+  if (turnEnd === undefined) {
+    turnEnd = performance.now() + sliceTime
+    setImmediate(() => {
+      turnEnd = undefined
+    })
+  }
+  return turnEnd
+}
+
 const slice = <A>(computation: Generator<void, A>): Effect.Effect<IteratorResult<void, A>> =>
   Effect.suspend((): Effect.Effect<IteratorResult<void, A>> => {
     if (slices.hasSubscribers) slices.publish(true)
-    const end = performance.now() + sliceTime
+    const end = endOfTurn()
     let step = computation.next()
     while (step.done !== true && performance.now() < end) step = computation.next()
     if (slices.hasSubscribers) slices.publish(false)

@@ -6,7 +6,7 @@ import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Array as Arr, type Cause, Effect } from "effect"
+import { type Cause, Effect } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
 
 /** How many events are signed and written at once. */
@@ -49,8 +49,8 @@ export const streamPdus = Effect.fnUntraced(function* (
     let text = JSON.stringify(values).slice(0, -1)
     for (const [key, events] of Object.entries(lists)) {
       text += `${text === "{" ? "" : ","}${JSON.stringify(key)}:[`
-      for (const [index, part] of Arr.chunksOf(events, writtenAtOnce).entries()) {
-        const pdus = yield* toPdus(part)
+      for (let index = 0; index < events.length; index += writtenAtOnce) {
+        const pdus = yield* toPdus(events.slice(index, index + writtenAtOnce))
         text += (index === 0 ? "" : ",") + pdus.map((pdu) => JSON.stringify(pdu)).join(",")
         yield* write(response, text)
         text = ""

@@ -23,7 +23,7 @@ export const maxValues = 5_000_000
 export const maxDepth = 300
 
 /** Arriving bytes are gathered up to this many before they are read. */
-const defaultReadAtOnce = 64 * 1024
+const defaultReadAtOnce = 32 * 1024
 
 const quote = 0x22
 const comma = 0x2c

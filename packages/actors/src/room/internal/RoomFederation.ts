@@ -44,16 +44,20 @@ const longestJoinWait = "20 seconds"
 
 /** The auth chain of a state with those events of it that authorise others: Dendrite reads the chain alone. */
 function* wholeChain(state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>): Generator<void, ReadonlyArray<Event>> {
-  const chain = new Map(behind.map((event) => [event.event_id, event]))
+  const chain = new Map<EventId, Event>()
   const named = new Set<EventId>()
-  for (const events of [state, behind]) {
-    for (const event of events) {
-      for (const id of event.auth_events) named.add(id)
-      yield
-    }
+  for (const event of behind) {
+    chain.set(event.event_id, event)
+    for (const id of event.auth_events) named.add(id)
+    yield
+  }
+  for (const event of state) {
+    for (const id of event.auth_events) named.add(id)
+    yield
   }
   for (const event of state) {
     if (named.has(event.event_id) || event.type === "m.room.create") chain.set(event.event_id, event)
+    yield
   }
   return [...chain.values()]
 }
@@ -65,7 +69,10 @@ function* namedBeside(state: ReadonlyArray<Event>): Generator<void, ReadonlyArra
     for (const id of auth_events) named.add(id)
     yield
   }
-  for (const { event_id } of state) named.delete(event_id)
+  for (const { event_id } of state) {
+    named.delete(event_id)
+    yield
+  }
   return [...named]
 }
 
