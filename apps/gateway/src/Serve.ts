@@ -14,12 +14,12 @@ import type { ListenError } from "@greenroom/gateway/ListenError"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen } from "@greenroom/gateway/NodeServer"
 import { RequestRecords } from "@greenroom/gateway/RequestRecords"
-import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
+import { cutShort, runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
 import { DatabaseHold } from "@greenroom/store/DatabaseHold"
-import { Context, Effect, FileSystem, Layer, Option } from "effect"
+import { Cause, Context, Effect, FileSystem, Layer, Option } from "effect"
 import { readAppServices } from "./AppServiceFiles.ts"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
@@ -197,6 +197,21 @@ const announce = ({ serverName }: GatewayConfig) =>
     })
   )
 
+/**
+ * Ends the shutdown of this process where PostgreSQL does not answer: each step of it would wait. Its memory holds nothing that was
+ * acknowledged, so a stop that was asked for is a success.
+ */
+const unlessSilent = ({ silent }: DatabaseHold["Service"], cause: Cause.Cause<unknown>) =>
+  Effect.forkDetach(
+    Effect.map(silent, () =>
+      cutShort(
+        CommandLine.name,
+        "PostgreSQL does not answer: ended without its part of the shutdown. Requests under way were not answered, presence and typing of this process end later. Nothing that was acknowledged is lost",
+        Cause.hasInterruptsOnly(cause) ? 0 : 1
+      )
+    )
+  )
+
 /** Runs until the program gets a signal to stop or loses its database, then shuts down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
@@ -215,7 +230,8 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
     Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog })),
     Layer.provide(toTracing(config))
   )
-  yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
+  const untilLost = (hold: DatabaseHold["Service"]) => Effect.onError(hold.lost, (cause) => unlessSilent(hold, cause))
+  yield* Effect.flatMap(Layer.build(server), (services) => untilLost(Context.get(services, DatabaseHold))).pipe(
     Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),
     Effect.scoped,
     Effect.provide([logging(config.logLevel, config.logFormat), HeapSize.layer])

@@ -38,6 +38,12 @@ export const startDeadline = (name: string, deadline: number = shutdownDeadline)
   killAfter(deadline + killDelay)
 }
 
+/** Ends this process, which shuts down, at once: what is left of that cannot be done. `message` is the line for the operator. */
+export const cutShort = (name: string, message: string, code: 0 | 1): void => {
+  console.error(`${name}: ${message}`)
+  process.exit(code)
+}
+
 /** Keeps the program running when the reader of its output disconnects. */
 const outliveReaders = (): void => {
   const onError = (error: NodeJS.ErrnoException) => {

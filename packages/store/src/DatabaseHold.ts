@@ -49,6 +49,10 @@ const reconnectInterval = "200 millis"
 /** How often the lock is tried: PostgreSQL may take a while to notice that a holder was killed. */
 const attempts = 15
 
+/** How long the database may answer no new connection before it counts as silent, and how often it is tried, in ms. */
+const silence = 3_000
+const trialInterval = 1_000
+
 const holderName = (id: string): string => `greenroom-holder-${id}`
 
 /** Whether a process holds the database alone, or with other nodes of its cluster. */
@@ -180,6 +184,18 @@ const checkFree = (
     )
   )
 
+/** Returns once the database has answered no new connection for `silence`. */
+const untilSilent = (url: Redacted.Redacted): Effect.Effect<void> => {
+  const trial = Effect.scoped(Effect.flatMap(connect(url, "check"), (connection) => connection.query("SELECT 1")))
+  const answered = trial.pipe(
+    Effect.retry(Schedule.spaced(reconnectInterval)),
+    Effect.timeout(silence),
+    Effect.isSuccess,
+    Effect.delay(trialInterval)
+  )
+  return Effect.asVoid(Effect.repeat(answered, { while: (isAnswered) => isAnswered }))
+}
+
 const takenOver = new DatabaseTakenOver({
   message: "Another Greenroom took the database while this one had no connection to it, so this one ends."
 })
@@ -188,6 +204,12 @@ const make = Effect.fnUntraced(function* (
   url: Redacted.Redacted,
   mode: HoldMode
 ): Effect.fn.Return<DatabaseHold["Service"], DatabaseInUse | SqlError.SqlError, Scope.Scope> {
+  let isClosed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+    })
+  )
   const id = randomBytes(4).toString("hex")
   const since = yield* Clock.currentTimeMillis
   const isHeld = yield* Latch.make(false)
@@ -276,7 +298,8 @@ const make = Effect.fnUntraced(function* (
     applicationName: poolNames[mode] + id,
     verified: Effect.asVoid(verified),
     register,
-    lost: Deferred.await(lost)
+    lost: Deferred.await(lost),
+    silent: Effect.tap(untilSilent(url), () => (isClosed ? Effect.never : Effect.void))
   })
 })
 
@@ -292,6 +315,11 @@ export class DatabaseHold extends Context.Service<
     readonly register: Effect.Effect<void, SqlError.SqlError, SqlClient.SqlClient>
     /** Fails when another process has taken the database. Never succeeds. */
     readonly lost: Effect.Effect<never, DatabaseTakenOver>
+    /**
+     * Returns when the database has answered no new connection for 3 seconds, which it is tried with while this runs. Not after this
+     * process has let go of it. For a program that shuts down: what it still has to write would wait in vain.
+     */
+    readonly silent: Effect.Effect<void>
   }
 >()("greenroom/store/DatabaseHold") {
   static readonly layer = (
