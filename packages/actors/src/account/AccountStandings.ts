@@ -1,6 +1,6 @@
 /**
- * Which accounts administrators have locked or suspended. Every node holds all of them in memory, for they are few and
- * each request asks; changes come with the log.
+ * The accounts that administrators have locked or suspended. Every node holds all of them in memory, because they are few and every
+ * request needs them. Changes arrive with the log.
  *
  * Source: "Account moderation" of the client-server specification.
  */
@@ -12,7 +12,7 @@ import { rowsOf } from "@greenroom/store/LogKind"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 
-/** How an account stands. */
+/** The restrictions of an account. */
 export type Standing = Pick<AccountStanding, "locked" | "suspended">
 
 const good: Standing = { locked: false, suspended: false }
@@ -26,7 +26,7 @@ const make = Effect.gen(function* () {
   const standings = new Map<UserId, Standing>()
   const observers = new Set<(standing: AccountStanding) => void>()
   const listeners = new Map<UserId, Set<(standing: Standing) => void>>()
-  /** While the standings are loaded: accounts of which the log has newer rows. */
+  /** While the standings are being loaded: the accounts that newer rows of the log have changed. */
   let newer: Set<UserId> | undefined = new Set<UserId>()
 
   const apply = (standing: AccountStanding) => {
@@ -78,11 +78,11 @@ const make = Effect.gen(function* () {
 export class AccountStandings extends Context.Service<
   AccountStandings,
   {
-    /** How an account stands, as far as this node has heard. */
+    /** The restrictions of an account, as far as this node has read the log. */
     readonly of: (userId: UserId) => Standing
     /** Locks, unlocks, suspends or unsuspends an account, at all nodes. Undefined fields keep their value. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
-    /** Calls `listener` with every change of one account. The result takes it back. */
+    /** Calls `listener` with every change of one account. The result removes the listener. */
     readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void
     /** Calls `observer` with every change, until the scope closes. */
     readonly observe: (observer: (standing: AccountStanding) => void) => Effect.Effect<void, never, Scope.Scope>

@@ -56,7 +56,7 @@ export class Accounts extends Context.Service<
       readonly deviceName?: string
     }) => Effect.Effect<Credentials, MatrixError>
     /**
-     * The session of an access token, which is used from a network address. Served from memory after the first time.
+     * The session of an access token that was used from a network address. Served from memory after the first time.
      * Errors: M_UNKNOWN_TOKEN, with `soft_logout` for one that has expired.
      */
     readonly authenticate: (token: string, address?: string | undefined) => Effect.Effect<Session, MatrixError>
@@ -64,16 +64,16 @@ export class Accounts extends Context.Service<
     readonly logout: (session: Session) => Effect.Effect<void>
     /** Ends all sessions of the user. */
     readonly logoutAll: (session: Session) => Effect.Effect<void>
-    /** Ends every session of the user but this one; the token IDs that ended. */
+    /** Ends every session of the user but this one, and returns the token IDs of the ended ones. */
     readonly logoutOthers: (session: Session) => Effect.Effect<ReadonlyArray<number>>
-    /** Ends the session of one device; the token IDs that ended. Errors: M_NOT_FOUND. */
+    /** Ends the session of one device, and returns its token IDs. Errors: M_NOT_FOUND. */
     readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /** The devices of the user, each with its last use. */
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
-    /** The same of any user, for administrators. */
+    /** The devices of any user, for administrators. */
     readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
     /**
-     * Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN, M_BAD_JSON,
+     * Checks the old password, ends every other session, and returns the token IDs of the ended ones. Errors: M_FORBIDDEN, M_BAD_JSON,
      * M_LIMIT_EXCEEDED.
      */
     readonly changePassword: (
@@ -81,8 +81,8 @@ export class Accounts extends Context.Service<
       change: PasswordChange
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /**
-     * Sets the password of a user who has proved their identity, and ends all other sessions if wanted. Gives the token IDs of the
-     * sessions that it ended. Errors: M_BAD_JSON.
+     * Sets the password of a user who has proved their identity, and ends all other sessions if wanted. Returns the token IDs of the
+     * ended sessions. Errors: M_BAD_JSON.
      */
     readonly replacePassword: (
       session: Session,
@@ -95,30 +95,29 @@ export class Accounts extends Context.Service<
      * in the room.
      */
     readonly unregister: (session: Session, erase?: boolean) => Effect.Effect<void, MatrixError>
-    /** The same, by an operator. */
+    /** `unregister` by an operator. */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<void, MatrixError>
-    /** A new password by an operator; ends every session. Errors: M_BAD_JSON. */
+    /** Sets a password in the name of an operator, and ends every session. Errors: M_BAD_JSON. */
     readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
 
     // The parts of logins and registrations of several stages (`LoginFlows`).
 
     /**
-     * The user of this server with a user ID or a localpart, whether it exists or not. Capitals count as small
-     * letters.
+     * The user ID for a user ID or a localpart of this server, whether the user exists or not. Capitals become small letters.
      */
     readonly toUserId: (user: string) => UserId | undefined
-    /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
+    /** The user ID that a registration requests. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly chooseUserId: (requested: string, caller?: AppService) => Effect.Effect<UserId, MatrixError>
     /** Errors: M_BAD_JSON for a password that is too short or too long. */
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
     /** The user ID, if the password is right. Takes the same time whether the user exists or not. */
     readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
-    /** A new account. Errors: M_USER_IN_USE. */
+    /** Creates an account. Errors: M_USER_IN_USE. */
     readonly create: (request: AccountRequest) => Effect.Effect<UserId, UserInUse>
-    /** A new account of a guest, and a login on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
+    /** Creates an account of a guest, and logs in on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
     readonly registerGuest: (device: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /**
-     * The guest who has the access token and wants an account under `username`, which must be theirs. Errors:
+     * The guest of an access token, for an account under `username`, which must be the name of the guest. Errors:
      * M_UNKNOWN_TOKEN, M_FORBIDDEN, M_INVALID_USERNAME.
      */
     readonly guestOf: (token: string, username: string | undefined) => Effect.Effect<UserId, MatrixError>
@@ -130,11 +129,11 @@ export class Accounts extends Context.Service<
     /** Logs in a user who has proved their identity. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /**
-     * The next tokens of a login. The present ones end when one of the next is used. In the OAuth 2.0 API a refresh token that
-     * comes again after that ends the login. Errors: M_UNKNOWN_TOKEN.
+     * The next tokens of a login. The present ones stay valid until one of the next is used. In the OAuth 2.0 API, reuse of a refresh
+     * token after that ends the login. Errors: M_UNKNOWN_TOKEN.
      */
     readonly refresh: (refreshToken: string, clientId?: string) => Effect.Effect<RefreshedTokens, MatrixError>
-    /** Ends the login of an access token or a refresh token; its token ID, if there was one. */
+    /** Ends the login of an access token or a refresh token, and returns its token ID, if there was one. */
     readonly revokeSecret: (secret: string) => Effect.Effect<ReadonlyArray<number>>
     /** A token by which another client of the user logs in, once, within two minutes. */
     readonly createLoginToken: (

@@ -1,9 +1,9 @@
 /**
  * Validates the ownership of addresses, for today's client API: to register, to add an address to an account, to set a new
- * password. This server sends a link to an email address itself, where it has a mail server. Phone numbers, and email
- * addresses without a mail server, are validated by the first identity server that it trusts.
+ * password. If this server has a mail server, it sends a link to an email address itself. The first trusted identity server
+ * validates phone numbers, and also email addresses if there is no mail server.
  *
- * The answer is the same whether an email address belongs to an account or not; the mail differs, or is not sent.
+ * The answer does not depend on whether an email address belongs to an account. Only the mail does, and whether one is sent.
  *
  * Source: "Adding Account Administrative Contact Information" of the client-server specification.
  */
@@ -41,11 +41,11 @@ import { Mailer } from "./login/Mailer.ts"
 
 interface TokenRequest {
   readonly purpose: ValidationPurpose
-  /** Chosen by the client, which proves by it that the session is its own. */
+  /** Chosen by the client, which proves with it that the session is its own. */
   readonly clientSecret: string
-  /** A higher number than before sends another message. */
+  /** A number higher than the last one requests another message. */
   readonly sendAttempt: number
-  /** A page to go on to after the link. */
+  /** The page to which the page of the link leads. */
   readonly nextLink: string | undefined
   /** The network address of the client. */
   readonly address: string
@@ -59,11 +59,11 @@ export interface EmailTokenRequest extends TokenRequest {
 
 export interface PhoneTokenRequest extends TokenRequest {
   readonly phoneNumber: string
-  /** The country in which the number would be dialled so: two capital letters. */
+  /** The country whose national form the number has: two capital letters. */
   readonly country: string | undefined
 }
 
-/** A session was begun; `submit_url` is where the client sends the code of a text message. */
+/** A new session. The client sends the code of a text message to `submit_url`. */
 export interface BegunValidation {
   readonly sid: string
   readonly submit_url?: string
@@ -81,10 +81,10 @@ export interface AddressLink {
 /** The path of the link in a mail. */
 export const addressLinkPath = "/_greenroom/validate/email"
 
-/** How long a link is good for, and what it showed, in ms. */
+/** How long a link is valid, and how long a validated session is, in ms. */
 const linkLifetime = 3_600_000
 const sessionLifetime = 24 * 3_600_000
-/** How often a link may be read or used. */
+/** How many times a link may be read or used. */
 const maxTries = 20
 const sweepInterval = "10 minutes"
 
@@ -97,7 +97,7 @@ const actions: { readonly [purpose in ValidationPurpose]: string } = {
 const notValidated = new ThirdPartyIdAuthFailed({ error: "threepid_creds: the address is not validated yet" })
 const expiredLink = new NotFound({ error: "The link is unknown, was used already, or has expired" })
 
-/** A page of the web: no scripts, no files, no passwords. */
+/** Checks that the target is a web page, without user and password. */
 const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidParam> => {
   if (link === undefined) return Effect.void
   const url = URL.parse(link)
@@ -143,7 +143,7 @@ const make = Effect.gen(function* () {
 
   const isTaken = (of: ThirdPartyId) => Effect.map(identities.userOfAddress(of), Option.isSome)
 
-  /** For identity servers, which would send a mail to any address. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
+  /** The check before an identity server sends a message, which it would do for any address. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
   const checkOwner = Effect.fnUntraced(function* (purpose: ValidationPurpose, of: ThirdPartyId) {
     const taken = yield* isTaken(of)
     if (purpose === "password") {
@@ -151,7 +151,7 @@ const make = Effect.gen(function* () {
     } else if (taken) return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
   })
 
-  /** The mail for an address; none if the address cannot set a password. */
+  /** Sends the mail for an address. Sends none if the address cannot set a password. */
   const writeTo = Effect.fnUntraced(function* (request: EmailTokenRequest, email: string, sid: string, token: string) {
     const { address, publicUrl, purpose } = request
     const taken = yield* isTaken({ medium: "email", address: email })
@@ -259,7 +259,7 @@ const make = Effect.gen(function* () {
 export class AddressValidations extends Context.Service<
   AddressValidations,
   {
-    /** The sorts of addresses that can be validated here. */
+    /** The media of addresses that can be validated here. */
     readonly media: ReadonlyArray<Medium>
     /**
      * Sends a link to an email address. Errors: M_INVALID_PARAM, M_LIMIT_EXCEEDED, M_THREEPID_MEDIUM_NOT_SUPPORTED; with an

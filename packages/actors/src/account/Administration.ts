@@ -1,9 +1,8 @@
 /**
  * Administration of accounts and registration tokens, for the admin endpoints and the command line.
  *
- * The gateways use it with `Accounts`, which knows the sessions that this process holds in memory. The command line has
- * only the database (`layerOnStores`); the nodes that run notice that sessions have ended, and clear away what is left of a
- * deactivated account.
+ * The gateways use it with `Accounts`, which knows the sessions in the memory of this process. The command line has only the
+ * database (`layerOnStores`). Running nodes notice that sessions have ended, and finish the deactivation of accounts.
  */
 import { randomBytes } from "node:crypto"
 import { formatUserId, localpartOf, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
@@ -44,27 +43,27 @@ export interface NewUser {
   readonly user: string
   readonly password?: Redacted.Redacted | undefined
   readonly admin?: boolean | undefined
-  /** Taken as verified. */
+  /** Counts as verified. */
   readonly email?: string | undefined
 }
 
 export interface NewToken {
   /** The secret; generated if absent. */
   readonly token?: Redacted.Redacted | undefined
-  /** How often it may be used (default 1), or `unlimited`. */
+  /** How many times it may be used (default 1), or `unlimited`. */
   readonly uses?: number | "unlimited" | undefined
   /** Milliseconds until it expires (default: never). */
   readonly validFor?: number | undefined
 }
 
-/** How an account shall stand. Undefined fields keep their value. */
+/** The new restrictions of an account. Undefined fields keep their value. */
 export interface StandingChange {
   readonly locked?: boolean | undefined
   readonly suspended?: boolean | undefined
 }
 
 /**
- * Fails where a change would lock or suspend an administrator. What an account has from before it became one can end.
+ * Fails if a change would lock or suspend an administrator. Restrictions from before the account became one can be removed.
  * Errors: M_FORBIDDEN.
  */
 export const checkStanding = (admin: boolean, change: StandingChange): Effect.Effect<void, Forbidden> =>
@@ -72,7 +71,7 @@ export const checkStanding = (admin: boolean, change: StandingChange): Effect.Ef
     ? Effect.fail(new Forbidden({ error: "Administrators cannot be locked or suspended" }))
     : Effect.void
 
-/** How sessions and accounts end. */
+/** The operations that end sessions and accounts. */
 export interface Endings {
   readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
   readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
@@ -83,7 +82,7 @@ export interface Endings {
 /** Sends a mail about an account. A failure is logged. */
 type SendMail = (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
 
-/** The most accounts that wait for approval which are shown at once. */
+/** The most accounts in the list of those that wait for approval. */
 const maxWaiting = 1_000
 
 const notWaiting = (userId: UserId) => Effect.fail(new BadRequest({ error: `${userId} does not wait for approval` }))
@@ -105,11 +104,11 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
   const requireAdmin = Effect.fn("Administration.requireAdmin")(function* (session: Session) {
     const account = yield* store.find(session.userId)
     if (Option.isNone(account) || !account.value.admin) {
-      return yield* new Forbidden({ error: "Only admins may do this" })
+      return yield* new Forbidden({ error: "Only administrators may call this endpoint" })
     }
     const { locked, suspended } = yield* standings.find(session.userId)
     if (locked || suspended) {
-      return yield* new UserSuspended({ error: "You cannot do this while your account is locked or suspended" })
+      return yield* new UserSuspended({ error: "A locked or suspended administrator may not call this endpoint" })
     }
   })
 
@@ -153,7 +152,7 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
     return yield* user(userId)
   })
 
-  /** Ends the wait of an account, and tells its email addresses how. */
+  /** Approves or rejects an account that waits, and sends the decision to its email addresses. */
   const decide = Effect.fnUntraced(function* (name: string, approved: boolean) {
     const { userId } = yield* user(name)
     const addresses = yield* identities.addressesOf(userId)
@@ -176,7 +175,7 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
       usesAllowed: uses === "unlimited" ? undefined : uses,
       expiresAt: options.validFor === undefined ? undefined : now + options.validFor
     })
-    if (!created) return yield* new BadRequest({ error: "token: is there already" })
+    if (!created) return yield* new BadRequest({ error: "token: there is such a registration token already" })
     return { token, tokenId }
   })
 
@@ -264,9 +263,9 @@ const sendAtOnce =
 export class Administration extends Context.Service<
   Administration,
   {
-    /** Errors: M_FORBIDDEN for users who are no admins, M_USER_SUSPENDED for admins that are locked or suspended. */
+    /** Errors: M_FORBIDDEN for users who are not administrators, M_USER_SUSPENDED for locked or suspended ones. */
     readonly requireAdmin: (session: Session) => Effect.Effect<void, MatrixError>
-    /** Accounts in the order of their user IDs; `next` goes on after this page. */
+    /** Accounts in the order of their user IDs; `next` is the position after this page. */
     readonly users: (
       after: UserId | undefined
     ) => Effect.Effect<{ readonly accounts: ReadonlyArray<Account>; readonly next: UserId | undefined }>
@@ -274,29 +273,29 @@ export class Administration extends Context.Service<
     readonly user: (user: string) => Effect.Effect<Account, MatrixError>
     /** Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON, M_UNKNOWN. */
     readonly createUser: (options: NewUser) => Effect.Effect<Account, MatrixError>
-    /** Makes a user an administrator, or ends that. Errors: M_NOT_FOUND. */
+    /** Makes a user an administrator, or an ordinary user again. Errors: M_NOT_FOUND. */
     readonly setAdmin: (user: string, admin: boolean) => Effect.Effect<void, MatrixError>
-    /** Locks or suspends an account, or ends that. Errors: M_FORBIDDEN where an administrator would be locked or suspended. */
+    /** Locks, unlocks, suspends or unsuspends an account. Errors: those of `checkStanding`; M_NOT_FOUND. */
     readonly setStanding: (user: string, change: StandingChange) => Effect.Effect<void, MatrixError>
     /** A running server sends the text to the user within seconds. */
     readonly sendNotice: (user: string, text: string) => Effect.Effect<void, MatrixError>
     /** Ends every session of the user. */
     readonly resetPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
-    /** Ends the account for ever, with all of its sessions. Errors: M_NOT_FOUND. */
+    /** Ends the account permanently, with all of its sessions. Errors: M_NOT_FOUND. */
     readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>
     /** The accounts that wait for approval, the oldest first, 1,000 at most. */
     readonly waiting: Effect.Effect<ReadonlyArray<Account>>
-    /** Lets a new account be used, and tells its email addresses. Errors: M_UNKNOWN where it does not wait, M_NOT_FOUND. */
+    /** Approves a new account, and notifies its email addresses. Errors: M_UNKNOWN if it does not wait, M_NOT_FOUND. */
     readonly approve: (user: string) => Effect.Effect<UserId, MatrixError>
-    /** Ends a new account before it was used; its user ID stays taken. Errors as for `approve`. */
+    /** Rejects a new account. Its user ID stays taken. Errors as for `approve`. */
     readonly reject: (user: string) => Effect.Effect<UserId, MatrixError>
     /** The devices of a user. Errors: M_NOT_FOUND. */
     readonly devices: (user: string) => Effect.Effect<ReadonlyArray<Device>, MatrixError>
-    /** The token IDs that ended. */
+    /** Ends the session of a device, and returns its token IDs. */
     readonly removeDevice: (user: string, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /** All registration tokens, without their secrets. */
     readonly tokens: Effect.Effect<ReadonlyArray<RegistrationToken>>
-    /** Makes a registration token, and answers with its secret. Errors: M_UNKNOWN where there is such a token. */
+    /** Creates a registration token, and returns its secret. Errors: M_UNKNOWN if there is such a token already. */
     readonly createToken: (
       options: NewToken
     ) => Effect.Effect<{ readonly token: Redacted.Redacted; readonly tokenId: string }, MatrixError>
@@ -311,7 +310,7 @@ export class Administration extends Context.Service<
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {
-  /** The administration in a running home server: sessions and accounts end by its `Accounts`, which only a server loads. */
+  /** In a running home server, whose `Accounts` end sessions and accounts. Only a server loads them. */
   static readonly layer = <R>(endings: Effect.Effect<Endings, never, R>) =>
     Layer.effect(
       Administration,

@@ -18,7 +18,7 @@ const make = Effect.gen(function* () {
 
   const serviceOf = Effect.fnUntraced(function* (token: Redacted.Redacted) {
     const service = services.withToken(Redacted.value(token))
-    return service ?? (yield* new UnknownToken({ error: "The access token is that of no application service" }))
+    return service ?? (yield* new UnknownToken({ error: "The access token does not belong to an application service" }))
   })
 
   const register = Effect.fn("AppServiceAccounts.register")(function* (
@@ -52,13 +52,13 @@ const make = Effect.gen(function* () {
 export class AppServiceAccounts extends Context.Service<
   AppServiceAccounts,
   {
-    /** With a `device` the user is logged in. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE, M_USER_IN_USE, M_INVALID_USERNAME. */
+    /** With a `device` the user is also logged in. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE, M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly register: (
       token: Redacted.Redacted,
       username: string | undefined,
       device: LoginDevice | undefined
     ) => Effect.Effect<Credentials | { readonly user_id: UserId }, MatrixError>
-    /** As the service's own user where none is named. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE. */
+    /** Logs in as the named user, or as the user of the service itself. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE. */
     readonly login: (
       token: Redacted.Redacted,
       user: string | undefined,

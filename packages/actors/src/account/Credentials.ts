@@ -13,7 +13,7 @@ export interface Credentials {
   readonly home_server: ServerName
   readonly device_id: string
   readonly refresh_token?: string
-  /** How long the access token is good for, in ms; absent for one that does not expire. */
+  /** How long the access token is valid, in ms; absent for one that does not expire. */
   readonly expires_in_ms?: number
 }
 
@@ -27,7 +27,7 @@ export interface LoginDevice {
   readonly deviceId?: string | undefined
   /** Ignored if the device exists. */
   readonly deviceName?: string | undefined
-  /** Whether the client renews its access token by a refresh token. */
+  /** Whether the client renews its access token with a refresh token. */
   readonly refresh?: boolean | undefined
   /** The client of the OAuth 2.0 API that logs in. */
   readonly clientId?: string | undefined
@@ -46,6 +46,6 @@ export interface Device {
 
 /** The answer to a registration that awaits an administrator's approval, and to logins until then. */
 export const awaitingApproval = new UserAwaitingApproval({
-  error: "This account waits for an administrator to approve it",
+  error: "An administrator has to approve this account first",
   approval_notice_medium: "org.matrix.msc3866.none"
 })

@@ -1,8 +1,8 @@
 /**
- * Dehydrated devices: a device without a client, of which each user has one at most. It takes messages with keys while the
- * user is logged in nowhere; the next client of the user reads them.
+ * Dehydrated devices: a device without a client, at most one for each user. It receives messages with keys while the user is not
+ * logged in. The next client of the user reads them.
  *
- * No client gets its access token.
+ * Its access token is given to no client.
  *
  * Source: MSC3814.
  */
@@ -18,7 +18,7 @@ import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { DeviceKeys, type KeyUploadRequest } from "../user/encryption/DeviceKeys.ts"
 import { Accounts } from "./Accounts.ts"
 
-/** The most characters of what the client stores, as JSON. */
+/** The most characters of the client's data, as JSON. */
 const maxData = 65_536
 /** How many messages are read at once. */
 const batchSize = 100
@@ -89,7 +89,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<MessagesOfDevice, MatrixError> {
     const device = yield* Effect.option(found(session))
     if (Option.isNone(device) || device.value.deviceId !== deviceId) {
-      return yield* new Forbidden({ error: "That is not the dehydrated device" })
+      return yield* new Forbidden({ error: "This device ID is not that of the dehydrated device" })
     }
     const after =
       from === undefined
@@ -112,13 +112,13 @@ const make = Effect.gen(function* () {
 export class DehydratedDevices extends Context.Service<
   DehydratedDevices,
   {
-    /** The user's. Errors: M_NOT_FOUND. */
+    /** The dehydrated device of the user. Errors: M_NOT_FOUND. */
     readonly find: (session: Session) => Effect.Effect<DehydratedDevice, MatrixError>
-    /** In place of the former one. Errors: M_FORBIDDEN for a device of a client; those of an upload of keys. */
+    /** Replaces the dehydrated device of the user. Errors: M_FORBIDDEN for a device of a client; those of an upload of keys. */
     readonly put: (session: Session, upload: DehydratedUpload) => Effect.Effect<void, MatrixError>
-    /** Ends it; its ID. Errors: M_NOT_FOUND. */
+    /** Removes the dehydrated device, and returns its ID. Errors: M_NOT_FOUND. */
     readonly remove: (session: Session) => Effect.Effect<string, MatrixError>
-    /** The messages that it was sent, from a token on; they stay. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
+    /** Reads messages to the device after a token, and does not delete them. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
     readonly read: (
       session: Session,
       deviceId: string,

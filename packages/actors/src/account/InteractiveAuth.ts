@@ -1,9 +1,9 @@
 /**
- * User-interactive authentication: an operation that needs more than an access token is tried again and again, each time
- * with one more stage of a flow, until a flow is complete.
+ * User-interactive authentication: the client repeats an operation that needs more than an access token, each time with one more
+ * stage of a flow, until a flow is complete.
  *
- * The results of the stages are in `login_sessions`, under the hash of the session ID. A session belongs to one
- * operation of one user, is changed by compare and swap, and is good for one success: `finish` ends it.
+ * The results of the stages are in `login_sessions`, under the hash of the session ID. A session belongs to one operation of one
+ * user, is changed by compare and swap, and authorises one success: `finish` ends it.
  *
  * Source: "User-Interactive Authentication API" of the client-server specification.
  */
@@ -30,12 +30,12 @@ import { openParameters, sealParameters } from "./SealedParameters.ts"
 
 /** A session as it is stored. */
 interface Progress {
-  /** The operation and its user: a session is valid for these alone. */
+  /** The operation and its user, for which alone the session is valid. */
   readonly operation: string
   readonly userId?: UserId
   /** The parameters of the first request (`SealedParameters`). */
   readonly parameters?: string
-  /** The account that came of the session. */
+  /** The account that the session created. */
   readonly registered?: UserId
   readonly completed: ReadonlyArray<string>
   /** The results of the completed stages. */
@@ -48,37 +48,37 @@ export class InteractionRequired extends Data.TaggedError("InteractionRequired")
   readonly flows: ReadonlyArray<InteractiveFlow>
   readonly completed: ReadonlyArray<string>
   readonly params: JsonObject
-  /** The error of the stage that was tried. */
+  /** The error of the attempted stage. */
   readonly reason: MatrixError | undefined
 }> {}
 
-/** A registration that is under way, or has ended. */
+/** A registration that is in progress or complete. */
 export interface BegunRegistration {
   /** The parameters of its first request. */
   readonly parameters: JsonObject
-  /** The account that came of it: a repeat of the last request, whose answer was lost, logs in on it again. */
+  /** The account that it created. A repeat of the last request, whose answer was lost, logs in on it again. */
   readonly registered: UserId | undefined
 }
 
-/** All stages of a flow are passed. */
+/** All stages of a flow are complete. */
 export interface Authorised {
   /** The results of its stages. */
   readonly results: StageResults
-  /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
+  /** Ends the session. Errors: M_FORBIDDEN if another request ended it first. */
   readonly finish: Effect.Effect<void, MatrixError>
-  /** The same for a registration: the session stays for repeats of the request. */
+  /** `finish` of a registration: the session stays for repeats of the request. */
   readonly finishAs: (userId: UserId) => Effect.Effect<void, MatrixError>
 }
 
-const ended = new Forbidden({ error: "The session is unknown, or has expired: begin anew in your client" })
+const ended = new Forbidden({ error: "The session is unknown, or has expired: start again in your client" })
 
-const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
+const overtaken = new Forbidden({ error: "auth: another request has changed this session" })
 
 /** The error for the session of another operation. */
-const otherOperation = new Forbidden({ error: "auth.session: the session is of another operation" })
+const otherOperation = new Forbidden({ error: "auth.session: the session belongs to another operation" })
 
 const tooMany = new LimitExceeded({
-  error: "Too many operations are under way from your address, try again later",
+  error: "Too many operations are in progress from your address, try again later",
   retry_after_ms: 60_000
 })
 
@@ -86,7 +86,7 @@ const noParams: JsonObject = {}
 
 const newSession = () => randomBytes(24).toString("base64url")
 
-/** Whether the stages are those with which the flow begins. */
+/** Whether the completed stages are the first ones of the flow. */
 const beginsWith = (flow: InteractiveFlow, completed: ReadonlyArray<string>): boolean =>
   completed.every((stage, index) => flow[index] === stage)
 
@@ -154,7 +154,7 @@ const make = Effect.gen(function* () {
     return isNext && session !== undefined ? approvalStage : undefined
   }
 
-  /** Tries a stage that may come now. A failure is the error of the attempt, except for `otherUser`. */
+  /** Attempts a stage that may come next. A failure is the error of the attempt, except for `otherUser`. */
   const attempt = Effect.fnUntraced(function* (request: InteractiveRequest, auth: AuthData, progress: Progress) {
     const type = auth.type ?? untypedStage(request, auth, progress)
     if (typeof type !== "string") return progress
@@ -186,7 +186,7 @@ const make = Effect.gen(function* () {
     }
   }
 
-  /** Handles a request without a session: most clients begin with none, some complete a flow of one stage at once. */
+  /** Handles a request without a session. Most clients begin without `auth`; some complete a flow of one stage at once. */
   const first = Effect.fnUntraced(function* (
     request: InteractiveRequest
   ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
@@ -236,7 +236,7 @@ const make = Effect.gen(function* () {
     return { parameters: (parameters && openParameters(secret, parameters)) || {}, registered }
   })
 
-  // Pages on which stages are passed
+  // Pages on which stages are completed.
 
   const addStage = Effect.fnUntraced(function* (session: LoginSession<Progress>, type: string, results: StageResults) {
     const { progress } = session
@@ -289,7 +289,7 @@ const make = Effect.gen(function* () {
 export class InteractiveAuth extends Context.Service<
   InteractiveAuth,
   {
-    /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with the next stages; M_FORBIDDEN. */
+    /** Succeeds once all stages of a flow are complete. Errors: InteractionRequired with the next stages; M_FORBIDDEN. */
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
     /** The registration of a session. Without such a session it has no parameters. */
     readonly begunRegistration: (session: string) => Effect.Effect<BegunRegistration>
@@ -298,21 +298,21 @@ export class InteractiveAuth extends Context.Service<
     /** Proves the ownership of an account without a session, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>
     /**
-     * How the user of a session authenticates again. Errors: M_FORBIDDEN where the client has logged in by the OAuth 2.0
-     * API, for then it is done on the page of the account.
+     * The flows by which the user of a session authenticates again. Errors: M_FORBIDDEN if the client has logged in by the OAuth 2.0
+     * API: then the page of the account does it.
      */
     readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
     /** Whether there is such a session. */
     readonly isUnderWay: (session: string) => Effect.Effect<boolean>
-    /** A stage was passed elsewhere, by this user. Errors: M_FORBIDDEN. */
+    /** Records that this user completed a stage elsewhere. Errors: M_FORBIDDEN. */
     readonly pass: (session: string, type: string, userId: UserId) => Effect.Effect<void, MatrixError>
-    /** Passes a stage by the form of a page. The client continues with the session alone. Errors: those of the stage. */
+    /** Completes a stage by the form of a page. The client continues with the session ID only. Errors: those of the stage. */
     readonly passByForm: (
       session: string,
       auth: AuthData & { readonly type: string },
       address: string
     ) => Effect.Effect<void, MatrixError>
-    /** The same for a reset of cross-signing keys, which clients of the OAuth 2.0 API have approved on that page. */
+    /** `flowsOf` for a reset of cross-signing keys, which users of the OAuth 2.0 API approve on the page of the account. */
     readonly keysResetFlowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
   }
 >()("greenroom/actors/InteractiveAuth") {

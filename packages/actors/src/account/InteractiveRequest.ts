@@ -38,6 +38,6 @@ export interface InteractiveRequest {
   readonly keep?: JsonObject
 }
 
-/** The operations of a registration, and of a new password, which without a session takes an address. */
+/** The operations of a registration and of a new password. Without a session, the user of a new password proves an address. */
 export const registering = "POST /register"
 export const resettingPassword = "POST /account/password"

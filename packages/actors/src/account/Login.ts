@@ -16,7 +16,7 @@ import { SsoLogins } from "./login/SsoLogins.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
 export interface LoginRequest extends LoginDevice {
-  /** `type`, and the keys that the type wants: `identifier` and `password`, or `token`. */
+  /** `type`, and the keys of the type: `identifier` and `password`, or `token`. */
   readonly body: JsonObject
   /** The network address of the client. */
   readonly address: string
@@ -35,7 +35,7 @@ const make = Effect.gen(function* () {
     login.oauth !== "on" && loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.password")
 
   const withPassword = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
-    if (!byPassword) return yield* new Forbidden({ error: "This server has no login by the password alone" })
+    if (!byPassword) return yield* new Forbidden({ error: "This server does not accept a password alone" })
     if (typeof body.password !== "string") return yield* new MissingParam({ error: "password: missing key" })
     const user = yield* userOfIdentifier(body, identities)
     if (user === undefined) return yield* new MissingParam({ error: "identifier: missing key" })

@@ -23,7 +23,7 @@ const make = Effect.map(UserIdentityStore, (store) => {
   })
 })
 
-/** Every method is about the user of the session. */
+/** All methods concern the user of the session. */
 export class LoginMethods extends Context.Service<
   LoginMethods,
   {

@@ -26,7 +26,7 @@ const make = Effect.gen(function* () {
   /** An account of this server that is not deactivated. */
   const account = Effect.fnUntraced(function* (userId: UserId) {
     if (serverNameOf(userId) !== serverName) {
-      return yield* new InvalidParam({ error: `userId: ${userId} is no user of this server` })
+      return yield* new InvalidParam({ error: `userId: ${userId} is not a user of this server` })
     }
     const found = yield* store.find(userId)
     if (Option.isNone(found) || found.value.deactivatedAt !== undefined) {
@@ -65,9 +65,9 @@ const make = Effect.gen(function* () {
 export class Moderation extends Context.Service<
   Moderation,
   {
-    /** Whether the user is an administrator. Any user. */
+    /** Whether the user is an administrator. Callers: any user. */
     readonly isAdmin: (session: Session) => Effect.Effect<boolean>
-    /** Administrators. Errors: M_FORBIDDEN, also for the account of an administrator; M_INVALID_PARAM, M_NOT_FOUND. */
+    /** The restrictions of an account. Callers: administrators. Errors: M_FORBIDDEN, also for the account of an administrator; M_INVALID_PARAM, M_NOT_FOUND. */
     readonly standing: (session: Session, userId: UserId) => Effect.Effect<Standing, MatrixError>
     /** Undefined fields keep their value. Callers and errors as for `standing`. */
     readonly setStanding: (

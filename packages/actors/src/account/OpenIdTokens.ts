@@ -21,15 +21,15 @@ export interface OpenIdToken {
 
 /** The lifetime of a token, in seconds. */
 const lifetime = 3_600
-/** How many valid tokens a user has at most: one more ends the oldest. */
+/** The most valid tokens of a user. One more ends the oldest. */
 const maxTokens = 100
 
 export class OpenIdTokens extends Context.Service<
   OpenIdTokens,
   {
-    /** The user alone. Errors: M_FORBIDDEN. */
+    /** Creates a token. Callers: the user. Errors: M_FORBIDDEN. */
     readonly request: (session: Session, userId: UserId) => Effect.Effect<OpenIdToken, MatrixError>
-    /** The user of a token. Anyone who has the token. */
+    /** The user of a token. Callers: everyone who has the token. */
     readonly userOf: (token: string) => Effect.Effect<Option.Option<UserId>>
   }
 >()("greenroom/actors/OpenIdTokens") {
@@ -40,7 +40,8 @@ export class OpenIdTokens extends Context.Service<
       const store = yield* OpenIdTokenStore
 
       const request = Effect.fn("OpenIdTokens.request")(function* (session: Session, userId: UserId) {
-        if (session.userId !== userId) return yield* new Forbidden({ error: `You are ${session.userId}` })
+        if (session.userId !== userId)
+          return yield* new Forbidden({ error: `userId: the access token belongs to ${session.userId}` })
         const token = `gro_${randomBytes(32).toString("base64url")}`
         const expiresAt = (yield* Clock.currentTimeMillis) + lifetime * 1_000
         yield* store.create(userId, Redacted.make(token), expiresAt, maxTokens)

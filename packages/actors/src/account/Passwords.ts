@@ -87,7 +87,7 @@ const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
     return format({ cost: wanted, salt, hash: yield* derive(password, wanted, salt, hashBytes) })
   })
 
-  // The hash that passwords of unknown users are compared with.
+  // The passwords of unknown users are compared with this hash.
   const decoy: Parsed = { cost: wanted, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) }
 
   const verify = Effect.fn("Passwords.verify")(function* (password: Redacted.Redacted, phc: string | undefined) {

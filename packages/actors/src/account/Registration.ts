@@ -20,14 +20,14 @@ export interface RegistrationRequest extends LoginDevice {
   /** A localpart, or a whole user ID of this server; without it the server allocates one. */
   readonly username: string | undefined
   readonly password: Redacted.Redacted | undefined
-  /** The access token of the guest whose account it becomes; `username` is that of the guest. */
+  /** The access token of a guest whose account becomes a regular one; `username` is the name of the guest. */
   readonly guestToken?: string | undefined
   /** Makes the account without logging in. */
   readonly inhibitLogin: boolean
   readonly auth: AuthData | undefined
-  /** The account that came of the session of `auth`: the request is repeated. */
+  /** The account that the session of `auth` has created: the request is a repeat. */
   readonly registered?: UserId | undefined
-  /** The parameters that the session is to keep for requests that leave them out. */
+  /** The parameters that the session keeps for requests that leave them out. */
   readonly keep?: JsonObject
   /** The network address of the client. */
   readonly address: string

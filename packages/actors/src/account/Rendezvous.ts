@@ -1,6 +1,6 @@
 /**
- * The rendezvous of two devices of a user for a sign-in by QR code: a short text that either of them reads and replaces. The
- * devices encrypt it.
+ * The rendezvous of two devices of a user for a sign-in by QR code: a short text, encrypted by the devices, that either of them reads
+ * and replaces.
  *
  * Source: MSC4388, and MSC4108 in its form of 2024.
  */
@@ -12,7 +12,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 export type { RendezvousSession } from "@greenroom/store/RendezvousStore"
 
 const maxDataBytes = 4_096
-/** For how long a session lasts, in ms, and how many there may be. */
+/** The lifetime of a session, in ms, and the most sessions. */
 const lifetime = 5 * 60_000
 const maxSessions = 10_000
 
@@ -55,7 +55,7 @@ const make = Effect.gen(function* () {
     const next = yield* store.replace(id, data, sequence)
     if (Option.isSome(next)) return next
     const now = yield* find(id)
-    // A repeat of the request that wrote this.
+    // The request repeats the one that wrote this text.
     return now.data === data ? Option.some(now.sequence) : Option.none<number>()
   })
 
@@ -68,9 +68,9 @@ const make = Effect.gen(function* () {
 export class Rendezvous extends Context.Service<
   Rendezvous,
   {
-    /** Anyone. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED. */
+    /** Creates a session. Callers: everyone. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED. */
     readonly create: (data: string) => Effect.Effect<CreatedSession, MatrixError>
-    /** Callers of this method and those below: everybody who knows the ID. Errors: M_NOT_FOUND. */
+    /** Callers of this and the other methods: everyone who knows the ID. Errors: M_NOT_FOUND. */
     readonly find: (id: string) => Effect.Effect<RendezvousSession, MatrixError>
     /** The next sequence; undefined if the text was replaced since. Errors: M_NOT_FOUND, M_TOO_LARGE. */
     readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>, MatrixError>

@@ -1,6 +1,6 @@
 /**
- * Parameters that a session keeps for its later requests, in a form that only the secret of the session opens. The database has no
- * more than the hash of the secret, so that its readers see no password.
+ * Parameters that a session keeps for its later requests, encrypted with the secret of the session. The database has only the hash
+ * of the secret, so that its readers see no password.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
@@ -20,7 +20,7 @@ export const sealParameters = (secret: string, parameters: JsonObject): string =
   return Buffer.concat([nonce, sealing.getAuthTag(), text]).toString("base64")
 }
 
-/** Undefined for text that the secret does not open. */
+/** The parameters; undefined if the secret does not decrypt them. */
 export const openParameters = (secret: string, sealed: string): JsonObject | undefined => {
   const bytes = Buffer.from(sealed, "base64")
   const opening = createDecipheriv(cipher, keyOf(secret), bytes.subarray(0, nonceBytes), { authTagLength: tagBytes })

@@ -1,5 +1,5 @@
 /**
- * An LRU cache of the sessions of access tokens, so that a request costs no query. Synchronous, owned by `Accounts`.
+ * An LRU cache of the sessions of access tokens, so that a request needs no query. Synchronous, owned by `AccountSessions`.
  *
  * A token that is revoked during its lookup must not enter the cache: callers read `revocations` before the lookup and pass
  * it to `add`, which stores nothing if it has changed.

@@ -1,8 +1,8 @@
 /**
- * Registration by clients that know the operator's shared secret: tools of Synapse's administrators and public
- * test suites make accounts this way. Off unless a secret is configured.
+ * Registration by clients that know the operator's shared secret, such as tools for administrators of Synapse and public test suites.
+ * Off unless a secret is configured.
  *
- * A nonce is good for one minute, on every node: it carries its time and a signature.
+ * A nonce is valid for one minute, on every node: it contains its time and a signature.
  *
  * Source: "Shared-Secret Registration" of Synapse's administration API.
  */
@@ -27,12 +27,12 @@ export interface SharedSecretRequest extends LoginDevice {
   readonly address: string
 }
 
-/** How long a nonce is good for, in milliseconds. */
+/** How long a nonce is valid, in milliseconds. */
 const nonceLifetime = 60_000
 
 const off = new NotFound({ error: "Registration by a shared secret is not enabled" })
 const wrongMac = new Forbidden({ error: "mac: does not match" })
-const staleNonce = new InvalidParam({ error: "nonce: is unknown or has expired" })
+const staleNonce = new InvalidParam({ error: "nonce: unknown or expired" })
 
 const equal = (a: string, b: string): boolean => {
   const [left, right] = [Buffer.from(a), Buffer.from(b)]

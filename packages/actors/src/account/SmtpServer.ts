@@ -62,7 +62,7 @@ export const smtpTransport = (
 ): Effect.Effect<Transporter, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(async (): Promise<Transporter> => {
-      // Most servers send no mails, and do without these 4 MB.
+      // Loaded on demand: the library takes 4 MB, and most servers send no mails.
       const { createTransport } = await import("nodemailer")
       const settings = settingsOf(server)
       return pool === undefined ? createTransport(settings) : createTransport({ ...settings, ...pool, pool: true })

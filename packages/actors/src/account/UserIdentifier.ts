@@ -49,7 +49,7 @@ export const userOfIdentifier = Effect.fnUntraced(function* (
     case "m.id.thirdparty":
       return yield* byAddress(yield* text("medium"), yield* text("address"), identities)
     case "m.id.phone": {
-      // A number in the country's own form is read by its country; the international form is what accounts have.
+      // The country is ignored: accounts have numbers in the international form.
       const phone = typeof identifier.phone === "string" ? identifier.phone : yield* text("number")
       return yield* byAddress("msisdn", phone, identities)
     }

@@ -9,7 +9,7 @@ import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 
-/** How long credentials are good for where the operator does not say, in seconds. */
+/** The default lifetime of credentials, in seconds. */
 const defaultTtl = 86_400
 
 export interface TurnCredentials {
@@ -23,7 +23,7 @@ export interface TurnCredentials {
 export class Voip extends Context.Service<
   Voip,
   {
-    /** Any user; undefined where no TURN server is configured. */
+    /** Credentials for any user; undefined if no TURN server is configured. */
     readonly turnServer: (session: Session) => Effect.Effect<TurnCredentials | undefined>
   }
 >()("greenroom/actors/Voip") {

@@ -19,7 +19,7 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
         await page.getByLabel("User name").fill("plain")
         await page.getByLabel("Password").fill("secret-plain")
         await page.keyboard.press("Enter")
-        await page.getByRole("alert").getByText("Only admins may do this").waitFor()
+        await page.getByRole("alert").getByText("Only administrators may call this endpoint").waitFor()
       })
       const { body } = yield* askToday("GET", "/v3/devices", { token: user.token })
       assert.lengthOf(body.devices as ReadonlyArray<unknown>, 1)

@@ -27,8 +27,8 @@ export interface AccountRequest {
   readonly passwordHash?: Redacted.Redacted | undefined
   readonly awaitingApproval?: boolean | undefined
   /**
-   * Whether the localpart becomes the display name. Clients of today show the display name and expect that there is one; clients of
-   * the draft show the user ID.
+   * Whether the localpart becomes the display name. Today's clients show the display name and expect one; the draft's clients show
+   * the user ID.
    */
   readonly isNamed?: boolean | undefined
 }
@@ -46,7 +46,7 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
   const createAs = (userId: UserId, { isNamed = false, ...options }: CreationOptions) =>
     Effect.as(store.create(userId, isNamed ? { ...options, displayName: localpartOf(userId) } : options), userId)
 
-  /** An account whose name is a number that is not taken. */
+  /** Creates an account whose localpart is the next free number. */
   const allocate = (options: CreationOptions): Effect.Effect<UserId> =>
     Effect.gen(function* () {
       return yield* createAs(formatUserId(yield* store.allocateLocalpart, serverName), options)
@@ -59,17 +59,17 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
 
   const guestOf = Effect.fn("Accounts.guestOf")(function* (token: string, username: string | undefined) {
     const { guest, userId } = yield* authenticate(token)
-    if (guest !== true) return yield* new Forbidden({ error: "guest_access_token: is no token of a guest" })
+    if (guest !== true) return yield* new Forbidden({ error: "guest_access_token: not the access token of a guest" })
     if (username === undefined || (yield* requestedUserId(username, serverName)) !== userId) {
-      return yield* new InvalidUsername({ error: `username: a guest keeps the name, which is ${localpartOf(userId)}` })
+      return yield* new InvalidUsername({ error: `username: a guest keeps the name ${localpartOf(userId)}` })
     }
     return userId
   })
 
-  /** Notifies administrators of the first account that waits. Further ones cause no notice, or strangers could flood them. */
+  /** Notifies administrators of the first waiting account. Later ones cause no notice, because strangers could flood them. */
   const notifyAdministrators = Effect.fnUntraced(function* (userId: UserId) {
     if (serverNotices === undefined || (yield* store.awaitingApproval(2)).length > 1) return
-    const body = `${userId} waits for approval. See who else does, and decide: greenroom user list --waiting`
+    const body = `${userId} waits for approval. List all waiting accounts with: greenroom user list --waiting`
     yield* Effect.forEach(yield* store.admins, (admin) => notices.add(admin, { msgtype: "m.text", body }))
   })
 
@@ -78,10 +78,10 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
     options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
   ) {
     if (!(yield* store.upgradeGuest(userId, options))) {
-      return yield* new Forbidden({ error: `${userId} is no guest` })
+      return yield* new Forbidden({ error: `${userId} is not a guest` })
     }
     if (options.awaitingApproval) yield* notifyAdministrators(userId)
-    // Their sessions say that they are a guest.
+    // The sessions of the user are those of a guest.
     yield* revokeAll(userId)
   })
 
@@ -111,7 +111,7 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
     if (!enableRegistration) return yield* new Forbidden({ error: "Registration is closed on this server" })
     if (options.password !== undefined) yield* checkPassword(options.password)
     const { localpart } = options
-    // Checked before the expensive hash; `create` decides.
+    // Checked early to avoid the expensive hash; `create` has the final check.
     const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
     const passwordHash = options.password && (yield* hashPassword(options.password))
     const userId = yield* create({ userId: wanted, passwordHash, awaitingApproval: registrationApproval })

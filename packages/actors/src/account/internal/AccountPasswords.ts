@@ -46,7 +46,7 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
     const account = userId === undefined ? Option.none() : yield* store.find(userId)
     const hash = Option.isSome(account) ? account.value.passwordHash : undefined
     const text = Redacted.value(password)
-    // As UTF-8, all halves of surrogate pairs are the same character.
+    // In UTF-8 all lone surrogates become the same character, so such a password would match others.
     const isPossible = text.length <= maxPasswordLength && text.isWellFormed()
     const { correct, outdated } = yield* passwords.verify(
       isPossible ? password : Redacted.make(""),

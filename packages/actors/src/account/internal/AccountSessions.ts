@@ -1,6 +1,6 @@
 /**
  * The sessions of accounts: logging devices in, tokens, and the end of sessions. A token is a secret of 32 random bytes; only its
- * hash is stored. Sessions are cached in memory. A logout is answered when every node refuses the token (`SessionRevocations`).
+ * hash is stored. Sessions are cached in memory. A logout is answered once every node refuses the token (`SessionRevocations`).
  *
  * Source: "Registration and login" of the draft, "Refreshing access tokens" of the client-server specification.
  */
@@ -39,16 +39,16 @@ const tokenPrefix = "gr_"
 const refreshPrefix = "grr_"
 const loginTokenPrefix = "grl_"
 const tokenBytes = 32
-/** How long a login token is good for, in ms. */
+/** How long a login token is valid, in ms. */
 const loginTokenTtl = 2 * 60_000
-/** How many login tokens of a user are good: one more ends the oldest. */
+/** The most valid login tokens of a user. One more ends the oldest. */
 const maxLoginTokens = 100
 const refreshPattern = /^grr_([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}$/
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
-/** The error of a login on an account that cannot be used. */
+/** The error of a login on an account that is deactivated or waits for approval. */
 const refusalOf = (account: Option.Option<Account>) =>
   Option.isSome(account) && account.value.deactivatedAt === undefined && account.value.awaitingApproval
     ? awaitingApproval
@@ -115,7 +115,7 @@ export const makeAccountSessions = Effect.gen(function* () {
     })
     if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
     const { tokenId } = created.value
-    // A ban is stored before it ends the sessions: this one was ended too, or the ban is seen here.
+    // A ban is stored before it ends the sessions, so it either has ended this session too, or this check sees it.
     yield* Effect.tapError(bans.checkStored("user", userId), () =>
       Effect.andThen(store.revoke(userId, tokenId), refuseTokens([tokenId]))
     )
@@ -125,8 +125,8 @@ export const makeAccountSessions = Effect.gen(function* () {
   })
 
   /**
-   * Ends a login of the OAuth 2.0 API where a refresh token comes that was valid before: two parties have it. The present one stays
-   * valid until one of the next tokens is used, so a client that missed an answer can repeat its request.
+   * Ends a login of the OAuth 2.0 API if an earlier refresh token is used, because two parties have it. The present one stays valid
+   * until one of the next tokens is used, so that a client which missed an answer can repeat its request.
    */
   const endReused = Effect.fnUntraced(function* (family: string | undefined, clientId: string | undefined) {
     if (family === undefined || clientId === undefined) return
@@ -194,10 +194,10 @@ export const makeAccountSessions = Effect.gen(function* () {
     yield* store.touch(new Map(used.map(([tokenId, address]) => [tokenId, { at: now, address }])))
   })
 
-  // Usage that could not be stored is stored with the next.
+  // Usage that could not be stored is stored the next time.
   yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
 
-  // Expired tokens are not looked up again, so their rows would otherwise stay for ever.
+  // Expired tokens are not looked up again, so nothing else would delete their rows.
   yield* periodicallyOnce(
     "Deleting expired access tokens",
     sweepInterval,

@@ -17,7 +17,7 @@ import { signalsOfWork } from "../../runtime/WorkSignals.ts"
 import { Users } from "../../user/Users.ts"
 import type { AccountSessions } from "./AccountSessions.ts"
 
-/** How often at least interrupted deactivations are finished. */
+/** The longest interval between runs that finish interrupted deactivations. */
 const sweepInterval = "10 minutes"
 
 export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountSessions) {
@@ -28,7 +28,7 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
   const delayedEvents = yield* DelayedEvents
   const users = yield* Users
 
-  /** Leaves the rooms of an account that was deactivated, and declines its invitations. */
+  /** Leaves the rooms of a deactivated account, and declines its invitations. */
   const leaveRooms = Effect.fnUntraced(function* (session: Session) {
     const memberships = yield* roomStore.membershipsOf(session.userId, ["join", "invite", "knock"])
     yield* Effect.forEach(
@@ -42,7 +42,7 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
   })
 
   /** The work that follows a deactivation. May run twice. */
-  const clearAway = Effect.fnUntraced(function* (session: Session) {
+  const finishDeactivation = Effect.fnUntraced(function* (session: Session) {
     yield* delayedEvents.cancelAll(session.userId)
     yield* presences.forget(session.userId)
     yield* users.forget(session.userId)
@@ -51,14 +51,15 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
 
   const unregister = Effect.fn("Accounts.unregister")(function* (session: Session, erase = false) {
     yield* sessions.endAccount(session.userId, erase)
-    yield* clearAway(session)
+    yield* finishDeactivation(session)
   })
 
   const deactivate = (userId: UserId, erase?: boolean) => unregister({ userId, tokenId: 0, deviceId: "" }, erase)
 
   // Deactivations that were interrupted by a restart, or done by the command line.
   const finishDeactivations = Effect.gen(function* () {
-    for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
+    for (const userId of yield* store.unfinishedDeactivations)
+      yield* finishDeactivation({ userId, tokenId: 0, deviceId: "" })
   })
   const signalled = Effect.timeoutOption(yield* signalsOfWork("deactivations"), sweepInterval)
   yield* keepRunningOnce("Finishing deactivations of accounts", Effect.andThen(finishDeactivations, signalled))

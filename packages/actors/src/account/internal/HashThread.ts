@@ -14,8 +14,8 @@ export interface HashThread {
 }
 
 /**
- * The program of the thread. On Linux threads have priorities of their own: this one comes after the others. It is text
- * without types and imports nothing but Node: what strips types would take 20 MB in every thread.
+ * The program of the thread. It is text without types and imports only Node's modules, because stripping types would take 20 MB in
+ * every thread.
  */
 const program = `
 const { argon2Sync } = require("node:crypto")

@@ -1,5 +1,5 @@
 /**
- * The flows of user-interactive authentication that the operations of this server ask for.
+ * The flows of user-interactive authentication for the operations of this server.
  *
  * Source: "User-Interactive Authentication API" of the client-server specification.
  */
@@ -41,7 +41,7 @@ export const makeInteractiveFlows = Effect.gen(function* () {
     medium === "email" ? "m.login.email.identity" : "m.login.msisdn"
   )
 
-  /** If registration has no stage to show, people may still add an address. */
+  /** Registration without stages: users may still prove an address. */
   const withAddress: ReadonlyArray<InteractiveFlow> = [["m.login.dummy"], ...addressStages.map((type) => [type])]
 
   /** The operator's registration flows in the terms of today: the password is part of the request, not a stage. */

@@ -1,5 +1,5 @@
 /**
- * The stages of user-interactive authentication: each checks what a client shows, and adds to the results of the stages before.
+ * The stages of user-interactive authentication. Each checks the proof of a client, and adds to the results of earlier stages.
  *
  * Source: "Authentication types" of the client-server specification.
  */
@@ -36,15 +36,15 @@ const decodeProof = Schema.decodeUnknownOption(
   Schema.Struct({ ...SessionProof.fields, id_server: Schema.optionalKey(Schema.String) })
 )
 
-/** A try to pass a stage. */
+/** An attempt to complete a stage. */
 interface StageAttempt {
   readonly request: InteractiveRequest
   readonly auth: AuthData
-  /** The results of the stages before. */
+  /** The results of earlier stages. */
   readonly results: StageResults
 }
 
-/** Passes a stage, or fails with the reason why it is not passed. */
+/** Completes a stage, or fails with the reason. */
 type InteractiveStage = (attempt: StageAttempt) => Effect.Effect<StageResults, MatrixError>
 
 export const makeInteractiveStages = Effect.gen(function* () {
@@ -60,7 +60,7 @@ export const makeInteractiveStages = Effect.gen(function* () {
     const given = auth.password
     if (typeof given !== "string") return yield* new BadJson({ error: "auth.password: expected a string" })
     const wrong = new Forbidden({ error: "The password is wrong" })
-    // A client may leave the identifier out: the access token says whose password it is.
+    // A client may leave the identifier out: then the user is that of the access token.
     const named = yield* userOfIdentifier(auth, identities)
     const user = named === undefined ? session?.userId : accounts.toUserId(named)
     if (session === undefined) return yield* wrong
@@ -87,20 +87,22 @@ export const makeInteractiveStages = Effect.gen(function* () {
     const approved = request.session !== undefined && (yield* oauthClients.mayResetKeys(request.session.userId))
     return approved
       ? results
-      : yield* new Forbidden({ error: "The reset was not approved on the page of the account yet" })
+      : yield* new Forbidden({ error: "The reset has not been approved on the page of the account" })
   })
 
-  /** An address that a session of `AddressValidations` has shown to be the user's. */
+  /** An address that a session of `AddressValidations` has validated. */
   const address = (medium: Medium) =>
     Effect.fnUntraced(function* ({ auth, request, results }: StageAttempt) {
       const proof = decodeProof(auth.threepid_creds ?? auth.threepidCreds)
       if (Option.isNone(proof))
         return yield* new BadJson({ error: "auth.threepid_creds: expected sid and client_secret" })
-      // A password is set by a link that was confirmed for that: other links are confirmed by opening them, which programs do too.
+      // A new password needs a link of that purpose: opening a link of another purpose validates the address, and programs open links too.
       const purpose = request.operation === resettingPassword && request.session === undefined ? "password" : undefined
       const found = yield* validations.validated(proof.value, purpose)
       if (found.medium !== medium) {
-        return yield* new ThirdPartyIdAuthFailed({ error: `threepid_creds: the session is not of ${medium}` })
+        return yield* new ThirdPartyIdAuthFailed({
+          error: `threepid_creds: the session has no address of the medium ${medium}`
+        })
       }
       const owner = Option.getOrUndefined(yield* identities.userOfAddress(found))
       if (request.operation === registering && owner !== undefined) {

@@ -35,8 +35,8 @@ export const passwordCheck =
   }
 
 /**
- * The user ID that a registration asks for by a localpart, or a whole user ID of this server, with small letters for
- * capitals. Errors: M_INVALID_USERNAME.
+ * The user ID that a registration requests by a localpart or a whole user ID of this server. Capitals become small letters. Errors:
+ * M_INVALID_USERNAME.
  */
 export const requestedUserId = (requested: string, serverName: ServerName): Effect.Effect<UserId, MatrixError> => {
   const refuse = (error: string) => Effect.fail(new InvalidUsername({ error }))

@@ -1,11 +1,11 @@
 /**
- * `m.login.email.code` and `m.login.email.url`: shows that one can read an address, by a code to type in or a link to
- * visit. To log in, the address must have been bound to the account; the answer is the same if it was not, but no mail
- * is sent and nothing that follows can succeed.
+ * `m.login.email.code` and `m.login.email.url`: the user proves that they can read an address, by a code to type or a link to open.
+ * To log in, the address must be bound to an account. If it is not, the answer is the same, but no mail is sent and the stage cannot
+ * succeed.
  *
- * A code has eight digits. It is compared at most `maxTries` times, and a session has at most `maxMails` codes, so that a
- * session can be guessed with a chance of 1.5 in ten million. A link is visited and then confirmed by a button, for mail
- * servers and browsers visit links that no person clicked.
+ * A code has eight digits. It is compared at most `maxTries` times, and a session has at most `maxMails` codes, so that the
+ * chance to guess a session is 1.5 in ten million. A link must be confirmed by a button, because mail servers and browsers open
+ * links that no person clicked.
  *
  * Source: "Email-based (code)" and "Email-based (url)" of "Registration and login" of the specification.
  */
@@ -31,9 +31,9 @@ import type { LoginThrottle } from "./LoginThrottle.ts"
 import type { Mailer } from "./Mailer.ts"
 import type { TemplateName } from "./MailTemplates.ts"
 
-/** How often a code may be guessed. */
+/** How many times a code may be guessed. */
 export const maxTries = 5
-/** How many mails one login may ask for. */
+/** How many mails one login may request. */
 const maxMails = 3
 const codeDigits = 8
 
@@ -42,7 +42,7 @@ const emailLinkPath = `${clientPrefix}/login/email/confirm`
 
 const makeCode = (): string => String(randomInt(10 ** codeDigits)).padStart(codeDigits, "0")
 
-/** With the session's secret, which the database does not know: the hash of a code alone is soon guessed. */
+/** The hash includes the session's secret, which the database does not have: a code alone could be found from its hash. */
 const hashCode = (code: string, secret: Redacted.Redacted): Buffer =>
   createHash("sha256")
     .update(`${Redacted.value(secret)} ${code}`)
@@ -75,7 +75,7 @@ const isPendingHere = (progress: LoginProgress, type: PendingEmail["type"]): Pen
   progress.pending !== undefined && progress.pending.type === type ? (progress.pending as PendingEmail) : undefined
 
 export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, throttle }: EmailStageOptions) => {
-  /** Whether the mail goes out, and whose login it can be. */
+  /** Whether the mail is sent, and the user of the login. */
   const recipient = Effect.fnUntraced(function* ({ progress, purpose }: StageRequest, address: string) {
     const owner = Option.getOrUndefined(yield* identities.userOfAddress({ medium: "email", address }))
     if (purpose === "registration") return { sent: owner === undefined }
@@ -94,12 +94,12 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
       : Effect.succeed(canonical)
   }
 
-  /** Asks for a mail, the first or another one. */
+  /** Requests the first or another mail. */
   const begin = Effect.fnUntraced(function* (request: StageRequest, type: PendingEmail["type"]) {
     const { progress, purpose, publicUrl, secret, session } = request
     const email = yield* requestedEmail(request)
     const mails = (isPendingHere(progress, type)?.mails ?? 0) + 1
-    if (mails > maxMails) return yield* new Forbidden({ error: "No more mails are sent for this session: begin anew" })
+    if (mails > maxMails) return yield* new Forbidden({ error: "No more mails are sent for this session: start again" })
     yield* throttle.mail(email, request.address)
     const code = makeCode()
     const link = Redacted.make(randomBytes(32).toString("base64url"))
@@ -130,7 +130,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
     return outcome
   })
 
-  /** The client has shown that it reads the address. */
+  /** Completes the stage: the client has proved that it can read the address. */
   const finish = Effect.fnUntraced(function* (request: StageRequest, pending: PendingEmail, refusal: string) {
     const progress = withoutPending({ ...request.progress, email: pending.email })
     if (request.purpose !== "login") return passed(progress)
@@ -157,7 +157,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
       return yield* begin(request, "m.login.email.url")
     }
     if (!pending.confirmed) {
-      return yield* new LoginEmailUrlNotYet({ error: "The link in the mail was not visited and confirmed yet" })
+      return yield* new LoginEmailUrlNotYet({ error: "The link in the mail has not been opened and confirmed yet" })
     }
     return yield* finish(request, pending, "The link is not valid")
   })

@@ -1,6 +1,6 @@
 /**
- * The flows of the operator, and which stage comes after those that were passed. Flows may begin alike: which one it is
- * shows as stages are passed.
+ * The flows of the operator, and the next stage after the completed ones. Flows may have a common beginning: the completed stages
+ * determine which flows are still possible.
  *
  * Source: "Registration and login" and "N-Factor Authentication" of the specification.
  */
@@ -40,23 +40,23 @@ export class FlowTable {
     return this.flows[purpose].length === 0
   }
 
-  /** The flows as clients read them: all, and beside them the first one. */
+  /** The flows in the form of the API: all flows, and beside them the fields of the first one. */
   answer(purpose: Purpose): LoginFlows {
     const all = this.flows[purpose].map(toLoginFlow)
     return { flows: all, ...all[0] }
   }
 
-  /** The stage that may come after those that were passed. */
+  /** The next stage of the first flow that is still possible. */
   next(purpose: Purpose, passed: Passed): StageType | undefined {
     return this.open(purpose, passed)[0]?.[passed.length]
   }
 
-  /** Whether all stages of a flow were passed. */
+  /** Whether all stages of a flow are complete. */
   isComplete(purpose: Purpose, passed: Passed): boolean {
     return this.flows[purpose].some((flow) => flow.length === passed.length && beginsWith(flow, passed))
   }
 
-  /** That a stage may come now. Errors: M_FORBIDDEN if it may not, M_UNKNOWN if it is in no flow. */
+  /** Checks that a stage may come next. Errors: M_FORBIDDEN if it may not, M_UNKNOWN if it is in no flow. */
   check(purpose: Purpose, passed: Passed, type: string): Effect.Effect<StageType, MatrixError> {
     if (this.open(purpose, passed).some((flow) => flow[passed.length] === type))
       return Effect.succeed(type as StageType)
@@ -66,11 +66,11 @@ export class FlowTable {
       )
     }
     const next = this.next(purpose, passed)
-    const expected = next === undefined ? "" : `: it is the turn of ${next}`
-    return Effect.fail(new Forbidden({ error: `type: ${type} cannot be done now${expected}` }))
+    const expected = next === undefined ? "" : `, the next stage is ${next}`
+    return Effect.fail(new Forbidden({ error: `type: ${type} is not the next stage${expected}` }))
   }
 
-  /** The flows that go on after the stages that were passed. */
+  /** The flows that continue after the completed stages. */
   private open(purpose: Purpose, passed: Passed): ReadonlyArray<Flow> {
     return this.flows[purpose].filter((flow) => flow.length > passed.length && beginsWith(flow, passed))
   }

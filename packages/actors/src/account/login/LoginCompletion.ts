@@ -1,6 +1,6 @@
 /**
- * The end of a flow: the session ends, once, and what its stages have shown becomes an account, an access token, or a
- * part of the account.
+ * The end of a flow: the session ends, once, and the results of its stages become an account, an access token, or a login method of
+ * the account.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -16,8 +16,8 @@ import { Accounts } from "../Accounts.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { LoginProgress, Purpose } from "./LoginProgress.ts"
 
-/** Two requests went on from the same state of a session, and this one was slower. */
-export const overtaken = new Forbidden({ error: "Another request of this session was faster" })
+/** The error of a request that lost the compare and swap of its session. */
+export const overtaken = new Forbidden({ error: "Another request has changed this session" })
 
 /** The results of a registration's stages. */
 export type ShownByRegistration = Partial<
@@ -26,7 +26,7 @@ export type ShownByRegistration = Partial<
     Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
 >
 
-/** Makes an account of what stages have shown. Errors: M_FORBIDDEN, M_USER_IN_USE. */
+/** Creates an account from the results of stages. Errors: M_FORBIDDEN, M_USER_IN_USE. */
 export const makeAccountCreation = Effect.gen(function* () {
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
@@ -63,7 +63,7 @@ export const makeAccountCreation = Effect.gen(function* () {
     return userId
   })
 
-  /** All of it or nothing: a registration that fails at the end can be tried again. */
+  /** Runs in one transaction, so that a registration that fails at the end can be tried again. */
   const together = <A>(effect: Effect.Effect<A, MatrixError>): Effect.Effect<A, MatrixError> =>
     Effect.catchTag(sql.withTransaction(effect), "SqlError", (error) => Effect.die(error))
 
@@ -92,7 +92,7 @@ export const makeCompletion = Effect.gen(function* () {
     }
     const { userId } = progress
     if (userId === undefined)
-      return yield* Effect.die(new Error("A login was finished without a stage that names its user"))
+      return yield* Effect.die(new Error("A login finished without a stage that proves its user"))
     if (purpose === "link") {
       yield* together(Effect.andThen(endSession(session), bind(userId, progress)))
       return {}

@@ -90,10 +90,10 @@ export interface OAuth2Return {
 
 const sweepInterval = "10 minutes"
 
-const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: begin anew" })
+const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: start again" })
 const closed = new Forbidden({ error: "Registration is closed on this server" })
 const tooMany = new LimitExceeded({
-  error: "Too many logins are under way from your address, try again later",
+  error: "Too many logins are in progress from your address, try again later",
   retry_after_ms: 60_000
 })
 
@@ -146,7 +146,7 @@ const make = Effect.gen(function* () {
 
   // --- The session of a request -----------------------------------------------------------------------------------------
 
-  /** A code is a guess: it is counted before anything is looked at. */
+  /** Finds the session. A code is a guess, which is counted before the session is read. */
   const findSession = Effect.fnUntraced(function* (request: FlowRequest, secret: Redacted.Redacted) {
     const guesses = typeof request.body.code === "string"
     const found: Option.Option<Progressing> = guesses
@@ -168,13 +168,13 @@ const make = Effect.gen(function* () {
     if (purpose === "registration") {
       if (progress.wanted !== undefined && accounts.toUserId(user) === progress.wanted) return progress
       if (progress.wanted !== undefined) {
-        return yield* new Forbidden({ error: `user: this session registers ${progress.wanted}` })
+        return yield* new Forbidden({ error: `user: the session registers ${progress.wanted}` })
       }
       return { ...progress, wanted: yield* accounts.chooseUserId(user) }
     }
     const named: LoginProgress["named"] & string = accounts.toUserId(user) ?? ""
     if (progress.named !== undefined && progress.named !== named) {
-      return yield* new Forbidden({ error: "user: this session is of another user" })
+      return yield* new Forbidden({ error: "user: the session belongs to another user" })
     }
     return { ...progress, named }
   })
@@ -182,7 +182,7 @@ const make = Effect.gen(function* () {
   const withDevice = (progress: LoginProgress, { body }: FlowRequest): LoginProgress =>
     typeof body.device_name === "string" ? { ...progress, deviceName: body.device_name } : progress
 
-  /** Stores the progress. Errors: M_FORBIDDEN if another request was faster. */
+  /** Stores the progress. Errors: M_FORBIDDEN if another request has changed the session. */
   const store = Effect.fnUntraced(function* (request: FlowRequest, stage: StageRequest, outcome: Outcome) {
     const { progress } = outcome
     const change = outcome.passed ? { freshTries: true } : outcome
@@ -256,7 +256,9 @@ const make = Effect.gen(function* () {
     return yield* settle(request, stage, yield* stages[type](stage))
   })
 
-  const notHere = new NotFound({ error: "This server has no email and no OAuth2 to add to an account" })
+  const notHere = new NotFound({
+    error: "This server has no mail server and no OAuth2 provider, so nothing can be added to an account"
+  })
 
   // --- Links in mails -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ const make = Effect.gen(function* () {
     return (yield* sessions.update(session, { progress, state })) ? uri : yield* overtaken
   })
 
-  /** Takes the session of a user who came back, and gives it a new secret: the old one may be known to another. */
+  /** Takes the session of a returned user, and renews its secret, because another person may know the old one. */
   const comeBack = Effect.fnUntraced(function* (
     session: Progressing,
     { publicUrl, query }: OAuth2Callback
@@ -349,7 +351,7 @@ const make = Effect.gen(function* () {
   })
 
   const foreignState = new Forbidden({
-    error: "This is not the end of a login that was begun here, or it was ended already: begin anew"
+    error: "The login was not started here, or has ended already: start again"
   })
 
   yield* periodicallyOnce("Deleting expired login sessions", sweepInterval, sessions.removeExpired)
@@ -385,13 +387,13 @@ export class LoginFlows extends Context.Service<
     readonly post: (request: FlowRequest) => Effect.Effect<FlowAnswer, MatrixError>
     /** The subject of a link in a mail. Reading it confirms nothing. Errors: M_NOT_FOUND. */
     readonly emailLink: (link: string) => Effect.Effect<EmailLink, MatrixError>
-    /** The user visited the link and confirms it. Errors: M_NOT_FOUND. */
+    /** Confirms the address of a link, which the user has opened. Errors: M_NOT_FOUND. */
     readonly confirmEmail: (link: string) => Effect.Effect<EmailLink, MatrixError>
     /** The choices on the page of services. Errors: M_NOT_FOUND. */
     readonly services: (ticket: string) => Effect.Effect<ServiceSelection, MatrixError>
     /** The Authorization Request URI of the selected service. */
     readonly selectService: (ticket: string, provider: string, publicUrl: string) => Effect.Effect<string, MatrixError>
-    /** The user came back from a provider. */
+    /** Handles the return of a user from a provider. */
     readonly callback: (request: OAuth2Callback) => Effect.Effect<OAuth2Return>
   }
 >()("greenroom/actors/LoginFlows") {

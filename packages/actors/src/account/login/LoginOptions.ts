@@ -7,7 +7,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
 import type * as Redacted from "effect/Redacted"
 
-/** The stages of the draft, and the token that an operator hands out to those who may register. */
+/** The stages of the draft, and the registration token of the operator. */
 export const stageTypes = [
   "m.login.password",
   "m.login.oauth2",
@@ -17,7 +17,7 @@ export const stageTypes = [
 ] as const
 export type StageType = (typeof stageTypes)[number]
 
-/** Stages in the order in which they are to be passed. */
+/** Stages in the order in which they must be completed. */
 export type Flow = ReadonlyArray<StageType>
 
 /** Registration is open to everybody, to holders of a registration token, or to no one. */
@@ -42,9 +42,9 @@ export interface MailOptions {
   readonly verifyCertificate?: boolean
 }
 
-/** A service that people may log in with. */
+/** An OAuth2 provider with whose accounts users log in. */
 export interface OAuth2Provider {
-  /** By which accounts are linked; must never change. */
+  /** The ID by which accounts are linked. It must never change. */
   readonly id: string
   /** The name shown to users. */
   readonly name: string
@@ -56,25 +56,25 @@ export interface OAuth2Provider {
   readonly tokenEndpoint?: string | undefined
   /** The user info endpoint of a provider without ID tokens. */
   readonly userinfoEndpoint?: string | undefined
-  /** The key of the user's name that never changes, in what `userinfoEndpoint` answers (default `sub`). */
+  /** The key of the permanent user name in the answer of `userinfoEndpoint` (default `sub`). */
   readonly subjectClaim?: string | undefined
   /** Default: `openid`, or nothing where the endpoints are given. */
   readonly scope?: string | undefined
-  /** How the client proves itself to the token endpoint (default `client_secret_basic`). */
+  /** How the client authenticates at the token endpoint (default `client_secret_basic`). */
   readonly authentication?: "client_secret_basic" | "client_secret_post" | undefined
-  /** Lets the provider be asked without TLS. For tests only. */
+  /** Allows requests to the provider without TLS. For tests only. */
   readonly allowHttp?: boolean | undefined
 }
 
-/** Whether clients log in by the OAuth 2.0 API: not, beside the login by themselves, or in its place. */
+/** Whether clients log in by the OAuth 2.0 API: not at all, beside `POST /login`, or instead of it. */
 export const oauthModes = ["off", "beside", "on"] as const
 export type OAuthMode = (typeof oauthModes)[number]
 
-/** A text that people agree to when they register. One policy may have several, in several languages. */
+/** A document that users accept when they register. One policy may have documents in several languages. */
 export interface Policy {
   readonly id: string
   readonly version: string
-  /** As in `en`. */
+  /** Such as `en`. */
   readonly language: string
   readonly name: string
   readonly url: string
@@ -95,13 +95,13 @@ export interface LoginOptions {
   readonly registration?: RegistrationMode
   /** Whether new accounts wait until an administrator approves them (default: no). */
   readonly registrationApproval?: boolean
-  /** How many characters a new password has at least. */
+  /** The minimal length of a new password, in characters. */
   readonly minPasswordLength?: number
   /** How long a login may take, in ms. */
   readonly sessionTtl?: number
-  /** How long an access token is good for, in ms. Default: until it is ended. */
+  /** How long an access token is valid, in ms. Default: until logout. */
   readonly tokenTtl?: number | undefined
-  /** How long an access token is good for that comes with a refresh token, in ms. */
+  /** How long an access token with a refresh token is valid, in ms. */
   readonly refreshableTokenTtl?: number
   /** How many login sessions one address may have. */
   readonly maxSessionsPerAddress?: number
@@ -115,7 +115,7 @@ export interface LoginOptions {
   readonly providers?: ReadonlyArray<OAuth2Provider>
 }
 
-/** The policies as clients receive them: by ID, and in each by language. */
+/** The policies in the form of the API: by ID, and in each by language. */
 export const policiesOf = (terms: ReadonlyArray<Policy>): JsonObject =>
   Object.fromEntries(
     [...Map.groupBy(terms, ({ id }) => id)].map(([id, texts]) => [
@@ -159,7 +159,7 @@ export const registrationFlowsOf = ({
 
 const emailStages: ReadonlyArray<StageType> = ["m.login.email.code", "m.login.email.url"]
 
-/** The flows by which a user who is logged in adds what they can log in with. */
+/** The flows by which a logged-in user adds login methods. */
 export const linkFlowsOf = ({ mail, providers = [] }: LoginOptions): ReadonlyArray<Flow> => [
   ...(mail === undefined ? [] : emailStages.map((type): Flow => [type])),
   ...(providers.length === 0 ? [] : [["m.login.oauth2"] as const])

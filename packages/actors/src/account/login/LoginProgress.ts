@@ -11,7 +11,7 @@ import type { ProviderSubject } from "@greenroom/store/UserIdentityStore"
 import { Effect, type Redacted } from "effect"
 import type { StageType } from "./LoginOptions.ts"
 
-/** To log in, to register, or to add to one's account what one can log in with. */
+/** To log in, to register, or to add a login method to an account. */
 export type Purpose = "login" | "registration" | "link"
 
 /** A code or a link was mailed. */
@@ -24,7 +24,7 @@ export interface PendingEmail {
   readonly sent: boolean
   /** Of the code, with the session's secret. */
   readonly codeHash?: string
-  /** Whether the link was visited and confirmed. */
+  /** Whether the link was opened and confirmed. */
   readonly confirmed?: boolean
   readonly mails: number
 }
@@ -45,9 +45,9 @@ export interface LoginProgress {
   readonly pending?: PendingEmail | PendingOAuth2
   /** Login: the user that the client named. `""` for a name that no user of this server can have. */
   readonly named?: UserId | ""
-  /** Login: the user, as the passed stages have shown. Link: the user of the session. */
+  /** Login: the user that the completed stages have proved. Link: the user of the session. */
   readonly userId?: UserId
-  /** Registration: the user ID that was asked for. */
+  /** Registration: the requested user ID. */
   readonly wanted?: UserId
   readonly passwordHash?: string
   readonly email?: string
@@ -85,7 +85,7 @@ export type Outcome =
       readonly link?: Redacted.Redacted
       readonly state?: Redacted.Redacted
       readonly freshTries?: boolean
-      /** Done once the session is stored. */
+      /** Runs once the session is stored. */
       readonly afterwards?: Effect.Effect<void>
       /** A secret that the browser keeps. */
       readonly browserSecret?: string
@@ -93,16 +93,16 @@ export type Outcome =
 
 export const passed = (progress: LoginProgress): Outcome => ({ passed: true, progress })
 
-/** The text under a key of a request, if it is one. */
+/** The value of a key of a request, if it is a string. */
 export const textOf = ({ body }: StageRequest, key: string): string | undefined => {
   const value = body[key]
   return typeof value === "string" ? value : undefined
 }
 
-/** The only user that the login can be for, if it is known. */
+/** The only possible user of the login, if known. */
 export const expectedUser = ({ named, userId }: LoginProgress): UserId | "" | undefined => userId ?? named
 
-/** A stage has shown that it is this user. Errors: M_FORBIDDEN if the login is another user's. */
+/** Records that a stage has proved the user. Errors: M_FORBIDDEN if the login belongs to another user. */
 export const prove = (
   progress: LoginProgress,
   userId: UserId,
@@ -114,5 +114,5 @@ export const prove = (
     : Effect.fail(new Forbidden({ error }))
 }
 
-/** Progress without the stage that was under way. */
+/** Progress without the pending stage. */
 export const withoutPending = ({ pending: _, ...rest }: LoginProgress): LoginProgress => rest

@@ -1,5 +1,5 @@
 /**
- * Limits guesses of passwords and codes: failures are counted per account and per address, for all nodes together.
+ * Limits guesses of passwords and codes: counts failures per account and per address, on all nodes together.
  * An address counts by its `addressKey`.
  */
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
@@ -19,7 +19,7 @@ export class LoginThrottle extends Context.Service<
   LoginThrottle,
   {
     /**
-     * Makes an attempt for an account from an address, unless too many failed. One that ends with M_FORBIDDEN has failed.
+     * Runs an attempt for an account from an address, unless too many failed. An attempt fails with M_FORBIDDEN.
      * Errors: M_LIMIT_EXCEEDED.
      */
     readonly attempt: <A, R>(
@@ -27,7 +27,7 @@ export class LoginThrottle extends Context.Service<
       address: string,
       effect: Effect.Effect<A, MatrixError, R>
     ) => Effect.Effect<A, MatrixError, R>
-    /** Counts one of whatever `key` names. Errors: M_LIMIT_EXCEEDED. */
+    /** Counts one use of `key` against a rate. Errors: M_LIMIT_EXCEEDED. */
     readonly take: (key: string, rate: AttemptRate) => Effect.Effect<void, LimitExceeded>
     /** Counts a mail. Errors: M_LIMIT_EXCEEDED. */
     readonly mail: (email: string, address: string) => Effect.Effect<void, LimitExceeded>

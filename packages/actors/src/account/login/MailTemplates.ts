@@ -1,6 +1,6 @@
 /**
- * The texts of mails. An operator replaces them by files in a directory: `login-code.txt`, `login-code.html`,
- * `login-link.txt`, `login-link.html`. A text begins with a line `Subject: ...` and an empty one. `{{name}}` stands for
+ * The texts of mails. An operator can replace them by files in a directory: `login-code.txt`, `login-code.html`,
+ * `login-link.txt`, `login-link.html`. A text starts with a line `Subject: ...` and an empty line. `{{name}}` stands for
  * a value, which is escaped in HTML.
  *
  * Values: `server` (the name of the home server), `action` (such as "log in to example.org"), `minutes` (until it
@@ -24,7 +24,7 @@ const templateNames = [
 ] as const
 export type TemplateName = (typeof templateNames)[number]
 
-/** A template is missing a part, or has a value that there is not. */
+/** A template lacks a part, or names an unknown value. */
 export class MailTemplateError extends Data.TaggedError("MailTemplateError")<{ readonly message: string }> {}
 
 export interface Mail {
@@ -156,12 +156,12 @@ const check = (file: string, text: string): Effect.Effect<void, MailTemplateErro
   const unknown = [...text.matchAll(/\{\{([^}]*)\}\}/g)].find(([, name]) => !knownValues.has(name ?? ""))
   return unknown === undefined
     ? Effect.void
-    : Effect.fail(new MailTemplateError({ message: `${file}: there is no value ${unknown[0]}` }))
+    : Effect.fail(new MailTemplateError({ message: `${file}: unknown value ${unknown[0]}` }))
 }
 
 const subjectPattern = /^Subject: ([^\r\n]+)\r?\n\r?\n/
 
-/** How mails are made. */
+/** Renders a mail from its template. */
 type RenderMail = (name: TemplateName, values: MailValues) => Mail
 
 const render =
@@ -176,7 +176,7 @@ const render =
     }
   }
 
-/** Our templates, and those of the directory in their place. Errors: `MailTemplateError`. */
+/** The default templates, replaced by those in the directory. Errors: `MailTemplateError`. */
 export const loadTemplates = Effect.fn("loadTemplates")(function* (directory: string | undefined) {
   if (directory === undefined) return render(defaults)
   const fileSystem = yield* FileSystem.FileSystem

@@ -1,6 +1,6 @@
 /**
- * Sends mails by SMTP. Those that a request asks for are sent after it was answered, so that the time of the answer does not
- * reveal whether a mail was sent: failures are retried a few times, and the queue is bounded.
+ * Sends mails by SMTP. The mail of a request is sent after its answer, so that the time of the answer does not reveal whether a mail
+ * was sent. Failures are retried a few times, and the queue is bounded.
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { keepRunning } from "@greenroom/store/Supervision"
@@ -21,12 +21,12 @@ const senders = 4
 
 const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
 
-/** The mail server did not take a mail. `reason` names no recipient. */
+/** The mail server did not accept a mail. `reason` names no recipient. */
 export class MailFailed extends Data.TaggedError("MailFailed")<{ readonly reason: string }> {}
 
-/** Headers of a mail, beside those that all have. */
+/** Headers of a mail, beside those of every mail. */
 export interface MailHeaders {
-  /** The same for every attempt to send one mail: a mail server may then recognise it. */
+  /** The same for every attempt to send one mail, so that mail servers can recognise duplicates. */
   readonly messageId: string
   /** The URL at which one click ends such mails (RFC 8058). */
   readonly unsubscribe: string
@@ -73,9 +73,10 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   }
 
   const send = Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
-    if (canonicalEmail(to) !== to) return yield* Effect.die(new Error("A mail was to go to what is no address"))
+    if (canonicalEmail(to) !== to)
+      return yield* Effect.die(new Error("The recipient of a mail is not an email address in canonical form"))
     const taken = yield* Queue.offer(queue, { to, mail: render(template, values) })
-    if (!taken) yield* Effect.logWarning("A mail was dropped, because the queue to the mail server is full")
+    if (!taken) yield* Effect.logWarning("A mail was dropped because the queue to the mail server is full")
   })
 
   return {

@@ -12,7 +12,7 @@ import { LoginConfig } from "./LoginConfig.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
 import type { Authorization, Return } from "./OAuth2Providers.ts"
 
-/** The redirect URI, where providers send users back to. */
+/** The redirect URI, to which providers send users back. */
 export const callbackPath = `${clientPrefix}/login/oauth2/callback`
 
 const unknown = Effect.fail(new BadRequest({ error: "There is no such OAuth2 provider" }))
@@ -20,7 +20,7 @@ const unknown = Effect.fail(new BadRequest({ error: "There is no such OAuth2 pro
 /** The service without any provider. */
 const none = { providers: [], authorize: () => unknown, exchange: () => unknown }
 
-/** Most servers have no providers, and do without the library. */
+/** Loads the library, which servers without providers do not need. */
 const load = (providers: ReadonlyArray<OAuth2Provider>) =>
   Effect.flatMap(
     Effect.promise(() => import("./OAuth2Providers.ts")),
@@ -30,7 +30,7 @@ const load = (providers: ReadonlyArray<OAuth2Provider>) =>
 export class OAuth2Client extends Context.Service<
   OAuth2Client,
   {
-    /** The providers, as people know them. */
+    /** The providers, with the names that users see. */
     readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
     /** The URL to which the user is sent. Errors: M_UNKNOWN if the provider cannot be reached. */
     readonly authorize: (provider: string, publicUrl: string) => Effect.Effect<Authorization, MatrixError>

@@ -1,5 +1,5 @@
 /**
- * The part of `OAuth2Client` that needs configured providers. Loaded only then.
+ * The part of `OAuth2Client` for configured providers. Loaded only if there are any.
  */
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted, Semaphore } from "effect"
@@ -12,7 +12,7 @@ const requestTimeout = 10
 /** The longest name of a user at a provider, in characters. */
 const maxSubjectLength = 1_024
 
-/** The state to keep until the user comes back. */
+/** The state to keep until the user returns. */
 export interface Authorization {
   readonly state: Redacted.Redacted
   readonly verifier: string
@@ -21,7 +21,7 @@ export interface Authorization {
   readonly uri: string
 }
 
-/** The state that was kept, and the parameters with which the user came back. */
+/** The kept state, and the parameters with which the user returned. */
 export interface Return {
   readonly provider: string
   readonly state: Redacted.Redacted
@@ -161,8 +161,8 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
     const provider = yield* find(back.provider)
     const refuse = (reason: string) =>
       Effect.andThen(
-        Effect.logInfo(`A login by the OAuth2 provider ${provider.id} failed: ${reason}`),
-        Effect.fail(new Forbidden({ error: `${provider.name} did not confirm who you are` }))
+        Effect.logInfo(`A login with the OAuth2 provider ${provider.id} failed: ${reason}`),
+        Effect.fail(new Forbidden({ error: `${provider.name} did not confirm your identity` }))
       )
     const configuration = yield* configurationOf(provider)
     const url = new URL(`${back.publicUrl}${callbackPath}?${back.query}`)
@@ -175,7 +175,7 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
       })
       return toSubject(await subjectOf(provider, configuration, tokens))
     }).pipe(Effect.catch((error) => refuse(describe(error.cause))))
-    if (subject === undefined) return yield* refuse("it did not tell who the user is")
+    if (subject === undefined) return yield* refuse("its answer has no subject")
     return { provider: provider.id, subject }
   })
 

@@ -1,10 +1,9 @@
 /**
  * `m.login.oauth2`: the user proves their identity at a provider. The stage answers with a `uri` to visit: that of the
- * provider, or of a page to select one of several. It is finished by the redirect URI alone, in the browser that
- * visits it: the session's secret is renewed there, so that no client can begin a login, let another person confirm it, and
- * take the result.
+ * provider, or of a page to select one of several. Only the redirect URI completes the stage, in the browser that opens it. The
+ * session's secret is renewed there, so that nobody can begin a login, let another person confirm it, and take the result.
  *
- * An account is linked by the provider and its name of the user (`subject`), never by an address.
+ * An account is linked to the provider and the user's `subject` there, never to an address.
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */
@@ -24,7 +23,7 @@ import {
 } from "./LoginProgress.ts"
 import type { OAuth2Client } from "./OAuth2Client.ts"
 
-/** The page that selects a service. */
+/** The page on which the user selects a provider. */
 const servicesPath = `${clientPrefix}/login/oauth2/services`
 
 export const hashOfBrowserSecret = (secret: string): string => createHash("sha256").update(secret).digest("base64")
@@ -48,7 +47,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
     } satisfies Outcome
   }
 
-  /** The browser gets a secret that identifies it when it comes back. */
+  /** Begins the stage. The browser of a fallback page gets a secret that identifies it when it returns. */
   const begin = Effect.fnUntraced(function* ({ body, progress, publicUrl }: StageRequest) {
     const browserSecret = body.fallback === true ? randomBytes(32).toString("base64url") : undefined
     const bound: LoginProgress =
@@ -61,7 +60,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
     return { ...outcome, ...(browserSecret === undefined ? {} : { browserSecret }) } satisfies Outcome
   })
 
-  /** The provider has identified the user. */
+  /** Completes the stage: the provider has identified the user. */
   const finish = Effect.fnUntraced(function* (
     purpose: Purpose,
     progress: LoginProgress,
@@ -70,7 +69,8 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
     const owner = Option.getOrUndefined(yield* identities.userOfSubject(subject))
     const after = withoutPending({ ...progress, subject })
     if (purpose === "login") {
-      if (owner === undefined) return yield* new Forbidden({ error: "No account here is linked to that account" })
+      if (owner === undefined)
+        return yield* new Forbidden({ error: "No account of this server is linked to that account" })
       return yield* prove(after, owner, "That account is linked to another user")
     }
     if (owner !== undefined && owner !== expectedUser(progress)) {

@@ -29,7 +29,7 @@ export const makePasswordStage = (accounts: Accounts["Service"], throttle: Login
       if (password === undefined) return yield* new BadJson({ error: "password: missing key" })
       return yield* login(request, Redacted.make(password))
     }
-    // The earliest form of a registration, which has no type, may go without a password too.
+    // The earliest form of a registration has no type, and needs no password.
     if (password === undefined) {
       if (request.body.type === undefined) return passed(progress)
       return yield* new BadJson({ error: "password: missing key" })

@@ -1,6 +1,6 @@
 /**
- * `m.login.registration_token`: `{"type", "token"}`, the secret that an operator gives out for registration. It
- * is used up when the account is made, not before.
+ * `m.login.registration_token`: `{"type", "token"}`, the secret that an operator hands out for registration. A use is counted when
+ * the account is created, not before.
  */
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
 import { type RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"

@@ -1,7 +1,7 @@
 /**
- * `m.login.sso` of today's client API: the user logs in at a provider of `OAuth2Client`, in a browser, which goes back to the
- * client with a token for one login. A user without an account chooses a name, where registration by the provider
- * alone is open. In the same way a user confirms an operation (`InteractiveAuth`).
+ * `m.login.sso` of today's client API: the user logs in at a provider of `OAuth2Client` in a browser, which returns to the client
+ * with a token for one login. A user without an account chooses a name, if registration needs nothing but the provider. A user
+ * confirms an operation (`InteractiveAuth`) in the same way.
  *
  * The state of a login is in `login_sessions`, and belongs to the browser that began it.
  *
@@ -27,14 +27,14 @@ export type SsoTarget = { readonly redirectUrl: string } | { readonly interactiv
 
 export interface SsoRequest {
   readonly target: SsoTarget
-  /** Needed where there are several. */
+  /** Required if there are several. */
   readonly provider: string | undefined
   readonly address: string
   /** The URL of this server, without a slash at the end. */
   readonly publicUrl: string
 }
 
-/** The browser goes to the provider with a secret that it keeps, or selects one. */
+/** The browser is sent to the provider with a secret that it keeps, or selects a provider. */
 export type SsoBegun =
   | { readonly uri: string; readonly browserSecret: string }
   | { readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }> }
@@ -47,7 +47,8 @@ export interface SsoReturn {
 }
 
 /**
- * The next step: back to the client, whose URL the operator trusts or not; a name for a new account; or a confirmed link.
+ * The next step: return to the client, whose URL the operator trusts or not; choose a name for a new account; or the operation is
+ * confirmed.
  */
 export type SsoOutcome =
   | { readonly location: string; readonly trusted: boolean; readonly userId: UserId }
@@ -79,15 +80,18 @@ const forbiddenSchemes: ReadonlySet<string> = new Set([
   "view-source:"
 ])
 
-const foreign = new Forbidden({ error: "This login was not begun in this browser, or it has ended: begin anew" })
+const foreign = new Forbidden({ error: "This login was not started in this browser, or has ended: start again" })
 const notOffered = new NotFound({ error: "This server has no single sign-on" })
-const tooMany = new LimitExceeded({ error: "Too many logins are under way from your address", retry_after_ms: 60_000 })
-const noAccount = new Forbidden({ error: "No account here is linked to that account" })
+const tooMany = new LimitExceeded({
+  error: "Too many logins are in progress from your address",
+  retry_after_ms: 60_000
+})
+const noAccount = new Forbidden({ error: "No account of this server is linked to that account" })
 
 const newSecret = () => randomBytes(32).toString("base64url")
 const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("base64url")
 
-/** The key of a session. It differs from the keys of `LoginFlows`, whose logins come back to the same URI. */
+/** The key of a session. It differs from the keys of `LoginFlows`, whose logins return to the same URI. */
 const keyOf = (state: string) => Redacted.make(`sso ${state}`)
 
 const checkTarget = (target: SsoTarget): Effect.Effect<void, MatrixError> => {
@@ -95,7 +99,7 @@ const checkTarget = (target: SsoTarget): Effect.Effect<void, MatrixError> => {
   const { redirectUrl } = target
   const url = redirectUrl.length <= maxRedirectUrlLength ? URL.parse(redirectUrl) : null
   return url === null || forbiddenSchemes.has(url.protocol)
-    ? Effect.fail(new InvalidParam({ error: "redirectUrl: expected a URL to which a browser can go" }))
+    ? Effect.fail(new InvalidParam({ error: "redirectUrl: expected a URL that a browser can open" }))
     : Effect.void
 }
 
@@ -213,11 +217,11 @@ const make = Effect.gen(function* () {
 export class SsoLogins extends Context.Service<
   SsoLogins,
   {
-    /** The providers by which alone people log in; none where `m.login.sso` is not offered. */
+    /** The providers that suffice to log in; empty if `m.login.sso` is not offered. */
     readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
-    /** Errors: M_INVALID_PARAM for a URL that is none to go to, M_NOT_FOUND, M_LIMIT_EXCEEDED. */
+    /** Errors: M_INVALID_PARAM for a URL that a browser cannot open, M_NOT_FOUND, M_LIMIT_EXCEEDED. */
     readonly begin: (request: SsoRequest) => Effect.Effect<SsoBegun, MatrixError>
-    /** A browser came back from a provider; none if it was not sent there by `begin`. Errors: M_FORBIDDEN. */
+    /** Handles a browser that returned from a provider; none if `begin` did not send it there. Errors: M_FORBIDDEN. */
     readonly comeBack: (back: SsoReturn) => Effect.Effect<Option.Option<SsoOutcome>, MatrixError>
     /** Creates the account of the returned identity. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
     readonly register: (

@@ -1,5 +1,5 @@
 /**
- * Logins of browsers on the pages of the OAuth 2.0 API: by a cookie, for an hour. They give no access to the client-server
+ * Logins of browsers on the pages of the OAuth 2.0 API: a cookie, valid for an hour. They give no access to the client-server
  * API, and end when the password changes or the account is deactivated or locked.
  */
 import { createHash, randomBytes } from "node:crypto"
@@ -18,7 +18,7 @@ const maxPerAddress = 1_000
 
 interface Progress {
   readonly userId: UserId
-  /** Of the password that the account had. */
+  /** A fingerprint of the password of the account. */
   readonly password: string
 }
 

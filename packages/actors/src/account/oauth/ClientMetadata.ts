@@ -1,6 +1,6 @@
 /**
- * The metadata of a client that registers for the OAuth 2.0 API, and the redirect URIs that it may have: those of its own
- * site, of its own scheme, or of the machine that it runs on.
+ * The metadata of a client that registers for the OAuth 2.0 API, and its allowed redirect URIs: those of its own site, of its own
+ * scheme, or of the loopback interface.
  *
  * Source: "Client registration" of the client-server specification; RFC 7591, RFC 8252.
  */
@@ -11,7 +11,7 @@ import { type OAuthError, oauthError } from "./OAuthError.ts"
 export const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
 const grantTypes = ["authorization_code", "refresh_token", deviceGrant] as const
 
-/** A client that is registered. Every URL is of the host of `client_uri` or below it. */
+/** A registered client. The host of every URL is that of `client_uri` or a subdomain of it. */
 export interface ClientMetadata {
   readonly client_uri: string
   readonly client_name?: string
@@ -75,7 +75,7 @@ const isRedirect = (value: unknown, base: string, type: "web" | "native"): value
   return type === "native" && (isLoopback(url) || isOwnScheme(value as string, url, base))
 }
 
-/** People read it: it must not change the direction of the text around it. */
+/** Users read the name, so it must not change the direction of the surrounding text. */
 const isName = (value: unknown): value is string =>
   typeof value === "string" &&
   value.length <= maxNameLength &&
@@ -97,7 +97,7 @@ export const readClientMetadata = Effect.fnUntraced(function* (
   if (type !== "web" && type !== "native") return yield* invalid("application_type: must be web or native")
   const name = value.client_name
   if (name !== undefined && !isName(name)) {
-    return yield* invalid(`client_name: expected at most ${maxNameLength} characters, none of which controls text`)
+    return yield* invalid(`client_name: expected at most ${maxNameLength} characters without control characters`)
   }
   const links = yield* readLinks(value, base)
   const redirectUris = value.redirect_uris ?? []
@@ -112,7 +112,7 @@ export const readClientMetadata = Effect.fnUntraced(function* (
       return yield* Effect.fail(
         oauthError(
           "invalid_redirect_uri",
-          "redirect_uris: must be of the host of client_uri, or of a native client's own"
+          "redirect_uris: expected the host of client_uri, or a scheme or loopback address of a native client"
         )
       )
     }
@@ -151,7 +151,7 @@ const readLinks = Effect.fnUntraced(function* (
   return links
 })
 
-/** Whether a client may be sent back to this URI: one of its own, or on the loopback interface one of its own with any port. */
+/** Whether a redirect URI is registered for the client. On the loopback interface, any port is allowed. */
 export const mayRedirect = ({ redirect_uris }: ClientMetadata, uri: string): boolean => {
   if (redirect_uris.includes(uri)) return true
   const url = parseUri(uri)

@@ -1,12 +1,12 @@
-/** What clients, pages and devices ask of `OAuthServer`, and what they get. */
+/** Requests of clients, pages and devices to `OAuthServer`, and its answers. */
 import type { ClientMetadata } from "./ClientMetadata.ts"
 
-/** A client with the ID that it registered under. */
+/** A client with the ID of its registration. */
 export interface OAuthClient extends ClientMetadata {
   readonly client_id: string
 }
 
-/** How a page names its authorisation: by its secret, or by the code that the user types. */
+/** How a page refers to its authorisation: by its secret, or by the code that the user types. */
 export type Reference = { readonly id: string } | { readonly userCode: string }
 
 /** The request that a user is asked to approve. */
@@ -21,11 +21,11 @@ export interface Question {
 /** An authorisation request that is refused. */
 export interface RefusedRequest {
   readonly description: string
-  /** The URI of the client by which it learns of the error. */
+  /** The URI of the client with the error. */
   readonly back: string
 }
 
-/** The outcome of an authorisation request: a page asks the user, or says why not. */
+/** The outcome of an authorisation request: the page asks the user, or shows the reason of the refusal. */
 export type Begun = { readonly id: string } | { readonly refused: RefusedRequest }
 
 export interface TokenAnswer {

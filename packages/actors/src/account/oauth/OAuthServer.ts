@@ -1,14 +1,14 @@
 /**
- * The OAuth 2.0 API: clients register themselves, a user lets one of them in on a page of this server, and the client gets
- * an access token and a refresh token. They are those of `Accounts`, so everything else knows no difference.
+ * The OAuth 2.0 API: clients register themselves, a user approves a client on a page of this server, and the client gets an access
+ * token and a refresh token. They are tokens of `Accounts`, like those of any other login.
  *
- * An authorisation under way lies in `login_sessions`, found by the hash of its secret: that of the page until the user has
- * agreed, then the code, or for a device that shows a code to the user its device code. It is changed by compare and swap,
- * so that it gives tokens once.
+ * A pending authorisation is in `login_sessions`, under the hash of its secret: the secret of the page until the user has approved,
+ * then the code, or the device code if a device shows a code to the user. It is changed by compare and swap, so that it gives
+ * tokens once.
  *
- * A scope of Matrix names a device that the client makes up. A provider library takes such scopes only as those of a resource
- * server that is made up for each request (`oidc-provider`: `resourceIndicators`), and would keep tokens of its own beside
- * ours; so this is our own code, for the parts of the RFCs that the specification names.
+ * A scope of Matrix contains a device ID that the client has chosen. `oidc-provider` accepts such scopes only with a resource server
+ * for each request (`resourceIndicators`), and would keep tokens of its own beside those of `Accounts`. So this module implements
+ * the parts of the RFCs that the specification names.
  *
  * Source: "OAuth 2.0 API" of the client-server specification; RFC 6749, 7009, 7591, 7636, 8628.
  */
@@ -34,12 +34,12 @@ const deviceTtl = 20 * 60_000
 /** How long an unused registration is kept, in ms. */
 const clientTtl = 30 * 24 * 3_600_000
 const sweepInterval = "1 hour"
-/** How many clients without a login there may be, and how long one is kept where there are too many, in ms. */
+/** The most clients without a login, and how long one is kept where there are more, in ms. */
 const maxUnusedClients = 10_000
 const crowdedClientTtl = 3_600_000
-/** How long a user who agreed to it may reset their cross-signing keys, in ms. */
+/** For how long after approval a user may reset their cross-signing keys, in ms. */
 const keysResetTtl = 10 * 60_000
-/** Without vowels, so that no words appear, and without characters that look alike. */
+/** Without vowels, to avoid words, and without characters that look alike. */
 const userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
 const maxStateLength = 2_048
 
@@ -78,7 +78,7 @@ const make = Effect.gen(function* () {
     return Option.isSome(metadata) ? { client_id, ...JSON.parse(metadata.value) } : yield* unknownClient
   })
 
-  /** The parts of an authorisation request that can be refused to the client itself. */
+  /** Checks the parts of an authorisation request whose errors go to the client. */
   const readRequest = Effect.fnUntraced(function* (params: Params, client: OAuthClient, mode: string) {
     if ((yield* required(params, "response_type")) !== "code") {
       return yield* oauthError("unsupported_response_type", "response_type: must be code")
@@ -107,7 +107,7 @@ const make = Effect.gen(function* () {
     const client = yield* clientOf(params)
     const uri = yield* required(params, "redirect_uri")
     if (!mayRedirect(client, uri)) {
-      return yield* oauthError("invalid_redirect_uri", "redirect_uri: is not among those of the client")
+      return yield* oauthError("invalid_redirect_uri", "redirect_uri: not registered for the client")
     }
     const state = params.get("state") ?? undefined
     if ((state?.length ?? 0) > maxStateLength) {
@@ -162,7 +162,7 @@ const make = Effect.gen(function* () {
       case deviceGrant:
         return yield* byDevice(params, client)
       default:
-        return yield* oauthError("unsupported_grant_type", "grant_type: is not supported")
+        return yield* oauthError("unsupported_grant_type", "grant_type: not supported")
     }
   })
 
@@ -216,28 +216,28 @@ const make = Effect.gen(function* () {
 export class OAuthServer extends Context.Service<
   OAuthServer,
   {
-    /** Whether the API is served: not, beside the login of clients by themselves, or in its place. */
+    /** Whether the API is served: not at all, beside `POST /login`, or instead of it. */
     readonly mode: "off" | "beside" | "on"
     /** Registers a client by its metadata. Errors: invalid_client_metadata, invalid_redirect_uri, M_LIMIT_EXCEEDED. */
     readonly register: (metadata: unknown) => Effect.Effect<OAuthClient, OAuthError | LimitExceeded>
     /**
-     * Begins an authorisation by the query of the request. Errors are for the page. A request that is refused leads back to a URI
-     * that the client registered, and the user decides whether to go there: anybody can register a client, so a redirect would
-     * make each link to this server a link to anywhere (RFC 9700, 4.11.2).
+     * Begins an authorisation by the query of the request. Errors are for the page. After a refused request the page has a link to a
+     * URI that the client registered. It does not redirect, because anyone can register a client, and links to this server could
+     * then lead anywhere (RFC 9700, 4.11.2).
      */
     readonly authorise: (params: Params, address: string) => Effect.Effect<Begun, OAuthError>
     /** The request that the user is asked to approve. Errors: invalid_request if it has ended. */
     readonly question: (reference: Reference) => Effect.Effect<Question, OAuthError>
-    /** The user, who is logged in on the page, agrees. Where the browser goes, unless a device waits. */
+    /** Approves in the name of the user who is logged in on the page. Returns the URI for the browser, unless a device waits. */
     readonly approve: (reference: Reference, userId: UserId) => Effect.Effect<string | undefined, OAuthError>
     readonly refuse: (reference: Reference) => Effect.Effect<string | undefined, OAuthError>
-    /** Gives tokens for a code, a device code or a refresh token. */
+    /** Exchanges a code, a device code or a refresh token for tokens. */
     readonly token: (params: Params) => Effect.Effect<TokenAnswer, OAuthError>
     /** Begins an authorisation of a device that shows a code to its user. */
     readonly device: (params: Params, address: string) => Effect.Effect<DeviceAnswer, OAuthError>
     /** Ends the session of an access token or a refresh token, for any bearer. Returns the IDs of the ended tokens. */
     readonly revoke: (params: Params) => Effect.Effect<ReadonlyArray<number>, OAuthError>
-    /** The user agrees to a reset of their cross-signing keys: it can be done within ten minutes. */
+    /** Approves a reset of the cross-signing keys of the user, within the next ten minutes. */
     readonly allowKeysReset: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/actors/OAuthServer") {

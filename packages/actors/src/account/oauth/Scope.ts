@@ -1,6 +1,6 @@
 /**
- * The scope of an authorisation: the whole client-server API, for one device, whose ID the client chose. The names of
- * MSC2967, which living clients send, mean the same; other scope tokens are left out.
+ * The scope of an authorisation: the whole client-server API, for one device, whose ID the client chose. The names of MSC2967, which
+ * clients still send, have the same meaning. Other scope tokens are ignored.
  *
  * Source: "Scope" of the client-server specification.
  */
@@ -13,7 +13,7 @@ export interface Scope {
 const api = /^urn:matrix:(?:client|org\.matrix\.msc2967\.client):api:\*$/
 const device = /^urn:matrix:(?:client|org\.matrix\.msc2967\.client):device:([!#-[\]-~]{1,255})$/
 
-/** Undefined unless it asks for the API and for exactly one device. */
+/** The scope; undefined unless it has the API and exactly one device. */
 export const parseScope = (text: string): Scope | undefined => {
   const tokens = text.split(" ").filter((token) => token !== "")
   const granted = tokens.filter((token) => api.test(token) || device.test(token))

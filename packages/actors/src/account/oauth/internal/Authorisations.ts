@@ -1,6 +1,6 @@
 /**
- * Authorisations under way, in `login_sessions`: they are found by the secret of the page or the code that the user types, and
- * changed by compare and swap.
+ * Pending authorisations, in `login_sessions`: found by the secret of the page or the code that the user types, and changed by
+ * compare and swap.
  */
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
@@ -17,40 +17,40 @@ export interface Progress {
   readonly scope: string
   /** The URI to which the browser goes afterwards. Undefined for a device that shows a code. */
   readonly redirect?: { readonly uri: string; readonly mode: "query" | "fragment"; readonly state?: string }
-  /** Of the code verifier, with SHA-256. */
+  /** The SHA-256 of the code verifier. */
   readonly challenge?: string
-  /** Whether the user is to make an account. */
+  /** Whether the client wants the user to register. */
   readonly create?: boolean
-  /** The user that has agreed. */
+  /** The user who has approved. */
   readonly userId?: UserId
   readonly denied?: boolean
-  /** When the code ends. */
+  /** When the code expires. */
   readonly codeUntil?: number
   /** Whether the code was used. */
   readonly used?: boolean
-  /** When the device asked last. */
+  /** When the device polled last. */
   readonly polledAt?: number
 }
 
 export type Authorisation = LoginSession<Progress>
 
-/** How long a code is good for, in ms. */
+/** How long a code is valid, in ms. */
 const codeTtl = 2 * 60_000
 
 const purpose = "oauth"
 
-const busy = oauthError("access_denied", "another request was faster")
+const busy = oauthError("access_denied", "another request has changed the authorisation")
 const unknownPage = oauthError(
   "invalid_request",
-  "This authorisation is unknown, or has ended: begin anew in your client"
+  "This authorisation is unknown, or has ended: start again in your client"
 )
 
 export const newSecret = () => randomBytes(32).toString("base64url")
 
-/** A code as people type it. */
+/** The canonical form of a typed code. */
 const canonicalUserCode = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z]/g, "")
 
-/** The URI of the client, with an answer. */
+/** The redirect URI of the client with the parameters of the answer. */
 export const redirectTo = (
   { mode, state, uri }: NonNullable<Progress["redirect"]>,
   answer: Record<string, string>
@@ -60,7 +60,7 @@ export const redirectTo = (
   return `${uri}${uri.includes("?") ? "&" : "?"}${params}`
 }
 
-/** `maxPerAddress`: how many may be under way from one address. */
+/** `maxPerAddress`: the most pending authorisations of one address. */
 export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: number) {
   const sessions = yield* LoginSessionStore
 
@@ -82,7 +82,7 @@ export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: nu
       },
       maxPerAddress
     )
-    if (!created) return yield* oauthError("access_denied", "too many authorisations are under way from your address")
+    if (!created) return yield* oauthError("access_denied", "too many authorisations are in progress from your address")
   })
 
   const ofOAuth = (found: Option.Option<LoginSession<never>>): Option.Option<Authorisation> =>
@@ -94,12 +94,12 @@ export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: nu
         ? yield* sessions.find(Redacted.make(reference.id))
         : yield* sessions.findByLink(Redacted.make(canonicalUserCode(reference.userCode)))
     const session = Option.getOrUndefined(ofOAuth(found))
-    // Looking up a code or a device code shows no page.
+    // The secret of a code or a device code must not open the page.
     const isPage = session !== undefined && ("userCode" in reference || session.progress.redirect !== undefined)
     return isPage && session.progress.userId === undefined && !session.progress.denied ? session : yield* unknownPage
   })
 
-  /** The user has decided. Where the browser goes now; undefined for a device that shows a code. */
+  /** Stores the decision of the user. Returns the URI for the browser; undefined for a device that shows a code. */
   const decide = Effect.fnUntraced(function* (
     reference: Reference,
     userId: UserId | undefined

@@ -1,10 +1,10 @@
 import { Effect } from "effect"
 import { type OAuthError, oauthError } from "../OAuthError.ts"
 
-/** The parameters of a request, of its query or its form. */
+/** The parameters of a request, from its query or its form. */
 export type Params = URLSearchParams
 
-/** A parameter that must be there, once. */
+/** A parameter that must occur exactly once. */
 export const required = (params: Params, key: string): Effect.Effect<string, OAuthError> => {
   const values = params.getAll(key)
   const [value] = values

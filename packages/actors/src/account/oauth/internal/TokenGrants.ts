@@ -1,5 +1,5 @@
 /**
- * The grants: a code, a device code or a refresh token for an access token and a refresh token. Each gives tokens once.
+ * The grants, which exchange a code, a device code or a refresh token for an access token and a refresh token. Each gives tokens once.
  *
  * Source: RFC 6749, 4.1.3 and 6; RFC 8628, 3.4 and 3.5.
  */
@@ -16,7 +16,7 @@ import { type Params, required } from "./OAuthParameters.ts"
 
 /** Seconds between two polls of a device. */
 export const pollInterval = 5
-/** How often a code may be tried. */
+/** How many times a code may be tried. */
 const maxTries = 5
 
 const verifierPattern = /^[A-Za-z0-9._~-]{43,128}$/
@@ -52,7 +52,7 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
     return toAnswer(credentials, scope)
   })
 
-  /** A code that is used twice was stolen, or two parties have it: the login that it gave ends. */
+  /** Ends the login of a code that is used twice: two parties have it. */
   const endReplayed = ({ deviceId, userId }: Progress) =>
     userId === undefined ? Effect.void : Effect.ignore(accounts.logoutDevice(userId, deviceId))
 
@@ -70,10 +70,10 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
     }
     if (codeUntil <= (yield* Clock.currentTimeMillis)) return yield* badCode
     if ((yield* required(params, "redirect_uri")) !== redirect.uri) {
-      return yield* oauthError("invalid_grant", "redirect_uri: is not that of the authorisation")
+      return yield* oauthError("invalid_grant", "redirect_uri: differs from that of the authorisation")
     }
     if (!isVerified(yield* required(params, "code_verifier"), challenge)) {
-      return yield* oauthError("invalid_grant", "code_verifier: does not fit the code_challenge")
+      return yield* oauthError("invalid_grant", "code_verifier: does not match the code_challenge")
     }
     if (!(yield* sessions.update(session, { progress: { ...progress, used: true } }))) return yield* badCode
     return yield* logIn(client, progress, userId)
@@ -87,7 +87,7 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
     }
     const { progress } = session
     if (progress.clientId !== client.client_id)
-      return yield* oauthError("invalid_grant", "device_code: of another client")
+      return yield* oauthError("invalid_grant", "device_code: belongs to another client")
     if (progress.userId !== undefined || progress.denied) {
       if (!(yield* sessions.end(session))) return yield* oauthError("expired_token", "the device code was used")
       return progress.userId === undefined
@@ -96,10 +96,10 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
     }
     const now = yield* Clock.currentTimeMillis
     const early = progress.polledAt !== undefined && now - progress.polledAt < (pollInterval - 1) * 1_000
-    // The user may decide at the same moment: then the next poll gets the decision.
+    // If the user decides at the same time, the next poll gets the decision.
     if (!early) yield* sessions.update(session, { progress: { ...progress, polledAt: now } })
     return yield* early
-      ? oauthError("slow_down", `ask every ${pollInterval} seconds`)
+      ? oauthError("slow_down", `poll at most every ${pollInterval} seconds`)
       : oauthError("authorization_pending", "the user has not decided yet")
   })
 
