@@ -9,14 +9,14 @@ import { Effect, FileSystem, Result, Schema } from "effect"
 
 const decode = Schema.decodeUnknownResult(AppServiceRegistration)
 
-/** Loaded only where there are files. */
+/** Loaded only if there are files. */
 const parser = Effect.promise(() => import("yaml"))
 
 const parse = Effect.fnUntraced(function* (file: string, text: string) {
   const { parse } = yield* parser
   return yield* Effect.catch(
     Effect.try({ try: () => parse(text) as unknown, catch: (error) => (error as Error).message.split("\n")[0]! }),
-    (reason) => refuse(`app_service_files: ${file} is no YAML: ${reason}`)
+    (reason) => refuse(`app_service_files: ${file} is not YAML: ${reason}`)
   )
 })
 
@@ -28,12 +28,12 @@ const read = Effect.fnUntraced(function* (file: string) {
   const decoded = decode(yield* parse(file, text))
   if (Result.isFailure(decoded)) {
     const problem = String(decoded.failure).replace(/\s*\n\s*/g, " ")
-    return yield* refuse(`app_service_files: ${file} is no registration of an application service: ${problem}`)
+    return yield* refuse(`app_service_files: ${file} is not a registration of an application service: ${problem}`)
   }
   return decoded.success
 })
 
-/** The key of which two registrations have the same value. */
+/** The first key that has the same value in two registrations. */
 const clash = (registrations: ReadonlyArray<AppServiceRegistration>): string | undefined =>
   (["id", "as_token", "sender_localpart"] as const).find(
     (key) => new Set(registrations.map((registration) => registration[key])).size < registrations.length

@@ -1,6 +1,6 @@
 /**
- * Reads the configuration of the gateway from the command line, the environment and a TOML file, and checks what no
- * setting can say alone.
+ * Reads the configuration of the gateway from the command line, the environment and a TOML file, and checks the rules that concern
+ * several settings.
  */
 import { X509Certificate } from "node:crypto"
 import { settings as identitySettings } from "@greenroom/app-identity/IdentityConfig"
@@ -35,14 +35,14 @@ export const readConfig: (sources: Sources) => Effect.Effect<GatewayConfig, Conf
 
 export type { Sources }
 
-/** A file of certificates must have one. */
+/** Checks that a file of certificates has at least one. */
 const checkAuthority = Effect.fnUntraced(function* (file: string) {
   const setting = "federation.certificate_authorities"
   yield* checkReadable(setting, file)
   const text = yield* Effect.orDie(FileSystem.FileSystem.use((files) => files.readFileString(file)))
   yield* Effect.try({
     try: () => new X509Certificate(text),
-    catch: () => new ConfigurationError({ message: `${setting}: ${file} has no certificate as PEM` })
+    catch: () => new ConfigurationError({ message: `${setting}: ${file} has no certificate in PEM` })
   })
 })
 

@@ -1,5 +1,5 @@
 /**
- * How the settings say that other home servers are reached.
+ * The options of federation that follow from the settings.
  */
 import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

@@ -3,7 +3,7 @@
  *
  * A setting `turn.ttl` is written `ttl = 3600` under `[turn]` in the TOML file that `--config` or `GREENROOM_CONFIG`
  * names, and `GREENROOM_TURN_TTL=3600` in the environment; where it has a `flag` it is also an option, `--turn-ttl`.
- * The command line wins over the environment, the environment over the file, the file over the default.
+ * The command line has precedence over the environment, the environment over the file, the file over the default.
  */
 import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings"
 import { defaultRates } from "@greenroom/gateway/Rate"

@@ -2,8 +2,8 @@
  * The name and the version of the program. Imports nothing, so that `greenroom --help` is quick.
  */
 
-/** The version that `--version` and `/health` tell. */
+/** The version that `--version` and `/health` show. */
 export const version = "0.1.0"
 
-/** How the program calls itself in front of its errors. */
+/** The name of the program in front of its errors. */
 export const name = "greenroom"

@@ -1,5 +1,5 @@
 /**
- * The settings that say how much one user or one room may have. A part of `GatewayConfig`.
+ * The settings of limits per user and per room. A part of `GatewayConfig`.
  */
 import { defaultLimits, type Limits } from "@greenroom/actors/runtime/Limits"
 import { type Configuration, integer, setting } from "@greenroom/gateway/Setting"
@@ -15,7 +15,7 @@ export const limitSettings = {
   stateLimit: limit("state_bytes", "How large the state of a room may become", defaultLimits.stateBytes, "bytes")
 } as const
 
-/** The limits that the settings say. */
+/** The limits of the settings. */
 export const toLimits = (config: Configuration<typeof limitSettings>): Limits => ({
   rooms: config.roomLimit,
   invitations: config.invitationLimit,

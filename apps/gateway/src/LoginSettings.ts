@@ -80,7 +80,7 @@ const Provider = Schema.Struct({
   authentication: Schema.optionalKey(Schema.Literals(["client_secret_basic", "client_secret_post"])),
   allow_http: Schema.optionalKey(Schema.Boolean)
 })
-  .annotate({ messageUnexpectedKey: "Is no setting of a provider" })
+  .annotate({ messageUnexpectedKey: "Not a setting of a provider" })
   .check(
     Schema.makeFilter(
       (provider: ProviderUrls) =>
@@ -135,7 +135,7 @@ const problemOfProviders = (text: string): string | undefined => {
   return undefined
 }
 
-/** JSON, as the tables `[[oauth2.providers]]` of TOML become. */
+/** The tables `[[oauth2.providers]]` of TOML, converted to JSON. */
 const Providers: Schema.Codec<ReadonlyArray<OAuth2Provider>, string> = Schema.String.check(
   Schema.makeFilter((text: string) => parseProviders(text) !== undefined)
 ).pipe(
@@ -156,7 +156,7 @@ const PolicyTable = Schema.Struct({
   language: Schema.optionalKey(Schema.NonEmptyString),
   name: Schema.NonEmptyString,
   url
-}).annotate({ messageUnexpectedKey: "Is no setting of a policy" })
+}).annotate({ messageUnexpectedKey: "Not a setting of a policy" })
 
 const decodePolicy = Schema.decodeUnknownResult(PolicyTable, { onExcessProperty: "error" })
 
@@ -175,7 +175,7 @@ const problemOfPolicies = (text: string): string | undefined => {
   return undefined
 }
 
-/** JSON, as the tables `[[login.terms]]` of TOML become. */
+/** The tables `[[login.terms]]` of TOML, converted to JSON. */
 const Policies: Schema.Codec<ReadonlyArray<Policy>, string> = Schema.String.check(
   Schema.makeFilter((text: string) => parsePolicies(text) !== undefined)
 ).pipe(

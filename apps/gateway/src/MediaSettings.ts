@@ -160,7 +160,7 @@ const toS3Options = (config: Config): S3Options | undefined =>
         ...(config.mediaS3Prefix === undefined ? {} : { prefix: config.mediaS3Prefix })
       }
 
-/** The options of the home server that the settings say. */
+/** The options of the content repository that follow from the settings. */
 export const toMediaOptions = (config: Config): MediaOptions => ({
   ...(config.mediaS3Endpoint === undefined ? {} : { s3: toS3Options(config)! }),
   ...(config.mediaDirectory === undefined ? {} : { directory: config.mediaDirectory }),

@@ -1,5 +1,5 @@
 /**
- * The settings of policy servers: how those of rooms are asked, and by which rules this server is one. A part of
+ * The settings of policy servers: requests to those of rooms, and the rules of this server as a policy server. A part of
  * `GatewayConfig`.
  */
 import { resolve } from "node:path"
@@ -54,7 +54,7 @@ export const policySettings = {
 
 type PolicyConfiguration = Configuration<typeof policySettings>
 
-/** How the policy servers of rooms are asked. */
+/** The options of requests to the policy servers of rooms. */
 export const toPolicyServers = (config: PolicyConfiguration): NonNullable<HomeServerSettings["policyServers"]> => ({
   timeout: config.policyTimeout,
   retries: config.policyRetries,
@@ -70,7 +70,7 @@ const readRules = Effect.fnUntraced(function* (file: string) {
     catch: (error) => new ConfigurationError({ message: `policy.rules: ${file} cannot be loaded: ${error}` })
   })
   if (isRules(module.default)) return module.default
-  return yield* refuse(`policy.rules: ${file} exports no list of rules as its default`)
+  return yield* refuse(`policy.rules: the default export of ${file} is not a list of rules`)
 })
 
 /** The rules of this server as a policy server, from the file that the setting names. */

@@ -1,5 +1,5 @@
 /**
- * The home server with the gateway to it, as a program: `greenroom serve`, or `main.ts`.
+ * The home server with its gateway, as a program: `greenroom serve`, or `main.ts`.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Administration } from "@greenroom/actors/account/Administration"
@@ -109,7 +109,7 @@ const toNode = (config: GatewayConfig, homeServer: HomeServerOptions) =>
     listenHost: config.clusterListenHost ?? config.clusterHost
   })
 
-/** Faults that would end the program as soon as it listens, checked before the database is started for it. */
+/** Checks for faults of listeners before the database is started. */
 const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   yield* checkListen(config)
   if (config.federationEnabled) {
@@ -162,7 +162,7 @@ const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
         })
       )
 
-/** The account that sends server notices has no password, no login and no admin flag. Any other account belongs to a person. */
+/** Checks that nobody uses the account of server notices: it has no password, no login and no admin flag. */
 const checkNoticesUser = ({ serverNoticesLocalpart: localpart }: GatewayConfig) =>
   localpart === undefined
     ? Layer.empty
@@ -175,12 +175,12 @@ const checkNoticesUser = ({ serverNoticesLocalpart: localpart }: GatewayConfig) 
           const logins = yield* Effect.orDie(devices(userId))
           if (!admin && passwordHash === undefined && logins.length === 0) return
           return yield* new NoticesUserTaken({
-            message: `${userId} is an account that somebody uses: choose another name`
+            message: `${userId} is the account of a user: choose another name`
           })
         })
       )
 
-/** Both are listening by now. Released first of all layers, it also tells that the server stops. */
+/** Logs that both listeners are open and, because it is released before all other layers, that the server shuts down. */
 const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
     Effect.gen(function* () {

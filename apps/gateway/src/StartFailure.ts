@@ -1,5 +1,5 @@
 /**
- * Why the program did not start, in a line for the operator that names the option to look at.
+ * The reason why the program did not start, in one line for the operator that names the option to look at.
  */
 import { TlsError } from "@greenroom/gateway/federation/TlsError"
 import { ListenError } from "@greenroom/gateway/ListenError"
@@ -19,12 +19,13 @@ export class MetricsListenError extends Data.TaggedError("MetricsListenError")<{
 /** The listener for other nodes could not be opened. */
 export class ClusterListenError extends Data.TaggedError("ClusterListenError")<{ readonly listen: ListenError }> {}
 
-/** The embedded PostgreSQL belongs to one process. */
+/** A node needs an external PostgreSQL, because the embedded one belongs to one process. */
 export class ClusterNeedsDatabase extends Data.TaggedError("ClusterNeedsDatabase") {
-  override readonly message = "nodes share a PostgreSQL that somebody else runs, name it by --database-url"
+  override readonly message =
+    "several nodes need a PostgreSQL of their own, not the embedded one: name it with --database-url"
 }
 
-/** A person uses the account that is configured to send server notices. */
+/** The account that is configured to send server notices is the account of a user. */
 export class NoticesUserTaken extends Data.TaggedError("NoticesUserTaken")<{ readonly message: string }> {}
 
 const describeListen = (error: ListenError, portOption = "--port"): string => {
@@ -39,7 +40,7 @@ const describeListen = (error: ListenError, portOption = "--port"): string => {
   }
 }
 
-/** The option to look at when something below fails with this tag. */
+/** The option to look at for an error with this tag. */
 const optionOf: { readonly [tag: string]: string } = {
   SqlError: "--database-url",
   DatabaseUnreachable: "--database-url",
@@ -55,18 +56,18 @@ const optionOf: { readonly [tag: string]: string } = {
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
   typeof error === "object" && error !== null && "_tag" in error && "message" in error
 
-/** The sentence of PostgreSQL where an error has one, instead of "Query failed". */
+/** The message of PostgreSQL if an error has one, instead of "Query failed". */
 const textOf = (error: { readonly message: string }): string => {
   if (!SqlError.isSqlError(error)) return error.message
   const { cause } = error.reason
   return cause instanceof Error && cause.message !== "" ? cause.message : error.message
 }
 
-/** A full disk is named in the words of the system, which name no remedy. */
+/** Adds the remedy to the message of the system about a full disk. */
 const withRemedy = (text: string): string =>
   /ENOSPC|No space left on device/.test(text) ? `${text}: the disk is full, make room` : text
 
-/** Undefined if nothing failed, or the failure was reported already. */
+/** The line for the operator; undefined if nothing failed or the failure was reported already. */
 export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)

@@ -1,6 +1,6 @@
 /**
- * Users of version 2 of the API: their home server says by an OpenID token who they are, and they get an access token of
- * this server. Some must agree to terms before they do anything.
+ * Users of version 2 of the API: they prove their identity with an OpenID token of their home server, and get an access token of this
+ * server. If there are terms, users must accept them first.
  *
  * Source: "Authentication" and "Terms of service" of the identity service specification.
  */
@@ -12,12 +12,12 @@ import { SqlClient } from "effect/sql"
 import { HomeServers } from "./HomeServers.ts"
 import { newToken, Secrets } from "./Secrets.ts"
 
-/** How many access tokens a user may have; the oldest end. */
+/** The most access tokens of a user. A further one ends the oldest. */
 const maxTokens = 100
-/** How many URLs of terms a user may agree to. */
+/** The most URLs of terms that a user may have accepted. */
 const maxTerms = 100
 
-const refused = new Forbidden({ error: "Your home server did not confirm who you are" })
+const refused = new Forbidden({ error: "Your home server did not confirm your identity" })
 const unknown = new UnknownToken({ error: "The access token is unknown, or was logged out" })
 
 const parse = (text: string): unknown => {
@@ -107,7 +107,7 @@ export class Accounts extends Context.Service<
     readonly authenticate: (token: string) => Effect.Effect<UserId, MatrixError>
     readonly logout: (token: string) => Effect.Effect<void>
     readonly acceptTerms: (userId: UserId, urls: ReadonlyArray<string>) => Effect.Effect<void>
-    /** The URLs that the user has agreed to. */
+    /** The URLs of terms that the user has accepted. */
     readonly acceptedTerms: (userId: UserId) => Effect.Effect<ReadonlySet<string>>
   }
 >()("greenroom/identity/Accounts") {

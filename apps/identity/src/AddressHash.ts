@@ -1,5 +1,5 @@
 /**
- * The hash by which an address is looked up, as `LookupApi` defines it.
+ * The hash of an address in lookups, as `LookupApi` defines it.
  */
 import { createHash } from "node:crypto"
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"

@@ -1,6 +1,6 @@
 /**
- * A lock that serialises writers of associations on all nodes. With it the numbers of our own records become visible in
- * order, so that no peer misses one; the newest record wins; and hashes use the current peppers.
+ * A lock that serialises writers of associations on all nodes. It ensures that the numbers of this server's records become visible
+ * in order, so that no peer misses one, that the newest record wins, and that hashes use the current peppers.
  */
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"

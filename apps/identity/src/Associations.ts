@@ -1,8 +1,8 @@
 /**
- * Which address belongs to which user: the newest record of each address, whether this server signed it or a peer.
+ * The user of each address: the newest record of the address, signed by this server or by a peer.
  *
- * Of two records the one with the higher `ts` wins, and of equal ones that of the origin that sorts last, so that all
- * servers of a clique agree. A record that this server signs is newer than those it knew for the address.
+ * Of two records the one with the higher `ts` wins. If both are equal, the origin that sorts last wins, so that all servers of a clique
+ * agree. A record that this server signs is newer than all records of the address that it has.
  *
  * Source: "Identity" of the specification.
  */
@@ -27,7 +27,7 @@ import { Peppers } from "./Peppers.ts"
 /** How long an association is valid: a hundred years, in ms. */
 const validity = 100 * 365 * 24 * 60 * 60_000
 
-/** A record of ours on its way to a peer. */
+/** A record of this server for a peer. */
 export interface OutgoingRecord {
   readonly seq: number
   readonly record: JsonObject
@@ -51,7 +51,7 @@ const isNewer = (
 
 const sign = (record: object, key: SigningKey): JsonObject => Result.getOrThrow(signJson(record as JsonObject, key))
 
-/** Signed by the key too, where it was signed by another server or before the key was the current one. */
+/** Adds a signature by the key to a record that lacks it: of another server, or from before the key was the current one. */
 const withSignature = (record: AssociationRecord, key: SigningKey): JsonObject =>
   record.signatures[key.serverName]?.[key.keyId] === undefined ? sign(record, key) : (record as unknown as JsonObject)
 
@@ -181,11 +181,11 @@ const make = Effect.gen(function* () {
 export class Associations extends Context.Service<
   Associations,
   {
-    /** Binds a validated address to the user; a former binding ends. */
+    /** Binds a validated address to the user, and ends a former binding. */
     readonly bind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<SignedAssociation>
-    /** Errors: M_NOT_FOUND where the address is not the user's. */
+    /** Errors: M_NOT_FOUND unless the address is bound to the user. */
     readonly unbind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, NotFound>
-    /** Takes records of a peer, whose signatures were checked; those older than the current record change nothing. */
+    /** Applies records of a peer, whose signatures were checked. Records older than the current one change nothing. */
     readonly applyAll: (records: ReadonlyArray<AssociationRecord>, origin: ServerName) => Effect.Effect<void>
     /** The current association, signed by its origin and by this server. */
     readonly find: (thirdPartyId: ThirdPartyId) => Effect.Effect<Option.Option<SignedAssociation>>
@@ -194,7 +194,7 @@ export class Associations extends Context.Service<
       hashes: ReadonlyArray<string>,
       pepper: string
     ) => Effect.Effect<Option.Option<Readonly<Record<string, UserId>>>>
-    /** Records that this server signed, in their order, after a number; each signed by the current key too. */
+    /** Records of this server after a number, in order, each also signed by the current key. */
     readonly outgoing: (after: number, limit: number) => Effect.Effect<ReadonlyArray<OutgoingRecord>>
     /** Opened when this server has signed a record. */
     readonly signed: Latch.Latch

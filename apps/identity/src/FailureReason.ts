@@ -1,9 +1,9 @@
 /**
- * Why a request to another server failed, in a word for the log: the code that the system or TLS gives, such as
- * `ECONNREFUSED` or `DEPTH_ZERO_SELF_SIGNED_CERT`, else what the error is called.
+ * The reason of a failed request to another server, in one word for the log: the code of the system or of TLS, such as `ECONNREFUSED`
+ * or `DEPTH_ZERO_SELF_SIGNED_CERT`, else the tag of the error.
  */
 
-/** How deep causes of causes are followed. */
+/** The maximal depth of nested causes. */
 const maxDepth = 5
 
 export const failureReason = (error: { readonly _tag: string; readonly cause?: unknown }): string => {

@@ -1,7 +1,6 @@
 /**
- * Requests to home servers: at the URL that the configuration has for the name, else by HTTPS where `ServerDiscovery`
- * finds them, with a certificate for the name. A URL of the configuration may lead into a private network. Redirects are
- * not followed.
+ * Requests to home servers: to the configured URL of the name, else by HTTPS to the addresses that `ServerDiscovery` finds, with a
+ * certificate for the name. A configured URL may be in a private network. Redirects are not followed.
  *
  * Source: "Federation" of the specification.
  */
@@ -79,7 +78,7 @@ const make = Effect.gen(function* () {
       Effect.scoped,
       Effect.timeout(requestTimeout),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
-      // The query has a secret, which is not for traces.
+      // Not traced, because the query contains a secret.
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
     )
 
@@ -122,7 +121,7 @@ export class HomeServers extends Context.Service<
   {
     /** Sends a JSON text. Returns the status of the answer, whose body is not read. Errors: `HomeServerUnreachable`. */
     readonly post: (serverName: ServerName, path: string, json: string) => Effect.Effect<number, HomeServerUnreachable>
-    /** Asks for what a server says, a few kilobytes at most. Errors: `HomeServerUnreachable`. */
+    /** Sends a GET request. The answer has a few kilobytes at most. Errors: `HomeServerUnreachable`. */
     readonly get: (
       serverName: ServerName,
       path: string

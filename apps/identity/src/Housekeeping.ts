@@ -21,6 +21,6 @@ const make = Effect.gen(function* () {
   )
 })
 
-/** Runs as long as the layer. */
+/** Runs until the layer closes. */
 export const layer: Layer.Layer<never, never, ValidationSessions | SentMessages | StoredInvites> =
   Layer.effectDiscard(make)

@@ -20,7 +20,7 @@ const migrations = {
   "0002_accounts": accounts
 }
 
-/** The database belongs to something else, or to a newer version. */
+/** The database belongs to another program, or to a newer version. */
 export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
 
 type IdentityDatabaseError =

@@ -34,7 +34,7 @@ export interface IdentityHttpOptions {
   readonly trustedProxies: ReadonlyArray<string>
 }
 
-/** How long requests in flight may take when the server goes down. */
+/** How long requests in flight may take when the server shuts down. */
 const gracePeriod = "5 seconds"
 
 const homePath = "/"

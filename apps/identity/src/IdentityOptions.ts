@@ -29,13 +29,13 @@ export interface IdentityOptionsShape {
   readonly serverName: ServerName
   /** The URL of this server for people and other servers, without a slash at the end. */
   readonly publicUrl: string
-  /** Milliseconds for which the link of a mail is good. */
+  /** How long the link of a mail is valid, in ms. */
   readonly linkLifetime: number
-  /** Milliseconds for which the code of a text message is good. */
+  /** How long the code of a text message is valid, in ms. */
   readonly codeLifetime: number
-  /** Milliseconds for which a validated session may be used. */
+  /** How long a validated session may be used, in ms. */
   readonly sessionLifetime: number
-  /** Milliseconds after which addresses are hashed with a new pepper. */
+  /** After how long addresses are hashed with a new pepper, in ms. */
   readonly pepperLifetime: number
   /** Whether lookups of single addresses without a hash are allowed. */
   readonly singleLookup: boolean

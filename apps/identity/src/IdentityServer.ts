@@ -40,7 +40,7 @@ export interface IdentityServerOptions {
   readonly trustedClients: ReadonlyArray<string>
 }
 
-/** For requests to servers that the configuration names. */
+/** The client for requests to configured servers. */
 const httpClient = NodeHttpClient.layerNodeHttp
 
 /** The services of the identity server, from the database up. */

@@ -1,6 +1,6 @@
 /**
- * Delivers the queued `OnBind` requests, which tell home servers that an invited address was bound. 200 completes a request,
- * 400 and 403 end it; everything else is retried with back-off for a week.
+ * Delivers the queued `OnBind` requests, which notify home servers that an invited address was bound. The status 200 completes a
+ * request, 400 and 403 end it. All other outcomes are retried with back-off for a week.
  */
 
 import { onBindPath } from "@greenroom/protocol/identity/OnBind"
@@ -10,7 +10,7 @@ import { backoff } from "./Backoff.ts"
 import { HomeServers } from "./HomeServers.ts"
 import { type DueOnBind, OnBindQueue } from "./OnBindQueue.ts"
 
-/** After how long an undelivered request is given up, in ms. */
+/** After how long an undelivered request is dropped, in ms. */
 const giveUpAfter = 7 * 24 * 60 * 60_000
 
 /** How many requests are sent at once. */
@@ -32,7 +32,7 @@ const make = Effect.gen(function* () {
       yield* Effect.logWarning(`Gave up notifying ${due.serverName} of a bound address: ${why}`)
       return yield* queue.remove(due.id)
     }
-    // Once as a warning: a home server may be away for days.
+    // Only the first failure is a warning, because a home server may be unreachable for days.
     const log = due.attempts === 0 ? Effect.logWarning : Effect.logDebug
     yield* log(`${due.serverName} could not be informed of a bound address, trying again: ${why}`)
     yield* queue.postpone(due.id, now + (yield* backoff(due.attempts + 1)))
@@ -66,5 +66,5 @@ const make = Effect.gen(function* () {
   yield* keepRunning("Notifying home servers of bound addresses", work)
 })
 
-/** Runs as long as the layer. */
+/** Runs until the layer closes. */
 export const layer: Layer.Layer<never, never, OnBindQueue | HomeServers> = Layer.effectDiscard(make)

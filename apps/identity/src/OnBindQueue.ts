@@ -55,7 +55,7 @@ interface InviteRow {
   readonly created_at: bigint
 }
 
-/** The proof by every key, for the home server knows the one that was current when it asked to keep the invitation. */
+/** The proof, signed by every key: the home server knows the key that was current when the invitation was stored. */
 const prove = (mxid: UserId, token: string, keys: ReadonlyArray<SigningKey>): SignedInvite => {
   const unsigned: JsonObject = { mxid, token }
   return keys.reduce((signed, key) => Result.getOrThrow(signJson(signed, key)), unsigned) as unknown as SignedInvite
@@ -90,7 +90,7 @@ const make = Effect.gen(function* () {
       VALUES (${serverNameOf(mxid)}, ${JSON.stringify(body)}, ${now}, ${now})`
   })
 
-  /** Leases due entries, so that two nodes do not send the same. */
+  /** Leases due entries, so that only one node sends each. */
   const takeDue = Effect.fnUntraced(function* (limit: number) {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* sql<DueRow>`
@@ -122,7 +122,7 @@ export class OnBindQueue extends Context.Service<
   {
     /** Moves the invitations of an address into the queue, in the surrounding transaction. */
     readonly enqueueInvites: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, SqlError.SqlError>
-    /** Opened when there is something new in the queue. */
+    /** Opened when an entry was added. */
     readonly added: Latch.Latch
     readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DueOnBind>>
     readonly remove: (id: number) => Effect.Effect<void>

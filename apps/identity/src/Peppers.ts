@@ -38,7 +38,7 @@ const make = Effect.gen(function* () {
     yield* sql`DELETE FROM peppers WHERE id < (SELECT max(id) - 1 FROM peppers)`
   })
 
-  /** Under a lock, so that no association is written with the former peppers meanwhile. */
+  /** Replaces the pepper under the lock of associations, so that none is written with the former peppers meanwhile. */
   const replaceIfOlder = (age: number) =>
     sql.withTransaction(
       Effect.gen(function* () {
@@ -65,7 +65,7 @@ export class Peppers extends Context.Service<
   Peppers,
   {
     readonly pair: Effect.Effect<PepperPair>
-    /** Makes a new pepper at once. */
+    /** Replaces the pepper immediately. */
     readonly replace: Effect.Effect<void>
   }
 >()("greenroom/identity/Peppers") {

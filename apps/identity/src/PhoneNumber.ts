@@ -1,12 +1,12 @@
 /**
- * Converts phone numbers as people write them to their canonical form (E.164 without `+`).
+ * Converts phone numbers as users write them to their canonical form (E.164 without `+`).
  */
 import { isCanonicalAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { type CountryCode, isSupportedCountry, parsePhoneNumberFromString } from "libphonenumber-js"
 
 /**
- * The canonical form; undefined for an invalid number. `country` is where it would be dialled as it is written; without
- * it the number is international, with or without a leading `+`.
+ * The canonical form; undefined for an invalid number. With a `country` the number has the national form of that country, otherwise
+ * the international form, with or without a leading `+`.
  */
 export const canonicalMsisdn = (text: string, country?: string): string | undefined => {
   if (country !== undefined && !isSupportedCountry(country)) return undefined

@@ -76,7 +76,7 @@ const toMailbox = (text: string) => {
 
 const hostOf = (host: string): string => (host.includes(":") ? `[${host}]` : host)
 
-/** The options that the settings stand for. Errors: `ConfigurationError`. */
+/** The options for the settings. Errors: `ConfigurationError`. */
 export const toServerOptions: (config: IdentityConfig) => Effect.Effect<IdentityServerOptions, ConfigurationError> =
   Effect.fnUntraced(function* (config) {
     const peers = yield* toPeers(config.peers, config.serverName)

@@ -20,7 +20,7 @@ import { Clock, Context, Effect, Layer, Result, Schema } from "effect"
 import { Associations } from "./Associations.ts"
 import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
 
-/** The push; its records are checked one by one. */
+/** A push whose records are not checked yet. */
 const Envelope = ReplicationPush.mapFields((fields) => ({
   ...fields,
   records: Schema.Array(Schema.Unknown).check(Schema.isMaxLength(100))
@@ -32,7 +32,7 @@ const decodeRecord = Schema.decodeUnknownResult(AssociationRecord)
 /** The longest accepted record, in characters of JSON. */
 const maxRecordLength = 4_096
 
-/** The record with all its keys, since unknown ones are signed too; or the fault of the record. */
+/** The record, with unknown keys, which are signed too; or the fault of the record. */
 const judge = (value: unknown, peer: Peer, now: number): Result.Result<AssociationRecord, string> => {
   const decoded = decodeRecord(value)
   if (Result.isFailure(decoded)) return Result.fail(describeIssue(decoded.failure.issue).text)
@@ -51,7 +51,7 @@ const make = Effect.gen(function* () {
 
   const authenticate = Effect.fnUntraced(function* (push: JsonObject) {
     const peer = byName.get(push.origin)
-    if (peer === undefined) return yield* new Forbidden({ error: "The origin is no peer of this server" })
+    if (peer === undefined) return yield* new Forbidden({ error: "origin: not a peer of this server" })
     const signature = verifyJson(push, peer.name, peer.keys)
     if (Result.isFailure(signature)) return yield* new Forbidden({ error: signature.failure.reason })
     return peer
@@ -62,10 +62,13 @@ const make = Effect.gen(function* () {
     const envelope = decodeEnvelope(push)
     if (Result.isFailure(envelope)) return yield* new BadJson({ error: describeIssue(envelope.failure.issue).text })
     const { destination, records, ts } = envelope.success
-    if (destination !== serverName) return yield* new Forbidden({ error: `This is ${serverName}, not ${destination}` })
+    if (destination !== serverName)
+      return yield* new Forbidden({ error: `destination: this server is ${serverName}, not ${destination}` })
     const now = yield* Clock.currentTimeMillis
     if (Math.abs(now - ts) > maxClockDifference) {
-      return yield* new Forbidden({ error: `ts is more than ${maxClockDifference} ms from the time of this server` })
+      return yield* new Forbidden({
+        error: `ts: differs by more than ${maxClockDifference} ms from the clock of this server`
+      })
     }
     const judged = records.map((record) => judge(record, peer, now))
     yield* associations.applyAll(
@@ -90,7 +93,7 @@ const make = Effect.gen(function* () {
 export class ReplicationReceiver extends Context.Service<
   ReplicationReceiver,
   {
-    /** Checks a `ReplicationPush` and takes its records. Errors: M_FORBIDDEN, M_BAD_JSON. */
+    /** Checks a `ReplicationPush` and applies its records. Errors: M_FORBIDDEN, M_BAD_JSON. */
     readonly receive: (
       push: JsonObject
     ) => Effect.Effect<{ readonly answer: ReplicationAnswer; readonly peer: Peer }, Forbidden | BadJson>

@@ -1,7 +1,7 @@
 /**
- * Pushes the records that this server signed to every peer. The associations themselves are the queue: for each peer the last
- * acknowledged number is stored, and it gets the records after that. So a restart loses nothing, a peer that was away gets
- * only current records, and a new peer gets all of them.
+ * Pushes the records that this server signed to every peer. The associations themselves are the queue: the last acknowledged number
+ * of each peer is stored, and the peer gets the records after it. So a restart loses nothing, a peer that was unreachable gets only
+ * current records, and a new peer gets all records.
  *
  * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
  */
@@ -23,7 +23,7 @@ import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
 
 class PeerRefused extends Data.TaggedError("PeerRefused")<{ readonly status: number }> {}
 
-/** Wakes the sender to a peer. */
+/** The latches that wake the sender to a peer. */
 interface Wakers {
   /** Opened when this server has signed a record. */
   readonly fresh: Latch.Latch
@@ -76,7 +76,7 @@ const make = Effect.gen(function* () {
       )
   })
 
-  /** Sends what the peer does not have yet, page by page. */
+  /** Sends the records that the peer does not have yet, page by page. */
   const catchUp = Effect.fnUntraced(function* (peer: Peer) {
     let seq = yield* acknowledged(peer)
     while (true) {
@@ -88,7 +88,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** Sends new records at once to a peer that answers; after failures waits for the back-off, or a request of the peer. */
+  /** Sends new records immediately while the peer answers. After a failure it waits for the back-off or a request of the peer. */
   const follow = Effect.fnUntraced(function* (peer: Peer, { fresh, heard }: Wakers) {
     let failures = 0
     while (true) {
@@ -128,7 +128,7 @@ const sleepAfter = (failures: number) => Effect.flatMap(backoff(failures), Effec
 export class ReplicationSender extends Context.Service<
   ReplicationSender,
   {
-    /** The peer has made a request: retries now what could not be sent. */
+    /** Retries unsent records immediately, because the peer has made a request. */
     readonly wake: (name: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/identity/ReplicationSender") {

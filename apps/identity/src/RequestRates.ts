@@ -1,5 +1,5 @@
 /**
- * How often a client may do something at the identity server. `Requests` counts.
+ * The rates of requests to the identity server. `Requests` counts them.
  */
 import type { Off, Rate } from "@greenroom/gateway/Rate"
 

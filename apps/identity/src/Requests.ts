@@ -1,6 +1,6 @@
 /**
- * Rate limits per network address: all requests, messages, attempts at tokens, addresses looked up. IPv6 clients are counted
- * by /64. Home servers that look up all of their users can be exempt (`trusted_clients`). Counts are in the memory of this
+ * Rate limits per network address: all requests, messages, attempts at tokens, looked-up addresses. IPv6 clients are counted by /64.
+ * Home servers that look up all of their users can be exempt (`trusted_clients`). Counts are in the memory of this
  * node; messages per recipient are counted by `SentMessages`.
  */
 import { makeLimiter } from "@greenroom/gateway/RateLimit"

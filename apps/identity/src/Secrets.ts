@@ -2,8 +2,8 @@
  * Secrets: tokens of links, codes of text messages, tokens of invitations. The database holds only keyed hashes of them
  * (HMAC-SHA-256), with a key that is generated on the first start.
  *
- * The hash does not protect a short code from someone who has the database and the key; its short lifetime and the limit of
- * attempts do.
+ * The hash does not protect a short code from someone who has the database and the key. Its short lifetime and the limit of attempts
+ * do.
  */
 import { createHmac, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
 import { ServerSettings } from "@greenroom/store/ServerSettings"

@@ -72,7 +72,7 @@ export class SmsSender extends Context.Service<
   /** Absent if no sender is configured. Errors: M_MESSAGE_SEND_ERROR. */
   Option.Option<(message: SmsMessage) => Effect.Effect<void, MessageSendError>>
 >()("greenroom/identity/SmsSender") {
-  /** Hands messages to a web service; without options none are sent. */
+  /** Posts messages to a web service. Without options none are sent. */
   static readonly layer = (
     options: SmsWebhookOptions | undefined
   ): Layer.Layer<SmsSender, never, HttpClient.HttpClient> =>

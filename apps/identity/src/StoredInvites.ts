@@ -1,5 +1,5 @@
 /**
- * Invitations of addresses that no user has yet. They are kept until the address is bound, here or on a peer, for at most
+ * Invitations of addresses without a user. They are stored until the address is bound, here or at a peer, for at most
  * `inviteLifetime`.
  *
  * Source: "Identity" of the specification.
@@ -25,14 +25,14 @@ interface NewInvite {
   readonly thirdPartyId: ThirdPartyId
   readonly roomId: RoomId
   readonly sender: UserId
-  /** The public key of the invitation's own, in base64. */
+  /** The ephemeral public key of the invitation, in base64. */
   readonly ephemeralKey: string
 }
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
-  /** Under the lock of associations, so that a concurrent binding does not miss the invitation. */
+  /** Stores an invitation under the lock of associations, so that a concurrent binding does not miss it. */
   const add = Effect.fn("StoredInvites.add")(function* ({ ephemeralKey, roomId, sender, thirdPartyId }: NewInvite) {
     const { address, medium } = thirdPartyId
     yield* lockAssociations(sql)
@@ -40,7 +40,7 @@ const make = Effect.gen(function* () {
       SELECT mxid FROM associations WHERE medium = ${medium} AND address = ${address} AND mxid IS NOT NULL`
     if (bound.length > 0) {
       return yield* new ThirdPartyIdInUse({
-        error: "The address belongs to a user, who can be invited as such",
+        error: "The address belongs to a user: invite the user ID",
         mxid: bound[0]!.mxid as UserId
       })
     }
@@ -82,16 +82,16 @@ export class StoredInvites extends Context.Service<
   StoredInvites,
   {
     /**
-     * Keeps an invitation. Returns its token. Errors: M_THREEPID_IN_USE where the address belongs to a user,
-     * M_LIMIT_EXCEEDED where it has too many.
+     * Stores an invitation, and returns its token. Errors: M_THREEPID_IN_USE if the address belongs to a user, M_LIMIT_EXCEEDED if it
+     * has too many invitations.
      */
     readonly add: (invite: NewInvite) => Effect.Effect<string, ThirdPartyIdInUse | LimitExceeded>
     readonly remove: (token: string) => Effect.Effect<void>
     /** The inviter; undefined if the invitation has ended. */
     readonly senderOf: (token: string) => Effect.Effect<UserId | undefined>
-    /** Whether it is the key of an invitation that is waiting. */
+    /** Whether the key belongs to a stored invitation. */
     readonly hasKey: (ephemeralKey: string) => Effect.Effect<boolean>
-    /** Deletes expired ones. */
+    /** Deletes expired invitations. */
     readonly forget: Effect.Effect<void>
   }
 >()("greenroom/identity/StoredInvites") {

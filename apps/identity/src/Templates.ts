@@ -1,7 +1,7 @@
 /**
- * The texts of mails and text messages. Each is a file; an operator replaces any of them by a file of the same name in a
- * folder of their own. `{{name}}` stands for a value; in HTML values are escaped, and in all they have no control
- * characters, so that a value can neither add a line to a header nor an element to a page.
+ * The texts of mails and text messages. Each is a file, which an operator can replace by a file of the same name in another folder.
+ * `{{name}}` stands for a value. Control characters are removed from values, and values in HTML are escaped, so that a value can
+ * add neither a line to a header nor an element to a page.
  */
 
 import { fileURLToPath } from "node:url"
@@ -89,7 +89,7 @@ export class Templates extends Context.Service<
     readonly render: <Name extends TemplateName>(name: Name, values: TemplateValues<Name>) => string
   }
 >()("greenroom/identity/Templates") {
-  /** Templates of the folder, and those that came with the server for what it does not have. */
+  /** The templates of the folder, and the built-in ones for files that it does not have. */
   static readonly layer = (folder: string | undefined): Layer.Layer<Templates, TemplateError, FileSystem.FileSystem> =>
     Layer.effect(Templates, make(folder))
 }

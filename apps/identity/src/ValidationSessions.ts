@@ -22,7 +22,7 @@ import { IdentityOptions } from "./IdentityOptions.ts"
 import { equalHashes, newCode, newToken, Secrets } from "./Secrets.ts"
 import { SentMessages } from "./SentMessages.ts"
 
-/** How many tokens may be tried for one message. */
+/** How many tokens a client may try for one message. */
 export const maxTries = 5
 
 interface BeginSession {
@@ -54,7 +54,7 @@ interface SessionRow {
 
 const noSession = new NoValidSession({ error: "There is no session with this sid and client_secret" })
 const expired = new SessionExpired({ error: "The session has expired: request a new token" })
-const notValidated = new SessionNotValidated({ error: "The token of this session was not submitted yet" })
+const notValidated = new SessionNotValidated({ error: "The token of this session has not been submitted yet" })
 const used = new TokenIncorrect({ error: "The token was used already" })
 const tooManyTries = new TokenIncorrect({ error: "Too many wrong tokens were tried: request a new one" })
 const wrong = new TokenIncorrect({ error: "The token is wrong" })
@@ -71,7 +71,7 @@ const make = Effect.gen(function* () {
   const tokenHash = ({ address, medium }: ThirdPartyId, clientSecret: string, token: string) =>
     secrets.hash("token", medium, address, clientSecret, token)
 
-  /** The session with a new token; no row where this attempt, or a later one, was made already. */
+  /** Stores the session with a new token. Returns no row if this attempt, or a later one, was made already. */
   const upsert = Effect.fnUntraced(function* (begin: BeginSession, token: string) {
     const { address, medium } = begin.thirdPartyId
     const now = yield* Clock.currentTimeMillis
@@ -99,7 +99,7 @@ const make = Effect.gen(function* () {
     return rows[0]!.sid
   })
 
-  /** A message that was not sent does not count as an attempt, so that the client may repeat it. */
+  /** Undoes the attempt of a message that could not be sent, so that the client may repeat it. */
   const undoAttempt = (sid: string) =>
     Effect.orDie(sql`UPDATE validation_sessions SET send_attempt = -1 WHERE sid = ${sid} AND validated_at IS NULL`)
 
@@ -176,14 +176,14 @@ export class ValidationSessions extends Context.Service<
   ValidationSessions,
   {
     /**
-     * Begins a session, or finds the one that was begun, and gives `send` what to send, unless this attempt was made
-     * before. Returns the `sid`. Errors: M_LIMIT_EXCEEDED, and those of `send`.
+     * Begins a session, or finds the existing one, and calls `send` with its token, unless this attempt was made before. Returns the
+     * `sid`. Errors: M_LIMIT_EXCEEDED, and those of `send`.
      */
     readonly begin: (
       begin: BeginSession,
       send: (invitation: Invitation) => Effect.Effect<void, MessageSendError>
     ) => Effect.Effect<string, LimitExceeded | MessageSendError>
-    /** Validates the session. Returns the page to go on to, if the client named one. */
+    /** Validates the session. Returns the next page, if the client named one. */
     readonly submit: (
       medium: Medium,
       proof: SessionProof,

@@ -1,2 +1,2 @@
-/** The version that `--version` and `/health` tell. */
+/** The version that `--version` and `/health` show. */
 export const version = "0.1.0"

@@ -30,7 +30,7 @@ mendJsonParse()
 
 const name = "greenroom-identity"
 
-/** A key as the configuration of peers has it. */
+/** A key in the form of the configuration of peers. */
 const describeKey = (key: SigningKey): string => `${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`
 
 /** Logs the address of the server, and its key for the configuration of peers. */
@@ -44,7 +44,7 @@ const announce = Layer.effectDiscard(
   })
 )
 
-/** Runs until the program is stopped, then goes down in the opposite order. */
+/** Runs until the program is stopped, then shuts down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const options = yield* toServerOptions(config)
@@ -57,13 +57,13 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   )
 })
 
-/** The database that the settings name, or that a running server has in the data directory. */
+/** The database of the settings, or that of a running server in the data directory. */
 const databaseOf = Effect.fnUntraced(function* ({ databaseUrl, dataDir }: IdentityConfig) {
   const running = databaseUrl === undefined ? yield* findRunningPostgres(dataDir) : Option.none()
   return { databaseUrl: Option.getOrElse(running, () => databaseUrl), dataDir, maxConnections: 2 }
 })
 
-/** Replaces the key that the server signs with, whether it runs or not. */
+/** Replaces the signing key of the server, whether the server runs or not. */
 const rotateKey = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const database = IdentityDatabase.layer(yield* databaseOf(config))
@@ -82,7 +82,7 @@ const rotateKey = Effect.fnUntraced(function* (sources: Sources) {
   )
 })
 
-/** Why the program did not start, in a line; undefined where nothing failed, or where it was printed already. */
+/** The reason why the program did not start, in one line; undefined if nothing failed or the reason was printed already. */
 const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)

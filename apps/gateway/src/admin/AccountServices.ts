@@ -37,7 +37,7 @@ export const administration = (config: GatewayConfig) =>
 
 type Admin = Administration["Service"]
 
-/** The same, where each change is in the audit log before it is made. */
+/** Adds each change to the audit log before it is made. */
 const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
   const record = (action: string, target?: string, details?: { readonly [name: string]: unknown }) =>
     audit.append({ actor: commandLine, action, target, details })

@@ -60,7 +60,7 @@ const notedHead = (text: string | undefined) => {
   if (text === undefined) return Effect.succeed(undefined)
   const [, seq, hash] = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(text) ?? []
   return seq === undefined || hash === undefined
-    ? Effect.fail(new AdminFailure({ message: "--head must be ROW:HASH, as the log of the server has it" }))
+    ? Effect.fail(new AdminFailure({ message: "--head must be ROW:HASH, as in the log of the server" }))
     : Effect.succeed({ seq: Number(seq), hash })
 }
 

@@ -1,6 +1,6 @@
 /**
  * `greenroom backup FILE`: a backup of the database and the uploaded files as one file, while the server runs or not. Files in a
- * bucket are left to the tools of the bucket.
+ * bucket are not part of it: use the tools of the bucket.
  */
 import { readFile } from "@greenroom/actors/media/BackupFiles"
 import { plural } from "@greenroom/protocol/Plural"
@@ -27,7 +27,7 @@ const rate = Flag.String("rate").pipe(
 
 const units = { "": 1, k: 1e3, m: 1e6, g: 1e9 } as const
 
-/** `10M` as bytes. */
+/** The number of bytes of a text such as `10M`. */
 const parseRate = Effect.fnUntraced(function* (text: string) {
   const [, number, unit = ""] = /^([0-9]{1,9})([kmg]?)$/i.exec(text) ?? []
   const bytes = Number(number) * units[unit.toLowerCase() as keyof typeof units]

@@ -18,7 +18,7 @@ import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
 import { commandLine, onDatabase } from "./Connection.ts"
 
-/** The words of the command line for the kinds of bans. */
+/** The kinds of bans by their words on the command line. */
 const kinds: Readonly<Record<string, BanKind>> = { user: "user", server: "server", content: "sha256" }
 const wordOf = (kind: BanKind) => (kind === "sha256" ? "content" : kind)
 

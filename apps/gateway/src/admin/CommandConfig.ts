@@ -9,7 +9,7 @@ import { readConfig } from "../ConfigSources.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { type CommandOptions, settingsLocation } from "./CommandOptions.ts"
 
-/** The settings of the gateway, as it would read them with the same options. */
+/** The settings of the gateway with these options. */
 export const configOf = Effect.fnUntraced(function* (flags: CommandOptions) {
   const { config, dataDir, databaseUrl, serverName } = settingsLocation(flags)
   return yield* readConfig({
@@ -19,7 +19,7 @@ export const configOf = Effect.fnUntraced(function* (flags: CommandOptions) {
   })
 }, Effect.provide(NodeServices.layer))
 
-/** The URL of the database: the configured one, or that of a gateway which runs its own; none where it does not run. */
+/** The URL of the database: the configured one, or that of a running gateway with an embedded one; none if it does not run. */
 export const databaseUrlOf = (config: GatewayConfig) =>
   config.databaseUrl === undefined
     ? findRunningPostgres(config.dataDir)

@@ -24,7 +24,7 @@ export const commandOptions = {
 /** The parsed options that locate the settings. */
 export type CommandOptions = { readonly [K in keyof SettingsLocation]: Option.Option<string> }
 
-/** The options as the gateway's configuration reads them. */
+/** The options in the form of the gateway's configuration. */
 export const settingsLocation = (options: CommandOptions): SettingsLocation => ({
   config: Option.getOrUndefined(options.config),
   dataDir: Option.getOrUndefined(options.dataDir),

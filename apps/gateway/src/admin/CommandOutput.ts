@@ -1,6 +1,6 @@
 /**
- * The output and errors of administrative commands: lines for people, or with `--json` one JSON value a line. `print` is for
- * one thing, `printAll` for a list.
+ * The output and errors of administrative commands: lines of text, or with `--json` one JSON value a line. `print` is for a single
+ * value, `printAll` for a list.
  */
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
@@ -14,10 +14,10 @@ export interface Output {
   readonly json: boolean
 }
 
-/** A time in milliseconds as people read it. */
+/** A time in milliseconds as text. */
 export const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
 
-/** JSON of what services return: big integers as numbers, bytes as base64. */
+/** JSON of a value: big integers become numbers, bytes become base64. */
 const toJson = (value: unknown): string =>
   JSON.stringify(value, (_key, entry) =>
     typeof entry === "bigint"
@@ -27,16 +27,16 @@ const toJson = (value: unknown): string =>
         : entry
   )
 
-/** Characters with which a name could command the terminal, or be read in another order than it is written. */
+/** Characters that control the terminal or change the reading order. */
 const deceptive = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
-/** A text of others, such as the name of a room, with such characters as `\u202e`. Lines stay lines. */
+/** Escapes such characters in text of users, such as the name of a room (`\u202e`). Line breaks stay. */
 const harmless = (text: string): string =>
   text.replace(deceptive, (character) =>
     character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
   )
 
-/** Prints one thing: `text` for people, `value` as JSON. */
+/** Prints a single value: `text`, or `value` as JSON. */
 export const print = ({ json }: Output, value: unknown, text: string): Effect.Effect<void> =>
   Console.log(harmless(json ? toJson(value) : text))
 

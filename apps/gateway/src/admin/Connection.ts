@@ -1,6 +1,6 @@
 /**
- * Leads administrative commands to the database that the settings name, or that a running gateway has in the data
- * directory. A command builds the services that it needs on it, and no others.
+ * Connects administrative commands to the configured database, or to that of a running gateway in the data directory. A command builds
+ * only the services that it needs.
  */
 import * as fs from "node:fs"
 import * as path from "node:path"
@@ -16,7 +16,7 @@ import { configOf, databaseUrlOf } from "./CommandConfig.ts"
 import type { CommandOptions } from "./CommandOptions.ts"
 import { AdminFailure } from "./CommandOutput.ts"
 
-/** The migrated database. The embedded PostgreSQL is started for it where it does not run. */
+/** The migrated database. Starts the embedded PostgreSQL if it does not run. */
 export const onSql = (flags: CommandOptions) =>
   Layer.unwrap(
     Effect.gen(function* () {
@@ -38,7 +38,7 @@ const homeServerOf = ({
   ...(localpart === undefined ? {} : { serverNotices: { localpart, name: serverNoticesName } })
 })
 
-/** Fails for a data directory without a database, so that a mistyped name does not make a new one. */
+/** Fails for a data directory without a database, so that a misspelt name does not create a new one. */
 const requireDatabase = ({ databaseUrl, dataDir }: GatewayConfig): Effect.Effect<void, AdminFailure> =>
   databaseUrl !== undefined || fs.existsSync(path.join(dataDir, "postgres"))
     ? Effect.void
@@ -48,7 +48,7 @@ const requireDatabase = ({ databaseUrl, dataDir }: GatewayConfig): Effect.Effect
         })
       )
 
-/** The services that `build` makes on the database. Fails where there is none, unless the command may be the first one. */
+/** The services that `build` makes on the database. Fails if there is no database, unless the command may create it. */
 export const onDatabase = <A, E>(
   flags: CommandOptions,
   build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>,

@@ -1,6 +1,6 @@
 /**
- * The data of one user, for an operator under dual control: one administrator asks, another one approves, the first reads. Each
- * proves who they are by their password. A user's own export needs no command (`/_greenroom/client/v1/export`).
+ * The data of one user, for an operator under dual control: one administrator requests it, another one approves, the first reads it.
+ * Each authenticates with a password. A user's own export needs no command (`/_greenroom/client/v1/export`).
  *
  *     greenroom export request alice --as carol --reason 'court order 17'
  *     greenroom export approve ID --as dora --reason 'seen the order'
@@ -48,21 +48,21 @@ const run = <A, R>(
     Effect.provide(onDatabase(flags, (config) => Layer.merge(administration(config), services)))
   )
 
-/** The administrator with this name, once the password on standard input is theirs. */
+/** The administrator with this name, authenticated by the password on standard input. */
 const authenticated = Effect.fnUntraced(function* (name: string) {
   const account = yield* Administration.use((admin) => admin.user(name))
   const password = yield* readSecret(`Password of ${account.userId}`)
   const hash = account.passwordHash === undefined ? undefined : Redacted.value(account.passwordHash)
   const { correct } = yield* Passwords.use(({ verify }) => verify(password, hash))
-  if (!correct) return yield* new AdminFailure({ message: `That is not the password of ${account.userId}` })
+  if (!correct) return yield* new AdminFailure({ message: `The password of ${account.userId} is wrong` })
   if (!account.admin || account.deactivatedAt !== undefined)
-    return yield* new AdminFailure({ message: `${account.userId} is no administrator` })
+    return yield* new AdminFailure({ message: `${account.userId} is not an administrator` })
   yield* Administration.use((admin) => admin.requireAdmin({ userId: account.userId, tokenId: 0, deviceId: "" }))
   return account.userId
 })
 
 const given = (text: string) =>
-  text.trim() === "" ? Effect.fail(new AdminFailure({ message: "--reason must say why" })) : Effect.void
+  text.trim() === "" ? Effect.fail(new AdminFailure({ message: "--reason must not be empty" })) : Effect.void
 
 const toValue = (dataExport: DataExport) => ({
   export_id: dataExport.exportId,
@@ -136,7 +136,7 @@ const approve = Command.make("approve", { ...commandOptions, exportId, by, reaso
   )
 ).pipe(Command.withDescription("Approve an export that another administrator has asked for"))
 
-/** Writes a file that only its owner reads. It appears under its name when it is whole. */
+/** Writes a file that only its owner can read. It gets its name once it is complete. */
 const write = (file: string, lines: Stream.Stream<Uint8Array>) =>
   Effect.tryPromise({
     try: async () => {

@@ -23,10 +23,10 @@ const commands = (description: string, load: () => Promise<{ readonly command: A
   load: async () => (await load()).command
 })
 
-/** The niceness of a backup with a rate: other processes of the machine, such as the server, get three times as much of a processor. */
+/** The niceness of a backup with a rate: other processes, such as the server, get three times its share of a processor. */
 const gentleNiceness = 5
 
-/** With a rate, the server goes first. */
+/** Lowers the priority of a backup with a rate. */
 const gently = (group: Group): Group => ({
   ...group,
   run: (words) => {

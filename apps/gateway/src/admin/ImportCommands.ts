@@ -1,6 +1,6 @@
 /**
  * Imports contacts into an account, from a file of vCards or jCards, or from an export of the same user. Rooms and events of
- * an export are not imported: they are still in their rooms, and their signatures and places are valid only there.
+ * an export are not imported: they still exist in their rooms, and their signatures and positions are valid only there.
  *
  *     greenroom import contacts addresses.vcf --user alice
  */
@@ -36,7 +36,7 @@ const ofExport = Effect.fnUntraced(function* (file: string, userId: UserId | und
   const { serverName } = yield* HomeServerConfig
   const header = yield* checkExport(file, serverName)
   if (userId !== undefined && userId !== header.user_id) {
-    const message = `${file} is an export of ${header.user_id}, and not of ${userId}. Nothing was imported.`
+    const message = `${file} is an export of ${header.user_id}, not of ${userId}. Nothing was imported.`
     return yield* new ExportUnreadable({ message })
   }
   const body = Readable.from(contactsOf(file), { objectMode: false })
@@ -54,7 +54,7 @@ const importContacts = Effect.fnUntraced(function* (
   const source = (yield* isExport(file))
     ? yield* ofExport(file, userId)
     : userId === undefined
-      ? yield* new AdminFailure({ message: "--user must say whose contacts they are" })
+      ? yield* new AdminFailure({ message: "--user must name the owner of the contacts" })
       : { userId, body: createReadStream(file), length, format: undefined }
   yield* accountOf(source.userId)
   yield* AuditStore.use((audit) =>

@@ -50,7 +50,7 @@ const run = <A, R>(
     )
   )
 
-/** The action to be done, in the audit log. */
+/** Adds an action to the audit log, before it runs. */
 const record = (action: string, target: string) =>
   AuditStore.use((audit) => audit.append({ actor: commandLine, action, target }))
 

@@ -18,7 +18,7 @@ export const mediaFiles = (config: GatewayConfig) => {
   )
 }
 
-/** The bucket, where the files are in one: `greenroom of https://s3.example.org`. */
+/** The bucket of the files, such as `greenroom of https://s3.example.org`; undefined if they are in a directory. */
 export const bucketOf = (config: GatewayConfig): string | undefined =>
   config.mediaS3Endpoint === undefined ? undefined : `${config.mediaS3Bucket} of ${config.mediaS3Endpoint}`
 

@@ -12,7 +12,7 @@ import { printLine } from "./CommandOutput.ts"
 import { onSql } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
-/** The bar goes with the layer of the database, which is migrated as it is built. */
+/** Shows the progress bar while the layer of the database is built, which migrates it. */
 const showing = Layer.unwrap(
   Effect.acquireRelease(Effect.sync(makeProgress), ({ clear }) => Effect.sync(clear)).pipe(
     Effect.map(({ show }) => Layer.succeed(MigrationProgress, (what: string, done: number) => show({ what, done })))

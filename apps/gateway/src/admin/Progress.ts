@@ -2,23 +2,23 @@
  * A progress bar for long work. Without a terminal on standard error it prints nothing.
  */
 
-/** How far work is. */
+/** The progress of work. */
 export interface Progress {
   /** The work in progress, such as the table that is copied. */
   readonly what: string
   /** Between 0 and 1. */
   readonly done: number
-  /** How much was read or written. */
+  /** The bytes read or written so far. */
   readonly bytes?: number
 }
 
 /** How often the line is written, in ms. */
 const interval = 250
 
-/** How many characters the bar has. */
+/** The width of the bar, in characters. */
 const width = 24
 
-/** Bytes as people read them. */
+/** A number of bytes as text. */
 export const size = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.round(bytes / 1e3)} kB`

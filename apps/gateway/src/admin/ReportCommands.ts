@@ -42,7 +42,7 @@ const remove = Command.make(
       if (!removed) return yield* new AdminFailure({ message: "There is no such report" })
       yield* printLine(options, `report ${options.id} was removed`)
     }).pipe(Effect.provide(onDatabase(options, stores)))
-).pipe(Command.withDescription("Remove a report that is dealt with"))
+).pipe(Command.withDescription("Remove a report that is resolved"))
 
 export const command = Command.make("report").pipe(
   Command.withDescription("The reports of users"),

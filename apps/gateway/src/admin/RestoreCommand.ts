@@ -1,6 +1,6 @@
 /**
- * `greenroom restore FILE`: restores a backup into an empty database, or into a data directory without one. Its
- * uploaded files go where the settings keep them.
+ * `greenroom restore FILE`: restores a backup into an empty database, or into a data directory without one. Its uploaded files are
+ * written to the configured store.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -49,8 +49,8 @@ const notesOf = (dataDir: string, embedded: boolean) =>
   attempt(`${dataDir} cannot be written`, () => beginNotes(dataDir, embedded))
 
 /**
- * The embedded PostgreSQL, made for the backup: it goes again if the restoration fails. One that a restore which was cut off has made
- * is used again.
+ * Restores into a new embedded PostgreSQL, which is removed if the restore fails. One that an interrupted restore has created is used
+ * again.
  */
 const restoreEmbedded = Effect.fnUntraced(function* (dataDir: string, restore: RestoreInto) {
   const directory = path.join(dataDir, "postgres")

@@ -37,7 +37,7 @@ const run = <A, E>(
 const roomIdOf = (text: string) =>
   isRoomId(text)
     ? Effect.succeed(text as RoomId)
-    : Effect.fail(new AdminFailure({ message: `${text} is no room ID, such as !opaque:example.org` }))
+    : Effect.fail(new AdminFailure({ message: `${text} is not a room ID, such as !opaque:example.org` }))
 
 const existing = Effect.fnUntraced(function* (text: string) {
   const roomId = yield* roomIdOf(text)
@@ -128,18 +128,18 @@ const addRemoval = Effect.fnUntraced(function* (kind: Removal["kind"], roomId: R
 })
 
 const noted = (removalId: string) =>
-  `${removalId} was noted: a running server does it within seconds (see: greenroom room removals ROOM)`
+  `${removalId} is queued: a running server does it within seconds (see: greenroom room removals ROOM)`
 
 const wait = Flag.Boolean("wait").pipe(
   Flag.withDefault(false),
   Flag.withDescription("Wait until a running server has done it, with a bar on a terminal")
 )
 
-/** How often the progress of a removal is read, and how long a running server may take to begin it. */
+/** How often the progress of a removal is read, and after how many reads without a start the command fails. */
 const lookInterval = "1 second"
 const maxLooks = 60
 
-/** How far a removal is. It is a failure where no server begins with it. */
+/** Shows the progress of a removal until its end. Fails if no server starts it. */
 const followRemoval = Effect.fnUntraced(function* (removalId: string, roomId: RoomId) {
   const { eventsOf } = yield* RoomAdministrationStore
   const { removal } = yield* RoomRemovalStore
@@ -150,7 +150,7 @@ const followRemoval = Effect.fnUntraced(function* (removalId: string, roomId: Ro
       const found = Option.getOrUndefined(yield* removal(removalId))
       if (found === undefined || found.finishedAt !== undefined) return found
       if (found.status === "scheduled" && looks >= maxLooks) {
-        const message = `No server has begun with ${removalId}: it stays noted, and the next one that runs does it`
+        const message = `No server has started ${removalId}: it stays queued for the next server that runs`
         return yield* new AdminFailure({ message })
       }
       const left = progress.isShown ? yield* eventsOf(roomId) : before
@@ -164,7 +164,7 @@ const followRemoval = Effect.fnUntraced(function* (removalId: string, roomId: Ro
   return yield* Effect.ensuring(follow, Effect.sync(progress.clear))
 })
 
-/** Says that a removal was noted, or how it ended where the command waits for it. */
+/** Prints that a removal is queued or, if the command waits for it, how it ended. */
 const report = Effect.fnUntraced(function* (
   options: { readonly json: boolean; readonly wait: boolean },
   removalId: string,
@@ -237,7 +237,7 @@ const removals = Command.make("removals", { ...commandOptions, room }, (options)
       yield* printPages(options, (page) => removalsOf(roomId, page), describeRemoval)
     })
   )
-).pipe(Command.withDescription("How the removals of a room and of its history stand"))
+).pipe(Command.withDescription("The removals of a room and of its history, and their progress"))
 
 export const command = Command.make("room").pipe(
   Command.withDescription("Rooms"),

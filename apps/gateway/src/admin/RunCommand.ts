@@ -11,7 +11,7 @@ import * as References from "effect/References"
 import * as CommandLine from "../CommandLine.ts"
 import { describeFailure } from "../StartFailure.ts"
 
-/** A command that needs nothing but the platform, whatever its options and errors are. */
+/** A command that needs only the services of the platform, with any options and errors. */
 // biome-ignore lint/suspicious/noExplicitAny: names, options and errors are invariant, and nothing here looks at them.
 export type AnyCommand = Command.Command<any, any, any, any, Command.Environment>
 

@@ -16,7 +16,7 @@ export const firstLine = Effect.gen(function* () {
   return text.split(/\r?\n/, 1)[0] ?? ""
 }).pipe(Effect.mapError(() => new AdminFailure({ message: "standard input could not be read" })))
 
-/** A secret: asked for without an echo where standard input is a terminal, else its first line. */
+/** Reads a secret: by a prompt without echo if standard input is a terminal, else its first line. */
 export const readSecret = Effect.fnUntraced(function* (what: string) {
   const stdio = yield* Stdio.Stdio
   if (!(yield* stdio.stdinIsTerminal)) return Redacted.make(yield* firstLine)

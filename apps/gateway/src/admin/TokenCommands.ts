@@ -46,7 +46,7 @@ const createToken = Command.make(
         }),
       true
     )
-).pipe(Command.withDescription("Make a registration token. Its secret is shown this once"))
+).pipe(Command.withDescription("Make a registration token. Its secret is shown only now"))
 
 const listTokens = Command.make("list", commandOptions, (options) =>
   run(options, (admin) => Effect.flatMap(admin.tokens, (tokens) => printAll(options, tokens, describe)))

@@ -1,5 +1,5 @@
 /**
- * Accounts on the command line. It works on the database, whether the home server runs or not.
+ * Accounts on the command line. The commands work on the database, whether the home server runs or not.
  *
  *     greenroom user create alice --admin
  */
@@ -26,7 +26,7 @@ const passwordStdin = Flag.Boolean("password-stdin").pipe(
   Flag.withDescription("Read the password from standard input; otherwise one is made and printed")
 )
 
-/** The password of standard input, or a new one, which is `made` and printed once it holds. */
+/** The password of standard input, or a generated one (`made`), which is printed once it is set. */
 const readPassword = Effect.fnUntraced(function* (fromStdin: boolean) {
   if (fromStdin) return { password: Redacted.make(yield* firstLine), made: undefined }
   const made = randomBytes(12).toString("base64url")

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The program that an operator runs and administers a home server with: `greenroom --help`.
+ * The program with which an operator runs and administers a home server: `greenroom --help`.
  */
 import "@greenroom/gateway/NodeVersion"
 import { useCompileCache } from "@greenroom/gateway/CompileCache"

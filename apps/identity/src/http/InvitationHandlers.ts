@@ -1,8 +1,8 @@
 /**
  * Invitations of addresses over HTTP: stored, and sent to the address.
  *
- * The names of room and sender come from the inviting server and appear in the mail. They are truncated, and left out if they
- * look like a link, so that our mails cannot carry advertisements.
+ * The names of room and sender come from the inviting server and appear in the mail. They are truncated, and left out if they look
+ * like a link, so that mails of this server cannot carry advertisements.
  *
  * Source: "Identity" of the specification.
  */
@@ -36,7 +36,7 @@ const nameFrom = (...candidates: ReadonlyArray<string | undefined>): string | un
     .map(oneLine)
     .find((name) => name !== "" && name.length <= maxNameLength && !looksLikeLink.test(name))
 
-/** A key of the invitation's own. Its private half goes nowhere: this server signs by its long-term key. */
+/** An ephemeral key of the invitation. Its private half is discarded, because this server signs with its long-term key. */
 const newEphemeralKey = (): string => encodeBase64(exportVerifyKey(generateKeyPairSync("ed25519").publicKey))
 
 export const invitationHandlers = HttpApiBuilder.group(IdentityApi, "invitations", (handlers) =>

@@ -1,6 +1,6 @@
 /**
- * The public keys of this server over HTTP. Replaced keys stay readable, so that what they signed can be checked, but
- * are no longer valid.
+ * The public keys of this server over HTTP. Replaced keys stay readable, so that their signatures can be checked, but are no longer
+ * valid.
  *
  * Source: "Security" of the specification.
  */
@@ -12,7 +12,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 
-/** A plus sign in a query is a space to those who decode it as a form, and base64 has no spaces. */
+/** Restores plus signs, which the decoding of a query turns into spaces; base64 has no spaces. */
 const asBase64 = (text: string): string => text.replaceAll(" ", "+").replace(/=+$/, "")
 
 export const keysHandlers = HttpApiBuilder.group(IdentityApi, "keys", (handlers) =>

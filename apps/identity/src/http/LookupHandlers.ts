@@ -34,7 +34,7 @@ export const lookupHandlers = HttpApiBuilder.group(IdentityApi, "lookup", (handl
     const invalidPepper = Effect.flatMap(peppers.pair, ({ current }) =>
       Effect.fail(
         new InvalidPepper({
-          error: "The pepper or the algorithm does not hold",
+          error: "lookup_pepper, algorithm: outdated or unknown, request hash_details again",
           algorithm: hashAlgorithm,
           lookup_pepper: current
         })

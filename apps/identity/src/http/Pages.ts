@@ -55,7 +55,7 @@ ${content}
     })
   )
 
-/** Asks whether the address is the reader's. `query` is that of the link, for the button to repeat. */
+/** Asks the reader to confirm their address. The button repeats `query`, the query of the link. */
 export const askPage = (query: URLSearchParams): HttpServerResponse.HttpServerResponse =>
   page(
     "Confirm your address",
@@ -77,7 +77,7 @@ export const confirmedPage = (nextLink: string | undefined): HttpServerResponse.
     200
   )
 
-/** Says why the address was not confirmed. */
+/** Shows why the address was not confirmed. */
 export const refusedPage = (error: string): HttpServerResponse.HttpServerResponse =>
   page(
     "Not confirmed",

@@ -1,5 +1,5 @@
 /**
- * Validation sessions over HTTP: sends the messages, and shows the pages that the links of mails lead to.
+ * Validation sessions over HTTP: sends the messages, and shows the pages of links in mails.
  *
  * Source: "Identity" of the specification.
  */
@@ -19,7 +19,7 @@ import { Templates } from "../Templates.ts"
 import { type Invitation, ValidationSessions } from "../ValidationSessions.ts"
 import { askPage, confirmedPage, refusedPage } from "./Pages.ts"
 
-/** A page of the web: no scripts, no files, no passwords. */
+/** Checks that the target is a web page, without user and password. */
 const checkNextLink = (link: string | undefined): Effect.Effect<void, BadJson> => {
   if (link === undefined) return Effect.void
   const url = URL.parse(link)

@@ -1,6 +1,6 @@
 /**
- * Version 2 of the API: users log in with an OpenID token of their home server and accept the terms; version 1 then handles
- * their requests. Users can bind addresses only to themselves.
+ * Version 2 of the API: users log in with an OpenID token of their home server and accept the terms. Then version 1 handles their
+ * requests. Users can bind addresses only to themselves.
  *
  * Source: the identity service specification.
  */
@@ -38,8 +38,8 @@ import { ValidationSessions } from "../ValidationSessions.ts"
 const prefix = "/matrix/identity/v2"
 const versionsPath = "/matrix/identity/versions"
 
-/** The answers of version 1 and their callers: everybody, or users who have accepted the terms. */
-const handedOn: ReadonlyArray<readonly [method: string, path: RegExp, who: "anyone" | "users"]> = [
+/** The endpoints that version 1 answers, and their callers: everyone, or users who have accepted the terms. */
+const delegated: ReadonlyArray<readonly [method: string, path: RegExp, who: "anyone" | "users"]> = [
   ["GET", /^\/pubkey\/(?!ephemeral\/)[^/]+$/, "anyone"],
   ["GET", /^\/validate\/(?:email|msisdn)\/submitToken$/, "anyone"],
   ["POST", /^\/validate\/(?:email|msisdn)\/confirm$/, "anyone"],
@@ -54,7 +54,7 @@ const handedOn: ReadonlyArray<readonly [method: string, path: RegExp, who: "anyo
 type Request = HttpServerRequest.HttpServerRequest
 type App<E> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, Request | Scope.Scope>
 
-/** 403: the user must agree to terms first. */
+/** The user must accept the terms first (403). */
 class TermsNotSigned extends Data.TaggedError("M_TERMS_NOT_SIGNED")<{ readonly error: string }> {}
 
 type Refusal = MatrixError | TermsNotSigned | NoValidSession | SessionExpired | SessionNotValidated
@@ -80,7 +80,9 @@ const bodyOf = (request: Request): Effect.Effect<JsonObject, MatrixError> =>
   Effect.flatMap(Effect.orDie(request.text), (text): Effect.Effect<JsonObject, MatrixError> => {
     try {
       const value: unknown = JSON.parse(text === "" ? "{}" : text)
-      return isJsonObject(value) ? Effect.succeed(value) : Effect.fail(new BadJson({ error: "The body is no object" }))
+      return isJsonObject(value)
+        ? Effect.succeed(value)
+        : Effect.fail(new BadJson({ error: "The body is not a JSON object" }))
     } catch {
       return Effect.fail(new NotJson({ error: "The body is not JSON" }))
     }
@@ -117,7 +119,7 @@ export const makeVersionTwo = Effect.gen(function* () {
 
   const user = (request: Request) => Effect.flatMap(token(request), accounts.authenticate)
 
-  /** A user who has agreed to every policy, in whichever language. */
+  /** The user of a request, who has accepted every policy in any of its languages. */
   const agreed = Effect.fnUntraced(function* (
     request: Request
   ): Effect.fn.Return<UserId, MatrixError | TermsNotSigned> {
@@ -126,9 +128,7 @@ export const makeVersionTwo = Effect.gen(function* () {
     const accepted = yield* accounts.acceptedTerms(userId)
     const policies = new Set(terms.map(({ id }) => id))
     for (const { id, url } of terms) if (accepted.has(url)) policies.delete(id)
-    return policies.size === 0
-      ? userId
-      : yield* new TermsNotSigned({ error: "Agree to the terms of this server first" })
+    return policies.size === 0 ? userId : yield* new TermsNotSigned({ error: "Accept the terms of this server first" })
   })
 
   const policies = () => {
@@ -160,7 +160,7 @@ export const makeVersionTwo = Effect.gen(function* () {
     return json(yield* associations.bind(session, userId))
   })
 
-  /** Authorised by the signature of the user's home server. */
+  /** Ends a binding, authorised by the signature of the home server of the user. */
   const unbindSigned = Effect.fnUntraced(function* (request: Request) {
     yield* requests.take("tries", request)
     const content = yield* bodyOf(request)
@@ -173,12 +173,13 @@ export const makeVersionTwo = Effect.gen(function* () {
       content
     })
     const { mxid, threepid } = payload.success
-    if (serverNameOf(mxid) !== origin) return yield* new Forbidden({ error: `${mxid} is no user of ${origin}` })
+    if (serverNameOf(mxid) !== origin)
+      return yield* new Forbidden({ error: `mxid: ${mxid} is not a user of ${origin}` })
     yield* associations.unbind(threepid, mxid)
     return json({})
   })
 
-  /** For clients that cannot sign by themselves: with the key of an invitation, which they have from the mail. */
+  /** Signs for clients that cannot, with the key of an invitation, which they have from the mail. */
   const sign = Effect.fnUntraced(function* (request: Request) {
     const userId = yield* agreed(request)
     const { mxid, private_key, token } = yield* bodyOf(request)
@@ -233,7 +234,7 @@ export const makeVersionTwo = Effect.gen(function* () {
       const isSigned = named === "POST /3pid/unbind" && signature.test(request.headers.authorization ?? "")
       const endpoint = isSigned ? unbindSigned : own[named]
       if (endpoint !== undefined) return Effect.catch(endpoint(request), (error) => Effect.succeed(refusal(error)))
-      const known = handedOn.find(([method, pattern]) => method === request.method && pattern.test(path))
+      const known = delegated.find(([method, pattern]) => method === request.method && pattern.test(path))
       if (known === undefined) {
         return Effect.succeed(errorResponse(new Unrecognized({ error: "There is no such endpoint" })))
       }

@@ -1,6 +1,6 @@
 /**
- * The tables of one identity server. Times are milliseconds since 1970 (`bigint`). What clients prove something by is
- * stored as a keyed hash only.
+ * The tables of one identity server. Times are milliseconds since 1970 (`bigint`). Secrets of clients are stored only as keyed
+ * hashes.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -24,7 +24,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((true)) WHERE expired_at IS NULL`
 
-  // Validation sessions. Until it is validated a session ends with its token, afterwards it lives for a while longer.
+  // Validation sessions. An unvalidated session expires with its token, a validated one later.
   yield* sql`
     CREATE TABLE validation_sessions (
       sid text PRIMARY KEY,
@@ -42,7 +42,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN validation_sessions.token_hash IS 'null once the token was used'`
   yield* sql`CREATE INDEX validation_sessions_expiry ON validation_sessions (expires_at)`
 
-  // The times of messages to an address, so that nobody is flooded.
+  // The times of messages to an address, for the rate limit.
   yield* sql`
     CREATE TABLE sent_messages (
       address_hash bytea NOT NULL,
@@ -51,7 +51,7 @@ export default Effect.gen(function* () {
   yield* sql`CREATE INDEX sent_messages_address ON sent_messages (address_hash, sent_at)`
   yield* sql`CREATE INDEX sent_messages_time ON sent_messages (sent_at)`
 
-  // The newest record of each address, ours or a peer's. `seq` numbers what we signed, in the order of its commit.
+  // The newest record of each address, of this server or a peer. `seq` numbers the records of this server in commit order.
   yield* sql`CREATE SEQUENCE association_seq`
   yield* sql`
     CREATE TABLE associations (
@@ -82,14 +82,14 @@ export default Effect.gen(function* () {
       created_at bigint NOT NULL
     )`
 
-  // The number of our last record that each peer has acknowledged.
+  // For each peer, the number of the last record of this server that it has acknowledged.
   yield* sql`
     CREATE TABLE replication_peers (
       name text PRIMARY KEY,
       acknowledged_seq bigint NOT NULL
     )`
 
-  // Invitations of addresses that belong to nobody yet.
+  // Invitations of addresses without a user.
   yield* sql`
     CREATE TABLE invites (
       token text PRIMARY KEY,
@@ -102,7 +102,7 @@ export default Effect.gen(function* () {
   yield* sql`CREATE INDEX invites_address ON invites (medium, address)`
   yield* sql`CREATE INDEX invites_age ON invites (created_at)`
 
-  // Requests to home servers that were not acknowledged yet.
+  // Requests to home servers that are not acknowledged yet.
   yield* sql`
     CREATE TABLE onbind_queue (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

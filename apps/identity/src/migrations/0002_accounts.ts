@@ -1,5 +1,5 @@
 /**
- * Version 2 of the API: users with access tokens, what terms they have agreed to, and a key of each invitation's own.
+ * Version 2 of the API: users with access tokens, the terms that they have accepted, and an ephemeral key of each invitation.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,5 +1,5 @@
 /**
- * A finding of `greenroom doctor`: its subject, the fault and the remedy.
+ * A finding of `greenroom doctor`: its subject, the fault, and the remedy.
  */
 import { Effect } from "effect"
 
@@ -39,7 +39,7 @@ export const reasonOf = (error: unknown): string =>
       ? error.message
       : String(error)
 
-/** Looks at something. A check that breaks is a finding too. */
+/** Runs a check. A failure of the check itself is a finding too. */
 export const checking = (
   check: string,
   run: () => Promise<ReadonlyArray<Finding>>
@@ -53,7 +53,7 @@ const day = 86_400_000
 /** The largest difference of two clocks, in ms: other servers refuse requests that are signed further from their time. */
 const maxSkew = 30_000
 
-/** The difference of this machine's clock to that of another, which answered with the time `otherTime` after `took` ms. */
+/** Compares the clock of this machine with that of another, which answered with the time `otherTime` after `took` ms. */
 export const compareClocks = (other: string, otherTime: number, took: number): Finding => {
   const skew = Math.round((Date.now() - took / 2 - otherTime) / 1_000)
   if (Math.abs(skew) * 1_000 <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)

@@ -1,5 +1,5 @@
 /**
- * The checks of the database: whether it answers, can be written to, belongs to this server, and keeps the right time.
+ * The checks of the database: it answers, is writable, belongs to this server, and its clock is right.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type AppliedMigration, migrationsProblem } from "@greenroom/store/AppliedMigrations"
@@ -17,7 +17,7 @@ export interface DatabaseState {
   readonly findings: ReadonlyArray<Finding>
   /** Whether a server holds the database. */
   readonly isRunning: boolean
-  /** Other servers that were reached last, a few. */
+  /** A few of the servers that were reached last. */
   readonly peers: ReadonlyArray<ServerName>
 }
 

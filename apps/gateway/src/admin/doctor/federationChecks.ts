@@ -1,5 +1,5 @@
 /**
- * How other servers find this one, and whether this one finds them: DNS, and a request to each.
+ * Checks that other servers can reach this one, and that this one can reach others: DNS, and a request to each.
  */
 
 import { Resolver } from "node:dns/promises"
@@ -14,7 +14,7 @@ import { checking, compareClocks, type Finding, failure, ok, reasonOf, warning }
 /** How long a server may take to answer, in ms. */
 const timeout = 10_000
 
-/** The error of a name that does not exist, which is an answer. */
+/** The errors for a name that does not exist, which show that DNS works. */
 const absent = new Set(["ENOTFOUND", "ENODATA"])
 
 const lookUp = async (resolver: Resolver, host: string): Promise<number> => {
@@ -25,7 +25,7 @@ const lookUp = async (resolver: Resolver, host: string): Promise<number> => {
   return found
 }
 
-/** Whether DNS answers, and knows this server. */
+/** Checks that DNS answers, and has an address of this server. */
 const checkDns = (serverName: ServerName, { dnsServers, staticServers }: FederationOptions) =>
   checking("dns", async () => {
     const { host } = splitHostPort(serverName)
@@ -59,7 +59,7 @@ const checkDns = (serverName: ServerName, { dnsServers, staticServers }: Federat
 
 const keysUri = "/_matrix/key/v2/server"
 
-/** Asks a server for its keys, in the way in which all servers ask each other. */
+/** Requests the keys of a server, as any other server would. */
 const ask = (destination: ServerName) =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -70,7 +70,7 @@ const ask = (destination: ServerName) =>
     })
   )
 
-/** Expired certificates and the like, in the words of TLS. */
+/** The remedy for a failed request, by the message of TLS or the system. */
 const remedyOf = (reason: string, isOwn: boolean): string =>
   /certificate has expired/i.test(reason)
     ? "Its certificate has expired: renew it."
@@ -103,14 +103,14 @@ const checkServer = (destination: ServerName, isOwn: boolean) =>
     ]
   })
 
-/** Both ways: this server by its name, and the peers that the operator names. */
+/** Checks both directions: this server by its name, and the peers that the operator names. */
 export const checkFederation = (
   serverName: ServerName,
   peers: ReadonlyArray<ServerName>,
   options: FederationOptions
 ): Effect.Effect<ReadonlyArray<Finding>> => {
   if (options.enabled === false) {
-    return Effect.succeed([ok("federation", "is switched off (federation.enabled)")])
+    return Effect.succeed([ok("federation", "is off (federation.enabled)")])
   }
   return Effect.all(
     [

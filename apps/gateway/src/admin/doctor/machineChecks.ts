@@ -12,14 +12,14 @@ import type { GatewayConfig } from "../../GatewayConfig.ts"
 import { size } from "../Progress.ts"
 import { afterwards, checking, daysUntil, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
 
-/** Free bytes below which nothing can be expected to work, and below which it is time to act. */
+/** Free bytes below which the server fails, and below which the operator should act. */
 const noSpace = 64e6
 const littleSpace = 1e9
 
-/** How much is written to test whether the disk takes writes. */
+/** How many bytes are written to test the disk. */
 const probeBytes = 256 * 1024
 
-/** The directory, or what it will be made in. */
+/** The directory, or its closest existing parent. */
 const existing = async (directory: string): Promise<string> =>
   fs.stat(directory).then(
     () => directory,
