@@ -1,5 +1,5 @@
 /**
- * The rows of `account_data` as the log carries them: see `AccountDataStore`.
+ * The rows of `account_data` in the log, see `AccountDataStore`.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { logKind } from "./LogKind.ts"

@@ -22,7 +22,7 @@ export interface AccountDataRow {
 
 /** Entries of more bytes than this count against `maxLargeBytes`. */
 const smallEntry = 4_096
-/** How many bytes all entries of a user may have for a larger one to be written: a first `/sync` has them all. */
+/** A large entry is refused if all entries of the user would exceed this many bytes, because a first `/sync` returns them all. */
 const maxLargeBytes = 16 * 1024 * 1024
 
 interface Row {
@@ -45,7 +45,7 @@ const toRow = ({ content, room_id, type }: Row): AccountDataRow => ({
 export class AccountDataStore extends Context.Service<
   AccountDataStore,
   {
-    /** False, and nothing written, if the user has `most` entries already and this would be another one, or they are too large. */
+    /** Returns false, and writes nothing, if the user would have more than `most` entries, or the entries would be too large. */
     readonly set: (
       userId: UserId,
       roomId: RoomId | undefined,
@@ -53,13 +53,13 @@ export class AccountDataStore extends Context.Service<
       content: JsonObject,
       most: number
     ) => Effect.Effect<boolean>
-    /** None for an entry that is deleted too. */
+    /** None also for a deleted entry. */
     readonly get: (userId: UserId, roomId: RoomId | undefined, type: string) => Effect.Effect<Option.Option<JsonObject>>
     /** Entries of the whole account, by their types. */
     readonly several: (userId: UserId, types: ReadonlyArray<string>) => Effect.Effect<ReadonlyMap<string, JsonObject>>
     /**
-     * Changes the content of one entry, `{}` if there is none, in one transaction: concurrent changes are not lost. An
-     * unchanged content is not written. False as `set`.
+     * Changes the content of one entry, or `{}` if there is none, in one transaction, so that concurrent changes are not lost. An
+     * unchanged content is not written. Returns false in the cases of `set`.
      */
     readonly update: (
       userId: UserId,
@@ -95,10 +95,10 @@ export class AccountDataStore extends Context.Service<
         return rows.length > 0
       }
 
-      /** The row of a deleted entry stays, with an empty object, for those who have the entry. */
+      /** A deleted entry keeps its row, with an empty object, so that clients which have the entry see the deletion. */
       const present = sql`content <> '{}'`
 
-      /** Writes an entry if it fits. One that is new or large must be counted: see `set`. */
+      /** Writes an entry if it fits. New and large entries must be counted, see `set`. */
       const write = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject, most: number) => {
         const json = JSON.stringify(content)
         const bytes = Buffer.byteLength(json)
@@ -122,7 +122,7 @@ export class AccountDataStore extends Context.Service<
 
       const countedFor = (userId: UserId) => counted(sql)(`account_data ${userId}`)
 
-      /** A small entry that is there already is written without counting. */
+      /** A small entry that exists is written without counting. */
       const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject, most: number) => {
         const json = JSON.stringify(content)
         const replaced =
@@ -148,7 +148,7 @@ export class AccountDataStore extends Context.Service<
 
       const unchanged = { fits: true, rows: [] }
 
-      /** An entry is made before it is changed, and locked: of two that make it one waits. */
+      /** The entry is created and locked before it is changed, so that concurrent changes wait. */
       const update = Effect.fnUntraced(
         function* (
           userId: UserId,

@@ -1,5 +1,5 @@
 /**
- * Which accounts are locked or suspended. The rows travel with the log, so that every node receives a change.
+ * The locked and suspended accounts. The rows are part of the log, so that every node receives a change.
  *
  * Used by `AccountStandings` and `Administration`. An error of the database is a defect.
  */

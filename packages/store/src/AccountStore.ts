@@ -1,9 +1,9 @@
 /**
- * Accounts and their logins. Access tokens and refresh tokens are secrets: the store knows only their SHA-256 hashes, and
- * a reader of the database cannot log in. They have 32 random bytes, so that a slow hash would protect nothing more.
+ * Accounts and their logins. The store has only the SHA-256 hashes of access tokens and refresh tokens, so that a reader of the
+ * database cannot log in. Tokens have 32 random bytes, so a slow hash would add no protection.
  *
- * A device is a login, so devices and logins are the same rows of `access_tokens`. `tokenId` names a login for as long as
- * the device is logged in, whatever secrets it has at the time. Device names come from clients and are kept as JSON,
+ * A device is a login, so devices and logins are the same rows of `access_tokens`. `tokenId` identifies a login as
+ * long as the device is logged in, whatever its current secrets. Device names come from clients and are kept as JSON,
  * which escapes what PostgreSQL cannot hold.
  *
  * Used by `Accounts` alone. An error of the database is a defect. Times are milliseconds since 1970.
@@ -76,7 +76,7 @@ export interface NewAccountOptions {
   readonly displayName?: string | undefined
 }
 
-/** The tables whose rows go with the account. */
+/** The tables whose rows are deleted with the account. */
 const ownedTables = [
   "user_threepids",
   "user_identities",
@@ -104,7 +104,7 @@ const ownedTables = [
 export class AccountStore extends Context.Service<
   AccountStore,
   {
-    /** A new account. Errors: M_USER_IN_USE, also where the account was deactivated. */
+    /** Creates an account. Errors: M_USER_IN_USE, also for a deactivated account. */
     readonly create: (userId: UserId, options?: NewAccountOptions) => Effect.Effect<void, UserInUse>
     /** Turns the account of a guest into a regular one. False if it is not the account of a guest. */
     readonly upgradeGuest: (
@@ -115,11 +115,11 @@ export class AccountStore extends Context.Service<
     readonly admins: Effect.Effect<ReadonlyArray<UserId>>
     /** Accounts that wait for approval, the oldest first. */
     readonly awaitingApproval: (limit: number) => Effect.Effect<ReadonlyArray<Account>>
-    /** Ends the wait of an account, which can be used then, or never. False if it does not wait. */
+    /** Approves or rejects an account that waits. False if it does not wait. */
     readonly decide: (userId: UserId, approved: boolean) => Effect.Effect<boolean>
     /** Guests who are in a room. */
     readonly guestsIn: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
-    /** The rooms in which guests are. */
+    /** The rooms with guests. */
     readonly roomsOfGuests: Effect.Effect<ReadonlyArray<RoomId>>
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
     /** One of these users without an account or with a deactivated one; none if all have an active one. */
@@ -129,7 +129,7 @@ export class AccountStore extends Context.Service<
       readonly after?: UserId | undefined
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<Account>>
-    /** With `replacing`: only if the hash is still that one. */
+    /** Sets the hash. With `replacing`, only if the present hash is that one. */
     readonly setPasswordHash: (
       userId: UserId,
       passwordHash: Redacted.Redacted,
@@ -137,36 +137,36 @@ export class AccountStore extends Context.Service<
     ) => Effect.Effect<void>
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /**
-     * Ends the account and all its tokens, and forgets its password, addresses, accounts elsewhere, keys and account data; the
-     * user ID stays taken. With `erase` its events are shown without content to those who were not there. The ended tokens'
-     * IDs.
+     * Ends the account and all its tokens, and deletes its password, addresses, provider accounts, keys and account data. The user
+     * ID stays taken. With `erase`, users who were not in the room see its events without content. Returns the IDs of the ended
+     * tokens.
      */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>
     /** Deactivated accounts that still have memberships or a profile: the unfinished work of a process that ended. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
-    /** Lets one of the nodes finish them soon. */
+    /** Signals a node to finish interrupted deactivations. */
     readonly signalDeactivations: Effect.Effect<void>
-    /** A number that no other caller gets, for the localpart of a user who did not choose one. */
+    /** A unique number, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
-    /** Logs a device in, again if it is known; undefined if there is no such account, or it is deactivated or waits for approval. */
+    /** Logs in a new or known device; undefined if the account does not exist, is deactivated or waits for approval. */
     readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
     /**
      * The session of a token; undefined if the token is unknown or revoked, or its account is deactivated. The first use of
      * a token from a refresh ends the former token.
      */
     readonly findToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<AccessToken>>
-    /** Gives a session its next tokens. Undefined if the refresh token is unknown, used or revoked. */
+    /** Issues the next tokens of a session. Undefined if the refresh token is unknown, used or revoked. */
     readonly refresh: (
       refreshToken: Redacted.Redacted,
       next: NextTokens,
       clientId?: string
     ) => Effect.Effect<Option.Option<{ readonly tokenId: number; readonly userId: UserId; readonly deviceId: string }>>
-    /** Ends the login of a client of the OAuth 2.0 API whose refresh tokens are of this family; its ID, if there was one. */
+    /** Ends the login of an OAuth 2.0 client with this family of refresh tokens, and returns its ID, if there was one. */
     readonly revokeFamily: (family: Redacted.Redacted, clientId: string) => Effect.Effect<ReadonlyArray<number>>
-    /** Ends the login that an access token or a refresh token is of; its ID, if there was one. */
+    /** Ends the login of an access token or a refresh token, and returns its ID, if there was one. */
     readonly revokeSecret: (secret: Redacted.Redacted) => Effect.Effect<ReadonlyArray<number>>
-    /** A token by which the user logs in once. Forgets the oldest of a user that has more than `limit`. */
+    /** Creates a token for one login of the user. Deletes the oldest tokens of a user with more than `limit`. */
     readonly createLoginToken: (
       userId: UserId,
       token: Redacted.Redacted,
@@ -177,17 +177,17 @@ export class AccountStore extends Context.Service<
     readonly takeLoginToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** Ends one token of the user. False if there is none. */
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
-    /** Ends all tokens of the user, or all but one. The IDs of those that ended. */
+    /** Ends all tokens of the user, or all but one, and returns the IDs of the ended ones. */
     readonly revokeAll: (userId: UserId, options?: { readonly except?: number }) => Effect.Effect<ReadonlyArray<number>>
-    /** Deletes tokens that have expired; their IDs. */
+    /** Deletes expired tokens, and returns their IDs. */
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
     /** The sessions of the user, the most recently used first. */
     readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
-    /** The devices beyond `limit`: those that were used longest ago. */
+    /** The devices beyond `limit`, which were used longest ago. */
     readonly surplusDevices: (userId: UserId, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /** Sets or removes the name of a device. False if there is no such device. */
     readonly renameDevice: (userId: UserId, deviceId: string, name: string | undefined) => Effect.Effect<boolean>
-    /** Notes when logins were used last (by token ID). For batches: once a minute, not per request. */
+    /** Stores when logins were used last, by token ID. Called with batches, not per request. */
     readonly touch: (used: ReadonlyMap<number, Usage>) => Effect.Effect<void>
   }
 >()("greenroom/store/AccountStore") {

@@ -1,5 +1,5 @@
 /**
- * Validations of addresses that are under way, or done and not used yet. Secrets are stored as hashes.
+ * Validations of addresses: pending ones, and completed ones that are not used yet. Secrets are stored as hashes.
  *
  * Used by `AddressValidations` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -51,15 +51,15 @@ export class AddressValidationStore extends Context.Service<
   AddressValidationStore,
   {
     /**
-     * Begins a validation, or a further attempt of one. The ID of the session; `fresh` tells whether the token is to be
-     * sent, which it is not where this attempt or a later one was made, or the address is validated.
+     * Begins a validation, or a further attempt of one. Returns the ID of the session, and whether the token must be sent (`fresh`):
+     * not if this attempt or a later one was made before, or the address is validated.
      */
     readonly begin: (validation: NewValidation) => Effect.Effect<{ readonly sid: string; readonly fresh: boolean }>
-    /** The validation that a link leads to; none if it has ended or `most` links of it were tried. */
+    /** The validation of a link; none if it has ended or `most` of its links were tried. */
     readonly find: (sid: string, token: Redacted.Redacted, most: number) => Effect.Effect<Option.Option<Validation>>
     /**
-     * The token was submitted: the address is validated until `expiresAt`. A token for a password is good for once, others can be
-     * submitted again: a program may open a link before its reader does. Undefined as for `find`.
+     * Submits a token: the address is validated until `expiresAt`. A token for a password can be used once. Others can be submitted
+     * again, because a program may open a link before the user does. Undefined as for `find`.
      */
     readonly validate: (
       sid: string,
@@ -67,7 +67,7 @@ export class AddressValidationStore extends Context.Service<
       expiresAt: number,
       most: number
     ) => Effect.Effect<Option.Option<Validation>>
-    /** A session of the holder of the client secret; undefined if it has ended. */
+    /** The session with this client secret; none if it has ended. */
     readonly findBySecret: (sid: string, clientSecret: Redacted.Redacted) => Effect.Effect<Option.Option<Validation>>
     readonly removeExpired: Effect.Effect<void>
   }

@@ -1,6 +1,6 @@
 /**
- * The progress of application services: a position in the log and the transaction in flight, which is stored before it is
- * sent and repeated byte for byte. A sender writes under its fence: once another sender has started, it writes nothing.
+ * The progress of application services: a position in the log, and the transaction in flight, which is stored before it is sent and
+ * repeated byte for byte. A sender writes under its fencing token: once another sender has started, its writes fail.
  *
  * An error of the database is a defect. Source: "Pushing events" of the application service API.
  */
@@ -27,18 +27,18 @@ export interface AppServiceProgress {
 export class AppServiceStore extends Context.Service<
   AppServiceStore,
   {
-    /** Begins to serve, with a fence above those of all senders before. A service that is new begins at `now`, a token. */
+    /** Starts a sender, with a fencing token above those of all earlier senders. A new service starts at the token `now`. */
     readonly begin: (serviceId: string, now: string) => Effect.Effect<AppServiceProgress>
-    /** The log was read up to here without anything for the service. */
+    /** Stores a position up to which the log has nothing for the service. */
     readonly skipTo: (serviceId: string, fence: number, sentTo: string) => Effect.Effect<void, SenderReplaced>
-    /** The next transaction, which covers the log up to here. */
+    /** Stores the next transaction, which covers the log up to a position. */
     readonly prepare: (
       serviceId: string,
       fence: number,
       sentTo: string,
       body: string
     ) => Effect.Effect<AppServiceTransaction, SenderReplaced>
-    /** The service has taken the transaction in flight. */
+    /** Completes the transaction in flight, which the service has accepted. */
     readonly acknowledge: (serviceId: string, fence: number) => Effect.Effect<void, SenderReplaced>
     /** The token ID by which a service acts as a user, always the same. Negative. */
     readonly tokenId: (serviceId: string, userId: UserId, deviceId: string) => Effect.Effect<number | undefined>
@@ -83,7 +83,7 @@ export class AppServiceStore extends Context.Service<
         yield* fenced(serviceId, rows)
       })
 
-      // An account that is being deactivated is waited for.
+      // Waits for a concurrent deactivation of the account.
       const tokenId = Effect.fnUntraced(function* (serviceId: string, userId: UserId, deviceId: string) {
         const [known] = yield* sql<{ token_id: bigint }>`
           SELECT token_id FROM app_service_sessions

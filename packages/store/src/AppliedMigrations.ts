@@ -1,6 +1,6 @@
 /**
- * Compares the migrations that a database has with those of the program. Effect's migrator goes by the newest number alone: it
- * would skip a migration that is missing below it.
+ * Compares the migrations that a database has with those of the program. Effect's migrator compares only the
+ * newest number, and would skip a missing migration below it.
  */
 
 /** A row of the table of migrations. */
@@ -12,7 +12,7 @@ export interface AppliedMigration {
 /** The name of a migration as the program lists it, such as `0003_federation`. */
 const nameOf = ({ id, name }: AppliedMigration): string => `${String(id).padStart(4, "0")}_${name}`
 
-/** Why the program cannot use a database, as the end of a sentence that begins with its name, and the remedy as a sentence. */
+/** Why the program cannot use a database (`found` completes a sentence that begins with its name), and the remedy. */
 export interface MigrationsProblem {
   /** A newer version wrote the database. */
   readonly tooNew: boolean
@@ -20,7 +20,7 @@ export interface MigrationsProblem {
   readonly remedy: string
 }
 
-/** Undefined where the applied migrations are the first ones of the program, which can then apply the others. */
+/** Undefined if the applied migrations are the first ones of the program, which can apply the others. */
 export const migrationsProblem = (
   applied: ReadonlyArray<AppliedMigration>,
   names: ReadonlyArray<string>

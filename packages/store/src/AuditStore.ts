@@ -1,8 +1,8 @@
 /**
  * The audit log: a chain of rows, each with the hash of the one before it, so that a row that was changed, removed or
- * inserted afterwards is found (`verify`). Signed heads say how far the chain was when; rows that were cut off at its end
- * are missed by them. Somebody who can write to the database and has the signing key could make a new chain: the heads
- * are written to the server's log for that reason, where an operator can keep them elsewhere.
+ * inserted afterwards is found (`verify`). Signed heads record the length of the chain at certain times, which reveals rows removed
+ * from its end. An attacker with write access to the database and the signing key could make a new chain. Therefore the heads are
+ * also written to the server's log, which an operator can keep elsewhere.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -55,7 +55,7 @@ export interface AuditQuery {
 /** The hash before the first row. */
 const origin = "0".repeat(64)
 
-/** "greenroom audit": one row is added at a time, by whatever process. */
+/** "graudit" in the bytes of ASCII: the advisory lock under which rows are added one at a time. */
 const appendLock = 0x6772_6175_6469_7400n
 
 /** How many rows one statement reads. */
@@ -118,9 +118,9 @@ export class AuditStore extends Context.Service<
     /** The last row, undefined for an empty log. */
     readonly last: Effect.Effect<{ readonly seq: number; readonly hash: string } | undefined>
     readonly heads: Effect.Effect<ReadonlyArray<AuditHead>>
-    /** Adds a head, unless there is one of this row. */
+    /** Adds a head, unless this row has one. */
     readonly addHead: (head: AuditHead) => Effect.Effect<void>
-    /** Verifies the chain: its faults, one line each, and the hash of every row that a head names. */
+    /** Verifies the chain. Returns its faults, one line each, and the hash of every row that a head names. */
     readonly verify: (heads: ReadonlyArray<number>) => Effect.Effect<{
       readonly rows: number
       readonly problems: ReadonlyArray<string>

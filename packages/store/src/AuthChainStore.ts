@@ -19,16 +19,16 @@ const parsedAtOnce = 500
 export class AuthChainStore extends Context.Service<
   AuthChainStore,
   {
-    /** The auth events of the events and of all in their auth chains. Those that are not stored are left out. */
+    /** The auth events of the events and of their whole auth chains, without events that are not stored. */
     readonly edges: (ids: ReadonlyArray<EventId>) => Effect.Effect<StoredAuthEdges>
     /**
-     * The state events that name one of the events among their auth events, with those of them that they name. Those
-     * that are given themselves are left out.
+     * The state events that have one of the given events among their auth events, with those auth events. The given events are left
+     * out.
      */
     readonly restingOn: (ids: ReadonlyArray<EventId>) => Effect.Effect<StoredAuthEdges>
-    /** The power levels before power levels: those that each names among its auth events, and theirs in turn. */
+    /** Earlier power levels of power levels events: those among their auth events, recursively. */
     readonly powerLevelsBefore: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<Event>>
-    /** The events in the auth chains of the events, themselves left out. */
+    /** The auth chains of the events, without the events themselves. */
     readonly events: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<Event>>
   }
 >()("greenroom/store/AuthChainStore") {

@@ -1,10 +1,10 @@
 /**
  * A backup of a home server as one file, made while the server runs: all tables as they were at one instant
- * (`REPEATABLE READ`), and the uploaded files that they name. It needs no programs of PostgreSQL, which the embedded one does
- * not bring, and is read by any later version of Greenroom on any version of PostgreSQL (`Restore.ts`).
+ * (`REPEATABLE READ`), and the uploaded files that they name. It needs no client programs of PostgreSQL, which the embedded one lacks,
+ * and any later version of Greenroom can read it on any version of PostgreSQL (`Restore.ts`).
  *
- * A file is stored before the row that names it is committed, and never changes: the files that the snapshot names are on the
- * disk when they are read, unless the server removed them since. Such a file is left out.
+ * A file is stored before the row that names it is committed, and never changes. So the files of the snapshot exist when they are read,
+ * unless the server has removed them since. Such a file is left out.
  *
  * The backup is the line `greenroom-backup 2`, then frames, compressed by zstd. A frame is a byte for its type, its length in
  * four bytes, and its payload:
@@ -13,7 +13,7 @@
  * |---|---|
  * | `H` | JSON: `BackupHeader` |
  * | `T` | JSON: a table begins, its name and columns |
- * | `D` | rows of the table, as COPY writes them |
+ * | `D` | rows of the table, in the format of COPY |
  * | `R` | JSON: the table ends, and how many rows it has |
  * | `F` | JSON: an uploaded file begins, its SHA-256 |
  * | `C` | bytes of the file |
@@ -51,7 +51,7 @@ export interface BackupHeader {
   readonly tables: ReadonlyArray<string>
   /** The last value of each sequence. */
   readonly sequences: { readonly [name: string]: string }
-  /** Whether uploaded files are in it. Absent (version 1): no. */
+  /** Whether the backup has uploaded files. Absent (version 1): no. */
   readonly files?: boolean
 }
 
@@ -64,26 +64,26 @@ export interface BackupTable {
 /** The backup could not be made or restored; the message is for the operator. */
 export class BackupFailed extends Data.TaggedError("BackupFailed")<{ readonly message: string }> {}
 
-/** How far it is. */
+/** The progress of a backup or restore. */
 export interface BackupProgress {
   /** The part being copied: a table, or `uploaded files`. */
   readonly what: string
   /** Bytes before compression. */
   readonly bytes: number
-  /** Between 0 and 1; of a backup it is an estimate. */
+  /** Between 0 and 1; estimated for a backup. */
   readonly done: number
 }
 
-/** Reads an uploaded file. Undefined where it is not there. */
+/** Reads an uploaded file. Undefined if it does not exist. */
 export type ReadFile = (sha256: Uint8Array) => Promise<Readable | undefined>
 
 export interface BackupOptions {
   readonly url: Redacted.Redacted
-  /** Must not be there yet. */
+  /** The file must not exist. */
   readonly file: string
-  /** The uploaded files. Absent: the backup is of the database alone. */
+  /** Reads uploaded files. Absent: the backup has only the database. */
   readonly readFile?: ReadFile | undefined
-  /** At most so many bytes a second, before compression. Default: as fast as it goes. */
+  /** The most bytes per second, before compression. Default: no limit. */
   readonly rate?: number | undefined
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
 }
@@ -102,7 +102,7 @@ const maxFrame = 1024 * 1024
 
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
 
-/** The columns of a table as COPY names them. */
+/** The table and its columns for a COPY statement. */
 export const copyTarget = ({ columns, name }: BackupTable): string =>
   `${quoted(name)} (${columns.map(quoted).join(", ")})`
 
@@ -114,7 +114,7 @@ export const withClient = async <A>(url: Redacted.Redacted, use: (client: Client
     application_name: "greenroom backup",
     stream: copySocket
   })
-  // A connection that breaks fails the query that is under way.
+  // A broken connection fails the running query.
   client.on("error", () => {})
   await client.connect()
   try {
@@ -141,7 +141,7 @@ export const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A
 /** The type of a frame, and the length of its payload. */
 const headBytes = 5
 
-/** Makes a frame of a buffer whose payload follows the place for the head. */
+/** Completes a frame in a buffer that has space for the head before the payload. */
 const writeHead = (made: Buffer, type: string): Buffer => {
   made.write(type, 0, "latin1")
   made.writeUInt32BE(made.length - headBytes, 1)
@@ -153,7 +153,7 @@ const frame = (type: string, payload: Buffer): Buffer =>
 
 const jsonFrame = (type: string, value: unknown): Buffer => frame(type, Buffer.from(JSON.stringify(value)))
 
-/** The tables with rows to keep, those that others refer to first. */
+/** The tables to back up, referenced tables first. */
 const tablesOf = async (client: Client): Promise<ReadonlyArray<BackupTable>> => {
   const { rows } = await client.query<BackupTable & { refers: ReadonlyArray<string> }>(`
     SELECT c.relname AS name,
@@ -204,7 +204,7 @@ const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, file
 /** The bytes of a SHA-256. */
 const hashLength = 32
 
-/** The uploaded files that the snapshot names and does not contain: their hashes, one after the other, and how many bytes they have. */
+/** The uploaded files that the snapshot names but does not contain: their concatenated hashes, and their total size. */
 interface NamedFiles {
   readonly hashes: Buffer
   readonly bytes: number
@@ -219,7 +219,7 @@ const filesOf = async (client: Client): Promise<NamedFiles> => {
   return { hashes: rows[0]!.hashes ?? Buffer.alloc(0), bytes: Number(rows[0]!.bytes) }
 }
 
-/** About how many bytes the tables have. */
+/** The approximate size of the tables, in bytes. */
 const sizeOf = async (client: Client, tables: ReadonlyArray<BackupTable>): Promise<number> => {
   const { rows } = await client.query<{ bytes: string }>(
     "SELECT coalesce(sum(pg_table_size(quote_ident(name)::regclass)), 0)::text AS bytes FROM unnest($1::text[]) AS name",
@@ -228,7 +228,7 @@ const sizeOf = async (client: Client, tables: ReadonlyArray<BackupTable>): Promi
   return Number(rows[0]!.bytes)
 }
 
-/** The rows of a table as frames. Gives how many there are. */
+/** The rows of a table as frames. Returns their number. */
 async function* rowsOf(client: Client, table: BackupTable): AsyncGenerator<Buffer, number> {
   const rows = client.query(new CopyOut(`COPY ${copyTarget(table)} TO STDOUT`, headBytes))
   for await (const block of rows) yield writeHead(block, "D")
@@ -243,7 +243,7 @@ interface FileCount {
   damaged: number
 }
 
-/** The frames of one file, whose bytes are counted. Content that is not what its name says is counted as damaged. */
+/** The frames of one file. Counts its bytes, and content that does not match its hash as damaged. */
 async function* contentOf(sha256: Buffer, source: Readable, count: FileCount): AsyncGenerator<Buffer> {
   const hash = createHash("sha256")
   let size = 0
@@ -255,7 +255,7 @@ async function* contentOf(sha256: Buffer, source: Readable, count: FileCount): A
       for (let at = 0; at < chunk.length; at += maxFrame) yield frame("C", chunk.subarray(at, at + maxFrame))
     }
   } catch {
-    // A file of which a part cannot be read is damaged: `restore` leaves it out, since its hash is another one.
+    // A file that cannot be read to its end is damaged: `restore` leaves it out, because its hash does not match.
   }
   yield jsonFrame("Z", { size })
   count.files += 1
@@ -288,7 +288,7 @@ interface Contents {
   readonly size: number
 }
 
-/** All frames of the backup. A frame is good until `heldBlocks` others were asked for. The transaction ends with the last table, so that files do not hold up VACUUM. */
+/** All frames of the backup. A frame is valid until `heldBlocks` others were requested. The transaction ends with the last table, so that files do not delay VACUUM. */
 async function* framesOf(
   { client, files, header, size, tables }: Contents,
   { onProgress = () => {}, readFile }: BackupOptions,
@@ -313,12 +313,12 @@ async function* framesOf(
   yield jsonFrame("E", { sha256: hash.digest("hex") })
 }
 
-/** zstd looks for repetitions in so many bytes, as a power of two. With 512 KiB it takes a tenth more time and saves no space. */
+/** The window of zstd, as a power of two. 512 KiB would take a tenth more time and save no space. */
 const windowLog = 17
 
 /**
- * The fastest level: a higher one makes the backup a tenth smaller and takes twice the time. It takes several blocks at once, so that the
- * next ones are read and hashed while a thread compresses; fewer than may be held (a write that reaches the mark is the last one).
+ * The fastest level: a higher one makes the backup a tenth smaller and takes twice the time. The buffer holds several blocks, so that
+ * the next ones are read and hashed while a thread compresses, but fewer than `heldBlocks`.
  */
 const compressor = () =>
   createZstdCompress({
@@ -327,7 +327,7 @@ const compressor = () =>
     params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_windowLog]: windowLog }
   } as Parameters<typeof createZstdCompress>[0])
 
-/** Lets so many bytes a second pass. */
+/** Limits the bytes per second. */
 const throttled = (rate: number | undefined) =>
   async function* (frames: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     const begunAt = performance.now()
@@ -349,9 +349,9 @@ export interface BackupReport {
   /** The uploaded files in it: how many, and their bytes. */
   readonly files: number
   readonly fileBytes: number
-  /** Uploaded files that the database names and that were not there. */
+  /** Uploaded files that the database names but that do not exist. */
   readonly missing: number
-  /** Uploaded files that could not be read, or whose content is not what it was. `restore` leaves them out. */
+  /** Uploaded files that could not be read, or whose content has changed. `restore` leaves them out. */
   readonly damaged: number
 }
 
@@ -371,7 +371,7 @@ const snapshot = async (client: Client, withFiles: boolean): Promise<Contents> =
   return { client, tables, header, files, size: (await sizeOf(client, tables)) + files.bytes }
 }
 
-/** The file appears under its name when it is whole and on the disk. */
+/** Writes the file. It gets its name once it is complete and synced. */
 const write = async (options: BackupOptions): Promise<BackupReport> => {
   const { file, rate, readFile, url } = options
   if (await isThere(file)) {

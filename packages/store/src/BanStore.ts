@@ -10,7 +10,7 @@ import { logKind } from "./LogKind.ts"
 const banKinds = ["user", "server", "sha256"] as const
 export type BanKind = (typeof banKinds)[number]
 
-/** A row of the log: a ban, or its end. */
+/** A row of the log: the start or the end of a ban. */
 export interface BanChange {
   readonly kind: BanKind
   readonly value: string

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 
-/** Runs `remove`, which removes at most `batch` rows and gives how many, until it removes less. Gives the number of all. */
+/** Repeats `remove`, which removes at most `batch` rows and returns how many, until it removes fewer. Returns the total. */
 export const removeInBatches = Effect.fnUntraced(function* <E, R>(batch: number, remove: Effect.Effect<number, E, R>) {
   let total = 0
   for (;;) {

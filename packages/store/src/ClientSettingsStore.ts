@@ -1,5 +1,5 @@
 /**
- * Filters and push rules: settings that a client gives once and refers to later. The same filter has one ID.
+ * Filters and push rules: settings that a client stores once and refers to later. Equal filters have the same ID.
  *
  * An error of the database is a defect. Source: "Filtering" and "Push Rules" of the client-server specification.
  */
@@ -16,14 +16,14 @@ export interface StoredPushRules {
   readonly userId: UserId
   /** JSON text. */
   readonly settings: string
-  /** The transaction of the log from which on the user's notifications are rows. */
+  /** The transaction of the log since which the notifications of the user are stored as rows. */
   readonly sinceXid: number
 }
 
 export class ClientSettingsStore extends Context.Service<
   ClientSettingsStore,
   {
-    /** The ID of a filter; undefined if the user has `most` other ones already. */
+    /** The ID of a filter; none if the user has `most` other filters already. */
     readonly addFilter: (userId: UserId, definition: JsonObject, most: number) => Effect.Effect<Option.Option<string>>
     readonly filter: (userId: UserId, filterId: string) => Effect.Effect<Option.Option<JsonObject>>
     /** The user's changes of the push rules, as JSON. */
@@ -31,8 +31,8 @@ export class ClientSettingsStore extends Context.Service<
     /** The push rules of these users, or of all who changed them. */
     readonly allPushRules: (userIds?: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredPushRules>>
     /**
-     * Stores changed push rules, and as account data `m.push_rules` the ruleset that they make. Gives the number of the
-     * transaction; undefined if they were changed since they were read as `before`.
+     * Stores changed push rules, and the resulting ruleset as account data `m.push_rules`. Returns the number of the transaction;
+     * undefined if the rules have changed since they were read as `before`.
      */
     readonly setPushRules: (
       userId: UserId,

@@ -1,5 +1,5 @@
 /**
- * The contacts of users, with their addresses. Changes of one user's contacts happen one after the other, in `change`.
+ * The contacts of users, with their addresses. Changes of the contacts of one user are serialised by `change`.
  *
  * Used by `Contacts`, and by `RoomFinder` for the users among them. An error of the database is a defect. Times are milliseconds
  * since 1970, sizes are bytes of the jCard.
@@ -47,7 +47,7 @@ export interface BookSize {
   readonly bytes: number
 }
 
-/** The place of a contact in the list. */
+/** The position of a contact in the list. */
 export interface ContactPosition {
   readonly sortName: string
   readonly contactId: string
@@ -132,7 +132,7 @@ const make = Effect.gen(function* () {
       (rows) => rows.map(toContact)
     )
 
-  /** Addresses that a contact keeps also keep the user that is known of them. */
+  /** Saves addresses. Existing ones keep their known user. */
   const saveAddresses = Effect.fnUntraced(function* (userId: UserId, contacts: ReadonlyArray<NewContact>) {
     const rows = contacts.flatMap(({ addresses, contactId }) => addresses.map((address) => ({ ...address, contactId })))
     const wanted = sql`unnest(
@@ -273,7 +273,7 @@ const make = Effect.gen(function* () {
 export class ContactStore extends Context.Service<
   ContactStore,
   {
-    /** One transaction, while no other change of the user's contacts happens. Errors: M_USER_DEACTIVATED. */
+    /** Runs a change of the user's contacts in a transaction, one at a time. Errors: M_USER_DEACTIVATED. */
     readonly change: <A, E, R>(
       userId: UserId,
       body: Effect.Effect<A, E | SqlError.SqlError, R>
@@ -286,9 +286,9 @@ export class ContactStore extends Context.Service<
       uids: ReadonlyArray<string>,
       addresses: ReadonlyArray<ContactAddress>
     ) => Change<ReadonlyArray<StoredContact>>
-    /** Within `change`: writes contacts, new ones and known ones. */
+    /** Within `change`: writes new and existing contacts. */
     readonly save: (userId: UserId, contacts: ReadonlyArray<NewContact>) => Change<void>
-    /** Within `change`: how many there were. */
+    /** Within `change`: removes contacts, and returns how many existed. */
     readonly remove: (userId: UserId, contactIds: ReadonlyArray<string>) => Change<number>
     /** Within `change`. */
     readonly removeAll: (userId: UserId) => Change<unknown>
@@ -301,7 +301,7 @@ export class ContactStore extends Context.Service<
       bounds: { readonly limit: number; readonly bytes: number }
     ) => Effect.Effect<ReadonlyArray<StoredContact & ContactPosition>>
     readonly book: (userId: UserId) => Effect.Effect<BookSize>
-    /** Addresses that were not looked up since a time, those that waited longest first. */
+    /** Addresses that were not looked up since a time, the least recent first. */
     readonly nextToLookUp: (
       userId: UserId,
       before: number,

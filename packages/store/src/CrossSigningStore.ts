@@ -1,5 +1,5 @@
 /**
- * The cross-signing keys of users, and the signatures by which users vouch for the keys of others.
+ * The cross-signing keys of users, and the signatures of users on the keys of others.
  *
  * An error of the database is a defect. Source: "Cross-signing" of the client-server specification.
  */
@@ -25,8 +25,8 @@ export class CrossSigningStore extends Context.Service<
   {
     readonly keys: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyMap<UserId, CrossSigningKeys>>
     /**
-     * Stores keys of a user. Keys that are there and differ are replaced if the user has no master key or `mayReplace`;
-     * otherwise nothing changes, and the result is false. Signatures by replaced keys are removed.
+     * Stores keys of a user. Different existing keys are replaced if the user has no master key or `mayReplace`. Otherwise nothing
+     * changes, and the result is false. Signatures by replaced keys are removed.
      */
     readonly put: (userId: UserId, keys: CrossSigningKeys, mayReplace: boolean) => Effect.Effect<boolean>
     /** Adds signatures to the user's master key, if it is still `keys`. */
@@ -62,7 +62,7 @@ export class CrossSigningStore extends Context.Service<
         )
 
       const put = Effect.fnUntraced(function* (userId: UserId, given: CrossSigningKeys, mayReplace: boolean) {
-        // Of two devices that set up cross-signing at once one is first.
+        // Serialises devices that set up cross-signing at the same time.
         yield* sql`SELECT 1 FROM users WHERE user_id = ${userId} FOR NO KEY UPDATE`
         const before: CrossSigningKeys = (yield* keys([userId])).get(userId) ?? {}
         const changed = keyUsages.filter((usage) => given[usage] && given[usage].keys !== before[usage]?.keys)

@@ -1,8 +1,8 @@
 /**
  * Makes a data directory, with the directories above it.
  *
- * Node's own recursive `mkdir` never ends where the system says of a directory that there is none and of the one above
- * that it is there, as `/proc` does. This makes one after the other, and fails where the system refuses one.
+ * Node's recursive `mkdir` never returns if a directory cannot be created although its parent exists, as in `/proc`. This function
+ * creates one directory after the other, and fails if the system refuses one.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -17,7 +17,7 @@ const isThere = async (directory: string): Promise<boolean> => {
   return true
 }
 
-/** True if it was made just now, false if it was there. Fails with an error whose message says why, in a line. */
+/** True if the directory was created, false if it existed. Fails with an error whose message is one line. */
 export const makeDataDirectory = async (directory: string, mode = 0o777): Promise<boolean> => {
   if (await isThere(directory)) return false
   const parent = path.dirname(path.resolve(directory))

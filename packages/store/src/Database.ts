@@ -121,7 +121,7 @@ export const newestMigration = Math.max(...migrationNames.map((name) => Number.p
 /** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
 export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}
 
-/** No connection, or no leave to connect. The message names the database, never its password. */
+/** The database cannot be reached, or refuses the connection. The message names the database, never its password. */
 export class DatabaseUnreachable extends Data.TaggedError("DatabaseUnreachable")<{
   readonly message: string
   readonly cause: SqlError.SqlError
@@ -153,7 +153,7 @@ export interface DatabaseOptions {
 /** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x677265656e726f6fn
 
-/** Is called as migrations begin: with the name of one, and how many of the missing ones are done, between 0 and 1. */
+/** Called when a migration begins, with its name and the completed part of the missing ones, between 0 and 1. */
 export class MigrationProgress extends Context.Reference<(migration: string, done: number) => void>(
   "greenroom/store/MigrationProgress",
   { defaultValue: () => () => {} }
@@ -161,7 +161,7 @@ export class MigrationProgress extends Context.Reference<(migration: string, don
 
 type Migrations = Readonly<Record<string, (typeof migrations)[keyof typeof migrations]>>
 
-/** The migrations as effects, which report when they begin. Those that were applied before are not run, and not counted. */
+/** The migrations as effects that report their start. Applied ones are not run, and not counted. */
 const reporting = (wanted: Migrations, report: (migration: string, done: number) => void) => {
   const names = Object.keys(wanted)
   let first: number | undefined
@@ -178,7 +178,7 @@ const reporting = (wanted: Migrations, report: (migration: string, done: number)
   )
 }
 
-/** Fails where the migrations of the database are not the first ones of this program. */
+/** Fails if the migrations of the database are not the first ones of this program. */
 const checkApplied: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const [found] = yield* sql<{ there: boolean }>`SELECT to_regclass('migrations') IS NOT NULL AS there`
@@ -210,7 +210,7 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
     )
   )
 
-/** Fails where a restore into the database was cut off. */
+/** Fails if a restore into the database was interrupted. */
 const checkWhole: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, SqlClient.SqlClient> = Effect.gen(
   function* () {
     const sql = yield* SqlClient.SqlClient
@@ -218,7 +218,7 @@ const checkWhole: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, Sq
       SELECT to_regclass(${unfinishedTable}) IS NOT NULL AS unfinished`
     if (found?.unfinished !== true) return
     return yield* new DatabaseUnsuitable({
-      message: "A restore into this database was cut off: run it again (greenroom restore)"
+      message: "A restore into this database was interrupted: run it again (greenroom restore)"
     })
   }
 )
@@ -244,7 +244,7 @@ export const pool = ({
   PooledClient.layer({
     url,
     applicationName: hold?.applicationName ?? "greenroom",
-    // The password is asked for before each connection.
+    // The pool evaluates the password before each connection.
     ...(hold === undefined ? {} : { password: Effect.as(hold.verified, passwordOf(url)) }),
     maxConnections: Math.max(2, maxConnections ?? 10),
     minConnections: 1,
@@ -257,7 +257,7 @@ export const pool = ({
 export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
   Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)), namingUnreachable(options.url))
 
-/** The same, held against every other process that wants to hold it in another mode, or alone. */
+/** A migrated pool, held against every process that wants the database alone or in another mode. */
 const held = ({
   maxConnections,
   mode,
@@ -274,7 +274,7 @@ const held = ({
     )
   ).pipe(Layer.provideMerge(DatabaseHold.layer(url, mode)), namingUnreachable(url))
 
-/** Failures to connect name the database and the remedy. */
+/** Adds the name of the database and the remedy to failures to connect. */
 export const namingUnreachable =
   (url: Redacted.Redacted) =>
   <A, E>(layer: Layer.Layer<A, E | SqlError.SqlError>): Layer.Layer<A, E | SqlError.SqlError | DatabaseUnreachable> =>
@@ -297,7 +297,7 @@ const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): Database
   return new DatabaseUnreachable({ message, cause: error })
 }
 
-/** A layer on the database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+/** A layer on the configured database: `databaseUrl`, or without it the embedded server in `dataDir`. */
 const onChosen = <A, E>(
   { databaseUrl, dataDir, maxConnections }: DatabaseOptions,
   build: (options: PoolOptions) => Layer.Layer<A, E>
@@ -309,8 +309,8 @@ const onChosen = <A, E>(
       )
 
 /**
- * Fails where another process holds the database that the operator chose, before anything is started on it. Other
- * failures are left to `exclusiveLayer`.
+ * Fails if another process holds the configured database, before anything is started on it. Other failures are left to
+ * `exclusiveLayer`.
  */
 export const checkFree = (
   { databaseUrl, dataDir }: DatabaseOptions,
@@ -320,13 +320,13 @@ export const checkFree = (
     ? checkUnlocked(dataDir)
     : Effect.catchTag(DatabaseHold.checkFree(databaseUrl, mode), "SqlError", () => Effect.void)
 
-/** The migrated database that the operator chose, for programs beside the home server. */
+/** The migrated configured database, for programs beside the home server. */
 export const layer = (
   options: DatabaseOptions
 ): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | EmbeddedPostgresError> =>
   onChosen(options, migrated)
 
-/** The same for the home server, of which one process at a time runs on a database. */
+/** The migrated configured database for the home server, of which one process at a time runs on a database. */
 export const exclusiveLayer = (
   options: DatabaseOptions
 ): Layer.Layer<
@@ -334,7 +334,7 @@ export const exclusiveLayer = (
   DatabaseError | DatabaseInUse | EmbeddedPostgresError
 > => onChosen(options, (pool) => held({ ...pool, mode: "alone" }))
 
-/** The same for one node of several, which share an external database. */
+/** The migrated external database for one of several nodes. */
 export const clusterLayer = (
   options: DatabaseOptions
 ): Layer.Layer<

@@ -9,7 +9,7 @@
  * - Each new connection of the pool first asks whether the lock's connection still lives (`verified`), and waits if not.
  * - A lost lock is taken again. If another process got it meanwhile, this one must end (`lost`): what it has in memory
  *   may no longer agree with the database.
- * - The process that takes the lock ends the connections that a former holder still has.
+ * - The process that takes the lock ends the remaining connections of the former holder.
  *
  * Source: PostgreSQL, "Advisory Locks" and "Server Signaling Functions".
  */
@@ -38,7 +38,7 @@ export class DatabaseTakenOver extends Data.TaggedError("DatabaseTakenOver")<{ r
 /** "grholder" in the bytes of ASCII. */
 const holderLock = 0x6772686f6c646572n
 
-/** After how long without traffic the lock's connection is probed, so that its end is noticed and no firewall forgets it. */
+/** After how long without traffic the lock's connection is probed, to notice its end and to keep firewalls from dropping it. */
 const keepAlive = "5 seconds"
 
 /** How long the lock's connection may take to answer before it counts as lost. */
@@ -66,7 +66,7 @@ const ended = { alone: "^greenroom-(node-)?[0-9a-f]{8}$", shared: "^greenroom-[0
 
 type Connection = PgConnection.PgConnection
 
-/** The lock's connection answers no more. */
+/** The lock's connection is lost. */
 class ConnectionLost extends Data.TaggedError("ConnectionLost") {}
 
 const connect = (url: Redacted.Redacted, id: string) =>
@@ -117,7 +117,7 @@ interface Holder {
   readonly shared: boolean
 }
 
-/** The process that holds the lock, with what it wrote of itself. */
+/** The process that holds the lock, with its row of `database_holder`. */
 const findHolder = Effect.fnUntraced(function* (connection: Connection) {
   const { rows } = yield* connection.query("SELECT to_regclass('database_holder') IS NOT NULL AS found")
   const written = rows[0]?.found === true ? "database_holder" : "(SELECT '' AS id, '' AS host, 0 AS pid)"
@@ -146,7 +146,7 @@ const describe = ({ client, host, pid, shared, since }: Holder): string => {
   return `${process} uses this database since ${since.toISOString()}: stop it first, or choose another database.`
 }
 
-/** A process of this machine that runs: there is no need to wait for PostgreSQL to notice its end. */
+/** Whether the holder is a running process of this machine. Then there is no need to retry. */
 const isRunning = ({ host, pid }: Holder): boolean => {
   if (host !== os.hostname() || pid === null || pid === process.pid) return false
   try {
@@ -156,7 +156,7 @@ const isRunning = ({ host, pid }: Holder): boolean => {
   }
 }
 
-/** Repeats `take` until it succeeds, or a holder proves to be there. Errors: `DatabaseInUse`. */
+/** Repeats `take` until it succeeds or the holder proves to be alive. Errors: `DatabaseInUse`. */
 const untilFree = Effect.fnUntraced(function* (
   connection: Connection,
   take: Effect.Effect<boolean, SqlError.SqlError>
@@ -170,7 +170,7 @@ const untilFree = Effect.fnUntraced(function* (
   }
 })
 
-/** Fails where another process holds the database, as the layer would. Takes nothing. */
+/** Fails if another process holds the database, like the layer, but does not take the lock. */
 const checkFree = (
   url: Redacted.Redacted,
   mode: HoldMode = "alone"
@@ -215,7 +215,7 @@ const make = Effect.fnUntraced(function* (
   const isHeld = yield* Latch.make(false)
   const first = yield* Deferred.make<void, DatabaseInUse | SqlError.SqlError>()
   const lost = yield* Deferred.make<never, DatabaseTakenOver>()
-  /** The connection that holds the lock, and what is done where it proves to be lost. */
+  /** The connection that holds the lock, and the signal that it is lost. */
   let holding:
     | { readonly connection: Connection; readonly isLost: Deferred.Deferred<never, ConnectionLost> }
     | undefined
@@ -250,7 +250,7 @@ const make = Effect.fnUntraced(function* (
   const takeFirst = (connection: Connection) =>
     Effect.andThen(untilFree(connection, tryLock(connection, mode)), endConnections(connection, ended[mode]))
 
-  /** PostgreSQL may not have noticed the end of our former connection, which then still holds the lock. */
+  /** Takes the lock again. PostgreSQL may not have noticed the end of the former connection, which then still holds it. */
   const takeAgain = Effect.fnUntraced(function* (connection: Connection) {
     yield* endConnections(connection, `^${holderName(id)}$`)
     if (!(yield* tryLock(connection, mode))) return yield* takenOver
@@ -309,9 +309,9 @@ export class DatabaseHold extends Context.Service<
     readonly mode: HoldMode
     /** The name of the pool's connections, by which the next holder finds them. */
     readonly applicationName: string
-    /** Returns while this process holds the database. To be run before a connection of the pool is opened. */
+    /** Waits until this process holds the database. Runs before a connection of the pool is opened. */
     readonly verified: Effect.Effect<void>
-    /** Writes who holds the database, once it has its tables. */
+    /** Writes the row of the holder, once the database has its tables. */
     readonly register: Effect.Effect<void, SqlError.SqlError, SqlClient.SqlClient>
     /** Fails when another process has taken the database. Never succeeds. */
     readonly lost: Effect.Effect<never, DatabaseTakenOver>

@@ -7,7 +7,7 @@ import { SqlClient } from "effect/sql"
 import * as Measures from "./Measures.ts"
 import { monotonicMillis } from "./MonotonicClock.ts"
 
-/** How long a query may take, and for how long an outcome holds, in ms. Counting files takes longer. */
+/** The timeout of a query, and for how long its result is reused, in ms. Results of expensive queries are reused longer. */
 const timeout = "2 seconds"
 const lifetime = 5_000
 const longLifetime = 300_000
@@ -74,8 +74,7 @@ const queries: ReadonlyArray<Query> = [
 ]
 
 /**
- * Registers these metrics until the scope closes. The result updates them; metrics that the database does not answer in time
- * keep their last value.
+ * Registers these metrics until the scope closes. The result updates them. Metrics whose query times out keep their last value.
  */
 export const make: Effect.Effect<Effect.Effect<void>, never, Scope.Scope | SqlClient.SqlClient> = Effect.gen(
   function* () {

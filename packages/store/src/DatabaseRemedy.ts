@@ -15,7 +15,7 @@ const remedies: { readonly [code: string]: string } = {
   ENOTFOUND: "Check the host in database_url, and DNS."
 }
 
-/** Whether PostgreSQL itself refuses: errors of the network have other codes. */
+/** Whether the code is one of PostgreSQL, not of the network. */
 export const isRefusal = (code: string | undefined): boolean => /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code ?? "")
 
 /** A sentence for the operator. */

@@ -1,13 +1,13 @@
 /**
- * The requirements of a database: that it can be written to, text in UTF-8, and a schema in which the role may create tables. Checked before the
- * migrations, so that the operator reads what to do instead of an error in the middle of one.
+ * The requirements of a database: it is writable, stores text as UTF-8, and the role may create tables in its schema. They are
+ * checked before the migrations, so that the operator reads a remedy instead of an error of SQL.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlError from "effect/sql/SqlError"
 
-/** The database cannot be used as it is. The message says what to do. */
+/** The database does not meet the requirements. The message has the remedy. */
 export class DatabaseUnsuitable extends Data.TaggedError("DatabaseUnsuitable")<{ readonly message: string }> {}
 
 interface Found {

@@ -17,7 +17,7 @@ export class DehydratedDeviceStore extends Context.Service<
   DehydratedDeviceStore,
   {
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<DehydratedDevice>>
-    /** In place of the former one. The device must be logged in. */
+    /** Replaces the dehydrated device. The new one must be logged in. */
     readonly put: (userId: UserId, device: DehydratedDevice) => Effect.Effect<void>
   }
 >()("greenroom/store/DehydratedDeviceStore") {

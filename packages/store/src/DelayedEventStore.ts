@@ -1,6 +1,6 @@
 /**
- * Events that are sent later. A row is scheduled until it is finalised: sent, failed or cancelled. One whose time has come is
- * `sending` first: it will be sent, by this node or another, and can neither be cancelled nor restarted.
+ * Events that are sent later. A row is scheduled until it is finalised: sent, failed or cancelled. When its time has come it is
+ * `sending`: this node or another one will send it, and it can neither be cancelled nor restarted.
  *
  * Used by `DelayedEvents` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -14,12 +14,12 @@ import { signalWork } from "./WorkSignals.ts"
 export interface NewDelayedEvent {
   readonly delayId: string
   readonly userId: UserId
-  /** With `txnKey`, what names the request: a repeat finds the event that the first one made. */
+  /** With `txnKey`, identifies the request, so that a repeat finds the event of the first one. */
   readonly tokenId: number
   readonly txnKey: string
   readonly roomId: RoomId
   readonly type: string
-  /** Undefined for an event that is no state. */
+  /** Undefined for an event that is not a state event. */
   readonly stateKey: string | undefined
   readonly content: JsonObject
   /** In ms, from when it is scheduled. */
@@ -72,8 +72,8 @@ export class DelayedEventStore extends Context.Service<
   {
     /**
      * Schedules an event, or finds the one of the same request. Undefined if the user already has `limits.scheduled` scheduled
-     * events. Forgets the oldest finalised events of a user that has more than `limits.finalised`. Signals
-     * work of the kind `delayed events`.
+     * events. Deletes the oldest finalised events of a user with more than `limits.finalised`. Signals work of
+     * the kind `delayed events`.
      */
     readonly schedule: (
       event: NewDelayedEvent,
@@ -82,28 +82,28 @@ export class DelayedEventStore extends Context.Service<
     /** The delay ID of the event that a request has scheduled. */
     readonly scheduledAs: (tokenId: number, txnKey: string) => Effect.Effect<Option.Option<string>>
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
-    /** The scheduled events of a user, those that are sent first. */
+    /** The scheduled events of a user, the earliest first. */
     readonly scheduledBy: (userId: UserId) => Effect.Effect<ReadonlyArray<DelayedEvent>>
     /** Restarts the delay. False for an event that is being sent, or finalised. */
     readonly restart: (delayId: string) => Effect.Effect<boolean>
     /** Cancels an event. False for one that is being sent, or finalised. */
     readonly cancel: (delayId: string) => Effect.Effect<boolean>
-    /** The time of an event has come. False for one that is finalised. */
+    /** Makes an event due now. False for one that is finalised. */
     readonly sendNow: (delayId: string) => Effect.Effect<boolean>
-    /** Takes `sendNow` back, for an event that was not sent: it waits for its time again. */
+    /** Undoes `sendNow` for an event that was not sent: it waits for its time again. */
     readonly postpone: (event: DelayedEvent) => Effect.Effect<void>
     /** False for an event that is finalised already. */
     readonly finalise: (delayId: string, outcome: DelayedOutcome) => Effect.Effect<boolean>
-    /** Cancels everything of a user. */
+    /** Cancels all scheduled events of a user. */
     readonly cancelAll: (userId: UserId) => Effect.Effect<void>
     /**
-     * Claims the scheduled events that are due, the earliest first; they are `sending` from now on. Events that were already
-     * are returned again: their claimer may be gone.
+     * Claims the due events, the earliest first, which become `sending`. Events that are `sending` already are returned too, because
+     * their claimer may have stopped.
      */
     readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DelayedEvent>>
-    /** When the next event is to be sent. */
+    /** When the next event is due. */
     readonly nextAt: Effect.Effect<number | undefined>
-    /** Forgets events that were finalised before a time. */
+    /** Deletes events that were finalised before a time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
 >()("greenroom/store/DelayedEventStore") {

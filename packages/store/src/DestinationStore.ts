@@ -1,6 +1,6 @@
 /**
- * Which other servers can be reached, and from when on one that could not may be tried again: one back-off for each
- * destination, shared by all nodes and kept over restarts.
+ * The reachability of other servers, and when an unreachable one may be tried again: one back-off for each destination, shared by all
+ * nodes and kept over restarts.
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Federation" of the specification.
  */
@@ -20,12 +20,12 @@ export interface DestinationState {
   readonly destination: ServerName
   /** Failures in a row; 0 when it was reached last. */
   readonly failures: number
-  /** When it may be tried again; in the past where it may be now. */
+  /** When it may be tried again; in the past if it may be tried now. */
   readonly retryAt: number
   readonly lastSuccessAt: number | undefined
   readonly lastFailureAt: number | undefined
   readonly lastError: string | undefined
-  /** Until when it counts as a server that speaks the draft's dialect alone; in the past for others. */
+  /** Until when it counts as a server that knows only the draft's dialect; in the past for others. */
   readonly draftUntil: number
 }
 
@@ -35,10 +35,10 @@ const firstBackOff = 1_000
 /** The longest back-off, in ms, before jitter: a day. */
 const longestBackOff = 86_400_000
 
-/** How long a server counts as one that speaks the draft's dialect alone, in ms: then today's is tried again. */
+/** How long a server counts as one that knows only the draft's dialect, in ms. Then today's is tried again. */
 const draftMemory = 86_400_000
 
-/** How much of a back-off chance takes away at most, so that nodes and servers do not come back in step. */
+/** The largest random reduction of a back-off, so that nodes and servers do not retry at the same time. */
 const jitter = 0.3
 
 /** The longest text that is kept of an error, in characters. */
@@ -72,10 +72,10 @@ const toState = (row: Row, now: number): DestinationState => {
 /** How far the clocks of two nodes may be apart, in ms. */
 const clockTolerance = 60_000
 
-/** True for a failure of a time to come: the clock was put back, and its back-off is over. */
+/** Whether a failure is in the future: the clock was set back, and the back-off is over. */
 const isFuture = (failureAt: number | undefined, now: number): boolean => (failureAt ?? 0) > now + clockTolerance
 
-/** Whether a row of `destinations` is left alone at `now`. */
+/** The SQL condition that a row of `destinations` is in back-off at `now`. */
 export const isBackedOff = (sql: SqlClient.SqlClient, row: string, now: number): Statement.Fragment => {
   const retryAt = sql(`${row}.retry_at`)
   const lastFailureAt = sql(`${row}.last_failure_at`)
@@ -86,18 +86,17 @@ export class DestinationStore extends Context.Service<
   DestinationStore,
   {
     readonly find: (destination: ServerName) => Effect.Effect<Option.Option<DestinationState>>
-    /** Every destination that we tried, those that wait longest first. */
+    /** Every destination that was tried, the longest back-off first. */
     readonly list: Effect.Effect<ReadonlyArray<DestinationState>>
-    /** It was reached: no back-off. */
+    /** Ends the back-off of a server that was reached. */
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
     /**
-     * It could not be reached: the next back-off, twice as long, up to a day. Failures of attempts that ran at the same
-     * time count once.
+     * Starts the next back-off of a server that could not be reached, twice as long, up to a day. Concurrent failures count once.
      */
     readonly failed: (destination: ServerName, error: string) => Effect.Effect<DestinationState>
-    /** It has none of today's endpoints, and answers those of the draft. */
+    /** Records that a server has none of today's endpoints, but those of the draft. */
     readonly speaksDraft: (destination: ServerName) => Effect.Effect<void>
-    /** It was heard from: its back-off, if there is one, ends now. True if there was one. */
+    /** Ends the back-off of a server that sent a request. True if there was one. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
   }
 >()("greenroom/store/DestinationStore") {

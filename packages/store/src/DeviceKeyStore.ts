@@ -1,5 +1,5 @@
 /**
- * The keys of devices: identity keys, one-time keys and fallback keys. They go with the device.
+ * The keys of devices: identity keys, one-time keys and fallback keys. They are deleted with the device.
  *
  * An error of the database is a defect. Source: "End-to-End Encryption" of the client-server specification.
  */
@@ -64,14 +64,14 @@ export class UploadRefused extends Data.TaggedError("UploadRefused")<{
   readonly keyId?: string
 }> {}
 
-/** How long claimed keys are kept, in milliseconds, and how many of a device at most: the newest. */
+/** How long claimed keys are kept, in milliseconds, and the most claimed keys of a device. The oldest are deleted. */
 const claimedKeptFor = 86_400_000
 const maxClaimedKept = 1_000
 
 const noKeys = { oneTime: [], fallback: [] } as const
 
 interface CountRow {
-  /** The place of the device among those that are asked for, from 1 on. */
+  /** The index of the device in the request, from 1. */
   readonly device: number
   readonly algorithm: string
   readonly count: number | null
@@ -103,7 +103,7 @@ interface Device {
 
 class CountKeys extends Request.TaggedClass("CountKeys")<Device, PrekeyCounts, SqlError.SqlError> {}
 
-/** Signatures of both, those of `later` where they differ. */
+/** Merges signatures. Those of `later` win. */
 export const mergeSignatures = (earlier: string, later: string): string => {
   const merged: Record<string, object> = { ...JSON.parse(earlier) }
   for (const [user, ofUser] of Object.entries(JSON.parse(later) as Record<string, object>)) {
@@ -116,15 +116,15 @@ export class DeviceKeyStore extends Context.Service<
   DeviceKeyStore,
   {
     /**
-     * Stores keys of a device, all or none. A repeat changes nothing. At most `most` one-time keys can be claimed. Signatures
-     * of an identity key that stays are kept.
+     * Stores keys of a device, all or none. A repeat changes nothing. A device has at most `most` unclaimed one-time keys. An unchanged
+     * identity key keeps its signatures.
      */
     readonly upload: (upload: KeyUpload, now: number, most: number) => Effect.Effect<PrekeyCounts, UploadRefused>
-    /** Devices that are asked for at the same time are counted by one query. */
+    /** Counts the keys of a device. Concurrent requests share one query. */
     readonly counts: (userId: UserId, deviceId: string) => Effect.Effect<PrekeyCounts>
     /** The keys of all devices of the users. */
     readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
-    /** The oldest one-time key for each claim, which no other claim gets, else the fallback key. */
+    /** Claims the oldest one-time key for each request, exclusively, else the fallback key. */
     readonly claim: (claims: ReadonlyArray<KeyClaim>, now: number) => Effect.Effect<ReadonlyArray<ClaimedKey>>
     /** Adds signatures to the keys of a device, if they are still `keys`. */
     readonly addSignatures: (
@@ -208,7 +208,7 @@ export class DeviceKeyStore extends Context.Service<
         yield* new UploadRefused({ reason: "different key", keyId })
       })
 
-      /** Rows of devices are written last, in the order of their keys, so that no two transactions wait for each other. */
+      /** Writes the rows of devices last, in the order of their keys, to avoid deadlocks. */
       const noteCounts = (devices: Statement.Fragment) => sql<Note>`
         INSERT INTO key_count_changes AS change (user_id, device_id)
         SELECT DISTINCT user_id, device_id FROM ${devices} ORDER BY user_id, device_id

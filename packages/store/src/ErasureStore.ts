@@ -1,5 +1,5 @@
 /**
- * Users whose content is erased, for those who did not see it before. `AccountStore.deactivate` adds to them.
+ * Users whose content is hidden from everyone who did not see it before. `AccountStore.deactivate` adds them.
  *
  * Used by `ErasedUsers` alone. An error of the database is a defect.
  */

@@ -83,7 +83,7 @@ const partsOf = (batch: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pen
   return parts
 }
 
-/** The longest wait for followers to have earlier commits: another transaction may run for long. */
+/** The longest wait until followers have earlier commits, because another transaction may run for long. */
 const settleTimeout = "2 seconds"
 
 export class EventLog extends Context.Service<
@@ -94,9 +94,9 @@ export class EventLog extends Context.Service<
     /** Queues a commit when it is called, and returns the wait until it is durable. */
     readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
     /**
-     * Hands the log to `consumer` as it grows, slice by slice and in order, until the scope closes: each row once. Gives
-     * the position after which the slices begin. The log waits for its consumers, so they must be quick; one that fails
-     * gets the same slice again.
+     * Passes new rows of the log to `consumer`, slice by slice and in order, each row once, until the scope closes. Returns the position
+     * after which the slices begin. The log waits for its consumers, so they must be quick. A consumer that fails gets the same
+     * slice again.
      */
     readonly follow: (
       consumer: (slice: LogSlice) => Effect.Effect<void>
@@ -104,20 +104,19 @@ export class EventLog extends Context.Service<
     /** The last row that this node has read; consumers have received it, or are about to. */
     readonly position: () => StreamPosition
     /**
-     * Waits until consumers have had what this node has committed before, as far as the log knows (`committed`); at most
-     * two seconds.
+     * Waits until consumers have handled the earlier commits of this node that the log knows of (`committed`), at most two seconds.
      */
     readonly settled: Effect.Effect<void>
-    /** Waits until consumers have had everything that was committed up to the end of a transaction. */
+    /** Waits until consumers have handled everything up to a transaction, that one included. */
     readonly reached: (xid: number) => Effect.Effect<void>
     /** A number above those of all transactions that have committed rows of the log. */
     readonly nextTransaction: Effect.Effect<number>
     /**
-     * This node has committed rows of the log itself, in a transaction of this number (`log_xid()`), or may have, where it is
-     * not known. `rows`: all of its rows, if they are in memory; then they are not read from the database.
+     * Notifies the log that this node has committed rows in a transaction of this number (`log_xid()`), or may have, if the number is
+     * unknown. `rows`: all of its rows, if they are in memory. Then they are not read from the database.
      */
     readonly committed: (xid: number | undefined, rows?: LogRows) => void
-    /** Does work in a transaction that writes rows of the log, and says so with `committed`. */
+    /** Runs work in a transaction that writes rows of the log, and calls `committed`. */
     readonly transaction: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError.SqlError, R>
     /** Whether other nodes may follow the log: they are notified of new rows. */
     readonly wakesOthers: () => boolean
@@ -125,7 +124,7 @@ export class EventLog extends Context.Service<
     readonly isFollowed: (byOthers: boolean) => void
     /** For how many milliseconds there have been rows that no node can read yet, because an older transaction is running. */
     readonly lag: Effect.Effect<number>
-    /** Everything after a position that is sure to be complete, up to `limit` rows of a kind. */
+    /** All rows after a position and below the low watermark, up to `limit` rows of a kind. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
     /** The end of the stream: `position`, once `settled`. */
     readonly currentPosition: Effect.Effect<StreamPosition>
@@ -134,23 +133,23 @@ export class EventLog extends Context.Service<
     /** The token of a position, also of one that this node has not read yet. `cut`: how far other streams were read. */
     readonly tokenOf: (position: StreamPosition, cut?: StreamToken["cut"]) => Effect.Effect<string>
     /**
-     * Whether a token is from a lost future: the database was restored from a backup that is older than the token. The rows
-     * after such a token are not all that its reader lacks.
+     * Whether a token is from a lost future: the database was restored from a backup older than the token. Its reader needs more than the
+     * rows after the token.
      */
     readonly isLost: (token: StreamToken) => Effect.Effect<boolean>
     /**
-     * The position of a token, or of the last row before its epoch ended here where it is lost: whoever has all up to the token
-     * continues there. Undefined where nothing is known of the epoch.
+     * The position of a token. For a lost one, the position of the last row before its epoch ended here, where its reader continues.
+     * Undefined if the epoch is unknown.
      */
     readonly lastKnown: (token: StreamToken) => Effect.Effect<StreamPosition | undefined>
     /**
-     * Waits until something for other servers was committed on this node since the last call returned, and says for
-     * which. For one reader a node.
+     * Waits until this node has committed something for other servers since the last call, and returns these servers. For one reader
+     * per node.
      */
     readonly awaitOutgoing: Effect.Effect<ReadonlySet<ServerName>>
     /** The number of the latest transaction that this node has committed. */
     readonly lastCommitted: () => number
-    /** Why the latest commit failed; undefined where it succeeded. */
+    /** The failure of the latest commit; undefined if it succeeded. */
     readonly lastFailure: () => Cause.Cause<unknown> | undefined
   }
 >()("greenroom/store/EventLog") {
@@ -158,11 +157,11 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      // The only holder of the database knows that no other node follows.
+      // A process that holds the database alone has no other followers.
       const isAlone = Option.exists(yield* Effect.serviceOption(DatabaseHold), ({ mode }) => mode === "alone")
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
-      /** After a failed commit, the queued commits of the same writer rest on events that do not exist. */
+      /** Writers with a failed commit: their queued commits build on events that do not exist. */
       const broken = new Map<number, number>()
       const recent = new RecentCommits()
       const announcer = randomUUID().slice(0, 8)
@@ -184,7 +183,7 @@ export class EventLog extends Context.Service<
       const epochs = new LogEpochs(sql)
       const follower = yield* joinLog(sql, epochs, read, makeAnnouncementReader(announcer, recent))
 
-      /** The number of the transaction that it runs in. */
+      /** The number of the current transaction. */
       const ownTransaction = Effect.map(sql<{ xid: string }>`SELECT log_xid()::text AS xid`, ([row]) =>
         Number(row!.xid)
       )
@@ -264,7 +263,7 @@ export class EventLog extends Context.Service<
           )
         })
 
-      /** One room's bad commit must not fail those that happen to be committed with it. */
+      /** Commits a batch, so that a bad commit of one room does not fail those of other rooms. */
       const commitBatch = (batch: ReadonlyArray<Pending>) =>
         batch.some(isBroken)
           ? Effect.forEach(batch, commitAlone, { discard: true })
@@ -357,7 +356,7 @@ const measureLog = (
     )
   ])
 
-/** Joins those that follow the log, begins an epoch, and starts the one reader of this node. */
+/** Registers this node as a follower, begins an epoch, and starts the single reader of this node. */
 const joinLog = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   epochs: LogEpochs,
@@ -375,7 +374,7 @@ const joinLog = Effect.fnUntraced(function* (
     yield* sql.withTransaction(
       Effect.gen(function* () {
         if (starts) yield* sql`TRUNCATE short_lived, short_lived_marker`
-        // Missing after a crash of PostgreSQL: of the nodes that find out one begins the epoch.
+        // The marker is missing after a crash of PostgreSQL: one of the nodes that notice begins the epoch.
         const fresh = yield* sql`INSERT INTO short_lived_marker DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING 1`
         if (!hasJoined || fresh.length > 0) yield* epochs.begin({ follows, fresh: fresh.length > 0 })
       })
@@ -383,7 +382,7 @@ const joinLog = Effect.fnUntraced(function* (
     hasJoined = true
   })
 
-  /** Before the position moves on: a token of it carries the epoch that began there. */
+  /** Reads epochs before the position advances, because a token of the position has the epoch that began there. */
   const readWithEpochs = (position: StreamPosition, limit: number) =>
     Effect.map(read(position, limit), (slice) => {
       epochs.read(slice)
@@ -392,15 +391,15 @@ const joinLog = Effect.fnUntraced(function* (
 
   yield* listenToLog({ wake: (xid) => follower?.wake(xid), announced, join })
   follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), readWithEpochs)
-  // Another node may have begun one meanwhile, before the position where this one starts to read.
+  // Another node may have begun an epoch before the position where this one starts to read.
   yield* epochs.readNewest
   follower.wake()
   return follower
 }, Effect.orDie)
 
 /**
- * A connection for commits alone, so that a commit never waits for a slow query of others. It is kept until
- * something fails on it. For one user at a time.
+ * A connection for commits only, so that a commit never waits for another query. It is kept until something fails on it. For one
+ * user at a time.
  */
 const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   const own = yield* ScopedRef.make<SqlConnection.Connection | undefined>(() => undefined)

@@ -50,7 +50,7 @@ export const checking = (
 
 const day = 86_400_000
 
-/** The largest difference of two clocks, in ms: other servers refuse requests that are signed further from their time. */
+/** The largest accepted difference of two clocks, in ms. With larger ones, timestamps of events are wrong and keys seem expired. */
 const maxSkew = 30_000
 
 /** Compares the clock of this machine with that of another, which answered with the time `otherTime` after `took` ms. */
