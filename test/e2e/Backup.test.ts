@@ -189,7 +189,7 @@ const killedRestore = Effect.fnUntraced(function* (file: string, dataDir: string
   yield* running.kill
   yield* ask("DROP EVENT TRIGGER held; SELECT pg_advisory_unlock(42); DROP SCHEMA held CASCADE")
   assert.deepStrictEqual(yield* Effect.promise(() => fs.readFile(storedAt(dataDir, well))), well.bytes)
-  assert.match((yield* command(["migrate", ...at])).error, /A restore into this database was cut off: run it again/)
+  assert.match((yield* command(["migrate", ...at])).error, /A restore into this database was interrupted: run it again/)
   const other = ["--data-dir", dataDir, "--database-url", Redacted.value(yield* TestDatabase.url)]
   const withoutFiles = path.join(path.dirname(file), "without-files.backup")
   const commands = [

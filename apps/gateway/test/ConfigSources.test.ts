@@ -194,7 +194,7 @@ describe("ConfigSources", () => {
       { toml: `${provider}\nid = "one"\n${provider}\nid = "GitHub"` },
       /table 2: id: expected 1 to 64 of the letters a-z/
     ],
-    [{ toml: `${provider}\nid = "one"\nclientsecret = "hush"` }, /table 1: clientsecret: is no setting/],
+    [{ toml: `${provider}\nid = "one"\nclientsecret = "hush"` }, /table 1: clientsecret: not a setting/],
     [{ toml: `${provider}\nid = "one"\ntoken_endpoint = "https://a.b/"` }, /authorization_endpoint: expected both/],
     [
       { toml: `${provider.replace("https://a.b", "http://a.b")}\nid = "one"` },

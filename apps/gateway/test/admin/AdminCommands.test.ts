@@ -95,7 +95,7 @@ describe("greenroom", () => {
           code: 1,
           out: "",
           error:
-            "greenroom: server_notices.localpart: @alice:green.test is an account that somebody uses: choose another name\n"
+            "greenroom: server_notices.localpart: @alice:green.test is the account of a user: choose another name\n"
         })
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     manyProcesses

@@ -241,7 +241,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* choose(page, "Continue")
         yield* act(() => page.getByRole("link", { name: "Green Service" }).click())
         yield* choose(page, "Allow")
-        yield* act(() => page.getByRole("alert").getByText("No account here is linked").waitFor())
+        yield* act(() => page.getByRole("alert").getByText("No account of this server is linked").waitFor())
         yield* picture(page, "login-service-unlinked")
         yield* heading(page, "Log in")
       })

@@ -81,7 +81,7 @@ describe("single sign-on by today's client API", () => {
         const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "per son")
         assert.include(page.text, "Choose a name")
         const stranger = yield* postForm(formUrl(url, page.text), { user: "ida" }, new Map())
-        assert.include(stranger.text, "not begun in this browser")
+        assert.include(stranger.text, "not started in this browser")
         const wrong = yield* postForm(formUrl(url, page.text), { user: "not a name" }, visitor.cookies)
         assert.include(wrong.text, "A user name consists of")
         const made = yield* postForm(formUrl(url, page.text), { user: "ida" }, visitor.cookies)
@@ -139,7 +139,7 @@ describe("single sign-on by today's client API", () => {
         const back = yield* attacker.authorize(location)
         const victim = yield* makeVisitor().visit(back)
         assert.strictEqual(victim.status, 403)
-        assert.include(victim.text, "not begun in this browser")
+        assert.include(victim.text, "not started in this browser")
         assert.strictEqual((yield* attacker.visit(back)).status, 403)
       })
     )
@@ -151,7 +151,7 @@ describe("single sign-on by today's client API", () => {
         Effect.gen(function* () {
           const refused = yield* goAndComeBack(provider, makeVisitor(), `${url}${redirectPath}`, "nobody")
           assert.strictEqual(refused.status, 403)
-          assert.include(refused.text, "No account here is linked")
+          assert.include(refused.text, "No account of this server is linked")
         })
       )
       yield* withProvider({ flows: [[password, oauth2]] }, () =>

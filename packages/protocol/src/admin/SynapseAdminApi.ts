@@ -146,7 +146,7 @@ const server = HttpApiGroup.make("synapseAdmin.server")
     HttpApiEndpoint.delete("deleteReport", `${prefix}/v1/event_reports/:reportId`, {
       params: { reportId: Count },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Remove a report that is dealt with", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Remove a report that is resolved", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("sendNotice", `${prefix}/v1/send_server_notice`, {
       payload: NewNotice,
       success: AnyObject

@@ -57,7 +57,7 @@ describe("mail templates", () => {
 
   for (const [name, text, said] of [
     ["login-code.txt", "Hello {{code}}", /must begin with a line "Subject: \.\.\."/],
-    ["login-link.html", "<p>{{link}}</p>", /there is no value \{\{link\}\}/]
+    ["login-link.html", "<p>{{link}}</p>", /unknown value \{\{link\}\}/]
   ] as const) {
     it.effect(`that are wrong are reported at the start: ${text}`, () =>
       Effect.gen(function* () {
