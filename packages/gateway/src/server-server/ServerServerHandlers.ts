@@ -15,10 +15,12 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Clock, Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { large, objectOf, transactionOf } from "../federation/FederationHandlers.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { streamPdus } from "./PduStream.ts"
 
 /** The first version of some endpoints answers with a pair of status and body. */
@@ -265,10 +267,17 @@ export const openServerHandlers = HttpApiBuilder.group(ServerServerApi, "serverS
   Effect.gen(function* () {
     const servers = yield* ServerServer
     const version = yield* GatewayVersion
+    const limit = yield* RateLimit
+    const countRequest = HttpServerRequest.HttpServerRequest.use((request) =>
+      limit.takeFrom("anonymous", addressOf(request))
+    )
     return handlers
-      .handle("version", () => Effect.succeed({ server: { name: "Greenroom", version } }))
+      .handle("version", () => Effect.as(countRequest, { server: { name: "Greenroom", version } }))
       .handle("userinfo", ({ query }) =>
-        Effect.map(servers.userInfo(query.access_token), (found): JsonObject => ({ ...found }))
+        Effect.andThen(
+          countRequest,
+          Effect.map(servers.userInfo(query.access_token), (found): JsonObject => ({ ...found }))
+        )
       )
   })
 )

@@ -336,6 +336,21 @@ describe("FederationListener", () => {
     })
   )
 
+  it.live("whoever guesses OpenID tokens from one address is soon over its rate", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const anonymous = { limit: 3, window: 600_000 }
+      yield* Layer.build(
+        server(`127.0.0.1:${port}` as ServerName, { rates: { anonymous, requests: "off", sends: "off" } })
+      )
+      const guess = (n: number) => ask({ port, path: `/_matrix/federation/v1/openid/userinfo?access_token=guess${n}` })
+      for (let n = 0; n < 3; n++) assert.notStrictEqual((yield* guess(n)).status, 429)
+      const { body, status } = yield* guess(3)
+      assert.deepInclude({ status, errcode: body.errcode }, { status: 429, errcode: "M_LIMIT_EXCEEDED" })
+      assert.strictEqual((yield* ask({ port, path: "/_matrix/federation/v1/version" })).status, 429)
+    })
+  )
+
   it.live("a server over its rate gets the time of the next attempt, another one is not affected", () =>
     Effect.gen(function* () {
       const [red, green, blue] = [yield* freePort, yield* freePort, yield* freePort].map(

@@ -1,0 +1,118 @@
+/**
+ * Servers that share a room with a user from a join on hear of the user's devices, so that they ask for them: those that
+ * already shared another room do not.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import type { Body } from "../support/Curl.ts"
+import type { Person } from "../support/Scene.ts"
+import { hostileNetwork } from "./support/HostileNetwork.ts"
+import { change, expectOk, type HomeServer, say, setState } from "./support/Network.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+const world = hostileNetwork(["red.test", "blue.test"], { dialect: "today" })
+
+class World extends Context.Service<World, Effect.Success<typeof world>>()("greenroom/test/DevicesOfJoins") {
+  static readonly layer = Layer.effect(World, world)
+}
+
+const uploadKeys = Effect.fnUntraced(function* (person: Person) {
+  const { device_id } = yield* expectOk(person.ask("GET", "//_matrix/client/v3/account/whoami"))
+  const keys = { [`curve25519:${device_id}`]: "c".repeat(43), [`ed25519:${device_id}`]: "e".repeat(43) }
+  const device_keys = {
+    user_id: person.userId,
+    device_id,
+    algorithms: ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+    keys,
+    signatures: { [person.userId]: { [`ed25519:${device_id}`]: "s".repeat(86) } }
+  }
+  yield* expectOk(person.ask("POST", "//_matrix/client/v3/keys/upload", { device_keys }))
+  return { device_id, keys }
+})
+
+let users = 0
+
+/** Rooms of Mallory's that are known to red.test, and Alice of red.test, who is in none of them. */
+const scene = Effect.gen(function* () {
+  const { evil, servers } = yield* World
+  const [red, blue] = servers as [HomeServer, HomeServer]
+  const number = ++users
+  const [founder, alice] = [yield* red.register(`founder${number}`), yield* red.register(`alice${number}`)]
+  const device = yield* uploadKeys(alice)
+  const mallory = `@mallory${number}:evil.test`
+  const newRoom = Effect.gen(function* () {
+    const id = yield* createRoom(founder, "11")
+    yield* evil.join(red, id, mallory)
+    return id
+  })
+  const room = yield* newRoom
+  /**
+   * The updates about Alice that have come to the hostile server. Updates of other users that come later were sent later:
+   * the server sends them in their order, and so the last one is a device of a user who joins now.
+   */
+  const updates = Effect.gen(function* () {
+    const last = yield* red.register(`last${number}x${evil.receivedEdus.length}`)
+    yield* uploadKeys(last)
+    yield* expectOk(joinThrough(last, room, red))
+    const ofUser = (userId: string) =>
+      evil.receivedEdus
+        .filter(({ content, edu_type }: Body) => edu_type === "m.device_list_update" && content.user_id === userId)
+        .map(({ content }: Body) => content)
+    yield* Effect.promise(() => vi.waitUntil(() => ofUser(last.userId).length > 0, { timeout: 60_000, interval: 50 }))
+    return ofUser(alice.userId)
+  })
+  const join = (id: string) => expectOk(joinThrough(alice, id, red))
+  return { alice, blue, device, evil, founder, join, mallory, newRoom, red, room, updates }
+})
+
+layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Devices of users who join", (it) => {
+  it.effect("a join announces a device with its keys, once, and no earlier update", () =>
+    Effect.gen(function* () {
+      const { alice, device, join, room, updates } = yield* scene
+      assert.deepStrictEqual(yield* updates, [], "nobody hears of the devices before")
+      yield* join(room)
+      const [update, ...others] = yield* updates
+      assert.deepStrictEqual(others, [])
+      assert.deepInclude(update, { user_id: alice.userId, device_id: device.device_id, prev_id: [] })
+      assert.isNumber(update.stream_id)
+      assert.deepStrictEqual(update.keys.keys, device.keys)
+      // A new name in the room is no join.
+      yield* expectOk(setState(alice, room, "m.room.member", { membership: "join", displayname: "A" }, alice.userId))
+      yield* say(alice, room, "here")
+      assert.lengthOf(yield* updates, 1)
+    })
+  )
+
+  it.effect(
+    "a server that shares a room already hears nothing of the join of another, and again where none is left",
+    () =>
+      Effect.gen(function* () {
+        const { alice, join, newRoom, room, updates } = yield* scene
+        const second = yield* newRoom
+        yield* join(room)
+        assert.lengthOf(yield* updates, 1)
+        yield* join(second)
+        assert.lengthOf(yield* updates, 1)
+        yield* expectOk(change(alice, second, "leave"))
+        yield* join(second)
+        assert.lengthOf(yield* updates, 1, "the first room is still shared")
+        for (const id of [room, second]) yield* expectOk(change(alice, id, "leave"))
+        yield* join(second)
+        assert.lengthOf(yield* updates, 2)
+      })
+  )
+
+  it.effect("invitations, knocks and refused joins announce nothing", () =>
+    Effect.gen(function* () {
+      const { alice, founder, red, room, updates } = yield* scene
+      yield* expectOk(change(founder, room, "invite", alice.userId))
+      assert.deepStrictEqual(yield* updates, [])
+      yield* expectOk(change(alice, room, "leave"))
+      yield* expectOk(change(founder, room, "ban", alice.userId))
+      assert.strictEqual((yield* joinThrough(alice, room, red)).status, 403)
+      assert.deepStrictEqual(yield* updates, [])
+    })
+  )
+})
