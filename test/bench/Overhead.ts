@@ -83,12 +83,13 @@ export const overhead = async (
     }
   }
   const [one, other, ...varied] = measured as [Measured, Measured, ...Array<Measured>]
+  const difference = ratioOf(other.costs, one.costs)
   return [
     {
       what: "two equal gateways",
       value: time(other),
       baseline: time(one),
-      ratio: percent(ratioOf(other.costs, one.costs))
+      ratio: percent(difference)
     },
     ...varied.flatMap((variant, index) => {
       const { most, what } = variants[index]!
@@ -99,7 +100,8 @@ export const overhead = async (
           value: time(variant),
           baseline: time(one),
           ratio: percent(cost),
-          ...(most === undefined || options.quick
+          // Where two equal gateways differ by more than the target there is too much noise for a verdict.
+          ...(most === undefined || options.quick || Math.abs(difference - 1) > most
             ? {}
             : { target: atMost(Math.round((cost - 1) * 1_000) / 10, most * 100, " %") })
         },

@@ -97,7 +97,10 @@ describe("ConfigSources", () => {
         [{ toml: '[rate_limits]\nsends = "many"' }, /^rate_limits.sends in .* must be a rate/],
         [{ toml: '[turn]\nuris = ["turn:a"]' }, /^turn.uris needs turn.shared_secret$/],
         [{ toml: '[turn]\nuris = ["http://a"]' }, /^turn.uris in .* must be a list of URIs/],
-        [{ environment: { GREENROOM_CONFIG: "/none.toml" } }, /^--config: cannot read \/none.toml: NotFound$/],
+        [
+          { environment: { GREENROOM_CONFIG: "/none.toml" } },
+          /^--config: cannot read \/none.toml: there is no such file$/
+        ],
         [{ options: { serverName: "exa mple" } }, /^--server-name must be a server name/],
         [{ options: { serverName: "0" } }, /^--server-name must be a server name, such as .*, not "0"$/],
         [{ options: { serverName: "chat.0x7f:8448" } }, /^--server-name must be a server name/],

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Toml from "effect/encoding/Toml"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Configuration, Setting, Settings } from "./Setting.ts"
@@ -110,11 +111,20 @@ const decode = (
   return refuse(`${written.where} must be ${setting.expects}${got}`)
 }
 
+const reasons: { readonly [tag: string]: string } = {
+  NotFound: "there is no such file",
+  PermissionDenied: "the account that runs this program may not read it",
+  BadResource: "it is no file"
+}
+
+/** Why a file could not be read. */
+const reasonOf = ({ reason }: PlatformError.PlatformError): string => reasons[reason._tag] ?? reason.message
+
 const readTomlFile = Effect.fnUntraced(function* (settings: Settings, file: string) {
   const fileSystem = yield* FileSystem.FileSystem
   const content = yield* fileSystem
     .readFileString(file)
-    .pipe(Effect.catch((error) => refuse(`--config: cannot read ${file}: ${error.reason._tag}`)))
+    .pipe(Effect.catch((error) => refuse(`--config: cannot read ${file}: ${reasonOf(error)}`)))
   const parsed = Toml.parse(content)
   if (Result.isFailure(parsed)) return yield* refuse(`--config: ${file} is not TOML: ${parsed.failure.message}`)
   return yield* flatten(settings, parsed.success, file)
@@ -161,7 +171,7 @@ export const checkReadable = Effect.fnUntraced(function* (option: string, file: 
   const fileSystem = yield* FileSystem.FileSystem
   yield* fileSystem
     .readFile(file)
-    .pipe(Effect.catch((error) => refuse(`${option}: cannot read ${file}: ${error.reason._tag}`)))
+    .pipe(Effect.catch((error) => refuse(`${option}: cannot read ${file}: ${reasonOf(error)}`)))
 })
 
 /** Makes the data directory, and checks that it can be written to. Errors: `ConfigurationError`. */

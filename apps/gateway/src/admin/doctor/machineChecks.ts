@@ -148,7 +148,7 @@ const checkCertificate = async (
   keyFile: string,
   serverName: string
 ): Promise<ReadonlyArray<Finding>> => {
-  const renew = "Renew it (certbot renew, or whatever makes it); the server takes it up within an hour."
+  const renew = "Renew it (certbot renew, or whatever makes it); a running server takes it up within an hour."
   const certificate = new X509Certificate(await fs.readFile(certFile))
   const key = createPrivateKey(await fs.readFile(keyFile))
   if (!certificate.checkPrivateKey(key)) {

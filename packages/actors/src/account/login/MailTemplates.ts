@@ -190,7 +190,7 @@ export const loadTemplates = Effect.fn("loadTemplates")(function* (directory: st
         Effect.catch((error) =>
           error.reason._tag === "NotFound"
             ? Effect.succeed(undefined)
-            : fail(`Cannot read the mail template ${file}: ${error.reason._tag}`)
+            : fail(`Cannot read the mail template ${file}: ${error.reason.message}`)
         )
       )
     if (text === undefined) return defaults[name][kind]
