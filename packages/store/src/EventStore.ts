@@ -15,7 +15,7 @@ import { inRange, rangeRows, type TimelineRange } from "./TimelineRange.ts"
 
 export type { TimelineRange } from "./TimelineRange.ts"
 
-/** An event with what the store knows of it. */
+/** An event with its status and states. */
 export interface StoredEvent extends StreamedEvent {
   readonly status: EventStatus
   readonly stateBefore: StateRef | undefined
@@ -23,33 +23,33 @@ export interface StoredEvent extends StreamedEvent {
   readonly stateAfter: StateRef | undefined
 }
 
-/** A page of timelines. `cut` says that `maxBytes` ended it: there are more events within `limit`. */
+/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. */
 export interface TimelinePage {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly cut: boolean
 }
 
-/** How much feedback is bundled into one page at most. */
+/** The most feedback that is bundled into one page. */
 const maxFeedback = 10_000
-/** Among how many of the next events of the same type and state key those that replaced one are looked for. */
+/** How many of the next events with the same type and state key are searched for replacements of a state event. */
 const maxReplacements = 100
 
 export class EventStore extends Context.Service<
   EventStore,
   {
-    /** The known ones of the events, in no order. */
+    /** The stored events with these IDs, unordered. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
-    /** Every event of a type and state key that the room ever had, in force or not. */
+    /** All events of a type and state key in the history of rooms, current or not. */
     readonly stateHistories: (
       roomNids: ReadonlyArray<number>,
       type: string,
       stateKey: string
     ) => Effect.Effect<ReadonlyMap<number, ReadonlyArray<Event>>>
-    /** The same of one room. */
+    /** All events of a type and state key in the history of one room. */
     readonly stateHistory: (roomNid: number, type: string, stateKey: string) => Effect.Effect<ReadonlyArray<Event>>
     /**
-     * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction; with `maxBytes`, as many of each
-     * room as have so many bytes, but at least one.
+     * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction. With `maxBytes`, at most so many bytes of
+     * each room, but at least one event.
      */
     readonly timelines: (
       ranges: ReadonlyArray<TimelineRange>,
@@ -58,8 +58,8 @@ export class EventStore extends Context.Service<
       maxBytes?: number
     ) => Effect.Effect<ReadonlyArray<StreamedEvent>>
     /**
-     * The oldest (`f`) or newest (`b`) `limit` events of all ranges together, in that direction, and of these as many as
-     * have `maxBytes` bytes, but at least one.
+     * The oldest (`f`) or newest (`b`) `limit` events of all ranges together, in that direction, with at most `maxBytes` bytes, but at
+     * least one event.
      */
     readonly page: (
       ranges: ReadonlyArray<TimelineRange>,
@@ -68,8 +68,8 @@ export class EventStore extends Context.Service<
       maxBytes: number
     ) => Effect.Effect<TimelinePage>
     /**
-     * The newest event of a range before which the timeline has a gap: predecessors that are not here. The range counts from
-     * the place of the gap, which is right before the event.
+     * The newest event of a range that follows a gap in the timeline: predecessors that are not stored. The position of the gap is
+     * directly before the event.
      */
     readonly newestGap: (range: TimelineRange) => Effect.Effect<StreamedEvent | undefined>
     /**
@@ -115,7 +115,7 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
-      // A setting from before this server was in the room is an outlier: a part of the state with which it joined.
+      // State from before this server joined the room is an outlier: a part of the state with which it joined.
       const everInState = sql`status IN (0, 1, 4)`
 
       const stateHistories = (roomNids: ReadonlyArray<number>, type: string, stateKey: string) =>
@@ -145,7 +145,7 @@ export class EventStore extends Context.Service<
 
       const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
-      // PostgreSQL knows the length of a text without reading it: rows beyond `maxBytes` are not read.
+      // PostgreSQL has the length of a text without reading it, so rows beyond `maxBytes` are not read.
 
       /** The positions of the first `limit` events of each range. */
       const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`

@@ -1,5 +1,5 @@
 /**
- * Rooms that users have left and want to see no more. A room that is joined again is as new.
+ * Rooms that users have left and forgotten. Joining a room again ends that.
  *
  * An error of the database is a defect. Source: "Leaving rooms" of the client-server specification.
  */

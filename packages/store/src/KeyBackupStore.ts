@@ -17,7 +17,7 @@ export interface KeyBackup {
   readonly authData: JsonObject
   /** How many keys there are. */
   readonly count: number
-  /** Another one after each change of keys. */
+  /** Changes with every change of keys. */
   readonly etag: string
 }
 
@@ -41,7 +41,7 @@ export type KeyCount = Pick<KeyBackup, "count" | "etag">
 
 /** The version is not the current one, which is `current`. */
 export class WrongVersion extends Data.TaggedError("WrongVersion")<{ readonly current: number | undefined }> {}
-/** There would be more keys, or more bytes of keys, than allowed. */
+/** The keys would exceed a limit. */
 export class BackupFull extends Data.TaggedError("BackupFull") {}
 
 /** The most keys of a version, and the most bytes of `session_data` of a version and of all versions of a user. */
@@ -104,14 +104,14 @@ const toKey = (row: KeyRow): BackedUpKey => ({
 export class KeyBackupStore extends Context.Service<
   KeyBackupStore,
   {
-    /** A new version; the oldest ones beyond `most` are deleted. */
+    /** Creates a version. The oldest ones beyond `most` are deleted. */
     readonly create: (userId: UserId, algorithm: string, authData: JsonObject, most: number) => Effect.Effect<number>
     /** A version, or the newest one. */
     readonly find: (userId: UserId, version?: number) => Effect.Effect<Option.Option<KeyBackup>>
     readonly setAuthData: (userId: UserId, version: number, authData: JsonObject) => Effect.Effect<void>
     /** False if there never was such a version. */
     readonly remove: (userId: UserId, version: number) => Effect.Effect<boolean>
-    /** Stores keys in the newest version, each unless the one that is there is better. */
+    /** Stores keys in the newest version, each unless the existing one is better. */
     readonly put: (
       userId: UserId,
       version: number,

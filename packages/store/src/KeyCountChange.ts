@@ -1,5 +1,5 @@
 /**
- * The rows of `key_count_changes` as the log carries them: see `DeviceKeyStore`.
+ * The rows of `key_count_changes` in the log, see `DeviceKeyStore`.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { logKind } from "./LogKind.ts"

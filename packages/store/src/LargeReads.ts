@@ -1,9 +1,9 @@
 /**
- * Limits the bytes of events that are in memory at once for answers: states of large rooms become answers of
- * many megabytes, and several times as many bytes while they are made.
+ * Limits the bytes of events that are in memory at once for answers. The state of a large room is an answer of many megabytes, and takes
+ * several times as much memory while the answer is made.
  *
- * A read takes its first megabyte at once. A larger read states its size, and continues when the request may have so
- * many: few requests at a time are large, one at a time is very large, and no request is larger than that.
+ * The first megabyte of a request is not limited. A larger read states its size, and waits for its permit: few requests at a time are
+ * large, one at a time is very large, and no request is larger than the maximum.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Semaphore } from "effect"
@@ -30,13 +30,13 @@ const defaultLargeReadLimits: LargeReadLimits = {
 
 /** The bytes that one request may read. */
 export interface Allowance {
-  /** Waits until the request may have so many bytes more. Dies with M_TOO_LARGE where they are too many. */
+  /** Waits until the request may read so many more bytes. Dies with M_TOO_LARGE if they are too many. */
   readonly take: (bytes: number) => Effect.Effect<void>
 }
 
 const unlimited: Allowance = { take: () => Effect.void }
 
-/** The allowance of the request that is being answered. Work that belongs to no request has no limit. */
+/** The allowance of the current request. Work outside of requests has no limit. */
 export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/CurrentAllowance", {
   defaultValue: () => unlimited
 })
@@ -89,7 +89,7 @@ interface Holding extends Allowance {
   readonly release: Effect.Effect<void>
 }
 
-/** Most requests read little, and never hold anything. */
+/** The allowance of a request. Most requests read little, and never hold a permit. */
 class RequestAllowance implements Allowance {
   private holding: Holding | undefined
   private readonly makeHolding: () => Holding
@@ -113,7 +113,7 @@ export const LargeReads = Context.Reference("greenroom/store/LargeReads", {
   defaultValue: () => makeLimiter(defaultLargeReadLimits)
 })
 
-/** The same with other limits. */
+/** Allowances with other limits, for tests. */
 export const largeReadsWith = (limits: LargeReadLimits): ReturnType<typeof makeLimiter> => makeLimiter(limits)
 
 /** Answers a request within an allowance of its own, which ends with the effect. */
@@ -157,9 +157,9 @@ const parts = (rows: ReadonlyArray<SizedRow>): ReadonlyArray<ReadonlyArray<Sized
 ]
 
 /**
- * The rows of a query with all of their bodies. An event that got another number meanwhile lets the query run again.
+ * The rows of a query with all of their bodies. If an event got another number in the meantime, the query runs again.
  *
- * The query gives bodies as `sizedBody` does.
+ * The query must have the columns of `sizedBody`.
  */
 export const readWhole = <Row extends SizedRow, E>(
   sql: SqlClient.SqlClient,

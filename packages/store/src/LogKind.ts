@@ -3,8 +3,8 @@
  * low watermark, and a reader gets them together in a `LogSlice`.
  *
  * To add a kind: a migration that makes its table and calls `add_to_log('table')`, a file with its `logKind(...)`, and an
- * entry in `logKinds`. Writing a row of the table wakes all nodes, so writers need to know nothing of the log. Writers whose rows the
- * next request of the same client must find call `EventLog.committed`, or write in `EventLog.transaction`.
+ * entry in `logKinds`. Writing a row of the table wakes all nodes, so writers do not need the log. A writer whose rows the next request
+ * of the same client must find calls `EventLog.committed`, or writes in `EventLog.transaction`.
  */
 import type { StreamPosition } from "./StreamToken.ts"
 

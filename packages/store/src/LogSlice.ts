@@ -37,9 +37,9 @@ export interface LogSlice {
   readonly rows: LogRows
   /** The position of the last row; undefined for a slice without any. */
   readonly last: StreamPosition | undefined
-  /** Everything up to here was read. It may lie behind the last row: at the low watermark. */
+  /** The slice has all rows up to this position, which may be after the last row: at the low watermark. */
   readonly upTo: StreamPosition
-  /** False if the slice was cut: there is more to be read at once. */
+  /** False if the slice was cut, and more rows can be read. */
   readonly complete: boolean
 }
 

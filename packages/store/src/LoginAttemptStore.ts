@@ -1,9 +1,8 @@
 /**
- * How many attempts to log in failed lately, by account and by address, for all nodes together. A leaky bucket for each
- * key: `limit` attempts at once, one more whenever `window / limit` has passed.
+ * Recent failed attempts to log in, by account and by address, for all nodes together. Each key has a leaky bucket: `limit` attempts at
+ * once, and one more after every `window / limit`.
  *
- * An attempt is counted before its outcome is known, so that many at once are counted too, and given back if it was
- * good. Used by `LoginFlows` alone. An error of the database is a defect.
+ * An attempt is counted before its outcome is known, so that concurrent ones are counted too, and given back if it succeeds. Used by `LoginFlows` alone. An error of the database is a defect.
  */
 import { createHash } from "node:crypto"
 import { Clock, Context, Effect, Layer } from "effect"
@@ -20,11 +19,11 @@ const hash = (key: string): Uint8Array => createHash("sha256").update(key).diges
 export class LoginAttemptStore extends Context.Service<
   LoginAttemptStore,
   {
-    /** Counts an attempt. 0 if it may be made, else the milliseconds until the next one may. */
+    /** Counts an attempt. Returns 0 if it may be made, else the milliseconds until the next one may. */
     readonly take: (key: string, rate: AttemptRate) => Effect.Effect<number>
-    /** Takes back what `take` counted. */
+    /** Undoes a `take`. */
     readonly giveBack: (key: string) => Effect.Effect<void>
-    /** Forgets keys that were not used for this many milliseconds. */
+    /** Deletes keys that were not used for this many milliseconds. */
     readonly forget: (unusedFor: number) => Effect.Effect<void>
   }
 >()("greenroom/store/LoginAttemptStore") {
@@ -36,7 +35,7 @@ export class LoginAttemptStore extends Context.Service<
       const take = Effect.fn("LoginAttemptStore.take")(function* (key: string, { limit, window }: AttemptRate) {
         const now = yield* Clock.currentTimeMillis
         const leak = limit / window
-        // If the clock was put back, no time has passed since then.
+        // If the clock was set back, no time has passed.
         const level = sql`greatest(0, bucket.level - greatest(0, ${now}::bigint - bucket.updated_at) * ${leak}::float8)`
         const counted = yield* sql`
           INSERT INTO login_attempts AS bucket (key_hash, level, updated_at) VALUES (${hash(key)}, 1, ${now})

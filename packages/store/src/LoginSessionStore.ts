@@ -1,9 +1,9 @@
 /**
  * Logins, registrations and links in progress. They survive a restart and continue at any node. Secrets are stored as
- * hashes: a reader of the database can continue none of them.
+ * hashes, so that a reader of the database cannot continue any of them.
  *
- * Every change names the version that it was made from, so that of two requests at once one wins (compare and swap). A
- * guess is counted before it is compared.
+ * Every change names the version that it is based on, so that one of two concurrent requests wins (compare and swap). A guess is
+ * counted before it is compared.
  *
  * Used by `LoginFlows` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -17,7 +17,7 @@ export interface LoginSession<Progress> {
   readonly version: number
   readonly purpose: string
   readonly progress: Progress
-  /** The network address from which it was begun. */
+  /** The network address of the first request. */
   readonly address: string
   readonly expiresAt: number
 }
@@ -73,14 +73,14 @@ type Found = Effect.Effect<Option.Option<LoginSession<never>>>
 export class LoginSessionStore extends Context.Service<
   LoginSessionStore,
   {
-    /** False if the address has `most` sessions already, which have not expired. */
+    /** False if the address has `most` unexpired sessions already. */
     readonly create: (session: NewLoginSession, most: number) => Effect.Effect<boolean>
-    /** Undefined if there is no such session, or it has expired. The same holds for the methods below. */
+    /** This and the next methods return none if there is no such session, or it has expired. */
     readonly find: (secret: Redacted.Redacted) => Found
     readonly findByLink: (link: Redacted.Redacted) => Found
-    /** Finds a session once: the state is forgotten. */
+    /** Finds a session once: the state is deleted. */
     readonly takeByState: (state: Redacted.Redacted) => Found
-    /** Counts a guess, and none if there were `most` already. */
+    /** Counts a guess. Returns none if there were `most` already. */
     readonly takeTry: (secret: Redacted.Redacted, most: number) => Found
     /** False if the session was changed since it was found, or has ended. */
     readonly update: (session: LoginSession<unknown>, change: LoginSessionChange) => Effect.Effect<boolean>

@@ -1,11 +1,9 @@
 /**
- * Metrics of the parts of the server (`effect/Metric`): values that exist anyway, are read when the metrics are scraped, and
- * cost nothing otherwise.
+ * Metrics of the server (`effect/Metric`): existing values, which are read when the metrics are scraped, and cost nothing otherwise.
  *
  *     yield* gauge("greenroom_websockets", "Open WebSockets", () => open.size)
  *
- * Names and units follow Prometheus: seconds, bytes, `_total` for what only grows. Each label has few values, which no
- * client chooses. docs/monitoring.md lists all metrics, and a test compares.
+ * Names and units follow Prometheus: seconds, bytes, `_total` for counters. Each label has few values, which clients cannot choose. docs/monitoring.md lists all metrics, and a test compares.
  */
 import { type Context, Effect, Metric, type Scope } from "effect"
 
@@ -46,7 +44,7 @@ export class Distribution {
   private min = 0
   private max = 0
 
-  /** `boundaries` go up. */
+  /** `boundaries` are ascending. */
   constructor(boundaries: ReadonlyArray<number>) {
     this.boundaries = boundaries
     this.counts = new Float64Array(boundaries.length + 1)

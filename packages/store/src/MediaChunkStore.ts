@@ -10,10 +10,10 @@ import { SqlClient } from "effect/sql"
 export class MediaChunkStore extends Context.Service<
   MediaChunkStore,
   {
-    /** The position of the last chunk of a file; undefined where the file is not complete. */
+    /** The position of the last chunk of a file; undefined if the file is not complete. */
     readonly last: (sha256: Uint8Array) => Effect.Effect<number | undefined>
     readonly read: (sha256: Uint8Array, position: number) => Effect.Effect<Uint8Array | undefined>
-    /** Each chunk is committed for itself: no transaction is as long as an upload. */
+    /** Writes a chunk in a transaction of its own, so that no transaction is as long as an upload. */
     readonly write: (sha256: Uint8Array, position: number, bytes: Uint8Array) => Effect.Effect<void>
     readonly remove: (sha256: Uint8Array) => Effect.Effect<void>
   }

@@ -1,11 +1,9 @@
 /**
- * The tables of the content repository: which content IDs there are, the content each has, and how much every user
- * has uploaded.
+ * The tables of the content repository: content IDs, the content of each, and how much every user has uploaded.
  *
  * Content is stored once for each hash. The order of writing is `touch` (the blob's row), then the file, then `add` or
- * `complete` (the row of a content ID). `removeUnused` removes files whose blob no row names; it leaves those alone that
- * were touched within `grace`, so a file that is being stored is not removed. A crash in between leaves a blob that no
- * row names.
+ * `complete` (the row of a content ID). `removeUnused` removes files whose blob no row names, except those that were
+ * touched recently, because they may still be being stored. A crash in between leaves a blob that no row names.
  *
  * An error of the database is a defect. Times are milliseconds since 1970, sizes bytes.
  */
@@ -26,7 +24,7 @@ export interface StoredContent {
   readonly size: number
   /** The type that the uploader declares. */
   readonly contentType: string | undefined
-  /** The type that its first bytes show. */
+  /** The type by the first bytes. */
   readonly detectedType: string | undefined
   readonly fileName: string | undefined
 }
@@ -35,7 +33,7 @@ export interface StoredContent {
 export interface MediaRow extends MediaName {
   /** Absent for the content of other servers. */
   readonly userId: UserId | undefined
-  /** Absent while the upload has not arrived. */
+  /** Absent until the upload has arrived. */
   readonly content: StoredContent | undefined
   readonly authenticated: boolean
   readonly createdAt: number
@@ -44,7 +42,7 @@ export interface MediaRow extends MediaName {
   readonly quarantinedBy: string | undefined
 }
 
-/** A thumbnail that was made. */
+/** A stored thumbnail. */
 export interface ThumbnailRow {
   readonly sha256: Uint8Array
   readonly size: number
@@ -88,7 +86,7 @@ const toRow = (row: Row): MediaRow => ({
   quarantinedBy: row.quarantined_by ?? undefined
 })
 
-/** How much of something a user may have in the content repository, or has. */
+/** The content that a user has, or may have. */
 export interface Quota {
   readonly bytes: number
   readonly files: number
@@ -108,34 +106,34 @@ export class MediaStore extends Context.Service<
   MediaStore,
   {
     readonly find: (name: MediaName) => Effect.Effect<Option.Option<MediaRow>>
-    /** Says that content is about to be stored. */
+    /** Marks content that is about to be stored. */
     readonly touch: (sha256: Uint8Array, size: number) => Effect.Effect<void>
-    /** A content ID whose upload follows. False if the user has `limit` of them already. */
+    /** Creates a content ID whose upload follows. False if the user has `limit` of them already. */
     readonly reserve: (
       name: MediaName & { readonly userId: UserId; readonly authenticated: boolean },
       expiresAt: number,
       limit: number
     ) => Effect.Effect<boolean>
-    /** A new content ID with its content. False if the user would have more than the quota. */
+    /** Creates a content ID with its content. False if the user would exceed the quota. */
     readonly add: (upload: Upload) => Effect.Effect<boolean>
-    /** The content of a content ID that was reserved. */
+    /** Stores the content of a reserved content ID. */
     readonly complete: (upload: Upload) => Effect.Effect<Completion>
-    /** Content of another server, in place of the former row. */
+    /** Stores content of another server, and replaces its row. */
     readonly putRemote: (name: MediaName, content: StoredContent, authenticated: boolean) => Effect.Effect<void>
     /** How much the user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<Quota>
     readonly thumbnail: (source: Uint8Array, variant: string) => Effect.Effect<Option.Option<ThumbnailRow>>
     readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
     /**
-     * Stops serving content, with every content ID that has it; undefined serves it again. Content of another server is
-     * kept from being fetched. False for a content ID of this server that is not known, or none that was quarantined.
+     * Quarantines content, with all of its content IDs; with `by` undefined, releases it. Quarantined content of another server is not
+     * fetched. False for an unknown content ID of this server, or if nothing was in quarantine.
      */
     readonly quarantine: (name: MediaName, by: string | undefined, isRemote: boolean) => Effect.Effect<boolean>
-    /** Forgets a content ID. False if there is none. */
+    /** Deletes a content ID. False if there is none. */
     readonly remove: (name: MediaName) => Effect.Effect<boolean>
-    /** Forgets content IDs of a user, at most `limit`: how many. */
+    /** Deletes at most `limit` content IDs of a user. Returns their number. */
     readonly removeUploads: (userId: UserId, limit: number) => Effect.Effect<number>
-    /** The uploads of a user, the newest first; those that follow `last` in this order. */
+    /** The uploads of a user, newest first, after `last` in this order. */
     readonly uploadsOf: (
       userId: UserId,
       last: MediaRow | undefined,
@@ -143,16 +141,16 @@ export class MediaStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<MediaRow>>
     /** Users whose accounts were erased and who have uploads. */
     readonly erasedUploaders: Effect.Effect<ReadonlyArray<UserId>>
-    /** Forgets content IDs that were not used in time: how many, at most `limit`. */
+    /** Deletes at most `limit` content IDs that were not used in time. Returns their number. */
     readonly removeExpired: (now: number, limit: number) => Effect.Effect<number>
-    /** Forgets content of this server of at least `size` bytes that is no avatar of a user, as `removeLocal` does. */
+    /** `removeLocal` for content of at least `size` bytes that is not the avatar of a user. */
     readonly removeLarge: (origin: ServerName, before: number, size: number, limit: number) => Effect.Effect<number>
-    /** Forgets content of this server, or of others, that was last used before a time. Quarantined content stays. */
+    /** Deletes content of this server, or of others, that was last used before a time, except quarantined content. */
     readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
     readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
-    /** Forgets the content of other servers that was used longest ago, until there is at most so much of it. */
+    /** Deletes the least recently used content of other servers, down to the quota. */
     readonly trimRemote: (quota: Quota, limit: number) => Effect.Effect<number>
-    /** Forgets the thumbnails that were made longest ago, until there are at most so many bytes of them: how many. */
+    /** Deletes the oldest thumbnails, down to so many bytes. Returns their number. */
     readonly trimThumbnails: (maxBytes: number, limit: number) => Effect.Effect<number>
     /**
      * Removes content without a row whose upload did not begin since `before`: at most `limit`. Returns the number.
@@ -194,7 +192,7 @@ export class MediaStore extends Context.Service<
         return rows.length === 1
       }, Effect.orDie)
 
-      /** Counts an upload; no row if there is no room for it. */
+      /** Counts an upload; returns no row if it would exceed the quota. */
       const charge = ({ content, quota, userId }: Upload) => sql`
         INSERT INTO media_usage (user_id, bytes, files)
         SELECT ${userId}, ${content.size}::bigint, 1
@@ -303,7 +301,7 @@ export class MediaStore extends Context.Service<
         return added.length > 0
       }, Effect.orDie)
 
-      /** Removes rows of `media` that a query names by their `ctid`, and gives users back what they had of their quota. */
+      /** Deletes rows of `media` that a query selects by `ctid`, and returns their size to the quotas of the users. */
       const removeRows = (named: Statement.Fragment) =>
         Effect.map(
           sql<{ count: number }>`

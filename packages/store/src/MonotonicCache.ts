@@ -1,6 +1,6 @@
 /**
- * Effect's `Cache` with lifetimes by the monotonic clock. Effect's own compares times of the system's clock: after that
- * was put back by an hour, an entry, also a failure, would live for an hour longer.
+ * Effect's `Cache` with lifetimes by the monotonic clock. Effect's own uses the system's clock: when that is set back by an hour, an
+ * entry, or a cached failure, would live for an hour longer.
  */
 import * as Cache from "effect/Cache"
 import * as Duration from "effect/Duration"
@@ -14,7 +14,7 @@ interface Entry<A, E> {
   readonly expiresAt: number
 }
 
-/** An entry that was made since `now` holds, however short its lifetime. */
+/** Whether an entry is fresh. One that was made since `now` is, however short its lifetime. */
 const isFresh = ({ expiresAt, madeAt }: Entry<unknown, unknown>, now: number): boolean =>
   madeAt >= now || expiresAt > now
 

@@ -1,6 +1,6 @@
 /**
- * Time that only goes forward, for measuring and waiting within a process: no correction of the system's clock changes it.
- * Its zero has no meaning, so it is neither stored nor sent; stored times are milliseconds since 1970.
+ * The monotonic clock, for measuring and waiting within a process. Corrections of the system's clock do not change it. Its zero has no
+ * meaning, so these times are neither stored nor sent; stored times are milliseconds since 1970.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

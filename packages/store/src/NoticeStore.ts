@@ -15,7 +15,7 @@ import { signalWork } from "./WorkSignals.ts"
 export interface WaitingNotice {
   readonly noticeId: number
   readonly userId: UserId
-  /** Of an m.room.message. */
+  /** The content of the m.room.message. */
   readonly content: JsonObject
 }
 
@@ -23,11 +23,11 @@ export class NoticeStore extends Context.Service<
   NoticeStore,
   {
     readonly roomOf: (userId: UserId) => Effect.Effect<Option.Option<RoomId>>
-    /** Sets the room if it is still `before`. Gives the room in force. */
+    /** Sets the room if it is still `before`. Returns the stored room. */
     readonly setRoom: (userId: UserId, before: Option.Option<RoomId>, roomId: RoomId) => Effect.Effect<RoomId>
-    /** Signals work of the kind `server notices`. */
+    /** Queues a notice, and signals work of the kind `server notices`. */
     readonly add: (userId: UserId, content: JsonObject) => Effect.Effect<void>
-    /** The oldest that wait. */
+    /** The oldest queued notices. */
     readonly waiting: (limit: number) => Effect.Effect<ReadonlyArray<WaitingNotice>>
     readonly remove: (noticeId: number) => Effect.Effect<void>
   }

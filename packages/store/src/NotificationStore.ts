@@ -18,7 +18,7 @@ export interface StoredNotification {
   readonly roomId: RoomId
   readonly event: Event
   readonly highlight: boolean
-  /** Undefined where the default push rules say them. */
+  /** Undefined if they follow from the default push rules. */
   readonly actions: ReadonlyArray<string | JsonObject> | undefined
   /** How many users are in the room now. */
   readonly joinedMembers: number
@@ -32,7 +32,7 @@ export interface NotificationQuery {
   readonly order: "oldest" | "newest"
   readonly limit: number
   readonly onlyHighlights?: boolean
-  /** The transaction from which on the user has rows; undefined for one who has the default rules. */
+  /** The transaction since which the user has rows; undefined for a user with the default rules. */
   readonly rowsSince: number | undefined
   /** The rooms to search; all if absent. */
   readonly roomNids?: ReadonlyArray<number> | undefined

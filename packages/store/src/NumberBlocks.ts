@@ -1,6 +1,6 @@
 /**
- * Numbers from a PostgreSQL sequence, reserved in blocks, so that giving one out costs no query and can be done in the
- * middle of a synchronous step. Numbers rise; the rest of a block is never used after a crash.
+ * Numbers from a PostgreSQL sequence, reserved in blocks, so that taking one needs no query and is synchronous. Numbers increase. The
+ * rest of a block is not used after a crash.
  */
 import { Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
@@ -8,7 +8,7 @@ import type { SqlClient } from "effect/sql"
 export interface NumberBlocks {
   /** True if so many numbers can be taken, one after the other. */
   readonly hasUnsafe: (count: number) => boolean
-  /** A number above all that were taken before, or undefined if none is at hand: then run `refill` and try again. */
+  /** A number above all earlier ones; undefined if none is available: then run `refill` and try again. */
   readonly takeUnsafe: () => number | undefined
   /** Makes at least `count` numbers available. */
   readonly refill: (count: number) => Effect.Effect<void>

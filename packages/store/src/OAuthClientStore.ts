@@ -12,7 +12,7 @@ export class OAuthClientStore extends Context.Service<
   OAuthClientStore,
   {
     /**
-     * Stores a client. Its ID, which is that of an earlier one with the same metadata. Undefined for a new client where `limit`
+     * Stores a client, and returns its ID, which is that of an earlier client with the same metadata. None for a new client if `limit`
      * clients have no login.
      */
     readonly register: (clientId: string, metadata: string, limit: number) => Effect.Effect<Option.Option<string>>

@@ -1,5 +1,5 @@
 /**
- * Tokens that prove to third parties who a user is. Only their hashes are stored.
+ * Tokens that prove the identity of a user to third parties. Only their hashes are stored.
  *
  * Used by `OpenIdTokens` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -14,7 +14,7 @@ const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").upda
 export class OpenIdTokenStore extends Context.Service<
   OpenIdTokenStore,
   {
-    /** Keeps a token. Forgets those that have expired, and the oldest of a user that has more than `limit`. */
+    /** Stores a token. Deletes expired ones, and the oldest of a user with more than `limit`. */
     readonly create: (userId: UserId, token: Redacted.Redacted, expiresAt: number, limit: number) => Effect.Effect<void>
     /** The user of a token; undefined if it is unknown or expired, or the account is deactivated. */
     readonly find: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>

@@ -1,6 +1,6 @@
 /**
- * EDUs for other servers that must arrive, in order. They go in transactions of their own: until one is acknowledged every
- * attempt sends the same one, so that its destination takes it once.
+ * EDUs for other servers that must arrive, in order. They have transactions of their own. Until one is acknowledged, every attempt
+ * repeats it, so that its destination handles it once.
  *
  * An error of the database is a defect.
  */
@@ -33,11 +33,11 @@ export class OutgoingEduStore extends Context.Service<
   {
     /** The transaction in flight, else a new one of the waiting EDUs. Undefined if the fence is lost. */
     readonly next: (destination: ServerName, fence?: Fence) => Effect.Effect<Option.Option<EduTransaction>>
-    /** The destination has the transaction, or never takes it. */
+    /** Removes a transaction that the destination has accepted, or will never accept. */
     readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>
-    /** The destinations for which something waits. */
+    /** The destinations with waiting EDUs. */
     readonly waiting: Effect.Effect<ReadonlyArray<ServerName>>
-    /** Keeps the newest EDUs of each destination, up to a number; gives how many were dropped. */
+    /** Drops all but the newest EDUs of each destination. Returns how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<number>
   }
 >()("greenroom/store/OutgoingEduStore") {

@@ -2,10 +2,9 @@
  * Outgoing PDUs: the queue of each destination, and the transactions made of it. The queue is filled by `EventLog`, in the
  * commit of each event.
  *
- * A transaction takes PDUs from the head of the queue and is stored as it will be sent, under the fence of the node that
- * sends. While it is not acknowledged there is no other one to the same destination, so the next request for one gets it
- * again: after a failure, after the process was killed, and on another node. Acknowledged ones are kept for a while, without
- * the body, for `/pull`.
+ * A transaction takes PDUs from the head of the queue and is stored as it will be sent, under the fencing token of the sending node.
+ * Until it is acknowledged it is the only one to its destination, and `next` returns it again: after a failure, after a crash,
+ * and on another node. Acknowledged ones are kept for a while, without the body, for `/pull`.
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
  */
@@ -30,7 +29,7 @@ export interface StoredTransaction {
   readonly eventNids: ReadonlyArray<number>
 }
 
-/** A transaction as it goes over the wire. */
+/** A transaction in the form of its request. */
 export interface PreparedRequest {
   /** The path, encoded. */
   readonly uri: string
@@ -46,7 +45,7 @@ export interface NextTransaction extends StoredTransaction {
 /** How many acknowledged transactions to each destination are kept. */
 export const keptTransactions = 100
 
-/** The most that the events of one transaction measure together, in bytes; a larger event goes alone. */
+/** The most bytes of the events of one transaction. A larger event is sent alone. */
 const maxTransactionBytes = 1_000_000
 
 interface Row {
@@ -84,8 +83,7 @@ export class OutgoingStore extends Context.Service<
      */
     readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<NextTransaction>>
     /**
-     * Stores how a transaction will be sent. False where another one is in flight, or it has a request already: `next` has
-     * that.
+     * Stores the request of a transaction. False if another one is in flight, or it has a request already, which `next` returns.
      */
     readonly prepare: (
       destination: ServerName,
@@ -93,31 +91,31 @@ export class OutgoingStore extends Context.Service<
       request: PreparedRequest,
       fence?: Fence
     ) => Effect.Effect<boolean, StaleFence>
-    /** The destination has the transaction: its PDUs leave the queue. */
+    /** Completes a transaction that the destination has accepted: its PDUs leave the queue. */
     readonly acknowledge: (destination: ServerName, transactionId: string) => Effect.Effect<void>
-    /** The destination has refused the transaction. Gives how many times in a row it has. */
+    /** Counts a refusal of the transaction by the destination. Returns the number of refusals in a row. */
     readonly refused: (destination: ServerName, transactionId: string) => Effect.Effect<number>
     /**
-     * The transaction is replaced by one with its first PDU alone, under another ID: a destination may remember what it
-     * answered to the old one. The other PDUs wait again.
+     * Replaces the transaction by one with only its first PDU, under another ID, because a destination may remember its answer to the
+     * old one. The other PDUs wait again.
      */
     readonly reduce: (destination: ServerName, transactionId: string, fence?: Fence) => Effect.Effect<void>
     /**
-     * The first `limit` transactions to the destination after the newest of those named, oldest first. All that are
-     * kept, where none of them is known.
+     * The first `limit` transactions to the destination after the newest of the named ones, oldest first. If none of those is known,
+     * all stored transactions.
      */
     readonly after: (
       destination: ServerName,
       transactionIds: ReadonlyArray<string>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
-    /** The destinations for which PDUs wait, with when they may be tried: in the past where that is now. */
+    /** The destinations with waiting PDUs, and when each may be tried; in the past if it may be tried now. */
     readonly waiting: Effect.Effect<ReadonlyArray<{ readonly destination: ServerName; readonly retryAt: number }>>
-    /** Keeps the newest PDUs of each destination, up to a number; gives how many were dropped. */
+    /** Drops all but the newest PDUs of each destination. Returns how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<ReadonlyMap<ServerName, number>>
     /** How many PDUs wait for each destination. */
     readonly queueLengths: Effect.Effect<ReadonlyMap<ServerName, number>>
-    /** Forgets transactions that were acknowledged before that time. */
+    /** Deletes transactions that were acknowledged before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
 >()("greenroom/store/OutgoingStore") {
@@ -130,7 +128,7 @@ export class OutgoingStore extends Context.Service<
         SELECT events.body FROM unnest(event_nids) WITH ORDINALITY AS sent (nid, place) JOIN events USING (nid)
         ORDER BY sent.place) AS bodies`
 
-      // A row whose event is no longer there still goes, so that it leaves the queue.
+      // A row whose event no longer exists is taken too, so that it leaves the queue.
       const batch = (destination: ServerName, most: number) => sql`
         SELECT array_agg(event_nid ORDER BY event_nid) AS event_nids FROM (
           SELECT event_nid, row_number() OVER head AS place,
@@ -190,7 +188,7 @@ export class OutgoingStore extends Context.Service<
 
       const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
         const now = yield* Clock.currentTimeMillis
-        // If a crash of the database undoes it, the transaction is sent again, and is known there.
+        // If a crash of the database undoes this, the transaction is sent again, and the destination recognises it.
         yield* sql`
           WITH ${unhurried(sql)}, acknowledged AS (
             UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL

@@ -1,5 +1,5 @@
 /**
- * The key by which this server signs as a policy server: made on first use, and never changed.
+ * The signing key of this server as a policy server: created on first use, and never changed.
  *
  * An error of the database is a defect.
  */

@@ -11,7 +11,7 @@ import { SqlClient } from "effect/sql"
 const lifetime = 7 * 86_400_000
 
 export interface Verdict {
-  /** Why the event is refused; undefined lets it pass. */
+  /** The reason of the refusal; undefined if the event may pass. */
   readonly refusal: string | undefined
 }
 
@@ -25,7 +25,7 @@ export class PolicyVerdictStore extends Context.Service<
   PolicyVerdictStore,
   {
     readonly find: (eventId: EventId) => Effect.Effect<Verdict | undefined>
-    /** Keeps a verdict. Gives the one that is in force: another node may have been earlier. */
+    /** Stores a verdict, unless another node has stored one. Returns the stored one. */
     readonly add: (eventId: EventId, verdict: Verdict) => Effect.Effect<Verdict>
   }
 >()("greenroom/store/PolicyVerdictStore") {

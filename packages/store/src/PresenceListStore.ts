@@ -1,5 +1,5 @@
 /**
- * Presence lists: the users that a user observes, and whether these accepted. An accepted observer can see the user's
+ * Presence lists: the users whom a user observes, and whether these have accepted. An accepted observer can see the user's
  * presence, and profile fields meant for contacts.
  *
  * Used by `Users` and `Presences`. An error of the database is a defect. Source: "Presence" of the specification.
@@ -15,7 +15,7 @@ export interface PresenceListRow {
   readonly accepted: boolean
 }
 
-/** The state that an invitation found: none, one that waits for an answer, or one that was accepted. */
+/** The state before an invitation: none, one that waits for an answer, or one that was accepted. */
 export type Invited = "new" | "pending" | "accepted"
 
 export class PresenceListStore extends Context.Service<
@@ -25,7 +25,7 @@ export class PresenceListStore extends Context.Service<
     readonly list: (observer: UserId) => Effect.Effect<ReadonlyArray<PresenceListRow>>
     /** The observers whom a user accepted. */
     readonly observers: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
-    /** The observers of each of the users whom that user accepted, in one query. */
+    /** The accepted observers of each of the users, in one query. */
     readonly observersOfAll: (
       observed: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<UserId>>>
@@ -36,17 +36,17 @@ export class PresenceListStore extends Context.Service<
     /** The observed user gives permission. False if the observer did not ask. */
     readonly accept: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
     /**
-     * The observed user refuses permission, or takes it back: the observer's list forgets them, and `denied` remembers it
-     * until the next `accept`. False if the list did not hold them.
+     * The observed user refuses or withdraws permission: they are removed from the observer's list, and `denied` is true until the next
+     * `accept`. False if they were not on the list.
      */
     readonly deny: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
     /** Whether the observed user denied the observer, and has not accepted them since. */
     readonly denied: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
-    /** Takes users off the observer's list; those who were on it. */
+    /** Removes users from the observer's list. Returns those who were on it. */
     readonly drop: (observer: UserId, observed: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<UserId>>
     /** Whether the observed user accepted the observer. */
     readonly accepted: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
-    /** Takes a user out of all lists, and forgets theirs. */
+    /** Removes a user from all lists, and deletes their own. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/store/PresenceListStore") {
@@ -67,7 +67,7 @@ export class PresenceListStore extends Context.Service<
         )
 
       const invite = Effect.fn("PresenceListStore.invite")(function* (observer: UserId, observed: UserId) {
-        // The update changes nothing; it makes the row that is there visible to RETURNING. xmax tells the two apart.
+        // The update changes nothing, but makes an existing row visible to RETURNING. xmax distinguishes the two cases.
         const rows = yield* sql<{ accepted: boolean; inserted: boolean }>`
           INSERT INTO presence_lists (observer, observed, accepted) VALUES (${observer}, ${observed}, false)
           ON CONFLICT (observer, observed) DO UPDATE SET accepted = presence_lists.accepted

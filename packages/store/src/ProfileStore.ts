@@ -2,8 +2,8 @@
  * Profiles: the fields that a user publishes, each with its audience. Values are kept as JSON; the names of
  * fields have passed the schema of `ProfileField`. The caller checks the audience.
  *
- * A changed display name or avatar has still to reach the rooms of the user. That it has to is written with the change
- * (`pendingPropagations`), so that it happens also if the process ends in between.
+ * A changed display name or avatar must reach the rooms of the user. The pending propagation is written with the change
+ * (`pendingPropagations`), so that a crash in between does not lose it.
  *
  * Used by `Users` and the Presence actor. An error of the database is a defect. Source: "Profiles" of the specification.
  */
@@ -48,7 +48,7 @@ const toPublicProfile = (row: PublicRow): PublicProfile => ({
   ...(row.avatar_url === null ? {} : { avatar_url: JSON.parse(row.avatar_url) })
 })
 
-/** The member's profile in the content of a membership. Other servers may send anything there. */
+/** The profile in the content of a membership, in which other servers may send anything. */
 export const profileOfMember = ({ avatar_url, displayname }: Event["content"]): PublicProfile => ({
   ...(typeof displayname === "string" ? { displayname } : {}),
   ...(typeof avatar_url === "string" ? { avatar_url } : {})
@@ -64,20 +64,20 @@ export class ProfileStore extends Context.Service<
     readonly fields: (userId: UserId) => Effect.Effect<ReadonlyMap<string, ProfileFieldValue>>
     readonly field: (userId: UserId, field: string) => Effect.Effect<Option.Option<ProfileFieldValue>>
     readonly set: (userId: UserId, field: string, value: ProfileFieldValue) => Effect.Effect<void>
-    /** Does nothing where the field is not set. */
+    /** Removes a field. Does nothing if it is not set. */
     readonly remove: (userId: UserId, field: string) => Effect.Effect<void>
-    /** Forgets the whole profile. Memberships keep what they carry. */
+    /** Deletes the whole profile, but not the copies in memberships. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
     /** Of many users at once; users with neither are missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
-    /** The profiles in the newest memberships of users: the only known ones of users of other servers. */
+    /** The profiles in the newest memberships of users. For users of other servers these are the only known ones. */
     readonly memberProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
     /** The number of the user's newest change that is not in all rooms yet. */
     readonly pendingPropagation: (userId: UserId) => Effect.Effect<Option.Option<number>>
     /** Users with changes that are not in all rooms yet: work left by a process that ended. */
     readonly pendingPropagations: Effect.Effect<ReadonlyArray<UserId>>
-    /** The change with this number is in all rooms. A newer one stays pending. */
+    /** Completes the propagation of the change with this number. A newer one stays pending. */
     readonly finishPropagation: (userId: UserId, change: number) => Effect.Effect<void>
   }
 >()("greenroom/store/ProfileStore") {

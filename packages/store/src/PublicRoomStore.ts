@@ -1,7 +1,7 @@
 /**
  * The list of public rooms, in pages: the rooms with the most members first.
  *
- * A page is bounded in rooms and in bytes, since names, topics and aliases are what members make them.
+ * A page is bounded in rooms and in bytes, because names, topics and aliases may be long.
  */
 import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
@@ -40,10 +40,10 @@ export interface RoomNetwork {
   readonly networkId: string
 }
 
-/** Which lists are read: that of this server, that of one network, or all together. */
+/** The lists to read: that of this server, that of one network, or all of them. */
 export type RoomLists = "own" | "all" | RoomNetwork
 
-/** How many bytes of names, topics and aliases a page has at most, beside those of its first room. */
+/** The most bytes of names, topics and aliases of a page, without those of its first room. */
 const maxPageBytes = 1024 * 1024
 
 interface Row {
@@ -110,10 +110,10 @@ export class PublicRoomStore extends Context.Service<
     ) => Effect.Effect<PublicRoomPage>
     /** Whether the room is in the list; none if there is no such room here. */
     readonly isListed: (roomId: RoomId) => Effect.Effect<Option.Option<boolean>>
-    /** Those of the rooms that are in the list. */
+    /** The rooms among these that are in the list. */
     readonly listedOf: (roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
     readonly setListed: (roomId: RoomId, listed: boolean) => Effect.Effect<void>
-    /** Puts a room into the list of a network, or takes it out. */
+    /** Adds a room to the list of a network, or removes it. */
     readonly setListedIn: (network: RoomNetwork, roomId: RoomId, listed: boolean) => Effect.Effect<void>
   }
 >()("greenroom/store/PublicRoomStore") {

@@ -1,7 +1,7 @@
 /**
- * Removes rows of what notified users (`push_actions`, `mentions`): old ones that were read or are of rooms that the user is not
- * in, and very old ones. Those that many members have together (`room_push_actions`) go when they are very old. Their age is
- * known by marks, since the rows have no time.
+ * Deletes rows of notifications (`push_actions`, `mentions`): old ones that are read or of rooms that the user is not in, and very old
+ * ones. Rows of many members together (`room_push_actions`) are deleted when they are very old. Marks record the age of rows,
+ * which have no time.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -9,11 +9,11 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 
 export interface Pruning {
-  /** Rows of before this time go if they are read. */
+  /** Rows from before this time are deleted if they are read. */
   readonly readBefore: number
-  /** Rows of before this time go in any case. */
+  /** Rows from before this time are deleted in any case. */
   readonly allBefore: number
-  /** The most rows that are looked at in one statement. */
+  /** The most rows that one statement examines. */
   readonly batch: number
 }
 
@@ -22,7 +22,7 @@ const tables = ["push_actions", "mentions"] as const
 export class PushPruningStore extends Context.Service<
   PushPruningStore,
   {
-    /** Remembers which rows there are now. */
+    /** Stores a mark: the newest row at this time. */
     readonly mark: (now: number) => Effect.Effect<void>
     /** Removes old rows in batches. Returns their number. */
     readonly prune: (pruning: Pruning) => Effect.Effect<number>

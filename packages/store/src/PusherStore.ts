@@ -16,12 +16,12 @@ export type PusherKind = "http" | "email"
 
 export interface NewPusher {
   readonly userId: UserId
-  /** The device that set it: the pusher goes with it. */
+  /** The device that set it. The pusher is deleted with the device. */
   readonly deviceId: string
   readonly appId: string
   readonly pushkey: string
   readonly kind: PusherKind
-  /** The rest of what the client said. */
+  /** The other fields of the request. */
   readonly description: JsonObject
   /** Milliseconds since 1970. */
   readonly setAt: number
@@ -37,7 +37,7 @@ export interface StoredPusher extends NewPusher {
   readonly lastMail: { readonly at: number; readonly interval: number } | undefined
 }
 
-/** Changes of pushers, as the log carries them. */
+/** The changes of pushers in the log. */
 export const pusherChanges = logKind<{ readonly userId: UserId }>("pushers", { userId: "user_id" })
 
 interface Row {
@@ -74,7 +74,7 @@ export class PusherStore extends Context.Service<
   PusherStore,
   {
     /**
-     * Makes or changes a pusher; a new one starts after `seen`. With `alone`, pushers of other users with the same app and
+     * Creates or changes a pusher. A new one starts after `seen`. With `alone`, pushers of other users with the same app and
      * key are removed. False if the user has `most` others already.
      */
     readonly set: (
@@ -83,16 +83,16 @@ export class PusherStore extends Context.Service<
       options: { readonly alone: boolean; readonly most: number }
     ) => Effect.Effect<boolean>
     readonly remove: (userId: UserId, appId: string, pushkey: string) => Effect.Effect<void>
-    /** The pushers of these users, or of all, whose devices are still there. */
+    /** The pushers of these users, or of all users, whose devices still exist. */
     readonly list: (userIds?: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredPusher>>
     readonly find: (pusherId: number) => Effect.Effect<Option.Option<StoredPusher>>
-    /** A pusher has sent a mail about what came up to a position. Times are in milliseconds. */
+    /** Records that a pusher has sent a mail about notifications up to a position. Times are in milliseconds. */
     readonly noteMail: (
       pusherId: number,
       seen: StreamPosition,
       mail: { readonly at: number; readonly interval: number }
     ) => Effect.Effect<void>
-    /** Pushers were notified up to a position, or have failed since a time. */
+    /** Records that pushers were notified up to a position, or have failed since a time. */
     readonly noteProgress: (
       pusherIds: ReadonlyArray<number>,
       seen: StreamPosition,

@@ -1,10 +1,10 @@
 /**
- * The rows of `receipts` as the log carries them: see `ReceiptStore`.
+ * The rows of `receipts` in the log, see `ReceiptStore`.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { logKind } from "./LogKind.ts"
 
-/** `m.read`, which others see, or `m.read.private`, which they do not. */
+/** `m.read`, which is public, or `m.read.private`, which is not. */
 export type ReceiptType = "m.read" | "m.read.private"
 
 /** A receipt of a user in a room changed. */

@@ -1,5 +1,5 @@
 /**
- * How far users have read, by room, type of receipt and thread. A receipt moves forwards only.
+ * The receipts of users, by room, type and thread. A receipt only moves forward.
  *
  * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
  * is a defect. Source: "Receipts" of the client-server specification.
@@ -50,15 +50,15 @@ const toReceipt = (row: Row): Receipt => ({
 export class ReceiptStore extends Context.Service<
   ReceiptStore,
   {
-    /** False if the user's receipt is already as far. */
+    /** False if the user's receipt is already at this event or a later one. */
     readonly set: (receipt: Receipt) => Effect.Effect<boolean>
-    /** The receipts of rooms that a viewer may see: those of everybody that are public, and the viewer's own. */
+    /** The receipts of rooms that a viewer may see: the public ones, and the viewer's own. */
     readonly read: (
       viewer: UserId,
       roomNids: ReadonlyArray<number>,
       range?: LogRange
     ) => Effect.Effect<ReadonlyArray<Receipt>>
-    /** The receipts of rooms on some events, as far as a viewer may see them, and all of the viewer's own. */
+    /** The receipts on some events that a viewer may see, and all of the viewer's own. */
     readonly onEvents: (
       viewer: UserId,
       roomNids: ReadonlyArray<number>,

@@ -13,7 +13,7 @@ import { texts } from "./PgArrays.ts"
 export interface KeptPduAnswer {
   readonly error?: string
   readonly errcode?: string
-  /** The event by which the user is joined who asked for it. The answer has it whole, with the state before it. */
+  /** The join of the user who requested it. The answer contains the whole event, and the state before it. */
   readonly joined?: { readonly room_id: RoomId; readonly event_id: EventId }
 }
 
@@ -25,15 +25,15 @@ export interface KeptAnswer {
 export class ReceivedTransactionStore extends Context.Service<
   ReceivedTransactionStore,
   {
-    /** The answer to a transaction that came before. */
+    /** The answer to a received transaction. */
     readonly find: (origin: ServerName, transactionId: string) => Effect.Effect<Option.Option<KeptAnswer>>
-    /** Which of the transactions came. */
+    /** The received ones among these transactions. */
     readonly known: (origin: ServerName, transactionIds: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>>
-    /** The transactions of the origin that came last, newest first. */
+    /** The latest transactions of the origin, newest first. */
     readonly latest: (origin: ServerName, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /**
-     * Keeps an answer, unless there is one. With `mayRepeat` a crash of the database may lose it: for a transaction that may
-     * be taken once more, as one of PDUs alone.
+     * Stores an answer, unless there is one. With `mayRepeat`, a crash of the database may lose it: for a transaction that may be
+     * handled twice, such as one that has only PDUs.
      */
     readonly put: (
       origin: ServerName,
@@ -41,7 +41,7 @@ export class ReceivedTransactionStore extends Context.Service<
       answer: KeptAnswer,
       mayRepeat?: boolean
     ) => Effect.Effect<void>
-    /** Forgets answers from before that time. */
+    /** Deletes answers from before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
 >()("greenroom/store/ReceivedTransactionStore") {

@@ -1,6 +1,5 @@
 /**
- * Registration tokens: secrets with which one may register where registration is by token. Stored as hashes; an operator
- * knows a token by its ID afterwards. An error of the database is a defect. Times are milliseconds since 1970.
+ * Registration tokens: secrets that allow registration. They are stored as hashes; operators refer to a token by its ID. An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
 import * as Clock from "effect/Clock"
@@ -11,9 +10,9 @@ import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 
 export interface RegistrationToken {
-  /** By which operators know it. No secret. */
+  /** The ID by which operators refer to the token. Not secret. */
   readonly tokenId: string
-  /** How often it may be used; undefined for any number of times. */
+  /** How many times it may be used; undefined for any number. */
   readonly usesAllowed: number | undefined
   readonly uses: number
   readonly expiresAt: number | undefined
@@ -50,10 +49,10 @@ export const registrationTokenHash = (token: Redacted.Redacted): Uint8Array =>
 export class RegistrationTokenStore extends Context.Service<
   RegistrationTokenStore,
   {
-    /** False if the token or its ID is there already. */
+    /** False if the token or its ID exists already. */
     readonly create: (token: NewRegistrationToken) => Effect.Effect<boolean>
     readonly list: Effect.Effect<ReadonlyArray<RegistrationToken>>
-    /** By its ID, or by the secret itself. */
+    /** Finds a token by its ID or its secret. */
     readonly find: (idOrSecret: string) => Effect.Effect<RegistrationToken | undefined>
     /** Undefined fields keep their value; null removes the limit. False if there is no such token. */
     readonly update: (

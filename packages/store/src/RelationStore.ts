@@ -37,7 +37,7 @@ export interface Aggregation {
   }
 }
 
-/** An event to which others may relate, with the number of its room. */
+/** A possible parent of relations, with the number of its room. */
 export interface Parent {
   readonly event: Event
   readonly roomNid: number
@@ -49,7 +49,7 @@ export interface Thread {
   readonly latest: StreamPosition
 }
 
-/** How many edits, and references, of one event are looked at. */
+/** The most edits, and references, of one event that are read. */
 const maxEdits = 20
 const maxReferences = 100
 
@@ -70,7 +70,7 @@ export class RelationStore extends Context.Service<
   RelationStore,
   {
     readonly children: (query: ChildrenQuery) => Effect.Effect<ReadonlyArray<StreamedEvent>>
-    /** Those of the events of a room to which an event relates: in one of these ways, by one of these senders. */
+    /** The events of a room to which an event relates, of one of these relation types, by one of these senders. */
     readonly related: (
       roomNid: number,
       ids: ReadonlyArray<EventId>,
@@ -79,7 +79,7 @@ export class RelationStore extends Context.Service<
         readonly senders?: ReadonlyArray<string> | undefined
       }
     ) => Effect.Effect<ReadonlySet<EventId>>
-    /** Aggregations of those of the events that have any. The events may be of several rooms. */
+    /** The aggregations of the events that have any. The events may be of several rooms. */
     readonly aggregations: (
       userId: UserId,
       events: ReadonlyArray<Parent>

@@ -1,6 +1,6 @@
 /**
- * The devices and cross-signing keys of users of other servers, as their servers gave them. A list is kept while its user
- * shares a room with a user of ours: only then does the other server send its changes.
+ * The devices and cross-signing keys of users of other servers, as received from their servers. A list is kept while its user shares a
+ * room with a local user: only then does the other server send its changes.
  *
  * A list is current while no change is missing (`is_stale`), and while there is a room in which both its user and one of ours
  * have been since before the server was asked. So a room that was left and entered again makes the list outdated without
@@ -26,10 +26,10 @@ export interface RemoteDevices {
 /** The known devices of a user. */
 export interface KnownDevices {
   readonly userId: UserId
-  /** Undefined where the server never answered, and where nothing is kept. */
+  /** Undefined if the server never answered, or nothing is kept. */
   readonly keys: RemoteDevices | undefined
   readonly isCurrent: boolean
-  /** Whether the list is kept: the user shares a room with one of ours. */
+  /** Whether the list is kept: the user shares a room with a local user. */
   readonly isShared: boolean
 }
 
@@ -45,7 +45,7 @@ export interface ChangedList extends ChangingList {
   readonly isGap: boolean
 }
 
-/** A question to a server that was begun. */
+/** A request to a server that is in progress. */
 export interface BegunFetch {
   readonly userId: UserId
   /** The position in the log. */
@@ -54,16 +54,16 @@ export interface BegunFetch {
 }
 
 export interface FetchedDevices extends BegunFetch, RemoteDevices {
-  /** When the server may be asked again, should the list be stale. */
+  /** When the server may be asked again, if the list is stale then. */
   readonly retryAt: number
-  /** Undefined where the answer did not say. */
+  /** Undefined if the answer has none. */
   readonly streamId: number | undefined
 }
 
 /** The first back-off of a list that the server refuses, doubled with each failure, and the longest one, in ms. */
 const firstBackOff = 30_000
 const longestBackOff = 86_400_000
-/** How many lists one sweep looks at in a statement. */
+/** How many lists one statement of a sweep examines. */
 const sweptAtOnce = 1_000
 
 interface Row {
@@ -92,29 +92,29 @@ export class RemoteDeviceListStore extends Context.Service<
     /** The known devices of users of other servers: one entry for each. */
     readonly read: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<KnownDevices>>
     /**
-     * Changes the list of a user, which begins empty and stale. The users that may encrypt for them hear of other keys. Gives
-     * whether the list is stale then; undefined where the user shares no room with any of ours, and nothing is kept.
+     * Changes the list of a user, which is empty and stale at first. Different keys are announced to the users who may encrypt for them.
+     * Returns whether the list is stale; undefined if the user shares no room with a local user, and nothing is kept.
      */
     readonly change: (
       userId: UserId,
       apply: (list: ChangingList) => ChangedList
     ) => Effect.Effect<{ readonly isStale: boolean } | undefined>
-    /** Notes that the server is asked for these lists. */
+    /** Records that the server is asked for these lists. */
     readonly begin: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<BegunFetch>>
     /**
-     * Stores answers. A list that changed since its question stays stale. The users that may encrypt for theirs hear of other
-     * keys than before; of first keys with `announceFirst` alone.
+     * Stores answers. A list that changed since the request stays stale. Different keys are announced to the users who may encrypt for
+     * them, the first keys of a user only with `announceFirst`.
      */
     readonly finish: (fetched: ReadonlyArray<FetchedDevices>, announceFirst: boolean) => Effect.Effect<void>
-    /** The server gave no list of these users: they are asked for again after a while. */
+    /** Starts the back-off of lists that the server did not send. */
     readonly failed: (userIds: ReadonlyArray<UserId>, now: number) => Effect.Effect<void>
-    /** Stale lists of a server that may be asked for, at most `limit`. */
+    /** Stale lists of a server that may be requested now, at most `limit`. */
     readonly due: (server: ServerName, now: number, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
-    /** When a stale list of the server may be asked for; undefined where none is stale. */
+    /** When a stale list of the server may be requested; undefined if none is stale. */
     readonly nextResync: (server: ServerName) => Effect.Effect<number | undefined>
-    /** The same of all servers with stale lists. */
+    /** `nextResync` of all servers with stale lists. */
     readonly stale: Effect.Effect<ReadonlyArray<{ readonly server: ServerName; readonly at: number }>>
-    /** Deletes the lists of users who share no room any more. Gives how many. */
+    /** Deletes the lists of users who no longer share a room. Returns their number. */
     readonly sweep: Effect.Effect<number>
   }
 >()("greenroom/store/RemoteDeviceListStore") {
@@ -218,7 +218,7 @@ export class RemoteDeviceListStore extends Context.Service<
           )
 
         const failed = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, now: number) {
-          // Nodes and servers must not come back in step.
+          // Random, so that nodes and servers do not retry at the same time.
           const share = 1 - 0.3 * (yield* Random.next)
           yield* sql`
             UPDATE remote_device_lists SET failures = failures + 1, retry_at = ${now}::bigint + (least(
@@ -228,7 +228,7 @@ export class RemoteDeviceListStore extends Context.Service<
               ORDER BY user_id FOR UPDATE)`
         }, Effect.orDie)
 
-        /** Looks at lists in the order of their users, so many at a time, each in a transaction of its own. */
+        /** Examines lists in the order of their users, in batches, each in a transaction of its own. */
         const sweep = Effect.gen(function* () {
           let deleted = 0
           let after = ""

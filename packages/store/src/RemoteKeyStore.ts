@@ -1,8 +1,7 @@
 /**
  * The public keys of other servers, as `RemoteKeys` fetched and verified them, and the signed objects in which they came.
  *
- * A key comes from its own server, or is vouched for by others. A key from its own server replaces one from others, never
- * the other way round.
+ * A key comes from its own server, or from notaries. A key from its own server replaces one from notaries, never the reverse.
  *
  * Used by `RemoteKeys` and `KeyNotary`. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -18,9 +17,9 @@ import { bigints, texts } from "./PgArrays.ts"
 export interface PublishedRemoteKey {
   readonly keyId: string
   readonly publicKey: KeyObject
-  /** Until when a current key is believed without asking again. */
+  /** Until when a current key is valid without another request. */
   readonly validUntil: number
-  /** When the server stopped to sign with it, undefined while it is current. */
+  /** When the server stopped signing with it; undefined while it is current. */
   readonly expiredAt: number | undefined
 }
 
@@ -32,18 +31,18 @@ export interface RemoteKey extends PublishedRemoteKey {
   readonly vouchers: ReadonlyArray<ServerName> | undefined
 }
 
-/** Everything that is known of the keys of a server at one time. */
+/** The keys of a server in one answer. */
 export interface FetchedKeys {
   readonly keys: ReadonlyArray<PublishedRemoteKey>
   /** The signed object that publishes the keys, as it came. */
   readonly object: JsonObject
-  /** Until when the object says to be valid. */
+  /** `valid_until_ts` of the object. */
   readonly validUntil: number
   /** The server that vouches for the key; undefined if it came from its own server. */
   readonly voucher?: ServerName
 }
 
-/** A key object as it can be handed on. */
+/** A key object that can be passed on. */
 export interface KeptKeyObject {
   readonly serverName: ServerName
   readonly object: JsonObject
@@ -95,7 +94,7 @@ export class RemoteKeyStore extends Context.Service<
   {
     /** Every key of the server that was ever fetched, or reported by a notary. */
     readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<RemoteKey>>
-    /** Adds keys, or renews them. A key that is not among them stays as it is. */
+    /** Adds or renews keys. Other keys stay unchanged. */
     readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>
     /** The key objects of the servers, those of each newest first. */
     readonly objects: (serverNames: ReadonlyArray<ServerName>) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
@@ -131,7 +130,7 @@ export class RemoteKeyStore extends Context.Service<
         WHERE excluded.vouchers IS NULL
           OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
 
-      // Vouched keys replace none that the server itself has signed for us, and only add further keys.
+      // Keys from notaries never replace keys from the server itself.
       const putObject = (
         serverName: ServerName,
         { keys, object, validUntil, voucher }: FetchedKeys,

@@ -1,5 +1,5 @@
 /**
- * Sessions by which two devices meet: a short text that either of them replaces. Times are milliseconds since 1970.
+ * Rendezvous sessions of two devices: a short text that either of them replaces. Times are milliseconds since 1970.
  *
  * Used by `Rendezvous` alone. An error of the database is a defect.
  */
@@ -17,7 +17,7 @@ export interface RendezvousSession {
 export class RendezvousStore extends Context.Service<
   RendezvousStore,
   {
-    /** False where there are `limit` sessions already. Forgets those that have expired. */
+    /** False if there are `limit` sessions already. Deletes expired ones. */
     readonly create: (id: string, data: string, expiresAt: number, limit: number) => Effect.Effect<boolean>
     readonly find: (id: string) => Effect.Effect<Option.Option<RendezvousSession>>
     /** Replaces the text if its sequence is still this one. Undefined if it is not, or there is no such session. */

@@ -54,7 +54,7 @@ const toReport = (row: Row): Report => ({
   createdAt: Number(row.created_at)
 })
 
-/** How long `most` counts, in milliseconds. */
+/** The period to which `most` applies, in milliseconds. */
 const window = 24 * 3_600_000
 
 export class ReportStore extends Context.Service<
@@ -62,7 +62,7 @@ export class ReportStore extends Context.Service<
   {
     /** False if the reporter made `most` reports within a day already. */
     readonly add: (report: NewReport, most: number) => Effect.Effect<boolean>
-    /** The newest reports, before one if it is given. */
+    /** The newest reports, before the given one if any. */
     readonly list: (limit: number, before?: number) => Effect.Effect<ReadonlyArray<Report>>
     /** A page of reports, with how many there are in all. */
     readonly page: (

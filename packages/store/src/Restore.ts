@@ -1,7 +1,7 @@
 /**
  * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The whole file
  * is checked before anything is written; a failure after that leaves the database empty again, and removes the uploaded
- * files that it added. The next restore clears away the rest of an interrupted one (`UnfinishedRestore.ts`).
+ * files that it added. The next restore removes the remains of an interrupted one (`UnfinishedRestore.ts`).
  */
 import { createHash } from "node:crypto"
 import { once } from "node:events"
@@ -29,13 +29,13 @@ import { type RestoreNotes, unfinishedTable } from "./UnfinishedRestore.ts"
 /** The destination of the uploaded files. */
 export interface FileTarget {
   readonly has: (sha256: Uint8Array) => Promise<boolean>
-  /** Reads the content to its end, and stores it unless it is there. False: it is not what the hash says, and was not stored. */
+  /** Reads the content to its end, and stores it unless it exists. False if it does not match the hash, and was not stored. */
   readonly put: (sha256: Uint8Array, content: Readable) => Promise<boolean>
   readonly remove: (sha256: Uint8Array) => Promise<void>
 }
 
 export interface RestoreOptions {
-  /** The database, which has no tables, or those of a restore that was cut off. */
+  /** The database, which has no tables, or those of an interrupted restore. */
   readonly url: Redacted.Redacted
   readonly notes: RestoreNotes
   readonly file: string
@@ -50,7 +50,7 @@ interface Frame {
 
 /** The summary of a restored backup. */
 export interface RestoreReport {
-  /** How many uploaded files the backup has, those that were there already included. */
+  /** How many uploaded files the backup has, including files that existed already. */
   readonly files: number
   /** Uploaded files that were damaged when the backup was made, and are left out. */
   readonly damaged: number
@@ -64,7 +64,7 @@ const maxFrame = 16 * 1024 * 1024
 const refuse = (file: string, problem: string): BackupFailed =>
   new BackupFailed({ message: `${file} ${problem}. Nothing was restored.` })
 
-/** The offset of the frames, in bytes. Files that are no backup, or a newer one, fail. */
+/** The offset of the frames, in bytes. Fails for a file that is not a backup, or a newer one. */
 const readStart = async (file: string): Promise<number> => {
   const start = Buffer.alloc(magic().length)
   const handle = await fs.promises.open(file, "r").catch((error: NodeJS.ErrnoException) => {
@@ -80,7 +80,7 @@ const readStart = async (file: string): Promise<number> => {
   return line.length
 }
 
-/** The frames of a file. A file that is no backup, is truncated or damaged fails with `BackupFailed`. */
+/** The frames of a file. Fails with `BackupFailed` if the file is not a backup, truncated or damaged. */
 async function* framesOf(file: string, onProgress: (done: number) => void): AsyncGenerator<Frame> {
   const begin = await readStart(file)
   const { size } = await fs.promises.stat(file)
@@ -112,7 +112,7 @@ async function* framesOf(file: string, onProgress: (done: number) => void): Asyn
   if (rest.length > 0) throw refuse(file, "is cut off")
 }
 
-/** JSON of a frame that this program or an older one has written; the checksum has vouched for it. */
+/** The JSON of a frame. Not validated: this program or an older one wrote it, and the checksum is right. */
 const jsonOf = <A>({ payload }: Frame): A => JSON.parse(payload.toString()) as A
 
 const readHeader = (file: string, frame: Frame): BackupHeader => {
@@ -122,7 +122,7 @@ const readHeader = (file: string, frame: Frame): BackupHeader => {
   throw refuse(file, "is damaged")
 }
 
-/** Reads the whole file and checks it. Gives its header. */
+/** Reads and checks the whole file. Returns its header. */
 const verify = async (file: string, onProgress: OnProgress): Promise<BackupHeader> => {
   const hash = createHash("sha256")
   let header: BackupHeader | undefined
@@ -160,7 +160,7 @@ export const checkBackup = (
     return header
   })
 
-/** Makes sure that the database is empty, and marks it. Removes the rest of an interrupted restore. */
+/** Checks that the database is empty, and marks it. Removes the remains of an interrupted restore. */
 const beginEmpty = async (client: Client): Promise<void> => {
   const { rows } = await client.query<{ relname: string }>(
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"
@@ -204,7 +204,7 @@ async function* contentOf(frames: AsyncIterable<Frame>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Stores uploaded files, and notes which of them were not there before. */
+/** Stores uploaded files, and records which of them are new. */
 const makeFiles = ({ has, put, remove }: FileTarget, notes: RestoreNotes) => {
   const added: Array<Uint8Array> = [...notes.before]
   const report = { files: 0, damaged: 0 }
@@ -225,7 +225,7 @@ const makeFiles = ({ has, put, remove }: FileTarget, notes: RestoreNotes) => {
   }
 }
 
-/** Loads rows and files in one transaction. Triggers do not fire: the rows that they would write are in the backup. */
+/** Loads rows and files in one transaction. Triggers are disabled, because the rows that they would write are in the backup. */
 const load = async (
   client: Client,
   header: BackupHeader,
@@ -242,7 +242,7 @@ const load = async (
   let what = ""
   let bytes = 0
   const source = framesOf(file, (done) => onProgress({ what, bytes, done }))
-  /** The same frames for several readers, one after the other: a reader that stops does not end them. */
+  /** The frames for several readers, one after the other: a reader that stops does not end the iteration. */
   const frames: AsyncIterable<Frame> = {
     [Symbol.asyncIterator]: () => ({
       next: async () => {
@@ -275,7 +275,7 @@ const load = async (
   await client.query("ANALYZE")
 }
 
-/** Removes what the migrations made in a database that was empty before. */
+/** Removes everything that the migrations created in an empty database. */
 const empty = async (client: Client): Promise<void> => {
   await client.query(`DO $$ DECLARE item record; BEGIN
     FOR item IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
