@@ -2,6 +2,7 @@
  * Requests that a node has begun to handle when it is stopped. Their client repeats them at another node, and changes more there:
  * the first node, when it goes on after others have its shards, writes none of what is old.
  */
+import * as net from "node:net"
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
@@ -76,6 +77,56 @@ it.live(
       // Shards that go back to it have no holder for a moment.
       const unheld = query(databaseUrl, "SELECT count(*)::integer AS count FROM shard_fences WHERE holder IS NULL")
       yield* Effect.repeat(unheld, { until: ([left]) => left.count === 0, schedule: Schedule.spaced("200 millis") })
+      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "failed inside")
+    }).pipe(Effect.scoped),
+  120_000
+)
+
+/** Sends a whole request to a node and goes away, also where the node does not run. */
+const sendAndLeave = ({ gateway }: Scene, { token }: Person, path: string, data: object) =>
+  Effect.promise(
+    () =>
+      new Promise<void>((resolve, reject) => {
+        const { hostname, port } = new URL(gateway.url)
+        const body = JSON.stringify(data)
+        const head = `PUT ${path} HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${token}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
+        const socket = net.connect(Number(port), hostname).once("error", reject)
+        socket.end(head + body, resolve)
+      })
+  )
+
+it.live(
+  "a node that was stopped does not handle what was sent to it meanwhile, and set at another node since",
+  () =>
+    Effect.gen(function* () {
+      const { databaseUrl, nodes } = yield* start(2)
+      const [a, b] = nodes as [Scene, Scene]
+      const alice = yield* a.register("alice")
+      const room = yield* roomOf(alice)
+      const changes = settings(alice, room)
+      for (const { body, path } of changes) succeeded(yield* alice.ask("PUT", `/${path}`, body("first")))
+
+      const moved = yield* movedShards(databaseUrl)
+      yield* a.gateway.pause
+      // Many of them take the node longer to read than to have its shards again.
+      for (let i = 0; i < 60; i++) {
+        for (const { body, path } of changes) yield* sendAndLeave(a, alice, path, body("old"))
+      }
+      yield* moved
+      for (const { body, path } of changes) {
+        succeeded(yield* persistently(() => at(b, alice).ask("PUT", `/${path}`, body("new"))))
+      }
+      yield* a.gateway.resume
+      yield* untilHealthy(nodes)
+      // The node has handled all that it got.
+      for (let i = 0; i < 3; i++) succeeded(yield* alice.ask("GET", "/events?timeout=0"))
+      for (const node of nodes) {
+        for (const { path, read = path } of changes) {
+          const { text } = succeeded(yield* at(node, alice).ask("GET", `/${read}`))
+          assert.include(text, "new")
+          assert.notInclude(text, "old", path)
+        }
+      }
       for (const { gateway } of nodes) assert.notInclude(gateway.output(), "failed inside")
     }).pipe(Effect.scoped),
   120_000

@@ -337,7 +337,8 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  answerRequests(server, inFlight, handle, limitBodyTime, yield* recording("client"))
+  const { isBack } = yield* Leases
+  answerRequests(server, inFlight, handle, limitBodyTime, yield* recording("client"), isBack)
   server.on("upgrade", sockets.upgrade)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

@@ -135,21 +135,28 @@ export const limitBodyTime = (request: IncomingMessage, response: ServerResponse
  * Answers the requests of a server by `handle`: first all requests of one turn of the event loop are read, then they are
  * handled one after the other. Small bodies have arrived by then and are read without waiting, and the code of each of
  * the two steps stays in the caches of the processor. `onIncomplete` gets those whose bodies have not arrived whole,
- * `onRequest` all of them when they arrive. The server must have `requireHostHeader: false`.
+ * `onRequest` all of them when they arrive. Where `isBack`, requests whose clients have gone are not handled: the process was stopped, and
+ * what they ask for may have been changed at another one since. The server must have `requireHostHeader: false`.
  */
 export const answerRequests = (
   server: EventEmitter,
   inFlight: InFlight,
   handle: (request: IncomingMessage, response: ServerResponse) => void,
   onIncomplete: (request: IncomingMessage, response: ServerResponse) => void = () => {},
-  onRequest?: (request: IncomingMessage, response: ServerResponse) => void
+  onRequest?: (request: IncomingMessage, response: ServerResponse) => void,
+  isBack: () => boolean = () => false
 ): void => {
   let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
   const answer = () => {
     const batch = arrived
     arrived = []
+    // The end of a connection is read in the turn after its request.
+    if (isBack()) setImmediate(() => setImmediate(answerAll, batch))
+    else answerAll(batch)
+  }
+  const answerAll = (batch: typeof arrived) => {
     for (const [request, response] of batch) {
-      if (response.destroyed) continue
+      if (response.destroyed || request.socket.destroyed) continue
       if (!request.complete) onIncomplete(request, response)
       handle(request, response)
     }

@@ -39,6 +39,9 @@ export interface ClusterRunnerOptions extends LocalRunnerOptions {
  */
 const lockExpiration = 6_000
 
+/** For how long after it came back a node reads requests that were sent to it while it was stopped, in ms. */
+const catchUp = 10_000
+
 /** Among how many shards the actors are divided: the same on all nodes. Fences are kept by their numbers. */
 const shards = 300
 
@@ -98,6 +101,11 @@ class Sightings {
   /** Whether no other node can have taken shards of this one between the two times. */
   wasPresent(from: number, until: number): boolean {
     return from >= this.presentSince && this.isCurrent(until)
+  }
+
+  /** Whether it began to be present a moment ago. */
+  isBack(now: number): boolean {
+    return now - this.presentSince < catchUp
   }
 
   isCurrent(now: number): boolean {
@@ -181,10 +189,13 @@ export const layer = (
       const { getRunners } = yield* RunnerStorage.RunnerStorage
       const addresses = Effect.map(getRunners, (runners) => runners.map(([{ address }]) => keyOf(address)))
       const nodes = seen.nodes(() => held.size > 0 && isCurrent(), addresses)
-      const leases = LeaseHolding.make(() => {
-        const begun = monotonicMillisUnsafe(clock)
-        return () => seen.wasPresent(begun, monotonicMillisUnsafe(clock))
-      })
+      const leases = LeaseHolding.make(
+        () => {
+          const begun = monotonicMillisUnsafe(clock)
+          return () => seen.wasPresent(begun, monotonicMillisUnsafe(clock))
+        },
+        () => seen.isBack(monotonicMillisUnsafe(clock))
+      )
       return Context.make(Sharding.Sharding, sharding).pipe(
         Context.add(Nodes, nodes),
         Context.add(ShardFences, fences),

@@ -11,10 +11,16 @@ import { Context, Effect } from "effect"
 export const Leases = Context.Reference<{
   /** Runs work under a lease that begins now. What the work leaves behind in other fibers is not bound once it has ended. */
   readonly hold: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-}>("greenroom/actors/Leases", { defaultValue: () => ({ hold: (work) => work }) })
+  /**
+   * Whether the node began or came back a moment ago. Requests that were sent to it while it was stopped arrive now, and their clients
+   * may have given them up.
+   */
+  readonly isBack: () => boolean
+}>("greenroom/actors/Leases", { defaultValue: () => ({ hold: (work) => work, isBack: () => false }) })
 
 /** `begin` gives what says whether the node was there all the time since. */
-export const make = (begin: () => () => boolean): (typeof Leases)["Service"] => ({
+export const make = (begin: () => () => boolean, isBack: () => boolean): (typeof Leases)["Service"] => ({
+  isBack,
   hold: (work) =>
     Effect.suspend(() => {
       const isThere = begin()
