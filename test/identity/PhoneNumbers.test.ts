@@ -4,7 +4,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
-import { ask, identityWith, lookup } from "../../apps/identity/test/support/TestIdentity.ts"
+import { ask, askUrl, identityWith, lookup } from "../../apps/identity/test/support/TestIdentity.ts"
 import { makeWebServer, SmsService } from "../../apps/identity/test/support/WebServer.ts"
 import { createRoom, enter, Homes, invited, membershipOf, type Person, person } from "./support/TestHomes.ts"
 
@@ -86,6 +86,59 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
       assert.deepStrictEqual(yield* addresses(alice), [])
       assert.isUndefined((yield* lookup("4915112345678", "msisdn")).mxid)
     })
+  )
+
+  it.effect(
+    "the home server has a code sent, with which the number is added, and later sets a forgotten password",
+    () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const dora = yield* person(red, "dora")
+        const anonymous = (method: string, path: string, json: object, headers?: Record<string, string>) =>
+          askUrl(method, `${red.url}/_matrix/client/v3${path}`, json, headers)
+        const today = (method: string, path: string, json: object) =>
+          anonymous(method, path, json, { authorization: `Bearer ${dora.token}` })
+        const phone = { phone_number: "0151 45678901", country: "DE", send_attempt: 1 }
+        /** A session whose code was sent to the URL that the home server names. */
+        const validate = Effect.fnUntraced(function* (path: string, client_secret: string, number: object = phone) {
+          const begun = yield* today("POST", `${path}/msisdn/requestToken`, { ...number, client_secret })
+          assert.strictEqual(begun.status, 200, begun.text)
+          const session = { sid: begun.body.sid, client_secret }
+          const { text, to } = yield* takeMessage
+          assert.strictEqual(to, "+4915145678901")
+          const submitUrl = String((begun.body as unknown as { submit_url: string }).submit_url)
+          const submitted = yield* askUrl("POST", submitUrl, { ...session, token: /\d{6}/.exec(text)![0] })
+          assert.strictEqual(submitted.status, 200, submitted.text)
+          return session
+        })
+        const international = { ...phone, phone_number: "+4915145678901" }
+        const unknown = yield* today("POST", "/account/password/msisdn/requestToken", {
+          ...international,
+          client_secret: "early"
+        })
+        assert.strictEqual(unknown.body.errcode, "M_THREEPID_NOT_FOUND")
+        const password = {
+          type: "m.login.password",
+          identifier: { type: "m.id.user", user: dora.userId },
+          password: "secret"
+        }
+        const session = yield* validate("/account/3pid", "doras-secret")
+        const added = yield* today("POST", "/account/3pid/add", { ...session, auth: password })
+        assert.strictEqual(added.status, 200, added.text)
+        const taken = yield* today("POST", "/account/3pid/msisdn/requestToken", {
+          ...international,
+          client_secret: "again"
+        })
+        assert.strictEqual(taken.body.errcode, "M_THREEPID_IN_USE")
+
+        const forgotten = yield* validate("/account/password", "forgotten", international)
+        const auth = { type: "m.login.msisdn", threepid_creds: forgotten }
+        const changed = yield* anonymous("POST", "/account/password", { new_password: "anew", auth })
+        assert.strictEqual(changed.status, 200, changed.text)
+        const logIn = (word: string) => today("POST", "/login", { ...password, password: word })
+        assert.deepStrictEqual([(yield* logIn("secret")).status, (yield* logIn("anew")).status], [403, 200])
+        assert.strictEqual(yield* waitingMessages, 0)
+      })
   )
 
   it.effect("an invited number gets a text message, and is invited as soon as it is validated, on any server", () =>

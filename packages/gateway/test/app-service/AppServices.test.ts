@@ -319,6 +319,14 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
             json: { user_fields: ["nick"], location_fields: [], instances: [{ desc: "IRC", network_id: "libera" }] }
           }
         }
+        const byFields = "/_matrix/app/v1/thirdparty/location/irc?channel=%23ada"
+        const byAlias = `/_matrix/app/v1/thirdparty/location?alias=${encodeURIComponent("#_irc_ada:green.test")}`
+        if (path.startsWith(byFields) || path.startsWith(byAlias)) {
+          return {
+            status: 200,
+            json: [{ alias: "#_irc_ada:green.test", protocol: "irc", fields: { channel: "#ada" } }]
+          }
+        }
         if (path.startsWith("/_matrix/app/v1/thirdparty/user/irc?nick=bob")) {
           return { status: 200, json: [{ userid: "@_irc_bob:green.test", protocol: "irc", fields: { nick: "bob" } }] }
         }
@@ -344,6 +352,14 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         (users.body as unknown as ReadonlyArray<{ userid: string }>)[0]?.userid,
         "@_irc_bob:green.test"
       )
+      const location = [{ alias: "#_irc_ada:green.test", protocol: "irc", fields: { channel: "#ada" } }]
+      const byFields = yield* asUser(alice)("GET", "/v3/thirdparty/location/irc?channel=%23ada")
+      const byAlias = yield* asUser(alice)("GET", `/v3/thirdparty/location?alias=${inPath("#_irc_ada:green.test")}`)
+      assert.deepStrictEqual([byFields.body, byAlias.body] as ReadonlyArray<unknown>, [location, location])
+      const elsewhere = yield* asUser(alice)("GET", "/v3/thirdparty/location/xmpp?channel=%23ada")
+      assert.deepStrictEqual([elsewhere.status, elsewhere.body.errcode], [404, "M_NOT_FOUND"])
+      const unnamed = yield* asUser(alice)("GET", "/v3/thirdparty/location")
+      assert.strictEqual(unnamed.status, 400)
       const none = yield* asUser(alice)("GET", "/v3/thirdparty/protocol/xmpp")
       assert.strictEqual(none.status, 404)
 

@@ -78,7 +78,13 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
       yield* askToday("POST", `/v3/rooms/${inPath(room)}/join`, { token: other.token, json: {} })
       const own = yield* send(user, room, "own")
       const foreign = yield* send(other, room, "foreign")
+      const suspension = (of: TestUser, by: TestUser) =>
+        askToday("GET", `/v1/admin/suspend/${inPath(of.id)}`, { token: by.token })
+      assert.strictEqual((yield* suspension(user, admin)).body.suspended, false)
       yield* put("suspend", user.id, true, admin)
+      assert.strictEqual((yield* suspension(user, admin)).body.suspended, true)
+      assert.strictEqual((yield* suspension(other, admin)).body.suspended, false)
+      assert.strictEqual((yield* suspension(user, other)).body.errcode, "M_FORBIDDEN")
       const refused = [
         yield* send(user, room, "more"),
         yield* askToday("POST", "/v3/createRoom", { token: user.token, json: {} }),
