@@ -37,7 +37,8 @@ export interface Slot {
 /** The requests of one kind of one user. */
 class Queue {
   active = 0
-  readonly waiting = new Set<() => void>()
+  /** What starts the requests that wait; undefined before the first. */
+  waiting: Set<() => void> | undefined
 }
 
 /** When a refused client may come back, in ms. */
@@ -71,8 +72,8 @@ const enterQueue = (queues: Map<string, Queue>, key: string, capacity: Capacity)
 
 /** Passes a slot on, or gives it back. */
 const leave = (queues: Map<string, Queue>, key: string, queue: Queue): void => {
-  for (const start of queue.waiting) {
-    queue.waiting.delete(start)
+  for (const start of queue.waiting ?? []) {
+    queue.waiting?.delete(start)
     start()
     return
   }
@@ -106,7 +107,9 @@ const startAtOnce = (queues: Map<string, Queue>, key: string, queue: Queue): Slo
 }
 
 const waitInQueue = (queues: Map<string, Queue>, key: string, queue: Queue, capacity: Capacity): Slot => {
-  if (queue.waiting.size >= capacity.waiting) return { admission: Effect.fail(tooMany), end: () => {} }
+  queue.waiting ??= new Set()
+  const { waiting } = queue
+  if (waiting.size >= capacity.waiting) return { admission: Effect.fail(tooMany), end: () => {} }
   let started = false
   let ended = false
   let resume = () => {}
@@ -114,7 +117,7 @@ const waitInQueue = (queues: Map<string, Queue>, key: string, queue: Queue, capa
     started = true
     resume()
   }
-  queue.waiting.add(start)
+  waiting.add(start)
   return {
     admission: Effect.callback((done) => {
       if (started) return done(Effect.void)
@@ -124,7 +127,7 @@ const waitInQueue = (queues: Map<string, Queue>, key: string, queue: Queue, capa
       if (ended) return
       ended = true
       if (started) leave(queues, key, queue)
-      else queue.waiting.delete(start)
+      else waiting.delete(start)
     }
   }
 }

@@ -186,6 +186,22 @@ class LastValues {
     return { updates, position: this.position, complete: comparePositions(position, this.completeSince) >= 0 }
   }
 
+  /** As `since`, of who types in some rooms alone: the cost is in proportion to the rooms, or to all newer values if there are fewer. */
+  typingSince(position: StreamPosition, rooms: ReadonlySet<RoomId>): ReadonlyArray<TypingUpdate> | undefined {
+    if (comparePositions(position, this.completeSince) < 0) return undefined
+    const start = this.indexAfter(position)
+    const newer =
+      this.log.length - start < rooms.size
+        ? this.log
+            .slice(start)
+            .flatMap((entry) => (this.latest.get(keyOf(entry.update)) === entry ? [entry.update] : []))
+        : Array.from(rooms, (roomId) => this.get(roomId))
+    return newer.filter(
+      (update) =>
+        update?._tag === "typing" && rooms.has(update.roomId) && comparePositions(update.position, position) > 0
+    ) as ReadonlyArray<TypingUpdate>
+  }
+
   private indexAfter(position: StreamPosition): number {
     let low = 0
     let high = this.log.length
@@ -226,6 +242,11 @@ export class EphemeralStream extends Context.Service<
     readonly position: Effect.Effect<StreamPosition>
     /** The values newer than the position. The cost is in proportion to the result. */
     readonly since: (position: StreamPosition) => Effect.Effect<EphemeralChunk>
+    /** Who types in which of the rooms since the position, where that changed; undefined if changes are forgotten. */
+    readonly typingSince: (
+      position: StreamPosition,
+      rooms: ReadonlySet<RoomId>
+    ) => ReadonlyArray<TypingUpdate> | undefined
     /** Waits until there is something newer than the position. */
     readonly changed: (position: StreamPosition) => Effect.Effect<void>
     /** Publishes presence to those who may see the user. With `own`, the user gets that instead, and the others `value`. */
@@ -334,6 +355,7 @@ export class EphemeralStream extends Context.Service<
       return EphemeralStream.of({
         position: Effect.sync(() => values.position),
         since: (position) => Effect.sync(() => values.since(position)),
+        typingSince: (position, rooms) => values.typingSince(position, rooms),
         changed,
         publishPresence: (value, own) => {
           if (own !== undefined) return publish(presenceTo("others", value), presenceTo("self", own))

@@ -30,6 +30,8 @@ import type { PresenceContent } from "./PresenceContent.ts"
 import { Presence } from "./PresenceProtocol.ts"
 import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
 
+const nobody: ReadonlySet<UserId> = new Set()
+
 export type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 
 export interface PresencesOptions {
@@ -151,12 +153,13 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   yield* keepRunning("Reporting devices to Presence actors", reportDue)
 
   const acceptedBy = yield* MonotonicCache.make({
-    capacity: 10_000,
+    capacity: 1_000,
     timeToLive: "30 seconds",
     lookup: (viewer: UserId) =>
       Effect.map(
         lists.list(viewer),
-        (rows): ReadonlySet<UserId> => new Set(rows.filter(({ accepted }) => accepted).map(({ userId }) => userId))
+        (rows): ReadonlySet<UserId> =>
+          rows.length === 0 ? nobody : new Set(rows.filter(({ accepted }) => accepted).map(({ userId }) => userId))
       )
   })
 

@@ -70,6 +70,16 @@ const isEmpty = (userId: UserId, { account_data, device_lists, presence, rooms, 
   presence.events.every((event) => isOwnArrival(userId, event)) &&
   Object.values(rooms).every((section) => Object.keys(section).length === 0)
 
+const nothing: SyncedNews["account_data"] = { events: [] }
+const noRooms: SyncedNews["rooms"] = { join: {}, invite: {}, knock: {}, leave: {} }
+
+const withoutNews = (next_batch: string, presence: SyncedNews["presence"]): SyncedNews => ({
+  next_batch,
+  presence,
+  rooms: noRooms,
+  account_data: nothing
+})
+
 const make = Effect.gen(function* () {
   const log = yield* EventLog
   const readToken = yield* makeReadToken
@@ -217,12 +227,15 @@ const make = Effect.gen(function* () {
    * nothing is deleted.
    */
   const acknowledge = ({ deviceId, userId }: Session, seen: StreamPosition, feed: UserFeed) => {
-    const before = feed.acknowledgedTo.get(deviceId)
+    const device = feed.deviceOf(deviceId)
+    const before = device.acknowledgedTo
     const isCurrent = comparePositions(seen, feeds.position()) <= 0
     if (before !== undefined && isCurrent && comparePositions(feed.rowsAt, before) <= 0) return Effect.void
     return Effect.andThen(
       devices.acknowledge({ deviceId, userId }, seen),
-      Effect.sync(() => feed.acknowledgedTo.set(deviceId, seen))
+      Effect.sync(() => {
+        device.acknowledgedTo = seen
+      })
     )
   }
 
@@ -238,21 +251,21 @@ const make = Effect.gen(function* () {
     }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
-      // A request that waits holds nothing that others need.
-      const stored = withAllowance(read(session, request, filter, start, feed))
-      const look: Effect.Effect<SyncedNews | SyncAnswer, MatrixError> = Effect.flatMap(
-        readLive(session, request, filter, start, feed),
-        (answer) => (answer === undefined ? stored : Effect.succeed(answer))
-      )
+      // A request that waits holds nothing that others need: reads from the store take their part only while they read.
+      const look = (): Effect.Effect<SyncedNews | SyncAnswer, MatrixError> =>
+        Effect.flatMap(readLive(session, request, filter, start, feed), (answer) =>
+          answer === undefined ? withAllowance(read(session, request, filter, start, feed)) : Effect.succeed(answer)
+        )
       const wait: Effect.Effect<SyncedNews | SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
-        return Effect.flatMap(look, (answer) =>
-          isEmpty(session.userId, answer)
-            ? Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>
-                woken ? wait : Effect.succeed(answer)
-              )
-            : Effect.succeed(answer)
-        )
+        return Effect.flatMap(look(), (answer) => {
+          if (!isEmpty(session.userId, answer)) return Effect.succeed(answer)
+          // Thousands wait: of an answer without news they keep no more than this.
+          const { next_batch, presence } = answer
+          return Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>
+            woken ? wait : Effect.succeed(withoutNews(next_batch, presence))
+          )
+        })
       })
       // Once is enough: the feed has what wakes its readers, other consumers of the log may not have it yet.
       const answer = Effect.andThen(feeds.settled, wait).pipe(

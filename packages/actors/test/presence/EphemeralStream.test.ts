@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { beginning } from "@greenroom/store/StreamToken"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
@@ -31,6 +31,27 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
       )
       assert.isTrue(chunk.complete)
       assert.deepStrictEqual((yield* stream.since(chunk.position)).updates, [])
+    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
+  )
+
+  it.effect("who types since a position is found for some rooms, whether these or the updates are fewer", () =>
+    Effect.gen(function* () {
+      const stream = yield* EphemeralStream
+      const hall = "!hall:example.org" as RoomId
+      const attic = "!attic:example.org" as RoomId
+      yield* stream.publishTyping(hall, [alice])
+      const { position } = yield* stream.since(beginning)
+      yield* stream.publishTyping(room, [alice])
+      yield* stream.publishTyping(room, [bob])
+      yield* stream.publishTyping(attic, [bob])
+      const few = new Set([room, hall])
+      const many = new Set([...few, ...Array.from({ length: 9 }, (_, index) => `!${index}:example.org` as RoomId)])
+      for (const rooms of [few, many]) {
+        const typing = (after: StreamPosition) =>
+          stream.typingSince(after, rooms)?.map(({ roomId, userIds }) => `${roomId} ${userIds}`)
+        assert.deepStrictEqual(typing(position), [`${room} ${bob}`])
+        assert.sameMembers([...typing(stream.completeSince())!], [`${room} ${bob}`, `${hall} ${alice}`])
+      }
     }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 

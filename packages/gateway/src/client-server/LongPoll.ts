@@ -50,10 +50,10 @@ export const makeLongPoll = Effect.gen(function* () {
       })
       return Effect.ensuring(poll(timeout), forgetAll)
     })
-    const atOnce = Effect.suspend(() => (standings.of(session.userId).locked ? Effect.fail(lockedError) : poll(0)))
-    return connected.pipe(
-      Effect.andThen(Effect.interruptible(later)),
-      Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) && isEnded ? atOnce : Effect.failCause(cause))),
+    const atOnce = () => (standings.of(session.userId).locked ? Effect.fail(lockedError) : poll(0))
+    // Made when it is run: the frame that waits for its end keeps nothing but this function.
+    return Effect.suspend(() => Effect.andThen(connected, Effect.interruptible(later))).pipe(
+      Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) && isEnded ? atOnce() : Effect.failCause(cause))),
       Effect.scoped
     )
   }

@@ -52,11 +52,11 @@ export const makeSyncDevices = Effect.gen(function* () {
   /** The counts of a device, which its feed keeps until they change. */
   const keyCounts = ({ deviceId, userId }: Session, feed: UserFeed): Effect.Effect<SyncedKeyCounts> =>
     Effect.suspend(() => {
-      const known = feed.keyCounts.get(deviceId)
-      if (known !== undefined) return Effect.succeed(toSynced(known))
+      const device = feed.deviceOf(deviceId)
+      if (device.keyCounts !== undefined) return Effect.succeed(toSynced(device.keyCounts))
       const { keyCountChanges } = feed
       return Effect.map(keys.counts(userId, deviceId), (counts) => {
-        if (feed.keyCountChanges === keyCountChanges) feed.keyCounts.set(deviceId, counts)
+        if (feed.keyCountChanges === keyCountChanges) device.keyCounts = counts
         return toSynced(counts)
       })
     })

@@ -150,7 +150,7 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     upTo: StreamPosition
   ): Effect.fn.Return<CountedTo> {
     const { userId } = feed
-    const known = feed.counts.get(roomNid)
+    const known = feed.countsOf(roomNid)
     const isGood =
       known !== undefined &&
       comparePositions(known.upTo, feed.rowsAt) >= 0 &&
@@ -159,12 +159,12 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     const entries = isGood ? feed.of(roomNid, known.upTo, upTo) : []
     if (!isGood || entries.some((entry) => !entry.isPlain || mentionsRoom(entry.event))) {
       const counted = yield* countNow(userId, roomNid, upTo)
-      feed.counts.set(roomNid, counted)
+      feed.noteCounts(roomNid, counted)
       return counted
     }
     let counted: CountedTo = { ...known, upTo }
     for (const { event } of entries) counted = { upTo, ...addTo(counted, event, userId) }
-    feed.counts.set(roomNid, counted)
+    feed.noteCounts(roomNid, counted)
     return counted
   })
 
@@ -255,22 +255,20 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     }
   })
 
-  /** The typing users of rooms where they changed. Undefined if the changes are forgotten. */
-  const typingIn = (feed: UserFeed, { filter, session, since }: LiveRange, upTo: StreamPosition) =>
-    Effect.map(ephemeral.since(since), ({ complete, updates }) => {
-      if (!complete) return undefined
-      const allows = allowsRoom(filter.room)
-      const passes = compileFilter(filter.room?.ephemeral)
-      return updates.flatMap((update) =>
-        update._tag === "typing" &&
-        comparePositions(update.position, upTo) <= 0 &&
-        feed.rooms.has(update.roomId) &&
-        allows(update.roomId) &&
-        passes({ type: "m.typing", content: {}, sender: session.userId, room_id: update.roomId })
-          ? [update.roomId]
-          : []
-      )
-    })
+  /** The rooms of the user where other users type than before. Undefined if the changes are forgotten. */
+  const typingIn = (feed: UserFeed, { filter, session, since }: LiveRange, upTo: StreamPosition) => {
+    const updates = ephemeral.typingSince(since, feed.rooms)
+    if (updates === undefined || updates.length === 0) return updates
+    const allows = allowsRoom(filter.room)
+    const passes = compileFilter(filter.room?.ephemeral)
+    return updates.flatMap(({ position, roomId, userIds }) =>
+      comparePositions(position, upTo) <= 0 &&
+      allows(roomId) &&
+      passes({ type: "m.typing", content: {}, sender: session.userId, room_id: roomId })
+        ? [{ roomId, userIds }]
+        : []
+    )
+  }
 
   /** The entries to send, by room; undefined if memory does not have all of them. */
   const entriesOf = (feed: UserFeed, { filter, since }: LiveRange, upTo: StreamPosition) => {
@@ -297,14 +295,14 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
         comparePositions(since, feed.rowsAt) >= 0 &&
         !feeds.isBehind(feed, since)
       const byRoom = isHere ? entriesOf(feed, range, upTo) : undefined
-      const typing = byRoom === undefined ? undefined : yield* typingIn(feed, range, upTo)
+      const typing = byRoom === undefined ? undefined : typingIn(feed, range, upTo)
       if (byRoom === undefined || typing === undefined) return undefined
       const join: Record<RoomId, SyncedRoom> = {}
       for (const [roomId, entries] of byRoom) join[roomId] = yield* roomOf(range, feed, entries, upTo)
-      for (const roomId of typing) {
+      for (const { roomId, userIds } of typing) {
         join[roomId] = {
           ...(join[roomId] ?? { timeline: { events: [], limited: false, prev_batch: token(upTo) } }),
-          ephemeral: { events: [{ type: "m.typing", content: { user_ids: ephemeral.typing(roomId) } }] }
+          ephemeral: { events: [{ type: "m.typing", content: { user_ids: userIds } }] }
         }
       }
       return { upTo, join }

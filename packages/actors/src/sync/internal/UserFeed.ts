@@ -40,6 +40,14 @@ export interface CountedTo {
   readonly threads: { readonly [threadId: string]: Counts }
 }
 
+/** A device that reads the feed. */
+export interface FeedDevice {
+  /** Up to where it is known that no message waits for the device, which it has not acknowledged. */
+  acknowledgedTo?: StreamPosition
+  /** The counts of its keys; undefined once they changed. */
+  keyCounts?: PrekeyCounts | undefined
+}
+
 export class UserFeed {
   readonly userId: UserId
   readonly rooms = new Set<RoomId>()
@@ -50,15 +58,12 @@ export class UserFeed {
    * user's own memberships.
    */
   rowsAt: StreamPosition
-  /** Up to where it is known that no message waits for a device, which the device has not acknowledged. */
-  readonly acknowledgedTo = new Map<string, StreamPosition>()
   /** Whether the user ignored anybody at `at`, a value of `rowsAt`. */
   ignoring: { readonly at: StreamPosition; readonly anybody: boolean } | undefined
-  /** The unread counts by the default push rules, by the numbers of rooms. */
-  readonly counts = new Map<number, CountedTo>()
-  /** The counts of the keys of the user's devices, until they change. */
-  readonly keyCounts = new Map<string, PrekeyCounts>()
-  /** How often they changed. */
+  /** The unread counts by the default push rules, by the numbers of rooms; undefined before the first. */
+  private counts: Map<number, CountedTo> | undefined
+  private readonly devices = new Map<string, FeedDevice>()
+  /** How often the counts of keys changed. */
   keyCountChanges = 0
   /** Every ephemeral update for this user after this position is in `updates`. */
   updatesSince: StreamPosition
@@ -98,9 +103,27 @@ export class UserFeed {
     return before
   }
 
+  countsOf(roomNid: number): CountedTo | undefined {
+    return this.counts?.get(roomNid)
+  }
+
+  noteCounts(roomNid: number, counted: CountedTo): void {
+    this.counts ??= new Map()
+    this.counts.set(roomNid, counted)
+  }
+
+  deviceOf(deviceId: string): FeedDevice {
+    const known = this.devices.get(deviceId)
+    if (known !== undefined) return known
+    const device: FeedDevice = {}
+    this.devices.set(deviceId, device)
+    return device
+  }
+
   forgetKeyCounts(deviceId: string): void {
     this.keyCountChanges++
-    this.keyCounts.delete(deviceId)
+    const device = this.devices.get(deviceId)
+    if (device !== undefined) device.keyCounts = undefined
   }
 
   /** Opens the way for all that wait. */
