@@ -72,6 +72,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
       title: "Greenroom: the Matrix client API, version 1",
       version: "1",
       description:
+        "The client API of 2014; that of today's clients has [its own page](/docs/client-server). " +
         `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
         "whatever content type is given, of 1 MiB at most (384 KiB for events; 64 KiB for login, registration and " +
         'account). Every error is `{"errcode": "M_...", "error": "..."}`.',

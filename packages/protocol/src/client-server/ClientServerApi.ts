@@ -56,7 +56,9 @@ export const ClientServerApi = api.annotateMerge(
   OpenApi.annotations({
     title: "Greenroom: the Matrix client-server API",
     version: "v3",
-    description: 'Bodies are JSON objects in UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.',
+    description:
+      "The API of today's clients; that of 2014 has [its own page](/docs). " +
+      'Bodies are JSON objects in UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.',
     transform: clientDocumentation(api as never)
   })
 )
