@@ -1,5 +1,5 @@
 /**
- * Any node serves any client: requests of one client go to three nodes in turn, and it notices nothing.
+ * Any node serves any client: requests of one client go to three nodes in turn, with the results of a single node.
  */
 import { randomBytes } from "node:crypto"
 import * as tls from "node:tls"
@@ -57,7 +57,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a node talks only to hosts that know the secret of the database", () =>
+  it.effect("a node accepts only connections of hosts that know the secret of the database", () =>
     Effect.gen(function* () {
       const { clusterPorts, databaseUrl } = yield* Three
       const [{ value }] = yield* query(databaseUrl, "SELECT value FROM server_settings WHERE name = 'secret.cluster'")
@@ -178,7 +178,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
           messages: { [bob.userId]: { "*": { n } } }
         })
       const sending = yield* Effect.forkChild(
-        // Each is sent at two nodes at once, as a client does whose connection broke.
+        // Each is sent to two nodes at once, like a retry after a broken connection.
         Effect.forEach(numbers, (n) =>
           Effect.all([send(n, n), send(n, n + 1)], { concurrency: 2 }).pipe(
             Effect.map((answers) => answers.forEach(succeeded))
@@ -200,7 +200,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("each one-time key is claimed once, at whichever nodes", () =>
+  it.effect("each one-time key is claimed once on all nodes together", () =>
     Effect.gen(function* () {
       const { alice, bob, nodes } = yield* people
       const { device_id: device } = succeeded(yield* bob.ask("GET", v3("/account/whoami"))).body
@@ -222,7 +222,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a file that is uploaded at one node is there at all, whole and in parts", () =>
+  it.effect("a file that is uploaded at one node is served by all, whole and in ranges", () =>
     Effect.gen(function* () {
       const { alice, nodes } = yield* people
       const content = randomBytes(700_000)
@@ -272,7 +272,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a client that polls with set_presence=offline is not shown online by what it sends at other nodes", () =>
+  it.effect("a client that polls with set_presence=offline is not shown as online after it sends at other nodes", () =>
     Effect.gen(function* () {
       const { a, alice, b, bob, c } = yield* people
       const room = yield* roomOf(alice, bob)
@@ -284,7 +284,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
       succeeded(yield* at(a, bob).ask("GET", v3("/sync?set_presence=offline&timeout=0")))
       yield* isShown(bob, "offline")
       for (const node of [b, c]) succeeded(yield* say(at(node, bob), room, `hidden-${node.gateway.port}`))
-      // What somebody does there afterwards is shown.
+      // Later activity there is shown.
       for (const node of [b, c]) {
         const carol = yield* node.register(`carol-${node.gateway.port}`)
         yield* roomOf(alice, carol)
@@ -317,7 +317,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
       })
   )
 
-  it.effect("a node that was stopped during a logout refuses the token as it goes on", () =>
+  it.effect("a node that was paused during a logout refuses the token when it continues", () =>
     Effect.gen(function* () {
       const { alice, b, c } = yield* people
       succeeded(yield* at(c, alice).ask("GET", "/initialSync?limit=0"))

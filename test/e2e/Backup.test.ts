@@ -1,5 +1,5 @@
 /**
- * Backups as operators make and restore them: by the command, of a server that people use, into a place on another machine.
+ * Backups as operators make and restore them: by the command, of a running server, into the data directory of another machine.
  */
 import { createHash, randomBytes } from "node:crypto"
 import { existsSync } from "node:fs"
@@ -145,7 +145,7 @@ const expectRestored = Effect.fnUntraced(function* (
   const kept = texts.slice(20)
   assert.deepStrictEqual(kept, during.slice(0, kept.length), "a backup is of one instant")
   yield* say(alice, room, "after")
-  // The token is of the time that was lost: the client gets what it would get without one.
+  // The token is from after the backup, so the client gets the answer of a request without one.
   const { body } = yield* sync(alice, newer)
   const { timeline } = body.rooms.join[room]
   const last = timeline.events.at(-1)

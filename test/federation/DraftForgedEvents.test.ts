@@ -40,7 +40,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forged 
           assert.strictEqual((yield* evil.ask(red, "PUT", "/send/spoofed", transaction)).status, 400)
           const elsewhere = { head: { destination: blue.serverName } }
           assert.strictEqual((yield* evil.ask(red, "PUT", "/send/s3", transaction, elsewhere)).status, 401)
-          // A PDU of somebody else: in our name, and in theirs with our signature.
+          // A PDU of another server: in the name of evil, and in its own name with the signature of evil.
           const asAlice = evil.event(room, { sender: alice.userId })
           yield* refused(here, [asAlice], /comes from the server of its sender/)
           const forged = { origin: red.serverName, event_id: "$forged:red.test" }
@@ -134,7 +134,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forged 
       yield* leavesRoomAsItWas(
         here,
         Effect.gen(function* () {
-          // As if the ban had not been, after it, and back in by a join.
+          // From before the ban, after it, and by a join.
           yield* refused(here, [evil.event(room, { sender: mallory })], /./)
           yield* refused(here, [evil.event(room, { sender: mallory }, { prevEvents: [ban] })], /in the room/)
           const back = { type: "m.room.member", state_key: mallory, sender: mallory, content: { membership: "join" } }
@@ -157,7 +157,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forged 
         Effect.gen(function* () {
           const taken = evil.event(room, { ...escalation, sender: mallory })
           yield* refused(here, [taken], /power level/)
-          // Resting on the power that was refused, and on one that only this server knows.
+          // Authorised by the refused power levels, and by power levels that only evil has.
           const unknown = evil.event(room, { ...escalation, sender: mallory })
           evil.respond = ({ path }) =>
             path.endsWith(localpartOf(unknown.event_id))
@@ -198,7 +198,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forged 
     })
   )
 
-  it.effect("history that is made up is not taken, and the true one is found", () =>
+  it.effect("forged history is refused, and the true one is found", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, blue, cut, evil, mallory, mend, red, room } = here

@@ -70,7 +70,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostile
     })
   )
 
-  it.effect("a server outside of a room learns nothing of it, be it private or left again", () =>
+  it.effect("a server outside of a room reads nothing of it, whether the room is private or was left", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, evil, mallory, red, room, room_id } = here
@@ -94,7 +94,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostile
         const path = roomPath(handshake, secret.room_id, `/${encodeURIComponent(mallory)}`)
         assert.strictEqual((yield* evil.ask(red, "GET", path)).status, 404)
       }
-      // In a room of which it knows the ID it tries to join without asking.
+      // It tries to join a room whose ID it knows without an invitation.
       const outside = { roomId: secret.room_id, state: new Map(room.state), extremities: [imagined("red.test", 5)] }
       const intrusion = evil.event(outside, {
         type: "m.room.member",

@@ -20,7 +20,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
     const scene = sceneOf(version)
     const named = (text: string) => `version ${version}: ${text}`
 
-    it.effect(named("a server that speaks in another's name, or to another, is not heard"), () =>
+    it.effect(named("requests in the name of another server, or for another server, are refused"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { alice, blue, evil, mallory, red } = here
@@ -45,7 +45,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
       })
     )
 
-    it.effect(named("what another said cannot be altered"), () =>
+    it.effect(named("the messages of others cannot be altered"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { alice, blue, bob, cut, evil, mend, red, room_id } = here
@@ -53,7 +53,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
         const id = yield* say(alice, room_id, "what alice said")
         const original = evil.toPdu(yield* evil.receives(({ event_id }) => event_id === id))
         const send = (changes: Body) => evil.send(blue, [{ ...original, ...changes }])
-        // With its hash: the event stays the same, and without its words. With another hash it is another one, of nobody.
+        // With its hash, the event keeps its ID and is redacted. With another hash it is another event, without a valid signature.
         yield* send({ content: { msgtype: "m.text", body: "what alice never said" } })
         const { body } = yield* send({ hashes: { sha256: "A".repeat(43) } })
         for (const answer of Object.values(body.pdus)) assert.match((answer as Body).error, /signature/)
@@ -82,12 +82,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
             yield* refused(here, [evil.event(known, { sender: stranger })], /in the room/)
             const crowned = evil.event(known, { ...crown, sender: mallory })
             yield* refused(here, [crowned], /power level/)
-            // A rejected event authorises nothing, neither where it is named nor where it is followed.
+            // A rejected event authorises nothing, neither as an auth event nor as a predecessor.
             const after = { prevEvents: [crowned], state: [crowned] }
             const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "evil" } }
             yield* refused(here, [evil.event(known, topic, after)], /rejected|./)
             yield* refused(here, [evil.event(known, topic, { prevEvents: [crowned] })], /power level/)
-            // The room begins once.
+            // A room has one create event.
             const create = { type: "m.room.create", state_key: "", sender: mallory, content: { room_version: version } }
             if (version !== "12") yield* refused(here, [evil.event(known, create)], /./)
           })
@@ -145,7 +145,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
       })
     )
 
-    it.effect(named("events of another room, and a room's ID of another, are worth nothing here"), () =>
+    it.effect(named("events of another room authorise nothing"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { alice, evil, mallory, red, room: known } = here
@@ -166,7 +166,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
     )
   }
 
-  it.effect("an event with the ID of an event in another room is not taken, and holds up neither room", () =>
+  it.effect("an event with the ID of an event in another room is not accepted, and delays neither room", () =>
     Effect.gen(function* () {
       const [one, other] = [yield* sceneOf("1"), yield* sceneOf("2")]
       const { blue, evil, mallory, red } = one
@@ -188,7 +188,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
     })
   )
 
-  it.effect("EDUs about users of others, or of servers that are kept out of the room, have no effect", () =>
+  it.effect("EDUs about users of other servers, or of servers that are excluded from the room, have no effect", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")
       const { alice, bob, evil, mallory, red, room_id } = here
@@ -216,7 +216,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
       const ephemeral = JSON.stringify(seen.rooms?.join?.[room_id]?.ephemeral ?? {})
       assert.notInclude(ephemeral, bob.userId)
       assert.deepStrictEqual(seen.to_device?.events ?? [], [])
-      // Mallory's own are heard, until their server is kept out.
+      // Those of Mallory take effect until the server is excluded.
       assert.strictEqual((yield* evil.send(red, [], { edus: [receipt(mallory)] })).status, 200)
       const heard = yield* sync(alice, start)
       assert.include(JSON.stringify(heard.rooms.join[room_id].ephemeral), mallory)

@@ -62,7 +62,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
       })
     )
 
-    it.effect(named("a past in which one had the right brings back nothing: the state is not reset"), () =>
+    it.effect(named("events from a past in which their sender had the power do not reset the state"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { alice, bob, evil, mallory, room: known, room_id } = here
@@ -97,7 +97,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
             yield* refused(here, [evil.event(known, { sender: mallory }, { prevEvents: [ban] })], /in the room/)
             const back = { type: "m.room.member", state_key: mallory, sender: mallory, content: { membership: "join" } }
             yield* refused(here, [evil.event(known, back), evil.event(known, back, { prevEvents: [ban] })], /banned/i)
-            // All of the past at once, tied to what is there now.
+            // Follows the past and the present at once.
             const both = { prevEvents: [allowed, ban], state: [promoted] }
             yield* refused(here, [evil.event(known, topic, both)], /./)
           })
@@ -128,7 +128,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
             ? nothing
             : { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: [evil.toPdu(asked)] } }
         }
-        // A message that follows all that there is, and something that nobody has, before which there were no power levels.
+        // A message that follows all forward extremities and an unknown event, before which there were no power levels.
         const before = yield* Effect.forEach([alice, bob], (person) => stateOf(person, room_id))
         answer = state
         const emptied = evil.event(known, { sender: mallory }, { prevEvents: [...known.extremities, imaginedHash()] })
@@ -144,7 +144,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
       })
     )
 
-    it.effect(named("an endless chain of missing predecessors ends soon, and holds up nobody"), () =>
+    it.effect(named("an endless chain of missing predecessors ends soon, and delays nobody"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { blue, evil, mallory, red, room: known } = here
@@ -240,7 +240,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forged 
         ...[alice.userId, bob.userId, mallory],
         "@carol:evil.test"
       ])
-      // An event whose predecessor nobody has is placed by the state before it, of which all is known by now.
+      // An event with an unavailable predecessor is placed by the state before it, whose events are all stored by now.
       const lost = evil.event(
         known,
         { sender: "@carol:evil.test", content: { msgtype: "m.text", body: "lost and found" } },

@@ -1,6 +1,6 @@
 /**
- * Rooms whose event graph forks wider, longer or odder than servers that talk to each other make it: the servers that
- * have the same events have the same state, and no event is forgotten.
+ * Rooms with unusually many, long or nested forks of the event graph: servers with the same events have the same state, and no event
+ * is lost.
  */
 import { assert, layer } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -107,7 +107,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks",
       yield* tellBoth(at, [promotion, first, ...forks])
       const known = [promotion, ...forks].map(({ event_id }) => event_id)
       assert.sameMembers([...(yield* extremitiesOf(red, room_id))], known)
-      // Dan may do this by the promotion alone.
+      // Only the promotion allows Dan this.
       const { event_id } = yield* expectOk(setState(dan, room_id, "m.room.topic", { topic: "Dan was here" }))
       const { prev_events } = yield* storedEvent(red, event_id)
       assert.lengthOf(prev_events, version.maxPrevEvents)
@@ -175,7 +175,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks",
     })
   )
 
-  it.effect("no event may rest on a rejected one, though it would be allowed without it", () =>
+  it.effect("no event may have a rejected auth event, even if it would be allowed without it", () =>
     Effect.gen(function* () {
       const at = yield* scene
       const { alice, bob, evil, levels, mallory, red, room, room_id } = at

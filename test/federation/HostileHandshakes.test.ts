@@ -1,6 +1,6 @@
 /**
- * What a hostile server may ask before it is in a room, and what it answers to servers that join: it learns nothing, and its
- * lies let nobody in.
+ * Requests of a hostile server that is not in a room, and its answers to servers that join: it reads nothing, and its lies let nobody
+ * in.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -19,7 +19,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     const scene = sceneOf(version)
     const named = (text: string) => `version ${version}: ${text}`
 
-    it.effect(named("a server outside of a room learns nothing of it, be it private or left again"), () =>
+    it.effect(named("a server outside of a room reads nothing of it, whether the room is private or was left"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { alice, evil, mallory, red, room: known, room_id } = here
@@ -74,7 +74,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
         const here = yield* scene
         const { alice, bob, evil, mallory, red, room: known, room_id } = here
         const curious = yield* red.register(`curious${here.number}`)
-        // A room of red, which has never heard of it from evil; and one of evil's own.
+        // A room of red, in which evil is not; and one of evil itself.
         const target = version === "12" ? `!${"A".repeat(43)}` : `!trap${here.number}:evil.test`
         const template = { type: "m.room.member", room_id: target, sender: curious.userId, state_key: curious.userId }
         const made = { ...template, content: { membership: "join" }, depth: 5, prev_events: [], auth_events: [] }
@@ -147,7 +147,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           yield* expectOk(joinThrough(bob, guarded, red))
           yield* sees(alice, (event) => event.room_id === guarded && isMember(bob.userId, "join")(event))
           const spy = `@spy${number}:evil.test`
-          // A member of the club comes in; a second user of the same server is in no club.
+          // A member of the club may join; a second user of the same server is not in the club.
           yield* evil.join(red, club, spy)
           const known = yield* evil.join(red, guarded, spy)
           yield* sees(bob, (event) => event.room_id === guarded && isMember(spy, "join")(event))
@@ -222,7 +222,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     })
   )
 
-  it.effect("a flood of invitations by one server ends at its part of the limit, and others can still invite", () =>
+  it.effect("a flood of invitations by one server ends at its share of the limit, and others can still invite", () =>
     Effect.gen(function* () {
       const { evil, servers } = yield* World
       const [red, blue] = servers as [HomeServer, HomeServer]

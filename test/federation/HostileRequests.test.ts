@@ -1,7 +1,6 @@
 /**
- * Every operation of the server-server API, asked by servers with valid keys that share a room, share none, were banned or are
- * kept out by an access control list, with bodies and names that make no sense: nothing fails inside, and no server learns
- * what it may not know.
+ * Every operation of the server-server API with malformed bodies and names, from servers with valid keys that share a room, share
+ * none, were banned or are excluded by an access control list: there is no internal error, and no server reads what it may not.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -315,7 +314,7 @@ const sorted = (value: unknown): unknown =>
       : value
 
 layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("HostileRequests", (it) => {
-  it.effect("requests that make no sense are refused, by whomever they come, and nothing fails inside", () =>
+  it.effect("malformed requests of every kind of server are refused, without an internal error", () =>
     Effect.gen(function* () {
       const net = yield* World
       const here = yield* todaysScene(net, "11")
@@ -347,7 +346,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           }
         })
       )
-      // Most bodies have a right signature, and are read.
+      // Most bodies have a valid signature, and are parsed.
       const total = [...statuses.values()].reduce((sum, count) => sum + count)
       assert.isBelow(statuses.get(401) ?? 0, total / 4, JSON.stringify([...statuses]))
       assert.isAbove(statuses.get(400) ?? 0, total / 10, JSON.stringify([...statuses]))
@@ -356,7 +355,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     })
   )
 
-  it.effect("a server that shares no room, was banned, or is kept out learns nothing of the room", () =>
+  it.effect("a server that shares no room, was banned or is excluded reads nothing of the room", () =>
     Effect.gen(function* () {
       const net = yield* World
       const here = yield* todaysScene(net, "11")
@@ -377,7 +376,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           assert.notInclude(text, "not for everybody")
         }
       }
-      // Neither joins again, though the room is public.
+      // Neither can join again, although the room is public.
       for (const from of [net.banned, net.keptOut]) {
         const path = `/v1/make_join/${encodeURIComponent(room_id)}/${encodeURIComponent(`@member:${from.serverName}`)}?ver=11`
         assert.strictEqual((yield* from.ask(red, "GET", path)).status, 403)
@@ -398,7 +397,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
       })
       for (const answer of answers)
         assert.deepStrictEqual([answer.status, answer.body], [200, { pdus: { [message.event_id]: {} } }])
-      // The ID stands for what came with it first.
+      // The ID belongs to the first body that was sent with it.
       assert.deepStrictEqual((yield* send(evil.toPdu(other))).body, { pdus: { [message.event_id]: {} } })
       const page = yield* expectOk(
         alice.ask("GET", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=20`)
@@ -409,7 +408,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     })
   )
 
-  it.effect("a message whose power levels are of another room is rejected, and so is what rests on it", () =>
+  it.effect("a message whose power levels are of another room is rejected, and so are events that depend on it", () =>
     Effect.gen(function* () {
       const net = yield* World
       const here = yield* todaysScene(net, "11")

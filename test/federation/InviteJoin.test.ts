@@ -1,6 +1,6 @@
 /**
- * Joining by m.room.invite_join: a server that speaks only the draft asks another for the membership of its user. Every
- * server of the room believes the membership by what the user's server signed, and none that is made up.
+ * Joining by m.room.invite_join: a server that knows only the draft requests the membership of its user from another server. Every
+ * server of the room accepts the membership because of the signature of the user's server, and refuses forged ones.
  */
 import { assert, layer } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -134,7 +134,7 @@ const invited = Effect.fnUntraced(function* (here: Scene) {
 const isOfRoom = (here: Scene, event: Event) => event.room_id === here.room_id
 
 layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining by m.room.invite_join", (it) => {
-  it.effect("a user of a draft server comes into a public room, is seen by all its servers, and talks in it", () =>
+  it.effect("a user of a draft server joins a public room, is seen by all its servers, and sends messages", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, blue, bob, dora, draft, red, room_id } = here
@@ -160,7 +160,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     })
   )
 
-  it.effect("a server that joins later believes the membership too", () =>
+  it.effect("a server that joins later accepts the membership too", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, bob } = here
@@ -203,7 +203,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
       const joins = (yield* readBack(alice, room_id)).filter(isMember(dora, "join"))
       assert.strictEqual(joins.length, 1)
 
-      // Outside again, the server learns nothing more of the room.
+      // After leaving, the server reads nothing more of the room.
       yield* expectOk(change(alice, room_id, "kick", dora))
       const outside = yield* asks(here, event, id)
       assert.deepStrictEqual(outside, { errcode: "M_NOT_FOUND", error: `There is no room ${room_id}` })
@@ -251,7 +251,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     })
   )
 
-  it.effect("a membership is believed of any host that was asked, once, and of none that was not", () =>
+  it.effect("a membership is accepted once from any host that was asked, and from no other", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, blue, bob, dora, draft, evil, red, room_id } = here

@@ -1,6 +1,6 @@
 /**
- * Servers that are away while others join, and servers that do not answer: who joins has all of the room, and nobody waits
- * for a server that is silent.
+ * Servers that are unreachable while others join, and servers that do not answer: joining servers get the whole room, and nobody
+ * waits for a silent server.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
@@ -100,7 +100,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         yield* red.start
         const everybody = [alice, bob, carol]
         yield* meetAgain(everybody)
-        // Messages of the founder from before it knows of carol do not go to her server.
+        // The server of the creator does not send messages to carol's server before it knows of her join.
         yield* sees(alice, (event) => event.room_id === room_id && isMember(carol.userId, "join")(event))
         yield* talk(everybody, room_id, "together")
         const [state, ...states] = yield* Effect.forEach(everybody, (person) => stateOf(person, room_id))
@@ -108,7 +108,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       })
   )
 
-  it.effect("a server that is never reached is heard all the same by one that joined through another", () =>
+  it.effect("events of an unreachable server are accepted by a server that joined through another one", () =>
     Effect.gen(function* () {
       const { cut, mend, servers } = yield* World
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
@@ -122,7 +122,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
       yield* say(alice, room_id, "from behind the wall")
       yield* reads(bob, room_id, "from behind the wall")
-      // The next message leads to the missing ones.
+      // The next message names the missing ones as predecessors.
       yield* say(bob, room_id, "follows it")
       yield* reads(carol, room_id, "from behind the wall")
       yield* mend(green, red)
@@ -139,7 +139,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* join(alice, room_alias)
       const alias = "#kept:red.test"
       yield* expectOk(alice.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id }))
-      // Blue forgets what it knows of green, and cannot ask.
+      // Blue loses the keys of green, and cannot request them.
       yield* cut(blue, green)
       yield* blue.select("DELETE FROM remote_keys WHERE server_name = 'green.test'")
       yield* blue.kill
@@ -149,7 +149,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* reads(bob, room_id, "carol is here")
       assert.strictEqual((yield* getState(bob, room_id, "m.room.member", carol.userId)).status, 404)
       yield* mend(blue, green)
-      // A request of green reveals its keys, as soon as blue asks for them again.
+      // A request of green makes blue request its keys again.
       const isThere = Effect.map(getState(bob, room_id, "m.room.member", carol.userId), ({ status }) => status === 200)
       yield* Effect.repeat(Effect.andThen(meetAgain([carol, other]), isThere), {
         until: (there) => there,
@@ -326,7 +326,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         yield* sees(alice, (event) => event.room_id === theirs && isMember(alice.userId, "leave")(event))
         assert.isUndefined(joining.pollUnsafe())
         yield* Fiber.interrupt(joining)
-        // The rooms of others go on meanwhile.
+        // Other rooms work in the meantime.
         yield* expectOk(setState(alice, room_id, "m.room.topic", { topic: "still here" }))
       })
   )

@@ -20,82 +20,84 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
     const scene = sceneOf(version)
     const named = (text: string) => `version ${version}: ${text}`
 
-    it.effect(named("what has no canonical form, is too large or names too much is refused for itself alone"), () =>
-      Effect.gen(function* () {
-        const here = yield* scene
-        const { evil, mallory, red, room: known } = here
-        const good = evil.toPdu(evil.event(known, { sender: mallory, content: { body: "good" } }))
-        const count = red.select(`SELECT count(*)::int AS count FROM events`)
-        const [before] = yield* count
-        const many = (length: number) => Array.from({ length }, () => imaginedHash().event_id)
-        const bad: ReadonlyArray<unknown> = [
-          null,
-          7,
-          "pdu",
-          [],
-          {},
-          { ...good, room_id: undefined },
-          { ...good, room_id: "!nowhere:red.test" },
-          { ...good, room_id: here.room_id.toUpperCase() },
-          { ...good, sender: "mallory" },
-          { ...good, sender: `@${"x".repeat(300)}:evil.test` },
-          { ...good, type: "x".repeat(256) },
-          { ...good, type: "é".repeat(128) },
-          { ...good, state_key: "x".repeat(256) },
-          { ...good, state_key: null },
-          { ...good, depth: -1 },
-          { ...good, depth: 1.5 },
-          { ...good, depth: 2 ** 60 },
-          { ...good, depth: "1" },
-          { ...good, origin_server_ts: "now" },
-          { ...good, content: { number: 1.5 } },
-          { ...good, content: { number: 2 ** 60 } },
-          { ...good, content: { body: "x".repeat(70_000) } },
-          { ...good, content: [] },
-          { ...good, prev_events: many(21) },
-          { ...good, prev_events: many(5_000) },
-          { ...good, prev_events: "none" },
-          { ...good, prev_events: [["$a", {}]] },
-          { ...good, auth_events: many(11) },
-          { ...good, auth_events: [7] },
-          { ...good, hashes: {} },
-          { ...good, signatures: { "evil.test": 7 } },
-          { ...good, signatures: {} }
-        ]
-        yield* leavesRoomAsItWas(
-          here,
-          Effect.gen(function* () {
-            for (const pdu of bad) {
-              const { body, status } = yield* evil.send(red, [pdu as Body])
-              assert.strictEqual(status, 200, JSON.stringify(pdu)?.slice(0, 200))
-              for (const answer of Object.values(body.pdus)) assert.isString((answer as Body).error)
-            }
-            const notJson = yield* evil.ask(red, "PUT", "/v1/send/notjson", undefined, { raw: '{"pdus": [' })
-            assert.deepStrictEqual([notJson.status, notJson.body.errcode], [400, "M_NOT_JSON"])
-            for (const parts of [{ pdus: 51 }, { edus: 101 }, { pdus: 1000, edus: 1000 }]) {
-              const many = (count = 0, entry: Body = {}) => Array.from({ length: count }, () => entry)
-              const { body, status } = yield* evil.send(red, many(parts.pdus, good), { edus: many(parts.edus) })
-              assert.deepStrictEqual([status, body.errcode], [400, "M_BAD_JSON"])
-            }
-            const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
-            const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
-            assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
-            // Auth events twice, of another kind, or that nobody has.
-            const event = evil.event(known, { sender: mallory })
-            const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
-            const member = known.state.get(`m.room.member\0${here.alice.userId}`)!
-            const odd = evil.remake(event, { auth_events: [...event.auth_events, member.event_id] })
-            const missing = evil.remake(event, { auth_events: [imaginedHash().event_id] })
-            yield* refused(here, [twice, odd, missing], /auth events|authorise|names/)
-          })
-        )
-        const [after] = yield* count
-        // The words of Alice and Bob, and what is kept as rejected: the two whose auth events are known.
-        assert.isAtMost(after.count - before.count, 4)
-      })
+    it.effect(
+      named("PDUs without canonical form, too large ones and ones with too many references are refused individually"),
+      () =>
+        Effect.gen(function* () {
+          const here = yield* scene
+          const { evil, mallory, red, room: known } = here
+          const good = evil.toPdu(evil.event(known, { sender: mallory, content: { body: "good" } }))
+          const count = red.select(`SELECT count(*)::int AS count FROM events`)
+          const [before] = yield* count
+          const many = (length: number) => Array.from({ length }, () => imaginedHash().event_id)
+          const bad: ReadonlyArray<unknown> = [
+            null,
+            7,
+            "pdu",
+            [],
+            {},
+            { ...good, room_id: undefined },
+            { ...good, room_id: "!nowhere:red.test" },
+            { ...good, room_id: here.room_id.toUpperCase() },
+            { ...good, sender: "mallory" },
+            { ...good, sender: `@${"x".repeat(300)}:evil.test` },
+            { ...good, type: "x".repeat(256) },
+            { ...good, type: "é".repeat(128) },
+            { ...good, state_key: "x".repeat(256) },
+            { ...good, state_key: null },
+            { ...good, depth: -1 },
+            { ...good, depth: 1.5 },
+            { ...good, depth: 2 ** 60 },
+            { ...good, depth: "1" },
+            { ...good, origin_server_ts: "now" },
+            { ...good, content: { number: 1.5 } },
+            { ...good, content: { number: 2 ** 60 } },
+            { ...good, content: { body: "x".repeat(70_000) } },
+            { ...good, content: [] },
+            { ...good, prev_events: many(21) },
+            { ...good, prev_events: many(5_000) },
+            { ...good, prev_events: "none" },
+            { ...good, prev_events: [["$a", {}]] },
+            { ...good, auth_events: many(11) },
+            { ...good, auth_events: [7] },
+            { ...good, hashes: {} },
+            { ...good, signatures: { "evil.test": 7 } },
+            { ...good, signatures: {} }
+          ]
+          yield* leavesRoomAsItWas(
+            here,
+            Effect.gen(function* () {
+              for (const pdu of bad) {
+                const { body, status } = yield* evil.send(red, [pdu as Body])
+                assert.strictEqual(status, 200, JSON.stringify(pdu)?.slice(0, 200))
+                for (const answer of Object.values(body.pdus)) assert.isString((answer as Body).error)
+              }
+              const notJson = yield* evil.ask(red, "PUT", "/v1/send/notjson", undefined, { raw: '{"pdus": [' })
+              assert.deepStrictEqual([notJson.status, notJson.body.errcode], [400, "M_NOT_JSON"])
+              for (const parts of [{ pdus: 51 }, { edus: 101 }, { pdus: 1000, edus: 1000 }]) {
+                const many = (count = 0, entry: Body = {}) => Array.from({ length: count }, () => entry)
+                const { body, status } = yield* evil.send(red, many(parts.pdus, good), { edus: many(parts.edus) })
+                assert.deepStrictEqual([status, body.errcode], [400, "M_BAD_JSON"])
+              }
+              const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
+              const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
+              assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
+              // Auth events twice, of another kind, or that nobody has.
+              const event = evil.event(known, { sender: mallory })
+              const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
+              const member = known.state.get(`m.room.member\0${here.alice.userId}`)!
+              const odd = evil.remake(event, { auth_events: [...event.auth_events, member.event_id] })
+              const missing = evil.remake(event, { auth_events: [imaginedHash().event_id] })
+              yield* refused(here, [twice, odd, missing], /auth events|authorise|names/)
+            })
+          )
+          const [after] = yield* count
+          // The words of Alice and Bob, and what is kept as rejected: the two whose auth events are known.
+          assert.isAtMost(after.count - before.count, 4)
+        })
     )
 
-    it.effect(named("a flood of PDUs and EDUs, and a server that never answers, hold up nobody"), () =>
+    it.effect(named("a flood of PDUs and EDUs, and a server that never answers, delay nobody"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { evil, mallory, red, room: known, room_id } = here

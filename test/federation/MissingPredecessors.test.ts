@@ -1,6 +1,6 @@
 /**
- * Events whose predecessors are missing, and stay missing after they were asked for: the state is that at each missing
- * predecessor, as its server gives it, resolved with the states after those that are known.
+ * Events whose predecessors are missing, and stay missing after they were requested: the state is that at each missing predecessor, as
+ * given by its server, resolved with the states after the known predecessors.
  *
  * Source: "Retrieving events" of the server-server specification.
  */
@@ -92,7 +92,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
-  it.effect("events that rest on a state with an unavailable event are refused", () =>
+  it.effect("events after a state with an unavailable event are refused", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, evil, mallory, room } = here
@@ -167,7 +167,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
       const [refusal] = yield* refusalsOf(evil, blue, [last])
       assert.match(refusal!, /predecessors/)
       assert.strictEqual(evil.asked.length - before, 1)
-      // It is taken when it comes again with what it follows.
+      // It is accepted when it is sent again with its predecessors.
       assert.deepStrictEqual(yield* evil.tell(blue, first, last), [undefined, undefined])
       assert.include(ids(yield* readBack(bob, room_id)), last.event_id)
     })

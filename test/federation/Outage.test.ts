@@ -1,6 +1,6 @@
 /**
- * Home servers that are killed, frozen or cut off while the others go on: when they are back all agree, and nothing that
- * was acknowledged is missing.
+ * Home servers that are killed, paused or cut off while the others continue: afterwards all agree, and no acknowledged event is
+ * missing.
  */
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -172,7 +172,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outag
       yield* cut(red, blue)
       const acknowledged = [yield* say(alice, room_id, "red speaks"), yield* say(bob, room_id, "blue speaks")]
       yield* green.thaw
-      // Green hears both, and what it says leads each of them to what the other said.
+      // Green receives both sides, and its events lead each side to the events of the other.
       yield* reads(carol, room_id, "red speaks")
       yield* reads(carol, room_id, "blue speaks")
       acknowledged.push(yield* say(carol, room_id, "green heard both"))

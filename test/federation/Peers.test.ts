@@ -122,27 +122,29 @@ describe("Peers", () => {
     })
   )
 
-  it.live("a server that answers with errors is asked again with patience, and then gets all of it", () =>
-    Effect.gen(function* () {
-      const { blue, red, says } = yield* scene
-      yield* blue.stop
-      const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-      yield* says("difficult")
-      const refused = yield* nextWithPdus(received)
-      refused.answer(500, { errcode: "M_UNKNOWN", error: "Something broke" })
-      const again = yield* nextWithPdus(received)
-      assert.strictEqual(again.transactionId, refused.transactionId)
-      again.answer(200, { pdus: {} })
-      yield* says("easy")
-      const next = yield* nextWithPdus(received)
-      assert.deepStrictEqual(next.body.prev_ids, [refused.transactionId])
-      next.answer(200, { pdus: {} })
-      const known = yield* red.run(Effect.flatMap(DestinationStore, (store) => store.list))
-      assert.deepStrictEqual(
-        known.map(({ failures }) => failures),
-        [0]
-      )
-    })
+  it.live(
+    "requests to a server that answers with errors are retried with back-off, until all events have arrived",
+    () =>
+      Effect.gen(function* () {
+        const { blue, red, says } = yield* scene
+        yield* blue.stop
+        const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+        yield* says("difficult")
+        const refused = yield* nextWithPdus(received)
+        refused.answer(500, { errcode: "M_UNKNOWN", error: "Something broke" })
+        const again = yield* nextWithPdus(received)
+        assert.strictEqual(again.transactionId, refused.transactionId)
+        again.answer(200, { pdus: {} })
+        yield* says("easy")
+        const next = yield* nextWithPdus(received)
+        assert.deepStrictEqual(next.body.prev_ids, [refused.transactionId])
+        next.answer(200, { pdus: {} })
+        const known = yield* red.run(Effect.flatMap(DestinationStore, (store) => store.list))
+        assert.deepStrictEqual(
+          known.map(({ failures }) => failures),
+          [0]
+        )
+      })
   )
 
   it.live("a PDU that a server refuses is dropped, and stops none of those before and after it", () =>

@@ -1,6 +1,6 @@
 /**
- * The devices of users of another server as ours keeps them: found while that server is away, changed by its updates, asked for
- * again where one is missing, and bounded whatever it says.
+ * The stored devices of users of another server: available while that server is unreachable, changed by its updates, requested again
+ * after a missed update, and bounded.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"

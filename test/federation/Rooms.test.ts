@@ -1,6 +1,5 @@
 /**
- * Coming into rooms of other servers and out of them again: every membership between servers, and the history that is
- * found there.
+ * Joining and leaving rooms of other servers: every membership between servers, and history from other servers.
  */
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -203,7 +202,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("a server whose users have all left comes back to a room that went on, and finds the missed messages", () =>
+  it.effect("a server whose users had all left joins the room again, and fetches the missed messages", () =>
     Effect.gen(function* () {
       const { alice, bob, blue, name } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -226,7 +225,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("history that our server does not have is found page by page, to the beginning, in order and once", () =>
+  it.effect("missing history is fetched page by page, to the beginning, in order and once", () =>
     Effect.gen(function* () {
       const { alice, bob, blue, name } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -241,7 +240,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
         read.map(({ event_id }) => event_id),
         expected
       )
-      // It is there for good, and in the other direction too.
+      // It is stored now, and can be read in the other direction too.
       const stored = (yield* blue.events(room_id)).map(({ event_id }) => event_id)
       assert.deepStrictEqual(stored, expected.toReversed())
     })

@@ -146,7 +146,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
-  it.live("a space shows the rooms and spaces of the servers that it names, to users who may know of them", () =>
+  it.live("a space shows its rooms on other servers to users who may see them", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
@@ -220,7 +220,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
   )
 
   for (const version of ["11", "12"]) {
-    it.live(`version ${version}: an invitation that is refused or taken back, and a knock, end on both sides`, () =>
+    it.live(`version ${version}: a rejected or retracted invitation, and a knock, end on both sides`, () =>
       Effect.gen(function* () {
         const [red, blue] = yield* twoHomeServers
         const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
@@ -257,7 +257,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     )
   }
 
-  it.live("a moment from before the join is found by asking the other server, however far back", () =>
+  it.live("timestamp_to_event finds events from before the join on the other server", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
@@ -283,7 +283,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
-  it.live("a server that an access control list keeps out gets and sends nothing more", () =>
+  it.live("a server that an access control list excludes receives and sends nothing more", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]

@@ -1,5 +1,5 @@
 /**
- * Requests that fit an operation of the OpenAPI document more or less: what people get wrong, and what attackers try.
+ * Requests that roughly match an operation of the OpenAPI document: mistakes of client authors, and attacks.
  */
 import fc from "fast-check"
 
@@ -170,7 +170,7 @@ const queryValue = (key: string): fc.Arbitrary<string> => {
   switch (key) {
     case "limit":
       return numbers
-    // Never one that waits: the fuzz would.
+    // Never a long poll, for which the fuzz would wait.
     case "timeout":
       return fc.constantFrom("0", "1", "-1", "abc", "1e3", "", "NaN", "0.5", "%00")
     case "dir":
@@ -192,7 +192,7 @@ const queryOf = ({ id, query }: Operation): fc.Arbitrary<string> =>
       fc.option(fc.constantFrom("limit=1&limit=2", "unknown=1", "%=%", "&&&", "a[b]=c"), { freq: 3, nil: undefined })
     )
     .map((parts) => parts.filter((part) => part !== undefined).join("&"))
-    // An empty event ID asks for the stream.
+    // An empty event ID is the path of the event stream.
     .map((query) => (/^events.(poll|event)$/.test(id) && !query.includes("timeout=") ? `timeout=0&${query}` : query))
     .map((query) => (query === "" ? "" : `?${query}`))
 

@@ -1,6 +1,6 @@
 /**
- * Sockets that send rubbish, or never read: each frame is answered or the socket is closed for a documented reason, and
- * the server goes on for everybody else.
+ * Sockets that send invalid frames, or never read: each frame is answered or the socket is closed with a documented code, and other
+ * users are not affected.
  */
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"

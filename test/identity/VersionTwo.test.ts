@@ -58,7 +58,7 @@ const comeIn = Effect.fnUntraced(function* (user: Person) {
 layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: true, timeout: "60 seconds" })(
   "version 2 of the identity API",
   (it) => {
-    it.effect("a user comes in by the word of the home server, and agrees to the terms in one language", () =>
+    it.effect("a user logs in with a token of the home server, and accepts the terms in one language", () =>
       Effect.gen(function* () {
         const { red } = yield* Homes
         const ann = yield* person(red, "ann")
@@ -182,7 +182,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
           assert.deepStrictEqual(found, { looked_up: 2, found: 1 })
           const contact = yield* book("GET", `/${added.contact_id}`)
           assert.deepStrictEqual(contact.user_ids, [finn.userId])
-          // Not asked for again today.
+          // Not requested again today.
           assert.deepStrictEqual(yield* book("POST", "/lookup", { id_access_token }), { looked_up: 0, found: 0 })
           const { body: directory } = yield* askUrl(
             "POST",
@@ -288,7 +288,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
       })
     )
 
-    it.effect("an invitation of an address has a key of its own, by which its user may have it signed", () =>
+    it.effect("an invitation of an address has an ephemeral key, with which its user may have it signed", () =>
       Effect.gen(function* () {
         const { red } = yield* Homes
         const dora = yield* person(red, "dora")

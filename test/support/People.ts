@@ -1,5 +1,5 @@
 /**
- * People of one home server, and what they do most.
+ * Users of one home server, and their most frequent requests.
  */
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
@@ -13,11 +13,11 @@ export const inPath = encodeURIComponent
 
 let users = 0
 
-/** So many users that nobody has met. */
+/** Registers new users with these names. */
 export const people = (...names: ReadonlyArray<string>) =>
   Effect.flatMap(Stage, ({ register }) => Effect.forEach(names, (name) => register(`${name}${++users}`)))
 
-/** Tells that something was refused, and how. */
+/** Asserts that an answer is an error with this status and code. */
 export const refused = ({ body, status }: Answer, expectedStatus: number, errcode: string) => {
   assert.deepStrictEqual([status, body?.errcode], [expectedStatus, errcode])
   assert.isString(body.error)

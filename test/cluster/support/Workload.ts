@@ -1,6 +1,6 @@
 /**
- * Clients that send and follow while nodes come, go, stop or are cut off, and what is checked afterwards: nothing that was
- * acknowledged is lost, nothing is there twice, no event forks the room, followers got everything in order.
+ * Clients that send and follow while nodes start, stop, pause or are cut off, and the checks afterwards: no acknowledged event is lost
+ * or duplicated, no event forks the room, and followers received everything in order.
  */
 
 import { PgConnection } from "@effect/sql-pg"

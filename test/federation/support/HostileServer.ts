@@ -244,7 +244,7 @@ export class HostileServer {
     const now = Date.now()
     const times = this.dialect === "draft" ? { destination: server.serverName, ts: now } : { origin_server_ts: now }
     const transaction = { origin: this.serverName, ...times, pdus, edus }
-    // An event without canonical form is signed as it travels.
+    // An event without canonical form is signed in its JSON form.
     return this.ask(server, "PUT", `${sendPathOf(this.dialect)}${transactionId}`, undefined, {
       raw: JSON.stringify(transaction)
     })
@@ -316,8 +316,8 @@ export class HostileServer {
   }
 
   /**
-   * An event of today's versions with other keys in its PDU: with the hash and the ID that belong to it, signed by this
-   * server whoever its sender is, and in the names of `signers` with this server's key.
+   * An event of today's versions with changed keys of its PDU, and with the matching hash and ID. It is signed by this server, whoever
+   * the sender is, and in the names of `signers` with the key of this server.
    */
   remake(event: Event, changes: Body, signers: ReadonlyArray<string> = []): Event {
     const version = this.versionOf(event.room_id)

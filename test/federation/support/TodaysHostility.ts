@@ -20,8 +20,8 @@ export const sceneOf = (version: string) => Effect.flatMap(World, (network) => t
 type Scene = TodaysScene
 
 /**
- * Tells both servers an event with the signature of red by a key that red does not have. It is refused; or kept unseen, where
- * red was asked for its keys just before, and may have another one the next time.
+ * Sends both servers an event with a signature of red by a key that red does not have. It is refused, or kept as unverified if the
+ * keys of red were requested recently, because red may publish another key later.
  */
 export const forgedSignature = Effect.fnUntraced(function* ({ blue, evil, red }: HostileScene, event: Event) {
   for (const server of [red, blue]) {

@@ -1,6 +1,6 @@
 /**
- * Scenes of people on two servers in one room, and what both sides must see. Each scene is run with each of the servers
- * as the founder of the room, in every room version.
+ * Scenes of users of two servers in one room, and what both sides must see. Each scene runs in every room version, with each of the
+ * servers as the creator of the room.
  */
 import { setTimeout as delay } from "node:timers/promises"
 import type { Body } from "../../support/Curl.ts"

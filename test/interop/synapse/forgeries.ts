@@ -1,5 +1,5 @@
 /**
- * Events that no Synapse would make, one for each rule, judged by Synapse: authorisation rules, formats, redactions.
+ * Events that Synapse would not make, one for each rule, with the verdict of Synapse: authorisation rules, formats, redactions.
  */
 import { generateKeyPairSync } from "node:crypto"
 import { stateKeyOf } from "./EventTables.ts"
