@@ -1,5 +1,5 @@
 /**
- * A first conversation, as someone who knows curl holds it.
+ * A first conversation with curl.
  */
 
 import { assert, describe, it } from "@effect/vitest"
@@ -57,7 +57,7 @@ describe("Conversation", () => {
               const room = inPath(created.body.room_id)
               const before = (yield* call("GET", "/events?timeout=0", b)).body.end
 
-              // Bob waits for what happens; Alice invites him.
+              // Bob waits for events, and Alice invites him.
               const waiting = yield* Effect.forkChild(
                 waitFor(
                   (path) => call("GET", path, b),
@@ -136,7 +136,7 @@ describe("Conversation", () => {
                 (event) => event.type === "m.presence" && event.content.displayname === "Bob the Builder"
               )
 
-              // Both ways through what was said.
+              // The messages in both directions.
               const said = ["Hello Bob", "By JSON", "By MessagePack"]
               const back = yield* call("GET", `/rooms/${room}/messages?from=END&dir=b&limit=50`, b)
               assert.deepStrictEqual(bodies(back.body.chunk), said.toReversed())

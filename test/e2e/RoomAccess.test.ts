@@ -77,7 +77,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Room access", (it) => {
     })
   )
 
-  it.effect("state is set and read, by type and key, and tells what it replaced", () =>
+  it.effect("state is set and read, by type and key, and has the replaced content", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)

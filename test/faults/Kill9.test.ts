@@ -1,7 +1,6 @@
 /**
- * Nothing that was acknowledged is lost, nothing happens twice: the gateway is killed again and again while many
- * clients send, and is started again on the same data. Clients repeat with the same transaction IDs what was not
- * acknowledged, as they do over any broken connection.
+ * No acknowledged event is lost or duplicated: the gateway is killed again and again while many clients send, and started again on the
+ * same data. Clients repeat unacknowledged requests with the same transaction IDs, as after any broken connection.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { type ClientError, GreenroomClient, type GreenroomClientShape } from "@greenroom/client/GreenroomClient"

@@ -82,7 +82,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
               const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
               const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
               assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
-              // Auth events twice, of another kind, or that nobody has.
+              // Auth events that are repeated, of a wrong type, or unknown.
               const event = evil.event(known, { sender: mallory })
               const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
               const member = known.state.get(`m.room.member\0${here.alice.userId}`)!
@@ -92,7 +92,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
             })
           )
           const [after] = yield* count
-          // The words of Alice and Bob, and what is kept as rejected: the two whose auth events are known.
+          // The messages of Alice and Bob, and the two rejected events that are stored because their auth events are known.
           assert.isAtMost(after.count - before.count, 4)
         })
     )
@@ -146,7 +146,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
         content: parseExact(`{${numbers}}`) as Body
       })
       assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
-      // Blue learns of it from red, where what Alice says follows it.
+      // Blue gets it from red, as the predecessor of a message of Alice.
       const following = yield* say(alice, room_id, "numbers")
       yield* sees(bob, ({ event_id }) => event_id === following)
       const path = `/${encodeURIComponent(room_id)}/event/${encodeURIComponent(event.event_id)}`

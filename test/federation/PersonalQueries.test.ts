@@ -1,5 +1,5 @@
 /**
- * What strangers may ask about the users of a server: their profiles, and whose OpenID token it is.
+ * Requests of unauthenticated callers about the users of a server: profiles, and the user of an OpenID token.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -72,32 +72,34 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
       })
   )
 
-  it.effect("a server answers for its own users alone, and asks no other server on behalf of a stranger", () =>
-    Effect.gen(function* () {
-      const { blue, evil, profile, red } = yield* start
-      const bob = yield* blue.register("bob")
-      const before = evil.asked.length
-      const nobodies = [bob.userId, "@x:evil.test", "@nobody:red.test", "@BOB:red.test"]
-      const statuses = yield* Effect.forEach(nobodies, (user) =>
-        Effect.map(profile(`user_id=${encodeURIComponent(user)}`), ({ status }) => status)
-      )
-      assert.deepStrictEqual(statuses, [404, 404, 404, 404])
-      for (const odd of [
-        "",
-        "user_id=",
-        "user_id=alice",
-        "user_id=@:red.test",
-        "user_id=@a:red.test&field=%00",
-        `user_id=${"@a".repeat(40_000)}`,
-        "user_id=%ff"
-      ]) {
-        assert.include([400, 404, 414, 431], (yield* profile(odd)).status, odd.slice(0, 20))
-      }
-      assert.strictEqual(evil.asked.length, before)
-      const gone = yield* red.register("gone")
-      yield* deactivate(gone, "gone")
-      assert.strictEqual((yield* profile(`user_id=${encodeURIComponent(gone.userId)}`)).status, 404)
-    })
+  it.effect(
+    "a server answers only for its own users, and sends no request to another server for an unauthenticated caller",
+    () =>
+      Effect.gen(function* () {
+        const { blue, evil, profile, red } = yield* start
+        const bob = yield* blue.register("bob")
+        const before = evil.asked.length
+        const nobodies = [bob.userId, "@x:evil.test", "@nobody:red.test", "@BOB:red.test"]
+        const statuses = yield* Effect.forEach(nobodies, (user) =>
+          Effect.map(profile(`user_id=${encodeURIComponent(user)}`), ({ status }) => status)
+        )
+        assert.deepStrictEqual(statuses, [404, 404, 404, 404])
+        for (const odd of [
+          "",
+          "user_id=",
+          "user_id=alice",
+          "user_id=@:red.test",
+          "user_id=@a:red.test&field=%00",
+          `user_id=${"@a".repeat(40_000)}`,
+          "user_id=%ff"
+        ]) {
+          assert.include([400, 404, 414, 431], (yield* profile(odd)).status, odd.slice(0, 20))
+        }
+        assert.strictEqual(evil.asked.length, before)
+        const gone = yield* red.register("gone")
+        yield* deactivate(gone, "gone")
+        assert.strictEqual((yield* profile(`user_id=${encodeURIComponent(gone.userId)}`)).status, 404)
+      })
   )
 
   it.effect(
@@ -142,10 +144,10 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
       for (const odd of ["", "?access_token=", `?access_token=${token}%00`, `?access_token=${"a".repeat(2_000)}`]) {
         assert.include([400, 401], (yield* owner(odd)).status)
       }
-      // The token is no access token.
+      // The token is not an access token.
       const whoami = yield* red.scene.ask("GET", "//_matrix/client/v3/account/whoami", { token })
       assert.strictEqual(whoami.status, 401)
-      // Nobody gets one in another's name.
+      // No user gets one in the name of another user.
       const asBen = yield* ann.ask(
         "POST",
         `//_matrix/client/v3/user/${encodeURIComponent(ben.userId)}/openid/request_token`,

@@ -65,7 +65,7 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("PDUs and EDUs that are none reject nothing but themselves", () =>
+  it.live("malformed PDUs and EDUs are refused individually", () =>
     Effect.gen(function* () {
       const { blue, bob, transaction } = yield* sceneWithTransaction
       const answer = yield* give(blue, {
@@ -123,7 +123,7 @@ describe("Transactions", () => {
   const errorsOf = (answer: Exit.Exit<TransactionAnswer, unknown>) =>
     Object.values(Option.getOrThrow(Exit.getSuccess(answer)).pdus).flatMap(({ error }) => error ?? [])
 
-  it.live("a PDU that cannot be stored is answered with an error, and stops none of the others", () =>
+  it.live("a PDU that cannot be stored is answered with an error, and the others are accepted", () =>
     Effect.gen(function* () {
       const { attempt, readByBob } = yield* sendPoison("22P02")
       assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
@@ -154,7 +154,7 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("of a flood of transactions some are taken, the others are to come again later", () =>
+  it.live("of a flood of transactions some are accepted, the others must be sent again later", () =>
     Effect.gen(function* () {
       const { blue } = yield* scene
       const ids = Array.from({ length: 100 }, (_, index) => `flood ${index}`)

@@ -131,7 +131,7 @@ serveLoad(
       return { answered: await answered, first: firstAt - begin, last: performance.now() - begin }
     }
 
-    // Presence has to become quiet, and everybody has to wait, before the first message that counts.
+    // Before the first counted message, presence must have settled and all clients must wait.
     await sleep(3_000)
     for (let turn = 0; turn < 5; turn++) await send(turn)
     const answered: Array<number> = []

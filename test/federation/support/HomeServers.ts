@@ -1,6 +1,6 @@
 /**
  * Several whole home servers for one test: real actors, real TLS listeners on loopback, a database each. They can be
- * stopped and started again with what they had.
+ * stopped and started again with their data.
  */
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"

@@ -1,7 +1,7 @@
 /**
- * Makes events by hand in the name of users of `b`, right or wrong, and sends them to `a`.
+ * Makes events by hand in the name of users of `b`, valid or not, and sends them to `a`.
  *
- * All of them follow the same event, so that each is judged by the same state before it.
+ * All of them follow the same event, so that the state before each is the same.
  */
 import type { Body } from "../../support/Curl.ts"
 import { stateKeyOf } from "./EventTables.ts"
