@@ -14,10 +14,7 @@
  * In the scene of three servers a second Greenroom takes the place of the server that is not asked for.
  *
  * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
- * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and looks for what
- * a redaction redacts where it was before version 11. With three servers it resolves the state after a partition otherwise than
- * Synapse and Greenroom, which agree: of two changes of the power levels it keeps the one by the user of more power, which
- * resolution applies first, and the other on top of it. `--control` shows the same between Dendrite and two Synapses.
+ * failed that is not known to (`knownFailures.ts` has those that fail with Dendrite, with reasons). With `--control` all count.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -25,6 +22,8 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { install } from "../support/Synapse.ts"
 import { installDendrite } from "./servers/Dendrite.ts"
+import { historyVisibility } from "./servers/historyVisibility.ts"
+import { knownFailure, type Occasion } from "./servers/knownFailures.ts"
 import { moreScenes } from "./servers/moreScenes.ts"
 import { randomPartitions } from "./servers/partitions.ts"
 import { type Server, startDendrite, startGreenroom, startSynapse } from "./servers/Server.ts"
@@ -47,7 +46,7 @@ const { positionals, values } = parseArgs({
 })
 
 const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
-const chosen = [...scenes, randomPartitions, ...moreScenes].filter(
+const chosen = [...scenes, ...historyVisibility, randomPartitions, ...moreScenes].filter(
   ({ isLong = false, name }) =>
     (positionals.length === 0 || positionals.some((word) => name.includes(word))) && !(isLong && values.short)
 )
@@ -69,6 +68,17 @@ const end = performance.now() + Number(values.minutes) * 60_000
 let stages = 0
 let left = 0
 
+let known = 0
+
+/** Says that a scene failed. Gives it where that was not known. */
+const failed = (what: string, error: unknown, occasion: Occasion): ReadonlyArray<string> => {
+  const reason = values.control ? undefined : knownFailure(occasion)
+  if (reason !== undefined) known++
+  const fault = error instanceof Error ? error.message : error
+  say(`${reason === undefined ? "FAILED" : "known "}  ${what}: ${reason === undefined ? "" : `${reason}: `}${fault}`)
+  return reason === undefined ? [what] : []
+}
+
 const play = async (founder: Server, other: Server, version: number): Promise<ReadonlyArray<string>> => {
   const failures: Array<string> = []
   for (const scene of chosen) {
@@ -85,8 +95,8 @@ const play = async (founder: Server, other: Server, version: number): Promise<Re
       await scene.run({ version, founder, other, alice, bob, tag })
       say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
-      say(`FAILED  ${what}: ${error instanceof Error ? error.message : error}`)
-      failures.push(what)
+      const occasion = { scene: scene.name, version, kinds: [founder.kind, other.kind] }
+      failures.push(...failed(what, error, occasion))
     }
   }
   return failures
@@ -113,8 +123,7 @@ const playTrio = async (servers: readonly [Server, Server, Server]): Promise<Rea
       await threeServers({ version, servers: [founder, others[0]!, others[1]!], tag: `${++stages}` })
       say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
-      say(`FAILED  ${what}: ${error instanceof Error ? error.message : error}`)
-      failures.push(what)
+      failures.push(...failed(what, error, { scene: trioName, version, kinds: servers.map(({ kind }) => kind) }))
     }
   }
   return failures
@@ -160,7 +169,8 @@ const main = async (): Promise<number> => {
     else await rm(directory, { recursive: true, force: true })
   }
   if (left > 0) say(`${left} scenes were not begun: the time was over`)
-  say(failures.length === 0 ? "All scenes passed" : `${failures.length} scenes failed`)
+  if (known > 0) say(`${known} scenes failed as they are known to (test/interop/servers/knownFailures.ts)`)
+  say(failures.length === 0 ? `All ${known > 0 ? "other " : ""}scenes passed` : `${failures.length} scenes failed`)
   return failures.length === 0 ? 0 : 1
 }
 
