@@ -143,7 +143,7 @@ export const nodes: Benchmark = {
     "processor time of an event in one to three nodes of a cluster, and of clients that wait; a message's way to another node",
   run: async (options) => {
     const clients = await waitingClients(options)
-    const { rounds: total, ...load } = rounds(options)
+    const { rounds: total, ...load } = options.quick ? rounds(options) : { rounds: 5, seconds: 3, warmUp: 1 }
     const senders = senderCount(options)
     await using resources = new AsyncDisposableStack()
     const [none, one, two, three] = [

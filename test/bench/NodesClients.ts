@@ -30,7 +30,7 @@ const startWatched = async (nodes: number, resources: AsyncDisposableStack): Pro
 
 /** How many `/sync`s wait at each node, how long the memory must be quiet, and how long the rest is, in seconds. */
 const idleSizes = ({ quick }: BenchmarkOptions) =>
-  quick ? { polls: 20, seconds: 1, rest: 3 } : { polls: 1_000, seconds: 12, rest: 20 }
+  quick ? { polls: 20, seconds: 1, rest: 3 } : { polls: 1_000, seconds: 8, rest: 15 }
 
 const idleClients = async (all: ReadonlyArray<Watched>, options: BenchmarkOptions): Promise<ReadonlyArray<Figure>> => {
   const { polls, ...times } = idleSizes(options)
@@ -87,7 +87,7 @@ const idleClients = async (all: ReadonlyArray<Watched>, options: BenchmarkOption
 
 /** Members of the large room and of the small one. */
 const deliverySizes = ({ quick }: BenchmarkOptions) =>
-  quick ? { members: 24, few: 6, messages: 3 } : { members: 300, few: 30, messages: 30 }
+  quick ? { members: 24, few: 6, messages: 3 } : { members: 300, few: 30, messages: 20 }
 
 interface Told extends Delivered {
   readonly members: number
