@@ -109,7 +109,7 @@ const migrations = {
   "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts"),
   "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts"),
   "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts"),
-  "0080_user_redactions": () => import("./migrations/0080_user_redactions.ts")
+  "0079_user_redactions": () => import("./migrations/0079_user_redactions.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */
