@@ -18,7 +18,7 @@ export interface StreamedEvent {
   readonly position: StreamPosition
   readonly roomNid: number
   readonly event: Event
-  /** The states before and after the event, if they are in memory: for events that this node has committed. */
+  /** The states before and after the event, unless the timeline has a gap before it. */
   readonly states?: { readonly before: StateRef; readonly after: StateRef }
 }
 

@@ -105,12 +105,19 @@ interface ReadRow {
   readonly row: string
   /** Whether an event changed the membership of a user of ours. */
   readonly moves: boolean | null
+  /** The states before and after an event. Without them it does not continue the timeline before it, which has a gap. */
+  readonly before_chain: bigint | null
+  readonly before_seq: number | null
+  readonly after_chain: bigint | null
+  readonly after_seq: number | null
 }
 
 const selectEvents = (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) => sql`(
   SELECT 'events' AS kind, xid::text AS xid, nid, room_nid, body AS row, EXISTS (
     SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
-  ) AS moves
+  ) AS moves,
+  CASE WHEN NOT EXISTS (SELECT 1 FROM timeline_gaps WHERE timeline_gaps.nid = events.nid) THEN state_chain END AS before_chain,
+  state_seq AS before_seq, after_chain, after_seq
   FROM events WHERE status = 0 AND ${between(sql, position)}
   ORDER BY events.xid, events.nid LIMIT ${limit})`
 
@@ -118,9 +125,17 @@ const selectRows = (sql: SqlClient.SqlClient, kind: AnyLogKind, position: Stream
   const { columns, table } = kind
   const properties = Object.entries(columns).map(([name, column]) => `'${name}', ${column}`)
   return sql`UNION ALL (
-    SELECT ${sql.literal(`'${table}'`)}, xid::text, nid, NULL, json_build_object(${sql.literal(properties.join(", "))})::text, NULL
+    SELECT ${sql.literal(`'${table}'`)}, xid::text, nid, NULL, json_build_object(${sql.literal(properties.join(", "))})::text, NULL,
+      NULL, NULL, NULL, NULL
     FROM ${sql.literal(table)} WHERE ${between(sql, position)}
     ORDER BY ${sql.literal(table)}.xid, ${sql.literal(table)}.nid LIMIT ${limit})`
+}
+
+const statesOf = ({ after_chain, after_seq, before_chain, before_seq }: ReadRow): Pick<StreamedEvent, "states"> => {
+  if (before_chain === null || before_seq === null) return {}
+  const before = { chain: Number(before_chain), seq: before_seq }
+  const after = after_chain === null || after_seq === null ? before : { chain: Number(after_chain), seq: after_seq }
+  return { states: { before, after } }
 }
 
 const positionOf = (row: ReadRow): StreamPosition => ({ xid: Number(row.xid), nid: Number(row.nid) })
@@ -156,7 +171,8 @@ export const readAfter = Effect.fnUntraced(function* (
     (row): StreamedEvent => ({
       position: positionOf(row),
       roomNid: Number(row.room_nid),
-      event: JSON.parse(row.row) as Event
+      event: JSON.parse(row.row) as Event,
+      ...statesOf(row)
     })
   )
   let last = lastOf(events)

@@ -1,0 +1,38 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventLog } from "../../src/EventLog.ts"
+import { readAfter } from "../../src/internal/logReader.ts"
+import { rowsOfCommits } from "../../src/internal/RecentCommits.ts"
+import * as TestDatabase from "../../src/testing/TestDatabase.ts"
+import { commitOf, makeEvent, openRoom, stores } from "../support/TestRoom.ts"
+
+layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("reading the log", (it) => {
+  it.effect("an event that is read from the tables has the states that it has in memory", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const sql = yield* SqlClient.SqlClient
+      const room = yield* openRoom("states")
+      const start = yield* log.currentPosition
+      const events = Array.from({ length: 4 }, () => makeEvent(room.roomId))
+      const commit = yield* commitOf(room, events)
+      const [plain, state, afterGap, outlier] = commit.events
+      const stored = {
+        ...commit,
+        events: [
+          plain!,
+          { ...state!, stateAfter: { chain: 2, seq: 5 } },
+          { ...afterGap!, afterGap: true },
+          { ...outlier!, stateBefore: null }
+        ]
+      }
+      yield* log.append(stored)
+      const { events: read } = yield* readAfter(sql, start, 100)
+      assert.deepStrictEqual(read, rowsOfCommits(read[0]!.position.xid, [stored]).events)
+      assert.deepStrictEqual(
+        read.map(({ states }) => states?.after),
+        [plain!.stateBefore, { chain: 2, seq: 5 }, undefined, undefined]
+      )
+    })
+  )
+})
