@@ -20,11 +20,30 @@ const processesOf = (dataDir: string): ReadonlyArray<number> => {
   return [first, ...others]
 }
 
-/** Stops the processes with SIGSTOP until the scope closes. */
+const isThere = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+/** Stops the processes with SIGSTOP until the scope closes, and waits then until they have ended, which they were told to. */
 const stopped = (pids: ReadonlyArray<number>) =>
   Effect.acquireRelease(
     Effect.sync(() => pids.map((pid) => process.kill(pid, "SIGSTOP"))),
-    () => Effect.sync(() => pids.map((pid) => process.kill(pid, "SIGCONT")))
+    () =>
+      Effect.sync(() => pids.map((pid) => process.kill(pid, "SIGCONT"))).pipe(
+        Effect.andThen(
+          Effect.repeat(
+            Effect.delay(
+              Effect.sync(() => pids.some(isThere)),
+              "20 millis"
+            ),
+            { while: Boolean }
+          )
+        )
+      )
   )
 
 /** The line on standard error. */
