@@ -1,6 +1,6 @@
 /**
- * What clients that wait cost a cluster, against one process without `--cluster`: idle ones, and the members of a room who are told of
- * each message. They wait by `/sync`, as many at each node. All clusters are there at once: idle ones cost each other nothing.
+ * The cost of waiting clients in a cluster, against one process without `--cluster`: of idle ones, and of a message to the members of a
+ * room. They wait by `/sync`, as many at each node. All clusters run at once: idle ones cost each other nothing.
  */
 import { atMost, type BenchmarkOptions, count, type Figure, ofBaseline } from "./Benchmark.ts"
 import { type Cluster, startCluster } from "./Cluster.ts"
