@@ -53,9 +53,14 @@ export const makeNodeServer = (): Server => {
 export const listen = (
   server: Server,
   options: { readonly host: string; readonly port: number }
-): Effect.Effect<AddressInfo, ListenError, Scope.Scope> =>
-  Effect.acquireRelease(
+): Effect.Effect<AddressInfo, ListenError, Scope.Scope> => {
+  const sockets = new Set<Socket>()
+  return Effect.acquireRelease(
     Effect.callback<AddressInfo, ListenError>((resume) => {
+      server.on("connection", (socket: Socket) => {
+        sockets.add(socket)
+        socket.once("close", () => sockets.delete(socket))
+      })
       const onError = (error: NodeJS.ErrnoException) =>
         resume(Effect.fail(new ListenError({ code: error.code ?? error.message, ...options })))
       server.once("error", onError)
@@ -64,8 +69,9 @@ export const listen = (
         resume(Effect.succeed(server.address() as AddressInfo))
       })
     }),
-    () => close(server)
+    () => close(server, sockets)
   )
+}
 
 /** Fails as `listen` would, before anything else is started. */
 export const checkListen = (options: {
@@ -74,10 +80,11 @@ export const checkListen = (options: {
 }): Effect.Effect<void, ListenError> =>
   Effect.scoped(Effect.asVoid(Effect.suspend(() => listen(createServer(), options))))
 
-const close = (server: Server): Effect.Effect<void> =>
+/** Ends all connections. Those whose TLS handshake goes on are unknown to `closeAllConnections`, and would hold the server up. */
+const close = (server: Server, sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     server.close(() => resume(Effect.void))
-    server.closeAllConnections()
+    for (const socket of sockets) socket.destroy()
   })
 
 /** Counts the requests being answered, so that a shutdown can wait for them. */

@@ -9,6 +9,7 @@ import { createServer, request as httpsRequest, type Server } from "node:https"
 import { authorizationOf, type RequestHead } from "@greenroom/actors/federation/RequestSigning"
 import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
+import { listen } from "@greenroom/gateway/NodeServer"
 import type { Event } from "@greenroom/protocol/Event"
 import { federationPrefix } from "@greenroom/protocol/federation/FederationApi"
 import { keyPath } from "@greenroom/protocol/federation/KeyApi"
@@ -108,16 +109,7 @@ export class HostileServer {
       const credentials = yield* Effect.orDie(tlsCredentials({ serverName: this.serverName, dataDir }))
       const server = createServer(credentials)
       this.answerTo(server)
-      yield* Effect.acquireRelease(
-        Effect.callback<void>((resume) => {
-          server.listen(port, "127.0.0.1", () => resume(Effect.void))
-        }),
-        () =>
-          Effect.callback<void>((resume) => {
-            server.close(() => resume(Effect.void))
-            server.closeAllConnections()
-          })
-      )
+      yield* Effect.orDie(listen(server, { host: "127.0.0.1", port }))
     })
   }
 

@@ -2,8 +2,9 @@
  * A home server as far as a test needs one: it proves who it is, keeps what is sent to it, and answers as the test wants,
  * or not at all.
  */
-import { createServer, type Server } from "node:https"
+import { createServer } from "node:https"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
+import { listen } from "@greenroom/gateway/NodeServer"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Queue } from "effect"
 
@@ -19,11 +20,6 @@ export interface ReceivedTransaction {
   /** Ends the connection without an answer. */
   readonly hangUp: () => void
 }
-
-const listen = (server: Server, port: number) =>
-  Effect.callback<void>((resume) => {
-    server.listen(port, "127.0.0.1", () => resume(Effect.void))
-  })
 
 /** Listens on a port until the scope ends; gives the transactions that arrive. */
 export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port: number, dataDir: string) {
@@ -45,12 +41,7 @@ export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port
       return undefined
     })
   })
-  yield* Effect.acquireRelease(listen(server, port), () =>
-    Effect.callback<void>((resume) => {
-      server.close(() => resume(Effect.void))
-      server.closeAllConnections()
-    })
-  )
+  yield* Effect.orDie(listen(server, { host: "127.0.0.1", port }))
   return received
 })
 
