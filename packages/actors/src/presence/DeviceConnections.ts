@@ -16,6 +16,8 @@ interface Device {
   /** The client reports that its user is away. */
   away: boolean
   lastActiveAt: number
+  /** It was active since the last report was made. */
+  unreported: boolean
   /** When it was connected or disconnected last; 0 for a device that never was. */
   changedAt: number
   /** When a device without connections stops being connected, or its next activity is reported if it is not. */
@@ -76,7 +78,15 @@ export class DeviceConnections {
   private device(user: User, deviceId: string, now: number): Device {
     let device = user.devices.get(deviceId)
     if (device === undefined) {
-      device = { connections: 0, connected: false, away: false, lastActiveAt: now, changedAt: 0, graceEnds: 0 }
+      device = {
+        connections: 0,
+        connected: false,
+        away: false,
+        lastActiveAt: now,
+        unreported: false,
+        changedAt: 0,
+        graceEnds: 0
+      }
       user.devices.set(deviceId, device)
     }
     return device
@@ -159,6 +169,7 @@ export class DeviceConnections {
     const device = this.device(user, deviceId, now)
     const isHidden = this.isHidden(userId, deviceId, now)
     device.lastActiveAt = now
+    device.unreported = true
     const isNoted = device.connected ? !device.away : isHidden && device.graceEnds > now
     const isExtended = !isHidden || device.connected || !isNoted
     if (device.connections === 0 && isExtended) device.graceEnds = now + this.grace
@@ -198,6 +209,7 @@ export class DeviceConnections {
         const lastPoll = Math.max(device.changedAt, device.graceEnds - this.grace)
         Object.assign(device, { connected: false, changedAt: lastPoll })
       }
+      device.unreported = false
       reports.push({
         connected: device.connected,
         ...(device.away ? { away: true } : {}),
@@ -217,7 +229,7 @@ export class DeviceConnections {
     for (const [deviceId, device] of user.devices) {
       if (!device.connected && device.changedAt <= now && device.graceEnds <= now) user.devices.delete(deviceId)
       else if (device.connections === 0) user.reportAt = Math.min(user.reportAt, device.graceEnds)
-      if (outlook.idle && device.lastActiveAt > now) user.reportAt = now
+      if (outlook.idle && device.unreported) user.reportAt = now
     }
     if (user.devices.size === 0 && user.reportAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
   }

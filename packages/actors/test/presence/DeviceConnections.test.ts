@@ -55,6 +55,19 @@ describe("DeviceConnections", () => {
     assert.deepStrictEqual(devices.report(alice, 31_000), [])
   })
 
+  it("activity in the millisecond of a report, and after it, is reported to an actor that answers that the user is idle", () => {
+    const devices = new DeviceConnections(grace)
+    devices.connect(alice, "phone", 1_000)
+    assert.deepStrictEqual(devices.due(1_000), [alice])
+    devices.report(alice, 1_000)
+    assert.isFalse(devices.active(alice, "phone", 1_000))
+    devices.reported(alice, { until: undefined, idle: true }, 1_000)
+    assert.deepStrictEqual(devices.due(1_000), [alice])
+    devices.report(alice, 1_000)
+    devices.reported(alice, { until: undefined, idle: true }, 1_000)
+    assert.deepStrictEqual(devices.due(1_000), [])
+  })
+
   it("a device whose client withdraws is disconnected at once, unless it still polls", () => {
     const devices = new DeviceConnections(grace)
     devices.connect(alice, "phone", 1_000)
