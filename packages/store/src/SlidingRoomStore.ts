@@ -74,7 +74,7 @@ export class SlidingRoomStore extends Context.Service<
     readonly inviters: (userId: UserId) => Effect.Effect<ReadonlyMap<number, UserId>>
     /** The newest state event of a type, with an empty state key, of each room that ever had one. */
     readonly newestOf: (roomNids: ReadonlyArray<number>, type: string) => Effect.Effect<ReadonlyMap<number, Event>>
-    /** Those of the rooms whose history was ever hidden from members. */
+    /** Those of the rooms whose history was, or may have been, hidden from members at some time. */
     readonly withHiddenHistory: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlySet<number>>
     /** The transactions of the last events that count as activity, up to a position. */
     readonly bumpStamps: (
@@ -129,6 +129,7 @@ export class SlidingRoomStore extends Context.Service<
               Effect.orDie
             )
 
+      // JSON may have strings that PostgreSQL's text cannot hold: such an event counts as one that hides the history.
       const withHiddenHistory = (roomNids: ReadonlyArray<number>) =>
         roomNids.length === 0
           ? Effect.succeed(new Set<number>())
@@ -136,7 +137,8 @@ export class SlidingRoomStore extends Context.Service<
               SELECT DISTINCT room_nid FROM events
               WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])
                 AND type = 'm.room.history_visibility' AND state_key = ''
-                AND body::json #>> '{content,history_visibility}' IN ('joined', 'invited')`.pipe(
+                AND CASE WHEN pg_input_is_valid(body, 'jsonb')
+                  THEN body::jsonb #>> '{content,history_visibility}' IN ('joined', 'invited') ELSE true END`.pipe(
               Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
               Effect.orDie
             )

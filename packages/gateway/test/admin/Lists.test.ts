@@ -1,0 +1,77 @@
+import { assert, layer } from "@effect/vitest"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { DestinationStore } from "@greenroom/store/DestinationStore"
+import { Effect } from "effect"
+import { ask, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { askAdmin, registerAdmin } from "./TestAdmin.ts"
+
+layer(gateway, { excludeTestServices: true })("lists for administrators", (it) => {
+  it.effect("the total counts all rows, also where the page is empty", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("total-boss"), yield* register("total-user")]
+      const room = yield* createRoom(user, { name: "Counted" })
+      yield* askToday("POST", `/v3/rooms/${inPath(room)}/report`, { token: user.token, json: { reason: "noise" } })
+      const file = { token: user.token, body: "a file", headers: { "content-type": "text/plain" } }
+      assert.strictEqual((yield* ask("POST", "//_matrix/media/v3/upload", file)).status, 200)
+      const totals = (list: string) =>
+        Effect.gen(function* () {
+          const separator = list.includes("?") ? "&" : "?"
+          const pages = [yield* askAdmin(admin, "GET", list)]
+          for (const page of ["from=999", "limit=0"]) {
+            pages.push(yield* askAdmin(admin, "GET", `${list}${separator}${page}`))
+          }
+          return pages.map(({ body }) => body.total ?? body.total_rooms)
+        })
+      assert.deepStrictEqual(yield* totals("/v2/users?name=total-"), [2, 2, 2])
+      assert.deepStrictEqual(yield* totals("/v1/rooms?search_term=counted"), [1, 1, 1])
+      assert.deepStrictEqual(yield* totals("/v1/event_reports?user_id=total-user"), [1, 1, 1])
+      assert.deepStrictEqual(yield* totals("/v1/statistics/users/media?search_term=total-"), [1, 1, 1])
+      yield* DestinationStore.use(({ failed }) => failed(ServerName.make("total.test"), "nobody there"))
+      assert.deepStrictEqual(yield* totals("/v1/federation/destinations?destination=total.test"), [1, 1, 1])
+    })
+  )
+
+  it.effect("an order that a list does not have is refused", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("order-boss")
+      for (const list of ["/v1/rooms", "/v2/users", "/v1/federation/destinations"]) {
+        for (const order of ["nothing", "__proto__", "constructor"]) {
+          const refused = yield* askAdmin(admin, "GET", `${list}?order_by=${order}`)
+          assert.deepStrictEqual([refused.status, refused.body.errcode], [400, "M_INVALID_PARAM"], `${list} ${order}`)
+        }
+        const named = list === "/v1/federation/destinations" ? "retry_interval" : "name"
+        assert.strictEqual((yield* askAdmin(admin, "GET", `${list}?order_by=${named}`)).status, 200, list)
+      }
+    })
+  )
+
+  it.effect("what administrators read is in the audit log, whichever API they use", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("audited-boss"), yield* register("audited-user")]
+      const room = yield* createRoom(user, { preset: "private_chat" })
+      const { token } = admin
+      const answers = [
+        yield* ask("GET", "/admin/destinations", { token }),
+        yield* askToday("GET", `/v3/admin/whois/${inPath(user.id)}`, { token }),
+        yield* askToday("GET", `/v1/admin/lock/${inPath(user.id)}`, { token }),
+        yield* askToday("GET", `/v3/rooms/${inPath(room)}/aliases`, { token })
+      ]
+      for (const { status, text } of answers) assert.strictEqual(status, 200, text)
+      assert.strictEqual(
+        (yield* askToday("GET", `/v3/admin/whois/${inPath(user.id)}`, { token: user.token })).status,
+        200
+      )
+      const { list } = yield* AuditStore
+      const actionsOf = (actor: string) =>
+        Effect.map(list({ limit: 10, actor }), (entries) => entries.map(({ action, target }) => [action, target]))
+      assert.deepStrictEqual(yield* actionsOf(admin.id), [
+        ["room.aliases", room],
+        ["user.show", user.id],
+        ["user.whois", user.id],
+        ["destination.list", undefined]
+      ])
+      assert.deepStrictEqual(yield* actionsOf(user.id), [])
+    })
+  )
+})
