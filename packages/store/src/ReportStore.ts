@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { counted } from "./internal/counted.ts"
+import { readPage } from "./internal/readPage.ts"
 
 export interface NewReport {
   readonly reporter: UserId
@@ -96,12 +97,16 @@ export class ReportStore extends Context.Service<
         )
 
       const page = Effect.fnUntraced(function* ({ from, limit, oldestFirst, reporter, roomId }: ReportQuery) {
-        const rows = yield* sql<Row & { readonly total: bigint }>`
-          SELECT *, count(*) OVER () AS total FROM reports
-          WHERE (${reporter ?? null}::text IS NULL OR position(${reporter ?? null} IN reporter) > 0)
-            AND (${roomId ?? null}::text IS NULL OR position(${roomId ?? null} IN room_id) > 0)
-          ORDER BY report_id ${sql.literal(oldestFirst ? "ASC" : "DESC")} LIMIT ${limit} OFFSET ${from}`
-        return { reports: rows.map(toReport), total: Number(rows[0]?.total ?? 0) }
+        const { rows, total } = yield* readPage<Row>(sql, {
+          rows: sql`
+            SELECT * FROM reports
+            WHERE (${reporter ?? null}::text IS NULL OR position(${reporter ?? null} IN reporter) > 0)
+              AND (${roomId ?? null}::text IS NULL OR position(${roomId ?? null} IN room_id) > 0)`,
+          order: sql.literal(`report_id ${oldestFirst ? "ASC" : "DESC"}`),
+          from,
+          limit
+        })
+        return { reports: rows.map(toReport), total }
       }, Effect.orDie)
 
       return ReportStore.of({

@@ -16,6 +16,8 @@ import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Statement from "effect/sql/Statement"
 import { removeInBatches } from "./Batches.ts"
+import { containing } from "./internal/containing.ts"
+import { readPage } from "./internal/readPage.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 
@@ -88,7 +90,7 @@ export class RoomAdministrationStore extends Context.Service<
       local: ServerName | undefined
     ) => Effect.Effect<ReadonlyArray<UserId>>
     readonly extremities: (roomId: RoomId) => Effect.Effect<ReadonlyArray<ForwardExtremity>>
-    /** Up to `limit` bodies of events that name content, after a number of an event; the newest first. */
+    /** Up to `limit` bodies of events that name media, with event numbers below `before`; the highest first. */
     readonly bodiesWithMedia: (
       roomNid: number,
       before: number,
@@ -98,11 +100,11 @@ export class RoomAdministrationStore extends Context.Service<
     /** Takes all aliases of the room from the directory, and the room from the list of public rooms. */
     readonly unpublish: (roomId: RoomId) => Effect.Effect<ReadonlyArray<string>>
 
-    /** From now on the room does not exist for readers, and its writers are refused. Its number, if it is known. */
+    /** From now on the room does not exist for readers, and its writers are refused. Returns its number, if the room is known. */
     readonly hide: (roomId: RoomId) => Effect.Effect<number | undefined>
     /** How many events of a room are in the database, also while it is purged. */
     readonly eventsOf: (roomId: RoomId) => Effect.Effect<number>
-    /** Removes everything of a hidden room, and its row at last. May be repeated. How many rows. */
+    /** Removes everything of a hidden room, its row last. May be repeated. Returns the number of removed rows. */
     readonly purge: (roomNid: number, roomId: RoomId) => Effect.Effect<number>
 
     /** The position just before an event, or before a time; undefined where nothing precedes it. */
@@ -110,7 +112,7 @@ export class RoomAdministrationStore extends Context.Service<
       roomId: RoomId,
       before: { readonly eventId: EventId } | { readonly time: number }
     ) => Effect.Effect<HistoryPoint | undefined>
-    /** Removes events before a point that are no state; with `local`, events of our users stay. How many. */
+    /** Removes events before a point, except state events and, with `local`, those of its users. Returns how many. */
     readonly purgeHistory: (
       roomNid: number,
       point: HistoryPoint,
@@ -143,7 +145,6 @@ export class RoomAdministrationStore extends Context.Service<
         readonly created_at: bigint
         readonly current_chain: bigint
         readonly current_seq: number
-        readonly total: bigint
       }
 
       const toRoom = (row: RoomRow): AdministeredRoom => ({
@@ -169,19 +170,20 @@ export class RoomAdministrationStore extends Context.Service<
 
       const list = Effect.fn("RoomAdministrationStore.list")(function* (query: RoomQuery) {
         const { descending, from, isEmpty, isPublic, limit, orderBy, search } = query
-        const pattern = search === undefined ? null : `%${search.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`
-        const rows = yield* sql<RoomRow>`
-          SELECT * FROM (
-            SELECT ${columns}, count(*) OVER () AS total FROM rooms
+        const pattern = containing(search)
+        const { rows, total } = yield* readPage<RoomRow>(sql, {
+          rows: sql`
+            SELECT ${columns} FROM rooms
             WHERE current_chain IS NOT NULL
               AND (${isPublic ?? null}::boolean IS NULL OR (visibility = 'public') = ${isPublic ?? null})
               AND (${isEmpty ?? null}::boolean IS NULL OR (joined_members = 0) = ${isEmpty ?? null})
               AND (${pattern}::text IS NULL OR room_id = ${search ?? null} OR lower(name) LIKE ${pattern} OR EXISTS (
-                SELECT 1 FROM room_aliases WHERE room_aliases.room_id = rooms.room_id AND lower(alias) LIKE ${pattern}))
-          ) AS found
-          ORDER BY ${sql.literal(roomOrders[orderBy])} ${sql.literal(descending ? "DESC NULLS LAST" : "ASC NULLS FIRST")}, room_nid
-          LIMIT ${limit} OFFSET ${from}`
-        return { rooms: rows.map(toRoom), total: Number(rows[0]?.total ?? 0) }
+                SELECT 1 FROM room_aliases WHERE room_aliases.room_id = rooms.room_id AND lower(alias) LIKE ${pattern}))`,
+          order: sql.literal(`${roomOrders[orderBy]} ${descending ? "DESC NULLS LAST" : "ASC NULLS FIRST"}, room_nid`),
+          from,
+          limit
+        })
+        return { rooms: rows.map(toRoom), total }
       }, Effect.orDie)
 
       const members: RoomAdministrationStore["Service"]["members"] = (roomNid, memberships, local) =>
@@ -267,7 +269,7 @@ export class RoomAdministrationStore extends Context.Service<
       const purge = Effect.fn("RoomAdministrationStore.purge")(function* (roomNid: number, roomId: RoomId) {
         let total = yield* removeInBatches(batch, removeEvents(sql`room_nid = ${roomNid}`))
         total += yield* removeInBatches(batch, removeChains(roomNid))
-        // Tables that are ordered by user are read by those who were in the room, instead of whole.
+        // Tables with an index by user are first searched by the users of the room: that removes most rows without a scan.
         const users = yield* Effect.orDie(sql<{ user_id: string }>`
           SELECT memberships.user_id FROM memberships JOIN users USING (user_id) WHERE room_nid = ${roomNid}`)
         const userIds = texts(users.map(({ user_id }) => user_id))

@@ -7,6 +7,7 @@
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { readPage } from "./internal/readPage.ts"
 import { texts } from "./PgArrays.ts"
 
 export class RoomServerStore extends Context.Service<
@@ -70,13 +71,16 @@ export class RoomServerStore extends Context.Service<
         server: ServerName,
         page: { readonly from: number; readonly limit: number; readonly descending: boolean }
       ) {
-        const rows = yield* sql<{ room_id: string; total: bigint }>`
-          SELECT room_id, count(*) OVER () AS total FROM rooms
-          WHERE EXISTS (SELECT 1 FROM memberships WHERE memberships.room_nid = rooms.room_nid
-            AND memberships.server = ${server} AND memberships.membership = 'join')
-          ORDER BY room_id COLLATE "C" ${page.descending ? sql.literal("DESC") : sql.literal("ASC")}
-          LIMIT ${page.limit} OFFSET ${page.from}`
-        return { rooms: rows.map((row) => row.room_id as RoomId), total: Number(rows[0]?.total ?? 0) }
+        const { rows, total } = yield* readPage<{ readonly room_id: string }>(sql, {
+          rows: sql`
+            SELECT room_id COLLATE "C" AS room_id FROM rooms
+            WHERE EXISTS (SELECT 1 FROM memberships WHERE memberships.room_nid = rooms.room_nid
+              AND memberships.server = ${server} AND memberships.membership = 'join')`,
+          order: sql.literal(`room_id ${page.descending ? "DESC" : "ASC"}`),
+          from: page.from,
+          limit: page.limit
+        })
+        return { rooms: rows.map((row) => row.room_id as RoomId), total }
       }, Effect.orDie)
 
       const roomsWith = Effect.fnUntraced(function* (server: ServerName, roomIds: ReadonlyArray<RoomId>) {

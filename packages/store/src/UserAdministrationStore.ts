@@ -6,6 +6,8 @@
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { containing } from "./internal/containing.ts"
+import { readPage } from "./internal/readPage.ts"
 
 export interface AdministeredUser {
   readonly userId: UserId
@@ -73,7 +75,6 @@ interface Row {
   readonly last_seen_at: bigint | null
   readonly displayname: string | null
   readonly avatar_url: string | null
-  readonly total: bigint
 }
 
 const text = (json: string | null): string | undefined => {
@@ -97,9 +98,6 @@ const toUser = (row: Row): AdministeredUser => ({
   displayName: text(row.displayname),
   avatarUrl: text(row.avatar_url)
 })
-
-const containing = (part: string | undefined): string | null =>
-  part === undefined ? null : `%${part.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`
 
 export class UserAdministrationStore extends Context.Service<
   UserAdministrationStore,
@@ -132,16 +130,19 @@ export class UserAdministrationStore extends Context.Service<
       const list = Effect.fn("UserAdministrationStore.list")(function* (query: UserQuery) {
         const { admins, deactivated, descending, from, guests, limit, locked, orderBy } = query
         const [userId, name] = [containing(query.userId), containing(query.name)]
-        const rows = yield* sql<Row>`
-          SELECT *, count(*) OVER () AS total FROM (${users}) AS found
-          WHERE (${admins ?? null}::boolean IS NULL OR admin = ${admins ?? null})
-            AND (${guests ?? null}::boolean IS NULL OR guest = ${guests ?? null})
-            AND (${deactivated} OR deactivated_at IS NULL) AND (${locked} OR NOT locked)
-            AND (${userId}::text IS NULL OR user_id LIKE ${userId})
-            AND (${name}::text IS NULL OR split_part(user_id, ':', 1) LIKE ${name} OR lower(displayname) LIKE ${name})
-          ORDER BY ${sql.literal(userOrders[orderBy])} ${sql.literal(descending ? "DESC NULLS LAST" : "ASC NULLS FIRST")}, user_id
-          LIMIT ${limit} OFFSET ${from}`
-        return { users: rows.map(toUser), total: Number(rows[0]?.total ?? 0) }
+        const { rows, total } = yield* readPage<Row>(sql, {
+          rows: sql`
+            SELECT * FROM (${users}) AS everybody
+            WHERE (${admins ?? null}::boolean IS NULL OR admin = ${admins ?? null})
+              AND (${guests ?? null}::boolean IS NULL OR guest = ${guests ?? null})
+              AND (${deactivated} OR deactivated_at IS NULL) AND (${locked} OR NOT locked)
+              AND (${userId}::text IS NULL OR user_id LIKE ${userId})
+              AND (${name}::text IS NULL OR split_part(user_id, ':', 1) LIKE ${name} OR lower(displayname) LIKE ${name})`,
+          order: sql.literal(`${userOrders[orderBy]} ${descending ? "DESC NULLS LAST" : "ASC NULLS FIRST"}, user_id`),
+          from,
+          limit
+        })
+        return { users: rows.map(toUser), total }
       }, Effect.orDie)
 
       const find = (userId: UserId) =>
@@ -152,17 +153,22 @@ export class UserAdministrationStore extends Context.Service<
 
       const mediaUsage: UserAdministrationStore["Service"]["mediaUsage"] = Effect.fnUntraced(function* (query) {
         const search = containing(query.search)
-        const rows = yield* sql<{
-          user_id: string
-          displayname: string | null
-          count: bigint
-          bytes: bigint
-          total: bigint
-        }>`
-          SELECT user_id, count(*) AS count, sum(size)::bigint AS bytes, count(*) OVER () AS total,
-            (SELECT value FROM profile_fields WHERE profile_fields.user_id = media.user_id AND field = 'displayname') AS displayname
-          FROM media WHERE user_id IS NOT NULL AND sha256 IS NOT NULL AND (${search}::text IS NULL OR user_id LIKE ${search})
-          GROUP BY user_id ORDER BY bytes DESC, user_id LIMIT ${query.limit} OFFSET ${query.from}`
+        const { rows, total } = yield* readPage<{
+          readonly user_id: string
+          readonly displayname: string | null
+          readonly count: bigint
+          readonly bytes: bigint
+        }>(sql, {
+          rows: sql`
+            SELECT user_id, count(*) AS count, sum(size)::bigint AS bytes,
+              (SELECT value FROM profile_fields WHERE profile_fields.user_id = media.user_id AND field = 'displayname') AS displayname
+            FROM media
+            WHERE user_id IS NOT NULL AND sha256 IS NOT NULL AND (${search}::text IS NULL OR user_id LIKE ${search})
+            GROUP BY user_id`,
+          order: sql`bytes DESC, user_id`,
+          from: query.from,
+          limit: query.limit
+        })
         return {
           users: rows.map((row) => ({
             userId: row.user_id as UserId,
@@ -170,7 +176,7 @@ export class UserAdministrationStore extends Context.Service<
             count: Number(row.count),
             bytes: Number(row.bytes)
           })),
-          total: Number(rows[0]?.total ?? 0)
+          total
         }
       }, Effect.orDie)
 

@@ -1,3 +1,6 @@
+/**
+ * The error of JSON that cannot be read.
+ */
 import { Schema } from "effect"
 
 /** Bytes that are not JSON, or that would become more than is read (`internal/ListReader.ts` has the bounds). */

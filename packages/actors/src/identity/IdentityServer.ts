@@ -1,3 +1,6 @@
+/**
+ * The identity servers that requests name, and the errors of their answers.
+ */
 import type {
   NoValidSession,
   SessionExpired,

@@ -7,7 +7,7 @@ import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 
 /** The action, for the audit log. */
@@ -21,13 +21,11 @@ export interface AdminAction {
   readonly details?: { readonly [name: string]: unknown } | undefined
 }
 
-export const makeAdminActions = Effect.gen(function* () {
+/** Makes the function that runs an action in the name of the calling administrator. */
+export const makeAsAdmin = Effect.gen(function* () {
   const administration = yield* Administration
   const audit = yield* AuditLog
-  const services = yield* (yield* AdminServices).load
-
-  /** Runs an action in the name of the calling administrator. */
-  const asAdmin = <A>(what: AdminAction, act: (admin: UserId) => Effect.Effect<A, MatrixError>) =>
+  return <A>(what: AdminAction, act: (admin: UserId) => Effect.Effect<A, MatrixError>) =>
     CurrentSession.use((session) =>
       Effect.andThen(
         Effect.andThen(
@@ -37,8 +35,12 @@ export const makeAdminActions = Effect.gen(function* () {
         Effect.suspend(() => act(session.userId))
       )
     )
+})
 
-  return { asAdmin, services }
+/** The same with the services for administrators, which are loaded when they are first used. */
+export const makeAdminActions = Effect.gen(function* () {
+  const services = yield* (yield* AdminServices).load
+  return { asAdmin: yield* makeAsAdmin, services }
 })
 
 /** Leaves absent parameters out of an answer and of the audit log. */
@@ -54,6 +56,17 @@ export const pageOf = (
 /** `true` and `false` in a query. */
 export const flagOf = (value: "true" | "false" | undefined): boolean | undefined =>
   value === undefined ? undefined : value === "true"
+
+/**
+ * The order that a query names: one of the names in `orders`. Errors: M_INVALID_PARAM for another one.
+ */
+export const orderOf = <Order>(
+  orders: { readonly [name: string]: Order },
+  name: string
+): Effect.Effect<Order, InvalidParam> =>
+  Object.hasOwn(orders, name)
+    ? Effect.succeed(orders[name]!)
+    : Effect.fail(new InvalidParam({ error: `order_by: must be one of ${Object.keys(orders).join(", ")}` }))
 
 /** The start of the next page, if there is one. */
 export const nextOf = (from: number, count: number, total: number) => (from + count < total ? from + count : undefined)

@@ -9,7 +9,7 @@ import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { Context, Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+import { makeAdminActions, nextOf, orderOf, pageOf, withoutUndefined } from "./AdminAction.ts"
 
 /** The fields are Synapse's. Greenroom has no stream positions per destination; the number of waiting events is its own. */
 const toDestination = (report: DestinationReport) => ({
@@ -24,12 +24,13 @@ const toDestination = (report: DestinationReport) => ({
   last_error: report.last_error ?? null
 })
 
-const orders: ReadonlySet<string> = new Set([
-  ...["destination", "retry_last_ts", "retry_interval", "failure_ts", "last_success_ts"]
-])
-
-const orderOf = (text: string | undefined): DestinationOrder =>
-  text !== undefined && orders.has(text) ? (text as DestinationOrder) : "destination"
+const orders: { readonly [Order in DestinationOrder]: Order } = {
+  destination: "destination",
+  retry_last_ts: "retry_last_ts",
+  retry_interval: "retry_interval",
+  failure_ts: "failure_ts",
+  last_success_ts: "last_success_ts"
+}
 
 export const destinationHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.federation", (handlers) =>
   withServices(function* () {
@@ -40,7 +41,8 @@ export const destinationHandlers = HttpApiBuilder.group(SynapseAdminApi, "synaps
         asAdmin({ action: "destination.list" }, () =>
           Effect.gen(function* () {
             const page = pageOf(query)
-            const found = yield* destinations.page(page, query.destination, orderOf(query.order_by))
+            const order = yield* orderOf(orders, query.order_by ?? "destination")
+            const found = yield* destinations.page(page, query.destination, order)
             return withoutUndefined({
               destinations: found.destinations.map(toDestination),
               total: found.total,

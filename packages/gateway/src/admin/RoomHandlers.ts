@@ -10,11 +10,11 @@ import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import type { HistoryPurgeRequest, ShutdownRequest } from "@greenroom/protocol/admin/SynapseRooms"
 import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { Context, Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { flagOf, makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+import { flagOf, makeAdminActions, nextOf, orderOf, pageOf, withoutUndefined } from "./AdminAction.ts"
 
 const toRoom = (room: RoomDetails) => ({
   room_id: room.roomId,
@@ -120,9 +120,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
           Effect.gen(function* () {
             const page = pageOf(query)
             const order = query.order_by ?? "name"
-            const orderBy = Object.hasOwn(orders, order) ? orders[order as keyof typeof orders] : undefined
-            if (orderBy === undefined)
-              return yield* new InvalidParam({ error: `order_by: must be one of ${Object.keys(orders).join(", ")}` })
+            const orderBy = yield* orderOf(orders, order)
             const found = yield* rooms.list({
               ...page,
               orderBy,

@@ -2,15 +2,14 @@
  * Administration of accounts, as calls of `Administration`. Callers: users with the admin flag.
  */
 import { type Account, Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
-import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
-import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { makeAsAdmin } from "../admin/AdminAction.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { withServices } from "./EndpointServices.ts"
 
@@ -36,33 +35,14 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
   withServices(function* () {
     const admin = yield* Administration
     const sockets = yield* Sockets
-
-    const audit = yield* AuditLog
-
-    /** The action is in the audit log before it runs. */
-    const asAdmin = <A>(
-      action: string,
-      target: string | undefined,
-      effect: Effect.Effect<A, MatrixError>,
-      details: { readonly [name: string]: unknown } = {}
-    ) =>
-      CurrentSession.use((session) =>
-        admin
-          .requireAdmin(session)
-          .pipe(
-            Effect.andThen(audit.record({ actor: session.userId, action, target, details })),
-            Effect.andThen(effect)
-          )
-      )
+    const asAdmin = yield* makeAsAdmin
 
     const closing = (action: string, userId: UserId, effect: Effect.Effect<void, MatrixError>) =>
-      asAdmin(action, userId, Effect.as(Effect.andThen(effect, sockets.closeUser(userId)), done))
+      asAdmin({ action, target: userId }, () => Effect.as(Effect.andThen(effect, sockets.closeUser(userId)), done))
 
     return handlers
       .handle("users", ({ query }) =>
-        asAdmin(
-          "user.list",
-          undefined,
+        asAdmin({ action: "user.list" }, () =>
           Effect.map(admin.users(query.after as UserId | undefined), ({ accounts, next }) => ({
             users: accounts.map(toUser),
             ...(next === undefined ? {} : { next })
@@ -70,9 +50,7 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
         )
       )
       .handle("createUser", ({ payload }) =>
-        asAdmin(
-          "user.create",
-          payload.user,
+        asAdmin({ action: "user.create", target: payload.user }, () =>
           Effect.map(
             admin.createUser({
               user: payload.user,
@@ -85,12 +63,12 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
         )
       )
       .handle("user", ({ params }) =>
-        asAdmin("user.show", params.userId, Effect.map(admin.user(params.userId), toUser))
+        asAdmin({ action: "user.show", target: params.userId }, () => Effect.map(admin.user(params.userId), toUser))
       )
       .handle("setAdmin", ({ params, payload }) =>
-        asAdmin("user.set_admin", params.userId, Effect.as(admin.setAdmin(params.userId, payload.admin), done), {
-          admin: payload.admin
-        })
+        asAdmin({ action: "user.set_admin", target: params.userId, details: { admin: payload.admin } }, () =>
+          Effect.as(admin.setAdmin(params.userId, payload.admin), done)
+        )
       )
       .handle("resetPassword", ({ params, payload }) =>
         closing(
@@ -101,32 +79,24 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
       )
       .handle("deactivate", ({ params }) => closing("user.deactivate", params.userId, admin.deactivate(params.userId)))
       .handle("devices", ({ params }) =>
-        asAdmin(
-          "user.devices",
-          params.userId,
+        asAdmin({ action: "user.devices", target: params.userId }, () =>
           Effect.map(admin.devices(params.userId), (devices) => ({ devices }))
         )
       )
       .handle("removeDevice", ({ params }) =>
-        asAdmin(
-          "user.logout",
-          params.userId,
+        asAdmin({ action: "user.logout", target: params.userId }, () =>
           Effect.flatMap(admin.removeDevice(params.userId, params.deviceId), (ended) =>
             Effect.as(Effect.forEach(ended, sockets.closeToken, { discard: true }), done)
           )
         )
       )
       .handle("registrationTokens", () =>
-        asAdmin(
-          "token.list",
-          undefined,
+        asAdmin({ action: "token.list" }, () =>
           Effect.map(admin.tokens, (tokens) => ({ registration_tokens: tokens.map(toToken) }))
         )
       )
       .handle("createRegistrationToken", ({ payload }) =>
-        asAdmin(
-          "token.create",
-          undefined,
+        asAdmin({ action: "token.create" }, () =>
           Effect.map(
             admin.createToken({
               token: redacted(payload.token),
@@ -138,7 +108,9 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
         )
       )
       .handle("removeRegistrationToken", ({ params }) =>
-        asAdmin("token.delete", params.tokenId, Effect.as(admin.removeToken(params.tokenId), done))
+        asAdmin({ action: "token.delete", target: params.tokenId }, () =>
+          Effect.as(admin.removeToken(params.tokenId), done)
+        )
       )
   })
 )

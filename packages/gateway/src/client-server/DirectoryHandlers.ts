@@ -13,6 +13,7 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import { Effect, Option } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { makeAsAdmin } from "../admin/AdminAction.ts"
 import { withServices } from "../client-api/EndpointServices.ts"
 
 /** The status is 409 in today's API, M_ROOM_IN_USE in the draft's. */
@@ -23,6 +24,7 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
     const rooms = yield* Rooms
     const reader = yield* RoomReader
     const moderation = yield* Moderation
+    const asAdmin = yield* makeAsAdmin
     return handlers
       .handle("resolve", ({ params }) => rooms.resolveAlias(params.alias))
       .handle("create", ({ params, payload }) =>
@@ -49,7 +51,9 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
             // Administrators read the aliases of every room, as the tools of Synapse expect.
             Effect.catchTag("M_FORBIDDEN", (error) =>
               Effect.flatMap(moderation.isAdmin(session), (isAdmin) =>
-                isAdmin ? reader.localAliases(params.roomId) : Effect.fail(error)
+                isAdmin
+                  ? asAdmin({ action: "room.aliases", target: params.roomId }, () => reader.localAliases(params.roomId))
+                  : Effect.fail(error)
               )
             ),
             Effect.map((aliases) => ({ aliases }))

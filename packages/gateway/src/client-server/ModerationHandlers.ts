@@ -5,12 +5,12 @@
  */
 import type { Device } from "@greenroom/actors/account/Credentials"
 import { Moderation } from "@greenroom/actors/account/Moderation"
-import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { makeAsAdmin } from "../admin/AdminAction.ts"
 import { withServices } from "../client-api/EndpointServices.ts"
 
 const toConnections = ({ last_seen_ip, last_seen_ts }: Device) => ({
@@ -22,39 +22,37 @@ const toConnections = ({ last_seen_ip, last_seen_ts }: Device) => ({
 export const moderationHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.moderation", (handlers) =>
   withServices(function* () {
     const moderation = yield* Moderation
-    const audit = yield* AuditLog
-    /** Changes the standing of an account. An allowed change is in the audit log before it happens. */
+    const asAdmin = yield* makeAsAdmin
+
+    const standing = (userId: UserId) =>
+      CurrentSession.use((session) =>
+        asAdmin({ action: "user.show", target: userId }, () => moderation.standing(session, userId))
+      )
+
     const setStanding = (userId: UserId, action: string, change: { readonly [name: string]: boolean }) =>
       CurrentSession.use((session) =>
-        moderation
-          .standing(session, userId)
-          .pipe(
-            Effect.andThen(audit.record({ actor: session.userId, action, target: userId, details: change })),
-            Effect.andThen(moderation.setStanding(session, userId, change))
-          )
+        asAdmin({ action, target: userId, details: change }, () => moderation.setStanding(session, userId, change))
       )
+
+    /** The devices of the caller, or as an administrator those of another user. */
+    const devices = (userId: UserId) =>
+      CurrentSession.use((session) => {
+        const found = moderation.devices(session, userId)
+        return session.userId === userId ? found : asAdmin({ action: "user.whois", target: userId }, () => found)
+      })
+
     return handlers
       .handle("whois", ({ params: { userId } }) =>
-        CurrentSession.use((session) =>
-          Effect.map(moderation.devices(session, userId), (devices) => ({
-            user_id: userId,
-            devices: Object.fromEntries(devices.map((device) => [device.device_id, toConnections(device)]))
-          }))
-        )
+        Effect.map(devices(userId), (found) => ({
+          user_id: userId,
+          devices: Object.fromEntries(found.map((device) => [device.device_id, toConnections(device)]))
+        }))
       )
-      .handle("locked", ({ params }) =>
-        CurrentSession.use((session) =>
-          Effect.map(moderation.standing(session, params.userId), ({ locked }) => ({ locked }))
-        )
-      )
+      .handle("locked", ({ params }) => Effect.map(standing(params.userId), ({ locked }) => ({ locked })))
       .handle("lock", ({ params, payload: { locked } }) =>
         Effect.as(setStanding(params.userId, "user.lock", { locked }), { locked })
       )
-      .handle("suspended", ({ params }) =>
-        CurrentSession.use((session) =>
-          Effect.map(moderation.standing(session, params.userId), ({ suspended }) => ({ suspended }))
-        )
-      )
+      .handle("suspended", ({ params }) => Effect.map(standing(params.userId), ({ suspended }) => ({ suspended })))
       .handle("suspend", ({ params, payload: { suspended } }) =>
         Effect.as(setStanding(params.userId, "user.suspend", { suspended }), { suspended })
       )

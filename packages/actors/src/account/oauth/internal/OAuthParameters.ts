@@ -1,3 +1,8 @@
+/**
+ * The parameters of requests to the OAuth 2.0 API.
+ *
+ * Source: RFC 6749, 3.1 and 3.2.
+ */
 import { Effect } from "effect"
 import { type OAuthError, oauthError } from "../OAuthError.ts"
 
