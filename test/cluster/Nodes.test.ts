@@ -222,6 +222,26 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
+  it.effect("what was set at one node is in an answer without waiting at any other", () =>
+    Effect.gen(function* () {
+      const { alice, nodes } = yield* people
+      const whole = (node: Scene) =>
+        Effect.map(at(node, alice).ask("GET", v3("/sync?timeout=0")), (answer) => succeeded(answer).body)
+      const valueIn = (body: Body) =>
+        body.account_data.events.findLast(({ type }: Body) => type === "test.turn")?.content.turn
+      let since: string = (yield* whole(nodes[0]!)).next_batch
+      for (let turn = 0; turn < 60; turn++) {
+        const path = v3(`/user/${encodeURIComponent(alice.userId)}/account_data/test.turn`)
+        succeeded(yield* at(nodes[turn % 3]!, alice).ask("PUT", path, { turn }))
+        const other = nodes[(turn + 1) % 3]!
+        const { body } = succeeded(yield* at(other, alice).ask("GET", v3(`/sync?since=${since}&timeout=0`)))
+        assert.strictEqual(valueIn(body), turn)
+        if (turn % 3 === 0) assert.strictEqual(valueIn(yield* whole(other)), turn)
+        since = body.next_batch
+      }
+    })
+  )
+
   it.effect("a file that is uploaded at one node is served by all, whole and in ranges", () =>
     Effect.gen(function* () {
       const { alice, nodes } = yield* people

@@ -29,6 +29,7 @@ import { commitStatement } from "./internal/commit/roomCommitStatement.ts"
 import { inBatches } from "./internal/inBatches.ts"
 import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
 import { makeAnnouncementReader } from "./internal/logAnnouncements.ts"
+import { nextOfEnded } from "./internal/logEdge.ts"
 import { countOnAfter, lastStored } from "./internal/logEnd.ts"
 import { LogEpochs } from "./internal/logEpochs.ts"
 import { listenToLog } from "./internal/logNotifications.ts"
@@ -107,6 +108,11 @@ export class EventLog extends Context.Service<
      * Waits until consumers have handled the earlier commits of this node that the log knows of (`committed`), at most two seconds.
      */
     readonly settled: Effect.Effect<void>
+    /**
+     * Waits until consumers have handled everything that any node had committed when this was run, at most two seconds. Where other nodes
+     * may follow the log, it costs a query for the number of the latest transaction.
+     */
+    readonly caughtUp: Effect.Effect<void>
     /** Waits until consumers have handled everything up to a transaction, that one included. */
     readonly reached: (xid: number) => Effect.Effect<void>
     /** A number above those of all transactions that have committed rows of the log. */
@@ -188,12 +194,11 @@ export class EventLog extends Context.Service<
         Number(row!.xid)
       )
 
-      const settled = Effect.suspend(() => {
-        const xid = lastCommitted
-        return follower.hasReached(xid)
+      const reachedInTime = (xid: number) =>
+        follower.hasReached(xid)
           ? Effect.void
           : Effect.asVoid(Effect.timeoutOption(follower.reached(xid), settleTimeout))
-      })
+      const settled = Effect.suspend(() => reachedInTime(lastCommitted))
 
       const committed = (xid: number | undefined, rows?: LogRows) => {
         if (xid !== undefined) {
@@ -243,6 +248,15 @@ export class EventLog extends Context.Service<
         })
       })
 
+      const caughtUp = Effect.suspend(() =>
+        wakesOthers()
+          ? Effect.flatMap(Effect.orDie(nextOfEnded(sql)), (next) => {
+              follower.wake(next - 1)
+              return reachedInTime(Math.max(next - 1, lastCommitted))
+            })
+          : settled
+      )
+
       const isBroken = ({ commit }: Pending) => (broken.get(commit.roomNid) ?? -1) >= commit.fence
 
       const commitAlone = (item: Pending) =>
@@ -291,6 +305,7 @@ export class EventLog extends Context.Service<
         follow: follower.follow,
         position: follower.position,
         settled,
+        caughtUp,
         committed,
         transaction: (work) =>
           Effect.map(sql.withTransaction(Effect.all([work, ownTransaction])), ([result, xid]) => {

@@ -133,7 +133,7 @@ const make = Effect.gen(function* () {
         })
     )
 
-  const now = Effect.flatMap(log.currentPosition, (position) => log.tokenOf(position))
+  const now = Effect.flatMap(Effect.andThen(log.caughtUp, log.currentPosition), (position) => log.tokenOf(position))
 
   const events = Effect.fn("DeprecatedSync.events")(function* (session: Session, { from, timeout }: EventsRequest) {
     const start = from ?? (yield* now)

@@ -391,6 +391,7 @@ const makeFeeds = Effect.gen(function* () {
   return {
     reading,
     settled: log.settled,
+    caughtUp: log.caughtUp,
     changed,
     /** Up to where the feeds are complete. */
     position: () => position,

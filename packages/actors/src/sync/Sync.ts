@@ -247,6 +247,8 @@ const make = Effect.gen(function* () {
     const start = request.since === undefined ? undefined : yield* startOf(request.since)
     if (start === undefined || request.fullState || request.timeout === 0) {
       if (start !== undefined) yield* devices.acknowledge(session, start.messagesSeen)
+      // What another node has acknowledged is part of an answer that does not wait.
+      yield* log.caughtUp
       return yield* read(session, request, filter, start, undefined)
     }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)

@@ -6,7 +6,8 @@
  * writes for an hour in another database would hold up the stream for an hour. So transactions that are known to run in
  * another database are left out; those that have ended in between count as ours.
  */
-import type { SqlClient, Statement } from "effect/sql"
+import { Effect } from "effect"
+import type { SqlClient, SqlError, Statement } from "effect/sql"
 
 /** The first part of positions that are not complete yet: an `xid8`. The numbers of running backends come without their upper half. */
 export const logEdge = (sql: SqlClient.SqlClient): Statement.Fragment => sql`(
@@ -17,3 +18,11 @@ export const logEdge = (sql: SqlClient.SqlClient): Statement.Fragment => sql`(
     SELECT backend_xid::text::bigint FROM pg_stat_get_activity(NULL)
     WHERE backend_xid IS NOT NULL
       AND datid <> (SELECT oid FROM pg_database WHERE datname = current_database())))`
+
+/** A number above those of all transactions that have ended, in the first part of positions. */
+export const nextOfEnded = (sql: SqlClient.SqlClient): Effect.Effect<number, SqlError.SqlError> =>
+  Effect.map(
+    sql<{ next: string }>`
+      SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + value)::text AS next FROM log_offset`,
+    ([row]) => Number(row!.next)
+  )

@@ -19,6 +19,7 @@ import { logEpochs } from "../LogEpoch.ts"
 import { rowsOf } from "../LogKind.ts"
 import type { LogSlice } from "../LogSlice.ts"
 import { beginning, comparePositions, endOfTransaction, type StreamPosition, type StreamToken } from "../StreamToken.ts"
+import { nextOfEnded } from "./logEdge.ts"
 
 /** How many epochs that have ended are remembered. */
 const maxRemembered = 1_000
@@ -131,11 +132,7 @@ export class LogEpochs {
   /** Whether no transaction can have written rows there yet. */
   private isBeyond(position: StreamPosition, reached: StreamPosition): Effect.Effect<boolean, SqlError.SqlError> {
     if (comparePositions(position, endOfTransaction(reached.xid)) <= 0) return Effect.succeed(false)
-    return Effect.map(
-      this.sql<{ next: string }>`
-        SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + value)::text AS next FROM log_offset`,
-      ([row]) => position.xid >= Number(row!.next)
-    )
+    return Effect.map(nextOfEnded(this.sql), (next) => position.xid >= next)
   }
 
   private findEnd(epoch: string) {

@@ -247,7 +247,7 @@ export const makeEventReader = Effect.gen(function* () {
     return feeds.reading(session.userId, (feed) =>
       Effect.flatMap(parseFrom(options.from), (start) => {
         const look = Effect.map(collect(feed, start, limit), (found) => new Chunk(found, start))
-        if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
+        if (options.timeout === 0) return Effect.andThen(feeds.caughtUp, look)
         return Effect.flatMap(monotonicMillis, (now) =>
           Effect.flatMap(
             awaitFound(session, feed, start, limit, now + Math.min(options.timeout, maxTimeout)),
@@ -286,7 +286,7 @@ export const makeEventReader = Effect.gen(function* () {
     feeds.reading(
       session.userId,
       Effect.fnUntraced(function* () {
-        yield* feeds.settled
+        yield* feeds.caughtUp
         const token = now()
         const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
         const [snapshots, presence] = yield* Effect.all(
