@@ -1,4 +1,5 @@
 import { assert, layer } from "@effect/vitest"
+import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
@@ -12,20 +13,31 @@ import { Presences } from "../../src/presence/Presences.ts"
 import { onDevice, presence, roomOf, signUp, stores } from "../support/People.ts"
 
 /**
- * The next presence that everybody who may see the user is told. The database answers in its own time, which is not
+ * The next presence that everybody who may see the user is told, or the next one in a state: what an actor has published is published
+ * again where the clock ran past the time that its answer may take. The database answers in its own time, which is not
  * that of the test clock: wait for a few of its answers before letting another second pass.
  */
-const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition) {
+const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition, state?: PresenceState) {
   const stream = yield* EphemeralStream
   const sql = yield* SqlClient.SqlClient
   for (let answers = 1; ; answers++) {
     const chunk = yield* stream.since(position)
     for (const update of chunk.updates) {
-      if (update._tag === "presence" && update.userId === userId) return update
+      if (update._tag !== "presence" || update.userId !== userId) continue
+      if (state === undefined || update.value.state === state) return update
     }
     yield* sql`SELECT 1`
     if (answers % 50 === 0) yield* TestClock.adjust("1 second")
   }
+})
+
+/** PostgreSQL may take a while to end the connections of a server that was stopped: as long as one follows the log, the next is not the first. */
+const untilStopped = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const followers = sql`
+    SELECT FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+  while ((yield* followers).length > 0) yield* Effect.void
 })
 
 const position = Effect.flatMap(EphemeralStream, (stream) => stream.position)
@@ -54,8 +66,8 @@ layer(stores)("Presences", (it) => {
       yield* endSecond
       const before = yield* position
       yield* TestClock.adjust("31 seconds")
-      const offline = yield* told(alice.userId, before)
-      assert.deepStrictEqual([offline.value.state, offline.value.last_active_at], ["offline", 0])
+      const offline = yield* told(alice.userId, before, "offline")
+      assert.strictEqual(offline.value.last_active_at, 0)
       yield* TestClock.adjust("1 hour")
       const content = yield* presences.get(alice, alice.userId)
       assert.isAtLeast(content.last_active_ago!, 3_600_000)
@@ -77,10 +89,10 @@ layer(stores)("Presences", (it) => {
       assert.deepStrictEqual([content!.state, content!.last_active_ago], ["online", 240_000])
       const before = yield* position
       yield* TestClock.adjust("2 minutes")
-      assert.strictEqual((yield* told(phone.userId, before)).value.state, "unavailable")
+      yield* told(phone.userId, before, "unavailable")
       const idle = yield* position
       yield* presences.active(phone)
-      assert.strictEqual((yield* told(phone.userId, idle)).value.state, "online")
+      yield* told(phone.userId, idle, "online")
     }).pipe(Effect.provide(presence))
   )
 
@@ -95,6 +107,7 @@ layer(stores)("Presences", (it) => {
         const seen = yield* presences.get(dave, carol.userId)
         assert.deepStrictEqual([seen.state, seen.presence, seen.status_msg], ["unavailable", "unavailable", "at lunch"])
       }).pipe(Effect.provide(presence))
+      yield* untilStopped
       yield* Effect.gen(function* () {
         const presences = yield* Presences
         assert.strictEqual((yield* presences.get(dave, carol.userId)).state, "offline")
@@ -111,7 +124,7 @@ layer(stores)("Presences", (it) => {
       yield* presences.set(erin, erin.userId, "free_for_chat")
       const before = yield* position
       yield* TestClock.adjust("6 minutes")
-      assert.strictEqual((yield* told(erin.userId, before)).value.state, "offline")
+      yield* told(erin.userId, before, "offline")
     }).pipe(Effect.provide(presence))
   )
 
@@ -219,7 +232,7 @@ layer(stores)("Presences", (it) => {
       yield* presences.set(mallory, mallory.userId, "online", "here")
       const before = yield* position
       yield* presences.forget(mallory.userId)
-      assert.strictEqual((yield* told(mallory.userId, before)).value.state, "offline")
+      yield* told(mallory.userId, before, "offline")
       assert.isTrue((yield* store.get(mallory.userId))._tag === "None")
     }).pipe(Effect.provide(presence))
   )
