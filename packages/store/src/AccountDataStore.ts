@@ -10,6 +10,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
 import { counted } from "./internal/counted.ts"
+import { positionSql } from "./internal/positionSql.ts"
 import type { LogRange } from "./LogSlice.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -189,8 +190,8 @@ export class AccountDataStore extends Context.Service<
           WHERE user_id = ${userId} AND ${
             range === undefined
               ? present
-              : sql`(xid, nid) > (${String(range.after.xid)}::xid8, ${String(range.after.nid)}::bigint)
-                    AND (xid, nid) <= (${String(range.upTo.xid)}::xid8, ${String(range.upTo.nid)}::bigint)`
+              : sql`(xid, nid) > ${positionSql(sql, range.after)}
+                    AND (xid, nid) <= ${positionSql(sql, range.upTo)}`
           }`.pipe(
           Effect.map((rows) => rows.map(toRow)),
           Effect.orDie

@@ -7,9 +7,9 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import { logKind } from "./LogKind.ts"
 import type { LogRange } from "./LogSlice.ts"
-import type { StreamPosition } from "./StreamToken.ts"
 
 /** The keys of a user changed: keys of a device were added, changed or removed, or the cross-signing keys changed. */
 export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_list_changes", { userId: "user_id" })
@@ -51,10 +51,9 @@ export class DeviceListStore extends Context.Service<
     DeviceListStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       const news = (userId: UserId, { after, upTo }: LogRange) => {
-        const within = sql`(xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)}`
+        const within = sql`(xid, nid) > ${positionSql(sql, after)} AND (xid, nid) <= ${positionSql(sql, upTo)}`
         const shares = (other: string) => sql`EXISTS (
           SELECT FROM memberships own JOIN memberships other USING (room_nid)
           WHERE own.user_id = ${userId} AND own.membership = 'join'
@@ -69,7 +68,7 @@ export class DeviceListStore extends Context.Service<
               SELECT coalesce((
                 SELECT change.membership = 'join' FROM membership_changes change
                 WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid
-                  AND (change.xid, change.nid) <= ${positionSql(after)}
+                  AND (change.xid, change.nid) <= ${positionSql(sql, after)}
                 ORDER BY change.xid DESC, change.nid DESC LIMIT 1), false) AS was_joined) AS former
             WHERE memberships.user_id = ${userId}),
           watched AS MATERIALIZED (
@@ -79,7 +78,7 @@ export class DeviceListStore extends Context.Service<
             SELECT events.state_key AS user_id, body, (
               SELECT former.body FROM events former
               WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
-                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${positionSql(after)}
+                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${positionSql(sql, after)}
               ORDER BY former.xid DESC, former.nid DESC LIMIT 1) AS former_body
             FROM events
             WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)),

@@ -5,6 +5,8 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
+import { stateRef } from "./internal/stateRef.ts"
 import { readWhole, runningBytes, type SizedRow, sizedBody, takeBytes } from "./LargeReads.ts"
 import { type MembershipRow, type StreamedEvent, type StreamedMembership, toStreamedMembership } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
@@ -210,8 +212,8 @@ export class EventStore extends Context.Service<
           SELECT gap.xid::text AS xid, gap.nid, events.room_nid, body
           FROM timeline_gaps AS gap JOIN events USING (nid)
           WHERE gap.room_nid = ${roomNid}
-            AND (gap.xid, gap.nid) > (${String(after.xid)}::xid8, ${String(after.nid + 1)}::bigint)
-            AND (gap.xid, gap.nid) <= (${String(upTo.xid)}::xid8, ${String(Math.min(upTo.nid + 1, Number.MAX_SAFE_INTEGER))}::bigint)
+            AND (gap.xid, gap.nid) > ${positionSql(sql, { ...after, nid: after.nid + 1 })}
+            AND (gap.xid, gap.nid) <= ${positionSql(sql, { ...upTo, nid: Math.min(upTo.nid + 1, Number.MAX_SAFE_INTEGER) })}
           ORDER BY gap.xid DESC, gap.nid DESC LIMIT 1`.pipe(
           Effect.map(([row]) => (row === undefined ? undefined : toStreamedEvent(row))),
           Effect.orDie
@@ -225,7 +227,7 @@ export class EventStore extends Context.Service<
                 SELECT xid, nid, body, sum(octet_length(body)) OVER (ORDER BY xid, nid) AS bytes FROM events
                 WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
                   AND type = 'm.room.message.feedback'
-                  AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+                  AND (xid, nid) <= ${positionSql(sql, upTo)}
                 ORDER BY xid, nid LIMIT ${maxFeedback}
               ) AS feedback
               WHERE bytes <= ${maxBytes} ORDER BY xid, nid`.pipe(
@@ -249,7 +251,7 @@ export class EventStore extends Context.Service<
           SELECT body FROM events
           WHERE room_nid = ${replaced.roomNid} AND type = ${replaced.event.type}
             AND state_key = ${replaced.event.state_key ?? null}
-            AND (xid, nid) > (${String(replaced.position.xid)}::xid8, ${String(replaced.position.nid)}::bigint)
+            AND (xid, nid) > ${positionSql(sql, replaced.position)}
           ORDER BY events.xid, events.nid LIMIT ${maxReplacements}`.pipe(
           Effect.map((rows) =>
             rows
@@ -263,7 +265,7 @@ export class EventStore extends Context.Service<
         sql<MembershipRow>`
           SELECT xid::text AS xid, nid, room_nid, room_id, user_id, membership
           FROM membership_changes JOIN rooms USING (room_nid)
-          WHERE user_id = ${userId} AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+          WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(sql, upTo)}
           ORDER BY membership_changes.xid, membership_changes.nid`.pipe(
           Effect.map((rows) => rows.map(toStreamedMembership)),
           Effect.orDie
@@ -299,9 +301,6 @@ interface EventRow {
 
 const bytesOf = (rows: ReadonlyArray<EventRow>): number => rows.reduce((sum, { body }) => sum + body.length, 0)
 
-const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
-  chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }
-
 const toStreamedEvent = (row: EventRow): StreamedEvent => ({
   position: { xid: Number(row.xid), nid: Number(row.nid) },
   roomNid: Number(row.room_nid),
@@ -312,5 +311,5 @@ const toStoredEvent = (row: EventRow): StoredEvent => ({
   ...toStreamedEvent(row),
   status: row.status as EventStatus,
   stateBefore: stateRef(row.state_chain, row.state_seq),
-  stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateRef(row.state_chain, row.state_seq)
+  stateAfter: stateRef(row.after_chain ?? row.state_chain, row.after_seq ?? row.state_seq)
 })

@@ -9,6 +9,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import { bigints } from "./PgArrays.ts"
 import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "./StreamToken.ts"
 
@@ -76,8 +77,8 @@ export class NotificationStore extends Context.Service<
         const direction = sql.literal(order === "oldest" ? "ASC" : "DESC")
         const change = rowsSince === undefined ? query.upTo : endOfTransaction(rowsSince)
         const within = (table: string, after: StreamPosition, upTo: StreamPosition) => sql`
-          (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > (${String(after.xid)}::xid8, ${after.nid}::bigint)
-          AND (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) <= (${String(upTo.xid)}::xid8, ${upTo.nid}::bigint)`
+          (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > ${positionSql(sql, after)}
+          AND (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) <= ${positionSql(sql, upTo)}`
         const byDefault = (table: string) => within(table, query.after, earlier(query.upTo, change))
         const ofRoom = (kind: Statement.Fragment) => sql`(
           SELECT events.xid, events.nid, events.room_nid,

@@ -15,7 +15,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { isBackedOff } from "./DestinationStore.ts"
-import { unhurried } from "./internal/unhurried.ts"
+import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import { type Fence, StaleFence, stands } from "./ShardFenceStore.ts"
 
@@ -190,9 +190,9 @@ export class OutgoingStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         // If a crash of the database undoes this, the transaction is sent again, and the destination recognises it.
         yield* sql`
-          WITH ${unhurried(sql)}, acknowledged AS (
+          WITH ${asynchronousCommit(sql)}, acknowledged AS (
             UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL
-            FROM unhurried WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
+            FROM asynchronous_commit WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
             RETURNING number, event_nids)
           , outdated AS (
             DELETE FROM outgoing_transactions USING acknowledged

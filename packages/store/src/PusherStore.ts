@@ -8,6 +8,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { counted } from "./internal/counted.ts"
+import { positionSql } from "./internal/positionSql.ts"
 import { logKind } from "./LogKind.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -176,10 +177,7 @@ export class PusherStore extends Context.Service<
             UPDATE pusher_progress
             SET seen_xid = ${String(seen.xid)}::xid8, seen_nid = ${seen.nid}, failing_since = ${failingSince ?? null}
             WHERE pusher_id = ANY (${bigints(pusherIds)}::bigint[])
-              AND (seen_xid, seen_nid) <= (${String(seen.xid)}::xid8, ${seen.nid}::bigint)`.pipe(
-            Effect.asVoid,
-            Effect.orDie
-          )
+              AND (seen_xid, seen_nid) <= ${positionSql(sql, seen)}`.pipe(Effect.asVoid, Effect.orDie)
       })
     })
   )

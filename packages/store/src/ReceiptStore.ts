@@ -8,6 +8,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
+import { positionSql } from "./internal/positionSql.ts"
 import type { LogRange } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { ReceiptType } from "./ReceiptChange.ts"
@@ -104,8 +105,8 @@ export class ReceiptStore extends Context.Service<
                 AND ${
                   range === undefined
                     ? sql`true`
-                    : sql`(xid, nid) > (${String(range.after.xid)}::xid8, ${String(range.after.nid)}::bigint)
-                    AND (xid, nid) <= (${String(range.upTo.xid)}::xid8, ${String(range.upTo.nid)}::bigint)`
+                    : sql`(xid, nid) > ${positionSql(sql, range.after)}
+                    AND (xid, nid) <= ${positionSql(sql, range.upTo)}`
                 }`.pipe(
               Effect.map((rows) => rows.map(toReceipt)),
               Effect.orDie

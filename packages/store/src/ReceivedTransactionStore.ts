@@ -6,7 +6,7 @@
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
-import { unhurried } from "./internal/unhurried.ts"
+import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { texts } from "./PgArrays.ts"
 
 /** The stored answer for a PDU. */
@@ -76,10 +76,10 @@ export class ReceivedTransactionStore extends Context.Service<
           Effect.flatMap(
             Clock.currentTimeMillis,
             (now) => sql`
-              ${mayRepeat ? sql`WITH ${unhurried(sql)}` : sql.literal("")}
+              ${mayRepeat ? sql`WITH ${asynchronousCommit(sql)}` : sql.literal("")}
               INSERT INTO received_transactions (origin, transaction_id, answer, received_at)
               SELECT ${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}::bigint
-              ${mayRepeat ? sql`FROM unhurried` : sql.literal("")} ON CONFLICT DO NOTHING`
+              ${mayRepeat ? sql`FROM asynchronous_commit` : sql.literal("")} ON CONFLICT DO NOTHING`
           ).pipe(Effect.asVoid, Effect.orDie),
         forget: (before) =>
           sql`DELETE FROM received_transactions WHERE received_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)

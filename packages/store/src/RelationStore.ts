@@ -8,6 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import type { StreamedEvent } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -99,7 +100,6 @@ export class RelationStore extends Context.Service<
     RelationStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
       const none = sql.literal("")
 
       const children = (query: ChildrenQuery) => {
@@ -108,7 +108,7 @@ export class RelationStore extends Context.Service<
           SELECT xid::text AS xid, nid, room_nid, body FROM events
           WHERE relates_to = ANY (${texts(query.parents)}::text[]) AND rel_type IS NOT NULL
             AND room_nid = ${query.roomNid} AND status <= 1
-            AND (xid, nid) > ${positionSql(query.after)} AND (xid, nid) <= ${positionSql(query.upTo)}
+            AND (xid, nid) > ${positionSql(sql, query.after)} AND (xid, nid) <= ${positionSql(sql, query.upTo)}
             ${query.relType === undefined ? none : sql`AND rel_type = ${query.relType}`}
             ${query.eventType === undefined ? none : sql`AND type = ${query.eventType}`}
           ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${query.limit}`.pipe(
@@ -236,7 +236,7 @@ export class RelationStore extends Context.Service<
             WHERE room_nid = ${roomNid} AND thread_id IS NOT NULL AND status <= 1
             ORDER BY thread_id, xid DESC, nid DESC
           ) AS newest JOIN events AS root ON root.event_id = newest.thread_id AND root.room_nid = ${roomNid}
-          WHERE (newest.xid, newest.nid) < ${positionSql(options.before)} AND root.status <= 1
+          WHERE (newest.xid, newest.nid) < ${positionSql(sql, options.before)} AND root.status <= 1
             ${
               options.participant === undefined
                 ? none

@@ -1,5 +1,5 @@
 /**
- * The changes of one step of a room, as the event log commits them, and the errors of a commit. `EventLog.append` takes it.
+ * The changes of one step of a room, which `EventLog.append` commits, and the errors of a commit.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
@@ -42,8 +42,8 @@ export interface LoggedEvent {
   /** The numbers of a state event's auth events. */
   readonly authNids?: ReadonlyArray<number>
   /**
-   * The transaction before whose events history is placed: 0, the default, is before everything. Among back-filled events
-   * the numbers decide, which are lower than all others.
+   * The number of the transaction before which back-filled history is ordered; 0, the default, is before all of them. Back-filled
+   * events have numbers below all others, which order them among themselves.
    */
   readonly historyXid?: number
   readonly push?: EventPush
@@ -51,7 +51,7 @@ export interface LoggedEvent {
   readonly afterGap?: boolean
 }
 
-/** An event that was known as an outlier and now has its place in the graph, and with it a new number. */
+/** An outlier that joins the graph, and gets a new number. */
 export interface PlacedEvent extends LoggedEvent {
   readonly outlierNid: number
 }
@@ -101,7 +101,7 @@ export interface RoomCommit {
   readonly redactions: ReadonlyArray<Event>
   /** The numbers of events before which there is no gap any more. */
   readonly closedGaps?: ReadonlyArray<number>
-  /** Every member's entry in the user directory may be another one now. */
+  /** The entries of all members in the user directory may have changed. */
   readonly changesDirectory?: boolean
   readonly summary: RoomSummary
 }

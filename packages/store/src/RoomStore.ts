@@ -4,6 +4,7 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { stateRef } from "./internal/stateRef.ts"
 import { texts } from "./PgArrays.ts"
 import type { ClientTransaction } from "./RoomCommit.ts"
 import type { StateRef } from "./StateStore.ts"
@@ -50,8 +51,8 @@ export interface EndOfMembership {
 /** How many transactions of a session in a room `transactionIds` gives at most. */
 export const knownTransactions = 100_000
 
-/** How many answers one statement forgets. */
-const forgottenAtOnce = 10_000
+/** How many answers one statement deletes. */
+const deletedAtOnce = 10_000
 
 export class RoomStore extends Context.Service<
   RoomStore,
@@ -179,10 +180,10 @@ export class RoomStore extends Context.Service<
 
       const forgetTransactions = (before: number): Effect.Effect<void> =>
         sql`DELETE FROM client_transactions WHERE ctid IN (
-              SELECT ctid FROM client_transactions WHERE created_at < ${before} LIMIT ${forgottenAtOnce})
+              SELECT ctid FROM client_transactions WHERE created_at < ${before} LIMIT ${deletedAtOnce})
             RETURNING 1`.pipe(
           Effect.orDie,
-          Effect.flatMap((rows) => (rows.length < forgottenAtOnce ? Effect.void : forgetTransactions(before)))
+          Effect.flatMap((rows) => (rows.length < deletedAtOnce ? Effect.void : forgetTransactions(before)))
         )
 
       const memberships = (condition: Statement.Fragment) =>
@@ -303,9 +304,6 @@ export class RoomStore extends Context.Service<
     })
   )
 }
-
-const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
-  chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }
 
 interface MembershipRow {
   readonly room_nid: bigint

@@ -30,7 +30,9 @@ export class RoomVoucherStore extends Context.Service<
           sql<{ room_id: string; servers: ReadonlyArray<string> }>`
             SELECT room_id, (array_agg(server_name ORDER BY joined_at DESC))[1:${maxVouchers}::integer] AS servers
             FROM room_vouchers WHERE room_id = ANY (${texts(roomIds)}::text[]) GROUP BY room_id`.pipe(
-            Effect.map((rows) => new Map(rows.map((row) => [row.room_id as RoomId, row.servers as never]))),
+            Effect.map(
+              (rows) => new Map(rows.map((row) => [row.room_id as RoomId, row.servers as ReadonlyArray<ServerName>]))
+            ),
             Effect.orDie
           ),
         add: (roomId, serverName) =>

@@ -8,9 +8,10 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { logEdge } from "./internal/logEdge.ts"
+import { positionSql } from "./internal/positionSql.ts"
 import { searchableKeys } from "./internal/searchableTypes.ts"
-import { unhurried } from "./internal/unhurried.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -91,8 +92,8 @@ export class SearchStore extends Context.Service<
           ) AS given (nid, room_nid, xid, key, text)`
       }
 
-      // A batch that is lost in a crash is indexed again. Writing begins when all is read, so that the transaction is short. Of
-      // nodes that read the same batch one writes it.
+      // A crash may undo a batch, which is indexed again then. The batch is read before the transaction begins, so that this is
+      // short. If several nodes read the same batch, one of them writes it.
       const indexTimeline = Effect.gen(function* () {
         const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
         const rows = yield* sql<EventRow>`
@@ -104,8 +105,8 @@ export class SearchStore extends Context.Service<
         const last = rows.at(-1)
         if (last === undefined) return true
         yield* sql`
-          WITH ${unhurried(sql)}, moved AS (
-            UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint FROM unhurried
+          WITH ${asynchronousCommit(sql)}, moved AS (
+            UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint FROM asynchronous_commit
             WHERE xid = ${progress!.xid}::xid8 AND nid = ${progress!.nid}::bigint RETURNING 1)
           ${insert(rows)} WHERE EXISTS (SELECT FROM moved)
           ON CONFLICT (nid) DO NOTHING`
@@ -118,8 +119,8 @@ export class SearchStore extends Context.Service<
           ORDER BY nid LIMIT ${batchSize}`
         if (rows.length === 0) return true
         yield* sql`
-          WITH ${unhurried(sql)}, taken AS (
-            DELETE FROM search_queue USING unhurried
+          WITH ${asynchronousCommit(sql)}, taken AS (
+            DELETE FROM search_queue USING asynchronous_commit
             WHERE nid = ANY (${bigints(rows.map(({ nid }) => Number(nid)))}::bigint[]))
           ${insert(rows.filter(({ body }) => body !== null))}
           ON CONFLICT (nid) DO NOTHING`
@@ -143,7 +144,7 @@ export class SearchStore extends Context.Service<
             SELECT nid, xid, ts_rank_cd(vector, query)::float8 AS rank
             FROM event_search, websearch_to_tsquery('simple', ${term}) AS query
             WHERE vector @@ query AND room_nid IN (SELECT room_nid FROM room) AND key = ANY (${texts(keys)}::text[])
-              AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${upTo.nid}::bigint)
+              AND (xid, nid) <= ${positionSql(sql, upTo)}
             ORDER BY event_search.xid DESC, event_search.nid DESC LIMIT ${maxMatches}
           )
           SELECT events.event_id, match.rank, (SELECT count(*)::integer FROM match) AS count

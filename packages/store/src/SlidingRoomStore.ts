@@ -8,6 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -151,7 +152,7 @@ export class SlidingRoomStore extends Context.Service<
                 (SELECT recent.xid FROM (
                   SELECT xid, nid, type FROM events
                   WHERE events.room_nid = room.room_nid AND status <= 1
-                    AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+                    AND (xid, nid) <= ${positionSql(sql, upTo)}
                   ORDER BY xid DESC, nid DESC LIMIT ${bumpWindow}
                 ) AS recent
                 WHERE type = ANY (${texts(bumpTypes)}::text[]) ORDER BY xid DESC, nid DESC LIMIT 1),

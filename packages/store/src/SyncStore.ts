@@ -8,6 +8,8 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
+import { stateRef } from "./internal/stateRef.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
@@ -64,17 +66,14 @@ interface SizedEntryRow extends EntryRow {
   readonly after_gap: boolean
 }
 
-const refOf = (chain: bigint | null, seq: number | null): StateRef | undefined =>
-  chain === null || seq === null ? undefined : { chain: Number(chain), seq }
-
 const toEntry = (row: EntryRow): TimelineEntry => {
-  const stateBefore = refOf(row.state_chain, row.state_seq)
+  const stateBefore = stateRef(row.state_chain, row.state_seq)
   return {
     roomNid: Number(row.room_nid),
     position: { xid: Number(row.xid), nid: Number(row.nid) },
     event: JSON.parse(row.body) as Event,
     stateBefore,
-    stateAfter: refOf(row.after_chain, row.after_seq) ?? stateBefore
+    stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateBefore
   }
 }
 
@@ -143,8 +142,6 @@ export class SyncStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
-
       const memberships = (
         userId: UserId,
         at: StreamPosition,
@@ -158,7 +155,7 @@ export class SyncStore extends Context.Service<
               : sql`(
                   SELECT membership FROM membership_changes former
                   WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
-                    AND (former.xid, former.nid) <= ${positionSql(since)}
+                    AND (former.xid, former.nid) <= ${positionSql(sql, since)}
                   ORDER BY former.xid DESC, former.nid DESC LIMIT 1)`
           } AS before,
           CASE WHEN latest.membership IN ('leave', 'ban') THEN (
@@ -168,7 +165,7 @@ export class SyncStore extends Context.Service<
             ORDER BY former.xid DESC, former.nid DESC LIMIT 1) END AS previous
           FROM (
             SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
-            WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(at)}
+            WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(sql, at)}
               AND ${roomNids === undefined ? sql`true` : sql`room_nid = ANY (${bigints(roomNids)}::bigint[])`}
             ORDER BY room_nid, xid DESC, nid DESC
           ) AS latest JOIN rooms USING (room_nid)`.pipe(
@@ -184,7 +181,7 @@ export class SyncStore extends Context.Service<
               WHERE EXISTS (
                 SELECT 1 FROM events
                 WHERE events.room_nid = room.room_nid AND status <= 1
-                  AND (xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)})`.pipe(
+                  AND (xid, nid) > ${positionSql(sql, after)} AND (xid, nid) <= ${positionSql(sql, upTo)})`.pipe(
               Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
               Effect.orDie
             )
@@ -243,7 +240,7 @@ export class SyncStore extends Context.Service<
                 ORDER BY events.xid DESC, events.nid DESC LIMIT 1
               ) AS newest
               WHERE newest.chain IS NOT NULL`.pipe(
-              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), refOf(row.chain, row.seq)!]))),
+              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), stateRef(row.chain, row.seq)!]))),
               Effect.orDie
             )
 

@@ -10,6 +10,7 @@ import { Context, Deferred, Effect, Exit, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
 import { inBatches } from "./internal/inBatches.ts"
+import { positionSql } from "./internal/positionSql.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { type LogRow, ofKind } from "./LogKind.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -246,7 +247,6 @@ export class ToDeviceStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const commit = yield* makeGroupCommit(sql)
-      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       return ToDeviceStore.of({
         send: (sender, type, messages, transaction, edus = []) => commit({ sender, type, messages, transaction, edus }),
@@ -254,7 +254,7 @@ export class ToDeviceStore extends Context.Service<
           sql<Row>`
             SELECT xid::text AS xid, nid, sender, type, content FROM to_device_messages
             WHERE user_id = ${userId} AND device_id = ${deviceId}
-              AND (xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)}
+              AND (xid, nid) > ${positionSql(sql, after)} AND (xid, nid) <= ${positionSql(sql, upTo)}
             ORDER BY to_device_messages.xid, to_device_messages.nid LIMIT ${limit}`.pipe(
             Effect.tap((rows) => takeBytes(rows.reduce((sum, { content }) => sum + content.length, 0))),
             Effect.map((rows) =>
@@ -272,7 +272,7 @@ export class ToDeviceStore extends Context.Service<
         acknowledge: (userId, deviceId, upTo) =>
           sql`
             DELETE FROM to_device_messages
-            WHERE user_id = ${userId} AND device_id = ${deviceId} AND (xid, nid) <= ${positionSql(upTo)}`.pipe(
+            WHERE user_id = ${userId} AND device_id = ${deviceId} AND (xid, nid) <= ${positionSql(sql, upTo)}`.pipe(
             Effect.asVoid,
             Effect.orDie
           ),

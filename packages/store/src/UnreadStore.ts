@@ -1,14 +1,16 @@
 /**
  * Unread counts of users: events that notify, and those of them that are highlighted, by room and thread.
  *
- * By the default push rules events of the main timeline are numbered, so that a count costs the same whatever is unread.
- * Users with push rules of their own have rows (`push_actions`), alone or together (`room_push_actions`).
+ * For users of the default push rules, events of the main timeline are numbered, so that a count costs the same however many are
+ * unread. Users with push rules of their own have rows: one for each user (`push_actions`) or one for all members
+ * (`room_push_actions`).
  *
  * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
  */
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -52,7 +54,7 @@ export class UnreadStore extends Context.Service<
   UnreadStore,
   {
     /**
-     * By the default push rules, up to a position. A room and thread may come in several parts, which add up. Events of
+     * By the default push rules, up to a position. The counts of a room and thread may come in several parts, to be added. Events of
      * `ignored` users do not count.
      */
     readonly byDefault: (
@@ -61,7 +63,7 @@ export class UnreadStore extends Context.Service<
       upTo: StreamPosition,
       ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyArray<UnreadCount>>
-    /** By the rows of a user with rules of their own. */
+    /** By the rows of a user with push rules of their own. */
     readonly byRows: (
       userId: UserId,
       rooms: ReadonlyArray<ReadRoom>,
@@ -101,7 +103,7 @@ export class UnreadStore extends Context.Service<
       const unreadIn = (table: Statement.Fragment, upTo: StreamPosition) => sql`
         ${table}.room_nid = room.room_nid
         AND (${table}.xid, ${table}.nid) > (room.xid, room.nid)
-        AND (${table}.xid, ${table}.nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+        AND (${table}.xid, ${table}.nid) <= ${positionSql(sql, upTo)}
         AND (${table}.thread_id IS NOT NULL OR (${table}.xid, ${table}.nid) > (room.main_xid, room.main_nid))
         AND NOT EXISTS (
           SELECT FROM read_thread
@@ -121,15 +123,15 @@ export class UnreadStore extends Context.Service<
             AND (events.xid, events.nid) <= ${position}
           ORDER BY events.xid DESC, events.nid DESC LIMIT 1), 0)`
 
-      /** Rows of a table that are of events of users who are not ignored. */
-      const heard = (table: Statement.Fragment, ignored: ReadonlyArray<UserId>) =>
+      /** The rows of a table whose events are not by ignored users. */
+      const notIgnored = (table: Statement.Fragment, ignored: ReadonlyArray<UserId>) =>
         ignored.length === 0
           ? sql`true`
           : sql`NOT EXISTS (
               SELECT FROM events WHERE events.nid = ${table}.nid AND events.sender = ANY (${texts(ignored)}::text[]))`
 
       const numbered = (silent: Statement.Fragment, upTo: StreamPosition) => {
-        const end = sql`(${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)`
+        const end = sql`${positionSql(sql, upTo)}`
         const between = sql`
           events.room_nid = room.room_nid AND notify_count > 0
           AND (events.xid, events.nid) > (room.main_xid, room.main_nid) AND (events.xid, events.nid) <= ${end}`
@@ -164,7 +166,7 @@ export class UnreadStore extends Context.Service<
                 ) AS uncounted GROUP BY thread_id
                 UNION ALL
                 SELECT thread_id, count(*) FILTER (WHERE alone)::integer, count(*)::integer FROM (
-                  SELECT thread_id, alone FROM mentions WHERE ${unreadIn(mentions, upTo)} AND user_id = ${userId} AND ${heard(mentions, ignored)}
+                  SELECT thread_id, alone FROM mentions WHERE ${unreadIn(mentions, upTo)} AND user_id = ${userId} AND ${notIgnored(mentions, ignored)}
                   LIMIT ${maxCounted}
                 ) AS mentioned GROUP BY thread_id
                 UNION ALL
@@ -198,10 +200,10 @@ export class UnreadStore extends Context.Service<
                 SELECT thread_id, count(*)::integer AS notifications, count(*) FILTER (WHERE highlight)::integer AS highlights
                 FROM (
                   SELECT thread_id, highlight FROM push_actions
-                  WHERE ${unreadIn(actions, upTo)} AND user_id = ${userId} AND ${heard(actions, ignored)}
+                  WHERE ${unreadIn(actions, upTo)} AND user_id = ${userId} AND ${notIgnored(actions, ignored)}
                   UNION ALL
                   SELECT thread_id, highlight FROM room_push_actions
-                  WHERE ${unreadIn(roomActions, upTo)} AND ${userId} <> ALL (others) AND ${heard(roomActions, ignored)}
+                  WHERE ${unreadIn(roomActions, upTo)} AND ${userId} <> ALL (others) AND ${notIgnored(roomActions, ignored)}
                   LIMIT ${maxCounted}
                 ) AS notified GROUP BY thread_id
               ) AS part`.pipe(

@@ -33,7 +33,7 @@ export class UserDirectoryStore extends Context.Service<
      * contain longer ones. Users whose ID or name begins with the text come first. Searchers find themselves where everybody else does.
      */
     readonly search: (searcher: UserId, text: string, limit: number) => Effect.Effect<ReadonlyArray<FoundUser>>
-    /** The rooms that both users are joined to, after one, in a fixed order; and of any answer that has some, how many there are. */
+    /** A page of the rooms that both users are joined to, in the order of their IDs, after `after`. `count` is that of all pages, or 0 if this one is empty. */
     readonly mutualRooms: (
       a: UserId,
       b: UserId,

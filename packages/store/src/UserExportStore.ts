@@ -52,7 +52,7 @@ const toExport = (row: Row): DataExport => ({
 /** How many rows one statement reads. */
 const batch = 500
 
-/** The same for contacts, which have photos. */
+/** How many contacts one statement reads: they have photos. */
 const contactBatch = 20
 
 export class UserExportStore extends Context.Service<
@@ -187,7 +187,7 @@ export class UserExportStore extends Context.Service<
           })
         )
 
-      /** A page of the events that the user has sent to one room. */
+      /** The events that the user has sent to one room, a page at a time. */
       const eventsOfRoom = (userId: UserId, roomNid: bigint) =>
         Stream.paginate({ xid: "0", nid: "-9223372036854775808" }, ({ nid, xid }) =>
           sql<{ xid: string; nid: bigint; body: string }>`

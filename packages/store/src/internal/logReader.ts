@@ -13,7 +13,9 @@ import { texts } from "../PgArrays.ts"
 import { beginning, comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "../StreamToken.ts"
 import { logEdge } from "./logEdge.ts"
 import { logKinds } from "./logKinds.ts"
+import { positionSql } from "./positionSql.ts"
 import type { RecentCommits } from "./RecentCommits.ts"
+import { stateRef } from "./stateRef.ts"
 
 const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
@@ -27,8 +29,8 @@ const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
 }
 
 /** Rows after the position and below the watermark. */
-const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
-  sql`(xid, nid) > (${String(xid)}::xid8, ${String(nid)}::bigint) AND xid < complete.edge`
+const between = (sql: SqlClient.SqlClient, position: StreamPosition) =>
+  sql`(xid, nid) > ${positionSql(sql, position)} AND xid < complete.edge`
 
 /**
  * Whether a table has such a row, looked for in the order of the log. EXISTS would read the table from its beginning: the
@@ -132,10 +134,8 @@ const selectRows = (sql: SqlClient.SqlClient, kind: AnyLogKind, position: Stream
 }
 
 const statesOf = ({ after_chain, after_seq, before_chain, before_seq }: ReadRow): Pick<StreamedEvent, "states"> => {
-  if (before_chain === null || before_seq === null) return {}
-  const before = { chain: Number(before_chain), seq: before_seq }
-  const after = after_chain === null || after_seq === null ? before : { chain: Number(after_chain), seq: after_seq }
-  return { states: { before, after } }
+  const before = stateRef(before_chain, before_seq)
+  return before === undefined ? {} : { states: { before, after: stateRef(after_chain, after_seq) ?? before } }
 }
 
 const positionOf = (row: ReadRow): StreamPosition => ({ xid: Number(row.xid), nid: Number(row.nid) })
@@ -194,6 +194,6 @@ const readMemberships = (sql: SqlClient.SqlClient, after: StreamPosition, upTo: 
   sql<MembershipRow>`
     SELECT xid::text AS xid, nid, room_nid, room_id, user_id, membership
     FROM membership_changes JOIN rooms USING (room_nid)
-    WHERE (xid, nid) > (${String(after.xid)}::xid8, ${String(after.nid)}::bigint)
-      AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+    WHERE (xid, nid) > ${positionSql(sql, after)}
+      AND (xid, nid) <= ${positionSql(sql, upTo)}
     ORDER BY membership_changes.xid, membership_changes.nid`.pipe(Effect.map((rows) => rows.map(toStreamedMembership)))
