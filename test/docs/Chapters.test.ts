@@ -1,5 +1,6 @@
 /**
- * `docs/chapters.md`: each chapter of the draft has a row, whose endpoints are declared, and which names a test.
+ * `docs/chapters.md`: each chapter of the draft has a row, whose endpoints are declared, and which names a test. Each requirement names
+ * tests by their titles.
  */
 import { readFileSync } from "node:fs"
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
@@ -54,11 +55,19 @@ const chapters = [
   "Glossary"
 ]
 
-const rows = readFileSync(new URL("../../docs/chapters.md", import.meta.url), "utf8")
-  .split("\n## ")[0]!
-  .split("\n")
-  .filter((line) => line.startsWith("| ") && !line.startsWith("| chapter "))
-  .map((line) => line.split(" | ").map((cell) => cell.replace(/^\| | ?\|$/g, "").trim()))
+const page = new URL("../../docs/chapters.md", import.meta.url)
+const sections = readFileSync(page, "utf8").split("\n## ")
+
+/** The rows of the table in a section, without its head. */
+const rowsOf = (section: string) =>
+  section
+    .split("\n")
+    .filter((line) => line.startsWith("| "))
+    .slice(1)
+    .map((line) => line.split(" | ").map((cell) => cell.replace(/^\| | ?\|$/g, "").trim()))
+
+const rows = rowsOf(sections[0]!)
+const requirements = rowsOf(sections.find((section) => section.startsWith("Requirements\n"))!)
 
 const shapeOf = (path: string): string => path.replaceAll(/\{[^}]+\}|:[A-Za-z]+/g, "{}")
 
@@ -93,6 +102,18 @@ describe("docs/chapters.md", () => {
       missing.map(([text]) => text),
       []
     )
+  })
+
+  it("names tests of each requirement by titles that they have", () => {
+    assert.isAbove(requirements.length, 35)
+    for (const [requirement, , tests = ""] of requirements) {
+      const shown = [...tests.matchAll(/\]\(([^)]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g)]
+      assert.isAbove(shown.length, 0, requirement)
+      for (const [, file = "", titles = ""] of shown) {
+        const source = readFileSync(new URL(file, page), "utf8")
+        for (const [title] of titles.matchAll(/"[^"]+"/g)) assert.include(source, title, requirement)
+      }
+    }
   })
 
   it("names a test for each chapter", () => {
