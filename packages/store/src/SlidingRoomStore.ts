@@ -10,7 +10,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
-import type { StateRef } from "./StateStore.ts"
+import { parentOf, type StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** A room that a user is in, was invited to, knocks at, or was thrown out of. */
@@ -173,9 +173,7 @@ export class SlidingRoomStore extends Context.Service<
               ${integers(Array.from(refs.values(), ({ seq }) => seq))}::integer[]
             ) AS given (room_nid, chain, seq)
             UNION ALL
-            SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
-            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
-            WHERE state_chains.parent_chain IS NOT NULL
+            SELECT walk.room_nid, parent.chain, parent.seq, walk.height + 1 FROM walk ${sql.literal(parentOf("walk"))}
           ), stretch (room_nid, chains, seqs) AS MATERIALIZED (
             SELECT room_nid, array_agg(chain ORDER BY height), array_agg(seq ORDER BY height) FROM walk GROUP BY room_nid
           )
@@ -197,7 +195,7 @@ export class SlidingRoomStore extends Context.Service<
             ) AS newest
             ORDER BY walked.height LIMIT 1
           ) AS found
-          JOIN events ON events.nid = found.event_nid`
+          CROSS JOIN LATERAL (SELECT body FROM events WHERE events.nid = found.event_nid OFFSET 0) AS events`
         return rows.map((row): FoundKey => ({ roomNid: Number(row.room_nid), event: JSON.parse(row.body) as Event }))
       }, Effect.orDie)
 

@@ -78,6 +78,15 @@ export interface StateSelection {
 
 export type StateKey = readonly [type: string, stateKey: string]
 
+/**
+ * Joins each row of a table with a column `chain` with the state that the chain begins with, as `parent (chain, seq)`. Few
+ * chains have one, so that PostgreSQL would rather read the chains of all rooms for them than look for one.
+ */
+export const parentOf = (table: string): string => `CROSS JOIN LATERAL (
+  SELECT parent_chain AS chain, parent_seq AS seq FROM state_chains
+  WHERE state_chains.chain = ${table}.chain AND parent_chain IS NOT NULL OFFSET 0
+) AS parent`
+
 export class StateStore extends Context.Service<
   StateStore,
   {
@@ -124,6 +133,8 @@ export class StateStore extends Context.Service<
       // A join of which one side is `LATERAL ... OFFSET 0` looks up row by row, whatever PostgreSQL believes of the tables: a
       // young database has no statistics, and would read all of the events instead.
 
+      const parentOfWalked = sql.literal(parentOf("walk"))
+
       /** The table expression `walk`: for each state its chain and the parents of that, with the distance (`height`). */
       const walkOf = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) => sql`
         walk (room_nid, chain, seq, height) AS (
@@ -134,9 +145,7 @@ export class StateStore extends Context.Service<
             ${integers(states.map((state) => state.ref.seq))}::integer[]
           ) AS wanted (room_nid, chain, seq)
           UNION ALL
-          SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
-          FROM walk JOIN state_chains ON state_chains.chain = walk.chain
-          WHERE state_chains.parent_chain IS NOT NULL
+          SELECT walk.room_nid, parent.chain, parent.seq, walk.height + 1 FROM walk ${parentOfWalked}
         )`
 
       const entries = (
@@ -244,9 +253,7 @@ export class StateStore extends Context.Service<
           WITH RECURSIVE walk (chain, seq, height) AS (
             VALUES (${String(ref.chain)}::bigint, ${String(ref.seq)}::integer, 0)
             UNION ALL
-            SELECT state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
-            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
-            WHERE state_chains.parent_chain IS NOT NULL
+            SELECT parent.chain, parent.seq, walk.height + 1 FROM walk ${parentOfWalked}
           )
           SELECT key.type, key.state_key, events.nid, events.event_id
           FROM unnest(
@@ -277,7 +284,7 @@ export class StateStore extends Context.Service<
             SELECT walk.path, before.chain, before.seq, walk.hop + 1
             FROM walk CROSS JOIN LATERAL (
               SELECT coalesce(parent_chain, equals_chain) AS chain, coalesce(parent_seq, equals_seq) AS seq
-              FROM state_chains WHERE state_chains.chain = walk.chain
+              FROM state_chains WHERE state_chains.chain = walk.chain OFFSET 0
             ) AS before
             WHERE before.chain IS NOT NULL
           )

@@ -142,6 +142,25 @@ export class SyncStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
+      // The changes of one room are read by the primary key. PostgreSQL would also take the order from the index of all changes
+      // of the user, and pass over those of all other rooms.
+      const changesIn = (userId: UserId, room: string) => sql`(
+        SELECT membership, xid, nid FROM membership_changes
+        WHERE user_id = ${userId} AND room_nid = ${sql.literal(room)}.room_nid OFFSET 0) AS former`
+      const newestFirst = sql.literal("ORDER BY former.xid DESC, former.nid DESC LIMIT 1")
+
+      const latestOf = (userId: UserId, at: StreamPosition, roomNids: ReadonlyArray<number> | undefined) =>
+        roomNids === undefined
+          ? sql`(
+              SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
+              WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(sql, at)}
+              ORDER BY room_nid, xid DESC, nid DESC
+            ) AS latest`
+          : sql`unnest(${bigints([...new Set(roomNids)])}::bigint[]) AS room (room_nid) CROSS JOIN LATERAL (
+              SELECT room.room_nid, membership, xid, nid FROM ${changesIn(userId, "room")}
+              WHERE (former.xid, former.nid) <= ${positionSql(sql, at)} ${newestFirst}
+            ) AS latest`
+
       const memberships = (
         userId: UserId,
         at: StreamPosition,
@@ -153,22 +172,14 @@ export class SyncStore extends Context.Service<
             since === undefined
               ? sql`NULL`
               : sql`(
-                  SELECT membership FROM membership_changes former
-                  WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
-                    AND (former.xid, former.nid) <= ${positionSql(sql, since)}
-                  ORDER BY former.xid DESC, former.nid DESC LIMIT 1)`
+                  SELECT membership FROM ${changesIn(userId, "latest")}
+                  WHERE (former.xid, former.nid) <= ${positionSql(sql, since)} ${newestFirst})`
           } AS before,
           CASE WHEN latest.membership IN ('leave', 'ban') THEN (
-            SELECT membership FROM membership_changes former
-            WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
-              AND (former.xid, former.nid) < (latest.xid, latest.nid)
-            ORDER BY former.xid DESC, former.nid DESC LIMIT 1) END AS previous
-          FROM (
-            SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
-            WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(sql, at)}
-              AND ${roomNids === undefined ? sql`true` : sql`room_nid = ANY (${bigints(roomNids)}::bigint[])`}
-            ORDER BY room_nid, xid DESC, nid DESC
-          ) AS latest JOIN rooms USING (room_nid)`.pipe(
+            SELECT membership FROM ${changesIn(userId, "latest")}
+            WHERE (former.xid, former.nid) < (latest.xid, latest.nid) ${newestFirst}) END AS previous
+          FROM ${latestOf(userId, at, roomNids)}
+          JOIN rooms ON rooms.room_nid = latest.room_nid`.pipe(
           Effect.map((rows) => rows.map(toMembership)),
           Effect.orDie
         )

@@ -11,6 +11,7 @@ import { AuthChainStore } from "../src/AuthChainStore.ts"
 import { EventLog } from "../src/EventLog.ts"
 import { EventStore } from "../src/EventStore.ts"
 import { RoomStore } from "../src/RoomStore.ts"
+import { SlidingRoomStore } from "../src/SlidingRoomStore.ts"
 import { StateStore } from "../src/StateStore.ts"
 import { beginning } from "../src/StreamToken.ts"
 import { SyncStore } from "../src/SyncStore.ts"
@@ -22,7 +23,7 @@ const members = 500
 const theEnd = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 const userOf = (index: number) => `@user${index}:example.org` as UserId
 
-const large = ["events", "state_deltas", "memberships", "membership_changes", "event_auth"]
+const large = ["events", "state_deltas", "state_chains", "memberships", "membership_changes", "event_auth"]
 
 /** Rooms whose states are of one chain each. */
 const fill = Effect.gen(function* () {
@@ -58,32 +59,56 @@ const fill = Effect.gen(function* () {
   return rooms
 })
 
+/** Chains of other rooms, none of which begins with the state of another. */
+const addChains = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`
+    INSERT INTO state_chains (chain, room_nid) SELECT number, number FROM generate_series(1000000, 1005000) AS number
+    ON CONFLICT DO NOTHING`
+})
+
+/** A user who is in many other rooms. */
+const joinRooms = Effect.fnUntraced(function* (userId: UserId, count: number) {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`
+    INSERT INTO membership_changes (user_id, nid, room_nid, membership)
+    SELECT ${userId}, number, number, 'join' FROM generate_series(1000000, ${1_000_000 + count}::integer) AS number`
+})
+
 const withoutStatistics = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   for (const table of large) yield* sql`ALTER TABLE ${sql.literal(table)} SET (autovacuum_enabled = false)`
 })
 
-/** The large tables that an effect has read from end to end. */
-const scanned = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+/** The large tables that an effect has read from end to end, and how many rows of a table it has read. */
+const reads = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     return yield* sql.withTransaction(
       Effect.gen(function* () {
         // Counted since the connection last reported to the statistics of all.
         const counts = Effect.map(
-          sql<{ name: string; scans: bigint }>`
-            SELECT relname::text AS name, seq_scan AS scans FROM pg_stat_xact_user_tables`,
-          (rows) => new Map(rows.map(({ name, scans }) => [name, scans]))
+          sql<{ name: string; scans: bigint; rows: bigint }>`
+            SELECT relname::text AS name, seq_scan AS scans, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows
+            FROM pg_stat_xact_user_tables`,
+          (rows) => new Map(rows.map(({ name, ...counted }) => [name, counted]))
         )
         const before = yield* counts
         yield* effect
         const after = yield* counts
-        return large.filter((name) => (after.get(name) ?? 0n) > (before.get(name) ?? 0n))
+        const increase = (name: string, count: "scans" | "rows") =>
+          (after.get(name)?.[count] ?? 0n) - (before.get(name)?.[count] ?? 0n)
+        return {
+          scanned: large.filter((name) => increase(name, "scans") > 0n),
+          rows: (name: string) => Number(increase(name, "rows"))
+        }
       })
     )
   })
 
-const database = Layer.mergeAll(stores, SyncStore.layer).pipe(Layer.provideMerge(TestDatabase.layer))
+const database = Layer.mergeAll(stores, SyncStore.layer, SlidingRoomStore.layer).pipe(
+  Layer.provideMerge(TestDatabase.layer)
+)
 
 layer(database)("the plans of hot queries", (it) => {
   it.effect("read large tables by their indexes, with and without statistics", () =>
@@ -91,6 +116,8 @@ layer(database)("the plans of hot queries", (it) => {
       const sql = yield* SqlClient.SqlClient
       yield* withoutStatistics
       const rooms = yield* fill
+      yield* addChains
+      const sliding = yield* SlidingRoomStore
       const states = yield* StateStore
       const events = yield* EventStore
       const sync = yield* SyncStore
@@ -138,6 +165,15 @@ layer(database)("the plans of hot queries", (it) => {
           few.map(({ roomNid }) => roomNid),
           5
         ),
+        "keys of states for sliding sync": sliding.stateKeys(
+          few.map(({ ref, roomNid }) => ({ ref, roomNid, type: "m.room.member", stateKey: userOf(3) }))
+        ),
+        "memberships of some rooms": sync.memberships(
+          userOf(3),
+          theEnd,
+          theEnd,
+          at.map(({ roomNid }) => roomNid)
+        ),
         "a membership": roomStore.membership(userOf(3), room!.roomId),
         "memberships of a user": roomStore.membershipsOf(userOf(3), ["join", "invite"]),
         "a room in common": roomStore.shareRoom(userOf(3), userOf(4)),
@@ -147,11 +183,42 @@ layer(database)("the plans of hot queries", (it) => {
         if (statistics === "with") yield* sql`ANALYZE`
         const found: Record<string, ReadonlyArray<string>> = {}
         for (const [name, query] of Object.entries(queries)) {
-          const tables = yield* scanned(query)
-          if (tables.length > 0) found[name] = tables
+          const { scanned } = yield* reads(query)
+          if (scanned.length > 0) found[name] = scanned
         }
         assert.deepStrictEqual(found, {}, `${statistics} statistics`)
       }
+    })
+  )
+
+  it.effect("are right for tables that grow after they were made", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const sync = yield* SyncStore
+      const sliding = yield* SlidingRoomStore
+      const { readEach } = yield* StateStore
+      const { roomNid } = yield* openRoom("growing")
+      const ref = { chain: 1_000_000, seq: 1 }
+      const queries: { readonly [table: string]: Effect.Effect<unknown, unknown> } = {
+        membership_changes: sync.memberships(userOf(3), theEnd, theEnd, [roomNid]),
+        state_chains: Effect.all([
+          sliding.stateKeys([{ roomNid, ref, type: "m.room.name", stateKey: "" }]),
+          readEach([{ roomNid, ref, keys: [["m.room.name", ""]] }])
+        ])
+      }
+      // One connection, which keeps its plans.
+      const rows = yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* sql`SET LOCAL plan_cache_mode = force_generic_plan`
+          for (const query of Object.values(queries)) yield* query
+          yield* addChains
+          yield* joinRooms(userOf(3), 5_000)
+          return yield* Effect.forEach(Object.entries(queries), ([table, query]) =>
+            Effect.map(reads(query), ({ rows }) => [table, rows(table)] as const)
+          )
+        })
+      )
+      for (const [table, count] of rows) assert.isAtMost(count, 20, table)
     })
   )
 })

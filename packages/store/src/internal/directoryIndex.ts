@@ -9,6 +9,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, booleans, texts } from "../PgArrays.ts"
+import { parentOf } from "../StateStore.ts"
 import { directoryWords } from "./directoryWords.ts"
 
 /** How many members one transaction brings up to date. */
@@ -58,7 +59,7 @@ const decideRoom = (sql: SqlClient.SqlClient, roomNid: number) =>
       WITH RECURSIVE part (chain, seq, level) AS (
         SELECT current_chain, current_seq, 0 FROM rooms WHERE room_nid = ${roomNid} AND shows_members IS NULL
         UNION ALL
-        SELECT parent_chain, parent_seq, level + 1 FROM part JOIN state_chains USING (chain) WHERE parent_chain IS NOT NULL
+        SELECT parent.chain, parent.seq, level + 1 FROM part ${sql.literal(parentOf("part"))}
       )
       SELECT DISTINCT ON (delta.type) delta.type, events.body
       FROM part JOIN state_deltas delta ON delta.chain = part.chain AND delta.seq <= part.seq
