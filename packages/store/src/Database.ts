@@ -109,7 +109,8 @@ const migrations = {
   "0076_media_chunks": () => import("./migrations/0076_media_chunks.ts"),
   "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts"),
   "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts"),
-  "0079_user_redactions": () => import("./migrations/0079_user_redactions.ts")
+  "0079_user_redactions": () => import("./migrations/0079_user_redactions.ts"),
+  "0090_history_states": () => import("./migrations/0090_history_states.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -2,7 +2,7 @@
  * Events by ID and in pages: reading the timelines of rooms.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
@@ -41,6 +41,22 @@ export class EventStore extends Context.Service<
   {
     /** The stored events with these IDs, unordered. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
+    /**
+     * The states before the events. Those of back-filled events have nothing but the history visibility and the memberships of
+     * local users; undefined where not even that is known.
+     */
+    readonly visibilityStates: (
+      stored: ReadonlyArray<StoredEvent>
+    ) => Effect.Effect<ReadonlyArray<StateRef | undefined>>
+    /**
+     * Of the events of a state of the room: those that are not stored, and those that set the history visibility or the membership of a
+     * user of the server.
+     */
+    readonly visibilityPart: (
+      roomNid: number,
+      ids: ReadonlyArray<EventId>,
+      serverName: ServerName
+    ) => Effect.Effect<{ readonly unknown: ReadonlyArray<EventId>; readonly part: ReadonlyArray<EventId> }>
     /** All events of a type and state key in the history of rooms, current or not. */
     readonly stateHistories: (
       roomNids: ReadonlyArray<number>,
@@ -116,6 +132,32 @@ export class EventStore extends Context.Service<
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )
+
+      const visibilityStates = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>) {
+        const without = stored.filter(({ stateBefore }) => stateBefore === undefined)
+        if (without.length === 0) return stored.map(({ stateBefore }) => stateBefore)
+        const rows = yield* sql<{ nid: bigint; chain: bigint; seq: number }>`
+          SELECT nid, chain, seq FROM history_states
+          WHERE nid = ANY (${bigints(without.map(({ position }) => position.nid))}::bigint[])`
+        const found = new Map(rows.map(({ chain, nid, seq }) => [Number(nid), { chain: Number(chain), seq }]))
+        return stored.map(({ position, stateBefore }) => stateBefore ?? found.get(position.nid))
+      }, Effect.orDie)
+
+      const visibilityPart = Effect.fnUntraced(function* (
+        roomNid: number,
+        ids: ReadonlyArray<EventId>,
+        serverName: ServerName
+      ) {
+        const rows = yield* sql<{ event_id: string; is_unknown: boolean }>`
+          SELECT given.event_id, events.nid IS NULL AS is_unknown
+          FROM unnest(${texts(ids)}::text[]) AS given (event_id)
+          LEFT JOIN events ON events.event_id = given.event_id AND events.room_nid = ${roomNid}
+          WHERE events.nid IS NULL OR (events.type = 'm.room.history_visibility' AND events.state_key = '')
+            OR (events.type = 'm.room.member' AND right(events.state_key, ${serverName.length + 1}) = ${`:${serverName}`})`
+        const of = (isUnknown: boolean) =>
+          rows.flatMap((row) => (row.is_unknown === isUnknown ? [row.event_id as EventId] : []))
+        return { unknown: of(true), part: of(false) }
+      }, Effect.orDie)
 
       // State from before this server joined the room is an outlier: a part of the state with which it joined.
       const everInState = sql`status IN (0, 1, 4)`
@@ -273,6 +315,8 @@ export class EventStore extends Context.Service<
 
       return EventStore.of({
         byIds,
+        visibilityStates,
+        visibilityPart,
         stateHistories,
         stateHistory,
         timelines,

@@ -245,6 +245,7 @@ export class RoomAdministrationStore extends Context.Service<
         yield* sql`DELETE FROM event_auth WHERE event_nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM outgoing_pdus WHERE event_nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM timeline_gaps WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM history_states WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM search_queue WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM event_search WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM events WHERE nid = ANY (${numbers}::bigint[])`

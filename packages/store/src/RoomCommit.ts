@@ -46,6 +46,8 @@ export interface LoggedEvent {
    * events have numbers below all others, which order them among themselves.
    */
   readonly historyXid?: number
+  /** What is known of the state before a back-filled event, where `stateBefore` is null: visibility and memberships of our users. */
+  readonly historyState?: StateRef
   readonly push?: EventPush
   /** Some of its predecessors are not here: the timeline has a gap before it. */
   readonly afterGap?: boolean

@@ -52,15 +52,8 @@ const ofDendrite: ReadonlyArray<KnownFailure> = [
   }
 ]
 
-/** A fault of ours: the states before back-filled events are not known, and so the least open setting decides. */
-const ofGreenroom = {
-  scene: "history visibility of each time: all of it is read",
-  reason: "Greenroom hides back-filled history of rooms that were ever visible to members or invited users alone"
-}
-
 /** Why the scene is known to fail; undefined where it must pass. */
 export const knownFailure = ({ kinds, scene, version }: Occasion): string | undefined => {
-  if (scene === ofGreenroom.scene && kinds[1] === "greenroom") return ofGreenroom.reason
   if (!kinds.includes("dendrite")) return undefined
   const found = ofDendrite.find(
     (known) =>

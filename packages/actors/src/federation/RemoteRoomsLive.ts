@@ -256,6 +256,15 @@ const make = Effect.gen(function* () {
         good(destination, version, roomId, pdus)
       ),
     stateAt: (destination, version, roomId, at, known) => stateAt({ destination, version, roomId, at, known }),
+    stateIds: (destination, version, roomId, at) => {
+      const { stateIds } = dialectOf(version)
+      if (stateIds === undefined)
+        return Effect.fail(new RemoteFailure({ destination, reason: "the draft has no such request" }))
+      return Effect.mapBoth(stateIds(destination, roomId, at), {
+        onFailure: failureOf,
+        onSuccess: ({ pdu_ids }) => pdu_ids
+      })
+    },
     event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
       const pdu = yield* Effect.mapError(dialectOf(version).event(destination, eventId), failureOf)
       const event = yield* verifyPdu(destination, version, pdu)

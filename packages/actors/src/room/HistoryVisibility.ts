@@ -32,6 +32,12 @@ const membershipOf = (event: Event | undefined): string => {
   return typeof value === "string" ? value : "leave"
 }
 
+/** What the state before an event says. */
+interface Before {
+  readonly visibility?: Event
+  readonly member?: Event
+}
+
 /** The reader of the room. */
 export interface Reader {
   readonly userId: UserId
@@ -47,8 +53,10 @@ const isVisible = (visibility: Visibility, membership: string, joinedLater: bool
   (visibility === "shared" && joinedLater) ||
   (visibility === "invited" && membership === "invite")
 
-const order: ReadonlyArray<Visibility> = ["joined", "invited", "shared", "world_readable"]
-const moreOpen = (a: Visibility, b: Visibility): Visibility => (order.indexOf(a) >= order.indexOf(b) ? a : b)
+/** From the least open to the most open. */
+export const visibilityOrder: ReadonlyArray<Visibility> = ["joined", "invited", "shared", "world_readable"]
+const moreOpen = (a: Visibility, b: Visibility): Visibility =>
+  visibilityOrder.indexOf(a) >= visibilityOrder.indexOf(b) ? a : b
 
 /** Whether the settings that a room ever had show the reader everything. */
 const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean => {
@@ -57,9 +65,11 @@ const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean =
   return (isJoined && !history.some(isRestricted)) || (history.length > 0 && history.every(isOpen))
 }
 
-/** The least open of the settings that a room ever had: for history whose state is not known, since another server gave it. */
+/** The least open of the settings that a room ever had: for back-filled events before which the state is not known. */
 const leastOpen = (history: ReadonlyArray<Event>): Visibility =>
-  history.map(visibilityOf).reduce((a, b) => (order.indexOf(a) <= order.indexOf(b) ? a : b), "shared" as Visibility)
+  history
+    .map(visibilityOf)
+    .reduce((a, b) => (visibilityOrder.indexOf(a) <= visibilityOrder.indexOf(b) ? a : b), "shared" as Visibility)
 
 export const makeHistoryVisibility = Effect.gen(function* () {
   const events = yield* EventStore
@@ -67,17 +77,16 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const erased = yield* ErasedUsers
 
-  /** The visibility and the user's membership in the state before each event. */
+  /** The visibility and the user's membership in the state before each event, by its index; nothing where that state is not known. */
   const statesBefore = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>, userId: UserId) {
     const keys: ReadonlyArray<StateKey> = [
       [visibilityType, ""],
       ["m.room.member", userId]
     ]
-    const refs = stored.flatMap(({ stateBefore }, index) =>
-      stateBefore === undefined ? [] : [{ roomNid: index, ref: stateBefore }]
-    )
+    const known = yield* events.visibilityStates(stored)
+    const refs = known.flatMap((ref, index) => (ref === undefined ? [] : [{ roomNid: index, ref }]))
     const entries = yield* states.read(refs, { keys })
-    const found = new Map<number, { visibility?: Event; member?: Event }>()
+    const found = new Map<number, Before>(refs.map(({ roomNid: index }) => [index, {}]))
     for (const { event, roomNid: index } of entries) {
       const before = found.get(index) ?? {}
       found.set(index, event.type === visibilityType ? { ...before, visibility: event } : { ...before, member: event })
@@ -94,17 +103,17 @@ export const makeHistoryVisibility = Effect.gen(function* () {
     const stored = read.map(({ event }) => byId.get(event.event_id)).filter((found) => found !== undefined)
     const before = yield* statesBefore(stored, reader.userId)
     const visible = new Set<string>()
-    stored.forEach(({ event, position, stateBefore }, index) => {
-      const { member, visibility } = before.get(index) ?? {}
-      const atEvent = stateBefore === undefined ? ofUnknown : visibilityOf(visibility)
+    stored.forEach(({ event, position }, index) => {
+      const known = before.get(index)
+      const atEvent = known === undefined ? ofUnknown : visibilityOf(known.visibility)
       // The event that changes the visibility, or the user's own membership, is shown if it was visible before or after.
       const seen = event.type === visibilityType ? moreOpen(atEvent, visibilityOf(event)) : atEvent
       const isOwn = event.type === "m.room.member" && event.state_key === reader.userId
       const joinedLater =
         reader.isJoined || (reader.leftAt !== undefined && comparePositions(position, reader.leftAt) <= 0)
       const shown =
-        isVisible(seen, membershipOf(member), joinedLater) ||
-        (isOwn && (stateBefore === undefined || isVisible(seen, membershipOf(event), joinedLater)))
+        isVisible(seen, membershipOf(known?.member), joinedLater) ||
+        (isOwn && (known === undefined || isVisible(seen, membershipOf(event), joinedLater)))
       if (shown) visible.add(event.event_id)
     })
     return read.filter(({ event }) => visible.has(event.event_id))

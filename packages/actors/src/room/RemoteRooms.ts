@@ -76,6 +76,13 @@ export class RemoteRooms extends Context.Service<
       at: EventId,
       known: KnownEvents
     ) => Effect.Effect<RemoteState, RemoteFailure>
+    /** The IDs of the events of that state. Fails for a room of the draft's version: servers give its states whole. */
+    readonly stateIds: (
+      destination: ServerName,
+      version: RoomVersion,
+      roomId: RoomId,
+      at: EventId
+    ) => Effect.Effect<ReadonlyArray<EventId>, RemoteFailure>
     /** One event. */
     readonly event: (
       destination: ServerName,

@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
@@ -49,13 +50,14 @@ export const makeServerVisibility = Effect.gen(function* () {
       [visibilityType, ""],
       ...users.map((userId): StateKey => ["m.room.member", userId])
     ]
-    const refs = asked.flatMap(({ stateBefore }, index) =>
-      stateBefore === undefined ? [] : [{ roomNid: index, ref: stateBefore }]
-    )
+    const known = yield* events.visibilityStates(asked)
+    const refs = known.flatMap((ref, index) => (ref === undefined ? [] : [{ roomNid: index, ref }]))
     const before = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
-    asked.forEach(({ event }, index) => {
+    asked.forEach(({ event, status }, index) => {
       const state = (before.get(index) ?? []).map((entry) => entry.event)
-      if (!isVisible(origin, event, state)) hidden.add(event.event_id)
+      // The room was restricted at some time, perhaps before a back-filled event whose state is not known.
+      const isUnknown = known[index] === undefined && status === EventStatus.backfilled
+      if (isUnknown ? !isOfTheirs(origin, event) : !isVisible(origin, event, state)) hidden.add(event.event_id)
     })
     return hidden
   })

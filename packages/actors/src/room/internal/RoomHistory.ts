@@ -11,12 +11,13 @@ import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
-import { type Cause, Deferred, Effect } from "effect"
+import { type Cause, Deferred, Effect, Option } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import { RemoteRooms } from "../RemoteRooms.ts"
 import type { Caution } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import { isAccepted, makeHistoryStates, visibilityBefore } from "./HistoryStates.ts"
 import { isAfterGap } from "./PlacementPlans.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -45,6 +46,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   const { blaming, gaps, graph, historyNids, loadOurs, intakeLock, storeOutliers, unhandled } = intake
   const remote = yield* RemoteRooms
   const events = yield* EventStore
+  const historyStates = yield* makeHistoryStates(writer, intake)
   /** Set by a failure: history is stored event by event from then on, so that one which cannot be is left out. */
   let caution: Caution | undefined
 
@@ -155,7 +157,9 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
     }
-    return { ends, events, positions, authEvents: yield* gaps.authEventsOf(room, server, events) }
+    const states = yield* historyStates.find(room, server, events)
+    const authEvents = yield* gaps.authEventsOf(room, server, [...events, ...states.fetched])
+    return { ends, events, positions, states, authEvents: [...authEvents, ...states.fetched] }
   })
 
   /**
@@ -164,24 +168,31 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
    */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    { authEvents, ends, events, positions }: Effect.Success<ReturnType<typeof fetchHistory>>
+    { authEvents, ends, events, positions, states }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
     yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
       room,
       [...events, ...ends.map(({ event }) => event)].flatMap((event) => [
         ...[event.event_id, ...event.prev_events],
-        ...authIdsOf(room, event)
+        ...authIdsOf(room, event),
+        ...Option.toArray(visibilityBefore(states, event))
       ])
     )
     const allowed = new Map<EventId, KnownEvent>(found)
-    const taken = events.filter((event) => !unhandled.has(event.event_id) && isNewHistory(room, event, allowed))
+    /** Whether the visibility before an event counts here. One that does not would show the event to others than may see it. */
+    const isVisibilityKnown = (event: Event) =>
+      Option.match(visibilityBefore(states, event), { onNone: () => true, onSome: (id) => isAccepted(allowed.get(id)) })
+    const taken = events.filter(
+      (event) => !unhandled.has(event.event_id) && isVisibilityKnown(event) && isNewHistory(room, event, allowed)
+    )
     // They get other numbers: queued states that contain the old ones are written first.
     yield* log.append(room.commit(room.beginStep()))
     const nids = yield* historyNids(taken)
     const placed = new Map(found)
     for (const event of taken)
       placed.set(event.event_id, { ...outlier(event, nids.get(event.event_id)!), status: EventStatus.backfilled })
+    const refs = yield* historyStates.store(room, taken, states, nids)
     const closedGaps = ends.filter(({ event }) => !isAfterGap(event, placed)).map(({ position }) => position.nid)
     for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {
       const step = room.beginStep()
@@ -195,6 +206,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
           {
             outlierNid: found.get(id)?.nid,
             historyXid: positions.get(id),
+            historyState: refs.get(id),
             authNids: event.state_key === undefined ? [] : authNids,
             afterGap: isAfterGap(event, placed)
           }

@@ -64,6 +64,8 @@ interface LogOptions {
   readonly authNids?: ReadonlyArray<number> | undefined
   /** Some of the event's predecessors are not here. */
   readonly afterGap?: boolean | undefined
+  /** What is known of the state before a back-filled event. */
+  readonly historyState?: StateRef | undefined
 }
 
 const noServers: ReadonlySet<ServerName> = new Set()
@@ -224,7 +226,7 @@ export class RoomState {
   log(
     step: RoomStep,
     known: KnownEvent,
-    { afterGap = false, authNids, historyXid = 0, outlierNid }: LogOptions = {}
+    { afterGap = false, authNids, historyState, historyXid = 0, outlierNid }: LogOptions = {}
   ): void {
     const { after, before, event, nid, status } = known
     const push = status === EventStatus.timeline ? this.pushes?.of(event, this) : undefined
@@ -238,6 +240,7 @@ export class RoomState {
       ...(isSame ? {} : { stateAfter: after }),
       ...(push === undefined ? {} : { push }),
       ...(afterGap ? { afterGap } : {}),
+      ...(historyState === undefined ? {} : { historyState }),
       ...(authNids === undefined ? {} : { authNids: authNids.map((authNid) => this.chains.numberNow(authNid)) })
     }
     if (outlierNid === undefined) step.events.push(logged)

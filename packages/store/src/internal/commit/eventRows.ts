@@ -151,6 +151,26 @@ export const insertGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
     JOIN fenced USING (room_nid, fence))`
 }
 
+/** The states before back-filled events, as far as they decide who may read these. */
+export const insertHistoryStates = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
+    [...events, ...placed].flatMap(({ historyState, nid }) =>
+      historyState === undefined ? [] : [{ nid, ...historyState }]
+    )
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_history_states AS (
+    INSERT INTO history_states (nid, room_nid, chain, seq)
+    SELECT nid, room_nid, chain, seq
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${bigints(rows.map((row) => row.chain))}::bigint[],
+      ${integers(rows.map((row) => row.seq))}::integer[]
+    ) AS given (room_nid, fence, nid, chain, seq)
+    JOIN fenced USING (room_nid, fence))`
+}
+
 export const removeGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ closedGaps = [] }) => closedGaps)
   if (empty) return sql.literal("")

@@ -10,7 +10,15 @@ import { announcementChannel, announcementOf } from "../logAnnouncements.ts"
 import { logChannel } from "../logNotifications.ts"
 import { writerOf } from "./commitRows.ts"
 import { bodiesOf, describe, latestEvents } from "./describedEvents.ts"
-import { insertAuthEdges, insertEvents, insertGaps, placeOutliers, removeGaps, updateRedacted } from "./eventRows.ts"
+import {
+  insertAuthEdges,
+  insertEvents,
+  insertGaps,
+  insertHistoryStates,
+  placeOutliers,
+  removeGaps,
+  updateRedacted
+} from "./eventRows.ts"
 import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
 import { insertOutgoing, insertTransactions, queueForDirectory, queueForSearch } from "./queueRows.ts"
 import { insertMemberships, insertState } from "./stateRows.ts"
@@ -52,7 +60,8 @@ export const commitStatement = Effect.fnUntraced(function* (
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)}
     ${insertRoomPushActions(sql, commits)} ${queueForSearch(sql, commits)}
-    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${queueForDirectory(sql, commits)}
+    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${insertHistoryStates(sql, commits)}
+    ${queueForDirectory(sql, commits)}
     SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence
       ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
       ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}

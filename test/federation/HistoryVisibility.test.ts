@@ -1,0 +1,235 @@
+/**
+ * History that another server gives is read by what the history visibility and the membership of the reader were at each event.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import { Effect } from "effect"
+import type { Body } from "../support/Curl.ts"
+import { ids } from "./support/HostileNetwork.ts"
+import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
+import { change, expectOk, getState, isMember, readBack, sees, setState } from "./support/Network.ts"
+import { sceneOf, World } from "./support/TodaysHostility.ts"
+import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 180_000 })
+
+const visibilityType = "m.room.history_visibility"
+
+/** The room goes on at the hostile server while Bob is away; then he joins through that one. */
+const returning = Effect.fnUntraced(function* () {
+  const here = yield* sceneOf("11")
+  const { alice, bob, evil, mallory, room: known, room_id } = here
+  const levels = (yield* getState(alice, room_id, "m.room.power_levels")).body
+  const users = { ...levels.users, [mallory]: 100 }
+  yield* expectOk(setState(alice, room_id, "m.room.power_levels", { ...levels, users }))
+  const promoted = yield* evil.receives(
+    ({ content, type }) => type === "m.room.power_levels" && (content.users as Body)[mallory] === 100
+  )
+  yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/leave`, {}))
+  const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
+  const past = [promoted, left]
+  const shows = (history_visibility: string, prevEvents: EventPlaceLie["prevEvents"]) =>
+    evil.event(
+      known,
+      { type: visibilityType, state_key: "", sender: mallory, content: { history_visibility } },
+      { prevEvents: prevEvents!, state: past }
+    )
+  const says = (body: string, ...prevEvents: NonNullable<EventPlaceLie["prevEvents"]>) =>
+    evil.event(known, { sender: mallory, content: { msgtype: "m.text", body } }, { prevEvents, state: past })
+  const isReplaced = ({ state_key, type }: Event, by: ReadonlyArray<Event>) =>
+    by.some((event) => event.type === type && event.state_key === state_key)
+  /** The state of the room with some other events. */
+  const stateWith = (...by: ReadonlyArray<Event>) => {
+    const all = [...past.filter((event) => !isReplaced(event, by)), ...by]
+    return [...[...known.state.values()].filter((event) => !isReplaced(event, all)), ...all]
+  }
+  /** Bob joins after the last of the events, and gives what he reads. `states` answers for the states before events. */
+  const read = Effect.fnUntraced(function* (
+    events: ReadonlyArray<Event>,
+    state: ReadonlyArray<Event>,
+    states: ReadonlyMap<string, ReadonlyArray<Event>>
+  ) {
+    const pdus = (given: ReadonlyArray<Event>) => given.map((event) => evil.toPdu(event))
+    const template = evil.event(
+      known,
+      { type: "m.room.member", state_key: bob.userId, sender: bob.userId, content: { membership: "join" } },
+      { prevEvents: [events.at(-1)!], state: past }
+    )
+    const about = { origin: "evil.test", origin_server_ts: 1 }
+    const all = [...known.state.values(), ...past, ...events, ...[...states.values()].flat()]
+    evil.respond = ({ path }) => {
+      if (path.startsWith("/v1/make_join/")) {
+        return { status: 200, body: { room_version: "11", event: known.version!.toTemplate(template) } }
+      }
+      if (path.startsWith("/v2/send_join/")) {
+        return { status: 200, body: { state: pdus(state), auth_chain: pdus(stateWith()) } }
+      }
+      if (path.startsWith("/v1/backfill/")) return { status: 200, body: { ...about, pdus: pdus(events.toReversed()) } }
+      const at = states.get(/^\/v1\/state_ids\/.*[?&]event_id=([^&]+)/.exec(path)?.[1] ?? "")
+      if (at !== undefined) return { status: 200, body: { pdu_ids: ids(at), auth_chain_ids: ids(stateWith()) } }
+      const asked = all.find((event) => path === `/v1/event/${event.event_id}`)
+      return asked === undefined ? nothing : { status: 200, body: { ...about, pdus: pdus([asked]) } }
+    }
+    const earlier = evil.asked.length
+    yield* expectOk(bob.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(room_id)}?via=evil.test`, {}))
+    const bodies = (yield* readBack(bob, room_id))
+      .toReversed()
+      .flatMap(({ content, sender, type }) =>
+        type === "m.room.message" && sender === mallory ? [content.body as string] : []
+      )
+    const questions = evil.asked.slice(earlier).filter((path) => /^\/v1\/state(_ids)?\//.test(path)).length
+    return { bodies, questions }
+  })
+  const isHistory = ({ event_id }: Event) =>
+    here.blue.select(`SELECT status FROM events WHERE event_id = '${event_id}'`)
+  return { ...here, left, shows, says, stateWith, read, isHistory }
+})
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History visibility", (it) => {
+  it.effect("a member reads what each time allowed: before the first join, as invited, as member, while away", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* sceneOf("11")
+      const [alice, bob] = [yield* red.register("teller"), yield* blue.register("reader")]
+      const room = yield* createRoom(alice, "11")
+      const isBob = (membership: string) => (event: Event) =>
+        event.room_id === room && isMember(bob.userId, membership)(event)
+      const say = (body: string) =>
+        expectOk(
+          alice.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
+            msgtype: "m.text",
+            body
+          })
+        )
+      const show = (history_visibility: string) =>
+        expectOk(setState(alice, room, visibilityType, { history_visibility }))
+      yield* show("world_readable")
+      yield* say("to-the-world")
+      yield* show("shared")
+      yield* say("shared")
+      yield* show("invited")
+      yield* say("before-the-invitation")
+      yield* expectOk(change(alice, room, "invite", bob.userId))
+      yield* say("after-the-invitation")
+      yield* show("joined")
+      yield* say("before-the-join")
+      yield* expectOk(joinThrough(bob, room, red))
+      yield* sees(alice, isBob("join") as never)
+      yield* say("to-a-member")
+      yield* sees(bob, ({ content }) => content.body === "to-a-member")
+      yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/leave`, {}))
+      yield* sees(alice, isBob("leave") as never)
+      yield* say("while-away")
+      yield* show("shared")
+      yield* say("shared-while-away")
+      yield* expectOk(joinThrough(bob, room, red))
+      const read = (yield* readBack(bob, room)).toReversed()
+      assert.deepStrictEqual(
+        read.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body as string] : [])),
+        ["to-the-world", "shared", "after-the-invitation", "to-a-member", "shared-while-away"]
+      )
+    })
+  )
+
+  it.effect("where branches of history differ, the server is asked for the state behind them", () =>
+    Effect.gen(function* () {
+      const { left, read, says, shows, stateWith } = yield* returning()
+      const closed = shows("joined", [left])
+      const secret = says("secret", closed)
+      const open = says("open", left)
+      const merged = says("merged", secret, open)
+      const reopened = shows("shared", [merged])
+      const last = says("last", reopened)
+      const { bodies, questions } = yield* read(
+        [closed, secret, open, merged, reopened, last],
+        stateWith(reopened),
+        new Map([
+          [closed.event_id, stateWith()],
+          [open.event_id, stateWith()],
+          // State resolution may choose either.
+          [merged.event_id, stateWith()]
+        ])
+      )
+      assert.deepStrictEqual(bodies, ["open", "merged", "last"])
+      assert.isAtMost(questions, 3)
+    })
+  )
+
+  it.effect("where it does not say, the least open of both decides", () =>
+    Effect.gen(function* () {
+      const { left, read, says, shows, stateWith } = yield* returning()
+      const closed = shows("joined", [left])
+      const secret = says("secret", closed)
+      const open = says("open", left)
+      const merged = says("merged", secret, open)
+      const reopened = shows("shared", [merged])
+      const last = says("last", reopened)
+      const { bodies } = yield* read(
+        [closed, secret, open, merged, reopened, last],
+        stateWith(reopened),
+        new Map([
+          [closed.event_id, stateWith()],
+          [open.event_id, stateWith()]
+        ])
+      )
+      assert.deepStrictEqual(bodies, ["open", "last"])
+    })
+  )
+
+  it.effect("a visibility from before all known ones, which the server names and nobody has here, counts", () =>
+    Effect.gen(function* () {
+      const { isHistory, left, read, says, shows, stateWith } = yield* returning()
+      const closed = shows("joined", [left])
+      // The event before is withheld, so that history begins here.
+      const secret = says("secret", closed)
+      const opened = shows("shared", [secret])
+      const last = says("last", opened)
+      const { bodies } = yield* read(
+        [secret, opened, last],
+        stateWith(opened),
+        new Map([[secret.event_id, stateWith(closed)]])
+      )
+      assert.deepStrictEqual(bodies, ["last"])
+      assert.deepStrictEqual(yield* isHistory(secret), [{ status: 1 }])
+    })
+  )
+
+  it.effect("history before which the visibility is forged is not taken", () =>
+    Effect.gen(function* () {
+      const { evil, isHistory, left, read, room, says, shows, stateWith } = yield* returning()
+      const secret = says("secret", left)
+      const opened = shows("shared", [secret])
+      const last = says("last", opened)
+      const forged = evil.event(
+        room,
+        {
+          ...{ type: visibilityType, state_key: "", sender: "@stranger:evil.test" },
+          content: { history_visibility: "world_readable" }
+        },
+        { prevEvents: [left] }
+      )
+      const { bodies } = yield* read(
+        [secret, opened, last],
+        stateWith(opened),
+        new Map([[secret.event_id, stateWith(forged)]])
+      )
+      assert.deepStrictEqual(bodies, ["last"])
+      assert.deepStrictEqual(yield* isHistory(secret), [])
+    })
+  )
+
+  it.effect("history before which the visibility cannot be had is not taken", () =>
+    Effect.gen(function* () {
+      const { isHistory, left, read, says, shows, stateWith } = yield* returning()
+      const secret = says("secret", left)
+      const opened = shows("shared", [secret])
+      const absent = { ...shows("joined", [left]), event_id: imaginedHash().event_id }
+      const { bodies } = yield* read(
+        [secret, opened, says("last", opened)],
+        stateWith(opened),
+        new Map([[secret.event_id, stateWith(absent)]])
+      )
+      assert.deepStrictEqual(bodies, [])
+      assert.deepStrictEqual(yield* isHistory(secret), [])
+    })
+  )
+})
