@@ -36,11 +36,18 @@ const homeServerWith = (home: Partial<HomeServer.HomeServerOptions>) =>
     )
   )
 
-export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
+export const gatewayOn = <A, E>(
+  database: Layer.Layer<A, E>,
+  options: Partial<GatewayOptions> = {},
+  home: Partial<HomeServer.HomeServerOptions> = {}
+) =>
   Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
     Layer.provideMerge(homeServerWith(home)),
-    Layer.provideMerge(TestDatabase.layer)
+    Layer.provideMerge(database as Layer.Layer<A | Layer.Success<typeof TestDatabase.layer>, E>)
   )
+
+export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
+  gatewayOn(TestDatabase.layer, options, home)
 
 export const gateway = gatewayWith({})
 

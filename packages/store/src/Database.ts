@@ -110,6 +110,7 @@ const migrations = {
   "0077_identity_bindings": () => import("./migrations/0077_identity_bindings.ts"),
   "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts"),
   "0079_user_redactions": () => import("./migrations/0079_user_redactions.ts"),
+  "0080_delayed_event_retries": () => import("./migrations/0080_delayed_event_retries.ts"),
   "0090_history_states": () => import("./migrations/0090_history_states.ts")
 }
 

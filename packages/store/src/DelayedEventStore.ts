@@ -67,6 +67,10 @@ const toEvent = (row: Row): DelayedEvent => ({
   error: row.error === null ? undefined : JSON.parse(row.error)
 })
 
+/** The wait of an event that could not be sent, in ms. */
+const shortestRetry = 1_000
+const longestRetry = 60_000
+
 export class DelayedEventStore extends Context.Service<
   DelayedEventStore,
   {
@@ -92,6 +96,11 @@ export class DelayedEventStore extends Context.Service<
     readonly sendNow: (delayId: string) => Effect.Effect<boolean>
     /** Undoes `sendNow` for an event that was not sent: it waits for its time again. */
     readonly postpone: (event: DelayedEvent) => Effect.Effect<void>
+    /**
+     * An event that is `sending` could not be sent now: it is due again after a wait, which grows with the time for which it is
+     * overdue, from a second to a minute.
+     */
+    readonly retryLater: (event: DelayedEvent) => Effect.Effect<void>
     /** False for an event that is finalised already. */
     readonly finalise: (delayId: string, outcome: DelayedOutcome) => Effect.Effect<boolean>
     /** Cancels all scheduled events of a user. */
@@ -191,13 +200,21 @@ export class DelayedEventStore extends Context.Service<
         sendNow: (delayId) =>
           changes(
             (now) => sql`
-              UPDATE delayed_events SET sending = true, scheduled_at = least(scheduled_at, ${now} - delay)
+              UPDATE delayed_events SET sending = true, scheduled_at = least(scheduled_at, ${now} - delay), retry_at = NULL
               WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`
           ),
         postpone: ({ delayId, scheduledAt }) =>
           sql`
-            UPDATE delayed_events SET sending = false, scheduled_at = ${scheduledAt}
+            UPDATE delayed_events SET sending = false, scheduled_at = ${scheduledAt}, retry_at = NULL
             WHERE delay_id = ${delayId} AND finalised_at IS NULL`.pipe(Effect.asVoid, Effect.orDie),
+        retryLater: ({ delay, delayId, scheduledAt }) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const wait = Math.min(longestRetry, Math.max(shortestRetry, now - scheduledAt - delay))
+            return sql`UPDATE delayed_events SET retry_at = ${now + wait} WHERE delay_id = ${delayId}`.pipe(
+              Effect.asVoid,
+              Effect.orDie
+            )
+          }),
         finalise,
         cancelAll: (userId) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -209,15 +226,15 @@ export class DelayedEventStore extends Context.Service<
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
             sql<Row>`
               UPDATE delayed_events SET sending = true WHERE delay_id IN (
-                SELECT delay_id FROM delayed_events WHERE finalised_at IS NULL AND scheduled_at + delay <= ${now}
-                ORDER BY scheduled_at + delay LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+                SELECT delay_id FROM delayed_events WHERE finalised_at IS NULL AND greatest(scheduled_at + delay, retry_at) <= ${now}
+                ORDER BY greatest(scheduled_at + delay, retry_at) LIMIT ${limit} FOR UPDATE SKIP LOCKED)
               RETURNING *`.pipe(
               Effect.map((rows) => rows.map(toEvent).sort((a, b) => a.scheduledAt + a.delay - b.scheduledAt - b.delay)),
               Effect.orDie
             )
           ),
         nextAt: sql<{ at: bigint | null }>`
-          SELECT min(scheduled_at + delay) AS at FROM delayed_events WHERE finalised_at IS NULL`.pipe(
+          SELECT min(greatest(scheduled_at + delay, retry_at)) AS at FROM delayed_events WHERE finalised_at IS NULL`.pipe(
           Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
           Effect.orDie
         ),

@@ -38,4 +38,23 @@ layer(DelayedEventStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Del
       ])
     })
   )
+
+  it.effect(
+    "an event that could not be sent is due again later and later; it can neither be cancelled nor restarted",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* DelayedEventStore
+        yield* TestClock.setTime(1_000_000)
+        yield* store.schedule(event("away"), { scheduled: 10, finalised: 2 })
+        const due = Effect.map(store.takeDue(10), (events) => events.filter(({ delayId }) => delayId === "away"))
+        for (const wait of [1_000, 1_000, 1_000, 2_000, 4_000]) {
+          yield* TestClock.adjust(wait - 1)
+          assert.deepStrictEqual(yield* due, [])
+          yield* TestClock.adjust(1)
+          const [found] = yield* due
+          yield* store.retryLater(found!)
+          assert.deepStrictEqual([yield* store.cancel("away"), yield* store.restart("away")], [false, false])
+        }
+      })
+  )
 })

@@ -8,6 +8,7 @@ import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { UserRedactionStore } from "@greenroom/store/UserRedactionStore"
 import { Context, Effect, Layer, Scope } from "effect"
+import { handleEach } from "../runtime/ItemFailure.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { signalsOfWork } from "../runtime/WorkSignals.ts"
 import type { layer as loadedLayer } from "./LoadedAdminServices.ts"
@@ -36,7 +37,7 @@ const make = Effect.gen(function* () {
     if (unfinished.length === 0) return
     const { RoomRemovals } = yield* Effect.promise(() => import("./RoomRemovals.ts"))
     const { run } = Context.get(yield* load, RoomRemovals)
-    yield* Effect.forEach(unfinished, ({ removalId }) => run(removalId), { concurrency: 2, discard: true })
+    yield* handleEach(unfinished, ({ removalId }) => run(removalId), 2)
   })
   const removalsAreAdded = yield* signalsOfWork("removals")
   yield* keepRunningOnce("Removing rooms and history", Effect.andThen(finishRemovals, removalsAreAdded))
@@ -46,7 +47,7 @@ const make = Effect.gen(function* () {
     if (unfinished.length === 0) return
     const { UserRedactions } = yield* Effect.promise(() => import("./UserRedactions.ts"))
     const { run } = Context.get(yield* load, UserRedactions)
-    yield* Effect.forEach(unfinished, ({ redactId }) => run(redactId), { concurrency: 2, discard: true })
+    yield* handleEach(unfinished, ({ redactId }) => run(redactId), 2)
   })
   const redactionsAreAdded = yield* signalsOfWork("user redactions")
   yield* keepRunningOnce("Redacting the events of users", Effect.andThen(finishRedactions, redactionsAreAdded))

@@ -17,10 +17,12 @@ import {
 } from "@greenroom/store/RoomAdministrationStore"
 import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
+import { untilSuccess } from "@greenroom/store/Supervision"
 import { Context, Effect, Layer, Option } from "effect"
 import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { settled } from "../runtime/ItemFailure.ts"
 import { RoomRemovals } from "./RoomRemovals.ts"
 
 /** A room with what its state says. */
@@ -207,6 +209,12 @@ const make = Effect.gen(function* () {
       : yield* new NotFound({ error: "There is no such removal" })
   })
 
+  /** Repeated while something is not available. */
+  const run = (removalId: string) => {
+    const what = `The removal ${removalId}`
+    return Effect.flatMap(untilSuccess(what, settled(what, removals.run(removalId))), Effect.fromResult)
+  }
+
   return RoomAdministration.of({
     find: (roomId) => Effect.flatMap(existing(roomId), (room) => Effect.map(detailed([room]), ([details]) => details!)),
     list: (query) =>
@@ -224,7 +232,7 @@ const make = Effect.gen(function* () {
     purgeHistory,
     removal,
     removalsOf: removalStore.removalsOf,
-    run: removals.run
+    run
   })
 })
 

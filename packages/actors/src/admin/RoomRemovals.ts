@@ -1,8 +1,8 @@
 /**
- * Removes rooms and history. Each step may be repeated, so that a removal that a restart interrupted goes on from the start.
+ * Removes rooms and history. Each step may be repeated: a removal that a restart or an outage interrupted goes on from the start.
  *
- * A room is shut down in this order: it is blocked; a new room is made, if one is wanted; users of this server leave, and
- * are put into the new one; its aliases go. A purge then hides the room, so that nothing of it is served from that
+ * A room is shut down in this order: it is blocked; a new room is made, if one is wanted; users of this server are
+ * put into the new one, and leave; its aliases go. A purge then hides the room, so that nothing of it is served from that
  * instant, makes its actor forget it, and removes its rows in batches.
  *
  * Loaded on first use (`AdminServices`).
@@ -12,12 +12,13 @@ import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
 import { type HistoryPoint, RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
-import { Cause, Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, Result } from "effect"
 import { PresetRooms } from "../room/PresetRooms.ts"
 import { Room } from "../room/RoomProtocol.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 
 interface ShutdownOptions {
@@ -68,19 +69,19 @@ const make = Effect.gen(function* () {
     return room_id
   })
 
-  /** Takes a user out of the room and into the new one. False where that failed. */
-  const moveUser = (userId: UserId, roomId: RoomId, newRoom: RoomId | undefined) =>
-    Effect.gen(function* () {
-      yield* rooms.leave(sessionOf(userId), roomId)
-      if (newRoom !== undefined) yield* rooms.join(sessionOf(userId), newRoom)
-      return true
-    }).pipe(
-      Effect.catchCause((cause) =>
-        Cause.hasInterruptsOnly(cause)
-          ? Effect.failCause(cause)
-          : Effect.as(Effect.logWarning(`${userId} could not leave ${roomId}`, cause), false)
-      )
-    )
+  /** Puts a user into the new room, and takes them out of this one. False where one of them was refused. */
+  const moveUser = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, newRoom: RoomId | undefined) {
+    const session = sessionOf(userId)
+    const enter = newRoom === undefined ? Effect.void : Effect.asVoid(rooms.join(session, newRoom))
+    const entered = yield* settled(`${userId} entering ${newRoom}`, enter)
+    const left = yield* settled(`${userId} leaving ${roomId}`, rooms.leave(session, roomId))
+    for (const result of [entered, left]) {
+      if (Result.isFailure(result)) {
+        yield* Effect.logWarning(`${userId} could not be moved out of ${roomId}: ${result.failure.error}`)
+      }
+    }
+    return Result.isSuccess(entered) && Result.isSuccess(left)
+  })
 
   const shutDown = Effect.fnUntraced(function* (removal: Removal, options: ShutdownOptions) {
     const { removalId, requestedBy, roomId } = removal
@@ -100,13 +101,12 @@ const make = Effect.gen(function* () {
     }
     yield* removals.setRemoval(removalId, { status: "shutting_down", result })
     const users = room === undefined ? [] : yield* store.members(room.roomNid, ["join", "invite", "knock"], serverName)
-    yield* Effect.forEach(
-      users,
-      (userId) =>
-        Effect.map(moveUser(userId, roomId, (newRoomId ?? undefined) as RoomId | undefined), (moved) => {
-          ;(moved ? result.kicked_users : result.failed_to_kick_users).push(userId)
-        }),
-      { concurrency: 4, discard: true }
+    const move = (userId: UserId) =>
+      Effect.map(moveUser(userId, roomId, (newRoomId ?? undefined) as RoomId | undefined), (moved) => {
+        ;(moved ? result.kicked_users : result.failed_to_kick_users).push(userId)
+      })
+    yield* Effect.tapError(handleEach(users, move, 4), () =>
+      removals.setRemoval(removalId, { status: "shutting_down", result })
     )
     result.local_aliases.push(...(yield* store.unpublish(roomId)))
     return result satisfies ShutdownResult
@@ -156,18 +156,25 @@ const make = Effect.gen(function* () {
     return Option.isSome(found) ? found.value : yield* new NotFound({ error: "There is no such removal" })
   })
 
-  const run = Effect.fn("RoomRemovals.run")(function* (removalId: string) {
+  const runAlone = Effect.fnUntraced(function* (removalId: string) {
     const removal = yield* find(removalId)
-    if (removal.finishedAt !== undefined || running.has(removalId)) return removal
-    running.add(removalId)
+    if (removal.finishedAt !== undefined) return
     const work =
       removal.kind === "room"
         ? removeRoom(removal, removal.options as ShutdownOptions)
         : removeHistory(removal, removal.options as HistoryOptions)
-    yield* work.pipe(
-      Effect.catch(({ error }: MatrixError) => removals.setRemoval(removalId, { status: "failed", error })),
-      Effect.ensuring(Effect.sync(() => running.delete(removalId)))
-    )
+    const ended = yield* settled(`The removal of ${removal.roomId}`, work)
+    if (Result.isFailure(ended)) yield* removals.setRemoval(removalId, { status: "failed", error: ended.failure.error })
+  })
+
+  const run = Effect.fn("RoomRemovals.run")(function* (removalId: string) {
+    if (!running.has(removalId)) {
+      running.add(removalId)
+      yield* Effect.ensuring(
+        runAlone(removalId),
+        Effect.sync(() => running.delete(removalId))
+      )
+    }
     return yield* find(removalId)
   })
 
@@ -177,8 +184,11 @@ const make = Effect.gen(function* () {
 export class RoomRemovals extends Context.Service<
   RoomRemovals,
   {
-    /** Runs the removal recorded in `RoomRemovalStore`; returns when it has ended. Errors: M_NOT_FOUND. */
-    readonly run: (removalId: string) => Effect.Effect<Removal, MatrixError>
+    /**
+     * Runs the removal recorded in `RoomRemovalStore`; returns when it has ended. Must be repeated after `TryAgain`: something was not
+     * available. Errors: M_NOT_FOUND.
+     */
+    readonly run: (removalId: string) => Effect.Effect<Removal, MatrixError | TryAgain>
   }
 >()("greenroom/actors/RoomRemovals") {
   static readonly layer = Layer.effect(RoomRemovals, make)

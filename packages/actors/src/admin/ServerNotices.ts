@@ -10,12 +10,13 @@ import { type EventId, formatUserId, type RoomId, type UserId } from "@greenroom
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { NoticeStore } from "@greenroom/store/NoticeStore"
+import { NoticeStore, type WaitingNotice } from "@greenroom/store/NoticeStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, Result } from "effect"
 import { PresetRooms } from "../room/PresetRooms.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { Users } from "../user/Users.ts"
@@ -110,14 +111,18 @@ const make = Effect.gen(function* () {
       : yield* rooms.setState(from.session, roomId, type, stateKey, content, txnId)
   })
 
-  const sendWaiting: Effect.Effect<void> = Effect.gen(function* () {
-    const waiting = yield* store.waiting(batch)
-    for (const { content, noticeId, userId } of waiting) {
-      yield* send({ userId, content, txnId: `waiting ${noticeId}` }).pipe(
-        Effect.catch(({ error }) => Effect.logWarning(`A notice to ${userId} could not be sent: ${error}`))
-      )
-      yield* store.remove(noticeId)
+  /** A notice that cannot be sent now stays for the next attempt. */
+  const sendOne = Effect.fnUntraced(function* ({ content, noticeId, userId }: WaitingNotice) {
+    const sent = yield* settled(`A notice to ${userId}`, send({ userId, content, txnId: `waiting ${noticeId}` }))
+    if (Result.isFailure(sent)) {
+      yield* Effect.logWarning(`A notice to ${userId} could not be sent: ${sent.failure.error}`)
     }
+    yield* store.remove(noticeId)
+  })
+
+  const sendWaiting: Effect.Effect<void, TryAgain> = Effect.gen(function* () {
+    const waiting = yield* store.waiting(batch)
+    yield* handleEach(waiting, sendOne)
     if (waiting.length === batch) yield* sendWaiting
   })
 
@@ -129,8 +134,8 @@ export class ServerNotices extends Context.Service<
   {
     /** Errors: M_UNKNOWN where notices are off, M_NOT_FOUND for a user that is none of this server. */
     readonly send: (notice: Notice) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
-    /** Sends what waits: notices of the command line, and those about new accounts. */
-    readonly sendWaiting: Effect.Effect<void>
+    /** Sends what waits: notices of the command line, and those about new accounts. Must be repeated after `TryAgain`. */
+    readonly sendWaiting: Effect.Effect<void, TryAgain>
   }
 >()("greenroom/actors/ServerNotices") {
   static readonly layer = Layer.effect(ServerNotices, make)

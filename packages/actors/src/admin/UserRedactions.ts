@@ -1,6 +1,6 @@
 /**
- * Redacts what a user has sent: messages, and the profile in their joins. A redaction that a restart interrupted begins anew, and
- * leaves out what is redacted already.
+ * Redacts what a user has sent: messages, and the profile in their joins. A redaction that a restart interrupted, or that could
+ * not reach some rooms, begins anew, and leaves out what is redacted already.
  *
  * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
  *
@@ -18,9 +18,10 @@ import {
   type UserRedactionOptions,
   UserRedactionStore
 } from "@greenroom/store/UserRedactionStore"
-import { Array as Arr, Cause, Context, Effect, Layer, Option } from "effect"
+import { Array as Arr, Context, Effect, Layer, Option, Result } from "effect"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
 
 /** How many events are redacted between two reports of the progress. */
 const batch = 50
@@ -64,19 +65,17 @@ const make = Effect.gen(function* () {
     (afterTime === undefined || (time !== undefined && time >= afterTime)) &&
     (beforeTime === undefined || (time !== undefined && time <= beforeTime))
 
-  /** The error, where the event could not be redacted. */
+  /** The error with which the room refuses. */
   const redact = ({ options, redactId, sender }: UserRedaction, roomId: RoomId, eventId: EventId) =>
-    rooms.redact({ userId: sender, tokenId: 0, deviceId: "" }, roomId, eventId, options.reason, redactId).pipe(
-      Effect.as(undefined),
-      Effect.catchCause((cause) => {
-        if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
-        const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-        return error === undefined
-          ? Effect.as(Effect.logWarning(`${eventId} could not be redacted`, cause), "Internal error")
-          : Effect.succeed(error.error)
-      })
+    Effect.map(
+      settled(
+        `The redaction of ${eventId}`,
+        rooms.redact({ userId: sender, tokenId: 0, deviceId: "" }, roomId, eventId, options.reason, redactId)
+      ),
+      (result) => (Result.isFailure(result) ? result.failure.error : undefined)
     )
 
+  /** Fails where the room is not available; what is redacted already is left out by the next attempt. */
   const redactRoom = Effect.fnUntraced(function* (
     redaction: UserRedaction,
     roomId: RoomId,
@@ -93,13 +92,13 @@ const make = Effect.gen(function* () {
           .filter((event) => isChosen(redaction.options, event))
           .slice(0, left)
         left -= chosen.length
-        yield* Effect.forEach(
+        yield* handleEach(
           chosen.filter(({ unsigned }) => unsigned?.redacted_because === undefined),
           ({ event_id }) =>
             Effect.map(redact(redaction, roomId, event_id), (error) => {
               if (error !== undefined && Object.keys(failed).length < maxFailures) failed[event_id] = error
             }),
-          { concurrency, discard: true }
+          concurrency
         )
         yield* store.set(redaction.redactId, "active", failed)
         if (left <= 0) return
@@ -115,7 +114,7 @@ const make = Effect.gen(function* () {
     const failed: Record<string, string> = {}
     yield* store.set(redactId, "active", failed)
     const chosen = options.rooms.length > 0 ? new Set(options.rooms) : yield* store.roomsOf(userId)
-    for (const roomId of chosen) yield* redactRoom(redaction, roomId, failed)
+    yield* handleEach(chosen, (roomId) => redactRoom(redaction, roomId, failed))
     yield* store.set(redactId, "completed", failed)
   })
 
@@ -136,8 +135,11 @@ export class UserRedactions extends Context.Service<
     ) => Effect.Effect<string, MatrixError>
     /** Errors: M_NOT_FOUND. */
     readonly find: (redactId: string) => Effect.Effect<UserRedaction, MatrixError>
-    /** Runs the noted redaction; returns when it has ended. For one caller (`AdminServices`); may be repeated. Errors: M_NOT_FOUND. */
-    readonly run: (redactId: string) => Effect.Effect<void, MatrixError>
+    /**
+     * Runs the noted redaction; returns when it has ended. For one caller (`AdminServices`); may be repeated, and must be after
+     * `TryAgain`: some rooms were not available. Errors: M_NOT_FOUND.
+     */
+    readonly run: (redactId: string) => Effect.Effect<void, MatrixError | TryAgain>
   }
 >()("greenroom/actors/UserRedactions") {
   static readonly layer = Layer.effect(UserRedactions, make)

@@ -21,7 +21,8 @@ import {
   toErrorBody
 } from "@greenroom/protocol/MatrixError"
 import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
-import { Clock, Context, Effect, Layer, Option } from "effect"
+import { Clock, Context, Effect, Layer, Option, Result } from "effect"
+import { settled } from "../runtime/ItemFailure.ts"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { keepRunningOnce, periodicallyOnce } from "../runtime/Singletons.ts"
 import { signalsOfWork } from "../runtime/WorkSignals.ts"
@@ -102,12 +103,19 @@ const make = Effect.gen(function* () {
       : rooms.setState(session, roomId, type, stateKey, content, delayId)
   }
 
-  /** Sends an event that is due. An event that the room refuses is not tried again. */
+  /** Sends an event that is due. An event that the room refuses is not tried again; one of a room that is away is. */
   const sendDue = (event: DelayedEvent) =>
-    send(event).pipe(
+    settled(`The delayed event ${event.delayId}`, send(event)).pipe(
       Effect.matchEffect({
-        onSuccess: ({ event_id }) => store.finalise(event.delayId, { eventId: event_id }),
-        onFailure: (error) => store.finalise(event.delayId, { error: toErrorBody(error) as unknown as JsonObject })
+        onSuccess: Result.match({
+          onSuccess: ({ event_id }) => store.finalise(event.delayId, { eventId: event_id }),
+          onFailure: (error) => store.finalise(event.delayId, { error: toErrorBody(error) as unknown as JsonObject })
+        }),
+        onFailure: ({ cause }) =>
+          Effect.andThen(
+            Effect.logDebug(`The delayed event ${event.delayId} cannot be sent now`, cause),
+            store.retryLater(event)
+          )
       })
     )
 

@@ -4,8 +4,9 @@
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
-import { Effect, Option } from "effect"
+import { Effect, Option, Result } from "effect"
 import { ask } from "../runtime/Ask.ts"
+import { handleEach, settled } from "../runtime/ItemFailure.ts"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { Room } from "./RoomProtocol.ts"
@@ -19,34 +20,24 @@ export const finishMemberships = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const store = yield* UnfinishedMembershipStore
 
-  /** Resumes a join. If that fails, servers that accepted the join get a leave of the user. */
+  /** Resumes a join. If that is refused, servers that accepted the join get a leave of the user. */
   const finish = Effect.fnUntraced(function* ({ content, membership, roomId, servers, userId }: UnfinishedMembership) {
     const known = yield* rooms.membership(userId, roomId)
     if (Option.isSome(known) && known.value.membership === "join") return yield* store.remove(roomId, userId)
     const reason = membership === "leave" && typeof content.reason === "string" ? { reason: content.reason } : {}
     const leave = ask(room(roomId).LeaveRemotely({ userId, servers, ...reason }))
     if (membership === "leave") return yield* leave
-    yield* Effect.catch(ask(room(roomId).JoinRemotely({ userId, content, servers })), () => leave)
+    const join = ask(room(roomId).JoinRemotely({ userId, content, servers }))
+    if (Result.isFailure(yield* settled(`The join of ${userId} in ${roomId}`, join))) yield* leave
   })
 
-  const finishAll = Effect.flatMap(store.list, (unfinished) =>
-    Effect.forEach(
-      unfinished,
-      (row) =>
-        Effect.catchCause(finish(row), (cause) =>
-          Effect.logWarning(`The ${row.membership} of ${row.userId} in ${row.roomId} stays unfinished`, cause)
-        ),
-      { concurrency, discard: true }
-    )
-  )
+  /** Those whose room is not available now are tried again. */
+  const finishOne = Effect.fnUntraced(function* (row: UnfinishedMembership) {
+    const what = `The ${row.membership} of ${row.userId} in ${row.roomId}`
+    const finished = yield* settled(what, finish(row))
+    if (Result.isFailure(finished)) yield* Effect.logWarning(`${what} stays unfinished: ${finished.failure.error}`)
+  })
+  const finishAll = Effect.flatMap(store.list, (unfinished) => handleEach(unfinished, finishOne, concurrency))
   const changed = yield* latchOfChanges(yield* Nodes)
-  let isFirst = true
-  yield* keepRunningOnce(
-    "Finishing memberships that a process left",
-    Effect.suspend(() => {
-      const wait = isFirst ? Effect.void : changed
-      isFirst = false
-      return Effect.andThen(wait, finishAll)
-    })
-  )
+  yield* keepRunningOnce("Finishing memberships that a process left", Effect.andThen(finishAll, changed))
 })

@@ -1,13 +1,14 @@
 /**
- * Failures while one item of a transaction is handled: whether the item is at fault, so that the same will happen again,
- * or something that passes, such as a database that is down.
+ * Failures while one item is handled, of a transaction or of background work: whether the item is at fault, so that the same
+ * will happen again, or something that passes, such as a database that is down.
  *
- * An item at fault gets an error of its own. Otherwise the whole transaction is answered with an error, and its origin
- * sends it again.
+ * An item at fault gets an error of its own (`settled`). Otherwise the whole transaction is answered with an error, and its origin
+ * sends it again; background work keeps the item, and fails with `TryAgain`.
  */
-import { isMatrixError } from "@greenroom/protocol/MatrixError"
-import { Cause, Predicate } from "effect"
+import { BadRequest, isMatrixError, type MatrixError, statusOf } from "@greenroom/protocol/MatrixError"
+import { Cause, Data, Effect, Option, Predicate, Result } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isOfUnavailableNode, isOutOfResources } from "./NodeUnavailable.ts"
 
 /** Classes of SQLSTATE for faults of the data: data exception, constraint violation, limit of the program exceeded. */
 const dataStates = /^(22|23|54)/
@@ -26,8 +27,7 @@ const passingTags: ReadonlySet<unknown> = new Set([
   "MailboxFull",
   "AlreadyProcessingMessage",
   "PersistenceError",
-  "EntityNotAssignedToRunner",
-  "NodeUnavailable"
+  "EntityNotAssignedToRunner"
 ])
 
 const errorPasses = (error: unknown, depth: number): boolean => {
@@ -56,4 +56,50 @@ const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
  * keeps failing is not waited for any longer.
  */
 export const mayPass = (cause: Cause.Cause<unknown>, isLastAttempt = false): boolean =>
-  isLastAttempt ? Cause.hasInterruptsOnly(cause) : causePasses(cause, maxDepth)
+  isLastAttempt
+    ? Cause.hasInterruptsOnly(cause)
+    : isOfUnavailableNode(cause) || isOutOfResources(cause) || causePasses(cause, maxDepth)
+
+/** An item of background work could not be handled now. A later attempt may succeed. */
+export class TryAgain extends Data.TaggedError("TryAgain")<{ readonly cause: unknown }> {}
+
+const internalError = new BadRequest({ error: "Internal error" })
+
+/** The error for good. Undefined for those that pass: 429, and 5xx for what this server waits for. */
+const refusalOf = (cause: Cause.Cause<MatrixError | TryAgain>): MatrixError | undefined => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error === undefined) return mayPass(cause) ? undefined : internalError
+  if (error._tag === "TryAgain") return undefined
+  const status = statusOf[error._tag]
+  return status === 429 || status >= 500 ? undefined : error
+}
+
+/**
+ * How a request of background work ends: with its answer, or with the error by which it is refused for good. Fails with `TryAgain`
+ * for what passes. A defect that does not pass is logged, and is a refusal: one item must not hold up all others. `what` names
+ * the request in the log.
+ */
+export const settled = <A, R>(
+  what: string,
+  request: Effect.Effect<A, MatrixError | TryAgain, R>
+): Effect.Effect<Result.Result<A, MatrixError>, TryAgain, R> =>
+  Effect.matchCauseEffect(request, {
+    onSuccess: (answer) => Effect.succeed(Result.succeed(answer)),
+    onFailure: (cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+      const refusal = refusalOf(cause)
+      if (refusal === undefined) return Effect.fail(new TryAgain({ cause: Cause.squash(cause) }))
+      const failed = Effect.succeed(Result.fail(refusal))
+      return refusal === internalError ? Effect.andThen(Effect.logError(`${what} failed`, cause), failed) : failed
+    }
+  })
+
+/** Handles each item, also where others fail. Fails afterwards with the first failure. */
+export const handleEach = <A, E, R>(
+  items: Iterable<A>,
+  handle: (item: A) => Effect.Effect<unknown, E, R>,
+  concurrency = 1
+): Effect.Effect<void, E, R> =>
+  Effect.flatMap(Effect.partition(items, handle, { concurrency }), ([, failures]) =>
+    failures.length === 0 ? Effect.void : Effect.fail(failures[0]!)
+  )

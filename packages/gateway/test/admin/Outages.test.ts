@@ -1,0 +1,176 @@
+/**
+ * Background work meets a database that takes nothing, or is away: it waits, and ends as if nothing had been. Only what a room
+ * refuses, or what fails by itself, is given up.
+ */
+import { assert, layer } from "@effect/vitest"
+import * as Database from "@greenroom/store/Database"
+import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import { askToday, createRoom, gatewayOn, inPath, register, type TestUser } from "../TestGateway.ts"
+import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
+
+/** The way to the database, which can be cut. */
+class Way extends Context.Service<Way, CuttableDatabase.CuttableDatabase>()("test/Way") {}
+
+const database = Layer.unwrap(
+  Effect.gen(function* () {
+    const way = yield* CuttableDatabase.make(yield* TestDatabase.url)
+    return Layer.merge(Database.pool({ url: way.url, maxConnections: 6 }), Layer.succeed(Way, way))
+  })
+)
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const sendTo = (user: TestUser, room: string, txn: string) =>
+  as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, { msgtype: "m.text", body: txn })
+
+/** The bodies of the messages of a room, the oldest first; undefined for those that are redacted. */
+const messages = (user: TestUser, room: string) =>
+  Effect.map(as(user)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`), ({ body }) =>
+    body.chunk.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+  )
+
+/** SQLSTATE of a full disk, which passes, and of a fault of the data, which does not. */
+const [diskFull, badData] = ["53100", "22000"]
+
+/** PostgreSQL fails to store events of the room. */
+const refuseEvents = Effect.fnUntraced(function* (room: string, code: string) {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<{ room_nid: bigint }>`SELECT room_nid FROM rooms WHERE room_id = ${room}`
+  const name = `refuse_${row!.room_nid}`
+  yield* sql.unsafe(`CREATE SEQUENCE ${name}`)
+  yield* sql.unsafe(`
+    CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM nextval('${name}');
+      RAISE 'refused by the test' USING ERRCODE = '${code}';
+    END $$`)
+  yield* sql.unsafe(`
+    CREATE TRIGGER ${name} BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.room_nid = ${row!.room_nid})
+    EXECUTE FUNCTION ${name}()`)
+  return {
+    /** Waits until an event was refused. A sequence is not rolled back. */
+    refused: Effect.repeat(sql<{ is_called: boolean }>`SELECT is_called FROM ${sql(name)}`, {
+      until: ([state]) => state!.is_called,
+      schedule: Schedule.spaced("20 millis")
+    }),
+    mend: sql.unsafe(`DROP TRIGGER IF EXISTS ${name} ON events`)
+  }
+})
+
+const redact = (admin: TestUser, user: TestUser) =>
+  Effect.map(askAdmin(admin, "POST", `/v1/user/${user.id}/redact`, { rooms: [] }), ({ body, status }) => {
+    assert.strictEqual(status, 200, JSON.stringify(body))
+    return askAdmin(admin, "GET", `/v1/user/redact_status/${body.redact_id}`)
+  })
+
+const isOver = ({ body }: { readonly body: { readonly [key: string]: unknown } }) =>
+  body.status === "completed" || body.status === "complete" || body.status === "failed"
+
+layer(gatewayOn(database), { excludeTestServices: true })("background work and a database that fails", (it) => {
+  it.effect("the redaction of a user waits for a full disk, and for a database that is away; other rooms do not", () =>
+    Effect.gen(function* () {
+      const [boss, eve] = [yield* registerAdmin("boss1"), yield* register("eve1")]
+      const [first, other] = [yield* createRoom(eve), yield* createRoom(eve)]
+      for (const room of [first, other]) for (const text of ["one", "two"]) yield* sendTo(eve, room, text)
+      const { mend, refused } = yield* refuseEvents(first, diskFull)
+      const status = yield* redact(boss, eve)
+      yield* refused
+      yield* Effect.repeat(messages(eve, other), {
+        until: (texts) => texts.every((text) => text === undefined),
+        schedule: Schedule.spaced("20 millis")
+      })
+      assert.deepStrictEqual((yield* status).body as object, { status: "active", failed_redactions: {} })
+      assert.deepStrictEqual(yield* messages(eve, first), ["one", "two"])
+      const way = yield* Way
+      yield* way.cut
+      yield* way.mend
+      yield* Effect.retry(mend, Schedule.spaced("100 millis"))
+      const { body } = yield* until(status, isOver)
+      assert.deepStrictEqual(body as object, { status: "completed", failed_redactions: {} })
+      assert.deepStrictEqual(yield* messages(eve, first), [undefined, undefined])
+    })
+  )
+
+  it.effect("the redaction of a user names events that fail by themselves", () =>
+    Effect.gen(function* () {
+      const [boss, eve] = [yield* registerAdmin("boss2"), yield* register("eve2")]
+      const room = yield* createRoom(eve)
+      const { body } = yield* sendTo(eve, room, "one")
+      const { mend } = yield* refuseEvents(room, badData)
+      const ended = yield* until(yield* redact(boss, eve), isOver)
+      yield* mend
+      assert.strictEqual(ended.body.status, "completed")
+      const failed = ended.body.failed_redactions as Record<string, string>
+      assert.strictEqual(failed[body.event_id], "Internal error")
+    })
+  )
+
+  it.effect("a delayed event waits for its room; those of other rooms are sent in time", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice3")
+      const [first, other] = [yield* createRoom(alice), yield* createRoom(alice)]
+      const { mend, refused } = yield* refuseEvents(first, diskFull)
+      const schedule = (room: string) =>
+        Effect.map(
+          as(alice)("PUT", `/unstable/org.matrix.msc4140/rooms/${inPath(room)}/delayed_event/m.room.message/1`, {
+            delay_ms: 1,
+            content: { msgtype: "m.text", body: "later" }
+          }),
+          ({ body }) => as(alice)("GET", `/unstable/org.matrix.msc4140/delayed_events/${body.delay_id}`)
+        )
+      const status = yield* schedule(first)
+      yield* refused
+      const ofOther = yield* until(yield* schedule(other), ({ body }) => body.finalised_ts !== undefined)
+      assert.isString(ofOther.body.event_id)
+      assert.isUndefined((yield* status).body.finalised_ts)
+      yield* mend
+      const ended = yield* until(status, ({ body }) => body.finalised_ts !== undefined)
+      assert.isString(ended.body.event_id, JSON.stringify(ended.body))
+      assert.deepStrictEqual(yield* messages(alice, first), ["later"])
+
+      const { mend: mendAgain } = yield* refuseEvents(other, badData)
+      const atFault = yield* as(alice)(
+        "PUT",
+        `/unstable/org.matrix.msc4140/rooms/${inPath(other)}/delayed_event/m.room.message/2`,
+        { delay_ms: 1, content: { msgtype: "m.text", body: "never" } }
+      )
+      const given = yield* until(
+        as(alice)("GET", `/unstable/org.matrix.msc4140/delayed_events/${atFault.body.delay_id}`),
+        ({ body }) => body.finalised_ts !== undefined
+      )
+      yield* mendAgain
+      assert.deepStrictEqual(given.body.error as unknown, { errcode: "M_UNKNOWN", error: "Internal error" })
+    })
+  )
+
+  it.effect("the removal of a room waits until its users can leave, and puts all of them into the new room", () =>
+    Effect.gen(function* () {
+      const [boss, eve, bob] = [yield* registerAdmin("boss4"), yield* register("eve4"), yield* register("bob4")]
+      const room = yield* createRoom(eve, { preset: "public_chat" })
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const { mend, refused } = yield* refuseEvents(room, diskFull)
+      const { body } = yield* askAdmin(boss, "DELETE", `/v2/rooms/${inPath(room)}`, {
+        block: true,
+        purge: true,
+        new_room_user_id: boss.id
+      })
+      const status = askAdmin(boss, "GET", `/v2/rooms/delete_status/${body.delete_id}`)
+      yield* refused
+      yield* until(status, ({ body }) => body.status === "shutting_down")
+      yield* mend
+      const ended = yield* until(status, isOver)
+      assert.strictEqual(ended.body.status, "complete", ended.text)
+      const result = ended.body.shutdown_room as Record<string, ReadonlyArray<string>>
+      assert.sameMembers([...result.kicked_users!], [eve.id, bob.id])
+      assert.deepStrictEqual(result.failed_to_kick_users, [])
+      for (const user of [eve, bob]) {
+        const { body } = yield* as(user)("GET", "/v3/joined_rooms")
+        assert.deepStrictEqual(body.joined_rooms as unknown, [result.new_room_id])
+      }
+    })
+  )
+})
