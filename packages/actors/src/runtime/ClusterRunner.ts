@@ -20,6 +20,7 @@ import * as ClusterSharding from "./internal/ClusterSharding.ts"
 import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
 import * as ShardLocks from "./internal/ShardLocks.ts"
+import { ShardMoves } from "./internal/ShardMoves.ts"
 import * as LeaseHolding from "./Leases.ts"
 import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
 import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
@@ -168,10 +169,10 @@ const watched = (seen: Sightings) =>
 /** Operations of locks may take as long as the hold of the shards lasts, less the interval of refreshes. */
 const deadlineFactor = 2
 
-const lockStorage = (seen: Sightings) =>
+const lockStorage = (seen: Sightings, moves: ShardMoves) =>
   Layer.unwrap(
     Effect.map(Clock.Clock, (clock) =>
-      ShardLocks.layer({ isCurrent: () => seen.isCurrent(monotonicMillisUnsafe(clock)), deadlineFactor })
+      ShardLocks.layer({ isCurrent: () => seen.isCurrent(monotonicMillisUnsafe(clock)), moves, deadlineFactor })
     )
   ).pipe(Layer.provide(watched(seen)))
 
@@ -181,11 +182,12 @@ export const layer = (
 ): Layer.Layer<Sharding.Sharding | Nodes, SocketServerError, SqlClient.SqlClient | ServerSettings> => {
   const limits = { ...defaults, ...options }
   const seen = new Sightings(keyOf(options))
+  const moves = new ShardMoves()
   return Layer.effectContext(
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
       const isCurrent = () => seen.isCurrent(monotonicMillisUnsafe(clock))
-      const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent })
+      const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent, moves })
       const { getRunners } = yield* RunnerStorage.RunnerStorage
       const addresses = Effect.map(getRunners, (runners) => runners.map(([{ address }]) => keyOf(address)))
       const nodes = seen.nodes(() => held.size > 0 && isCurrent(), addresses)
@@ -204,7 +206,7 @@ export const layer = (
     })
   ).pipe(
     Layer.provide([nodeConnections.layer, ShardFenceStore.layer]),
-    Layer.provide([MessageStorage.layerNoop, lockStorage(seen)]),
+    Layer.provide([MessageStorage.layerNoop, lockStorage(seen, moves)]),
     Layer.provide(configOf(options, limits))
   )
 }

@@ -95,6 +95,7 @@ const scene = Effect.gen(function* () {
       rpc: Say as unknown as Rpc.AnyWithProps,
       payload: { text },
       within,
+      expiresIn: 9000,
       otherwise: (isUnanswered) => Effect.succeed(isUnanswered ? "unanswered" : "elsewhere")
     })
   /** Waits for the link. */
@@ -210,6 +211,7 @@ describe("links between nodes", () => {
             rpc: Say as unknown as Rpc.AnyWithProps,
             payload: { text: "are you there" },
             within: 60_000,
+            expiresIn: 9000,
             otherwise: (isUnanswered) => Effect.succeed(isUnanswered ? "unanswered" : "elsewhere")
           })
         let asked = ask()

@@ -2,12 +2,15 @@
  * Messages to actors as they go between nodes: rows of JSON. A node answers each with the value or the failure of the actor, or that
  * it does not run the actor now.
  *
- *     [number, entity type, shard group, shard, entity ID, tag, payload]
+ *     [number, entity type, shard group, shard, entity ID, tag, payload, in how many ms it expires]
  *     [number, 0, value]: success    [number, 1, exit]    [number, 2]: the node does not run the actor now
  */
-import { Effect, Exit, Schema } from "effect"
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { type Clock, Effect, Exit, Schema } from "effect"
 import { ShardId } from "effect/cluster"
 import { Rpc, type RpcSerialization } from "effect/rpc"
+import { handledWithin } from "../Repetition.ts"
+import { hasMoved } from "./Actors.ts"
 import type { Receivers } from "./RemoteActors.ts"
 
 export const outcomes = { success: 0, exit: 1, elsewhere: 2 } as const
@@ -19,7 +22,9 @@ export type Row = readonly [
   shard: number,
   id: string,
   tag: string,
-  payload: unknown
+  payload: unknown,
+  /** Older versions do not give it. */
+  expiresIn?: number
 ]
 export type Answer = readonly [number: number, outcome: number, value?: unknown]
 
@@ -64,23 +69,25 @@ const encodeExit = ({ encodeExit }: Codecs, number: number, exit: Exit.Exit<unkn
 
 /** Hands messages to the actors of this node. */
 export const makeAnswering =
-  (receivers: Receivers["Service"], codecsOf: ReturnType<typeof makeCodecs>) =>
-  ([number, type, shardGroup, shard, id, tag, payload]: Row): Effect.Effect<Answer> => {
+  (receivers: Receivers["Service"], codecsOf: ReturnType<typeof makeCodecs>, clock: Clock.Clock) =>
+  ([number, type, shardGroup, shard, id, tag, payload, expiresIn = handledWithin]: Row): Effect.Effect<Answer> => {
     const receiver = receivers.get(type)
     const rpc = receiver?.rpcs.get(tag)
     if (rpc === undefined || receiver?.holds(ShardId.make(shardGroup, shard)) !== true) {
       return Effect.succeed([number, outcomes.elsewhere])
     }
     const codecs = codecsOf(rpc)
+    const expires = monotonicMillisUnsafe(clock) + expiresIn
     const handled = Effect.flatMap(Effect.orDie(codecs.decodePayload(payload)), (decoded) =>
-      receiver.receive(id, tag, decoded)
+      receiver.receive(id, tag, decoded, expires)
     )
-    return Effect.flatMap(Effect.exit(handled), (exit) =>
-      Exit.isSuccess(exit)
+    return Effect.flatMap(Effect.exit(handled), (exit) => {
+      if (hasMoved(exit)) return Effect.succeed<Answer>([number, outcomes.elsewhere])
+      return Exit.isSuccess(exit)
         ? Effect.matchEffect(codecs.encodeSuccess(exit.value), {
             onFailure: (error) => encodeExit(codecs, number, Exit.die(error)),
             onSuccess: (value) => Effect.succeed<Answer>([number, outcomes.success, value])
           })
         : encodeExit(codecs, number, exit)
-    )
+    })
   }

@@ -18,6 +18,7 @@ import {
   Cause,
   Clock,
   Context,
+  Data,
   Deferred,
   Effect,
   Exit,
@@ -41,13 +42,12 @@ import {
 } from "effect/cluster"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
+import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { WithinAllowance } from "../RequestAllowance.ts"
 import { isTraced } from "../Sampling.ts"
 
 /** How long running handlers may take before an actor is passivated anyway. */
 const terminationTimeout = "5 seconds"
-/** How long a message waits for the registration of its kind of actor. */
-const registrationTimeout = "10 seconds"
 /** When to retry building a behaviour that failed. */
 const defaultRetryPolicy = Schedule.min([Schedule.exponential(500, 1.5), Schedule.spaced("10 seconds")])
 
@@ -82,14 +82,22 @@ class LocalRequest {
   }
 }
 
+/** The answer to a message that another process has forwarded, where the actor has moved before it was handled. */
+export class Moved extends Data.TaggedError("Moved") {}
+
+export const isMoved = (error: unknown): error is Moved => error instanceof Moved
+
+export const hasMoved = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isFailure(exit) && isMoved(Cause.squash(exit.cause))
+
 /** An actor in memory. */
 class Actor {
   readonly address: EntityAddress.EntityAddress
   readonly scope = Scope.makeUnsafe()
   context: Context.Context<never> = Context.empty()
   handlers: Handlers | undefined
-  /** Done when the behaviour is built. */
-  readonly made = Deferred.makeUnsafe<Handlers>()
+  /** Done when the behaviour is built; undefined if the actor has left memory before. */
+  readonly made = Deferred.makeUnsafe<Handlers | undefined>()
   /** Limits how many handlers run at once; undefined without a limit. */
   readonly limited: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
   /** Set while the actor passivates: done when it has left memory. */
@@ -164,19 +172,23 @@ export class Actors {
 
   /** Asks an actor, and starts it if it is not in memory. */
   ask(id: string, tag: string, payload: unknown): Handled {
-    return this.deliver(id, tag, payload, false)
+    return this.deliver(id, tag, payload)
   }
 
-  /** The same for a message that another process has forwarded: it goes no further. */
-  receive(id: string, tag: string, payload: unknown): Handled {
-    return this.deliver(id, tag, payload, true)
+  /**
+   * The same for a message that another process has forwarded: it goes no further. It is not handled after `expires`, by the monotonic
+   * clock in ms: its sender may have given it up.
+   */
+  receive(id: string, tag: string, payload: unknown, expires: number): Handled {
+    return this.deliver(id, tag, payload, expires)
   }
 
-  private deliver(id: string, tag: string, payload: unknown, isForwarded: boolean): Handled {
+  /** `expires` is that of a message that was forwarded. */
+  private deliver(id: string, tag: string, payload: unknown, expires?: number): Handled {
     let actor: Actor | undefined
     const asked = Effect.suspend(() => {
       const { placement } = this
-      if (!isForwarded) {
+      if (expires === undefined) {
         const shard = placement.shardOf(id)
         if (!placement.holds(shard)) return placement.forward(id, tag, payload, shard)
       }
@@ -184,16 +196,29 @@ export class Actors {
       if (this.closed) return Effect.fail(new ClusterError.EntityNotAssignedToRunner({ address: address() }))
       const found = this.resident.get(id) ?? this.start(id)
       if (found === undefined) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
-      if (found.left !== undefined) {
-        return Effect.andThen(Deferred.await(found.left), this.deliver(id, tag, payload, isForwarded))
-      }
+      if (found.left !== undefined)
+        return Effect.andThen(Deferred.await(found.left), this.again(id, tag, payload, expires))
       if (found.underWay >= this.capacity) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
       actor = found
       found.underWay++
-      if (found.handlers !== undefined) return this.handle(found, found.handlers, tag, payload)
-      return Effect.flatMap(Deferred.await(found.made), (handlers) => this.handle(found, handlers, tag, payload))
+      if (found.handlers !== undefined) return this.handle(found, found.handlers, tag, payload, expires)
+      return Effect.flatMap(Deferred.await(found.made), (handlers) => {
+        if (handlers !== undefined) return this.handle(found, handlers, tag, payload, expires)
+        found.underWay--
+        actor = undefined
+        return this.again(id, tag, payload, expires)
+      })
     })
     return Effect.onExit(asked, (exit) => (actor === undefined ? Effect.void : this.answered(actor, exit)))
+  }
+
+  /** Delivers a message to the next instance of an actor that has left. */
+  private again(id: string, tag: string, payload: unknown, expires: number | undefined): Handled {
+    return Effect.suspend(() =>
+      expires === undefined || this.placement.holds(this.placement.shardOf(id))
+        ? this.deliver(id, tag, payload, expires)
+        : Effect.fail(new Moved())
+    )
   }
 
   /** Sends a message without waiting for the answer. */
@@ -293,6 +318,7 @@ export class Actors {
       ),
       Effect.retry(defectRetryPolicy),
       Effect.flatMap((handlers) => {
+        if (actor.left !== undefined) return Effect.succeed(false)
         actor.handlers = handlers
         return Deferred.succeed(actor.made, handlers)
       })
@@ -302,7 +328,13 @@ export class Actors {
   }
 
   /** Runs the handler in the context of the actor, with the trace and the tracer of the caller where it is traced. */
-  private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
+  private handle(
+    actor: Actor,
+    handlers: Handlers,
+    tag: string,
+    payload: unknown,
+    expires: number | undefined
+  ): Handled {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
     const whole = this.runsToEnd.has(tag)
@@ -310,13 +342,22 @@ export class Actors {
       : this.endsWithActor.has(tag)
         ? untilPassivation(actor, handled)
         : handled
-    const limited = actor.limited === undefined ? whole : actor.limited(whole)
+    const inTurn = actor.limited === undefined ? whole : actor.limited(whole)
+    const limited = expires === undefined ? inTurn : this.unlessExpired(expires, actor.address, inTurn)
     return Effect.withFiber(({ context }) => {
       const allowed = this.withinAllowance.has(tag)
         ? Effect.provideService(limited, CurrentAllowance, Context.get(context, CurrentAllowance))
         : limited
       return isTraced(context) ? this.traced(actor, tag, allowed) : Effect.updateContext(allowed, () => actor.context)
     })
+  }
+
+  private unlessExpired(expires: number, { entityId }: EntityAddress.EntityAddress, handled: Handled): Handled {
+    return Effect.suspend(() =>
+      monotonicMillisUnsafe(this.clock) < expires
+        ? handled
+        : Effect.die(new NodeUnavailable(`${this.entity.type} ${entityId} had no time for the message`))
+    )
   }
 
   private traced(actor: Actor, tag: string, handled: Handled): Handled {
@@ -348,7 +389,7 @@ export class Actors {
 
   /**
    * Passivates the actor: it takes no further messages, finishes running handlers, or interrupts those that end with it, and
-   * leaves memory.
+   * leaves memory. Messages that wait for its behaviour go to the next instance.
    */
   private retire(actor: Actor): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -360,8 +401,9 @@ export class Actors {
         this.resident.delete(actor.address.entityId)
         this.residents.count--
         Deferred.doneUnsafe(left, Exit.void)
+        Deferred.doneUnsafe(actor.made, Exit.succeed(undefined))
       })
-      if (actor.underWay === 0) return Effect.uninterruptible(leave)
+      if (actor.underWay === 0 || actor.handlers === undefined) return Effect.uninterruptible(leave)
       actor.quiet = Deferred.makeUnsafe<void>()
       return Effect.uninterruptible(
         Effect.andThen(Effect.timeoutOption(Deferred.await(actor.quiet), terminationTimeout), leave)
@@ -376,51 +418,3 @@ const untilPassivation = (actor: Actor, handled: Handled): Handled =>
     actor.leaving ??= Deferred.makeUnsafe<void>()
     return Effect.raceFirst(handled, Effect.andThen(Deferred.await(actor.leaving), Effect.interrupt))
   })
-
-export type Client = (entityId: string) => unknown
-
-/** Calls of an actor, a method for each message. */
-export const makeClient = (entity: Entity.Any, find: Effect.Effect<Actors>): Client => {
-  class ActorRef {
-    readonly id: string
-    constructor(id: string) {
-      this.id = id
-    }
-  }
-  let actors: Actors | undefined
-  const found = Effect.map(find, (kind) => {
-    actors = kind
-    return kind
-  })
-  for (const tag of entity.protocol.requests.keys()) {
-    const ask = function (this: ActorRef, payload: unknown, options?: { readonly discard?: boolean }): Handled {
-      const { id } = this
-      const send = (kind: Actors) => (options?.discard ? kind.tell(id, tag, payload) : kind.ask(id, tag, payload))
-      return actors === undefined ? Effect.flatMap(found, send) : send(actors)
-    }
-    Object.defineProperty(ActorRef.prototype, tag, { value: ask })
-  }
-  return (id) => new ActorRef(id)
-}
-
-/** The registered kinds of actors; a lookup of another kind waits for a while. */
-export class ActorKinds {
-  private readonly kinds = new Map<string, Deferred.Deferred<Actors>>()
-
-  add(type: string, actors: Actors): void {
-    Deferred.doneUnsafe(this.kindOf(type), Exit.succeed(actors))
-  }
-
-  find(type: string): Effect.Effect<Actors> {
-    return Effect.timeoutOrElse(Deferred.await(this.kindOf(type)), {
-      duration: registrationTimeout,
-      orElse: () => Effect.die(new Error(`There is no actor of the kind ${type}`))
-    })
-  }
-
-  private kindOf(type: string): Deferred.Deferred<Actors> {
-    const kind = this.kinds.get(type) ?? Deferred.makeUnsafe<Actors>()
-    this.kinds.set(type, kind)
-    return kind
-  }
-}

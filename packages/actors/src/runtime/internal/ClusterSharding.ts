@@ -7,11 +7,14 @@
  * another node gets the shard. Its end passivates the actors of the shard. It raises the fence of the shard first, so that
  * what a former holder still writes is refused.
  */
+
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { periodically } from "@greenroom/store/Supervision"
 import { underLease } from "@greenroom/store/WriteLease"
 import {
   Cause,
+  Clock,
   Context,
   Deferred,
   Duration,
@@ -29,22 +32,24 @@ import { Headers } from "effect/http"
 import type { Rpc } from "effect/rpc"
 import type { SqlError } from "effect/sql"
 import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
-import { AnswerWithin, MayRepeat } from "../Repetition.ts"
+import { AnswerWithin, handledWithin, MayRepeat } from "../Repetition.ts"
 import { isTraced } from "../Sampling.ts"
 import type { ShardFencing } from "../ShardFences.ts"
+import { ActorKinds, makeClient } from "./ActorClients.ts"
 import {
-  ActorKinds,
   Actors,
   type Handled,
   type Handlers,
-  makeClient,
+  isMoved,
   type Placement,
   type Registration,
   type ResidentCount
 } from "./Actors.ts"
+import { CurrentDelivery, type Delivery } from "./Deliveries.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
 import { NodeLinks } from "./NodeLinks.ts"
 import { Receivers } from "./RemoteActors.ts"
+import type { ShardMoves } from "./ShardMoves.ts"
 
 const group = "default"
 
@@ -69,7 +74,7 @@ const isRefused = (error: unknown): boolean => refusals.has(tagOf(error))
 /** Sends a message as Effect's client of an entity does, but for its bookkeeping of requests: none is interrupted or acknowledged. */
 const makeSend =
   (entity: Entity.Any, { getShardId, getSnowflake, sendOutgoing }: Sharding.Sharding["Service"]) =>
-  (id: string, tag: string, payload: unknown): Handled =>
+  (id: string, tag: string, payload: unknown, delivery: Delivery): Handled =>
     Effect.flatMap(getSnowflake, (requestId) => {
       const rpc = entity.protocol.requests.get(tag)!
       const replied = Deferred.makeUnsafe<unknown, unknown>()
@@ -77,7 +82,7 @@ const makeSend =
       const address = EntityAddress.make({ shardId: getShardId(entityId, group), entityType: entity.type, entityId })
       const message = new Message.OutgoingRequest<never>({
         envelope: Envelope.makeRequest<never>({ requestId, address, tag, payload, headers: Headers.empty } as never),
-        context: Context.empty() as never,
+        context: Context.make(CurrentDelivery, delivery) as never,
         lastReceivedReply: Option.none(),
         rpc: rpc as never,
         annotations: rpc.annotations,
@@ -94,18 +99,23 @@ const makeForward = (
   entity: Entity.Any,
   send: ReturnType<typeof makeSend>,
   traced: Effect.Effect<RemoteClient>,
-  links: NodeLinks["Service"]
+  links: NodeLinks["Service"],
+  clock: Clock.Clock,
+  hasShard: (shard: ShardId.ShardId) => boolean
 ): Placement["forward"] => {
   const { type } = entity
   const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${type} ${id} does not answer`)
 
   /** Through Effect's cluster, which finds the node. */
-  const through = (id: string, tag: string, payload: unknown): Handled => {
+  const through = (id: string, tag: string, payload: unknown, shard: ShardId.ShardId, expires: number): Handled => {
     const { annotations } = entity.protocol.requests.get(tag)!
     const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
+    const delivery: Delivery = { expires, isUnderWay: false }
     const once: Handled = underLease(
       Effect.withFiber((fiber) =>
-        isTraced(fiber.context) ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload)) : send(id, tag, payload)
+        isTraced(fiber.context)
+          ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload))
+          : send(id, tag, payload, delivery)
       )
     )
     const attempt: Handled = Effect.catchCause(once, (cause) => {
@@ -117,25 +127,32 @@ const makeForward = (
       (error) => tagOf(error) === "EntityNotAssignedToRunner",
       () => Effect.die(unavailable(id))
     )
-    return Effect.timeoutOrElse(sent, {
+    const left = () => expires - monotonicMillisUnsafe(clock)
+    /** Gives up a message that has expired, once no node can have it: neither this one nor another. */
+    const expired: Handled = Effect.suspend(() => {
+      if (left() > 0) return Effect.delay(expired, left())
+      return delivery.isUnderWay || hasShard(shard) ? Effect.delay(expired, retryInterval) : Effect.die(unavailable(id))
+    })
+    return Effect.timeoutOrElse(Effect.raceFirst(sent, expired), {
       duration: Context.get(annotations, AnswerWithin),
       orElse: () => Effect.die(unavailable(id))
     })
   }
 
   return (id, tag, payload, shard) => {
+    const expires = monotonicMillisUnsafe(clock) + handledWithin
     const rpc = entity.protocol.requests.get(tag) as unknown as Rpc.AnyWithProps
     const otherwise = (isUnanswered: boolean) =>
       isUnanswered && !Context.get(rpc.annotations, MayRepeat)(payload as never)
         ? Effect.die(unavailable(id))
-        : through(id, tag, payload)
+        : through(id, tag, payload, shard, expires)
     const within = Duration.toMillis(Context.get(rpc.annotations, AnswerWithin))
     return underLease(
       Effect.withFiber((fiber) => {
         const asked = isTraced(fiber.context)
           ? undefined
-          : links.ask({ shard, type, id, rpc, payload, within, otherwise })
-        return asked ?? through(id, tag, payload)
+          : links.ask({ shard, type, id, rpc, payload, within, expiresIn: handledWithin, otherwise })
+        return asked ?? through(id, tag, payload, shard, expires)
       })
     )
   }
@@ -158,6 +175,7 @@ interface ClusterShardingOptions extends LocalShardingOptions {
    * from the database.
    */
   readonly isCurrent: () => boolean
+  readonly moves: ShardMoves
 }
 
 interface ClusterShardingParts {
@@ -219,6 +237,7 @@ class RaiseFence extends Request.TaggedClass("RaiseFence")<
 /** On Effect's `Sharding`. Returns when this node holds shards; lives until the scope ends. */
 export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions) {
   const cluster = yield* Sharding.Sharding
+  const clock = yield* Clock.Clock
   const config = yield* ShardingConfig.ShardingConfig
   const receivers = yield* Receivers
   const links = yield* NodeLinks
@@ -270,6 +289,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     let raising: Fiber.Fiber<number, SqlError.SqlError> | undefined
     const end = Effect.gen(function* () {
       if (raising !== undefined) yield* Effect.timeoutOption(Fiber.await(raising), releaseTimeout)
+      yield* options.moves.enter(shard, options.isCurrent())
       yield* retire(shard)
       yield* release(shard)
     })
@@ -327,15 +347,15 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       here,
       shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
       holds: (shard) => held.has(shard) && options.isCurrent(),
-      forward: makeForward(entity, makeSend(entity, cluster), remote, links)
+      forward: makeForward(entity, makeSend(entity, cluster), remote, links, clock, cluster.hasShardId)
     }
   }
 
   /** How messages of other nodes come to the actors. */
-  const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown): Handled => {
+  const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown, expires: number) => {
     const refuse = Effect.suspend(() => Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`)))
     return options.isCurrent()
-      ? Effect.catchCause(actors.receive(id, tag, payload), (cause) =>
+      ? Effect.catchCause(actors.receive(id, tag, payload, expires), (cause) =>
           isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
         )
       : refuse
@@ -346,8 +366,11 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     Effect.gen(function* () {
       const { entityId: id, shardId } = yield* Entity.CurrentAddress
       yield* Effect.addFinalizer(() => (held.has(shardId) ? Effect.void : actors.retireOne(id)))
-      const handler = (tag: string) => (request: { readonly payload: unknown }) =>
-        receive(entity, actors, id, tag, request.payload)
+      const moved = () => Effect.die(new NodeUnavailable(`${entity.type} ${id} has moved to another node`))
+      const handler = (tag: string) => (request: { readonly payload: unknown }) => {
+        const expires = monotonicMillisUnsafe(clock) + handledWithin
+        return Effect.catchIf(receive(entity, actors, id, tag, request.payload, expires), isMoved, moved)
+      }
       return Object.fromEntries(Array.from(entity.protocol.requests.keys(), (tag) => [tag, handler(tag)]))
     })
 
@@ -379,7 +402,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     receivers.set(entity.type, {
       rpcs: entity.protocol.requests as never,
       holds: placement.holds,
-      receive: (id, tag, payload) => receive(entity, actors, id, tag, payload)
+      receive: (id, tag, payload, expires) => receive(entity, actors, id, tag, payload, expires)
     })
     kinds.add(entity.type, actors)
   })
@@ -391,6 +414,8 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     hasShardId: (shard) => held.has(shard) && options.isCurrent(),
     activeEntityCount: Effect.sync(() => residents.count)
   })
+  // Runs before Effect gives back the shards.
+  yield* Effect.addFinalizer(() => Effect.sync(() => options.moves.end()))
   yield* holdsAny.await
   return { sharding, fences, held } satisfies ClusterShardingParts
 })

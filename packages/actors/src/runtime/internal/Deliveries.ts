@@ -2,16 +2,17 @@
  * Messages between nodes in batches, over connections of Effect's cluster. The messages to a node in one turn of the event
  * loop are one request, whose answers are streamed as they come. Effect's own requests (an RPC within an RPC for each
  * message) cost several times as much. Where a message goes, and what happens when a node is lost, is Effect's decision all
- * the same: this is its `Runners.send`.
+ * the same: this is its `Runners.send`. What a lost node has not answered is sent again at once.
  *
  * A batch is JSON text of rows, and so is each part of the answer (`ActorMessages`). Where a message was answered, the next ones
  * for its shard go by a link (`NodeLinks`). Traced messages go Effect's way, which carries spans, as do those for nodes of a version
  * without batches.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
-import { Cause, Clock, Context, Effect, Exit, Fiber, Queue, RcMap, Schema, Scope } from "effect"
+import { Cause, Clock, Context, Deferred, Effect, Exit, Fiber, Queue, RcMap, Schema, Scope } from "effect"
 import { ClusterError, Reply, type RunnerAddress, Runners, Snowflake } from "effect/cluster"
 import { Rpc, RpcClient, RpcGroup, RpcServer } from "effect/rpc"
+import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { type Answer, makeAnswering, makeCodecs, outcomes, type Row } from "./ActorMessages.ts"
 import { Receivers } from "./RemoteActors.ts"
 
@@ -23,6 +24,19 @@ export const group = RpcGroup.make(Deliver)
 // Sending
 
 type Send = Runners.Runners["Service"]["send"]
+
+/** A message on its way to another node, however often it is sent. */
+export interface Delivery {
+  /** When it expires, by the monotonic clock of this node, in ms. */
+  readonly expires: number
+  /** Whether a node may have it. */
+  isUnderWay: boolean
+}
+
+/** The delivery of a message, in its context. */
+export const CurrentDelivery = Context.Reference<Delivery | undefined>("greenroom/runtime/internal/CurrentDelivery", {
+  defaultValue: () => undefined
+})
 
 /** For how long a node that knows no batches is not asked again, in ms. */
 const olderFor = 60_000
@@ -40,7 +54,7 @@ interface Waiting {
 
 class Batch {
   readonly begun: number
-  waiting: Array<Waiting> = []
+  readonly waiting: Array<Waiting | undefined> = []
   characters = 0
 
   constructor(begun: number) {
@@ -51,10 +65,16 @@ class Batch {
 const isOfOlderVersion = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => Cause.isDieReason(reason) && String(reason.defect).includes("Unknown request tag"))
 
+interface Sending {
+  readonly send: Send
+  /** The node is gone, or has lost its shards: what it has not answered fails. */
+  readonly lost: (address: RunnerAddress.RunnerAddress) => void
+}
+
 /** `Runners.send` in batches; `otherwise` is Effect's own. */
 export const makeSend = Effect.fnUntraced(function* (
   otherwise: Send
-): Effect.fn.Return<Send, never, Runners.RpcClientProtocol | Snowflake.Generator | Scope.Scope> {
+): Effect.fn.Return<Sending, never, Runners.RpcClientProtocol | Snowflake.Generator | Scope.Scope> {
   const protocol = yield* Runners.RpcClientProtocol
   const snowflakes = yield* Snowflake.Generator
   const clock = yield* Clock.Clock
@@ -63,6 +83,16 @@ export const makeSend = Effect.fnUntraced(function* (
   const scope = Context.get(context, Scope.Scope)
   const batches = new Map<string, Batch>()
   const older = new Map<string, number>()
+  /** What ends the batches that are not answered, by node. */
+  const open = new Map<string, Set<() => void>>()
+
+  /** Fails what is not answered. Gives how much that is. */
+  const fail = (waiting: Array<Waiting | undefined>, isOlder = false): number => {
+    const unanswered = waiting.filter((message) => message !== undefined)
+    waiting.fill(undefined)
+    for (const message of unanswered) message.fail(isOlder)
+    return unanswered.length
+  }
 
   const clients = yield* RcMap.make({
     lookup: (address: RunnerAddress.RunnerAddress) =>
@@ -94,10 +124,8 @@ export const makeSend = Effect.fnUntraced(function* (
         Effect.suspend(() => {
           const isOlder = Exit.isFailure(exit) && isOfOlderVersion(exit.cause)
           if (isOlder) older.set(keyOf(address), monotonicMillisUnsafe(clock) + olderFor)
-          const unanswered = waiting.filter((message) => message !== undefined)
-          for (const message of unanswered) message.fail(isOlder)
           // The next batch connects at once, instead of when a lost connection is opened again.
-          return unanswered.length > 0 && !isOlder ? RcMap.invalidate(clients, address) : Effect.void
+          return fail(waiting, isOlder) > 0 && !isOlder ? RcMap.invalidate(clients, address) : Effect.void
         })
       ),
       Effect.exit
@@ -110,10 +138,24 @@ export const makeSend = Effect.fnUntraced(function* (
     const { begun, waiting } = batch
     batches.delete(keyOf(address))
     if (monotonicMillisUnsafe(clock) - begun > maxBatchAge) {
-      for (const message of waiting) message.fail(false)
+      fail(waiting)
       return
     }
-    Fiber.runIn(Effect.runForkWith(context)(deliver(address, waiting)), scope)
+    const key = keyOf(address)
+    const ofNode = open.get(key) ?? new Set()
+    const lost = Deferred.makeUnsafe<void>()
+    const end = () => {
+      fail(waiting)
+      Deferred.doneUnsafe(lost, Exit.void)
+    }
+    open.set(key, ofNode.add(end))
+    const delivered = Effect.raceFirst(deliver(address, waiting), Deferred.await(lost))
+    const fiber = Fiber.runIn(Effect.runForkWith(context)(delivered), scope)
+    fiber.addObserver(() => ofNode.delete(end))
+  }
+
+  const lost = (address: RunnerAddress.RunnerAddress) => {
+    for (const end of open.get(keyOf(address)) ?? []) end()
   }
 
   const add = (address: RunnerAddress.RunnerAddress, message: (number: number) => Waiting) => {
@@ -131,7 +173,7 @@ export const makeSend = Effect.fnUntraced(function* (
     return until !== undefined && monotonicMillisUnsafe(clock) < until
   }
 
-  return ({ address, message }) => {
+  const send: Send = ({ address, message }) => {
     if (message._tag !== "OutgoingRequest" || message.envelope.sampled === true || isOld(address)) {
       return otherwise({ address, message })
     }
@@ -150,6 +192,11 @@ export const makeSend = Effect.fnUntraced(function* (
         ? Effect.flatMap(Effect.orDie(codecs.decodeSuccess(value)), (success) => respond(Exit.succeed(success)))
         : Effect.flatMap(Effect.orDie(codecs.decodeExit(value)), respond)
     }
+    const delivery = Context.get(message.context as Context.Context<never>, CurrentDelivery)
+    const expiresIn = () => (delivery?.expires ?? Number.POSITIVE_INFINITY) - monotonicMillisUnsafe(clock)
+    if (expiresIn() <= 0) {
+      return respond(Exit.die(new NodeUnavailable(`No node had time for a message to ${String(envelope.address)}`)))
+    }
     const unanswered = (isOlder: boolean): ReturnType<Send> =>
       isOlder ? otherwise({ address, message }) : Effect.fail(new ClusterError.RunnerUnavailable({ address }))
     return Effect.matchEffect(codecs.encodePayload(envelope.payload), {
@@ -158,15 +205,23 @@ export const makeSend = Effect.fnUntraced(function* (
         Effect.flatten(
           Effect.callback<ReturnType<Send>>((resume) => {
             const { entityId, entityType, shardId } = envelope.address
+            const { group, id } = shardId
+            const expires = delivery && Math.ceil(expiresIn())
+            const done = (result: ReturnType<Send>) => {
+              if (delivery !== undefined) delivery.isUnderWay = false
+              resume(Effect.succeed(result))
+            }
+            if (delivery !== undefined) delivery.isUnderWay = true
             add(address, (number) => ({
-              text: JSON.stringify([number, entityType, shardId.group, shardId.id, entityId, envelope.tag, payload]),
-              answer: (answer) => resume(Effect.succeed(answered(answer))),
-              fail: (isOlder) => resume(Effect.succeed(unanswered(isOlder)))
+              text: JSON.stringify([number, entityType, group, id, entityId, envelope.tag, payload, expires]),
+              answer: (answer) => done(answered(answer)),
+              fail: (isOlder) => done(unanswered(isOlder))
             }))
           })
         )
     })
   }
+  return { send, lost }
 })
 
 const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
@@ -206,7 +261,7 @@ export const handlers = group.toLayer(
     const context = yield* Effect.context<Scope.Scope>()
     const scope = Context.get(context, Scope.Scope)
 
-    const answerTo = makeAnswering(receivers, makeCodecs(codecFor))
+    const answerTo = makeAnswering(receivers, makeCodecs(codecFor), yield* Clock.Clock)
 
     return {
       Deliver: ({ messages }) =>

@@ -6,15 +6,8 @@ import { periodically } from "@greenroom/store/Supervision"
 import type { Scope } from "effect"
 import { Duration, Effect, Stream } from "effect"
 import { type Entity, RunnerAddress, ShardId, Sharding, Snowflake } from "effect/cluster"
-import {
-  ActorKinds,
-  Actors,
-  type Handlers,
-  makeClient,
-  type Placement,
-  type Registration,
-  type ResidentCount
-} from "./Actors.ts"
+import { ActorKinds, makeClient } from "./ActorClients.ts"
+import { Actors, type Handlers, type Placement, type Registration, type ResidentCount } from "./Actors.ts"
 
 export interface LocalShardingOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself. */

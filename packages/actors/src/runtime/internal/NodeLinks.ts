@@ -181,6 +181,8 @@ interface ActorMessage {
   readonly payload: unknown
   /** How long the answer may take, in ms. */
   readonly within: number
+  /** In how many ms the message expires (`handledWithin`). */
+  readonly expiresIn: number
   /** The answer where the link gives none: `isUnanswered` where it is not known whether the message was handled. */
   readonly otherwise: (isUnanswered: boolean) => Handled
 }
@@ -241,7 +243,7 @@ const make = Effect.fnUntraced(function* (
     return link
   }
 
-  const ask = ({ id, otherwise, payload, rpc, shard, type, within }: ActorMessage): Handled | undefined => {
+  const ask = ({ expiresIn, id, otherwise, payload, rpc, shard, type, within }: ActorMessage): Handled | undefined => {
     const address = answering.get(shard)
     const link = address === undefined ? undefined : linkTo(address)
     if (link === undefined) return undefined
@@ -254,7 +256,8 @@ const make = Effect.fnUntraced(function* (
     }
     return Effect.flatMap(Effect.orDie(encodePayload(payload)), (encoded) =>
       Effect.callback<unknown, unknown>((resume) => {
-        const row = (number: number) => JSON.stringify([number, type, shard.group, shard.id, id, rpc._tag, encoded])
+        const row = (number: number) =>
+          JSON.stringify([number, type, shard.group, shard.id, id, rpc._tag, encoded, expiresIn])
         const give = (handled: Handled) => {
           clearTimeout(deadline)
           resume(handled)
@@ -278,7 +281,7 @@ const make = Effect.fnUntraced(function* (
 
   // Receiving
 
-  const answerTo = makeAnswering(receivers, codecsOf)
+  const answerTo = makeAnswering(receivers, codecsOf, clock)
 
   const serve = (socket: net.Socket): Effect.Effect<void> =>
     Effect.callback((resume) => {

@@ -4,9 +4,12 @@
  *
  * Messages for actors that this node does not run now, and traced messages, go Effect's way, which also reports a moved actor.
  */
-import { Context, Effect, Exit, Layer, Schema } from "effect"
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { Clock, Context, Effect, Exit, Layer, Schema } from "effect"
 import { type Envelope, Reply, RunnerServer, Runners, ShardId, Snowflake } from "effect/cluster"
 import { RpcServer } from "effect/rpc"
+import { handledWithin } from "../Repetition.ts"
+import { hasMoved } from "./Actors.ts"
 import * as Deliveries from "./Deliveries.ts"
 import { Receivers } from "./RemoteActors.ts"
 
@@ -24,6 +27,7 @@ const receive = Runners.Rpcs.toLayerHandler(
     const otherwise = yield* Runners.Rpcs.accessHandler("Effect")
     const receivers = yield* Receivers
     const snowflakes = yield* Snowflake.Generator
+    const clock = yield* Clock.Clock
     const { codecFor } = yield* RpcServer.Protocol
 
     return (message, options) => {
@@ -33,11 +37,13 @@ const receive = Runners.Rpcs.toLayerHandler(
       const { receiver, rpc } = found
       const handled = Effect.flatMap(
         Effect.orDie(Schema.decodeEffect(codecFor(rpc.payloadSchema))(request.payload)) as Effect.Effect<unknown>,
-        (payload) => receiver.receive(request.address.entityId, request.tag, payload)
+        (payload) =>
+          receiver.receive(request.address.entityId, request.tag, payload, monotonicMillisUnsafe(clock) + handledWithin)
       )
-      return Effect.flatMap(Effect.exit(handled), (exit) =>
+      return Effect.flatMap(Effect.exit(handled), (exit) => {
+        if (hasMoved(exit)) return otherwise(message, options)
         // Effect answers a caller that is gone the same way.
-        Exit.hasInterrupts(exit)
+        return Exit.hasInterrupts(exit)
           ? Effect.interrupt
           : Reply.serializeOrDefect(
               new Reply.ReplyWithContext({
@@ -51,7 +57,7 @@ const receive = Runners.Rpcs.toLayerHandler(
               }),
               codecFor
             )
-      )
+      })
     }
   })
 )

@@ -8,7 +8,8 @@ interface Receiver {
   readonly rpcs: ReadonlyMap<string, Rpc.AnyWithProps>
   /** Whether this node runs the actors of the shard now. */
   readonly holds: (shard: ShardId.ShardId) => boolean
-  readonly receive: (id: string, tag: string, payload: unknown) => Handled
+  /** Fails with `Moved` where this node has not handled the message. It does not handle it after `expires` (`Actors.receive`). */
+  readonly receive: (id: string, tag: string, payload: unknown, expires: number) => Handled
 }
 
 /** By the type of the entity. */

@@ -12,10 +12,12 @@
 import { Clock, Duration, Effect, Fiber, Layer, Option, Semaphore } from "effect"
 import { type ClusterError, RunnerStorage, type ShardId } from "effect/cluster"
 import * as RunningTime from "./RunningTime.ts"
+import type { ShardMoves } from "./ShardMoves.ts"
 
 interface ShardLockOptions {
   /** Whether the node has refreshed its locks so recently that others cannot have them. */
   readonly isCurrent: () => boolean
+  readonly moves: ShardMoves
   /** How many times as long operations may take as in Effect's storage. */
   readonly deadlineFactor: number
 }
@@ -78,7 +80,7 @@ const stretched = (clock: Clock.Clock, times: number): Clock.Clock => ({
 })
 
 /** `RunnerStorage` on Effect's own one. */
-export const layer = ({ deadlineFactor, isCurrent }: ShardLockOptions) =>
+export const layer = ({ deadlineFactor, isCurrent, moves }: ShardLockOptions) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
     Effect.gen(function* () {
@@ -114,8 +116,16 @@ export const layer = ({ deadlineFactor, isCurrent }: ShardLockOptions) =>
             return isCurrent() ? Effect.succeed(wanted) : refreshed
           })
         },
-        release: (address, shard) => releases(whole(storage.release(address, shard))),
-        releaseAll: (address) => whole(storage.releaseAll(address))
+        release: (address, shard) =>
+          Effect.ensuring(
+            releases(whole(storage.release(address, shard))),
+            Effect.sync(() => moves.leave(shard))
+          ),
+        releaseAll: (address) =>
+          Effect.ensuring(
+            whole(storage.releaseAll(address)),
+            Effect.sync(() => moves.leaveAll())
+          )
       })
     })
   )

@@ -67,7 +67,7 @@ const runners = Layer.effect(
     const links = yield* NodeLinks
     const deliver = yield* Deliveries.makeSend(rpc.send)
     const send: Send = ({ address, message }) =>
-      Effect.tap(deliver({ address, message }), () =>
+      Effect.tap(deliver.send({ address, message }), () =>
         Effect.sync(() => links.answered(message.envelope.address.shardId, address))
       )
     return Runners.Runners.of({
@@ -75,6 +75,7 @@ const runners = Layer.effect(
       send: withoutDoubling(send, snowflakes),
       onRunnerUnavailable: (address) => {
         links.lost(address)
+        deliver.lost(address)
         return rpc.onRunnerUnavailable(address)
       }
     })
