@@ -46,6 +46,21 @@ describe("shards on their way to other nodes", () => {
     })
   )
 
+  it("all locks may go at once when the node goes down and the actors of all shards have stopped", () => {
+    const moves = new ShardMoves()
+    moves.started()
+    moves.started()
+    moves.stopped()
+    moves.end()
+    assert.isFalse(moves.areAllStopped)
+    moves.stopped()
+    assert.isTrue(moves.areAllStopped)
+    const staying = new ShardMoves()
+    staying.started()
+    staying.stopped()
+    assert.isFalse(staying.areAllStopped)
+  })
+
   it.effect("a shard does not wait where the node has lost it, or for locks that are never free", () =>
     Effect.gen(function* () {
       const { all, entered, moves } = yield* scene

@@ -292,8 +292,12 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       yield* options.moves.enter(shard, options.isCurrent())
       yield* retire(shard)
       yield* release(shard)
+      options.moves.stopped()
     })
-    yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(end), Fiber.await))
+    yield* Effect.acquireRelease(
+      Effect.sync(() => options.moves.started()),
+      () => Effect.flatMap(Effect.forkDetach(end), Fiber.await)
+    )
     const once = Effect.flatMap(Effect.forkDetach(raise(shard)), (fiber) => {
       raising = fiber
       return Fiber.join(fiber)

@@ -15,6 +15,21 @@ export class ShardMoves {
   private readonly moving = new Set<ShardId.ShardId>()
   private readonly waiting = new Map<ShardId.ShardId, Deferred.Deferred<void>>()
   private isLimited = true
+  private guarded = 0
+
+  /** A shard is held: until `stopped`, when its actors have stopped and its fence is given back. */
+  started(): void {
+    this.guarded++
+  }
+
+  stopped(): void {
+    this.guarded--
+  }
+
+  /** Whether the node goes down, and the actors of all shards have stopped. */
+  get areAllStopped(): boolean {
+    return !this.isLimited && this.guarded === 0
+  }
 
   /** Waits until the actors of the shard are to stop: at once where the node does not hold its shards any more (`isCurrent`). */
   enter(shard: ShardId.ShardId, isCurrent: boolean): Effect.Effect<void> {
