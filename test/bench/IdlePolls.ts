@@ -1,66 +1,93 @@
 /**
- * The memory of an idle connected user: the resident memory of 5,000 long polls of as many
- * users. The gateway is started anew for it, so that nothing that was used before is filled again.
+ * The memory of an idle connected user: the resident memory, and the heap of JavaScript, that each of 5,000 long polls of as many
+ * users adds. The gateway is started anew for each round, so that nothing that was used before is filled again, and all garbage is
+ * collected before it is measured: without it a figure depends on when V8 last did so.
  */
 import { atMost, type Benchmark, count } from "./Benchmark.ts"
 import { runLoad, startBareServer } from "./LoadProcess.ts"
-import type { IdlePollsInput, Memory } from "./load/idlePolls.ts"
+import type { IdlePollsInput, Memories } from "./load/idlePolls.ts"
 import type { RegisterInput } from "./load/register.ts"
+import { median } from "./Percentiles.ts"
 import { removeDirectory, startServer, temporaryDirectory } from "./Server.ts"
+import { inspectable, inspectorOf } from "./ServerHeap.ts"
 
 const registerOn = async (dataDir: string, users: number): Promise<ReadonlyArray<string>> => {
   await using server = await startServer({ dataDir })
   return await runLoad<RegisterInput, ReadonlyArray<string>>("register", { url: server.url, users })
 }
 
-const measure = async (
-  { pid, url }: { readonly pid: number; readonly url: string },
-  tokens: ReadonlyArray<string>,
-  seconds: number,
-  bySync = false
-) => {
-  const { after, before } = await runLoad<IdlePollsInput, Memory>("idlePolls", { url, pid, tokens, seconds, bySync })
-  return { each: (after - before) / tokens.length, before, after }
-}
+type Scale = Pick<IdlePollsInput, "tokens" | "seconds">
+
+const measure = (input: IdlePollsInput) => runLoad<IdlePollsInput, Memories>("idlePolls", input)
 
 /** Measures a server that is started for it. */
-const measureOn = async (dataDir: string, tokens: ReadonlyArray<string>, seconds: number, bySync: boolean) => {
-  await using server = await startServer({ dataDir })
-  return await measure(server, tokens, seconds, bySync)
+const measureOn = async (dataDir: string, scale: Scale, bySync: boolean) => {
+  await using server = await startServer({ dataDir, nodeOptions: [inspectable] })
+  const { pid, url } = server
+  return await measure({ ...scale, url, pid, bySync, inspector: inspectorOf(server) })
 }
+
+const measureBare = async (scale: Scale) => {
+  using bare = await startBareServer()
+  return await measure({ ...scale, url: bare.url, pid: bare.pid })
+}
+
+/** What each poll adds, in KB: the median of the rounds, and all of them. */
+const addedBy = (rounds: ReadonlyArray<Memories>, { tokens }: Scale, of: (memory: Memories["after"]) => number) => {
+  const values = rounds.map(({ after, before }) => (of(after) - of(before)) / tokens.length)
+  return { each: median(values), all: values.map((value) => value.toFixed(1)).join(", ") }
+}
+
+const resident = ({ resident }: Memories["after"]) => resident
+const uncollected = ({ uncollected }: Memories["after"]) => uncollected
+const heap = ({ heap }: Memories["after"]) => heap?.used ?? Number.NaN
+const external = ({ heap }: Memories["after"]) => heap?.external ?? Number.NaN
 
 const megabytes = (kilobytes: number) => `${count(kilobytes / 1024)} MB`
 
+const figuresOf = (what: string, rounds: ReadonlyArray<Memories>, scale: Scale, bare: ReadonlyArray<Memories>) => {
+  const memory = addedBy(rounds, scale, resident)
+  const [last, lastBare] = [rounds.at(-1)!, bare.at(-1)!]
+  return [
+    {
+      what: `each of ${count(scale.tokens.length)} idle ${what}`,
+      value: `${memory.each.toFixed(1)} KB (${memory.all})`,
+      baseline: `${addedBy(bare, scale, resident).each.toFixed(1)} KB`,
+      target: atMost(memory.each, 40, " KB")
+    },
+    {
+      what: "  of it live JavaScript, and what it holds outside",
+      value: `${addedBy(rounds, scale, heap).each.toFixed(1)} + ${addedBy(rounds, scale, external).each.toFixed(1)} KB`,
+      baseline: "-"
+    },
+    {
+      what: "  before garbage is collected",
+      value: `${addedBy(rounds, scale, uncollected).each.toFixed(1)} KB (${addedBy(rounds, scale, uncollected).all})`,
+      baseline: "-"
+    },
+    {
+      what: "  the process with none, with all",
+      value: `${megabytes(last.before.resident)}, ${megabytes(last.after.resident)}`,
+      baseline: `${megabytes(lastBare.before.resident)}, ${megabytes(lastBare.after.resident)}`
+    }
+  ]
+}
+
 export const idlePolls: Benchmark = {
   name: "idle-polls",
-  measures: "resident memory of a waiting long poll, each of another user; baseline: node:http alone",
+  measures: "memory of a waiting long poll, each of another user; baseline: node:http alone",
   run: async ({ quick }) => {
-    const users = quick ? 100 : 5_000
-    // V8 gives memory that it does not use any more back after some ten seconds.
-    const seconds = quick ? 1 : 12
     const dataDir = await temporaryDirectory()
     try {
-      const tokens = await registerOn(dataDir, users)
-      using bare = await startBareServer()
-      const ours = await measureOn(dataDir, tokens, seconds, false)
-      const syncs = await measureOn(dataDir, tokens, seconds, true)
-      const theirs = await measure(bare, tokens, seconds)
-      return [
-        {
-          what: `each of ${count(users)} idle long polls`,
-          value: `${ours.each.toFixed(1)} KB`,
-          baseline: `${theirs.each.toFixed(1)} KB`,
-          target: atMost(ours.each, 40, " KB")
-        },
-        { what: "  the process with none", value: megabytes(ours.before), baseline: megabytes(theirs.before) },
-        { what: "  the process with all", value: megabytes(ours.after), baseline: megabytes(theirs.after) },
-        {
-          what: `each of ${count(users)} idle /syncs`,
-          value: `${syncs.each.toFixed(1)} KB`,
-          baseline: `${ours.each.toFixed(1)} KB, long polls`,
-          target: atMost(syncs.each, 40, " KB")
-        }
-      ]
+      const scale = { tokens: await registerOn(dataDir, quick ? 100 : 5_000), seconds: quick ? 1 : 4 }
+      const bare = [await measureBare(scale)]
+      const events: Array<Memories> = []
+      const syncs: Array<Memories> = []
+      for (let round = 0; round < (quick ? 1 : 3); round++) {
+        events.push(await measureOn(dataDir, scale, false))
+        syncs.push(await measureOn(dataDir, scale, true))
+      }
+      return [...figuresOf("/events", events, scale, bare), ...figuresOf("/syncs", syncs, scale, bare)]
     } finally {
       await removeDirectory(dataDir)
     }

@@ -55,11 +55,15 @@ export const listen = (
   options: { readonly host: string; readonly port: number }
 ): Effect.Effect<AddressInfo, ListenError, Scope.Scope> => {
   const sockets = new Set<Socket>()
+  // One listener for all: with `once`, each waiting client would hold two closures of its own.
+  function forget(this: Socket) {
+    sockets.delete(this)
+  }
   return Effect.acquireRelease(
     Effect.callback<AddressInfo, ListenError>((resume) => {
       server.on("connection", (socket: Socket) => {
         sockets.add(socket)
-        socket.once("close", () => sockets.delete(socket))
+        socket.on("close", forget)
       })
       const onError = (error: NodeJS.ErrnoException) =>
         resume(Effect.fail(new ListenError({ code: error.code ?? error.message, ...options })))
@@ -104,7 +108,7 @@ export const makeInFlight = (): InFlight => {
   return {
     track: (response) => {
       count++
-      response.once("close", onClose)
+      response.on("close", onClose)
     },
     drained: Effect.suspend(() => {
       if (count === 0) return Effect.void

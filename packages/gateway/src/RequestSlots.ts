@@ -143,7 +143,7 @@ export const withSlot = <A, E, R>(
     if (--open === 0) slot.end()
   }
   if (response.closed) release()
-  else response.once("close", release)
+  else response.on("close", release)
   // Changes run to their end when their client goes away, but not before they have begun.
   const whole = slot.admission === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.admission), () => work)
   return Effect.onExit(whole, () => {
