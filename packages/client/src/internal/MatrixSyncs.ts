@@ -43,7 +43,7 @@ export const makeMatrixSyncs = ({ api, repeatable }: MatrixTransport) => {
           set_presence: setPresence
         }
       })
-    ) as Effect.Effect<never, ClientError>
+    )
 
   /** Answer after answer. Without `since` the first one has everything that the user has. */
   const syncs = (options: SyncOptions = {}): Stream.Stream<SyncAnswer, ClientError> =>

@@ -7,8 +7,7 @@ import { type DelayAction, type DelayedEvent, DelayedEvents, delayOf } from "@gr
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { isDelayAction } from "@greenroom/protocol/client-server/DelayedEventsApi"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { type Delayed, isDelayAction } from "@greenroom/protocol/client-server/DelayedEventsApi"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
@@ -16,7 +15,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
 /** Older clients read `delay` and `running_since`. */
-const toClient = (event: DelayedEvent): JsonObject => ({
+const toClient = (event: DelayedEvent): Delayed => ({
   delay_id: event.delayId,
   room_id: event.roomId,
   type: event.type,

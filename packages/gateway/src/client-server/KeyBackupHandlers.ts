@@ -4,7 +4,7 @@
  * Source: "Server-side key backups" of the client-server specification.
  */
 import type { Session } from "@greenroom/actors/runtime/Session"
-import { KeyBackups } from "@greenroom/actors/user/encryption/KeyBackups"
+import { KeyBackups, type SessionKey } from "@greenroom/actors/user/encryption/KeyBackups"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -59,15 +59,12 @@ export const keyBackupHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("putSession", ({ params, payload, query }) =>
         put(query.version, { [params.roomId]: { sessions: { [params.sessionId]: payload } } })
       )
-      .handle("all", ({ query }) => Effect.map(keys(query.version), (found) => found as unknown as JsonObject))
+      .handle("all", ({ query }) => keys(query.version))
       .handle("room", ({ params, query }) =>
-        Effect.map(
-          keys(query.version, params.roomId),
-          ({ rooms }) => (rooms[params.roomId] ?? { sessions: {} }) as unknown as JsonObject
-        )
+        Effect.map(keys(query.version, params.roomId), ({ rooms }) => rooms[params.roomId] ?? { sessions: {} })
       )
       .handle("session", ({ params: { roomId, sessionId }, query }) =>
-        Effect.flatMap(keys(query.version, roomId, sessionId), ({ rooms }): Effect.Effect<JsonObject, MatrixError> => {
+        Effect.flatMap(keys(query.version, roomId, sessionId), ({ rooms }): Effect.Effect<SessionKey, MatrixError> => {
           const found = rooms[roomId]?.sessions[sessionId]
           return found === undefined ? Effect.fail(noKey) : Effect.succeed(found)
         })

@@ -25,7 +25,9 @@ export const pushersHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
     const notifications = yield* Notifications
     return handlers
       .handle("list", () =>
-        CurrentSession.use((session) => Effect.map(pushers.list(session), (list) => ({ pushers: list })))
+        CurrentSession.use((session) =>
+          Effect.map(pushers.list(session), (list) => HttpServerResponse.jsonUnsafe({ pushers: list }))
+        )
       )
       .handle("set", ({ payload }) =>
         CurrentSession.use((session) => {

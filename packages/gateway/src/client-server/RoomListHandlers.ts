@@ -10,8 +10,8 @@ import type { Session } from "@greenroom/actors/runtime/Session"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { SpaceRoom } from "@greenroom/protocol/client-server/RoomListApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
 import { MissingToken } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -76,10 +76,7 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       )
       .handle("summary", ({ params }) =>
         CurrentViewer.use((viewer) =>
-          namedServers.pipe(
-            Effect.flatMap((via) => summaries.summary(viewer, params.roomIdOrAlias, via)),
-            Effect.map((summary) => summary as unknown as JsonObject)
-          )
+          namedServers.pipe(Effect.flatMap((via) => summaries.summary(viewer, params.roomIdOrAlias, via)))
         )
       )
       .handle("hierarchy", ({ params, query }) =>
@@ -91,7 +88,7 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
               limit: query.limit,
               from: query.from
             }),
-            ({ rooms, ...rest }) => ({ ...rest, rooms: rooms as unknown as ReadonlyArray<JsonObject> })
+            ({ rooms, ...rest }) => ({ ...rest, rooms: rooms as unknown as ReadonlyArray<SpaceRoom> })
           )
         )
       )

@@ -10,12 +10,15 @@ import { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueri
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import type { Json } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect, Option } from "effect"
-import { HttpServerRequest } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+
+/** What application services answer is passed on as it is. */
+const passOn = (found: Json): HttpServerResponse.HttpServerResponse => HttpServerResponse.jsonUnsafe(found)
 
 const noSuchNetwork = new NotFound({ error: "protocol: no application service reaches this network" })
 
@@ -37,28 +40,26 @@ export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     const pings = yield* AppServicePing
     const findIn = (kind: "user" | "location", protocol: string) =>
       queries.reaches(protocol)
-        ? Effect.flatMap(fieldsOf, (fields) => queries.find(kind, protocol, fields))
+        ? Effect.flatMap(fieldsOf, (fields) => Effect.map(queries.find(kind, protocol, fields), passOn))
         : Effect.fail(noSuchNetwork)
     return handlers
       .handle("turnServer", () =>
-        CurrentSession.use((session) =>
-          Effect.map(voip.turnServer(session), (credentials): JsonObject => ({ ...credentials }))
-        )
+        CurrentSession.use((session) => Effect.map(voip.turnServer(session), (credentials) => ({ ...credentials })))
       )
       .handle("rtcTransports", () => Effect.succeed({ rtc_transports: rtcTransports }))
       .handle("openIdToken", ({ params }) => CurrentSession.use((session) => openId.request(session, params.userId)))
       .handle("pingAppService", ({ params, payload }) =>
         CurrentSession.use((session) => pings.ping(session, params.appserviceId, payload?.transaction_id))
       )
-      .handle("protocols", () => queries.protocols)
+      .handle("protocols", () => Effect.map(queries.protocols, passOn))
       .handle("protocol", ({ params }) =>
         Effect.flatMap(queries.protocol(params.protocol), (found) =>
-          Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(noSuchNetwork)
+          Option.isSome(found) ? Effect.succeed(passOn(found.value)) : Effect.fail(noSuchNetwork)
         )
       )
       .handle("locationsOfProtocol", ({ params }) => findIn("location", params.protocol))
       .handle("usersOfProtocol", ({ params }) => findIn("user", params.protocol))
-      .handle("locations", ({ query }) => queries.findByName("location", { alias: query.alias }))
-      .handle("users", ({ query }) => queries.findByName("user", { userid: query.userid }))
+      .handle("locations", ({ query }) => Effect.map(queries.findByName("location", { alias: query.alias }), passOn))
+      .handle("users", ({ query }) => Effect.map(queries.findByName("user", { userid: query.userid }), passOn))
   })
 )

@@ -8,10 +8,11 @@ import { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { AccountData } from "@greenroom/actors/user/AccountData"
 import { isPushRuleKind, type PushRuleKind } from "@greenroom/actors/user/push/PushRule"
-import { pushRulesContent, UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
+import { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { Tags } from "@greenroom/protocol/client-server/UserDataApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
@@ -53,7 +54,7 @@ export const accountDataHandlers = HttpApiBuilder.group(ClientServerApi, "client
       .handle("removeInRoom", ({ params }) => remove(params.userId, params.roomId, params.type))
       .handle("tags", ({ params }) =>
         CurrentSession.use((session) =>
-          Effect.map(data.tags(session, params.userId, params.roomId), (tags) => ({ tags }))
+          Effect.map(data.tags(session, params.userId, params.roomId), (tags) => ({ tags: tags as Tags }))
         )
       )
       .handle("setTag", ({ params, payload }) =>
@@ -101,12 +102,10 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         : Effect.fail(new NotFound({ error: `There are no push rules of the kind ${kind}` }))
 
     return handlers
-      .handle("all", () => asUser((userId) => Effect.map(rules.ruleset(userId), pushRulesContent)))
-      .handle("global", () =>
-        asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset as unknown as JsonObject))
-      )
+      .handle("all", () => asUser((userId) => Effect.map(rules.ruleset(userId), (global) => ({ global }))))
+      .handle("global", () => asUser(rules.ruleset))
       .handle("ofKind", ({ params }) => ofKind(params.kind))
-      .handle("get", ({ params }) => Effect.map(ofRule(params, rules.rule), (rule) => rule as unknown as JsonObject))
+      .handle("get", ({ params }) => ofRule(params, rules.rule))
       .handle("put", ({ params, payload, query: { after, before } }) =>
         ofRule(params, (userId, kind, ruleId) =>
           Effect.as(rules.put(userId, kind, ruleId, { ...payload, before, after }), done)

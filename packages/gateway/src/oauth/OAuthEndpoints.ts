@@ -8,7 +8,6 @@ import { deviceGrant } from "@greenroom/actors/account/oauth/ClientMetadata"
 import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
-import type { JsonObject } from "@greenroom/protocol/Json"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
@@ -32,7 +31,7 @@ const accountActions = [
 ]
 
 /** The URLs of all endpoints, for clients. */
-export const authMetadata = (publicUrl: string): JsonObject => ({
+export const authMetadata = (publicUrl: string) => ({
   issuer: `${publicUrl}/`,
   authorization_endpoint: `${publicUrl}${paths.authorise}`,
   token_endpoint: `${publicUrl}${paths.token}`,

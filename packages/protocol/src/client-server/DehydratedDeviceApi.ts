@@ -6,15 +6,19 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { Absent, AnyObject, AnyPayload, body } from "../api/Body.ts"
+import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
+import { JsonObject } from "../Json.ts"
 import { Token } from "./RoomsApi.ts"
+import { SimpleEvent } from "./SyncAnswer.ts"
 
 const path = "/unstable/org.matrix.msc3814.v1/dehydrated_device"
 const DeviceId = boundedText(255)
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-const Messages = body(Schema.Struct({ events: Schema.Array(AnyObject), next_batch: Schema.optionalKey(Schema.String) }))
+const Messages = body(
+  Schema.Struct({ events: Schema.Array(SimpleEvent), next_batch: Schema.optionalKey(Schema.String) })
+)
 const Named = body(Schema.Struct({ device_id: Schema.String }))
 const reads = { text: "Errors: M_FORBIDDEN for another device.", who: "the user" }
 
@@ -33,9 +37,9 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
     }).annotateMerge(
       documented({ summary: "Set the dehydrated device", text: "In place of the former one.", who: "the user" })
     ),
-    HttpApiEndpoint.get("get", path, { success: AnyObject }).annotateMerge(
-      documented({ summary: "The dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
-    ),
+    HttpApiEndpoint.get("get", path, {
+      success: body(Schema.Struct({ device_id: Schema.String, device_data: JsonObject }))
+    }).annotateMerge(documented({ summary: "The dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })),
     HttpApiEndpoint.delete("remove", path, { success: Named }).annotateMerge(
       documented({ summary: "End the dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
     ),

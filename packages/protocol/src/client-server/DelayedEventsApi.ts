@@ -7,11 +7,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented, idempotent } from "../api/Documentation.ts"
 import { boundedText, EventType, StateKey, TransactionId } from "../api/Parameters.ts"
-import { RoomId } from "../Identifiers.ts"
-import { Integer } from "../Json.ts"
+import { EventId, RoomId } from "../Identifiers.ts"
+import { Integer, JsonObject } from "../Json.ts"
 
 const delayId = { delayId: boundedText(255) }
 const Action = Schema.Literals(["send", "cancel", "restart"])
@@ -20,6 +20,23 @@ export const isDelayAction = Schema.is(Action)
 export const ScheduledEvent = body(
   Schema.Struct({ delay_id: Schema.String }).annotate({ identifier: "ScheduledEvent" })
 )
+
+/** `delay` and `running_since` are the names of older clients. */
+const Delayed = Schema.Struct({
+  delay_id: Schema.String,
+  room_id: RoomId,
+  type: Schema.String,
+  state_key: Schema.optionalKey(Schema.String),
+  delay_ms: Schema.optionalKey(Schema.Int),
+  delay: Schema.optionalKey(Schema.Int),
+  scheduled_at: Schema.optionalKey(Schema.Int),
+  running_since: Schema.optionalKey(Schema.Int),
+  content: JsonObject,
+  finalised_ts: Schema.optionalKey(Schema.Int),
+  event_id: Schema.optionalKey(EventId),
+  error: Schema.optionalKey(JsonObject)
+}).annotate({ identifier: "DelayedEventStatus" })
+export type Delayed = typeof Delayed.Type
 
 const acts = {
   text: "Errors: M_NOT_FOUND; 409 M_UNKNOWN for an event that was sent or cancelled already; what the room answers to `send`.",
@@ -46,11 +63,11 @@ export class DelayedEventsApi extends HttpApiGroup.make("clientServer.delayedEve
         })
       ),
     HttpApiEndpoint.get("list", "/v1/delayed_events", {
-      success: body(Schema.Struct({ delayed_events: Schema.Array(AnyObject) }))
+      success: body(Schema.Struct({ delayed_events: Schema.Array(Delayed) }))
     })
       .middleware(Authentication)
       .annotateMerge(documented({ summary: "The events that wait to be sent", who: "their author" })),
-    HttpApiEndpoint.get("get", "/v1/delayed_events/:delayId", { params: delayId, success: AnyObject })
+    HttpApiEndpoint.get("get", "/v1/delayed_events/:delayId", { params: delayId, success: body(Delayed) })
       .middleware(Authentication)
       .annotateMerge(
         documented({

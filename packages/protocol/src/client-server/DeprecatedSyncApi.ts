@@ -6,10 +6,12 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, LongPoll } from "../api/Authentication.ts"
-import { AnyObject, body } from "../api/Body.ts"
+import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventId, RoomId } from "../Identifiers.ts"
-import { ClientEventSchema, Count, Token } from "./RoomsApi.ts"
+import { ClientEventSchema } from "./ClientEventSchema.ts"
+import { Count, Token } from "./RoomsApi.ts"
+import { SimpleEvent } from "./SyncAnswer.ts"
 
 const Chunk = body(
   Schema.Struct({
@@ -17,6 +19,27 @@ const Chunk = body(
     end: Schema.String,
     chunk: Schema.Array(Schema.Record(Schema.String, Schema.Unknown))
   }).annotate({ identifier: "EventStreamChunk" })
+)
+
+const events = Schema.Array(ClientEventSchema)
+const RoomNow = Schema.Struct({
+  room_id: RoomId,
+  membership: Schema.optionalKey(Schema.String),
+  visibility: Schema.optionalKey(Schema.String),
+  invite: Schema.optionalKey(ClientEventSchema),
+  messages: Schema.optionalKey(
+    Schema.Struct({ start: Schema.optionalKey(Schema.String), end: Schema.optionalKey(Schema.String), chunk: events })
+  ),
+  state: Schema.optionalKey(events),
+  account_data: Schema.optionalKey(Schema.Array(SimpleEvent))
+}).annotate({ identifier: "RoomInitialSync" })
+const Everything = body(
+  Schema.Struct({
+    end: Schema.String,
+    rooms: Schema.Array(RoomNow),
+    presence: Schema.optionalKey(Schema.Array(SimpleEvent)),
+    account_data: Schema.optionalKey(Schema.Array(SimpleEvent))
+  }).annotate({ identifier: "InitialSync" })
 )
 
 export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecatedSync")
@@ -49,7 +72,7 @@ export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecate
     ),
     HttpApiEndpoint.get("initialSync", "/v3/initialSync", {
       query: { limit: Schema.optional(Count), archived: Schema.optional(Schema.Literals(["true", "false"])) },
-      success: AnyObject
+      success: Everything
     }).annotateMerge(
       documented({
         summary: "All rooms of the user, with their state and newest events",
@@ -60,7 +83,7 @@ export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecate
     HttpApiEndpoint.get("roomInitialSync", "/v3/rooms/:roomId/initialSync", {
       params: { roomId: RoomId },
       query: { limit: Schema.optional(Count) },
-      success: AnyObject
+      success: body(RoomNow)
     }).annotateMerge(
       documented({
         summary: "A room with its state and newest events",

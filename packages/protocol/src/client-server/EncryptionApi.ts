@@ -6,9 +6,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, Done } from "../api/Body.ts"
+import { AnyPayload, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventType, TransactionId } from "../api/Parameters.ts"
+import { UserId } from "../Identifiers.ts"
+import { JsonObject } from "../Json.ts"
 import { OptionalAuth } from "./Auth.ts"
 import { Token } from "./RoomsApi.ts"
 
@@ -21,9 +23,52 @@ const KeyUpload = Schema.Struct({
   "org.matrix.msc2732.fallback_keys": Keys
 })
 
+const byKey = <S extends Schema.Top>(value: S) => Schema.Record(Schema.String, value)
+const Signatures = byKey(byKey(Schema.String)).annotate({ description: "By user, then by key" })
+
+const DeviceKeys = Schema.Struct({
+  user_id: UserId,
+  device_id: Schema.String,
+  algorithms: Schema.Array(Schema.String),
+  keys: byKey(Schema.String),
+  signatures: Schema.optionalKey(Signatures),
+  unsigned: Schema.optionalKey(Schema.Struct({ device_display_name: Schema.optionalKey(Schema.String) }))
+}).annotate({ identifier: "DeviceKeys" })
+
+const CrossSigningKey = Schema.Struct({
+  user_id: UserId,
+  usage: Schema.Array(Schema.String),
+  keys: byKey(Schema.String),
+  signatures: Schema.optionalKey(Signatures)
+}).annotate({ identifier: "CrossSigningKey" })
+
+const failures = Schema.optionalKey(byKey(JsonObject).annotate({ description: "By the names of servers" }))
+const OneTimeKey = Schema.Union([Schema.String, JsonObject])
+
+const KeyCounts = body(Schema.Struct({ one_time_key_counts: byKey(Schema.Int) }))
+const FoundKeys = body(
+  Schema.Struct({
+    device_keys: Schema.optionalKey(byKey(byKey(DeviceKeys))),
+    master_keys: Schema.optionalKey(byKey(CrossSigningKey)),
+    self_signing_keys: Schema.optionalKey(byKey(CrossSigningKey)),
+    user_signing_keys: Schema.optionalKey(byKey(CrossSigningKey)),
+    failures
+  }).annotate({ identifier: "FoundKeys" })
+)
+const ClaimedKeys = body(
+  Schema.Struct({ one_time_keys: byKey(byKey(byKey(OneTimeKey))), failures }).annotate({ identifier: "ClaimedKeys" })
+)
+const RefusedSignatures = body(Schema.Struct({ failures: Schema.optionalKey(byKey(byKey(JsonObject))) }))
+const ChangedKeys = body(
+  Schema.Struct({
+    changed: Schema.optionalKey(Schema.Array(UserId)),
+    left: Schema.optionalKey(Schema.Array(UserId))
+  }).annotate({ identifier: "ChangedKeys" })
+)
+
 export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
   .add(
-    HttpApiEndpoint.post("upload", "/v3/keys/upload", { payload: KeyUpload, success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.post("upload", "/v3/keys/upload", { payload: KeyUpload, success: KeyCounts }).annotateMerge(
       documented({
         summary: "Upload keys of the device",
         text:
@@ -34,13 +79,13 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     ),
     HttpApiEndpoint.post("query", "/v3/keys/query", {
       payload: Schema.Struct({ device_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
-      success: AnyObject
+      success: FoundKeys
     }).annotateMerge(
       documented({ summary: "The keys of users and their devices", text: "Errors: M_TOO_LARGE.", who: "any user" })
     ),
     HttpApiEndpoint.post("claim", "/v3/keys/claim", {
       payload: Schema.Struct({ one_time_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
-      success: AnyObject
+      success: ClaimedKeys
     }).annotateMerge(
       documented({
         summary: "Claim one-time keys",
@@ -62,7 +107,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     ),
     HttpApiEndpoint.post("signatures", "/v3/keys/signatures/upload", {
       payload: AnyPayload,
-      success: AnyObject
+      success: RefusedSignatures
     }).annotateMerge(
       documented({
         summary: "Upload signatures of devices and master keys",
@@ -72,7 +117,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     ),
     HttpApiEndpoint.get("changes", "/v3/keys/changes", {
       query: { from: Token, to: Token },
-      success: AnyObject
+      success: ChangedKeys
     }).annotateMerge(
       documented({
         summary: "Whose keys changed between two tokens",

@@ -6,10 +6,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body, Done } from "../api/Body.ts"
+import { AnyPayload, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { RoomId } from "../Identifiers.ts"
+import { JsonObject } from "../Json.ts"
 
 const Version = boundedText(255)
 const SessionId = boundedText(255)
@@ -28,6 +29,19 @@ const Backup = body(
 )
 
 const Count = body(Schema.Struct({ count: Schema.Int, etag: Schema.String }).annotate({ identifier: "KeyBackupCount" }))
+
+const KeyOfSession = Schema.Struct({
+  first_message_index: Schema.Int,
+  forwarded_count: Schema.Int,
+  is_verified: Schema.Boolean,
+  session_data: JsonObject
+}).annotate({ identifier: "KeyBackupSession" })
+const KeysOfRoom = Schema.Struct({ sessions: Schema.Record(Schema.String, KeyOfSession) }).annotate({
+  identifier: "KeyBackupRoom"
+})
+const Keys = Schema.Struct({ rooms: Schema.Record(Schema.String, KeysOfRoom) }).annotate({
+  identifier: "KeyBackupKeys"
+})
 
 const own = "the user, for themselves"
 const query = { version: Version }
@@ -89,18 +103,18 @@ export class KeyBackupApi extends HttpApiGroup.make("clientServer.keyBackup")
       payload: AnyPayload,
       success: Count
     }).annotateMerge(documented({ summary: "Back up a key", text: changing, who: own })),
-    HttpApiEndpoint.get("all", "/v3/room_keys/keys", { query, success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("all", "/v3/room_keys/keys", { query, success: body(Keys) }).annotateMerge(
       documented({ summary: "The keys of the backup", text: "Errors: M_NOT_FOUND.", who: own })
     ),
     HttpApiEndpoint.get("room", "/v3/room_keys/keys/:roomId", {
       params: room,
       query,
-      success: AnyObject
+      success: body(KeysOfRoom)
     }).annotateMerge(documented({ summary: "The keys of a room", text: "Errors: M_NOT_FOUND.", who: own })),
     HttpApiEndpoint.get("session", "/v3/room_keys/keys/:roomId/:sessionId", {
       params: session,
       query,
-      success: AnyObject
+      success: body(KeyOfSession)
     }).annotateMerge(documented({ summary: "A key", text: "Errors: M_NOT_FOUND.", who: own })),
     HttpApiEndpoint.delete("removeAll", "/v3/room_keys/keys", { query, success: Count }).annotateMerge(
       documented({ summary: "Delete the keys of the backup", text: "Errors: M_NOT_FOUND.", who: own })

@@ -6,10 +6,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { Absent, AnyObject, AnyPayload, body } from "../api/Body.ts"
+import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
+import { JsonObject } from "../Json.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
 
 /** The client's name of a device: up to 255 characters of Unicode. */
@@ -47,12 +48,26 @@ export const LoggedIn = body(
     home_server: ServerName,
     refresh_token: Schema.optionalKey(Schema.String),
     expires_in_ms: Schema.optionalKey(Schema.Int),
-    well_known: Schema.optionalKey(AnyObject)
+    well_known: Schema.optionalKey(JsonObject)
   }).annotate({ identifier: "LoggedIn" })
 )
 export type LoggedIn = typeof LoggedIn.Type
 
-export const LoginTypes = body(Schema.Struct({ flows: Schema.Array(AnyObject) }).annotate({ identifier: "LoginTypes" }))
+const LoginFlow = Schema.Struct({
+  type: Schema.String,
+  get_login_token: Schema.optionalKey(Schema.Boolean),
+  identity_providers: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        id: Schema.String,
+        name: Schema.String,
+        icon: Schema.optionalKey(Schema.String),
+        brand: Schema.optionalKey(Schema.String)
+      })
+    )
+  )
+})
+export const LoginTypes = body(Schema.Struct({ flows: Schema.Array(LoginFlow) }).annotate({ identifier: "LoginTypes" }))
 
 export const Refreshed = body(
   Schema.Struct({

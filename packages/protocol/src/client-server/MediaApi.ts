@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication, Transfer } from "../api/Authentication.ts"
-import { AnyObject, Bytes, body, Done } from "../api/Body.ts"
+import { Bytes, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName } from "../Identifiers.ts"
@@ -51,6 +51,18 @@ export const thumbnailSize = {
   animated: Schema.optional(Schema.Literals(["true", "false"]))
 }
 
+const Preview = body(
+  Schema.StructWithRest(
+    Schema.Struct({
+      "og:title": Schema.optionalKey(Schema.String),
+      "og:description": Schema.optionalKey(Schema.String),
+      "og:image": Schema.optionalKey(Mxc),
+      "matrix:image:size": Schema.optionalKey(Schema.Int)
+    }),
+    [Schema.Record(Schema.String, Schema.Json)]
+  ).annotate({ identifier: "UrlPreview" })
+)
+
 const thumbnailed =
   "JPEG or PNG, and WebP for an animation that stays one. No larger than the image. Errors: M_NOT_FOUND, " +
   "M_NOT_YET_UPLOADED, M_UNKNOWN for what is no image, M_TOO_LARGE for too many pixels."
@@ -92,7 +104,7 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
       ),
     HttpApiEndpoint.get("previewUrl", "/_matrix/media/v3/preview_url", {
       query: previewed,
-      success: AnyObject
+      success: Preview
     }).annotateMerge(
       documented({ summary: "A preview of a web page, as old clients ask", text: previewText, who: "any user" })
     ),
@@ -126,7 +138,7 @@ export class MediaApi extends HttpApiGroup.make("clientServer.media")
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: "A thumbnail of an image", text: thumbnailed, who: "any user" })),
-    HttpApiEndpoint.get("previewUrl", "/v1/media/preview_url", { query: previewed, success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("previewUrl", "/v1/media/preview_url", { query: previewed, success: Preview }).annotateMerge(
       documented({ summary: "A preview of a web page", text: previewText, who: "any user" })
     ),
     HttpApiEndpoint.get("config", "/v1/media/config", { success: MediaLimits }).annotateMerge(

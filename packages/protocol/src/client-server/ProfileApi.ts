@@ -14,11 +14,21 @@ import { UserId } from "../Identifiers.ts"
 /** The name of a profile field. Longer ones are refused by the endpoint, with M_KEY_TOO_LARGE. */
 const FieldName = boundedText(16_384)
 const field = { userId: UserId, keyName: FieldName }
+const Profile = body(
+  Schema.StructWithRest(
+    Schema.Struct({
+      displayname: Schema.optionalKey(Schema.String),
+      avatar_url: Schema.optionalKey(Schema.String),
+      "m.tz": Schema.optionalKey(Schema.String)
+    }),
+    [Schema.Record(Schema.String, Schema.Json)]
+  ).annotate({ identifier: "Profile" })
+)
 const everybody = "anyone"
 
 export class ProfileApi extends HttpApiGroup.make("clientServer.profile")
   .add(
-    HttpApiEndpoint.get("profile", "/v3/profile/:userId", { params: { userId: UserId }, success: AnyObject })
+    HttpApiEndpoint.get("profile", "/v3/profile/:userId", { params: { userId: UserId }, success: Profile })
       .middleware(OptionalAuthentication)
       .annotateMerge(documented({ summary: "A profile", text: "Errors: M_NOT_FOUND.", who: everybody })),
     HttpApiEndpoint.get("field", "/v3/profile/:userId/:keyName", { params: field, success: AnyObject })

@@ -6,11 +6,13 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, body, Done } from "../api/Body.ts"
+import { body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { HtmlPage } from "../api/HtmlPage.ts"
 import { boundedText } from "../api/Parameters.ts"
+import { RoomId } from "../Identifiers.ts"
 import { JsonObject } from "../Json.ts"
+import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { Count, Token } from "./RoomsApi.ts"
 
 const own = "the user, for themselves"
@@ -28,10 +30,33 @@ const PusherRequest = Schema.Struct({
   append: Schema.optionalKey(Schema.NullOr(Schema.Boolean))
 })
 
+const Pusher = Schema.Struct({
+  app_id: Schema.String,
+  pushkey: Schema.String,
+  kind: Schema.String,
+  app_display_name: Schema.optionalKey(Schema.String),
+  device_display_name: Schema.optionalKey(Schema.String),
+  profile_tag: Schema.optionalKey(Schema.String),
+  lang: Schema.optionalKey(Schema.String),
+  data: Schema.optionalKey(JsonObject)
+}).annotate({ identifier: "Pusher" })
+
+const Notification = Schema.Struct({
+  actions: Schema.Array(Schema.Union([Schema.String, JsonObject])),
+  event: ClientEventSchema,
+  read: Schema.Boolean,
+  room_id: RoomId,
+  ts: Schema.Int,
+  profile_tag: Schema.optionalKey(Schema.NullOr(Schema.String))
+}).annotate({ identifier: "Notification" })
+const Notifications = body(
+  Schema.Struct({ notifications: Schema.Array(Notification), next_token: Schema.optionalKey(Schema.String) })
+)
+
 export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
   .add(
     HttpApiEndpoint.get("list", "/v3/pushers", {
-      success: body(Schema.Struct({ pushers: Schema.Array(JsonObject) }))
+      success: body(Schema.Struct({ pushers: Schema.Array(Pusher) }))
     }).annotateMerge(documented({ summary: "The pushers", who: own })),
     HttpApiEndpoint.post("set", "/v3/pushers/set", { payload: PusherRequest, success: Done }).annotateMerge(
       documented({
@@ -49,7 +74,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
         limit: Schema.optional(Count),
         only: Schema.optional(boundedText(64))
       },
-      success: AnyObject
+      success: Notifications
     }).annotateMerge(
       documented({ summary: "The notifications of the user", text: "Newest first. Errors: M_INVALID_PARAM.", who: own })
     )

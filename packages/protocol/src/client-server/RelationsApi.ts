@@ -10,7 +10,8 @@ import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventType } from "../api/Parameters.ts"
 import { EventId, RoomId } from "../Identifiers.ts"
-import { ClientEventSchema, Count, Token } from "./RoomsApi.ts"
+import { ClientEventSchema } from "./ClientEventSchema.ts"
+import { Count, Token } from "./RoomsApi.ts"
 
 const params = { roomId: RoomId, eventId: EventId }
 const query = {

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { AnyObject, Bytes, body, Done } from "../api/Body.ts"
+import { Bytes, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 
@@ -22,6 +22,8 @@ const Written = body(
   })
 )
 
+const Session = body(Schema.Struct({ data: Schema.String, sequence_token: Schema.String, expires_in_ms: Schema.Int }))
+
 export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
   .add(
     HttpApiEndpoint.get("available", path, {
@@ -33,7 +35,7 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
     }).annotateMerge(
       documented({ summary: "Begin a meeting of two devices", text: `${off} M_TOO_LARGE.`, who: "anyone" })
     ),
-    HttpApiEndpoint.get("get", `${path}/:id`, { params, success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("get", `${path}/:id`, { params, success: Session }).annotateMerge(
       documented({ summary: "The text of the session", text: "Errors: M_NOT_FOUND.", who: knows })
     ),
     HttpApiEndpoint.put("put", `${path}/:id`, {
@@ -52,7 +54,9 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
     HttpApiEndpoint.delete("remove", `${path}/:id`, { params, success: Done }).annotateMerge(
       documented({ summary: "End the meeting", text: "Errors: M_NOT_FOUND.", who: knows })
     ),
-    HttpApiEndpoint.post("createText", textPath, { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.post("createText", textPath, {
+      success: body(Schema.Struct({ url: Schema.String }))
+    }).annotateMerge(
       documented({ summary: "Begin a meeting of two devices, form of 2024", text: off, who: "anyone", binary: true })
     ),
     HttpApiEndpoint.get("getText", `${textPath}/:id`, { params, success: Bytes }).annotateMerge(

@@ -6,16 +6,43 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
-import { Absent, AnyObject, body, Done } from "../api/Body.ts"
+import { Absent, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { RoomId, ServerName } from "../Identifiers.ts"
 import { Count, Token } from "./RoomsApi.ts"
+import { SimpleEvent } from "./SyncAnswer.ts"
 
 const Visibility = Schema.Literals(["public", "private"])
+const listed = {
+  room_id: RoomId,
+  num_joined_members: Schema.Int,
+  world_readable: Schema.Boolean,
+  guest_can_join: Schema.Boolean,
+  name: Schema.optionalKey(Schema.String),
+  topic: Schema.optionalKey(Schema.String),
+  canonical_alias: Schema.optionalKey(Schema.String),
+  avatar_url: Schema.optionalKey(Schema.String),
+  join_rule: Schema.optionalKey(Schema.String),
+  room_type: Schema.optionalKey(Schema.String)
+}
+const PublicRoom = Schema.Struct(listed).annotate({ identifier: "PublicRoom" })
+const summed = {
+  ...listed,
+  allowed_room_ids: Schema.optionalKey(Schema.Array(RoomId)),
+  encryption: Schema.optionalKey(Schema.String),
+  room_version: Schema.optionalKey(Schema.String)
+}
+const Summary = body(
+  Schema.Struct({ ...summed, membership: Schema.optionalKey(Schema.String) }).annotate({ identifier: "RoomSummary" })
+)
+const SpaceRoom = Schema.Struct({ ...summed, children_state: Schema.Array(SimpleEvent) }).annotate({
+  identifier: "SpaceRoom"
+})
+export type SpaceRoom = typeof SpaceRoom.Type
 const Page = body(
   Schema.Struct({
-    chunk: Schema.Array(AnyObject),
+    chunk: Schema.Array(PublicRoom),
     next_batch: Schema.optionalKey(Schema.String),
     prev_batch: Schema.optionalKey(Schema.String),
     total_room_count_estimate: Schema.optionalKey(Schema.Int)
@@ -106,7 +133,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       ),
     HttpApiEndpoint.get("summary", "/v1/room_summary/:roomIdOrAlias", {
       params: { roomIdOrAlias: RoomIdOrAlias },
-      success: AnyObject
+      success: Summary
     })
       .middleware(OptionalAuthentication)
       .annotateMerge(
@@ -124,7 +151,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
         max_depth: Schema.optional(Count),
         from: Schema.optional(Token)
       },
-      success: body(Schema.Struct({ rooms: Schema.Array(AnyObject), next_batch: Schema.optionalKey(Schema.String) }))
+      success: body(Schema.Struct({ rooms: Schema.Array(SpaceRoom), next_batch: Schema.optionalKey(Schema.String) }))
     })
       .middleware(Authentication)
       .annotateMerge(

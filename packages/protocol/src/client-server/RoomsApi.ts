@@ -11,27 +11,16 @@ import { documented, idempotent } from "../api/Documentation.ts"
 import { boundedText, EventType, RoomIdOrAlias, StateKey, TransactionId } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
 import { Integer } from "../Json.ts"
-import type { ClientServerEvent } from "./ClientEvent.ts"
+import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { RoomEventFilter } from "./Filter.ts"
 
 /** The parameter by which clients of MSC4140's first form delay an event. */
 export const delayParameter = "org.matrix.msc4140.delay"
 
-const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
-
-/** An event, as `toClientServerEvent` makes it. */
-export const ClientEventSchema: Schema.Codec<ClientServerEvent> = Schema.Struct({
-  event_id: EventId,
-  type: Schema.String,
-  room_id: Schema.optionalKey(RoomId),
-  sender: UserId,
-  content: AnyContent,
-  origin_server_ts: Schema.Int,
-  state_key: Schema.optionalKey(Schema.String),
-  redacts: Schema.optionalKey(EventId),
-  unsigned: Schema.optionalKey(AnyContent)
-}).annotate({ identifier: "ClientEvent" }) as never
-
+const JoinedMember = Schema.Struct({
+  display_name: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  avatar_url: Schema.optionalKey(Schema.NullOr(Schema.String))
+})
 const Events = Schema.Array(ClientEventSchema)
 
 export const SentEvent = body(Schema.Struct({ event_id: EventId }).annotate({ identifier: "SentEvent" }))
@@ -140,7 +129,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     }).annotateMerge(documented({ summary: "Memberships", who: seers })),
     HttpApiEndpoint.get("joinedMembers", "/v3/rooms/:roomId/joined_members", {
       params: room,
-      success: body(Schema.Struct({ joined: Schema.Record(Schema.String, AnyContent) }))
+      success: body(Schema.Struct({ joined: Schema.Record(Schema.String, JoinedMember) }))
     }).annotateMerge(documented({ summary: "The joined members", who: "members" })),
     HttpApiEndpoint.get("event", "/v3/rooms/:roomId/event/:eventId", {
       params: { ...room, eventId: EventId },

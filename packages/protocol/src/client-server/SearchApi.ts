@@ -6,8 +6,9 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject } from "../api/Body.ts"
+import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
+import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { RoomEventFilter } from "./Filter.ts"
 import { Token } from "./RoomsApi.ts"
 
@@ -32,12 +33,56 @@ const RoomEvents = Schema.Struct({
   )
 }).annotate({ identifier: "RoomEventsSearch" })
 
+const events = Schema.Array(ClientEventSchema)
+
+const Result = Schema.Struct({
+  rank: Schema.optionalKey(Schema.Number),
+  result: Schema.optionalKey(ClientEventSchema),
+  context: Schema.optionalKey(
+    Schema.Struct({
+      start: Schema.optionalKey(Schema.String),
+      end: Schema.optionalKey(Schema.String),
+      profile_info: Schema.optionalKey(
+        Schema.Record(
+          Schema.String,
+          Schema.Struct({ displayname: optional(Schema.String), avatar_url: optional(Schema.String) })
+        )
+      ),
+      events_before: Schema.optionalKey(events),
+      events_after: Schema.optionalKey(events)
+    })
+  )
+})
+
+const ResultGroup = Schema.Struct({
+  next_batch: Schema.optionalKey(Schema.String),
+  order: Schema.optionalKey(Schema.Int),
+  results: Schema.optionalKey(Schema.Array(Schema.String))
+})
+
+const Found = body(
+  Schema.Struct({
+    search_categories: Schema.Struct({
+      room_events: Schema.optionalKey(
+        Schema.Struct({
+          count: Schema.optionalKey(Schema.Int),
+          highlights: Schema.optionalKey(Schema.Array(Schema.String)),
+          results: Schema.optionalKey(Schema.Array(Result)),
+          state: Schema.optionalKey(Schema.Record(Schema.String, events)),
+          groups: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, ResultGroup))),
+          next_batch: Schema.optionalKey(Schema.String)
+        })
+      )
+    })
+  }).annotate({ identifier: "SearchResults" })
+)
+
 export class SearchApi extends HttpApiGroup.make("clientServer.search")
   .add(
     HttpApiEndpoint.post("search", "/v3/search", {
       query: { next_batch: Schema.optional(Token) },
       payload: Schema.Struct({ search_categories: Schema.Struct({ room_events: optional(RoomEvents) }) }),
-      success: AnyObject
+      success: Found
     }).annotateMerge(
       documented({
         summary: "Search in messages, and in names and topics of rooms",

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { Absent, AnyObject, body, OptionalObject } from "../api/Body.ts"
+import { Absent, body, listBody, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
@@ -22,11 +22,36 @@ export const OpenIdToken = body(
 )
 
 const protocol = { protocol: boundedText(255) }
-const found = Schema.Array(AnyObject)
+const fields = Schema.Record(Schema.String, Schema.Json)
+const Location = Schema.Struct({ alias: Schema.String, protocol: Schema.String, fields })
+const User = Schema.Struct({ userid: UserId, protocol: Schema.String, fields })
+const Protocol = Schema.Struct({
+  user_fields: Schema.Array(Schema.String),
+  location_fields: Schema.Array(Schema.String),
+  icon: Schema.optionalKey(Schema.String),
+  field_types: Schema.Record(Schema.String, Schema.Struct({ regexp: Schema.String, placeholder: Schema.String })),
+  instances: Schema.Array(
+    Schema.Struct({
+      desc: Schema.String,
+      network_id: Schema.String,
+      icon: Schema.optionalKey(Schema.String),
+      fields,
+      instance_id: Schema.optionalKey(Schema.String)
+    })
+  )
+}).annotate({ identifier: "ThirdPartyProtocol" })
+const TurnServer = body(
+  Schema.Struct({
+    username: Schema.optionalKey(Schema.String),
+    password: Schema.optionalKey(Schema.String),
+    uris: Schema.optionalKey(Schema.Array(Schema.String)),
+    ttl: Schema.optionalKey(Schema.Int)
+  }).annotate({ identifier: "TurnServer" })
+)
 
 export class ServicesApi extends HttpApiGroup.make("clientServer.services")
   .add(
-    HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: TurnServer }).annotateMerge(
       documented({ summary: "Credentials for a TURN server", text: "`{}` where none is configured.", who: "any user" })
     ),
     HttpApiEndpoint.get("rtcTransports", "/v1/rtc/transports", {
@@ -60,28 +85,28 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
         who: "the application service itself"
       })
     ),
-    HttpApiEndpoint.get("protocols", "/v3/thirdparty/protocols", { success: AnyObject }).annotateMerge(
-      documented({ summary: "The networks that application services reach", who: "any user" })
-    ),
+    HttpApiEndpoint.get("protocols", "/v3/thirdparty/protocols", {
+      success: body(Schema.Record(Schema.String, Protocol))
+    }).annotateMerge(documented({ summary: "The networks that application services reach", who: "any user" })),
     HttpApiEndpoint.get("protocol", "/v3/thirdparty/protocol/:protocol", {
       params: protocol,
-      success: AnyObject
+      success: body(Protocol)
     }).annotateMerge(documented({ summary: "One network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
     HttpApiEndpoint.get("locationsOfProtocol", "/v3/thirdparty/location/:protocol", {
       params: protocol,
-      success: found
+      success: listBody(Schema.Array(Location))
     }).annotateMerge(documented({ summary: "Rooms of a network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
     HttpApiEndpoint.get("usersOfProtocol", "/v3/thirdparty/user/:protocol", {
       params: protocol,
-      success: found
+      success: listBody(Schema.Array(User))
     }).annotateMerge(documented({ summary: "Users of a network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
     HttpApiEndpoint.get("locations", "/v3/thirdparty/location", {
       query: { alias: boundedText(255) },
-      success: found
+      success: listBody(Schema.Array(Location))
     }).annotateMerge(documented({ summary: "The locations of a room alias in other networks", who: "any user" })),
     HttpApiEndpoint.get("users", "/v3/thirdparty/user", {
       query: { userid: boundedText(255) },
-      success: found
+      success: listBody(Schema.Array(User))
     }).annotateMerge(documented({ summary: "The names of a user in other networks", who: "any user" }))
   )
   .middleware(Authentication)

@@ -9,10 +9,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, LongPoll } from "../api/Authentication.ts"
-import { Absent, AnyObject } from "../api/Body.ts"
+import { Absent } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { Count, Token } from "./RoomsApi.ts"
+import { SlidingAnswer } from "./SyncAnswer.ts"
 
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
@@ -101,7 +102,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"]))
       },
       payload: [SlidingSyncBody, Absent],
-      success: AnyObject
+      success: SlidingAnswer
     })
       .annotate(LongPoll, true)
       .annotateMerge(

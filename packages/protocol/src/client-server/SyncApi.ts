@@ -6,10 +6,10 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, LongPoll } from "../api/Authentication.ts"
-import { AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { Count, Token } from "./RoomsApi.ts"
+import { SyncAnswer } from "./SyncAnswer.ts"
 
 const Flag = Schema.Literals(["true", "false"])
 
@@ -25,7 +25,7 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
         use_state_after: Schema.optional(Flag),
         "org.matrix.msc4222.use_state_after": Schema.optional(Flag)
       },
-      success: AnyObject
+      success: SyncAnswer
     })
       .annotate(LongPoll, true)
       .annotateMerge(

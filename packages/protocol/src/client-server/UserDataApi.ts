@@ -7,15 +7,18 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { Absent, AnyList, AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { Absent, AnyObject, AnyPayload, body, Done, listBody, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, EventType } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
+import { JsonObject } from "../Json.ts"
 import { Filter } from "./Filter.ts"
 
 const self = { userId: UserId }
 const inRoom = { ...self, roomId: RoomId }
 const own = "the user, for themselves"
+const Tags = Schema.Record(Schema.String, Schema.Struct({ order: Schema.optionalKey(Schema.Number) }))
+export type Tags = typeof Tags.Type
 
 export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData")
   .add(
@@ -55,7 +58,7 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
     }).annotateMerge(documented({ summary: "Delete account data of a room", text: "Of MSC3391.", who: own })),
     HttpApiEndpoint.get("tags", "/v3/user/:userId/rooms/:roomId/tags", {
       params: inRoom,
-      success: body(Schema.Struct({ tags: Schema.Record(Schema.String, Schema.Unknown) }))
+      success: body(Schema.Struct({ tags: Tags }))
     }).annotateMerge(documented({ summary: "The tags of a room", who: own })),
     HttpApiEndpoint.put("setTag", "/v3/user/:userId/rooms/:roomId/tags/:tag", {
       params: { ...inRoom, tag: EventType },
@@ -73,7 +76,7 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
     }).annotateMerge(documented({ summary: "Define a filter", who: own })),
     HttpApiEndpoint.get("filter", "/v3/user/:userId/filter/:filterId", {
       params: { ...self, filterId: boundedText(64) },
-      success: AnyObject
+      success: body(Filter)
     }).annotateMerge(documented({ summary: "A filter", text: "Errors: M_NOT_FOUND.", who: own }))
   )
   .middleware(Authentication)
@@ -82,17 +85,34 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
 const rule = { kind: boundedText(64), ruleId: boundedText(255) }
 const Actions = Schema.Array(Schema.Union([Schema.String, AnyPayload])).check(Schema.isMaxLength(100))
 
+const PushRule = Schema.Struct({
+  rule_id: Schema.String,
+  default: Schema.Boolean,
+  enabled: Schema.Boolean,
+  actions: Schema.Array(Schema.Union([Schema.String, JsonObject])),
+  conditions: Schema.optionalKey(Schema.Array(JsonObject)),
+  pattern: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "PushRule" })
+const rulesOfKind = Schema.optionalKey(Schema.Array(PushRule))
+const PushRuleset = Schema.Struct({
+  override: rulesOfKind,
+  content: rulesOfKind,
+  room: rulesOfKind,
+  sender: rulesOfKind,
+  underride: rulesOfKind
+}).annotate({ identifier: "PushRuleset" })
+
 export class PushRulesApi extends HttpApiGroup.make("clientServer.pushRules")
   .add(
-    HttpApiEndpoint.get("all", "/v3/pushrules", { success: AnyObject }).annotateMerge(
-      documented({ summary: "All push rules", who: own })
-    ),
-    HttpApiEndpoint.get("global", "/v3/pushrules/global", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("all", "/v3/pushrules", {
+      success: body(Schema.Struct({ global: PushRuleset }))
+    }).annotateMerge(documented({ summary: "All push rules", who: own })),
+    HttpApiEndpoint.get("global", "/v3/pushrules/global", { success: body(PushRuleset) }).annotateMerge(
       documented({ summary: "The global push rules", who: own })
     ),
     HttpApiEndpoint.get("ofKind", "/v3/pushrules/global/:kind", {
       params: { kind: rule.kind },
-      success: AnyList
+      success: listBody(Schema.Array(PushRule))
     }).annotateMerge(
       documented({
         summary: "The push rules of one kind",
@@ -102,7 +122,7 @@ export class PushRulesApi extends HttpApiGroup.make("clientServer.pushRules")
     ),
     HttpApiEndpoint.get("get", "/v3/pushrules/global/:kind/:ruleId", {
       params: rule,
-      success: AnyObject
+      success: body(PushRule)
     }).annotateMerge(documented({ summary: "One push rule", text: "Errors: M_NOT_FOUND.", who: own })),
     HttpApiEndpoint.put("put", "/v3/pushrules/global/:kind/:ruleId", {
       params: rule,

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, body } from "../api/Body.ts"
+import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 
 /**
@@ -53,6 +53,46 @@ export const Capabilities = body(
 )
 export type Capabilities = typeof Capabilities.Type
 
+/** The metadata of RFC 8414, as far as Matrix clients read them. */
+const AuthMetadata = body(
+  Schema.StructWithRest(
+    Schema.Struct({
+      issuer: Schema.String,
+      authorization_endpoint: Schema.String,
+      token_endpoint: Schema.String,
+      revocation_endpoint: Schema.String,
+      registration_endpoint: Schema.optionalKey(Schema.String),
+      device_authorization_endpoint: Schema.optionalKey(Schema.String),
+      response_types_supported: Schema.Array(Schema.String),
+      response_modes_supported: Schema.Array(Schema.String),
+      grant_types_supported: Schema.Array(Schema.String),
+      code_challenge_methods_supported: Schema.Array(Schema.String),
+      prompt_values_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+      account_management_uri: Schema.optionalKey(Schema.String),
+      account_management_actions_supported: Schema.optionalKey(Schema.Array(Schema.String))
+    }),
+    [Schema.Record(Schema.String, Schema.Json)]
+  ).annotate({ identifier: "AuthMetadata" })
+)
+
+const Url = Schema.Struct({ base_url: Schema.String })
+const ClientDiscovery = body(
+  Schema.StructWithRest(Schema.Struct({ "m.homeserver": Url, "m.identity_server": Schema.optionalKey(Url) }), [
+    Schema.Record(Schema.String, Schema.Json)
+  ]).annotate({ identifier: "ClientDiscovery" })
+)
+const Contact = Schema.Struct({
+  role: Schema.String,
+  matrix_id: Schema.optionalKey(Schema.String),
+  email_address: Schema.optionalKey(Schema.String)
+})
+const Support = body(
+  Schema.Struct({
+    contacts: Schema.optionalKey(Schema.Array(Contact)),
+    support_page: Schema.optionalKey(Schema.String)
+  }).annotate({ identifier: "SupportContacts" })
+)
+
 export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
   .add(
     HttpApiEndpoint.get("versions", "/versions", { success: Versions }).annotateMerge(
@@ -61,39 +101,43 @@ export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
     HttpApiEndpoint.get("capabilities", "/v3/capabilities", { success: Capabilities })
       .middleware(Authentication)
       .annotateMerge(documented({ summary: "The capabilities of the server, and the room versions", who: "any user" })),
-    HttpApiEndpoint.get("authMetadata", "/v1/auth_metadata", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("authMetadata", "/v1/auth_metadata", { success: AuthMetadata }).annotateMerge(
       documented({
         summary: "The metadata of the OAuth 2.0 API",
         text: "Errors: M_UNRECOGNIZED where it is not served.",
         who: "anyone"
       })
     ),
-    HttpApiEndpoint.get("authIssuer", "/unstable/org.matrix.msc2965/auth_issuer", { success: AnyObject }).annotateMerge(
-      documented({ summary: "The issuer of the OAuth 2.0 API, for older clients", who: "anyone" })
-    )
+    HttpApiEndpoint.get("authIssuer", "/unstable/org.matrix.msc2965/auth_issuer", {
+      success: body(Schema.Struct({ issuer: Schema.String }))
+    }).annotateMerge(documented({ summary: "The issuer of the OAuth 2.0 API, for older clients", who: "anyone" }))
   )
   .annotateMerge(OpenApi.annotations({ title: "Versions and capabilities" })) {}
 
 export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
   .add(
-    HttpApiEndpoint.get("client", "/.well-known/matrix/client", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("client", "/.well-known/matrix/client", { success: ClientDiscovery }).annotateMerge(
       documented({ summary: "The URL of the client API", who: "anyone" })
     ),
-    HttpApiEndpoint.get("server", "/.well-known/matrix/server", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("server", "/.well-known/matrix/server", {
+      success: body(Schema.Struct({ "m.server": Schema.String }))
+    }).annotateMerge(
       documented({
         summary: "The address at which other home servers reach this one",
         text: "Errors: M_NOT_FOUND where that is the server name itself.",
         who: "anyone"
       })
     ),
-    HttpApiEndpoint.get("policyServer", "/.well-known/matrix/policy_server", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("policyServer", "/.well-known/matrix/policy_server", {
+      success: body(Schema.Struct({ public_keys: Schema.Record(Schema.String, Schema.String) }))
+    }).annotateMerge(
       documented({
         summary: "The key of the policy server that this server is",
         text: "Errors: M_NOT_FOUND where it is none.",
         who: "anyone"
       })
     ),
-    HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: AnyObject }).annotateMerge(
+    HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: Support }).annotateMerge(
       documented({ summary: "The contacts of this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
     )
   )

@@ -36,6 +36,11 @@ const maxSignedUsers = 10_000
 export type CrossSigningUpload = { readonly [usage in `${KeyUsage}_key`]?: JsonObject | undefined }
 
 /** The cross-signing part of key queries: JSON text by user. */
+/** The errors of signatures, by user and key. */
+export interface RefusedSignatures {
+  readonly [userId: string]: { readonly [keyId: string]: JsonObject }
+}
+
 export interface CrossSigningTexts {
   readonly master_keys: string
   readonly self_signing_keys: string
@@ -210,14 +215,14 @@ const make = Effect.gen(function* () {
   const sign = Effect.fn("CrossSigning.sign")(function* (
     session: Session,
     given: ReadonlyMap<UserId, JsonObject>
-  ): Effect.fn.Return<JsonObject, MatrixError> {
+  ): Effect.fn.Return<RefusedSignatures, MatrixError> {
     const objects = [...given].flatMap(([userId, keys]) =>
       Object.entries(keys).map(([keyId, signed]) => ({ userId, keyId, signed }))
     )
     if (objects.length > maxSignedObjects) {
       return yield* new TooLarge({ error: `At most ${maxSignedObjects} signed objects` })
     }
-    const failures: Record<string, Record<string, Json>> = {}
+    const failures: Record<string, Record<string, JsonObject>> = {}
     for (const { keyId, signed, userId } of objects) {
       const failed = yield* Effect.result(signKey(session.userId, userId, keyId, signed))
       if (Result.isSuccess(failed)) continue
@@ -276,7 +281,10 @@ export class CrossSigning extends Context.Service<
       mayReplace: boolean
     ) => Effect.Effect<boolean, MatrixError>
     /** Stores signatures. Gives the errors of those that are refused, by user and key. Errors: M_TOO_LARGE. */
-    readonly sign: (session: Session, signed: ReadonlyMap<UserId, JsonObject>) => Effect.Effect<JsonObject, MatrixError>
+    readonly sign: (
+      session: Session,
+      signed: ReadonlyMap<UserId, JsonObject>
+    ) => Effect.Effect<RefusedSignatures, MatrixError>
     /** The cross-signing keys of users of ours, as `requester` may see them; of none for another server. */
     readonly query: (requester: UserId | undefined, userIds: ReadonlyArray<UserId>) => Effect.Effect<CrossSigningTexts>
   }

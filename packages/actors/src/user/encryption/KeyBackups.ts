@@ -39,9 +39,17 @@ export interface BackupDescription {
   readonly auth_data: JsonObject
 }
 
+/** The key of a session, as clients have it. */
+export interface SessionKey {
+  readonly first_message_index: number
+  readonly forwarded_count: number
+  readonly is_verified: boolean
+  readonly session_data: JsonObject
+}
+
 /** Keys by room and session. */
 export interface RoomKeys {
-  readonly rooms: { readonly [roomId: string]: { readonly sessions: { readonly [sessionId: string]: JsonObject } } }
+  readonly rooms: { readonly [roomId: string]: { readonly sessions: { readonly [sessionId: string]: SessionKey } } }
 }
 
 const unknownVersion = new NotFound({ error: "There is no such version of the key backup" })
@@ -88,7 +96,7 @@ const readKey = (
       })
 }
 
-const toClient = (key: BackedUpKey): JsonObject => ({
+const toClient = (key: BackedUpKey): SessionKey => ({
   first_message_index: key.firstMessageIndex,
   forwarded_count: key.forwardedCount,
   is_verified: key.isVerified,
