@@ -4,12 +4,18 @@
  * Source: "Registration and login" of the specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, type MatrixError, type UserInUse } from "@greenroom/protocol/MatrixError"
+import type { MatrixError, UserInUse } from "@greenroom/protocol/MatrixError"
 import type { NewAccountOptions } from "@greenroom/store/AccountStore"
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import type { AppService } from "../app-service/AppServices.ts"
 import type { Session } from "../runtime/Session.ts"
-import type { Credentials, Device, LoginDevice, RefreshedTokens } from "./Credentials.ts"
+import {
+  type Credentials,
+  type Device,
+  type LoginDevice,
+  type RefreshedTokens,
+  wrongCredentials
+} from "./Credentials.ts"
 import { type AccountRequest, makeAccountCreation } from "./internal/AccountCreation.ts"
 import { makeAccountPasswords, type PasswordChange } from "./internal/AccountPasswords.ts"
 import { makeAccountSessions } from "./internal/AccountSessions.ts"
@@ -27,7 +33,7 @@ const make = Effect.gen(function* () {
     readonly deviceName?: string
   }) {
     const userId = yield* passwords.verifyPassword(options.user, options.password)
-    if (Option.isNone(userId)) return yield* new Forbidden({ error: "The user name or the password is wrong" })
+    if (Option.isNone(userId)) return yield* wrongCredentials
     return yield* sessions.openSession(userId.value, options)
   })
 

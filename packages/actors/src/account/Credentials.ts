@@ -4,7 +4,7 @@
  * Source: "Registration and login" of the specification.
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { UserAwaitingApproval } from "@greenroom/protocol/MatrixError"
+import { Forbidden, UserAwaitingApproval } from "@greenroom/protocol/MatrixError"
 
 /** The result of a login. */
 export interface Credentials {
@@ -43,6 +43,9 @@ export interface Device {
   /** The address from which the device was used last. */
   readonly last_seen_ip?: string
 }
+
+/** The error of a login with a wrong name, address or password. It does not reveal which. */
+export const wrongCredentials = new Forbidden({ error: "The user name or the password is wrong" })
 
 /** The answer to a registration that awaits an administrator's approval, and to logins until then. */
 export const awaitingApproval = new UserAwaitingApproval({

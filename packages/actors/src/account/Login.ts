@@ -6,13 +6,14 @@
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Context, Effect, Layer, Option, Redacted } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginFlowsOf } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { SsoLogins } from "./login/SsoLogins.ts"
+import { PasswordCheck } from "./PasswordCheck.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
 export interface LoginRequest extends LoginDevice {
@@ -29,6 +30,7 @@ const make = Effect.gen(function* () {
   const login = yield* LoginConfig
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
+  const passwords = yield* PasswordCheck
   const throttle = yield* LoginThrottle
   const sso = yield* SsoLogins
   const byPassword =
@@ -39,12 +41,7 @@ const make = Effect.gen(function* () {
     if (typeof body.password !== "string") return yield* new MissingParam({ error: "password: missing key" })
     const user = yield* userOfIdentifier(body, identities)
     if (user === undefined) return yield* new MissingParam({ error: "identifier: missing key" })
-    const check = Effect.flatMap(accounts.verifyPassword(user, Redacted.make(body.password)), (found) =>
-      Option.isSome(found)
-        ? Effect.succeed(found.value)
-        : Effect.fail(new Forbidden({ error: "The user name or the password is wrong" }))
-    )
-    return yield* throttle.attempt(accounts.toUserId(user) ?? user, address, check)
+    return yield* passwords.check(user, Redacted.make(body.password), address)
   })
 
   const withToken = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
@@ -86,5 +83,5 @@ export class Login extends Context.Service<
     readonly login: (request: LoginRequest) => Effect.Effect<Credentials, MatrixError>
   }
 >()("greenroom/actors/Login") {
-  static readonly layer = Layer.effect(Login, make)
+  static readonly layer = Layer.effect(Login, make).pipe(Layer.provide(PasswordCheck.layer))
 }

@@ -2,12 +2,11 @@
  * Checks a user's password. Attempts are limited as for every login.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
+import { wrongCredentials } from "./Credentials.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
-
-const wrong = new Forbidden({ error: "The user name or the password is wrong" })
 
 export class PasswordCheck extends Context.Service<
   PasswordCheck,
@@ -27,7 +26,7 @@ export class PasswordCheck extends Context.Service<
             accounts.toUserId(user) ?? user,
             address,
             Effect.flatMap(accounts.verifyPassword(user, password), (found) =>
-              Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(wrong)
+              Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(wrongCredentials)
             )
           )
         )

@@ -5,22 +5,21 @@
  */
 import { canonicalAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadJson, BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
 import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Option } from "effect"
-
-const unknown = new Forbidden({ error: "The user name or the password is wrong" })
+import { wrongCredentials } from "./Credentials.ts"
 
 const byAddress = Effect.fnUntraced(function* (
   medium: string,
   address: string,
   identities: UserIdentityStore["Service"]
 ) {
-  if (medium !== "email" && medium !== "msisdn") return yield* unknown
+  if (medium !== "email" && medium !== "msisdn") return yield* wrongCredentials
   const canonical = canonicalAddress({ address, medium })
-  if (canonical === undefined) return yield* unknown
+  if (canonical === undefined) return yield* wrongCredentials
   const owner = yield* identities.userOfAddress({ medium, address: canonical })
-  return Option.isSome(owner) ? owner.value : yield* unknown
+  return Option.isSome(owner) ? owner.value : yield* wrongCredentials
 })
 
 /**

@@ -22,6 +22,7 @@ import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { Accounts } from "../Accounts.ts"
+import { PasswordCheck } from "../PasswordCheck.ts"
 import { makeEmailStages, maxTries } from "./EmailStages.ts"
 import { FlowTable } from "./FlowTable.ts"
 import { makeCompletion, overtaken } from "./LoginCompletion.ts"
@@ -137,7 +138,7 @@ const make = Effect.gen(function* () {
   }
 
   const stages: { readonly [type in StageType]: (request: StageRequest) => Effect.Effect<Outcome, MatrixError> } = {
-    "m.login.password": makePasswordStage(accounts, throttle),
+    "m.login.password": makePasswordStage(accounts, yield* PasswordCheck),
     "m.login.registration_token": makeRegistrationTokenStage(tokens, throttle),
     "m.login.email.code": email.code,
     "m.login.email.url": email.url,
@@ -397,5 +398,7 @@ export class LoginFlows extends Context.Service<
     readonly callback: (request: OAuth2Callback) => Effect.Effect<OAuth2Return>
   }
 >()("greenroom/actors/LoginFlows") {
-  static readonly layer = Layer.effect(LoginFlows, make).pipe(Layer.provide([Mailer.layer, OAuth2Client.layer]))
+  static readonly layer = Layer.effect(LoginFlows, make).pipe(
+    Layer.provide([Mailer.layer, OAuth2Client.layer, PasswordCheck.layer])
+  )
 }

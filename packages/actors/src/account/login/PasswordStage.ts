@@ -3,22 +3,18 @@
  *
  * Source: "Password-based" of "Registration and login" of the specification.
  */
-import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
-import { Effect, Option, Redacted } from "effect"
+import { BadJson } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted } from "effect"
 import type { Accounts } from "../Accounts.ts"
+import { wrongCredentials } from "../Credentials.ts"
+import type { PasswordCheck } from "../PasswordCheck.ts"
 import { expectedUser, type Outcome, passed, prove, type StageRequest, textOf } from "./LoginProgress.ts"
-import type { LoginThrottle } from "./LoginThrottle.ts"
 
-const wrong = "The user name or the password is wrong"
-
-export const makePasswordStage = (accounts: Accounts["Service"], throttle: LoginThrottle["Service"]) => {
+export const makePasswordStage = (accounts: Accounts["Service"], passwords: PasswordCheck["Service"]) => {
   const login = Effect.fnUntraced(function* (request: StageRequest, password: Redacted.Redacted) {
-    const user = expectedUser(request.progress) ?? ""
-    const check = Effect.flatMap(accounts.verifyPassword(user, password), (found) =>
-      Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(new Forbidden({ error: wrong }))
-    )
-    const userId = yield* throttle.attempt(user || (textOf(request, "user") ?? ""), request.address, check)
-    return passed(yield* prove(request.progress, userId, wrong))
+    const user = expectedUser(request.progress) || (textOf(request, "user") ?? "")
+    const userId = yield* passwords.check(user, password, request.address)
+    return passed(yield* prove(request.progress, userId, wrongCredentials.error))
   })
 
   return Effect.fnUntraced(function* (request: StageRequest) {
