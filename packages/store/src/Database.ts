@@ -294,7 +294,7 @@ const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): Database
   const name = parsed === null ? "a URL that cannot be read" : `${host}${parsed.pathname}`
   const { cause } = error.reason
   const reason = cause instanceof Error ? cause.message : error.message
-  const remedy = databaseRemedy((cause as { readonly code?: string } | undefined)?.code)
+  const remedy = databaseRemedy((cause as { readonly code?: string } | undefined)?.code, reason)
   const message = `Cannot connect to the database (${name}): ${reason}. ${remedy}`
   return new DatabaseUnreachable({ message, cause: error })
 }

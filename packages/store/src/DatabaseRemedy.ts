@@ -18,9 +18,18 @@ const remedies: { readonly [code: string]: string } = {
 /** Whether the code is one of PostgreSQL, not of the network. */
 export const isRefusal = (code: string | undefined): boolean => /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code ?? "")
 
-/** A sentence for the operator. */
-export const databaseRemedy = (code: string | undefined): string =>
+/** Faults of the URL itself, by what the client says before it connects. */
+const urlRemedy = (reason: string): string | undefined =>
+  reason === "No username configured"
+    ? "Name the user in database_url: postgresql://user:password@host:5432/database."
+    : / URL\b/.test(reason)
+      ? "Correct database_url: postgresql://user:password@host:5432/database."
+      : undefined
+
+/** A sentence for the operator. `reason` is the message of a failure without a code. */
+export const databaseRemedy = (code: string | undefined, reason = ""): string =>
   remedies[code ?? ""] ??
+  (code === undefined ? urlRemedy(reason) : undefined) ??
   (isRefusal(code)
     ? "Look at the log of PostgreSQL."
     : "Start PostgreSQL, and check host, port, name and password of database_url.")

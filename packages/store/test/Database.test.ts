@@ -43,6 +43,33 @@ describe("Database", () => {
     })
   )
 
+  it.effect("a URL that names no user, or has a fault, is refused with what is wrong in it", () =>
+    Effect.gen(function* () {
+      const environment = { USER: process.env.USER, USERNAME: process.env.USERNAME }
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          delete process.env.USER
+          delete process.env.USERNAME
+        }),
+        () => Effect.sync(() => Object.assign(process.env, JSON.parse(JSON.stringify(environment))))
+      )
+      const messageOf = (url: string) =>
+        Effect.map(
+          Effect.flip(Layer.build(Database.layer({ databaseUrl: Redacted.make(url), dataDir: "unused" }))),
+          ({ message }) => message
+        )
+      assert.strictEqual(
+        yield* messageOf("postgres://127.0.0.1:1/somewhere"),
+        "Cannot connect to the database (127.0.0.1:1/somewhere): No username configured. " +
+          "Name the user in database_url: postgresql://user:password@host:5432/database."
+      )
+      assert.match(
+        yield* messageOf("postgres://someone@127.0.0.1:1/somewhere?sslmode=never"),
+        /: Unrecognized sslmode in URL: "never"\. Correct database_url: /
+      )
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("a database in another encoding than UTF-8 is refused with the remedy", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.emptyUrl

@@ -84,6 +84,9 @@ const toShutdown = (payload: ShutdownRequest = {}) => ({
   ...(payload.message == null ? {} : { message: payload.message })
 })
 
+/** Synapse gives all removals of a room in one answer, and its tools ask for no further page. */
+const maxDeletions = 1_000
+
 /** The old version of the endpoint returns moved aliases in the same form. */
 const outcomeOf = (removal: Deletion): JsonObject => toDeletion(removal).shutdown_room as JsonObject
 
@@ -197,7 +200,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
       .handle("deletionsOfRoom", ({ params: { roomId }, query }) =>
         asAdmin({ action: "room.delete_status", target: roomId }, () =>
           Effect.gen(function* () {
-            const { from, limit } = pageOf(query)
+            const { from, limit } = pageOf({ ...query, limit: query.limit ?? maxDeletions })
             const found = yield* rooms.removalsOf(roomId, { from, limit: limit + 1 }, "room")
             if (found.length === 0) return yield* new NotFound({ error: `${roomId} was not deleted` })
             return withoutUndefined({

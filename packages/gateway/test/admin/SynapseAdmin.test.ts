@@ -287,6 +287,14 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       const { body: page } = yield* askAdmin(admin, "GET", `${ofRoom}?limit=1`)
       assert.deepStrictEqual([page.results, page.next_token], [[done], undefined])
       assert.strictEqual((yield* askAdmin(admin, "GET", `${ofRoom}?from=1`)).status, 404)
+      // Tools of Synapse ask for no second page.
+      yield* sql`
+        INSERT INTO room_removals (removal_id, kind, room_id, requested_by, options, status, result, created_at, finished_at)
+        SELECT 'earlier' || n, kind, room_id, requested_by, options, status, result, n, n
+        FROM room_removals, generate_series(1, 150) AS n WHERE removal_id = ${started.body.delete_id as string}`
+      const { body: all } = yield* askAdmin(admin, "GET", ofRoom)
+      assert.lengthOf(all.results as ReadonlyArray<unknown>, 151)
+      assert.isUndefined(all.next_token)
       const outcome = done.shutdown_room as { readonly [key: string]: unknown }
       assert.sameMembers(outcome.kicked_users as Array<string>, [owner.id, guest.id])
       assert.deepStrictEqual(outcome.local_aliases, ["#bad:green.test"])

@@ -89,7 +89,13 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       params: ofRoom,
       query: page,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "How the removals of a room stand", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(
+      documented({
+        summary: "How the removals of a room stand",
+        text: "The newest first, 1,000 unless `limit` is given. Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
     HttpApiEndpoint.get("deletion", `${prefix}/v2/rooms/delete_status/:deleteId`, {
       params: { deleteId: Text },
       success: AnyObject
