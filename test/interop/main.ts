@@ -72,9 +72,9 @@ let known = 0
 
 /** Says that a scene failed. Gives it where that was not known. */
 const failed = (what: string, error: unknown, occasion: Occasion): ReadonlyArray<string> => {
-  const reason = values.control ? undefined : knownFailure(occasion)
+  const fault = error instanceof Error ? error.message : String(error)
+  const reason = values.control ? undefined : knownFailure(occasion, fault)
   if (reason !== undefined) known++
-  const fault = error instanceof Error ? error.message : error
   say(`${reason === undefined ? "FAILED" : "known "}  ${what}: ${reason === undefined ? "" : `${reason}: `}${fault}`)
   return reason === undefined ? [what] : []
 }

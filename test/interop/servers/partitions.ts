@@ -87,8 +87,8 @@ export const randomPartitions: Scene = {
         )
         await talk(room, alice, bob)
         await talk(room, bob, alice)
-        await agree(room, alice, bob)
         await sameExtremities(stage, room)
+        await agree(room, alice, bob)
       }
     } catch (error) {
       throw new Error(`seed ${seed}: ${(error as Error).message}`)
