@@ -251,11 +251,20 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       return true
     })
 
-    /** Without its state an event is left out; then those that follow it miss it. */
+    /**
+     * Without its state an event is left out, with the fetched ones that follow it: an origin that has back-filled them knows no
+     * state at any of them. What the received events follow is fetched again then, and placed by its own state.
+     */
     const leaveOut = (id: EventId) => {
-      if (events.some(({ event_id }) => event_id === id)) return
-      batch.delete(id)
+      const received = new Set(events.map(({ event_id }) => event_id))
+      if (received.has(id)) return
       absent.add(id)
+      const left = new Set([id])
+      for (const { event_id, prev_events } of topologicalOrder(batch.values())) {
+        if (received.has(event_id) || states.has(event_id)) continue
+        if (event_id === id || prev_events.some((prev) => left.has(prev))) left.add(event_id)
+      }
+      for (const each of left) batch.delete(each)
     }
 
     /**
