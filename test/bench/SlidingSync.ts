@@ -1,8 +1,15 @@
 /** The first page of sliding sync, and what a message costs, for a user in very many rooms and for one in few. */
-import { atMost, type Benchmark, count, milliseconds, times } from "./Benchmark.ts"
+import { atMost, type Benchmark, count, type Figure, milliseconds, times } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { SlidingSync, SlidingSyncInput } from "./load/slidingSync.ts"
+import type { SlidingSync, SlidingSyncInput, Sync } from "./load/slidingSync.ts"
+import type { Percentiles } from "./Percentiles.ts"
 import { startServer } from "./Server.ts"
+
+const updates: ReadonlyArray<readonly [what: string, of: (sync: Sync) => Percentiles]> = [
+  [", window of all", ({ message }) => message],
+  [", window of 20", ({ windowed }) => windowed],
+  [", window of 20 unencrypted", ({ filtered }) => filtered]
+]
 
 export const slidingSync: Benchmark = {
   name: "sliding-sync",
@@ -22,11 +29,16 @@ export const slidingSync: Benchmark = {
       },
       { what: "  the first of all", value: milliseconds(many.first), baseline: milliseconds(few.first) },
       { what: "  size", value: `${count(many.size / 1024)} KB`, baseline: `${count(few.size / 1024)} KB` },
-      {
-        what: "  a message in one room, p50",
-        value: milliseconds(many.message.p50),
-        baseline: milliseconds(few.message.p50)
-      },
+      ...updates.map(([what, of]): Figure => {
+        const ratio = of(many).p50 / of(few).p50
+        return {
+          what: `  a message in one room${what}, p50`,
+          value: milliseconds(of(many).p50),
+          baseline: milliseconds(of(few).p50),
+          ratio: times(ratio),
+          target: atMost(ratio, 1.5, " times")
+        }
+      }),
       {
         what: "  nothing new in a window of all, p50",
         value: milliseconds(many.nothing.p50),

@@ -18,6 +18,10 @@ export interface Sync {
   /** Bytes of a first page. */
   readonly size: number
   readonly message: Percentiles
+  /** A message in a window of the most recent rooms, which moves with each. */
+  readonly windowed: Percentiles
+  /** The same with a list of rooms that are not encrypted. */
+  readonly filtered: Percentiles
   readonly nothing: Percentiles
 }
 
@@ -47,10 +51,12 @@ const requiredState = [
 
 const enabled = { enabled: true }
 
-const body = (last: number) =>
+const unencrypted = { is_encrypted: false, not_room_types: ["m.space"] }
+
+const body = (last: number, filters: object) =>
   JSON.stringify({
     conn_id: "room-list",
-    lists: { all_rooms: { ranges: [[0, last]], timeline_limit: 1, required_state: requiredState } },
+    lists: { all_rooms: { ranges: [[0, last]], timeline_limit: 1, required_state: requiredState, filters } },
     extensions: { account_data: enabled, receipts: enabled, typing: enabled }
   })
 
@@ -64,48 +70,88 @@ const fill = (url: string, token: string, rooms: number) =>
     return room_id
   })
 
-const measure = async (url: string, token: string, rooms: number, turns: number): Promise<Sync> => {
+/** A user, and how long its requests took. */
+interface Reader {
+  readonly turn: (kind: Kind, turn: number) => Promise<void>
+  readonly page: () => Promise<void>
+  /** Widens the window until the client has all rooms, as clients do. */
+  readonly readAll: () => Promise<void>
+  readonly sync: () => Sync
+  readonly close: () => void
+}
+
+type Kind = "message" | "windowed" | "filtered"
+
+const makeReader = async (url: string, token: string, rooms: number): Promise<Reader> => {
   const ids = await fill(url, token, rooms)
   const connection = await HttpConnection.open(url)
-  const ask = async (last: number, pos?: string) => {
-    const query = pos === undefined ? "" : `?pos=${encodeURIComponent(pos)}`
+  let pos: string | undefined
+  let size = 0
+  const ask = async (last: number, filters: object, from?: string) => {
+    const query = from === undefined ? "" : `?pos=${encodeURIComponent(from)}`
     const begin = performance.now()
-    const answer = await connection.request("POST", `${path}${query}`, token, body(last))
+    const answer = await connection.request("POST", `${path}${query}`, token, body(last, filters))
     const time = performance.now() - begin
     const json = await jsonOf<{ pos: string; rooms: object }>(Promise.resolve(answer))
-    return { time, size: answer.size, pos: json.pos, rooms: Object.keys(json.rooms).length }
+    pos = json.pos
+    size = from === undefined ? answer.size : size
+    return { time, rooms: Object.keys(json.rooms).length }
   }
-  const { time: first } = await ask(19)
+  const { time: first } = await ask(19, {})
+  const requests = { message: [rooms, {}], windowed: [19, {}], filtered: [19, unencrypted] } as const
+  const times: { readonly [kind in Kind]: Array<number> } = { message: [], windowed: [], filtered: [] }
   const pages: Array<number> = []
-  let size = 0
-  for (let turn = 0; turn < turns; turn++) {
-    const answer = await ask(19)
-    pages.push(answer.time)
-    size = answer.size
-  }
-  // A client widens its window until it has all rooms.
-  let { pos } = await ask(19)
-  for (let got = 1; got > 0; ) ({ pos, rooms: got } = await ask(rooms, pos))
-  const messages: Array<number> = []
   const nothing: Array<number> = []
-  for (let turn = 0; turn < turns; turn++) {
-    const target = `${prefix}/rooms/${encodeURIComponent(ids[turn % ids.length]!)}/send/m.room.message/${turn}`
-    await jsonOf(connection.request("PUT", target, token, JSON.stringify({ msgtype: "m.text", body: "news" })))
-    const news = await ask(rooms, pos)
-    if (news.rooms !== 1) throw new Error(`A message is news in ${news.rooms} rooms`)
-    messages.push(news.time)
-    const rest = await ask(rooms, news.pos)
-    nothing.push(rest.time)
-    pos = rest.pos
+  return {
+    /** The first requests after those of another kind bring the client's rooms in line with theirs, and are not measured. */
+    turn: async (kind, turn) => {
+      const target = `${prefix}/rooms/${encodeURIComponent(ids.at(turn % ids.length)!)}/send/m.room.message/${kind}${turn}`
+      await jsonOf(connection.request("PUT", target, token, JSON.stringify({ msgtype: "m.text", body: "news" })))
+      const [last, filters] = requests[kind]
+      const news = await ask(last, filters, pos)
+      const rest = await ask(last, filters, pos)
+      if (turn < 0) return
+      if (news.rooms !== 1) throw new Error(`A message is news in ${news.rooms} rooms`)
+      times[kind].push(news.time)
+      if (kind === "message") nothing.push(rest.time)
+    },
+    page: async () => {
+      pages.push((await ask(19, {})).time)
+    },
+    readAll: async () => {
+      for (let got = 1; got > 0; ) got = (await ask(rooms, {}, pos)).rooms
+    },
+    sync: () => ({
+      first,
+      page: percentiles(pages),
+      size,
+      message: percentiles(times.message),
+      windowed: percentiles(times.windowed),
+      filtered: percentiles(times.filtered),
+      nothing: percentiles(nothing)
+    }),
+    close: () => connection.close()
   }
-  connection.close()
-  return { first, page: percentiles(pages), size, message: percentiles(messages), nothing: percentiles(nothing) }
+}
+
+/** The readers take turns, so that whatever else the machine does meets all of them. */
+const measure = async (readers: ReadonlyArray<Reader>, turns: number): Promise<void> => {
+  for (let turn = 0; turn < turns; turn++) for (const reader of readers) await reader.page()
+  for (const reader of readers) await reader.readAll()
+  for (const kind of ["message", "windowed", "filtered"] as const) {
+    for (let turn = -2; turn < turns; turn++) for (const reader of readers) await reader.turn(kind, turn)
+  }
 }
 
 serveLoad(async ({ few, many, turns, url }: SlidingSyncInput): Promise<SlidingSync> => {
   const people = await register(url, "reader", 3)
   const [warm, a, b] = people.map(({ token }) => token)
   // The first requests let the program be compiled.
-  await measure(url, warm!, Math.min(few, 30), turns)
-  return { few: await measure(url, a!, few, turns), many: await measure(url, b!, many, turns) }
+  const first = await makeReader(url, warm!, Math.min(few, 30))
+  await measure([first], turns)
+  const fewRooms = await makeReader(url, a!, few)
+  const manyRooms = await makeReader(url, b!, many)
+  await measure([fewRooms, manyRooms], turns)
+  for (const reader of [first, fewRooms, manyRooms]) reader.close()
+  return { few: fewRooms.sync(), many: manyRooms.sync() }
 })

@@ -39,21 +39,24 @@ export interface UserRoom {
 export interface UserRooms {
   /** By number. */
   readonly rooms: ReadonlyMap<number, UserRoom>
-  /** Rises with each change of a membership, and of the account data that decide which rooms a list shows. */
+  /** Rises with each change of a membership or of encryption, and of the account data that decide which rooms a list shows. */
   readonly version: number
 }
 
 interface RoomList extends UserRooms {
   readonly rooms: Map<number, UserRoom>
+  /** By ID. */
+  readonly numbers: Map<RoomId, number>
   version: number
   /** From where on the moves of these rooms are complete. */
   completeFrom: StreamPosition
-  order: RoomOrder | undefined
+  /** By filter; the list without a filter has the empty name. Oldest use first. */
+  readonly orders: Map<string, RoomOrder>
   lastUsed: number
 }
 
-/** The rooms that are in a user's list. */
-interface RoomOrder {
+/** The rooms that are in a user's list and pass a filter. */
+export interface RoomOrder {
   readonly version: number
   /** The most recent last. */
   readonly rooms: Array<UserRoom>
@@ -64,6 +67,9 @@ interface RoomOrder {
 
 /** Account data that decide which rooms a list shows. */
 const listTypes: ReadonlySet<string> = new Set(["m.direct", "m.tag", "m.ignored_user_list", ...inviteRuleTypes])
+
+/** How many filters the rooms of a user are kept in order for. */
+const maxOrders = 16
 
 /** A list is sorted again if more rooms than this moved since it was read last. */
 const maxMoved = 100
@@ -101,6 +107,7 @@ export const makeRoomLists = Effect.gen(function* () {
     list.version++
     const thrownOut = before?.membership === "join" && event?.sender !== userId
     rooms.set(roomNid, { roomNid, roomId, membership, changedAt: position, listed: isInside(membership) || thrownOut })
+    list.numbers.set(roomId, roomNid)
     if (!latest.has(roomNid)) latest.set(roomNid, position)
   }
 
@@ -135,10 +142,12 @@ export const makeRoomLists = Effect.gen(function* () {
   let position = yield* log.follow((slice) =>
     Effect.sync(() => {
       take(slice, lists)
-      for (const { position, roomNid } of slice.events) {
+      for (const { event, position, roomNid } of slice.events) {
         if (!latest.has(roomNid)) continue
         touch(roomNid, position)
         moves.add(roomNid, position)
+        if (event.type !== "m.room.encryption" || event.state_key !== "") continue
+        for (const list of lists.values()) if (list.rooms.has(roomNid)) list.version++
       }
       takeReceipts(slice)
       for (const { slices } of loading.values()) slices.push(slice)
@@ -161,9 +170,17 @@ export const makeRoomLists = Effect.gen(function* () {
   const load = Effect.fnUntraced(function* (userId: UserId, slices: ReadonlyArray<LogSlice>) {
     const found = yield* store.roomsOf(userId)
     const lastUsed = yield* monotonicMillis
-    const list: RoomList = { rooms: new Map(), version: 0, completeFrom: position, order: undefined, lastUsed }
+    const list: RoomList = {
+      rooms: new Map(),
+      numbers: new Map(),
+      version: 0,
+      completeFrom: position,
+      orders: new Map(),
+      lastUsed
+    }
     for (const { membership, position, roomId, roomNid } of found) {
       list.rooms.set(roomNid, { roomNid, roomId, membership, changedAt: position, listed: true })
+      list.numbers.set(roomId, roomNid)
       touch(roomNid, position)
     }
     const own = new Map([[userId, list]])
@@ -217,8 +234,8 @@ export const makeRoomLists = Effect.gen(function* () {
     rooms.splice(index, 0, room)
   }
 
-  const sorted = ({ rooms, version }: RoomList): RoomOrder => {
-    const listed = Array.from(rooms.values()).filter(({ listed }) => listed)
+  const sorted = ({ rooms, version }: RoomList, passes: (room: UserRoom) => boolean): RoomOrder => {
+    const listed = Array.from(rooms.values()).filter((room) => room.listed && passes(room))
     const standings = listed.map((room) => ({ room, at: standing(room) }))
     standings.sort((a, b) => comparePositions(a.at, b.at))
     return {
@@ -229,23 +246,40 @@ export const makeRoomLists = Effect.gen(function* () {
     }
   }
 
-  const orderOf = (list: RoomList): RoomOrder => {
-    const { order, version } = list
-    const moved = order === undefined || order.version !== version ? undefined : moves.from(order.moves)
-    if (order !== undefined && moved !== undefined && moved.length <= maxMoved) {
-      order.moves = moves.end
-      for (const roomNid of new Set(moved)) {
-        const room = list.rooms.get(roomNid)
-        const index = room?.membership === "join" ? order.rooms.lastIndexOf(room) : -1
-        if (room === undefined || index === -1) continue
-        order.rooms.splice(index, 1)
-        insert(order.rooms, room)
-      }
-      return order
+  /** Moves the rooms that had events since the order was read. False if it must be made again. */
+  const follow = (list: RoomList, order: RoomOrder): boolean => {
+    const moved = order.version === list.version ? moves.from(order.moves) : undefined
+    if (moved === undefined || moved.length > maxMoved) return false
+    order.moves = moves.end
+    for (const roomNid of new Set(moved)) {
+      const room = list.rooms.get(roomNid)
+      const index = room?.membership === "join" ? order.rooms.lastIndexOf(room) : -1
+      if (room === undefined || index === -1) continue
+      order.rooms.splice(index, 1)
+      insert(order.rooms, room)
     }
-    list.order = sorted(list)
-    return list.order
+    return true
   }
+
+  const keep = (list: RoomList, name: string, order: RoomOrder): RoomOrder => {
+    list.orders.delete(name)
+    list.orders.set(name, order)
+    for (const oldest of list.orders.keys()) {
+      if (list.orders.size <= maxOrders) break
+      list.orders.delete(oldest)
+    }
+    return order
+  }
+
+  /** The order that is kept under a name, if it is one of this version. */
+  const known = (list: RoomList, name: string): RoomOrder | undefined => {
+    const order = list.orders.get(name)
+    return order !== undefined && follow(list, order) ? keep(list, name, order) : undefined
+  }
+
+  const all = () => true
+
+  const orderOf = (list: RoomList): RoomOrder => known(list, "") ?? keep(list, "", sorted(list, all))
 
   return {
     /** The position of the last row of the log; the lists have everything up to there. */
@@ -272,10 +306,31 @@ export const makeRoomLists = Effect.gen(function* () {
     /** The rooms of a user that had an event after a position, among others; undefined where any may have had one. */
     moved: (userRooms: UserRooms, after: StreamPosition): ReadonlySet<number> | undefined =>
       comparePositions(after, (userRooms as RoomList).completeFrom) < 0 ? undefined : moves.after(after),
-    /** The rooms that are in a user's list, the most recent first, and whether there are invitations among them. */
-    listed: (userRooms: UserRooms) => {
-      const { hasInvitations, rooms } = orderOf(userRooms as RoomList)
-      return { rooms: rooms.toReversed() as ReadonlyArray<UserRoom>, hasInvitations }
+    /** The rooms that are in a user's list, and whether there are invitations among them. */
+    listed: (userRooms: UserRooms): Pick<RoomOrder, "hasInvitations"> & { readonly rooms: ReadonlyArray<UserRoom> } =>
+      orderOf(userRooms as RoomList),
+    /**
+     * Those of the listed rooms that pass a filter, the most recent last. They move with the log. `passes` is asked for where the filter is not kept for this version of the
+     * user's rooms.
+     */
+    filtered: Effect.fnUntraced(function* <E>(
+      userRooms: UserRooms,
+      filter: string,
+      passes: Effect.Effect<(room: UserRoom) => boolean, E>
+    ) {
+      const list = userRooms as RoomList
+      const order = known(list, filter)
+      if (order !== undefined) return order.rooms as ReadonlyArray<UserRoom>
+      // A change while the filter is read gives another version.
+      const { version } = list
+      const test = yield* passes
+      return keep(list, filter, { ...sorted(list, test), version }).rooms as ReadonlyArray<UserRoom>
+    }),
+    /** A room of a user by its ID. */
+    find: (userRooms: UserRooms, roomId: RoomId): UserRoom | undefined => {
+      const { numbers, rooms } = userRooms as RoomList
+      const roomNid = numbers.get(roomId)
+      return roomNid === undefined ? undefined : rooms.get(roomNid)
     }
   }
 })

@@ -19,6 +19,9 @@ import { makeRoomConfigs, type RoomConfig } from "./SlidingRequest.ts"
 /** For how many rooms their type is known. */
 const maxTypes = 200_000
 
+/** The longest filter, as JSON, whose rooms are kept in order between two requests. */
+const maxFilterLength = 2_000
+
 /** A room that is asked for. */
 export interface WantedRoom {
   readonly room: UserRoom
@@ -55,8 +58,18 @@ const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<r
 const isWhole = (ranges: ReadonlyArray<readonly [number, number]>, size: number): boolean =>
   size === 0 || ranges.some(([from, to]) => from === 0 && to >= size - 1)
 
-/** Whether which rooms pass depends on memberships, account data and types of rooms alone. */
-const isFilteredSteadily = ({ is_encrypted, spaces }: SlidingFilters): boolean => is_encrypted == null && spaces == null
+/** Whether which rooms pass is the same for as long as the version of the user's rooms is: spaces change without it. */
+const isFilteredSteadily = ({ spaces }: SlidingFilters): boolean => spaces == null
+
+/** The rooms of a list in its ranges, the most recent first. */
+function* shownIn(
+  rooms: ReadonlyArray<UserRoom>,
+  ranges: ReadonlyArray<readonly [number, number]>
+): Generator<UserRoom> {
+  for (const [from, to] of ranges) {
+    for (let index = from; index <= to && index < rooms.length; index++) yield rooms[rooms.length - 1 - index]!
+  }
+}
 
 const nothing: ReadonlySet<number> = new Set()
 
@@ -75,28 +88,31 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
   const sync = yield* SyncStore
   const ignoredUsers = yield* makeIgnoredUsers
   const invitePermission = yield* makeInvitePermission
+  // A new one takes the place of one that is full: a request goes on with the one that it began with.
   /** The types of rooms, null for rooms without one: a room keeps its type. */
-  const types = new Map<number, string | null>()
+  let allTypes = new Map<number, string | null>()
   /** Rooms that are encrypted stay so. */
-  const encrypted = new Set<number>()
+  let allEncrypted = new Set<number>()
 
   const typesOf = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>) {
+    if (allTypes.size > maxTypes) allTypes = new Map()
+    const types = allTypes
     const unknown = rooms.flatMap(({ roomNid }) => (types.has(roomNid) ? [] : [roomNid]))
-    if (unknown.length === 0) return
-    if (types.size > maxTypes) types.clear()
     for (const [roomNid, { content }] of yield* store.newestOf(unknown, "m.room.create")) {
       types.set(roomNid, typeof content.type === "string" ? content.type : null)
     }
+    return types as ReadonlyMap<number, string | null>
   })
 
-  const isOfType = (wanted: ReadonlyArray<string | null>): Test => {
+  const isOfType = (types: ReadonlyMap<number, string | null>, wanted: ReadonlyArray<string | null>): Test => {
     const allowed = new Set(wanted)
     return ({ roomNid }) => allowed.has(types.get(roomNid) ?? null)
   }
 
   const isEncrypted = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>) {
+    if (allEncrypted.size > maxTypes) allEncrypted = new Set()
+    const encrypted = allEncrypted
     const unknown = rooms.flatMap(({ roomNid }) => (encrypted.has(roomNid) ? [] : [roomNid]))
-    if (encrypted.size > maxTypes) encrypted.clear()
     for (const roomNid of (yield* store.newestOf(unknown, "m.room.encryption")).keys()) encrypted.add(roomNid)
     return ({ roomNid }: UserRoom) => encrypted.has(roomNid)
   })
@@ -141,10 +157,9 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     const tests: Array<Test> = []
     if (is_invited != null) tests.push(({ membership }) => (membership === "invite") === is_invited)
     if (is_dm != null) tests.push(({ roomId }) => direct.has(roomId) === is_dm)
-    if (room_types != null || not_room_types != null) yield* typesOf(rooms)
-    if (room_types != null) tests.push(isOfType(room_types))
+    if (room_types != null) tests.push(isOfType(yield* typesOf(rooms), room_types))
     if (not_room_types != null) {
-      const isExcluded = isOfType(not_room_types)
+      const isExcluded = isOfType(yield* typesOf(rooms), not_room_types)
       tests.push((room) => !isExcluded(room))
     }
     if (is_encrypted != null) {
@@ -170,6 +185,35 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return new Set(inviters.flatMap(([roomNid, inviter]) => (isUnwelcome(inviter) ? [roomNid] : [])))
   })
 
+  /** Whether a listed room passes a filter. */
+  const testOf = Effect.fnUntraced(function* (
+    userId: UserId,
+    userRooms: UserRooms,
+    filters: SlidingFilters,
+    direct: ReadonlySet<string>
+  ) {
+    const { hasInvitations, rooms } = lists.listed(userRooms)
+    const unwelcome = hasInvitations ? yield* unwelcomeOf(userId) : nothing
+    const tests = yield* testsOf(userId, rooms, filters, direct)
+    return ((room) =>
+      (room.membership !== "invite" || !unwelcome.has(room.roomNid)) && tests.every((test) => test(room))) as Test
+  })
+
+  /** The listed rooms that pass a filter, the most recent last. */
+  const passing = Effect.fnUntraced(function* (
+    userId: UserId,
+    userRooms: UserRooms,
+    filters: SlidingFilters,
+    direct: ReadonlySet<string>
+  ) {
+    const test = testOf(userId, userRooms, filters, direct)
+    const name = JSON.stringify(filters)
+    const isKept = isFilteredSteadily(filters) && name.length <= maxFilterLength
+    if (isKept) return yield* lists.filtered(userRooms, name, test)
+    const passes = yield* test
+    return lists.listed(userRooms).rooms.filter(passes)
+  })
+
   return {
     /** The direct rooms of a user, by `m.direct`. */
     direct: (userId: UserId) =>
@@ -183,40 +227,31 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       direct: ReadonlySet<string>
     ): Effect.fn.Return<Wanted, InvalidParam> {
       const configs = makeRoomConfigs(userId)
-      const { hasInvitations, rooms: all } = lists.listed(userRooms)
-      const unwelcome = hasInvitations ? yield* unwelcomeOf(userId) : nothing
-      const listed =
-        unwelcome.size === 0
-          ? all
-          : all.filter(({ membership, roomNid }) => membership !== "invite" || !unwelcome.has(roomNid))
       const wanted = new Map<number, WantedRoom>()
       const counts: Record<string, { readonly count: number }> = {}
       let isSteady = true
       for (const [name, list] of Object.entries(given ?? {})) {
-        const tests = yield* testsOf(userId, listed, list.filters ?? {}, direct)
-        const passed = tests.length === 0 ? listed : listed.filter((room) => tests.every((test) => test(room)))
-        counts[name] = { count: passed.length }
         const config = yield* configs.read(list)
+        const filters = list.filters ?? {}
+        const passed = yield* passing(userId, userRooms, filters, direct)
+        counts[name] = { count: passed.length }
         const ranges = rangesOf(list, passed.length)
-        isSteady &&= isFilteredSteadily(list.filters ?? {}) && isWhole(ranges, passed.length)
+        isSteady &&= isFilteredSteadily(filters) && isWhole(ranges, passed.length)
         const names = [name]
-        for (const [from, to] of ranges) {
-          for (const room of passed.slice(from, to + 1)) {
-            const before = wanted.get(room.roomNid)
-            wanted.set(room.roomNid, {
-              room,
-              config: configs.combine(before?.config, config),
-              lists: before === undefined ? names : [...before.lists, name],
-              isSubscribed: false
-            })
-          }
+        for (const room of shownIn(passed, ranges)) {
+          const before = wanted.get(room.roomNid)
+          wanted.set(room.roomNid, {
+            room,
+            config: configs.combine(before?.config, config),
+            lists: before === undefined ? names : [...before.lists, name],
+            isSubscribed: false
+          })
         }
       }
-      const subscribed = new Map(Object.entries(room_subscriptions ?? {}))
-      if (subscribed.size === 0) return { counts, rooms: wanted, isSteady }
-      for (const room of listed) {
-        const subscription = subscribed.get(room.roomId)
-        if (subscription == null) continue
+      for (const [roomId, subscription] of Object.entries(room_subscriptions ?? {})) {
+        const room = lists.find(userRooms, roomId as RoomId)
+        if (subscription == null || room === undefined || !room.listed) continue
+        if (room.membership === "invite" && (yield* unwelcomeOf(userId)).has(room.roomNid)) continue
         const before = wanted.get(room.roomNid)
         wanted.set(room.roomNid, {
           room,
