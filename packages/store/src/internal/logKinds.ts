@@ -3,6 +3,7 @@
  */
 import { accountDataChanges } from "../AccountDataChange.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
+import { banChanges } from "../BanStore.ts"
 import { deviceListChanges, userSignatures } from "../DeviceListStore.ts"
 import { erasures } from "../ErasureStore.ts"
 import { keyCountChanges } from "../KeyCountChange.ts"
@@ -19,6 +20,7 @@ export const logKinds: ReadonlyArray<AnyLogKind> = [
   sessionRevocations,
   accountStandings,
   erasures,
+  banChanges,
   accountDataChanges,
   receiptChanges,
   pusherChanges,
