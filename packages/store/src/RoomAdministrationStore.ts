@@ -248,6 +248,9 @@ export class RoomAdministrationStore extends Context.Service<
         yield* sql`DELETE FROM history_states WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM search_queue WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM event_search WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM mentions WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM push_actions WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM room_push_actions WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM events WHERE nid = ANY (${numbers}::bigint[])`
       }, sql.withTransaction)
 

@@ -357,9 +357,15 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
 
   it.effect("removes history before a point, and keeps the state and later events", () =>
     Effect.gen(function* () {
-      const [admin, user] = [yield* registerAdmin("boss8"), yield* register("hal")]
+      const [admin, user, friend] = [yield* registerAdmin("boss8"), yield* register("hal"), yield* register("fran")]
       const room = yield* createRoom(user)
-      yield* say(user, room, "old")
+      yield* join(friend, room)
+      yield* askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/old`, {
+        token: friend.token,
+        json: { msgtype: "m.text", body: "old", "m.mentions": { user_ids: [user.id] } }
+      })
+      const sync = askToday("GET", "/v3/sync", { token: user.token })
+      assert.include((yield* sync).text, '"highlight_count":1')
       const { body: kept } = yield* say(user, room, "kept")
       const begun = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}/${inPath(kept.event_id)}`, {
         delete_local_events: true
@@ -372,6 +378,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       assert.include(messages.text, '"kept"')
       assert.notInclude(messages.text, '"old"')
       assert.include(messages.text, "m.room.create")
+      assert.notInclude((yield* sync).text, '"highlight_count":1')
       assert.strictEqual((yield* say(user, room, "new")).status, 200)
       const none = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}`, { purge_up_to_ts: 1 })
       assert.strictEqual(none.body.errcode, "M_NOT_FOUND")
