@@ -32,6 +32,12 @@ interface NewsRow {
   readonly former_body: string | null
 }
 
+/**
+ * Up to how many transactions of the log are searched for changes of memberships as a whole. In more of them they are looked for room by
+ * room, in all rooms of the user.
+ */
+const shortRange = 1_000
+
 const isJoin = (body: string | null): boolean =>
   body !== null && (JSON.parse(body) as Event).content.membership === "join"
 
@@ -58,6 +64,15 @@ export class DeviceListStore extends Context.Service<
           SELECT FROM memberships own JOIN memberships other USING (room_nid)
           WHERE own.user_id = ${userId} AND own.membership = 'join'
             AND other.user_id = ${sql.literal(other)} AND other.membership = 'join')`
+        const wasIn = sql`SELECT room_nid FROM moved WHERE was_joined`
+        /** Events of the rooms that the user is in, or was in. */
+        const watched =
+          upTo.xid - after.xid <= shortRange
+            ? sql`(room_nid IN (${wasIn}) OR (
+                SELECT membership = 'join' FROM memberships
+                WHERE user_id = ${userId} AND memberships.room_nid = events.room_nid))`
+            : sql`room_nid IN (
+                SELECT room_nid FROM memberships WHERE user_id = ${userId} AND membership = 'join' UNION ${wasIn})`
         return sql<NewsRow>`
           WITH moved AS MATERIALIZED (
             SELECT room_nid, membership = 'join' AS is_joined, former.was_joined, room.was_out
@@ -71,9 +86,6 @@ export class DeviceListStore extends Context.Service<
                   AND (change.xid, change.nid) <= ${positionSql(sql, after)}
                 ORDER BY change.xid DESC, change.nid DESC LIMIT 1), false) AS was_joined) AS former
             WHERE memberships.user_id = ${userId}),
-          watched AS MATERIALIZED (
-            SELECT room_nid FROM memberships WHERE user_id = ${userId} AND membership = 'join'
-            UNION SELECT room_nid FROM moved WHERE was_joined),
           movers AS MATERIALIZED (
             SELECT events.state_key AS user_id, body, (
               SELECT former.body FROM events former
@@ -81,7 +93,7 @@ export class DeviceListStore extends Context.Service<
                 AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${positionSql(sql, after)}
               ORDER BY former.xid DESC, former.nid DESC LIMIT 1) AS former_body
             FROM events
-            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)),
+            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND ${watched}),
           met AS (
             SELECT DISTINCT user_id FROM memberships JOIN moved USING (room_nid)
             WHERE memberships.membership = 'join' AND (is_joined <> was_joined OR (is_joined AND was_out)))

@@ -103,6 +103,16 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       assert.sameMembers((yield* sync(carol, seenByCarol)).device_lists!.left as string[], [alice.id, bob.id])
       const changes = yield* as(alice)("GET", `/v3/keys/changes?from=${inPath(start)}&to=${inPath(changed.next_batch)}`)
       assert.include(changes.body.changed as ReadonlyArray<string>, bob.id)
+      // The same for clients that were away for many transactions.
+      const parts = [nothing.next_batch, joined.next_batch]
+      const lists = Effect.forEach(parts, (since) => Effect.map(sync(alice, since), (answer) => answer.device_lists))
+      const soon = yield* lists
+      yield* SqlClient.SqlClient.use(
+        (sql) => sql`
+          DO $$ BEGIN FOR transaction IN 1..1001 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`
+      )
+      yield* upload(carol, { device_keys: deviceKeys(carol, "three") })
+      assert.deepStrictEqual(yield* lists, soon)
       // Alice misses changes while she is out, also where she was out between two syncs.
       const before = (yield* sync(alice, left.next_batch)).next_batch
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
