@@ -232,6 +232,12 @@ export class SyncStore extends Context.Service<
               Effect.orDie
             )
 
+      /**
+       * Events of the timeline. With `status = 0`, PostgreSQL may read the log backwards until it meets the room: it takes a room for
+       * more frequent than it is, where its statistics are from a time of fewer rooms.
+       */
+      const ofTimeline = sql.literal("status <= 1 AND status <> 1")
+
       const statesAt = (rooms: ReadonlyArray<{ readonly roomNid: number; readonly at: StreamPosition }>) =>
         rooms.length === 0
           ? Effect.succeed(new Map<number, StateRef>())
@@ -246,7 +252,7 @@ export class SyncStore extends Context.Service<
                 SELECT coalesce(after_chain, state_chain) AS chain,
                        CASE WHEN after_chain IS NULL THEN state_seq ELSE after_seq END AS seq
                 FROM events
-                WHERE events.room_nid = room.room_nid AND status = 0
+                WHERE events.room_nid = room.room_nid AND ${ofTimeline}
                   AND (events.xid, events.nid) <= (room.xid::xid8, room.nid)
                 ORDER BY events.xid DESC, events.nid DESC LIMIT 1
               ) AS newest

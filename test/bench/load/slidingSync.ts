@@ -57,7 +57,7 @@ const body = (last: number, filters: object) =>
   JSON.stringify({
     conn_id: "room-list",
     lists: { all_rooms: { ranges: [[0, last]], timeline_limit: 1, required_state: requiredState, filters } },
-    extensions: { account_data: enabled, receipts: enabled, typing: enabled }
+    extensions: { account_data: enabled, e2ee: enabled, receipts: enabled, to_device: enabled, typing: enabled }
   })
 
 /** The IDs of the rooms. */
