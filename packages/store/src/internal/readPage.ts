@@ -2,8 +2,10 @@
  * One page of the rows of a query, for lists with a total. `count(*) OVER ()` beside `OFFSET` would have no row to report the
  * total in where the page is empty.
  */
-import { Effect } from "effect"
-import type { SqlClient, SqlError, Statement } from "effect/sql"
+import * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
+import type * as Statement from "effect/sql/Statement"
 
 export interface PageQuery {
   /** A SELECT of all rows. */

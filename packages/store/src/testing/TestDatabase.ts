@@ -7,7 +7,7 @@
 
 import { randomUUID } from "node:crypto"
 import { type PgClient, PgConnection } from "@effect/sql-pg"
-import { Effect, Layer, Redacted, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Redacted, type Scope } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { inject } from "vitest"
 import * as Database from "../Database.ts"
@@ -44,7 +44,13 @@ export const url: Effect.Effect<Redacted.Redacted, SqlError.SqlError, Scope.Scop
 /** The URL of a database without any table. */
 export const emptyUrl: Effect.Effect<Redacted.Redacted, SqlError.SqlError, Scope.Scope> = create("template1")
 
+/**
+ * The clock of the machine, for the connections of tests that have another one: PostgreSQL answers in its own time, and a
+ * connection gives it up after a certain time alone.
+ */
+const machineClock = Layer.succeed(Clock.Clock, Context.get(Context.empty() as Context.Context<never>, Clock.Clock))
+
 /** A pool of connections to a fresh, migrated database. */
 export const layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> = Layer.unwrap(
   Effect.map(url, (url) => Database.pool({ url, maxConnections: 6 }))
-)
+).pipe(Layer.provide(machineClock))
