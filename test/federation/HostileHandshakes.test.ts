@@ -45,6 +45,10 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
         for (const handshake of ["make_join", "make_leave", "make_knock"]) {
           const path = room(handshake, secret, `/${encodeURIComponent(mallory)}?ver=${version}`)
           assert.include([403, 404], (yield* evil.ask(red, "GET", path)).status)
+          for (const other of [alice.userId, `@mallory:other.test:8448`]) {
+            const { body } = yield* evil.ask(red, "GET", room(handshake, room_id, `/${encodeURIComponent(other)}`))
+            assert.deepStrictEqual([other, body.errcode], [other, "M_FORBIDDEN"])
+          }
         }
         const outside = { ...known, roomId: secret, extremities: [imaginedHash(5)] }
         const intrusion = evil.event(outside, {

@@ -56,7 +56,7 @@ const toAppService = (registration: AppServiceRegistration, sender: UserId): App
   const aliases = namesOf(namespaces.aliases)
   const rooms = namesOf(namespaces.rooms)
   const ourName = serverNameOf(sender)
-  const isOurs = (userId: string) => userId.endsWith(`:${ourName}`)
+  const isOurs = (userId: string) => serverNameOf(userId as UserId) === ourName
   return {
     id: registration.id,
     url: url?.replace(/\/+$/, ""),

@@ -13,7 +13,14 @@ import { FederationApi, maxBackfill } from "@greenroom/protocol/federation/Feder
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { eventIdOf } from "@greenroom/protocol/federation/PduReference"
 import { maxEdus, maxPdus, Transaction } from "@greenroom/protocol/federation/Transaction"
-import { type EventId, formatEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  type EventId,
+  formatEventId,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import { BoundInvite } from "@greenroom/protocol/identity/OnBind"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
@@ -76,7 +83,7 @@ export const large = (answer: object) =>
 /** The first half of a handshake. Errors: M_FORBIDDEN unless the user is one of the requesting server. */
 const makeMembership = (make: MakeMembership, params: { readonly context: RoomId; readonly userId: UserId }) =>
   SignedRequest.use(({ origin }) =>
-    params.userId.endsWith(`:${origin}`)
+    serverNameOf(params.userId) === origin
       ? make(origin, params.context, params.userId)
       : Effect.fail(new Forbidden({ error: `${params.userId} is not a user of ${origin}` }))
   )

@@ -10,7 +10,14 @@ import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { MembershipHandshake } from "@greenroom/actors/room/RemoteRooms"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
-import { type EventId, isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  type EventId,
+  isEventId,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
@@ -111,7 +118,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
         readonly query?: { readonly ver?: ReadonlyArray<string> | undefined }
       }) =>
         SignedRequest.use(({ origin }) =>
-          params.userId.endsWith(`:${origin}`)
+          serverNameOf(params.userId) === origin
             ? servers.makeMembership(origin, handshake, params.roomId, params.userId, query?.ver)
             : Effect.fail(new Forbidden({ error: `${params.userId} is not a user of ${origin}` }))
         )
