@@ -69,7 +69,11 @@ class RequestLog {
   readonly options: RequestRecordsOptions
   private readonly registry: SeriesRegistry
   private readonly context: Context.Context<never>
-  private readonly series = new Map<string, Series>()
+  /** By endpoint and method. */
+  private readonly series: { readonly [listener in ListenerName]: Map<string, Map<string, Series>> } = {
+    client: new Map(),
+    federation: new Map()
+  }
   private readonly prefix = randomBytes(4).toString("hex")
   private count = 0
   /** How many requests are being answered. */
@@ -93,7 +97,7 @@ class RequestLog {
     ;(request as Recorded)[record] = begun
     if (this.options.accessLog) response.setHeader("x-request-id", begun.id)
     this.inFlight[listener]++
-    response.once("close", () => {
+    response.on("close", () => {
       this.inFlight[listener]--
       const milliseconds = performance.now() - begun.begunAt
       if (this.options.metrics) this.measure(listener, request.method ?? "", begun, response, milliseconds)
@@ -109,20 +113,7 @@ class RequestLog {
     milliseconds: number
   ): void {
     const method = methods.has(asked) ? asked : "other"
-    const key = `${listener} ${method} ${route}`
-    let series = this.series.get(key)
-    if (series === undefined) {
-      const labels = { listener, method, route }
-      series = {
-        duration: this.registry.distribution(
-          "greenroom_http_request_duration_seconds",
-          "Time from the head of a request to the end of its answer; long polls wait",
-          labels
-        ),
-        byStatus: new Map()
-      }
-      this.series.set(key, series)
-    }
+    const series = this.seriesOf(listener, route, method)
     series.duration.record(milliseconds / 1_000)
     let counter = series.byStatus.get(statusCode)
     if (counter === undefined) {
@@ -131,6 +122,20 @@ class RequestLog {
       series.byStatus.set(statusCode, counter)
     }
     counter.count++
+  }
+
+  private seriesOf(listener: ListenerName, route: string, method: string): Series {
+    const ofRoute = this.series[listener].get(route) ?? new Map<string, Series>()
+    const known = ofRoute.get(method)
+    if (known !== undefined) return known
+    const duration = this.registry.distribution(
+      "greenroom_http_request_duration_seconds",
+      "Time from the head of a request to the end of its answer; long polls wait",
+      { listener, method, route }
+    )
+    const series = { duration, byStatus: new Map() }
+    this.series[listener].set(route, ofRoute.set(method, series))
+    return series
   }
 
   /** A line of the access log. The query is left out, since it may hold an access token. */
