@@ -17,8 +17,7 @@ RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
   && rm -rf packages/*/test packages/*/examples packages/*/src apps/*/test apps/*/src
 
 FROM node:24-trixie-slim
-ENV NODE_ENV=production GREENROOM_HOST=0.0.0.0 GREENROOM_DATA_DIR=/data \
-  MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
+ENV NODE_ENV=production GREENROOM_HOST=0.0.0.0 GREENROOM_DATA_DIR=/data
 WORKDIR /greenroom
 COPY --from=build /greenroom/package.json package.json
 COPY --from=build /greenroom/node_modules node_modules

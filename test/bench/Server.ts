@@ -12,12 +12,8 @@ const root = new URL("../../", import.meta.url)
 const { scripts } = JSON.parse(await fs.readFile(new URL("package.json", root), "utf8")) as {
   scripts: { start: string }
 }
-/** `npm start`: environment variables, and after `exec node` the options of Node and the program. */
-const [variables = "", command = ""] = scripts.start.split("exec node ")
-const startEnvironment = Object.fromEntries(
-  variables.split(" ").flatMap((variable) => (variable === "" ? [] : [variable.split("=")]))
-)
-const start = command.split(" ")
+/** The arguments of `npm start` after `exec node`: options of Node, and the program. */
+const start = scripts.start.replace(/^exec node /, "").split(" ")
 
 const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
@@ -75,7 +71,7 @@ export const startServer = async (options: ServerOptions = {}): Promise<Server> 
   const child = spawn(process.execPath, [...profiling, ...nodeOptions, ...args], {
     cwd: fileURLToPath(root),
     stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...startEnvironment, ...unlimited, ...options.environment }
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
   })
   let output = ""
   const keep = (chunk: Buffer) => {
