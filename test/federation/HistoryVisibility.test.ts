@@ -85,6 +85,21 @@ const returning = Effect.fnUntraced(function* () {
   return { ...here, left, shows, says, stateWith, read, isHistory }
 })
 
+/** The same, where the room was closed in one of two branches of its history, which meet again. */
+const branching = Effect.gen(function* () {
+  const here = yield* returning()
+  const { left, read, says, shows, stateWith } = here
+  const closed = shows("joined", [left])
+  const secret = says("secret", closed)
+  const open = says("open", left)
+  const merged = says("merged", secret, open)
+  const reopened = shows("shared", [merged])
+  const last = says("last", reopened)
+  const readAll = (states: Parameters<typeof read>[2]) =>
+    read([closed, secret, open, merged, reopened, last], stateWith(reopened), states)
+  return { ...here, closed, open, merged, readAll }
+})
+
 layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History visibility", (it) => {
   it.effect("a member reads what each time allowed: before the first join, as invited, as member, while away", () =>
     Effect.gen(function* () {
@@ -132,16 +147,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
 
   it.effect("where branches of history differ, the server is asked for the state behind them", () =>
     Effect.gen(function* () {
-      const { left, read, says, shows, stateWith } = yield* returning()
-      const closed = shows("joined", [left])
-      const secret = says("secret", closed)
-      const open = says("open", left)
-      const merged = says("merged", secret, open)
-      const reopened = shows("shared", [merged])
-      const last = says("last", reopened)
-      const { bodies, questions } = yield* read(
-        [closed, secret, open, merged, reopened, last],
-        stateWith(reopened),
+      const { closed, merged, open, readAll, stateWith } = yield* branching
+      const { bodies, questions } = yield* readAll(
         new Map([
           [closed.event_id, stateWith()],
           [open.event_id, stateWith()],
@@ -156,16 +163,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
 
   it.effect("where it does not say, the least open of both decides", () =>
     Effect.gen(function* () {
-      const { left, read, says, shows, stateWith } = yield* returning()
-      const closed = shows("joined", [left])
-      const secret = says("secret", closed)
-      const open = says("open", left)
-      const merged = says("merged", secret, open)
-      const reopened = shows("shared", [merged])
-      const last = says("last", reopened)
-      const { bodies } = yield* read(
-        [closed, secret, open, merged, reopened, last],
-        stateWith(reopened),
+      const { closed, open, readAll, stateWith } = yield* branching
+      const { bodies } = yield* readAll(
         new Map([
           [closed.event_id, stateWith()],
           [open.event_id, stateWith()]

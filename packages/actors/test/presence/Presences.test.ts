@@ -13,9 +13,9 @@ import { Presences } from "../../src/presence/Presences.ts"
 import { onDevice, presence, roomOf, signUp, stores } from "../support/People.ts"
 
 /**
- * The next presence that everybody who may see the user is told, or the next one in a state: what an actor has published is published
- * again where the clock ran past the time that its answer may take. The database answers in its own time, which is not
- * that of the test clock: wait for a few of its answers before letting another second pass.
+ * The next presence of the user that was published after a position. With `state`, the next one in that state: an actor publishes the
+ * same state twice if the test clock runs past the time-out of a report. The database does not follow the test clock, so a
+ * second passes after each 50 of its answers.
  */
 const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition, state?: PresenceState) {
   const stream = yield* EphemeralStream

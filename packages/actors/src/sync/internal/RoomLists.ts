@@ -310,8 +310,8 @@ export const makeRoomLists = Effect.gen(function* () {
     listed: (userRooms: UserRooms): Pick<RoomOrder, "hasInvitations"> & { readonly rooms: ReadonlyArray<UserRoom> } =>
       orderOf(userRooms as RoomList),
     /**
-     * Those of the listed rooms that pass a filter, the most recent last. They move with the log. `passes` is asked for where the filter is not kept for this version of the
-     * user's rooms.
+     * The listed rooms that pass a filter, the most recent last. They move with the log. `passes` is read if the filter is not
+     * kept for this version of the user's rooms.
      */
     filtered: Effect.fnUntraced(function* <E>(
       userRooms: UserRooms,
