@@ -8,6 +8,7 @@ import type { ServerResponse } from "node:http"
 import { Readable } from "node:stream"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { contentDisposition, safeFileName } from "@greenroom/actors/media/FileName"
+import { freeBuffer } from "@greenroom/actors/media/FreeBuffer"
 import type { MediaFile } from "@greenroom/actors/media/Media"
 import type { ByteRange } from "@greenroom/actors/media/MediaFiles"
 import type { NotFound } from "@greenroom/protocol/MatrixError"
@@ -53,8 +54,21 @@ const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatis
   return start >= size || suffix === "0" ? "unsatisfiable" : { start, end }
 }
 
+/**
+ * Frees each chunk of the file once the connection has taken it. A chunk whose write fails may still be read by the system: it is
+ * left to the garbage collection.
+ */
+const freeWritten = (response: ServerResponse): void => {
+  const write = response.write.bind(response) as (chunk: Buffer, done: (error?: Error | null) => void) => boolean
+  response.write = (chunk: Buffer) =>
+    write(chunk, (error) => {
+      if (error == null) freeBuffer(chunk)
+    })
+}
+
 /** Closes the file with the connection, also when the connection stalls. */
 const guard = (response: ServerResponse, destroy: () => void): void => {
+  freeWritten(response)
   response.setMaxListeners(20).once("close", destroy)
   response.setTimeout(idleTimeout, () => response.destroy())
 }

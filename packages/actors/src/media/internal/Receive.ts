@@ -9,6 +9,7 @@ import type { Readable } from "node:stream"
 import { BadRequest, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { freeBuffer } from "../FreeBuffer.ts"
 
 /** A file that has arrived and is on the disk under a temporary name. */
 export interface Received {
@@ -52,11 +53,12 @@ const write = async (source: Readable, file: fs.FileHandle, maxBytes: number): P
   try {
     // The server drains the rest of a body that is too large.
     for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      if (size < headBytes) head.push(chunk.subarray(0, headBytes - size))
+      if (size < headBytes) head.push(Buffer.from(chunk.subarray(0, headBytes - size)))
       size += chunk.length
       if (size > maxBytes) throw tooLarge(maxBytes)
       hash.update(chunk)
       await onDisk(file.write(chunk))
+      freeBuffer(chunk)
     }
     await onDisk(file.sync())
   } finally {

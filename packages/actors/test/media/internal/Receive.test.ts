@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -52,7 +53,24 @@ describe("receiving a file", () => {
       yield* Effect.promise(() => vi.waitUntil(() => source.readableLength === 0, { timeout: 30_000 }))
       yield* advance(100_000)
       source.push(null)
-      assert.strictEqual(yield* Fiber.join(receiving), content.length)
+      assert.strictEqual(yield* Fiber.join(receiving), 200_000)
     })
+  )
+
+  it.effect("chunks are freed once they are on the disk, but for those that share their memory", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporaryDirectory
+      const text = "a".repeat(100_000)
+      const chunks = [Buffer.from(text), Buffer.from(text).subarray(10), Buffer.from(text)]
+      const whole = Buffer.concat(chunks)
+      const { head, path: file, sha256, size } = yield* receive(directory, Readable.from(chunks), 1_000_000)
+      assert.deepStrictEqual(
+        chunks.map((chunk) => chunk.length),
+        [0, 99_990, 0]
+      )
+      assert.isTrue(whole.equals(yield* Effect.promise(() => fs.readFile(file))))
+      assert.deepStrictEqual(Buffer.from(sha256), createHash("sha256").update(whole).digest())
+      assert.deepStrictEqual([size, Buffer.from(head).toString()], [299_990, text.slice(0, 4_096)])
+    }).pipe(Effect.scoped)
   )
 })
