@@ -8,13 +8,16 @@ export interface IdlePollsInput {
   readonly pid: number
   /** One poll each. */
   readonly tokens: ReadonlyArray<string>
-  /** For how long the memory must not have changed before it counts. */
+  /** For how long the memory must not have changed before it counts; four times as long after a collection. */
   readonly seconds: number
   /** Whether to wait by `/sync`. */
   readonly bySync?: boolean
   /** The address of the server's inspector. With it, garbage is collected before each measurement. */
   readonly inspector?: string
 }
+
+/** A program that has come to rest shrinks its young generation in some steps of two seconds (`HeapSize.ts`). */
+const restsAfter = 4
 
 /** In KB. */
 export interface Memory {
@@ -35,7 +38,7 @@ const memoryOf = async ({ inspector, pid, seconds }: IdlePollsInput): Promise<Me
   const uncollected = await settledMemory(pid, seconds)
   if (inspector === undefined) return { resident: uncollected, uncollected }
   const heap = await collectGarbage(inspector)
-  return { resident: await settledMemory(pid, seconds), uncollected, heap }
+  return { resident: await settledMemory(pid, seconds * restsAfter), uncollected, heap }
 }
 
 serveLoad(async (input: IdlePollsInput): Promise<Memories> => {
