@@ -69,4 +69,74 @@ describe("KilledPurge", () => {
       }).pipe(Effect.scoped),
     180_000
   )
+
+  it.live(
+    "users of a removed room are moved into one new room, also where the server was killed before it had recorded the room",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* GatewayProcess.temporaryDirectory
+        const databaseUrl = yield* TestDatabase.url
+        const options = { dataDir, databaseUrl, environment: { GREENROOM_REGISTRATION_SHARED_SECRET: secret } }
+        const gateway = yield* GatewayProcess.start(options)
+        const token = yield* registerAdmin(gateway.url)
+        const asBoss = (url: string, method: string, path: string, data?: object) =>
+          Effect.suspend(() => curl(url, method, path, { token, ...(data === undefined ? {} : { data }) }))
+        const roomsOfBoss = (url: string) =>
+          Effect.map(
+            asBoss(url, "GET", "/_matrix/client/v3/joined_rooms"),
+            ({ body }) => body.joined_rooms as ReadonlyArray<string>
+          )
+        const onDatabase = (statement: string) =>
+          SqlClient.SqlClient.use((sql) => sql.unsafe(statement)).pipe(
+            Effect.provide(Database.pool({ url: databaseUrl, maxConnections: 1 }))
+          )
+
+        const { body } = yield* asBoss(gateway.url, "POST", "/_matrix/client/v3/createRoom", {
+          room_alias_name: "doomed"
+        })
+        yield* onDatabase(`
+          CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN
+            RAISE 'refused by the test' USING ERRCODE = '53100';
+          END $$`)
+        yield* onDatabase("CREATE TRIGGER refuse BEFORE UPDATE ON room_removals FOR EACH ROW EXECUTE FUNCTION refuse()")
+        const path = `/_synapse/admin/v2/rooms/${encodeURIComponent(body.room_id)}`
+        const begun = yield* asBoss(gateway.url, "DELETE", path, {
+          block: false,
+          purge: true,
+          new_room_user_id: "@boss:green.test",
+          message: "Moved"
+        })
+        assert.strictEqual(begun.status, 200, JSON.stringify(begun.body))
+        yield* Effect.repeat(roomsOfBoss(gateway.url), {
+          until: (rooms) => rooms.length > 1,
+          schedule: Schedule.spaced("20 millis")
+        })
+        yield* gateway.kill
+        yield* onDatabase("DROP TRIGGER refuse ON room_removals")
+
+        const { url } = yield* GatewayProcess.start(options)
+        const removal = yield* Effect.repeat(
+          asBoss(url, "GET", `/_synapse/admin/v2/rooms/delete_status/${begun.body.delete_id}`),
+          {
+            until: ({ body }) => body.status === "complete" || body.status === "failed",
+            schedule: Schedule.spaced("100 millis")
+          }
+        )
+        assert.strictEqual(removal.body.status, "complete", JSON.stringify(removal.body))
+        const joined = yield* roomsOfBoss(url)
+        assert.deepStrictEqual(removal.body.shutdown_room, {
+          kicked_users: ["@boss:green.test"],
+          failed_to_kick_users: [],
+          local_aliases: ["#doomed:green.test"],
+          new_room_id: joined[0]
+        })
+        assert.lengthOf(joined, 1)
+        const made = yield* onDatabase("SELECT 1 FROM rooms WHERE name = 'Content Violation Notification'")
+        assert.lengthOf(made, 1)
+        const messages = yield* onDatabase('SELECT 1 FROM events WHERE body LIKE \'%"body":"Moved"%\'')
+        assert.lengthOf(messages, 1)
+      }).pipe(Effect.scoped),
+    120_000
+  )
 })

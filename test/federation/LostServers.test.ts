@@ -267,6 +267,40 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
+  it.effect("and tried again without a restart until a server has accepted the leave", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const ivan = yield* red.register("ivan9")
+      const { roomId, template } = ownRoom(evil, "leave-later")
+      evil.respond = ({ path }) =>
+        path.startsWith("/make_join")
+          ? template(ivan.userId, "join")
+          : path.startsWith("/send_join")
+            ? { status: 504, body: {} }
+            : silent
+      const joined = yield* ivan.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})
+      assert.notStrictEqual(joined.status, 200)
+      const attempts = Effect.map(
+        red.select("SELECT attempts FROM unfinished_memberships WHERE membership = 'leave'"),
+        ([row]) => Number(row?.attempts ?? 0)
+      )
+      yield* Effect.repeat(attempts, { until: (count) => count >= 1, schedule: Schedule.spaced("100 millis") })
+      const then = evil.asked.length
+      evil.respond = ({ path }) => {
+        if (path.startsWith("/make_leave")) return template(ivan.userId, "leave")
+        return path.startsWith("/send_leave") ? { status: 200, body: {} } : silent
+      }
+      // As after days of attempts.
+      yield* red.select("UPDATE unfinished_memberships SET attempts = 20 RETURNING 1")
+      yield* isAsked(evil, `/send_leave/${roomId}`, then)
+      yield* Effect.repeat(red.select("SELECT 1 FROM unfinished_memberships"), {
+        until: (rows) => rows.length === 0,
+        schedule: Schedule.spaced("50 millis")
+      })
+    })
+  )
+
   it.effect("a member whose keys no server had at the join is accepted once their server is back", () =>
     Effect.gen(function* () {
       const { servers } = yield* World

@@ -111,7 +111,8 @@ const migrations = {
   "0078_key_count_changes": () => import("./migrations/0078_key_count_changes.ts"),
   "0079_user_redactions": () => import("./migrations/0079_user_redactions.ts"),
   "0080_delayed_event_retries": () => import("./migrations/0080_delayed_event_retries.ts"),
-  "0081_history_states": () => import("./migrations/0081_history_states.ts")
+  "0081_history_states": () => import("./migrations/0081_history_states.ts"),
+  "0110_unfinished_membership_retries": () => import("./migrations/0110_unfinished_membership_retries.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -8,7 +8,7 @@
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
-import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -98,7 +98,7 @@ export class RoomAdministrationStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<{ readonly nid: number; readonly body: string }>>
 
     /** Takes all aliases of the room from the directory, and the room from the list of public rooms. */
-    readonly unpublish: (roomId: RoomId) => Effect.Effect<ReadonlyArray<string>>
+    readonly unpublish: (roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>>
 
     /** From now on the room does not exist for readers, and its writers are refused. Returns its number, if the room is known. */
     readonly hide: (roomId: RoomId) => Effect.Effect<number | undefined>
@@ -215,7 +215,7 @@ export class RoomAdministrationStore extends Context.Service<
           yield* sql`UPDATE rooms SET visibility = 'private' WHERE room_id = ${roomId} AND visibility <> 'private'`
           const rows = yield* sql<{ alias: string }>`
             DELETE FROM room_aliases WHERE room_id = ${roomId} RETURNING alias`
-          return rows.map(({ alias }) => alias)
+          return rows.map(({ alias }) => alias as RoomAlias)
         },
         sql.withTransaction,
         Effect.orDie

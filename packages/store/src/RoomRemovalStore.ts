@@ -69,6 +69,7 @@ export class RoomRemovalStore extends Context.Service<
 
     /** Signals work of the kind `removals`. */
     readonly addRemoval: (removal: NewRemoval) => Effect.Effect<void>
+    /** Changes nothing once the removal is finished. */
     readonly setRemoval: (
       removalId: string,
       change: {
@@ -108,7 +109,7 @@ export class RoomRemovalStore extends Context.Service<
         yield* sql`
             UPDATE room_removals SET status = ${status}, error = ${error ?? null}, finished_at = ${finished},
               result = coalesce(${result === undefined ? null : JSON.stringify(result)}, result)
-            WHERE removal_id = ${removalId}`
+            WHERE removal_id = ${removalId} AND finished_at IS NULL`
       }, Effect.orDie)
 
       return RoomRemovalStore.of({

@@ -17,6 +17,7 @@ export type WorkKind =
   | "delayed events"
   | "removals"
   | "server notices"
+  | "unfinished memberships"
   | "unverified PDUs"
   | "user redactions"
 

@@ -1,5 +1,6 @@
 /**
- * Removes rooms and history. Each step may be repeated: a removal that a restart or an outage interrupted goes on from the start.
+ * Removes rooms and history. Each step may be repeated, also on two nodes at once: a removal that a restart or an outage
+ * interrupted goes on from the start.
  *
  * A room is shut down in this order: it is blocked; a new room is made, if one is wanted; users of this server are
  * put into the new one, and leave; its aliases go. A purge then hides the room, so that nothing of it is served from that
@@ -7,11 +8,13 @@
  *
  * Loaded on first use (`AdminServices`).
  */
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { type HistoryPoint, RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import { PresetRooms } from "../room/PresetRooms.ts"
 import { Room } from "../room/RoomProtocol.ts"
@@ -36,11 +39,16 @@ interface HistoryOptions {
 }
 
 interface ShutdownResult {
-  readonly kicked_users: ReadonlyArray<string>
-  readonly failed_to_kick_users: ReadonlyArray<string>
-  readonly local_aliases: ReadonlyArray<string>
-  readonly new_room_id: string | null
+  readonly kicked_users: ReadonlyArray<UserId>
+  readonly failed_to_kick_users: ReadonlyArray<UserId>
+  readonly local_aliases: ReadonlyArray<RoomAlias>
+  readonly new_room_id: RoomId | null
+  /** All users that were in the room. Administrators get the lists above. */
+  readonly users: ReadonlyArray<UserId>
 }
+
+/** The memberships of users that have to leave. */
+const presentMemberships = ["join", "invite", "knock"]
 
 const defaultName = "Content Violation Notification"
 const defaultMessage = "Sharing illegal content on this server is not permitted and rooms in violation will be blocked."
@@ -53,20 +61,32 @@ const make = Effect.gen(function* () {
   const removals = yield* RoomRemovalStore
   const rooms = yield* Rooms
   const presetRooms = yield* PresetRooms
+  const memberships = yield* RoomStore
+  const directory = yield* DirectoryStore
   const actor = yield* Room.client
   const running = new Set<string>()
 
-  const makeNewRoom = Effect.fnUntraced(function* (userId: UserId, { message, roomName }: ShutdownOptions) {
-    const { room_id } = yield* presetRooms.create(sessionOf(userId), {
-      preset: "public_chat",
-      name: roomName ?? defaultName,
-      powerLevels: { users_default: -10 }
-    })
-    yield* rooms.send(sessionOf(userId), room_id, "m.room.message", {
-      msgtype: "m.text",
-      body: message ?? defaultMessage
-    })
+  /** The same room for each attempt of a removal: the transaction ID names the removal. */
+  const makeNewRoom = Effect.fnUntraced(function* (
+    userId: UserId,
+    { message, roomName }: ShutdownOptions,
+    removalId: string
+  ) {
+    const txnId = `removal ${removalId}`
+    const { room_id } = yield* presetRooms.create(
+      sessionOf(userId),
+      { preset: "public_chat", name: roomName ?? defaultName, powerLevels: { users_default: -10 } },
+      txnId
+    )
+    const notice = { msgtype: "m.text", body: message ?? defaultMessage }
+    yield* rooms.send(sessionOf(userId), room_id, "m.room.message", notice, txnId)
     return room_id
+  })
+
+  /** Whether the user is out of the room by now, whoever took them out. */
+  const isOut = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    const found = yield* memberships.membership(userId, roomId)
+    return Option.isNone(found) || !presentMemberships.includes(found.value.membership)
   })
 
   /** Puts a user into the new room, and takes them out of this one. False where one of them was refused. */
@@ -75,12 +95,14 @@ const make = Effect.gen(function* () {
     const enter = newRoom === undefined ? Effect.void : Effect.asVoid(rooms.join(session, newRoom))
     const entered = yield* settled(`${userId} entering ${newRoom}`, enter)
     const left = yield* settled(`${userId} leaving ${roomId}`, rooms.leave(session, roomId))
-    for (const result of [entered, left]) {
-      if (Result.isFailure(result)) {
-        yield* Effect.logWarning(`${userId} could not be moved out of ${roomId}: ${result.failure.error}`)
-      }
+    if (Result.isFailure(entered)) {
+      yield* Effect.logWarning(`${userId} could not enter ${newRoom}: ${entered.failure.error}`)
     }
-    return Result.isSuccess(entered) && Result.isSuccess(left)
+    const isMoved = Result.isSuccess(left) || (yield* isOut(userId, roomId))
+    if (Result.isFailure(left) && !isMoved) {
+      yield* Effect.logWarning(`${userId} could not leave ${roomId}: ${left.failure.error}`)
+    }
+    return Result.isSuccess(entered) && isMoved
   })
 
   const shutDown = Effect.fnUntraced(function* (removal: Removal, options: ShutdownOptions) {
@@ -92,24 +114,29 @@ const make = Effect.gen(function* () {
       before.new_room_id ??
       (room === undefined || options.newRoomUserId === undefined
         ? null
-        : yield* makeNewRoom(options.newRoomUserId, options))
+        : yield* makeNewRoom(options.newRoomUserId, options, removalId))
+    const present = room === undefined ? [] : yield* store.members(room.roomNid, presentMemberships, serverName)
+    const users = [...new Set([...(before.users ?? before.kicked_users ?? []), ...present])]
+    const aliases = new Set([...(before.local_aliases ?? []), ...(yield* directory.aliasesOf(roomId))])
     const result = {
-      kicked_users: [...(before.kicked_users ?? [])],
-      failed_to_kick_users: [] as string[],
-      local_aliases: [...(before.local_aliases ?? [])],
-      new_room_id: newRoomId
+      kicked_users: users.filter((user) => !present.includes(user)),
+      failed_to_kick_users: [] as UserId[],
+      local_aliases: [...aliases],
+      new_room_id: newRoomId,
+      users
     }
+    // Users and aliases are recorded before they go: the next attempt cannot read them any more.
     yield* removals.setRemoval(removalId, { status: "shutting_down", result })
-    const users = room === undefined ? [] : yield* store.members(room.roomNid, ["join", "invite", "knock"], serverName)
-    const move = (userId: UserId) =>
-      Effect.map(moveUser(userId, roomId, (newRoomId ?? undefined) as RoomId | undefined), (moved) => {
-        ;(moved ? result.kicked_users : result.failed_to_kick_users).push(userId)
-      })
-    yield* Effect.tapError(handleEach(users, move, 4), () =>
-      removals.setRemoval(removalId, { status: "shutting_down", result })
+    yield* handleEach(
+      present,
+      (userId) =>
+        Effect.map(moveUser(userId, roomId, newRoomId ?? undefined), (moved) => {
+          ;(moved ? result.kicked_users : result.failed_to_kick_users).push(userId)
+        }),
+      4
     )
-    result.local_aliases.push(...(yield* store.unpublish(roomId)))
-    return result satisfies ShutdownResult
+    for (const alias of yield* store.unpublish(roomId)) aliases.add(alias)
+    return { ...result, local_aliases: [...aliases] } satisfies ShutdownResult
   })
 
   /** Makes the actor drop its state of the room. */

@@ -44,11 +44,12 @@ export class PresetRooms extends Context.Service<
   {
     /**
      * Any user. Errors: M_UNSUPPORTED_ROOM_VERSION, M_INVALID_ROOM_STATE where the rules do not allow the state that was
-     * asked for, M_ROOM_IN_USE, M_BAD_JSON.
+     * asked for, M_ROOM_IN_USE, M_BAD_JSON. With `txnId`, a repeat returns the first room.
      */
     readonly create: (
       session: Session,
-      room: PresetRoom
+      room: PresetRoom,
+      txnId?: string
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
   }
 >()("greenroom/actors/PresetRooms") {
@@ -60,7 +61,7 @@ export class PresetRooms extends Context.Service<
       const profiles = yield* ProfileStore
       const succession = yield* RoomSuccession
 
-      const create = Effect.fn("PresetRooms.create")(function* (session: Session, room: PresetRoom) {
+      const create = Effect.fn("PresetRooms.create")(function* (session: Session, room: PresetRoom, txnId?: string) {
         const id = room.version ?? defaultRoomVersion
         const version = roomVersion(id)
         if (version === undefined) {
@@ -89,7 +90,7 @@ export class PresetRooms extends Context.Service<
           ...(isDirect === undefined ? {} : { isDirect }),
           ...(aliasName === undefined ? {} : { aliasName })
         }
-        const created = yield* Effect.catchTag(rooms.createSeeded(session, seeded), "M_FORBIDDEN", ({ error }) =>
+        const created = yield* Effect.catchTag(rooms.createSeeded(session, seeded, txnId), "M_FORBIDDEN", ({ error }) =>
           Effect.fail(new InvalidRoomState({ error }))
         )
         const predecessor = predecessorIn(room.creationContent)

@@ -102,29 +102,34 @@ const make = Effect.gen(function* () {
     )
     const listed = Option.getOrElse(yield* list.isListed(old.roomId), () => false)
     const tombstone = lookupIn(old.state)("m.room.tombstone", "")?.event_id ?? ""
-    // The same upgrade of the same room in the same state is one request, however often it is sent.
-    const txnId = `upgrade ${old.roomId} to ${version.id} after ${tombstone}`
-    return (yield* rooms.createSeeded(session, { version, seed, listed, invite: [] }, txnId)).room_id
+    // The same upgrade of the same room in the same state is one request, however often it is sent, and by whichever login.
+    const txnId = `upgrade ${old.roomId} by ${session.userId} to ${version.id} after ${tombstone}`
+    const anyLogin = { ...session, tokenId: 0 }
+    return (yield* rooms.createSeeded(anyLogin, { version, seed, listed, invite: [] }, txnId)).room_id
   })
 
   /** Settings that the user has no power to change stay as they are. */
   const setIfAllowed = (...args: Parameters<(typeof rooms)["setState"]>) =>
     Effect.catchTag(rooms.setState(...args), "M_FORBIDDEN", () => Effect.void)
 
-  /** Aliases and the place in the list of rooms go to the new room, and the old one takes no more messages. */
+  /** Aliases and the place in the list of rooms go to the new room, and a tombstone leads there. */
   const closeOld = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
-    const lookup = lookupIn(old.state)
     yield* directory.move(old.roomId, replacement)
     yield* list.setListed(old.roomId, false)
-    if (lookup("m.room.canonical_alias", "") !== undefined) {
+    if (lookupIn(old.state)("m.room.canonical_alias", "") !== undefined) {
       yield* setIfAllowed(session, old.roomId, "m.room.canonical_alias", "", {})
     }
     yield* rooms.setState(session, old.roomId, "m.room.tombstone", "", {
       body: "This room has been replaced",
       replacement_room: replacement
     })
-    const levels = closingLevels(lookup, old.version)
+  })
+
+  /** What follows the tombstone. Changes nothing where it was done before. */
+  const finish = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
+    const levels = closingLevels(lookupIn(old.state), old.version)
     if (levels !== undefined) yield* setIfAllowed(session, old.roomId, "m.room.power_levels", "", levels)
+    yield* succession.inherit(session.userId, old.roomId, replacement)
   })
 
   const upgrade = Effect.fn("RoomUpgrades.upgrade")(function* (
@@ -137,11 +142,12 @@ const make = Effect.gen(function* () {
       return yield* new UnsupportedRoomVersion({ error: `new_version: ${newVersion.slice(0, 64)} is not known here` })
     }
     const old = yield* oldRoomFor(session, roomId)
-    const before = yield* madeBefore(session, old, version)
-    if (before !== undefined) return before
-    const replacement = yield* createNew(session, old, version, additionalCreators)
-    yield* closeOld(session, old, replacement)
-    yield* succession.inherit(session.userId, roomId, replacement)
+    let replacement = yield* madeBefore(session, old, version)
+    if (replacement === undefined) {
+      replacement = yield* createNew(session, old, version, additionalCreators)
+      yield* closeOld(session, old, replacement)
+    }
+    yield* finish(session, old, replacement)
     return replacement
   })
 

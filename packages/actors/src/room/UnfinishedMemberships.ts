@@ -1,18 +1,26 @@
 /**
- * Memberships that the end of a process interrupted between this server and another one are finished or taken back, at the
- * start and when nodes of the cluster came or went. So no user is in a room for other servers and not for their own.
+ * Finishes or takes back memberships that are in progress between this server and another one: those that the end of a process or an
+ * outage of the database has interrupted, and leaves that no server has accepted yet. So no user is in a room for other servers
+ * and not for their own.
+ *
+ * All are tried at the start and when nodes of the cluster came or went, and each again after a wait that grows.
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
-import { Effect, Option, Result } from "effect"
+import { Clock, Effect, Option, Result } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import { handleEach, settled } from "../runtime/ItemFailure.ts"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import { keepRunningOnce } from "../runtime/Singletons.ts"
+import { signalsOfWork } from "../runtime/WorkSignals.ts"
 import { Room } from "./RoomProtocol.ts"
 
 /** How many rooms are asked for at once. */
 const concurrency = 4
+
+/** The shortest and the longest wait between two looks for those that are due, in ms. Joins that are added signal no work. */
+const shortestWait = 1_000
+const longestWait = 10 * 60_000
 
 /** Resumes all unfinished memberships, in the background. */
 export const finishMemberships = Effect.gen(function* () {
@@ -37,7 +45,23 @@ export const finishMemberships = Effect.gen(function* () {
     const finished = yield* settled(what, finish(row))
     if (Result.isFailure(finished)) yield* Effect.logWarning(`${what} stays unfinished: ${finished.failure.error}`)
   })
-  const finishAll = Effect.flatMap(store.list, (unfinished) => handleEach(unfinished, finishOne, concurrency))
+  const finishThose = (which: "due" | "all") =>
+    Effect.flatMap(store.take(which), (unfinished) => handleEach(unfinished, finishOne, concurrency))
+
   const changed = yield* latchOfChanges(yield* Nodes)
-  yield* keepRunningOnce("Finishing memberships that a process left", Effect.andThen(finishAll, changed))
+  const added = yield* signalsOfWork("unfinished memberships")
+  const nextIsDue = Effect.gen(function* () {
+    const next = yield* store.nextAt
+    const now = yield* Clock.currentTimeMillis
+    yield* Effect.sleep(Math.min(longestWait, Math.max(shortestWait, (next ?? Number.POSITIVE_INFINITY) - now)))
+  })
+  let which: "due" | "all" = "all"
+  const step = Effect.gen(function* () {
+    yield* finishThose(which)
+    which = yield* Effect.raceFirst(
+      Effect.as(changed, "all" as const),
+      Effect.as(Effect.raceFirst(added, nextIsDue), "due" as const)
+    )
+  })
+  yield* keepRunningOnce("Finishing memberships", step)
 })

@@ -10,7 +10,7 @@ import { BadRequest, IncompatibleRoomVersion, NotFound } from "@greenroom/protoc
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
-import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
+import { Clock, Effect, Fiber, Latch, Option, Result } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { readShown } from "../ShownState.ts"
@@ -23,9 +23,6 @@ import { mayPassLater, refusalOf } from "./remoteRefusals.ts"
 /** How many servers are tried for a join, one after the other, and how long all of it may take. */
 const maxCandidates = 10
 const joinLimit = "2 minutes"
-
-/** How often a server is notified that a local user is not in a room, until one has accepted it. */
-const leaveAttempts = 6
 
 export interface LeaveRequest {
   readonly userId: UserId
@@ -155,9 +152,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
     const { event, version } = yield* complete(server, "join", userId, content)
     yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
     let isRefused = false
-    const sent = Effect.tapError(remote.sendJoin(server, version, event, yield* earlierMembers), ({ errcode }) =>
+    const sent = Effect.tapError(remote.sendJoin(server, version, event, yield* earlierMembers), ({ status }) =>
       Effect.sync(() => {
-        isRefused = errcode !== undefined
+        isRefused = status !== undefined && status < 500
       })
     )
     yield* settling(
@@ -165,7 +162,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
         Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
       )
     ).pipe(
-      // A failure proves nothing: a server that has not refused the join may have accepted it.
+      // A server that has not refused the join may have accepted it: a proxy before it may have given up first.
       Effect.onError((cause) =>
         isRefused
           ? unfinished.remove(roomId, userId)
@@ -174,7 +171,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
                 `The join of ${userId} to ${roomId} through ${server} failed, and is taken back`,
                 cause
               ),
-              announceLeave(userId, [server])
+              announceLeave(userId, [server], {})
             )
       )
     )
@@ -222,33 +219,34 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
       })
     )
 
+  /** The leave of each user that is being sent. A later one of the same user replaces it. */
+  const leaving = new Map<UserId, JsonObject>()
+
   /**
-   * Notifies one of the servers that our user is not in the room, in the background and a few times; if all attempts fail, at
-   * the next start again. A server that has no such membership needs none to be taken back.
+   * Notifies one of the servers that our user is not in the room, in the background. If none can be reached, `UnfinishedMemberships`
+   * tries again later. A server that has no such membership needs none to be taken back.
    */
   const announceLeave = (
     userId: UserId,
     servers: ReadonlyArray<ServerName>,
-    content: JsonObject = {}
+    content: JsonObject
   ): Effect.Effect<void> =>
-    Effect.andThen(
-      unfinished.put({ roomId, userId, membership: "leave", servers, content }),
-      Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers, content))).pipe(
-        Effect.retry({
-          while: mayPassLater,
-          schedule: Schedule.exponential("5 seconds"),
-          times: leaveAttempts
-        }),
+    Effect.gen(function* () {
+      yield* unfinished.put({ roomId, userId, membership: "leave", servers, content })
+      leaving.set(userId, content)
+      const isLatest = () => leaving.get(userId) === content
+      yield* Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers, content))).pipe(
         Effect.catchIf(
           (error) => !mayPassLater(error),
           () => Effect.void
         ),
-        Effect.andThen(unfinished.remove(roomId, userId)),
-        Effect.catchCause((cause) => Effect.logInfo(`No server of ${roomId} has taken the leave of ${userId}`, cause)),
-        Effect.forkIn(scope),
-        Effect.asVoid
+        Effect.andThen(Effect.suspend(() => (isLatest() ? unfinished.remove(roomId, userId) : Effect.void))),
+        Effect.catchCause((cause) => Effect.logDebug(`No server of ${roomId} has taken the leave of ${userId}`, cause)),
+        Effect.ensuring(Effect.sync(() => isLatest() && leaving.delete(userId))),
+        Effect.interruptible,
+        Effect.forkIn(scope)
       )
-    )
+    })
 
   /**
    * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. The user's membership ends here
@@ -259,10 +257,10 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
         const remembered = yield* unfinished.servers(roomId, userId)
-        const through = [...remembered, ...servers]
+        const through = [...new Set([...remembered, ...servers])]
         const content = reason === undefined ? {} : { reason }
         if (Option.isNone(known) || known.value.membership === "leave") {
-          return yield* announceLeave(userId, through, content)
+          return leaving.has(userId) ? undefined : yield* announceLeave(userId, through, content)
         }
         const room = yield* load
         if (room.isOurs) return yield* unfinished.remove(roomId, userId)
