@@ -115,7 +115,7 @@ export const refusedRequestPage = ({ back, description }: RefusedRequest): HttpS
     title: "This request cannot continue",
     status: 400,
     content: `${mark}
-<h1>This does not go on</h1>
+<h1>This request cannot continue</h1>
 <p>The client asks for what this server does not give: ${escapeHtml(description)}</p>
 <a class="button plain" href="${escapeHtml(back)}" rel="noreferrer">Go back to ${escapeHtml(host || protocol)}</a>`
   })

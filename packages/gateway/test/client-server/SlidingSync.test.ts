@@ -24,6 +24,38 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
+  it.effect(
+    "the path and the names of the accepted proposal, with all parameters in the body, go on from the others",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("stable-alice")
+        const room = yield* createRoom(alice, { name: "a" })
+        const body = {
+          conn_id: "stable",
+          lists: {
+            all: {
+              range: [0, 9],
+              timeline_limit: 1,
+              required_state: { include: [{ type: "m.room.create" }], lazy_members: true }
+            }
+          }
+        }
+        const ask = (more: object) =>
+          Effect.map(as(alice)("POST", "/v4/sync", { ...body, ...more }), (answer) => answer.body as unknown as Answer)
+        const first = yield* ask({})
+        assert.deepStrictEqual(first.lists, { all: { count: 1 } })
+        assert.deepInclude(first.rooms[room], { initial: true, membership: "join", name: "a", lists: ["all"] })
+        const waiting = yield* Effect.forkChild(ask({ pos: first.pos, timeout: 30_000 }))
+        yield* say(alice, room, "hello")
+        const second = yield* Fiber.join(waiting)
+        assert.deepStrictEqual(bodies(second.rooms[room]), ["hello"])
+        const third = yield* sync(alice, body, second.pos)
+        assert.deepStrictEqual(third.rooms, {})
+        const unknown = yield* as(alice)("POST", "/v4/sync", { ...body, pos: "nothing" })
+        assert.deepStrictEqual([unknown.status, unknown.body.errcode], [400, "M_UNKNOWN_POS"])
+      })
+  )
+
   it.effect("shows a window of rooms, the most recent first, and its updates, each event once", () =>
     Effect.gen(function* () {
       const alice = yield* register("window-alice")

@@ -28,6 +28,7 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["uk.half-shot.msc2666/user/mutual_rooms", "v1/mutual_rooms"],
   ["org.matrix.msc3391/user/", "v3/user/"],
   ["account/3pid/", "v3/account/3pid/"],
+  ["org.matrix.simplified_msc3575/sync", "v4/sync"],
   ["org.matrix.msc4140/delayed_events", "v1/delayed_events"],
   ["org.matrix.msc4140/rooms/", "v3/rooms/"],
   ["org.matrix.msc4151/rooms/", "v3/rooms/"],

@@ -1,8 +1,9 @@
 /**
  * Simplified sliding sync: the rooms in the windows of a client's lists, with what is new there.
  *
- * Today's clients send the names of the first implementation (`ranges`, `required_state` as pairs with `$LAZY` and `$ME`,
- * parameters in the query); the proposal has others by now. Both are read.
+ * Today's clients ask at the unstable path (`CanonicalPath`) and send the names of the first implementation (`ranges`,
+ * `required_state` as pairs with `$LAZY` and `$ME`, parameters in the query); the accepted proposal has other names. Both are read at
+ * both paths, and answers have both.
  *
  * Source: MSC4186.
  */
@@ -95,7 +96,7 @@ export type SlidingSyncBody = typeof SlidingSyncBody.Type
 
 export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync")
   .add(
-    HttpApiEndpoint.post("slidingSync", "/unstable/org.matrix.simplified_msc3575/sync", {
+    HttpApiEndpoint.post("slidingSync", "/v4/sync", {
       query: {
         pos: Schema.optional(Token),
         timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
