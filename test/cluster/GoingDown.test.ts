@@ -4,6 +4,7 @@
  */
 import * as fs from "node:fs/promises"
 import type { IncomingMessage } from "node:http"
+import { connect, type Socket } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
@@ -146,6 +147,27 @@ describe("a node that goes down", () => {
         for (const { gateway } of [a, b]) assert.notInclude(gateway.output(), "failed inside")
       }).pipe(Effect.scoped),
     120_000
+  )
+
+  it.live(
+    "does not wait for connections of other nodes whose handshake goes on",
+    () =>
+      Effect.gen(function* () {
+        const { clusterPorts, nodes } = yield* start(1)
+        const [{ gateway }] = nodes as [Scene]
+        yield* Effect.acquireRelease(
+          Effect.callback<Socket>((resume) => {
+            const socket = connect({ host: "127.0.0.1", port: clusterPorts()[0]! }, () =>
+              resume(Effect.succeed(socket))
+            )
+            socket.on("error", () => socket.destroy())
+          }),
+          (socket) => Effect.sync(() => socket.destroy())
+        )
+        assert.strictEqual(yield* gateway.stop, 0)
+        assert.notInclude(gateway.output(), "cut off work")
+      }).pipe(Effect.scoped),
+    60_000
   )
 
   it.live(

@@ -17,7 +17,7 @@ import * as tls from "node:tls"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
-import { Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted, Scope } from "effect"
 import {
   type MessageStorage,
   Reply,
@@ -183,17 +183,33 @@ const socketServer = Layer.effect(
     const config = yield* ShardingConfig.ShardingConfig
     const { options, psk } = yield* tlsOptions
     const { host, port } = Option.getOrThrow(Option.orElse(config.runnerListenAddress, () => config.runnerAddress))
+    const handshakes = new Set<tls.TLSSocket>()
     const pskCallback = (socket: tls.TLSSocket) => {
-      socket.once("secure", () => joinWrites(socket))
+      handshakes.add(socket)
+      socket.once("close", () => handshakes.delete(socket))
+      socket.once("secure", () => {
+        handshakes.delete(socket)
+        joinWrites(socket)
+      })
       return psk
     }
+    const scope = yield* Scope.make()
     const server = yield* NodeSocketServer.makeTls({
       ...options,
       host,
       port,
       pskCallback,
+      handshakeTimeout: timeouts.timeout,
       ALPNProtocols: [NodeLinks.protocol]
-    })
+    }).pipe(Scope.provide(scope))
+    // Effect's server waits for connections that it does not know: those whose handshake goes on when it closes, since other nodes
+    // connect again at once. So its end is not waited for, once it does not listen any more.
+    yield* Effect.addFinalizer((exit) =>
+      Effect.andThen(
+        Effect.forkDetach(Scope.close(scope, exit), { startImmediately: true }),
+        Effect.sync(() => handshakes.forEach((socket) => void socket.destroy()))
+      )
+    )
     const { serve } = yield* NodeLinks
     return SocketServer.SocketServer.of({
       ...server,
