@@ -35,6 +35,7 @@ import { ErasureStore } from "@greenroom/store/ErasureStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
+import { IdTokenKeyStore } from "@greenroom/store/IdTokenKeyStore"
 import { KeyBackupStore } from "@greenroom/store/KeyBackupStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
@@ -232,6 +233,7 @@ const stores = (options: HomeServerOptions) =>
     EventLog.layer,
     EventStore.layer,
     OAuthClientStore.layer,
+    IdTokenKeyStore.layer,
     OpenIdTokenStore.layer,
     OutgoingStore.layer,
     OutgoingEduStore.layer,

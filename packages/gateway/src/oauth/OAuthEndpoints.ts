@@ -2,7 +2,7 @@
  * The endpoints of the OAuth 2.0 API that programs call: registration of clients, tokens, revocation, devices. Their bodies
  * and errors are those of OAuth 2.0.
  *
- * Source: "OAuth 2.0 API" of the client-server specification; RFC 6749, 7009, 7591, 8414, 8628.
+ * Source: "OAuth 2.0 API" of the client-server specification; RFC 6749, 7009, 7517, 7591, 8414, 8628; OpenID Connect Discovery 1.0.
  */
 import { deviceGrant } from "@greenroom/actors/account/oauth/ClientMetadata"
 import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
@@ -38,6 +38,9 @@ export const authMetadata = (publicUrl: string) => ({
   revocation_endpoint: `${publicUrl}${paths.revoke}`,
   registration_endpoint: `${publicUrl}${paths.registration}`,
   device_authorization_endpoint: `${publicUrl}${paths.device}`,
+  jwks_uri: `${publicUrl}${paths.keys}`,
+  subject_types_supported: ["public"],
+  id_token_signing_alg_values_supported: ["RS256"],
   response_types_supported: ["code"],
   response_modes_supported: ["query", "fragment"],
   grant_types_supported: ["authorization_code", "refresh_token", deviceGrant],
@@ -129,6 +132,11 @@ export const oauthEndpoints = HttpRouter.use((router) =>
           })
         )
       )
+    )
+    yield* router.add(
+      "GET",
+      paths.keys,
+      Effect.map(oauth.idTokenKeys, (keys) => jsonAnswer(keys))
     )
     const metadata = Effect.sync(() => jsonAnswer(authMetadata(publicUrl.get())))
     yield* router.add("GET", "/.well-known/openid-configuration", metadata)

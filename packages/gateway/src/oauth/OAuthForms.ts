@@ -16,6 +16,7 @@ export const paths = {
   token: `${oauthPrefix}/oauth2/token`,
   revoke: `${oauthPrefix}/oauth2/revoke`,
   device: `${oauthPrefix}/oauth2/device`,
+  keys: `${oauthPrefix}/oauth2/keys`,
   link: `${oauthPrefix}/link`,
   account: `${oauthPrefix}/account`
 } as const

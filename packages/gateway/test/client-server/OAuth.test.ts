@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto"
+import { createHash, createPublicKey, type JsonWebKey, randomBytes, verify } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
@@ -75,7 +75,7 @@ const registerClient = Effect.fnUntraced(function* (more: object = {}) {
   return { status: response.status, body: (yield* Effect.promise(() => response.json())) as Record<string, string> }
 })
 
-const scopeOf = (device: string) => `urn:matrix:client:api:* urn:matrix:client:device:${device} openid`
+const scopeOf = (device: string) => `urn:matrix:client:api:* urn:matrix:client:device:${device} unknown`
 
 const makeRequest = Effect.fnUntraced(function* (device: string, more: Record<string, string> = {}) {
   const { body } = yield* registerClient()
@@ -125,6 +125,36 @@ const exchange = (request: Request, code: string, more: Record<string, string> =
 const whoami = (token: string | undefined) => askToday("GET", "/v3/account/whoami", { token })
 
 layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAuth 2.0 API", (it) => {
+  it.effect("a client of OpenID Connect gets an ID token with its nonce, which the published key verifies", () =>
+    Effect.gen(function* () {
+      yield* register("iris")
+      const scope = `openid ${scopeOf("IDTOKEN123")}`
+      const request = yield* makeRequest("IDTOKEN123", { scope, nonce: "nonce of the client" })
+      const { body } = yield* exchange(request, yield* agree(request, "iris"))
+      assert.strictEqual(body.scope, "openid urn:matrix:client:api:* urn:matrix:client:device:IDTOKEN123")
+      const [header = "", payload = "", signature = ""] = body.id_token!.split(".")
+      const { issuer, jwks_uri } = yield* metadata
+      const keys = yield* Effect.promise(async () => (await (await fetch(jwks_uri!)).json()) as { keys: [JsonWebKey] })
+      const key = createPublicKey({ key: keys.keys[0], format: "jwk" })
+      assert.isTrue(
+        verify("sha256", Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, "base64url")),
+        body.id_token
+      )
+      const read = (part: string) => JSON.parse(Buffer.from(part, "base64url").toString())
+      assert.deepInclude(read(header), { alg: "RS256", kid: keys.keys[0].kid })
+      const claims = read(payload)
+      assert.deepInclude(claims, {
+        iss: issuer,
+        sub: "@iris:green.test",
+        aud: request.clientId,
+        nonce: "nonce of the client"
+      })
+      assert.isAbove(claims.exp, claims.iat)
+      const longNonce = yield* makeRequest("IDTOKEN124", { scope, nonce: "n".repeat(3_000) })
+      assert.strictEqual((yield* makeBrowser().visit(longNonce.url)).status, 400)
+    })
+  )
+
   it.effect("a client registers itself, the user lets it in, and it has the device that it asked for", () =>
     Effect.gen(function* () {
       yield* register("ann")
@@ -134,6 +164,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       assert.strictEqual(status, 200, JSON.stringify(body))
       assert.strictEqual(body.token_type, "Bearer")
       assert.strictEqual(body.scope, "urn:matrix:client:api:* urn:matrix:client:device:PHONE12345")
+      assert.notProperty(body, "id_token")
       const who = yield* whoami(body.access_token)
       assert.deepInclude(who.body, { user_id: "@ann:green.test", device_id: "PHONE12345" })
       const renewal = { grant_type: "refresh_token", client_id: request.clientId, refresh_token: body.refresh_token! }

@@ -35,6 +35,22 @@ export interface TokenAnswer {
   readonly expires_in: number
   readonly refresh_token: string
   readonly scope: string
+  /** For clients of OpenID Connect, which asked for the scope `openid`. */
+  readonly id_token?: string
+}
+
+/** The key that verifies ID tokens (RFC 7517). */
+export interface IdTokenJwk {
+  readonly kty: string
+  readonly n: string
+  readonly e: string
+  readonly alg: "RS256"
+  readonly use: "sig"
+  readonly kid: string
+}
+
+export interface IdTokenKeys {
+  readonly keys: ReadonlyArray<IdTokenJwk>
 }
 
 export interface DeviceAnswer {

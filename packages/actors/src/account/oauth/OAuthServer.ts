@@ -23,10 +23,19 @@ import { LoginConfig } from "../login/LoginConfig.ts"
 import { loginDefaults } from "../login/LoginOptions.ts"
 import { deviceGrant, mayRedirect, readClientMetadata } from "./ClientMetadata.ts"
 import { makeAuthorisations, newSecret, type Progress, redirectTo } from "./internal/Authorisations.ts"
+import { makeIdTokens } from "./internal/IdTokens.ts"
 import { type Params, required } from "./internal/OAuthParameters.ts"
 import { makeTokenGrants, pollInterval } from "./internal/TokenGrants.ts"
 import { type OAuthError, oauthError } from "./OAuthError.ts"
-import type { Begun, DeviceAnswer, OAuthClient, Question, Reference, TokenAnswer } from "./OAuthRequests.ts"
+import type {
+  Begun,
+  DeviceAnswer,
+  IdTokenKeys,
+  OAuthClient,
+  Question,
+  Reference,
+  TokenAnswer
+} from "./OAuthRequests.ts"
 import { parseScope } from "./Scope.ts"
 
 /** How long a device may wait for its user, in ms. */
@@ -41,6 +50,7 @@ const crowdedClientTtl = 3_600_000
 const keysResetTtl = 10 * 60_000
 /** Without vowels, to avoid words, and without characters that look alike. */
 const userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
+/** The most characters of a state, and of a nonce. */
 const maxStateLength = 2_048
 
 const challengePattern = /^[A-Za-z0-9_-]{43}$/
@@ -54,9 +64,10 @@ const make = Effect.gen(function* () {
   const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
   const accounts = yield* Accounts
   const clients = yield* OAuthClientStore
+  const idTokens = yield* makeIdTokens
   const authorisations = yield* makeAuthorisations(maxSessionsPerAddress)
   const { create, decide, find } = authorisations
-  const { byCode, byDevice, byRefreshToken } = yield* makeTokenGrants(authorisations)
+  const { byCode, byDevice, byRefreshToken } = yield* makeTokenGrants(authorisations, idTokens)
 
   const register = Effect.fn("OAuthServer.register")(function* (value: unknown) {
     const metadata = yield* readClientMetadata(value)
@@ -97,7 +108,11 @@ const make = Effect.gen(function* () {
     if (scope === undefined) {
       return yield* oauthError("invalid_scope", "scope: expected the client API and exactly one device")
     }
-    return { challenge, scope }
+    const nonce = params.get("nonce") ?? undefined
+    if ((nonce?.length ?? 0) > maxStateLength) {
+      return yield* oauthError("invalid_request", `nonce: at most ${maxStateLength} characters`)
+    }
+    return { challenge, scope, nonce }
   })
 
   const authorise = Effect.fn("OAuthServer.authorise")(function* (
@@ -120,7 +135,7 @@ const make = Effect.gen(function* () {
       ...(state === undefined ? {} : { state })
     }
     const begin = Effect.gen(function* () {
-      const { challenge, scope } = yield* readRequest(params, client, mode)
+      const { challenge, nonce, scope } = yield* readRequest(params, client, mode)
       const id = newSecret()
       const progress: Progress = {
         clientId: client.client_id,
@@ -128,6 +143,7 @@ const make = Effect.gen(function* () {
         scope: scope.granted,
         redirect,
         challenge,
+        ...(scope.openid ? { openid: nonce === undefined ? {} : { nonce } } : {}),
         ...(params.get("prompt") === "create" ? { create: true } : {})
       }
       yield* create({ secret: id, progress, address, ttl: sessionTtl })
@@ -179,7 +195,12 @@ const make = Effect.gen(function* () {
       return yield* oauthError("invalid_scope", "scope: expected the client API and exactly one device")
     }
     const [secret, userCode] = [newSecret(), newUserCode()]
-    const progress: Progress = { clientId: client.client_id, deviceId: scope.deviceId, scope: scope.granted }
+    const progress: Progress = {
+      clientId: client.client_id,
+      deviceId: scope.deviceId,
+      scope: scope.granted,
+      ...(scope.openid ? { openid: {} } : {})
+    }
     yield* create({ secret, userCode, progress, address, ttl: deviceTtl })
     return {
       device_code: secret,
@@ -204,6 +225,7 @@ const make = Effect.gen(function* () {
     refuse: (reference) => decide(reference, undefined),
     token,
     device,
+    idTokenKeys: idTokens.keys,
     revoke: Effect.fn("OAuthServer.revoke")(function* (params: Params) {
       return yield* accounts.revokeSecret(yield* required(params, "token"))
     }),
@@ -235,6 +257,8 @@ export class OAuthServer extends Context.Service<
     readonly token: (params: Params) => Effect.Effect<TokenAnswer, OAuthError>
     /** Begins an authorisation of a device that shows a code to its user. */
     readonly device: (params: Params, address: string) => Effect.Effect<DeviceAnswer, OAuthError>
+    /** The keys that verify ID tokens. */
+    readonly idTokenKeys: Effect.Effect<IdTokenKeys>
     /** Ends the session of an access token or a refresh token, for any bearer. Returns the IDs of the ended tokens. */
     readonly revoke: (params: Params) => Effect.Effect<ReadonlyArray<number>, OAuthError>
     /** Approves a reset of the cross-signing keys of the user, within the next ten minutes. */

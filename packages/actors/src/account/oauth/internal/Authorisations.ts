@@ -19,6 +19,8 @@ export interface Progress {
   readonly redirect?: { readonly uri: string; readonly mode: "query" | "fragment"; readonly state?: string }
   /** The SHA-256 of the code verifier. */
   readonly challenge?: string
+  /** Whether the client wants an ID token, and the nonce that it puts into it. */
+  readonly openid?: { readonly nonce?: string }
   /** Whether the client wants the user to register. */
   readonly create?: boolean
   /** The user who has approved. */

@@ -12,6 +12,7 @@ import type { Credentials, RefreshedTokens } from "../../Credentials.ts"
 import { oauthError } from "../OAuthError.ts"
 import type { OAuthClient, TokenAnswer } from "../OAuthRequests.ts"
 import type { Authorisations, Progress } from "./Authorisations.ts"
+import type { IdTokens } from "./IdTokens.ts"
 import { type Params, required } from "./OAuthParameters.ts"
 
 /** Seconds between two polls of a device. */
@@ -27,7 +28,7 @@ const isVerified = (verifier: string, challenge: string): boolean =>
   verifierPattern.test(verifier) &&
   timingSafeEqual(createHash("sha256").update(verifier).digest(), Buffer.from(challenge, "base64url"))
 
-export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authorisations) {
+export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authorisations, idTokens: IdTokens) {
   const accounts = yield* Accounts
   const sessions = yield* LoginSessionStore
 
@@ -39,7 +40,8 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
     scope
   })
 
-  const logIn = Effect.fnUntraced(function* (client: OAuthClient, { deviceId, scope }: Progress, userId: UserId) {
+  const logIn = Effect.fnUntraced(function* (client: OAuthClient, progress: Progress, userId: UserId) {
+    const { deviceId, openid, scope } = progress
     const credentials = yield* Effect.mapError(
       accounts.openSession(userId, {
         deviceId,
@@ -49,7 +51,9 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
       }),
       ({ error }) => oauthError("access_denied", error)
     )
-    return toAnswer(credentials, scope)
+    const answer = toAnswer(credentials, scope)
+    if (openid === undefined) return answer
+    return { ...answer, id_token: yield* idTokens.issue(client.client_id, userId, openid.nonce) }
   })
 
   /** Ends the login of a code that is used twice: two parties have it. */
