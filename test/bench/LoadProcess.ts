@@ -13,8 +13,12 @@ export interface LoadProgram<Input, Output> extends Disposable {
   readonly run: (input: Input) => Promise<Output>
 }
 
-const startProgram = <Input, Output>(file: string): LoadProgram<Input, Output> => {
+const startProgram = <Input, Output>(
+  file: string,
+  nodeOptions: ReadonlyArray<string> = []
+): LoadProgram<Input, Output> => {
   const child = fork(new URL(file, import.meta.url), {
+    execArgv: [...process.execArgv, ...nodeOptions],
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     serialization: "json"
   })
@@ -33,7 +37,10 @@ const startProgram = <Input, Output>(file: string): LoadProgram<Input, Output> =
 }
 
 /** Starts a load program, whose code is compiled once for all its runs. `name` is its file in `load/`, without the ending. */
-export const startLoad = <Input, Output>(name: string): LoadProgram<Input, Output> => startProgram(`./load/${name}.ts`)
+export const startLoad = <Input, Output>(
+  name: string,
+  nodeOptions: ReadonlyArray<string> = []
+): LoadProgram<Input, Output> => startProgram(`./load/${name}.ts`, nodeOptions)
 
 /** Runs a load program once and gives back what it measured. */
 export const runLoad = async <Input, Output>(name: string, input: Input): Promise<Output> => {

@@ -1,37 +1,32 @@
 /**
  * The cost of a setting, in processor time of the gateway for each send: it bounds the throughput of a process, and depends little on
- * the load of the machine. Equal processes differ by several percent for as long as they live, by what their compiler chose. So each
- * round starts fresh gateways, with the setting and two without, that run side by side and are loaded in short turns in changing order;
- * the figure is the median of the differences of all rounds, with its spread. The difference of the two equal ones, in the first line,
- * says how far a figure can be trusted.
+ * the load of the machine. Equal processes differ by up to 20 % for as long as they live, by what their compiler chose and where their
+ * objects lie, so gateways with and without the setting share one process (`load/gateways.ts`) and are loaded in short turns in
+ * changing order. The figure is the median of the differences of all passes over them, with its spread. The difference of two equal
+ * gateways, in the first line, says how far a figure can be trusted.
  */
+import { setTimeout as sleep } from "node:timers/promises"
+import { Effect } from "effect"
+import { freePort } from "../support/FreePort.ts"
 import { atMost, type BenchmarkOptions, type Figure } from "./Benchmark.ts"
-import { runLoad, startLoad } from "./LoadProcess.ts"
+import { type LoadProgram, runLoad, startLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
+import type { GatewaySetting, GatewaysInput } from "./load/gateways.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
 import { median } from "./Percentiles.ts"
 import { processorTime } from "./Processes.ts"
-import { removeDirectory, type Server, type ServerOptions, startServer, temporaryDirectory } from "./Server.ts"
+import { removeDirectory, temporaryDirectory } from "./Server.ts"
 
 /** A gateway with a setting. */
 export interface Variant {
   readonly what: string
-  readonly environment: NonNullable<ServerOptions["environment"]>
+  readonly setting: GatewaySetting
   /** The most that it may cost, as a part of the processor time of a send. Absent: it is reported. */
   readonly most?: number
-  /** Work in each turn beside the load. */
-  readonly meanwhile?: (server: Server) => Promise<unknown>
+  /** Work in each turn beside the load. `metrics` is the address of the process' metrics. */
+  readonly meanwhile?: (metrics: string) => Promise<unknown>
 }
-
-/** A data directory with senders, on which a fresh gateway is started in each round. */
-interface Prepared {
-  readonly variant: Pick<Variant, "environment" | "meanwhile">
-  readonly dataDir: string
-  readonly senders: Senders
-}
-
-const without: Pick<Variant, "environment" | "meanwhile"> = { environment: {} }
 
 const percent = (share: number): string => `${share >= 0 ? "+" : ""}${(share * 100).toFixed(1)} %`
 
@@ -58,8 +53,6 @@ const time = (costs: ReadonlyArray<number>): string =>
   `${(median(costs) * 1_000).toFixed(0)} us of the processor a send`
 
 interface Turns {
-  /** How often all fresh gateways are started. */
-  readonly rounds: number
   readonly senders: number
   /** Passes over the gateways, to and fro, that do not count, since programs are compiled, and that count. */
   readonly warmUp: number
@@ -67,44 +60,44 @@ interface Turns {
   readonly seconds: number
 }
 
-const prepare = async (variant: Prepared["variant"], dataDir: string, senders: number): Promise<Prepared> => {
-  await using server = await startServer({ dataDir })
-  return { variant, dataDir, senders: await runLoad<SendersInput, Senders>("senders", { url: server.url, senders }) }
-}
+type Gateways = LoadProgram<GatewaysInput, ReadonlyArray<string>>
 
-/** Processor time of each gateway for each send, in ms, in one round of fresh processes. */
-const costsOf = async (
-  prepared: ReadonlyArray<Prepared>,
-  { passes, seconds, warmUp }: Turns,
-  round: number
-): Promise<ReadonlyArray<number>> => {
-  await using servers = new AsyncDisposableStack()
-  const sends = servers.use(startLoad<SendsInput, Throughput>("sends"))
-  const started = await Promise.all(
-    prepared.map(async ({ dataDir, variant: { environment } }) =>
-      servers.use(await startServer({ dataDir, environment }))
-    )
-  )
-  const used = prepared.map(() => ({ count: 0, processor: 0 }))
-  const take = async (index: number, run: string, counts: boolean) => {
-    const { senders, variant } = prepared[index]!
-    const server = started[index]!
-    const before = processorTime(server.pid)
+/** The young generation is as large as with `npm start`. */
+const nodeOptions = ["--max-semi-space-size=16"]
+
+/** Processor time for each send in each pass, in ms, by gateway. The first two have no setting. */
+const measure = async (
+  gateways: Gateways,
+  dataDir: string,
+  variants: ReadonlyArray<Pick<Variant, "meanwhile" | "setting">>,
+  { passes, seconds, senders: count, warmUp }: Turns
+): Promise<ReadonlyArray<ReadonlyArray<number>>> => {
+  const metricsPort = await Effect.runPromise(freePort)
+  const urls = await gateways.run({ dataDir, metricsPort, settings: variants.map(({ setting }) => setting) })
+  const senders = await runLoad<SendersInput, Senders>("senders", { url: urls[0]!, senders: count })
+  using sends = startLoad<SendsInput, Throughput>("sends")
+  const take = async (index: number, run: string) => {
+    const before = processorTime(gateways.pid)
     const [{ count }] = await Promise.all([
-      sends.run({ seconds, warmUp: 0, ...senders, url: server.url, today: true, run }),
-      variant.meanwhile?.(server)
+      sends.run({ seconds, warmUp: 0, ...senders, url: urls[index]!, today: true, run }),
+      variants[index]!.meanwhile?.(`http://127.0.0.1:${metricsPort}/metrics`)
     ])
-    if (!counts) return
-    used[index]!.processor += processorTime(server.pid) - before
-    used[index]!.count += count
+    return { count, processor: processorTime(gateways.pid) - before }
   }
+  const costs: Array<ReadonlyArray<number>> = []
   for (let pass = 0; pass < warmUp + passes; pass++) {
-    const order = [...prepared.keys()].map((index) => (index + round + pass) % prepared.length)
+    const used = variants.map(() => ({ count: 0, processor: 0 }))
+    const order = variants.map((_, index) => (index + pass) % variants.length)
     for (const [position, index] of [...order, ...order.toReversed()].entries()) {
-      await take(index, `overhead${round}.${pass}.${position}`, pass >= warmUp)
+      const { count, processor } = await take(index, `overhead${pass}.${position}`)
+      used[index]!.count += count
+      used[index]!.processor += processor
+      // What the followers of the log do for the last sends belongs to no turn.
+      await sleep(50)
     }
+    if (pass >= warmUp) costs.push(used.map(({ count, processor }) => processor / count))
   }
-  return used.map(({ count, processor }) => processor / count)
+  return costs
 }
 
 /** Each variant against gateways without settings. */
@@ -113,35 +106,34 @@ export const overhead = async (
   variants: ReadonlyArray<Variant>
 ): Promise<ReadonlyArray<Figure>> => {
   const turns: Turns = options.quick
-    ? { rounds: 1, senders: 8, warmUp: 0, passes: 1, seconds: 0.3 }
-    : { rounds: 12, senders: 24, warmUp: 2, passes: 3, seconds: 0.7 }
-  await using directories = new AsyncDisposableStack()
-  const prepared: Array<Prepared> = []
-  for (const variant of [without, without, ...variants]) {
-    const dataDir = directories.adopt(await temporaryDirectory(), removeDirectory)
-    prepared.push(await prepare(variant, dataDir, turns.senders))
-  }
-  const rounds: Array<ReadonlyArray<number>> = []
-  for (let round = 0; round < turns.rounds; round++) rounds.push(await costsOf(prepared, turns, round))
-  const baselines = rounds.map(([one, other]) => (one! + other!) / 2)
-  const equal = rounds.map(([one, other]) => other! / one! - 1)
+    ? { senders: 8, warmUp: 0, passes: 1, seconds: 0.3 }
+    : { senders: 24, warmUp: 6, passes: 24, seconds: 1 }
+  await using directory = new AsyncDisposableStack()
+  const dataDir = directory.adopt(await temporaryDirectory(), removeDirectory)
+  using gateways = startLoad<GatewaysInput, ReadonlyArray<string>>("gateways", nodeOptions)
+  const without = { setting: {} }
+  const costs = await measure(gateways, dataDir, [without, without, ...variants], turns).finally(() =>
+    gateways.run({ end: true })
+  )
+  const baselines = costs.map(([one, other]) => (one! + other!) / 2)
+  const equal = costs.map(([one, other]) => other! / one! - 1)
   return [
     {
       what: "two equal gateways",
-      value: time(rounds.map(([, other]) => other!)),
-      baseline: time(rounds.map(([one]) => one!)),
+      value: time(costs.map(([, other]) => other!)),
+      baseline: time(costs.map(([one]) => one!)),
       ratio: withSpread(equal)
     },
     ...variants.map(({ most, what }, index) => {
-      const costs = rounds.map((round) => round[index + 2]!)
-      const differences = costs.map((cost, round) => cost / baselines[round]! - 1)
+      const each = costs.map((pass) => pass[index + 2]!)
+      const differences = each.map((cost, pass) => cost / baselines[pass]! - 1)
       const cost = median(differences)
-      // Where equal gateways differ by more than the target, or the rounds by too much, there is too much noise for a verdict.
+      // Where equal gateways differ by more than the target, or the passes by too much, there is too much noise for a verdict.
       const isCertain =
         most !== undefined && !options.quick && Math.abs(median(equal)) <= most && uncertainty(differences) <= most / 2
       return {
         what,
-        value: time(costs),
+        value: time(each),
         baseline: time(baselines),
         ratio: withSpread(differences),
         ...(isCertain ? { target: atMost(Math.round(cost * 1_000) / 10, most * 100, " %") } : {})

@@ -24,13 +24,13 @@ export const tracing: Benchmark = {
   measures: "sends by today's API with traces of some requests, and of all; baseline: without",
   run: async (options) => {
     using collector = await startCollector()
-    const variant = (what: string, ratio: string): Variant => ({
+    const variant = (what: string, ratio: number): Variant => ({
       what,
-      environment: { GREENROOM_TRACING_ENDPOINT: collector.url, GREENROOM_TRACING_RATIO: ratio }
+      setting: { tracing: { endpoint: collector.url, ratio } }
     })
     return await overhead(options, [
-      { ...variant("1 % of the requests traced", "0.01"), most: 0.05 },
-      variant("all requests traced", "1")
+      { ...variant("1 % of the requests traced", 0.01), most: 0.05 },
+      variant("all requests traced", 1)
     ])
   }
 }
