@@ -13,9 +13,6 @@ const library = fileURLToPath(new URL("./sytest", import.meta.url))
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
-/** The first of the hundred ports of a run, so that two runs do not ask each other's servers. */
-const firstPort = 10_000 + (process.pid % 200) * 100
-
 interface Counts {
   passed: number
   failed: number
@@ -42,8 +39,7 @@ export const runSytest = async (sytest: string, directory: string, files: Readon
     "perl",
     [
       ...["run-tests.pl", "-I", "Greenroom", "-O", "tap", "--all"],
-      ...["--bind-host", "127.0.0.1", "--port-range", `${firstPort}:${firstPort + 99}`],
-      ...["--work-directory", directory, ...files]
+      ...["--bind-host", "127.0.0.1", "--work-directory", directory, ...files]
     ],
     {
       cwd: sytest,

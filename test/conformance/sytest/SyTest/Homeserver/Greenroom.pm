@@ -7,7 +7,8 @@ use warnings;
 use base qw( SyTest::Homeserver );
 
 use Cwd qw( getcwd );
-use File::Path qw( make_path remove_tree );
+use File::Path qw( remove_tree );
+use IO::Socket::IP;
 use SyTest::SSL qw( ensure_ssl_key create_ssl_cert );
 
 sub _init
@@ -16,9 +17,9 @@ sub _init
    my ( $args ) = @_;
 
    $self->SUPER::_init( $args );
-   my $index = $self->{hs_index};
-   $self->{client_port} = main::alloc_port( "client[$index]" );
-   $self->{federation_port} = main::alloc_port( "federation[$index]" );
+   # Both are held until both are known.
+   my @free = map { IO::Socket::IP->new( LocalHost => $self->{bind_host}, LocalPort => 0, Listen => 1 ) // die "$@" } 1 .. 2;
+   ( $self->{client_port}, $self->{federation_port} ) = map { $_->sockport } @free;
 }
 
 sub server_name     { my $self = shift; return "$self->{bind_host}:$self->{federation_port}" }
