@@ -4,7 +4,7 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
 import { imaginedHash } from "./support/HostileServer.ts"
@@ -223,6 +223,29 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
       }
       yield* expectOk(joinThrough(guest, roomId, red))
       yield* talk({ alice: founder, bob: guest, room_id: roomId })
+    })
+  )
+
+  it.effect("the server of an invited user gets the invitation once, and is sent the end of it", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const founder = yield* red.register("inviter")
+      const roomId = yield* createRoom(founder, "11")
+      const version = evil.speaks(roomId, "11")
+      const invited = "@once:evil.test"
+      evil.respond = ({ body, path }) => {
+        if (!path.startsWith("/v2/invite/")) return nothing
+        return {
+          status: 200,
+          body: { event: version.toPdu(version.sign(Result.getOrThrow(version.fromPdu(body.event)), evil.key)) }
+        }
+      }
+      yield* expectOk(change(founder, roomId, "invite", invited))
+      yield* expectOk(change(founder, roomId, "kick", invited))
+      yield* evil.receives(isMember(invited, "leave") as (event: Event) => boolean)
+      assert.isFalse(evil.received.some(isMember(invited, "invite") as (event: Event) => boolean))
+      evil.respond = () => nothing
     })
   )
 

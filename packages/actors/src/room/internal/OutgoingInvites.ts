@@ -3,9 +3,11 @@
  *
  * Source: "Inviting to a room" of the server-server specification.
  */
-import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { Event } from "@greenroom/protocol/Event"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Latch, Result } from "effect"
 import { RemoteRooms } from "../RemoteRooms.ts"
@@ -13,6 +15,7 @@ import type { RoomTransaction } from "../RoomProtocol.ts"
 import { shownState } from "../ShownState.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
+import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 import { inviteRefusalOf } from "./remoteRefusals.ts"
 
@@ -34,6 +37,14 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
       const latch = inviting.get(userId)
       return latch === undefined ? Effect.void : Effect.asVoid(Effect.timeoutOption(latch.await, invitePlacedTimeout))
     })
+
+  /** The invited user's server has signed it already: unless it is in the room, only the draft sends it the event of the room too. */
+  const recipients = (room: RoomState, event: Event, invited: UserId): ReadonlySet<ServerName> => {
+    const servers = new Set(room.destinations(event, new Set()))
+    const theirs = serverNameOf(invited)
+    if (!isDraft(room.version) && !room.servers.has(theirs)) servers.delete(theirs)
+    return servers
+  }
 
   const inviteRemotely = (
     sender: UserId,
@@ -74,7 +85,7 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
     const answer = { event_id: signed.event_id }
     const placed = yield* intakeLock.withPermits(1)(
       graph.place(room, signed, {
-        relayTo: (after) => after.destinations(signed, new Set()),
+        relayTo: (after) => recipients(after, signed, invited),
         answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)
       })
     )
