@@ -134,6 +134,16 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("a server that refuses to give its keys is not asked for them at the draft's path", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      Object.assign(published, { status: 400, object: {} })
+      const { keys } = yield* node(server.port, url)
+      assert.isFalse(yield* has(keys, need(first)))
+      assert.deepStrictEqual(fetched(server), ["GET /_matrix/key/v2/server"])
+    })
+  )
+
   it.effect("keys are asked for again when they expire, and believed for a week at most", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world

@@ -7,6 +7,7 @@ import { keyPath, keyQueryPath, todaysKeyPath } from "@greenroom/protocol/federa
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
+import { isUnrecognized } from "../FederationCalls.ts"
 import type { FederationTransport, TransportRequest } from "../FederationTransport.ts"
 import { type RemoteError, RemoteInvalid, RemoteRefused } from "../RemoteError.ts"
 import { parseJson } from "../SlicedJson.ts"
@@ -42,7 +43,7 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
   /** The key object of a server, unchecked: from where today's specification puts it, else from the draft's path. */
   const own = (server: ServerName): Effect.Effect<JsonObject, RemoteError> => {
     const [first, second] = ofTheDraft.has(server) ? [keyPath, todaysKeyPath] : [todaysKeyPath, keyPath]
-    return Effect.catchTag(get(server, first), "RemoteRefused", () =>
+    return Effect.catchIf(get(server, first), isUnrecognized, () =>
       Effect.tap(get(server, second), () =>
         Effect.sync(() => {
           if (second === todaysKeyPath) ofTheDraft.delete(server)
