@@ -193,11 +193,14 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     devices.reported(userId, outlook, now)
   })
 
+  const own = Effect.fn("Presences.own")(function* (userId: UserId) {
+    yield* reportOrRetry(userId)
+    const value = yield* ask(actor(userId).Own())
+    return toPresenceContent(withActivity(value), yield* Clock.currentTimeMillis)
+  })
+
   const get = Effect.fn("Presences.get")(function* (session: Session, userId: UserId) {
-    if (userId === session.userId) {
-      const own = yield* ask(actor(userId).Own())
-      return toPresenceContent(withActivity(own), yield* Clock.currentTimeMillis)
-    }
+    if (userId === session.userId) return yield* own(userId)
     if (!(yield* maySee(session.userId, userId))) {
       if (serverNameOf(userId) === serverName && !(yield* exists(userId))) {
         return yield* new NotFound({ error: `There is no user ${userId}` })
@@ -278,6 +281,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   return {
     set,
     get,
+    own,
     many: manyContents,
     about,
     connected,
@@ -306,6 +310,8 @@ export class Presences extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Callers: users who share a room with the user, or whom the user accepted. Errors: M_FORBIDDEN. */
     readonly get: (session: Session, userId: UserId) => Effect.Effect<PresenceContent, MatrixError>
+    /** The user's own presence, with what the devices at this node do now. */
+    readonly own: (userId: UserId) => Effect.Effect<PresenceContent, MatrixError>
     /**
      * The presence of several users at once, without checks: for callers that have checked. A hidden `viewer` sees their own
      * true presence.

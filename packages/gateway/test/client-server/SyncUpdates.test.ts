@@ -118,6 +118,17 @@ layer(gateway, { excludeTestServices: true })("sync: typing, account data, recei
     })
   )
 
+  it.effect("the first answer has the user's own presence, as the request sets it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("own-presence-alice")
+      assert.deepInclude(presenceOf(yield* sync(alice), alice), { presence: "online", currently_active: true })
+      assert.deepInclude(presenceOf(yield* sync(alice, { set_presence: "offline" }), alice), { presence: "offline" })
+      assert.deepInclude(presenceOf(yield* sync(alice, { set_presence: "unavailable" }), alice), {
+        presence: "unavailable"
+      })
+    })
+  )
+
   it.effect(
     "users who sync without waiting, or only send, are online, but for set_presence=unavailable or offline",
     () =>

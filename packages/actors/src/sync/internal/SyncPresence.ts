@@ -1,5 +1,5 @@
 /**
- * The presence section of `/sync`: first all visible users that are online, then the changes.
+ * The presence section of `/sync`: first the user and all visible users that are online, then the changes.
  *
  * A waiting client has its changes in the feed of the user. A client whose position lies before the feed, or that does not
  * wait, gets the last value of everybody whose presence changed since.
@@ -32,6 +32,9 @@ interface PresenceSection {
   readonly events: ReadonlyArray<SyncedPresence>
   readonly seen: StreamPosition
 }
+
+/** How long the first answer waits for the user's own presence. */
+const ownTimeout = "1 second"
 
 /** The draft has more states than today's API. */
 const presenceOf = (state: string): SyncedPresence["content"]["presence"] => {
@@ -79,10 +82,18 @@ export const makeSyncPresence = Effect.gen(function* () {
     return new Set([userId, ...roommates, ...accepted])
   })
 
-  /** Everybody who is about. */
+  /** The user's own presence, which this request may have set. As it was known before where the actor does not answer in time. */
+  const own = (userId: UserId) =>
+    Effect.timeout(presences.own(userId), ownTimeout).pipe(
+      Effect.map((content) => [content]),
+      Effect.catchCause(() => presences.about([userId], userId, true))
+    )
+
   const first = Effect.fnUntraced(function* (userId: UserId, filter: EventFilter | null | undefined) {
     const seen = laterPosition(yield* stream.position, feeds.ephemeralPosition())
-    return { events: passing(filter, yield* presences.about(yield* visibleTo(userId), userId)), seen }
+    const visible = yield* visibleTo(userId)
+    visible.delete(userId)
+    return { events: passing(filter, [...(yield* own(userId)), ...(yield* presences.about(visible, userId))]), seen }
   })
 
   const fromFeed = (feed: UserFeed, since: StreamPosition, filter: EventFilter | null | undefined) =>
