@@ -11,10 +11,13 @@ import { SqlClient } from "effect/sql"
 import { takeBytes } from "./LargeReads.ts"
 import { bigints, booleans, texts } from "./PgArrays.ts"
 
+/** What only the clients read: an object by today's specification, text by earlier ones. */
+export type BackupData = JsonObject | string
+
 export interface KeyBackup {
   readonly version: number
   readonly algorithm: string
-  readonly authData: JsonObject
+  readonly authData: BackupData
   /** How many keys there are. */
   readonly count: number
   /** Changes with every change of keys. */
@@ -87,7 +90,7 @@ interface Counts {
 const toBackup = (row: Row): KeyBackup => ({
   version: Number(row.version),
   algorithm: row.algorithm,
-  authData: JSON.parse(row.auth_data) as JsonObject,
+  authData: JSON.parse(row.auth_data) as BackupData,
   count: row.keys,
   etag: String(row.etag)
 })
@@ -105,10 +108,10 @@ export class KeyBackupStore extends Context.Service<
   KeyBackupStore,
   {
     /** Creates a version. The oldest ones beyond `most` are deleted. */
-    readonly create: (userId: UserId, algorithm: string, authData: JsonObject, most: number) => Effect.Effect<number>
+    readonly create: (userId: UserId, algorithm: string, authData: BackupData, most: number) => Effect.Effect<number>
     /** A version, or the newest one. */
     readonly find: (userId: UserId, version?: number) => Effect.Effect<Option.Option<KeyBackup>>
-    readonly setAuthData: (userId: UserId, version: number, authData: JsonObject) => Effect.Effect<void>
+    readonly setAuthData: (userId: UserId, version: number, authData: BackupData) => Effect.Effect<void>
     /** False if there never was such a version. */
     readonly remove: (userId: UserId, version: number) => Effect.Effect<boolean>
     /** Stores keys in the newest version, each unless the existing one is better. */
@@ -139,7 +142,7 @@ export class KeyBackupStore extends Context.Service<
       const create = Effect.fnUntraced(function* (
         userId: UserId,
         algorithm: string,
-        authData: JsonObject,
+        authData: BackupData,
         most: number
       ) {
         yield* sql`SELECT 1 FROM users WHERE user_id = ${userId} FOR NO KEY UPDATE`

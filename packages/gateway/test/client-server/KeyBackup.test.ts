@@ -63,6 +63,35 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
     })
   )
 
+  it.effect(
+    "the data of a backup and of its keys are objects, or text, as clients of earlier specifications send it",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* person("text-alice")
+        const path = "/v3/room_keys"
+        const create = (auth_data: unknown) => as(alice)("POST", `${path}/version`, { algorithm: "any", auth_data })
+        for (const wrong of [undefined, null, 5, true, ["a"]]) {
+          assert.strictEqual(
+            (yield* create(wrong)).body.errcode,
+            wrong === undefined ? "M_MISSING_PARAM" : "M_BAD_JSON"
+          )
+        }
+        const text = 'opaque "\u0000" text'
+        const { version } = (yield* create(text)).body
+        assert.strictEqual((yield* as(alice)("GET", `${path}/version`)).body.auth_data, text)
+        const key = (session_data: unknown) => ({
+          first_message_index: 0,
+          forwarded_count: 0,
+          is_verified: true,
+          session_data
+        })
+        const ofKey = `${path}/keys/!room:example.org/s1?version=${version}`
+        assert.strictEqual((yield* as(alice)("PUT", ofKey, key(5))).body.errcode, "M_BAD_JSON")
+        assert.strictEqual((yield* as(alice)("PUT", ofKey, key(text))).body.count, 1)
+        assert.deepStrictEqual<unknown>((yield* as(alice)("GET", ofKey)).body, key(text))
+      })
+  )
+
   it.effect("versions and keys of a backup that two devices write at once are all kept, and old versions refused", () =>
     Effect.gen(function* () {
       const phone = yield* person("race-alice")

@@ -10,19 +10,21 @@ import { AnyPayload, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { RoomId } from "../Identifiers.ts"
-import { JsonObject } from "../Json.ts"
 
 const Version = boundedText(255)
 const SessionId = boundedText(255)
 const Algorithm = boundedText(255)
 
-const Description = Schema.Struct({ algorithm: Algorithm, auth_data: AnyPayload })
+/** Opaque to the server: an object by today's specification, text by earlier ones. */
+const Opaque = Schema.Union([AnyPayload, Schema.String])
+
+const Description = Schema.Struct({ algorithm: Algorithm, auth_data: Opaque })
 
 const Backup = body(
   Schema.Struct({
     version: Schema.String,
     algorithm: Schema.String,
-    auth_data: AnyPayload,
+    auth_data: Opaque,
     count: Schema.Int,
     etag: Schema.String
   }).annotate({ identifier: "KeyBackup" })
@@ -34,7 +36,7 @@ const KeyOfSession = Schema.Struct({
   first_message_index: Schema.Int,
   forwarded_count: Schema.Int,
   is_verified: Schema.Boolean,
-  session_data: JsonObject
+  session_data: Opaque
 }).annotate({ identifier: "KeyBackupSession" })
 const KeysOfRoom = Schema.Struct({ sessions: Schema.Record(Schema.String, KeyOfSession) }).annotate({
   identifier: "KeyBackupRoom"

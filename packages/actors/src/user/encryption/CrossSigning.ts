@@ -82,6 +82,9 @@ const verify = Effect.fnUntraced(function* (name: string, signed: SignedKeys, us
   if (wrong !== undefined) return yield* new InvalidSignature({ error: `${name}: ${wrong.reason}` })
 })
 
+/** A key as it is handed out: a master key need not be signed, and then has no `signatures`. */
+const keyText = (key: SignedKeys): string => (key.signatures === "{}" ? key.keys : withSignatures(key))
+
 /** The signature by one key alone: others of the object are not stored. */
 const only = ({ keys, signatures }: SignedKeys, userId: UserId, { keyId }: PublicKey): SignedKeys => {
   const given = JSON.parse(signatures) as { readonly [user: string]: JsonObject }
@@ -251,15 +254,15 @@ const make = Effect.gen(function* () {
       )
     const withOwn = (userId: UserId, { keys, signatures }: SignedKeys) => {
       const own = signed.get(userId)
-      return withSignatures({ keys, signatures: own === undefined ? signatures : mergeSignatures(signatures, own) })
+      return keyText({ keys, signatures: own === undefined ? signatures : mergeSignatures(signatures, own) })
     }
     return {
       master_keys: textsOf("master", withOwn),
-      self_signing_keys: textsOf("self_signing", (_, key) => withSignatures(key)),
+      self_signing_keys: textsOf("self_signing", (_, key) => keyText(key)),
       user_signing_keys: objectText(
         requester === undefined || keys.get(requester)?.user_signing === undefined
           ? []
-          : [[requester, withSignatures(keys.get(requester)!.user_signing!)] as const]
+          : [[requester, keyText(keys.get(requester)!.user_signing!)] as const]
       )
     }
   })

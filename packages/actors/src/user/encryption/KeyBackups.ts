@@ -16,6 +16,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import {
   type BackedUpKey,
+  type BackupData,
   type BackupLimits,
   type KeyBackup,
   KeyBackupStore,
@@ -36,7 +37,7 @@ const maxAuthDataBytes = 65_536
 /** `algorithm` and `auth_data` of a version. */
 export interface BackupDescription {
   readonly algorithm: string
-  readonly auth_data: JsonObject
+  readonly auth_data: BackupData
 }
 
 /** The key of a session, as clients have it. */
@@ -44,7 +45,7 @@ export interface SessionKey {
   readonly first_message_index: number
   readonly forwarded_count: number
   readonly is_verified: boolean
-  readonly session_data: JsonObject
+  readonly session_data: BackupData
 }
 
 /** Keys by room and session. */
@@ -77,7 +78,7 @@ const readKey = (
     !isIndex(first_message_index) ||
     !isIndex(forwarded_count) ||
     typeof is_verified !== "boolean" ||
-    !isJsonObject(session_data)
+    !(isJsonObject(session_data) || typeof session_data === "string")
   ) {
     return Effect.fail(
       new BadJson({ error: `${name}: expected first_message_index, forwarded_count, is_verified and session_data` })
@@ -100,7 +101,7 @@ const toClient = (key: BackedUpKey): SessionKey => ({
   first_message_index: key.firstMessageIndex,
   forwarded_count: key.forwardedCount,
   is_verified: key.isVerified,
-  session_data: JSON.parse(key.sessionData) as JsonObject
+  session_data: JSON.parse(key.sessionData) as BackupData
 })
 
 const toRooms = (keys: ReadonlyArray<BackedUpKey>): RoomKeys => {
