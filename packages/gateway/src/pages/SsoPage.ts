@@ -8,6 +8,7 @@ import type { Policy } from "@greenroom/actors/account/login/LoginOptions"
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
+import { paths } from "../oauth/OAuthForms.ts"
 import { errorParagraph, mark, page } from "./Page.ts"
 
 export const providersPage = (
@@ -83,7 +84,13 @@ export interface StagePageOptions {
   readonly error?: string | undefined
 }
 
+/** The user approves a reset of the cross-signing keys on the page of the account, and then comes back. */
+const approval = `<p>First <a href="${paths.account}?action=org.matrix.cross_signing_reset" target="_blank" rel="noopener">approve the
+reset on the page of your account</a>. Then go on here.</p>`
+
 const fields: { readonly [stage: string]: string } = {
+  "m.oauth": approval,
+  "org.matrix.cross_signing_reset": approval,
   "m.login.dummy": "<p>Your client asks you to continue.</p>",
   "m.login.password": `<label for="password">Your password</label>
 <input id="password" name="password" type="password" required autocomplete="current-password">`,

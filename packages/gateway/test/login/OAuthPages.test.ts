@@ -136,6 +136,31 @@ const crossSigningKeys = (userId: string) => {
   return { master_key: master.key, self_signing_key: signed(selfSigning), user_signing_key: signed(userSigning) }
 }
 
+/** A client with cross-signing keys wants others in their place, and is asked for the approval of its user. */
+const beginReset = Effect.fnUntraced(function* (user: string) {
+  yield* openAccount(user)
+  const client = yield* openClient(`DEVICE${user}`)
+  yield* logIn(client.page, user)
+  yield* pressByKeyboard(client.page, "Allow")
+  const { access_token: token } = yield* client.exchange
+  const userId = `@${user}:green.test`
+  const upload = (keys: object) => askToday("POST", "/v3/keys/device_signing/upload", { token, json: keys })
+  assert.strictEqual((yield* upload(crossSigningKeys(userId))).status, 200)
+  const replacement = crossSigningKeys(userId)
+  const asked = yield* upload(replacement)
+  assert.strictEqual(asked.status, 401)
+  const challenge = asked.body as unknown as {
+    readonly flows: ReadonlyArray<{ readonly stages: ReadonlyArray<string> }>
+    readonly params: Record<string, { readonly url: string }>
+    readonly session: string
+  }
+  const masterKey = Effect.map(
+    askToday("POST", "/v3/keys/query", { token, json: { device_keys: { [userId]: [] } } }),
+    ({ body }) => (body as unknown as Record<string, Record<string, { keys: object }>>).master_keys?.[userId]?.keys
+  )
+  return { ...challenge, masterKey, replacement, upload }
+})
+
 const home = Layer.merge(loginGateway({ oauth: "on" }), Browser.layer)
 
 layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it) => {
@@ -282,22 +307,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
 
   it.effect("a reset of the identity that a client begins is allowed on the page of the account", () =>
     Effect.gen(function* () {
-      yield* openAccount("reset")
-      const client = yield* openClient("RESETTER01")
-      yield* logIn(client.page, "reset")
-      yield* pressByKeyboard(client.page, "Allow")
-      const { access_token: token } = yield* client.exchange
-      const upload = (keys: object) => askToday("POST", "/v3/keys/device_signing/upload", { token, json: keys })
-      const userId = "@reset:green.test"
-      assert.strictEqual((yield* upload(crossSigningKeys(userId))).status, 200)
-      const replacement = crossSigningKeys(userId)
-      const asked = yield* upload(replacement)
-      assert.strictEqual(asked.status, 401)
-      const { flows, params, session } = asked.body as unknown as {
-        readonly flows: ReadonlyArray<{ readonly stages: ReadonlyArray<string> }>
-        readonly params: Record<string, { readonly url: string }>
-        readonly session: string
-      }
+      const { flows, masterKey, params, replacement, session, upload } = yield* beginReset("reset")
       assert.deepStrictEqual(
         flows.map(({ stages }) => stages),
         [["m.oauth"], ["org.matrix.cross_signing_reset"]]
@@ -311,9 +321,33 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
       yield* pressByKeyboard(page, "Allow the reset")
       yield* heading(page, "The reset is allowed")
       assert.strictEqual((yield* again).status, 200)
-      const query = yield* askToday("POST", "/v3/keys/query", { token, json: { device_keys: { [userId]: [] } } })
-      const { master_keys } = query.body as unknown as Record<string, Record<string, { readonly keys: object }>>
-      assert.deepStrictEqual(master_keys?.[userId]?.keys, replacement.master_key.keys)
+      assert.deepStrictEqual(yield* masterKey, replacement.master_key.keys)
+      assert.deepStrictEqual(complaints, [])
+    })
+  )
+
+  it.effect("a client that does not know the stage of the reset leads its user to the fallback page", () =>
+    Effect.gen(function* () {
+      const { masterKey, replacement, session, upload } = yield* beginReset("fallback")
+      const { issuer } = yield* metadata
+      const fallback = `${issuer}_matrix/client/v3/auth/m.oauth/fallback/web?session=${session}`
+      const { complaints, page } = yield* visit(fallback, { viewport: phone })
+      assert.strictEqual(yield* picture(page, "oauth-reset-fallback"), 0)
+      yield* pressByKeyboard(page, "Go on")
+      yield* act(() => page.getByRole("alert").getByText("has not been approved").waitFor())
+      const [account] = yield* act(() =>
+        Promise.all([
+          page.context().waitForEvent("page"),
+          page.getByRole("link", { name: "approve the reset" }).click()
+        ])
+      )
+      yield* logIn(account, "fallback")
+      yield* pressByKeyboard(account, "Allow the reset")
+      yield* heading(account, "The reset is allowed")
+      yield* pressByKeyboard(page, "Go on")
+      yield* heading(page, "Done")
+      assert.strictEqual((yield* upload({ ...replacement, auth: { session } })).status, 200)
+      assert.deepStrictEqual(yield* masterKey, replacement.master_key.keys)
       assert.deepStrictEqual(complaints, [])
     })
   )
