@@ -6,7 +6,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { ids } from "./support/HostileNetwork.ts"
-import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
+import { type EventPlaceLie, type FederationAnswer, imaginedHash } from "./support/HostileServer.ts"
 import { change, expectOk, getState, isMember, readBack, sees, setState } from "./support/Network.ts"
 import { sceneOf, World } from "./support/TodaysHostility.ts"
 import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
@@ -43,11 +43,23 @@ const returning = Effect.fnUntraced(function* () {
     const all = [...past.filter((event) => !isReplaced(event, by)), ...by]
     return [...[...known.state.values()].filter((event) => !isReplaced(event, all)), ...all]
   }
-  /** Bob joins after the last of the events, and gives what he reads. `states` answers for the states before events. */
+  /** What Bob reads of Mallory's messages. */
+  const bodiesOf = (read: ReadonlyArray<Event>) =>
+    read
+      .toReversed()
+      .flatMap(({ content, sender, type }) =>
+        type === "m.room.message" && sender === mallory ? [content.body as string] : []
+      )
+  const readAgain = Effect.map(readBack(bob, room_id), bodiesOf)
+  /**
+   * Bob joins after the last of the events, and gives what he reads. `states` answers for the states before events, unless `fails`
+   * does.
+   */
   const read = Effect.fnUntraced(function* (
     events: ReadonlyArray<Event>,
     state: ReadonlyArray<Event>,
-    states: ReadonlyMap<string, ReadonlyArray<Event>>
+    states: ReadonlyMap<string, ReadonlyArray<Event>>,
+    fails: (path: string) => FederationAnswer | "never" | undefined = () => undefined
   ) {
     const pdus = (given: ReadonlyArray<Event>) => given.map((event) => evil.toPdu(event))
     const template = evil.event(
@@ -65,24 +77,25 @@ const returning = Effect.fnUntraced(function* () {
         return { status: 200, body: { state: pdus(state), auth_chain: pdus(stateWith()) } }
       }
       if (path.startsWith("/v1/backfill/")) return { status: 200, body: { ...about, pdus: pdus(events.toReversed()) } }
-      const at = states.get(/^\/v1\/state_ids\/.*[?&]event_id=([^&]+)/.exec(path)?.[1] ?? "")
+      const failure = fails(path)
+      if (failure !== undefined) return failure
+      const at = states.get(/^\/v1\/state(?:_ids)?\/.*[?&]event_id=([^&]+)/.exec(path)?.[1] ?? "")
+      if (at !== undefined && path.startsWith("/v1/state/")) {
+        return { status: 200, body: { pdus: pdus(at), auth_chain: pdus(stateWith()) } }
+      }
       if (at !== undefined) return { status: 200, body: { pdu_ids: ids(at), auth_chain_ids: ids(stateWith()) } }
       const asked = all.find((event) => path === `/v1/event/${event.event_id}`)
       return asked === undefined ? nothing : { status: 200, body: { ...about, pdus: pdus([asked]) } }
     }
     const earlier = evil.asked.length
     yield* expectOk(bob.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(room_id)}?via=evil.test`, {}))
-    const bodies = (yield* readBack(bob, room_id))
-      .toReversed()
-      .flatMap(({ content, sender, type }) =>
-        type === "m.room.message" && sender === mallory ? [content.body as string] : []
-      )
+    const bodies = yield* readAgain
     const questions = evil.asked.slice(earlier).filter((path) => /^\/v1\/state(_ids)?\//.test(path)).length
     return { bodies, questions }
   })
   const isHistory = ({ event_id }: Event) =>
     here.blue.select(`SELECT status FROM events WHERE event_id = '${event_id}'`)
-  return { ...here, left, shows, says, stateWith, read, isHistory }
+  return { ...here, left, shows, says, stateWith, read, readAgain, isHistory }
 })
 
 /** The same, where the room was closed in one of two branches of its history, which meet again. */
@@ -229,6 +242,48 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
       )
       assert.deepStrictEqual(bodies, [])
       assert.deepStrictEqual(yield* isHistory(secret), [])
+    })
+  )
+
+  const internalError = { status: 500, body: { errcode: "M_UNKNOWN", error: "Internal server error" } }
+  const failures: ReadonlyArray<readonly [string, FederationAnswer | "never"]> = [
+    ["an internal error", internalError],
+    ["silence", "never"]
+  ]
+  for (const [name, failure] of failures) {
+    it.effect(`a server that answers a question for the IDs of a state by ${name} is asked for the state`, () =>
+      Effect.gen(function* () {
+        const { left, read, says, shows, stateWith } = yield* returning()
+        const closed = shows("joined", [left])
+        const secret = says("secret", closed)
+        const opened = shows("shared", [secret])
+        const last = says("last", opened)
+        const states = new Map([[closed.event_id, stateWith()]])
+        const { bodies } = yield* read([closed, secret, opened, last], stateWith(opened), states, (path) =>
+          path.startsWith("/v1/state_ids/") ? failure : undefined
+        )
+        assert.deepStrictEqual(bodies, ["last"])
+      })
+    )
+  }
+
+  it.effect("history whose states its server cannot give now is taken later", () =>
+    Effect.gen(function* () {
+      const { isHistory, left, read, readAgain, says, shows, stateWith } = yield* returning()
+      const closed = shows("joined", [left])
+      const secret = says("secret", closed)
+      const opened = shows("shared", [secret])
+      const last = says("last", opened)
+      const states = new Map([[closed.event_id, stateWith()]])
+      let isFailing = true
+      const { bodies } = yield* read([closed, secret, opened, last], stateWith(opened), states, (path) =>
+        isFailing && /^\/v1\/state(_ids)?\//.test(path) ? internalError : undefined
+      )
+      assert.deepStrictEqual(bodies, [])
+      assert.deepStrictEqual(yield* isHistory(secret), [])
+      isFailing = false
+      assert.deepStrictEqual(yield* readAgain, ["last"])
+      assert.deepStrictEqual(yield* isHistory(secret), [{ status: 1 }])
     })
   )
 })

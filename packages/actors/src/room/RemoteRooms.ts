@@ -68,13 +68,16 @@ export class RemoteRooms extends Context.Service<
       latest: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
-    /** The state before an event. Events that are `known` are not fetched, if the other server can omit them. */
+    /**
+     * The state before an event. Events that are `known` are not fetched, if the other server can omit them. Without `known` the
+     * state is fetched at once.
+     */
     readonly stateAt: (
       destination: ServerName,
       version: RoomVersion,
       roomId: RoomId,
       at: EventId,
-      known: KnownEvents
+      known?: KnownEvents
     ) => Effect.Effect<RemoteState, RemoteFailure>
     /** The IDs of the events of that state. Fails for a room of the draft's version: servers give its states whole. */
     readonly stateIds: (

@@ -39,8 +39,8 @@ export interface StateQuestion {
   readonly version: RoomVersion
   readonly roomId: RoomId
   readonly at: EventId
-  /** The events that the room already has. */
-  readonly known: KnownEvents
+  /** The events that the room already has. Without it the whole state is fetched. */
+  readonly known?: KnownEvents | undefined
 }
 
 /** Those of the PDUs that pass the checks of form, signature and hash, and belong to the room. */
@@ -75,10 +75,11 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
   const byIds = Effect.fnUntraced(function* (
     requests: StateRequests,
     stateIds: NonNullable<StateRequests["stateIds"]>,
+    known: KnownEvents,
     question: StateQuestion,
     good: GoodEvents
   ) {
-    const { at, destination, known, roomId } = question
+    const { at, destination, roomId } = question
     const { auth_chain_ids, pdu_ids } = yield* Effect.mapError(stateIds(destination, roomId, at), failureOf)
     const found = yield* known([...new Set([...pdu_ids, ...auth_chain_ids])])
     const unknown = [...new Set([...pdu_ids, ...auth_chain_ids])].filter((id) => !found.has(id))
@@ -96,8 +97,9 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
     good: GoodEvents
   ): Effect.Effect<RemoteState, RemoteFailure> => {
     const { stateIds } = requests
-    if (stateIds === undefined) return whole(requests, question, good)
-    return Effect.catch(byIds(requests, stateIds, question, good), (failure) =>
+    const { known } = question
+    if (stateIds === undefined || known === undefined) return whole(requests, question, good)
+    return Effect.catch(byIds(requests, stateIds, known, question, good), (failure) =>
       Effect.mapError(whole(requests, question, good), (error) =>
         // A server that gave the IDs has the state, though it refuses the rest.
         failure.errcode === undefined ? failure : error

@@ -34,6 +34,8 @@ const atOnce = 4
 /** How many bytes the answers to the questions of one stretch may have, and how long they may take. */
 const maxBytes = 16 * 1024 * 1024
 const questionsTimeout = "10 seconds"
+/** How long a server may take to name the events of a state; then they are asked for themselves. */
+const idsTimeout = "4 seconds"
 
 const visibilityKey = stateKeyOf("m.room.history_visibility", "")
 
@@ -67,15 +69,20 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
   /** What is kept of the state before an event, as the server gives it. Fails where that is not certain. */
   const partAt = Effect.fnUntraced(function* (room: RoomState, server: ServerName, at: EventId) {
     const { version } = room
-    const whole = Effect.map(
-      remote.stateAt(server, version, roomId, at, () => Effect.succeed(new Map())),
-      ({ state }) => partOf(state)
-    )
+    const whole = Effect.map(remote.stateAt(server, version, roomId, at), ({ state }) => partOf(state))
     if (isDraft(version)) return yield* whole
     /** A server that gave the IDs has the state, though it refuses the rest. */
     const due = <A>(answer: Effect.Effect<A, RemoteFailure>) =>
       Effect.mapError(answer, ({ destination, reason }) => new RemoteFailure({ destination, reason }))
-    const ids = yield* remote.stateIds(server, version, roomId, at)
+    const answer = yield* Effect.result(
+      Effect.timeoutOrElse(remote.stateIds(server, version, roomId, at), {
+        duration: idsTimeout,
+        orElse: () => new RemoteFailure({ destination: server, reason: `no IDs of the state within ${idsTimeout}` })
+      })
+    )
+    // A server that fails at the IDs may have the state all the same.
+    if (Result.isFailure(answer)) return yield* isRefusal(answer.failure) ? answer.failure : whole
+    const ids = answer.success
     const { part, unknown } = yield* events.visibilityPart(room.roomNid, ids, serverName)
     const known = yield* graph.known(room, [...part, ...unknown.filter((id) => room.recent.has(id))])
     const found = partOf([...known.values()].map(({ event }) => event))
@@ -95,7 +102,8 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
 
   /**
    * The states before the events, none of which is before one that it follows. Without the states of a server that refuses to tell them;
-   * fails where it does not answer, or names a visibility that cannot be had: the history is taken from another server then, or later.
+   * fails where it neither names nor gives a state, or names a visibility that cannot be had: the history is taken from another server
+   * then, or later.
    */
   const find = Effect.fnUntraced(function* (room: RoomState, server: ServerName, stretch: ReadonlyArray<Event>) {
     const before = new Map<EventId, Part>()
