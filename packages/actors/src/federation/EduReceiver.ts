@@ -5,7 +5,7 @@
  * | EDU | goes to |
  * |---|---|
  * | `m.typing` | the Room actor, as if the user typed here; only for members, where the room admits their server |
- * | `m.receipt` | `ReceiptStore`; the same, and only of events that are there |
+ * | `m.receipt` | `ReceiptStore`; the same. Receipts of events that are not here wait for them (`internal/IncomingReceipts.ts`) |
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
  * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
@@ -22,24 +22,21 @@ import {
   maxPresenceUsers,
   type PresenceEdu,
   type PresenceListEdu,
-  type ReceiptEdu,
   readEdu,
   type TypingEdu
 } from "@greenroom/protocol/federation/Edu"
-import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
-import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
-import { StateStore } from "@greenroom/store/StateStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { Presences } from "../presence/Presences.ts"
 import { Room } from "../room/RoomProtocol.ts"
-import { admits } from "../room/ServerAcl.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { mayPass } from "../runtime/ItemFailure.ts"
+import { makeIncomingReceipts } from "./internal/IncomingReceipts.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { OutgoingPresence } from "./OutgoingPresence.ts"
 import { remoteTypingTimeout } from "./OutgoingTyping.ts"
@@ -111,10 +108,8 @@ const makeListReceiver = Effect.gen(function* () {
 
 const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
-  const events = yield* EventStore
-  const receipts = yield* ReceiptStore
-  const states = yield* StateStore
   const room = yield* Room.client
+  const receipts = yield* makeIncomingReceipts
   const remotePresences = yield* RemotePresences
   const outgoingPresence = yield* OutgoingPresence
   const receiveList = yield* makeListReceiver
@@ -127,35 +122,6 @@ const make = Effect.gen(function* () {
     const membership = yield* rooms.membership(user_id, room_id)
     if (Option.isNone(membership) || membership.value.membership !== "join") return
     yield* ask(room(room_id).SetTyping({ userId: user_id, typing, timeout: remoteTypingTimeout }))
-  })
-
-  /** Whether the m.room.server_acl of the room lets the server take part in it. */
-  const isAdmitted = Effect.fnUntraced(function* (origin: ServerName, { current, roomNid }: RoomMembership) {
-    if (current === undefined) return false
-    const keys = [["m.room.server_acl", ""]] as const
-    const [acl] = yield* states.read([{ roomNid, ref: current }], { keys })
-    return admits(() => acl?.event, origin)
-  })
-
-  const receiveReceipts = Effect.fnUntraced(function* (origin: ServerName, { content }: ReceiptEdu) {
-    const admitted = new Map<RoomId, boolean>()
-    const found = new Map(
-      (yield* events.byIds(content.map(({ eventId }) => eventId))).map((storedEvent) => [
-        storedEvent.event.event_id,
-        storedEvent
-      ])
-    )
-    for (const { eventId, roomId, threadId, ts, userId } of content) {
-      const read = found.get(eventId)
-      if (read === undefined || read.event.room_id !== roomId) continue
-      const membership = yield* rooms.membership(userId, roomId)
-      if (Option.isNone(membership) || membership.value.membership !== "join") continue
-      const { roomNid } = membership.value
-      const isIn = admitted.get(roomId) ?? (yield* isAdmitted(origin, membership.value))
-      admitted.set(roomId, isIn)
-      if (!isIn) continue
-      yield* receipts.set({ roomNid, userId, type: "m.read", threadId, eventId, event: read.position, ts })
-    }
   })
 
   const receivePresence = Effect.fnUntraced(function* (origin: ServerName, { content }: PresenceEdu) {
@@ -187,19 +153,25 @@ const make = Effect.gen(function* () {
       case "m.presence":
         return receivePresence(origin, edu)
       case "m.receipt":
-        return receiveReceipts(origin, edu)
+        return receipts.receive(origin, edu.content)
       default:
         return receiveList(edu)
     }
   }
 
-  /** A failure of an EDU that must not be lost fails the transaction, which its origin then repeats. */
-  const take = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void> =>
-    edu.edu_type === "m.direct_to_device"
-      ? Effect.orDie(dispatch(origin, edu))
-      : Effect.catchCause(dispatch(origin, edu), (cause) =>
-          Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
-        )
+  /**
+   * A failure of an EDU that must not be lost fails the transaction, which its origin then repeats: of a message to devices, and of a
+   * receipt where a repeat may succeed. The others are soon followed by new ones.
+   */
+  const take = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void> => {
+    const taken = Effect.orDie(dispatch(origin, edu))
+    if (edu.edu_type === "m.direct_to_device") return taken
+    return Effect.catchCause(taken, (cause) =>
+      edu.edu_type === "m.receipt" && mayPass(cause)
+        ? Effect.failCause(cause)
+        : Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
+    )
+  }
 
   // Updates of keys come first, those of one user in one step: messages to devices may need them.
   const receive = Effect.fnUntraced(function* (origin: ServerName, edus: ReadonlyArray<unknown>) {
