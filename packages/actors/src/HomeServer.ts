@@ -169,6 +169,7 @@ import { Search } from "./room/Search.ts"
 import { Bans } from "./runtime/Bans.ts"
 import * as ClusterRunner from "./runtime/ClusterRunner.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
+import { Departure } from "./runtime/Departure.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import * as LogFollowers from "./runtime/LogFollowers.ts"
@@ -398,7 +399,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(DatabaseFiles.layerOver(S3Files.layerConfigured(options.media?.s3))),
     Layer.provideMerge(runner),
     Layer.provideMerge(stores(options)),
-    Layer.provideMerge(Layer.merge(Layer.succeed(HomeServerConfig, options), PublicUrl.layer)),
+    Layer.provideMerge(Layer.mergeAll(Layer.succeed(HomeServerConfig, options), PublicUrl.layer, Departure.layer)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
     Layer.provideMerge(Layer.succeed(MediaConfig, options.media ?? {})),
     Layer.provideMerge(Layer.succeed(PolicyConfig, options.policy ?? {})),

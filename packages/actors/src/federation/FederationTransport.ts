@@ -11,8 +11,9 @@ import { Agent, request as httpsRequest } from "node:https"
 import type { Socket } from "node:net"
 import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer, Option, type Scope } from "effect"
+import { Context, Data, Effect, identity, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
+import { Departure } from "../runtime/Departure.ts"
 import { lookupAllowed } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, talksWith } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
@@ -113,8 +114,10 @@ const readAnswer = (
 const make = Effect.gen(function* () {
   const config = yield* FederationConfig
   const discovery = yield* ServerDiscovery
-  // A client of the federation API that is not a whole home server has no bans.
+  // A client of the federation API that is not a whole home server has no bans, and no actors.
   const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
+  const departure = Option.getOrUndefined(yield* Effect.serviceOption(Departure))
+  const whileStaying: Departure["Service"]["whileStaying"] = departure?.whileStaying ?? identity
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
   const { certificateAuthorities } = config
   const lookup = lookupAllowed(addressPolicyOf(config))
@@ -221,7 +224,8 @@ const make = Effect.gen(function* () {
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no answer within ${timeout} ms` }))
-      })
+      }),
+      whileStaying
     )
 
   const request = Effect.fn("FederationTransport.request")((request: TransportRequest) =>

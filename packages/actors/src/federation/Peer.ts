@@ -32,6 +32,7 @@ import { ShardFenceStore, type StaleFence } from "@greenroom/store/ShardFenceSto
 import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { isOfUnavailableNode } from "../runtime/NodeUnavailable.ts"
 import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationRooms } from "./FederationRooms.ts"
@@ -302,7 +303,9 @@ const behaviour = Effect.gen(function* () {
       })
     )
     return sending.pipe(
-      Effect.catchCause((cause) => Effect.logError(`Sending to ${destination}`, cause)),
+      Effect.catchCause((cause) =>
+        isOfUnavailableNode(cause) ? Effect.void : Effect.logError(`Sending to ${destination}`, cause)
+      ),
       Effect.forkIn(scope),
       Effect.asVoid
     )

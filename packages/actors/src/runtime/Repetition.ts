@@ -19,7 +19,10 @@ export const MayRepeat = Context.Reference<(payload: never) => boolean>("greenro
  */
 export const handledWithin = 9_000
 
-/** How long another node may take to answer (default 30 seconds). */
+/** How long another node may take to answer, in ms, unless `AnswerWithin` says more: where its actor asks other servers. */
+export const usualAnswer = 30_000
+
+/** How long another node may take to answer (default `usualAnswer`). */
 export const AnswerWithin = Context.Reference<Duration.Input>("greenroom/actors/AnswerWithin", {
-  defaultValue: () => "30 seconds"
+  defaultValue: () => usualAnswer
 })

@@ -51,6 +51,7 @@ import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import type { Search } from "@greenroom/actors/room/Search"
 import type { Bans } from "@greenroom/actors/runtime/Bans"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
+import type { Departure } from "@greenroom/actors/runtime/Departure"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
@@ -82,6 +83,7 @@ export type HomeServerServices =
   | AdminServices
   | AuditLog
   | Bans
+  | Departure
   | Nodes
   | Rooms
   | RoomReader

@@ -42,6 +42,7 @@ import {
 } from "effect/cluster"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
+import { ActorLeaving } from "../Departure.ts"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { WithinAllowance } from "../RequestAllowance.ts"
 import { isTraced } from "../Sampling.ts"
@@ -104,7 +105,7 @@ class Actor {
   left: Deferred.Deferred<void> | undefined
   /** Done when no handler is running any more, if a caller waits for that. */
   quiet: Deferred.Deferred<void> | undefined
-  /** Done when the actor passivates, if a handler ends then. */
+  /** Done when the actor passivates, if a handler, or what it waits for, ends then. */
   leaving: Deferred.Deferred<void> | undefined
   underWay = 0
   lastAsked: number
@@ -309,6 +310,7 @@ export class Actors {
       Context.add(Entity.CurrentAddress, actor.address),
       Context.add(Entity.CurrentRunnerAddress, this.placement.here),
       Context.add(Scope.Scope, actor.scope),
+      Context.add(ActorLeaving, untilLeaving(actor)),
       Context.add(References.CurrentLogAnnotations, {})
     )
     const made = this.build.pipe(
@@ -412,9 +414,14 @@ export class Actors {
   }
 }
 
+/** Waits until the actor passivates. */
+const untilLeaving = (actor: Actor): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (actor.left !== undefined) return Effect.void
+    actor.leaving ??= Deferred.makeUnsafe<void>()
+    return Deferred.await(actor.leaving)
+  })
+
 /** Interrupts a handler when its actor passivates. */
 const untilPassivation = (actor: Actor, handled: Handled): Handled =>
-  Effect.suspend(() => {
-    actor.leaving ??= Deferred.makeUnsafe<void>()
-    return Effect.raceFirst(handled, Effect.andThen(Deferred.await(actor.leaving), Effect.interrupt))
-  })
+  Effect.raceFirst(handled, Effect.andThen(untilLeaving(actor), Effect.interrupt))

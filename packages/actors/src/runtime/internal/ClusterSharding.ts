@@ -21,6 +21,7 @@ import {
   Effect,
   Exit,
   Fiber,
+  identity,
   Latch,
   Option,
   Request,
@@ -31,8 +32,9 @@ import { Entity, EntityAddress, EntityId, Envelope, Message, ShardId, Sharding, 
 import { Headers } from "effect/http"
 import type { Rpc } from "effect/rpc"
 import type { SqlError } from "effect/sql"
+import { Departure } from "../Departure.ts"
 import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
-import { AnswerWithin, handledWithin, MayRepeat } from "../Repetition.ts"
+import { AnswerWithin, handledWithin, MayRepeat, usualAnswer } from "../Repetition.ts"
 import { isTraced } from "../Sampling.ts"
 import type { ShardFencing } from "../ShardFences.ts"
 import { ActorKinds, makeClient } from "./ActorClients.ts"
@@ -101,7 +103,8 @@ const makeForward = (
   traced: Effect.Effect<RemoteClient>,
   links: NodeLinks["Service"],
   clock: Clock.Clock,
-  hasShard: (shard: ShardId.ShardId) => boolean
+  hasShard: (shard: ShardId.ShardId) => boolean,
+  whileStaying: Departure["Service"]["whileStaying"]
 ): Placement["forward"] => {
   const { type } = entity
   const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${type} ${id} does not answer`)
@@ -147,7 +150,7 @@ const makeForward = (
         ? Effect.die(unavailable(id))
         : through(id, tag, payload, shard, expires)
     const within = Duration.toMillis(Context.get(rpc.annotations, AnswerWithin))
-    return underLease(
+    const answered = underLease(
       Effect.withFiber((fiber) => {
         const asked = isTraced(fiber.context)
           ? undefined
@@ -155,6 +158,7 @@ const makeForward = (
         return asked ?? through(id, tag, payload, shard, expires)
       })
     )
+    return within > usualAnswer ? whileStaying(answered) : answered
   }
 }
 
@@ -241,6 +245,8 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const config = yield* ShardingConfig.ShardingConfig
   const receivers = yield* Receivers
   const links = yield* NodeLinks
+  const departure = yield* Effect.serviceOption(Departure)
+  const whileStaying = Option.isSome(departure) ? departure.value.whileStaying : identity
   const here = Option.getOrThrow(config.runnerAddress)
   const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
   const kinds = new ActorKinds()
@@ -351,7 +357,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       here,
       shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
       holds: (shard) => held.has(shard) && options.isCurrent(),
-      forward: makeForward(entity, makeSend(entity, cluster), remote, links, clock, cluster.hasShardId)
+      forward: makeForward(entity, makeSend(entity, cluster), remote, links, clock, cluster.hasShardId, whileStaying)
     }
   }
 

@@ -1,0 +1,43 @@
+/**
+ * The end of this node, and of actors that move to another one. Requests to other servers may take long, and must hold up neither:
+ * those that are still open a moment after it has begun are given up. Nothing has been stored then that would not be after a crash
+ * in that moment. Whoever waits for them gets 503 with `Retry-After`.
+ */
+import { Context, Deferred, Duration, Effect, Layer } from "effect"
+import { NodeUnavailable } from "./NodeUnavailable.ts"
+
+/** How long open requests to other servers may still take. */
+const graceTime = Duration.seconds(1)
+
+/** Done when the actor whose handler runs is to leave memory. */
+export const ActorLeaving = Context.Reference<Effect.Effect<void>>("greenroom/runtime/ActorLeaving", {
+  defaultValue: () => Effect.never
+})
+
+export class Departure extends Context.Service<
+  Departure,
+  {
+    /** This node goes down. */
+    readonly begin: Effect.Effect<void>
+    /** A wait for another server. It is given up, with the defect `NodeUnavailable`, where the node or the actor does not stay. */
+    readonly whileStaying: <A, E, R>(waiting: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  }
+>()("greenroom/runtime/Departure") {
+  static readonly layer: Layer.Layer<Departure> = Layer.sync(Departure, () => {
+    let isBegun = false
+    const over = Deferred.makeUnsafe<void>()
+    const givenUp = Effect.flatMap(ActorLeaving, (leaving) =>
+      Effect.raceFirst(Deferred.await(over), Effect.andThen(leaving, Effect.sleep(graceTime))).pipe(
+        Effect.andThen(Effect.die(new NodeUnavailable("A request to another server was given up: its node goes down")))
+      )
+    )
+    return Departure.of({
+      begin: Effect.suspend(() => {
+        if (isBegun) return Effect.void
+        isBegun = true
+        return Effect.asVoid(Effect.forkDetach(Effect.delay(Deferred.succeed(over, undefined), graceTime)))
+      }),
+      whileStaying: (waiting) => Effect.raceFirst(waiting, givenUp)
+    })
+  })
+}
