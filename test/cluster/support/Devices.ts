@@ -33,6 +33,8 @@ export const beginDevices = Effect.fnUntraced(function* ({
 }: DevicesOptions) {
   let turn = 0
   let isOver = false
+  /** The last message is acknowledged. */
+  let isSent = false
   let sent = 0
   const [got, slid]: [Array<number>, Array<number>] = [[], []]
   const claimed: Array<string> = []
@@ -58,6 +60,7 @@ export const beginDevices = Effect.fnUntraced(function* ({
       sent = n + 1
       yield* Effect.sleep(pause)
     }
+    isSent = true
   })
 
   const claim = Effect.gen(function* () {
@@ -75,7 +78,7 @@ export const beginDevices = Effect.fnUntraced(function* ({
   })
 
   const receive = Effect.gen(function* () {
-    for (let since = ""; !isOver || got.length < sent; ) {
+    for (let since = ""; !isSent || got.length < sent; ) {
       const { body } = yield* ask(receiver, "GET", `/sync?timeout=2000${since}`)
       since = `&since=${encodeURIComponent(body.next_batch)}`
       for (const { content } of body.to_device?.events ?? []) got.push(content.n)
@@ -84,7 +87,7 @@ export const beginDevices = Effect.fnUntraced(function* ({
 
   const receiveSliding = Effect.gen(function* () {
     let [pos, since]: [string | undefined, string | undefined] = [undefined, undefined]
-    while (!isOver || slid.length < sent) {
+    while (!isSent || slid.length < sent) {
       const query = `timeout=2000${pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`}`
       const answer = yield* anywhere(sliding, "POST", `unstable/org.matrix.simplified_msc3575/sync?${query}`, {
         conn_id: "devices",
