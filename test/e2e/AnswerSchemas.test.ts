@@ -45,7 +45,7 @@ layer(Stage.layer(), { excludeTestServices: true })("answers", (it) => {
         ["get", "/_matrix/client/v3/sync"],
         [
           "post",
-          "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
+          "/_matrix/client/v4/sync",
           undefined,
           {
             lists: { all: { ranges: [[0, 9]], timeline_limit: 5, required_state: [["*", "*"]] } },

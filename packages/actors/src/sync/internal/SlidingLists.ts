@@ -8,7 +8,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { InvalidParam } from "@greenroom/protocol/MatrixError"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
-import { StateStore } from "@greenroom/store/StateStore"
+import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
@@ -19,8 +19,8 @@ import { makeRoomConfigs, type RoomConfig } from "./SlidingRequest.ts"
 /** For how many rooms their type is known. */
 const maxTypes = 200_000
 
-/** The longest filter, as JSON, whose rooms are kept in order between two requests. */
-const maxFilterLength = 2_000
+/** The longest filter, as JSON with the states of its spaces, whose rooms are kept in order between two requests. */
+const maxFilterLength = 12_000
 
 /** A room that is asked for. */
 export interface WantedRoom {
@@ -42,6 +42,12 @@ export interface Wanted {
 }
 
 type Test = (room: UserRoom) => boolean
+
+/** The state of a room at one time. */
+interface RoomStateRef {
+  readonly roomNid: number
+  readonly ref: StateRef
+}
 
 /** The ranges of a list in order, those that overlap as one: so each room of the list is looked at once. */
 const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> => {
@@ -129,16 +135,21 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
         wanted.some((tag) => tags.get(roomId)?.has(tag))
   })
 
-  /** Whether a room is in one of these spaces, as far as the user is in them. */
-  const isInSpaces = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>, spaces: ReadonlyArray<string>) {
-    const named = new Set(spaces)
-    const joined = rooms.filter(({ membership, roomId }) => membership === "join" && named.has(roomId))
+  /** The present states of those of the named spaces that the user is in. */
+  const spaceStates = Effect.fnUntraced(function* (userRooms: UserRooms, spaces: ReadonlyArray<string>) {
+    const joined = [...new Set(spaces)].flatMap((roomId) => {
+      const room = lists.find(userRooms, roomId as RoomId)
+      return room?.membership === "join" ? [room.roomNid] : []
+    })
+    if (joined.length === 0) return []
     const at = yield* lists.currentPosition
-    const refs = yield* sync.statesAt(joined.map(({ roomNid }) => ({ roomNid, at })))
-    const children = yield* states.read(
-      Array.from(refs, ([roomNid, ref]) => ({ roomNid, ref })),
-      { types: ["m.space.child"] }
-    )
+    const refs = yield* sync.statesAt(joined.map((roomNid) => ({ roomNid, at })))
+    return Array.from(refs, ([roomNid, ref]) => ({ roomNid, ref }))
+  })
+
+  /** Whether a room is in a space that has one of these states. */
+  const isInSpaces = Effect.fnUntraced(function* (spaces: ReadonlyArray<RoomStateRef>) {
+    const children = yield* states.read(spaces, { types: ["m.space.child"] })
     const found = new Set(
       children.filter(({ event }) => Array.isArray(event.content.via)).map(({ event }) => event.state_key)
     )
@@ -150,9 +161,10 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     userId: UserId,
     rooms: ReadonlyArray<UserRoom>,
     filters: SlidingFilters,
+    spaces: ReadonlyArray<RoomStateRef> | undefined,
     direct: ReadonlySet<string>
   ): Effect.fn.Return<ReadonlyArray<Test>> {
-    const { is_dm, is_encrypted, not_room_types, not_tags, room_types, spaces, tags } = filters
+    const { is_dm, is_encrypted, not_room_types, not_tags, room_types, tags } = filters
     const is_invited = filters.is_invited ?? filters.is_invite
     const tests: Array<Test> = []
     if (is_invited != null) tests.push(({ membership }) => (membership === "invite") === is_invited)
@@ -172,7 +184,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       const isExcluded = hasOneOf(not_tags ?? [])
       tests.push((room) => !isExcluded(room))
     }
-    if (spaces != null) tests.push(yield* isInSpaces(rooms, spaces))
+    if (spaces !== undefined) tests.push(yield* isInSpaces(spaces))
     return tests
   })
 
@@ -190,11 +202,12 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     userId: UserId,
     userRooms: UserRooms,
     filters: SlidingFilters,
+    spaces: ReadonlyArray<RoomStateRef> | undefined,
     direct: ReadonlySet<string>
   ) {
     const { hasInvitations, rooms } = lists.listed(userRooms)
     const unwelcome = hasInvitations ? yield* unwelcomeOf(userId) : nothing
-    const tests = yield* testsOf(userId, rooms, filters, direct)
+    const tests = yield* testsOf(userId, rooms, filters, spaces, direct)
     return ((room) =>
       (room.membership !== "invite" || !unwelcome.has(room.roomNid)) && tests.every((test) => test(room))) as Test
   })
@@ -206,10 +219,10 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     filters: SlidingFilters,
     direct: ReadonlySet<string>
   ) {
-    const test = testOf(userId, userRooms, filters, direct)
-    const name = JSON.stringify(filters)
-    const isKept = isFilteredSteadily(filters) && name.length <= maxFilterLength
-    if (isKept) return yield* lists.filtered(userRooms, name, test)
+    const spaces = filters.spaces == null ? undefined : yield* spaceStates(userRooms, filters.spaces)
+    const test = testOf(userId, userRooms, filters, spaces, direct)
+    const name = JSON.stringify([filters, spaces])
+    if (name.length <= maxFilterLength) return yield* lists.filtered(userRooms, name, test)
     const passes = yield* test
     return lists.listed(userRooms).rooms.filter(passes)
   })
