@@ -43,6 +43,7 @@ export const authMetadata = (publicUrl: string) => ({
   id_token_signing_alg_values_supported: ["RS256"],
   response_types_supported: ["code"],
   response_modes_supported: ["query", "fragment"],
+  authorization_response_iss_parameter_supported: true,
   grant_types_supported: ["authorization_code", "refresh_token", deviceGrant],
   code_challenge_methods_supported: ["S256"],
   token_endpoint_auth_methods_supported: ["none"],

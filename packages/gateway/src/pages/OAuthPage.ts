@@ -192,7 +192,7 @@ ${errorParagraph(options.error)}
 <ul class="choices">
 ${shown.map(deviceRow).join("\n")}
 </ul>
-${shown.length === 0 ? "<p>No device is logged in.</p>" : ""}
+${shown.length === 0 ? `<p>${deviceId === undefined ? "No device is logged in." : "This device is not logged in."}</p>` : ""}
 <ul class="choices">
 <li><a class="button plain" href="?action=org.matrix.devices_list">All devices</a></li>
 <li><a class="button plain" href="?action=org.matrix.cross_signing_reset">Reset your identity</a></li>

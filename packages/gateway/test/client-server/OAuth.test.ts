@@ -109,6 +109,7 @@ const agree = Effect.fnUntraced(function* (request: Request, user: string) {
   const target = new URL(back.location ?? "")
   assert.strictEqual(target.protocol, "test.element:")
   assert.strictEqual(target.searchParams.get("state"), "state of the client")
+  assert.strictEqual(target.searchParams.get("iss"), (yield* metadata).issuer)
   return target.searchParams.get("code") ?? ""
 })
 

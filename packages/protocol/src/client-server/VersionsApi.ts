@@ -65,6 +65,7 @@ const AuthMetadata = body(
       device_authorization_endpoint: Schema.optionalKey(Schema.String),
       response_types_supported: Schema.Array(Schema.String),
       response_modes_supported: Schema.Array(Schema.String),
+      authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
       grant_types_supported: Schema.Array(Schema.String),
       code_challenge_methods_supported: Schema.Array(Schema.String),
       prompt_values_supported: Schema.optionalKey(Schema.Array(Schema.String)),

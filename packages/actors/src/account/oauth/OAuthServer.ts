@@ -17,6 +17,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import { PublicUrl } from "../../runtime/PublicUrl.ts"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { Accounts } from "../Accounts.ts"
 import { LoginConfig } from "../login/LoginConfig.ts"
@@ -66,6 +67,7 @@ const make = Effect.gen(function* () {
   const clients = yield* OAuthClientStore
   const idTokens = yield* makeIdTokens
   const authorisations = yield* makeAuthorisations(maxSessionsPerAddress)
+  const publicUrl = yield* PublicUrl
   const { create, decide, find } = authorisations
   const { byCode, byDevice, byRefreshToken } = yield* makeTokenGrants(authorisations, idTokens)
 
@@ -151,7 +153,7 @@ const make = Effect.gen(function* () {
     })
     return yield* Effect.catchTag(begin, "OAuthError", ({ description, error }) =>
       Effect.succeed({
-        refused: { description, back: redirectTo(redirect, { error, error_description: description }) }
+        refused: { description, back: redirectTo(publicUrl, redirect, { error, error_description: description }) }
       })
     )
   })

@@ -7,6 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { addressKey } from "../../../runtime/AddressKey.ts"
+import { PublicUrl } from "../../../runtime/PublicUrl.ts"
 import { type OAuthError, oauthError } from "../OAuthError.ts"
 import type { Reference } from "../OAuthRequests.ts"
 
@@ -52,12 +53,17 @@ export const newSecret = () => randomBytes(32).toString("base64url")
 /** The canonical form of a typed code. */
 const canonicalUserCode = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z]/g, "")
 
-/** The redirect URI of the client with the parameters of the answer. */
+/**
+ * The redirect URI of the client with the parameters of the answer. A client of several servers sees by `iss` which of them answers
+ * (RFC 9207).
+ */
 export const redirectTo = (
+  publicUrl: PublicUrl["Service"],
   { mode, state, uri }: NonNullable<Progress["redirect"]>,
   answer: Record<string, string>
 ): string => {
-  const params = new URLSearchParams({ ...answer, ...(state === undefined ? {} : { state }) })
+  const iss = `${publicUrl.get()}/`
+  const params = new URLSearchParams({ ...answer, ...(state === undefined ? {} : { state }), iss })
   if (mode === "fragment") return `${uri}#${params}`
   return `${uri}${uri.includes("?") ? "&" : "?"}${params}`
 }
@@ -65,6 +71,7 @@ export const redirectTo = (
 /** `maxPerAddress`: the most pending authorisations of one address. */
 export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: number) {
   const sessions = yield* LoginSessionStore
+  const publicUrl = yield* PublicUrl
 
   const create = Effect.fnUntraced(function* (options: {
     readonly secret: string
@@ -116,12 +123,12 @@ export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: nu
     }
     if (userId === undefined) {
       if (!(yield* sessions.end(session))) return yield* busy
-      return redirectTo(redirect, { error: "access_denied", error_description: "the user has refused" })
+      return redirectTo(publicUrl, redirect, { error: "access_denied", error_description: "the user has refused" })
     }
     const code = newSecret()
     const codeUntil = (yield* Clock.currentTimeMillis) + codeTtl
     const change = { progress: { ...progress, userId, codeUntil }, secret: Redacted.make(code) }
-    return (yield* sessions.update(session, change)) ? redirectTo(redirect, { code }) : yield* busy
+    return (yield* sessions.update(session, change)) ? redirectTo(publicUrl, redirect, { code }) : yield* busy
   })
 
   return { create, decide, find, ofOAuth }
