@@ -18,7 +18,10 @@ export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_li
 export const userSignatures = logKind<{ readonly signer: UserId }>("user_signatures", { signer: "signer" })
 
 export interface DeviceListNews {
-  /** Users whose keys changed, or who share a room with the user now. After a join also the user, for other devices. */
+  /**
+   * Users whose keys changed, who share a room with the user now, or who were invited to one. After a join also the user, for other
+   * devices.
+   */
   readonly changed: ReadonlyArray<UserId>
   /** Users who no longer share a room with the user. */
   readonly left: ReadonlyArray<UserId>
@@ -38,11 +41,21 @@ interface NewsRow {
  */
 const shortRange = 1_000
 
-const isJoin = (body: string | null): boolean =>
-  body !== null && (JSON.parse(body) as Event).content.membership === "join"
+/** PostgreSQL cannot parse the bodies, which may contain U+0000. */
+const membershipIn = (body: string | null): unknown =>
+  body === null ? undefined : (JSON.parse(body) as Event).content.membership
 
-/** Ignores changes of profiles, which are membership events too. PostgreSQL cannot parse the bodies, which may contain U+0000. */
-const isNews = ({ body, former_body }: NewsRow): boolean => body === null || isJoin(body) !== isJoin(former_body)
+/**
+ * Undefined for changes of profiles, which are membership events too. Clients may encrypt for users who are invited, before they are in
+ * the room.
+ */
+const kindOf = ({ body, former_body, shares }: NewsRow): "changed" | "left" | undefined => {
+  const now = membershipIn(body)
+  const before = membershipIn(former_body)
+  if (now === "invite" && before !== "join" && before !== "invite") return "changed"
+  if (body !== null && (now === "join") === (before === "join")) return undefined
+  return shares ? "changed" : "left"
+}
 
 export class DeviceListStore extends Context.Service<
   DeviceListStore,
@@ -107,11 +120,10 @@ export class DeviceListStore extends Context.Service<
           UNION ALL
           SELECT user_id, true, NULL, NULL FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
           Effect.map((rows) => {
-            const changes = rows.filter(isNews)
-            const users = (shares: boolean) => [
-              ...new Set(changes.filter((row) => row.shares === shares).map((row) => row.user_id as UserId))
+            const users = (kind: "changed" | "left") => [
+              ...new Set(rows.filter((row) => kindOf(row) === kind).map((row) => row.user_id as UserId))
             ]
-            return { changed: users(true), left: users(false) }
+            return { changed: users("changed"), left: users("left") }
           }),
           Effect.orDie
         )

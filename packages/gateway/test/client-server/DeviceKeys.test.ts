@@ -122,6 +122,21 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
     })
   )
 
+  it.effect("members look up the keys of a user who is invited, and forget nobody when the invitation ends", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("list-host")
+      const bob = yield* person("list-guest")
+      const room = yield* roomOf(alice)
+      const start = (yield* sync(alice)).next_batch
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      const invited = yield* sync(alice, start)
+      assert.deepStrictEqual(invited.device_lists, { changed: [bob.id], left: [] })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const ended = yield* sync(alice, invited.next_batch)
+      assert.deepStrictEqual(ended.device_lists, { changed: [], left: [] })
+    })
+  )
+
   it.effect("claimed keys, large keys and signatures of strangers do not pile up", () =>
     Effect.gen(function* () {
       const alice = yield* person("pile-alice")
