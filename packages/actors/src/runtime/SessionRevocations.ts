@@ -116,6 +116,7 @@ const make = Effect.gen(function* () {
 
   return SessionRevocations.of({
     isOver,
+    hasEnded,
     onEnd,
     isTrusted: agreement.isTrusted,
     everywhere: agreement.reached(),
@@ -130,6 +131,8 @@ export class SessionRevocations extends Context.Service<
   {
     /** Whether the session has ended or expired, as far as this node has heard. */
     readonly isOver: (session: Session) => boolean
+    /** `isOver`, except for sessions that have only expired. */
+    readonly hasEnded: (session: Session) => boolean
     /**
      * Calls `listener` once the session has ended, at once if it has already. The result takes it back. Costs some hundred
      * bytes: for each connection, not for each request.

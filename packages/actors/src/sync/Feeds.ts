@@ -369,10 +369,13 @@ const makeFeeds = Effect.gen(function* () {
   })
 
   const ended = Effect.fail(new UnknownToken({ error: "The session has ended" }))
+  /** The device is still there: its client renews the token, or logs in again as itself. */
+  const expired = Effect.fail(new UnknownToken({ error: "The access token has expired", soft_logout: true }))
+  const endOf = (session: Session) => (revocations.hasEnded(session) ? ended : expired)
 
   /**
    * Waits for the first wake-up of a feed after so many; false if there was none until `deadline`, in ms of the monotonic
-   * clock. Errors: M_UNKNOWN_TOKEN once the session has ended.
+   * clock. Errors: M_UNKNOWN_TOKEN once the session has ended, with `soft_logout` if its token has expired.
    */
   const changed = (
     session: Session,
@@ -381,11 +384,11 @@ const makeFeeds = Effect.gen(function* () {
     deadline = Number.POSITIVE_INFINITY
   ): Effect.Effect<boolean, UnknownToken> =>
     Effect.clockWith((clock) => {
-      if (revocations.isOver(session)) return ended
+      if (revocations.isOver(session)) return endOf(session)
       const { expiresAt = Number.POSITIVE_INFINITY } = session
       const time = Math.min(deadline, monotonicMillisUnsafe(clock) + expiresAt - clock.currentTimeMillisUnsafe())
       const woken = feed.changedSince(wakes, time === Infinity ? undefined : (expire) => addDeadline(time, expire))
-      return Effect.flatMap(woken, (woken) => (revocations.isOver(session) ? ended : Effect.succeed(woken)))
+      return Effect.flatMap(woken, (woken) => (revocations.isOver(session) ? endOf(session) : Effect.succeed(woken)))
     })
 
   return {

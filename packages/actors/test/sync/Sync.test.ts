@@ -1,12 +1,15 @@
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
-import { Deferred, Effect, Fiber, Latch } from "effect"
+import { Clock, Deferred, Effect, Fiber, Latch } from "effect"
+import { TestClock } from "effect/testing"
 import { vi } from "vitest"
+import { Accounts } from "../../src/account/Accounts.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
+import type { Session } from "../../src/runtime/Session.ts"
 import { UserFeed } from "../../src/sync/internal/UserFeed.ts"
 import { Sync } from "../../src/sync/Sync.ts"
-import { aliceAndBob, layer as homeServer } from "../TestHomeServer.ts"
+import { aliceAndBob, layer as homeServer, person } from "../TestHomeServer.ts"
 
 /** Completes when a request of the user waits for news. */
 const whenWaiting = (userId: UserId): Effect.Effect<void> =>
@@ -55,5 +58,31 @@ layer(homeServer)("/sync", (it) => {
         [event_id]
       )
     }).pipe(Effect.scoped)
+  )
+
+  it.effect("a token that expires while the client waits ends the wait softly, a logout ends it for good", () =>
+    Effect.gen(function* () {
+      const sync = yield* Sync
+      // The clock also changes the presence of a user, who would hear of it.
+      const filter = JSON.stringify({ presence: { not_types: ["*"] } })
+      const [alice, bob] = [yield* person("expired"), yield* person("logged-out")]
+      /** How the wait of a session ends, after `event`. */
+      const endAfter = Effect.fnUntraced(function* (session: Session, event: Effect.Effect<unknown>) {
+        const { next_batch } = yield* sync.sync(session, { timeout: 0, filter })
+        const waits = yield* Effect.forkChild(whenWaiting(session.userId), { startImmediately: true })
+        const waiting = yield* Effect.forkChild(sync.sync(session, { since: next_batch, timeout: 60_000, filter }))
+        yield* Fiber.join(waits)
+        yield* event
+        return yield* Effect.flip(Fiber.join(waiting))
+      })
+      const expiresAt = (yield* Clock.currentTimeMillis) + 20_000
+      const softly = yield* endAfter({ ...alice, expiresAt }, TestClock.adjust("20 seconds"))
+      assert.deepInclude(softly, { _tag: "M_UNKNOWN_TOKEN", soft_logout: true })
+      const accounts = yield* Accounts
+      const later = (yield* Clock.currentTimeMillis) + 20_000
+      const hard = yield* endAfter({ ...bob, expiresAt: later }, accounts.logout(bob))
+      assert.strictEqual(hard._tag, "M_UNKNOWN_TOKEN")
+      assert.notProperty(hard, "soft_logout")
+    })
   )
 })
