@@ -74,11 +74,13 @@ const make = Effect.gen(function* () {
     userId: UserId,
     before: Option.Option<RoomId>
   ) {
-    const { room_id } = yield* presets.create(session, {
-      preset: "private_chat",
-      name,
-      powerLevels: { users_default: -10 }
-    })
+    // Until the room is recorded, a repeat is given the same one.
+    const txnId = `notices of ${userId} after ${Option.getOrElse(before, () => "none")}`
+    const { room_id } = yield* presets.create(
+      session,
+      { preset: "private_chat", name, powerLevels: { users_default: -10 } },
+      txnId
+    )
     return yield* store.setRoom(userId, before, room_id)
   })
 
