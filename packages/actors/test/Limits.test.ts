@@ -82,7 +82,7 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
     })
   )
 
-  it.effect("the state of a room becomes so large; it can be replaced, and people come and go", () =>
+  it.effect("the state of a room is limited in size: at the limit keys can be replaced, and users join and leave", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [grace, heidi] = [yield* person("grace"), yield* person("heidi")]

@@ -137,7 +137,7 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("a password is valid Unicode: halves of surrogate pairs are all the same character as UTF-8", () =>
+  it.effect("a password with a lone surrogate is refused: all of them have the same UTF-8 encoding", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const half = Redacted.make("secret \ud800")

@@ -32,7 +32,7 @@ describe("Passwords", () => {
     }).pipe(Effect.provide(Passwords.layerWith({ ...cheap, memory: 128 })))
   )
 
-  it.effect("a hash at a cost that there cannot be is a defect, and the next one is made all the same", () =>
+  it.effect("a hash with an impossible cost is a defect, and the next hash succeeds", () =>
     Effect.gen(function* () {
       const passwords = yield* Passwords
       const impossible = "$argon2id$v=19$m=1,t=1,p=1$c29tZXNhbHQ$c29tZWhhc2g"

@@ -107,7 +107,7 @@ layer(stores)("DeviceResyncs", (it) => {
     })
   )
 
-  it.effect("the lists that an earlier process left are asked for, and those of a node that was lost", () =>
+  it.effect("device lists that an earlier process or a lost node left out of date are requested", () =>
     Effect.gen(function* () {
       yield* missUpdate(red, 30)
       const { next, nodesChange, pass } = yield* scene

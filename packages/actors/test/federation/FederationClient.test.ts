@@ -78,7 +78,7 @@ describe("FederationClient", () => {
     })
   )
 
-  it.effect("a server that cannot be reached is left alone until its time, or until it is heard from", () =>
+  it.effect("an unreachable server is not tried again before its back-off ends, or until it sends a request", () =>
     Effect.gen(function* () {
       const { client, destinations, server, state } = yield* world
       const unreachable = Effect.flip(client.queryProfile(alice))

@@ -89,27 +89,29 @@ describe("FederationTransport", () => {
     })
   )
 
-  it.live("no connection is made to this machine, whatever name leads there, unless the configuration says so", () =>
-    Effect.gen(function* () {
-      const server = yield* tlsServer(hello)
-      const srv = { [service]: [{ target: "a.example.org", priority: 1, weight: 0, port: server.port }] }
-      const dns = yield* dnsServer({ srv, a: { "a.example.org": ["127.0.0.1"] } })
-      const certificateAuthorities = [server.authority]
-      const byDns = yield* transport({ certificateAuthorities, dnsServers: [dns.address] })
-      const bySystem = yield* transport({ certificateAuthorities })
-      const refusal = (asked: ReturnType<typeof byDns.request>) => Effect.map(Effect.flip(asked), ({ _tag }) => _tag)
-      assert.strictEqual(yield* refusal(byDns.request(get(name))), "RemoteUnreachable")
-      for (const host of ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"]) {
-        const asked = bySystem.request(get(`${host}:${server.port}` as ServerName))
-        assert.strictEqual(yield* refusal(asked), "RemoteUnreachable", host)
-      }
-      assert.strictEqual(server.state.connections, 0)
-      const configured = yield* transport({
-        certificateAuthorities,
-        staticServers: { "example.org": `localhost:${server.port}` }
+  it.live(
+    "no connection is made to loopback addresses, whichever name resolves to them, unless the configuration allows it",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* tlsServer(hello)
+        const srv = { [service]: [{ target: "a.example.org", priority: 1, weight: 0, port: server.port }] }
+        const dns = yield* dnsServer({ srv, a: { "a.example.org": ["127.0.0.1"] } })
+        const certificateAuthorities = [server.authority]
+        const byDns = yield* transport({ certificateAuthorities, dnsServers: [dns.address] })
+        const bySystem = yield* transport({ certificateAuthorities })
+        const refusal = (asked: ReturnType<typeof byDns.request>) => Effect.map(Effect.flip(asked), ({ _tag }) => _tag)
+        assert.strictEqual(yield* refusal(byDns.request(get(name))), "RemoteUnreachable")
+        for (const host of ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"]) {
+          const asked = bySystem.request(get(`${host}:${server.port}` as ServerName))
+          assert.strictEqual(yield* refusal(asked), "RemoteUnreachable", host)
+        }
+        assert.strictEqual(server.state.connections, 0)
+        const configured = yield* transport({
+          certificateAuthorities,
+          staticServers: { "example.org": `localhost:${server.port}` }
+        })
+        assert.strictEqual((yield* configured.request(get(name))).status, 200)
       })
-      assert.strictEqual((yield* configured.request(get(name))).status, 200)
-    })
   )
 
   it.live("connections are used again, and made anew where the other side closed them", () =>

@@ -342,7 +342,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("refuses a notary's answer that it has not signed, or that is about other servers", () =>
+  it.effect("refuses an answer that the notary has not signed, or that is about other servers", () =>
     Effect.gen(function* () {
       const { keys, server, told, vouchedBy } = yield* withNotary
       yield* server.close
@@ -377,7 +377,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("vouched keys of a known server are refused, except for those from before it was known", () =>
+  it.effect("keys from a notary for a server with known keys are refused, except for earlier ones", () =>
     Effect.gen(function* () {
       const { keys, server, told, vouchedBy } = yield* withNotary
       yield* TestClock.adjust("1 hour")

@@ -42,7 +42,7 @@ const remotePresences = RemotePresences.layer.pipe(
 )
 
 layer(remotePresences)("RemotePresences", (it) => {
-  it.effect("only those whom our users may see are believed, and only while their server is heard from", () =>
+  it.effect("presence of other servers counts only for observed users, and only while their server sends", () =>
     Effect.gen(function* () {
       const presences = yield* RemotePresences
       const stream = yield* EphemeralStream

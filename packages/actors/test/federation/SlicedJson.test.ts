@@ -67,7 +67,7 @@ describe("SlicedJson", () => {
     })
   )
 
-  it.effect("a single value that would take long to read is refused, the same in many entries is not", () =>
+  it.effect("a single value that takes long to parse is refused, the same bytes in many entries are not", () =>
     Effect.gen(function* () {
       const long = yield* Effect.flip(parseJson(Buffer.from(`{"pdus":["${"x".repeat(3_000_000)}"]}`)))
       assert.isTrue(long.isTooLong)
@@ -76,7 +76,7 @@ describe("SlicedJson", () => {
     })
   )
 
-  it.effect("a long body that would turn into very many or very deep values is refused before it does", () =>
+  it.effect("a body of very many or very deep values is refused before it is parsed", () =>
     Effect.gen(function* () {
       const bodies = [
         `{"state":[${"{},".repeat(maxEntries)}{}]}`,

@@ -184,7 +184,7 @@ layer(services)("keeping files", (it) => {
     })
   )
 
-  it.effect("thumbnails stay within as many bytes: the oldest are removed, and their files with them", () =>
+  it.effect("thumbnails stay within their limit in bytes: the oldest are removed with their files", () =>
     Effect.gen(function* () {
       const store = yield* MediaStore
       const image = new Uint8Array(32).fill(100)

@@ -34,25 +34,27 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
     }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
-  it.effect("who types since a position is found for some rooms, whether these or the updates are fewer", () =>
-    Effect.gen(function* () {
-      const stream = yield* EphemeralStream
-      const hall = "!hall:example.org" as RoomId
-      const attic = "!attic:example.org" as RoomId
-      yield* stream.publishTyping(hall, [alice])
-      const { position } = yield* stream.since(beginning)
-      yield* stream.publishTyping(room, [alice])
-      yield* stream.publishTyping(room, [bob])
-      yield* stream.publishTyping(attic, [bob])
-      const few = new Set([room, hall])
-      const many = new Set([...few, ...Array.from({ length: 9 }, (_, index) => `!${index}:example.org` as RoomId)])
-      for (const rooms of [few, many]) {
-        const typing = (after: StreamPosition) =>
-          stream.typingSince(after, rooms)?.map(({ roomId, userIds }) => `${roomId} ${userIds}`)
-        assert.deepStrictEqual(typing(position), [`${room} ${bob}`])
-        assert.sameMembers([...typing(stream.completeSince())!], [`${room} ${bob}`, `${hall} ${alice}`])
-      }
-    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
+  it.effect(
+    "typing changes since a position are found for a set of rooms, whether the rooms or the changes are fewer",
+    () =>
+      Effect.gen(function* () {
+        const stream = yield* EphemeralStream
+        const hall = "!hall:example.org" as RoomId
+        const attic = "!attic:example.org" as RoomId
+        yield* stream.publishTyping(hall, [alice])
+        const { position } = yield* stream.since(beginning)
+        yield* stream.publishTyping(room, [alice])
+        yield* stream.publishTyping(room, [bob])
+        yield* stream.publishTyping(attic, [bob])
+        const few = new Set([room, hall])
+        const many = new Set([...few, ...Array.from({ length: 9 }, (_, index) => `!${index}:example.org` as RoomId)])
+        for (const rooms of [few, many]) {
+          const typing = (after: StreamPosition) =>
+            stream.typingSince(after, rooms)?.map(({ roomId, userIds }) => `${roomId} ${userIds}`)
+          assert.deepStrictEqual(typing(position), [`${room} ${bob}`])
+          assert.sameMembers([...typing(stream.completeSince())!], [`${room} ${bob}`, `${hall} ${alice}`])
+        }
+      }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
   it.effect("a waiting reader wakes on the next update", () =>
@@ -83,7 +85,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
     }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
-  it.effect("offline users are forgotten after a while, and readers from before that are detected", () =>
+  it.effect("offline users are removed after a while, and readers with an older position are detected", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
       yield* stream.publishPresence(presence(bob, "offline"))

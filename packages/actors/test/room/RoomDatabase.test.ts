@@ -56,7 +56,7 @@ layer(homeServer, { excludeTestServices: true })("Room and its database", (it) =
     })
   )
 
-  it.effect("a request that meets a broken database fails, and the next ones find the room as it was", () =>
+  it.effect("a request during a database failure fails, and later ones find the room unchanged", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const sql = yield* SqlClient.SqlClient
@@ -78,7 +78,7 @@ layer(homeServer, { excludeTestServices: true })("Room and its database", (it) =
 })
 
 describe("Room and its database", () => {
-  it.live("acknowledged events are stored once after connections died, and a retry completes the rest", () =>
+  it.live("after lost connections acknowledged events are stored once, and a retry stores the others", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const server = yield* node(url)
@@ -151,7 +151,7 @@ describe("Room and its database", () => {
     })
   )
 
-  it.live("two nodes that take a room from each other all the time lose nothing and repeat nothing", () =>
+  it.live("two nodes that keep taking a room from each other lose and repeat no event", () =>
     Effect.gen(function* () {
       const { alice, on, room_id } = yield* twoNodes
       const send = (body: string, index: number) =>

@@ -44,25 +44,27 @@ const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { s
 const never = Number.POSITIVE_INFINITY
 
 describe("messages to actors that leave", () => {
-  it.effect("one of another node that waits for the passivation is not handled by a node that has lost the shard", () =>
-    Effect.gen(function* () {
-      const slow = Deferred.makeUnsafe<string>()
-      const handled: Array<string> = []
-      const { actors, node } = yield* scene(Effect.succeed(behaviour(Deferred.await(slow), handled)))
-      const first = yield* fork(actors.receive("one", "Say", { text: "first" }, never))
-      yield* Effect.yieldNow
-      node.holds = false
-      const retired = yield* fork(actors.retireShard(shard))
-      const second = yield* fork(actors.receive("one", "Say", { text: "second" }, never))
-      yield* Deferred.succeed(slow, "done")
-      assert.strictEqual(yield* Fiber.join(first), "done")
-      yield* Fiber.join(retired)
-      assert.isTrue(hasMoved(yield* Fiber.await(second)))
-      assert.deepStrictEqual(handled, ["first"])
-    })
+  it.effect(
+    "a message of another node that waits for a passivation is not handled once the node has lost the shard",
+    () =>
+      Effect.gen(function* () {
+        const slow = Deferred.makeUnsafe<string>()
+        const handled: Array<string> = []
+        const { actors, node } = yield* scene(Effect.succeed(behaviour(Deferred.await(slow), handled)))
+        const first = yield* fork(actors.receive("one", "Say", { text: "first" }, never))
+        yield* Effect.yieldNow
+        node.holds = false
+        const retired = yield* fork(actors.retireShard(shard))
+        const second = yield* fork(actors.receive("one", "Say", { text: "second" }, never))
+        yield* Deferred.succeed(slow, "done")
+        assert.strictEqual(yield* Fiber.join(first), "done")
+        yield* Fiber.join(retired)
+        assert.isTrue(hasMoved(yield* Fiber.await(second)))
+        assert.deepStrictEqual(handled, ["first"])
+      })
   )
 
-  it.effect("those that wait for a behaviour that is never built go to the node that has the actor now", () =>
+  it.effect("messages that wait for a behaviour that is never built go to the node that has the actor now", () =>
     Effect.gen(function* () {
       const { actors, node } = yield* scene(Effect.never)
       const own = yield* fork(actors.ask("one", "Say", { text: "own" }))

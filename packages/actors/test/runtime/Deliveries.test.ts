@@ -74,7 +74,7 @@ const scene = Effect.gen(function* () {
 }).pipe(Effect.provide(Layer.merge(RpcSerialization.layerNdjson, Snowflake.layerGenerator)))
 
 describe("messages between nodes in batches", () => {
-  it.effect("what a lost node has not answered fails at once, and may be sent to another node", () =>
+  it.effect("requests that a lost node has not answered fail at once, and may be sent to another node", () =>
     Effect.gen(function* () {
       const { arrived, lost, send } = yield* scene
       const delivery: Delivery = { expires: 9_000, isUnderWay: false }

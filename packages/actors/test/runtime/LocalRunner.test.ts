@@ -65,7 +65,7 @@ const onBoth = (
 }
 
 describe("LocalRunner", () => {
-  it.effect("a message that says so is handled within the allowance of its request, others without a limit", () => {
+  it.effect("only messages annotated with the allowance of their request are limited by it", () => {
     const Take = Rpc.make("Take", { payload: { bytes: Schema.Number } })
     const Reader = Entity.make("Reader", [
       Take,

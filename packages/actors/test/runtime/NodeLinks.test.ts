@@ -134,7 +134,7 @@ describe("links between nodes", () => {
     })
   )
 
-  it.effect("a message for an actor that has moved is sent another way, and so are those after it", () =>
+  it.effect("a message for an actor that has moved is sent by another route, and so are later ones", () =>
     Effect.gen(function* () {
       const { actor, address, heard, here, linked, say } = yield* scene
       yield* linked("a")
@@ -166,7 +166,7 @@ describe("links between nodes", () => {
       })
   )
 
-  it.effect("messages for a node that went away are sent another way, and by a link again when it is back", () =>
+  it.effect("messages for a lost node are sent by another route, and by a link again when the node is back", () =>
     Effect.gen(function* () {
       const { heard, linked, listen, say, server } = yield* scene
       yield* linked("a")
@@ -180,7 +180,7 @@ describe("links between nodes", () => {
     })
   )
 
-  it.effect("a message that was cut off mid-way is not handled, and what is no message ends its connection alone", () =>
+  it.effect("a truncated message is not handled, and malformed data ends only its own connection", () =>
     Effect.gen(function* () {
       const { address, heard, linked } = yield* scene
       yield* linked("a")

@@ -61,7 +61,7 @@ describe("shards on their way to other nodes", () => {
     assert.isFalse(staying.areAllStopped)
   })
 
-  it.effect("a shard does not wait where the node has lost it, or for locks that are never free", () =>
+  it.effect("a move of a shard does not wait on a node that lost it, or for locks that stay taken", () =>
     Effect.gen(function* () {
       const { all, entered, moves } = yield* scene
       yield* moves.enter(ShardId.make("default", 100), false)

@@ -26,7 +26,7 @@ const whenWaiting = (userId: UserId): Effect.Effect<void> =>
 
 // Time stands still, so that no answer comes because a wait has run out.
 layer(homeServer)("/sync", (it) => {
-  it.effect("a client that waits is answered while other readers of the log are still busy with the event", () =>
+  it.effect("a waiting client is answered before slower readers of the log have handled the event", () =>
     Effect.gen(function* () {
       const sync = yield* Sync
       const rooms = yield* Rooms

@@ -167,7 +167,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("after taking the permission back the user is asked again, also by users on their own list", () =>
+  it.effect("after the permission is withdrawn observers have to ask again, also those on the user's own list", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const presences = yield* Presences

@@ -1,6 +1,6 @@
 /**
- * The tables of one home server. Times are milliseconds since 1970 (`bigint`), event bodies are JSON text: PostgreSQL
- * never looks into them, and `text` keeps every character that JSON can escape.
+ * The tables of one home server. Times are milliseconds since 1970 (`bigint`), event bodies are JSON text, which PostgreSQL does
+ * not parse: `jsonb` cannot hold U+0000 and lone surrogates, `text` holds their escapes.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -10,7 +10,8 @@ export default Effect.gen(function* () {
 
   // --- Rooms and their events -------------------------------------------------------------------------------------
 
-  // One row a room; it exists for others once it has a current state. `fence` is the number of the Room actor that may write: a commit with an older one is refused.
+  // A room is visible to readers once it has a current state. `fence` is the fencing token of the Room actor that may write: commits
+  // with a lower one are refused.
   // `current_*` is the state after all forward extremities; name, topic and counts serve the room list.
   yield* sql`
     CREATE TABLE rooms (
@@ -29,9 +30,9 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX rooms_public ON rooms (joined_members DESC, room_nid) WHERE visibility = 'public'`
 
-  // The event log. (xid, nid) is the order of the stream and of each room's timeline: a reader of the stream takes what
-  // is below the oldest running transaction and so never misses an event that was committed late. What is back-filled
-  // gets xid 0 and falling negative nids, so that it stands before everything that was seen live.
+  // The event log. (xid, nid) orders the stream and the timeline of each room. Readers of the stream read below the oldest running
+  // transaction, so they do not miss events that commit late. Back-filled events have xid 0 and decreasing negative nids: they
+  // sort before all others.
   yield* sql`CREATE SEQUENCE event_nids INCREMENT BY 10000`
   yield* sql`
     CREATE TABLE events (
@@ -62,8 +63,8 @@ export default Effect.gen(function* () {
   yield* sql`
     CREATE INDEX events_relation ON events (relates_to) WHERE relates_to IS NOT NULL`
 
-  // State as deltas. The state at (chain, seq) is the newest row of each (type, state_key) with seq <= it; what the
-  // chain does not hold is looked up in its parent at parent_seq. A chain without a parent begins with a snapshot.
+  // State as deltas. The state at (chain, seq) is the newest row of each (type, state_key) with at most that seq. Keys without a
+  // row in the chain are looked up in its parent at parent_seq. A chain without a parent begins with a snapshot.
   yield* sql`CREATE SEQUENCE state_chain_ids INCREMENT BY 100`
   yield* sql`
     CREATE TABLE state_chains (
@@ -85,8 +86,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`COMMENT ON COLUMN state_deltas.event_nid IS 'NULL: the key was removed by state resolution'`
 
-  // The present membership of each user in each room (all users), and every change of it for the users of this server, in
-  // stream order.
+  // The current membership of all users in each room, and the changes of memberships of users of this server, in stream order.
   yield* sql`
     CREATE TABLE memberships (
       room_nid bigint NOT NULL,
@@ -108,7 +108,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX membership_changes_stream ON membership_changes (xid, nid)`
 
-  // The answers to PUTs with a transaction ID, each written in the commit of the change.
+  // Answers to requests with a transaction ID, written in the same transaction as the change.
   yield* sql`
     CREATE TABLE client_transactions (
       token_id bigint NOT NULL,
@@ -120,7 +120,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX client_transactions_age ON client_transactions USING brin (created_at)`
 
-  // The queue of events for other servers, written in the commit of the event.
+  // The queue of events for other servers, written in the same transaction as the event.
   yield* sql`
     CREATE TABLE outgoing_pdus (
       destination text NOT NULL,
@@ -175,14 +175,14 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN profile_fields.value IS 'JSON text'`
   yield* sql`COMMENT ON COLUMN profile_fields.visibility IS 'public, rooms (who shares a room), contacts (whom the user accepted), private'`
 
-  // Users whose changed display name or avatar is not in all rooms yet, written in the commit of the change.
+  // Users whose changed display name or avatar is not in all of their rooms yet, written in the same transaction as the change.
   yield* sql`
     CREATE TABLE profile_propagations (
       user_id text PRIMARY KEY,
       change bigint NOT NULL DEFAULT 1
     )`
 
-  // A presence list: observer wants to see observed, who has accepted or not answered yet.
+  // Presence lists: `observer` asked to see the presence of `observed`, who has accepted or not answered yet.
   yield* sql`
     CREATE TABLE presence_lists (
       observer text NOT NULL,
@@ -192,7 +192,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX presence_lists_observed ON presence_lists (observed)`
 
-  // Written when a presence settles (see the Presence actor), never per tick.
+  // The Presence actor writes a row when a presence has stopped changing, not at each change.
   yield* sql`
     CREATE TABLE presence (
       user_id text PRIMARY KEY,

@@ -1,5 +1,5 @@
 /**
- * The tables of federation: the keys of other servers, which servers can be reached, and the transactions that came.
+ * The tables of federation: keys of other servers, back-off of destinations, and received transactions.
  * Times are milliseconds since 1970 (`bigint`).
  */
 import { Effect } from "effect"
@@ -8,7 +8,7 @@ import { SqlClient } from "effect/sql"
 export default Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
-  // A key that a server no longer lists stays: what it signed before is checked with it.
+  // Keys that a server no longer lists are kept to verify earlier signatures.
   yield* sql`
     CREATE TABLE remote_keys (
       server_name text NOT NULL,
@@ -22,7 +22,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN remote_keys.valid_until IS 'until when a current key is believed without asking again'`
   yield* sql`COMMENT ON COLUMN remote_keys.expired_at IS 'when the server stopped to sign with it; NULL while it is current'`
 
-  // One back-off for each destination, shared by all nodes. A destination that never failed may have no row.
+  // The back-off of each destination, shared by all nodes. A destination that never failed may have no row.
   yield* sql`
     CREATE TABLE destinations (
       destination text PRIMARY KEY,
@@ -35,7 +35,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN destinations.failures IS 'in a row; 0 when it was reached last'`
   yield* sql`COMMENT ON COLUMN destinations.last_error IS 'JSON text'`
 
-  // The answers to transactions of other servers, so that a repeat gets the same.
+  // Answers to transactions of other servers: a repeat gets the same answer.
   yield* sql`
     CREATE TABLE received_transactions (
       origin text NOT NULL,

@@ -1,5 +1,5 @@
 /**
- * Outgoing transactions; the last transactions of each server; and which servers are in which room.
+ * Outgoing transactions, the last transactions of each server, and the servers of each room.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -7,9 +7,9 @@ import { SqlClient } from "effect/sql"
 export default Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
-  // A transaction is here before it is sent for the first time, so that every later attempt sends the same one, and
-  // for a while after it was acknowledged, for a server that asks for it again. `number` is its place among those to
-  // the same destination. Its PDUs stay in `outgoing_pdus` until it is acknowledged.
+  // A transaction is stored before its first attempt, so that each attempt sends the same one, and for some time after its
+  // acknowledgement, so that the destination can request it again. `number` orders the transactions of a destination. The PDUs stay in
+  // `outgoing_pdus` until the transaction is acknowledged.
   yield* sql`
     CREATE TABLE outgoing_transactions (
       destination text NOT NULL,
@@ -23,7 +23,7 @@ export default Effect.gen(function* () {
       UNIQUE (destination, transaction_id)
     )`
   yield* sql`COMMENT ON TABLE outgoing_transactions IS 'times are milliseconds since 1970'`
-  // One in flight for each destination, whoever sends it.
+  // At most one transaction in flight for each destination.
   yield* sql`
     CREATE UNIQUE INDEX outgoing_transactions_in_flight ON outgoing_transactions (destination)
     WHERE acknowledged_at IS NULL`

@@ -1,6 +1,6 @@
 /**
- * The tables of logins that take several requests, of what else than a password an account is known by, and of tokens
- * that allow to register. Times are milliseconds since 1970 (`bigint`).
+ * Logins of several requests, third-party IDs and identities of OAuth2 providers, and registration tokens.
+ * Times are milliseconds since 1970 (`bigint`).
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -29,7 +29,7 @@ export default Effect.gen(function* () {
   yield* sql`CREATE INDEX login_sessions_address ON login_sessions (address)`
   yield* sql`CREATE INDEX login_sessions_age ON login_sessions (expires_at)`
 
-  // A leaky bucket for each account and address: the level sinks by time, an attempt that fails lifts it by one.
+  // A leaky bucket for each account and address: a failed attempt adds one to the level, which decreases with time.
   yield* sql`
     CREATE TABLE login_attempts (
       key_hash bytea PRIMARY KEY,

@@ -1,5 +1,5 @@
 /**
- * The beginning of a room for this server: the depth of the event by which it joined last. Events of less depth are history.
+ * The depth of the event by which this server last joined a room. Events of less depth are history.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

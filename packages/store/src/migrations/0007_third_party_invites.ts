@@ -1,5 +1,5 @@
 /**
- * Invitations of addresses that belong to nobody yet. Times are milliseconds since 1970 (`bigint`).
+ * Invitations of third-party IDs that belong to no user yet. Times are milliseconds since 1970 (`bigint`).
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -7,7 +7,7 @@ import { SqlClient } from "effect/sql"
 export default Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
-  // Of the address there is only what the room may see of it: the identity server knows the rest.
+  // The address itself is known to the identity server only: this table has the masked form that the room sees.
   yield* sql`
     CREATE TABLE third_party_invites (
       token text PRIMARY KEY,

@@ -1,7 +1,6 @@
 /**
- * A row of `access_tokens` becomes a login on one device, whose secrets can be renewed: beside the access token stands the
- * refresh token, and after a refresh the next pair, which replaces the present one when either of it is used first.
- * Login tokens log in once.
+ * A row of `access_tokens` becomes a login on one device, with an access token and a refresh token. A refresh adds the next pair,
+ * which replaces the current pair on its first use. A login token is valid once.
  *
  * Source: "Refreshing access tokens" and "Token-based" of the client-server specification.
  */

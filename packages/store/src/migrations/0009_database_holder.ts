@@ -1,5 +1,5 @@
 /**
- * Which process runs the home server on this database now, for the message to a second one.
+ * The process that runs the home server on this database, for the error message of a second one.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,5 +1,5 @@
 /**
- * How often the destination has refused a transaction: what is refused again and again is split, and in the end dropped.
+ * How often the destination has refused a transaction. A transaction that is refused repeatedly is split, and in the end dropped.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

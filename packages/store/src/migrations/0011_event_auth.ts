@@ -1,6 +1,6 @@
 /**
- * The auth events of state events as rows, so that an auth chain is one recursive query; and what it takes to compare two
- * states by what changed between them.
+ * The auth events of state events as rows, so that an auth chain is one recursive query; and
+ * columns by which two states are compared by their differences.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -22,7 +22,7 @@ export default Effect.gen(function* () {
     'with equals_seq: the state that the snapshot at the beginning of the chain is a copy of, where there is one'`
   yield* sql`CREATE INDEX state_deltas_changes ON state_deltas (chain, seq) WHERE seq > 0`
 
-  // Work that migrations leave to be done in batches, each a transaction of its own: see `internal/backFills.ts`.
+  // Back-fills of migrations, which are done in batches, each in a transaction of its own (`internal/backFills.ts`).
   yield* sql`
     CREATE TABLE back_fills (
       name text PRIMARY KEY,

@@ -1,8 +1,8 @@
 /**
- * Data that users keep on the server: account data, filters, push rules, and how far they have read.
+ * User data: account data, filters, push rules, and read positions.
  *
- * Rows of account data and receipts carry the number of the transaction that wrote them last (`xid`), as events do: a
- * reader of the log takes what lies between two positions. Contents are JSON text.
+ * Rows of account data and receipts have the `xid` of the transaction that wrote them last, as events do: readers of the log select
+ * the rows between two positions. Contents are JSON text.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -53,7 +53,7 @@ export default Effect.gen(function* () {
   yield* sql`ALTER TABLE events ALTER COLUMN xid SET DEFAULT log_xid()`
   yield* sql`ALTER TABLE membership_changes ALTER COLUMN xid SET DEFAULT log_xid()`
 
-  // Their rows had a transaction, and have a position now.
+  // These tables had an `xid` before; `add_to_log` adds the `nid`.
   yield* sql`ALTER TABLE account_data DROP COLUMN xid`
   yield* sql`SELECT add_to_log('account_data')`
   yield* sql`CREATE INDEX account_data_user ON account_data (user_id, xid, nid)`
@@ -61,7 +61,7 @@ export default Effect.gen(function* () {
   yield* sql`SELECT add_to_log('receipts')`
   yield* sql`CREATE INDEX receipts_room ON receipts (room_nid, xid, nid)`
 
-  // Deleting a login ends its sessions, also when it is deleted by hand. A device that is logged in anew keeps its number.
+  // Deleting a login ends its sessions, also when an operator deletes the row. A new login of the same device keeps the row.
   yield* sql`ALTER TABLE access_tokens ADD COLUMN since xid8 NOT NULL DEFAULT log_xid()`
   yield* sql`COMMENT ON COLUMN access_tokens.since IS
     'the position of the login in the log: sessions of earlier logins on the device have ended'`

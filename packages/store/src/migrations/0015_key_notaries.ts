@@ -1,6 +1,6 @@
 /**
- * Keys of other servers that a third one vouches for, the signed objects by which they can be handed on, and what waits for
- * keys that could not be had. Times are milliseconds since 1970 (`bigint`).
+ * Keys of other servers from notaries, the signed key objects that this server passes on as a notary, and PDUs that wait for keys.
+ * Times are milliseconds since 1970 (`bigint`).
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -16,7 +16,7 @@ export default Effect.gen(function* () {
   yield* sql`
     COMMENT ON COLUMN remote_keys.first_fetched_at IS 'when the server was first asked for it; of vouched keys, when it was told'`
 
-  // As the server signed them. Each has a key that no later object of the same server has.
+  // Key objects as the server signed them. Each has a key that no later object of the same server has.
   yield* sql`
     CREATE TABLE remote_key_objects (
       id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -29,7 +29,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX remote_key_objects_server ON remote_key_objects (server_name)`
 
-  // The servers that vouch for keys in a room: through which this server joined it.
+  // The notaries of a room: the servers through which this server joined it.
   yield* sql`
     CREATE TABLE room_vouchers (
       room_id text NOT NULL,
@@ -38,7 +38,7 @@ export default Effect.gen(function* () {
       PRIMARY KEY (room_id, server_name)
     )`
 
-  // PDUs whose signatures cannot be checked until a server's keys are known.
+  // PDUs whose signatures cannot be verified until the keys of their server are known.
   yield* sql`
     CREATE TABLE unverified_pdus (
       id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,

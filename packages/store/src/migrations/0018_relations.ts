@@ -1,7 +1,6 @@
 /**
- * How events relate to others (`rel_type` of `relates_to`), which thread they are in, and which of them notify members by
- * the default push rules: relations, threads and unread counts are read by index. Whom an event mentions is kept in rows,
- * for users of this server.
+ * Relations of events (`rel_type` of `relates_to`), their threads, and whether they notify members by the default push rules, so that
+ * relations, threads and unread counts are read by index. Mentions of users of this server have rows of their own.
  *
  * Source: "Forming relationships between events", "Threading" and "Push notifications" of the client-server specification.
  */

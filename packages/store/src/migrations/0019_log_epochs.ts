@@ -1,9 +1,9 @@
 /**
- * Stream tokens name the epoch in which they were given out, so that a token from a future that a restored backup does not
- * have is noticed. Each start of a node begins an epoch.
+ * Stream tokens have the number of their epoch, so that a token that is newer than a restored backup is recognised. Each start of a
+ * node begins an epoch.
  *
- * `log_high` keeps the highest position of rows that were deleted, or lie in an UNLOGGED table: together with the rows
- * themselves it says how far the log had come, whatever has gone since.
+ * `log_high` has the highest position of rows that were deleted, or are in an UNLOGGED table: the end of the log is the highest position
+ * of it and of the rows themselves.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,5 +1,5 @@
 /**
- * Rooms that users have left and forgotten, and the reports of users to the operators.
+ * Rooms that users have left and forgotten, and reports of users for administrators.
  *
  * Source: "Leaving rooms" and "Reporting Content" of the client-server specification.
  */

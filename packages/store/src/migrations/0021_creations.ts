@@ -1,5 +1,5 @@
 /**
- * A repeated request to make a room does not know the room's ID: the answers to such requests are found without it.
+ * Answers to requests that create a room are found without the ID of the room, which a repeated request does not have.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,6 +1,6 @@
 /**
- * Short-lived values (presence, typing): the last value of each key, in a table that PostgreSQL does not write ahead and
- * empties after a crash. The marker goes with it, which shows the crash.
+ * Short-lived values (presence, typing): the last value of each key, in an UNLOGGED table, which PostgreSQL empties after
+ * a crash. A marker row in the same table is then missing, which shows the crash.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -15,7 +15,7 @@ export default Effect.gen(function* () {
     )`
   yield* sql`COMMENT ON COLUMN short_lived.value IS 'JSON text; null for a key that has no value any more'`
   yield* sql`SELECT add_to_log('short_lived')`
-  // It also makes the transaction wait for the disk: what it wrote may be lost, but never its number used again.
+  // It also makes the transaction wait for the disk: its rows may be lost, but its `xid` is never assigned again.
   for (const change of ["INSERT", "UPDATE"]) {
     yield* sql`
       CREATE TRIGGER ${sql.literal(`keep_log_high_of_${change.toLowerCase()}s`)} AFTER ${sql.literal(change)} ON short_lived

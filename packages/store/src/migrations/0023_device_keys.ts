@@ -1,8 +1,8 @@
 /**
- * End-to-end encryption: keys of devices and users, and messages to devices. All of a device goes with its login, whatever
- * deletes that. Keys are JSON text; signatures lie apart, because others than the uploading device add some.
+ * End-to-end encryption: keys of devices and users, and messages to devices. The rows of a device are
+ * deleted with its login. Keys are JSON text. Signatures have a table of their own, because other devices and users add some.
  *
- * `device_list_changes` has one row for each user, with the position of the last change: whatever changes keys moves it.
+ * `device_list_changes` has one row for each user, with the position of the last change of their keys.
  *
  * Source: "End-to-End Encryption" and "Send-to-Device messaging" of the client-server specification.
  */

@@ -1,6 +1,6 @@
 /**
- * EDUs that must not be lost: messages to devices of users of other servers, and changes of the keys of ours. The database
- * writes the latter itself, with the change, for every server that shares a room with the user.
+ * EDUs that must not be lost: messages to devices of users of other servers, and key changes of users of this server. A trigger writes
+ * the latter in the same transaction as the change, for each server that shares a room with the user.
  *
  * Source: "Send-to-device messaging" and "Device Management" of the server-server specification.
  */
@@ -35,7 +35,7 @@ export default Effect.gen(function* () {
     CREATE FUNCTION signed_keys(keys text, signatures text) RETURNS json LANGUAGE sql IMMUTABLE AS ${sql.literal(`$$
       SELECT (left(keys, -1) || CASE WHEN keys = '{}' THEN '' ELSE ',' END || '"signatures":' || signatures || '}')::json $$`)}`
 
-  // Replaces the function that only noted the change.
+  // Replaces the function that only recorded the change.
   yield* sql`
     CREATE OR REPLACE FUNCTION note_device_list_of_row() RETURNS trigger LANGUAGE plpgsql AS ${sql.literal(`$$
     DECLARE

@@ -1,6 +1,6 @@
 /**
- * The content repository: files by the hash of their content, what they are called, thumbnails, and what users have
- * uploaded.
+ * The content repository: files by the hash of their content, their names, thumbnails, and uploads of
+ * users.
  *
  * Source: "Content repository" of the client-server specification.
  */

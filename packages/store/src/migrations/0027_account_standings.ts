@@ -1,6 +1,6 @@
 /**
- * Actions of administrators on accounts, locked or suspended, carried by the log so that every node knows; accounts of
- * guests; and accounts whose content is to be erased.
+ * Locked and suspended accounts, whose changes are rows of the log so that every node reads them; guest accounts; and accounts whose
+ * content is to be erased.
  *
  * Source: "Account moderation" and "Guest Access" of the client-server specification.
  */

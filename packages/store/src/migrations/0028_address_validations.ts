@@ -1,6 +1,6 @@
 /**
- * Validations of addresses by this server itself: a token was sent to the address, and whoever submits it has shown that
- * the address is theirs. `token_hash` is null once that was done.
+ * Validations of addresses by this server: the owner of the address submits a token that was sent to it. `token_hash` is null once the
+ * token was submitted.
  *
  * Source: "Adding Account Administrative Contact Information" of the client-server specification.
  */

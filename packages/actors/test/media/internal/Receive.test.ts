@@ -57,7 +57,7 @@ describe("receiving a file", () => {
     })
   )
 
-  it.effect("chunks are freed once they are on the disk, but for those that share their memory", () =>
+  it.effect("chunks are freed once they are on the disk, unless they share their memory with others", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
       const text = "a".repeat(100_000)

@@ -212,36 +212,38 @@ layer(homeServer, { excludeTestServices: true })("RoomResolution", (it) => {
     { arbitrary: { runs: 15 } }
   )
 
-  it.effect("the auth difference counts: a moderator made on one side is not undone by an equal on the other", () =>
-    Effect.gen(function* () {
-      const { model, room, room_id } = yield* scene
-      const [anchor, bob, carol] = strangers as [UserId, UserId, UserId]
-      const past = model.extremities
-      const levels = model.lookupIn(model.state)("m.room.power_levels", "")!.content
-      const set = Effect.fnUntraced(function* (
-        sender: UserId,
-        prev: ReadonlyArray<EventId>,
-        now: number,
-        more: JsonObject
-      ) {
-        const at = {
-          prevEvents: prev.map((id) => model.events.get(id)!),
-          state: model.lookupIn(model.stateAfter(prev)),
-          now
-        }
-        const content = { ...levels, ...more }
-        const event = version.build({ room_id, sender, type: "m.room.power_levels", state_key: "", content }, at, key)
-        model.place(event)
-        yield* room.Receive({ origin: red, events: [event] })
-        return event.event_id
+  it.effect(
+    "events of the auth difference are resolved: a user of equal power does not undo a promotion of the other side",
+    () =>
+      Effect.gen(function* () {
+        const { model, room, room_id } = yield* scene
+        const [anchor, bob, carol] = strangers as [UserId, UserId, UserId]
+        const past = model.extremities
+        const levels = model.lookupIn(model.state)("m.room.power_levels", "")!.content
+        const set = Effect.fnUntraced(function* (
+          sender: UserId,
+          prev: ReadonlyArray<EventId>,
+          now: number,
+          more: JsonObject
+        ) {
+          const at = {
+            prevEvents: prev.map((id) => model.events.get(id)!),
+            state: model.lookupIn(model.stateAfter(prev)),
+            now
+          }
+          const content = { ...levels, ...more }
+          const event = version.build({ room_id, sender, type: "m.room.power_levels", state_key: "", content }, at, key)
+          model.place(event)
+          yield* room.Receive({ origin: red, events: [event] })
+          return event.event_id
+        })
+        const users = { "@alice:green.test": 100, [anchor]: 99, [bob]: 50, [carol]: 50 }
+        const promotion = yield* set(anchor, past, 2, { users })
+        const theirs = yield* set(carol, [promotion], 999_999, { users, invite: 50 })
+        yield* set(bob, past, 3, { users: { ...users, [carol]: 0 }, kick: 40 })
+        const { state } = yield* stored(room_id)
+        assert.strictEqual(state[stateKeyOf("m.room.power_levels", "")], theirs)
+        assert.deepStrictEqual(state, Object.fromEntries(model.state))
       })
-      const users = { "@alice:green.test": 100, [anchor]: 99, [bob]: 50, [carol]: 50 }
-      const promotion = yield* set(anchor, past, 2, { users })
-      const theirs = yield* set(carol, [promotion], 999_999, { users, invite: 50 })
-      yield* set(bob, past, 3, { users: { ...users, [carol]: 0 }, kick: 40 })
-      const { state } = yield* stored(room_id)
-      assert.strictEqual(state[stateKeyOf("m.room.power_levels", "")], theirs)
-      assert.deepStrictEqual(state, Object.fromEntries(model.state))
-    })
   )
 })

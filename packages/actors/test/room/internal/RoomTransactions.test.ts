@@ -49,7 +49,7 @@ describe("RoomTransactions", () => {
     })
   )
 
-  it.effect("a session's new transactions are hardly ever looked up, and all repeats get the first answer", () =>
+  it.effect("new transactions of a session need almost no queries, and all repeats get the first answer", () =>
     Effect.gen(function* () {
       const stored = new Map<string, ClientTransaction>()
       let found = 0
@@ -82,7 +82,7 @@ describe("RoomTransactions", () => {
     })
   )
 
-  it.effect("a room keeps so many sessions in memory, and reads those again that were forgotten", () =>
+  it.effect("a room keeps a bounded number of sessions in memory, and reads evicted ones again", () =>
     Effect.gen(function* () {
       const { asked, transactions } = storedAnswers(1)
       const run = (tokenId: number) => transactions.once(transaction(tokenId, 1), Effect.succeed("run"))

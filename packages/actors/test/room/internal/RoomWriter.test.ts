@@ -23,7 +23,7 @@ const slowWriter = Effect.fnUntraced(function* (roomId: RoomId) {
 })
 
 layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
-  it.effect("a room that was forgotten while it was opened does not stand in for the one that is in memory", () =>
+  it.effect("a room that was evicted while it was loaded does not replace the one in memory", () =>
     Effect.gen(function* () {
       const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
       const { opened, tell, writer } = yield* slowWriter(room_id)
