@@ -6,6 +6,7 @@ import type { FlowAnswer } from "@greenroom/actors/account/login/LoginFlows"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { secretCookie } from "../SecretCookie.ts"
 
 const cookieName = "greenroom_login"
 
@@ -13,10 +14,8 @@ const cookieName = "greenroom_login"
 const maxAge = 3_600
 
 /** The cookie by which the browser keeps a secret, also for pages of `/_greenroom`. */
-export const setBrowserSecret = (browserSecret: string, publicUrl: string, path = "/"): string => {
-  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
-  return `${cookieName}=${browserSecret}; Path=${path}; Max-Age=${maxAge}; HttpOnly; SameSite=Lax${secure}`
-}
+export const setBrowserSecret = (browserSecret: string, publicUrl: string, path = "/"): string =>
+  secretCookie({ name: cookieName, path, maxAge }, browserSecret, publicUrl)
 
 /** The answer, with the secret for the browser if there is one. */
 export const withBrowserSecret = (

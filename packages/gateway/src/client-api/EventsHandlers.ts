@@ -14,9 +14,10 @@ import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest } from "@greenroom/protocol/MatrixError"
 import { defaultTimeout, type Pagination } from "@greenroom/protocol/Pagination"
 import { Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
+import type { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { makeLongPoll } from "../client-server/LongPoll.ts"
+import { jsonText } from "../JsonAnswer.ts"
 import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
 
@@ -25,11 +26,9 @@ const noPushRules: PushRules = {
   global: { content: [], override: [], room: [], sender: [], underride: [] }
 }
 
-const jsonType = { contentType: "application/json" } as const
-
 /** The events are JSON text from the log, which is not parsed again. */
 const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
+  jsonText(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`)
 
 /** The parameters of a poll, without its time-out. */
 const pollOptions = ({ from, limit }: Pagination) => ({

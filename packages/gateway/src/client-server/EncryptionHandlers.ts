@@ -21,10 +21,11 @@ import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { jsonText } from "../JsonAnswer.ts"
 import { paths } from "../oauth/OAuthForms.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
-import { answerText, byUser, readClaims, readQuery } from "./KeyRequests.ts"
+import { byUser, readClaims, readQuery } from "./KeyRequests.ts"
 
 /** An object for each user. Errors: M_INVALID_PARAM, M_BAD_JSON. */
 const readObjects = Effect.fnUntraced(function* (name: string, given: JsonObject) {
@@ -79,7 +80,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
             const found = yield* keys.query(wanted)
             const signing = yield* crossSigning.query(userId, [...found.keys()])
             const remote = yield* remoteKeys.query(userId, wanted, payload.timeout)
-            return answerText(
+            return jsonText(
               objectText([
                 ["device_keys", joinObjects(objectText(found), remote.device_keys)],
                 ["master_keys", joinObjects(signing.master_keys, remote.master_keys)],
@@ -130,7 +131,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
           const claims = yield* readClaims(payload.one_time_keys)
           const claimed = yield* keys.claim(claims)
           const remote = yield* remoteKeys.claim(claims, payload.timeout)
-          return answerText(
+          return jsonText(
             objectText([
               ["one_time_keys", joinObjects(claimed, JSON.stringify(remote.one_time_keys))],
               ["failures", JSON.stringify(remote.failures)]

@@ -6,10 +6,6 @@ import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
-
-/** An answer that is JSON text already. */
-export const answerText = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
 
 /** The devices by user. Errors: M_INVALID_PARAM. */
 export const byUser = (

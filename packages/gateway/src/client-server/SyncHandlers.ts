@@ -8,12 +8,10 @@ import { encodeSyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { jsonText } from "../JsonAnswer.ts"
 import { makeLongPoll } from "./LongPoll.ts"
-
-const jsonType = { contentType: "application/json" } as const
 
 /** The name under which older clients ask for and read the state at the end of the timeline. */
 const unstableStateAfter = "org.matrix.msc4222.state_after"
@@ -39,8 +37,7 @@ export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.
             longPoll({ session, timeout: request.timeout, setPresence: query.set_presence }, (timeout) =>
               sync.sync(session, { ...request, timeout })
             ),
-            (answer) =>
-              HttpServerResponse.text(encodeSyncAnswer(answer, unstable ? unstableStateAfter : undefined), jsonType)
+            (answer) => jsonText(encodeSyncAnswer(answer, unstable ? unstableStateAfter : undefined))
           )
         }),
       { uninterruptible: true }

@@ -26,8 +26,8 @@ import { BoundInvite } from "@greenroom/protocol/identity/OnBind"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, NotFound, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Clock, Effect, Option, Result, Schema } from "effect"
-import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { jsonBytes } from "../JsonAnswer.ts"
 
 const decodeTransaction = Schema.decodeUnknownResult(Transaction)
 const decodeBoundInvite = Schema.decodeUnknownResult(BoundInvite)
@@ -75,10 +75,7 @@ export const transactionOf = Effect.fnUntraced(function* (
 })
 
 /** An answer that may have many megabytes, serialised without blocking the event loop. */
-export const large = (answer: object) =>
-  Effect.map(encodeJson(answer as JsonObject), (bytes) =>
-    HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
-  )
+export const large = (answer: object) => Effect.map(encodeJson(answer as JsonObject), jsonBytes)
 
 /** The first half of a handshake. Errors: M_FORBIDDEN unless the user is one of the requesting server. */
 const makeMembership = (make: MakeMembership, params: { readonly context: RoomId; readonly userId: UserId }) =>

@@ -6,6 +6,7 @@ import { browserSessionTtl } from "@greenroom/actors/account/oauth/BrowserSessio
 import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { secretCookie } from "../SecretCookie.ts"
 
 /** The prefix of the forms: a path outside of the Matrix APIs. */
 const oauthPrefix = "/_greenroom"
@@ -54,19 +55,15 @@ export const redirectAnswer = (location: string): HttpServerResponse.HttpServerR
 export const cookieOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   request.cookies[cookieName]
 
-/** Sets or removes the cookie with the secret of a browser session. Requests from other sites do not carry it, except links. */
+/** Sets or removes the cookie with the secret of a browser session. */
 export const withCookie = (
   response: HttpServerResponse.HttpServerResponse,
   secret: string | undefined,
   publicUrl: string
 ): HttpServerResponse.HttpServerResponse => {
-  const age = secret === undefined ? 0 : browserSessionTtl / 1_000
-  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
-  return HttpServerResponse.setHeader(
-    response,
-    "set-cookie",
-    `${cookieName}=${secret ?? ""}; Path=${oauthPrefix}/; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`
-  )
+  const maxAge = secret === undefined ? 0 : browserSessionTtl / 1_000
+  const cookie = secretCookie({ name: cookieName, path: `${oauthPrefix}/`, maxAge }, secret ?? "", publicUrl)
+  return HttpServerResponse.setHeader(response, "set-cookie", cookie)
 }
 
 /**

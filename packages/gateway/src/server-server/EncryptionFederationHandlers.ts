@@ -14,8 +14,9 @@ import { BadJson, NotFound } from "@greenroom/protocol/MatrixError"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { answerText, readClaims, readQuery } from "../client-server/KeyRequests.ts"
+import { readClaims, readQuery } from "../client-server/KeyRequests.ts"
 import { objectOf } from "../federation/FederationHandlers.ts"
+import { jsonText } from "../JsonAnswer.ts"
 
 const objectIn = (name: string, value: Json | undefined) =>
   isJsonObject(value) ? Effect.succeed(value) : Effect.fail(new BadJson({ error: `${name}: expected an object` }))
@@ -37,7 +38,7 @@ export const encryptionFederationHandlers = HttpApiBuilder.group(
             const { devices, streamId } = yield* keys.devicesOf(userId)
             const { master_keys, self_signing_keys } = yield* crossSigning.query(undefined, [userId])
             const own = (text: string) => JSON.stringify(JSON.parse(text)[userId])
-            return answerText(
+            return jsonText(
               objectText([
                 ["user_id", JSON.stringify(userId)],
                 ["stream_id", String(streamId)],
@@ -54,7 +55,7 @@ export const encryptionFederationHandlers = HttpApiBuilder.group(
               const body = yield* objectOf(content)
               const found = yield* keys.query(yield* readQuery(yield* objectIn("device_keys", body.device_keys)))
               const { master_keys, self_signing_keys } = yield* crossSigning.query(undefined, [...found.keys()])
-              return answerText(
+              return jsonText(
                 objectText([
                   ["device_keys", objectText(found)],
                   ["master_keys", master_keys],
@@ -69,7 +70,7 @@ export const encryptionFederationHandlers = HttpApiBuilder.group(
             Effect.gen(function* () {
               const body = yield* objectOf(content)
               const claims = yield* readClaims(yield* objectIn("one_time_keys", body.one_time_keys))
-              return answerText(objectText([["one_time_keys", yield* keys.claim(claims)]]))
+              return jsonText(objectText([["one_time_keys", yield* keys.claim(claims)]]))
             })
           )
         )

@@ -22,10 +22,11 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Clock, Effect } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { large, objectOf, transactionOf } from "../federation/FederationHandlers.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
+import { jsonBytes } from "../JsonAnswer.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { streamPdus } from "./PduStream.ts"
@@ -33,9 +34,7 @@ import { streamPdus } from "./PduStream.ts"
 /** The first version of some endpoints answers with a pair of status and body. */
 const pair = (answer: object) =>
   Effect.map(encodeJson(answer as JsonObject), (bytes) =>
-    HttpServerResponse.uint8Array(Buffer.concat([Buffer.from("[200,"), bytes, Buffer.from("]")]), {
-      contentType: "application/json"
-    })
+    jsonBytes(Buffer.concat([Buffer.from("[200,"), bytes, Buffer.from("]")]))
   )
 
 const isListOfIds = (value: Json | undefined): value is ReadonlyArray<EventId> =>

@@ -1,0 +1,11 @@
+/**
+ * Answers whose body is JSON already, from a store or from an encoder of its own.
+ */
+import { HttpServerResponse } from "effect/http"
+
+const options = { contentType: "application/json" } as const
+
+export const jsonText = (text: string): HttpServerResponse.HttpServerResponse => HttpServerResponse.text(text, options)
+
+export const jsonBytes = (bytes: Uint8Array): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.uint8Array(bytes, options)
