@@ -48,11 +48,13 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
 ): Effect.fn.Return<LogFollower, never, Scope.Scope> {
   const clock = yield* Clock.Clock
-  const consumers = new Set<Consumer>()
+  /** What hands the current slice to each consumer. */
+  const consumers = new Set<Effect.Effect<void>>()
   const waiting = new Set<Waiter>()
   const woken = Latch.makeUnsafe(false)
   let position = start
   let readUpTo = start
+  let current: LogSlice
   let wokenBy = 0
   let behindSince: number | undefined
 
@@ -67,10 +69,11 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     woken.openUnsafe()
   }
 
-  const consume = (consumer: Consumer, slice: LogSlice): Effect.Effect<void> =>
+  /** Is made once for each consumer, since there are many of them and a slice follows each group commit. */
+  const handingTo = (consumer: Consumer): Effect.Effect<void> =>
     untilSuccess(
       "A consumer of the event log",
-      Effect.suspend(() => consumer(slice)),
+      Effect.suspend(() => consumer(current)),
       { pause: retryInterval }
     )
 
@@ -78,7 +81,8 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     const slice = yield* read(readUpTo, sliceSize)
     // Clients that a consumer wakes read up to this position.
     position = slice.last ?? position
-    for (const consumer of consumers) yield* consume(consumer, slice)
+    current = slice
+    for (const handing of consumers) yield* handing
     readUpTo = slice.upTo
     for (const waiter of waiting) {
       if (!hasReached(waiter.xid)) continue
@@ -110,14 +114,16 @@ export const makeLogFollower = Effect.fnUntraced(function* (
 
   return {
     wake,
-    follow: (consumer) =>
-      Effect.map(
+    follow: (consumer) => {
+      const handing = handingTo(consumer)
+      return Effect.map(
         Effect.acquireRelease(
-          Effect.sync(() => consumers.add(consumer)),
-          () => Effect.sync(() => consumers.delete(consumer))
+          Effect.sync(() => consumers.add(handing)),
+          () => Effect.sync(() => consumers.delete(handing))
         ),
         () => position
-      ),
+      )
+    },
     position: () => position,
     hasReached,
     reached: (xid) =>
