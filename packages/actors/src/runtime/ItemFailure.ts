@@ -21,6 +21,17 @@ const isOfData = (error: SqlError): boolean => {
   return Predicate.hasProperty(cause, "code") && typeof cause.code === "string" && dataStates.test(cause.code)
 }
 
+/** How deep the JSON of a failure is searched: a cause, its reasons, an error of SQL, its reason, an error of PostgreSQL. */
+const maxJsonDepth = 10
+
+/** Whether the JSON of a failure has a SQLSTATE for a fault of the data. */
+const hasDataState = (value: unknown, depth: number): boolean =>
+  typeof value === "object" &&
+  value !== null &&
+  depth > 0 &&
+  ((Predicate.hasProperty(value, "code") && typeof value.code === "string" && dataStates.test(value.code)) ||
+    Object.values(value).some((inner) => hasDataState(inner, depth - 1)))
+
 /** Errors of the actors' runtime, which every request may be answered with. */
 const passingTags: ReadonlySet<unknown> = new Set([
   "StaleWriter",
@@ -35,12 +46,16 @@ const errorPasses = (error: unknown, depth: number): boolean => {
   if (Cause.isCause(error)) return causePasses(error, depth - 1)
   if (isSqlError(error)) return !isOfData(error)
   if (isMatrixError(error)) return true
-  if (!Predicate.hasProperty(error, "_tag")) return false
+  if (!Predicate.hasProperty(error, "_tag")) return error instanceof Error && remotePasses(error)
   if (error._tag === "CommitFailed" && Predicate.hasProperty(error, "cause")) {
     return typeof error.cause === "string" || errorPasses(error.cause, depth - 1)
   }
   return passingTags.has(error._tag)
 }
+
+/** Defects of other nodes arrive as an `Error` with the name of the original one, and with its cause as JSON. */
+const remotePasses = ({ cause, name }: Error): boolean =>
+  name === "CommitFailed" ? !hasDataState(cause, maxJsonDepth) : passingTags.has(name)
 
 const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
   cause.reasons.some((reason) =>
