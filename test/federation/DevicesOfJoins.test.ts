@@ -1,9 +1,11 @@
 /**
  * Servers that share a room with a user from a join on hear of the user's devices, so that they ask for them: those that
- * already shared another room do not.
+ * already shared another room do not. Their cross-signing keys come as they were uploaded.
  */
 import { assert, layer, vi } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { Context, Effect, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import { hostileNetwork } from "./support/HostileNetwork.ts"
@@ -30,6 +32,26 @@ const uploadKeys = Effect.fnUntraced(function* (person: Person) {
   }
   yield* expectOk(person.ask("POST", "//_matrix/client/v3/keys/upload", { device_keys }))
   return { device_id, keys }
+})
+
+/** Uploads new cross-signing keys, of which the master key is unsigned. */
+const uploadCrossSigningKeys = Effect.fnUntraced(function* (person: Person) {
+  const signer = generateSigningKey(person.userId as string as ServerName, "ed25519:master")
+  const publicKey = encodeBase64(exportVerifyKey(verifyKeyOf(signer)))
+  const keyOf = (usage: string, key: string) => ({
+    user_id: person.userId,
+    usage: [usage],
+    keys: { [`ed25519:${key}`]: key }
+  })
+  const signed = (key: ReturnType<typeof keyOf>) =>
+    Result.getOrThrow(signJson(key, { ...signer, keyId: `ed25519:${publicKey}` }))
+  const keys = {
+    master_key: keyOf("master", publicKey),
+    self_signing_key: signed(keyOf("self_signing", "s".repeat(43))),
+    user_signing_key: signed(keyOf("user_signing", "u".repeat(43)))
+  }
+  yield* expectOk(person.ask("POST", "//_matrix/client/v3/keys/device_signing/upload", keys))
+  return keys
 })
 
 let users = 0
@@ -113,6 +135,22 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Devices
       yield* expectOk(change(founder, room, "ban", alice.userId))
       assert.strictEqual((yield* joinThrough(alice, room, red)).status, 403)
       assert.deepStrictEqual(yield* updates, [])
+    })
+  )
+
+  it.effect("cross-signing keys are announced as they were uploaded, a user-signing key to nobody", () =>
+    Effect.gen(function* () {
+      const { alice, evil, join, room, updates } = yield* scene
+      yield* join(room)
+      const { master_key, self_signing_key } = yield* uploadCrossSigningKeys(alice)
+      yield* updates
+      const announced = evil.receivedEdus
+        .filter(
+          ({ content, edu_type }: Body) => edu_type === "m.signing_key_update" && content.user_id === alice.userId
+        )
+        .map(({ content }: Body) => content)
+      assert.deepStrictEqual(announced.at(-1), { user_id: alice.userId, master_key, self_signing_key })
+      assert.isAtMost(announced.length, 2)
     })
   )
 })
