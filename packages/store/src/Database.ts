@@ -113,8 +113,8 @@ const migrations = {
   "0080_delayed_event_retries": () => import("./migrations/0080_delayed_event_retries.ts"),
   "0081_history_states": () => import("./migrations/0081_history_states.ts"),
   "0082_cross_signing_updates": () => import("./migrations/0082_cross_signing_updates.ts"),
-  "0105_id_token_key": () => import("./migrations/0105_id_token_key.ts"),
-  "0110_unfinished_membership_retries": () => import("./migrations/0110_unfinished_membership_retries.ts")
+  "0083_id_token_key": () => import("./migrations/0083_id_token_key.ts"),
+  "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */
