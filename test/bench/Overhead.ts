@@ -16,7 +16,7 @@ import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
 import { median } from "./Percentiles.ts"
 import { processorTime } from "./Processes.ts"
-import { removeDirectory, temporaryDirectory } from "./Server.ts"
+import { removeDirectory, temporaryDirectory, v8Options } from "./Server.ts"
 
 /** A gateway with a setting. */
 export interface Variant {
@@ -61,9 +61,6 @@ interface Turns {
 }
 
 type Gateways = LoadProgram<GatewaysInput, ReadonlyArray<string>>
-
-/** The young generation is as large as with `npm start`. */
-const nodeOptions = ["--max-semi-space-size=16"]
 
 /** Processor time for each send in each pass, in ms, by gateway. The first two have no setting. */
 const measure = async (
@@ -110,7 +107,7 @@ export const overhead = async (
     : { senders: 24, warmUp: 6, passes: 24, seconds: 1 }
   await using directory = new AsyncDisposableStack()
   const dataDir = directory.adopt(await temporaryDirectory(), removeDirectory)
-  using gateways = startLoad<GatewaysInput, ReadonlyArray<string>>("gateways", nodeOptions)
+  using gateways = startLoad<GatewaysInput, ReadonlyArray<string>>("gateways", v8Options)
   const without = { setting: {} }
   const costs = await measure(gateways, dataDir, [without, without, ...variants], turns).finally(() =>
     gateways.run({ end: true })
