@@ -24,6 +24,12 @@ const keepAliveTimeout = 75_000
 /** The longest head of a request, in bytes. */
 const maxHeaderSize = 16 * 1024
 
+/**
+ * How long a connection is kept after the answer to bytes that are not HTTP, in ms. If it ended while they arrive, its client would be
+ * reset before it reads the answer.
+ */
+const lingerTime = 2_000
+
 /** How many requests of a connection may wait for the answer to an earlier one. */
 const maxPipelined = 32
 
@@ -209,11 +215,19 @@ export const writeError = (socket: Duplex, status: string, error: ErrorBody): vo
   )
 }
 
+/** Ends the connection once its client has had time to read the answer. What the client still sends is dropped. */
+const endSoon = (socket: Duplex): void => {
+  const timer = setTimeout(() => socket.destroy(), lingerTime)
+  socket.once("close", () => clearTimeout(timer))
+}
+
 /** Answers bytes that are not HTTP, too slow or too many. */
 export const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
-  if (error.code === "ECONNRESET" || !socket.writable || (socket as Socket).destroyed) {
-    socket.destroy()
-  } else if (error.code === "HPE_HEADER_OVERFLOW") {
+  if (error.code === "ECONNRESET" || socket.destroyed) return void socket.destroy()
+  // More bytes of what was answered before.
+  if (!socket.writable) return
+  endSoon(socket)
+  if (error.code === "HPE_HEADER_OVERFLOW") {
     writeError(socket, "431 Request Header Fields Too Large", {
       errcode: "M_TOO_LARGE",
       error: "The request headers are too large"
