@@ -4,11 +4,11 @@
  */
 import { assert, layer } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Schedule } from "effect"
 import { roomOf, type Scene } from "../support/Scene.ts"
-import { start } from "./support/Cluster.ts"
+import { at, start } from "./support/Cluster.ts"
 import * as Namespaces from "./support/Namespaces.ts"
-import { begin, movedShards, mustHaveNoFork, untilHealthy } from "./support/Workload.ts"
+import { begin, movedShards, mustHaveNoFork, persistently, query, untilHealthy } from "./support/Workload.ts"
 
 const makeWorld = Effect.gen(function* () {
   const databaseUrl = yield* TestDatabase.emptyUrl
@@ -35,8 +35,12 @@ const makeWorld = Effect.gen(function* () {
     })
     return { check, load }
   })
-  return { databaseUrl, namespaces, underLoad }
+  return { alice, databaseUrl, namespaces, nodes, underLoad }
 })
+
+const message = { msgtype: "m.text", body: "Hello" }
+
+const within = Effect.timeoutOrElse({ duration: "45 seconds", orElse: () => Effect.die("Not done within 45 s") })
 
 class World extends Context.Service<World, Effect.Success<typeof makeWorld>>()("greenroom/test/CutWorld") {
   static readonly layer = Layer.effect(World, Effect.orDie(makeWorld))
@@ -76,5 +80,35 @@ layer(cutWorld, { excludeTestServices: true, timeout: "2 minutes" })("a cluster 
         yield* check
       }).pipe(Effect.scoped),
     120_000
+  )
+
+  it.effect(
+    "whichever node does not reach the others, they go on without it",
+    (context) =>
+      Effect.gen(function* () {
+        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+        const { alice, databaseUrl, namespaces, nodes } = yield* World
+        const rooms = yield* Effect.all(Array.from({ length: 12 }, () => roomOf(alice)))
+        for (const [index, node] of nodes.entries()) {
+          const others = namespaces.filter((_, other) => other !== index)
+          for (const { address } of others) yield* namespaces[index]!.cut(address)
+          const isAway = Effect.map(node.ask("GET", "//health"), ({ status }) => status === 503)
+          yield* Effect.repeat(isAway, { until: (away) => away, schedule: Schedule.spaced("200 millis") }).pipe(within)
+          for (const other of nodes.filter((other) => other !== node)) {
+            const send = (room: string) =>
+              persistently(() => at(other, alice).ask("POST", `/rooms/${room}/send/m.room.message`, message))
+            yield* Effect.forEach(rooms, send, { concurrency: 4 }).pipe(within)
+          }
+          for (const { address } of others) yield* namespaces[index]!.mend(address)
+          // Of two nodes the one that pings takes all shards: the next one is cut off once all three count.
+          const isBack = Effect.map(
+            query(databaseUrl, "SELECT bool_and(healthy) AS healthy FROM cluster_runners"),
+            (rows) => Boolean(rows[0].healthy)
+          )
+          yield* Effect.repeat(isBack, { until: (back) => back, schedule: Schedule.spaced("200 millis") }).pipe(within)
+          yield* untilHealthy(nodes)
+        }
+      }).pipe(Effect.scoped),
+    300_000
   )
 })

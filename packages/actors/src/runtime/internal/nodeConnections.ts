@@ -5,7 +5,7 @@
  *   certificates are needed.
  * - Effect sends a message again without limit where the node was lost before it answered. Messages that may not be handled
  *   twice (`MayRepeat`) fail instead.
- * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
+ * - A node that does not answer a ping counts as lost after some seconds; with Effect it may take a minute (`NodeHealth`).
  * - Messages are sent in batches (`Deliveries`).
  * - Messages for actors of the node go straight to them (`Receivers`).
  * - Messages to a shard whose node is known go to it by a link, past Effect's bookkeeping (`NodeLinks`).
@@ -21,7 +21,6 @@ import { Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted, Scope 
 import {
   type MessageStorage,
   Reply,
-  RunnerHealth,
   type RunnerStorage,
   Runners,
   Sharding,
@@ -34,13 +33,11 @@ import * as SocketServer from "effect/socket/SocketServer"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { MayRepeat } from "../Repetition.ts"
 import * as Deliveries from "./Deliveries.ts"
+import * as NodeHealth from "./NodeHealth.ts"
 import { NodeLinks } from "./NodeLinks.ts"
 import * as Receiving from "./Receivers.ts"
 import { Receivers } from "./RemoteActors.ts"
 import * as RunningTime from "./RunningTime.ts"
-
-/** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
-const pingTimeout = "3 seconds"
 
 /** The largest message, in bytes: the state of a large room. */
 const maxMessageBytes = 256 * 1024 * 1024
@@ -168,7 +165,7 @@ const clientProtocol = Layer.effect(
           connect({ ...connectOptions, timeout: timeouts.timeout, host, port }),
           { openTimeout: timeouts.openTimeout }
         )
-        return yield* RpcClient.makeProtocolSocket({ pingInterval: pingTimeout }).pipe(
+        return yield* RpcClient.makeProtocolSocket({ pingInterval: NodeHealth.pingTimeout }).pipe(
           Effect.provideService(Socket.Socket, socket),
           Effect.provideService(RpcSerialization.RpcSerialization, serialization)
         )
@@ -231,25 +228,6 @@ const serverProtocol = Layer.effect(
   Effect.map(RpcServer.Protocol, (protocol) => RpcServer.Protocol.of({ ...protocol, supportsAck: false }))
 ).pipe(Layer.provide(RpcServer.layerProtocolSocketServer))
 
-const health = Layer.effect(
-  RunnerHealth.RunnerHealth,
-  Effect.gen(function* () {
-    const all = yield* Runners.Runners
-    // A node that is held up itself takes no other one for lost.
-    const clock = RunningTime.make(yield* Clock.Clock)
-    const ping: RunnerHealth.RunnerHealth["Service"]["isAlive"] = (address) =>
-      all
-        .ping(address)
-        .pipe(
-          Effect.timeout(pingTimeout),
-          Effect.provideService(Clock.Clock, clock),
-          Effect.retry({ times: 1 }),
-          Effect.isSuccess
-        )
-    return RunnerHealth.RunnerHealth.of({ isAlive: ping })
-  })
-)
-
 /** How long Effect waits between two attempts to take shards, and how long it does here, in ms: a constant in `Sharding`. */
 const effectAttempts = 1_000
 const attempts = 250
@@ -277,7 +255,7 @@ export const layer: Layer.Layer<
   ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
 > = Receiving.layer.pipe(
   Layer.provideMerge(sharding),
-  Layer.provide(health),
+  Layer.provide(NodeHealth.layer),
   Layer.provide(runners),
   Layer.provide(serverProtocol),
   Layer.provide([socketServer, clientProtocol]),

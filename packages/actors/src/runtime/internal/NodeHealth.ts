@@ -1,0 +1,92 @@
+/**
+ * Which nodes are reachable, as the one node that pings all others finds it (a singleton of Effect's engine). Nodes that it does not
+ * reach lose their shards to the others.
+ *
+ * A node that reaches none of several others is cut off itself, or they have ended together: it leaves them alone until their
+ * entries in the database expire. If they are renewed, it is cut off, and gives up its own shards. Of two nodes that do not reach each
+ * other, the one that pings takes all shards.
+ */
+import { Cache, Clock, Duration, Effect, Layer, Option } from "effect"
+import { type RunnerAddress, RunnerHealth, RunnerStorage, Runners, ShardingConfig } from "effect/cluster"
+import * as RunningTime from "./RunningTime.ts"
+
+/** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
+export const pingTimeout = "3 seconds"
+
+/** For how long the answer to a ping counts, in ms: nodes are looked at together, once a second. */
+const answerFor = 900
+
+/** For how long a node counts as cut off after it has found so, in ms. */
+const verdictFor = 3_000
+
+/** The entry of a node that has ended may be renewed this much later than it was reached last, in ms. */
+const tolerance = 500
+
+const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
+
+const make = Effect.gen(function* () {
+  const runners = yield* Runners.Runners
+  const storage = yield* RunnerStorage.RunnerStorage
+  const { runnerAddress, shardLockExpiration } = yield* ShardingConfig.ShardingConfig
+  const own = Option.map(runnerAddress, keyOf)
+  const isOwn = (address: RunnerAddress.RunnerAddress) => Option.contains(own, keyOf(address))
+  const expiration = Duration.toMillis(Duration.fromInputUnsafe(shardLockExpiration))
+  // A node that is held up itself takes no other one for lost.
+  const clock = RunningTime.make(yield* Clock.Clock)
+  const now = () => clock.currentTimeMillisUnsafe()
+  /** The time in which no other node answered, in ms. */
+  let silence: { readonly since: number; readonly until: number } | undefined
+  let cutOffAt = Number.NEGATIVE_INFINITY
+
+  /** Whether this node is cut off. It counts once: its shards come back with the network, and it may ping again at once. */
+  const takeVerdict = () => {
+    const isCutOff = now() - cutOffAt <= verdictFor
+    if (isCutOff) silence = undefined
+    cutOffAt = Number.NEGATIVE_INFINITY
+    return isCutOff
+  }
+
+  const answers = yield* Cache.make({
+    capacity: 1_000,
+    timeToLive: answerFor,
+    lookup: (address: RunnerAddress.RunnerAddress) =>
+      runners
+        .ping(address)
+        .pipe(
+          Effect.timeout(pingTimeout),
+          Effect.provideService(Clock.Clock, clock),
+          Effect.retry({ times: 1 }),
+          Effect.isSuccess
+        )
+  })
+
+  /** Whether a node that does not answer keeps its shards for now. */
+  const keeps = Effect.fnUntraced(function* (address: RunnerAddress.RunnerAddress, askedAt: number) {
+    const withShards = (yield* storage.getRunners).flatMap(([runner, healthy]) =>
+      healthy && !isOwn(runner.address) ? [runner.address] : []
+    )
+    const others = withShards.filter((other) => keyOf(other) !== keyOf(address))
+    // Nobody else can tell which of two nodes is cut off.
+    if (others.length === 0 || others.length === withShards.length) return false
+    const answered = yield* Effect.forEach(others, (other) => Cache.get(answers, other), { concurrency: "unbounded" })
+    if (answered.includes(true)) return false
+    const before = silence !== undefined && askedAt - silence.until < expiration ? silence : undefined
+    silence = { since: before?.since ?? askedAt, until: now() }
+    if (silence.until - silence.since > expiration + tolerance) cutOffAt = silence.until
+    return true
+  })
+
+  return RunnerHealth.RunnerHealth.of({
+    isAlive: Effect.fnUntraced(function* (address) {
+      if (isOwn(address)) return !takeVerdict()
+      const askedAt = now()
+      if (!(yield* Cache.get(answers, address))) {
+        return yield* Effect.orElseSucceed(keeps(address, askedAt), () => false)
+      }
+      silence = undefined
+      return true
+    })
+  })
+})
+
+export const layer = Layer.effect(RunnerHealth.RunnerHealth, make)
