@@ -19,6 +19,7 @@ import type { SqlClient } from "effect/sql"
 import * as ClusterSharding from "./internal/ClusterSharding.ts"
 import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
+import { keyOf } from "./internal/nodeKey.ts"
 import * as ShardLocks from "./internal/ShardLocks.ts"
 import { ShardMoves } from "./internal/ShardMoves.ts"
 import * as LeaseHolding from "./Leases.ts"
@@ -135,8 +136,6 @@ class Sightings {
     }
   }
 }
-
-const keyOf = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`
 
 /** Effect's storage, which also shows the other nodes, and when this one has refreshed its locks. */
 const watched = (seen: Sightings) =>

@@ -14,6 +14,7 @@ import { ClusterError, Reply, type RunnerAddress, Runners, Snowflake } from "eff
 import { Rpc, RpcClient, RpcGroup, RpcServer } from "effect/rpc"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { type Answer, makeAnswering, makeCodecs, outcomes, type Row } from "./ActorMessages.ts"
+import { keyOf } from "./nodeKey.ts"
 import { Receivers } from "./RemoteActors.ts"
 
 /** JSON text in both directions: neither side pays for a schema around those of the messages. */
@@ -223,8 +224,6 @@ export const makeSend = Effect.fnUntraced(function* (
   }
   return { send, lost }
 })
-
-const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
 
 // Receiving
 

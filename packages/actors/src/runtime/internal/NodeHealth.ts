@@ -3,11 +3,12 @@
  * reach lose their shards to the others.
  *
  * A node that reaches none of several others is cut off itself, or they have ended together: it leaves them alone until their
- * entries in the database expire. If they are renewed, it is cut off, and gives up its own shards. Of two nodes that do not reach each
- * other, the one that pings takes all shards.
+ * entries in the database expire. Where the entries are renewed instead, it is cut off, and gives up its own shards. Of two nodes
+ * that do not reach each other, the one that pings takes all shards.
  */
 import { Cache, Clock, Duration, Effect, Layer, Option } from "effect"
 import { type RunnerAddress, RunnerHealth, RunnerStorage, Runners, ShardingConfig } from "effect/cluster"
+import { keyOf } from "./nodeKey.ts"
 import * as RunningTime from "./RunningTime.ts"
 
 /** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
@@ -21,8 +22,6 @@ const verdictFor = 3_000
 
 /** The entry of a node that has ended may be renewed this much later than it was reached last, in ms. */
 const tolerance = 500
-
-const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
 
 const make = Effect.gen(function* () {
   const runners = yield* Runners.Runners
@@ -66,7 +65,7 @@ const make = Effect.gen(function* () {
       healthy && !isOwn(runner.address) ? [runner.address] : []
     )
     const others = withShards.filter((other) => keyOf(other) !== keyOf(address))
-    // Nobody else can tell which of two nodes is cut off.
+    // Its shards were taken before, or there are two nodes with shards, and nobody else can tell which one is cut off.
     if (others.length === 0 || others.length === withShards.length) return false
     const answered = yield* Effect.forEach(others, (other) => Cache.get(answers, other), { concurrency: "unbounded" })
     if (answered.includes(true)) return false

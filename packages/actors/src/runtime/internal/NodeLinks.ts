@@ -19,6 +19,7 @@ import { type Rpc, RpcSerialization } from "effect/rpc"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { type Answer, makeAnswering, makeCodecs, outcomes, type Row } from "./ActorMessages.ts"
 import type { Handled } from "./Actors.ts"
+import { keyOf } from "./nodeKey.ts"
 import { Receivers } from "./RemoteActors.ts"
 
 /** The name of the protocol. */
@@ -186,8 +187,6 @@ interface ActorMessage {
   /** The answer where the link gives none: `isUnanswered` where it is not known whether the message was handled. */
   readonly otherwise: (isUnanswered: boolean) => Handled
 }
-
-const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
 
 const make = Effect.fnUntraced(function* (
   connect: (address: RunnerAddress.RunnerAddress) => Effect.Effect<tls.TLSSocket, unknown, Scope.Scope>
