@@ -31,7 +31,7 @@ export const federation: Benchmark = {
     const crossing = await runLoad<CrossingInput, Crossing>("crossing", { here, there, ...amounts })
     const whileCrossing = longer(await longestHoldUp(servers.here), await longestHoldUp(servers.there))
     await sinceNow()
-    const rooms = await runLoad<RemoteRoomsInput, RemoteRooms>("remoteRooms", { here, there, hereName, ...sizes })
+    const rooms = await runLoad<RemoteRoomsInput, RemoteRooms>("remoteRooms", { here, there, ...sizes })
     const whileJoining = longer(await longestHoldUp(servers.here), await longestHoldUp(servers.there))
     const latency = (percentile: "p50" | "p99") => ({
       what: `  one message, ${percentile}`,

@@ -1,9 +1,9 @@
 /**
- * Messages to actors of the same process, 64 at a time: to an actor that only answers, run as all of ours are, and to
- * one that is a mailbox and a fiber and nothing else.
+ * Messages to actors of the same process, 64 at a time: to an actor that only answers, run as all of ours are, without traces, and
+ * to one that is a mailbox and a fiber and nothing else.
  */
 import * as LocalRunner from "@greenroom/actors/runtime/LocalRunner"
-import { Deferred, Effect, Queue, Schema } from "effect"
+import { Deferred, Effect, Queue, References, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { serveLoad } from "../LoadProcess.ts"
@@ -69,6 +69,11 @@ const measure = ({ messages }: LocalActorsInput) =>
       bare.push(yield* rate((asker) => mailboxes[asker]!("hello"), messages))
     }
     return { actors: median(actors.slice(1)), mailboxes: median(bare.slice(1)) }
-  }).pipe(Effect.provide(echo), Effect.provide(LocalRunner.layer()), Effect.scoped)
+  }).pipe(
+    Effect.provide(echo),
+    Effect.provide(LocalRunner.layer()),
+    Effect.scoped,
+    Effect.provideService(References.TracerEnabled, false)
+  )
 
 serveLoad((input: LocalActorsInput): Promise<LocalActors> => Effect.runPromise(measure(input)))

@@ -9,9 +9,7 @@ import { createRoom, join, jsonOf, onConnections, prefix, register } from "./Peo
 export interface RemoteRoomsInput {
   readonly here: string
   readonly there: string
-  /** The server name of `here`, which the members of the room are of. */
-  readonly hereName: string
-  /** Memberships of the big room, and its state events beside them. */
+  /** Invited users of the big room, and its state events beside them. */
   readonly members: number
   readonly state: number
   /** Messages of the long history. */
@@ -61,8 +59,9 @@ serveLoad(async (input: RemoteRoomsInput): Promise<RemoteRooms> => {
     await createRoom(connection, token)
   ]
 
+  const members = await register(here, "member", input.members)
   await onConnections(here, 32, input.members, (connection, index) => {
-    const body = JSON.stringify({ user_id: `@member${index}:${input.hereName}` })
+    const body = JSON.stringify({ user_id: members[index]!.userId })
     return jsonOf(connection.request("POST", `${prefix}/rooms/${big}/invite`, token, body))
   })
   await onConnections(here, 32, input.state, (connection, index) => {
