@@ -237,14 +237,16 @@ export class EventLog extends Context.Service<
         for (const { commit } of batch) broken.delete(commit.roomNid)
         const stored = batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : []))
         if (stored.length > 0 && isReplayable(stored)) recent.add(xid, rowsOfCommits(xid, stored), characters)
-        committed(xid)
-        // Queued commits go to the database before interrupted callers are answered.
+        lastCommitted = Math.max(lastCommitted, xid)
+        // Queued commits go to the database before interrupted callers are answered, and callers are answered before readers wake: a
+        // room may have a thousand of these.
         queueMicrotask(() => {
           for (const { commit, done } of batch) {
             const stored = fenced.get(commit.roomNid) === commit.fence
             if (stored) noteOutgoing(commit)
             Deferred.doneUnsafe(done, stored ? Effect.void : new StaleWriter(commit))
           }
+          follower.wake(xid)
         })
       })
 
