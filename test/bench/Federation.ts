@@ -3,7 +3,7 @@ import { atMost, type Benchmark, count, milliseconds, ofBaseline, perSecond } fr
 import { runLoad } from "./LoadProcess.ts"
 import type { Crossing, CrossingInput } from "./load/crossing.ts"
 import type { RemoteRooms, RemoteRoomsInput } from "./load/remoteRooms.ts"
-import { type HoldUp, hereName, longer, longestHoldUp, startTwoServers } from "./TwoServers.ts"
+import { type HoldUp, longer, longestHoldUp, startTwoServers } from "./TwoServers.ts"
 
 const heldUp = ({ slice, whole }: HoldUp) => [
   {
