@@ -6,6 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { sharedParts } from "@greenroom/room/SharedParts"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
@@ -221,7 +222,12 @@ export class StateStore extends Context.Service<
         )
         const found: Array<StateEntry> = []
         for (const row of rows) {
-          found.push({ roomNid: Number(row.room_nid), nid: Number(row.nid), event: JSON.parse(row.body) as Event })
+          const event = JSON.parse(row.body) as Event
+          found.push({
+            roomNid: Number(row.room_nid),
+            nid: Number(row.nid),
+            event: Object.assign(event, sharedParts(event))
+          })
           // A state may have 100,000 events: other work runs in between.
           if (found.length % parsedAtOnce === 0) yield* Effect.yieldNow
         }

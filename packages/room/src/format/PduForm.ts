@@ -12,6 +12,7 @@ import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
 import { sha256 } from "../ContentHash.ts"
 import type { KeyLengths } from "../PduSize.ts"
+import { sharedParts } from "../SharedParts.ts"
 import { contentAfterRedaction, type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
 
 /** How the PDUs of a version look. */
@@ -116,21 +117,24 @@ export const eventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
 const exactTextOf = ({ signatures: _, ...pdu }: Pdu): string => encodeOrThrow(pdu, "any")
 
 const plainEventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
+  const sender = pdu.sender as Event["sender"]
   const event: Record<string, unknown> = {
     event_id: eventId,
-    room_id: pdu.room_id ?? roomIdOf(eventId),
-    type: pdu.type,
-    sender: pdu.sender,
-    origin: serverNameOf(pdu.sender as Event["sender"]),
+    ...sharedParts({
+      room_id: (pdu.room_id as RoomId | undefined) ?? roomIdOf(eventId),
+      type: pdu.type as string,
+      sender,
+      origin: serverNameOf(sender),
+      auth_events: idsOf(pdu.auth_events as ReadonlyArray<Json>),
+      ...(pdu.state_key === undefined ? {} : { state_key: pdu.state_key as string })
+    }),
     origin_server_ts: pdu.origin_server_ts,
     content: pdu.content,
     prev_events: idsOf(pdu.prev_events as ReadonlyArray<Json>),
-    auth_events: idsOf(pdu.auth_events as ReadonlyArray<Json>),
     depth: Math.min(pdu.depth as number, Number.MAX_SAFE_INTEGER),
     hashes: pdu.hashes,
     signatures: pdu.signatures
   }
-  if (pdu.state_key !== undefined) event.state_key = pdu.state_key
   const redacts = redactsOf(form, pdu)
   if (redacts !== undefined) event.redacts = redacts
   const wire = wireOf(form, pdu, event as unknown as Event)
