@@ -22,10 +22,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   // Keys
   ...known("`version` is a string", "Can update backup version"),
   ...known(
-    "A new user-signing key is announced to everybody who shares a room, as the other keys are",
-    "Changing user-signing key notifies local users"
-  ),
-  ...known(
     "The first answer after the leave must have a change of keys that was made right after it",
     "If remote user leaves room we no longer receive device updates"
   ),

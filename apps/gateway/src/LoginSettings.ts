@@ -233,6 +233,13 @@ export const loginSettings = {
     fallback: false,
     flag: "switch"
   }),
+  revealAddresses: setting({
+    name: "login.reveal_addresses",
+    description: "Answer whether an address belongs to an account, and not only its owner by mail",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  }),
   minPasswordLength: setting({
     name: "login.min_password_length",
     description: "How many characters a new password has at least",
@@ -367,6 +374,7 @@ export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   registration: config.registrationMode,
   registrationApproval: config.registrationApproval,
   minPasswordLength: config.minPasswordLength,
+  revealAddresses: config.revealAddresses,
   sessionTtl: config.loginSessionTtl * 1_000,
   tokenTtl: config.tokenTtl === 0 ? undefined : config.tokenTtl * 1_000,
   accountAttempts: toAttempts(config.accountAttempts),

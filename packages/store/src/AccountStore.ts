@@ -156,6 +156,10 @@ export class AccountStore extends Context.Service<
      * a token from a refresh ends the former token.
      */
     readonly findToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<AccessToken>>
+    /** Whether the last refresh of a login replaced this access token. */
+    readonly wasReplaced: (token: Redacted.Redacted) => Effect.Effect<boolean>
+    /** Whether there is a login with this family of refresh tokens. */
+    readonly hasRefreshFamily: (family: Redacted.Redacted) => Effect.Effect<boolean>
     /** Issues the next tokens of a session. Undefined if the refresh token is unknown, used or revoked. */
     readonly refresh: (
       refreshToken: Redacted.Redacted,

@@ -114,7 +114,9 @@ const migrations = {
   "0081_history_states": () => import("./migrations/0081_history_states.ts"),
   "0082_cross_signing_updates": () => import("./migrations/0082_cross_signing_updates.ts"),
   "0083_id_token_key": () => import("./migrations/0083_id_token_key.ts"),
-  "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts")
+  "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts"),
+  "0105_user_signing_changes": () => import("./migrations/0105_user_signing_changes.ts"),
+  "0106_former_access_tokens": () => import("./migrations/0106_former_access_tokens.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -3,7 +3,8 @@
  * password. If this server has a mail server, it sends a link to an email address itself. The first trusted identity server
  * validates phone numbers, and also email addresses if there is no mail server.
  *
- * The answer does not depend on whether an email address belongs to an account. Only the mail does, and whether one is sent.
+ * The answer does not depend on whether an email address belongs to an account: only the mail does. The operator may want an error instead
+ * (`revealAddresses`).
  *
  * Source: "Adding Account Administrative Contact Information" of the client-server specification.
  */
@@ -38,6 +39,7 @@ import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Mailer } from "./login/Mailer.ts"
+import type { TemplateName } from "./login/MailTemplates.ts"
 
 interface TokenRequest {
   readonly purpose: ValidationPurpose
@@ -121,7 +123,7 @@ const toMatrixError = (error: IdentityFailure): MatrixError => {
 
 const make = Effect.gen(function* () {
   const { identityServers = [], serverName } = yield* HomeServerConfig
-  const { mail } = yield* LoginConfig
+  const { mail, revealAddresses = false } = yield* LoginConfig
   const store = yield* AddressValidationStore
   const identities = yield* UserIdentityStore
   const identity = yield* IdentityClient
@@ -143,7 +145,10 @@ const make = Effect.gen(function* () {
 
   const isTaken = (of: ThirdPartyId) => Effect.map(identities.userOfAddress(of), Option.isSome)
 
-  /** The check before an identity server sends a message, which it would do for any address. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
+  /**
+   * The check before an identity server sends a message, which it would do for any address. Errors: M_THREEPID_IN_USE,
+   * M_THREEPID_NOT_FOUND.
+   */
   const checkOwner = Effect.fnUntraced(function* (purpose: ValidationPurpose, of: ThirdPartyId) {
     const taken = yield* isTaken(of)
     if (purpose === "password") {
@@ -151,13 +156,17 @@ const make = Effect.gen(function* () {
     } else if (taken) return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
   })
 
-  /** Sends the mail for an address. Sends none if the address cannot set a password. */
+  /** What a mail says: the link, or why there is none. */
+  const templateFor = (purpose: ValidationPurpose, taken: boolean): TemplateName => {
+    if (purpose === "password") return taken ? "login-link" : "address-unknown"
+    return taken ? "address-in-use" : "login-link"
+  }
+
   const writeTo = Effect.fnUntraced(function* (request: EmailTokenRequest, email: string, sid: string, token: string) {
     const { address, publicUrl, purpose } = request
     const taken = yield* isTaken({ medium: "email", address: email })
-    if (purpose === "password" && !taken) return
     const query = new URLSearchParams({ sid, token })
-    yield* mailer.send(email, purpose !== "password" && taken ? "address-in-use" : "login-link", {
+    yield* mailer.send(email, templateFor(purpose, taken), {
       server: serverName,
       action: `${actions[purpose]} ${serverName}`,
       minutes: String(linkLifetime / 60_000),
@@ -184,6 +193,7 @@ const make = Effect.gen(function* () {
         ...(nextLink === undefined ? {} : { next_link: nextLink })
       })
     }
+    if (revealAddresses) yield* checkOwner(purpose, { medium: "email", address: email })
     const token = randomBytes(32).toString("base64url")
     const { fresh, sid } = yield* store.begin({
       sid: randomBytes(18).toString("base64url"),
@@ -263,7 +273,7 @@ export class AddressValidations extends Context.Service<
     readonly media: ReadonlyArray<Medium>
     /**
      * Sends a link to an email address. Errors: M_INVALID_PARAM, M_LIMIT_EXCEEDED, M_THREEPID_MEDIUM_NOT_SUPPORTED; with an
-     * identity server also M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND.
+     * identity server or `revealAddresses` also M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND.
      */
     readonly requestEmail: (request: EmailTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
     /** Sends a code to a phone number. Errors: those of `requestEmail` with an identity server. */

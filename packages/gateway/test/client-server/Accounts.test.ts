@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway, gatewayWith, inPath, register } from "../TestGateway.ts"
+import { type Answer, askToday, gateway, gatewayWith, inPath, register } from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -151,8 +151,16 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
         const { body } = yield* askToday("GET", "/v3/account/whoami", { token: old })
         assert.strictEqual(body.errcode, "M_UNKNOWN_TOKEN")
       }
-      const used = yield* post("/v3/refresh", { refresh_token: body.refresh_token })
-      assert.strictEqual(used.body.errcode, "M_UNKNOWN_TOKEN")
+      const errorOf = ({ body: { errcode, soft_logout } }: Answer) => ({ errcode, soft_logout })
+      const softly = { errcode: "M_UNKNOWN_TOKEN", soft_logout: true }
+      const oldToken = askToday("GET", "/v3/account/whoami", { token: body.access_token as string })
+      const oldRefresh = post("/v3/refresh", { refresh_token: body.refresh_token })
+      assert.deepStrictEqual<unknown>(errorOf(yield* oldToken), softly, "the login goes on")
+      assert.deepStrictEqual<unknown>(errorOf(yield* oldRefresh), softly)
+      assert.strictEqual((yield* post("/v3/logout", {}, token as string)).status, 200)
+      const ended = { errcode: "M_UNKNOWN_TOKEN", soft_logout: undefined }
+      assert.deepStrictEqual<unknown>(errorOf(yield* oldToken), ended)
+      assert.deepStrictEqual<unknown>(errorOf(yield* oldRefresh), ended)
     })
   )
 

@@ -1,7 +1,18 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { gateway, type TestUser } from "../TestGateway.ts"
-import { as, crossSigningKeys, deviceKeys, listsSince, person, query, sync, upload } from "./DeviceClient.ts"
+import {
+  as,
+  crossSigningKeys,
+  deviceKeys,
+  listsSince,
+  logIn,
+  person,
+  query,
+  roomOf,
+  sync,
+  upload
+} from "./DeviceClient.ts"
 
 type Keys = Record<string, Record<string, unknown>>
 
@@ -77,6 +88,37 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       }
       assert.strictEqual((yield* as(alice)("POST", setUp, { ...others.upload, auth })).text, "{}")
       assert.deepStrictEqual(yield* signersFor(bob), [])
+    })
+  )
+
+  it.effect("a new user-signing key is announced to the devices of its user alone", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("own-alice")
+      const bob = yield* person("own-bob")
+      yield* roomOf(alice, bob)
+      const keys = crossSigningKeys(alice)
+      const setUp = (upload: object) => {
+        const identifier = { type: "m.id.user", user: "own-alice" }
+        const auth = { type: "m.login.password", identifier, password: "secret-own-alice" }
+        return as(alice)("POST", "/v3/keys/device_signing/upload", { ...upload, auth })
+      }
+      assert.strictEqual((yield* setUp(keys.upload)).status, 200)
+      const phone = yield* logIn("own-alice")
+      const changed = (user: TestUser, since: string) =>
+        Effect.map(listsSince(user, since), (device_lists) => device_lists?.changed)
+      const [ofAlice, ofBob] = [(yield* sync(phone)).next_batch, (yield* sync(bob)).next_batch]
+
+      const { keyId, publicKey } = crossSigningKeys(alice).userSigning
+      const newKey = keys.master.sign({ user_id: alice.id, usage: ["user_signing"], keys: { [keyId]: publicKey } })
+      assert.strictEqual((yield* setUp({ user_signing_key: newKey })).status, 200)
+      assert.deepStrictEqual(yield* changed(phone, ofAlice), [alice.id])
+      const { device_lists } = yield* sync(bob, ofBob)
+      assert.deepStrictEqual(device_lists?.changed ?? [], [], "Bob cannot see that key")
+
+      assert.strictEqual((yield* setUp(crossSigningKeys(alice).upload)).status, 200)
+      assert.deepStrictEqual(yield* changed(bob, ofBob), [alice.id])
+      const seen = yield* queryAll(phone, alice)
+      assert.notProperty(seen.master_keys[alice.id], "signatures")
     })
   )
 

@@ -92,10 +92,30 @@ describe("addresses by today's client API", () => {
         const creds = yield* validate(mail, "/v3/account/3pid", "free@mail.test", "x3")
         const { body } = yield* post("/v3/account/password", { new_password: "mine", auth: identityStage(creds) })
         assert.strictEqual(body.errcode, "M_THREEPID_AUTH_FAILED", "the link was not for a password")
-        assert.deepStrictEqual(
-          mail.all.filter(({ to }) => to.includes("nobody@mail.test")),
-          []
-        )
+        const refused = yield* mail.next("nobody@mail.test")
+        assert.include(refused.headers.subject, "No account")
+        assert.strictEqual(linkIn(refused), "no link")
+      })
+    )
+  )
+
+  it.live("where the operator wants it, clients learn whether an address belongs to an account", () =>
+    withMail({ revealAddresses: true }, (mail) =>
+      Effect.gen(function* () {
+        const user = yield* register("hugo")
+        const added = yield* addEmail(mail, user, "hugo", "hugo@mail.test")
+        assert.strictEqual(added.status, 200, added.text)
+        for (const [path, email, errcode] of [
+          ["/v3/register", "hugo@mail.test", "M_THREEPID_IN_USE"],
+          ["/v3/account/3pid", "Hugo@mail.test", "M_THREEPID_IN_USE"],
+          ["/v3/account/password", "nobody@mail.test", "M_THREEPID_NOT_FOUND"]
+        ] as const) {
+          const { body, status } = yield* requestToken(path, email, "known")
+          assert.deepStrictEqual([status, body.errcode], [400, errcode])
+        }
+        yield* requestToken("/v3/account/password", "hugo@mail.test", "forgotten")
+        assert.notStrictEqual(linkIn(yield* mail.next("hugo@mail.test")), "no link")
+        assert.lengthOf(mail.all, 2)
       })
     )
   )

@@ -51,8 +51,8 @@ const Begun = body(
 
 const messageErrors =
   "The answer is the same whether an email address belongs to an account or not. Errors: M_INVALID_PARAM, " +
-  "M_LIMIT_EXCEEDED, M_THREEPID_MEDIUM_NOT_SUPPORTED; where an identity server validates also M_THREEPID_IN_USE and " +
-  "M_THREEPID_NOT_FOUND."
+  "M_LIMIT_EXCEEDED, M_THREEPID_MEDIUM_NOT_SUPPORTED; where an identity server validates, or where the operator wants it, also " +
+  "M_THREEPID_IN_USE and M_THREEPID_NOT_FOUND."
 
 const email = <const Name extends string, const Path extends `/${string}`>(name: Name, path: Path, purpose: string) =>
   HttpApiEndpoint.post(name, path, { payload: RequestEmail, success: Begun }).annotateMerge(

@@ -140,7 +140,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
       ON CONFLICT (user_id, device_id) DO UPDATE SET
         token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash,
         refresh_family = excluded.refresh_family, expires_at = excluded.expires_at,
-        next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
+        next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL, former_token_hash = NULL,
         last_used_at = excluded.last_used_at, since = excluded.since, client_id = excluded.client_id,
         last_seen_address = coalesce(excluded.last_seen_address, access_tokens.last_seen_address)
       RETURNING token_id, xmax <> 0 AS replaced`
@@ -153,7 +153,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
   /** The next tokens of a login become its present ones, unless another request was faster. */
   const promote = (tokenId: number, nextTokenHash: Uint8Array) => sql`
     UPDATE access_tokens SET
-      token_hash = next_token_hash, refresh_hash = next_refresh_hash, expires_at = next_expires_at,
+      former_token_hash = token_hash, token_hash = next_token_hash, refresh_hash = next_refresh_hash, expires_at = next_expires_at,
       next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL
     WHERE token_id = ${tokenId} AND next_token_hash = ${nextTokenHash}`
 
@@ -170,6 +170,16 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     return Option.some(toAccessToken(row))
   }, Effect.orDie)
 
+  const wasReplaced = Effect.fn("AccountStore.wasReplaced")(function* (token: Redacted.Redacted) {
+    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE former_token_hash = ${hash(token)}`
+    return rows.length > 0
+  }, Effect.orDie)
+
+  const hasRefreshFamily = Effect.fn("AccountStore.hasRefreshFamily")(function* (family: Redacted.Redacted) {
+    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE refresh_family = ${hash(family)}`
+    return rows.length > 0
+  }, Effect.orDie)
+
   const refresh = Effect.fn("AccountStore.refresh")(function* (
     refreshToken: Redacted.Redacted,
     next: NextTokens,
@@ -178,6 +188,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     const refreshHash = hash(refreshToken)
     const rows = yield* sql<{ token_id: bigint; user_id: string; device_id: string }>`
       UPDATE access_tokens SET
+        former_token_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN token_hash ELSE former_token_hash END,
         token_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_token_hash ELSE token_hash END,
         refresh_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_refresh_hash ELSE refresh_hash END,
         expires_at = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_expires_at ELSE expires_at END,
@@ -247,6 +258,8 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
   return {
     createToken,
     findToken,
+    wasReplaced,
+    hasRefreshFamily,
     refresh,
     revokeFamily,
     revokeSecret,

@@ -46,6 +46,9 @@ const maxLoginTokens = 100
 const refreshPattern = /^grr_([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}$/
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
+/** The device is still logged in: its client renews the token, or logs in again as itself. */
+const softly = { soft_logout: true } as const
+
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 /** The error of a login on an account that is deactivated or waits for approval. */
@@ -139,7 +142,10 @@ export const makeAccountSessions = Effect.gen(function* () {
     const found = yield* store.refresh(Redacted.make(refreshToken), next, clientId)
     if (Option.isNone(found)) {
       yield* endReused(family, clientId)
-      return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
+      return yield* new UnknownToken({
+        error: "The refresh token is unknown, was used, or was logged out",
+        ...(family !== undefined && (yield* store.hasRefreshFamily(Redacted.make(family))) ? softly : {})
+      })
     }
     yield* bans.check("user", found.value.userId)
     if (standings.of(found.value.userId).locked) return yield* lockedError
@@ -167,11 +173,14 @@ export const makeAccountSessions = Effect.gen(function* () {
     const { revocations: before } = cache
     const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
     if (Option.isNone(found)) {
+      if (tokenPattern.test(token) && (yield* store.wasReplaced(Redacted.make(token)))) {
+        return yield* new UnknownToken({ error: "The access token was replaced by a refresh", ...softly })
+      }
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
     const { admin, clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
-      return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
+      return yield* new UnknownToken({ error: "The access token has expired", ...softly })
     }
     const session: Session = {
       userId,

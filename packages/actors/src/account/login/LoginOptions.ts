@@ -112,6 +112,11 @@ export interface LoginOptions {
   /** Mails to one address. */
   readonly mailRate?: AttemptRate
   readonly mail?: MailOptions | undefined
+  /**
+   * Whether a request for a mail to an address answers that the address belongs to an account, or to none (default: no, only the mail
+   * says so).
+   */
+  readonly revealAddresses?: boolean
   readonly providers?: ReadonlyArray<OAuth2Provider>
 }
 

@@ -18,6 +18,7 @@ const templateNames = [
   "login-code",
   "login-link",
   "address-in-use",
+  "address-unknown",
   "notifications",
   "registration-approved",
   "registration-rejected"
@@ -103,6 +104,16 @@ Somebody wanted to {{action}} with this address. It belongs to an account at
 ${footer}`,
     html: htmlPage(`<p>Somebody wanted to {{action}} with this address. It belongs to an account at {{server}} already.</p>
 <p>If it is yours, log in; if you have forgotten the password, set a new one.</p>`)
+  },
+  "address-unknown": {
+    text: `Subject: No account at {{server}} has this address
+
+Somebody wanted to {{action}} with this address. No account at {{server}} has it.
+If it was you, log in with the name of your account, use the address that you added to it, or make a new account.
+
+${footer}`,
+    html: htmlPage(`<p>Somebody wanted to {{action}} with this address. No account at {{server}} has it.</p>
+<p>If it was you, log in with the name of your account, use the address that you added to it, or make a new account.</p>`)
   },
   notifications: {
     text: `Subject: [{{server}}] {{summary}}
