@@ -97,7 +97,8 @@ export type MessageFeedback = typeof MessageFeedback.Type
 export const RoomRedaction = Schema.Struct({ reason: text })
 export type RoomRedaction = typeof RoomRedaction.Type
 
-const call = { call_id: Schema.String, version: optionalInteger }
+/** The version is 0 in the draft, and a string such as `1` from version 1 of calls on. */
+const call = { call_id: Schema.String, version: Schema.optionalKey(Schema.Union([Integer, Schema.String])) }
 const lifetime = optionalInteger
 
 /** m.call.invite: offers a call, for `lifetime` milliseconds. */

@@ -44,6 +44,17 @@ const message = <const MsgType extends string, const Fields extends Schema.Struc
   fields: Fields
 ) => Schema.Struct({ msgtype: Schema.Literal(msgtype), ...fields, sender_ts })
 
+/** A file that is encrypted has its URL in `file` (`EncryptedFile`), and no `url` beside it. */
+const media = <const MsgType extends string, const Fields extends Schema.Struct.Fields>(
+  msgtype: MsgType,
+  fields: Fields
+) =>
+  message(msgtype, { url: text, file: Schema.optionalKey(Schema.Struct({ url: Schema.String })), ...fields }).check(
+    Schema.makeFilter<{ readonly url?: string; readonly file?: object }>(
+      ({ file, url }) => url !== undefined || file !== undefined || { path: ["url"], issue: "Missing key" }
+    )
+  )
+
 const thumbnail = { thumbnail_url: text, thumbnail_info: Schema.optionalKey(ImageInfo) }
 
 export const TextMessage = message("m.text", { body: Schema.String })
@@ -54,23 +65,20 @@ export const EmoteMessage = message("m.emote", { body: Schema.String })
 export type EmoteMessage = typeof EmoteMessage.Type
 
 /** `body` is the alternative text. */
-export const ImageMessage = message("m.image", {
-  url: Schema.String,
+export const ImageMessage = media("m.image", {
   info: Schema.optionalKey(ImageInfo),
   ...thumbnail,
   body: text
 })
 export type ImageMessage = typeof ImageMessage.Type
 
-export const AudioMessage = message("m.audio", {
-  url: Schema.String,
+export const AudioMessage = media("m.audio", {
   info: Schema.optionalKey(AudioInfo),
   body: text
 })
 export type AudioMessage = typeof AudioMessage.Type
 
-export const VideoMessage = message("m.video", {
-  url: Schema.String,
+export const VideoMessage = media("m.video", {
   info: Schema.optionalKey(VideoInfo),
   body: text
 })

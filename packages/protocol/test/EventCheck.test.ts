@@ -37,6 +37,11 @@ describe("m.room.message", () => {
     refuses("m.room.message", { msgtype: "m.location", geo_uri: 1 }, "geo_uri: expected a string")
   })
 
+  it("takes files that are encrypted, whose URL is in `file`", () => {
+    const file = { url: "mxc://example.org/fish", v: "v2", iv: "a", hashes: { sha256: "b" }, key: { k: "c" } }
+    for (const msgtype of ["m.image", "m.audio", "m.video"]) accepts("m.room.message", { msgtype, body: "fish", file })
+  })
+
   it("takes the examples of the draft", () => {
     accepts("m.room.message", { msgtype: "m.text", body: "I am a fish" })
     accepts("m.room.message", { msgtype: "m.emote", body: "tries to come up with a witty explanation" })
@@ -62,6 +67,7 @@ describe("m.room.message", () => {
   })
 
   it("names the wrong key inside of info", () => {
+    refuses("m.room.message", { msgtype: "m.image", body: "x", file: {} }, "file.url: missing key")
     refuses("m.room.message", { msgtype: "m.image", url: "u", info: { w: "wide" } }, /^info\.w: expected an integer/)
     refuses("m.room.message", { msgtype: "m.audio", url: "u", info: "long" }, /^info: expected/)
     refuses("m.room.message", { msgtype: "m.video", url: "u", info: { thumbnail_info: 1 } }, /^info\.thumbnail_info: /)
@@ -136,6 +142,15 @@ describe("other events of the draft", () => {
     })
     accepts("m.call.answer", { call_id: "1", version: 0, answer: { type: "answer", sdp: "v=0" } })
     accepts("m.call.hangup", { call_id: "1", version: 0 })
+  })
+
+  it("of calls have the version of today's clients too", () => {
+    const call = { call_id: "1", party_id: "p", version: "1" }
+    accepts("m.call.invite", { ...call, lifetime: 60_000, offer: { type: "offer", sdp: "v=0" }, invitee: alice })
+    accepts("m.call.candidates", { ...call, candidates: [{ candidate: "" }, { candidate: "c", sdpMid: null }] })
+    accepts("m.call.answer", { ...call, answer: { type: "answer", sdp: "v=0" } })
+    accepts("m.call.hangup", { ...call, reason: "ice_failed" })
+    refuses("m.call.hangup", { ...call, version: true }, /^version: expected/)
   })
 
   it("are refused with wrong ones", () => {

@@ -32,11 +32,15 @@ export const readQuery = Effect.fnUntraced(function* (given: JsonObject) {
 const isText = (text: unknown): text is string =>
   typeof text === "string" && text.isWellFormed() && !text.includes("\0") && text.length <= 255
 
-/** The keys to claim. Errors: M_INVALID_PARAM. */
+/** The keys to claim. Errors: M_INVALID_PARAM, M_BAD_JSON if there is no algorithm for a device. */
 export const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
   const claims: Array<KeyClaim> = []
   for (const [userId, devices] of yield* byUser("one_time_keys", given)) {
-    for (const [deviceId, algorithm] of Object.entries(isJsonObject(devices) ? devices : {})) {
+    if (!isJsonObject(devices)) return yield* new BadJson({ error: `one_time_keys: ${userId}: expected an object` })
+    for (const [deviceId, algorithm] of Object.entries(devices)) {
+      if (typeof algorithm !== "string") {
+        return yield* new BadJson({ error: `one_time_keys: ${userId}: expected the algorithm for each device` })
+      }
       if (isText(algorithm) && isText(deviceId)) claims.push({ userId, deviceId, algorithm })
     }
   }

@@ -104,4 +104,29 @@ layer(gateway, { excludeTestServices: true })("bad input", (it) => {
       assert.deepStrictEqual(event.body.content, { msgtype: "m.text", body: "last" })
     })
   )
+
+  it.effect("refuses keys under the wrong name, and claims without an algorithm; an empty device ID is none", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("keys-alice")
+      for (const [keys, expected] of [
+        [{ "ed25519:one": "two" }, "400 M_INVALID_PARAM"],
+        [{ "ed25519:one": "one" }, "200"]
+      ] as const) {
+        const master_key = { user_id: alice.id, usage: ["master"], keys }
+        yield* hasOutcome(expected, expected, as(alice)("POST", "/v3/keys/device_signing/upload", { master_key }))
+      }
+      for (const devices of [{ A: 5 }, { A: null }, "all", [{}]]) {
+        const claims = { one_time_keys: { [alice.id]: devices } }
+        yield* hasOutcome("400 M_BAD_JSON", "claims", as(alice)("POST", "/v3/keys/claim", claims))
+      }
+      const { body } = yield* askToday("POST", "/v3/login", {
+        json: { type: "m.login.password", user: "keys-alice", password: "secret-keys-alice", device_id: "" }
+      })
+      assert.isNotEmpty(body.device_id)
+      const device = yield* askToday("GET", `/v3/devices/${inPath(body.device_id as string)}`, {
+        token: body.access_token
+      })
+      assert.strictEqual(device.status, 200, device.text)
+    })
+  )
 })

@@ -10,7 +10,7 @@ import { AnyPayload, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventType, TransactionId } from "../api/Parameters.ts"
 import { UserId } from "../Identifiers.ts"
-import { JsonObject } from "../Json.ts"
+import { Integer, JsonObject } from "../Json.ts"
 import { OptionalAuth } from "./Auth.ts"
 import { Token } from "./RoomsApi.ts"
 
@@ -78,13 +78,13 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
       })
     ),
     HttpApiEndpoint.post("query", "/v3/keys/query", {
-      payload: Schema.Struct({ device_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
+      payload: Schema.Struct({ device_keys: AnyPayload, timeout: Schema.optionalKey(Integer) }),
       success: FoundKeys
     }).annotateMerge(
       documented({ summary: "The keys of users and their devices", text: "Errors: M_TOO_LARGE.", who: "any user" })
     ),
     HttpApiEndpoint.post("claim", "/v3/keys/claim", {
-      payload: Schema.Struct({ one_time_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
+      payload: Schema.Struct({ one_time_keys: AnyPayload, timeout: Schema.optionalKey(Integer) }),
       success: ClaimedKeys
     }).annotateMerge(
       documented({

@@ -104,7 +104,8 @@ export const makeAccountSessions = Effect.gen(function* () {
     if (standings.of(userId).locked) return yield* lockedError
     const { refresh = false } = device
     const { answer, expiresAt, refreshFamily, refreshToken, token } = yield* newTokens(refresh)
-    const deviceId = device.deviceId ?? randomBytes(8).toString("base64url")
+    // A device without a name could not be found by its path.
+    const deviceId = device.deviceId || randomBytes(8).toString("base64url")
     const created = yield* store.createToken({
       userId,
       token,

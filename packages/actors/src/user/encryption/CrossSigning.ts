@@ -109,8 +109,9 @@ const make = Effect.gen(function* () {
     if (!Array.isArray(given.usage) || !given.usage.includes(usage)) {
       return yield* new InvalidParam({ error: `${name}: usage must have ${usage}` })
     }
-    if (publicKeyOf(given.keys) === undefined) {
-      return yield* new InvalidParam({ error: `${name}: keys: expected one Ed25519 key` })
+    const key = publicKeyOf(given.keys)
+    if (key === undefined || key.keyId !== `ed25519:${key.publicKey}`) {
+      return yield* new InvalidParam({ error: `${name}: keys: expected one Ed25519 key, under its own name` })
     }
     return yield* splitSignatures(name, given)
   })
