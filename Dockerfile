@@ -30,4 +30,4 @@ VOLUME /data
 EXPOSE 8008 8448
 HEALTHCHECK --start-period=60s --interval=10s --timeout=5s \
   CMD ["node", "--eval", "fetch('http://127.0.0.1:8008/health').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "--max-semi-space-size=16", "--no-allocation-site-pretenuring", "apps/gateway/dist/main.js"]
+ENTRYPOINT ["node", "apps/gateway/dist/main.js"]

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { Effect } from "effect"
+import { v8Options } from "../../apps/gateway/src/NodeOptions.ts"
 import { freePort } from "../support/FreePort.ts"
 import { atMost, type BenchmarkOptions, type Figure } from "./Benchmark.ts"
 import { type LoadProgram, runLoad, startLoad } from "./LoadProcess.ts"
@@ -16,7 +17,7 @@ import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
 import { median } from "./Percentiles.ts"
 import { processorTime } from "./Processes.ts"
-import { removeDirectory, temporaryDirectory, v8Options } from "./Server.ts"
+import { removeDirectory, temporaryDirectory } from "./Server.ts"
 
 /** A gateway with a setting. */
 export interface Variant {

@@ -15,9 +15,6 @@ const { scripts } = JSON.parse(await fs.readFile(new URL("package.json", root), 
 /** The arguments of `npm start` after `exec node`: options of Node, and the program. */
 const start = scripts.start.replace(/^exec node /, "").split(" ")
 
-/** The options of V8 with which the gateway runs. */
-export const v8Options: ReadonlyArray<string> = start.filter((option) => /^--(?!import)/.test(option))
-
 const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
 )

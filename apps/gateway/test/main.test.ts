@@ -11,6 +11,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, FileSystem, Layer, Redacted, Schedule } from "effect"
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
+const admin = fileURLToPath(new URL("../src/admin/main.ts", import.meta.url))
 
 interface Ended {
   readonly code: number | null
@@ -113,6 +114,24 @@ describe("main", () => {
         assert.strictEqual(stderr, "")
         assert.notInclude(stdout, access_token ?? "")
         assert.lengthOf(stdout.match(/is shutting down/g) ?? [], 1)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+    )
+  }
+
+  const programs = { "main.ts": [main], "greenroom serve": [admin, "serve"] }
+  for (const [name, program] of Object.entries(programs)) {
+    it.live(`${name} runs with the options of V8, and keeps those of the operator`, () =>
+      Effect.gen(function* () {
+        const database = Redacted.value(yield* TestDatabase.url)
+        const options = yield* withDefaults(["--database-url", database])
+        const server = yield* runCommand(process.execPath, ["--max-semi-space-size=8", ...program, ...options])
+        yield* server.said(/listens on/)
+        const { stdout } = yield* Effect.flatMap(
+          runCommand("ps", ["-o", "args=", "-p", String(server.process.pid)]),
+          ({ ended }) => ended
+        )
+        assert.include(stdout, "--no-allocation-site-pretenuring")
+        assert.deepStrictEqual(stdout.match(/--max-semi-space-size=\d+/g), ["--max-semi-space-size=8"])
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
     )
   }

@@ -111,7 +111,7 @@ func (s *server) start(peers []*server, within time.Duration) error {
 	}
 	defer log.Close()
 	program := os.Getenv("CONFORMANCE_PROGRAM")
-	process := exec.Command(os.Getenv("CONFORMANCE_NODE"), "--max-semi-space-size=16", "--no-allocation-site-pretenuring", program,
+	process := exec.Command(os.Getenv("CONFORMANCE_NODE"), program,
 		"--server-name", s.name,
 		"--port", fmt.Sprint(s.clientPort),
 		"--federation-port", fmt.Sprint(s.serverPort),

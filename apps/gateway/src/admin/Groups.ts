@@ -3,6 +3,7 @@
  * exports `command`, and an entry here.
  */
 import { setPriority } from "node:os"
+import { useV8Options } from "../NodeOptions.ts"
 import type { AnyCommand } from "./RunCommand.ts"
 
 /** A group of commands. */
@@ -39,7 +40,11 @@ const gently = (group: Group): Group => ({
 export const groups: Readonly<Record<string, Group>> = {
   serve: {
     description: "Run the home server",
-    run: async (words) => (await import("../Serve.ts")).serve(words)
+    run: async (words) => {
+      useV8Options()
+      const { serve } = await import("../Serve.ts")
+      serve(words)
+    }
   },
   doctor: commands("Find out what is wrong, and what to do about it", () => import("./DoctorCommand.ts")),
   migrate: commands("Bring the database to the version of this program", () => import("./MigrateCommand.ts")),
