@@ -94,7 +94,7 @@ const isGood = (key: RemoteKey, metAt: number, { atAnyTime, signedAt }: KeyNeed,
   }
   if (atAnyTime === true) return true
   if (signedAt === undefined) return key.expiredAt === undefined && now <= key.validUntil
-  return key.expiredAt === undefined ? Math.min(signedAt, now) <= key.validUntil : signedAt < key.expiredAt
+  return key.expiredAt === undefined ? signedAt <= key.validUntil : signedAt < key.expiredAt
 }
 
 const choose = ({ keys, metAt }: Known, need: KeyNeed, trusted: Trusted, now: number): VerifyKeys =>

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { draftRoomVersion, isDraft } from "@greenroom/room/DraftRoomVersion"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
-import { roomVersion } from "@greenroom/room/RoomVersions"
+import { roomVersion, roomVersions } from "@greenroom/room/RoomVersions"
 import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -120,6 +120,24 @@ describe("PduVerification", () => {
     })
   )
 
+  it.live("from room version 5 on a key verifies no events from after its valid_until_ts", () =>
+    Effect.gen(function* () {
+      const { verifyAs } = yield* verifier
+      for (const version of roomVersions.values()) {
+        if (isDraft(version)) continue
+        const proposal = {
+          room_id: (version.id === "12" ? `!${"x".repeat(43)}` : "!room:red.test") as RoomId,
+          sender: "@alice:red.test" as UserId,
+          type: "m.room.message",
+          content: { msgtype: "m.text", body: "from the future" }
+        }
+        const place = { prevEvents: [], state: () => undefined, now: now + 30 * 86_400_000 }
+        const [result] = yield* verifyAs(version, [version.toPdu(version.build(proposal, place, red))])
+        assert.strictEqual(outcome(result!) === "good", Number(version.id) < 5, version.id)
+      }
+    })
+  )
+
   it.live("altered content under a right signature leaves the event redacted", () =>
     Effect.gen(function* () {
       const { verify } = yield* verifier
@@ -128,10 +146,12 @@ describe("PduVerification", () => {
     })
   )
 
-  it.live("thousands of PDUs are verified without holding up the others", () =>
+  it.live("thousands of PDUs are verified in many turns of the event loop", () =>
     Effect.gen(function* () {
       const { verify } = yield* verifier
       const pdus = Array.from({ length: 2_000 }, (_, i) => pduOf(red, `message ${i}`))
+      // The key is known from here on: the turns that are counted are not those of a request for it.
+      yield* verify(pdus.slice(0, 1))
       let turns = 0
       const count = () => {
         turns++
