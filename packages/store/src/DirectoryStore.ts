@@ -26,14 +26,15 @@ export class DirectoryStore extends Context.Service<
   {
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
     /**
-     * Creates an alias. Does nothing if it names this room already. An alias whose room was never completed, because the server
-     * stopped, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN if the room or its creator has `limit` aliases.
+     * Creates an alias. Does nothing if it names this room already, and then gives false. An alias whose room was never
+     * completed, because the server stopped, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN if the room or its creator has
+     * `limit` aliases.
      */
     readonly create: (
       alias: RoomAlias,
       entry: DirectoryEntry,
       limit?: number
-    ) => Effect.Effect<void, RoomInUse | Forbidden>
+    ) => Effect.Effect<boolean, RoomInUse | Forbidden>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
     /** Moves all aliases of a room to another room. */
@@ -63,7 +64,8 @@ export class DirectoryStore extends Context.Service<
           })
         }
         const now = yield* Clock.currentTimeMillis
-        const rows = yield* Effect.orDie(sql`
+        // xmax is 0 in a row that is inserted, and not in one that is replaced.
+        const rows = yield* Effect.orDie(sql<{ created: boolean }>`
           INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)
           VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now})
           ON CONFLICT (alias) DO UPDATE
@@ -72,13 +74,14 @@ export class DirectoryStore extends Context.Service<
               room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor}
               AND NOT EXISTS (
                 SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL))
-          RETURNING 1`)
+          RETURNING xmax = 0 OR room_id <> (SELECT room_id FROM room_aliases AS former WHERE alias = ${alias}) AS created`)
         if (rows.length === 0) return yield* new RoomInUse({ error: `${alias} is taken` })
+        return rows[0]!.created
       })
 
       const create = Effect.fn("DirectoryStore.create")(
         (alias: RoomAlias, entry: DirectoryEntry, limit = Number.MAX_SAFE_INTEGER) =>
-          Effect.andThen(createWithin(alias, entry, limit), signalWork(sql, "aliases")).pipe(
+          Effect.tap(createWithin(alias, entry, limit), () => signalWork(sql, "aliases")).pipe(
             counted(sql)(`aliases of ${entry.roomId}`),
             counted(sql)(`aliases by ${entry.creator}`),
             Effect.catchTag("SqlError", Effect.die)

@@ -35,7 +35,8 @@ layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Direct
     Effect.gen(function* () {
       const store = yield* DirectoryStore
       assert.isTrue(Option.isNone(yield* store.find(alias)))
-      yield* store.create(alias, entry)
+      assert.isTrue(yield* store.create(alias, entry))
+      assert.isFalse(yield* store.create(alias, entry), "it named this room already")
       yield* store.create("#another:example.org" as RoomAlias, { ...entry, servers: [] })
       assert.deepStrictEqual(Option.getOrThrow(yield* store.find(alias)), entry)
       const taken = yield* Effect.flip(store.create(alias, { ...entry, roomId: "!other:example.org" as RoomId }))

@@ -18,15 +18,15 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       yield* Effect.forEach(people, (person) => rooms.join(person, room_id), { concurrency: "unbounded" })
       yield* Effect.forEach(
         people,
-        (entry, person) =>
+        (session, person) =>
           Effect.forEach(numbered(5), (index) =>
-            rooms.send(entry, room_id, "m.room.message", message(`${person} ${index}`))
+            rooms.send(session, room_id, "m.room.message", message(`${person} ${index}`))
           ),
         { concurrency: "unbounded" }
       )
       const events = yield* timeline(people[0]!, room_id)
-      for (const [person, each] of people.entries()) {
-        const own = bodies(events.filter(({ sender }) => sender === each.userId))
+      for (const [person, { userId }] of people.entries()) {
+        const own = bodies(events.filter(({ sender }) => sender === userId))
         assert.deepStrictEqual(
           own,
           numbered(5).map((index) => `${person} ${index}`)
@@ -36,7 +36,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("a room is made with its first events, and once with its alias", () =>
+  it.effect("a room is created with its first events, and its alias cannot be taken again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice"), guest("bob")]
@@ -65,7 +65,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("a room that cannot be made leaves nothing, and the next attempt makes it", () =>
+  it.effect("a creation that is refused stores nothing, and its transaction ID can be used again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const alice = guest("alice")
@@ -109,7 +109,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       const rooms = yield* Rooms
       const [alice, bob, carol] = [guest("alice"), guest("bob"), guest("carol")]
       const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* Effect.forEach([bob, carol], (entry) => rooms.join(entry, room_id))
+      yield* Effect.forEach([bob, carol], (session) => rooms.join(session, room_id))
       const send = (session: Session, body: string) => rooms.send(session, room_id, "m.room.message", message(body))
       const [own, others, safe] = [yield* send(bob, "own"), yield* send(bob, "others"), yield* send(alice, "safe")]
       assert.strictEqual((yield* Effect.flip(rooms.redact(carol, room_id, own.event_id)))._tag, "M_FORBIDDEN")
@@ -172,7 +172,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       const third = yield* setTopic("secret three")
       yield* rooms.redact(alice, room_id, second.event_id)
       assert.deepStrictEqual((yield* rooms.getEvent(alice, third.event_id)).prev_content, {})
-      // Replaced and redacted in one breath.
+      // Replaced and redacted at the same time.
       yield* Effect.all([setTopic("four"), setTopic("five"), rooms.redact(alice, room_id, third.event_id)], {
         concurrency: "unbounded"
       })
@@ -184,7 +184,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
 })
 
 layer(homeServer)("Room over time", (it) => {
-  it.effect("an idle room leaves memory, and comes back as it was", () =>
+  it.effect("an idle room is passivated, and the next message loads it from the database", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const sql = yield* SqlClient.SqlClient
@@ -214,7 +214,7 @@ layer(homeServer)("Room over time", (it) => {
       const stream = yield* EphemeralStream
       const { alice, bob, room_id } = yield* aliceAndBob()
       const typists = () => stream.typing(room_id)
-      /** A time that ends is written to the log, and read from there. */
+      /** The end of a timeout reaches the stream by way of the log. */
       const untilTyping = (userIds: ReadonlyArray<UserId>) =>
         Effect.repeat(Effect.andThen(untilChanged, Effect.sync(typists)), {
           until: (found) => found.join() === userIds.join()

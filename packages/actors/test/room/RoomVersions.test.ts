@@ -7,20 +7,22 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Result } from "effect"
+import { TestClock } from "effect/testing"
 import { Room } from "../../src/room/RoomProtocol.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
-import { enrol, guest, layer as homeServer } from "../TestHomeServer.ts"
+import { enrol, errcodeOf, guest, layer as homeServer } from "../TestHomeServer.ts"
+import { message, timeline } from "./TestRoom.ts"
 
-const message = (body: string) => ({ msgtype: "m.text", body })
-
-const tag = <A, E extends { readonly _tag: string }>(refused: Effect.Effect<A, E>) =>
-  Effect.map(Effect.flip(refused), ({ _tag }) => _tag)
-
-/** The timeline of a room as the user reads it, with what of each event tells who may still read it. */
-const readBack = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
-  const { chunk } = yield* (yield* Rooms).messages(session, roomId, { dir: "f", limit: 100 })
-  return chunk
+/** The m.room.create of a room of version 12 that is made at a time, and the message that begins the room with it. */
+const version12Room = Effect.fnUntraced(function* (session: Session, now: number) {
+  const version = roomVersion("12")!
+  const preset = { creator: session.userId, creatorProfile: {}, preset: "private_chat", invite: [] } as const
+  const seed = roomSeed(preset, version)
+  const proposal = { type: "m.room.create", sender: session.userId, state_key: "", content: seed.create }
+  const create = Result.getOrThrow(version.createRoom(proposal, yield* (yield* SigningKeys).current, now))
+  const room = (yield* Room.client)(create.room_id)
+  return { begin: room.Create({ create, version: "12", listed: false, state: seed.state }), create, seed, version }
 })
 
 layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) => {
@@ -45,7 +47,7 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
         yield* rooms.send(bob, room_id, "m.room.message", message("hello"), "1")
         const spoken = yield* rooms.send(bob, room_id, "m.room.message", message("regretted"))
         assert.strictEqual(
-          yield* tag(rooms.setState(bob, room_id, "m.room.topic", "", { topic: "mine" })),
+          yield* errcodeOf(rooms.setState(bob, room_id, "m.room.topic", "", { topic: "mine" })),
           "M_FORBIDDEN"
         )
         const levels = yield* rooms.getState(alice, room_id, "m.room.power_levels", "")
@@ -56,14 +58,14 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
         yield* rooms.redact(alice, room_id, spoken.event_id, "better not")
         yield* rooms.setMembership(alice, room_id, "invite", carol.userId)
         yield* rooms.join(carol, room_id)
-        assert.strictEqual(yield* tag(rooms.setMembership(carol, room_id, "kick", bob.userId)), "M_FORBIDDEN")
+        assert.strictEqual(yield* errcodeOf(rooms.setMembership(carol, room_id, "kick", bob.userId)), "M_FORBIDDEN")
         yield* rooms.setMembership(bob, room_id, "ban", carol.userId)
-        assert.strictEqual(yield* tag(rooms.setMembership(alice, room_id, "kick", carol.userId)), "M_FORBIDDEN")
+        assert.strictEqual(yield* errcodeOf(rooms.setMembership(alice, room_id, "kick", carol.userId)), "M_FORBIDDEN")
         yield* rooms.setMembership(alice, room_id, "unban", carol.userId)
         // The room is read from the store, and goes on.
         yield* (yield* RoomStore).open(room_id)
         yield* rooms.send(bob, room_id, "m.room.message", message("still here"))
-        const chunk = yield* readBack(alice, room_id)
+        const chunk = yield* timeline(alice, room_id)
         assert.deepStrictEqual(
           chunk.filter(({ type }) => type === "m.room.message").map(({ content }) => content),
           [message("hello"), {}, message("still here")]
@@ -121,41 +123,26 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
       const ids = new Set(made.map(({ room_id }) => room_id))
       assert.strictEqual(ids.size, 100)
       for (const id of ids) {
-        const [first] = yield* readBack(alice, id)
+        const [first] = yield* timeline(alice, id)
         assert.strictEqual(id, first!.event_id.replace("$", "!"), "the room has the hash of its m.room.create")
       }
     })
   )
 
-  it.effect(
-    "a room ID of version 12 that exists is not used again: the creation is repeated with a later timestamp",
-    () =>
-      Effect.gen(function* () {
-        const rooms = yield* Rooms
-        const alice = guest("alice")
-        const version = roomVersion("12")!
-        const preset = { creator: alice.userId, creatorProfile: {}, preset: "private_chat", invite: [] } as const
-        const seed = roomSeed(preset, version)
-        const proposal = { type: "m.room.create", sender: alice.userId, state_key: "", content: seed.create }
-        const create = Result.getOrThrow(version.createRoom(proposal, yield* (yield* SigningKeys).current, 1_000_000))
-        const begin = (yield* Room.client)(create.room_id).Create({
-          create,
-          version: "12",
-          listed: false,
-          state: seed.state
-        })
-        const answers = yield* Effect.all(
-          Array.from({ length: 10 }, () => begin),
-          { concurrency: "unbounded" }
-        )
-        assert.deepStrictEqual(
-          answers.filter((answer) => answer !== null),
-          [{ room_id: create.room_id }]
-        )
-        assert.lengthOf(yield* readBack(alice, create.room_id), 1 + seed.state.length)
-        const { room_id } = yield* rooms.createSeeded(alice, { version, seed, listed: false, invite: [] })
-        assert.notStrictEqual(room_id, create.room_id)
-      })
+  it.effect("of equal m.room.create events of version 12 that arrive at once one begins the room", () =>
+    Effect.gen(function* () {
+      const alice = guest("alice")
+      const { begin, create, seed } = yield* version12Room(alice, 1_000_000)
+      const answers = yield* Effect.all(
+        Array.from({ length: 10 }, () => begin),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(
+        answers.filter((answer) => answer !== null),
+        [{ room_id: create.room_id }]
+      )
+      assert.lengthOf(yield* timeline(alice, create.room_id), 1 + seed.state.length)
+    })
   )
 
   it.effect(
@@ -172,5 +159,23 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
         const another = yield* rooms.create(alice, { room_version: "12" }, "twice")
         assert.notStrictEqual(another.room_id, first!.room_id)
       })
+  )
+})
+
+layer(homeServer)("a room of version 12 whose ID exists", (it) => {
+  it.effect("is made with a later timestamp, and its alias names it", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const alice = guest("alice")
+      yield* TestClock.setTime(1_000_000)
+      const { begin, create, seed, version } = yield* version12Room(alice, 1_000_000)
+      yield* begin
+      const options = { version, seed, listed: false, invite: [], aliasName: "later" }
+      const { room_alias, room_id } = yield* rooms.createSeeded(alice, options)
+      assert.notStrictEqual(room_id, create.room_id)
+      const [first] = yield* timeline(alice, room_id)
+      assert.strictEqual(first!.origin_server_ts, 1_000_001)
+      assert.strictEqual((yield* rooms.resolveAlias(room_alias!)).room_id, room_id)
+    })
   )
 })

@@ -1,12 +1,10 @@
 import { assert, layer } from "@effect/vitest"
-import { EventLog } from "@greenroom/store/EventLog"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Fiber } from "effect"
 import { Rooms } from "../../src/room/Rooms.ts"
 import { Events } from "../../src/sync/Events.ts"
 import { encodingLayer, layer as homeServer, person } from "../TestHomeServer.ts"
-
-const message = (body: string) => ({ msgtype: "m.text", body })
+import { assertOneChain, bodies, message, numbered, timeline } from "./TestRoom.ts"
 
 for (const [where, server] of [
   ["in one process", homeServer],
@@ -64,38 +62,33 @@ for (const [where, server] of [
           (index) => rooms.send(carol, room_id, "m.room.message", message(String(index)))
         )
         const live = yield* events.poll(carol, { from: start.end, timeout: 0, limit: 1000 })
-        const bodies = (json: string) =>
+        const idsOf = (json: string) =>
           JSON.parse(json)
             .filter((event: { type: string }) => event.type === "m.room.message")
             .map((event: { event_id: string }) => event.event_id)
         assert.deepStrictEqual(
-          bodies(live.json),
+          idsOf(live.json),
           sent.map((entry) => entry.event_id)
         )
         const stored = yield* events.poll(carol, { from: "START", timeout: 0, limit: 1000 })
-        assert.deepStrictEqual(bodies(stored.json), bodies(live.json))
+        assert.deepStrictEqual(idsOf(stored.json), idsOf(live.json))
       })
     )
 
-    it.effect("many senders in one room keep one order", () =>
+    it.effect("the events of many senders in one room make one chain", () =>
       Effect.gen(function* () {
         const rooms = yield* Rooms
-        const log = yield* EventLog
         const dora = yield* person("dora")
         const { room_id } = yield* rooms.create(dora, { visibility: "public" })
         const people = yield* Effect.forEach(["e1", "e2", "e3"], person)
         yield* Effect.forEach(people, (entry) => rooms.join(entry, room_id))
         yield* Effect.forEach(
-          Array.from({ length: 300 }, (_, index) => index),
-          (index) => rooms.send(people[index % 3]!, room_id, "m.room.message", message(String(index)), String(index)),
+          numbered(300),
+          (body, index) => rooms.send(people[index % 3]!, room_id, "m.room.message", message(body), body),
           { concurrency: 64 }
         )
-        const page = yield* rooms.messages(dora, room_id, { limit: 1000, dir: "f" })
-        assert.lengthOf(
-          page.chunk.filter((event) => event.type === "m.room.message"),
-          300
-        )
-        assert.isAbove(log.lastCommitted(), 0)
+        assert.sameMembers(bodies(yield* timeline(dora, room_id)), numbered(300))
+        yield* assertOneChain(dora, room_id)
       })
     )
 

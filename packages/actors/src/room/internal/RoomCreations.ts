@@ -60,6 +60,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const signingKeys = yield* SigningKeys
   /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
+  const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
   let latest = 0
 
   /** Equal rooms of one moment would have one ID in version 12: each is made at a time of its own. */
@@ -68,15 +69,15 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     return latest
   })
 
-  /** Reserves the alias. An alias of a room whose creation failed counts as free. */
+  /** Reserves the alias, and says whether it is new. An alias of a room whose creation failed counts as free. */
   const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
-    const alias = formatRoomAlias(localpart, serverName)
+    const alias = aliasOf(localpart)
     if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
       return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
     }
     const { aliases } = { ...defaultLimits, ...limits }
     yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
-    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
+    return yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 
   const check = Effect.fnUntraced(function* ({ userId }: Session, { invite, seed }: SeededRoom) {
@@ -96,7 +97,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     const made = version.createRoom(proposal, yield* signingKeys.current, yield* timestamp)
     if (Result.isFailure(made)) return yield* new BadJson({ error: "The m.room.create has no form or is too large" })
     const create = made.success
-    if (aliasName !== undefined) yield* reserveAlias(session, create.room_id, aliasName)
+    const isReserved = aliasName !== undefined && (yield* reserveAlias(session, create.room_id, aliasName))
     const membership = { membership: "invite", ...(isDirect ? { is_direct: true } : {}) }
     const invited = [...new Set(invite)].filter((userId) => userId !== session.userId)
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
@@ -114,10 +115,12 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
           ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership })),
           ...seed.state.filter(isPolicy)
         ],
-        ...(aliasName === undefined ? {} : { alias: formatRoomAlias(aliasName, serverName) }),
+        ...(aliasName === undefined ? {} : { alias: aliasOf(aliasName) }),
         ...transaction
       })
     )
+    // The room ID is that of another room: the alias is needed for the next attempt.
+    if (created === null && isReserved) yield* directory.remove(aliasOf(aliasName))
     if (created?.room_id === create.room_id) yield* inviteForeign(session, create.room_id, foreign, membership)
     return created
   })
