@@ -51,6 +51,8 @@ export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<Home
 
 export const gateway = gatewayWith({})
 
+export const inPath = encodeURIComponent
+
 /** An event, as far as tests look at it. */
 export interface Seen {
   readonly event_id: string
@@ -129,6 +131,23 @@ export interface TestUser {
   readonly token: string
 }
 
+/** Asks today's client API as a user. */
+export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+let transactions = 0
+
+/** Sends a text message to a room, and gives its event ID. `more` is the rest of its content. */
+export const say = (user: TestUser, room: string, text: string, more: object = {}) =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/say${transactions++}`, {
+      msgtype: "m.text",
+      body: text,
+      ...more
+    }),
+    ({ body }) => body.event_id
+  )
+
 /** A user with the password `secret-<name>`. */
 export const register = Effect.fnUntraced(function* (name: string): Effect.fn.Return<TestUser, never, Gateway> {
   const { body } = yield* ask("POST", "/register", {
@@ -142,5 +161,3 @@ export const createRoom = Effect.fnUntraced(function* (user: TestUser, options: 
   const { body } = yield* ask("POST", "/createRoom", { token: user.token, json: options })
   return body.room_id
 })
-
-export const inPath = encodeURIComponent

@@ -6,6 +6,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
@@ -36,6 +37,14 @@ export interface Aggregation {
     readonly count: number
     readonly participated: boolean
   }
+}
+
+/** An annotation (a reaction) of an event: by whom, of which type, and with which key. */
+export interface Annotation {
+  readonly target: EventId
+  readonly sender: UserId
+  readonly type: string
+  readonly key: string
 }
 
 /** A possible parent of relations, with the number of its room. */
@@ -80,6 +89,8 @@ export class RelationStore extends Context.Service<
         readonly senders?: ReadonlyArray<string> | undefined
       }
     ) => Effect.Effect<ReadonlySet<EventId>>
+    /** Whether the sender has annotated the event like this, in a room. Redacted annotations do not count. */
+    readonly isAnnotated: (roomNid: number, annotation: Annotation) => Effect.Effect<boolean>
     /** The aggregations of the events that have any. The events may be of several rooms. */
     readonly aggregations: (
       userId: UserId,
@@ -132,6 +143,22 @@ export class RelationStore extends Context.Service<
             ${by.relTypes === undefined ? none : sql`AND rel_type = ANY (${texts(by.relTypes)}::text[])`}
             ${by.senders === undefined ? none : sql`AND sender = ANY (${texts(by.senders)}::text[])`}`.pipe(
           Effect.map((rows) => new Set(rows.map((row) => row.id as EventId))),
+          Effect.orDie
+        )
+
+      /** The key is compared in the text first: a user may have annotated the event with many. */
+      const isAnnotated = (roomNid: number, { key, sender, target, type }: Annotation) =>
+        sql<{ body: string }>`
+          SELECT body FROM events
+          WHERE relates_to = ${target} AND rel_type = 'm.annotation' AND room_nid = ${roomNid} AND status <= 1
+            AND sender = ${sender} AND type = ${type} AND strpos(body, ${`"key":${JSON.stringify(key)}`}) > 0
+          LIMIT ${maxReferences}`.pipe(
+          Effect.map((rows) =>
+            rows.some(({ body }) => {
+              const relation = (JSON.parse(body) as Event).content["m.relates_to"]
+              return isJsonObject(relation) && relation.key === key
+            })
+          ),
           Effect.orDie
         )
 
@@ -254,7 +281,7 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      return RelationStore.of({ children, related, aggregations, threads })
+      return RelationStore.of({ children, related, isAnnotated, aggregations, threads })
     })
   )
 }

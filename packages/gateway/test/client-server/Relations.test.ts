@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
   readonly event_id: string
@@ -18,9 +18,6 @@ interface ClientEvent {
     }
   }
 }
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 let transactions = 0
 const send = (user: TestUser, room: string, content: object, type = "m.room.message") =>
@@ -98,6 +95,33 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.deepStrictEqual(ids(older.body.chunk), ids(deep.body.chunk))
       const eve = yield* register("children-eve")
       assert.strictEqual((yield* as(eve)("GET", path)).body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("an annotation is refused that repeats one of the user, until that is redacted", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("repeated")
+      const root = yield* say(alice, room, "root")
+      const react = (user: TestUser, txnId: string, key: string, type = "m.reaction") =>
+        as(user)(
+          "PUT",
+          `/v3/rooms/${inPath(room)}/send/${type}/${txnId}`,
+          relating("m.annotation", root, { key, shortcode: "tea" })
+        )
+      const key = 'tea "\0'
+      const first = yield* react(bob, "r1", key)
+      assert.strictEqual(first.status, 200, first.text)
+      assert.strictEqual((yield* react(bob, "r1", key)).body.event_id, first.body.event_id)
+      const repeated = yield* react(bob, "r2", key)
+      assert.deepStrictEqual([repeated.status, repeated.body.errcode], [400, "M_DUPLICATE_ANNOTATION"])
+      assert.strictEqual((yield* react(alice, "r3", key)).status, 200)
+      assert.strictEqual((yield* react(bob, "r4", "cake")).status, 200)
+      assert.strictEqual((yield* react(bob, "r5", key, "org.example.vote")).status, 200)
+      yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(first.body.event_id)}/r6`, {})
+      const together = yield* Effect.forEach([7, 8, 9], (number) => react(bob, `r${number}`, key), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(together.map(({ status }) => status).sort(), [200, 400, 400])
     })
   )
 

@@ -16,6 +16,7 @@ import { defaultLimits } from "../../runtime/Limits.ts"
 import { letsGuestsIn } from "../GuestAccess.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import type { RestrictedJoins } from "./RestrictedJoins.ts"
+import { makeRoomAnnotations } from "./RoomAnnotations.ts"
 import type { RoomAppends } from "./RoomAppends.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomTyping } from "./RoomTyping.ts"
@@ -43,6 +44,8 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
   { stopTyping }: RoomTyping,
   restricted: RestrictedJoins
 ) {
+  const { unlessRepeated } = yield* makeRoomAnnotations
+
   /** The state event that says the same already, if there is one. */
   const alreadySo = (room: RoomState, proposal: EventProposal): Event | undefined => {
     if (proposal.state_key === undefined) return undefined
@@ -122,7 +125,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
         if (!room.exists) return refuseAsUnknown(proposed, options.guest)
         if (!isConcerned(room, proposed)) return Effect.fail(new Forbidden({ error: senderMustBeJoined }))
         return proposed.state_key === undefined
-          ? append(room, proposed, transaction, undefined, options.at)
+          ? unlessRepeated(room, proposed, append(room, proposed, transaction, undefined, options.at))
           : proposeState(room, proposed, transaction, options)
       }
     )
