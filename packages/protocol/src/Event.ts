@@ -68,11 +68,6 @@ export interface Unsigned {
   readonly transaction?: { readonly tokenId: number; readonly txnId: string }
 }
 
-/** A state event. */
-export type StateEvent = Event & { readonly state_key: string }
-
-export const isStateEvent = (event: Event): event is StateEvent => event.state_key !== undefined
-
 const Texts = Schema.Array(Schema.String)
 
 /** The form of `Unsigned`. */

@@ -96,7 +96,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
     roomId: RoomId,
     userId: UserId
   ): Effect.Effect<MakeMembershipAnswer, RemoteError> => {
-    const asked = {
+    const common = {
       destination,
       method: "GET" as const,
       maxBytes: answerLimits.small,
@@ -108,22 +108,22 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
     }
     const versions = handshake === "leave" ? [] : knownVersions.map((id) => ["ver", id] as const)
     return callEither(
-      { ...asked, uri: withQuery(path("v1", `make_${handshake}`, roomId, userId), versions) },
-      { ...asked, uri: federationPrefix + pathOf(`make_${handshake}`, roomId, userId) }
+      { ...common, uri: withQuery(path("v1", `make_${handshake}`, roomId, userId), versions) },
+      { ...common, uri: federationPrefix + pathOf(`make_${handshake}`, roomId, userId) }
     )
   }
 
   const transactionCalls = ({ destination, edus, origin, pdus, prev_ids, transaction_id, ts }: OutgoingTransaction) => {
-    const asked = { destination, ...transactionCall }
+    const common = { destination, ...transactionCall }
     const parts = { origin, pdus, ...(edus === undefined ? {} : { edus }) }
     return {
       inDraft: {
-        ...asked,
+        ...common,
         uri: federationPrefix + pathOf("send", transaction_id),
         content: { ...parts, transaction_id, destination, ts, prev_ids } as unknown as JsonObject
       },
       today: {
-        ...asked,
+        ...common,
         uri: path("v1", "send", transaction_id),
         content: { ...parts, origin_server_ts: ts } as unknown as JsonObject
       }
@@ -155,7 +155,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
     id: EventId,
     pdu: JsonObject
   ) => {
-    const asked = {
+    const common = {
       destination,
       method: "PUT" as const,
       content: pdu,
@@ -164,7 +164,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       isUrgent: true
     }
     const readState = (answer: JsonObject) => ({ state: objects(answer.knock_room_state) ?? [] })
-    const first = { ...asked, read: readState, uri: path("v1", `send_${handshake}`, roomId, id) }
+    const first = { ...common, read: readState, uri: path("v1", `send_${handshake}`, roomId, id) }
     return handshake === "knock" ? call(first) : newest({ ...first, uri: path("v2", "send_leave", roomId, id) }, first)
   }
 
@@ -264,7 +264,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       omitMembers: boolean,
       take: StreamedLists["take"]
     ): Effect.Effect<JoinAnswer, RemoteError> => {
-      const asked = {
+      const common = {
         destination,
         method: "PUT" as const,
         content: pdu,
@@ -279,7 +279,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       // The first version answers with a list of two, which comes whole.
       const byFirst = Effect.gen(function* () {
         const { auth_chain, state } = yield* call({
-          ...asked,
+          ...common,
           uri: path("v1", "send_join", roomId, eventId),
           read: readJoined
         })
@@ -288,7 +288,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         return {}
       })
       return Effect.catchIf(
-        call({ ...asked, uri, lists: { keys: joinLists, take }, read: readJoin }),
+        call({ ...common, uri, lists: { keys: joinLists, take }, read: readJoin }),
         isUnrecognized,
         (failure) => Effect.mapError(byFirst, (error) => (isUnrecognized(error) ? failure : error))
       )
@@ -299,7 +299,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       eventId: EventId,
       invite: OutgoingInvite
     ): Effect.Effect<InviteAnswer, RemoteError> => {
-      const asked = {
+      const common = {
         destination,
         method: "PUT" as const,
         maxBytes: answerLimits.small,
@@ -308,12 +308,12 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         read: readInvite
       }
       const second: Call<InviteAnswer> = {
-        ...asked,
+        ...common,
         uri: path("v2", "invite", roomId, eventId),
         content: invite as unknown as JsonObject
       }
       const first: Call<InviteAnswer> = {
-        ...asked,
+        ...common,
         uri: path("v1", "invite", roomId, eventId),
         content: { ...invite.event, unsigned: { invite_room_state: invite.invite_room_state } }
       }
@@ -355,7 +355,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       }),
     /** A page of the server's public rooms. Servers that cannot search are asked for the page without. */
     publicRooms: (destination: ServerName, request: PublicRoomsRequest) => {
-      const asked = {
+      const common = {
         destination,
         maxBytes: answerLimits.pages,
         timeoutFactor: shortTimeoutFactor,
@@ -364,13 +364,13 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       const { limit, since } = request
       return newest(
         {
-          ...asked,
+          ...common,
           method: "POST",
           uri: path("v1", "publicRooms"),
           content: publicRoomsContent(request)
         },
         {
-          ...asked,
+          ...common,
           method: "GET",
           uri: withQuery(path("v1", "publicRooms"), [
             ["limit", limit === undefined ? undefined : String(limit)],

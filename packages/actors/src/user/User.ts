@@ -128,9 +128,9 @@ const behaviour = Effect.gen(function* () {
   })
 
   const accept = Effect.fnUntraced(function* (observer: UserId) {
-    const asked = yield* fenced(lists.accept(userId, observer))
-    if (asked) yield* letSee(observer)
-    return asked
+    const hasAsked = yield* fenced(lists.accept(userId, observer))
+    if (hasAsked) yield* letSee(observer)
+    return hasAsked
   })
 
   /** Lets the observer see the presence from now on, and sends the present one. */
@@ -147,8 +147,8 @@ const behaviour = Effect.gen(function* () {
   })
 
   const answerInvite = Effect.fnUntraced(function* (observer: UserId, accepting: boolean) {
-    const asked = accepting ? yield* accept(observer) : yield* fenced(lists.deny(userId, observer))
-    if (!asked) return yield* new NotFound({ error: `${observer} has not asked to see your presence` })
+    const hasAsked = accepting ? yield* accept(observer) : yield* fenced(lists.deny(userId, observer))
+    if (!hasAsked) return yield* new NotFound({ error: `${observer} has not asked to see your presence` })
     if (!accepting) yield* presences.listChanged(observer)
   })
 

@@ -52,9 +52,6 @@ export const AnyPayload: Schema.Codec<JsonObject> = Schema.declare<JsonObject>(
   canonical("an object")
 ).check(describedBy(Schema.Record(Schema.String, Schema.Unknown)), bounded) as never
 
-/** Any JSON array that the server answers with, as it is. */
-export const AnyList: Schema.Codec<ReadonlyArray<unknown>> = listBody(Schema.Array(Schema.Unknown)) as never
-
 /** Any bytes. */
 export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
 

@@ -17,7 +17,7 @@ export interface ClientServerEvent {
   readonly content: JsonObject
   readonly origin_server_ts: number
   readonly state_key?: string
-  /** The redacted event: in all room versions here, and in the content from version 11. */
+  /** The redacted event. Clients get it here and in the content, whatever the room version. */
   readonly redacts?: EventId
   readonly unsigned?: UnsignedData
 }

@@ -131,22 +131,6 @@ export type KeyUpdateEdu = DeviceListEdu | SigningKeyEdu
 /** The types that `edu_type` distinguishes. */
 export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu | DirectEdu | KeyUpdateEdu
 
-/** An EDU as it travels. */
-export interface WireEdu {
-  readonly edu_type: string
-  readonly origin: ServerName
-  readonly destination: ServerName
-  readonly content: JsonObject
-}
-
-/** The EDU as it travels between two servers. */
-export const toWireEdu = (edu: Edu, origin: ServerName, destination: ServerName): WireEdu => ({
-  edu_type: edu.edu_type,
-  origin,
-  destination,
-  content: edu.content as unknown as JsonObject
-})
-
 const PresenceEnvelope = Schema.Struct({
   push: Schema.optionalKey(Schema.Array(Schema.Unknown).check(Schema.isMaxLength(maxPresenceUsers))),
   poll: users,

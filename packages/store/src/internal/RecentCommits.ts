@@ -108,10 +108,10 @@ const lastOf = (events: ReadonlyArray<StreamedEvent>, rows: LogRows): StreamPosi
 
 /** The first of these transactions, as many as have `limit` rows together. */
 const upToLimit = (committed: ReadonlyArray<Committed>, limit: number): ReadonlyArray<Committed> => {
-  let size = 0
-  const cut = committed.findIndex((each) => {
-    size += each.size
-    return size > limit
+  let rows = 0
+  const cut = committed.findIndex(({ size }) => {
+    rows += size
+    return rows > limit
   })
   return cut === -1 ? committed : committed.slice(0, cut)
 }

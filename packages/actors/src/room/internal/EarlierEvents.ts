@@ -36,7 +36,7 @@ export const makeEarlierEvents = Effect.gen(function* () {
   })
 
   const askServers = Effect.fnUntraced(function* (roomId: RoomId, ts: number, direction: "f" | "b") {
-    const servers = (yield* ask(room(roomId).Servers())).filter((each) => each !== serverName)
+    const servers = (yield* ask(room(roomId).Servers())).filter((server) => server !== serverName)
     for (const server of servers.slice(0, maxServers)) {
       const found = yield* Effect.option(remote.eventNear(server, roomId, ts, direction))
       if (Option.isSome(found)) return found.value

@@ -264,7 +264,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         if (received.has(event_id) || states.has(event_id)) continue
         if (event_id === id || prev_events.some((prev) => left.has(prev))) left.add(event_id)
       }
-      for (const each of left) batch.delete(each)
+      for (const eventId of left) batch.delete(eventId)
     }
 
     /**
