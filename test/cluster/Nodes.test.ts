@@ -138,7 +138,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a poll that waits at one node returns when somebody types, and stops, at another one", () =>
+  it.effect("a long poll at one node returns when a user starts and stops typing at another", () =>
     Effect.gen(function* () {
       const { alice, bob, nodes } = yield* people
       const room = yield* roomOf(alice, bob)
@@ -222,7 +222,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("what was set at one node is in an answer without waiting at any other", () =>
+  it.effect("account data that was set at one node is in the next /sync with timeout=0 of every other node", () =>
     Effect.gen(function* () {
       const { alice, nodes } = yield* people
       const whole = (node: Scene) =>

@@ -43,6 +43,7 @@ describe("Documents", () => {
   it("the architecture names every actor with its messages, state and invariants", () => {
     const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
     const protocols = files.filter((file) => /^packages\/actors\/src\/.*Protocol\.ts$/.test(file))
+    assert.isNotEmpty(protocols)
     for (const protocol of protocols) {
       const section = text.split("\n### ").find((part) => part.includes(`${protocol})`))
       assert.isDefined(section, `docs/architecture.md links to ${protocol}`)

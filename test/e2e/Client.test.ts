@@ -105,7 +105,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
   )
 
   for (const subprotocol of ["m.json", "m.msgpack"] as const) {
-    it.effect(`a socket asks and hears (${subprotocol})`, () =>
+    it.effect(`a socket makes requests and receives events (${subprotocol})`, () =>
       Effect.gen(function* () {
         const alice = yield* newcomer("alice")
         const bob = yield* newcomer("bob")

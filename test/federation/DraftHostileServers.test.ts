@@ -159,14 +159,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostile
         })
       )
       const [after] = yield* count
-      assert.strictEqual(after.count - before.count, 2, "nothing but the words of Alice and Bob is stored")
+      assert.strictEqual(after.count - before.count, 2, "only the messages of Alice and Bob are stored")
     })
   )
 
   it.effect("a flood of PDUs and EDUs does not disturb other users", () =>
     Effect.gen(function* () {
       const here = yield* scene
-      const { evil, mallory, red, room, room_id } = here
+      const { evil, red, room, room_id } = here
       const pdus = Array.from({ length: 50 }, (_, index) =>
         version.toPdu(evil.event(room, { sender: `@flood${index}:evil.test` }))
       )
@@ -189,13 +189,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostile
           )
           yield* isHealthy(red)
           const answers = yield* Fiber.join(flood)
-          for (const { body, status } of answers) {
-            assert.include([200, 429], status)
-            if (status === 200) for (const entry of Object.values(body.pdus)) assert.isDefined((entry as Body).error)
-          }
+          for (const { status } of answers) assert.include([200, 429], status)
+          const outcomes = answers.flatMap(({ body, status }) => (status === 200 ? Object.values(body.pdus) : []))
+          assert.isNotEmpty(outcomes)
+          for (const outcome of outcomes) assert.isDefined((outcome as Body).error)
         })
       )
-      assert.isNotEmpty(mallory)
     })
   )
 

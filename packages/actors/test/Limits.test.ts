@@ -6,18 +6,15 @@ import { Accounts } from "@greenroom/actors/account/Accounts"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
-import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
-import { person, serverName } from "./TestHomeServer.ts"
+import { errcodeOf, person, serverName } from "./TestHomeServer.ts"
 
 const limits = { rooms: 3, invitations: 2, devices: 2, aliases: 2, stateBytes: 20_000 }
 
 const server = HomeServer.layerOnDatabase({ serverName, dataDir: "unused: the database is given", limits }).pipe(
   Layer.provide(TestDatabase.layer)
 )
-
-const tagOf = <A, R>(effect: Effect.Effect<A, MatrixError, R>) => Effect.map(Effect.flip(effect), ({ _tag }) => _tag)
 
 layer(server, { excludeTestServices: true })("limits", (it) => {
   it.effect("a user is in so many rooms, and may enter another after leaving one", () =>
@@ -27,8 +24,8 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       const open = (yield* rooms.create(bob, { visibility: "public" })).room_id
       const own: Array<RoomId> = []
       for (let count = 0; count < 3; count++) own.push((yield* rooms.create(alice, {})).room_id)
-      assert.strictEqual(yield* tagOf(rooms.create(alice, {})), "M_FORBIDDEN")
-      assert.strictEqual(yield* tagOf(rooms.join(alice, open)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(rooms.create(alice, {})), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(rooms.join(alice, open)), "M_FORBIDDEN")
       yield* rooms.join(alice, own[0]!)
       yield* rooms.leave(alice, own[0]!)
       yield* rooms.join(alice, open)
@@ -44,9 +41,9 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       )
       const first = yield* invite
       yield* invite
-      assert.strictEqual(yield* tagOf(invite), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(invite), "M_FORBIDDEN")
       yield* rooms.leave(carol, first)
-      assert.strictEqual(yield* tagOf(rooms.create(carol, { invite: [dan.userId] })), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(rooms.create(carol, { invite: [dan.userId] })), "M_FORBIDDEN")
       yield* rooms.leave(dan, first)
       yield* rooms.create(carol, { invite: [dan.userId] })
     })
@@ -63,7 +60,7 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       const devices = yield* accounts.devicesOf(erin.userId)
       assert.deepStrictEqual(devices.map(({ device_id }) => device_id).sort(), ["second", "third"])
       yield* accounts.authenticate(second.access_token)
-      assert.strictEqual(yield* tagOf(accounts.authenticate(third.access_token)), "M_UNKNOWN_TOKEN")
+      assert.strictEqual(yield* errcodeOf(accounts.authenticate(third.access_token)), "M_UNKNOWN_TOKEN")
     })
   )
 
@@ -75,8 +72,8 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       const alias = (name: string) => rooms.setAlias(frank, `#${name}:${serverName}` as RoomAlias, room_id)
       yield* alias("two")
       yield* alias("two")
-      assert.strictEqual(yield* tagOf(alias("three")), "M_FORBIDDEN")
-      assert.strictEqual(yield* tagOf(rooms.create(frank, { room_alias_name: "three" })), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(alias("three")), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(rooms.create(frank, { room_alias_name: "three" })), "M_FORBIDDEN")
       yield* rooms.removeAlias(frank, `#one:${serverName}` as RoomAlias)
       yield* alias("three")
     })
@@ -91,16 +88,16 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
         rooms.setState(grace, room_id, "org.example.note", key, { note: "x".repeat(bytes) })
       yield* set("a", 7_000)
       yield* set("b", 7_000)
-      assert.strictEqual(yield* tagOf(set("c", 7_000)), "M_TOO_LARGE")
-      // An event tells what it replaced.
+      assert.strictEqual(yield* errcodeOf(set("c", 7_000)), "M_TOO_LARGE")
+      // An event includes the content that it replaced: `prev_content` counts too.
       yield* set("b", 10)
       yield* set("b", 11)
       yield* set("c", 3_000)
-      assert.strictEqual(yield* tagOf(set("d", 9_000)), "M_TOO_LARGE")
+      assert.strictEqual(yield* errcodeOf(set("d", 9_000)), "M_TOO_LARGE")
       yield* rooms.join(heidi, room_id)
       const wordy = { membership: "join", words: "x".repeat(9_000) }
       assert.strictEqual(
-        yield* tagOf(rooms.setState(heidi, room_id, "m.room.member", heidi.userId, wordy)),
+        yield* errcodeOf(rooms.setState(heidi, room_id, "m.room.member", heidi.userId, wordy)),
         "M_TOO_LARGE"
       )
       yield* rooms.send(heidi, room_id, "m.room.message", { msgtype: "m.text", body: "x".repeat(20_000) })

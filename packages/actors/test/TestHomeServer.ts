@@ -54,10 +54,14 @@ export const person = Effect.fnUntraced(function* (localpart: string): Effect.fn
   return yield* Effect.orDie(accounts.authenticate(credentials.access_token))
 })
 
-/** Two guests in a public room of the first. `which` tells them from those of other tests on the same server. */
-export const aliceAndBob = Effect.fnUntraced(function* (which = "") {
+/** The `errcode` with which a request fails. A success is a failure of the test. */
+export const errcodeOf = <A, E extends { readonly _tag: string }, R>(request: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(request), ({ _tag }) => _tag)
+
+/** Two guests in a public room of the first. `suffix` keeps their names apart from those of other tests on the same server. */
+export const aliceAndBob = Effect.fnUntraced(function* (suffix = "") {
   const rooms = yield* Rooms
-  const [alice, bob] = [guest(`alice${which}`), guest(`bob${which}`)]
+  const [alice, bob] = [guest(`alice${suffix}`), guest(`bob${suffix}`)]
   const { room_id } = yield* rooms.create(alice, { visibility: "public" })
   yield* rooms.join(bob, room_id)
   return { alice, bob, room_id }

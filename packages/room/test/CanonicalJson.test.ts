@@ -112,7 +112,7 @@ describe("CanonicalJson", () => {
       return Object.fromEntries(
         Object.entries(json)
           .reverse()
-          .map(([key, each]) => [key, reversed(each)])
+          .map(([key, entry]) => [key, reversed(entry)])
       )
     }
     fc.assert(

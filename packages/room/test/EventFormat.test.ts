@@ -243,7 +243,7 @@ describe("Hashes and signatures", () => {
 
 describe("Dropped PDUs", () => {
   const without = (pdu: JsonObject, name: string): JsonObject =>
-    Object.fromEntries(Object.entries(pdu).filter(([each]) => each !== name))
+    Object.fromEntries(Object.entries(pdu).filter(([key]) => key !== name))
 
   it("lacks a key that every event has, or has one of a wrong form", () => {
     for (const id of ids) {

@@ -31,7 +31,7 @@ const notNew = {
   rule: "An m.room.invite_join names, in prev_pdus or auth_pdus, the membership that its sender has until then"
 }
 
-/** By this the user asks the host for a membership. The user's server knows of the room what is named. */
+/** An m.room.invite_join, by which a user asks the host for a membership. `named`: the events that the server of the user knows. */
 const ask = (
   sender: UserId,
   named: ReadonlyArray<Event> = [],
@@ -135,7 +135,7 @@ describe("A membership that another server makes", () => {
     assert.isUndefined(room.add(make(room, membershipFor(ask(carol, [invite])))))
   })
 
-  it("a ban and a pardon do not repeat it, whatever time they claim", () => {
+  it("is not valid again after a ban is lifted, whatever depth the events have", () => {
     const room = TestRoom.created(alice)
     const old = membershipFor(ask(carol, [{ event_id: "$deep:two.example" as EventId, depth: 1_000_000 } as Event]))
     assert.isUndefined(room.add(make(room, old)))
@@ -191,7 +191,7 @@ describe("Its signatures", () => {
     assert.isUndefined(draftRoomVersion.authorise(redacted, room.state))
   })
 
-  it("are under no words but those of the user: others do not count", () => {
+  it("cover the content: a membership with other content than the user signed is redacted", () => {
     const asked = membershipFor(inviteJoin)
     for (const content of [
       { membership: "join", displayname: "Alice" },

@@ -33,7 +33,7 @@ describe("Redaction", () => {
     assert.deepStrictEqual(redactContent("m.room.power_levels", { ...levels, x: 1 }), levels)
   })
 
-  it("removes the words, unknown keys and the replaced content, keeps the place in the graph, and is idempotent", () => {
+  it("removes the content, unknown keys and prev_content, keeps the keys of the event graph, and is idempotent", () => {
     const event = TestRoom.created(alice).build(messageProposal(alice))
     const because = event.event_id
     const annotated = {

@@ -1,13 +1,14 @@
 /**
- * Invariants of rooms of every version: servers that have the same events come to the same state, and nobody gets power that
- * nobody gave them.
+ * Invariants of rooms of every version: servers that have the same events come to the same state, and no user gets a power
+ * level that nobody with that level gave them.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { EventProposal, RoomVersion, StateMap } from "@greenroom/room/RoomVersion"
 import { roomVersion, roomVersions } from "@greenroom/room/RoomVersions"
+import { type VerifyKeys, verifyKeyOf } from "@greenroom/room/Signing"
 import { resolveStates } from "@greenroom/room/StateConflict"
 import { Result } from "effect"
 import * as fc from "fast-check"
@@ -21,6 +22,7 @@ const dave = user("dave")
 const mallory = user("mallory", "two.example")
 
 const servers = ["one.example", "two.example", "three.example"]
+const verifyKeysOf = (server: ServerName): VerifyKeys => new Map([["ed25519:1", verifyKeyOf(keyOf(server))]])
 const people = [alice, bob, carol, dave, mallory]
 
 const state = (roomId: RoomId, sender: UserId, type: string, content: JsonObject, stateKey = ""): EventProposal => ({
@@ -59,7 +61,7 @@ const levelsFor = (version: RoomVersion, users: JsonObject, more: JsonObject = {
   users: version.privilegesCreators ? users : { [alice]: 100, ...users }
 })
 
-/** One thing that somebody tries to do. Numbers choose among what there is at that moment. */
+/** An attempt of a user to send an event. Numbers choose among the users, events and values of that moment. */
 interface Step {
   readonly server: number
   readonly actor: number
@@ -71,7 +73,7 @@ interface Step {
   readonly hostile: boolean
   readonly prev: ReadonlyArray<number>
   readonly auth: number
-  /** Which server hears everything from which, afterwards. */
+  /** Which server gets all events of which, afterwards. */
   readonly sync: readonly [to: number, from: number] | undefined
 }
 
@@ -135,7 +137,7 @@ const buildStep = (replica: Replica, step: Step, n: number): Event | undefined =
   return step.hostile || replica.wouldAllow(event) ? event : undefined
 }
 
-/** Plays the steps on three servers that hear from one another only now and then. All events that were made. */
+/** Takes the steps on three servers, which exchange events only where a step says so. */
 const play = (version: RoomVersion, story: ReadonlyArray<Step>) => {
   const events = [...begin(version).events.values()]
   const replicas = servers.map(() => new Replica(version))
@@ -182,6 +184,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
           for (const event of [...events].reverse()) strangers[1]!.receive(event)
           const all = [...replicas, ...strangers]
           for (const replica of all) {
+            assert.strictEqual(replica.events.size, events.length)
             assert.deepStrictEqual(replica.summary, all[0]!.summary)
             assert.deepStrictEqual([...replica.rejected].sort(), [...all[0]!.rejected].sort())
           }
@@ -213,7 +216,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
             step.actor !== 4 && people[step.target] === mallory ? { ...step, target: 3 } : step
           const levels = levelsAfter(version, story.map(named))
           assert.isAtMost(levels(mallory), 0)
-          // A creator above all levels may give any.
+          // A creator, who is above all levels, may give any level.
           const most = version.privilegesCreators ? 101 : 100
           for (const person of people.slice(1)) assert.isAtMost(levels(person), most)
         }),
@@ -231,7 +234,14 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
             const signers = version.signers(read)
             const ofSender = signers.filter((signer) => signer === serverOf(event.sender))
             assert.deepStrictEqual(Object.keys(read.signatures), ofSender)
+            // A voucher of another server has signed nothing here.
+            const isSigned = ofSender.length === signers.length
+            const verified = version.verify(read, verifyKeysOf)
+            assert.deepStrictEqual(Result.getOrUndefined(verified), isSigned ? read : undefined)
             const redacted = version.redact(read)
+            const verifiedRedacted = version.verify(redacted, verifyKeysOf)
+            if (version.signers(redacted).length === ofSender.length)
+              assert.deepStrictEqual(Result.getOrUndefined(verifiedRedacted), redacted)
             assert.strictEqual(Result.getOrThrow(version.fromPdu(version.toPdu(redacted))).event_id, event.event_id)
           }
         }),

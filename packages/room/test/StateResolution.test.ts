@@ -24,7 +24,7 @@ const bob = user("bob", "two.example")
 const carol = user("carol", "three.example")
 const mallory = user("mallory", "two.example")
 
-/** Two servers that hold the same room; `one` and `two` may then part and meet. */
+/** Two servers with the same room. Events that are made on one reach the other by `both` at once, or by `meet` later. */
 class Split {
   readonly one = new Replica()
   readonly two = new Replica()
@@ -174,7 +174,7 @@ describe("Unconflicted state", () => {
   })
 })
 
-/** One thing that somebody tries to do. Numbers choose among what there is at that moment. */
+/** An attempt of a user to send an event. Numbers choose among the users, events and values of that moment. */
 interface Step {
   readonly server: number
   readonly actor: number
@@ -186,7 +186,7 @@ interface Step {
   readonly hostile: boolean
   readonly prev: ReadonlyArray<number>
   readonly auth: number
-  /** Which server hears everything from which, afterwards. */
+  /** Which server gets all events of which, afterwards. */
   readonly sync: readonly [to: number, from: number] | undefined
 }
 
@@ -260,7 +260,7 @@ const buildStep = (replica: Replica, step: Step, n: number): Event | undefined =
   return step.hostile || replica.wouldAllow(event) ? event : undefined
 }
 
-/** Plays the steps on three servers that hear from one another only now and then. All events that were made. */
+/** Takes the steps on three servers, which exchange events only where a step says so. */
 const play = (story: ReadonlyArray<Step>): { replicas: ReadonlyArray<Replica>; events: ReadonlyArray<Event> } => {
   const events = [...begin()]
   const replicas = servers.map(() => new Replica())

@@ -162,7 +162,7 @@ const fateOf = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, forge
   const event = verified.success
   if (stored === undefined) {
     const computed = new ComputedRoom(version, room, "a")
-    for (const [each, fate] of inOrder(room, "a")) computed.place(each, fate)
+    for (const [known, fate] of inOrder(room, "a")) computed.place(known, fate)
     return computed.refusal(event, computed.resolved(event.prev_events)) === undefined ? "taken" : "refused"
   }
   assert.strictEqual(event.event_id, forgery.event_id)

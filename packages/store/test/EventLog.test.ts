@@ -74,8 +74,8 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
       )
       const { at, read } = yield* follow(start, 4, 25)
       assert.deepStrictEqual(idsOf(read), idsOf(events))
-      for (const [index, each] of read.entries()) {
-        if (index > 0) assert.isAbove(comparePositions(each.position, read[index - 1]!.position), 0)
+      for (const [index, { position }] of read.entries()) {
+        if (index > 0) assert.isAbove(comparePositions(position, read[index - 1]!.position), 0)
       }
       assert.deepStrictEqual((yield* log.readAfter(at, 4)).events, [])
       const fromStart = yield* log.readAfter(beginning, 1000)

@@ -20,7 +20,7 @@ const node = (url: Redacted.Redacted) =>
   Layer.build(Layer.fresh(stores.pipe(Layer.provideMerge(Database.pool({ url, maxConnections: 4 })))))
 
 /** Another connection to the same database. */
-const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+const otherConnection = Effect.fnUntraced(function* (url: Redacted.Redacted) {
   const sql = Context.get(yield* Layer.build(Layer.fresh(Database.pool({ url, maxConnections: 2 }))), PgClient.PgClient)
   const waiting = sql<{ pid: number }>`
     SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`.pipe(
@@ -28,18 +28,18 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
   )
   const hold = Effect.fnUntraced(function* <E>(statement: Effect.Effect<unknown, E>) {
     const begun = yield* Deferred.make<void>()
-    const letGo = yield* Deferred.make<void>()
+    const release = yield* Deferred.make<void>()
     const held = yield* Effect.forkChild(
       sql.withTransaction(
         Effect.gen(function* () {
           yield* statement
           yield* Deferred.succeed(begun, undefined)
-          yield* Deferred.await(letGo)
+          yield* Deferred.await(release)
         })
       )
     )
     yield* Effect.raceFirst(Deferred.await(begun), Fiber.join(held))
-    return Effect.andThen(Deferred.succeed(letGo, undefined), Fiber.join(held))
+    return Effect.andThen(Deferred.succeed(release, undefined), Fiber.join(held))
   })
   return {
     /** Waits until so many statements wait for a lock, on other connections than these; gives their connections. */
@@ -50,23 +50,23 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
       ),
     endConnections: (pids: ReadonlyArray<number>) =>
       Effect.forEach(pids, (pid) => sql`SELECT pg_terminate_backend(${pid})`, { discard: true }),
-    /** Holds the room's row locked until it is told to let go: commits of the room wait, with a number already theirs. */
+    /** Locks the row of the room until the result is run. Commits of the room wait meanwhile, and have their numbers already. */
     holdRoom: ({ roomNid }: Writer) => hold(sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`),
-    /** Holds a transaction with a number open until it is told to let go. */
+    /** Opens a transaction with a number, which ends when the result is run. */
     holdTransaction: hold(sql`SELECT pg_current_xact_id()::text`)
   }
 })
 
-/** A node, where its log ends, and a transaction of another database of the same PostgreSQL, open until it is let go. */
-const besideAnother = Effect.gen(function* () {
+/** A node, the end of its log, and a transaction of another database of the same PostgreSQL, open until `release` is run. */
+const besideOtherDatabase = Effect.gen(function* () {
   const context = yield* node(yield* TestDatabase.url)
-  const another = yield* onlooker(yield* TestDatabase.url)
+  const another = yield* otherConnection(yield* TestDatabase.url)
   const start = yield* Context.get(context, EventLog).currentPosition
-  return { context, start, letGo: yield* another.holdTransaction }
+  return { context, start, release: yield* another.holdTransaction }
 })
 
 describe("EventLog on several nodes", () => {
-  /** The events that the follower of a node gets, which hears what other nodes announce. `all`: when there are `total`. */
+  /** The events that the follower of a node gets, announcements of other nodes included. `all` completes when there are `total`. */
   const followAt = Effect.fnUntraced(function* (context: Context.Context<EventLog>, total: number) {
     const log = Context.get(context, EventLog)
     log.isFollowed(true)
@@ -137,8 +137,8 @@ describe("EventLog on several nodes", () => {
       }
       assert.strictEqual(read.length, total)
       assert.deepStrictEqual(new Set(read.map(({ event }) => event.event_id)), expected)
-      for (const [index, each] of read.entries()) {
-        if (index > 0) assert.isAbove(comparePositions(each.position, read[index - 1]!.position), 0)
+      for (const [index, { position }] of read.entries()) {
+        if (index > 0) assert.isAbove(comparePositions(position, read[index - 1]!.position), 0)
       }
       for (const room of rooms) {
         const depths = read.filter(({ roomNid }) => roomNid === room.roomNid).map(({ event }) => event.depth)
@@ -217,13 +217,13 @@ describe("EventLog on several nodes", () => {
   it.effect("no reader passes a running commit, whatever was committed after it; the lag shows for how long", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
-      const { holdRoom, untilWaiting } = yield* onlooker(url)
+      const { holdRoom, untilWaiting } = yield* otherConnection(url)
       const [first, second] = yield* Effect.all([node(url), node(url)])
       const reader = Context.get(second, EventLog)
       const slow = yield* openRoom("slow").pipe(Effect.provide(first))
       const fast = yield* openRoom("fast").pipe(Effect.provide(second))
       const start = yield* reader.currentPosition
-      const letGo = yield* holdRoom(slow)
+      const release = yield* holdRoom(slow)
       const late = makeEvent(slow.roomId)
       const committing = yield* Effect.forkChild(Effect.provide(store(slow, [late]), first))
       yield* untilWaiting(1)
@@ -233,7 +233,7 @@ describe("EventLog on several nodes", () => {
       assert.deepStrictEqual(meanwhile.events, [])
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual(yield* reader.lag, 3_000)
-      yield* letGo
+      yield* release
       yield* Fiber.join(committing)
       const { read } = yield* follow(meanwhile.upTo, 100, 2).pipe(Effect.provide(second))
       assert.deepStrictEqual(idsOf(read), [late.event_id, early.event_id])
@@ -243,23 +243,23 @@ describe("EventLog on several nodes", () => {
 
   it.effect("transactions of other databases of the same PostgreSQL delay no reader", () =>
     Effect.gen(function* () {
-      const { context, letGo, start } = yield* besideAnother
+      const { context, release, start } = yield* besideOtherDatabase
       const read = Effect.gen(function* () {
         const room = yield* openRoom("beside other databases")
         const [event] = yield* store(room, [makeEvent(room.roomId)])
         const log = yield* EventLog
-        // Other tests write to the same PostgreSQL: what ends at this very moment holds up one look, and no second one.
+        // Other tests write to the same PostgreSQL. Their transactions that end during a read delay that read alone.
         const slice = yield* log.readAfter(start, 10).pipe(Effect.repeat({ until: ({ events }) => events.length > 0 }))
         assert.deepStrictEqual(idsOf(slice.events), [event!.event_id])
         yield* log.currentPosition.pipe(Effect.repeat({ until: ({ xid }) => xid >= log.lastCommitted() }))
       })
-      yield* Effect.ensuring(Effect.provide(read, context), Effect.orDie(letGo))
+      yield* Effect.ensuring(Effect.provide(read, context), Effect.orDie(release))
     })
   )
 
   it.effect("a transaction of another database that ends while a reader looks does not send the reader back", () =>
     Effect.gen(function* () {
-      const { context, letGo, start } = yield* besideAnother
+      const { context, release, start } = yield* besideOtherDatabase
       const read = Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const log = yield* EventLog
@@ -270,7 +270,7 @@ describe("EventLog on several nodes", () => {
           yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
           // The snapshot shows the transactions that ran at the first statement; their databases are shown as of now.
           yield* sql`SELECT 1`
-          yield* letGo
+          yield* release
           return yield* log.readAfter(at, 10)
         })
         assert.deepStrictEqual((yield* sql.withTransaction(look)).upTo, at)
@@ -282,17 +282,17 @@ describe("EventLog on several nodes", () => {
   it.effect("a room that is taken over during a commit is opened with the result of the commit", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
-      const { holdRoom, untilWaiting } = yield* onlooker(url)
+      const { holdRoom, untilWaiting } = yield* otherConnection(url)
       const [first, second] = yield* Effect.all([node(url), node(url)])
       const room = yield* openRoom("taken over").pipe(Effect.provide(first))
       yield* store(room, [makeEvent(room.roomId)]).pipe(Effect.provide(first))
-      const letGo = yield* holdRoom(room)
+      const release = yield* holdRoom(room)
       const last = makeEvent(room.roomId)
       const committing = yield* Effect.forkChild(Effect.provide(store(room, [last]), first))
       yield* untilWaiting(1)
       const opening = yield* Effect.forkChild(Context.get(second, RoomStore).open(room.roomId))
       yield* untilWaiting(2)
-      yield* letGo
+      yield* release
       yield* Fiber.join(committing)
       const opened = yield* Effect.fromOption(yield* Fiber.join(opening))
       assert.deepStrictEqual(
@@ -305,10 +305,10 @@ describe("EventLog on several nodes", () => {
   it.effect("a connection that dies fails the commit, and the log goes on with the next", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
-      const { endConnections, holdRoom, untilWaiting } = yield* onlooker(url)
+      const { endConnections, holdRoom, untilWaiting } = yield* otherConnection(url)
       const context = yield* node(url)
       const room = yield* openRoom("connection").pipe(Effect.provide(context))
-      const letGo = yield* holdRoom(room)
+      const release = yield* holdRoom(room)
       const event = makeEvent(room.roomId)
       const committing = yield* Effect.forkChild(Effect.flip(store(room, [event])).pipe(Effect.provide(context)))
       // The log tries once more, each commit by itself.
@@ -316,7 +316,7 @@ describe("EventLog on several nodes", () => {
       yield* endConnections(tried)
       yield* endConnections(yield* untilWaiting(1, tried))
       const error = yield* Fiber.join(committing)
-      yield* letGo
+      yield* release
       assert.deepInclude(error, { _tag: "CommitFailed", untouched: false })
       yield* Effect.gen(function* () {
         assert.strictEqual((yield* storedOf([event])).size, 0)

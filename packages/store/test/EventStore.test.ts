@@ -53,7 +53,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
     })
   )
 
-  it.effect("pages several stretches at once, each or all together with a limit", () =>
+  it.effect("pages several ranges at once, with a limit for each or for all together", () =>
     Effect.gen(function* () {
       const { page, timelines } = yield* EventStore
       const rooms = [yield* openRoom("stretch1"), yield* openRoom("stretch2")]
@@ -62,15 +62,15 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
         const room = rooms[index % 2]!
         ids.push(...(yield* store(room, [makeEvent(room.roomId)])).map(({ event_id }) => event_id))
       }
-      const each = (direction: "f" | "b", limit: number) =>
+      const perRange = (direction: "f" | "b", limit: number) =>
         Effect.map(timelines(rooms.map(all), direction, limit), (found) => found.map(({ event }) => event.event_id))
       const together = (direction: "f" | "b", limit: number) =>
         Effect.map(page(rooms.map(all), direction, limit, 1_000_000), ({ cut, events }) => {
           assert.isFalse(cut)
           return events.map(({ event }) => event.event_id)
         })
-      assert.deepStrictEqual(yield* each("f", 100), ids)
-      assert.deepStrictEqual(yield* each("b", 1), [ids[7]!, ids[6]!])
+      assert.deepStrictEqual(yield* perRange("f", 100), ids)
+      assert.deepStrictEqual(yield* perRange("b", 1), [ids[7]!, ids[6]!])
       assert.deepStrictEqual(yield* together("f", 100), ids)
       assert.deepStrictEqual(yield* together("f", 3), ids.slice(0, 3))
       assert.deepStrictEqual(yield* together("b", 3), ids.slice(5).toReversed())
@@ -163,7 +163,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
     })
   )
 
-  it.effect("finds the state events that tell the content of one that they replaced", () =>
+  it.effect("finds the state events that have the content of a replaced one as prev_content", () =>
     Effect.gen(function* () {
       const { byIds, replacementsOf } = yield* EventStore
       const room = yield* openRoom("replaced")

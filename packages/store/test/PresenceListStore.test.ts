@@ -7,7 +7,7 @@ import * as TestDatabase from "../src/testing/TestDatabase.ts"
 const user = (localpart: string) => `@${localpart}:example.org` as UserId
 
 layer(PresenceListStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("PresenceListStore", (it) => {
-  it.effect("an invitation waits for leave, which is kept when it is sent again", () =>
+  it.effect("an invitation is pending until it is accepted, and stays accepted when it is sent again", () =>
     Effect.gen(function* () {
       const store = yield* PresenceListStore
       const [alice, bob] = [user("alice"), user("bob")]
@@ -35,7 +35,7 @@ layer(PresenceListStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Pre
     })
   )
 
-  it.effect("leave is taken back by the observed, and dropped by the observer", () =>
+  it.effect("the observed user can withdraw the permission, and the observer can drop the entry", () =>
     Effect.gen(function* () {
       const store = yield* PresenceListStore
       const [eve, frank, grace] = [user("eve"), user("frank"), user("grace")]

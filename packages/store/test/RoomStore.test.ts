@@ -95,7 +95,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
     })
   )
 
-  it.effect("a former member sees the room as of leaving, whatever happens to the membership afterwards", () =>
+  it.effect("the view of a former member ends when they left, whatever happens to the membership afterwards", () =>
     Effect.gen(function* () {
       const room = yield* openRoom("left")
       yield* move(room, alice, "invite", bob)

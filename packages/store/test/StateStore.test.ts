@@ -114,7 +114,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
   )
 
   it.effect.prop(
-    "compares states by the changes since they parted",
+    "compares states by the changes since their newest common past",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(30), Schema.isMaxLength(80)),
       picks: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1000 }))).check(
@@ -128,7 +128,11 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
         const { points } = yield* build(steps)
         const chosen = picks.map((pick) => points[pick % points.length]!)
         const found = Option.getOrUndefined(yield* states.divergence(chosen.map(({ ref }) => ref)))
-        if (found === undefined) return
+        if (found === undefined) {
+          const chains = new Set(chosen.map(({ ref }) => ref.chain))
+          assert.isAbove(chains.size, 1, "states of one chain have a common past")
+          return
+        }
         const base = yield* states.readIds(found.base)
         for (const [index, { state }] of chosen.entries()) {
           const applied = new Map([...base].map(([key, { nid }]) => [key, nid]))

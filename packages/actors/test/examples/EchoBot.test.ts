@@ -1,34 +1,13 @@
-import { spawn } from "node:child_process"
-import * as fs from "node:fs/promises"
-import * as os from "node:os"
-import * as path from "node:path"
-import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-
-const program = fileURLToPath(new URL("../../examples/EchoBot.ts", import.meta.url))
-
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-bot-"))
-    await fs.chmod(directory, 0o711)
-    return directory
-  }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-)
+import { startExample, temporaryDirectory } from "./startExample.ts"
 
 /** Says these lines to the bot, and returns what the program writes until it ends. */
-const talk = (directory: string, ...said: ReadonlyArray<string>) =>
-  Effect.callback<{ readonly output: string; readonly code: number | null }>((resume) => {
-    const child = spawn(process.execPath, [program, directory], { stdio: ["pipe", "pipe", "inherit"] })
-    let output = ""
-    child.stdout.on("data", (chunk: Buffer) => {
-      output += chunk.toString()
-    })
-    child.once("close", (code) => resume(Effect.succeed({ output, code })))
-    child.stdin.end(`${said.join("\n")}\n`)
-    return Effect.sync(() => child.kill())
-  })
+const talk = Effect.fnUntraced(function* (directory: string, ...said: ReadonlyArray<string>) {
+  const { end, exit, output } = yield* startExample("EchoBot", [directory])
+  end(`${said.join("\n")}\n`)
+  return { code: yield* exit, output: output() }
+}, Effect.scoped)
 
 describe("EchoBot", () => {
   it.live(

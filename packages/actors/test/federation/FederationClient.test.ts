@@ -15,7 +15,7 @@ const name = "example.org" as ServerName
 const roomId = "!room:example.org" as RoomId
 const alice = "@alice:example.org" as UserId
 
-/** A server that answers as it is told to, or does not listen; and our client. */
+/** Our client, and a server that answers with `state.reply` until it is closed. */
 const world = Effect.gen(function* () {
   const state: { reply: Reply | undefined } = { reply: { body: "{}" } }
   const server = yield* tlsServer(() => state.reply)

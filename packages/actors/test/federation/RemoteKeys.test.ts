@@ -296,10 +296,10 @@ describe("RemoteKeys", () => {
 const notaryName = "notary.test" as ServerName
 const notaryKey = generateSigningKey(notaryName, "ed25519:notary")
 
-/** A notary that tells of `theirName` what the test says, and nothing but its own keys to who asks for them. */
+/** A notary. It answers queries with the key objects in `vouched`, and requests for its own keys with these. */
 const withNotary = Effect.gen(function* () {
   const { published, server, url } = yield* world
-  const told: { objects: ReadonlyArray<JsonObject> } = { objects: [keyObject({})] }
+  const vouched: { objects: ReadonlyArray<JsonObject> } = { objects: [keyObject({})] }
   const own = Result.getOrThrow(
     signJson(
       {
@@ -311,12 +311,12 @@ const withNotary = Effect.gen(function* () {
     )
   )
   const notary = yield* tlsServer(({ path }) => ({
-    body: JSON.stringify(path === keyQueryPath ? { server_keys: told.objects } : own)
+    body: JSON.stringify(path === keyQueryPath ? { server_keys: vouched.objects } : own)
   }))
   const vouchedBy = (object: JsonObject, key = notaryKey) => Result.getOrThrow(signJson(object, key))
-  told.objects = [vouchedBy(keyObject({}))]
+  vouched.objects = [vouchedBy(keyObject({}))]
   const { keys, ours } = yield* node(server.port, url, { name: notaryName, port: notary.port })
-  return { published, server, notary, told, vouchedBy, keys, ours, url }
+  return { published, server, notary, vouched, vouchedBy, keys, ours, url }
 })
 
 describe("RemoteKeys of servers that cannot be asked", () => {
@@ -344,7 +344,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
 
   it.effect("refuses an answer that the notary has not signed, or that is about other servers", () =>
     Effect.gen(function* () {
-      const { keys, server, told, vouchedBy } = yield* withNotary
+      const { keys, server, vouched, vouchedBy } = yield* withNotary
       yield* server.close
       const stranger = generateSigningKey("stranger.test" as ServerName, notaryKey.keyId)
       const forged = generateSigningKey(notaryName, notaryKey.keyId)
@@ -356,7 +356,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
         vouchedBy(keyObject({}, second)),
         { ...vouchedBy(keyObject({})), valid_until_ts: 2 * day }
       ]) {
-        told.objects = [object, null as never, "keys" as never]
+        vouched.objects = [object, null as never, "keys" as never]
         assert.isFalse(yield* hasFor(keys, need(first, 1_000), [notaryName]))
         yield* TestClock.adjust("3 minutes")
       }
@@ -365,9 +365,9 @@ describe("RemoteKeys of servers that cannot be asked", () => {
 
   it.effect("an expired key verifies signatures from before its end, and of any time in room versions before 5", () =>
     Effect.gen(function* () {
-      const { keys, server, told, vouchedBy } = yield* withNotary
+      const { keys, server, vouched, vouchedBy } = yield* withNotary
       yield* server.close
-      told.objects = [vouchedBy(keyObject({ valid_until_ts: 2 * day }))]
+      vouched.objects = [vouchedBy(keyObject({ valid_until_ts: 2 * day }))]
       yield* TestClock.adjust("3 days")
       assert.isTrue(yield* hasFor(keys, need(first, day), [notaryName]))
       const late = need(first, 2.5 * day)
@@ -379,12 +379,12 @@ describe("RemoteKeys of servers that cannot be asked", () => {
 
   it.effect("keys from a notary for a server with known keys are refused, except for earlier ones", () =>
     Effect.gen(function* () {
-      const { keys, server, told, vouchedBy } = yield* withNotary
+      const { keys, server, vouched, vouchedBy } = yield* withNotary
       yield* TestClock.adjust("1 hour")
       assert.isTrue(yield* has(keys, need(first)))
       yield* server.close
       const lost = keyObject({ verify_keys: { [second.keyId]: { key: text(second) } } }, second)
-      told.objects = [vouchedBy(lost)]
+      vouched.objects = [vouchedBy(lost)]
       const now = yield* Clock.currentTimeMillis
       assert.isTrue(yield* hasFor(keys, need(second, now - 1_000), [notaryName]))
       assert.isFalse(yield* hasFor(keys, need(second, now), [notaryName]))
@@ -396,9 +396,9 @@ describe("RemoteKeys of servers that cannot be asked", () => {
 
   it.effect("the server's own keys replace vouched ones", () =>
     Effect.gen(function* () {
-      const { keys, published, server, told, vouchedBy } = yield* withNotary
+      const { keys, published, server, vouched, vouchedBy } = yield* withNotary
       const forged = generateSigningKey(theirName, first.keyId)
-      told.objects = [vouchedBy(keyObject({ verify_keys: { [first.keyId]: { key: text(forged) } } }, forged))]
+      vouched.objects = [vouchedBy(keyObject({ verify_keys: { [first.keyId]: { key: text(forged) } } }, forged))]
       published.status = 500
       const signed = need(first, 1_000)
       const ringOf = Effect.map(keys.findAll(new Map([[theirName, [signed]]]), [notaryName]), (rings) =>
@@ -420,7 +420,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
 
   it.effect("our own keys from before a new installation verify the signatures of that time", () =>
     Effect.gen(function* () {
-      const { keys, ours, told, vouchedBy } = yield* withNotary
+      const { keys, ours, vouched, vouchedBy } = yield* withNotary
       const installed = (yield* ours.list)[0]!.createdAt
       const lost = generateSigningKey(ourName, "ed25519:lost")
       const object = Result.getOrThrow(
@@ -429,7 +429,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
           lost
         )
       )
-      told.objects = [vouchedBy(object)]
+      vouched.objects = [vouchedBy(object)]
       yield* TestClock.adjust("1 hour")
       assert.isTrue(yield* hasFor(keys, need(lost, installed - 1), [notaryName], ourName))
       assert.isFalse(yield* hasFor(keys, need(lost, installed), [notaryName], ourName))

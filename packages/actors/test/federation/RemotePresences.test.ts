@@ -20,13 +20,13 @@ const blue = "blue.test" as ServerName
 
 const push = (user_id: UserId, state: PresencePush["state"]): PresencePush => ({ user_id, state, presence: state })
 
-/** Keeps the requests to other servers; none of them is answered. */
-const told: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
+/** The EDUs that are queued for other servers. None of those servers answers. */
+const queued: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
 const others = Layer.mergeAll(
   Layer.succeed(Peers, {
     wake: () => Effect.void,
     wakeForEdus: Effect.void,
-    queueEdus: (destination, edus) => Effect.sync(() => void told.push([destination, edus])),
+    queueEdus: (destination, edus) => Effect.sync(() => void queued.push([destination, edus])),
     heardFrom: () => Effect.void,
     list: Effect.succeed([])
   }),
@@ -55,7 +55,7 @@ layer(remotePresences)("RemotePresences", (it) => {
       assert.deepStrictEqual([bob, carol, eve].map(stateOf), ["online", "offline", undefined])
 
       yield* TestClock.adjust("5 minutes")
-      assert.deepStrictEqual(told.at(-1), [blue, [{ edu_type: "m.presence", content: { poll: [bob] } }]])
+      assert.deepStrictEqual(queued.at(-1), [blue, [{ edu_type: "m.presence", content: { poll: [bob] } }]])
       yield* presences.heardFrom(blue)
       yield* TestClock.adjust("9 minutes")
       assert.strictEqual(stateOf(bob), "online")
@@ -69,18 +69,18 @@ layer(remotePresences)("RemotePresences", (it) => {
   it.effect("polls an unknown user whose presence is read, at most every five minutes", () =>
     Effect.gen(function* () {
       const presences = yield* RemotePresences
-      told.length = 0
+      queued.length = 0
       const dave = "@dave:red.test" as UserId
       yield* presences.want([alice, dave, eve])
       yield* presences.want([dave, eve])
-      assert.sameDeepMembers(told.slice(), [
+      assert.sameDeepMembers(queued.slice(), [
         ["red.test", [{ edu_type: "m.presence", content: { poll: [dave] } }]],
         [blue, [{ edu_type: "m.presence", content: { poll: [eve] } }]]
       ] as never)
       yield* TestClock.adjust("6 minutes")
       yield* presences.want([dave])
       assert.lengthOf(
-        told.filter(([destination]) => destination === "red.test"),
+        queued.filter(([destination]) => destination === "red.test"),
         2
       )
     })

@@ -93,7 +93,7 @@ describe("SlicedJson", () => {
     })
   )
 
-  it.live("others get their turn while a body of 20 MB is read", () =>
+  it.live("a body of 20 MB is read in several turns of the event loop", () =>
     Effect.gen(function* () {
       const body = Buffer.from(JSON.stringify({ pdus: Array.from({ length: 20_000 }, () => "x".repeat(1_000)) }))
       let turns = 0

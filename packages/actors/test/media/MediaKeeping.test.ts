@@ -12,7 +12,7 @@ import * as HomeServer from "../../src/HomeServer.ts"
 import { Media } from "../../src/media/Media.ts"
 import { MediaKeeping, parseMxc } from "../../src/media/MediaKeeping.ts"
 import type { Session } from "../../src/runtime/Session.ts"
-import { guest, serverName } from "../TestHomeServer.ts"
+import { errcodeOf, guest, serverName } from "../TestHomeServer.ts"
 
 const directory = mkdtempSync(path.join(tmpdir(), "greenroom-keeping-"))
 
@@ -39,19 +39,17 @@ const upload = (session: Session, text: string) =>
     })
   )
 
-const asked = { authenticated: true, timeout: 0 }
-const errorOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(Effect.flip(effect), (error) => error._tag)
+const request = { authenticated: true, timeout: 0 }
 
 const stored = () =>
   readdirSync(path.join(directory, "media", "content"), { recursive: true, withFileTypes: true }).filter((entry) =>
     entry.isFile()
   ).length
 
-/** Time passes, and what it sets off is done when this holds. */
-const pass = Effect.fnUntraced(function* (hours: number, isDone: Effect.Effect<boolean, never, MediaStore | Media>) {
+/** Advances the clock, and waits until the sweeps that this starts have made the condition true. */
+const pass = Effect.fnUntraced(function* (hours: number, isTrue: Effect.Effect<boolean, never, MediaStore | Media>) {
   yield* TestClock.adjust(`${hours} hours`)
-  while (!(yield* isDone)) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+  while (!(yield* isTrue)) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 })
 
 /** Whether a content ID is forgotten. Asking does not count as a use. */
@@ -86,15 +84,15 @@ layer(services)("keeping files", (it) => {
       yield* keeping.quarantine(first, "@admin:green.test")
       const third = yield* upload(bob, "bad")
       for (const name of [first, second, third])
-        assert.strictEqual(yield* errorOf(media.find(name, asked)), "M_NOT_FOUND")
-      assert.strictEqual((yield* media.find(other, asked)).size, 4)
+        assert.strictEqual(yield* errcodeOf(media.find(name, request)), "M_NOT_FOUND")
+      assert.strictEqual((yield* media.find(other, request)).size, 4)
       yield* keeping.release(second)
-      for (const name of [first, second, third]) assert.strictEqual((yield* media.find(name, asked)).size, 3)
+      for (const name of [first, second, third]) assert.strictEqual((yield* media.find(name, request)).size, 3)
       const remote = yield* parseMxc("mxc://red.test/abc")
       yield* keeping.quarantine(remote, "somebody")
-      assert.strictEqual(yield* errorOf(media.find(remote, asked)), "M_NOT_FOUND")
-      assert.strictEqual(yield* errorOf(keeping.quarantine({ ...first, mediaId: "none" }, "x")), "M_NOT_FOUND")
-      assert.strictEqual(yield* errorOf(parseMxc("mxc://red.test/../x")), "M_UNKNOWN")
+      assert.strictEqual(yield* errcodeOf(media.find(remote, request)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(keeping.quarantine({ ...first, mediaId: "none" }, "x")), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(parseMxc("mxc://red.test/../x")), "M_UNKNOWN")
     })
   )
 
@@ -105,9 +103,9 @@ layer(services)("keeping files", (it) => {
       const alice = guest("remove-alice")
       const large = yield* upload(alice, "x".repeat(900))
       const small = yield* upload(alice, "kept")
-      assert.strictEqual(yield* errorOf(upload(alice, "y".repeat(200))), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(upload(alice, "y".repeat(200))), "M_FORBIDDEN")
       yield* keeping.remove(large)
-      assert.strictEqual(yield* errorOf(media.find(large, asked)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(media.find(large, request)), "M_NOT_FOUND")
       assert.deepStrictEqual(yield* keeping.usageOf(alice.userId), { bytes: 4, files: 1 })
       yield* upload(alice, "y".repeat(200))
       const before = stored()
@@ -116,11 +114,11 @@ layer(services)("keeping files", (it) => {
         Effect.sync(() => stored() < before)
       )
       assert.strictEqual(stored(), before - 1)
-      assert.strictEqual((yield* media.find(small, asked)).size, 4)
+      assert.strictEqual((yield* media.find(small, request)).size, 4)
       assert.strictEqual((yield* keeping.uploadsOf(alice.userId)).length, 2)
       assert.strictEqual(yield* keeping.removeAllOf(alice.userId), 2)
       assert.deepStrictEqual(yield* keeping.usageOf(alice.userId), { bytes: 0, files: 0 })
-      assert.strictEqual(yield* errorOf(keeping.remove(small)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(keeping.remove(small)), "M_NOT_FOUND")
     })
   )
 
@@ -132,7 +130,7 @@ layer(services)("keeping files", (it) => {
       const name = { origin: serverName, mediaId: "expires" }
       const expiresAt = (yield* Clock.currentTimeMillis) + 3_600_000
       yield* store.reserve({ ...name, userId: alice.userId, authenticated: false }, expiresAt, 10)
-      assert.strictEqual(yield* errorOf(media.find(name, asked)), "M_NOT_YET_UPLOADED")
+      assert.strictEqual(yield* errcodeOf(media.find(name, request)), "M_NOT_YET_UPLOADED")
       yield* pass(2, isGone(name))
       const late = media.uploadTo(alice, name, {
         body: Readable.from([Buffer.from("late")], { objectMode: false }),
@@ -140,11 +138,11 @@ layer(services)("keeping files", (it) => {
         contentType: undefined,
         fileName: undefined
       })
-      assert.strictEqual(yield* errorOf(late), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(late), "M_NOT_FOUND")
     })
   )
 
-  it.effect("removes content that was not downloaded for long, and keeps downloaded content", () =>
+  it.effect("removes content that has not been downloaded for longer than the retention, and keeps the rest", () =>
     Effect.gen(function* () {
       const media = yield* Media
       const alice = guest("retention-alice")
@@ -152,9 +150,9 @@ layer(services)("keeping files", (it) => {
       const store = yield* MediaStore
       const fourDaysAgo = (yield* Clock.currentTimeMillis) - 4 * 86_400_000
       for (const name of [used, unused]) yield* store.used(name, fourDaysAgo)
-      yield* media.find(used, asked)
+      yield* media.find(used, request)
       yield* pass(1, isGone(unused))
-      assert.strictEqual((yield* media.find(used, asked)).size, 4)
+      assert.strictEqual((yield* media.find(used, request)).size, 4)
     })
   )
 

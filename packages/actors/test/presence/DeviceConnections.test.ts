@@ -41,17 +41,17 @@ describe("DeviceConnections", () => {
 
   it("activity of a hidden device does not connect it, and is reported once in a grace period", () => {
     const devices = new DeviceConnections(grace)
-    const told = { until: undefined, idle: false }
+    const answer = { until: undefined, idle: false }
     assert.isFalse(devices.withdraw(alice, "phone", 500))
     assert.isTrue(devices.active(alice, "phone", 1_000))
     assert.deepStrictEqual(devices.due(1_000), [alice])
     assert.deepStrictEqual(devices.report(alice, 1_000), [{ connected: false, last_active_at: 1_000, changed_at: 0 }])
-    devices.reported(alice, told, 1_000)
+    devices.reported(alice, answer, 1_000)
     assert.isFalse(devices.active(alice, "phone", 5_000))
     assert.deepStrictEqual(devices.due(30_999), [])
     assert.deepStrictEqual(devices.due(31_000), [alice])
     assert.strictEqual(devices.report(alice, 31_000)[0]?.last_active_at, 5_000)
-    devices.reported(alice, told, 31_000)
+    devices.reported(alice, answer, 31_000)
     assert.deepStrictEqual(devices.report(alice, 31_000), [])
   })
 

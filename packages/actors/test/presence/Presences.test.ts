@@ -13,11 +13,11 @@ import { Presences } from "../../src/presence/Presences.ts"
 import { onDevice, presence, roomOf, signUp, stores } from "../support/People.ts"
 
 /**
- * The next presence of the user that was published after a position. With `state`, the next one in that state: an actor publishes the
- * same state twice if the test clock runs past the time-out of a report. The database does not follow the test clock, so a
- * second passes after each 50 of its answers.
+ * Waits for the next presence of the user that is published after a position. With `state`, for the next one in that state: an
+ * actor publishes the same state twice if the test clock runs past the timeout of a report. The clock advances by a second
+ * after each 50 answers of the database, which does not follow it.
  */
-const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition, state?: PresenceState) {
+const published = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition, state?: PresenceState) {
   const stream = yield* EphemeralStream
   const sql = yield* SqlClient.SqlClient
   for (let answers = 1; ; answers++) {
@@ -31,7 +31,7 @@ const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPositi
   }
 })
 
-/** PostgreSQL may take a while to end the connections of a server that was stopped: as long as one follows the log, the next is not the first. */
+/** Waits until PostgreSQL has ended the connections of a stopped server: a server that starts earlier is not the only node. */
 const untilStopped = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const followers = sql`
@@ -56,7 +56,7 @@ layer(stores)("Presences", (it) => {
       const presences = yield* Presences
       const alice = yield* signUp("alice")
       const end = yield* poll(alice)
-      const online = yield* told(alice.userId, beginning)
+      const online = yield* published(alice.userId, beginning)
       assert.strictEqual(online.value.state, "online")
       yield* end
       yield* TestClock.adjust("20 seconds")
@@ -66,7 +66,7 @@ layer(stores)("Presences", (it) => {
       yield* endSecond
       const before = yield* position
       yield* TestClock.adjust("31 seconds")
-      const offline = yield* told(alice.userId, before, "offline")
+      const offline = yield* published(alice.userId, before, "offline")
       assert.strictEqual(offline.value.last_active_at, 0)
       yield* TestClock.adjust("1 hour")
       const content = yield* presences.get(alice, alice.userId)
@@ -81,7 +81,7 @@ layer(stores)("Presences", (it) => {
       const laptop = onDevice(phone.userId, "laptop")
       yield* poll(phone)
       yield* poll(laptop)
-      yield* told(phone.userId, beginning)
+      yield* published(phone.userId, beginning)
       yield* TestClock.adjust("4 minutes")
       yield* presences.active(laptop)
       yield* TestClock.adjust("4 minutes")
@@ -89,10 +89,10 @@ layer(stores)("Presences", (it) => {
       assert.deepStrictEqual([content!.state, content!.last_active_ago], ["online", 240_000])
       const before = yield* position
       yield* TestClock.adjust("2 minutes")
-      yield* told(phone.userId, before, "unavailable")
+      yield* published(phone.userId, before, "unavailable")
       const idle = yield* position
       yield* presences.active(phone)
-      yield* told(phone.userId, idle, "online")
+      yield* published(phone.userId, idle, "online")
     }).pipe(Effect.provide(presence))
   )
 
@@ -112,7 +112,7 @@ layer(stores)("Presences", (it) => {
         const presences = yield* Presences
         assert.strictEqual((yield* presences.get(dave, carol.userId)).state, "offline")
         yield* poll(carol)
-        assert.strictEqual((yield* told(carol.userId, beginning)).value.status_msg, "at lunch")
+        assert.strictEqual((yield* published(carol.userId, beginning)).value.status_msg, "at lunch")
       }).pipe(Effect.provide(presence))
     })
   )
@@ -124,7 +124,7 @@ layer(stores)("Presences", (it) => {
       yield* presences.set(erin, erin.userId, "free_for_chat")
       const before = yield* position
       yield* TestClock.adjust("6 minutes")
-      yield* told(erin.userId, before, "offline")
+      yield* published(erin.userId, before, "offline")
     }).pipe(Effect.provide(presence))
   )
 
@@ -136,7 +136,7 @@ layer(stores)("Presences", (it) => {
       const grace = yield* signUp("grace")
       yield* roomOf("!frank:example.org", [frank.userId, grace.userId])
       yield* poll(frank)
-      yield* told(frank.userId, beginning)
+      yield* published(frank.userId, beginning)
       yield* presences.set(frank, frank.userId, "hidden", "shh")
       assert.strictEqual((yield* presences.get(frank, frank.userId)).state, "hidden")
       const seen = yield* presences.get(grace, frank.userId)
@@ -193,11 +193,11 @@ layer(stores)("Presences", (it) => {
       const profiles = yield* ProfileStore
       const kim = yield* signUp("kim")
       yield* poll(kim)
-      yield* told(kim.userId, beginning)
+      yield* published(kim.userId, beginning)
       const before = yield* position
       yield* profiles.set(kim.userId, "displayname", { value: "Kim", visibility: "public" })
       yield* presences.announce(kim.userId)
-      const update = yield* told(kim.userId, before)
+      const update = yield* published(kim.userId, before)
       assert.deepStrictEqual([update.value.state, update.value.displayname], ["online", "Kim"])
     }).pipe(Effect.provide(presence))
   )
@@ -209,13 +209,13 @@ layer(stores)("Presences", (it) => {
       const laura = yield* signUp("laura")
       const start = yield* Clock.currentTimeMillis
       yield* poll(laura)
-      yield* told(laura.userId, beginning)
+      yield* published(laura.userId, beginning)
       yield* TestClock.adjust("2 minutes")
       yield* presences.active(laura)
       assert.isTrue((yield* store.get(laura.userId))._tag === "None")
       const before = yield* position
       yield* TestClock.adjust("5 minutes")
-      yield* told(laura.userId, before)
+      yield* published(laura.userId, before)
       const stored = yield* Effect.fromOption(yield* store.get(laura.userId))
       assert.deepStrictEqual(
         [stored.state, stored.last_active_at, stored.chosen_at],
@@ -224,7 +224,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("a disconnected user is offline, and leaves nothing in memory", () =>
+  it.effect("the presence of a deactivated user is offline for others, and deleted from the database", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const store = yield* PresenceStore
@@ -232,7 +232,7 @@ layer(stores)("Presences", (it) => {
       yield* presences.set(mallory, mallory.userId, "online", "here")
       const before = yield* position
       yield* presences.forget(mallory.userId)
-      yield* told(mallory.userId, before, "offline")
+      yield* published(mallory.userId, before, "offline")
       assert.isTrue((yield* store.get(mallory.userId))._tag === "None")
     }).pipe(Effect.provide(presence))
   )

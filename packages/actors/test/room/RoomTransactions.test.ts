@@ -49,7 +49,7 @@ layer(homeServer, { excludeTestServices: true })("Transaction IDs of a room", (i
       yield* rooms.join(bob, room_id, {}, "4")
       const before = yield* timeline(alice, room_id)
       yield* steal(room_id)
-      // Something new, so that the actor finds out that it is not the writer any more.
+      // Only a commit shows the actor that another writer has replaced it.
       yield* rooms.send(alice, room_id, "org.example.new", {}, "5")
       assert.deepStrictEqual(yield* make, { room_id })
       assert.deepStrictEqual(yield* rooms.send(alice, room_id, "m.room.message", message("once"), "1"), sent)
@@ -58,7 +58,7 @@ layer(homeServer, { excludeTestServices: true })("Transaction IDs of a room", (i
       yield* steal(room_id)
       yield* rooms.leave(bob, room_id, "6")
       yield* rooms.join(bob, room_id, {}, "3")
-      // This one changed nothing when it came, as he had joined; still it must not let him in again.
+      // Transaction 4 changed nothing, since Bob had joined already; its repeat must not let him join again.
       yield* rooms.join(bob, room_id, {}, "4")
       const after = yield* timeline(alice, room_id)
       assert.deepStrictEqual(

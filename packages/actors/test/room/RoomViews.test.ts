@@ -6,20 +6,15 @@ import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import { Events } from "../../src/sync/Events.ts"
 import { aliceAndBob, enrol, guest, layer as homeServer } from "../TestHomeServer.ts"
+import { message, say } from "./TestRoom.ts"
 
-const message = (body: string) => ({ msgtype: "m.text", body })
-
-const say = Effect.fnUntraced(function* (session: Session, roomId: RoomId, body: string) {
-  return (yield* (yield* Rooms).send(session, roomId, "m.room.message", message(body))).event_id
-})
-
-/** The messages that somebody reads in a room, oldest first. */
+/** The messages that a user reads in a room, oldest first. */
 const readBy = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
   const { chunk } = yield* (yield* Rooms).messages(session, roomId, { dir: "f", limit: 1000 })
   return chunk.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body)
 })
 
-/** The result of each way of looking into a room: the error, or that it shows something. */
+/** The result of each request that reads a room: the error, or "shown". */
 const looks = Effect.fnUntraced(function* (session: Session, roomId: RoomId, eventId: EventId) {
   const rooms = yield* Rooms
   const outcome = (look: Effect.Effect<unknown, { readonly _tag: string }>) =>
@@ -130,7 +125,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
         const late = yield* say(alice, room_id, "late")
         assert.deepStrictEqual(yield* readBy(bob, room_id), ["early"], ending)
         const { chunk } = yield* rooms.messages(bob, room_id, { limit: 1 })
-        assert.strictEqual(chunk[0]!.state_key, bob.userId, "the last thing seen is one's own going")
+        assert.strictEqual(chunk[0]!.state_key, bob.userId, "the last event is the end of the own membership")
         assert.strictEqual((yield* rooms.getState(bob, room_id, "m.room.name", "")).name, "Before", ending)
         const members = (yield* rooms.members(bob, room_id)).chunk
         assert.sameMembers(
@@ -138,7 +133,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
           [alice.userId, bob.userId],
           ending
         )
-        for (const { content } of members) assert.notProperty(content, "presence", "presence is for who is there")
+        for (const { content } of members) assert.notProperty(content, "presence", "only joined users see presence")
         const own = yield* rooms.getState(bob, room_id, "m.room.member", bob.userId)
         assert.strictEqual(own.membership, ending === "ban" ? "ban" : "leave", ending)
         assert.strictEqual((yield* rooms.getEvent(bob, early)).event_id, early)
@@ -284,7 +279,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     })
   )
 
-  it.effect("a room's initial sync and the stream after it tell everything once", () =>
+  it.effect("a room's initial sync and the stream after it have every event once", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const events = yield* Events

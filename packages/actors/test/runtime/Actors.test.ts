@@ -77,7 +77,7 @@ describe("messages to actors that leave", () => {
     })
   )
 
-  it.effect("one of another node is not handled after it has expired", () =>
+  it.effect("a message of another node is not handled after it has expired", () =>
     Effect.gen(function* () {
       const built = Deferred.makeUnsafe<Handlers>()
       const handled: Array<string> = []

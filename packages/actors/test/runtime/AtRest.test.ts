@@ -1,5 +1,4 @@
-/** What a server that has served people asks of the database while nothing happens. */
-
+/** The statements that an idle server with users and rooms sends to the database. */
 import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { ServerName } from "@greenroom/protocol/Identifiers"
@@ -20,16 +19,16 @@ const options = {
   federation: { staticServers: { "red.test": "127.0.0.1:1" } }
 }
 
-/** The connections have the clock of the machine: PostgreSQL answers in its own time, and they wait for a certain time alone. */
+/** The timeouts of connections follow the real clock, as PostgreSQL does; everything else follows the test clock. */
 const start = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
   const database = yield* TestClock.withLive(Layer.build(Database.exclusiveLayer({ ...options, databaseUrl })))
   return yield* Layer.build(Layer.provideMerge(HomeServer.layerOnDatabase(options), Layer.succeedContext(database)))
 })
 
-/** How often a sweep runs in an hour at most, and so each of its statements: whatever polls does so more often. */
+/** How often a sweep may run in an hour. A statement that is sent more often is polling. */
 const sweeps = 7
 
-/** The pool sends it on each connection that it opens: how many that are depends on how many statements of a sweep overlap. */
+/** The pool sends this on each connection that it opens. The number of connections depends on how many statements overlap. */
 const ofNewConnection = "SELECT 1"
 
 /** A home server, and the statements that it sends to the database by any of its connections. */
@@ -38,7 +37,7 @@ const scene = Effect.gen(function* () {
   const way = yield* CuttableDatabase.make(url)
   const services = yield* start(way.url)
   const other = yield* PgConnection.make({ url })
-  /** The statements since the last call: those that are sent while another client is answered, and those that follow them. */
+  /** The statements since the last call. Ends when none is sent while another client gets three answers. */
   const statements = Effect.gen(function* () {
     const all: Array<string> = []
     for (let quiet = 0; quiet < 3; quiet++) {
@@ -49,13 +48,13 @@ const scene = Effect.gen(function* () {
     }
     return all
   })
-  /** Lets time pass. Gives the statements of that time. */
+  /** Advances the clock, and gives the statements that were sent meanwhile. */
   const pass = (minutes: number) =>
     Effect.map(
       Effect.forEach(Array.from({ length: minutes }), () => Effect.andThen(TestClock.adjust("1 minute"), statements)),
       (taken) => taken.flat()
     )
-  /** Until the server is at rest. */
+  /** Waits until the server has sent nothing for a minute. */
   const settle: Effect.Effect<void> = Effect.suspend(() =>
     Effect.flatMap(Effect.orDie(pass(1)), (statements) => (statements.length === 0 ? Effect.void : settle))
   )
@@ -64,7 +63,7 @@ const scene = Effect.gen(function* () {
   return { pass, run, settle, way }
 })
 
-/** People who have written and read. */
+/** Two users, one of whom has sent a message that the other has read. */
 const people = Effect.gen(function* () {
   const [alice, bob] = [yield* person("alice"), yield* person("bob")]
   const rooms = yield* Rooms
@@ -111,7 +110,7 @@ describe("a server at rest", () => {
         yield* pass(4)
         assert.isUndefined((yield* delayed.find(alice, delayId)).finalisedAt)
         yield* pass(1)
-        // The server may have looked before the end of the last minute. Then it looks again a moment later.
+        // The timer may fire a moment before the time of the event. Then the server sets it again.
         for (let looks = 1; (yield* delayed.find(alice, delayId)).eventId === undefined; looks++) {
           if (looks % 50 === 0) yield* TestClock.adjust("1 second")
         }

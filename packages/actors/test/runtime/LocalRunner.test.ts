@@ -1,7 +1,7 @@
 /** The guarantees for actors, on the runner of one process and on the machinery of a cluster alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "@greenroom/store/LargeReads"
-import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { ClusterSchema, Entity, type Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { TestClock } from "effect/testing"
@@ -14,7 +14,7 @@ const Break = Rpc.make("Break", { success: Schema.Void })
 const Change = Rpc.make("Change", { success: Schema.Void }).annotate(ClusterSchema.Uninterruptible, true)
 const Notebook = Entity.make("Notebook", [Note, Wait, Break, Change])
 
-/** Keeps notes in memory; tells when it is made and when it goes. */
+/** An actor that keeps notes in memory, and logs its start and its end. */
 const makeNotebook = (concurrency: number | "unbounded", disableFatalDefects = false) => {
   const log: Array<string> = []
   const waiting = Deferred.makeUnsafe<void>()
@@ -87,18 +87,21 @@ describe("LocalRunner", () => {
     )
   })
 
-  onBoth("messages come in the order in which they were sent, also those that the actor is made for", (runner) => {
-    const { layer, log } = makeNotebook("unbounded")
-    return Effect.gen(function* () {
-      const notebook = (yield* Notebook.client)("a")
-      const texts = ["one", "two", "three", "four"]
-      const answers = yield* Effect.forEach(texts, (text) => notebook.Note({ text }), { concurrency: "unbounded" })
-      assert.deepStrictEqual(answers.at(-1), texts)
-      assert.deepStrictEqual(log, ["a made"])
-    }).pipe(Effect.provide(runner(layer)))
-  })
+  onBoth(
+    "messages are handled in the order in which they were sent, also those that wait for the start of the actor",
+    (runner) => {
+      const { layer, log } = makeNotebook("unbounded")
+      return Effect.gen(function* () {
+        const notebook = (yield* Notebook.client)("a")
+        const texts = ["one", "two", "three", "four"]
+        const answers = yield* Effect.forEach(texts, (text) => notebook.Note({ text }), { concurrency: "unbounded" })
+        assert.deepStrictEqual(answers.at(-1), texts)
+        assert.deepStrictEqual(log, ["a made"])
+      }).pipe(Effect.provide(runner(layer)))
+    }
+  )
 
-  onBoth("an actor leaves memory when nobody asks it, and begins anew when somebody does", (runner) => {
+  onBoth("an actor passivates when idle, and starts again with the next message", (runner) => {
     const { layer, log } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
@@ -110,7 +113,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  onBoth("an actor that is asked again and again stays", (runner) => {
+  onBoth("an actor that gets messages is not idle", (runner) => {
     const { layer, log } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
@@ -122,7 +125,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  onBoth("one message at a time, if the actor wants it so", (runner) => {
+  onBoth("an actor of concurrency 1 handles one message at a time", (runner) => {
     const { go, layer, waiting } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
@@ -137,29 +140,29 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  onBoth("a change that has begun runs to its end though its asker goes away", (runner) => {
+  onBoth("an uninterruptible message is handled to its end when its caller is interrupted", (runner) => {
     const { go, layer, waiting } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
-      const asker = yield* Effect.forkChild(notebook.Change())
+      const caller = yield* Effect.forkChild(notebook.Change())
       yield* Deferred.await(waiting)
-      asker.interruptUnsafe()
+      caller.interruptUnsafe()
       yield* Effect.yieldNow
       const next = yield* Effect.forkChild(notebook.Note({ text: "next" }))
       yield* Effect.yieldNow
       yield* Deferred.succeed(go, undefined)
       assert.deepStrictEqual(yield* Fiber.join(next), ["half", "whole", "next"])
-      yield* Fiber.await(asker)
+      yield* Fiber.await(caller)
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  onBoth("a message that is no change ends with its asker", (runner) => {
+  onBoth("any other message is interrupted with its caller", (runner) => {
     const { layer, waiting } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
-      const asker = yield* Effect.forkChild(notebook.Wait())
+      const caller = yield* Effect.forkChild(notebook.Wait())
       yield* Deferred.await(waiting)
-      yield* Fiber.interrupt(asker)
+      yield* Fiber.interrupt(caller)
       assert.deepStrictEqual(yield* notebook.Note({ text: "next" }), ["next"])
     }).pipe(Effect.provide(runner(layer)))
   })
@@ -190,7 +193,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer())))
   })
 
-  onBoth("an actor that can live with its defects goes on", (runner) => {
+  onBoth("an actor whose defects are not fatal keeps its state", (runner) => {
     const { layer, log } = makeNotebook(1, true)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
@@ -201,7 +204,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  it.effect("an actor whose behaviour cannot be made is made as soon as it can", () => {
+  it.effect("an actor whose start fails is started again until it succeeds", () => {
     let attempts = 0
     const layer = Notebook.toLayer(
       Effect.gen(function* () {
@@ -223,7 +226,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer())))
   })
 
-  it.effect("no more actors than are allowed, until others leave", () => {
+  it.effect("no more than maxResidentActors are in memory: a further one can start when another has passivated", () => {
     const { layer } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = yield* Notebook.client
@@ -238,20 +241,19 @@ describe("LocalRunner", () => {
   it.effect("a runner that stops waits for the messages in progress, and its actors end", () => {
     const { go, layer, log, waiting } = makeNotebook("unbounded")
     return Effect.gen(function* () {
-      const asked = yield* Effect.scoped(
-        Effect.gen(function* () {
-          const context = yield* Layer.build(Layer.provideMerge(layer, LocalRunner.layer()))
-          const notebook = (yield* Effect.provide(Notebook.client, context))("a")
-          const asked = yield* Effect.forkDetach(notebook.Wait())
-          yield* Deferred.await(waiting)
-          yield* Effect.forkDetach(Effect.andThen(Effect.sleep("1 second"), Deferred.succeed(go, undefined)))
-          yield* Effect.forkDetach(TestClock.adjust("1 second"))
-          return asked
-        })
-      )
+      const scope = yield* Scope.make()
+      const context = yield* Scope.provide(Layer.build(Layer.provideMerge(layer, LocalRunner.layer())), scope)
+      const notebook = (yield* Effect.provide(Notebook.client, context))("a")
+      const asked = yield* Effect.forkChild(notebook.Wait())
+      yield* Deferred.await(waiting)
+      const stopping = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(stopping.pollUnsafe())
+      assert.deepStrictEqual(log, ["a made"])
+      yield* Deferred.succeed(go, undefined)
       yield* Fiber.join(asked)
+      yield* Fiber.join(stopping)
       assert.deepStrictEqual(log, ["a made", "a gone"])
-      assert.strictEqual(yield* Clock.currentTimeMillis, 1_000)
     })
   })
 

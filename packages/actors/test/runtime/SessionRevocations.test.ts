@@ -1,11 +1,12 @@
 import { PgClient } from "@effect/sql-pg"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Deferred, Effect, Redacted } from "effect"
+import { Clock, Context, Deferred, Effect, Fiber, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import { Accounts } from "../../src/account/Accounts.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import { SessionRevocations } from "../../src/runtime/SessionRevocations.ts"
-import { node } from "../TestHomeServer.ts"
+import { guest, layer as homeServer, node } from "../TestHomeServer.ts"
 
 const password = Redacted.make("correct horse")
 
@@ -20,7 +21,7 @@ const twoNodes = Effect.gen(function* () {
   return { first, second, here, there, session, access_token, device_id }
 })
 
-/** Waits until the session has ended, as a connection of the node would hear of it. */
+/** Registers as a connection of a session does. The result waits until the session has ended. */
 const end = Effect.fnUntraced(function* (context: Context.Context<SessionRevocations>, session: Session) {
   const ended = yield* Deferred.make<void>()
   const revocations = Context.get(context, SessionRevocations)
@@ -75,11 +76,22 @@ describe("SessionRevocations", () => {
       yield* Effect.flatten(end(second, session))
     })
   )
+})
 
-  it.live("a session ends when its access token expires", () =>
+layer(homeServer)("SessionRevocations", (it) => {
+  it.effect("a session ends when its access token expires, and not before", () =>
     Effect.gen(function* () {
-      const { second, session } = yield* twoNodes
-      yield* Effect.flatten(end(second, { ...session, tokenId: 999_999, expiresAt: Date.now() + 50 }))
+      const revocations = yield* SessionRevocations
+      const session = { ...guest("alice"), expiresAt: (yield* Clock.currentTimeMillis) + 60_000 }
+      const ended = yield* Effect.forkChild(Effect.flatten(end(yield* Effect.context<SessionRevocations>(), session)), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust(59_999)
+      assert.isUndefined(ended.pollUnsafe())
+      assert.isFalse(revocations.isOver(session))
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(ended)
+      assert.isTrue(revocations.isOver(session))
     })
   )
 })

@@ -9,8 +9,9 @@ import { Accounts } from "../../src/account/Accounts.ts"
 import { Presences } from "../../src/presence/Presences.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import { Events } from "../../src/sync/Events.ts"
+import { bodies, message, numbered, say } from "../room/TestRoom.ts"
 import { enrol, guest, node, person } from "../TestHomeServer.ts"
-import { bodiesOf, endFor, eventsOf, message, numbered, ofType, pollUntil, readAll, say } from "./TestEvents.ts"
+import { endFor, eventsOf, ofType, pollUntil, readAll } from "./TestEvents.ts"
 
 const on = <A, E, R>(context: Context.Context<R>, effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
 
@@ -94,7 +95,7 @@ describe("Events of several runs and nodes", () => {
           refusals.map(({ _tag }) => _tag),
           ["M_BAD_PAGINATION", "M_BAD_PAGINATION", "M_BAD_PAGINATION"]
         )
-        assert.deepStrictEqual(bodiesOf(yield* readAll(bob, before.token)), numbered(30))
+        assert.deepStrictEqual(bodies(yield* readAll(bob, before.token)), numbered(30))
         assert.lengthOf((yield* events.initialSync(bob)).rooms, 1)
       }).pipe(Effect.provide(restored))
     })
@@ -117,7 +118,7 @@ describe("Events of several runs and nodes", () => {
       const again = yield* node(url)
       yield* on(again, say(alice, room_id, "after the restart"))
       const read = yield* on(again, readAll(bob, token))
-      assert.deepStrictEqual(bodiesOf(read), ["before the restart", "after the restart"])
+      assert.deepStrictEqual(bodies(read), ["before the restart", "after the restart"])
     })
   )
 
@@ -141,7 +142,7 @@ describe("Events of several runs and nodes", () => {
         here,
         Effect.forEach(numbered(3), (body) => say(alice, room_id, body))
       )
-      assert.deepStrictEqual(bodiesOf(yield* Fiber.join(waiting)), numbered(3))
+      assert.deepStrictEqual(bodies(yield* Fiber.join(waiting)), numbered(3))
     })
   )
 
@@ -170,7 +171,7 @@ describe("Events of several runs and nodes", () => {
             yield* Effect.retry(Effect.sandbox(send), { times: 20 })
           })
         )
-        assert.deepStrictEqual(bodiesOf(yield* Fiber.join(waiting)), numbered(30))
+        assert.deepStrictEqual(bodies(yield* Fiber.join(waiting)), numbered(30))
       }).pipe(Effect.provide(server))
     })
   )

@@ -1,27 +1,15 @@
 /**
- * What the tests of the event stream share.
+ * Clients of the event stream, for its tests.
  */
 import { assert } from "@effect/vitest"
 import type { ClientEvent } from "@greenroom/protocol/Event"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
-import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import type { StreamChunk } from "../../src/sync/EventStream.ts"
 import { Events } from "../../src/sync/Events.ts"
-
-export const message = (body: string) => ({ msgtype: "m.text", body })
-
-export const numbered = (count: number) => Array.from({ length: count }, (_, index) => String(index))
-
-export const say = Effect.fnUntraced(function* (session: Session, roomId: RoomId, body: string) {
-  return (yield* (yield* Rooms).send(session, roomId, "m.room.message", message(body))).event_id
-})
+import { bodies } from "../room/TestRoom.ts"
 
 export const eventsOf = (chunk: StreamChunk): ReadonlyArray<ClientEvent> => JSON.parse(chunk.json)
-
-export const bodiesOf = (events: ReadonlyArray<ClientEvent>) =>
-  events.filter(({ type }) => type === "m.room.message").map(({ content }) => String(content.body))
 
 export const ofType = (events: ReadonlyArray<ClientEvent>, type: string) =>
   events.filter((event) => event.type === type)
@@ -31,7 +19,7 @@ export const endFor = Effect.fnUntraced(function* (session: Session) {
   return (yield* (yield* Events).poll(session, { timeout: 0 })).end
 })
 
-/** Everything after a token that is there already. */
+/** All events that are stored after a token. */
 export const readAll = Effect.fnUntraced(function* (session: Session, from: string, limit = 1000) {
   const { poll } = yield* Events
   const read: Array<ClientEvent> = []
@@ -50,7 +38,7 @@ export const pollUntil = Effect.fnUntraced(function* (session: Session, from: st
   const { poll } = yield* Events
   const read: Array<ClientEvent> = []
   let at = from
-  while (bodiesOf(read).length < messages) {
+  while (bodies(read).length < messages) {
     const chunk = yield* poll(session, { from: at, timeout: 60_000, limit })
     assert.strictEqual(chunk.start, at)
     read.push(...eventsOf(chunk))

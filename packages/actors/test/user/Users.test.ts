@@ -11,7 +11,7 @@ import type { Session } from "../../src/runtime/Session.ts"
 import type { StreamedEvent } from "../../src/sync/EventStream.ts"
 import { Events } from "../../src/sync/Events.ts"
 import { Users } from "../../src/user/Users.ts"
-import { layer as homeServer, person, serverName } from "../TestHomeServer.ts"
+import { errcodeOf, layer as homeServer, person, serverName } from "../TestHomeServer.ts"
 
 /** Follows the user's event stream until what is looked for has come, and gives it. */
 const awaitEvents = Effect.fnUntraced(function* (
@@ -32,12 +32,6 @@ const awaitEvents = Effect.fnUntraced(function* (
 
 const now = (session: Session) =>
   Effect.flatMap(Events, (events) => Effect.map(events.poll(session, { timeout: 0 }), ({ end }) => end))
-
-const tagOf = (request: Effect.Effect<unknown, { readonly _tag: string }>) =>
-  Effect.map(
-    Effect.flip(Effect.asVoid(request) as Effect.Effect<void, { readonly _tag: string }>),
-    (error) => error._tag
-  )
 
 layer(homeServer, { excludeTestServices: true })("Users", (it) => {
   it.effect("a changed display name reaches every room of the user, and the observers of the user's presence", () =>
@@ -94,9 +88,9 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       assert.sameMembers([...(yield* fieldsOf(friend))], ["displayname", "url", "phone"])
       assert.strictEqual((yield* fieldsOf(carol)).length, 5)
       assert.deepStrictEqual(yield* users.profileField(roommate, carol.userId, "location"), { location: "London" })
-      assert.strictEqual(yield* tagOf(users.profileField(stranger, carol.userId, "location")), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(users.profileField(stranger, carol.userId, "location")), "M_NOT_FOUND")
       yield* users.setProfileField(carol, carol.userId, "url", null)
-      assert.strictEqual(yield* tagOf(users.profileField(carol, carol.userId, "url")), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(users.profileField(carol, carol.userId, "url")), "M_NOT_FOUND")
     })
   )
 
@@ -105,15 +99,15 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       const users = yield* Users
       const dave = yield* person("dave")
       const refused = (field: string, value: never, userId: UserId = dave.userId) =>
-        tagOf(users.setProfileField(dave, userId, field, value))
+        errcodeOf(users.setProfileField(dave, userId, field, value))
       assert.strictEqual(yield* refused("displayname", 5 as never), "M_BAD_JSON")
       assert.strictEqual(yield* refused("displayname", "\ud800" as never), "M_BAD_JSON")
       assert.strictEqual(yield* refused("displayname", "x".repeat(5_000) as never), "M_TOO_LARGE")
       assert.strictEqual(yield* refused("favourite", "tea" as never), "M_BAD_JSON")
       assert.strictEqual(yield* refused("bio", "x".repeat(20_000) as never), "M_TOO_LARGE")
       assert.strictEqual(yield* refused("bio", "hi" as never, "@alice:green.test" as UserId), "M_FORBIDDEN")
-      assert.strictEqual(yield* tagOf(users.profile(dave, "@nobody:green.test" as UserId)), "M_NOT_FOUND")
-      assert.strictEqual(yield* tagOf(users.profile(dave, "@dave:elsewhere.test" as UserId)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(users.profile(dave, "@nobody:green.test" as UserId)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errcodeOf(users.profile(dave, "@dave:elsewhere.test" as UserId)), "M_NOT_FOUND")
       yield* users.setProfileField(dave, dave.userId, "displayname", "nul \0 \u{1F600}")
       assert.deepStrictEqual(yield* users.profile(dave, dave.userId), { displayname: "nul \0 \u{1F600}" })
     })
@@ -133,7 +127,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       assert.deepStrictEqual(yield* users.presenceInvites(frank), [erin.userId])
       const pending = { user_id: frank.userId, state: "offline", presence: "offline", accepted: false }
       assert.deepStrictEqual(yield* users.presenceList(erin, erin.userId), [pending])
-      assert.strictEqual(yield* tagOf(presences.get(erin, frank.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(erin, frank.userId)), "M_FORBIDDEN")
       const start = yield* now(erin)
       yield* presences.set(frank, frank.userId, "free_for_chat", "hello")
       yield* users.answerPresenceInvite(frank, erin.userId, true)
@@ -144,9 +138,9 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       assert.deepStrictEqual([entry!.accepted, entry!.state], [true, "free_for_chat"])
       assert.strictEqual((yield* presences.get(erin, frank.userId)).status_msg, "hello")
       // Permission goes one way.
-      assert.strictEqual(yield* tagOf(presences.get(frank, erin.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(frank, erin.userId)), "M_FORBIDDEN")
       yield* users.answerPresenceInvite(frank, erin.userId, false)
-      assert.strictEqual(yield* tagOf(presences.get(erin, frank.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(erin, frank.userId)), "M_FORBIDDEN")
       assert.deepStrictEqual(yield* users.presenceList(erin, erin.userId), [])
     })
   )
@@ -162,7 +156,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       assert.strictEqual((yield* presences.get(grace, heidi.userId)).user_id, heidi.userId)
       assert.strictEqual((yield* presences.get(heidi, grace.userId)).user_id, grace.userId)
       yield* users.updatePresenceList(grace, grace.userId, { drop: [heidi.userId] })
-      assert.strictEqual(yield* tagOf(presences.get(grace, heidi.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(grace, heidi.userId)), "M_FORBIDDEN")
       assert.strictEqual((yield* presences.get(heidi, grace.userId)).user_id, grace.userId)
     })
   )
@@ -178,15 +172,15 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       yield* invite(olivia, peter)
       yield* invite(peter, olivia)
       yield* users.answerPresenceInvite(olivia, peter.userId, false)
-      assert.strictEqual(yield* tagOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
       yield* invite(peter, olivia)
-      assert.strictEqual(yield* tagOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
       const observers = users.presenceObservers(olivia, olivia.userId)
       assert.deepStrictEqual(yield* observers, [{ user_id: peter.userId, accepted: false }])
       yield* users.answerPresenceInvite(olivia, peter.userId, true)
       assert.deepStrictEqual(yield* observers, [{ user_id: peter.userId, accepted: true }])
       assert.strictEqual((yield* presences.get(peter, olivia.userId)).user_id, olivia.userId)
-      assert.strictEqual(yield* tagOf(users.presenceObservers(peter, olivia.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(users.presenceObservers(peter, olivia.userId)), "M_FORBIDDEN")
     })
   )
 
@@ -196,10 +190,10 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       const ivan = yield* person("ivan")
       const judy = yield* person("judy")
       const change = (invite: ReadonlyArray<string>) =>
-        tagOf(users.updatePresenceList(ivan, ivan.userId, { invite: invite as ReadonlyArray<UserId> }))
-      assert.strictEqual(yield* tagOf(users.presenceList(ivan, judy.userId)), "M_FORBIDDEN")
-      assert.strictEqual(yield* tagOf(users.updatePresenceList(ivan, judy.userId, {})), "M_FORBIDDEN")
-      assert.strictEqual(yield* tagOf(users.answerPresenceInvite(ivan, judy.userId, true)), "M_NOT_FOUND")
+        errcodeOf(users.updatePresenceList(ivan, ivan.userId, { invite: invite as ReadonlyArray<UserId> }))
+      assert.strictEqual(yield* errcodeOf(users.presenceList(ivan, judy.userId)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(users.updatePresenceList(ivan, judy.userId, {})), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(users.answerPresenceInvite(ivan, judy.userId, true)), "M_NOT_FOUND")
       assert.strictEqual(yield* change(["@nobody:green.test"]), "M_NOT_FOUND")
       assert.strictEqual(yield* change([ivan.userId]), "M_BAD_JSON")
       assert.deepStrictEqual(yield* users.presenceList(ivan, ivan.userId), [])

@@ -26,7 +26,7 @@ const commit = (nid: number, more: Partial<RoomCommit> = {}): RoomCommit => ({
 
 const recent = (commits: ReadonlyArray<readonly [xid: number, commit: RoomCommit]>): RecentCommits => {
   const all = new RecentCommits()
-  for (const [xid, each] of commits) all.add(xid, rowsOfCommits(xid, [each]), 100)
+  for (const [xid, row] of commits) all.add(xid, rowsOfCommits(xid, [row]), 100)
   return all
 }
 

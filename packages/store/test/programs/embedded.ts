@@ -1,7 +1,7 @@
 /**
  * A stand-in for the gateway in the tests of processes: runs the embedded PostgreSQL in the directory of its argument,
- * writes `ready` and the URL, and when it is told to end, a last query's `drained`. A failure is one line on standard
- * error.
+ * writes `ready` and the URL, and on SIGINT or SIGTERM the result of a last query, `drained`. A failure is one line on
+ * standard error.
  */
 
 import { NodeRuntime } from "@effect/platform-node"

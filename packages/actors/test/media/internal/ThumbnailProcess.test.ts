@@ -31,13 +31,13 @@ it.live(
   "a thumbnail that times out on a busy machine is made by the next process, and its image is not marked as broken",
   () =>
     Effect.gen(function* () {
-      const one = yield* job
-      yield* draw(one.input)
+      const thumbnail = yield* job
+      yield* draw(thumbnail.input)
       const hurried = yield* makeThumbnailProcess(1)
-      assert.deepStrictEqual(yield* hurried(one), { problem: "busy" })
-      assert.deepStrictEqual(yield* hurried(one), { problem: "busy" })
+      assert.deepStrictEqual(yield* hurried(thumbnail), { problem: "busy" })
+      assert.deepStrictEqual(yield* hurried(thumbnail), { problem: "busy" })
       const run = yield* makeThumbnailProcess()
-      assert.deepStrictEqual(yield* run(one), { contentType: "image/png" })
+      assert.deepStrictEqual(yield* run(thumbnail), { contentType: "image/png" })
     }).pipe(Effect.scoped)
 )
 
