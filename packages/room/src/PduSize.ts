@@ -22,7 +22,11 @@ export const checkSize = (bytes: number): PduProblem | undefined =>
 
 /** True for text that can be the type or state key of an event. U+0000 is no part of it, since PostgreSQL cannot store it. */
 export const isKeyText = (value: unknown, lengths: KeyLengths): value is string =>
-  typeof value === "string" && !value.includes("\0") && lengthOf(value, lengths) <= maxKeyLength
+  typeof value === "string" && !value.includes("\0") && isShort(value, lengths)
+
+/** A UTF-16 unit takes at most three bytes, so that most texts need no counting. */
+const isShort = (text: string, lengths: KeyLengths): boolean =>
+  3 * text.length <= maxKeyLength || lengthOf(text, lengths) <= maxKeyLength
 
 /** Counts no further than it must: a text of more UTF-16 code units than twice the limit is too long in any case. */
 const lengthOf = (text: string, lengths: KeyLengths): number =>

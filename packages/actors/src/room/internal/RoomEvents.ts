@@ -18,6 +18,9 @@ const keptForeign = 1_000
 /** How many events are read at once: as many as can be without holding the event loop. */
 const readAtOnce = 500
 
+/** How many such reads are under way at a time. */
+const readsAtOnce = 4
+
 /** Events that were looked up before they are needed: undefined of those that are not stored. `RoomState.recent` is newer. */
 type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
 
@@ -40,8 +43,9 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
       if (near !== undefined) found.set(id, near)
       else if (atHand?.has(id) !== true) wanted.push(id)
     }
-    for (const part of Arr.chunksOf(wanted, readAtOnce)) {
-      for (const stored of yield* events.byIds(part)) {
+    const parts = yield* Effect.forEach(Arr.chunksOf(wanted, readAtOnce), events.byIds, { concurrency: readsAtOnce })
+    for (const part of parts) {
+      for (const stored of part) {
         const { event, status, stateAfter: after, stateBefore: before } = stored
         if (stored.roomNid !== room.roomNid) {
           foreign.add(event.event_id)

@@ -30,7 +30,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 export type Failure = MatrixError | StaleWriter | CommitFailed
 
 /** How many outliers are written at once. They have no place in the graph, so other work may run in between. */
-const outliersAtOnce = 250
+const outliersAtOnce = 500
 
 /** How many events are placed before those are durable. */
 const placedAtOnce = 50
@@ -95,23 +95,26 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       const refusal = room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found))
       return refusal === undefined ? EventStatus.outlier : EventStatus.rejected
     }
-    const judged = yield* sliced(function* () {
-      const passed: Array<KnownEvent> = []
-      for (const event of fresh) {
-        yield
-        const status = judge(event)
-        if (status === undefined) continue
-        const known = { ...outlier(event, Number.NaN), status }
-        found.set(event.event_id, known)
-        passed.push(known)
-      }
-      return passed
-    })
+    const judgeAll = (events: ReadonlyArray<Event>) =>
+      sliced(function* () {
+        const passed: Array<KnownEvent> = []
+        for (const event of events) {
+          yield
+          const status = judge(event)
+          if (status === undefined) continue
+          const known = { ...outlier(event, Number.NaN), status }
+          found.set(event.event_id, known)
+          passed.push(known)
+        }
+        return passed
+      })
     const commits = makeCommitsInFlight()
-    for (const chunk of Arr.chunksOf(judged, caution !== undefined ? 1 : outliersAtOnce)) {
-      const durable = yield* withNids(chunk.length, () => {
+    for (const chunk of Arr.chunksOf(fresh, caution !== undefined ? 1 : outliersAtOnce)) {
+      const judged = yield* judgeAll(chunk)
+      if (judged.length === 0) continue
+      const durable = yield* withNids(judged.length, () => {
         const step = room.beginStep()
-        for (const { event, status } of chunk) {
+        for (const { event, status } of judged) {
           const known = { ...outlier(event, nextNid()), status }
           found.set(event.event_id, known)
           const authNids = event.auth_events.flatMap((id) => found.get(id)?.nid ?? [])
@@ -119,7 +122,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         }
         return log.append(room.commit(step))
       })
-      yield* caution === undefined ? commits.add(durable) : blaming(caution, chunk[0]!.event, durable)
+      yield* caution === undefined ? commits.add(durable) : blaming(caution, judged[0]!.event, durable)
     }
     yield* commits.all
     return found
