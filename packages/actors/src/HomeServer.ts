@@ -75,6 +75,7 @@ import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
+import { UnfinishedUpgradeStore } from "@greenroom/store/UnfinishedUpgradeStore"
 import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
@@ -241,6 +242,7 @@ const stores = (options: HomeServerOptions) =>
     ForgottenRoomStore.layer,
     ReportStore.layer,
     UnfinishedMembershipStore.layer,
+    UnfinishedUpgradeStore.layer,
     UserDirectoryStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,

@@ -116,7 +116,8 @@ const migrations = {
   "0083_id_token_key": () => import("./migrations/0083_id_token_key.ts"),
   "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts"),
   "0105_user_signing_changes": () => import("./migrations/0105_user_signing_changes.ts"),
-  "0106_former_access_tokens": () => import("./migrations/0106_former_access_tokens.ts")
+  "0106_former_access_tokens": () => import("./migrations/0106_former_access_tokens.ts"),
+  "0110_unfinished_upgrades": () => import("./migrations/0110_unfinished_upgrades.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

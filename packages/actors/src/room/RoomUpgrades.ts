@@ -1,8 +1,8 @@
 /**
  * Upgrading rooms: a room of another version takes the place of a room, whose members are led there by a tombstone.
  *
- * An upgrade that was interrupted continues where it ended when it is asked for again, and one that was made is answered
- * with the room that it made.
+ * An upgrade that was interrupted continues where it ended, when it is asked for again or by itself (`UnfinishedUpgrades`). One that was
+ * made is answered with the room that it made.
  *
  * Source: "Room Upgrades" of the client-server specification.
  */
@@ -19,12 +19,15 @@ import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning } from "@greenroom/store/StreamToken"
-import { Context, Effect, Layer, Option } from "effect"
+import { UnfinishedUpgradeStore } from "@greenroom/store/UnfinishedUpgradeStore"
+import { Context, Effect, Exit, Layer, Option } from "effect"
+import { isRefusal } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 import { makePredecessorOf } from "./internal/Predecessor.ts"
 import { theEnd } from "./internal/RoomViewer.ts"
 import { RoomSuccession } from "./RoomSuccession.ts"
 import { Rooms } from "./Rooms.ts"
+import { finishUpgrades } from "./UnfinishedUpgrades.ts"
 
 export interface UpgradeRequest {
   /** The ID of the version of the new room. */
@@ -50,6 +53,7 @@ const make = Effect.gen(function* () {
   const directory = yield* DirectoryStore
   const list = yield* PublicRoomStore
   const succession = yield* RoomSuccession
+  const unfinished = yield* UnfinishedUpgradeStore
   const predecessorOf = yield* makePredecessorOf
 
   const versionOf = (roomId: RoomId) =>
@@ -132,6 +136,21 @@ const make = Effect.gen(function* () {
     yield* succession.inherit(session.userId, old.roomId, replacement)
   })
 
+  const replace = Effect.fnUntraced(function* (
+    session: Session,
+    old: OldRoom,
+    version: RoomVersion,
+    additionalCreators: ReadonlyArray<UserId>
+  ) {
+    let replacement = yield* madeBefore(session, old, version)
+    if (replacement === undefined) {
+      replacement = yield* createNew(session, old, version, additionalCreators)
+      yield* closeOld(session, old, replacement)
+    }
+    yield* finish(session, old, replacement)
+    return replacement
+  })
+
   const upgrade = Effect.fn("RoomUpgrades.upgrade")(function* (
     session: Session,
     roomId: RoomId,
@@ -141,15 +160,18 @@ const make = Effect.gen(function* () {
     if (version === undefined) {
       return yield* new UnsupportedRoomVersion({ error: `new_version: ${newVersion.slice(0, 64)} is not known here` })
     }
+    const { userId } = session
     const old = yield* oldRoomFor(session, roomId)
-    let replacement = yield* madeBefore(session, old, version)
-    if (replacement === undefined) {
-      replacement = yield* createNew(session, old, version, additionalCreators)
-      yield* closeOld(session, old, replacement)
-    }
-    yield* finish(session, old, replacement)
-    return replacement
+    yield* unfinished.put({ roomId, userId, newVersion, additionalCreators })
+    const replacing = Effect.onExit(replace(session, old, version, additionalCreators), (exit) =>
+      Exit.isSuccess(exit) || isRefusal(exit.cause) ? unfinished.remove(roomId, userId) : Effect.void
+    )
+    return yield* replacing
   })
+
+  yield* finishUpgrades(({ userId, roomId, ...request }) =>
+    upgrade({ userId, tokenId: 0, deviceId: "" }, roomId, request)
+  )
 
   return RoomUpgrades.of({ upgrade })
 })

@@ -53,9 +53,12 @@ const errorPasses = (error: unknown, depth: number): boolean => {
   return passingTags.has(error._tag)
 }
 
+/** Errors of the database: of a commit, and of another statement. */
+const databaseErrors: ReadonlySet<string> = new Set(["CommitFailed", "effect/sql/SqlError"])
+
 /** Defects of other nodes arrive as an `Error` with the name of the original one, and with its cause as JSON. */
 const remotePasses = ({ cause, name }: Error): boolean =>
-  name === "CommitFailed" ? !hasDataState(cause, maxJsonDepth) : passingTags.has(name)
+  databaseErrors.has(name) ? !hasDataState(cause, maxJsonDepth) : passingTags.has(name)
 
 const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
   cause.reasons.some((reason) =>
@@ -88,6 +91,10 @@ const refusalOf = (cause: Cause.Cause<MatrixError | TryAgain>): MatrixError | un
   const status = statusOf[error._tag]
   return status === 429 || status >= 500 ? undefined : error
 }
+
+/** Whether a repeat of the request would be refused again. */
+export const isRefusal = (cause: Cause.Cause<MatrixError>): boolean =>
+  !Cause.hasInterruptsOnly(cause) && refusalOf(cause) !== undefined
 
 /**
  * How a request of background work ends: with its answer, or with the error by which it is refused for good. Fails with `TryAgain`

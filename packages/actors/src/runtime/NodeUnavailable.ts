@@ -17,14 +17,24 @@ const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssign
 /** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
 const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)
 
+/** Marks the reasons of errors of SQL, in their JSON too. */
+const reasonTypeId: keyof SqlError.ConnectionError = "~effect/sql/SqlError/Reason"
+
 /** Of PostgreSQL: it starts or stops (57P01 to 57P05), or takes no more connections (53300). */
 const awayStates = /^(57P0|53300)/
 
-/** No connection, or one that the server ended or does not want. */
-const isAway = ({ reason }: SqlError.SqlError): boolean =>
-  reason._tag === "ConnectionError" ||
-  reason.operation === "connect" ||
-  (Predicate.hasProperty(reason.cause, "code") && awayStates.test(String(reason.cause.code)))
+/**
+ * Whether a reason of a `SqlError` is that there is no connection, or one that the server ended or does not want. Also of its JSON, and of
+ * its name alone, which is what arrives from other nodes.
+ */
+const isAway = (reason: unknown): boolean =>
+  Predicate.hasProperty(reason, reasonTypeId)
+    ? (Predicate.hasProperty(reason, "_tag") && reason._tag === "ConnectionError") ||
+      (Predicate.hasProperty(reason, "operation") && reason.operation === "connect") ||
+      (Predicate.hasProperty(reason, "cause") &&
+        Predicate.hasProperty(reason.cause, "code") &&
+        awayStates.test(String(reason.cause.code)))
+    : Predicate.hasProperty(reason, "name") && reason.name === "effect/sql/SqlError/ConnectionError"
 
 /**
  * The database takes no writes (25006), or has no more disk or memory (53100, 53200); or a disk of this node is full. Passes when
@@ -35,21 +45,28 @@ const outOfResources: ReadonlySet<unknown> = new Set(["25006", "53100", "53200",
 const hasNoResources = (fault: unknown): boolean =>
   Predicate.hasProperty(fault, "code") && outOfResources.has(fault.code)
 
-/** Whether it holds for a defect, or for what it failed because of, such as that of a commit. */
-const isCausedBy = (holds: (fault: unknown) => boolean, defect: unknown, depth = 5): boolean => {
-  if (holds(defect)) return true
-  if (depth === 0) return false
-  if (Cause.isCause(defect)) return isCausedBy(holds, Cause.squash(defect), depth - 1)
-  if (SqlError.isSqlError(defect)) return isCausedBy(holds, defect.reason.cause, depth - 1)
-  return Predicate.hasProperty(defect, "cause") && isCausedBy(holds, defect.cause, depth - 1)
+/** How deep the reasons of a failure are followed: the JSON of a cause has several levels for each of its own. */
+const maxDepth = 10
+
+/** What a fault was caused by: the parts of JSON, else its cause. */
+const causesOf = (fault: unknown): ReadonlyArray<unknown> => {
+  if (typeof fault !== "object" || fault === null) return []
+  if (Cause.isCause(fault)) return [Cause.squash(fault)]
+  if (SqlError.isSqlError(fault)) return [fault.reason]
+  if (Array.isArray(fault) || Object.getPrototypeOf(fault) === Object.prototype) return Object.values(fault)
+  return Predicate.hasProperty(fault, "cause") ? [fault.cause] : []
 }
+
+/** Whether it holds for a defect, or for what it failed because of, such as that of a commit. */
+const isCausedBy = (holds: (fault: unknown) => boolean, defect: unknown, depth = maxDepth): boolean =>
+  holds(defect) || (depth > 0 && causesOf(defect).some((cause) => isCausedBy(holds, cause, depth - 1)))
 
 const someDefect = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): boolean =>
   cause.reasons.some((reason) => Cause.isDieReason(reason) && isCausedBy(holds, reason.defect))
 
 /** Whether a request failed because a node, or the database, was not available. */
 export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
-  someDefect(cause, (fault) => isNodeUnavailable(fault) || (SqlError.isSqlError(fault) && isAway(fault)))
+  someDefect(cause, (fault) => isNodeUnavailable(fault) || isAway(fault))
 
 /** Whether a request failed because nothing could be written, as on a full disk. Nobody but the operator can mend that. */
 export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => someDefect(cause, hasNoResources)

@@ -1,0 +1,74 @@
+/** A failure of the database at another node is judged as one at this node: whether it passes, and what clients are answered. */
+import { assert, describe, it } from "@effect/vitest"
+import { CommitFailed } from "@greenroom/store/RoomCommit"
+import { Cause, Effect, Exit } from "effect"
+import { Rpc, RpcSerialization } from "effect/rpc"
+import { ConnectionError, SqlError, UniqueViolation, UnknownError } from "effect/sql/SqlError"
+import { mayPass } from "../../src/runtime/ItemFailure.ts"
+import { makeAnswering, makeCodecs, outcomes } from "../../src/runtime/internal/ActorMessages.ts"
+import { isOfUnavailableNode, isOutOfResources } from "../../src/runtime/NodeUnavailable.ts"
+
+const Write = Rpc.make("Write") as unknown as Rpc.AnyWithProps
+
+/** The cause of a failure of an actor, as the node that has asked for it gets it. */
+const atOtherNode = Effect.fnUntraced(function* (defect: unknown) {
+  const { codecFor } = yield* RpcSerialization.RpcSerialization
+  const codecs = makeCodecs(codecFor)
+  const receiver = {
+    rpcs: new Map([["Write", Write]]),
+    holds: () => true,
+    receive: () => Effect.die(defect)
+  }
+  const clock = yield* Effect.clockWith(Effect.succeed)
+  const answerTo = makeAnswering(new Map([["Store", receiver]]) as never, codecs, clock)
+  const [, outcome, value] = yield* answerTo([1, "Store", "default", 1, "one", "Write", null])
+  assert.strictEqual(outcome, outcomes.exit)
+  const exit = yield* codecs(Write).decodeExit(JSON.parse(JSON.stringify(value)))
+  return Exit.isFailure(exit) ? exit.cause : assert.fail("The actor has failed")
+})
+
+/** An error of PostgreSQL, which has its SQLSTATE as `code`. */
+const failed = (code: string) => ({
+  cause: Object.assign(new Error("refused"), { code }),
+  message: "PgConnection: Query failed",
+  operation: "query"
+})
+
+const verdictOf = (cause: Cause.Cause<unknown>) => ({
+  passes: mayPass(cause),
+  unavailable: isOfUnavailableNode(cause),
+  full: isOutOfResources(cause)
+})
+
+const passing = { passes: true, unavailable: false, full: false }
+const away = { ...passing, unavailable: true }
+const full = { ...passing, full: true }
+const atFault = { ...passing, passes: false }
+
+const cases: ReadonlyArray<readonly [what: string, reason: SqlError["reason"], verdict: typeof passing]> = [
+  ["bytes that are no text (22021)", new UnknownError(failed("22021")), atFault],
+  ["a constraint (23514)", new UnknownError(failed("23514")), atFault],
+  ["a unique key (23505)", new UniqueViolation({ ...failed("23505"), constraint: "key" }), atFault],
+  ["a limit of PostgreSQL (54000)", new UnknownError(failed("54000")), atFault],
+  ["a deadlock (40P01)", new UnknownError(failed("40P01")), passing],
+  ["a database that stops (57P01)", new UnknownError(failed("57P01")), away],
+  ["no free connection (53300)", new UnknownError(failed("53300")), away],
+  ["no connection", new ConnectionError({ ...failed("ECONNREFUSED"), operation: "connect" }), away],
+  ["a full disk (53100)", new UnknownError(failed("53100")), full],
+  ["a read-only database (25006)", new UnknownError(failed("25006")), full]
+]
+
+describe("failures of the database at another node", () => {
+  for (const [what, reason, verdict] of cases) {
+    it.effect(what, () =>
+      Effect.gen(function* () {
+        const statement = new SqlError({ reason })
+        const commit = new CommitFailed({ roomId: "!a:b", fence: 1, untouched: true, cause: Cause.fail(statement) })
+        for (const defect of [statement, commit]) {
+          assert.deepStrictEqual(verdictOf(Cause.die(defect)), verdict, "at this node")
+          assert.deepStrictEqual(verdictOf(yield* atOtherNode(defect)), verdict, "at another node")
+        }
+      }).pipe(Effect.provide(RpcSerialization.layerNdjson))
+    )
+  }
+})
