@@ -15,18 +15,33 @@ import { addressOf } from "./TrustedProxies.ts"
 type Route = HttpRouter.Route<unknown, unknown>
 
 /** A request that is being answered. */
-export interface RequestRecord {
-  /** Sent as `X-Request-Id` with the answer, and part of every line that is logged for the request. */
-  readonly id: string
+export class RequestRecord {
+  readonly log: RequestLog
+  readonly listener: ListenerName
   /** By the clock of `performance`, in ms. */
-  readonly begunAt: number
+  readonly begunAt = performance.now()
   /** The path of the endpoint, such as `/_matrix/client/v3/sync`; undefined where the request reached none. */
   route: string | undefined
-  /** The user whose access token it has, or the server that has signed it. */
+  /** The user whose access token it has, or the server that has signed it. For the access log alone. */
   user: string | undefined
-  /** Of the client, also behind a trusted proxy. */
+  /** Of the client, also behind a trusted proxy. For the access log alone. */
   address: string | undefined
+  private readonly number: number
+
+  constructor(log: RequestLog, listener: ListenerName, number: number) {
+    this.log = log
+    this.listener = listener
+    this.number = number
+  }
+
+  /** Sent as `X-Request-Id` with the answer, and part of every line that is logged for the request, where there is an access log. */
+  get id(): string {
+    return `${prefix}-${this.number.toString(36)}`
+  }
 }
+
+/** Tells the IDs of requests of this process from those of others. */
+const prefix = randomBytes(4).toString("hex")
 
 /** The listeners of the gateway: for clients, and for other servers. */
 export type ListenerName = "client" | "federation"
@@ -55,6 +70,13 @@ interface Recorded extends IncomingMessage {
   [record]?: RequestRecord
 }
 
+/** Ends the record of the request. One listener for all responses: each would have a closure of its own. */
+function endRecord(this: ServerResponse): void {
+  const request: Recorded = this.req
+  const begun = request[record]
+  begun?.log.end(request, begun, this)
+}
+
 /** Series of one endpoint. */
 interface Series {
   readonly duration: ReturnType<SeriesRegistry["distribution"]>
@@ -74,7 +96,6 @@ class RequestLog {
     client: new Map(),
     federation: new Map()
   }
-  private readonly prefix = randomBytes(4).toString("hex")
   private count = 0
   /** How many requests are being answered. */
   readonly inFlight = { client: 0, federation: 0 }
@@ -87,39 +108,37 @@ class RequestLog {
 
   /** Begins the record of a request, which ends with its response. */
   begin(listener: ListenerName, request: IncomingMessage, response: ServerResponse): void {
-    const begun: RequestRecord = {
-      id: `${this.prefix}-${(this.count++).toString(36)}`,
-      begunAt: performance.now(),
-      route: undefined,
-      user: undefined,
-      address: request.socket.remoteAddress
-    }
+    const begun = new RequestRecord(this, listener, this.count++)
     ;(request as Recorded)[record] = begun
-    if (this.options.accessLog) response.setHeader("x-request-id", begun.id)
+    if (this.options.accessLog) {
+      begun.address = request.socket.remoteAddress
+      response.setHeader("x-request-id", begun.id)
+    }
     this.inFlight[listener]++
-    response.on("close", () => {
-      this.inFlight[listener]--
-      const milliseconds = performance.now() - begun.begunAt
-      if (this.options.metrics) this.measure(listener, request.method ?? "", begun, response, milliseconds)
-      if (this.options.accessLog) this.write(listener, request, begun, response, milliseconds)
-    })
+    response.on("close", endRecord)
+  }
+
+  end(request: IncomingMessage, begun: RequestRecord, response: ServerResponse): void {
+    const milliseconds = performance.now() - begun.begunAt
+    this.inFlight[begun.listener]--
+    if (this.options.metrics) this.measure(request.method ?? "", begun, response.statusCode, milliseconds)
+    if (this.options.accessLog) this.write(request, begun, response, milliseconds)
   }
 
   private measure(
-    listener: ListenerName,
     asked: string,
-    { route = noRoute }: RequestRecord,
-    { statusCode }: ServerResponse,
+    { listener, route = noRoute }: RequestRecord,
+    status: number,
     milliseconds: number
   ): void {
     const method = methods.has(asked) ? asked : "other"
     const series = this.seriesOf(listener, route, method)
     series.duration.record(milliseconds / 1_000)
-    let counter = series.byStatus.get(statusCode)
+    let counter = series.byStatus.get(status)
     if (counter === undefined) {
-      const labels = { listener, method, route, status: String(statusCode) }
+      const labels = { listener, method, route, status: String(status) }
       counter = this.registry.counter("greenroom_http_requests_total", "Requests that were answered", labels)
-      series.byStatus.set(statusCode, counter)
+      series.byStatus.set(status, counter)
     }
     counter.count++
   }
@@ -140,9 +159,8 @@ class RequestLog {
 
   /** A line of the access log. The query is left out, since it may hold an access token. */
   private write(
-    listener: ListenerName,
     { headers, method, url }: IncomingMessage,
-    { address, id, user }: RequestRecord,
+    { address, id, listener, user }: RequestRecord,
     response: ServerResponse,
     milliseconds: number
   ): void {
@@ -182,6 +200,12 @@ export const recording = (listener: ListenerName) =>
 export const recordOf = (request: HttpServerRequest.HttpServerRequest): RequestRecord | undefined =>
   (NodeHttpServerRequest.toIncomingMessage(request) as Recorded)[record]
 
+/** Whether the records contain users: there is an access log. */
+export const recordsUsers: Effect.Effect<boolean> = Effect.map(
+  Effect.service(RequestRecords),
+  (log) => log?.options.accessLog === true
+)
+
 /** Adds the user to the record of the request, if there is one. */
 export const noteUser = (user: string): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
@@ -195,14 +219,18 @@ export const noteUser = (user: string): Effect.Effect<void> =>
 const tracing = (method: string, path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withSpan(handler, `${method} ${path}`, { attributes: { "http.route": path, "http.request.method": method } })
 
-/** The handler of a route, which adds the endpoint to the record, and the request ID to every line that it logs. */
-const recordingEndpoint = (path: string, handler: Route["handler"]): Route["handler"] =>
+/**
+ * The handler of a route, which adds the endpoint to the record, and where there is an access log the request ID to every line that it
+ * logs.
+ */
+const recordingEndpoint = (path: string, handler: Route["handler"], accessLog: boolean): Route["handler"] =>
   Effect.withFiber((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
     const traced = isTraced(fiber.context) ? tracing(request.method, path, handler) : handler
     const found = recordOf(request)
     if (found === undefined) return traced
     found.route = path
+    if (!accessLog) return traced
     found.address = addressOf(request)
     return Effect.annotateLogs(traced, "request", found.id)
   })
@@ -212,14 +240,16 @@ export const namingRoutes: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.
   HttpRouter.HttpRouter,
   Effect.gen(function* () {
     const router = yield* HttpRouter.HttpRouter
-    if ((yield* RequestRecords) === undefined && (yield* SamplingRatio) === 0) return router
+    const log = yield* RequestRecords
+    if (log === undefined && (yield* SamplingRatio) === 0) return router
+    const accessLog = log?.options.accessLog === true
     return HttpRouter.HttpRouter.of({
       ...router,
       addAll: (routes) =>
         router.addAll(
           routes.map((route) => ({
             ...route,
-            handler: recordingEndpoint(route.path, route.handler)
+            handler: recordingEndpoint(route.path, route.handler, accessLog)
           })) as unknown as typeof routes
         )
     })

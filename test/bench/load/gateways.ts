@@ -22,10 +22,14 @@ export interface GatewaySetting {
   readonly tracing?: { readonly endpoint: string; readonly ratio: number }
 }
 
-/** Starts gateways, or ends them. */
-export type GatewaysInput =
-  | { readonly dataDir: string; readonly metricsPort: number; readonly settings: ReadonlyArray<GatewaySetting> }
-  | { readonly end: true }
+interface Start {
+  readonly dataDir: string
+  readonly metricsPort: number
+  readonly settings: ReadonlyArray<GatewaySetting>
+}
+
+/** Starts gateways, collects garbage (with `--expose-gc`), or ends the gateways. */
+export type GatewaysInput = Start | { readonly collect: true } | { readonly end: true }
 
 const settingLayer = ({ metrics = false, tracing }: GatewaySetting): Layer.Layer<never> =>
   Layer.merge(
@@ -45,7 +49,7 @@ const startGateway = (setting: GatewaySetting) =>
     (services) => Context.get(services, Gateway).url
   )
 
-const start = ({ dataDir, metricsPort, settings }: Extract<GatewaysInput, { readonly dataDir: string }>) =>
+const start = ({ dataDir, metricsPort, settings }: Start) =>
   Effect.gen(function* () {
     const homeServer = yield* Layer.build(
       HomeServer.layer({ serverName: ServerName.make("bench.test"), dataDir }).pipe(Layer.provideMerge(HeapSize.layer))
@@ -59,10 +63,10 @@ const start = ({ dataDir, metricsPort, settings }: Extract<GatewaysInput, { read
 
 const scope = Scope.makeUnsafe()
 
-/** The addresses of the gateways. */
-serveLoad(
-  async (input: GatewaysInput): Promise<ReadonlyArray<string>> =>
-    "end" in input
-      ? Effect.runPromise(Effect.as(Scope.close(scope, Exit.void), []))
-      : Effect.runPromise(Effect.provideService(start(input), Scope.Scope, scope))
-)
+/** The addresses of the gateways that were started. */
+serveLoad(async (input: GatewaysInput): Promise<ReadonlyArray<string>> => {
+  if ("settings" in input) return await Effect.runPromise(Effect.provideService(start(input), Scope.Scope, scope))
+  if ("collect" in input) globalThis.gc!()
+  else await Effect.runPromise(Scope.close(scope, Exit.void))
+  return []
+})

@@ -2,7 +2,7 @@
 import { serveLoad } from "../LoadProcess.ts"
 import { type ClosedLoop, closedLoop, type Throughput } from "./Closed.ts"
 import { HttpConnection } from "./HttpConnection.ts"
-import { jsonOf, prefix, todayPrefix } from "./People.ts"
+import { sendMessage } from "./messages.ts"
 
 export interface SendsInput extends ClosedLoop {
   readonly url: string
@@ -17,15 +17,14 @@ export interface SendsInput extends ClosedLoop {
 
 serveLoad(async ({ rooms, run, today = false, tokens, url, ...loop }: SendsInput): Promise<Throughput> => {
   const connections = await Promise.all(tokens.map(() => HttpConnection.open(url)))
-  const body = JSON.stringify({
-    msgtype: "m.text",
-    body: "What is said in this room is what people say to one another"
-  })
-  const sent = await closedLoop(loop, tokens.length, async (worker, turn) => {
-    const path = `${today ? todayPrefix : prefix}/rooms/${rooms[worker]}/send/m.room.message/${run}.${worker}.${turn}`
-    const answer = await connections[worker]!.request("PUT", path, tokens[worker]!, body)
-    if (answer.status !== 200) await jsonOf(Promise.resolve(answer))
-  })
+  const sent = await closedLoop(loop, tokens.length, (worker, turn) =>
+    sendMessage(connections[worker]!, {
+      token: tokens[worker]!,
+      room: rooms[worker]!,
+      transaction: `${run}.${worker}.${turn}`,
+      today
+    })
+  )
   for (const connection of connections) connection.close()
   return sent
 })

@@ -25,7 +25,7 @@ import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError
 import { Context, Effect, Layer, Option, Semaphore } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
-import { noteUser, RequestRecords } from "../RequestRecords.ts"
+import { noteUser, recordsUsers } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { makeAuthenticate, readToken } from "./AccessToken.ts"
@@ -72,12 +72,12 @@ const makeTake = Effect.gen(function* () {
     isExempt(session) ? Effect.void : limit.take(rate, session.userId)
 })
 
-/** Adds the user of a session to the record of the request, where requests are recorded. */
+/** Adds the user of a session to the record of the request, where records contain users. */
 const recordingUser = Effect.map(
-  Effect.service(RequestRecords),
-  (records) =>
+  recordsUsers,
+  (isRecorded) =>
     <E>(session: Effect.Effect<Session, E>): Effect.Effect<Session, E> =>
-      records === undefined ? session : Effect.tap(session, ({ userId }) => noteUser(userId))
+      isRecorded ? Effect.tap(session, ({ userId }) => noteUser(userId)) : session
 )
 
 /** Answers the request in its slot. */

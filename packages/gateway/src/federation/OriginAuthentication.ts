@@ -13,7 +13,7 @@ import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
 import { ByteSize, Effect, Layer } from "effect"
 import { HttpIncomingMessage, type HttpServerError, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
-import { noteUser, RequestRecords } from "../RequestRecords.ts"
+import { noteUser, recordsUsers } from "../RequestRecords.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
 /**
@@ -67,7 +67,7 @@ export const originAuthenticationLayer: Layer.Layer<
     const { authenticate } = yield* RequestAuthentication
     const federation = yield* Federation
     const limit = yield* RateLimit
-    const records = yield* RequestRecords
+    const isRecorded = yield* recordsUsers
 
     return (handler, { endpoint }) => {
       const maxBytes = endpoint.identifier === "send" ? maxTransactionBytes : maxPduBodyBytes
@@ -83,7 +83,7 @@ export const originAuthenticationLayer: Layer.Layer<
           hasPdus: endpoint.method === "PUT" && endpoint.identifier !== "exchangeThirdPartyInvite",
           readBody: readBody(request, maxBytes)
         })
-        if (records !== undefined) yield* noteUser(signed.origin)
+        if (isRecorded) yield* noteUser(signed.origin)
         yield* limit.take(rate, signed.origin)
         yield* federation.heardFrom(signed.origin)
         return yield* Effect.provideService(handler, SignedRequest, signed)
