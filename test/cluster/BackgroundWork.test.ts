@@ -1,0 +1,112 @@
+/**
+ * A node is lost while work in the background is in the middle: redactions of a user, delayed events and server notices. Another node
+ * finishes, and does nothing twice.
+ */
+import { assert, it } from "@effect/vitest"
+import * as Database from "@greenroom/store/Database"
+import { Effect, Redacted, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import { curl } from "../support/Curl.ts"
+import { serverName } from "../support/GatewayProcess.ts"
+import { greenroom } from "../support/Greenroom.ts"
+import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
+import { roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { start } from "./support/Cluster.ts"
+
+const spam = 5
+const inPath = encodeURIComponent
+
+/** Conditions on the JSON of events, by the work that sends them. */
+const kinds = {
+  redaction: "NEW.body::jsonb ->> 'type' = 'm.room.redaction'",
+  delayed: "NEW.body::jsonb #>> '{content,body}' = 'later'",
+  notice: "NEW.body::jsonb #>> '{content,body}' = 'down tonight'"
+}
+
+it.live(
+  "the work of a lost node ends at another one, once",
+  () =>
+    Effect.gen(function* () {
+      const environment = {
+        GREENROOM_REGISTRATION_SHARED_SECRET: secret,
+        GREENROOM_SERVER_NOTICES_LOCALPART: "server"
+      }
+      const cluster = yield* start(2, { environment })
+      const [a, b] = cluster.nodes as [Scene, Scene]
+      const onDatabase = <Row extends object = object>(statement: string) =>
+        SqlClient.SqlClient.use((sql) => sql.unsafe<Row>(statement)).pipe(
+          Effect.provide(Database.pool({ url: cluster.databaseUrl, maxConnections: 1 }))
+        )
+      const countOf = (condition: string) =>
+        Effect.map(
+          onDatabase<{ readonly count: bigint }>(
+            `SELECT count(*) AS count FROM events WHERE ${condition.replaceAll("NEW.", "")}`
+          ),
+          ([row]) => Number(row?.count)
+        )
+      const token = yield* registerAdmin(b.gateway.url)
+      const asBoss = (node: Scene, method: string, path: string, data?: object) =>
+        Effect.map(curl(node.gateway.url, method, path, { token, ...(data === undefined ? {} : { data }) }), succeeded)
+      const [eve, bob] = [yield* b.register("eve"), yield* b.register("bob")]
+      const room = yield* roomOf(eve, bob)
+      for (let number = 0; number < spam; number++) {
+        const path = `//_matrix/client/v3/rooms/${inPath(room)}/send/m.room.message/${number}`
+        succeeded(yield* eve.ask("PUT", path, { msgtype: "m.text", body: "spam" }))
+      }
+
+      // PostgreSQL refuses the events of each kind, and counts them in a sequence, which is not rolled back.
+      yield* onDatabase(`
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          PERFORM nextval(TG_ARGV[0]);
+          RAISE 'refused by the test' USING ERRCODE = '53100';
+        END $$`)
+      for (const [kind, condition] of Object.entries(kinds)) {
+        yield* onDatabase(`CREATE SEQUENCE refused_${kind}`)
+        yield* onDatabase(`
+          CREATE TRIGGER refuse_${kind} BEFORE INSERT ON events FOR EACH ROW WHEN (${condition})
+          EXECUTE FUNCTION refuse('refused_${kind}')`)
+      }
+      const asked = yield* asBoss(a, "POST", `/_synapse/admin/v1/user/${inPath(eve.userId)}/redact`, { rooms: [] })
+      const place = ["--database-url", Redacted.value(cluster.databaseUrl), "--server-name", serverName]
+      const noticed = yield* greenroom(["user", "notice", "bob", "down tonight", ...place], environment)
+      assert.strictEqual(noticed.code, 0, noticed.error)
+      const delayed = succeeded(
+        yield* bob.ask(
+          "PUT",
+          `//_matrix/client/unstable/org.matrix.msc4140/rooms/${inPath(room)}/delayed_event/m.room.message/1`,
+          { delay_ms: 1, content: { msgtype: "m.text", body: "later" } }
+        )
+      )
+      for (const kind of Object.keys(kinds)) {
+        yield* Effect.repeat(onDatabase<{ readonly is_called: boolean }>(`SELECT is_called FROM refused_${kind}`), {
+          until: ([row]) => row?.is_called === true,
+          schedule: Schedule.spaced("20 millis")
+        })
+      }
+      yield* a.gateway.kill
+      for (const kind of Object.keys(kinds)) yield* onDatabase(`DROP TRIGGER refuse_${kind} ON events`)
+
+      const status = yield* Effect.repeat(
+        asBoss(b, "GET", `/_synapse/admin/v1/user/redact_status/${asked.body.redact_id}`),
+        { until: ({ body }) => body.status !== "active", schedule: Schedule.spaced("100 millis") }
+      )
+      assert.deepStrictEqual(status.body, { status: "completed", failed_redactions: {} })
+      // The messages, and the profile in the join.
+      assert.strictEqual(yield* countOf(kinds.redaction), spam + 1)
+      const sent = yield* Effect.repeat(
+        bob.ask("GET", `//_matrix/client/unstable/org.matrix.msc4140/delayed_events/${delayed.body.delay_id}`),
+        { until: ({ body }) => body.finalised_ts !== undefined, schedule: Schedule.spaced("100 millis") }
+      )
+      assert.isString(sent.body.event_id, JSON.stringify(sent.body))
+      assert.strictEqual(yield* countOf(kinds.delayed), 1)
+      yield* Effect.repeat(countOf(kinds.notice), {
+        until: (count) => count > 0,
+        schedule: Schedule.spaced("100 millis")
+      })
+      const waiting = onDatabase("SELECT 1 FROM waiting_notices")
+      yield* Effect.repeat(waiting, { until: (rows) => rows.length === 0, schedule: Schedule.spaced("100 millis") })
+      assert.strictEqual(yield* countOf(kinds.notice), 1)
+    }).pipe(Effect.scoped),
+  120_000
+)
