@@ -6,7 +6,7 @@ import { overhead } from "./Overhead.ts"
 const scrape = async (metrics: string): Promise<void> => {
   const answer = await fetch(metrics)
   const text = await answer.text()
-  if (!text.includes("greenroom_http_requests_total")) throw new Error(`No metrics: ${answer.status} ${text}`)
+  if (!text.includes("greenroom_http_requests_in_flight")) throw new Error(`No metrics: ${answer.status} ${text}`)
 }
 
 export const metrics: Benchmark = {

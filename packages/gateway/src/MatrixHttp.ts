@@ -6,7 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 
-import { isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
+import { isOfUnavailableNode, isOutOfResources, lackOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
@@ -142,9 +142,18 @@ export const answerCause = (
     if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
   }
   if (isOfUnavailableNode(cause)) return Effect.succeed(nodeUnavailable)
-  const answer = answerDefect(cause, request)
-  return isOutOfResources(cause) ? Effect.as(answer, nodeUnavailable) : answer
+  return isOutOfResources(cause) ? refuseUnstored(cause, request) : answerDefect(cause, request)
 }
+
+/** On a full disk many requests fail: each has a short line, which says why. */
+const refuseUnstored = (
+  cause: Cause.Cause<unknown>,
+  { method, url }: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.logError(`A request was refused, because nothing can be stored: ${lackOfResources(cause)}`).pipe(
+    Effect.annotateLogs({ method, path: pathOf(url) }),
+    Effect.as(nodeUnavailable)
+  )
 
 const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadRequest =>
   reason.reason === "BodyTooLarge"

@@ -6,8 +6,9 @@ import { statfs } from "node:fs/promises"
 import { EventLog } from "@greenroom/store/EventLog"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { probeWrites } from "@greenroom/store/WriteProbe"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Predicate } from "effect"
 import { SqlClient } from "effect/sql"
+import { isSqlError } from "effect/sql/SqlError"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
 
 /** How long the database may take to answer. */
@@ -30,6 +31,25 @@ const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
     )
   )
 
+/** Why a database takes no writes, by SQLSTATE, and the remedy. */
+const refusals: { readonly [code: string]: readonly [reason: string, remedy: string] } = {
+  "25006": ["it is read-only", "Name the primary server, or set default_transaction_read_only = off."],
+  "53100": ["its disk is full", "Make room on the disk of PostgreSQL: the server goes on by itself."]
+}
+
+/** Logs why a write failed. Returns the status. */
+const reportRefusal = (error: unknown): Effect.Effect<string> => {
+  const code = isSqlError(error) && Predicate.hasProperty(error.reason.cause, "code") ? error.reason.cause.code : ""
+  const [reason, remedy] = refusals[String(code)] ?? []
+  const status = reason === undefined ? "cannot be written to" : `cannot be written to: ${reason}`
+  return Effect.as(
+    remedy === undefined
+      ? Effect.logError(`The database ${status}`, error)
+      : Effect.logError(`The database ${status}. ${remedy}`),
+    status
+  )
+}
+
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const { lag, lastFailure } = yield* EventLog
@@ -39,9 +59,7 @@ const make = Effect.gen(function* () {
     Effect.provideService(SqlClient.SqlClient, sql),
     Effect.timeout(answerTimeout),
     Effect.as(ok),
-    Effect.catch((error) =>
-      Effect.as(Effect.logError("The database cannot be written to", error), "cannot be written to")
-    )
+    Effect.catch(reportRefusal)
   )
   const probes = yield* MonotonicCache.make({ lookup: () => probe, capacity: 1, timeToLive: probeLifetime })
 

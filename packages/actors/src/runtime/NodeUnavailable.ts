@@ -57,16 +57,29 @@ const causesOf = (fault: unknown): ReadonlyArray<unknown> => {
   return Predicate.hasProperty(fault, "cause") ? [fault.cause] : []
 }
 
-/** Whether it holds for a defect, or for what it failed because of, such as that of a commit. */
-const isCausedBy = (holds: (fault: unknown) => boolean, defect: unknown, depth = maxDepth): boolean =>
-  holds(defect) || (depth > 0 && causesOf(defect).some((cause) => isCausedBy(holds, cause, depth - 1)))
+/** The first fault for which it holds, of a defect and what it failed because of, such as that of a commit. */
+const find = (holds: (fault: unknown) => boolean, defect: unknown, depth = maxDepth): unknown =>
+  holds(defect)
+    ? defect
+    : depth === 0
+      ? undefined
+      : causesOf(defect).reduce((found: unknown, cause) => found ?? find(holds, cause, depth - 1), undefined)
 
-const someDefect = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): boolean =>
-  cause.reasons.some((reason) => Cause.isDieReason(reason) && isCausedBy(holds, reason.defect))
+const findIn = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): unknown =>
+  cause.reasons.reduce(
+    (found: unknown, reason) => found ?? (Cause.isDieReason(reason) ? find(holds, reason.defect) : undefined),
+    undefined
+  )
 
 /** Whether a request failed because a node, or the database, was not available. */
 export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
-  someDefect(cause, (fault) => isNodeUnavailable(fault) || isAway(fault))
+  findIn(cause, (fault) => isNodeUnavailable(fault) || isAway(fault)) !== undefined
 
 /** Whether a request failed because nothing could be written, as on a full disk. Nobody but the operator can mend that. */
-export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => someDefect(cause, hasNoResources)
+export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => findIn(cause, hasNoResources) !== undefined
+
+/** The message of PostgreSQL or the system for why nothing could be written. */
+export const lackOfResources = (cause: Cause.Cause<unknown>): string | undefined => {
+  const fault = findIn(cause, hasNoResources)
+  return Predicate.hasProperty(fault, "message") ? String(fault.message) : undefined
+}
