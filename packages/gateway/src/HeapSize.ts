@@ -1,8 +1,8 @@
 /**
  * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and returns unused memory to the
  * system when the load falls. By default V8 lets the old generation grow to four times the live objects, and its memory
- * reducer does not run while anything is allocated. Once the program is idle after work, all garbage is collected once, then the
- * young generation until V8 has shrunk it. The system gets the memory back some ten seconds later.
+ * reducer does not run while anything is allocated. Once the program is idle after work, all garbage is collected, the young generation
+ * shrinks, and the system gets the memory back at once.
  */
 import { performance } from "node:perf_hooks"
 import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
@@ -22,10 +22,12 @@ const interval = 2_000
 const restingUtilization = 0.1
 /**
  * An idle program uses at most `idleTime` of processor time in an interval, in ms. It collects all garbage if it has used
- * `worthCollecting` since the last such collection, in ms.
+ * `worthCollecting` since the last such collection, in ms, or `worthShrinking` where the young generation is not small, in bytes.
  */
 const idleTime = 40
 const worthCollecting = 2_000
+const worthShrinking = 500
+const smallYoungGeneration = 8 * 1024 * 1024
 
 /** In ms, since the process began. */
 const processorTime = (): number => {
@@ -33,19 +35,18 @@ const processorTime = (): number => {
   return (system + user) / 1_000
 }
 
-/** V8 makes the young generation small if little was allocated between some collections: this many at most. */
-const smallYoungGeneration = 8 * 1024 * 1024
-const maxYoungCollections = 5
-
 /**
- * Collects garbage: all of it, which takes about 1 ms for each MB of live objects, or that of the young generation. Compiled code
- * stays.
+ * Collects all garbage, which takes about 1 ms for each MB of live objects. Only the last resort of V8 frees the pages that it keeps for
+ * the young generation, up to 40 MB: after any other collection they are part of the process until the memory reducer runs. Compiled
+ * code stays.
  */
-const collectGarbage = (type: "major" | "minor") => {
+const collectGarbage = () => {
   setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as (options: { readonly type: "major" | "minor" }) => void
+  const collect = runInNewContext("gc") as (options: { readonly type: "major"; readonly flavor: "last-resort" }) => void
   setFlagsFromString("--no-expose-gc")
-  collect({ type })
+  setFlagsFromString("--no-flush-bytecode")
+  collect({ type: "major", flavor: "last-resort" })
+  setFlagsFromString("--flush-bytecode")
 }
 
 /** In bytes, used or not. */
@@ -60,7 +61,6 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
     let last = performance.eventLoopUtilization()
     let used = processorTime()
     let usedAtCollection = 0
-    let youngCollections = maxYoungCollections
     let isResting = false
     const look = Effect.sync(() => {
       const [now, before] = [performance.eventLoopUtilization(), used]
@@ -73,15 +73,11 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
       if (wanted !== percent) setFlagsFromString(`--heap-growing-percent=${wanted}`)
       percent = wanted
       if (used - before > idleTime) return
-      if (used - usedAtCollection >= worthCollecting) {
-        collectGarbage("major")
-        used = processorTime()
-        usedAtCollection = used
-        youngCollections = 0
-      } else if (youngCollections < maxYoungCollections && youngGeneration() > smallYoungGeneration) {
-        collectGarbage("minor")
-        youngCollections++
-      }
+      const worth = youngGeneration() > smallYoungGeneration ? worthShrinking : worthCollecting
+      if (used - usedAtCollection < worth) return
+      collectGarbage()
+      used = processorTime()
+      usedAtCollection = used
     })
     return periodically("Adjusting the heap", interval, look)
   })
