@@ -1,8 +1,11 @@
 /**
- * A node that goes down while its requests wait for another home server, which is silent: they are answered 503 with `Retry-After`,
- * whichever node has the room, and nothing is half done.
+ * A node that goes down while its requests wait for others: a home server, an application service, an identity server, a provider of
+ * logins, a page, all silent, or their own client, whose body pauses. They are answered 503 with `Retry-After`, and nothing is half done.
  */
+import * as fs from "node:fs/promises"
+import * as http from "node:http"
 import { createServer } from "node:https"
+import * as path from "node:path"
 import { assert, it } from "@effect/vitest"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { listen } from "@greenroom/gateway/NodeServer"
@@ -11,6 +14,7 @@ import { Effect, Queue } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import type { Scene } from "../support/Scene.ts"
 import { at, freePorts, start } from "./support/Cluster.ts"
+import * as HalfRequest from "./support/HalfRequest.ts"
 
 const client = "//_matrix/client/v3"
 const silent = ServerName.make("silent.test")
@@ -74,6 +78,98 @@ it.live(
         )
       }
       assert.strictEqual((yield* at(b, alice).ask("GET", "/events?timeout=0")).status, 200)
+    }).pipe(Effect.scoped),
+  120_000
+)
+
+/** The same by HTTP. */
+const silentHttp = Effect.fnUntraced(function* (port: number) {
+  const asked = yield* Queue.unbounded<string>()
+  const server = http.createServer(({ url = "" }) => Queue.offerUnsafe(asked, url))
+  yield* Effect.orDie(listen(server, { host: "127.0.0.1", port }))
+  return asked
+})
+
+/** The registration of an application service that listens there. */
+const registrationOf = (url: string) => ({
+  id: "net",
+  url,
+  as_token: "bridge-token",
+  hs_token: "server-token",
+  sender_localpart: "netbot",
+  namespaces: { users: [], aliases: [{ exclusive: true, regex: "#net_.*:green.test" }], rooms: [] },
+  protocols: ["net"]
+})
+
+it.live(
+  "requests that wait for others than home servers get 503 when their node goes down",
+  () =>
+    Effect.gen(function* () {
+      const [port = 0] = yield* freePorts(1)
+      const asked = yield* silentHttp(port)
+      const url = `http://127.0.0.1:${port}`
+      const registration = path.join(yield* GatewayProcess.temporaryDirectory, "net.yaml")
+      // YAML contains JSON.
+      yield* Effect.promise(() => fs.writeFile(registration, JSON.stringify(registrationOf(url))))
+      const provider = {
+        id: "org",
+        name: "Org",
+        client_id: "us",
+        client_secret: "secret",
+        issuer: url,
+        allow_http: true
+      }
+      const { nodes } = yield* start(1, {
+        environment: {
+          GREENROOM_APP_SERVICE_FILES: registration,
+          GREENROOM_IDENTITY_SERVERS: url,
+          GREENROOM_LOGIN_FLOWS: "m.login.password,m.login.oauth2",
+          GREENROOM_OAUTH2_PROVIDERS: JSON.stringify([provider]),
+          GREENROOM_MEDIA_PREVIEW_PRIVATE_ADDRESSES: "true"
+        }
+      })
+      const [node] = nodes as [Scene]
+      const alice = yield* node.register("alice")
+      const ask = (method: string, path: string, data?: unknown) =>
+        node.ask(method, path, { bearer: alice.token, ...(data === undefined ? {} : { data }) })
+      const alias = (name: string) => encodeURIComponent(`#net_${name}:green.test`)
+      const bound = { sid: "1", client_secret: "s3cret", id_server: `127.0.0.1:${port}` }
+      const waiting = [
+        ask("POST", `${client}/join/${alias("one")}`, {}),
+        ask("GET", `${client}/directory/room/${alias("two")}`),
+        ask("GET", `${client}/thirdparty/protocol/net`),
+        ask("POST", `${client}/account/3pid/bind`, bound),
+        ask("GET", `${client}/login/sso/redirect?redirectUrl=${encodeURIComponent(url)}`),
+        ask("GET", `//_matrix/client/v1/media/preview_url?url=${encodeURIComponent(`${url}/page`)}`)
+      ]
+      const paused = yield* Effect.all([
+        HalfRequest.begin(node, alice, "POST", "/_matrix/client/v3/createRoom", { name: "a room" }),
+        HalfRequest.begin(node, alice, "POST", "/_matrix/media/v3/upload", { name: "a file" })
+      ])
+      const [answers, late] = yield* Effect.all(
+        [
+          Effect.all(waiting, { concurrency: "unbounded" }),
+          Effect.all(
+            paused.map(({ answered }) => answered),
+            { concurrency: "unbounded" }
+          ),
+          Effect.gen(function* () {
+            yield* Effect.forEach(waiting, () => Queue.take(asked))
+            assert.strictEqual(yield* node.gateway.stop, 0)
+          })
+        ],
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(
+        answers.map(({ headers, status }) => [status, headers["retry-after"]]),
+        waiting.map(() => [503, "1"])
+      )
+      assert.deepStrictEqual(
+        late,
+        paused.map(() => ({ status: 503, retryAfter: "1" }))
+      )
+      assert.notInclude(node.gateway.output(), "failed inside")
+      assert.notInclude(node.gateway.output(), "cut off work")
     }).pipe(Effect.scoped),
   120_000
 )

@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ErrorBody } from "@greenroom/protocol/MatrixError"
-import { Deferred, Effect, type Scope } from "effect"
+import { Deferred, Duration, Effect, type Scope } from "effect"
 import { ListenError } from "./ListenError.ts"
 import { corsHeaders } from "./MatrixHttp.ts"
 
@@ -97,10 +97,15 @@ const close = (server: Server, sockets: ReadonlySet<Socket>): Effect.Effect<void
     for (const socket of sockets) socket.destroy()
   })
 
+/** How long a body may pause during a shutdown. */
+const bodyPause = Duration.seconds(1)
+
 /** Counts the requests being answered, so that a shutdown can wait for them. */
 export interface InFlight {
   readonly track: (response: ServerResponse) => void
-  /** Waits until nothing is being answered. */
+  /** The same for a request whose body has not arrived whole. */
+  readonly trackBody: (request: IncomingMessage, response: ServerResponse) => void
+  /** Waits until nothing is being answered. A request whose body pauses gets 503. */
   readonly drained: Effect.Effect<void>
 }
 
@@ -111,17 +116,42 @@ export const makeInFlight = (): InFlight => {
     count--
     if (count === 0 && waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.void)
   }
+  const bodies = new Map<IncomingMessage, ServerResponse>()
+  /** How many bytes of each connection had arrived when they were looked at last. */
+  const arrived = new WeakMap<IncomingMessage, number>()
+  const refusePaused = Effect.sync(() => {
+    for (const [request, response] of bodies) {
+      if (request.complete) continue
+      const { bytesRead } = request.socket
+      if (arrived.get(request) === bytesRead) refuseLate(request.socket, response)
+      arrived.set(request, bytesRead)
+    }
+  })
   return {
     track: (response) => {
       count++
       response.on("close", onClose)
     },
+    trackBody: (request, response) => {
+      bodies.set(request, response)
+      request.once("close", () => bodies.delete(request))
+    },
     drained: Effect.suspend(() => {
       if (count === 0) return Effect.void
       waiting = Deferred.makeUnsafe<void>()
-      return Deferred.await(waiting)
+      const refusing = Effect.forever(Effect.andThen(refusePaused, Effect.sleep(bodyPause)))
+      return Effect.raceFirst(Deferred.await(waiting), refusing)
     })
   }
+}
+
+/** Answers a request whose body has not arrived when the server goes down, and ends its connection. */
+const refuseLate = (socket: Socket, response: ServerResponse): void => {
+  if (!response.headersSent && socket.writable) {
+    const error = { errcode: "M_UNKNOWN", error: "The server is shutting down, try again later" } as const
+    writeError(socket, "503 Service Unavailable\r\nretry-after: 1", error)
+  }
+  socket.destroySoon()
 }
 
 /** Answers a request that no endpoint sees, and closes the connection: its body may not have been sent. */
@@ -174,7 +204,10 @@ export const answerRequests = (
   const answerAll = (batch: typeof arrived) => {
     for (const [request, response] of batch) {
       if (response.destroyed || request.socket.destroyed) continue
-      if (!request.complete) onIncomplete(request, response)
+      if (!request.complete) {
+        inFlight.trackBody(request, response)
+        onIncomplete(request, response)
+      }
       handle(request, response)
     }
   }

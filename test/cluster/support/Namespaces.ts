@@ -37,18 +37,22 @@ const subnet = `10.213.${process.pid % 250}`
 export const hostAddress = `${subnet}.1`
 export const databaseAddress = `${subnet}.2`
 
+/** How often namespaces were made: the system may still have the links of the last time. */
+let times = 0
+
 /** So many namespaces, until the scope closes. */
 export const make = Effect.fnUntraced(function* (count: number) {
-  yield* Effect.acquireRelease(run("link", "add", name, "type", "bridge"), () => run("link", "del", name))
-  for (const address of [hostAddress, databaseAddress]) yield* run("addr", "add", `${address}/24`, "dev", name)
-  yield* run("link", "set", name, "up")
+  const bridge = `${name}t${times++}`
+  yield* Effect.acquireRelease(run("link", "add", bridge, "type", "bridge"), () => run("link", "del", bridge))
+  for (const address of [hostAddress, databaseAddress]) yield* run("addr", "add", `${address}/24`, "dev", bridge)
+  yield* run("link", "set", bridge, "up")
   const makeOne = Effect.fnUntraced(function* (index: number) {
-    const [namespace, device] = [`${name}n${index}`, `${name}v${index}`]
+    const [namespace, device] = [`${bridge}n${index}`, `${bridge}v${index}`]
     const address = `${subnet}.${11 + index}`
     const within = (...args: ReadonlyArray<string>) => run("-n", namespace, ...args)
     yield* Effect.acquireRelease(run("netns", "add", namespace), () => run("netns", "del", namespace))
     yield* run("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-    yield* run("link", "set", device, "master", name, "up")
+    yield* run("link", "set", device, "master", bridge, "up")
     yield* within("addr", "add", `${address}/24`, "dev", "eth0")
     yield* within("link", "set", "eth0", "up")
     yield* within("link", "set", "lo", "up")

@@ -12,6 +12,7 @@ import { checkExport, contactsOf, ExportUnreadable, isExport } from "@greenroom/
 import { Contacts } from "@greenroom/actors/contacts/Contacts"
 import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
 import { IdentityClient } from "@greenroom/actors/identity/IdentityClient"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
@@ -71,7 +72,7 @@ const services = Layer.merge(
   AuditStore.layer,
   Contacts.layer.pipe(
     Layer.provide(Layer.merge(ContactStore.layer, IdentityClient.layer)),
-    Layer.provide(Layer.succeed(FederationConfig, {}))
+    Layer.provide([Layer.succeed(FederationConfig, {}), Departure.layer])
   )
 )
 

@@ -8,6 +8,7 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { Json } from "@greenroom/protocol/Json"
 import { ByteSize, Context, Data, Effect, Layer, Schema } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { Departure } from "../runtime/Departure.ts"
 import type { AppService } from "./AppServices.ts"
 
 /** How long a service may take to answer. */
@@ -53,6 +54,7 @@ export const jsonOf = (answer: AppServiceAnswer) => decodeAnswer(answer.text)
 
 const make = Effect.gen(function* () {
   const client = yield* HttpClient.HttpClient
+  const { whileStaying } = yield* Departure
 
   const exchange = Effect.fnUntraced(function* (
     service: AppService,
@@ -75,7 +77,8 @@ const make = Effect.gen(function* () {
         duration: requestTimeout,
         orElse: () =>
           Effect.fail(new AppServiceUnreachable({ isTimeout: true, reason: `no answer in ${requestTimeout}` }))
-      })
+      }),
+      whileStaying
     )
   })
 
@@ -112,7 +115,7 @@ export class AppServiceClient extends Context.Service<
     ) => Effect.Effect<AppServiceAnswer, AppServiceUnreachable>
   }
 >()("greenroom/actors/AppServiceClient") {
-  static readonly layer: Layer.Layer<AppServiceClient> = Layer.effect(AppServiceClient, make).pipe(
+  static readonly layer: Layer.Layer<AppServiceClient, never, Departure> = Layer.effect(AppServiceClient, make).pipe(
     Layer.provide(NodeHttpClient.layerNodeHttp)
   )
 }

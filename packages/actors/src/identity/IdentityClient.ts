@@ -25,6 +25,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
 import { isAllowedHost } from "../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "../federation/FederationConfig.ts"
+import type { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { IdentityFailure, IdentityServer, TrustedServer } from "./IdentityServer.ts"
 import { failed, hostOf, makeIdentityCalls, refusal } from "./internal/IdentityCalls.ts"
@@ -328,8 +329,6 @@ export class IdentityClient extends Context.Service<
     ) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/IdentityClient") {
-  static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig | FederationConfig> = Layer.effect(
-    IdentityClient,
-    make
-  ).pipe(Layer.provide(NodeHttpClient.layerNodeHttp))
+  static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig | FederationConfig | Departure> =
+    Layer.effect(IdentityClient, make).pipe(Layer.provide(NodeHttpClient.layerNodeHttp))
 }

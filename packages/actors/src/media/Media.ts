@@ -19,6 +19,7 @@ import {
 import { type MediaName, type MediaRow, MediaStore, type StoredContent } from "@greenroom/store/MediaStore"
 import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
+import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { safeFileName } from "./FileName.ts"
@@ -114,6 +115,7 @@ export class Media extends Context.Service<
     Media,
     Effect.gen(function* () {
       const { serverName } = yield* HomeServerConfig
+      const { whileStaying } = yield* Departure
       const config = { ...mediaDefaults, ...(yield* MediaConfig) }
       const { freezeUnauthenticated, maxRemoteBytes, maxUploadBytes } = config
       const quota = { bytes: config.quotaBytes, files: config.quotaFiles }
@@ -254,7 +256,7 @@ export class Media extends Context.Service<
           return found.value
         }
         if (fetching.size() >= maxFetches) return yield* tooBusy
-        yield* fetching.once(mxc(name), fetchRemote(name, wait))
+        yield* fetching.once(mxc(name), whileStaying(fetchRemote(name, wait)))
         return Option.getOrUndefined(yield* store.find(name)) ?? (yield* notFound)
       })
 

@@ -14,6 +14,7 @@ import { InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenr
 import { MediaStore } from "@greenroom/store/MediaStore"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Exit, Layer } from "effect"
+import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { imageSizeOfFile } from "./internal/imageSize.ts"
@@ -79,6 +80,7 @@ export class UrlPreviews extends Context.Service<
       const { previewAddresses: policy = "public", urlPreviews = true } = yield* MediaConfig
       const files = yield* MediaFiles
       const store = yield* MediaStore
+      const { whileStaying } = yield* Departure
       let running = 0
 
       /** Stores the image of a preview; returns the preview's fields about it. */
@@ -132,6 +134,7 @@ export class UrlPreviews extends Context.Service<
           running++
           return fetchPreview(url).pipe(
             Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(notFound) }),
+            whileStaying,
             Effect.catchTag("FetchFailed", () => Effect.fail(notFound)),
             Effect.ensuring(Effect.sync(() => running--))
           )

@@ -73,6 +73,8 @@ class Sightings {
   private readonly listeners = new Set<() => void>()
   /** The addresses of the nodes that serve. */
   private alive: ReadonlySet<string>
+  /** Whether the others take this node for lost. */
+  isExcluded = false
   /** When this node has last shown that it lives, by the monotonic clock. */
   private refreshedAt = Number.NEGATIVE_INFINITY
   /** Since when it has shown that without an interval in which others could take its shards. */
@@ -83,8 +85,9 @@ class Sightings {
     this.alive = new Set([here])
   }
 
-  see(addresses: ReadonlyArray<string>): void {
-    const alive = new Set([this.here, ...addresses])
+  see(runners: ReadonlyArray<readonly [address: string, healthy: boolean]>): void {
+    const alive = new Set([this.here, ...runners.flatMap(([address, healthy]) => (healthy ? [address] : []))])
+    this.isExcluded = runners.some(([address, healthy]) => address === this.here && !healthy)
     const changed = alive.symmetricDifference(this.alive).size > 0
     this.alive = alive
     if (changed) for (const listener of this.listeners) listener()
@@ -146,9 +149,16 @@ const watched = (seen: Sightings) =>
       const clock = yield* Clock.Clock
       return RunnerStorage.RunnerStorage.of({
         ...storage,
-        getRunners: Effect.tap(storage.getRunners, (runners) =>
-          Effect.sync(() => seen.see(runners.flatMap(([{ address }, healthy]) => (healthy ? [keyOf(address)] : []))))
-        ),
+        getRunners: Effect.tap(storage.getRunners, (runners) => {
+          const wasExcluded = seen.isExcluded
+          seen.see(runners.map(([{ address }, healthy]) => [keyOf(address), healthy]))
+          if (seen.isExcluded === wasExcluded) return Effect.void
+          return seen.isExcluded
+            ? Effect.logWarning(
+                "The other nodes do not reach this one, or it was stopped: its rooms are theirs until they do. Check the network between nodes if this lasts"
+              )
+            : Effect.logInfo("The other nodes reach this one again")
+        }),
         acquire: (address, shards) =>
           Effect.suspend(() => {
             const begun = monotonicMillisUnsafe(clock)
@@ -186,7 +196,8 @@ export const layer = (
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
       const isCurrent = () => seen.isCurrent(monotonicMillisUnsafe(clock))
-      const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent, moves })
+      const isExcluded = () => seen.isExcluded
+      const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent, isExcluded, moves })
       const { getRunners } = yield* RunnerStorage.RunnerStorage
       const addresses = Effect.map(getRunners, (runners) => runners.map(([{ address }]) => keyOf(address)))
       const nodes = seen.nodes(() => held.size > 0 && isCurrent(), addresses)

@@ -1,7 +1,8 @@
 /**
- * The end of this node, and of actors that move to another one. Requests to other servers may take long, and must hold up neither:
- * those that are still open a moment after it has begun are given up. Nothing has been stored then that would not be after a crash
- * in that moment. Whoever waits for them gets 503 with `Retry-After`.
+ * The end of this node, and of actors that move to another one. Requests to others (home servers, identity servers, application
+ * services, providers of logins, pages) may take long, and must hold up neither: those that are still open a moment after it has begun
+ * are given up. Nothing has been stored then that would not be after a crash in that moment. Whoever waits for them gets 503 with
+ * `Retry-After`.
  */
 import { Context, Deferred, Duration, Effect, Layer } from "effect"
 import { NodeUnavailable } from "./NodeUnavailable.ts"

@@ -7,6 +7,7 @@ import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyO
 import { Effect, Layer, Option, Result } from "effect"
 import { FederationConfig, type FederationOptions } from "../../src/federation/FederationConfig.ts"
 import { IdentityClient } from "../../src/identity/IdentityClient.ts"
+import { Departure } from "../../src/runtime/Departure.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { tlsServer } from "../federation/support/TlsServer.ts"
 
@@ -68,7 +69,7 @@ const withClient = <A, E>(
           ...more
         })
       ),
-      Layer.provide(Layer.succeed(FederationConfig, federation))
+      Layer.provide([Layer.succeed(FederationConfig, federation), Departure.layer])
     )
   )
 

@@ -17,6 +17,7 @@ import type { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Nodes } from "@greenroom/actors/runtime/Nodes"
 import { makeSampled } from "@greenroom/actors/runtime/Sampling"
@@ -146,10 +147,14 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   )
   answerRequests(server, inFlight, handle, undefined, yield* recording("federation"))
   const { address, family, port } = yield* listen(server, options)
+  const { begin } = yield* Departure
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
-      Effect.sync(() => server.close()),
-      Effect.timeoutOption(inFlight.drained, gracePeriod)
+      begin,
+      Effect.suspend(() => {
+        server.close()
+        return Effect.timeoutOption(inFlight.drained, gracePeriod)
+      })
     )
   )
   yield* renewing(server, credentials)
@@ -188,6 +193,7 @@ export class FederationListener extends Context.Service<
     | Thumbnails
     | CrossSigning
     | DeviceKeys
+    | Departure
     | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(

@@ -4,6 +4,7 @@
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted, Semaphore } from "effect"
 import * as client from "openid-client"
+import { Departure } from "../../runtime/Departure.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
 
 /** How long a provider may take to answer, in seconds. */
@@ -116,6 +117,7 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
 ) {
   const known = new Map<string, client.Configuration>()
   const oneAtATime = yield* Semaphore.make(1)
+  const { whileStaying } = yield* Departure
 
   const find = (id: string): Effect.Effect<OAuth2Provider, MatrixError> => {
     const provider = providers.find((candidate) => candidate.id === id)
@@ -130,10 +132,7 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
     if (cached !== undefined) return cached
     const found = hasEndpoints(provider)
       ? withEndpoints(provider)
-      : yield* Effect.catch(
-          Effect.tryPromise(() => discover(provider)),
-          unavailable(provider)
-        )
+      : yield* Effect.catch(whileStaying(Effect.tryPromise(() => discover(provider))), unavailable(provider))
     known.set(provider.id, configure(provider, found))
     return found
   }, oneAtATime.withPermits(1))
@@ -174,7 +173,10 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
         ...(openid ? { expectedNonce: back.nonce, idTokenExpected: true } : {})
       })
       return toSubject(await subjectOf(provider, configuration, tokens))
-    }).pipe(Effect.catch((error) => refuse(describe(error.cause))))
+    }).pipe(
+      whileStaying,
+      Effect.catch((error) => refuse(describe(error.cause)))
+    )
     if (subject === undefined) return yield* refuse("its answer has no subject")
     return { provider: provider.id, subject }
   })

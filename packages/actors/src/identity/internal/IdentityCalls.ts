@@ -23,6 +23,7 @@ import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, type FederationOptions } from "../../federation/FederationConfig.ts"
 import { authorizationOf } from "../../federation/RequestSigning.ts"
+import { Departure } from "../../runtime/Departure.ts"
 import type { IdentityFailure, IdentityServer } from "../IdentityServer.ts"
 
 /** How long an identity server may take to answer. It may have a mail to hand over first. */
@@ -135,6 +136,7 @@ const makeStrangersClient = (config: FederationOptions) => {
 /** `identityServers`: the URLs of those that the operator trusts. */
 export const makeIdentityCalls = Effect.fnUntraced(function* (identityServers: ReadonlyArray<string>) {
   const trustedClient = yield* HttpClient.HttpClient
+  const { whileStaying } = yield* Departure
   const client = yield* makeStrangersClient(yield* FederationConfig)
 
   const exchange = Effect.fnUntraced(function* (server: IdentityServer, call: Call) {
@@ -159,6 +161,7 @@ export const makeIdentityCalls = Effect.fnUntraced(function* (identityServers: R
       Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
       Effect.scoped,
       Effect.timeout(requestTimeout),
+      whileStaying,
       Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
       // Queries have secrets, which are not for traces.
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),

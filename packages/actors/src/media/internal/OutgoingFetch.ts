@@ -76,8 +76,11 @@ export const fetchUrl = (
   Effect.gen(function* () {
     const url = check(text, base, options)
     if (url instanceof FetchFailed) return yield* url
-    const response = yield* Effect.acquireRelease(ask(url, options), (response) =>
-      Effect.sync(() => response.destroy())
+    const response = yield* Effect.acquireRelease(
+      ask(url, options),
+      (response) => Effect.sync(() => response.destroy()),
+      // A silent server would hold up whoever is interrupted meanwhile.
+      { interruptible: true }
     )
     const { location } = response.headers
     if (!redirects.has(response.statusCode ?? 0) || location === undefined) return { url, response }

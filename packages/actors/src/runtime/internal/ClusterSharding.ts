@@ -58,6 +58,9 @@ const group = "default"
 /** How long to wait before a message is sent again. */
 const retryInterval = "100 millis"
 
+/** How long a message waits on a node that the others do not reach, in ms: their network may stay cut for long. */
+const excludedWait = 1_000
+
 /** The error of the connection to another node. */
 const connectionFailures: ReadonlySet<unknown> = new Set(["SocketError", "RpcClientError", "RunnerUnavailable"])
 
@@ -104,6 +107,7 @@ const makeForward = (
   links: NodeLinks["Service"],
   clock: Clock.Clock,
   hasShard: (shard: ShardId.ShardId) => boolean,
+  isExcluded: () => boolean,
   whileStaying: Departure["Service"]["whileStaying"]
 ): Placement["forward"] => {
   const { type } = entity
@@ -131,12 +135,15 @@ const makeForward = (
       () => Effect.die(unavailable(id))
     )
     const left = () => expires - monotonicMillisUnsafe(clock)
-    /** Gives up a message that has expired, once no node can have it: neither this one nor another. */
+    /**
+     * Gives up a message that has expired, once no node can have it: neither this one nor another. On a node that the others do not
+     * reach it expires soon.
+     */
     const expired: Handled = Effect.suspend(() => {
-      if (left() > 0) return Effect.delay(expired, left())
+      if (left() > 0 && !isExcluded()) return Effect.delay(expired, Math.min(left(), excludedWait))
       return delivery.isUnderWay || hasShard(shard) ? Effect.delay(expired, retryInterval) : Effect.die(unavailable(id))
     })
-    return Effect.timeoutOrElse(Effect.raceFirst(sent, expired), {
+    return Effect.timeoutOrElse(Effect.raceFirst(sent, Effect.delay(expired, excludedWait)), {
       duration: Context.get(annotations, AnswerWithin),
       orElse: () => Effect.die(unavailable(id))
     })
@@ -179,6 +186,8 @@ interface ClusterShardingOptions extends LocalShardingOptions {
    * from the database.
    */
   readonly isCurrent: () => boolean
+  /** Whether the other nodes take this one for lost. */
+  readonly isExcluded: () => boolean
   readonly moves: ShardMoves
 }
 
@@ -357,7 +366,16 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       here,
       shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
       holds: (shard) => held.has(shard) && options.isCurrent(),
-      forward: makeForward(entity, makeSend(entity, cluster), remote, links, clock, cluster.hasShardId, whileStaying)
+      forward: makeForward(
+        entity,
+        makeSend(entity, cluster),
+        remote,
+        links,
+        clock,
+        cluster.hasShardId,
+        options.isExcluded,
+        whileStaying
+      )
     }
   }
 

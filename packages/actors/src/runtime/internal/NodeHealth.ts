@@ -4,7 +4,7 @@
  *
  * A node that reaches none of several others is cut off itself, or they have ended together: it leaves them alone until their
  * entries in the database expire. Where the entries are renewed instead, it is cut off, and gives up its own shards. Of two nodes
- * that do not reach each other, the one that pings takes all shards.
+ * that do not reach each other, the one that pings takes all shards. Both sides log what the operator must mend.
  */
 import { Cache, Clock, Duration, Effect, Layer, Option } from "effect"
 import { type RunnerAddress, RunnerHealth, RunnerStorage, Runners, ShardingConfig } from "effect/cluster"
@@ -36,6 +36,30 @@ const make = Effect.gen(function* () {
   /** The time in which no other node answered, in ms. */
   let silence: { readonly since: number; readonly until: number } | undefined
   let cutOffAt = Number.NEGATIVE_INFINITY
+  /** Nodes that do not answer: since when, when they were asked last, and whether they are known to run. */
+  const silent = new Map<string, { readonly since: number; askedAt: number; isRunning: boolean }>()
+
+  /** Logs that a node does not answer, and later that it runs all the same: its entry in the database is renewed. */
+  const reportSilent = (address: RunnerAddress.RunnerAddress) => {
+    const key = keyOf(address)
+    const before = silent.get(key)
+    // Nodes whose entries have expired are not asked: this is another start of the node.
+    if (before === undefined || now() - before.askedAt > 2 * expiration) {
+      silent.set(key, { since: now(), askedAt: now(), isRunning: false })
+      return Effect.logWarning(`The node at ${key} does not answer: the others take its rooms`)
+    }
+    before.askedAt = now()
+    if (before.isRunning || now() - before.since < expiration + tolerance) return Effect.void
+    before.isRunning = true
+    return Effect.logWarning(
+      `The node at ${key} reaches the database, and this node does not reach it: mend the network between them, or stop it. Meanwhile it has no rooms`
+    )
+  }
+
+  const reportAnswer = (address: RunnerAddress.RunnerAddress) =>
+    Effect.suspend(() =>
+      silent.delete(keyOf(address)) ? Effect.logInfo(`The node at ${keyOf(address)} answers again`) : Effect.void
+    )
 
   /** Whether this node is cut off. It counts once: its shards come back with the network, and it may ping again at once. */
   const takeVerdict = () => {
@@ -80,9 +104,12 @@ const make = Effect.gen(function* () {
       if (isOwn(address)) return !takeVerdict()
       const askedAt = now()
       if (!(yield* Cache.get(answers, address))) {
-        return yield* Effect.orElseSucceed(keeps(address, askedAt), () => false)
+        const isKept = yield* Effect.orElseSucceed(keeps(address, askedAt), () => false)
+        if (!isKept) yield* reportSilent(address)
+        return isKept
       }
       silence = undefined
+      yield* reportAnswer(address)
       return true
     })
   })

@@ -16,6 +16,7 @@ import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { Media } from "@greenroom/actors/media/Media"
 import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
@@ -169,7 +170,7 @@ export const server = (
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),
-        Layer.provideMerge(Layer.succeed(HomeServerConfig, { serverName, dataDir })),
+        Layer.provideMerge(Layer.merge(Layer.succeed(HomeServerConfig, { serverName, dataDir }), Departure.layer)),
         Layer.provideMerge(Layer.fresh(TestDatabase.layer)),
         Layer.provideMerge(NodeCrypto.layer)
       )
