@@ -20,7 +20,7 @@ import type { CurrentChange, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** How many entries of a state are written at once. */
-const writtenAtOnce = 2_500
+const writtenAtOnce = 1_000
 
 export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: RoomIntake) => {
   const { log, nextChain, nextNid, roomId, withNids } = writer

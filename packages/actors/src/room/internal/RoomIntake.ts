@@ -30,7 +30,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 export type Failure = MatrixError | StaleWriter | CommitFailed
 
 /** How many outliers are written at once. They have no place in the graph, so other work may run in between. */
-const outliersAtOnce = 500
+const outliersAtOnce = 250
 
 /** How many events are placed before those are durable. */
 const placedAtOnce = 50
