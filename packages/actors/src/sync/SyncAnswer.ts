@@ -5,6 +5,7 @@
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Struct } from "effect"
 import type { UnreadOfRoom } from "../user/push/UnreadCounts.ts"
 import type { SyncedPresence } from "./internal/SyncPresence.ts"
 
@@ -70,6 +71,30 @@ export const shared = <A extends object>(part: A): A => {
   sharedTexts.set(part, JSON.stringify(part))
   return part
 }
+
+/** Events as JSON, which are parsed where they are read. */
+class CompactEvents<E> implements Events<E> {
+  private readonly text: () => string
+
+  constructor(part: Events<E>) {
+    const text = JSON.stringify(part)
+    this.text = () => text
+    Object.assign(this, Struct.omit(part, ["events"]))
+    sharedTexts.set(this, text)
+  }
+
+  get events(): ReadonlyArray<E> {
+    return (JSON.parse(this.text()) as Events<E>).events
+  }
+}
+
+/** Encodes a part of an answer before the others are read: as text it takes less memory than its events. */
+export const compact = <A extends Events<unknown>>(part: A): A =>
+  part.events.length === 0 ? part : (new CompactEvents(part) as unknown as A)
+
+/** Whether a part of an answer has events. */
+export const hasEvents = (part: Events<unknown> | undefined): boolean =>
+  part instanceof CompactEvents || (part !== undefined && part.events.length > 0)
 
 const textOf = (value: object): string => sharedTexts.get(value) ?? JSON.stringify(value)
 

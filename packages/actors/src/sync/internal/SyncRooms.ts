@@ -12,12 +12,12 @@ import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
-import { Effect, Option, Struct } from "effect"
+import { Array as Arr, Effect, Option, Struct } from "effect"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
-import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
+import { compact, hasEvents, type SimpleEvent, type SyncAnswer, type SyncedRoom } from "../SyncAnswer.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { SentMembers } from "./SentMembers.ts"
 import { makeStrippedRooms } from "./StrippedRooms.ts"
@@ -27,6 +27,14 @@ import { makeSyncTimelines, maxRoomBytes } from "./SyncTimelines.ts"
 import { makeSyncUserData } from "./SyncUserData.ts"
 import { makeTimelineStates } from "./TimelineStates.ts"
 
+/**
+ * How many rooms are read together: the events of an answer with more rooms are encoded group by group, so that those of a few rooms
+ * only are in memory as objects.
+ */
+const roomsAtOnce = 64
+/** How many groups of a first answer are read at a time: PostgreSQL reads one while the other is encoded. */
+const groupsAtOnce = 2
+
 interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
   readonly accountData: ReadonlyArray<SimpleEvent>
@@ -35,9 +43,6 @@ interface SyncedRooms {
 }
 
 const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
-
-const isFilledSection = (section: { readonly events: ReadonlyArray<unknown> } | undefined): boolean =>
-  section !== undefined && section.events.length > 0
 
 /** The counts of a room alone are no news: a filter that the events of a room do not pass hides the room. */
 const dropEmpty = (
@@ -49,9 +54,20 @@ const dropEmpty = (
     const room = answers.get(roomId)
     if (room === undefined || room.timeline.limited || newToClient.has(roomNid)) continue
     const sections = [room.timeline, room.state, room.state_after, room.account_data, room.ephemeral]
-    if (!sections.some(isFilledSection)) answers.delete(roomId)
+    if (!sections.some(hasEvents)) answers.delete(roomId)
   }
 }
+
+const compactRooms = (answers: ReadonlyMap<RoomId, SyncedRoom>): ReadonlyArray<readonly [RoomId, SyncedRoom]> =>
+  Array.from(answers, ([roomId, { state, state_after, timeline, ...room }]) => [
+    roomId,
+    {
+      timeline: compact(timeline),
+      ...(state === undefined ? {} : { state: compact(state) }),
+      ...(state_after === undefined ? {} : { state_after: compact(state_after) }),
+      ...room
+    }
+  ])
 
 const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
   [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
@@ -80,12 +96,24 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   })
 
   /** The news of rooms whose timeline is in the answer. */
-  const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
+  const readRooms = (range: RoomsRange, rooms: ReadonlyArray<Reading>) =>
+    rooms.length <= roomsAtOnce
+      ? readTogether(range, rooms, rooms.length)
+      : Effect.map(
+          Effect.forEach(
+            Arr.chunksOf(rooms, roomsAtOnce),
+            (group) => Effect.map(readTogether(range, group, rooms.length), compactRooms),
+            { concurrency: concurrencyOf(range) > 1 ? groupsAtOnce : 1 }
+          ),
+          (groups) => new Map(groups.flat())
+        )
+
+  const readTogether = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>, total: number) {
     const { session } = range
     const [fresh, others] = partition(rooms, ({ known }) => known === undefined)
     const [timelines, knownStates, endStates, freshSummaries] = yield* Effect.all(
       [
-        readTimelines(range, rooms),
+        readTimelines(range, rooms, total),
         store.statesAt(others.map(({ known, roomNid }) => ({ roomNid, at: known! }))),
         store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))),
         readSummaries(range, fresh)

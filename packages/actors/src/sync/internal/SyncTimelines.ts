@@ -18,11 +18,12 @@ export const defaultTimeline = 10
 const maxTimeline = 1_000
 /** How many events are read to find those that pass a filter. */
 const maxScanned = 1_000
-/** The most bytes of one room's timeline in an answer. */
+/** The most bytes of one room's timeline in an answer: a part of those of all rooms, between two bounds. */
 export const maxRoomBytes = 2 * 1024 * 1024
-/** How many timelines are read at once, and how many bytes they have then. */
-const readAtOnce = 256
-const maxBytesAtOnce = 32 * 1024 * 1024
+const minRoomBytes = 128 * 1024
+const maxBytes = 32 * 1024 * 1024
+
+const bytesOfRoom = (rooms: number): number => Math.max(minRoomBytes, Math.min(maxRoomBytes, maxBytes / rooms))
 
 /** The timeline of a room, and whether earlier events are left out. */
 export interface Timeline {
@@ -43,10 +44,11 @@ export const makeSyncTimelines = Effect.gen(function* () {
   const selectionOf = yield* makeEventSelections
   const { openTo, visibleTo } = yield* makeHistoryVisibility
 
-  /** The newest events of each room that pass the filter, and whether there are more of them. */
+  /** The newest events of each room that pass the filter, and whether there are more of them. `total`: the rooms of the answer. */
   const readTimelines = Effect.fnUntraced(function* (
     range: RoomsRange,
-    rooms: ReadonlyArray<Reading>
+    rooms: ReadonlyArray<Reading>,
+    total: number
   ): Effect.fn.Return<Map<number, Timeline>> {
     const timeline = range.filter.room?.timeline
     const selection = selectionOf(timeline)
@@ -54,20 +56,13 @@ export const makeSyncTimelines = Effect.gen(function* () {
     const isEverything = selection.isEverything && range.ignored.size === 0
     const scanned = isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
     const found = new Map<number, Timeline>()
-    if (rooms.length > readAtOnce) {
-      for (let start = 0; start < rooms.length; start += readAtOnce) {
-        const some = yield* readTimelines(range, rooms.slice(start, start + readAtOnce))
-        for (const [roomNid, timeline] of some) found.set(roomNid, timeline)
-      }
-      return found
-    }
     const { userId } = range.session
     const [{ cut, entries }, open] = yield* Effect.all(
       [
         store.timelines(
           rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
           scanned,
-          Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
+          bytesOfRoom(total)
         ),
         openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(userId, room)))
       ],

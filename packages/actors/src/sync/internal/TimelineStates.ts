@@ -14,9 +14,6 @@ import type { Reading, SyncRange } from "./SyncRange.ts"
 import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 import type { Timeline } from "./SyncTimelines.ts"
 
-/** The states of how many rooms are read at once. */
-const readAtOnce = 256
-
 interface StatesOfRooms {
   readonly timelines: ReadonlyMap<number, Pick<Timeline, "entries">>
   /** The states that the client knows. */
@@ -81,10 +78,7 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     })
     const matches = compileFilter(filter.room?.state)
     const stateOfRooms = new Map<number, ReadonlyArray<Event>>()
-    for (let start = 0; start < wanted.length; start += readAtOnce) {
-      const some = yield* state.readStates(wanted.slice(start, start + readAtOnce))
-      for (const [roomNid, events] of some) stateOfRooms.set(roomNid, events.filter(matches))
-    }
+    for (const [roomNid, events] of yield* state.readStates(wanted)) stateOfRooms.set(roomNid, events.filter(matches))
     if (stateAfter) return stateOfRooms
     for (const room of rooms) {
       const inTimeline = new Set(shownIn(room).map(({ event }) => event.event_id))
