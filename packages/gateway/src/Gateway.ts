@@ -52,6 +52,7 @@ import { encryptionHandlers } from "./client-server/EncryptionHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
 import { keyBackupHandlers } from "./client-server/KeyBackupHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
+import { LongPolls } from "./client-server/LongPolls.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
 import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
@@ -123,7 +124,7 @@ export class Gateway extends Context.Service<
 >()("greenroom/gateway/Gateway") {
   static readonly layer = (options: GatewayOptions): Layer.Layer<Gateway, ListenError, HomeServerServices> =>
     Layer.effect(Gateway, serve(options)).pipe(
-      Layer.provide(Sockets.layer(trustProxies(options.trustedProxies ?? []))),
+      Layer.provide([Sockets.layer(trustProxies(options.trustedProxies ?? [])), LongPolls.layer]),
       Layer.provide([
         Shutdown.layer,
         RateLimit.layer(options.rates ?? defaultRates),

@@ -25,18 +25,14 @@ const make = Effect.gen(function* () {
   const { followedEverywhere } = yield* SessionRevocations
   const standings = new Map<UserId, Standing>()
   const observers = new Set<(standing: AccountStanding) => void>()
-  const listeners = new Map<UserId, Set<(standing: Standing) => void>>()
   /** While the standings are being loaded: the accounts that newer rows of the log have changed. */
   let newer: Set<UserId> | undefined = new Set<UserId>()
 
   const apply = (standing: AccountStanding) => {
     const { locked, suspended, userId } = standing
-    const before = standings.get(userId) ?? good
-    const isChanged = before.locked !== locked || before.suspended !== suspended
     if (locked || suspended) standings.set(userId, { locked, suspended })
     else standings.delete(userId)
     for (const observe of observers) observe(standing)
-    if (isChanged) for (const listener of [...(listeners.get(userId) ?? [])]) listener(standing)
   }
 
   yield* (yield* EventLog).follow((slice) =>
@@ -58,13 +54,6 @@ const make = Effect.gen(function* () {
       yield* followedEverywhere
       return standing
     }),
-    onChange: (userId, listener) => {
-      const ofUser = listeners.get(userId) ?? new Set()
-      listeners.set(userId, ofUser.add(listener))
-      return () => {
-        if (ofUser.delete(listener) && ofUser.size === 0) listeners.delete(userId)
-      }
-    },
     observe: (observer) =>
       Effect.asVoid(
         Effect.acquireRelease(
@@ -82,8 +71,6 @@ export class AccountStandings extends Context.Service<
     readonly of: (userId: UserId) => Standing
     /** Locks, unlocks, suspends or unsuspends an account, at all nodes. Undefined fields keep their value. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
-    /** Calls `listener` with every change of one account. The result removes the listener. */
-    readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void
     /** Calls `observer` with every change, until the scope closes. */
     readonly observe: (observer: (standing: AccountStanding) => void) => Effect.Effect<void, never, Scope.Scope>
   }

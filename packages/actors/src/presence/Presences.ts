@@ -17,7 +17,7 @@ import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceSto
 import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
+import { Clock, Context, Duration, Effect, Latch, Layer, Option, Semaphore } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
@@ -253,17 +253,15 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   }
   const announce = nodes.isCluster ? yield* makeHiddenDevices(takeAnnouncement) : () => Effect.void
 
-  const connected = ({ deviceId, userId }: Session, away = false) => {
-    const connect = Effect.acquireRelease(
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const wasHidden = devices.hiddenUntil(userId, deviceId) > now
-        if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
-        return wasHidden
-      }),
-      () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
-    )
-    return Effect.flatMap(connect, (wasHidden) => (wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void))
-  }
+  const connect = ({ deviceId, userId }: Session, away = false) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const wasHidden = devices.hiddenUntil(userId, deviceId) > now
+      if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
+      return wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void
+    })
+
+  const disconnect = ({ deviceId, userId }: Session) =>
+    Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
 
   const withdraw = ({ deviceId, userId }: Session) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
@@ -284,7 +282,8 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     own,
     many: manyContents,
     about,
-    connected,
+    connect,
+    disconnect,
     withdraw,
     active,
     acceptedBy: (viewer: UserId) => MonotonicCache.get(acceptedBy, viewer),
@@ -326,11 +325,10 @@ export class Presences extends Context.Service<
       viewer: UserId,
       withOffline?: boolean
     ) => Effect.Effect<ReadonlyArray<PresenceContent>>
-    /**
-     * The device is connected to the event stream until the scope closes (with a grace period between polls). `away`: its
-     * client reports that its user is away.
-     */
-    readonly connected: (session: Session, away?: boolean) => Effect.Effect<void, never, Scope.Scope>
+    /** A poll or socket of the device opens. `away`: its client reports that its user is away. */
+    readonly connect: (session: Session, away?: boolean) => Effect.Effect<void>
+    /** A poll or socket of the device ends: it counts as connected for a grace period. */
+    readonly disconnect: (session: Session) => Effect.Effect<void>
     /** The client polls without showing its user online (`set_presence=offline`): what it showed before ends now. */
     readonly withdraw: (session: Session) => Effect.Effect<void>
     /**

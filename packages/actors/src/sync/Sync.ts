@@ -239,20 +239,20 @@ const make = Effect.gen(function* () {
     )
   }
 
-  const sync = Effect.fnUntraced(function* (
+  /** Reads the request. The result answers it, and what has read it is gone by then: thousands wait. */
+  const answering = Effect.fnUntraced(function* (
     session: Session,
     request: SyncRequest
-  ): Effect.fn.Return<SyncAnswer, MatrixError> {
+  ): Effect.fn.Return<Effect.Effect<SyncAnswer, MatrixError>, MatrixError> {
     const filter = yield* filterOf(session, request.filter)
     const start = request.since === undefined ? undefined : yield* startOf(request.since)
     if (start === undefined || request.fullState || request.timeout === 0) {
       if (start !== undefined) yield* devices.acknowledge(session, start.messagesSeen)
       // What another node has acknowledged is part of an answer that does not wait.
-      yield* log.caughtUp
-      return yield* read(session, request, filter, start, undefined)
+      return Effect.andThen(log.caughtUp, read(session, request, filter, start, undefined))
     }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
-    return yield* feeds.reading(session.userId, (feed) => {
+    return feeds.reading(session.userId, (feed) => {
       // A request that waits holds nothing that others need: reads from the store take their part only while they read.
       const look = (): Effect.Effect<SyncedNews | SyncAnswer, MatrixError> =>
         Effect.flatMap(readLive(session, request, filter, start, feed), (answer) =>
@@ -278,7 +278,7 @@ const make = Effect.gen(function* () {
     })
   })
 
-  return Sync.of({ sync })
+  return Sync.of({ sync: (session, request) => Effect.flatten(answering(session, request)) })
 })
 
 export class Sync extends Context.Service<

@@ -5,7 +5,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Clock, Effect, Exit, Fiber, Scope } from "effect"
+import { Clock, Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
@@ -43,11 +43,10 @@ const untilStopped = Effect.gen(function* () {
 const position = Effect.flatMap(EphemeralStream, (stream) => stream.position)
 
 /** A poll that is open until the effect that it gives is run. */
-const poll = Effect.fnUntraced(function* (session: Parameters<Presences["Service"]["connected"]>[0]) {
+const poll = Effect.fnUntraced(function* (session: Parameters<Presences["Service"]["connect"]>[0]) {
   const presences = yield* Presences
-  const scope = yield* Scope.make()
-  yield* presences.connected(session).pipe(Scope.provide(scope))
-  return Scope.close(scope, Exit.void)
+  yield* presences.connect(session)
+  return presences.disconnect(session)
 })
 
 layer(stores)("Presences", (it) => {

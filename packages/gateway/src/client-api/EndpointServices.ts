@@ -72,6 +72,7 @@ import type { Pushers } from "@greenroom/actors/user/push/Pushers"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
 import { Context, Effect } from "effect"
+import type { LongPolls } from "../client-server/LongPolls.ts"
 import type { RateLimit } from "../RateLimit.ts"
 import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
@@ -150,7 +151,7 @@ export type HomeServerServices =
   | PublicUrl
 
 /** The services that endpoints may use. */
-export type ServicesOfEndpoints = HomeServerServices | RateLimit | RequestSlots | Shutdown | Sockets
+export type ServicesOfEndpoints = HomeServerServices | LongPolls | RateLimit | RequestSlots | Shutdown | Sockets
 
 export class EndpointServices extends Context.Service<EndpointServices, Context.Context<ServicesOfEndpoints>>()(
   "greenroom/gateway/EndpointServices"

@@ -16,7 +16,7 @@ import { defaultTimeout, type Pagination } from "@greenroom/protocol/Pagination"
 import { Effect } from "effect"
 import type { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { makeLongPoll } from "../client-server/LongPoll.ts"
+import { LongPolls } from "../client-server/LongPolls.ts"
 import { jsonText } from "../JsonAnswer.ts"
 import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
@@ -40,9 +40,9 @@ export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handler
   withServices(function* () {
     const events = yield* Events
     const rooms = yield* Rooms
-    const longPoll = yield* makeLongPoll
+    const longPolls = yield* LongPolls
     const poll = (session: Session, { timeout = defaultTimeout, ...options }: Pagination) =>
-      longPoll({ session, timeout }, (timeout) => events.poll(session, { ...pollOptions(options), timeout }))
+      longPolls.poll({ session, timeout }, (timeout) => events.poll(session, { ...pollOptions(options), timeout }))
     return handlers
       .handle(
         "poll",

@@ -10,12 +10,12 @@ import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { makeLongPoll } from "./LongPoll.ts"
+import { LongPolls } from "./LongPolls.ts"
 
 export const deprecatedSyncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.deprecatedSync", (handlers) =>
   withServices(function* () {
     const sync = yield* DeprecatedSync
-    const longPoll = yield* makeLongPoll
+    const longPolls = yield* LongPolls
 
     return handlers
       .handle(
@@ -23,7 +23,7 @@ export const deprecatedSyncHandlers = HttpApiBuilder.group(ClientServerApi, "cli
         ({ query: { from, room_id, timeout = 0 } }) =>
           CurrentSession.use((session) =>
             Effect.map(
-              longPoll({ session, timeout, setPresence: undefined }, (timeout) =>
+              longPolls.poll({ session, timeout, setPresence: undefined }, (timeout) =>
                 room_id === undefined
                   ? sync.events(session, { from, timeout })
                   : sync.roomEvents(session, room_id, { from, timeout })

@@ -11,7 +11,7 @@ import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { makeLongPoll } from "./LongPoll.ts"
+import { LongPolls } from "./LongPolls.ts"
 
 const presences: ReadonlyArray<string> = ["online", "offline", "unavailable"]
 type SetPresence = "online" | "offline" | "unavailable"
@@ -25,7 +25,7 @@ const readPresence = (given: string | null | undefined): Effect.Effect<SetPresen
 export const slidingSyncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.slidingSync", (handlers) =>
   withServices(function* () {
     const slidingSync = yield* SlidingSync
-    const longPoll = yield* makeLongPoll
+    const longPolls = yield* LongPolls
 
     return handlers.handle(
       "slidingSync",
@@ -36,7 +36,7 @@ export const slidingSyncHandlers = HttpApiBuilder.group(ClientServerApi, "client
             const pos = query.pos ?? body.pos ?? undefined
             const timeout = query.timeout ?? body.timeout ?? 0
             const setPresence = query.set_presence ?? (yield* readPresence(body.set_presence))
-            const answer = yield* longPoll({ session, timeout, setPresence }, (timeout) =>
+            const answer = yield* longPolls.poll({ session, timeout, setPresence }, (timeout) =>
               slidingSync.sync(session, { pos, timeout, body })
             )
             return HttpServerResponse.jsonUnsafe(answer)

@@ -11,7 +11,7 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { jsonText } from "../JsonAnswer.ts"
-import { makeLongPoll } from "./LongPoll.ts"
+import { LongPolls } from "./LongPolls.ts"
 
 /** The name under which older clients ask for and read the state at the end of the timeline. */
 const unstableStateAfter = "org.matrix.msc4222.state_after"
@@ -19,7 +19,7 @@ const unstableStateAfter = "org.matrix.msc4222.state_after"
 export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.sync", (handlers) =>
   withServices(function* () {
     const sync = yield* Sync
-    const longPoll = yield* makeLongPoll
+    const longPolls = yield* LongPolls
 
     return handlers.handle(
       "sync",
@@ -34,7 +34,7 @@ export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.
             timeout: query.timeout ?? 0
           }
           return Effect.map(
-            longPoll({ session, timeout: request.timeout, setPresence: query.set_presence }, (timeout) =>
+            longPolls.poll({ session, timeout: request.timeout, setPresence: query.set_presence }, (timeout) =>
               sync.sync(session, { ...request, timeout })
             ),
             (answer) => jsonText(encodeSyncAnswer(answer, unstable ? unstableStateAfter : undefined))

@@ -144,7 +144,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
       Effect.sync(() => revocations.onEnd(accepted.session, () => closeEnded(socket))),
       (forget) => Effect.sync(forget)
     )
-    yield* presences.connected(accepted.session)
+    yield* Effect.acquireRelease(presences.connect(accepted.session), () => presences.disconnect(accepted.session))
     yield* serveConnection({ ...accepted, socket, calls, unread })
   })
 
