@@ -7,7 +7,7 @@ import { assert, layer, vi } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { expectOk, say } from "./support/Network.ts"
+import { expectOk, type HomeServer, reads, say } from "./support/Network.ts"
 import { sceneOf, World } from "./support/TodaysHostility.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -36,6 +36,11 @@ const isShown = (person: Person, roomId: string, userId: string, eventId: string
       : isShown(person, roomId, userId, eventId, answer.next_batch)
   )
 
+const waitUntilNoneWaits = (server: HomeServer) =>
+  Effect.repeat(server.select("SELECT event_id FROM early_receipts WHERE event_id NOT LIKE '$flood%'"), {
+    until: (rows) => rows.length === 0
+  })
+
 layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipts of other servers", (it) => {
   it.effect("a receipt that comes before its event is shown with the event", () =>
     Effect.gen(function* () {
@@ -49,6 +54,92 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
       assert.deepStrictEqual(yield* evil.tell(red, first), [undefined])
       assert.deepStrictEqual(yield* evil.tell(red, second), [undefined])
       yield* isShown(alice, room_id, mallory, second.event_id, start)
+    })
+  )
+
+  for (const [end, stop] of [
+    ["a restart", "stop"],
+    ["a kill", "kill"]
+  ] as const) {
+    it.effect(`a receipt that comes before its event is shown with it after ${end}`, () =>
+      Effect.gen(function* () {
+        const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
+        const start = (yield* sync(alice, "")).next_batch
+        const event = evil.event(room, { sender: mallory })
+        const edus = [receiptEdu(room_id, mallory, event.event_id)]
+        assert.strictEqual((yield* evil.send(red, [], { edus })).status, 200)
+        yield* red[stop]
+        yield* red.start
+        assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [])
+        assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
+        yield* isShown(alice, room_id, mallory, event.event_id, start)
+        yield* waitUntilNoneWaits(red)
+      })
+    )
+  }
+
+  it.effect("a receipt that waits does not take back a later one", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
+      const start = (yield* sync(alice, "")).next_batch
+      const [late, next] = [evil.event(room, { sender: mallory }), yield* say(alice, room_id, "read this")]
+      const receipt = (eventId: string) => evil.send(red, [], { edus: [receiptEdu(room_id, mallory, eventId)] })
+      assert.strictEqual((yield* receipt(late.event_id)).status, 200)
+      assert.strictEqual((yield* receipt(next)).status, 200)
+      yield* isShown(alice, room_id, mallory, next, start)
+      assert.deepStrictEqual(yield* evil.tell(red, late), [undefined])
+      yield* reads(alice, room_id, "a lie")
+      yield* waitUntilNoneWaits(red)
+      assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [next])
+    })
+  )
+
+  it.effect("a receipt counts in the thread of its event, and in no thread that is made up", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
+      const root = yield* say(alice, room_id, "root")
+      const relation = { "m.relates_to": { rel_type: "m.thread", event_id: root } }
+      const reply = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "reply", ...relation } })
+      assert.deepStrictEqual(yield* evil.tell(red, reply), [undefined])
+      const read = (eventId: string, thread_id: string): Body => ({
+        edu_type: "m.receipt",
+        content: { [room_id]: { "m.read": { [mallory]: { data: { ts: 1, thread_id }, event_ids: [eventId] } } } }
+      })
+      const madeUp = Array.from({ length: 50 }, (_, index) => read(reply.event_id, `$made-up-${index}`))
+      const edus = [...madeUp, read(reply.event_id, "main"), read(reply.event_id, root), read(root, "main")]
+      assert.strictEqual((yield* evil.send(red, [], { edus })).status, 200)
+      const rows = yield* red.select(`SELECT thread_id, event_id FROM receipts WHERE user_id = '${mallory}'`)
+      assert.sameDeepMembers(
+        [...rows],
+        [
+          { thread_id: root, event_id: reply.event_id },
+          { thread_id: "main", event_id: root }
+        ]
+      )
+    })
+  )
+
+  it.effect("of a flood of receipts without events the newest of each server are kept", () =>
+    Effect.gen(function* () {
+      const { evil, mallory, red, room_id } = yield* sceneOf("11")
+      const receipt = (index: number): Body => ({
+        edu_type: "m.receipt",
+        content: {
+          [room_id]: {
+            "m.read": { [mallory]: { data: { ts: 1, thread_id: `$thread${index}` }, event_ids: [`$flood${index}`] } }
+          }
+        }
+      })
+      const indexes = Array.from({ length: 500 }, (_, index) => index)
+      for (let from = 0; from < indexes.length; from += 100) {
+        const edus = indexes.slice(from, from + 100).map(receipt)
+        assert.strictEqual((yield* evil.send(red, [], { edus })).status, 200)
+      }
+      const kept = yield* red.select(`SELECT event_id FROM early_receipts WHERE event_id LIKE '$flood%'`)
+      assert.sameMembers(
+        kept.map(({ event_id }) => event_id),
+        indexes.slice(300).map((index) => `$flood${index}`)
+      )
     })
   )
 

@@ -31,6 +31,7 @@ import { DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { EarlyReceiptStore } from "@greenroom/store/EarlyReceiptStore"
 import { ErasureStore } from "@greenroom/store/ErasureStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
@@ -231,6 +232,7 @@ const stores = (options: HomeServerOptions) =>
     DelayedEventStore.layer,
     DeviceListStore.layer,
     DirectoryStore.layer,
+    EarlyReceiptStore.layer,
     ErasureStore.layer,
     EventLog.layer,
     EventStore.layer,

@@ -117,7 +117,8 @@ const migrations = {
   "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts"),
   "0105_user_signing_changes": () => import("./migrations/0105_user_signing_changes.ts"),
   "0106_former_access_tokens": () => import("./migrations/0106_former_access_tokens.ts"),
-  "0110_unfinished_upgrades": () => import("./migrations/0110_unfinished_upgrades.ts")
+  "0110_unfinished_upgrades": () => import("./migrations/0110_unfinished_upgrades.ts"),
+  "0115_early_receipts": () => import("./migrations/0115_early_receipts.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

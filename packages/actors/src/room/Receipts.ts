@@ -3,18 +3,17 @@
  *
  * Source: "Receipts" and "Fully read markers" of the client-server specification.
  */
-import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
-import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { EventStore } from "@greenroom/store/EventStore"
 import type { ReceiptType } from "@greenroom/store/ReceiptChange"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { isOfThread } from "./ReceiptThreads.ts"
 import { RemoteReceipts } from "./RemoteReceipts.ts"
 
 /** How far the user has read, as a client says it. */
@@ -25,21 +24,6 @@ export interface ReadMarkers {
 }
 
 const fullyReadType = "m.fully_read"
-
-/** The thread ID of events outside of threads. */
-const mainThread = "main"
-
-/** A reaction to an edit of an event in a thread is the longest chain that clients make. */
-const maxRelationDepth = 3
-
-const relationOf = ({ content }: Event): { readonly event_id: EventId; readonly rel_type: unknown } | undefined => {
-  const relation = content["m.relates_to"]
-  return isJsonObject(relation) && typeof relation.event_id === "string"
-    ? { event_id: relation.event_id as EventId, rel_type: relation.rel_type }
-    : undefined
-}
-
-const isRedacted = ({ unsigned }: Event) => unsigned?.redacted_because !== undefined
 
 const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
@@ -62,24 +46,6 @@ const make = Effect.gen(function* () {
     return found
   })
 
-  /**
-   * Errors: M_INVALID_PARAM where the event is not of the thread: neither its root nor in it, nor an edit or a reaction of one of
-   * these. The thread of a redacted event is not known. The main timeline has every event outside of threads.
-   */
-  const checkThread = Effect.fnUntraced(function* (roomId: RoomId, { event }: StoredEvent, threadId: string) {
-    const elsewhere = new InvalidParam({ error: `thread_id: ${event.event_id} is not of the thread ${threadId}` })
-    let relation = relationOf(event)
-    if (threadId === mainThread) return relation?.rel_type === "m.thread" ? yield* elsewhere : undefined
-    if (event.event_id === threadId || isRedacted(event)) return
-    for (let depth = 0; depth < maxRelationDepth && relation !== undefined; depth++) {
-      if (relation.event_id === threadId) return
-      const [parent] = yield* events.byIds([relation.event_id])
-      if (parent === undefined || parent.event.room_id !== roomId) break
-      relation = relationOf(parent.event)
-    }
-    return yield* elsewhere
-  })
-
   const set = Effect.fn("Receipts.set")(function* (
     session: Session,
     roomId: RoomId,
@@ -90,7 +56,9 @@ const make = Effect.gen(function* () {
     const roomNid = yield* joinedRoom(session, roomId)
     if (threadId === "") return yield* new InvalidParam({ error: "thread_id: must not be empty" })
     const found = yield* eventIn(roomId, eventId)
-    if (threadId !== undefined) yield* checkThread(roomId, found, threadId)
+    if (threadId !== undefined && !(yield* isOfThread(events, found.event, threadId))) {
+      return yield* new InvalidParam({ error: `thread_id: ${eventId} is not of the thread ${threadId}` })
+    }
     const { position } = found
     const ts = yield* Clock.currentTimeMillis
     const isNew = yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
