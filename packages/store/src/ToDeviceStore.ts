@@ -238,7 +238,10 @@ export class ToDeviceStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<WaitingMessage>>
     /** Deletes the messages up to a position, which the device has acknowledged. */
     readonly acknowledge: (userId: UserId, deviceId: string, upTo: StreamPosition) => Effect.Effect<void>
-    /** Keeps the newest messages of each device, within both bounds; gives how many were deleted. */
+    /**
+     * Keeps the newest messages of each device, within both bounds, and as many of each server as of the others, where there are so
+     * many. Returns how many were deleted.
+     */
     readonly trim: (most: number, mostBytes: number) => Effect.Effect<number>
   }
 >()("greenroom/store/ToDeviceStore") {
@@ -281,11 +284,20 @@ export class ToDeviceStore extends Context.Service<
             WITH crowded AS (
               SELECT user_id, device_id FROM to_device_messages GROUP BY user_id, device_id
               HAVING count(*) > ${most} OR sum(octet_length(content)) > ${mostBytes}),
-            counted AS (
-              SELECT user_id, device_id, xid, nid, row_number() OVER newer AS place,
-                sum(octet_length(content)) OVER newer AS bytes
+            -- Servers that have sent much give way first, and users where they are of the server of the device.
+            of_senders AS (
+              SELECT user_id, device_id, xid, nid, octet_length(content) AS length,
+                row_number() OVER newer AS place, sum(octet_length(content)) OVER newer AS bytes
               FROM to_device_messages JOIN crowded USING (user_id, device_id)
-              WINDOW newer AS (PARTITION BY user_id, device_id ORDER BY xid DESC, nid DESC)),
+              WINDOW newer AS (PARTITION BY user_id, device_id, CASE
+                WHEN substr(sender, strpos(sender, ':')) = substr(user_id, strpos(user_id, ':')) THEN sender
+                ELSE substr(sender, strpos(sender, ':')) END
+                ORDER BY xid DESC, nid DESC)),
+            counted AS (
+              SELECT user_id, device_id, xid, nid,
+                row_number() OVER (PARTITION BY user_id, device_id ORDER BY place, xid DESC, nid DESC) AS place,
+                sum(length) OVER (PARTITION BY user_id, device_id ORDER BY bytes, xid DESC, nid DESC) AS bytes
+              FROM of_senders),
             dropped AS (
               DELETE FROM to_device_messages message USING counted
               WHERE message.user_id = counted.user_id AND message.device_id = counted.device_id
