@@ -12,7 +12,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { Destinations } from "../federation/Destinations.ts"
 import { addressPolicyOf, FederationConfig } from "../federation/FederationConfig.ts"
-import { FederationTransport } from "../federation/FederationTransport.ts"
+import { defaultRequestTimeout, FederationTransport } from "../federation/FederationTransport.ts"
 import { authorizationOf } from "../federation/RequestSigning.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { fileNameOf } from "./FileName.ts"
@@ -25,9 +25,6 @@ export interface RemoteFile {
   readonly contentType: string | undefined
   readonly fileName: string | undefined
 }
-
-/** How long another server may take to begin its answer, beside the time that it waits for an upload, in ms. */
-const answerTimeout = 30_000
 
 /** The largest error that is read, in bytes. */
 const maxErrorBytes = 64 * 1024
@@ -76,7 +73,10 @@ export class RemoteMedia extends Context.Service<
     RemoteMedia,
     Effect.gen(function* () {
       const { serverName: origin } = yield* HomeServerConfig
-      const policy = addressPolicyOf(yield* FederationConfig)
+      const federation = yield* FederationConfig
+      const policy = addressPolicyOf(federation)
+      /** How long another server may take to begin its answer, and the file in it, beside the time that it waits for an upload, in ms. */
+      const answerTimeout = federation.requestTimeout ?? defaultRequestTimeout
       const transport = yield* FederationTransport
       const destinations = yield* Destinations
       const signingKeys = yield* SigningKeys
@@ -121,7 +121,7 @@ export class RemoteMedia extends Context.Service<
         return yield* toMatrixError(name, status, yield* errcodeOf(response))
       })
 
-      const fetch = Effect.fn("RemoteMedia.fetch")(function* (name: MediaName, timeout: number) {
+      const begin = Effect.fnUntraced(function* (name: MediaName, timeout: number) {
         yield* Effect.mapError(destinations.check(name.origin), () => unavailable(name))
         const uri = `/_matrix/federation/v1/media/download/${encodeURIComponent(name.mediaId)}?timeout_ms=${timeout}`
         const response = yield* ask(name, uri, true, timeout)
@@ -144,6 +144,13 @@ export class RemoteMedia extends Context.Service<
         if (status !== 200 && isUnknownEndpoint(status, errcode)) return yield* fromOldEndpoint(name, timeout)
         return yield* toMatrixError(name, status, errcode)
       })
+
+      const fetch = Effect.fn("RemoteMedia.fetch")((name: MediaName, timeout: number) =>
+        Effect.timeoutOrElse(begin(name, timeout), {
+          duration: timeout + 2 * answerTimeout,
+          orElse: () => Effect.fail(unavailable(name))
+        })
+      )
 
       return RemoteMedia.of({ fetch })
     })

@@ -35,11 +35,13 @@ const brokenOff = new BadRequest({ error: "The content did not arrive whole" })
 const tooSlow = new BadRequest({ error: "The content arrives too slowly" })
 export const tooLarge = (maxBytes: number) => new TooLarge({ error: `The content is larger than ${maxBytes} bytes` })
 
-/** Ends the stream when its sender is too slow. */
-const watchRate = (source: Readable, received: () => number): (() => void) => {
+/** Ends the stream when its sender is too slow, and calls `late`: a generator is not ended before it gets its next chunk. */
+const watchRate = (source: Readable, received: () => number, late: (error: BadRequest) => void): (() => void) => {
   const begin = performance.now()
   const timer = setInterval(() => {
-    if (performance.now() - begin > startTime + received() / lowestRate) source.destroy(tooSlow)
+    if (performance.now() - begin <= startTime + received() / lowestRate) return
+    source.destroy(tooSlow)
+    late(tooSlow)
   }, checkInterval)
   return () => clearInterval(timer)
 }
@@ -49,8 +51,7 @@ const write = async (source: Readable, file: fs.FileHandle, maxBytes: number): P
   const hash = createHash("sha256")
   const head: Array<Uint8Array> = []
   let size = 0
-  const unwatch = watchRate(source, () => size)
-  try {
+  const all = async () => {
     // The server drains the rest of a body that is too large.
     for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       if (size < headBytes) head.push(Buffer.from(chunk.subarray(0, headBytes - size)))
@@ -61,6 +62,11 @@ const write = async (source: Readable, file: fs.FileHandle, maxBytes: number): P
       freeBuffer(chunk)
     }
     await onDisk(file.sync())
+  }
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const unwatch = watchRate(source, () => size, reject)
+  try {
+    await Promise.race([all(), late])
   } finally {
     unwatch()
   }
