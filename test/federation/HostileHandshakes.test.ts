@@ -241,10 +241,28 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           body: { event: version.toPdu(version.sign(Result.getOrThrow(version.fromPdu(body.event)), evil.key)) }
         }
       }
+      const isEnd = (userId: string, membership: string) => isMember(userId, membership) as (event: Event) => boolean
       yield* expectOk(change(founder, roomId, "invite", invited))
       yield* expectOk(change(founder, roomId, "kick", invited))
-      yield* evil.receives(isMember(invited, "leave") as (event: Event) => boolean)
-      assert.isFalse(evil.received.some(isMember(invited, "invite") as (event: Event) => boolean))
+      yield* evil.receives(isEnd(invited, "leave"))
+      assert.isFalse(evil.received.some(isEnd(invited, "invite")))
+      // What becomes of users who are neither in the room nor invited is not the business of their server.
+      for (const stranger of [invited, "@stranger:evil.test"]) {
+        yield* expectOk(change(founder, roomId, "ban", stranger))
+      }
+      const banned = "@banned:evil.test"
+      yield* expectOk(change(founder, roomId, "invite", banned))
+      yield* expectOk(change(founder, roomId, "ban", banned))
+      yield* evil.receives(isEnd(banned, "ban"))
+      assert.deepStrictEqual(
+        evil.received
+          .filter(({ room_id }) => room_id === roomId)
+          .map(({ content, state_key }) => [state_key, content.membership]),
+        [
+          [invited, "leave"],
+          [banned, "ban"]
+        ]
+      )
       evil.respond = () => nothing
     })
   )

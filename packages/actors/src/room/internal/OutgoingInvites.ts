@@ -3,7 +3,6 @@
  *
  * Source: "Inviting to a room" of the server-server specification.
  */
-import type { Event } from "@greenroom/protocol/Event"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
@@ -39,12 +38,8 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
     })
 
   /** The invited user's server has signed it already: unless it is in the room, only the draft sends it the event of the room too. */
-  const recipients = (room: RoomState, event: Event, invited: UserId): ReadonlySet<ServerName> => {
-    const servers = new Set(room.destinations(event, new Set()))
-    const theirs = serverNameOf(invited)
-    if (!isDraft(room.version) && !room.servers.has(theirs)) servers.delete(theirs)
-    return servers
-  }
+  const recipients = (room: RoomState, invited: UserId): ReadonlySet<ServerName> =>
+    isDraft(room.version) ? new Set([...room.destinations(), serverNameOf(invited)]) : room.destinations()
 
   const inviteRemotely = (
     sender: UserId,
@@ -85,7 +80,7 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
     const answer = { event_id: signed.event_id }
     const placed = yield* intakeLock.withPermits(1)(
       graph.place(room, signed, {
-        relayTo: (after) => recipients(after, signed, invited),
+        relayTo: (after) => recipients(after, invited),
         answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)
       })
     )

@@ -94,9 +94,9 @@ export const makeRoomAppends = (writer: RoomWriter, graph: RoomGraph, policies: 
     const refused = refusalOf(room, proposed, state) ?? refusalOf(room, proposed)
     if (refused !== undefined) return yield* Effect.fail(refused)
     const event = yield* policies.recommended(room, proposed)
-    const before = new Set(room.servers.keys())
+    const before = room.serversBefore(event)
     const placed = yield* graph.place(room, event, {
-      relayTo: (after) => after.destinations(event, before),
+      relayTo: (after) => after.destinations(before),
       answers: transaction === undefined ? undefined : answerTo(transaction, event)
     })
     if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {

@@ -260,7 +260,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         yield* requireVouched(room, event)
         const known = stateNow(room)
         yield* placeMembership(room, event, (after) => {
-          const others = new Set(after.destinations(event, new Set()))
+          const others = new Set(after.destinations())
           others.delete(origin)
           return others
         })
@@ -291,7 +291,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
           const join = built.success
           const refusal = room.version.authorise(join, state) ?? room.version.authorise(join, room.lookup)
           if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
-          yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
+          yield* placeMembership(room, join, (after) => after.destinations())
           return { event_id: join.event_id }
         })
       )

@@ -40,19 +40,29 @@ export class RoomServers {
     return this.members.size === 0 || (this.members.size === 1 && this.members.has(this.ours))
   }
 
-  /** Whether other servers receive the event of a proposal. */
+  /** Whether other servers may receive the event of a proposal. */
   concernsOthers(proposal: EventProposal): boolean {
     if (!this.isAlone) return true
     const target = targetOf(proposal)
     return target !== undefined && serverNameOf(target) !== this.ours
   }
 
-  /** The other servers that an event concerns: those in the room before or after it, and that of its target. */
-  destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
-    if (event.type !== "m.room.member" && before.size === 0 && this.isAlone) return noServers
+  /**
+   * The servers in the room before an event, and that of its target where the event ends an invitation or a knock: that server has
+   * to learn of the end. A server that is not in the room is sent nothing else about its users, as when they are banned.
+   */
+  before(event: Event, target: Event | undefined): ReadonlySet<ServerName> {
+    const servers = new Set(this.members.keys())
+    const userId = targetOf(event)
+    const isPending = target?.content.membership === "invite" || target?.content.membership === "knock"
+    if (userId !== undefined && isPending && event.content.membership !== "invite") servers.add(serverNameOf(userId))
+    return servers
+  }
+
+  /** The other servers that an event concerns: those in the room after it, and those `before` it. */
+  destinations(before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
+    if (before.size === 0 && this.isAlone) return noServers
     const destinations = new Set([...before, ...this.members.keys()])
-    const target = targetOf(event)
-    if (target !== undefined) destinations.add(serverNameOf(target))
     destinations.delete(this.ours)
     return destinations
   }

@@ -155,9 +155,15 @@ export class RoomState {
     return this.servers.size === 0 ? [this.ours] : [...this.servers.keys()]
   }
 
-  /** The other servers that an event concerns: those in the room before or after it, and that of its target. */
-  destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
-    return this.participants.destinations(event, before)
+  /** The servers in the room before the next event, and that of a user whose invitation or knock it ends. */
+  serversBefore(event: Event): ReadonlySet<ServerName> {
+    const target = event.type === "m.room.member" ? this.lookup(event.type, event.state_key ?? "") : undefined
+    return this.participants.before(event, target)
+  }
+
+  /** The other servers that an event concerns: those in the room after it, and those `before` it. */
+  destinations(before: ReadonlySet<ServerName> = noServers): ReadonlySet<ServerName> {
+    return this.participants.destinations(before)
   }
 
   get lookup(): StateLookup {
@@ -196,7 +202,7 @@ export class RoomState {
   append(step: RoomStep, event: Event, nid: number, newChain: () => number): void {
     const before = this.ref ?? this.chains.begin(step, newChain)
     const authNids = event.state_key === undefined ? undefined : this.authNidsOf(event)
-    const servers = event.state_key === undefined ? noServers : new Set(this.servers.keys())
+    const servers = event.state_key === undefined ? noServers : this.serversBefore(event)
     if (event.state_key !== undefined) {
       const key = stateKeyOf(event.type, event.state_key)
       this.changeCurrent(step, [{ key, entry: { nid, event } }], creationBefore(step, event) ?? nid, newChain)
@@ -204,7 +210,7 @@ export class RoomState {
     const after = this.ref!
     this.log(step, { nid, event, status: EventStatus.timeline, before, after }, { authNids })
     this.follow(event, after, [])
-    this.sendTo(step, nid, this.destinations(event, servers))
+    this.sendTo(step, nid, this.destinations(servers))
   }
 
   /** An event becomes a forward extremity beside others. The states that are not needed any more are forgotten. */
