@@ -52,14 +52,23 @@ interface Asked {
 
 const none: RemoteKeys = { device_keys: "{}", master_keys: "{}", self_signing_keys: "{}", failures: "{}" }
 
-/** The members of an object that are objects and about users of a server. */
-const ofServer = (server: ServerName, given: Json | undefined): { readonly [userId: string]: JsonObject } =>
-  Object.fromEntries(
-    Object.entries(isJsonObject(given) ? given : {}).filter(
-      (entry): entry is [UserId, JsonObject] =>
-        isJsonObject(entry[1]) && entry[0].includes(":") && serverNameOf(entry[0] as UserId) === server
-    )
-  )
+/** The keys of an answer that were claimed: a server may name other users, devices and algorithms. */
+const claimedKeys = (
+  claims: ReadonlyArray<KeyClaim>,
+  given: Json | undefined
+): { readonly [userId: string]: JsonObject } => {
+  const found = new Map<string, Map<string, JsonObject>>()
+  for (const { algorithm, deviceId, userId } of claims) {
+    const devices = isJsonObject(given) ? given[userId] : undefined
+    const keys = isJsonObject(devices) ? devices[deviceId] : undefined
+    if (!isJsonObject(keys)) continue
+    const ofAlgorithm = Object.entries(keys).filter(([keyId]) => keyId.startsWith(`${algorithm}:`))
+    if (ofAlgorithm.length === 0) continue
+    const ofUser = found.get(userId) ?? new Map<string, JsonObject>()
+    found.set(userId, ofUser.set(deviceId, { ...ofUser.get(deviceId), ...Object.fromEntries(ofAlgorithm) }))
+  }
+  return Object.fromEntries([...found].map(([userId, devices]) => [userId, Object.fromEntries(devices)]))
+}
 
 /** The wanted ones of the devices, as JSON text. */
 const onlyDevices = (devices: string, wanted: ReadonlyArray<string>): string => {
@@ -188,14 +197,14 @@ const make = Effect.gen(function* () {
       ([server, ofThem]) =>
         until(deadline, ask(server, ofThem)).pipe(
           Effect.orElseSucceed(() => Option.none<JsonObject>()),
-          Effect.map((answer) => ({ server, answer }))
+          Effect.map((answer) => ({ server, ofThem, answer }))
         ),
       { concurrency: concurrentServers }
     )
     return {
       one_time_keys: Object.assign(
         {},
-        ...answers.map(({ answer, server }) => ofServer(server, Option.getOrUndefined(answer)?.one_time_keys))
+        ...answers.map(({ answer, ofThem }) => claimedKeys(ofThem, Option.getOrUndefined(answer)?.one_time_keys))
       ),
       failures: Object.fromEntries(
         answers.flatMap(({ answer, server }) => (Option.isNone(answer) ? [[server, {}]] : []))
