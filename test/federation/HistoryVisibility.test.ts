@@ -248,6 +248,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
   const internalError = { status: 500, body: { errcode: "M_UNKNOWN", error: "Internal server error" } }
   const failures: ReadonlyArray<readonly [string, FederationAnswer | "never"]> = [
     ["an internal error", internalError],
+    ["the error of a proxy", { ...internalError, status: 504 }],
     ["silence", "never"]
   ]
   for (const [name, failure] of failures) {

@@ -131,6 +131,39 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
+  for (const status of [500, 502, 503, 504]) {
+    it.effect(
+      `an event whose state its server answers with ${status} is not placed by another, and is taken later`,
+      () =>
+        Effect.gen(function* () {
+          const here = yield* scene
+          const { blue, bob, evil, room, room_id } = here
+          const carol = joinOf(here, "@carol:evil.test")
+          const first = afterNothing(here, carol, "carol's")
+          const content = { msgtype: "m.text", body: "later" }
+          const last = evil.event(room, { sender: carol.sender, content }, { prevEvents: [first], state: [carol] })
+          const state = [...ids([...room.state.values()]), carol.event_id]
+          answers(here, [carol, first], new Map([first, last].map(({ event_id }) => [event_id as string, state])))
+          const rest = evil.respond
+          const before = evil.asked.length
+          evil.respond = (asked) =>
+            /^\/v1\/state(_ids)?\//.test(asked.path)
+              ? { status, body: { errcode: "M_UNKNOWN", error: "Away" } }
+              : rest(asked)
+          const [refusal] = yield* refusalsOf(evil, blue, [last])
+          assert.match(refusal!, /predecessors/)
+          const questions = evil.asked.slice(before).filter((path) => /^\/v1\/state(_ids)?\//.test(path))
+          // Each way is tried once, at the predecessor alone.
+          const names = questions.map((path) => `${path.split("/")[2]} ${path.replace(/^.*event_id=/, "")}`)
+          assert.deepStrictEqual(names, [`state_ids ${first.event_id}`, `state ${first.event_id}`])
+          evil.respond = rest
+          assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+          const read = ids(yield* readBack(bob, room_id))
+          for (const event of [first, last]) assert.include(read, event.event_id)
+        })
+    )
+  }
+
   it.effect("a server that gives some events and no more is asked for the state at what they follow", () =>
     Effect.gen(function* () {
       const here = yield* scene

@@ -32,8 +32,10 @@ import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
 
 /** The largest answers that are read, in bytes. */
 export const answerLimits = {
+  profile: 64 * 1024,
   small: 256 * 1024,
   transaction: 1024 * 1024,
+  summaries: 2 * 1024 * 1024,
   pages: 8 * 1024 * 1024,
   wholeState: 50 * 1024 * 1024
 }
@@ -57,6 +59,8 @@ export interface Call<A> {
   readonly timeoutFactor?: number
   /** A user waits for it: it is tried even while the server is in back-off. */
   readonly isUrgent?: boolean
+  /** The other server may take too long for it: an answer 502 to 504 of its proxy does not put the server into back-off. */
+  readonly isCostly?: boolean
   /** Lists whose entries are handed over while the answer arrives. `read` gets them empty. */
   readonly lists?: StreamedLists
   /** The answer, undefined where it is not of the form that was asked for. */
@@ -94,11 +98,11 @@ export const encodeContent = (destination: ServerName, content: JsonObject): Eff
 const unreachableStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 
 const refusal = (
-  destination: ServerName,
+  { destination, isCostly = false }: Pick<Call<unknown>, "destination" | "isCostly">,
   { retryAfter, status }: Pick<TransportResponse, "retryAfter" | "status">,
   answer: JsonObject | undefined
 ) => {
-  if (unreachableStatuses.has(status)) {
+  if (unreachableStatuses.has(status) && !isCostly) {
     return new RemoteUnreachable({ destination, reason: `the server answered with status ${status}` })
   }
   const { errcode, error, retry_after_ms, room_version } = answer ?? {}
@@ -212,11 +216,10 @@ const make = Effect.gen(function* () {
   }
 
   const answer = Effect.fnUntraced(function* <A>(call: Call<A>) {
-    const { destination } = call
     const response = yield* budgeted(call)
     const json = yield* Effect.option(parseJson(response.body, call.hasPdus === true ? parseExact : undefined))
     const object = Option.filter(Option.map(json, unwrapped), isJsonObject)
-    if (response.status >= 300) return yield* refusal(destination, response, Option.getOrUndefined(object))
+    if (response.status >= 300) return yield* refusal(call, response, Option.getOrUndefined(object))
     return yield* Option.isNone(object) ? Effect.fail(malformed(call)) : readObject(call, object.value)
   })
 
@@ -231,7 +234,7 @@ const make = Effect.gen(function* () {
           const body = yield* readBody(destination, response, answerLimits.small)
           const json = Option.getOrUndefined(Option.map(yield* Effect.option(parseJson(body)), unwrapped))
           return yield* refusal(
-            destination,
+            call,
             { status, retryAfter: retryAfterOf(response) },
             isJsonObject(json) ? json : undefined
           )

@@ -123,7 +123,7 @@ const endpoints = (
     const asked = {
       destination,
       method: "GET" as const,
-      maxBytes: answerLimits.small,
+      maxBytes: type === "profile" ? answerLimits.profile : answerLimits.small,
       timeoutFactor: isUrgent ? shortTimeoutFactor : 1,
       isUrgent,
       read

@@ -25,11 +25,14 @@ import { ServerServerClient } from "./ServerServerClient.ts"
 const answerLifetime = "1 minute"
 const failureLifetime = "5 seconds"
 
-/** How many answers are kept. */
-const capacity = 10_000
+/** How many profiles are kept: each has up to `answerLimits.profile` bytes. */
+const profilesKept = 1_000
 
-/** How many pages of lists of public rooms, and how many spaces, are kept. */
-const pages = 200
+/** How many aliases are asked for at once. */
+const aliasesKept = 10_000
+
+/** How many pages of lists of public rooms, and how many spaces, are kept: each has up to `answerLimits.summaries` bytes. */
+const pages = 50
 
 const pageError =
   (server: ServerName) =>
@@ -61,11 +64,11 @@ const make = Effect.gen(function* () {
   const today = yield* ServerServerClient
   const profiles = yield* MonotonicCache.makeWith(
     (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
-    { capacity, timeToLive }
+    { capacity: profilesKept, timeToLive }
   )
   const aliases = yield* MonotonicCache.make({
     lookup: (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
-    capacity,
+    capacity: aliasesKept,
     timeToLive: aliasLifetime
   })
   const publicRooms = yield* MonotonicCache.makeWith(

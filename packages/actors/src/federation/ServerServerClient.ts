@@ -159,7 +159,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       destination,
       method: "PUT" as const,
       content: pdu,
-      maxBytes: answerLimits.pages,
+      maxBytes: answerLimits.transaction,
       timeoutFactor: shortTimeoutFactor,
       isUrgent: true
     }
@@ -190,6 +190,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         uri: withQuery(path("v1", "state", roomId), [["event_id", at]]),
         maxBytes: answerLimits.wholeState,
         timeoutFactor: 4,
+        isCostly: true,
         hasPdus: true,
         read: readState
       }),
@@ -200,6 +201,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         uri: withQuery(path("v1", "state_ids", roomId), [["event_id", at]]),
         maxBytes: answerLimits.pages,
         timeoutFactor: 2,
+        isCostly: true,
         read: readStateIds
       }),
     getEventAuth: (destination: ServerName, roomId: RoomId, eventId: EventId) =>
@@ -357,7 +359,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
     publicRooms: (destination: ServerName, request: PublicRoomsRequest) => {
       const common = {
         destination,
-        maxBytes: answerLimits.pages,
+        maxBytes: answerLimits.summaries,
         timeoutFactor: shortTimeoutFactor,
         read: readPublicRooms
       }
@@ -385,7 +387,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         destination,
         method: "GET",
         uri: withQuery(path("v1", "hierarchy", roomId), [["suggested_only", suggestedOnly ? "true" : "false"]]),
-        maxBytes: answerLimits.pages,
+        maxBytes: answerLimits.summaries,
         timeoutFactor: shortTimeoutFactor,
         read: readHierarchy
       }),

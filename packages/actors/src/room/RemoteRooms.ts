@@ -26,6 +26,9 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   roomVersion: Schema.optionalKey(Schema.String)
 }) {}
 
+/** The server does not have what it was asked for, or does not give it. Any other failure may pass. */
+export const isRefusal = ({ status = 0 }: RemoteFailure): boolean => status >= 400 && status < 500 && status !== 429
+
 /** A room's state with the events that authorise it. */
 export interface RemoteState {
   readonly state: ReadonlyArray<Event>

@@ -18,7 +18,7 @@ import type { StateRef } from "@greenroom/store/StateStore"
 import { Effect, Option, Result } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { visibilityOf, visibilityOrder } from "../HistoryVisibility.ts"
-import { RemoteFailure, RemoteRooms } from "../RemoteRooms.ts"
+import { isRefusal, RemoteFailure, RemoteRooms } from "../RemoteRooms.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -114,6 +114,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
       if (questions++ >= maxQuestions) return given.length === 0 ? undefined : leastOpen(given)
       const answer = yield* Effect.result(partAt(room, server, at))
       if (Result.isFailure(answer)) {
+        // A server that has the events may not know the state before them, as one that has back-filled them itself.
         if (!isRefusal(answer.failure)) return yield* answer.failure
         questions = maxQuestions
         return undefined
@@ -190,9 +191,6 @@ export const visibilityBefore = ({ before }: FoundStates, { event_id }: Event): 
 
 export const isAccepted = (known: KnownEvent | undefined): known is KnownEvent =>
   known !== undefined && known.status !== EventStatus.rejected
-
-/** A server that has the events may not know the state before them, as one that has back-filled them itself. */
-const isRefusal = ({ status = 0 }: RemoteFailure): boolean => status >= 400 && status < 500 && status !== 429
 
 const sameEvents = (a: Part, b: Part): boolean =>
   a === b || (a.size === b.size && [...a].every(([key, event]) => b.get(key)?.event_id === event.event_id))

@@ -14,7 +14,7 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect, Result } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
-import { type KnownEvents, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import { isRefusal, type KnownEvents, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 
@@ -210,7 +210,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       if (statesAsked.has(at) || statesAsked.size >= maxStates) return "failed"
       statesAsked.add(at)
       const result = yield* Effect.result(remote.stateAt(origin, version, roomId, at, knownByNow))
-      if (Result.isFailure(result)) return result.failure.errcode === undefined ? "failed" : "refused"
+      if (Result.isFailure(result)) return isRefusal(result.failure) ? "refused" : "failed"
       states.set(at, result.success)
       for (const event of result.success.authChain) given.set(event.event_id, event)
       for (const event of result.success.state) given.set(event.event_id, event)

@@ -23,7 +23,8 @@ export const makeRoomPolicies = Effect.gen(function* () {
   const { policyServers = {} } = yield* HomeServerConfig
   const { retries = defaultRetries, sendAnyway = false } = policyServers
 
-  const isLost = ({ errcode }: RemoteFailure): boolean => errcode === undefined
+  /** The policy server has not decided: it did not answer, or failed. */
+  const isLost = ({ errcode, status = 0 }: RemoteFailure): boolean => errcode === undefined || status >= 500
 
   const ask = (room: RoomState, event: Event, policy: RoomPolicy): Effect.Effect<Event, RemoteFailure> =>
     Effect.retry(remote.askPolicy(policy, room.version, event), { times: retries, while: isLost })
@@ -35,8 +36,9 @@ export const makeRoomPolicies = Effect.gen(function* () {
     return isRecommended(room.version, event, policy) ? undefined : policy
   }
 
-  const refusalOf = ({ errcode, reason, retryAfter }: RemoteFailure, { via }: RoomPolicy): MatrixError => {
-    if (errcode === undefined) {
+  const refusalOf = (failure: RemoteFailure, { via }: RoomPolicy): MatrixError => {
+    const { errcode, reason, retryAfter } = failure
+    if (isLost(failure)) {
       return new ConnectionFailed({ error: `The policy server ${via} of the room cannot be asked now` })
     }
     return errcode === "M_LIMIT_EXCEEDED"
