@@ -1,0 +1,222 @@
+/**
+ * Answers of a hostile server to what our server asks it for its users: they are bounded, name nothing that is another server's, and
+ * reach a client in the documented form, or not at all.
+ *
+ * Source: the server-server specification.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Body } from "../support/Curl.ts"
+import { isHealthy, leavesRoomAsItWas } from "./support/HostileNetwork.ts"
+import { imaginedHash, type Responder } from "./support/HostileServer.ts"
+import { expectOk, say } from "./support/Network.ts"
+import { sceneOf, World } from "./support/TodaysHostility.ts"
+import { createRoom, nothing } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+const answer = (body: Body) => ({ status: 200, body })
+
+/** Answers requests whose paths begin so. */
+const answering =
+  (...answers: ReadonlyArray<readonly [string, Body]>): Responder =>
+  ({ path }) => {
+    const found = answers.find(([beginning]) => path.startsWith(beginning))
+    return found === undefined ? nothing : answer(found[1])
+  }
+
+const client = (path: string) => `//_matrix/client/${path}`
+const encoded = encodeURIComponent
+
+layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers of a hostile server", (it) => {
+  it.effect("a profile that is larger than profiles may be is none", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red } = yield* sceneOf("11")
+      evil.respond = answering(["/v1/query/profile", { displayname: "Evil", "org.test.blob": "x".repeat(70_000) }])
+      const { body, status } = yield* alice.ask("GET", client(`v3/profile/${encoded("@large:evil.test")}`))
+      assert.deepStrictEqual([status, body.errcode], [404, "M_NOT_FOUND"])
+      evil.respond = answering(["/v1/query/profile", { displayname: "Evil", "org.test.blob": "x".repeat(50_000) }])
+      const fitting = yield* expectOk(alice.ask("GET", client(`v3/profile/${encoded("@fitting:evil.test")}`)))
+      assert.strictEqual(fitting.displayname, "Evil")
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("a page of public rooms that is too large is none", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red } = yield* sceneOf("11")
+      const room = (index: number, topic: string) => ({
+        room_id: `!public${index}:evil.test`,
+        num_joined_members: 1,
+        world_readable: true,
+        guest_can_join: false,
+        topic
+      })
+      const ask = (limit: number) => alice.ask("POST", client("v3/publicRooms?server=evil.test"), { limit })
+      evil.respond = answering(["/v1/publicRooms", { chunk: [room(1, "x".repeat(3_000_000))] }])
+      const large = yield* ask(5)
+      assert.deepStrictEqual([large.status, large.body.errcode], [404, "M_NOT_FOUND"])
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("a space that contains itself, and spaces without end, are read to a depth", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const space = yield* createRoom(alice, "11", { creation_content: { type: "m.space" } })
+      const child = (roomId: string) => ({
+        type: "m.space.child",
+        state_key: roomId,
+        sender: "@evil:evil.test",
+        content: { via: ["evil.test"] },
+        origin_server_ts: 1
+      })
+      const summary = (roomId: string, children: ReadonlyArray<string>) => ({
+        room_id: roomId,
+        room_type: "m.space",
+        num_joined_members: 1,
+        world_readable: true,
+        guest_can_join: false,
+        join_rule: "public",
+        children_state: children.map(child)
+      })
+      let asked = 0
+      evil.respond = ({ path }) => {
+        const [, roomId] = /^\/v1\/hierarchy\/([^?]+)/.exec(path) ?? []
+        if (roomId === undefined) return nothing
+        asked++
+        const next = Array.from({ length: 100 }, (_, index) => `!s${number}x${asked}x${index}:evil.test`)
+        return answer({ room: summary(roomId, [roomId, space, ...next]), children: [], inaccessible_children: [] })
+      }
+      const begin = `!begin${number}:evil.test`
+      yield* expectOk(
+        alice.ask("PUT", client(`v3/rooms/${encoded(space)}/state/m.space.child/${encoded(begin)}`), {
+          via: ["evil.test"]
+        })
+      )
+      const found = yield* expectOk(alice.ask("GET", client(`v1/rooms/${encoded(space)}/hierarchy?limit=1000`)))
+      assert.isAbove(asked, 0)
+      assert.isAtMost(asked, 60)
+      const ids = found.rooms.map(({ room_id }: Body) => room_id)
+      assert.strictEqual(new Set(ids).size, ids.length, "each room once")
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("keys that nobody asked for, or that are of other users, reach no client", () =>
+    Effect.gen(function* () {
+      const { alice, bob, evil, mallory } = yield* sceneOf("11")
+      const key = { "signed_curve25519:AAAA": { key: "k".repeat(43), signatures: {} } }
+      evil.respond = answering([
+        "/v1/user/keys/claim",
+        {
+          one_time_keys: {
+            [mallory]: { PHONE: key, OTHER: key },
+            [bob.userId]: { PHONE: key },
+            "@else:evil.test": { PHONE: key }
+          }
+        }
+      ])
+      const claimed = yield* expectOk(
+        alice.ask("POST", client("v3/keys/claim"), { one_time_keys: { [mallory]: { PHONE: "signed_curve25519" } } })
+      )
+      assert.deepStrictEqual(claimed.one_time_keys, { [mallory]: { PHONE: key } })
+    })
+  )
+
+  it.effect("an event at a time that is of another room, or of none, is not given to clients", () =>
+    Effect.gen(function* () {
+      const here = yield* sceneOf("11")
+      const { alice, evil, room_id } = here
+      const secretRoom = yield* createRoom(alice, "11", { preset: "private_chat" })
+      const secret = yield* say(alice, secretRoom, "secret")
+      yield* leavesRoomAsItWas(
+        here,
+        Effect.gen(function* () {
+          for (const event_id of [secret, imaginedHash().event_id, "no event ID", `$${"x".repeat(300)}`]) {
+            evil.respond = answering(["/v1/timestamp_to_event", { event_id, origin_server_ts: 5 }])
+            const found = yield* alice.ask("GET", client(`v1/rooms/${encoded(room_id)}/timestamp_to_event?ts=5&dir=b`))
+            if (found.status === 200) assert.notInclude([secret, event_id], found.body.event_id)
+            else assert.deepStrictEqual([found.status, found.body.errcode], [404, "M_NOT_FOUND"])
+          }
+        })
+      )
+    })
+  )
+
+  it.effect("what a server shows of a room in answer to a knock is bounded, and of that room", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const roomId = `!knock${number}:evil.test`
+      const version = evil.speaks(roomId, "11")
+      const host = `@host${number}:evil.test`
+      const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+      const knock = (size: number, count: number): Responder => {
+        const shown = Array.from({ length: count }, (_, index) => ({
+          type: `org.test.${index}`,
+          state_key: "",
+          sender: host,
+          content: { text: "x".repeat(size) }
+        }))
+        return ({ path, body: _ }) => {
+          if (path.startsWith("/v1/make_knock/")) {
+            const event = evil.event(lie, {
+              type: "m.room.member",
+              sender: alice.userId,
+              state_key: alice.userId,
+              content: { membership: "knock" }
+            })
+            const { hashes: _hashes, signatures: _signatures, ...template } = evil.toPdu(event)
+            return answer({ room_version: "11", event: template })
+          }
+          return path.startsWith("/v1/send_knock/") ? answer({ knock_room_state: shown }) : nothing
+        }
+      }
+      evil.respond = knock(100, 5_000)
+      const asked = yield* alice.ask("POST", client(`v3/knock/${encoded(roomId)}?via=evil.test`), {})
+      assert.strictEqual(asked.status, 200, asked.text)
+      const synced = yield* expectOk(alice.ask("GET", client("v3/sync?timeout=0")))
+      assert.isAtMost(synced.rooms.knock[roomId].knock_state.events.length, 52)
+      evil.respond = knock(3_000, 1_000)
+      const large = yield* alice.ask(
+        "POST",
+        client(`v3/knock/${encoded(`!other${number}:evil.test`)}?via=evil.test`),
+        {}
+      )
+      assert.notStrictEqual(large.status, 500)
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("a template of a join that names very many events is refused", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const roomId = `!wide${number}:evil.test`
+      const version = evil.speaks(roomId, "11")
+      const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+      const wide =
+        (key: string): Responder =>
+        ({ path }) => {
+          if (!path.startsWith("/v1/make_join/")) return nothing
+          const event = evil.event(lie, {
+            type: "m.room.member",
+            sender: alice.userId,
+            state_key: alice.userId,
+            content: { membership: "join" }
+          })
+          const { hashes: _hashes, signatures: _signatures, ...template } = evil.toPdu(event)
+          const many = Array.from({ length: 4_000 }, () => imaginedHash().event_id)
+          return answer({ room_version: "11", event: { ...template, [key]: many } })
+        }
+      for (const key of ["prev_events", "auth_events"]) {
+        evil.respond = wide(key)
+        const before = evil.asked.length
+        const joined = yield* alice.ask("POST", client(`v3/join/${encoded(roomId)}?via=evil.test`), {})
+        assert.isAtLeast(joined.status, 400)
+        assert.notStrictEqual(joined.status, 500, joined.text)
+        assert.isFalse(evil.asked.slice(before).some((path) => path.startsWith("/v2/send_join/")))
+      }
+      yield* isHealthy(red)
+    })
+  )
+})
