@@ -53,7 +53,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
         topic
       })
       const ask = (limit: number) => alice.ask("POST", client("v3/publicRooms?server=evil.test"), { limit })
-      evil.respond = answering(["/v1/publicRooms", { chunk: [room(1, "x".repeat(3_000_000))] }])
+      const many = Array.from({ length: 3_000 }, (_, index) => room(index, "x".repeat(1_000)))
+      evil.respond = answering(["/v1/publicRooms", { chunk: many }])
       const large = yield* ask(5)
       assert.deepStrictEqual([large.status, large.body.errcode], [404, "M_NOT_FOUND"])
       yield* isHealthy(red)

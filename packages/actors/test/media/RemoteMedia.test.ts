@@ -34,7 +34,11 @@ const stallingServer = Effect.fnUntraced(function* (
       })
       server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
     }),
-    (server) => Effect.sync(() => (server.closeAllConnections(), server.close()))
+    (server) =>
+      Effect.sync(() => {
+        server.closeAllConnections()
+        server.close()
+      })
   )
   return { port: (server.address() as AddressInfo).port, gone: gone.promise }
 })
