@@ -188,4 +188,23 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.deepStrictEqual((yield* counts()).all, [0, 0])
     })
   )
+
+  it.effect("no thread starts at an event that relates to another one, but at a reply", () =>
+    Effect.gen(function* () {
+      const { alice, room } = yield* setUp("root")
+      const root = yield* say(alice, room, "Tea?")
+      const inThread = yield* say(alice, room, "yes", relating("m.thread", root))
+      const reply = yield* say(alice, room, "a reply", { "m.relates_to": { "m.in_reply_to": { event_id: root } } })
+      const start = (event: string, txn: string) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, {
+          msgtype: "m.text",
+          body: "x",
+          ...relating("m.thread", event)
+        })
+      const refused = yield* start(inThread, "s1")
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [400, "M_UNKNOWN"])
+      assert.strictEqual((yield* start(reply, "s2")).status, 200)
+      assert.strictEqual((yield* start(root, "s3")).status, 200)
+    })
+  )
 })

@@ -59,7 +59,11 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       payload: OptionalObject,
       success: SentEvent
     }).annotateMerge(
-      documented({ summary: "Send an event", text: idempotent, who: "members with the power to send the type" })
+      documented({
+        summary: "Send an event",
+        text: `${idempotent} Errors: M_DUPLICATE_ANNOTATION, M_TOO_LARGE.`,
+        who: "members with the power to send the type"
+      })
     ),
     HttpApiEndpoint.post("sendWithoutTransaction", "/v3/rooms/:roomId/send/:eventType", {
       params: { ...room, eventType: EventType },

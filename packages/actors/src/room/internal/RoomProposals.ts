@@ -21,6 +21,7 @@ import type { RoomAppends } from "./RoomAppends.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomTyping } from "./RoomTyping.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
+import { makeThreadRoots } from "./ThreadRoots.ts"
 
 /** Memberships up to this many bytes are accepted, whatever the size of the room's state. */
 const usualMembership = 2_048
@@ -35,6 +36,9 @@ const noGuests = new GuestAccessForbidden({ error: "The room does not let guests
 
 const isOwnJoin = ({ content, sender, state_key, type }: EventProposal): boolean =>
   type === "m.room.member" && state_key === sender && content.membership === "join"
+
+const isOwnLeave = ({ content, sender, state_key, type }: EventProposal): boolean =>
+  type === "m.room.member" && state_key === sender && content.membership === "leave"
 
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
@@ -96,6 +100,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     return state_key === sender || inviter === sender
   }
 
+  const unlessRelated = yield* makeThreadRoots
   const { stateBytes: stateLimit } = { ...defaultLimits, ...(yield* HomeServerConfig).limits }
 
   /** Whether the state would exceed its size limit. Small memberships are exempt. */
@@ -125,7 +130,11 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
         if (!room.exists) return refuseAsUnknown(proposed, options.guest)
         if (!isConcerned(room, proposed)) return Effect.fail(new Forbidden({ error: senderMustBeJoined }))
         return proposed.state_key === undefined
-          ? unlessRepeated(room, proposed, append(room, proposed, transaction, undefined, options.at))
+          ? unlessRelated(
+              room,
+              proposed,
+              unlessRepeated(room, proposed, append(room, proposed, transaction, undefined, options.at))
+            )
           : proposeState(room, proposed, transaction, options)
       }
     )
@@ -139,7 +148,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     if (guest) yield* mustLetGuestsIn(room, proposed)
     const proposal = yield* vouched(room, proposed)
     const current = alreadySo(room, proposal)
-    if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
+    if (current !== undefined && (room.membershipOf(proposal.sender) === "join" || isOwnLeave(proposal))) {
       const answer = { event_id: current.event_id }
       const remembered = transaction === undefined ? [] : [transactions.row(transaction, roomId, answer)]
       // The event that says so may still be queued itself: this commit is behind it.
