@@ -16,7 +16,7 @@ export interface IdlePollsInput {
   readonly inspector?: string
 }
 
-/** A program that has come to rest shrinks its young generation in some steps of two seconds (`HeapSize.ts`). */
+/** A program that has come to rest collects its garbage some seconds later (`HeapSize.ts`). */
 const restsAfter = 4
 
 /** In KB. */
