@@ -4,32 +4,44 @@
  */
 
 import { bigints } from "../../PgArrays.ts"
-import type { RoomCommit } from "../../RoomCommit.ts"
+import type { LoggedEvent, RoomCommit } from "../../RoomCommit.ts"
 
-/** The name of the writer of a commit, by which the rows of one batch are counted. */
-export const writerOf = ({ fence, roomNid }: Pick<RoomCommit, "fence" | "roomNid">): string => `${roomNid}/${fence}`
+/** The events of a commit that are new in the graph. */
+export const placedIn = ({ events, placed = [] }: RoomCommit): ReadonlyArray<LoggedEvent> =>
+  placed.length === 0 ? events : [...events, ...placed]
+
+/** The rows of one kind, with the room and fence of each. */
+export interface CommitRows<A> {
+  readonly empty: boolean
+  readonly rooms: ReturnType<typeof bigints>
+  readonly fences: ReturnType<typeof bigints>
+  readonly rows: ReadonlyArray<A>
+}
 
 const noNumbers = bigints([])
 
-/** The rows of all commits of one kind, with the room and fence that each belongs to. */
+const noRows: CommitRows<never> = { empty: true, rooms: noNumbers, fences: noNumbers, rows: [] }
+
+/** Most commits have no rows of most kinds. */
 export const collect = <Of, A>(
   all: ReadonlyArray<Of>,
   commitOf: (of: Of) => RoomCommit,
   rows: (of: Of) => ReadonlyArray<A>
-) => {
-  const flat: Array<A> = []
-  const rooms: Array<number> = []
-  const fences: Array<number> = []
+): CommitRows<A> => {
+  let found: { readonly rooms: Array<number>; readonly fences: Array<number>; readonly rows: Array<A> } | undefined
   for (const of of all) {
+    const more = rows(of)
+    if (more.length === 0) continue
+    found ??= { rooms: [], fences: [], rows: [] }
     const { fence, roomNid } = commitOf(of)
-    for (const row of rows(of)) {
-      flat.push(row)
-      rooms.push(roomNid)
-      fences.push(fence)
+    for (const row of more) {
+      found.rows.push(row)
+      found.rooms.push(roomNid)
+      found.fences.push(fence)
     }
   }
-  if (flat.length === 0) return { empty: true, rooms: noNumbers, fences: noNumbers, rows: flat }
-  return { empty: false, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
+  if (found === undefined) return noRows
+  return { empty: false, rooms: bigints(found.rooms), fences: bigints(found.fences), rows: found.rows }
 }
 
 export const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) =>

@@ -6,7 +6,7 @@ import { type DefaultPush, defaultPush, type Relation, relationOf } from "@green
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, isEventId } from "@greenroom/protocol/Identifiers"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../../RoomCommit.ts"
-import { collect, writerOf } from "./commitRows.ts"
+import { collect, placedIn } from "./commitRows.ts"
 
 /** The columns of an event beside its body. */
 interface DescribedEvent {
@@ -26,26 +26,49 @@ export interface DescribedCommit {
   readonly events: ReadonlyArray<DescribedEvent>
 }
 
-/** Describes the events of all commits, and tells how many numbered ones each writer adds. */
+/** A writer with the sum of its commits in a batch. */
+export interface Writer {
+  /** Its last commit, which has the row of the room. */
+  last: RoomCommit
+  /** How many numbered events it adds. */
+  notifying: number
+  /** The number of the last event that it adds to the timeline. */
+  latestNid: number | null
+}
+
+const writerOf = (writers: Map<string, Writer>, commit: RoomCommit): Writer => {
+  const key = `${commit.roomNid}/${commit.fence}`
+  const known = writers.get(key)
+  if (known !== undefined) return known
+  const writer = { last: commit, notifying: 0, latestNid: null }
+  writers.set(key, writer)
+  return writer
+}
+
+const laterInTimeline = (latest: number | null, { nid, status }: LoggedEvent): number | null =>
+  status === EventStatus.timeline && (latest === null || nid > latest) ? nid : latest
+
+const describeEvent = (writer: Writer, logged: LoggedEvent): DescribedEvent => {
+  const relation = relationOf(logged.event)
+  const threadId = relation?.relType === "m.thread" ? relation.eventId : undefined
+  const push = defaultPush(logged.event, logged.push?.mentionsRoom ?? false, relation)
+  const inTimeline = logged.status === EventStatus.timeline
+  const isNumbered = inTimeline && push.notifies && threadId === undefined
+  if (isNumbered) writer.notifying++
+  const notifyOffset = !inTimeline ? null : isNumbered ? writer.notifying : -1 - writer.notifying
+  return { logged, push, relation, threadId, notifyOffset }
+}
+
+/** Describes the events of all commits, and their writers. */
 export const describe = (commits: ReadonlyArray<RoomCommit>) => {
-  const counts = new Map<string, number>()
+  const writers = new Map<string, Writer>()
   const described = commits.map((commit): DescribedCommit => {
-    if (commit.events.length === 0) return { commit, events: [] }
-    const writer = writerOf(commit)
-    let count = counts.get(writer) ?? 0
-    const events = commit.events.map((logged): DescribedEvent => {
-      const relation = relationOf(logged.event)
-      const threadId = relation?.relType === "m.thread" ? relation.eventId : undefined
-      const push = defaultPush(logged.event, logged.push?.mentionsRoom ?? false, relation)
-      const inTimeline = logged.status === EventStatus.timeline
-      const isNumbered = inTimeline && push.notifies && threadId === undefined
-      if (isNumbered) count++
-      return { logged, push, relation, threadId, notifyOffset: !inTimeline ? null : isNumbered ? count : -1 - count }
-    })
-    counts.set(writer, count)
-    return { commit, events }
+    const writer = writerOf(writers, commit)
+    writer.last = commit
+    for (const logged of placedIn(commit)) writer.latestNid = laterInTimeline(writer.latestNid, logged)
+    return { commit, events: commit.events.map((logged) => describeEvent(writer, logged)) }
   })
-  return { described, notifying: counts }
+  return { described, writers: [...writers.values()] }
 }
 
 export const rowsOfDescribed = <A>(
@@ -73,18 +96,4 @@ export const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<stri
   return commits.flatMap((commit) =>
     commit.events.map(({ event }) => JSON.stringify(redacted.get(key(commit, event)) ?? event))
   )
-}
-
-/** The number of the last event that each writer adds to the timeline. */
-export const latestEvents = (commits: ReadonlyArray<RoomCommit>): ReadonlyMap<string, number> => {
-  const latest = new Map<string, number>()
-  for (const { events, fence, placed = [], roomNid } of commits) {
-    let last = 0
-    for (const { nid, status } of events) if (status === EventStatus.timeline && nid > last) last = nid
-    for (const { nid, status } of placed) if (status === EventStatus.timeline && nid > last) last = nid
-    if (last === 0) continue
-    const writer = writerOf({ roomNid, fence })
-    latest.set(writer, Math.max(last, latest.get(writer) ?? 0))
-  }
-  return latest
 }

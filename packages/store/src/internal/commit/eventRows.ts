@@ -2,20 +2,16 @@
  * The part of the commit statement that writes events: new ones, auth edges, outliers that are placed in the graph, redacted ones, and the
  * gaps between events of the timeline.
  */
-import type { SqlClient } from "effect/sql"
 import { bigints, booleans, integers, texts } from "../../PgArrays.ts"
 import { EventStatus, type RoomCommit } from "../../RoomCommit.ts"
-import { rowsOf } from "./commitRows.ts"
+import { placedIn, rowsOf } from "./commitRows.ts"
 import { type DescribedCommit, relatesTo, rowsOfDescribed } from "./describedEvents.ts"
+import { part } from "./statementParts.ts"
 
-export const insertEvents = (
-  sql: SqlClient.SqlClient,
-  commits: ReadonlyArray<DescribedCommit>,
-  bodies: ReadonlyArray<string>
-) => {
+export const insertEvents = (commits: ReadonlyArray<DescribedCommit>, bodies: ReadonlyArray<string>) => {
   const { fences, rooms, rows: described } = rowsOfDescribed(commits, ({ events }) => events)
   const rows = described.map(({ logged }) => logged)
-  return sql`
+  return part`, new_events AS (
     INSERT INTO events (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights, notify_count, body)
@@ -48,15 +44,15 @@ export const insertEvents = (
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights, notify_offset, body, history_xid)
-    JOIN fenced USING (room_nid, fence)`
+    JOIN fenced USING (room_nid, fence))`
 }
 
-export const insertAuthEdges = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertAuthEdges = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
     events.flatMap(({ authNids = [], nid }) => authNids.map((authNid) => ({ nid, authNid })))
   )
-  if (empty) return sql.literal("")
-  return sql`, new_auth_edges AS (
+  if (empty) return undefined
+  return part`, new_auth_edges AS (
     INSERT INTO event_auth (event_nid, auth_nid)
     SELECT event_nid, auth_nid
     FROM unnest(
@@ -67,10 +63,10 @@ export const insertAuthEdges = (sql: SqlClient.SqlClient, commits: ReadonlyArray
     JOIN fenced USING (room_nid, fence))`
 }
 
-export const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const updateRedacted = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.redactions)
-  if (empty) return sql.literal("")
-  return sql`, redacted AS (
+  if (empty) return undefined
+  return part`, redacted AS (
     UPDATE events SET body = given.body, rel_type = NULL, thread_id = NULL, notifies = false, highlights = false
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
@@ -87,10 +83,10 @@ export const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<
 }
 
 /** A de-outliered event gets a new nid; rows that reference it by its nid follow. */
-export const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const placeOutliers = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.placed ?? [])
-  if (empty) return sql.literal("")
-  return sql`, placements AS (
+  if (empty) return undefined
+  return part`, placements AS (
     SELECT given.* FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.outlierNid))}::bigint[],
@@ -134,12 +130,12 @@ export const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<R
 }
 
 /** Gaps before events of the timeline and of history. */
-export const insertGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
-    [...events, ...placed].filter(({ afterGap, status }) => afterGap === true && status <= EventStatus.backfilled)
+export const insertGaps = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) =>
+    placedIn(commit).filter(({ afterGap, status }) => afterGap === true && status <= EventStatus.backfilled)
   )
-  if (empty) return sql.literal("")
-  return sql`, new_gaps AS (
+  if (empty) return undefined
+  return part`, new_gaps AS (
     INSERT INTO timeline_gaps (nid, room_nid, xid)
     SELECT nid, room_nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT xid FROM committing) END
     FROM unnest(
@@ -152,14 +148,12 @@ export const insertGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
 }
 
 /** The states before back-filled events, as far as they decide who may read these. */
-export const insertHistoryStates = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
-    [...events, ...placed].flatMap(({ historyState, nid }) =>
-      historyState === undefined ? [] : [{ nid, ...historyState }]
-    )
+export const insertHistoryStates = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) =>
+    placedIn(commit).flatMap(({ historyState, nid }) => (historyState === undefined ? [] : [{ nid, ...historyState }]))
   )
-  if (empty) return sql.literal("")
-  return sql`, new_history_states AS (
+  if (empty) return undefined
+  return part`, new_history_states AS (
     INSERT INTO history_states (nid, room_nid, chain, seq)
     SELECT nid, room_nid, chain, seq
     FROM unnest(
@@ -171,10 +165,10 @@ export const insertHistoryStates = (sql: SqlClient.SqlClient, commits: ReadonlyA
     JOIN fenced USING (room_nid, fence))`
 }
 
-export const removeGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const removeGaps = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ closedGaps = [] }) => closedGaps)
-  if (empty) return sql.literal("")
-  return sql`, closed_gaps AS (
+  if (empty) return undefined
+  return part`, closed_gaps AS (
     DELETE FROM timeline_gaps
     USING unnest(${rooms}::bigint[], ${fences}::bigint[], ${bigints(rows)}::bigint[]) AS given (room_nid, fence, nid)
     JOIN fenced USING (room_nid, fence)

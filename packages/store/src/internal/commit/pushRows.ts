@@ -2,14 +2,14 @@
  * The part of the commit statement that writes which users an event notifies, where the default push rules do not say it.
  */
 import { mentionedBy, threadOf } from "@greenroom/protocol/client-server/Relation"
-import type { SqlClient } from "effect/sql"
 import { bigints, booleans, textArrayLiteral, texts } from "../../PgArrays.ts"
 import { EventStatus, type RoomCommit } from "../../RoomCommit.ts"
 import { rowsOf } from "./commitRows.ts"
 import { type DescribedCommit, rowsOfDescribed } from "./describedEvents.ts"
+import { part } from "./statementParts.ts"
 
 /** The users of this server that events of the timeline mention. */
-export const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<DescribedCommit>) => {
+export const insertMentions = (commits: ReadonlyArray<DescribedCommit>) => {
   const { empty, fences, rooms, rows } = rowsOfDescribed(commits, ({ events }) =>
     events.flatMap(({ logged: { event, nid, status }, push, threadId = null }) => {
       if (status !== EventStatus.timeline || !push.mentions) return []
@@ -18,8 +18,8 @@ export const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<
         .map((userId) => ({ userId, nid, threadId, alone: !push.notifies }))
     })
   )
-  if (empty) return sql.literal("")
-  return sql`, new_mentions AS (
+  if (empty) return undefined
+  return part`, new_mentions AS (
     INSERT INTO mentions (user_id, room_nid, xid, nid, thread_id, alone)
     SELECT given.user_id, room_nid, (SELECT xid FROM committing), nid, thread_id, alone
     FROM unnest(
@@ -34,14 +34,14 @@ export const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<
 }
 
 /** The users with push rules of their own that events notify. */
-export const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertPushActions = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
     events.flatMap(({ event, nid, push }) =>
       (push?.own ?? []).map((own) => ({ ...own, nid, threadId: threadOf(event) ?? null }))
     )
   )
-  if (empty) return sql.literal("")
-  return sql`, new_push_actions AS (
+  if (empty) return undefined
+  return part`, new_push_actions AS (
     INSERT INTO push_actions (user_id, room_nid, xid, nid, thread_id, highlight, actions)
     SELECT user_id, room_nid, (SELECT xid FROM committing), nid, thread_id, highlight, actions
     FROM unnest(
@@ -56,14 +56,14 @@ export const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArr
 }
 
 /** Events that notify most members with push rules of their own alike. */
-export const insertRoomPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertRoomPushActions = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
     events.flatMap(({ event, nid, push }) =>
       push?.shared === undefined ? [] : [{ ...push.shared, nid, threadId: threadOf(event) ?? null }]
     )
   )
-  if (empty) return sql.literal("")
-  return sql`, new_room_push_actions AS (
+  if (empty) return undefined
+  return part`, new_room_push_actions AS (
     INSERT INTO room_push_actions (room_nid, xid, nid, thread_id, highlight, actions, others)
     SELECT room_nid, (SELECT xid FROM committing), nid, thread_id, highlight, actions, others::text[]
     FROM unnest(

@@ -2,16 +2,16 @@
  * The part of the commit statement that writes what follows from events: answers to requests with transaction IDs, and the queues
  * of other servers, of the search index, and of the user directory.
  */
-import type { SqlClient } from "effect/sql"
 import { bigints, texts } from "../../PgArrays.ts"
 import { EventStatus, type RoomCommit } from "../../RoomCommit.ts"
 import { searchableKeys } from "../searchableTypes.ts"
-import { rowsOf } from "./commitRows.ts"
+import { placedIn, rowsOf } from "./commitRows.ts"
+import { part } from "./statementParts.ts"
 
-export const insertTransactions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertTransactions = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.transactions)
-  if (empty) return sql.literal("")
-  return sql`, new_transactions AS (
+  if (empty) return undefined
+  return part`, new_transactions AS (
     INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
     SELECT token_id, scope, txn_id, response, extract(epoch FROM now()) * 1000
     FROM unnest(
@@ -24,10 +24,10 @@ export const insertTransactions = (sql: SqlClient.SqlClient, commits: ReadonlyAr
     JOIN fenced USING (room_nid, fence))`
 }
 
-export const insertOutgoing = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertOutgoing = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.outgoing)
-  if (empty) return sql.literal("")
-  return sql`, new_outgoing AS (
+  if (empty) return undefined
+  return part`, new_outgoing AS (
     INSERT INTO outgoing_pdus (destination, event_nid)
     SELECT destination, event_nid
     FROM unnest(
@@ -39,14 +39,14 @@ export const insertOutgoing = (sql: SqlClient.SqlClient, commits: ReadonlyArray<
 }
 
 /** History comes below what the search index has read of the log: it waits to be indexed by itself. */
-export const queueForSearch = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
-    [...events, ...placed].filter(
+export const queueForSearch = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) =>
+    placedIn(commit).filter(
       ({ event, status }) => status === EventStatus.backfilled && searchableKeys[event.type] !== undefined
     )
   )
-  if (empty) return sql.literal("")
-  return sql`, queued_for_search AS (
+  if (empty) return undefined
+  return part`, queued_for_search AS (
     INSERT INTO search_queue (nid)
     SELECT nid FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[], ${bigints(rows.map((row) => row.nid))}::bigint[]
@@ -61,23 +61,24 @@ const maxQueuedMembers = 100
 const queuesRoom = ({ changesDirectory = false, memberships }: RoomCommit): boolean =>
   changesDirectory || memberships.length > maxQueuedMembers
 
-/** The user directory follows memberships, and rooms that begin or cease to show their members. */
-export const queueForDirectory = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const users = rowsOf(commits, (commit) => (queuesRoom(commit) ? [] : commit.memberships))
-  const whole = rowsOf(commits, (commit) => (queuesRoom(commit) ? [commit] : []))
-  const ofUsers = users.empty
-    ? sql.literal("")
-    : sql`, users_for_directory AS (
-        INSERT INTO user_directory_queue (room_nid, user_id)
-        SELECT DISTINCT room_nid, user_id FROM unnest(
-          ${users.rooms}::bigint[], ${users.fences}::bigint[], ${texts(users.rows.map(({ userId }) => userId))}::text[]
-        ) AS given (room_nid, fence, user_id)
-        JOIN fenced USING (room_nid, fence))`
-  const ofRooms = whole.empty
-    ? sql.literal("")
-    : sql`, rooms_for_directory AS (
-        INSERT INTO user_directory_room_queue (room_nid)
-        SELECT DISTINCT room_nid FROM unnest(${whole.rooms}::bigint[], ${whole.fences}::bigint[]) AS given (room_nid, fence)
-        JOIN fenced USING (room_nid, fence))`
-  return sql`${ofUsers} ${ofRooms}`
+/** The user directory follows memberships. */
+export const queueUsersForDirectory = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => (queuesRoom(commit) ? [] : commit.memberships))
+  if (empty) return undefined
+  return part`, users_for_directory AS (
+    INSERT INTO user_directory_queue (room_nid, user_id)
+    SELECT DISTINCT room_nid, user_id FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[], ${texts(rows.map(({ userId }) => userId))}::text[]
+    ) AS given (room_nid, fence, user_id)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+/** It also follows rooms that begin or cease to show their members. */
+export const queueRoomsForDirectory = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms } = rowsOf(commits, (commit) => (queuesRoom(commit) ? [commit] : []))
+  if (empty) return undefined
+  return part`, rooms_for_directory AS (
+    INSERT INTO user_directory_room_queue (room_nid)
+    SELECT DISTINCT room_nid FROM unnest(${rooms}::bigint[], ${fences}::bigint[]) AS given (room_nid, fence)
+    JOIN fenced USING (room_nid, fence))`
 }

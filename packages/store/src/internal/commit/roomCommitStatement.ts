@@ -8,8 +8,7 @@ import { bigints, integers, textArrayLiteral, texts } from "../../PgArrays.ts"
 import type { RoomCommit } from "../../RoomCommit.ts"
 import { announcementChannel, announcementOf } from "../logAnnouncements.ts"
 import { logChannel } from "../logNotifications.ts"
-import { writerOf } from "./commitRows.ts"
-import { bodiesOf, describe, latestEvents } from "./describedEvents.ts"
+import { bodiesOf, describe, type Writer } from "./describedEvents.ts"
 import {
   insertAuthEdges,
   insertEvents,
@@ -20,8 +19,15 @@ import {
   updateRedacted
 } from "./eventRows.ts"
 import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
-import { insertOutgoing, insertTransactions, queueForDirectory, queueForSearch } from "./queueRows.ts"
-import { insertMemberships, insertState } from "./stateRows.ts"
+import {
+  insertOutgoing,
+  insertTransactions,
+  queueForSearch,
+  queueRoomsForDirectory,
+  queueUsersForDirectory
+} from "./queueRows.ts"
+import { type Part, part, textOf, valuesOf } from "./statementParts.ts"
+import { insertChains, insertDeltas, insertMemberships } from "./stateRows.ts"
 
 interface Committed {
   readonly xid: number
@@ -49,23 +55,35 @@ export const commitStatement = Effect.fnUntraced(function* (
   { announcer, wakesOthers }: Notifying
 ): Effect.fn.Return<Committed, SqlError.SqlError> {
   const bodies = bodiesOf(commits)
-  const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
-  const { described, notifying } = describe(commits)
+  const { described, writers } = describe(commits)
   const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
-  const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
-    WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)
-    , fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
-    , new_events AS (${insertEvents(sql, described, bodies)})
-    ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
-    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)}
-    ${insertRoomPushActions(sql, commits)} ${queueForSearch(sql, commits)}
-    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)} ${insertHistoryStates(sql, commits)}
-    ${queueForDirectory(sql, commits)}
-    SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence
-      ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
-      ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
-    FROM fenced`
+  const parts = [
+    part`WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)`,
+    updateRooms(writers),
+    insertEvents(described, bodies),
+    insertChains(commits),
+    insertDeltas(commits),
+    insertMemberships(commits),
+    insertTransactions(commits),
+    insertOutgoing(commits),
+    updateRedacted(commits),
+    placeOutliers(commits),
+    insertAuthEdges(commits),
+    insertMentions(described),
+    insertPushActions(commits),
+    insertRoomPushActions(commits),
+    queueForSearch(commits),
+    insertGaps(commits),
+    removeGaps(commits),
+    insertHistoryStates(commits),
+    queueUsersForDirectory(commits),
+    queueRoomsForDirectory(commits),
+    part` SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence`,
+    announced.length > 0 ? announce(announcer!, announced, writers.length) : undefined,
+    wakesOthers ? notifyFollowers() : undefined,
+    part` FROM fenced`
+  ].filter((part): part is Part => part !== undefined)
+  const rows = yield* sql.unsafe<{ xid: string; room_nid: bigint; fence: bigint }>(textOf(parts), valuesOf(parts))
   return {
     xid: Number(rows[0]?.xid ?? 0),
     characters: bodies.reduce((sum, { length }) => sum + length, 0),
@@ -77,20 +95,16 @@ export const commitStatement = Effect.fnUntraced(function* (
  * A scalar subquery without references runs once, with the first row, and not at all if every room was refused. `committing` has
  * the number of the transaction, which costs as much as some rows.
  */
-const notifyFollowers = (sql: SqlClient.SqlClient) =>
-  sql`, (SELECT pg_notify(${logChannel}, (SELECT xid FROM committing)::text))::text`
+const notifyFollowers = () => part`, (SELECT pg_notify(${logChannel}, (SELECT xid FROM committing)::text))::text`
 
 /** Tells other nodes the rows, where no room was refused. Before they are woken: columns are computed from left to right. */
-const announce = (sql: SqlClient.SqlClient, announcer: string, parts: ReadonlyArray<string>, rooms: number) => sql`, (
-  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${parts.length} `}::text || part)::text)
-  FROM unnest(${texts(parts)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
+const announce = (announcer: string, announced: ReadonlyArray<string>, rooms: number) => part`, (
+  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${announced.length} `}::text || part)::text)
+  FROM unnest(${texts(announced)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
 
-const updateRooms = (
-  sql: SqlClient.SqlClient,
-  rooms: ReadonlyArray<RoomCommit>,
-  notifying: ReadonlyMap<string, number>,
-  latest: ReadonlyMap<string, number>
-) => sql`
+const updateRooms = (writers: ReadonlyArray<Writer>) => {
+  const rooms = writers.map(({ last }) => last)
+  return part`, fenced AS (
   UPDATE rooms SET
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
@@ -112,10 +126,11 @@ const updateRooms = (
     ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
     ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
     ${texts(rooms.map(({ summary }) => (summary.showsMembers === undefined ? null : String(summary.showsMembers))))}::boolean[],
-    ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[],
-    ${bigints(rooms.map((room) => latest.get(writerOf(room)) ?? null))}::bigint[]
+    ${integers(writers.map(({ notifying }) => notifying))}::integer[],
+    ${bigints(writers.map(({ latestNid }) => latestNid))}::bigint[]
   ) AS given (
     room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility,
     shows_members, notifying, latest_nid)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
-  RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
+  RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified)`
+}

@@ -1,50 +1,49 @@
 /**
  * The part of the commit statement that writes state: deltas of chains, and the memberships that they change.
  */
-import type { SqlClient } from "effect/sql"
 import { bigints, integers, texts } from "../../PgArrays.ts"
 import type { RoomCommit } from "../../RoomCommit.ts"
 import { deltaColumns } from "../../StateStore.ts"
 import { rowsOf } from "./commitRows.ts"
+import { part } from "./statementParts.ts"
 
-export const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const chains = rowsOf(commits, (commit) => commit.chains)
-  const deltas = rowsOf(commits, (commit) => commit.deltas)
-  const columns = deltaColumns(deltas.rows)
-  const newChains = chains.empty
-    ? sql.literal("")
-    : sql`, new_chains AS (
-        INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq)
-        SELECT chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq
-        FROM unnest(
-          ${chains.rooms}::bigint[], ${chains.fences}::bigint[],
-          ${bigints(chains.rows.map((row) => row.chain))}::bigint[],
-          ${bigints(chains.rows.map((row) => row.parent?.chain ?? null))}::bigint[],
-          ${integers(chains.rows.map((row) => row.parent?.seq ?? null))}::integer[],
-          ${integers(chains.rows.map((row) => row.height))}::integer[],
-          ${bigints(chains.rows.map((row) => row.equals?.chain ?? null))}::bigint[],
-          ${integers(chains.rows.map((row) => row.equals?.seq ?? null))}::integer[]
-        ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height, equals_chain, equals_seq)
-        JOIN fenced USING (room_nid, fence))`
-  const newDeltas = deltas.empty
-    ? sql.literal("")
-    : sql`, new_deltas AS (
-        INSERT INTO state_deltas (chain, type, state_key, seq, event_nid)
-        SELECT chain, type, state_key, seq, event_nid
-        FROM unnest(
-          ${deltas.rooms}::bigint[], ${deltas.fences}::bigint[],
-          ${columns.chains}::bigint[], ${columns.types}::text[], ${columns.stateKeys}::text[],
-          ${columns.seqs}::integer[], ${columns.eventNids}::bigint[]
-        ) AS given (room_nid, fence, chain, type, state_key, seq, event_nid)
-        JOIN fenced USING (room_nid, fence))`
-  return sql`${newChains} ${newDeltas}`
+export const insertChains = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ chains }) => chains)
+  if (empty) return undefined
+  return part`, new_chains AS (
+    INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq)
+    SELECT chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.chain))}::bigint[],
+      ${bigints(rows.map((row) => row.parent?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.parent?.seq ?? null))}::integer[],
+      ${integers(rows.map((row) => row.height))}::integer[],
+      ${bigints(rows.map((row) => row.equals?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.equals?.seq ?? null))}::integer[]
+    ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height, equals_chain, equals_seq)
+    JOIN fenced USING (room_nid, fence))`
 }
 
-export const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+export const insertDeltas = (commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ deltas }) => deltas)
+  if (empty) return undefined
+  const { chains, eventNids, seqs, stateKeys, types } = deltaColumns(rows)
+  return part`, new_deltas AS (
+    INSERT INTO state_deltas (chain, type, state_key, seq, event_nid)
+    SELECT chain, type, state_key, seq, event_nid
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${chains}::bigint[], ${types}::text[], ${stateKeys}::text[], ${seqs}::integer[], ${eventNids}::bigint[]
+    ) AS given (room_nid, fence, chain, type, state_key, seq, event_nid)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+export const insertMemberships = (commits: ReadonlyArray<RoomCommit>) => {
   const changes = rowsOf(commits, (commit) => commit.memberships)
-  if (changes.empty) return sql.literal("")
+  if (changes.empty) return undefined
   const local = rowsOf(commits, (commit) => commit.memberships.filter((change) => change.local))
-  return sql`
+  return part`
     , new_memberships AS (
       INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)
       SELECT DISTINCT ON (room_nid, user_id) room_nid, user_id, membership, sender, event_nid

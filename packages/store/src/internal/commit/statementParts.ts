@@ -1,0 +1,43 @@
+/**
+ * The parts of the commit statement: templates of SQL with values. The text of a statement is made once for each sequence of templates,
+ * so that a commit only collects values.
+ */
+
+/** A template with its values. */
+export interface Part {
+  readonly template: TemplateStringsArray
+  readonly values: ReadonlyArray<unknown>
+}
+
+export const part = (template: TemplateStringsArray, ...values: ReadonlyArray<unknown>): Part => ({ template, values })
+
+/** The text of the templates so far, with the placeholders `$1`, `$2` and so on. Longer sequences hang on their beginning. */
+class StatementText {
+  readonly text: string
+  private readonly placeholders: number
+  private readonly longer = new Map<TemplateStringsArray, StatementText>()
+
+  constructor(text: string, placeholders: number) {
+    this.text = text
+    this.placeholders = placeholders
+  }
+
+  followedBy(template: TemplateStringsArray): StatementText {
+    const known = this.longer.get(template)
+    if (known !== undefined) return known
+    const [first, ...others] = template
+    const added = others.reduce((text, literal, index) => `${text}$${this.placeholders + index + 1}${literal}`, first!)
+    const longer = new StatementText(this.text + added, this.placeholders + others.length)
+    this.longer.set(template, longer)
+    return longer
+  }
+}
+
+const beginning = new StatementText("", 0)
+
+/** The text of a statement with these parts. */
+export const textOf = (parts: ReadonlyArray<Part>): string =>
+  parts.reduce((text, { template }) => text.followedBy(template), beginning).text
+
+/** The values of all parts, in the order of the placeholders. */
+export const valuesOf = (parts: ReadonlyArray<Part>): ReadonlyArray<unknown> => parts.flatMap(({ values }) => values)
