@@ -147,13 +147,16 @@ const makeFeeds = Effect.gen(function* () {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     const awake = new Set<UserFeed>()
     for (const streamed of slice.events) {
-      const changed = (changes.get(streamed.position.nid) ?? []).flatMap((change) => {
+      const stateAt = stateAround(streamed)
+      const readers = readersOf.get(streamed.event.room_id)
+      const moved = changes.get(streamed.position.nid)
+      if (readers === undefined && moved === undefined) continue
+      const changed = (moved ?? []).flatMap((change) => {
         const feed = feeds.get(change.userId)
         return feed === undefined ? [] : [{ feed, change }]
       })
-      const recipients = new Set(readersOf.get(streamed.event.room_id))
+      const recipients = new Set(readers)
       for (const { feed } of changed) recipients.add(feed)
-      const stateAt = stateAround(streamed)
       if (recipients.size > 0) addTo(recipients, streamed, stateAt)
       for (const feed of recipients) awake.add(feed)
       for (const { change, feed } of changed) {

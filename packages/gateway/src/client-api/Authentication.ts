@@ -117,7 +117,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
       const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
       return Effect.flatMap(session, (session) =>
-        Effect.flatMap(allowed(rate, session, group.identifier, endpoint), () => {
+        Effect.flatMapEager(allowed(rate, session, group.identifier, endpoint), () => {
           const handled = inSlot(
             slots.enter(kind, session.userId),
             Effect.provideService(handler, CurrentSession, session)

@@ -167,10 +167,14 @@ export const makeAccountSessions = Effect.gen(function* () {
       : yield* new Forbidden({ error: "The login token is unknown, was used, or has expired" })
   })
 
-  const authenticate = Effect.fnUntraced(function* (token: string, address?: string | undefined) {
-    const now = yield* Clock.currentTimeMillis
-    const known = revocations.isTrusted() ? cache.get(token, now, address) : undefined
-    if (known !== undefined) return known
+  const authenticate = (token: string, address?: string | undefined) =>
+    Effect.clockWith((clock) => {
+      const now = clock.currentTimeMillisUnsafe()
+      const known = revocations.isTrusted() ? cache.get(token, now, address) : undefined
+      return known === undefined ? findSession(token, now) : Effect.succeed(known)
+    })
+
+  const findSession = Effect.fnUntraced(function* (token: string, now: number) {
     const { revocations: before } = cache
     const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
     if (Option.isNone(found)) {

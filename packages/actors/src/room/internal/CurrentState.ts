@@ -127,17 +127,21 @@ export class CurrentState {
   }
 
   get description(): Description {
+    this.described ??= this.describe()
+    return this.described
+  }
+
+  private describe(): Description {
     const text = (type: string, field: string): string | null => {
       const value = this.lookup(type, "")?.content[field]
       // A column of text holds every character but NUL.
       return typeof value === "string" ? value.replaceAll("\0", "\u{fffd}") : null
     }
-    this.described ??= {
+    return {
       name: text("m.room.name", "name"),
       topic: text("m.room.topic", "topic"),
       ...visibilityIn(this.lookup),
       isOpen: isOpenToAll(this.lookup)
     }
-    return this.described
   }
 }

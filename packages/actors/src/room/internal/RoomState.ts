@@ -19,6 +19,7 @@ import {
 } from "@greenroom/store/EventLog"
 import type { OpenedRoom } from "@greenroom/store/RoomStore"
 import type { StateEntry, StateRef } from "@greenroom/store/StateStore"
+import type { Types } from "effect"
 import type { MemberPushRules } from "../MemberPushRules.ts"
 import { type CurrentEntry, CurrentState } from "./CurrentState.ts"
 import { KeptEvents } from "./KeptEvents.ts"
@@ -236,19 +237,12 @@ export class RoomState {
   ): void {
     const { after, before, event, nid, status } = known
     const push = status === EventStatus.timeline ? this.pushes?.of(event, this) : undefined
-    const isSame = after === undefined || sameRef(after, before)
-    const logged: LoggedEvent = {
-      nid,
-      event,
-      status,
-      stateBefore: before ?? null,
-      historyXid,
-      ...(isSame ? {} : { stateAfter: after }),
-      ...(push === undefined ? {} : { push }),
-      ...(afterGap ? { afterGap } : {}),
-      ...(historyState === undefined ? {} : { historyState }),
-      ...(authNids === undefined ? {} : { authNids: authNids.map((authNid) => this.chains.numberNow(authNid)) })
-    }
+    const logged: Types.Mutable<LoggedEvent> = { nid, event, status, stateBefore: before ?? null, historyXid }
+    if (after !== undefined && !sameRef(after, before)) logged.stateAfter = after
+    if (push !== undefined) logged.push = push
+    if (afterGap) logged.afterGap = afterGap
+    if (historyState !== undefined) logged.historyState = historyState
+    if (authNids !== undefined) logged.authNids = authNids.map((authNid) => this.chains.numberNow(authNid))
     if (outlierNid === undefined) step.events.push(logged)
     else {
       step.placed.push({ ...logged, outlierNid })
@@ -391,11 +385,13 @@ export class RoomState {
   }
 
   private summary(): RoomSummary {
-    const { isOpen, ...described } = this.current.description
+    const { isOpen, name, topic, visibility } = this.current.description
     return {
       forwardExtremities: this.extremities.map((extremity) => extremity.event_id),
       currentState: this.ref ?? null,
-      ...described,
+      name,
+      topic,
+      ...(visibility === undefined ? {} : { visibility }),
       showsMembers: isOpen && this.servers.has(this.ours),
       joinedMembers: this.joinedMembers,
       joinedDepth: this.joinedDepth
