@@ -54,7 +54,7 @@ export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.s
       "providers" in begun
         ? providersPage(begun.providers, redirectUrl, serverName)
         : HttpServerResponse.setHeader(
-            redirectAnswer(begun.uri),
+            redirectAnswer(begun.uri, 302),
             "set-cookie",
             setBrowserSecret(begun.browserSecret, publicUrl.get())
           )
