@@ -29,8 +29,8 @@ interface Specification {
   }
 }
 
-/** Requests that end the session of the fuzzer, or wait. */
-const left = ["/logout", "/unregister", "/socket"]
+/** Requests that are not made: they end the session of the fuzzer, or wait. */
+const excluded = ["/logout", "/unregister", "/socket"]
 
 /** Values that fit a parameter of a path or query, or a key of a body, by its name. */
 type Fitting = { readonly [name: string]: ReadonlyArray<unknown> }
@@ -38,7 +38,7 @@ type Fitting = { readonly [name: string]: ReadonlyArray<unknown> }
 const operationsOf = ({ paths }: Specification): ReadonlyArray<Operation> =>
   Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods)
-      .filter(() => !left.some((end) => path.endsWith(end)))
+      .filter(() => !excluded.some((end) => path.endsWith(end)))
       .map(([method, operation]) => ({
         method: method.toUpperCase(),
         path,
@@ -53,7 +53,7 @@ const hostile = fc.oneof(
   fc.constantFrom("-1", "1e9", "NaN", "START", "END", "s1_2_3_4", "x".repeat(300), "ü:ö", "\ud800", "!a:b:c:d")
 )
 
-/** Mostly what fits the name, so that not everything ends at the door. */
+/** Mostly values that fit the name, so that not every request is refused by its form. */
 const value = (name: string, fitting: Fitting): fc.Arbitrary<unknown> =>
   fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...(fitting[name] ?? ["1"])) }, { weight: 1, arbitrary: hostile })
 

@@ -68,7 +68,7 @@ const readOn = Effect.fnUntraced(function* (user: TestUser, path: (from: string)
 })
 
 layer(gateway, { excludeTestServices: true })("large answers", (it) => {
-  it.effect("pages of messages end when they have enough bytes, and the next goes on there", () =>
+  it.effect("pages of messages end at a limit of bytes, and the next page continues there", () =>
     Effect.gen(function* () {
       const { alice, room } = yield* largeRoom("pages-alice")
       for (const dir of ["f", "b"]) {
@@ -128,24 +128,29 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
     })
   )
 
-  it.effect("a timeline that is cut by its bytes says so, and its messages are read on from there", () =>
-    Effect.gen(function* () {
-      const { alice, room } = yield* largeRoom("sync-alice")
-      const filter = encodeURIComponent(JSON.stringify({ room: { timeline: { limit: 100 } } }))
-      const { body } = yield* askToday("GET", `/v3/sync?filter=${filter}`, { token: alice.token })
-      const { timeline } = any(body).rooms.join[room]
-      assert.isTrue(timeline.limited)
-      const told = numbersOf(timeline.events)
-      assert.isBelow(told.length, count)
-      const page = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=100&from=${timeline.prev_batch}`
-      const { body: before } = yield* askToday("GET", page, { token: alice.token })
-      const older = numbersOf(any(before).chunk)
-      assert.deepStrictEqual([...older].reverse().concat(told), numbers.slice(-(older.length + told.length)))
-      assert.isAbove(older.length, 0)
-    })
+  it.effect(
+    "a timeline that is cut at the limit of bytes is `limited`, and prev_batch leads to the messages before it",
+    () =>
+      Effect.gen(function* () {
+        const { alice, room } = yield* largeRoom("sync-alice")
+        const filter = encodeURIComponent(JSON.stringify({ room: { timeline: { limit: 100 } } }))
+        const { body } = yield* askToday("GET", `/v3/sync?filter=${filter}`, { token: alice.token })
+        const { timeline } = any(body).rooms.join[room]
+        assert.isTrue(timeline.limited)
+        const inTimeline = numbersOf(timeline.events)
+        assert.isBelow(inTimeline.length, count)
+        const page = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=100&from=${timeline.prev_batch}`
+        const { body: before } = yield* askToday("GET", page, { token: alice.token })
+        const older = numbersOf(any(before).chunk)
+        assert.deepStrictEqual(
+          [...older].reverse().concat(inTimeline),
+          numbers.slice(-(older.length + inTimeline.length))
+        )
+        assert.isAbove(older.length, 0)
+      })
   )
 
-  it.effect("feedback is bundled with a page as far as there is room", () =>
+  it.effect("feedback is bundled with a page up to the limit of bytes", () =>
     Effect.gen(function* () {
       const alice = yield* register("feedback-alice")
       const room = inPath(yield* createRoom(alice))

@@ -161,7 +161,7 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
     })
   )
 
-  it.effect("fits a phone, in the dark", () =>
+  it.effect("fits a phone with dark colours", () =>
     Effect.gen(function* () {
       const { url } = yield* Gateway
       yield* registerAdmin("chief2")

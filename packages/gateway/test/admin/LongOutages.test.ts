@@ -1,30 +1,15 @@
 /**
- * A database that fills up in the middle of all kinds of background work, and then answers nobody for a while: each piece of work
- * is finished afterwards, and nothing is done twice.
+ * A database that fills up during background work of every kind, and then does not answer for a while: all work is finished
+ * afterwards, and nothing is done twice.
  */
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import * as Database from "@greenroom/store/Database"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
-import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
-import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer, Schedule } from "effect"
+import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { askToday, createRoom, gatewayOn, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, createRoom, inPath, register } from "../TestGateway.ts"
+import { cuttableGateway, DatabaseLink } from "./CuttableGateway.ts"
 import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
-
-/** The connection to the database, which can be cut. */
-class Link extends Context.Service<Link, CuttableDatabase.CuttableDatabase>()("test/Link") {}
-
-const database = Layer.unwrap(
-  Effect.gen(function* () {
-    const link = yield* CuttableDatabase.make(yield* TestDatabase.url)
-    return Layer.merge(Database.pool({ url: link.url, maxConnections: 6 }), Layer.succeed(Link, link))
-  })
-)
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 const numbers = Array.from({ length: 8 }, (_, number) => number)
 const messages = 40
@@ -68,14 +53,14 @@ const textsOf = (word: string) =>
     )
   )
 
-layer(gatewayOn(database, {}, { serverNotices: { localpart: "server", name: "Server" } }), {
+layer(cuttableGateway({ serverNotices: { localpart: "server", name: "Server" } }), {
   excludeTestServices: true
 })("an outage in the middle of background work", (it) => {
   it.effect(
     "redactions, removals, delayed events and notices end as without it",
     () =>
       Effect.gen(function* () {
-        const link = yield* Link
+        const link = yield* DatabaseLink
         const sql = yield* SqlClient.SqlClient
         const [boss, eve] = [yield* registerAdmin("boss"), yield* register("eve")]
         const users = yield* Effect.forEach(numbers, (number) => register(`user${number}`))

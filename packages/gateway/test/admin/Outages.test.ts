@@ -1,28 +1,13 @@
 /**
- * Background work meets a database that takes nothing, or is away: it waits, and ends as if nothing had been. Only what a room
- * refuses, or what fails by itself, is given up.
+ * Background work while the database takes no writes, or cannot be reached: it waits, and finishes afterwards. It gives up only
+ * what a room refuses, or what fails for a reason of its own.
  */
 import { assert, layer } from "@effect/vitest"
-import * as Database from "@greenroom/store/Database"
-import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
-import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer, Schedule } from "effect"
+import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { askToday, createRoom, gatewayOn, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, createRoom, inPath, register, type TestUser } from "../TestGateway.ts"
+import { cuttableGateway, DatabaseLink } from "./CuttableGateway.ts"
 import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
-
-/** The way to the database, which can be cut. */
-class Way extends Context.Service<Way, CuttableDatabase.CuttableDatabase>()("test/Way") {}
-
-const database = Layer.unwrap(
-  Effect.gen(function* () {
-    const way = yield* CuttableDatabase.make(yield* TestDatabase.url)
-    return Layer.merge(Database.pool({ url: way.url, maxConnections: 6 }), Layer.succeed(Way, way))
-  })
-)
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 const sendTo = (user: TestUser, room: string, txn: string) =>
   as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, { msgtype: "m.text", body: txn })
@@ -70,7 +55,7 @@ const redact = (admin: TestUser, user: TestUser) =>
 const isOver = ({ body }: { readonly body: { readonly [key: string]: unknown } }) =>
   body.status === "completed" || body.status === "complete" || body.status === "failed"
 
-layer(gatewayOn(database), { excludeTestServices: true })("background work and a database that fails", (it) => {
+layer(cuttableGateway(), { excludeTestServices: true })("background work and a database that fails", (it) => {
   it.effect("the redaction of a user waits for a full disk, and for a database that is away; other rooms do not", () =>
     Effect.gen(function* () {
       const [boss, eve] = [yield* registerAdmin("boss1"), yield* register("eve1")]
@@ -85,9 +70,9 @@ layer(gatewayOn(database), { excludeTestServices: true })("background work and a
       })
       assert.deepStrictEqual((yield* status).body as object, { status: "active", failed_redactions: {} })
       assert.deepStrictEqual(yield* messages(eve, first), ["one", "two"])
-      const way = yield* Way
-      yield* way.cut
-      yield* way.mend
+      const link = yield* DatabaseLink
+      yield* link.cut
+      yield* link.mend
       yield* Effect.retry(mend, Schedule.spaced("100 millis"))
       const { body } = yield* until(status, isOver)
       assert.deepStrictEqual(body as object, { status: "completed", failed_redactions: {} })

@@ -230,26 +230,24 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect(
-    "how far the service was sent the log is stored as the position of a row, which every later start knows",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* registerUser("as-progress")
-        const room = yield* createRoom(alice, { invite: [yield* puppet("_irc_progress")] })
-        yield* askToday("POST", `/v3/rooms/${inPath(room)}/join?user_id=${inPath("@_irc_progress:green.test")}`, {
-          token: asToken,
-          json: {}
-        })
-        yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
-          msgtype: "m.text",
-          body: "row"
-        })
-        yield* nextEvent(({ content }) => content.body === "row")
-        const sql = yield* SqlClient.SqlClient
-        const [row] = yield* sql<{ sent_to: string }>`SELECT sent_to FROM app_services WHERE service_id = 'bridge'`
-        const { position } = Option.getOrThrow(parseToken(row!.sent_to))
-        assert.isBelow(position.nid, endOfTransaction(position.xid).nid)
+  it.effect("the progress of a service is stored as the position of a row, which is valid after every restart", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerUser("as-progress")
+      const room = yield* createRoom(alice, { invite: [yield* puppet("_irc_progress")] })
+      yield* askToday("POST", `/v3/rooms/${inPath(room)}/join?user_id=${inPath("@_irc_progress:green.test")}`, {
+        token: asToken,
+        json: {}
       })
+      yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
+        msgtype: "m.text",
+        body: "row"
+      })
+      yield* nextEvent(({ content }) => content.body === "row")
+      const sql = yield* SqlClient.SqlClient
+      const [row] = yield* sql<{ sent_to: string }>`SELECT sent_to FROM app_services WHERE service_id = 'bridge'`
+      const { position } = Option.getOrThrow(parseToken(row!.sent_to))
+      assert.isBelow(position.nid, endOfTransaction(position.xid).nid)
+    })
   )
 
   it.effect("typing and receipts reach a service that wants them", () =>
@@ -308,7 +306,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("networks are those that services reach, and a ping says whether this server reaches the service", () =>
+  it.effect("networks are those of the services, and a ping tells a service whether this server reaches it", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer
       const alice = yield* registerUser("as-networks")

@@ -43,11 +43,11 @@ export class BridgeServer extends Context.Service<
   BridgeServer,
   {
     readonly url: string
-    /** Everything that came. */
+    /** All requests, oldest first. */
     readonly received: Array<Received>
     /** The next transaction that was answered 200. */
     readonly nextTransaction: Effect.Effect<Transaction>
-    /** How requests are answered: 200 and `{}` at first. */
+    /** Makes the answers. By default 200 with `{}`. */
     replyWith: Reply
   }
 >()("greenroom/gateway/test/BridgeServer") {
@@ -59,11 +59,11 @@ export class BridgeServer extends Context.Service<
       const server = createServer(async (request, response) => {
         const text = await textOf(request)
         const { authorization } = request.headers
-        const one: Received = { method: request.method!, path: request.url!, authorization, text }
-        received.push(one)
-        const { json = {}, status } = await bridge.replyWith(one)
-        if (isTransaction(one) && status === 200) {
-          Queue.offerUnsafe(transactions, { path: one.path, text, ephemeral: [], ...JSON.parse(text) })
+        const taken: Received = { method: request.method!, path: request.url!, authorization, text }
+        received.push(taken)
+        const { json = {}, status } = await bridge.replyWith(taken)
+        if (isTransaction(taken) && status === 200) {
+          Queue.offerUnsafe(transactions, { path: taken.path, text, ephemeral: [], ...JSON.parse(text) })
         }
         response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(json))
       })

@@ -1,18 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Administration } from "@greenroom/actors/account/Administration"
-import { AccountStore } from "@greenroom/store/AccountStore"
 import { Effect } from "effect"
+import { registerAdmin } from "../admin/TestAdmin.ts"
 import { loginGateway, outcome, password, registrationToken, signUp } from "../login/TestLogin.ts"
 import { type Ask, ask, inPath, register } from "../TestGateway.ts"
-
-/** Somebody with the admin flag. */
-const registerAdmin = Effect.fnUntraced(function* (name: string) {
-  const admin = yield* register(name)
-  const accounts = yield* AccountStore
-  yield* accounts.setAdmin(admin.id as never, true)
-  return admin
-})
 
 const everything = [
   ["GET", "/admin/users"],

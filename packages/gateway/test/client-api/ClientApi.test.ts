@@ -208,7 +208,7 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
-  it.effect("a room says no alias of itself that points elsewhere, or nowhere", () =>
+  it.effect("m.room.aliases with an alias of another room, or an unknown alias, is refused", () =>
     Effect.gen(function* () {
       const alice = yield* register("claim-alice")
       const bob = yield* register("claim-bob")

@@ -3,10 +3,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Answer, askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
+import { type Answer, as, askToday, gateway, inPath, register } from "../TestGateway.ts"
 
 const outcome = ({ body, status }: Answer): string => `${status} ${body?.errcode ?? ""}`.trim()
 

@@ -33,7 +33,7 @@ const listOf = (user: TestUser, query = "") =>
 const names = (user: TestUser, query = "") => Effect.map(listOf(user, query), (all) => all.map(({ name }) => name))
 
 const valuesOf = ({ card: [, properties] }: Listed, name: string) =>
-  properties.filter(([each]) => each === name).map(([, , , value]) => value)
+  properties.filter(([property]) => property === name).map(([, , , value]) => value)
 
 const counts = ({ body: { created, merged, total, unchanged } }: Answer) => [created, merged, unchanged, total]
 

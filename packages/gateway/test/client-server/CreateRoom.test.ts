@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
   readonly type: string
@@ -8,9 +8,6 @@ interface ClientEvent {
   readonly state_key: string
   readonly content: { readonly [key: string]: unknown }
 }
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 const create = (user: TestUser, json: object = {}) => as(user)("POST", "/v3/createRoom", json)
 
@@ -56,6 +53,9 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
         assert.strictEqual(powerless.body.errcode, "M_FORBIDDEN")
         const redacted = yield* as(alice)("PUT", `/v3/rooms/${room}/redact/${inPath(sent.body.event_id)}/r1`, {})
         assert.strictEqual(redacted.status, 200, redacted.text)
+        const redaction = yield* as(bob)("GET", `/v3/rooms/${room}/event/${inPath(redacted.body.event_id)}`)
+        const redacts = sent.body.event_id
+        assert.deepInclude(redaction.body as object, { redacts, content: { redacts } })
         const event = yield* as(bob)("GET", `/v3/rooms/${room}/event/${inPath(sent.body.event_id)}`)
         assert.deepStrictEqual((event.body as unknown as ClientEvent).content, {})
         const refused = yield* as(bob)("PUT", `/v3/rooms/${room}/state/m.room.name`, { name: "Bob's" })

@@ -1,18 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { gateway, type TestUser } from "../TestGateway.ts"
-import {
-  as,
-  crossSigningKeys,
-  deviceKeys,
-  listsSince,
-  logIn,
-  person,
-  query,
-  roomOf,
-  sync,
-  upload
-} from "./DeviceClient.ts"
+import { as, gateway, type TestUser } from "../TestGateway.ts"
+import { crossSigningKeys, deviceKeys, listsSince, logIn, person, query, roomOf, sync, upload } from "./DeviceClient.ts"
 
 type Keys = Record<string, Record<string, unknown>>
 

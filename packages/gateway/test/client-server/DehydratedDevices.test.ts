@@ -1,9 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
+import { as, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const path = "/unstable/org.matrix.msc3814.v1/dehydrated_device"
 

@@ -1,10 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
+import { as, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const unstable = "/unstable/org.matrix.msc4140"
 

@@ -4,7 +4,7 @@
 import { generateKeyPairSync, sign as sign_ } from "node:crypto"
 import { encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result } from "effect"
-import { askToday, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, askToday, inPath, register, type TestUser } from "../TestGateway.ts"
 
 export interface Device extends TestUser {
   readonly device: string
@@ -23,9 +23,6 @@ export interface Answer {
   readonly device_one_time_keys_count: { readonly [algorithm: string]: number }
   readonly device_unused_fallback_key_types: ReadonlyArray<string>
 }
-
-export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 export const logIn = Effect.fnUntraced(function* (name: string, device?: string) {
   const { body } = yield* askToday("POST", "/v3/login", {

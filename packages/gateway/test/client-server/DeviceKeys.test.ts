@@ -1,9 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { gateway, inPath, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, type TestUser } from "../TestGateway.ts"
 import {
-  as,
   crossSigningKeys,
   type Device,
   deviceKeys,

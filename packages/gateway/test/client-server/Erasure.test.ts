@@ -1,15 +1,12 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, ask, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface Seen {
   readonly type: string
   readonly event_id: string
   readonly content: { readonly body?: string }
 }
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 const messagesOf = (events: ReadonlyArray<Seen>) =>
   events.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body)

@@ -1,17 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { ReportStore } from "@greenroom/store/ReportStore"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
-const say = (user: TestUser, room: string, text: string) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${text}`, { msgtype: "m.text", body: text }),
-    ({ body }) => body.event_id
-  )
+import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting", (it) => {
   const search = (user: TestUser, search_term: string) =>
@@ -152,12 +143,10 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect("the event next to a moment is found in both directions", () =>
+  it.effect("timestamp_to_event finds the nearest event in both directions", () =>
     Effect.gen(function* () {
       const alice = yield* register("moment-alice")
       const room = yield* createRoom(alice)
-      const first = yield* say(alice, room, "first")
-      const second = yield* say(alice, room, "second")
       const read = (id: string) =>
         Effect.map(as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(id)}`), ({ body }) =>
           Number(body.origin_server_ts)
@@ -167,10 +156,15 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
           as(alice)("GET", `/v1/rooms/${inPath(room)}/timestamp_to_event?ts=${ts}&dir=${dir}`),
           ({ body }) => body
         )
-      const [one, two] = [yield* read(first), yield* read(second)]
-      assert.strictEqual((yield* at(two + 1_000, "b")).event_id, second)
-      if (two > one) assert.strictEqual((yield* at(one + 1, "f")).event_id, second)
-      assert.strictEqual((yield* at(two + 1_000, "f")).errcode, "M_NOT_FOUND")
+      const first = yield* say(alice, room, "first")
+      const firstTime = yield* read(first)
+      yield* Effect.repeat(Clock.currentTimeMillis, { until: (now) => now > firstTime })
+      const second = yield* say(alice, room, "second")
+      const secondTime = yield* read(second)
+      assert.strictEqual((yield* at(secondTime + 1_000, "b")).event_id, second)
+      assert.strictEqual((yield* at(firstTime + 1, "f")).event_id, second)
+      assert.strictEqual((yield* at(secondTime - 1, "b")).event_id, first)
+      assert.strictEqual((yield* at(secondTime + 1_000, "f")).errcode, "M_NOT_FOUND")
       const created = yield* at(0, "f")
       assert.isString(created.event_id)
     })

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { gateway, inPath } from "../TestGateway.ts"
-import { as, type Device, logIn, person } from "./DeviceClient.ts"
+import { as, gateway, inPath } from "../TestGateway.ts"
+import { type Device, logIn, person } from "./DeviceClient.ts"
 
 layer(gateway, { excludeTestServices: true })("key backup", (it) => {
   it.effect("a key backup keeps the better key, counts, and takes keys for the current version alone", () =>

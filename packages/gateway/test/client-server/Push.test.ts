@@ -2,10 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { PushPruningStore } from "@greenroom/store/PushPruningStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
+import { as, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 let transactions = 0
 const send = (user: TestUser, room: string, content: object, type = "m.room.message") =>

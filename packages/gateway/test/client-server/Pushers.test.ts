@@ -2,21 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
 import { pushReceiver, pushReceiverThat } from "../support/PushReceiver.ts"
-import { askToday, gateway, gatewayWith, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
-let transactions = 0
-const say = (user: TestUser, room: string, body: string, more: object = {}) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/p${transactions++}`, {
-      msgtype: "m.text",
-      body,
-      ...more
-    }),
-    ({ body }) => body.event_id
-  )
+import { as, askToday, gateway, gatewayWith, inPath, register, say, type TestUser } from "../TestGateway.ts"
 
 const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
   const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat", name: "Tea" })
@@ -80,21 +66,23 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
       })
     )
 
-    it.effect("a user who reads while the notification is on its way gets the count of zero all the same", () =>
-      Effect.gen(function* () {
-        const alice = yield* register("quick-alice")
-        const bob = yield* register("quick-bob")
-        const room = yield* roomOf(alice, bob)
-        const run = Effect.runPromiseWith(yield* Effect.context<Gateway>())
-        const receiver = yield* pushReceiverThat(({ event_id }) =>
-          event_id === undefined ? Promise.resolve() : run(read(bob, room, event_id))
-        )
-        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-quick"))
-        const event = yield* say(alice, room, "Now")
-        assert.strictEqual((yield* receiver.next).event_id, event)
-        const badge = yield* receiver.next
-        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
-      })
+    it.effect(
+      "a receipt that arrives while a notification is being sent is followed by one with the count of zero",
+      () =>
+        Effect.gen(function* () {
+          const alice = yield* register("quick-alice")
+          const bob = yield* register("quick-bob")
+          const room = yield* roomOf(alice, bob)
+          const run = Effect.runPromiseWith(yield* Effect.context<Gateway>())
+          const receiver = yield* pushReceiverThat(({ event_id }) =>
+            event_id === undefined ? Promise.resolve() : run(read(bob, room, event_id))
+          )
+          yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-quick"))
+          const event = yield* say(alice, room, "Now")
+          assert.strictEqual((yield* receiver.next).event_id, event)
+          const badge = yield* receiver.next
+          assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
+        })
     )
 
     it.effect("notifications that a gateway does not accept are sent again, in order; a rejected key is removed", () =>

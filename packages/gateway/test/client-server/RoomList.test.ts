@@ -1,9 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
+import { as, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 
 const ids = (chunk: unknown) => (chunk as ReadonlyArray<{ readonly room_id: string }>).map(({ room_id }) => room_id)
 

@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
   readonly event_id: string
@@ -10,19 +10,6 @@ interface ClientEvent {
   readonly content: { readonly [key: string]: unknown }
   readonly unsigned?: { readonly [key: string]: unknown }
 }
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
-let transactions = 0
-const say = (user: TestUser, room: string, text: string) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/t${transactions++}`, {
-      msgtype: "m.text",
-      body: text
-    }),
-    ({ body }) => body.event_id
-  )
 
 const bodies = (chunk: unknown) =>
   (chunk as ReadonlyArray<ClientEvent>).flatMap(({ content, type }) =>

@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
 
 interface Found {
   readonly count: number
@@ -25,19 +25,7 @@ interface Found {
   readonly next_batch?: string
 }
 
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
 let transactions = 0
-const say = (user: TestUser, room: string, body: string, more: object = {}) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/s${transactions++}`, {
-      msgtype: "m.text",
-      body,
-      ...more
-    }),
-    ({ body }) => body.event_id
-  )
 
 const ask = (user: TestUser, search_term: string, more: object = {}, next?: string) =>
   as(user)("POST", `/v3/search${next === undefined ? "" : `?next_batch=${inPath(next)}`}`, {

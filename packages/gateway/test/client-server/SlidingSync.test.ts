@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { type Answer, as, bodies, enter, list, request, say, sync, types } from "./SlidingSyncClient.ts"
+import { as, askToday, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { type Answer, bodies, enter, list, request, sync, types } from "./SlidingSyncClient.ts"
 
 /** Lists that show all rooms by ranges which overlap; each asks for `types` types of state of its own. */
 const manyLists = (count: number, types: number) => ({

@@ -2,7 +2,7 @@
  * A client of sliding sync (MSC4186) for tests.
  */
 import { Effect } from "effect"
-import { askToday, inPath, type TestUser } from "../TestGateway.ts"
+import { as, inPath, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
   readonly event_id: string
@@ -51,9 +51,6 @@ export interface Answer {
   }
 }
 
-export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
 export const path = "/unstable/org.matrix.simplified_msc3575/sync"
 
 export const request = (user: TestUser, body: unknown, pos?: string, timeout = 0) => {
@@ -69,17 +66,6 @@ export const list = (ranges: ReadonlyArray<readonly [number, number]>, more: obj
   conn_id: "rooms",
   lists: { all: { ranges, timeline_limit: 1, required_state: [["m.room.create", ""]], ...more } }
 })
-
-let transactions = 0
-
-export const say = (user: TestUser, room: string, text: string) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/s${transactions++}`, {
-      msgtype: "m.text",
-      body: text
-    }),
-    ({ body }) => body.event_id as unknown as string
-  )
 
 export const bodies = (room: Room | undefined) =>
   room?.timeline?.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : [])) ?? []

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { type Answer, as, bodies, enabled, enter, list, say, sync, types } from "./SlidingSyncClient.ts"
+import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { type Answer, bodies, enabled, enter, list, sync, types } from "./SlidingSyncClient.ts"
 
 const elementXState = [
   ["m.room.name", ""],

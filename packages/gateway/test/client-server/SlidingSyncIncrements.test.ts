@@ -4,8 +4,8 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fc from "fast-check"
-import { gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-import { type Answer, as, enabled, type Room, say, sync } from "./SlidingSyncClient.ts"
+import { as, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
+import { type Answer, enabled, type Room, sync } from "./SlidingSyncClient.ts"
 
 /**
  * Windows of all rooms and of some, with filters by each thing that decides which rooms a list shows. No room has the tag

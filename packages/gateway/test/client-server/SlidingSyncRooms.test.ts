@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { as, bodies, enter, list, type Room, say, sync, types } from "./SlidingSyncClient.ts"
+import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { bodies, enter, list, type Room, sync, types } from "./SlidingSyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("rooms in sliding sync", (it) => {
   it.effect("required state: the user's own membership, lazily loaded members, wildcards, and changes", () =>

@@ -2,8 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect } from "effect"
 import { vi } from "vitest"
-import { createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { as, list, say, sync } from "./SlidingSyncClient.ts"
+import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { list, sync } from "./SlidingSyncClient.ts"
 
 /** How often the children of spaces were read. */
 let reads = 0

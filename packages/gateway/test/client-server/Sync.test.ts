@@ -1,15 +1,13 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { as, askToday, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
 import {
   type Answer,
-  as,
   bodies,
   type ClientEvent,
   type Events,
   memberships,
   type SyncedRoom,
-  say,
   sync,
   syncUntil,
   types

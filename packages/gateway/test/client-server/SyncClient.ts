@@ -1,7 +1,7 @@
 /** A client of `/sync`, for tests. */
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
-import { askToday, inPath, type TestUser } from "../TestGateway.ts"
+import { as, inPath, type TestUser } from "../TestGateway.ts"
 
 export interface ClientEvent {
   readonly event_id: string
@@ -35,9 +35,6 @@ export interface Answer {
   }
 }
 
-export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
-
 export const query = (options: { readonly [key: string]: unknown }): string =>
   Object.entries(options)
     .map(([key, value]) => `${key}=${inPath(typeof value === "object" ? JSON.stringify(value) : String(value))}`)
@@ -51,16 +48,6 @@ export const sync = (user: TestUser, options: { readonly [key: string]: unknown 
     const answer = body as unknown as Answer
     return { ...answer, rooms: { ...noRooms, ...answer.rooms } }
   })
-
-let transactions = 0
-export const say = (user: TestUser, room: string, text: string) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/t${transactions++}`, {
-      msgtype: "m.text",
-      body: text
-    }),
-    ({ body }) => body.event_id
-  )
 
 export const bodies = (room: SyncedRoom | undefined) =>
   room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))

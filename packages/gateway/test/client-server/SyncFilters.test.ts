@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { as, bodies, query, say, sync, types } from "./SyncClient.ts"
+import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { bodies, query, sync, types } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and invitations", (it) => {
   it.effect("filters choose rooms, types and senders", () =>

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { createRoom, gateway, register } from "../TestGateway.ts"
-import { as, bodies, say, sync } from "./SyncClient.ts"
+import { as, createRoom, gateway, register, say } from "../TestGateway.ts"
+import { bodies, sync } from "./SyncClient.ts"
 
 /** More rooms than are read together for one answer, twice. */
 const total = 140

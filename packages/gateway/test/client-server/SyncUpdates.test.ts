@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-import { type Answer, as, bodies, presenceOf, say, sync, syncUntil } from "./SyncClient.ts"
+import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
+import { type Answer, bodies, presenceOf, sync, syncUntil } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync: typing, account data, receipts and presence", (it) => {
   it.effect("typing of a room is sent when it changes, and to a client that is new there", () =>

@@ -3,8 +3,8 @@ import { maxWaitingBytes, maxWaitingMessages } from "@greenroom/actors/user/encr
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { gateway, type TestUser } from "../TestGateway.ts"
-import { type Answer, as, deviceKeys, logIn, numbers, oneTime, person, roomOf, sync, upload } from "./DeviceClient.ts"
+import { as, gateway, type TestUser } from "../TestGateway.ts"
+import { type Answer, deviceKeys, logIn, numbers, oneTime, person, roomOf, sync, upload } from "./DeviceClient.ts"
 
 const send = (user: TestUser, txn: string, to: TestUser, device: string, n: number) =>
   as(user)("PUT", `/v3/sendToDevice/m.test/${txn}`, { messages: { [to.id]: { [device]: { n } } } })

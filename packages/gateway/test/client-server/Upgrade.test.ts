@@ -1,15 +1,12 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { ask, askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, ask, askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
   readonly type: string
   readonly state_key: string
   readonly content: { readonly [key: string]: unknown }
 }
-
-const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
-  askToday(method, path, { token: user.token, json })
 
 const stateOf = (user: TestUser, room: string) =>
   Effect.map(as(user)("GET", `/v3/rooms/${inPath(room)}/state`), ({ body }) => {

@@ -189,7 +189,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
     })
   )
 
-  it.effect("logs in on a phone, in the dark; a browser that is logged in is asked for consent alone", () =>
+  it.effect("logs in on a phone with dark colours; a browser that is logged in needs consent alone", () =>
     Effect.gen(function* () {
       yield* openAccount("phoebe")
       const { complaints, exchange, page } = yield* openClient("PHONE00001", { viewport: phone, colorScheme: "dark" })

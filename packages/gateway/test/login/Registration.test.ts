@@ -6,7 +6,7 @@ import { emailCode, login, loginGateway, outcome, password, registrationToken, s
 import { codeIn } from "./TestMail.ts"
 
 describe("registration", () => {
-  it.live("that is closed says so at every door", () =>
+  it.live("that is closed is refused at every endpoint, and the error says so", () =>
     Effect.gen(function* () {
       assert.strictEqual(outcome(yield* ask("GET", "/register")), "403 M_FORBIDDEN")
       assert.strictEqual(outcome(yield* signUp({ type: password, user: "alice", password: "x" })), "403 M_FORBIDDEN")

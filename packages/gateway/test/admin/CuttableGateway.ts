@@ -1,0 +1,20 @@
+/** A gateway whose connections to the database can be cut. */
+import * as Database from "@greenroom/store/Database"
+import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer } from "effect"
+import { gatewayOn } from "../TestGateway.ts"
+
+/** The connections of the gateway to its database. */
+export class DatabaseLink extends Context.Service<DatabaseLink, CuttableDatabase.CuttableDatabase>()(
+  "greenroom/gateway/test/DatabaseLink"
+) {}
+
+const database = Layer.unwrap(
+  Effect.gen(function* () {
+    const link = yield* CuttableDatabase.make(yield* TestDatabase.url)
+    return Layer.merge(Database.pool({ url: link.url, maxConnections: 6 }), Layer.succeed(DatabaseLink, link))
+  })
+)
+
+export const cuttableGateway = (home: Parameters<typeof gatewayOn>[2] = {}) => gatewayOn(database, {}, home)
