@@ -115,10 +115,10 @@ const migrations = {
   "0082_cross_signing_updates": () => import("./migrations/0082_cross_signing_updates.ts"),
   "0083_id_token_key": () => import("./migrations/0083_id_token_key.ts"),
   "0084_unfinished_membership_retries": () => import("./migrations/0084_unfinished_membership_retries.ts"),
-  "0105_user_signing_changes": () => import("./migrations/0105_user_signing_changes.ts"),
-  "0106_former_access_tokens": () => import("./migrations/0106_former_access_tokens.ts"),
-  "0110_unfinished_upgrades": () => import("./migrations/0110_unfinished_upgrades.ts"),
-  "0115_early_receipts": () => import("./migrations/0115_early_receipts.ts")
+  "0085_user_signing_changes": () => import("./migrations/0085_user_signing_changes.ts"),
+  "0086_former_access_tokens": () => import("./migrations/0086_former_access_tokens.ts"),
+  "0087_unfinished_upgrades": () => import("./migrations/0087_unfinished_upgrades.ts"),
+  "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */
