@@ -48,14 +48,15 @@ export class RoomServers {
   }
 
   /**
-   * The servers in the room before an event, and that of its target where the event ends an invitation or a knock: that server has
-   * to learn of the end. A server that is not in the room is sent nothing else about its users, as when they are banned.
+   * The servers in the room before an event, and that of its target where the event is an invitation, or ends one or a knock. Invitations
+   * that are made with a room of the draft's version are sent to that server as events alone. A server that is not in the room is sent
+   * nothing else about its users, as when they are banned.
    */
   before(event: Event, target: Event | undefined): ReadonlySet<ServerName> {
     const servers = new Set(this.members.keys())
     const userId = targetOf(event)
     const isPending = target?.content.membership === "invite" || target?.content.membership === "knock"
-    if (userId !== undefined && isPending && event.content.membership !== "invite") servers.add(serverNameOf(userId))
+    if (userId !== undefined && (isPending || event.content.membership === "invite")) servers.add(serverNameOf(userId))
     return servers
   }
 
