@@ -12,9 +12,9 @@ export interface Heap {
   readonly external: number
 }
 
-/** The address of the inspector, from the output of the server. */
+/** The address of the inspector, from the output of the server. The first one is that of the program before it was given its options of V8. */
 export const inspectorOf = ({ output }: Pick<Server, "output">): string => {
-  const address = /Debugger listening on (ws:\S+)/.exec(output())?.[1]
+  const address = [...output().matchAll(/Debugger listening on (ws:\S+)/g)].at(-1)?.[1]
   if (address === undefined) throw new Error(`The server has no inspector: ${output()}`)
   return address
 }
