@@ -11,8 +11,16 @@ export class NodeUnavailable extends Error {
   override readonly name = "NodeUnavailable"
 }
 
-/** `EntityNotAssignedToRunner`: Effect's name for the same, while a node goes down. */
-const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssignedToRunner", "LeaseLost"])
+/**
+ * `EntityNotAssignedToRunner`: Effect's name for the same, while a node goes down. `StaleWriter`: other nodes have opened the room again
+ * and again, as where this one was cut off and has not noticed.
+ */
+const names: ReadonlySet<unknown> = new Set([
+  "NodeUnavailable",
+  "EntityNotAssignedToRunner",
+  "LeaseLost",
+  "StaleWriter"
+])
 
 /** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
 const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)

@@ -1,6 +1,6 @@
 /** A failure of the database at another node is judged as one at this node: whether it passes, and what clients are answered. */
 import { assert, describe, it } from "@effect/vitest"
-import { CommitFailed } from "@greenroom/store/RoomCommit"
+import { CommitFailed, StaleWriter } from "@greenroom/store/RoomCommit"
 import { Cause, Effect, Exit } from "effect"
 import { Rpc, RpcSerialization } from "effect/rpc"
 import { ConnectionError, SqlError, UniqueViolation, UnknownError } from "effect/sql/SqlError"
@@ -71,4 +71,12 @@ describe("failures of the database at another node", () => {
       }).pipe(Effect.provide(RpcSerialization.layerNdjson))
     )
   }
+
+  it.effect("a room that other nodes have opened again and again", () =>
+    Effect.gen(function* () {
+      const stale = new StaleWriter({ roomId: "!a:b", fence: 1 })
+      assert.deepStrictEqual(verdictOf(Cause.die(stale)), away, "at this node")
+      assert.deepStrictEqual(verdictOf(yield* atOtherNode(stale)), away, "at another node")
+    }).pipe(Effect.provide(RpcSerialization.layerNdjson))
+  )
 })

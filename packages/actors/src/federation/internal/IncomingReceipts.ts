@@ -15,6 +15,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
+import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Option } from "effect"
 import { isOfThread } from "../../room/ReceiptThreads.ts"
 import { admits } from "../../room/ServerAcl.ts"
@@ -122,7 +123,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
     yield* settle(waiting)
   })
 
-  yield* Effect.forkIn(Effect.forever(Effect.andThen(quietly(sweep), Effect.sleep(sweepInterval))), scope)
+  yield* periodically("Storing receipts whose events have come", sweepInterval, sweep, { atOnce: true })
 
   yield* (yield* EventLog).follow(({ events: committed }) =>
     Effect.suspend(() => {
