@@ -24,8 +24,8 @@ export interface Variant {
   readonly setting: GatewaySetting
   /** The most that it may cost, as a part of the processor time of a send. Absent: it is reported. */
   readonly most?: number
-  /** Work in each turn beside the load. `metrics` is the address of the process' metrics. */
-  readonly meanwhile?: (metrics: string) => Promise<unknown>
+  /** Work beside the load, once in each second of the turns. `metrics` is the address of the process' metrics. */
+  readonly everySecond?: (metrics: string) => Promise<unknown>
 }
 
 interface Turns {
@@ -43,7 +43,7 @@ type Gateways = LoadProgram<GatewaysInput, ReadonlyArray<string>>
 const measure = async (
   gateways: Gateways,
   dataDir: string,
-  variants: ReadonlyArray<Pick<Variant, "meanwhile" | "setting">>,
+  variants: ReadonlyArray<Pick<Variant, "everySecond" | "setting">>,
   { each, passes, senders: count, warmUp }: Turns,
   settle: number
 ): Promise<ReadonlyArray<ReadonlyArray<number>>> => {
@@ -51,13 +51,19 @@ const measure = async (
   const urls = await gateways.run({ dataDir, metricsPort, settings: variants.map(({ setting }) => setting) })
   const senders = await runLoad<SendersInput, Senders>("senders", { url: urls[0]!, senders: count })
   using sends = startLoad<CountedSendsInput, number>("countedSends")
+  /** For how many ms each gateway was loaded since its work beside the load. */
+  const loadedFor = variants.map(() => 1_000)
+  const beside = (index: number) => {
+    if (loadedFor[index]! < 1_000) return undefined
+    loadedFor[index] = 0
+    return variants[index]!.everySecond?.(`http://127.0.0.1:${metricsPort}/metrics`)
+  }
   const take = async (index: number, run: string) => {
     await gateways.run({ collect: true })
     const before = exactProcessorTime(gateways.pid)
-    const [sent] = await Promise.all([
-      sends.run({ each, ...senders, url: urls[index]!, run }),
-      variants[index]!.meanwhile?.(`http://127.0.0.1:${metricsPort}/metrics`)
-    ])
+    const begun = performance.now()
+    const [sent] = await Promise.all([sends.run({ each, ...senders, url: urls[index]!, run }), beside(index)])
+    loadedFor[index]! += performance.now() - begun
     await sleep(settle)
     return (exactProcessorTime(gateways.pid) - before) / sent
   }
