@@ -163,10 +163,9 @@ const make = Effect.gen(function* () {
     const { userId } = session
     const old = yield* oldRoomFor(session, roomId)
     yield* unfinished.put({ roomId, userId, newVersion, additionalCreators })
-    const replacing = Effect.onExit(replace(session, old, version, additionalCreators), (exit) =>
+    return yield* Effect.onExit(replace(session, old, version, additionalCreators), (exit) =>
       Exit.isSuccess(exit) || isRefusal(exit.cause) ? unfinished.remove(roomId, userId) : Effect.void
     )
-    return yield* replacing
   })
 
   yield* finishUpgrades(({ userId, roomId, ...request }) =>

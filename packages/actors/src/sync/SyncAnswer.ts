@@ -63,28 +63,24 @@ export interface SyncedNews extends Partial<Omit<SyncedDevices, keyof SyncedKeyC
 /** Every answer has the counts of keys: where they are absent, clients upload new ones. */
 export interface SyncAnswer extends SyncedNews, SyncedKeyCounts {}
 
-/** The JSON of parts of answers that many users get alike. */
-const sharedTexts = new WeakMap<object, string>()
+/** The JSON of parts of answers that are encoded before the answer. */
+const encodedTexts = new WeakMap<object, string>()
 
 /** Marks a part of answers as one that many users get alike: it is encoded once. */
 export const shared = <A extends object>(part: A): A => {
-  sharedTexts.set(part, JSON.stringify(part))
+  encodedTexts.set(part, JSON.stringify(part))
   return part
 }
 
 /** Events as JSON, which are parsed where they are read. */
 class CompactEvents<E> implements Events<E> {
-  private readonly text: () => string
-
   constructor(part: Events<E>) {
-    const text = JSON.stringify(part)
-    this.text = () => text
     Object.assign(this, Struct.omit(part, ["events"]))
-    sharedTexts.set(this, text)
+    encodedTexts.set(this, JSON.stringify(part))
   }
 
   get events(): ReadonlyArray<E> {
-    return (JSON.parse(this.text()) as Events<E>).events
+    return (JSON.parse(encodedTexts.get(this)!) as Events<E>).events
   }
 }
 
@@ -96,7 +92,7 @@ export const compact = <A extends Events<unknown>>(part: A): A =>
 export const hasEvents = (part: Events<unknown> | undefined): boolean =>
   part instanceof CompactEvents || (part !== undefined && part.events.length > 0)
 
-const textOf = (value: object): string => sharedTexts.get(value) ?? JSON.stringify(value)
+const textOf = (value: object): string => encodedTexts.get(value) ?? JSON.stringify(value)
 
 const objectOf = (members: ReadonlyArray<string>): string => `{${members.join(",")}}`
 
