@@ -21,7 +21,7 @@ import { isOfThread } from "../../room/ReceiptThreads.ts"
 import { admits } from "../../room/ServerAcl.ts"
 
 /** How often a node looks for receipts whose events have come. */
-const sweepInterval = "5 minutes"
+const sweepInterval = "10 minutes"
 
 /** How many events for which receipts wait a node recognises when they are committed. */
 const maxAwaited = 10_000
