@@ -7,13 +7,13 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
 import { stateRef } from "./internal/stateRef.ts"
-import { readWhole, runningBytes, type SizedRow, sizedBody, takeBytes } from "./LargeReads.ts"
+import { hasBody, readWhole, runningBytes, type SizedRow, sizedBody, takeBytes, type Whole } from "./LargeReads.ts"
 import { type MembershipRow, type StreamedEvent, type StreamedMembership, toStreamedMembership } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { EventStatus } from "./RoomCommit.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-import { inRange, rangeRows, type TimelineRange } from "./TimelineRange.ts"
+import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
 
 export type { TimelineRange } from "./TimelineRange.ts"
 
@@ -189,8 +189,6 @@ export class EventStore extends Context.Service<
 
       const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
-      // PostgreSQL has the length of a text without reading it, so rows beyond `maxBytes` are not read.
-
       /** The positions of the first `limit` events of each range. */
       const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
         SELECT hit.xid, hit.nid FROM ${rangeRows(sql, ranges)}
@@ -209,16 +207,12 @@ export class EventStore extends Context.Service<
       ) => {
         if (ranges.length === 0 || limit === 0) return Effect.succeed([])
         const order = orders[direction]
-        return sql<EventRow>`
-          SELECT xid::text AS xid, nid, room_nid, body FROM (
-            SELECT page.xid, page.nid, events.room_nid, events.body, sum(octet_length(events.body)) OVER (
-                PARTITION BY events.room_nid
-                ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-              ) AS bytes_before
-            FROM (${positions(ranges, direction, limit)}) AS page JOIN events ON events.nid = page.nid
-          ) AS sized
-          WHERE coalesce(bytes_before, 0) < ${maxBytes}
-          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+        const sized = sizedEvents(sql, "", inRange(sql), order, { limit, maxBytes })
+        return sql<SizedEventRow>`
+          SELECT hit.xid::text AS xid, hit.nid, range.room_nid, hit.body
+          FROM ${rangeRows(sql, ranges)} CROSS JOIN LATERAL (${sized}) AS hit
+          ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
+          Effect.map((rows) => rows.filter(hasBody)),
           Effect.tap((rows) => takeBytes(bytesOf(rows))),
           Effect.map((rows) => rows.map(toStreamedEvent)),
           Effect.orDie
@@ -343,9 +337,10 @@ interface EventRow {
   readonly body: string
 }
 
-const bytesOf = (rows: ReadonlyArray<EventRow>): number => rows.reduce((sum, { body }) => sum + body.length, 0)
+const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
+  rows.reduce((sum, { body }) => sum + body.length, 0)
 
-const toStreamedEvent = (row: EventRow): StreamedEvent => ({
+const toStreamedEvent = (row: Whole<SizedEventRow>): StreamedEvent => ({
   position: { xid: Number(row.xid), nid: Number(row.nid) },
   roomNid: Number(row.room_nid),
   event: JSON.parse(row.body) as Event

@@ -149,7 +149,7 @@ export type Whole<Row> = Row & { readonly body: string }
 /** How many bytes of bodies are fetched at once. */
 const fetchedAtOnce = 4 * 1024 * 1024
 
-const hasBody = <Row extends SizedRow>(row: Row): row is Whole<Row> => row.body !== null
+export const hasBody = <Row extends { readonly body: string | null }>(row: Row): row is Whole<Row> => row.body !== null
 
 /** The numbers of rows without a body, in parts of which each has about `fetchedAtOnce` bytes. */
 const parts = (rows: ReadonlyArray<SizedRow>): ReadonlyArray<ReadonlyArray<SizedRow>> => [

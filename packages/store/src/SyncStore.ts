@@ -10,11 +10,11 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
 import { stateRef } from "./internal/stateRef.ts"
-import { takeBytes } from "./LargeReads.ts"
+import { hasBody, takeBytes, type Whole } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-import { inRange, rangeRows, type TimelineRange } from "./TimelineRange.ts"
+import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
 
 /** The membership of a user in a room as of a position. */
 export interface MembershipAt {
@@ -49,24 +49,17 @@ interface MembershipRow {
   readonly previous: string | null
 }
 
-interface EntryRow {
-  readonly room_nid: bigint
-  readonly xid: string
-  readonly nid: bigint
-  readonly body: string
+interface EntryRow extends SizedEventRow {
+  readonly after_gap: boolean
   readonly state_chain: bigint | null
   readonly state_seq: number | null
   readonly after_chain: bigint | null
   readonly after_seq: number | null
 }
 
-interface SizedEntryRow extends EntryRow {
-  /** How many events of the room were found, of which some are left out for their size. */
-  readonly found: bigint
-  readonly after_gap: boolean
-}
+const entryColumns = ", state_chain, state_seq, after_chain, after_seq"
 
-const toEntry = (row: EntryRow): TimelineEntry => {
+const toEntry = (row: Whole<EntryRow>): TimelineEntry => {
   const stateBefore = stateRef(row.state_chain, row.state_seq)
   return {
     roomNid: Number(row.room_nid),
@@ -77,15 +70,8 @@ const toEntry = (row: EntryRow): TimelineEntry => {
   }
 }
 
-/** The rooms of which fewer events are given than were found. */
-const roomsThatAreCut = (rows: ReadonlyArray<SizedEntryRow>): ReadonlySet<number> => {
-  const given = Map.groupBy(rows, (row) => Number(row.room_nid))
-  return new Set(
-    [...given]
-      .filter(([, ofRoom]) => ofRoom[0]!.after_gap || ofRoom.length < Number(ofRoom[0]!.found))
-      .map(([roomNid]) => roomNid)
-  )
-}
+/** Whether the timeline of the room does not reach as far back as its range. */
+const isCut = ({ after_gap, body }: EntryRow): boolean => after_gap || body === null
 
 const toMembership = (row: MembershipRow): MembershipAt => ({
   roomNid: Number(row.room_nid),
@@ -197,38 +183,36 @@ export class SyncStore extends Context.Service<
               Effect.orDie
             )
 
+      /** The condition that a row lies in the range, after the newest gap. */
+      const afterGap = sql`(xid, nid) > (beginning.after_xid, beginning.after_nid)
+        AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)`
+      const descending = sql.literal("DESC")
+
       const timelines = (ranges: ReadonlyArray<TimelineRange>, limit: number, maxBytes: number) =>
         ranges.length === 0 || limit === 0
           ? Effect.succeed({ entries: [], cut: new Set<number>() })
-          : sql<SizedEntryRow>`
-              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq, found, after_gap
-              FROM (
-                SELECT events.*, beginning.after_gap, count(*) OVER (PARTITION BY events.room_nid) AS found, sum(octet_length(body)) OVER (
-                  PARTITION BY events.room_nid ORDER BY events.xid DESC, events.nid DESC
-                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_after
-                FROM ${rangeRows(sql, ranges)}
-                LEFT JOIN LATERAL (
-                  SELECT xid, nid FROM timeline_gaps
-                  WHERE timeline_gaps.room_nid = range.room_nid
-                    AND ${inRange(sql)}
-                  ORDER BY xid DESC, nid DESC LIMIT 1
-                ) AS gap ON true
-                CROSS JOIN LATERAL (
-                  SELECT gap.nid IS NOT NULL AS after_gap, coalesce(gap.xid, range.after_xid::xid8) AS after_xid,
-                    coalesce(gap.nid - 1, range.after_nid) AS after_nid
-                ) AS beginning
-                CROSS JOIN LATERAL (
-                  SELECT nid FROM events
-                  WHERE events.room_nid = range.room_nid AND status <= 1
-                    AND (xid, nid) > (beginning.after_xid, beginning.after_nid)
-                    AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
-                  ORDER BY xid DESC, nid DESC LIMIT ${limit}
-                ) AS place JOIN events ON events.nid = place.nid
-              ) AS sized
-              WHERE coalesce(bytes_after, 0) < ${maxBytes}
-              ORDER BY sized.xid, sized.nid`.pipe(
-              Effect.tap((rows) => takeBytes(rows.reduce((sum, { body }) => sum + body.length, 0))),
-              Effect.map((rows) => ({ entries: rows.map(toEntry), cut: roomsThatAreCut(rows) })),
+          : sql<EntryRow>`
+              SELECT range.room_nid, hit.xid::text AS xid, hit.nid, hit.body, hit.state_chain, hit.state_seq, hit.after_chain,
+                hit.after_seq, beginning.after_gap
+              FROM ${rangeRows(sql, ranges)}
+              LEFT JOIN LATERAL (
+                SELECT xid, nid FROM timeline_gaps
+                WHERE timeline_gaps.room_nid = range.room_nid
+                  AND ${inRange(sql)}
+                ORDER BY xid DESC, nid DESC LIMIT 1
+              ) AS gap ON true
+              CROSS JOIN LATERAL (
+                SELECT gap.nid IS NOT NULL AS after_gap, coalesce(gap.xid, range.after_xid::xid8) AS after_xid,
+                  coalesce(gap.nid - 1, range.after_nid) AS after_nid
+              ) AS beginning
+              CROSS JOIN LATERAL (${sizedEvents(sql, entryColumns, afterGap, descending, { limit, maxBytes })}) AS hit
+              ORDER BY hit.xid, hit.nid`.pipe(
+              Effect.map((rows) => [rows, rows.filter(hasBody)] as const),
+              Effect.tap(([, whole]) => takeBytes(whole.reduce((sum, { body }) => sum + body.length, 0))),
+              Effect.map(([rows, whole]) => ({
+                entries: whole.map(toEntry),
+                cut: new Set(rows.filter(isCut).map(({ room_nid }) => Number(room_nid)))
+              })),
               Effect.orDie
             )
 

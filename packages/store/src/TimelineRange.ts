@@ -1,7 +1,7 @@
 /**
  * A part of the timeline of a room, and several of them as the rows of a query.
  */
-import type { SqlClient } from "effect/sql"
+import type { SqlClient, Statement } from "effect/sql"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -25,3 +25,34 @@ export const rangeRows = (sql: SqlClient.SqlClient, ranges: ReadonlyArray<Timeli
 export const inRange = (sql: SqlClient.SqlClient) =>
   sql.literal(`(xid, nid) > (range.after_xid::xid8, range.after_nid)
     AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)`)
+
+/** An event of a range, without its body if those before it have `maxBytes` bytes. */
+export interface SizedEventRow {
+  readonly room_nid: bigint
+  readonly xid: string
+  readonly nid: bigint
+  readonly body: string | null
+}
+
+/**
+ * The first `limit` events of `range` in an order, for a LATERAL subquery: `xid`, `nid`, the given columns, and the bodies of the first
+ * ones, which together have `maxBytes` bytes or little more. PostgreSQL has the length of a text without reading it, so that other
+ * bodies are not read.
+ *
+ * A join of the bodies after the limit reads each event by a second index, which takes twice the processor time.
+ */
+export const sizedEvents = (
+  sql: SqlClient.SqlClient,
+  columns: string,
+  within: Statement.Fragment,
+  order: Statement.Fragment,
+  { limit, maxBytes }: { readonly limit: number; readonly maxBytes: number }
+) => sql`
+  SELECT xid, nid${sql.literal(columns)}, CASE WHEN bytes - octet_length(body) < ${maxBytes} THEN body END AS body FROM (
+    SELECT page.*, sum(octet_length(body)) OVER (ORDER BY xid ${order}, nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM (
+      SELECT xid, nid${sql.literal(columns)}, body FROM events
+      WHERE events.room_nid = range.room_nid AND status <= 1 AND ${within}
+      ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
+    ) AS page
+  ) AS sized`

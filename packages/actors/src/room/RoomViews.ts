@@ -18,7 +18,7 @@ import {
   laterPosition,
   type StreamPosition
 } from "@greenroom/store/StreamToken"
-import { Clock, Effect, Option } from "effect"
+import { Array as Arr, Clock, Effect, Option } from "effect"
 import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { makeHistoryVisibility, type Reader } from "./HistoryVisibility.ts"
@@ -27,9 +27,11 @@ import type { MessagePage, MessagesQuery, RoomSnapshot } from "./RoomModel.ts"
 
 /** How many bytes of messages `initialSync` has of each room. The client reads on from where they begin. */
 const maxRoomBytes = maxPageBytes / 4
-/** How many rooms are read at once, and how many bytes of their messages. */
-const readAtOnce = 256
-const maxBytesAtOnce = 32 * 1024 * 1024
+/** How many rooms are read together, and how many bytes of their messages at most. */
+const roomsAtOnce = 32
+const maxBytesAtOnce = 16 * 1024 * 1024
+/** How many groups of rooms are read at a time: PostgreSQL reads one while the events of the other are parsed. */
+const groupsAtOnce = 3
 
 /** The position after everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
@@ -188,7 +190,7 @@ export const makeRoomViews = Effect.gen(function* () {
     }
   })
 
-  /** Snapshots of several rooms as of a position, in three queries for every `readAtOnce` of them. */
+  /** Snapshots of several rooms as of a position, in three queries for every `roomsAtOnce` of them. */
   const snapshots = (
     userId: UserId,
     memberships: ReadonlyArray<RoomMembership>,
@@ -196,11 +198,10 @@ export const makeRoomViews = Effect.gen(function* () {
     at: StreamPosition
   ): Effect.Effect<ReadonlyArray<RoomSnapshot>> =>
     Effect.map(
-      Effect.forEach(
-        Array.from({ length: Math.ceil(memberships.length / readAtOnce) }, (_, index) => index * readAtOnce),
-        (start) => snapshotsOf(userId, memberships.slice(start, start + readAtOnce), limit, at)
-      ),
-      (parts) => parts.flat()
+      Effect.forEach(Arr.chunksOf(memberships, roomsAtOnce), (group) => snapshotsOf(userId, group, limit, at), {
+        concurrency: groupsAtOnce
+      }),
+      (groups) => groups.flat()
     )
 
   const snapshotsOf = Effect.fnUntraced(function* (

@@ -31,9 +31,9 @@ import { makeTimelineStates } from "./TimelineStates.ts"
  * How many rooms are read together: the events of an answer with more rooms are encoded group by group, so that those of a few rooms
  * only are in memory as objects.
  */
-const roomsAtOnce = 64
+const roomsAtOnce = 32
 /** How many groups of a first answer are read at a time: PostgreSQL reads one while the other is encoded. */
-const groupsAtOnce = 2
+const groupsAtOnce = 3
 
 interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
