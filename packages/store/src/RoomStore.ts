@@ -76,6 +76,8 @@ export class RoomStore extends Context.Service<
     readonly forgetTransactions: (before: number) => Effect.Effect<void>
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
+    /** The event by which the user left the room themself, or rejected an invitation to it. */
+    readonly ownLeave: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<EventId>>
     /** How many rooms the user has one of the memberships in. */
     readonly countMemberships: (userId: UserId, memberships: ReadonlyArray<string>) => Effect.Effect<number>
     /** How many invitations of the user wait for an answer, and how many of them are by users of a server. */
@@ -223,6 +225,16 @@ export class RoomStore extends Context.Service<
         membership: (userId, roomId) =>
           Effect.map(memberships(sql`memberships.user_id = ${userId} AND rooms.room_id = ${roomId}`), (rows) =>
             Option.fromNullishOr(rows[0])
+          ),
+        ownLeave: (userId, roomId) =>
+          sql<{ event_id: string }>`
+            SELECT events.event_id FROM memberships
+            JOIN rooms ON rooms.room_nid = memberships.room_nid
+            JOIN events ON events.nid = memberships.event_nid
+            WHERE memberships.user_id = ${userId} AND rooms.room_id = ${roomId}
+              AND memberships.membership = 'leave' AND memberships.sender = ${userId}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.event_id as EventId)),
+            Effect.orDie
           ),
         membershipsOf: (userId, wanted) =>
           memberships(sql`memberships.user_id = ${userId} AND memberships.membership = ANY (${texts(wanted)}::text[])`),

@@ -173,7 +173,13 @@ export const makeRoomRequests = Effect.gen(function* () {
       yield* isInvite ? mustBeInvitable(session.userId, [stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
     }
     const isOwn = type === "m.room.member" && stateKey === session.userId
-    if (isOwn && content.membership === "leave") yield* mustNotRejectNotices(session.userId, roomId)
+    const transaction = transactionOf(session, kindFor("state", type), txnId)
+    if (isOwn && content.membership === "leave") {
+      yield* mustNotRejectNotices(session.userId, roomId)
+      const reason = typeof content.reason === "string" ? content.reason : undefined
+      const left = yield* leaveOutside(session.userId, roomId, reason, transaction)
+      if (left?.event_id !== undefined) return { event_id: left.event_id }
+    }
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
     if (session.guest && (isInvite || (isOwn && content.membership === "knock"))) {
@@ -187,7 +193,6 @@ export const makeRoomRequests = Effect.gen(function* () {
       const invited = stateKey as UserId
       return yield* ask(room(roomId).InviteRemotely({ sender: session.userId, invited, content }))
     }
-    const transaction = transactionOf(session, kindFor("state", type), txnId)
     return yield* propose(session, roomId, { type, content: whole, stateKey }, transaction)
   })
 
@@ -261,11 +266,26 @@ export const makeRoomRequests = Effect.gen(function* () {
     yield* ask(room(roomId).JoinRemotely({ userId, content, servers }))
   })
 
-  /** Whether the user is invited or has knocked, in a room that this server takes no part in. */
-  const isOutside = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+  /**
+   * Rejects an invitation or takes a knock back, in a room that this server takes no part in. A user who has left already gets the
+   * first answer: the client may have lost it. Undefined where the rules of the room decide.
+   */
+  const leaveOutside = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    reason: string | undefined,
+    transaction: ReturnType<typeof requestTransaction>
+  ) {
     const found = yield* rooms.membership(userId, roomId)
-    const membership = Option.isSome(found) ? found.value.membership : undefined
-    return (membership === "invite" || membership === "knock") && !(yield* isHere(roomId))
+    const membership = Option.isSome(found) ? found.value.membership : "leave"
+    if (membership === "join" || membership === "ban" || (yield* isHere(roomId))) return undefined
+    if (membership !== "leave") {
+      const servers = yield* serversFor(userId, roomId, [])
+      const why = reason === undefined ? {} : { reason }
+      yield* ask(room(roomId).LeaveRemotely({ userId, servers, ...why, ...transaction }))
+    }
+    const left = yield* rooms.ownLeave(userId, roomId)
+    return membership === "leave" && Option.isNone(left) ? undefined : { event_id: Option.getOrUndefined(left) }
   })
 
   /** The invitation to the room of server notices cannot be rejected; the room can be left. */
@@ -279,12 +299,9 @@ export const makeRoomRequests = Effect.gen(function* () {
 
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string, reason?: string) {
     yield* mustNotRejectNotices(session.userId, roomId)
-    const why = reason === undefined ? {} : { reason }
     const transaction = transactionOf(session, "leave", txnId)
-    if (yield* isOutside(session.userId, roomId)) {
-      const servers = yield* serversFor(session.userId, roomId, [])
-      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers, ...why, ...transaction }))
-    }
+    if ((yield* leaveOutside(session.userId, roomId, reason, transaction)) !== undefined) return
+    const why = reason === undefined ? {} : { reason }
     yield* propose(
       session,
       roomId,
