@@ -64,19 +64,20 @@ export class DirectoryStore extends Context.Service<
           })
         }
         const now = yield* Clock.currentTimeMillis
-        // xmax is 0 in a row that is inserted, and not in one that is replaced.
-        const rows = yield* Effect.orDie(sql<{ created: boolean }>`
+        const created = yield* Effect.orDie(sql`
           INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)
           VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now})
           ON CONFLICT (alias) DO UPDATE
             SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator
-            WHERE room_aliases.room_id = excluded.room_id OR (
-              room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor}
+            WHERE room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor}
               AND NOT EXISTS (
-                SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL))
-          RETURNING xmax = 0 OR room_id <> (SELECT room_id FROM room_aliases AS former WHERE alias = ${alias}) AS created`)
-        if (rows.length === 0) return yield* new RoomInUse({ error: `${alias} is taken` })
-        return rows[0]!.created
+                SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL)
+          RETURNING 1`)
+        if (created.length > 0) return true
+        const same = yield* Effect.orDie(sql`
+          SELECT 1 FROM room_aliases WHERE alias = ${alias} AND room_id = ${entry.roomId}`)
+        if (same.length === 0) return yield* new RoomInUse({ error: `${alias} is taken` })
+        return false
       })
 
       const create = Effect.fn("DirectoryStore.create")(

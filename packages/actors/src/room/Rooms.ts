@@ -138,13 +138,15 @@ export class Rooms extends Context.Service<
     readonly resolveAlias: (
       alias: RoomAlias
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly servers: ReadonlyArray<ServerName> }, MatrixError>
-    /** Members of the room; aliases of this server only. */
+    /**
+     * Members of the room; aliases of this server only. Does nothing if the alias names this room already, and then gives false.
+     */
     readonly setAlias: (
       session: Session,
       alias: RoomAlias,
       roomId: RoomId,
       servers?: ReadonlyArray<ServerName>
-    ) => Effect.Effect<void, MatrixError>
+    ) => Effect.Effect<boolean, MatrixError>
     /**
      * Gives the user's membership the display name and avatar of their profile, where the user is joined. For the
      * `User` actor: no session.

@@ -30,7 +30,7 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("create", ({ params, payload }) =>
         CurrentSession.use((session) =>
           rooms.setAlias(session, params.alias, payload.room_id).pipe(
-            Effect.as(done),
+            Effect.map((isNew) => (isNew ? done : aliasTaken(`${params.alias} names this room already`))),
             Effect.catchTag("M_ROOM_IN_USE", ({ error }) => Effect.succeed(aliasTaken(error)))
           )
         )

@@ -61,6 +61,23 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("an alias that exists is M_UNKNOWN with 409, whichever room it names, and stays as it is", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("taken-alice"), yield* register("taken-bob")]
+      const [room, other] = [yield* createRoom(alice), yield* createRoom(bob)]
+      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})).status, 200)
+      const path = `/v3/directory/room/${inPath("#taken:green.test")}`
+      assert.strictEqual((yield* as(alice)("PUT", path, { room_id: room })).text, "{}")
+      for (const [user, room_id] of [[alice, room] as const, [bob, room] as const, [bob, other] as const]) {
+        const refused = yield* as(user)("PUT", path, { room_id })
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [409, "M_UNKNOWN"])
+      }
+      assert.strictEqual((yield* as(bob)("GET", path)).body.room_id, room)
+      assert.strictEqual((yield* as(bob)("DELETE", path)).status, 403, "Bob has not become its creator")
+      assert.strictEqual((yield* as(alice)("DELETE", path)).status, 200)
+    })
+  )
+
   it.effect("pages lead through the whole timeline in both directions, with filters", () =>
     Effect.gen(function* () {
       const alice = yield* register("pages-alice")

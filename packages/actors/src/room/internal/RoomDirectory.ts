@@ -95,8 +95,9 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     const { aliases } = { ...defaultLimits, ...limits }
     const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
-    yield* directory.create(alias, entry, aliases)
-    yield* announce(session, roomId)
+    const isNew = yield* directory.create(alias, entry, aliases)
+    if (isNew) yield* announce(session, roomId)
+    return isNew
   })
 
   /** Whether the user has the power level that state takes. Anybody in the room may name further aliases for it. */
