@@ -30,7 +30,7 @@ import {
 import { makeSlidingDevices } from "./internal/SlidingDevices.ts"
 import { type LateRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
 import { makeSlidingLists, type Wanted, type WantedRoom } from "./internal/SlidingLists.ts"
-import { checkCounts, type RoomConfig } from "./internal/SlidingRequest.ts"
+import { checkRequest, type RoomConfig } from "./internal/SlidingRequest.ts"
 import { isExpanded, makeSlidingRooms, type ShownRoom } from "./internal/SlidingRooms.ts"
 import { makeStrippedRooms } from "./internal/StrippedRooms.ts"
 import { makeSyncUserData } from "./internal/SyncUserData.ts"
@@ -292,7 +292,7 @@ const make = Effect.gen(function* () {
     session: Session,
     { body, pos, timeout }: SlidingSyncRequest
   ): Effect.fn.Return<SlidingAnswer, MatrixError> {
-    yield* checkCounts(body)
+    yield* checkRequest(body)
     const key: ConnectionKey = { userId: session.userId, deviceId: session.deviceId, name: body.conn_id ?? "" }
     const position = pos === undefined ? undefined : yield* positionOf(pos)
     const found =

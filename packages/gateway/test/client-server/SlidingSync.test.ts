@@ -241,6 +241,12 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
       }
       for (const wrong of [
         { set_presence: "asleep" },
+        list([[5, 2]]),
+        list([
+          [0, 2],
+          [9, 8]
+        ]),
+        { lists: { all: { range: [1, 0] } } },
         { extensions: { to_device: { enabled: true, limit: 0 } } },
         { extensions: { to_device: { enabled: true, since: "nonsense" } } }
       ]) {

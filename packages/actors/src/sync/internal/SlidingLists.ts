@@ -55,7 +55,7 @@ const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<r
   for (const [from, to] of (ranges ?? [range ?? [0, size]]).toSorted(([a], [b]) => a - b)) {
     const last = merged.at(-1)
     if (last !== undefined && from <= last[1] + 1) last[1] = Math.max(last[1], to)
-    else if (from <= to) merged.push([from, to])
+    else merged.push([from, to])
   }
   return merged
 }

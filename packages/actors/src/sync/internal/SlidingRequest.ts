@@ -22,14 +22,20 @@ const maxSubscriptions = 1_000
 /** How many patterns of state a request has at most. Those that several lists or subscriptions share count once. */
 const maxPatterns = 1_000
 
-/** Errors: M_INVALID_PARAM for a request with too many lists or subscriptions. */
-export const checkCounts = ({ lists, room_subscriptions }: SlidingSyncBody): Effect.Effect<void, InvalidParam> => {
+/** Errors: M_INVALID_PARAM for a request with too many lists or subscriptions, and for a range that ends before it begins. */
+export const checkRequest = ({ lists, room_subscriptions }: SlidingSyncBody): Effect.Effect<void, InvalidParam> => {
   for (const [name, given, most] of [
     ["lists", lists, maxLists],
     ["room_subscriptions", room_subscriptions, maxSubscriptions]
   ] as const) {
     if (Object.keys(given ?? {}).length > most) {
       return Effect.fail(new InvalidParam({ error: `${name}: at most ${most}` }))
+    }
+  }
+  for (const [name, { range, ranges }] of Object.entries(lists ?? {})) {
+    const reversed = (ranges ?? [range ?? [0, 0]]).find(([from, to]) => from > to)
+    if (reversed !== undefined) {
+      return Effect.fail(new InvalidParam({ error: `lists.${name}: the range [${reversed}] ends before it begins` }))
     }
   }
   return Effect.void
