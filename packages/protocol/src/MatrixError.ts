@@ -204,6 +204,10 @@ export class ProfileTooLarge extends Schema.TaggedError<ProfileTooLarge>()("M_PR
 export class KeyTooLarge extends Schema.TaggedError<KeyTooLarge>()("M_KEY_TOO_LARGE", fields, {
   httpApiStatus: 400
 }) {}
+/** 400: the device that an application service acts as does not belong to the user. */
+export class UnknownDevice extends Schema.TaggedError<UnknownDevice>()("M_UNKNOWN_DEVICE", fields, {
+  httpApiStatus: 400
+}) {}
 /** 403: a limit of the server or the account is reached. */
 export class ResourceLimitExceeded extends Schema.TaggedError<ResourceLimitExceeded>()(
   "M_RESOURCE_LIMIT_EXCEEDED",
@@ -302,6 +306,7 @@ export const MatrixError = Schema.Union([
   ServerNotTrusted,
   ProfileTooLarge,
   KeyTooLarge,
+  UnknownDevice,
   ResourceLimitExceeded,
   WrongRoomKeysVersion,
   InvalidSignature,
@@ -360,6 +365,7 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_SERVER_NOT_TRUSTED: 400,
   M_PROFILE_TOO_LARGE: 400,
   M_KEY_TOO_LARGE: 400,
+  M_UNKNOWN_DEVICE: 400,
   M_RESOURCE_LIMIT_EXCEEDED: 403,
   M_WRONG_ROOM_KEYS_VERSION: 403,
   M_INVALID_SIGNATURE: 400,

@@ -24,6 +24,9 @@ export interface AppServiceProgress {
   readonly inFlight: AppServiceTransaction | undefined
 }
 
+/** The device of a session without one. Device IDs of logins are made of letters, digits, `-` and `_`: this is none. */
+export const noDevice = (serviceId: string): string => `appservice:${serviceId}`
+
 export class AppServiceStore extends Context.Service<
   AppServiceStore,
   {
@@ -40,8 +43,15 @@ export class AppServiceStore extends Context.Service<
     ) => Effect.Effect<AppServiceTransaction, SenderReplaced>
     /** Completes the transaction in flight, which the service has accepted. */
     readonly acknowledge: (serviceId: string, fence: number) => Effect.Effect<void, SenderReplaced>
-    /** The token ID by which a service acts as a user, always the same. Negative. */
-    readonly tokenId: (serviceId: string, userId: UserId, deviceId: string) => Effect.Effect<number | undefined>
+    /**
+     * The token ID by which a service acts as a user, or as a device of theirs, always the same. Negative. What is missing, where there is
+     * no such account, or no such device.
+     */
+    readonly tokenId: (
+      serviceId: string,
+      userId: UserId,
+      deviceId: string | undefined
+    ) => Effect.Effect<number | "account" | "device">
   }
 >()("greenroom/store/AppServiceStore") {
   static readonly layer = Layer.effect(
@@ -83,19 +93,26 @@ export class AppServiceStore extends Context.Service<
         yield* fenced(serviceId, rows)
       })
 
-      // Waits for a concurrent deactivation of the account.
-      const tokenId = Effect.fnUntraced(function* (serviceId: string, userId: UserId, deviceId: string) {
+      // Waits for a concurrent deactivation of the account, or end of the device: each ends the sessions that it finds.
+      const tokenId = Effect.fnUntraced(function* (serviceId: string, userId: UserId, deviceId: string | undefined) {
+        const stored = deviceId ?? noDevice(serviceId)
         const [known] = yield* sql<{ token_id: bigint }>`
           SELECT token_id FROM app_service_sessions
-          WHERE service_id = ${serviceId} AND user_id = ${userId} AND device_id = ${deviceId}`
+          WHERE service_id = ${serviceId} AND user_id = ${userId} AND device_id = ${stored}`
         if (known !== undefined) return Number(known.token_id)
-        const [row] = yield* sql<{ token_id: bigint }>`
+        const [row] = yield* sql<{ active: boolean; token_id: bigint | null }>`
           WITH active AS MATERIALIZED (
-            SELECT user_id FROM users WHERE user_id = ${userId} AND deactivated_at IS NULL FOR SHARE)
-          INSERT INTO app_service_sessions (service_id, user_id, device_id)
-          SELECT ${serviceId}, user_id, ${deviceId} FROM active
-          ON CONFLICT (service_id, user_id, device_id) DO UPDATE SET user_id = excluded.user_id RETURNING token_id`
-        return row === undefined ? undefined : Number(row.token_id)
+            SELECT user_id FROM users WHERE user_id = ${userId} AND deactivated_at IS NULL FOR SHARE),
+          device AS MATERIALIZED (
+            SELECT FROM access_tokens WHERE user_id = ${userId} AND device_id = ${stored} FOR KEY SHARE),
+          made AS (
+            INSERT INTO app_service_sessions (service_id, user_id, device_id)
+            SELECT ${serviceId}, user_id, ${stored} FROM active
+            WHERE ${deviceId === undefined} OR EXISTS (SELECT FROM device)
+            ON CONFLICT (service_id, user_id, device_id) DO UPDATE SET user_id = excluded.user_id RETURNING token_id)
+          SELECT EXISTS (SELECT FROM active) AS active, (SELECT token_id FROM made) AS token_id`
+        if (row!.token_id !== null) return Number(row!.token_id)
+        return row!.active ? "device" : "account"
       }, Effect.orDie)
 
       return AppServiceStore.of({ begin, skipTo, prepare, acknowledge, tokenId })

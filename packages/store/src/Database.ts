@@ -118,7 +118,8 @@ const migrations = {
   "0085_user_signing_changes": () => import("./migrations/0085_user_signing_changes.ts"),
   "0086_former_access_tokens": () => import("./migrations/0086_former_access_tokens.ts"),
   "0087_unfinished_upgrades": () => import("./migrations/0087_unfinished_upgrades.ts"),
-  "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts")
+  "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts"),
+  "0105_app_service_devices": () => import("./migrations/0105_app_service_devices.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

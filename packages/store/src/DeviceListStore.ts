@@ -14,8 +14,11 @@ import type { LogRange } from "./LogSlice.ts"
 /** The keys of a user changed: keys of a device were added, changed or removed, or the cross-signing keys changed. */
 export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_list_changes", { userId: "user_id" })
 
-/** A user signed the keys of another one, which concerns only the signer. */
-export const userSignatures = logKind<{ readonly signer: UserId }>("user_signatures", { signer: "signer" })
+/** A user signed the keys of another one, or has a new user-signing key (then `userId` is the signer): it concerns only the signer. */
+export const userSignatures = logKind<{ readonly signer: UserId; readonly userId: UserId }>("user_signatures", {
+  signer: "signer",
+  userId: "user_id"
+})
 
 export interface DeviceListNews {
   /**

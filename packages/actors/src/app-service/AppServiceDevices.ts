@@ -6,7 +6,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
-import { deviceListChanges } from "@greenroom/store/DeviceListStore"
+import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
 import { rowsOf } from "@greenroom/store/LogKind"
 import type { LogSlice } from "@greenroom/store/LogSlice"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -82,10 +82,14 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     return false
   })
 
-  /** Users whose keys changed, who entered a room of the service's users, or who left the last one of them. */
+  /**
+   * Users whose keys changed, who entered a room of the service's users, or who left the last one of them: what `/sync` says to the
+   * service's users. So signatures count for the signer alone.
+   */
   const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
     const [changed, left] = [new Set<UserId>(), new Set<UserId>()]
     for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* mayKnow(row.userId)) changed.add(row.userId)
+    for (const { row } of rowsOf(slice.rows, userSignatures)) if (service.hasUser(row.signer)) changed.add(row.userId)
     for (const { event } of slice.events) {
       if (event.type !== "m.room.member" || (yield* interest.wantedRoom(event.room_id)) === undefined) continue
       const userId = event.state_key as UserId

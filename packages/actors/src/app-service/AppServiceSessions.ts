@@ -5,9 +5,9 @@
  * Source: "Identity assertion" and "Timestamp massaging" of the application service API.
  */
 import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Forbidden, InvalidParam, type MatrixError, UnknownDevice } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { AppServiceStore } from "@greenroom/store/AppServiceStore"
+import { AppServiceStore, noDevice } from "@greenroom/store/AppServiceStore"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
@@ -26,9 +26,6 @@ export interface Assertion {
 const maxRemembered = 10_000
 const rememberedFor = "1 minute"
 
-/** Device IDs of logins are made of letters, digits, `-` and `_`: this is none. */
-const noDevice = (service: AppService) => `appservice:${service.id}`
-
 const toTimestamp = (text: string): Effect.Effect<number, InvalidParam> =>
   /^[0-9]{1,15}$/.test(text)
     ? Effect.succeed(Number(text))
@@ -45,12 +42,17 @@ const make = Effect.gen(function* () {
 
   const tokenIds = yield* MonotonicCache.makeWith(
     (key: string): Effect.Effect<number, MatrixError> => {
-      const [serviceId, userId, deviceId] = JSON.parse(key) as [string, UserId, string]
-      return Effect.flatMap(store.tokenId(serviceId, userId, deviceId), (tokenId) =>
-        tokenId === undefined
-          ? Effect.fail(new Forbidden({ error: `user_id: ${userId} is not registered by the application service` }))
+      const [serviceId, userId, deviceId] = JSON.parse(key) as [string, UserId, string | null]
+      return Effect.flatMap(store.tokenId(serviceId, userId, deviceId ?? undefined), (tokenId) => {
+        if (tokenId === "account") {
+          return Effect.fail(
+            new Forbidden({ error: `user_id: ${userId} is not registered by the application service` })
+          )
+        }
+        return tokenId === "device"
+          ? Effect.fail(new UnknownDevice({ error: `device_id: ${userId} has no device ${deviceId}` }))
           : Effect.succeed(tokenId)
-      )
+      })
     },
     { capacity: maxRemembered, timeToLive: (exit) => (exit._tag === "Success" ? rememberedFor : 0) }
   )
@@ -62,7 +64,7 @@ const make = Effect.gen(function* () {
 
   const sessionOf: AppServiceSessions["Service"]["sessionOf"] = Effect.fnUntraced(function* (
     service,
-    { deviceId = noDevice(service), ts, userId = service.sender }
+    { deviceId, ts, userId = service.sender }
   ) {
     if (!isUserId(userId) || !service.hasUser(userId)) {
       return yield* new Forbidden({ error: `user_id: the application service cannot act as ${userId.slice(0, 255)}` })
@@ -70,12 +72,13 @@ const make = Effect.gen(function* () {
     const key = JSON.stringify([service.id, userId, deviceId, generation])
     if (!revocations.isTrusted()) yield* MonotonicCache.invalidate(tokenIds, key)
     const remembered = yield* MonotonicCache.get(tokenIds, key)
-    const isOver = revocations.isOver({ userId, tokenId: remembered, deviceId })
-    // The account was deactivated since, and may be active again.
+    const session = { userId, deviceId: deviceId ?? noDevice(service.id), appService: service.id }
+    const isOver = revocations.isOver({ ...session, tokenId: remembered })
+    // The account was deactivated or the device ended since, and may be there again.
     if (isOver) yield* MonotonicCache.invalidate(tokenIds, key)
     const tokenId = isOver ? yield* MonotonicCache.get(tokenIds, key) : remembered
     const at = ts === undefined ? undefined : yield* toTimestamp(ts)
-    return { userId, tokenId, deviceId, appService: service.id, ...(at === undefined ? {} : { at }) } satisfies Session
+    return { ...session, tokenId, ...(at === undefined ? {} : { at }) } satisfies Session
   })
 
   return AppServiceSessions.of({ sessionOf })
@@ -84,7 +87,10 @@ const make = Effect.gen(function* () {
 export class AppServiceSessions extends Context.Service<
   AppServiceSessions,
   {
-    /** Errors: M_FORBIDDEN for users outside the namespaces, or without an account; M_INVALID_PARAM. */
+    /**
+     * Errors: M_FORBIDDEN for users outside the namespaces, or without an account; M_UNKNOWN_DEVICE for a device that is not theirs;
+     * M_INVALID_PARAM.
+     */
     readonly sessionOf: (service: AppService, assertion: Assertion) => Effect.Effect<Session, MatrixError>
   }
 >()("greenroom/actors/AppServiceSessions") {

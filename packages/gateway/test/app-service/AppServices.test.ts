@@ -9,6 +9,7 @@ import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/Rate.ts"
+import { crossSigningKeys } from "../client-server/DeviceClient.ts"
 import { askToday, createRoom, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 
@@ -383,6 +384,8 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const { nextTransaction } = yield* BridgeServer
       const user = yield* puppet("_irc_secret")
       const as = `user_id=${inPath(user)}`
+      const unknown = asService("GET", `/v3/account/whoami?${as}&device_id=PUPPET`)
+      assert.strictEqual((yield* unknown).body.errcode, "M_UNKNOWN_DEVICE")
       const made = yield* asService("PUT", `/v3/devices/PUPPET?${as}`, { display_name: "Puppet" })
       assert.strictEqual(made.status, 200, made.text)
       const found = yield* asService("GET", `/v3/devices/PUPPET?${as}`)
@@ -418,6 +421,52 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const ended = yield* asService("DELETE", `/v3/devices/PUPPET?${as}`, {})
       assert.strictEqual(ended.status, 200, ended.text)
       assert.strictEqual((yield* asService("GET", `/v3/devices/PUPPET?${as}`)).status, 404)
+      const after = yield* unknown
+      assert.deepStrictEqual([after.status, after.body.errcode], [400, "M_UNKNOWN_DEVICE"])
+    })
+  )
+
+  it.effect("transactions name the users whose keys changed for the service's users, as /sync does for them", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const [user, last] = [yield* puppet("_irc_signs"), yield* puppet("_irc_last")]
+      const post = (userId: string, path: string, json: object) =>
+        Effect.map(asService("POST", `/v3/keys${path}?user_id=${inPath(userId)}`, json), ({ text }) => text)
+      /** The users whose keys changed, up to a change of the keys of `last`, which this makes. */
+      const changed = Effect.gen(function* () {
+        const keys = crossSigningKeys({ id: last })
+        assert.strictEqual(yield* post(last, "/device_signing/upload", keys.upload), "{}")
+        const names = new Set<string>()
+        while (!names.has(last)) {
+          const { text } = yield* nextTransaction
+          const lists = JSON.parse(text)["org.matrix.msc3202.device_lists"]
+          for (const name of lists?.changed ?? []) names.add(name)
+        }
+        names.delete(last)
+        return [...names]
+      })
+      const [alice, bob] = [yield* registerUser("as-signed"), yield* registerUser("as-unsigned")]
+      const [ofUser, ofAlice, ofBob] = [crossSigningKeys({ id: user }), crossSigningKeys(alice), crossSigningKeys(bob)]
+      assert.strictEqual(yield* post(user, "/device_signing/upload", ofUser.upload), "{}")
+      for (const [person, keys] of [[alice, ofAlice] as const, [bob, ofBob] as const]) {
+        const answer = yield* asUser(person)("POST", "/v3/keys/device_signing/upload", keys.upload)
+        assert.strictEqual(answer.text, "{}")
+      }
+      assert.deepStrictEqual(yield* changed, [user], "the others share no room with the service")
+
+      const { keyId, publicKey } = crossSigningKeys({ id: user }).userSigning
+      const newKey = ofUser.master.sign({ user_id: user, usage: ["user_signing"], keys: { [keyId]: publicKey } })
+      assert.strictEqual(yield* post(user, "/device_signing/upload", { user_signing_key: newKey }), "{}")
+      assert.deepStrictEqual(yield* changed, [user], "a user-signing key")
+
+      const signed = (by: typeof ofUser, of: typeof ofUser, { id }: { readonly id: string }) => ({
+        [id]: { [of.master.publicKey]: by.userSigning.sign(of.upload.master_key) }
+      })
+      assert.strictEqual(yield* post(user, "/device_signing/upload", ofUser.upload), "{}")
+      assert.strictEqual(yield* post(user, "/signatures/upload", signed(ofUser, ofAlice, alice)), `{"failures":{}}`)
+      const other = yield* asUser(alice)("POST", "/v3/keys/signatures/upload", signed(ofAlice, ofBob, bob))
+      assert.strictEqual(other.text, `{"failures":{}}`)
+      assert.sameMembers(yield* changed, [user, alice.id], "signatures of the service's users alone")
     })
   )
 })

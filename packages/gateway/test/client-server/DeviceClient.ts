@@ -86,7 +86,7 @@ const signingKey = (userId: string) => {
   return { publicKey: text, keyId, sign }
 }
 
-export const crossSigningKeys = ({ id }: TestUser) => {
+export const crossSigningKeys = ({ id }: Pick<TestUser, "id">) => {
   const [master, selfSigning, userSigning] = [signingKey(id), signingKey(id), signingKey(id)]
   const key = (usage: string, { keyId, publicKey }: ReturnType<typeof signingKey>) => ({
     user_id: id,

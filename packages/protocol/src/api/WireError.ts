@@ -65,6 +65,7 @@ export const wireErrors = [
   wire(Errors.ServerNotTrusted, 400, "The named server is not one that this one trusts"),
   wire(Errors.ProfileTooLarge, 400, "The profile would be larger than 64 KiB"),
   wire(Errors.KeyTooLarge, 400, "The name of the profile field is longer than 255 bytes"),
+  wire(Errors.UnknownDevice, 400, "The device that an application service acts as does not belong to the user"),
   wire(Errors.ResourceLimitExceeded, 403, "A limit of the server or the account is reached"),
   wire(Errors.WrongRoomKeysVersion, 403, "Another version of the key backup, `current_version`, is in use"),
   wire(Errors.InvalidSignature, 400, "A key is not signed as it must be"),
