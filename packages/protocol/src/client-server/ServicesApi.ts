@@ -52,7 +52,13 @@ const TurnServer = body(
 export class ServicesApi extends HttpApiGroup.make("clientServer.services")
   .add(
     HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: TurnServer }).annotateMerge(
-      documented({ summary: "Credentials for a TURN server", text: "`{}` where none is configured.", who: "any user" })
+      documented({
+        summary: "Credentials for a TURN server",
+        text:
+          "`{}` where none is configured: the specification names no answer for that. Synapse and Dendrite give this one, and clients " +
+          "read a missing `uris` as no server.",
+        who: "any user"
+      })
     ),
     HttpApiEndpoint.get("rtcTransports", "/v1/rtc/transports", {
       success: body(Schema.Struct({ rtc_transports: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) }))
