@@ -43,16 +43,19 @@ const make = Effect.gen(function* () {
   const tokenIds = yield* MonotonicCache.makeWith(
     (key: string): Effect.Effect<number, MatrixError> => {
       const [serviceId, userId, deviceId] = JSON.parse(key) as [string, UserId, string | null]
-      return Effect.flatMap(store.tokenId(serviceId, userId, deviceId ?? undefined), (tokenId) => {
-        if (tokenId === "account") {
-          return Effect.fail(
-            new Forbidden({ error: `user_id: ${userId} is not registered by the application service` })
-          )
+      return Effect.flatMap(
+        store.tokenId(serviceId, userId, deviceId ?? undefined),
+        (tokenId): Effect.Effect<number, MatrixError> => {
+          if (tokenId === "account") {
+            return Effect.fail(
+              new Forbidden({ error: `user_id: ${userId} is not registered by the application service` })
+            )
+          }
+          return tokenId === "device"
+            ? Effect.fail(new UnknownDevice({ error: `device_id: ${userId} has no device ${deviceId}` }))
+            : Effect.succeed(tokenId)
         }
-        return tokenId === "device"
-          ? Effect.fail(new UnknownDevice({ error: `device_id: ${userId} has no device ${deviceId}` }))
-          : Effect.succeed(tokenId)
-      })
+      )
     },
     { capacity: maxRemembered, timeToLive: (exit) => (exit._tag === "Success" ? rememberedFor : 0) }
   )

@@ -445,6 +445,8 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         names.delete(last)
         return [...names]
       })
+      // Of tests before this one.
+      yield* changed
       const [alice, bob] = [yield* registerUser("as-signed"), yield* registerUser("as-unsigned")]
       const [ofUser, ofAlice, ofBob] = [crossSigningKeys({ id: user }), crossSigningKeys(alice), crossSigningKeys(bob)]
       assert.strictEqual(yield* post(user, "/device_signing/upload", ofUser.upload), "{}")
