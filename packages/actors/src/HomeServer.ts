@@ -46,6 +46,7 @@ import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
 import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
@@ -241,6 +242,7 @@ const stores = (options: HomeServerOptions) =>
     OpenIdTokenStore.layer,
     OutgoingStore.layer,
     OutgoingEduStore.layer,
+    OutgoingReceiptStore.layer,
     ForgottenRoomStore.layer,
     ReportStore.layer,
     UnfinishedMembershipStore.layer,

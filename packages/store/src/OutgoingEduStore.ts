@@ -1,6 +1,6 @@
 /**
- * EDUs for other servers that must arrive, in order. They have transactions of their own. Until one is acknowledged, every attempt
- * repeats it, so that its destination handles it once.
+ * EDUs for other servers that must arrive, in order: messages to devices, changes of keys and of presence lists. They have
+ * transactions of their own. Until one is acknowledged, every attempt repeats it, so that its destination handles it once.
  *
  * An error of the database is a defect.
  */
@@ -9,6 +9,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { type WaitingDestination, waitingIn } from "./internal/queues.ts"
 import { type Fence, stands } from "./ShardFenceStore.ts"
 
 export interface EduTransaction {
@@ -35,8 +36,10 @@ export class OutgoingEduStore extends Context.Service<
     readonly next: (destination: ServerName, fence?: Fence) => Effect.Effect<Option.Option<EduTransaction>>
     /** Removes a transaction that the destination has accepted, or will never accept. */
     readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>
+    /** Puts an EDU at the end of the destination's queue. */
+    readonly add: (destination: ServerName, edu_type: string, content: JsonObject) => Effect.Effect<void>
     /** The destinations with waiting EDUs. */
-    readonly waiting: Effect.Effect<ReadonlyArray<ServerName>>
+    readonly waiting: Effect.Effect<ReadonlyArray<WaitingDestination>>
     /** Drops all but the newest EDUs of each destination. Returns how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<number>
   }
@@ -73,10 +76,11 @@ export class OutgoingEduStore extends Context.Service<
           sql`
             DELETE FROM outgoing_edus
             WHERE destination = ${destination} AND transaction_id = ${transactionId}`.pipe(Effect.asVoid, Effect.orDie),
-        waiting: sql<{ destination: string }>`SELECT DISTINCT destination FROM outgoing_edus`.pipe(
-          Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
-          Effect.orDie
-        ),
+        add: (destination, edu_type, content) =>
+          sql`
+            INSERT INTO outgoing_edus (destination, edu_type, content)
+            VALUES (${destination}, ${edu_type}, ${JSON.stringify(content)})`.pipe(Effect.asVoid, Effect.orDie),
+        waiting: Effect.orDie(waitingIn(sql, "outgoing_edus")),
         trim: (most) =>
           sql<{ dropped: number }>`
             WITH crowded AS (

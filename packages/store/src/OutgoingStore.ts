@@ -14,8 +14,8 @@ import { maxPdus } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
-import { isBackedOff } from "./DestinationStore.ts"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
+import { queuesOf, type WaitingDestination, waitingIn } from "./internal/queues.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import { type Fence, StaleFence, stands } from "./ShardFenceStore.ts"
 
@@ -109,8 +109,8 @@ export class OutgoingStore extends Context.Service<
       transactionIds: ReadonlyArray<string>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
-    /** The destinations with waiting PDUs, and when each may be tried; in the past if it may be tried now. */
-    readonly waiting: Effect.Effect<ReadonlyArray<{ readonly destination: ServerName; readonly retryAt: number }>>
+    /** The destinations with waiting PDUs. */
+    readonly waiting: Effect.Effect<ReadonlyArray<WaitingDestination>>
     /** Drops all but the newest PDUs of each destination. Returns how many were dropped. */
     readonly trim: (most: number) => Effect.Effect<ReadonlyMap<ServerName, number>>
     /** How many PDUs wait for each destination. */
@@ -228,27 +228,9 @@ export class OutgoingStore extends Context.Service<
           Effect.orDie
         )
 
-      // Steps from one destination to the next in the index, however many PDUs wait for each.
-      const queues = sql`
-        WITH RECURSIVE queues AS (
-          (SELECT destination FROM outgoing_pdus ORDER BY destination LIMIT 1)
-          UNION ALL
-          SELECT (
-            SELECT further.destination FROM outgoing_pdus further WHERE further.destination > queues.destination
-            ORDER BY further.destination LIMIT 1)
-          FROM queues WHERE queues.destination IS NOT NULL)`
-
-      const waiting = Effect.gen(function* () {
-        const backedOff = isBackedOff(sql, "destinations", yield* Clock.currentTimeMillis)
-        const rows = yield* sql<{ destination: string; retry_at: bigint }>`
-          ${queues} SELECT queues.destination, CASE WHEN ${backedOff} THEN retry_at ELSE 0 END AS retry_at
-          FROM queues LEFT JOIN destinations USING (destination) WHERE queues.destination IS NOT NULL`
-        return rows.map((row) => ({ destination: row.destination as ServerName, retryAt: Number(row.retry_at) }))
-      }).pipe(Effect.orDie)
-
       const trim = (most: number) =>
         sql<{ destination: string; dropped: bigint }>`
-          ${queues}, dropped AS (
+          ${queuesOf(sql, "outgoing_pdus")}, dropped AS (
             DELETE FROM outgoing_pdus USING queues CROSS JOIN LATERAL (
               SELECT event_nid FROM outgoing_pdus queued WHERE queued.destination = queues.destination
               ORDER BY event_nid DESC OFFSET ${most} LIMIT 1) AS newest
@@ -266,7 +248,7 @@ export class OutgoingStore extends Context.Service<
         refused,
         reduce,
         after,
-        waiting,
+        waiting: Effect.orDie(waitingIn(sql, "outgoing_pdus")),
         trim,
         queueLengths: sql<{ destination: string; length: bigint }>`
           SELECT destination, count(*) AS length FROM outgoing_pdus GROUP BY destination`.pipe(

@@ -1,10 +1,11 @@
 /**
- * EDUs on their way to other servers: sent now, or dropped.
+ * EDUs that must arrive, from services of this server: stored, then sent in order.
  *
  * Source: "EDUs" of the specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { Context, Effect, Layer } from "effect"
 import { Peers } from "./Peers.ts"
 
@@ -15,19 +16,23 @@ export interface OutgoingEdu {
   readonly content: JsonObject
 }
 
+const make = Effect.gen(function* () {
+  const store = yield* OutgoingEduStore
+  const peers = yield* Peers
+  return OutgoingEdus.of({
+    send: ({ content, destination, edu_type }) =>
+      Effect.andThen(store.add(destination, edu_type, content), peers.wake([destination]))
+  })
+})
+
 export class OutgoingEdus extends Context.Service<
   OutgoingEdus,
   {
-    /** Hands the EDU over and does not wait for it to arrive. */
+    /** Does not wait until the EDU arrives; it waits for a server that cannot be reached. */
     readonly send: (edu: OutgoingEdu) => Effect.Effect<void>
   }
 >()("greenroom/actors/OutgoingEdus") {
-  static readonly layer = Layer.effect(
-    OutgoingEdus,
-    Effect.map(Peers, (peers) => ({
-      send: ({ destination, ...edu }: OutgoingEdu) => peers.queueEdus(destination, [edu])
-    }))
-  )
+  static readonly layer = Layer.effect(OutgoingEdus, make)
   /** For a server without federation: sends nothing. */
   static readonly layerNowhere = Layer.succeed(OutgoingEdus, {
     send: ({ destination, edu_type }) => Effect.logDebug(`No federation: ${edu_type} for ${destination} is dropped`)

@@ -4,8 +4,9 @@
  * other server sets the pace, also when it catches up after a long time away.
  *
  * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored as it will be sent, EDUs included: until
- * it is acknowledged every attempt sends the same bytes, also after the process was killed and on another node. EDUs wait in
- * memory alone (`PendingEdus`); a transaction with EDUs alone is not repeated.
+ * it is acknowledged every attempt sends the same bytes, also after the process was killed and on another node. Typing and presence
+ * wait in memory alone (`PendingEdus`); a transaction of these alone is not repeated. Receipts wait in the store
+ * (`OutgoingReceiptStore`) until a transaction with them is acknowledged, and may arrive twice.
  *
  * Everything happens under the fence of the actor's shard: a node that was stopped, and whose shards others took meanwhile,
  * sends nothing more.
@@ -16,17 +17,18 @@
  * A transaction that the server refuses is sent again a few times, then PDU by PDU; a PDU that it refuses alone is dropped
  * (`TransactionRefusal`). So no single item stops the queue.
  *
- * A server that cannot be reached is in back-off until `Destinations` says otherwise; then the EDUs for it are dropped. A short
+ * A server that cannot be reached is in back-off until `Destinations` says otherwise; then typing and presence for it are dropped. A short
  * wait passes in the actor. A long one does not keep it in memory: `Peers` resumes servers whose back-off has ended.
  *
  * Source: "Transactions" of the specification.
  */
 import { randomBytes } from "node:crypto"
 import { todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
-import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import { maxEdus, maxPdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type EduTransaction, OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { type OutgoingReceipt, OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
 import { type NextTransaction, OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
 import { ShardFenceStore, type StaleFence } from "@greenroom/store/ShardFenceStore"
 import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
@@ -37,6 +39,7 @@ import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { FederationTransport } from "./FederationTransport.ts"
+import { toReceiptEdus } from "./OutgoingReceipts.ts"
 import { Peer } from "./PeerProtocol.ts"
 import { type EduContent, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
@@ -55,12 +58,17 @@ const shortestWait = 500
 const probeTimeout = 10_000
 const maxProbeBytes = 64 * 1024
 
+/** How many receipts a transaction has at most: each may be an EDU of its own, and typing and presence have room beside them. */
+const maxReceipts = 80
+
 /** A transaction to send; without `stored`, of EDUs alone: of those that must arrive, or of those that may be lost. */
 interface Outgoing {
   readonly stored: NextTransaction | undefined
   /** A transaction of EDUs that must arrive. */
   readonly durable?: EduTransaction
+  /** All EDUs of the transaction, receipts among them. */
   readonly edus: ReadonlyArray<EduContent>
+  readonly receipts: ReadonlyArray<OutgoingReceipt>
 }
 
 const reasonOf = (error: RemoteRefused | RemoteInvalid): string =>
@@ -77,6 +85,7 @@ const behaviour = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const store = yield* OutgoingStore
   const eduStore = yield* OutgoingEduStore
+  const receiptStore = yield* OutgoingReceiptStore
   const destinations = yield* Destinations
   const rooms = yield* FederationRooms
   const client = yield* ServerServerClient
@@ -90,6 +99,8 @@ const behaviour = Effect.gen(function* () {
   const pending = new PendingEdus()
   /** Whether the store may have something for the server. */
   let queued = true
+  /** Whether the store may have receipts for the server that are in no transaction. */
+  let receiptsQueued = true
   /** The transaction in flight that has no EDUs for sure. */
   let withoutEdus: string | undefined
   /** Another node has taken the shard: this actor sends nothing more. */
@@ -120,7 +131,7 @@ const behaviour = Effect.gen(function* () {
       const durable = yield* Effect.onError(eduStore.next(destination, fence), () => Effect.sync(() => (queued = true)))
       if (Option.isSome(durable)) {
         queued = true
-        return { stored: undefined, durable: durable.value, edus: durable.value.edus }
+        return { stored: undefined, durable: durable.value, edus: durable.value.edus, receipts: [] }
       }
       const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
         Effect.sync(() => (queued = true))
@@ -129,11 +140,32 @@ const behaviour = Effect.gen(function* () {
       if (Option.isSome(stored)) {
         // Absent beside a PDU of a refused transaction: then the PDU itself is refused.
         const isAlone = stored.value.request !== undefined || singly > 0
-        return { stored: stored.value, edus: isAlone ? [] : pending.take(maxEdus, now) }
+        if (isAlone) return { stored: stored.value, edus: [], receipts: [] }
+        // The events of receipts may be among further PDUs.
+        const receipts = stored.value.events.length < maxPdus ? yield* nextReceipts : []
+        return { stored: stored.value, ...withEdus(receipts, now) }
       }
     }
-    const edus = pending.take(maxEdus, now)
-    return edus.length === 0 ? undefined : { stored: undefined, edus }
+    const outgoing = withEdus(yield* nextReceipts, now)
+    return outgoing.edus.length === 0 ? undefined : { stored: undefined, ...outgoing }
+  })
+
+  const withEdus = (receipts: ReadonlyArray<OutgoingReceipt>, now: number) => {
+    const edus = toReceiptEdus(receipts)
+    return { edus: [...edus, ...pending.take(maxEdus - edus.length, now)], receipts }
+  }
+
+  const nextReceipts = Effect.suspend(() => {
+    if (!receiptsQueued) return Effect.succeed([])
+    receiptsQueued = false
+    return receiptStore.next(destination, maxReceipts).pipe(
+      Effect.tap((receipts) =>
+        Effect.sync(() => {
+          receiptsQueued ||= receipts.length === maxReceipts
+        })
+      ),
+      Effect.onError(() => Effect.sync(() => (receiptsQueued = true)))
+    )
   })
 
   // Sending
@@ -201,12 +233,13 @@ const behaviour = Effect.gen(function* () {
       yield* Effect.logWarning(`${destination} did not take ${refused.join("; ").slice(0, 2_000)}`)
   })
 
-  /** The server is left alone for so many ms, and EDUs for it are dropped. */
+  /** The server is left alone for so many ms, and typing and presence for it are dropped. */
   const backOffFor = (duration: number) =>
     Effect.map(monotonicMillis, (now) => {
       pending.clear()
-      // Commits during this time do not wake this actor.
+      // Commits and receipts during this time do not wake this actor.
       queued = true
+      receiptsQueued = true
       backoffUntil = now + duration
     })
 
@@ -237,14 +270,22 @@ const behaviour = Effect.gen(function* () {
     yield* Effect.logError(`${destination} refuses ${first?.event_id ?? "a PDU"}, it is dropped: ${reason}`)
   })
 
+  const removeReceipts = (receipts: ReadonlyArray<OutgoingReceipt>) =>
+    receipts.length === 0 ? Effect.void : receiptStore.remove(destination, receipts)
+
   /** A server that answers with errors can be reached: its back-off is known here alone. */
-  const refused = Effect.fnUntraced(function* ({ durable, stored }: Outgoing, error: RemoteRefused | RemoteInvalid) {
-    const unstored = durable === undefined ? 1 : refusals + 1
+  const refused = Effect.fnUntraced(function* (
+    { durable, receipts, stored }: Outgoing,
+    error: RemoteRefused | RemoteInvalid
+  ) {
+    const unstored = durable === undefined && receipts.length === 0 ? 1 : refusals + 1
     const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
     const isFinal = count >= refusalsUntilFinal(error)
     queued = true
-    if (isFinal && durable !== undefined) {
-      yield* eduStore.remove(destination, durable.transactionId)
+    receiptsQueued = true
+    if (isFinal && stored === undefined && (durable !== undefined || receipts.length > 0)) {
+      if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
+      yield* removeReceipts(receipts)
       yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reasonOf(error)}`)
     }
     if (!isFinal || stored === undefined) {
@@ -262,21 +303,23 @@ const behaviour = Effect.gen(function* () {
   })
 
   const done = Effect.fnUntraced(function* (
-    { durable, edus, stored }: Outgoing,
+    { durable, edus, receipts, stored }: Outgoing,
     answer: TransactionAnswer | undefined
   ) {
     // Another transaction was in flight: the EDUs go with the next one.
     if (answer === undefined) {
       const now = yield* monotonicMillis
-      for (const edu of edus) pending.add(edu, now)
+      for (const edu of edus) if (edu.edu_type !== "m.receipt") pending.add(edu, now)
+      receiptsQueued = true
       return
     }
     refusals = 0
+    yield* removeReceipts(receipts)
     if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
     if (stored !== undefined) yield* acknowledged(stored, answer)
   })
 
-  const sendAll: Effect.Effect<void> = Effect.gen(function* () {
+  const sendWaiting: Effect.Effect<void> = Effect.gen(function* () {
     while (!isReplaced) {
       const now = yield* monotonicMillis
       if (now < backoffUntil) return yield* waitForRetry(now)
@@ -289,6 +332,8 @@ const behaviour = Effect.gen(function* () {
       else yield* refused(outgoing, answer.failure)
     }
   })
+
+  const sendAll = Effect.onError(sendWaiting, () => Effect.sync(() => (receiptsQueued = true)))
 
   let starting = false
 
@@ -319,6 +364,11 @@ const behaviour = Effect.gen(function* () {
           spareFor: Math.max(0, backoffUntil - now)
         }))
       }),
+    ReceiptsQueued: () =>
+      Effect.flatMap(monotonicMillis, (now) => {
+        receiptsQueued = true
+        return now < backoffUntil ? Effect.void : start
+      }),
     Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
       const now = yield* monotonicMillis
       if (now < backoffUntil) return
@@ -329,6 +379,7 @@ const behaviour = Effect.gen(function* () {
       Effect.suspend(() => {
         backoffUntil = 0
         queued = true
+        receiptsQueued = true
         return start
       })
   })

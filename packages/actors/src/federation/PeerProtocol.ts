@@ -20,10 +20,12 @@ const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Numb
   .annotate(ClusterSchema.InterruptOnTermination, true)
   .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
+/** Receipts for the server were stored (`OutgoingReceiptStore`). They wait while it is in back-off. */
+const ReceiptsQueued = Rpc.make("ReceiptsQueued")
 /** EDUs for the server. Dropped while it is in back-off. */
 const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
 /** The server was heard from, and can be reached again. */
 const HeardFrom = Rpc.make("HeardFrom")
 
 /** The entity; its key is the server name. */
-export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom]).annotateRpcs(ClusterSchema.Uninterruptible, true)
+export const Peer = Entity.make("Peer", [Drain, ReceiptsQueued, Tell, HeardFrom]).annotateRpcs(ClusterSchema.Uninterruptible, true)

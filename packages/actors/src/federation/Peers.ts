@@ -18,9 +18,10 @@ import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Cause, Clock, Context, Effect, Fiber, Latch, Layer, Queue, Result, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Fiber, Latch, Layer, Queue, Semaphore } from "effect"
 import { makeDeadlines } from "../runtime/Deadlines.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
@@ -57,7 +58,10 @@ const trustBackoff = 10_000
 const longestQueue = 50_000
 const trimInterval = "10 minutes"
 
-/** For how long acknowledged transactions are kept, in milliseconds, and how often older ones are forgotten. */
+/** How many receipts wait for one destination at most. */
+const mostReceipts = 10_000
+
+/** For how long acknowledged transactions are kept, and receipts that wait, in milliseconds; how often the former are deleted. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
 
@@ -94,6 +98,7 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const store = yield* OutgoingStore
   const edus = yield* OutgoingEduStore
+  const receipts = yield* OutgoingReceiptStore
   const destinations = yield* Destinations
   const resyncs = yield* DeviceResyncs
   const { serverName } = yield* HomeServerConfig
@@ -177,6 +182,23 @@ const make = Effect.gen(function* () {
       })
     })
 
+  /** Messages that need no answer: what they announce is stored, or may be lost. */
+  const notify = (destination: ServerName, message: (peer: ReturnType<typeof actor>) => Effect.Effect<void, unknown>) =>
+    Effect.catchCause(message(actor(destination)), (cause) =>
+      Effect.logDebug(`A message to the Peer actor of ${destination} is lost`, cause)
+    )
+
+  const notifyOfReceipts = (destination: ServerName) =>
+    notify(destination, (peer) => peer.ReceiptsQueued(undefined, { discard: true }))
+
+  /** As `wakePeer`, for a destination whose receipts may wait too. */
+  const resume = (destination: ServerName) => Effect.andThen(notifyOfReceipts(destination), wakePeer(destination))
+
+  const wakeForReceipts = Effect.fnUntraced(function* (woken: ReadonlyArray<ServerName>) {
+    const now = yield* monotonicMillis
+    for (const destination of woken) if (!isBackedOff(destination, now)) yield* notifyOfReceipts(destination)
+  })
+
   const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
     const now = yield* monotonicMillis
     for (const destination of woken) if (!isBackedOff(destination, now)) yield* wakePeer(destination)
@@ -184,12 +206,8 @@ const make = Effect.gen(function* () {
 
   /** When each destination may be tried for which something waits: milliseconds since 1970. */
   const waitingTimes = Effect.gen(function* () {
-    const times = new Map((yield* store.waiting).map(({ destination, retryAt }) => [destination, retryAt]))
-    for (const destination of yield* edus.waiting) {
-      const checked = yield* Effect.result(destinations.check(destination))
-      times.set(destination, Result.isSuccess(checked) ? 0 : (checked.failure.retryAt ?? 0))
-    }
-    return times
+    const waiting = yield* Effect.all([store.waiting, edus.waiting, receipts.waiting])
+    return new Map(waiting.flat().map(({ destination, retryAt }) => [destination, retryAt]))
   })
 
   /** All queues: those that are due are sent, the others later. */
@@ -202,13 +220,13 @@ const make = Effect.gen(function* () {
     yield* Effect.forEach(
       Array.from(times).filter(([, time]) => time <= wallTime),
       ([destination]) =>
-        Effect.flatMap(wakePeer(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
+        Effect.flatMap(resume(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
       { concurrency: concurrentWakes, discard: true }
     )
   })
 
   yield* keepRunning("Waking destinations with new PDUs", Effect.flatMap(log.awaitOutgoing, wake))
-  yield* keepRunning("Waking destinations whose wait is over", Effect.flatMap(Queue.take(due), wakePeer))
+  yield* keepRunning("Waking destinations whose wait is over", Effect.flatMap(Queue.take(due), resume))
 
   // The database queues EDUs itself where keys of devices change, and for users who enter rooms.
   const edusMayWait = Latch.makeUnsafe(false)
@@ -220,7 +238,7 @@ const make = Effect.gen(function* () {
       if (mayQueueEdus(slice)) edusMayWait.openUnsafe()
     })
   )
-  const wakeForEdus = Effect.flatMap(edus.waiting, wake)
+  const wakeForEdus = Effect.flatMap(edus.waiting, (waiting) => wake(waiting.map(({ destination }) => destination)))
   const wakeForQueued = Effect.gen(function* () {
     yield* edusMayWait.await
     yield* Effect.sleep(gatherTime)
@@ -244,6 +262,9 @@ const make = Effect.gen(function* () {
   )
   yield* periodicallyOnce("Trimming queues of EDUs", trimInterval, trimEdus)
 
+  const trimReceipts = Effect.flatMap(Clock.currentTimeMillis, (now) => receipts.trim(now - keptFor, mostReceipts))
+  yield* periodicallyOnce("Trimming queues of receipts", trimInterval, trimReceipts)
+
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
     Effect.forEach(
       dropped,
@@ -256,9 +277,7 @@ const make = Effect.gen(function* () {
 
   const queueEdus = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isBackedOff(destination, yield* monotonicMillis)) return
-    yield* actor(destination)
-      .Tell({ edus }, { discard: true })
-      .pipe(Effect.catchCause((cause) => Effect.logDebug(`EDUs for ${destination} are dropped`, cause)))
+    yield* notify(destination, (peer) => peer.Tell({ edus }, { discard: true }))
   })
 
   const heardFrom = Effect.fnUntraced(function* (origin: ServerName) {
@@ -281,7 +300,7 @@ const make = Effect.gen(function* () {
     return [...tried, ...untried.map(([destination, queue_length]) => ({ destination, queue_length, failures: 0 }))]
   })
 
-  return Peers.of({ wake, wakeForEdus, queueEdus, heardFrom, list })
+  return Peers.of({ wake, wakeForEdus, wakeForReceipts, queueEdus, heardFrom, list })
 })
 
 export class Peers extends Context.Service<
@@ -291,6 +310,8 @@ export class Peers extends Context.Service<
     readonly wake: (destinations: Iterable<ServerName>) => Effect.Effect<void>
     /** EDUs that must arrive were stored (`OutgoingEduStore`). Does not wait until they are sent. */
     readonly wakeForEdus: Effect.Effect<void>
+    /** Receipts for these servers were stored (`OutgoingReceiptStore`). Does not wait until they are sent. */
+    readonly wakeForReceipts: (destinations: ReadonlyArray<ServerName>) => Effect.Effect<void>
     /** EDUs for a server; dropped where it cannot be reached. */
     readonly queueEdus: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
     /** A server has made a request: if it was in back-off, what waits for it is sent now. */

@@ -65,10 +65,6 @@ class LastOf<A> {
   }
 }
 
-/** Room, user and thread of a receipt of ours, of which an EDU has one. */
-const receiptName = (content: JsonObject): string =>
-  JSON.stringify(content, (key, value) => (key === "event_ids" || key === "ts" ? undefined : value))
-
 const listOf = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(value) ? value : [])
 
 /** Adds the time in the queue to the age of the last activity. The monotonic clock has fractions, canonical JSON has none. */
@@ -93,7 +89,6 @@ export class PendingEdus {
     const { content, edu_type } = edu
     if (edu_type === "m.presence") this.addPresence(content, now)
     else if (edu_type === "m.typing") this.others.set(`${content.room_id} ${content.user_id}`, edu, now)
-    else if (edu_type === "m.receipt") this.others.set(`receipt ${receiptName(content)}`, edu, now)
     else this.others.set(String(this.count++), edu, now)
   }
 

@@ -12,6 +12,7 @@ import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { isOfThread } from "./ReceiptThreads.ts"
 import { RemoteReceipts } from "./RemoteReceipts.ts"
@@ -31,6 +32,7 @@ const make = Effect.gen(function* () {
   const store = yield* ReceiptStore
   const accountData = yield* AccountDataStore
   const remote = yield* RemoteReceipts
+  const { serverName } = yield* HomeServerConfig
 
   const joinedRoom = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
     const membership = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
@@ -61,8 +63,10 @@ const make = Effect.gen(function* () {
     }
     const { position } = found
     const ts = yield* Clock.currentTimeMillis
-    const isNew = yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
-    if (isNew && type === "m.read") yield* remote.send({ roomId, userId: session.userId, eventId, ts, threadId })
+    const receipt = { roomNid, userId: session.userId, type, threadId, eventId, event: position, ts }
+    if (type === "m.read.private") return yield* Effect.asVoid(store.set(receipt))
+    const servers = yield* store.publish(receipt, serverName)
+    if (Option.isSome(servers)) yield* remote.wake(servers.value)
   })
 
   /** The marker moves forwards only. The event that it was at before may be gone from this server. */

@@ -1,0 +1,137 @@
+/**
+ * Receipts of users of this server on their way to others, over kills and outages of both sides.
+ *
+ * Source: "Receipts" of the server-server specification.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import type { Body } from "../support/Curl.ts"
+import type { Person } from "../support/Scene.ts"
+import { createRoom, expectOk, type HomeServer, join, meetAgain, type Network, network, reads, say } from "./support/Network.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+class Servers extends Context.Service<Servers, Network>()("greenroom/test/Servers") {
+  static readonly layer = Layer.effect(Servers, network(["red.test", "blue.test"]))
+}
+
+let scenes = 0
+
+/** Alice and Andrew of red, and Bob of blue, in one room, in which Bob has said three things that red has. */
+const scene = Effect.gen(function* () {
+  const { cut, mend, servers } = yield* Servers
+  const [red, blue] = servers as [HomeServer, HomeServer]
+  const number = ++scenes
+  const alice = yield* red.register(`alice${number}`)
+  const andrew = yield* red.register(`andrew${number}`)
+  const bob = yield* blue.register(`bob${number}`)
+  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `square${number}` })
+  for (const person of [andrew, bob]) yield* join(person, room_alias)
+  const said = [yield* say(bob, room_id, "one"), yield* say(bob, room_id, "two"), yield* say(bob, room_id, "three")]
+  yield* reads(alice, room_id, "three")
+  return { alice, andrew, blue, bob, cut: cut(red, blue), mend: mend(red, blue), red, room_id, said }
+})
+
+const readUpTo = (person: Person, roomId: string, eventId: string, content: Body = {}) =>
+  expectOk(
+    person.ask(
+      "POST",
+      `//_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/receipt/m.read/${encodeURIComponent(eventId)}`,
+      content
+    )
+  )
+
+/** The receipts of one user in the room, as the viewer is shown them: event ID, and thread if there is one. */
+const receiptsOf = (viewer: Person, roomId: string, userId: string): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.map(expectOk(viewer.ask("GET", "//_matrix/client/v3/sync")), ({ rooms }) =>
+    (rooms.join[roomId].ephemeral.events as ReadonlyArray<Body>)
+      .filter(({ type }) => type === "m.receipt")
+      .flatMap(({ content }) =>
+        Object.entries<Body>(content).flatMap(([eventId, { "m.read": users = {} }]) =>
+          users[userId] === undefined ? [] : [`${eventId} ${users[userId].thread_id ?? ""}`.trim()]
+        )
+      )
+      .sort()
+  )
+
+const isShown = (viewer: Person, roomId: string, userId: string, receipts: ReadonlyArray<string>) =>
+  Effect.repeat(receiptsOf(viewer, roomId, userId), {
+    until: (shown) => `${shown}` === `${receipts.toSorted()}`
+  })
+
+const waiting = (server: HomeServer, roomId: string) =>
+  Effect.map(
+    server.select(`SELECT user_id, event_id FROM outgoing_receipts WHERE room_id = '${roomId}' ORDER BY number`),
+    (rows) => rows.map(({ event_id, user_id }) => [user_id, event_id])
+  )
+
+const noneWaits = (server: HomeServer, roomId: string) =>
+  Effect.repeat(waiting(server, roomId), { until: (rows) => rows.length === 0 })
+
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outgoing receipts", (it) => {
+  it.effect("receipts that wait for a server reach it though their server was killed: the last of each user", () =>
+    Effect.gen(function* () {
+      const { alice, andrew, bob, cut, mend, red, room_id, said } = yield* scene
+      yield* cut
+      for (const eventId of said) yield* readUpTo(alice, room_id, eventId)
+      yield* readUpTo(andrew, room_id, said[1]!)
+      yield* red.kill
+      assert.deepStrictEqual(yield* waiting(red, room_id), [
+        [alice.userId, said[2]],
+        [andrew.userId, said[1]]
+      ])
+      yield* red.start
+      yield* mend
+      yield* meetAgain([alice, bob])
+      yield* isShown(bob, room_id, alice.userId, [said[2]!])
+      yield* isShown(bob, room_id, andrew.userId, [said[1]!])
+      yield* noneWaits(red, room_id)
+    })
+  )
+
+  it.effect("a receipt reaches a server that was killed when it was given, and not there at a restart", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red, room_id, said } = yield* scene
+      yield* readUpTo(alice, room_id, said[0]!)
+      yield* isShown(bob, room_id, alice.userId, [said[0]!])
+      yield* blue.kill
+      yield* readUpTo(alice, room_id, said[1]!)
+      yield* red.stop
+      yield* red.start
+      yield* blue.start
+      yield* meetAgain([alice, bob])
+      yield* isShown(bob, room_id, alice.userId, [said[1]!])
+      yield* noneWaits(red, room_id)
+    })
+  )
+
+  it.effect("receipts of one user in several threads arrive, and those in private do not", () =>
+    Effect.gen(function* () {
+      const { alice, andrew, bob, cut, mend, red, room_id, said } = yield* scene
+      const relation = { "m.relates_to": { rel_type: "m.thread", event_id: said[0] } }
+      const reply = yield* expectOk(
+        bob.ask("POST", `/rooms/${encodeURIComponent(room_id)}/send/m.room.message`, {
+          msgtype: "m.text",
+          body: "reply",
+          ...relation
+        })
+      )
+      yield* reads(alice, room_id, "reply")
+      yield* cut
+      yield* readUpTo(alice, room_id, said[1]!, { thread_id: "main" })
+      yield* readUpTo(alice, room_id, reply.event_id, { thread_id: said[0] })
+      yield* readUpTo(alice, room_id, said[2]!)
+      yield* expectOk(
+        andrew.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/read_markers`, {
+          "m.read.private": said[2]
+        })
+      )
+      assert.lengthOf(yield* waiting(red, room_id), 3)
+      yield* mend
+      yield* meetAgain([alice, bob])
+      yield* isShown(bob, room_id, alice.userId, [`${said[1]} main`, `${reply.event_id} ${said[0]}`, said[2]!])
+      yield* noneWaits(red, room_id)
+      assert.deepStrictEqual(yield* receiptsOf(bob, room_id, andrew.userId), [])
+    })
+  )
+})
