@@ -26,12 +26,14 @@ const queries: ReadonlyArray<Query> = [
       pdus: ["greenroom_federation_queue_pdus", "PDUs that wait for other servers"],
       destinations: ["greenroom_federation_queue_destinations", "Other servers for which PDUs wait"],
       edus: ["greenroom_federation_queue_edus", "EDUs that must arrive and wait for other servers"],
+      receipts: ["greenroom_federation_queue_receipts", "Receipts that wait for other servers"],
       failing: ["greenroom_federation_failing_destinations", "Other servers that did not answer when last tried"]
     },
     run: (sql) => sql`SELECT
       (SELECT count(*) FROM outgoing_pdus) AS pdus,
       (SELECT count(DISTINCT destination) FROM outgoing_pdus) AS destinations,
       (SELECT count(*) FROM outgoing_edus) AS edus,
+      (SELECT count(*) FROM outgoing_receipts) AS receipts,
       (SELECT count(*) FROM destinations WHERE failures > 0) AS failing`
   },
   {

@@ -210,10 +210,11 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   ) {
     const placed = yield* graph.place(room, event, { relayTo })
     if (placed._tag === "Unplaceable") return yield* new BadRequest({ error: placed.reason })
-    if (placed._tag === "Known") return
-    yield* placed.durable
+    if (placed._tag === "Placed") yield* placed.durable
+    // A repeat of a membership that was refused is refused too: the answer shows the state of the room.
     if (placed.status !== EventStatus.timeline) {
-      return yield* new Forbidden({ error: placed.refusal?.rule ?? "The rules do not allow it" })
+      const rule = placed._tag === "Placed" ? placed.refusal?.rule : undefined
+      return yield* new Forbidden({ error: rule ?? "The rules do not allow it" })
     }
   })
 
