@@ -7,7 +7,17 @@ import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { createRoom, expectOk, type HomeServer, join, meetAgain, type Network, network, reads, say } from "./support/Network.ts"
+import {
+  createRoom,
+  expectOk,
+  type HomeServer,
+  join,
+  meetAgain,
+  type Network,
+  network,
+  reads,
+  say
+} from "./support/Network.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 

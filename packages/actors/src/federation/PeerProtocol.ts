@@ -28,4 +28,7 @@ const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
 const HeardFrom = Rpc.make("HeardFrom")
 
 /** The entity; its key is the server name. */
-export const Peer = Entity.make("Peer", [Drain, ReceiptsQueued, Tell, HeardFrom]).annotateRpcs(ClusterSchema.Uninterruptible, true)
+export const Peer = Entity.make("Peer", [Drain, ReceiptsQueued, Tell, HeardFrom]).annotateRpcs(
+  ClusterSchema.Uninterruptible,
+  true
+)
