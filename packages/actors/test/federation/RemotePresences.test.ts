@@ -26,6 +26,7 @@ const others = Layer.mergeAll(
   Layer.succeed(Peers, {
     wake: () => Effect.void,
     wakeForEdus: Effect.void,
+    wakeForReceipts: () => Effect.void,
     queueEdus: (destination, edus) => Effect.sync(() => void queued.push([destination, edus])),
     heardFrom: () => Effect.void,
     list: Effect.succeed([])
