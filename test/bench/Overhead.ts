@@ -103,15 +103,18 @@ const withError = ({ share, standardError }: Difference): string =>
 const time = (costs: ReadonlyArray<number>): string =>
   `${((sum(costs) / costs.length) * 1_000).toFixed(1)} us of the processor a send`
 
-/** Each variant against gateways without settings. `settle` is how long its work may follow the last send of a turn, in ms. */
+/**
+ * Each variant against gateways without settings. `settle` is how long its work may follow the last send of a turn, in ms; `each` is how
+ * many messages each sender sends in a turn.
+ */
 export const overhead = async (
   options: BenchmarkOptions,
   variants: ReadonlyArray<Variant>,
-  { passes, settle = 50 }: { readonly passes: number; readonly settle?: number }
+  { each = 75, passes, settle = 50 }: { readonly each?: number; readonly passes: number; readonly settle?: number }
 ): Promise<ReadonlyArray<Figure>> => {
   const turns: Turns = options.quick
     ? { senders: 8, each: 5, warmUp: 0, passes: 1 }
-    : { senders: 24, each: 75, warmUp: 5, passes }
+    : { senders: 24, each, warmUp: 5, passes }
   await using directory = new AsyncDisposableStack()
   const dataDir = directory.adopt(await temporaryDirectory(), removeDirectory)
   using gateways = startLoad<GatewaysInput, ReadonlyArray<string>>("gateways", [...v8Options, "--expose-gc"])
@@ -125,14 +128,14 @@ export const overhead = async (
   return [
     { what: "two equal gateways", value: time(costsOf(1)), baseline: time(costsOf(0)), ratio: withError(equal) },
     ...variants.map(({ most, what }, index) => {
-      const each = costsOf(index + 2)
-      const cost = difference(each, baselines)
+      const spent = costsOf(index + 2)
+      const cost = difference(spent, baselines)
       // Where equal gateways differ by as much as the target, or the passes do, there is too much noise for a verdict.
       const isCertain =
         most !== undefined && !options.quick && Math.abs(equal.share) < most && 2 * cost.standardError < most
       return {
         what,
-        value: time(each),
+        value: time(spent),
         baseline: time(baselines),
         ratio: withError(cost),
         ...(isCertain ? { target: atMost(Math.round(cost.share * 1_000) / 10, most * 100, " %") } : {})
