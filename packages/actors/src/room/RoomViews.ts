@@ -25,12 +25,16 @@ import { makeHistoryVisibility, type Reader } from "./HistoryVisibility.ts"
 import { inPassing, makeGapFilling, pagingBack } from "./internal/GapFilling.ts"
 import type { MessagePage, MessagesQuery, RoomSnapshot } from "./RoomModel.ts"
 
-/** How many bytes of messages `initialSync` has of each room. The client reads on from where they begin. */
+/**
+ * How many bytes of messages `initialSync` has of each room: a part of those of all rooms, between two bounds. The client reads on from
+ * where they begin.
+ */
 const maxRoomBytes = maxPageBytes / 4
-/** How many rooms are read together, and how many bytes of their messages at most. */
+const minRoomBytes = maxRoomBytes / 2
+const maxBytes = 32 * 1024 * 1024
+/** How many rooms are read together. */
 const roomsAtOnce = 32
-const maxBytesAtOnce = 16 * 1024 * 1024
-/** How many groups of rooms are read at a time: PostgreSQL reads one while the events of the other are parsed. */
+/** How many groups of rooms are read at a time: PostgreSQL reads one while the events of another are parsed. */
 const groupsAtOnce = 3
 
 /** The position after everything. */
@@ -198,15 +202,21 @@ export const makeRoomViews = Effect.gen(function* () {
     at: StreamPosition
   ): Effect.Effect<ReadonlyArray<RoomSnapshot>> =>
     Effect.map(
-      Effect.forEach(Arr.chunksOf(memberships, roomsAtOnce), (group) => snapshotsOf(userId, group, limit, at), {
-        concurrency: groupsAtOnce
-      }),
+      Effect.forEach(
+        Arr.chunksOf(memberships, roomsAtOnce),
+        (group) => snapshotsOf(userId, group, memberships.length, limit, at),
+        {
+          concurrency: groupsAtOnce
+        }
+      ),
       (groups) => groups.flat()
     )
 
+  /** `total`: the rooms of the answer. */
   const snapshotsOf = Effect.fnUntraced(function* (
     userId: UserId,
     memberships: ReadonlyArray<RoomMembership>,
+    total: number,
     limit: number,
     at: StreamPosition
   ) {
@@ -223,7 +233,7 @@ export const makeRoomViews = Effect.gen(function* () {
           })),
           "b",
           limit,
-          Math.min(maxRoomBytes, maxBytesAtOnce / seen.length)
+          Math.max(minRoomBytes, Math.min(maxRoomBytes, maxBytes / total))
         )
       ],
       { concurrency: 2 }

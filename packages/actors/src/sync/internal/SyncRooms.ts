@@ -32,7 +32,7 @@ import { makeTimelineStates } from "./TimelineStates.ts"
  * only are in memory as objects.
  */
 const roomsAtOnce = 32
-/** How many groups of a first answer are read at a time: PostgreSQL reads one while the other is encoded. */
+/** How many groups of a first answer are read at a time: PostgreSQL reads one while another is encoded. */
 const groupsAtOnce = 3
 
 interface SyncedRooms {
