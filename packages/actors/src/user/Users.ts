@@ -10,7 +10,15 @@ import type { PresenceObserver } from "@greenroom/protocol/api/Answers"
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  BadRequest,
+  Forbidden,
+  type MatrixError,
+  NotFound,
+  ProfileTooLarge,
+  TooLarge
+} from "@greenroom/protocol/MatrixError"
 import { byteLength } from "@greenroom/protocol/Text"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
@@ -26,7 +34,7 @@ import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
-import { maxProfileFields, User } from "./UserProtocol.ts"
+import { maxProfileBytes, maxProfileFields, User } from "./UserProtocol.ts"
 
 /** Readers of a profile field: everybody, users in a common room, accepted users, nobody. */
 export type Visibility = ProfileVisibility
@@ -56,7 +64,7 @@ const wellKnownFields: ReadonlySet<string> = new Set([
 ])
 
 /** A well-known name, or a namespaced one such as `org.example.pet`. */
-const isFieldName = (field: string): boolean =>
+export const isFieldName = (field: string): boolean =>
   wellKnownFields.has(field) || (field.length <= 255 && /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/i.test(field))
 
 const checkText = (field: string, value: Json, most: number): Effect.Effect<void, MatrixError> => {
@@ -78,7 +86,11 @@ const checkField = (field: string, value: Json): Effect.Effect<void, MatrixError
   if (value === null) return Effect.void
   if (field === "displayname") return checkText(field, value, maxDisplayName)
   if (field === "avatar_url") return checkText(field, value, maxAvatarUrl)
-  return byteLength(JSON.stringify(value)) <= maxFieldBytes
+  const bytes = byteLength(JSON.stringify(value))
+  if (bytes > maxProfileBytes) {
+    return Effect.fail(new ProfileTooLarge({ error: `A profile has at most ${maxProfileBytes} bytes` }))
+  }
+  return bytes <= maxFieldBytes
     ? Effect.void
     : Effect.fail(new TooLarge({ error: `${field}: has more than ${maxFieldBytes} bytes` }))
 }

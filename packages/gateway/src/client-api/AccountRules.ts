@@ -61,7 +61,7 @@ export const whileSuspended: ReadonlySet<string> = new Set([
   "clientServer.delayedEvents.actByBody"
 ])
 
-/** The endpoints of guests. */
+/** The endpoints of guests, beside those by which anyone reads without an access token. */
 export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.rooms.state",
   "clientServer.rooms.stateEvent",
@@ -92,12 +92,9 @@ export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.media.downloadAs",
   "clientServer.media.thumbnail",
   "clientServer.media.config",
-  "clientServer.profile.profile",
-  "clientServer.profile.field",
   "clientServer.profile.setField",
   "clientServer.profile.removeField",
-  "clientServer.roomList.list",
-  "clientServer.roomList.summary",
+  "clientServer.roomList.search",
   "clientServer.roomList.hierarchy",
   "clientServer.devices.list",
   "clientServer.devices.get",
@@ -160,12 +157,14 @@ export interface Endpoint {
 export interface AccountRules {
   /**
    * Checks a request by its `group.endpoint`; undefined where there is nothing to check, as for nearly all requests. Endpoints
-   * that only read are those of GET. Errors: M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
+   * that only read are those of GET. `isOpen` is for an endpoint that needs no access token. Errors: M_USER_LOCKED, M_USER_SUSPENDED,
+   * M_GUEST_ACCESS_FORBIDDEN.
    */
   readonly request: (
     session: Session,
     group: string,
-    endpoint: Endpoint
+    endpoint: Endpoint,
+    isOpen?: boolean
   ) => Effect.Effect<void, MatrixError> | undefined
   /** The same for a call by WebSocket. */
   readonly call: (session: Session, call: SocketCall) => Effect.Effect<void, MatrixError>
@@ -192,10 +191,10 @@ export const makeAccountRules = Effect.gen(function* () {
     })
   }
 
-  const request: AccountRules["request"] = (session, group, endpoint) => {
+  const request: AccountRules["request"] = (session, group, endpoint, isOpen = false) => {
     const { locked, suspended } = standings.of(session.userId)
     if (session.guest) {
-      const allowed = ofGuest(`${group}.${endpoint.identifier}`)
+      const allowed = isOpen && endpoint.method === "GET" ? Effect.void : ofGuest(`${group}.${endpoint.identifier}`)
       const stands = ofStanding(session, group, endpoint)
       return stands === undefined ? allowed : Effect.andThen(stands, allowed)
     }

@@ -186,7 +186,7 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
           slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
           session === undefined ? anonymously(answered) : answered
         )
-        const checked = session && rules.request(session, group.identifier, endpoint)
+        const checked = session && rules.request(session, group.identifier, endpoint, true)
         return checked === undefined ? handled : Effect.andThen(checked, handled)
       })
   })

@@ -23,6 +23,8 @@ import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 import { unbindResult } from "./ThirdPartyIdHandlers.ts"
 
+const noSuchDevice = new NotFound({ error: "There is no such device" })
+
 export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.devices", (handlers) =>
   withServices(function* () {
     const accounts = yield* Accounts
@@ -81,30 +83,30 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         CurrentSession.use((session) =>
           Effect.flatMap(accounts.devices(session), (devices) => {
             const device = devices.find(({ device_id }) => device_id === params.deviceId)
-            return device === undefined
-              ? Effect.fail(new NotFound({ error: "There is no such device" }))
-              : Effect.succeed(toClient(device, session))
+            return device === undefined ? Effect.fail(noSuchDevice) : Effect.succeed(toClient(device, session))
           })
         )
       )
-      .handle("rename", ({ params, payload }) =>
-        CurrentSession.use((session) => {
-          const { userId } = session
-          const name = payload.display_name ?? undefined
-          const rename =
-            name === undefined
-              ? Effect.void
-              : Effect.andThen(accounts.renameDevice(userId, params.deviceId, name), deviceKeys.changed)
-          if (!isAppService(session)) return Effect.as(rename, done)
-          // An application service creates a device of its users by updating it.
-          return Effect.gen(function* () {
+      .handle("rename", ({ params: { deviceId }, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const { userId } = session
+            const name = payload.display_name ?? undefined
             const devices = yield* accounts.devices(session)
-            if (devices.some(({ device_id }) => device_id === params.deviceId)) return yield* Effect.as(rename, done)
-            const device = { deviceId: params.deviceId, ...(name === undefined ? {} : { deviceName: name }) }
-            yield* accounts.openSession(userId, device)
+            const isThere = devices.some(({ device_id }) => device_id === deviceId)
+            // An application service creates a device of its users by updating it.
+            if (!isThere && isAppService(session)) {
+              yield* accounts.openSession(userId, { deviceId, ...(name === undefined ? {} : { deviceName: name }) })
+              return done
+            }
+            if (!isThere) return yield* noSuchDevice
+            if (name !== undefined) {
+              yield* accounts.renameDevice(userId, deviceId, name)
+              yield* deviceKeys.changed
+            }
             return done
           })
-        })
+        )
       )
       .handle("delete", ({ params, payload, request }) =>
         confirmed(

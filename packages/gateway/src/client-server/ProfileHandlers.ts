@@ -4,19 +4,23 @@
  * Source: "Profiles" and "Presence" of the client-server specification.
  */
 import { Presences } from "@greenroom/actors/presence/Presences"
-import { Users } from "@greenroom/actors/user/Users"
+import { isFieldName, Users } from "@greenroom/actors/user/Users"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { KeyTooLarge, MissingParam } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, KeyTooLarge, MissingParam } from "@greenroom/protocol/MatrixError"
 import { isText } from "@greenroom/protocol/Text"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
 /** Names that are longer than 255 bytes have an error of their own. */
-const checkName = (name: string): Effect.Effect<void, KeyTooLarge> =>
-  isText(name, 1) ? Effect.void : Effect.fail(new KeyTooLarge({ error: "keyName: must have 1 to 255 bytes" }))
+const checkName = (name: string): Effect.Effect<void, KeyTooLarge | InvalidParam> => {
+  if (!isText(name, 1)) return Effect.fail(new KeyTooLarge({ error: "keyName: must have 1 to 255 bytes" }))
+  return isFieldName(name)
+    ? Effect.void
+    : Effect.fail(new InvalidParam({ error: `keyName: no field has the name ${name}` }))
+}
 
 export const profileHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.profile", (handlers) =>
   withServices(function* () {

@@ -196,6 +196,10 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
       const gone = yield* askToday("GET", "/v3/account/whoami", { token: other.body.access_token })
       assert.strictEqual(gone.body.errcode, "M_UNKNOWN_TOKEN")
       assert.strictEqual((yield* askToday("GET", "/v3/devices/TABLET", { token })).body.errcode, "M_NOT_FOUND")
+      for (const json of [{}, { display_name: "Gone" }]) {
+        const renamed = yield* askToday("PUT", "/v3/devices/TABLET", { token, json })
+        assert.deepStrictEqual([renamed.status, renamed.body.errcode], [404, "M_NOT_FOUND"])
+      }
     })
   )
 

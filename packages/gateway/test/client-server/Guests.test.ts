@@ -71,6 +71,23 @@ layer(
     })
   )
 
+  it.effect("read what anyone may read without an access token, and search the list of public rooms", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("open-alice")
+      const visitor = yield* guest
+      const { body } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat", room_alias_name: "open" })
+      const alias = yield* as(visitor)("GET", `/v3/directory/room/${inPath("#open:green.test")}`)
+      assert.strictEqual(alias.body.room_id, body.room_id)
+      assert.strictEqual((yield* as(visitor)("GET", `/v3/profile/${inPath(alice.id)}`)).status, 200)
+      assert.strictEqual((yield* as(visitor)("GET", `/v1/room_summary/${inPath(body.room_id)}`)).status, 200)
+      const file = yield* as(visitor)("GET", "/../media/v3/download/green.test/none")
+      assert.strictEqual(file.body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* as(visitor)("POST", "/v3/publicRooms", {})).status, 200)
+      const password = yield* as(visitor)("POST", "/v3/account/password", { new_password: "another" })
+      assert.strictEqual(password.body.errcode, "M_GUEST_ACCESS_FORBIDDEN")
+    })
+  )
+
   it.effect("register under the name that they have, and are guests no more", () =>
     Effect.gen(function* () {
       const visitor = yield* guest

@@ -22,6 +22,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
         [bob, `${own}/displayname`, { displayname: "Mallory" }, "M_FORBIDDEN"],
         [alice, `${own}/displayname`, {}, "M_MISSING_PARAM"],
         [alice, `${own}/${"x".repeat(256)}`, {}, "M_KEY_TOO_LARGE"],
+        [alice, `${own}/UPPER`, { UPPER: 1 }, "M_INVALID_PARAM"],
         [alice, `/v3/profile/${inPath("@nobody:green.test")}`, undefined, "M_UNRECOGNIZED"]
       ] as const) {
         assert.strictEqual((yield* as(user)("PUT", path, json)).body.errcode, errcode)
@@ -36,6 +37,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
         as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/org.example.${name}`, {
           [`org.example.${name}`]: "x".repeat(size)
         })
+      assert.strictEqual((yield* put("whole", 66_000)).body.errcode, "M_PROFILE_TOO_LARGE")
       for (const name of ["a", "b", "c", "d"]) assert.strictEqual((yield* put(name, 16_000)).status, 200)
       const refused = yield* put("e", 5_000)
       assert.deepStrictEqual([refused.status, refused.body.errcode], [400, "M_PROFILE_TOO_LARGE"])
@@ -55,6 +57,8 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
       assert.strictEqual((yield* askToday("GET", alias)).body.room_id, room)
       const other = yield* createRoom(bob)
       assert.strictEqual((yield* as(bob)("PUT", alias, { room_id: other })).status, 409)
+      const foreign = `/v3/directory/room/${inPath("#tea:blue.test")}`
+      assert.strictEqual((yield* as(bob)("PUT", foreign, { room_id: other })).body.errcode, "M_INVALID_PARAM")
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/aliases`)
       assert.deepStrictEqual(body.aliases, ["#tea:green.test"])
       assert.strictEqual((yield* as(bob)("DELETE", alias)).body.errcode, "M_FORBIDDEN")

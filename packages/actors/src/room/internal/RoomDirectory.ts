@@ -10,7 +10,7 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -83,7 +83,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     servers?: ReadonlyArray<ServerName>
   ) {
     if (serverNameOf(alias) !== serverName) {
-      return yield* new BadJson({ error: `room_alias: ${alias} does not belong to ${serverName}` })
+      return yield* new InvalidParam({ error: `room_alias: ${alias} does not belong to ${serverName}` })
     }
     const appService = appServices.withId(session.appService)
     yield* appServices.mayMakeAlias(alias, appService)
