@@ -180,6 +180,21 @@ describe("links between nodes", () => {
     })
   )
 
+  it.effect("the link to a node that leaves is closed, and opened again when the node has answered", () =>
+    Effect.gen(function* () {
+      const { address, here, linked, say, server } = yield* scene
+      yield* linked("a")
+      here.lost(address)
+      while (server.connections.size > 0) yield* turn
+      assert.isUndefined(say("b"))
+      yield* TestClock.adjust("1 hour")
+      for (let i = 0; i < 100; i++) yield* turn
+      assert.strictEqual(server.connections.size, 0)
+      here.answered(shard, address)
+      assert.strictEqual(yield* linked("c"), "C")
+    })
+  )
+
   it.effect("a truncated message is not handled, and malformed data ends only its own connection", () =>
     Effect.gen(function* () {
       const { address, heard, linked } = yield* scene

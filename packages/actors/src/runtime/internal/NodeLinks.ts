@@ -305,7 +305,11 @@ const make = Effect.fnUntraced(function* (
       answering.set(shard, address)
       linkTo(address)
     },
-    lost: (address) => links.get(keyOf(address))?.destroy(),
+    lost: (address) => {
+      const key = keyOf(address)
+      for (const [shard, answered] of answering) if (keyOf(answered) === key) answering.delete(shard)
+      links.get(key)?.destroy()
+    },
     serve
   })
 })
@@ -317,7 +321,7 @@ export class NodeLinks extends Context.Service<
     readonly ask: (message: ActorMessage) => Handled | undefined
     /** A message for the shard was answered by this node: the next ones go there by a link. */
     readonly answered: (shard: ShardId.ShardId, address: RunnerAddress.RunnerAddress) => void
-    /** The node is gone, or does not answer others: its link is given up. */
+    /** The node is gone, or does not answer others: its link is given up, and none is opened until it answers again. */
     readonly lost: (address: RunnerAddress.RunnerAddress) => void
     /** Answers the messages of a connection of this protocol, until it closes. */
     readonly serve: (socket: net.Socket) => Effect.Effect<void>

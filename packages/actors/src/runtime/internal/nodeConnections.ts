@@ -111,6 +111,18 @@ const joinWrites = (socket: Duplex): void => {
   }
 }
 
+/**
+ * After how long without a byte the system asks whether the other end of a connection is there, in ms: one to a node that was cut off is
+ * closed some ten seconds later, also where nothing is sent.
+ */
+const keepAliveDelay = 5_000
+
+/** For a connection whose handshake is done. */
+const prepare = (socket: tls.TLSSocket): void => {
+  joinWrites(socket)
+  socket.setKeepAlive(true, keepAliveDelay)
+}
+
 /** How long a connection may take to open, and may be silent, in ms; as Effect has it. */
 const timeouts = { openTimeout: 1_000, timeout: 5_500 }
 
@@ -120,7 +132,7 @@ const connect = (options: tls.ConnectionOptions) =>
     Effect.callback<tls.TLSSocket, Socket.SocketError>((resume) => {
       const socket = tls.connect(options)
       socket.once("secureConnect", () => {
-        joinWrites(socket)
+        prepare(socket)
         resume(Effect.succeed(socket))
       })
       socket.on("error", (cause) =>
@@ -186,7 +198,7 @@ const socketServer = Layer.effect(
       socket.once("close", () => handshakes.delete(socket))
       socket.once("secure", () => {
         handshakes.delete(socket)
-        joinWrites(socket)
+        prepare(socket)
       })
       return psk
     }
