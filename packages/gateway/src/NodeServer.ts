@@ -105,12 +105,13 @@ export interface InFlight {
   readonly track: (response: ServerResponse) => void
   /** The same for a request whose body has not arrived whole. */
   readonly trackBody: (request: IncomingMessage, response: ServerResponse) => void
-  /** Waits until nothing is being answered. A request whose body pauses gets 503. */
+  /** Waits until nothing is being answered. A request whose body pauses gets 503. Connections end with the answers of further requests. */
   readonly drained: Effect.Effect<void>
 }
 
 export const makeInFlight = (): InFlight => {
   let count = 0
+  let isDraining = false
   let waiting: Deferred.Deferred<void> | undefined
   const onClose = () => {
     count--
@@ -130,6 +131,8 @@ export const makeInFlight = (): InFlight => {
   return {
     track: (response) => {
       count++
+      // A connection that is kept would bring another request, which would hold up the end.
+      if (isDraining) response.shouldKeepAlive = false
       response.on("close", onClose)
     },
     trackBody: (request, response) => {
@@ -137,6 +140,7 @@ export const makeInFlight = (): InFlight => {
       request.once("close", () => bodies.delete(request))
     },
     drained: Effect.suspend(() => {
+      isDraining = true
       if (count === 0) return Effect.void
       waiting = Deferred.makeUnsafe<void>()
       const refusing = Effect.forever(Effect.andThen(refusePaused, Effect.sleep(bodyPause)))

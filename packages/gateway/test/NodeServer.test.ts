@@ -1,5 +1,6 @@
 import { once } from "node:events"
 import { mkdtemp, rm } from "node:fs/promises"
+import { Agent, get, type ServerResponse } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
@@ -7,9 +8,9 @@ import { join } from "node:path"
 import { text } from "node:stream/consumers"
 import { connect as tlsConnect } from "node:tls"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
 import { tlsCredentials } from "../src/federation/TlsCredentials.ts"
-import { answerClientError, listen } from "../src/NodeServer.ts"
+import { answerClientError, answerRequests, listen, makeInFlight, makeNodeServer } from "../src/NodeServer.ts"
 import { serverName } from "./TestGateway.ts"
 
 describe("listen", () => {
@@ -26,6 +27,39 @@ describe("listen", () => {
       yield* Effect.promise(() => ended)
       assert.isFalse(server.listening)
     })
+  )
+})
+
+describe("a server that drains", () => {
+  it.live("ends a connection with the answer to the next request", () =>
+    Effect.gen(function* () {
+      const server = makeNodeServer()
+      const inFlight = makeInFlight()
+      const held: Array<ServerResponse> = []
+      answerRequests(server, inFlight, ({ url }, response) => {
+        if (url === "/held") held.push(response)
+        else response.end()
+      })
+      const { port } = yield* listen(server, { host: "127.0.0.1", port: 0 })
+      const agent = yield* Effect.acquireRelease(
+        Effect.sync(() => new Agent({ keepAlive: true })),
+        (agent) => Effect.sync(() => agent.destroy())
+      )
+      const ask = (path: string) =>
+        Effect.callback<string | undefined>((resume) => {
+          get({ agent, port, path }, (response) => {
+            response.resume().once("end", () => setImmediate(resume, Effect.succeed(response.headers.connection)))
+          })
+        })
+      assert.strictEqual(yield* ask("/before"), "keep-alive")
+      const answered = yield* Effect.forkScoped(ask("/held"))
+      yield* Effect.promise(() => once(server, "request"))
+      const drained = yield* Effect.forkScoped(inFlight.drained, { startImmediately: true })
+      assert.strictEqual(yield* ask("/meanwhile"), "close")
+      while (held.length === 0) yield* Effect.promise(() => new Promise(setImmediate))
+      held[0]!.end()
+      yield* Effect.all([Fiber.join(drained), Fiber.join(answered)])
+    }).pipe(Effect.scoped)
   )
 })
 

@@ -183,7 +183,9 @@ const make = Effect.gen(function* () {
       uri,
       headers: { authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body }),
-      timeout: timeoutOf(call)
+      timeout: timeoutOf(call),
+      // The other server should not make a large answer twice.
+      mayRepeat: call.method !== "POST" && call.maxBytes <= answerLimits.transaction
     }
   })
 

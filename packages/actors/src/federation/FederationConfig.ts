@@ -35,6 +35,8 @@ export interface FederationOptions {
   readonly wellKnownPort?: number
   /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */
   readonly connectTimeout?: number
+  /** How long a connection that is used again may be silent, in ms (default 5,000), before a new one is tried. */
+  readonly silenceTimeout?: number
   /** How long a request may take in all, in ms (default 30,000). Large answers may take four times as long. */
   readonly requestTimeout?: number
 }

@@ -30,6 +30,8 @@ export interface TransportRequest {
   readonly maxBytes: number
   /** How long all of it may take, in ms. */
   readonly timeout: number
+  /** It may be sent twice where the first connection stays silent (default: no). */
+  readonly mayRepeat?: boolean
 }
 
 /** A request whose caller reads the answer's body. `timeout` is for its head alone. */
@@ -48,13 +50,19 @@ export const defaultRequestTimeout = 30_000
 /** How long an idle connection is kept, in ms: shorter than servers keep theirs. */
 const idleTimeout = 55_000
 
+/**
+ * How long a connection that is used again may be silent after a request, in ms. Behind a load balancer it may lead to a node that was
+ * stopped, and a new one leads to another node.
+ */
+const defaultSilenceTimeout = 5_000
+
 const maxSocketsPerTarget = 8
 const maxSockets = 1_024
 
 /** No answer from one target; the next may have one. */
 class TargetFailed extends Data.TaggedError("TargetFailed")<{
   readonly reason: string
-  /** The request used an idle connection, which the other side closed at the same moment. */
+  /** The request used an idle connection, which the other side closed at the same moment, or which stayed silent. */
   readonly wasReused: boolean
 }> {}
 
@@ -71,6 +79,38 @@ const limitConnecting = (request: ClientRequest, timeout: number): void => {
     const stop = () => clearTimeout(timer)
     socket.once("secureConnect", stop)
     socket.once("close", stop)
+  })
+}
+
+/** Closes the idle connections to where a connection leads: the next request has a new one. */
+const closeIdle = (agent: Agent, { remoteAddress, remotePort }: Socket): void => {
+  for (const idle of Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])) {
+    if (idle.remoteAddress === remoteAddress && idle.remotePort === remotePort) idle.destroy()
+  }
+}
+
+/** How many bytes the system has taken of a connection, and given. */
+const bytesMoved = (socket: Socket): number => socket.bytesRead + socket.bytesWritten - socket.writableLength
+
+/**
+ * Watches a connection that is used again: where nothing moves before the answer, the idle ones to the same place are closed, and
+ * `onSilent` is called. A new connection has shown by its handshake that there is a process at its end.
+ */
+const watchSilence = (request: ClientRequest, agent: Agent, timeout: number, onSilent: () => void): void => {
+  request.once("socket", (socket: Socket) => {
+    if (!request.reusedSocket) return
+    let moved = bytesMoved(socket)
+    const timer = setInterval(() => {
+      const before = moved
+      moved = bytesMoved(socket)
+      if (moved !== before) return
+      stop()
+      closeIdle(agent, socket)
+      onSilent()
+    }, timeout / 2)
+    const stop = () => clearInterval(timer)
+    request.once("response", stop)
+    request.once("close", stop)
   })
 }
 
@@ -119,6 +159,7 @@ const make = Effect.gen(function* () {
   const departure = Option.getOrUndefined(yield* Effect.serviceOption(Departure))
   const whileStaying: Departure["Service"]["whileStaying"] = departure?.whileStaying ?? identity
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
+  const silenceTimeout = config.silenceTimeout ?? defaultSilenceTimeout
   const { certificateAuthorities } = config
   const lookup = lookupAllowed(addressPolicyOf(config))
   const makeAgent = Effect.acquireRelease(
@@ -141,8 +182,8 @@ const make = Effect.gen(function* () {
   /** Files take long to travel, and must not hold the connections of requests. */
   const filesAgent = yield* makeAgent
 
-  const start = (target: Target, request: OpenRequest, agent: Agent): ClientRequest =>
-    httpsRequest({
+  const start = (target: Target, request: OpenRequest, agent: Agent): ClientRequest => {
+    const outgoing = httpsRequest({
       agent,
       host: target.host,
       port: target.port,
@@ -156,13 +197,18 @@ const make = Effect.gen(function* () {
         ...(request.body === undefined ? {} : { "content-length": request.body.length })
       }
     })
+    limitConnecting(outgoing, connectTimeout)
+    watchSilence(outgoing, agent, silenceTimeout, () => {
+      if (request.mayRepeat === true) outgoing.destroy(new Error("the connection stayed silent"))
+    })
+    return outgoing
+  }
 
   const send = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
     Effect.callback((resume) => {
       const outgoing = start(target, request, agent)
       const failed = (error: Error) =>
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
-      limitConnecting(outgoing, connectTimeout)
       outgoing.on("error", failed)
       outgoing.once("response", (response) =>
         readAnswer(response, request.maxBytes, (result) => {
@@ -179,7 +225,6 @@ const make = Effect.gen(function* () {
   const openTarget = (target: Target, request: OpenRequest): Effect.Effect<IncomingMessage, TargetFailed> =>
     Effect.callback((resume) => {
       const outgoing = start(target, request, filesAgent)
-      limitConnecting(outgoing, connectTimeout)
       outgoing.on("error", (error) =>
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
       )
@@ -188,7 +233,7 @@ const make = Effect.gen(function* () {
       return Effect.sync(() => outgoing.destroy())
     })
 
-  /** Tries again where the connection was closed that the first attempt used again. */
+  /** Tries again where the connection that the first attempt used again was closed, or stayed silent. */
   const fresh = <A, E extends SendError>(attempt: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.catchIf(
       attempt,

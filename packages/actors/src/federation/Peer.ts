@@ -172,7 +172,14 @@ const behaviour = Effect.gen(function* () {
 
   /** The cheapest request that shows whether the server is there: nothing is signed for an unreachable one. */
   const probe = transport
-    .request({ destination, method: "GET", uri: todaysKeyPath, maxBytes: maxProbeBytes, timeout: probeTimeout })
+    .request({
+      destination,
+      method: "GET",
+      uri: todaysKeyPath,
+      maxBytes: maxProbeBytes,
+      timeout: probeTimeout,
+      mayRepeat: true
+    })
     .pipe(
       Effect.catchTag("RemoteInvalid", () => Effect.void),
       Effect.tapError(({ reason }) => destinations.failed(destination, reason))

@@ -127,6 +127,37 @@ describe("FederationTransport", () => {
     })
   )
 
+  it.live("where a connection that is used again stays silent, a request that may be repeated is, over a new one", () =>
+    Effect.gen(function* () {
+      let isStopped = false
+      const answer: Handler = (seen) => (isStopped && server.state.connections === 1 ? undefined : hello(seen))
+      const server = yield* tlsServer(answer)
+      const { request } = yield* transport({ verifyCertificates: false, silenceTimeout: 100 })
+      const ask = { ...get(`127.0.0.1:${server.port}` as ServerName), mayRepeat: true }
+      assert.strictEqual((yield* request(ask)).status, 200)
+      isStopped = true
+      assert.strictEqual((yield* request(ask)).status, 200)
+      assert.deepStrictEqual([server.state.connections, server.requests.length], [2, 3])
+    })
+  )
+
+  it.live("after a connection that stayed silent no idle one to the same place is used again", () =>
+    Effect.gen(function* () {
+      let isStopped = false
+      const answer: Handler = (seen) => (isStopped && server.state.connections <= 2 ? undefined : hello(seen))
+      const server = yield* tlsServer(answer)
+      const { request } = yield* transport({ verifyCertificates: false, silenceTimeout: 100 })
+      const ask = get(`127.0.0.1:${server.port}` as ServerName)
+      yield* Effect.all([request(ask), request(ask)], { concurrency: 2 })
+      assert.strictEqual(server.state.connections, 2)
+      isStopped = true
+      const unanswered = yield* Effect.flip(request({ ...ask, uri: "/once", timeout: 500 }))
+      assert.strictEqual(unanswered._tag, "RemoteUnreachable")
+      assert.strictEqual((yield* request(ask)).status, 200)
+      assert.strictEqual(server.requests.filter(({ path }) => path === "/once").length, 1)
+    })
+  )
+
   it.live("an IPv6 address is a server name", () =>
     Effect.gen(function* () {
       const server = yield* tlsServer(hello, "::1")
@@ -155,9 +186,11 @@ describe("FederationTransport", () => {
   it.live("a server that does not answer is given up", () =>
     Effect.gen(function* () {
       const server = yield* tlsServer(() => undefined)
-      const { request } = yield* transport({ verifyCertificates: false })
-      const error = yield* Effect.flip(request(get(`127.0.0.1:${server.port}` as ServerName, "/", 1_000, 200)))
+      const { request } = yield* transport({ verifyCertificates: false, silenceTimeout: 50 })
+      const ask = get(`127.0.0.1:${server.port}` as ServerName, "/", 1_000, 500)
+      const error = yield* Effect.flip(request({ ...ask, mayRepeat: true }))
       assert.strictEqual(error._tag, "RemoteUnreachable")
+      assert.strictEqual(server.requests.length, 1)
     })
   )
 })

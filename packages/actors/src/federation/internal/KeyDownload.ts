@@ -38,7 +38,7 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
   })
 
   const get = (destination: ServerName, uri: string): Effect.Effect<JsonObject, RemoteError> =>
-    request({ destination, method: "GET", uri, maxBytes: maxKeyObjectBytes, timeout: fetchTimeout })
+    request({ destination, method: "GET", uri, maxBytes: maxKeyObjectBytes, timeout: fetchTimeout, mayRepeat: true })
 
   /** The key object of a server, unchecked: from where today's specification puts it, else from the draft's path. */
   const own = (server: ServerName): Effect.Effect<JsonObject, RemoteError> => {
