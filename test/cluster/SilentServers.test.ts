@@ -1,17 +1,20 @@
 /**
  * A node that goes down while its requests wait for others: a home server, an application service, an identity server, a provider of
- * logins, a page, all silent, or their own client, whose body pauses. They are answered 503 with `Retry-After`, and nothing is half done.
+ * logins, a page, a store of files, all silent, or their own client, whose body pauses. They are answered 503 with `Retry-After`, and nothing is half done.
  */
+import { randomBytes } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as http from "node:http"
 import { createServer } from "node:https"
 import * as path from "node:path"
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { listen } from "@greenroom/gateway/NodeServer"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Queue } from "effect"
+import { Effect, Queue, Redacted } from "effect"
+import { hasS3Store, s3Store } from "../../packages/gateway/test/support/S3Store.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { relay } from "../support/Relay.ts"
 import type { Scene } from "../support/Scene.ts"
 import { at, freePorts, start } from "./support/Cluster.ts"
 import * as HalfRequest from "./support/HalfRequest.ts"
@@ -173,3 +176,61 @@ it.live(
     }).pipe(Effect.scoped),
   120_000
 )
+
+describe.skipIf(!hasS3Store)("a node with a silent store of files", () => {
+  it.live(
+    "goes down in order: requests for its files get 503, and a download that has begun is cut",
+    () =>
+      Effect.gen(function* () {
+        const { s3 } = yield* s3Store
+        const store = yield* relay(Number(new URL(s3.endpoint).port))
+        const { nodes } = yield* start(1, {
+          environment: {
+            GREENROOM_MEDIA_S3_ENDPOINT: `http://127.0.0.1:${store.port}`,
+            GREENROOM_MEDIA_S3_BUCKET: s3.bucket,
+            GREENROOM_MEDIA_S3_ACCESS_KEY_ID: s3.accessKeyId,
+            GREENROOM_MEDIA_S3_SECRET_ACCESS_KEY: Redacted.value(s3.secretAccessKey)
+          }
+        })
+        const [node] = nodes as [Scene]
+        const { token } = yield* node.register("alice")
+        const transfer = (method: string, path: string, body?: Buffer<ArrayBuffer>) =>
+          fetch(`${node.gateway.url}${path}`, {
+            method,
+            headers: { authorization: `Bearer ${token}` },
+            ...(body === undefined ? {} : { body })
+          })
+        const upload = (bytes: Buffer<ArrayBuffer>) => transfer("POST", "/_matrix/media/v3/upload", bytes)
+        const download = (file: string) => transfer("GET", `/_matrix/client/v1/media/download/${file}`)
+        const uploaded = (bytes: Buffer<ArrayBuffer>) =>
+          Effect.promise(async () => {
+            const { content_uri } = (await (await upload(bytes)).json()) as { readonly content_uri: string }
+            return content_uri.replace("mxc://", "")
+          })
+        const [large, small] = [yield* uploaded(randomBytes(32_000_000)), yield* uploaded(randomBytes(1_000))]
+
+        store.silence(100_000)
+        const begun = yield* Effect.promise(() => download(large))
+        assert.strictEqual(begun.status, 200)
+        const broken = begun.arrayBuffer().then(
+          () => "whole",
+          () => "cut"
+        )
+        while ((yield* Queue.take(store.kept)) !== "answer");
+        const waiting = [download(small), upload(randomBytes(2_000))]
+        for (const _ of waiting) while ((yield* Queue.take(store.kept)) !== "request");
+        assert.strictEqual(yield* node.gateway.stop, 0)
+        assert.deepStrictEqual(
+          (yield* Effect.promise(() => Promise.all(waiting))).map(({ headers, status }) => [
+            status,
+            headers.get("retry-after")
+          ]),
+          waiting.map(() => [503, "1"])
+        )
+        assert.strictEqual(yield* Effect.promise(() => broken), "cut")
+        assert.notInclude(node.gateway.output(), "failed inside")
+        assert.notInclude(node.gateway.output(), "cut off work")
+      }).pipe(Effect.scoped),
+    120_000
+  )
+})

@@ -47,7 +47,7 @@ export const optionName = (setting: { readonly name: string }): string => settin
 
 /** `turn.shared_secret` becomes `GREENROOM_TURN_SHARED_SECRET`. */
 const variableName = (prefix: string, setting: { readonly name: string }): string =>
-  `${prefix}${setting.name.replace(".", "_").toUpperCase()}`
+  `${prefix}${setting.name.replaceAll(".", "_").toUpperCase()}`
 
 /** The environment variables of a program. */
 export const variablesOf = ({ settings, variablePrefix }: Program<Settings>): ReadonlyArray<string> => [

@@ -4,6 +4,7 @@
 import * as path from "node:path"
 import { MediaConfig } from "@greenroom/actors/media/MediaConfig"
 import * as S3Files from "@greenroom/actors/media/S3Files"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
@@ -13,7 +14,7 @@ import { toMediaOptions } from "../MediaSettings.ts"
 export const mediaFiles = (config: GatewayConfig) => {
   const options = toMediaOptions(config)
   return S3Files.layerConfigured(options.s3).pipe(
-    Layer.provide(Layer.succeed(MediaConfig, options)),
+    Layer.provide([Layer.succeed(MediaConfig, options), Departure.layer]),
     Layer.provide(Layer.succeed(HomeServerConfig, { serverName: config.serverName, dataDir: config.dataDir }))
   )
 }

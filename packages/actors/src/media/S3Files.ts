@@ -5,11 +5,13 @@
 
 import { createReadStream } from "node:fs"
 import * as path from "node:path"
-import type { Readable } from "node:stream"
+import { finished, type Readable } from "node:stream"
 import type { NotFound } from "@greenroom/protocol/MatrixError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Received } from "./internal/Receive.ts"
 import { MediaConfig, type S3Options } from "./MediaConfig.ts"
@@ -45,17 +47,22 @@ const loadClient = async (options: S3Options) => {
 
 type Loaded = Awaited<ReturnType<typeof loadClient>>
 
-const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loaded>): MediaFiles["Service"] => {
+const s3Files = (
+  options: S3Options,
+  incoming: string,
+  loaded: () => Promise<Loaded>,
+  whileStaying: Departure["Service"]["whileStaying"]
+): MediaFiles["Service"] => {
   const objectOf = (sha256: Uint8Array) => ({
     Bucket: options.bucket,
     Key: `${options.prefix ?? ""}${Buffer.from(sha256).toString("hex")}`
   })
 
-  const put = async ({ path: file, sha256, size }: Received): Promise<void> => {
+  const put = async ({ path: file, sha256, size }: Received, abortSignal: AbortSignal): Promise<void> => {
     const { client, sdk } = await loaded()
     const command = new sdk.PutObjectCommand({
       ...objectOf(sha256),
-      Body: createReadStream(file),
+      Body: createReadStream(file, { signal: abortSignal }),
       ContentLength: size,
       ChecksumSHA256: Buffer.from(sha256).toString("base64")
     })
@@ -68,16 +75,21 @@ const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loa
       },
       { step: "build" }
     )
-    await client.send(command)
+    await client.send(command, { abortSignal })
   }
 
-  const read = async (sha256: Uint8Array, range?: ByteRange): Promise<Readable> => {
+  const read = async (
+    sha256: Uint8Array,
+    range: ByteRange | undefined,
+    abortSignal: AbortSignal
+  ): Promise<Readable> => {
     const { client, sdk } = await loaded()
     const { Body } = await client.send(
       new sdk.GetObjectCommand({
         ...objectOf(sha256),
         ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` })
-      })
+      }),
+      { abortSignal }
     )
     return Body as Readable
   }
@@ -87,20 +99,31 @@ const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loa
     throw error
   }
 
-  const remove = async (sha256: Uint8Array): Promise<void> => {
+  const remove = async (sha256: Uint8Array, abortSignal: AbortSignal): Promise<void> => {
     const { client, sdk } = await loaded()
-    await client.send(new sdk.DeleteObjectCommand(objectOf(sha256)))
+    await client.send(new sdk.DeleteObjectCommand(objectOf(sha256)), { abortSignal })
   }
 
   const readFile: MediaFiles["Service"]["read"] = (sha256, range) =>
-    Effect.tryPromise({ try: () => read(sha256, range), catch: notFound })
+    Effect.tap(
+      whileStaying(Effect.tryPromise({ try: (signal) => read(sha256, range, signal), catch: notFound })),
+      endWithNode
+    )
+
+  /** Ends the body where the node goes down before the store has sent it. */
+  const endWithNode = (body: Readable) =>
+    Effect.callback<void>((resume) => void finished(body, () => resume(Effect.void))).pipe(
+      whileStaying,
+      Effect.tapCause((cause) => Effect.sync(() => body.destroy(Cause.squash(cause) as Error))),
+      Effect.forkDetach
+    )
 
   return {
     incoming: incomingDirectory(incoming),
-    put: (received) => Effect.promise(() => put(received)),
+    put: (received) => whileStaying(Effect.promise((signal) => put(received, signal))),
     read: readFile,
     local: (sha256) => localCopy(incomingDirectory(incoming), readFile(sha256)),
-    remove: (sha256) => Effect.promise(() => remove(sha256))
+    remove: (sha256) => whileStaying(Effect.promise((signal) => remove(sha256, signal)))
   }
 }
 
@@ -111,6 +134,7 @@ const layerS3 = (options: S3Options) =>
     Effect.gen(function* () {
       const { dataDir } = yield* HomeServerConfig
       const { directory = path.join(dataDir, "media") } = yield* MediaConfig
+      const { whileStaying } = yield* Departure
       let loading: Promise<Loaded> | undefined
       const loaded = () => {
         loading ??= loadClient(options)
@@ -121,7 +145,7 @@ const layerS3 = (options: S3Options) =>
           if (loading !== undefined) (await loading).client.destroy()
         })
       )
-      return MediaFiles.of(s3Files(options, path.join(directory, "incoming"), loaded))
+      return MediaFiles.of(s3Files(options, path.join(directory, "incoming"), loaded, whileStaying))
     })
   )
 

@@ -4,7 +4,11 @@
  * are given up. Nothing has been stored then that would not be after a crash in that moment. Whoever waits for them gets 503 with
  * `Retry-After`.
  */
-import { Context, Deferred, Duration, Effect, Layer } from "effect"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { NodeUnavailable } from "./NodeUnavailable.ts"
 
 /** How long open requests to other servers may still take. */

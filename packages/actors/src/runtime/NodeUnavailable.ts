@@ -3,8 +3,9 @@
  * it has done what it was asked is not known. A defect, so that no error schema needs it; clients get 503 with `Retry-After`, as
  * where the database cannot be reached.
  */
-import { Cause, Predicate } from "effect"
-import { SqlError } from "effect/sql"
+import * as Cause from "effect/Cause"
+import * as Predicate from "effect/Predicate"
+import * as SqlError from "effect/sql/SqlError"
 
 export class NodeUnavailable extends Error {
   readonly _tag = "NodeUnavailable"
