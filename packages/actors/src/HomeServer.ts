@@ -46,6 +46,7 @@ import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
 import { OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
@@ -99,6 +100,7 @@ import { LoginFlows } from "./account/login/LoginFlows.ts"
 import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
 import * as NotificationMailerLive from "./account/login/NotificationMailerLive.ts"
+import * as OutgoingMails from "./account/login/OutgoingMails.ts"
 import { SsoLogins } from "./account/login/SsoLogins.ts"
 import { Moderation } from "./account/Moderation.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
@@ -243,6 +245,7 @@ const stores = (options: HomeServerOptions) =>
     OutgoingStore.layer,
     OutgoingEduStore.layer,
     OutgoingReceiptStore.layer,
+    OutgoingMailStore.layer,
     ForgottenRoomStore.layer,
     ReportStore.layer,
     UnfinishedMembershipStore.layer,
@@ -339,6 +342,7 @@ const services = Layer.mergeAll(
   AppServicePing.layer,
   AppServiceSender.layer,
   LoginFlows.layer,
+  OutgoingMails.layer,
   OAuthServer.layer,
   BrowserSessions.layer,
   PasswordCheck.layer,

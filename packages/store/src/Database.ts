@@ -119,6 +119,7 @@ const migrations = {
   "0086_former_access_tokens": () => import("./migrations/0086_former_access_tokens.ts"),
   "0087_unfinished_upgrades": () => import("./migrations/0087_unfinished_upgrades.ts"),
   "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts"),
+  "0100_outgoing_mails": () => import("./migrations/0100_outgoing_mails.ts"),
   "0105_app_service_devices": () => import("./migrations/0105_app_service_devices.ts"),
   "0115_outgoing_receipts": () => import("./migrations/0115_outgoing_receipts.ts")
 }

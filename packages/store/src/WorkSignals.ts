@@ -15,6 +15,7 @@ export type WorkKind =
   | "aliases"
   | "deactivations"
   | "delayed events"
+  | "mails"
   | "removals"
   | "server notices"
   | "unfinished memberships"

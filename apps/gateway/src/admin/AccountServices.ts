@@ -10,6 +10,7 @@ import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
+import { OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import * as Effect from "effect/Effect"
@@ -27,6 +28,7 @@ export const administration = (config: GatewayConfig) =>
       AccountStore.layer,
       AccountStandingStore.layer,
       NoticeStore.layer,
+      OutgoingMailStore.layer,
       UserIdentityStore.layer,
       RegistrationTokenStore.layer,
       Passwords.layer

@@ -31,6 +31,7 @@ import {
 } from "@greenroom/store/AddressValidationStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
 import { IdentityClient } from "../identity/IdentityClient.ts"
 import type { IdentityFailure, TrustedServer } from "../identity/IdentityServer.ts"
 import type { AddressProof } from "../identity/ThirdPartyIds.ts"
@@ -130,6 +131,8 @@ const make = Effect.gen(function* () {
   const mailer = yield* Mailer
   const throttle = yield* LoginThrottle
 
+  const sql = yield* SqlClient.SqlClient
+  const together = <A>(effect: Effect.Effect<A>): Effect.Effect<A> => Effect.orDie(sql.withTransaction(effect))
   const sendsMail = mail !== undefined
   const byIdentityServer = identityServers.length > 0
 
@@ -195,7 +198,7 @@ const make = Effect.gen(function* () {
     }
     if (revealAddresses) yield* checkOwner(purpose, { medium: "email", address: email })
     const token = randomBytes(32).toString("base64url")
-    const { fresh, sid } = yield* store.begin({
+    const beginning = store.begin({
       sid: randomBytes(18).toString("base64url"),
       clientSecret: Redacted.make(clientSecret),
       purpose,
@@ -206,7 +209,10 @@ const make = Effect.gen(function* () {
       nextLink,
       expiresAt: (yield* Clock.currentTimeMillis) + linkLifetime
     })
-    if (fresh) yield* writeTo(request, email, sid, token)
+    // Together: a client that repeats the request after a crash gets no further mail.
+    const { sid } = yield* together(
+      Effect.tap(beginning, ({ fresh, sid }) => (fresh ? writeTo(request, email, sid, token) : Effect.void))
+    )
     return { sid }
   })
 

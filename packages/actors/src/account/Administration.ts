@@ -33,7 +33,6 @@ import type { Device } from "./Credentials.ts"
 import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { Mailer } from "./login/Mailer.ts"
-import type { MailValues, TemplateName } from "./login/MailTemplates.ts"
 import { Passwords } from "./Passwords.ts"
 
 export type { Account, RegistrationToken }
@@ -79,9 +78,6 @@ export interface Endings {
   readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
 }
 
-/** Sends a mail about an account. A failure is logged. */
-type SendMail = (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
-
 /** The most accounts in the list of those that wait for approval. */
 const maxWaiting = 1_000
 
@@ -90,9 +86,10 @@ const notWaiting = (userId: UserId) => Effect.fail(new BadRequest({ error: `${us
 /** The size of a page of accounts. */
 const pageSize = 100
 
-const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) {
+const make = Effect.fnUntraced(function* (endings: Endings) {
   const { serverName, serverNotices } = yield* HomeServerConfig
   const login = yield* LoginConfig
+  const mailer = yield* Mailer
   const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
   const identities = yield* UserIdentityStore
@@ -160,7 +157,7 @@ const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) 
     if (!approved) yield* endings.deactivate(userId)
     const template = approved ? "registration-approved" : "registration-rejected"
     const emails = addresses.filter(({ medium }) => medium === "email")
-    yield* Effect.forEach(emails, ({ address }) => sendMail(address, template, { server: serverName, user: userId }))
+    yield* Effect.forEach(emails, ({ address }) => mailer.send(address, template, { server: serverName, user: userId }))
     return userId
   })
 
@@ -253,13 +250,6 @@ const endingsOnStores = Effect.gen(function* () {
   return endings
 })
 
-const sendAtOnce =
-  ({ deliver }: Mailer["Service"]): SendMail =>
-  (to, template, values) =>
-    Effect.catch(deliver(to, template, values), ({ reason }) =>
-      Effect.logError(`The mail ${template} could not be sent: ${reason}`)
-    )
-
 export class Administration extends Context.Service<
   Administration,
   {
@@ -312,18 +302,10 @@ export class Administration extends Context.Service<
 >()("greenroom/actors/Administration") {
   /** In a running home server, whose `Accounts` end sessions and accounts. Only a server loads them. */
   static readonly layer = <R>(endings: Effect.Effect<Endings, never, R>) =>
-    Layer.effect(
-      Administration,
-      Effect.gen(function* () {
-        return yield* make(yield* endings, (yield* Mailer).send)
-      })
-    ).pipe(Layer.provide(Mailer.layer))
+    Layer.effect(Administration, Effect.flatMap(endings, make)).pipe(Layer.provide(Mailer.layer))
 
-  /** Without a running home server. Mails are sent before an operation ends. */
-  static readonly layerOnStores = Layer.effect(
-    Administration,
-    Effect.gen(function* () {
-      return yield* make(yield* endingsOnStores, sendAtOnce(yield* Mailer))
-    })
-  ).pipe(Layer.provide(Mailer.layer))
+  /** Without a running home server. A running one sends the mails, or the next one that starts. */
+  static readonly layerOnStores = Layer.effect(Administration, Effect.flatMap(endingsOnStores, make)).pipe(
+    Layer.provide(Mailer.layer)
+  )
 }

@@ -52,6 +52,13 @@ export const describeSmtpError = (error: unknown): string => {
   return [code ?? "unknown", command, responseCode, reason].filter((part) => part !== undefined).join(" ")
 }
 
+/** Whether the server refuses the recipient or the text for good, and not this client or every mail. */
+export const isSmtpRefusal = (error: unknown): boolean => {
+  const { code, command, responseCode } = error as { readonly [key: string]: unknown }
+  const isOfMail = (code === "EENVELOPE" && command === "RCPT TO") || code === "EMESSAGE"
+  return isOfMail && typeof responseCode === "number" && responseCode >= 500
+}
+
 /**
  * A transport to the server, which connects on demand. With `pool` up to that many connections are kept and reused until the
  * scope closes; without it every mail has its own connection.

@@ -112,7 +112,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
     }
     const template: TemplateName = type === "m.login.email.code" ? "login-code" : "login-link"
     const remaining = session === undefined ? sessionTtl : session.expiresAt - (yield* Clock.currentTimeMillis)
-    const send = mailer.send(email, template, {
+    const send = mailer.send(pending.sent ? email : undefined, template, {
       server: serverName,
       action: actionOf(purpose, serverName),
       minutes: String(Math.max(1, Math.round(remaining / 60_000))),
@@ -125,7 +125,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
       progress: { ...progress, pending },
       freshTries: true,
       ...(type === "m.login.email.url" ? { link } : {}),
-      ...(pending.sent ? { afterwards: send } : {})
+      afterwards: send
     }
     return outcome
   })

@@ -1,112 +1,98 @@
 /**
- * Sends mails by SMTP. The mail of a request is sent after its answer, so that the time of the answer does not reveal whether a mail
- * was sent. Failures are retried a few times, and the queue is bounded.
+ * Mails: at once, or stored with the request that sends them and then sent in the background (`OutgoingMails`), so that the end of a
+ * process loses none, and the time of an answer does not reveal whether a mail was sent.
  */
-import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
-import { keepRunning } from "@greenroom/store/Supervision"
+import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
+import { OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
-import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { describeSmtpError, isSmtpRefusal, smtpTransport } from "../SmtpServer.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
-/** The capacity of the queue, and how many mails are sent at once. */
-const maxWaiting = 1_000
-const senders = 4
-
-const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
-
 /** The mail server did not accept a mail. `reason` names no recipient. */
-export class MailFailed extends Data.TaggedError("MailFailed")<{ readonly reason: string }> {}
+export class MailFailed extends Data.TaggedError("MailFailed")<{
+  readonly reason: string
+  /** The mail server has refused this mail, and would again. */
+  readonly isRefusal: boolean
+}> {}
 
-/** Headers of a mail, beside those of every mail. */
+/** What the headers of a mail name. */
 export interface MailHeaders {
-  /** The same for every attempt to send one mail, so that mail servers can recognise duplicates. */
-  readonly messageId: string
+  /** The same for every attempt to send one mail, so that mail servers can recognise duplicates by its Message-ID. */
+  readonly mailId: string
   /** The URL at which one click ends such mails (RFC 8058). */
-  readonly unsubscribe: string
+  readonly unsubscribe?: string
 }
 
-interface Waiting {
-  readonly to: string
-  readonly mail: Mail
-}
+const unsubscribeHeaders = (url: string | undefined) =>
+  url === undefined ? {} : { "List-Unsubscribe": `<${url}>`, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" }
 
 const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   const render = yield* loadTemplates(options.templates)
   const transport = yield* smtpTransport(options)
-  const queue = yield* Queue.dropping<Waiting>(maxWaiting)
+  const store = yield* OutgoingMailStore
+  const { serverName } = yield* HomeServerConfig
+  const domain = serverName.replace(/[^\w.-]/g, "_")
 
-  const submit = (to: string, mail: Mail, more?: MailHeaders) =>
-    Effect.tryPromise({
-      try: () =>
-        transport.sendMail({
-          from: options.from,
-          to: { name: "", address: to },
-          ...mail,
-          ...(more === undefined ? {} : { messageId: more.messageId }),
-          headers: {
-            "Auto-Submitted": "auto-generated",
-            ...(more === undefined
-              ? {}
-              : { "List-Unsubscribe": `<${more.unsubscribe}>`, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" })
-          }
-        }),
-      catch: (error) => new MailFailed({ reason: describeSmtpError(error) })
-    })
-
-  const deliver = ({ mail, to }: Waiting) =>
-    submit(to, mail).pipe(
-      Effect.retry(retries),
-      Effect.catch(({ reason }) =>
-        Effect.logWarning(`A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${reason}`)
-      )
+  const deliver = (to: string, mail: Mail, { mailId, unsubscribe }: MailHeaders) =>
+    Effect.asVoid(
+      Effect.tryPromise({
+        try: () =>
+          transport.sendMail({
+            from: options.from,
+            to: { name: "", address: to },
+            ...mail,
+            messageId: `<${mailId}@${domain}>`,
+            headers: { "Auto-Submitted": "auto-generated", ...unsubscribeHeaders(unsubscribe) }
+          }),
+        catch: (error) => new MailFailed({ reason: describeSmtpError(error), isRefusal: isSmtpRefusal(error) })
+      })
     )
 
-  for (let index = 0; index < senders; index++) {
-    yield* keepRunning("Sending mails", Effect.flatMap(Queue.take(queue), deliver))
-  }
-
-  const send = Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
-    if (canonicalEmail(to) !== to)
+  const send = Effect.fnUntraced(function* (
+    to: string | undefined,
+    template: TemplateName,
+    values: MailValues
+  ): Effect.fn.Return<void> {
+    if (to !== undefined && canonicalEmail(to) !== to)
       return yield* Effect.die(new Error("The recipient of a mail is not an email address in canonical form"))
-    const taken = yield* Queue.offer(queue, { to, mail: render(template, values) })
-    if (!taken) yield* Effect.logWarning("A mail was dropped because the queue to the mail server is full")
+    yield* store.add({ recipient: to, ...render(template, values) })
   })
 
-  return {
-    send,
-    deliver: (to: string, template: TemplateName, values: MailValues, headers?: MailHeaders) =>
-      Effect.asVoid(submit(to, render(template, values), headers))
-  }
+  return { send, render, deliver }
 })
+
+/** Without a mail server there is nothing to send. */
+const noSender = Effect.map(loadTemplates(undefined), (render) => ({
+  send: () => Effect.void,
+  render,
+  deliver: () => Effect.fail(new MailFailed({ reason: "there is no mail server", isRefusal: false }))
+}))
 
 export class Mailer extends Context.Service<
   Mailer,
   {
-    /** Queues a mail to an address in canonical form. */
-    readonly send: (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
+    /**
+     * Stores a mail to an address in canonical form: it is sent soon, also after a crash. Undefined: nothing is sent, and the request
+     * takes as long as with a mail.
+     */
+    readonly send: (to: string | undefined, template: TemplateName, values: MailValues) => Effect.Effect<void>
+    /** The text of a mail. */
+    readonly render: (template: TemplateName, values: MailValues) => Mail
     /** Sends a mail now. Succeeds when the mail server has taken it; does not retry. */
-    readonly deliver: (
-      to: string,
-      template: TemplateName,
-      values: MailValues,
-      headers?: MailHeaders
-    ) => Effect.Effect<void, MailFailed>
+    readonly deliver: (to: string, mail: Mail, headers: MailHeaders) => Effect.Effect<void, MailFailed>
   }
 >()("greenroom/actors/Mailer") {
   static readonly layer = Layer.effect(
     Mailer,
     Effect.gen(function* () {
-      const login = yield* LoginConfig
-      if (login.mail !== undefined) return yield* makeSender(login.mail)
-      const noServer = new MailFailed({ reason: "there is no mail server" })
-      return { send: () => Effect.void, deliver: () => Effect.fail(noServer) }
+      const { mail } = yield* LoginConfig
+      return mail === undefined ? yield* noSender : yield* makeSender(mail)
     })
   )
 }

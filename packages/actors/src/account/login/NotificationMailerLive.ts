@@ -55,19 +55,18 @@ const make = Effect.gen(function* () {
   return NotificationMailer.of({
     isConfigured: mail !== undefined,
     delay: mail?.notificationDelay ?? loginDefaults.notificationDelay,
-    deliver: ({ messageId, to, unread, unsubscribe, userId }) =>
+    deliver: ({ mailId, to, unread, unsubscribe, userId }) =>
       mailer
         .deliver(
           to,
-          "notifications",
-          {
+          mailer.render("notifications", {
             server: serverName,
             summary: summaryOf(unread),
             messages: messagesOf(unread),
             user: userId,
             url: unsubscribe
-          },
-          { messageId, unsubscribe }
+          }),
+          { mailId, unsubscribe }
         )
         .pipe(Effect.mapError(({ reason }) => new NotificationMailFailed({ reason })))
   })

@@ -10,7 +10,6 @@
 import { redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PusherStore, type StoredPusher } from "@greenroom/store/PusherStore"
-import { ServerSettings } from "@greenroom/store/ServerSettings"
 import type { Fence } from "@greenroom/store/ShardFenceStore"
 import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -47,7 +46,6 @@ export const makeMailPushes = Effect.gen(function* () {
   const identities = yield* UserIdentityStore
   const notifications = yield* Notifications
   const { delay, deliver } = yield* NotificationMailer
-  const { serverName } = yield* ServerSettings
   const publicUrl = yield* PublicUrl
   const compose = yield* makeNotificationMails
   const { tokenOf } = yield* makeUnsubscription
@@ -81,7 +79,7 @@ export const makeMailPushes = Effect.gen(function* () {
       to: pushkey,
       userId,
       unread: summary,
-      messageId: `<notifications.${pusherId}.${xid}.${nid}@${serverName.replace(/[^\w.-]/g, "_")}>`,
+      mailId: `notifications.${pusherId}.${xid}.${nid}`,
       unsubscribe
     })
   })

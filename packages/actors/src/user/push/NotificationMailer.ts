@@ -30,8 +30,8 @@ export interface NotificationMail {
   readonly to: string
   readonly userId: UserId
   readonly unread: UnreadNotifications
-  /** The same for every attempt to send one mail: a mail server may then recognise it. */
-  readonly messageId: string
+  /** The same for every attempt to send one mail: a mail server may then recognise it by the Message-ID. */
+  readonly mailId: string
   /** The URL at which one click ends such mails (RFC 8058). */
   readonly unsubscribe: string
 }
