@@ -31,7 +31,7 @@ const joinRules = (content: JsonObject): TestRoom => {
   return room
 }
 
-describe("A room's beginning", () => {
+describe("The first events of a room", () => {
   it("A room begins with its m.room.create event", () => {
     const rule = "A room begins with its m.room.create event"
     assert.strictEqual(new TestRoom().refuse(memberProposal(alice, alice, "join")), rule)
@@ -54,7 +54,7 @@ describe("A room's beginning", () => {
     assert.strictEqual(first(alice, alice, "x"), 'm.room.create has the state key ""')
   })
 
-  it("only the creator joins before there are join rules", () => {
+  it("only the creator can join before the room has join rules", () => {
     const room = new TestRoom()
     room.allow(stateProposal(alice, "m.room.create", { creator: alice }))
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
@@ -68,9 +68,12 @@ describe("A room's beginning", () => {
     room.allow(memberProposal(alice, alice, "join"))
     room.allow(stateProposal(alice, "m.room.join_rules", { join_rule: "public" }))
     room.allow(memberProposal(bob, bob, "join"))
-    const grab = stateProposal(bob, "m.room.power_levels", { users: { [bob]: 100 } })
-    assert.strictEqual(room.refuse(grab), "An event takes the power level of its type")
-    assert.include(room.refuse({ ...grab, sender: alice, content: { users: { [alice]: 101 } } }), "above their own")
+    const escalation = stateProposal(bob, "m.room.power_levels", { users: { [bob]: 100 } })
+    assert.strictEqual(room.refuse(escalation), "An event takes the power level of its type")
+    assert.include(
+      room.refuse({ ...escalation, sender: alice, content: { users: { [alice]: 101 } } }),
+      "above their own"
+    )
   })
 })
 
@@ -106,7 +109,7 @@ describe("Every event", () => {
     assert.strictEqual(room.refuse(messageProposal(bob)), "The sender must be in the room")
   })
 
-  it("An event of another room's state is no state of this one", () => {
+  it("The state of another room does not authorise an event", () => {
     const room = TestRoom.created(alice)
     const elsewhere: Event = { ...room.build(messageProposal(alice)), room_id: "!other:one.example" as never }
     assert.deepStrictEqual(room.add(elsewhere), { rule: "A room begins with its m.room.create event" })
@@ -114,13 +117,13 @@ describe("Every event", () => {
 })
 
 describe("Joining", () => {
-  it("public: anybody joins", () => {
+  it("with the join rule public any user can join", () => {
     const room = joinRules({ join_rule: "public" })
     room.allow(memberProposal(bob, bob, "join"))
     room.allow(memberProposal(bob, bob, "join", { displayname: "Bob" }))
   })
 
-  it("invite: invited users join, and return only with another invite", () => {
+  it("with the join rule invite invited users can join, and return only with another invite", () => {
     const room = joinRules({ join_rule: "invite" })
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
@@ -129,7 +132,7 @@ describe("Joining", () => {
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
-  it("private: invited users and users on the list may join", () => {
+  it("with the join rule private invited users and users in `may_join` can join", () => {
     const room = joinRules({ join_rule: "private", may_join: [bob] })
     room.allow(memberProposal(bob, bob, "join"))
     assert.include(room.refuse(memberProposal(carol, carol, "join")), "Users need an invite to join")
@@ -137,7 +140,7 @@ describe("Joining", () => {
     room.allow(memberProposal(carol, carol, "join"))
   })
 
-  it("the list of allowed users counts in private rooms only, and only if it is a list", () => {
+  it("`may_join` counts in private rooms only, and only if it is a list", () => {
     assert.include(
       joinRules({ join_rule: "invite", may_join: [bob] }).refuse(memberProposal(bob, bob, "join")),
       "Users need an invite to join"
@@ -148,14 +151,14 @@ describe("Joining", () => {
     )
   })
 
-  it("an unknown join rule lets in the invited only", () => {
+  it("with an unknown join rule only invited users can join", () => {
     const room = joinRules({ join_rule: "everyone" })
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     room.allow(memberProposal(bob, bob, "join"))
   })
 
-  it("knock: one knocks for oneself, from outside, and joins when invited", () => {
+  it("with the join rule knock users outside the room knock for themselves, and join when invited", () => {
     const room = joinRules({ join_rule: "knock" })
     assert.strictEqual(room.refuse(memberProposal(bob, carol, "knock")), "Users knock for themselves only")
     room.allow(memberProposal(bob, bob, "knock"))
@@ -168,7 +171,7 @@ describe("Joining", () => {
     assert.strictEqual(open.refuse(memberProposal(bob, bob, "knock")), "Users knock at rooms whose join rule allows it")
   })
 
-  it("a knock can be refused and taken back", () => {
+  it("a knock can be refused and retracted", () => {
     const room = joinRules({ join_rule: "knock" })
     room.allow(memberProposal(bob, bob, "knock"))
     room.allow(memberProposal(alice, bob, "leave"))
@@ -198,7 +201,7 @@ describe("Joining", () => {
 })
 
 describe("Inviting, leaving, removing, banning", () => {
-  it("members invite, as far as the power level `invite` lets them", () => {
+  it("members with the power level `invite` can invite", () => {
     const room = withPower({ [bob]: 0 }, { invite: 10 })
     assert.strictEqual(room.refuse(memberProposal(bob, carol, "invite")), "Inviting takes the power level `invite`")
     assert.strictEqual(room.refuse(memberProposal(carol, carol, "invite")), "The sender must be in the room")
@@ -218,7 +221,7 @@ describe("Inviting, leaving, removing, banning", () => {
     assert.include(room.refuse(memberProposal(bob, bob, "leave")), "Users leave rooms")
   })
 
-  it("removing others takes the power level `kick`, and a higher level than theirs", () => {
+  it("removing others needs the power level `kick`, and a higher level than theirs", () => {
     const room = withPower({ [bob]: 50, [carol]: 50 })
     const dave = user("dave")
     room.allow(memberProposal(dave, dave, "join"))
@@ -238,7 +241,7 @@ describe("Inviting, leaving, removing, banning", () => {
     )
   })
 
-  it("banning takes the power level `ban`, and a higher level than theirs; so does lifting the ban", () => {
+  it("banning and lifting a ban need the power level `ban`, and banning a higher level than theirs", () => {
     const room = withPower({ [bob]: 60, [carol]: 40 }, { ban: 60, kick: 40 })
     assert.strictEqual(room.refuse(memberProposal(carol, bob, "ban")), "Banning takes the power level `ban`")
     assert.strictEqual(room.refuse(memberProposal(bob, alice, "ban")), "Users ban only those with a lower power level")
@@ -249,7 +252,7 @@ describe("Inviting, leaving, removing, banning", () => {
     room.allow(memberProposal(dave, dave, "join"))
   })
 
-  it("a membership is one of five, of a user ID", () => {
+  it("m.room.member has one of five memberships, and a user ID as state key", () => {
     const room = TestRoom.created(alice)
     assert.strictEqual(
       room.refuse(memberProposal(alice, alice, "king")),
@@ -301,7 +304,7 @@ describe("State and messages", () => {
     )
   })
 
-  it("a redaction names an event of one's own server, unless one has the power level `redact`", () => {
+  it("a redaction names an event of the sender's server, unless the sender has the power level `redact`", () => {
     const room = TestRoom.created(alice)
     room.allow(memberProposal(carol, carol, "join"))
     const hers = room.allow(messageProposal(alice)).event_id
@@ -313,7 +316,7 @@ describe("State and messages", () => {
     room.allow({ ...redaction(alice), redacts: own })
   })
 
-  it("a redaction takes effect on one's own events, and with the power level `redact` on those of others", () => {
+  it("a redaction applies to events of its sender, and with the power level `redact` to those of others", () => {
     const room = TestRoom.created(alice)
     room.allow(memberProposal(bob, bob, "join"))
     const hers = room.allow(messageProposal(alice))
@@ -337,14 +340,14 @@ describe("Changing power levels", () => {
   const moderated = (more: JsonObject = {}) => withPower({ [bob]: 50, [carol]: 50 }, more)
   const base = { users: { [alice]: 100, [bob]: 50, [carol]: 50 } }
 
-  it("gives up to one's own level", () => {
+  it("users can give levels up to their own", () => {
     const dave = user("dave")
     moderated().allow(levels(bob, { users: { ...base.users, [dave]: 50 } }))
     assert.strictEqual(moderated().refuse(levels(bob, { users: { ...base.users, [dave]: 51 } })), above)
     assert.strictEqual(moderated().refuse(levels(bob, { users: { ...base.users, [bob]: 51 } })), above)
   })
 
-  it("takes from those below, and from oneself", () => {
+  it("users can take levels from users below them, and from themselves", () => {
     moderated().allow(levels(bob, { users: { ...base.users, [bob]: 0 } }))
     assert.strictEqual(moderated().refuse(levels(bob, { users: { ...base.users, [carol]: 49 } })), above)
     assert.strictEqual(moderated().refuse(levels(bob, { users: { ...base.users, [alice]: 50 } })), above)
@@ -352,7 +355,7 @@ describe("Changing power levels", () => {
     moderated().allow(levels(alice, { users: { [alice]: 100 } }))
   })
 
-  it("changes the levels of actions up to one's own level, also by leaving a key out", () => {
+  it("users can change the levels of actions up to their own, and leaving a key out is a change", () => {
     moderated().allow(levels(bob, { ...base, ban: 40, invite: 50 }))
     assert.strictEqual(moderated().refuse(levels(bob, { ...base, ban: 51 })), above)
     assert.strictEqual(moderated({ ban: 80 }).refuse(levels(bob, base)), above)
@@ -360,7 +363,7 @@ describe("Changing power levels", () => {
     assert.strictEqual(moderated().refuse(levels(bob, { ...base, users_default: 60 })), above)
   })
 
-  it("does not lower a level that a default sets", () => {
+  it("a level that a default sets above the sender cannot be lowered", () => {
     const room = withPower({ [bob]: 30 }, { events: { "m.room.power_levels": 30 } })
     const was = { users: { [alice]: 100, [bob]: 30 }, events: { "m.room.power_levels": 30 } }
     const open = { ...was, events: { ...was.events, "m.room.name": 0 } }
@@ -385,7 +388,7 @@ describe("Changing power levels", () => {
 })
 
 describe("Auth events", () => {
-  it("are the events that the rules read: they decide the event as the whole state does", () => {
+  it("the auth events of an event authorise it as the whole state does", () => {
     const room = TestRoom.created(alice)
     room.allow(memberProposal(alice, carol, "invite"))
     room.allow(memberProposal(carol, carol, "join"))
@@ -426,7 +429,7 @@ describe("Auth events", () => {
     assert.deepStrictEqual(check(own.slice(1)), { rule: "A room begins with its m.room.create event" })
   })
 
-  it("survive redaction: a redacted event allows and is allowed the same as the whole one", () => {
+  it("redacted events are allowed by redacted auth events", () => {
     const room = TestRoom.created(alice)
     const redacted = (event: Event): Event => draftRoomVersion.redact(event)
     for (const event of room.events) {

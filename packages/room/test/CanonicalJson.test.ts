@@ -18,7 +18,7 @@ const reason = (value: Json): string | undefined => {
 }
 
 describe("CanonicalJson", () => {
-  it("gives the forms that Matrix publishes as examples", () => {
+  it("the examples of the specification have the published form", () => {
     const examples: ReadonlyArray<readonly [json: string, canonical: string]> = [
       ["{}", "{}"],
       ['{ "one": 1, "two": "Two" }', '{"one":1,"two":"Two"}'],
@@ -36,20 +36,20 @@ describe("CanonicalJson", () => {
     for (const [json, canonical] of examples) assert.strictEqual(encoded(JSON.parse(json)), canonical)
   })
 
-  it("sorts keys by code point, not by UTF-16 code unit", () => {
+  it("keys are sorted by code point, not by UTF-16 code unit", () => {
     assert.strictEqual(encoded({ "\u{1f600}": 1, "\uff5e": 2, a: 3 }), '{"a":3,"\uff5e":2,"\u{1f600}":1}')
     assert.isBelow(compareCodePoints("\uffff", "\u{10000}"), 0)
     assert.isBelow(compareCodePoints("a", "aa"), 0)
   })
 
-  it("escapes no more than JSON must", () => {
+  it("only characters that JSON must escape are escaped", () => {
     assert.strictEqual(
       encoded('\u0000\u001f\b\t\n\f\r"\\/\u007f\u2028'),
       '"\\u0000\\u001f\\b\\t\\n\\f\\r\\"\\\\/\u007f\u2028"'
     )
   })
 
-  it("refuses values without a canonical form, and names the fault", () => {
+  it("values without a canonical form are refused with a reason", () => {
     assert.include(reason({ a: 1.5 }), "1.5 is not an integer")
     assert.include(reason([2 ** 53]), "is not an integer of 53 bits")
     assert.include(reason([-(2 ** 53)]), "is not an integer of 53 bits")
@@ -59,7 +59,7 @@ describe("CanonicalJson", () => {
     assert.isUndefined(reason([2 ** 53 - 1, -(2 ** 53) + 1]))
   })
 
-  it("writes other numbers as Python does, for rooms before version 6", () => {
+  it("other numbers are written as in Python, for rooms before version 6", () => {
     const loose = (value: Json) => Result.getOrThrow(encode(value, "any"))
     const numbers: ReadonlyArray<readonly [number, string]> = [
       [1.5, "1.5"],
@@ -82,7 +82,7 @@ describe("CanonicalJson", () => {
     fc.assert(fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (x) => Number(loose(x)) === x))
   })
 
-  it("bounds the bytes of every value that has a canonical form, and of no other", () => {
+  it("boundOrThrow is at least the size of the canonical form, and throws where there is none", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.string({ unit: "binary" }), (value, text) => {
         const whole = [value, { [text]: text }] as Json
@@ -93,18 +93,18 @@ describe("CanonicalJson", () => {
     )
   })
 
-  it("refuses nesting that would exhaust the stack", () => {
+  it("nesting that would exhaust the stack is refused", () => {
     const nested = (levels: number): Json => JSON.parse("[".repeat(levels) + "]".repeat(levels))
     assert.isUndefined(reason(nested(maxNesting)))
     assert.include(reason(nested(maxNesting + 1)), "nested deeper")
     assert.include(reason(nested(100_000)), "nested deeper")
   })
 
-  it("keeps a key named __proto__", () => {
+  it("a key named __proto__ is kept", () => {
     assert.strictEqual(encoded(JSON.parse('{"__proto__":{"b":1},"a":2}')), '{"__proto__":{"b":1},"a":2}')
   })
 
-  it("is the same for equal values, parses back to the value, and is UTF-8", () => {
+  it("the canonical form is equal for equal values, parses back to the value, and is UTF-8", () => {
     const value = fc.jsonValue({ noUnicodeString: false }).filter((json) => Result.isSuccess(encode(json as Json)))
     const reversed = (json: Json): Json => {
       if (Array.isArray(json)) return json.map(reversed)

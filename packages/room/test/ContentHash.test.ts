@@ -3,7 +3,7 @@ import { contentHash } from "@greenroom/room/ContentHash"
 import { Result } from "effect"
 
 describe("ContentHash", () => {
-  it("gives the hash that Matrix publishes as an example, whatever stands in hashes, signatures and unsigned", () => {
+  it("the example of the specification has the published hash, whatever hashes, signatures and unsigned contain", () => {
     const event = {
       room_id: "!x:domain",
       sender: "@a:domain",
@@ -17,11 +17,11 @@ describe("ContentHash", () => {
     }
     const expected = Result.succeed("5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos")
     assert.deepStrictEqual(contentHash(event), expected)
-    const dressed = { ...event, signatures: { a: {} }, hashes: { sha256: "x" }, unsigned: { age_ts: 1000000 } }
-    assert.deepStrictEqual(contentHash(dressed), expected)
+    const withIgnoredKeys = { ...event, signatures: { a: {} }, hashes: { sha256: "x" }, unsigned: { age_ts: 1000000 } }
+    assert.deepStrictEqual(contentHash(withIgnoredKeys), expected)
   })
 
-  it("names values without a hash", () => {
+  it("values without a canonical form have no hash", () => {
     assert.isTrue(Result.isFailure(contentHash({ a: 0.5 })))
   })
 })

@@ -8,7 +8,7 @@ import * as fc from "fast-check"
 import { memberProposal, messageProposal, roomId, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
 
 const alice = user("alice")
-const travel = (event: Event): Event => Result.getOrThrow(fromPdu(JSON.parse(JSON.stringify(toPdu(event)))))
+const roundTrip = (event: Event): Event => Result.getOrThrow(fromPdu(JSON.parse(JSON.stringify(toPdu(event)))))
 const problem = (pdu: unknown): string | undefined => {
   const result = fromPdu(pdu)
   if (Result.isSuccess(result)) return undefined
@@ -61,8 +61,8 @@ describe("DraftPdu", () => {
     for (const key of ["event_id", "room_id", "sender", "type", "prev_events", "unsigned"]) assert.notProperty(pdu, key)
   })
 
-  it("brings every event back as it was", () => {
-    for (const event of room.events) assert.deepStrictEqual(travel(event), event)
+  it("every event survives the way to a PDU and back", () => {
+    for (const event of room.events) assert.deepStrictEqual(roundTrip(event), event)
   })
 
   it("keeps unknown keys, and sends them on", () => {
@@ -83,7 +83,7 @@ describe("DraftPdu", () => {
     assert.deepStrictEqual({ ...toPdu(Result.getOrThrow(fromPdu(pdu))) }, pdu)
   })
 
-  it("neither sends nor takes local annotations", () => {
+  it("unsigned is neither sent nor accepted", () => {
     const annotated: Event = { ...message, unsigned: { prev_content: { a: 1 } } }
     assert.notProperty(toPdu(annotated), "unsigned")
     assert.deepStrictEqual(
@@ -141,8 +141,8 @@ describe("DraftPdu", () => {
     assert.include(problem({ ...pduOf(message), content: JSON.parse("[".repeat(9_000) + "]".repeat(9_000)) }), "nested")
   })
 
-  it("carries memberships of users of other servers", () => {
+  it("memberships of users of other servers survive the way to a PDU and back", () => {
     const invite = room.build(memberProposal(alice, user("bob", "[::1]:8448"), "invite"))
-    assert.deepStrictEqual(travel(invite), invite)
+    assert.deepStrictEqual(roundTrip(invite), invite)
   })
 })

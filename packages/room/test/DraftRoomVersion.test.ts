@@ -15,7 +15,7 @@ const room = TestRoom.created(alice)
 const message = room.allow(messageProposal(alice))
 
 describe("build", () => {
-  it("gives an event its ID, place, auth events, hash and signature", () => {
+  it("a built event has an ID, predecessors, auth events, a hash and a signature", () => {
     const last = room.events.at(-1)!
     const event = room.build(stateProposal(alice, "m.room.topic", { topic: "x" }))
     assert.match(event.event_id, /^\$[A-Za-z0-9_-]{22}:one\.example$/)
@@ -30,19 +30,19 @@ describe("build", () => {
     assert.deepStrictEqual(verified(event), Result.succeed(event))
   })
 
-  it("never gives the same ID twice", () => {
+  it("no two built events have the same ID", () => {
     const ids = new Set(Array.from({ length: 600 }, () => room.build(messageProposal(alice)).event_id))
     assert.strictEqual(ids.size, 600)
   })
 
-  it("stays within JSON's numbers behind an event of absurd depth", () => {
+  it("the depth after an event of the greatest depth stays a safe integer", () => {
     const prevEvents = [{ event_id: message.event_id, depth: Number.MAX_SAFE_INTEGER }]
     const at = { prevEvents, state: room.state, now: 1 }
     const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
     assert.strictEqual(event.depth, Number.MAX_SAFE_INTEGER)
   })
 
-  it("tryBuild names the fault of an event: too large, or no canonical form", () => {
+  it("tryBuild fails with TooLarge or Malformed", () => {
     const at = { prevEvents: [message], state: room.state, now: 1 }
     const attempt = (content: Event["content"]) =>
       draftRoomVersion.tryBuild(
@@ -60,7 +60,7 @@ describe("build", () => {
     assert.strictEqual(tag({ body: "\ud800" }), "Malformed")
   })
 
-  it("tryBuild names the predecessors that it is given, and counts their IDs, which other servers chose", () => {
+  it("tryBuild names all given predecessors, and counts the bytes of their IDs, which other servers chose", () => {
     const prevEvents = Array.from({ length: 50 }, (_, depth) => ({
       event_id: `$${String(depth).padEnd(240, "\u0001")}:evil.example` as EventId,
       depth
@@ -90,13 +90,13 @@ describe("an event that has not left the server", () => {
     draftRoomVersion.tryBuild(proposal, at, keyOf("one.example").serverName, undefined)
   )
 
-  it("gets hash and signature when it leaves", () => {
+  it("an event is hashed and signed when it leaves the server", () => {
     assert.deepStrictEqual([unsealed.hashes, unsealed.signatures], [undefined, {}])
     const sealed = draftRoomVersion.sign(unsealed, keyOf("one.example"))
     assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(sealed))), Result.succeed(sealed))
   })
 
-  it("leaves with the same hash and signature after it was redacted as before", () => {
+  it("redaction before signing does not change hash and signature", () => {
     const before = draftRoomVersion.sign(unsealed, keyOf("one.example"))
     const after = draftRoomVersion.sign(draftRoomVersion.redact(unsealed), keyOf("one.example"))
     assert.deepStrictEqual(after, draftRoomVersion.redact(before))
@@ -105,13 +105,13 @@ describe("an event that has not left the server", () => {
 })
 
 describe("verify", () => {
-  it("accepts the PDU as its origin signed and sent it", () => {
+  it("PDUs as their origin signed them are accepted", () => {
     for (const event of room.events) {
       assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(event))), Result.succeed(event))
     }
   })
 
-  it("accepts a redacted event, whose signature still verifies", () => {
+  it("redacted events keep a valid signature", () => {
     const levels = room.state("m.room.power_levels", "")!
     for (const event of [message, levels]) {
       const redacted = draftRoomVersion.redact(event)
@@ -119,14 +119,14 @@ describe("verify", () => {
     }
   })
 
-  it("gives the redacted event where only the hash is wrong", () => {
+  it("an event with a wrong hash and a valid signature is redacted", () => {
     const altered = { ...message, content: { msgtype: "m.text", body: "forged" } }
     assert.deepStrictEqual(verified(altered), Result.succeed(draftRoomVersion.redact(message)))
     const added = { ...message, "org.example.note": "forged" }
     assert.deepStrictEqual(verified(added), Result.succeed(draftRoomVersion.redact(message)))
   })
 
-  it("refuses an event with altered protected keys", () => {
+  it("an event with altered protected keys is refused", () => {
     const member = room.state("m.room.member", alice)!
     const levels = room.state("m.room.power_levels", "")!
     const forged: ReadonlyArray<Event> = [
@@ -150,7 +150,7 @@ describe("verify", () => {
     }
   })
 
-  it("refuses events that are unsigned, signed by another server or by an unknown key", () => {
+  it("events without a signature, or signed by another server or an unknown key, are refused", () => {
     const stranger = generateSigningKey("one.example" as ServerName, "ed25519:1")
     const refused = (event: Event) => assert.isTrue(Result.isFailure(verified(event)))
     refused({ ...message, signatures: {} })
@@ -159,7 +159,7 @@ describe("verify", () => {
     assert.isTrue(Result.isFailure(draftRoomVersion.verify(message, () => new Map())))
   })
 
-  it("an invite bears the countersignature of the invited user's server beside its own", () => {
+  it("an invite keeps the countersignature of the invited user's server", () => {
     const invite = room.build(memberProposal(alice, carol, "invite"))
     const countersigned = received(draftRoomVersion.toPdu(draftRoomVersion.sign(invite, keyOf("two.example"))))
     assert.sameMembers(Object.keys(countersigned.signatures), ["one.example", "two.example"])
@@ -167,7 +167,7 @@ describe("verify", () => {
     assert.deepStrictEqual(draftRoomVersion.signers(countersigned), ["one.example" as ServerName])
   })
 
-  it("covers unknown keys", () => {
+  it("the hash covers unknown keys", () => {
     const at = { prevEvents: [message], state: room.state, now: 1 }
     const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
     const pdu = draftRoomVersion.toPdu(event)

@@ -12,7 +12,7 @@ const node = (n: number, prev: ReadonlyArray<number>, depth = 1): GraphNode => (
   origin_server_ts: 0
 })
 
-/** Random graphs without circles: every event follows some of those before it; depths may be made up. */
+/** Random graphs without cycles: every event follows some of those before it. Depths are arbitrary. */
 const graphs = fc
   .array(fc.tuple(fc.array(fc.nat(50), { maxLength: 4 }), fc.nat(5), fc.nat(3)), { maxLength: 50 })
   .map((rows) =>
@@ -27,14 +27,14 @@ const graphs = fc
 const shuffled = <A>(array: ReadonlyArray<A>) => fc.shuffledSubarray([...array], { minLength: array.length })
 
 describe("depth", () => {
-  it("an event is one deeper than the deepest that it follows", () => {
+  it("the depth of an event is one more than the greatest depth of its predecessors", () => {
     assert.strictEqual(depthAfter([]), 1)
     assert.strictEqual(depthAfter([{ depth: 3 }, { depth: 7 }]), 8)
   })
 })
 
 describe("topologicalOrder", () => {
-  it("no event comes before one that it answers, and the order does not depend on that of arrival", () => {
+  it("no event comes before its predecessors, and the order does not depend on that of arrival", () => {
     fc.assert(
       fc.property(
         graphs.chain((graph) => fc.tuple(fc.constant(graph), shuffled(graph))),
@@ -51,13 +51,13 @@ describe("topologicalOrder", () => {
     )
   })
 
-  it("puts an event after those that authorise it", () => {
+  it("an event comes after its auth events", () => {
     const late = { ...node(1, []), depth: 9 }
     const early = { ...node(2, []), auth_events: [id(1)] }
     assert.deepStrictEqual(topologicalOrder([early, late]), [late, early])
   })
 
-  it("leaves out circles and their predecessors", () => {
+  it("events in cycles, and those that follow them, are left out", () => {
     assert.deepStrictEqual(topologicalOrder([node(1, [2]), node(2, [1]), node(3, [2]), node(4, [99])]), [node(4, [99])])
     assert.deepStrictEqual(topologicalOrder([node(1, [1])]), [])
   })

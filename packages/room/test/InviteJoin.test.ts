@@ -31,7 +31,7 @@ const notNew = {
   rule: "An m.room.invite_join names, in prev_pdus or auth_pdus, the membership that its sender has until then"
 }
 
-/** An m.room.invite_join, by which a user asks the host for a membership. `named`: the events that the server of the user knows. */
+/** An m.room.invite_join, by which a user asks the host for a membership. `named`: the events that it names as predecessors. */
 const ask = (
   sender: UserId,
   named: ReadonlyArray<Event> = [],
@@ -44,7 +44,7 @@ const ask = (
     keyOf(serverOf(sender))
   )
 
-/** The membership as a server makes it. */
+/** The membership that the server `by` makes. */
 const make = (room: TestRoom, proposal: EventProposal, by = host): Event =>
   draftRoomVersion.build(
     proposal,
@@ -60,7 +60,7 @@ const verified = (event: Event) =>
   )
 
 describe("A membership that another server makes", () => {
-  it("invited users may join, and anybody may join a public room", () => {
+  it("invited users may join, and any user may join a public room", () => {
     const room = privateRoom()
     const invite = room.allow(memberProposal(alice, carol, "invite"))
     const join = make(room, membershipFor(ask(carol, [invite])))
@@ -81,7 +81,7 @@ describe("A membership that another server makes", () => {
     assert.include(own.add(make(own, membershipFor(ask(carol))))?.rule, "In a room with m.federate false")
   })
 
-  it("carries the m.room.invite_join of that user, for that room and to that server", () => {
+  it("the membership carries the m.room.invite_join of its user, for its room and to its server", () => {
     const room = TestRoom.created(alice)
     const { invite_join: _, ...bare } = membershipFor(ask(carol))
     const carrying = (inviteJoin: Event, more: Partial<Event> = {}) => ({
@@ -104,7 +104,7 @@ describe("A membership that another server makes", () => {
     assert.include(room.add(renamed)?.rule, "bears an event ID of that server")
   })
 
-  it("is a join of that user, and nothing else is done in their name", () => {
+  it("an m.room.invite_join allows a join of its user, and no other event", () => {
     const room = TestRoom.created(alice)
     const asked = membershipFor(ask(carol))
     for (const membership of ["leave", "knock", "ban", "invite"]) {
@@ -118,7 +118,7 @@ describe("A membership that another server makes", () => {
     assert.deepStrictEqual(room.add(make(room, { ...asked, content: { membership: "leave" } })), notFromSender)
   })
 
-  it("happens once: not again for users who left, were removed, or are invited anew", () => {
+  it("an m.room.invite_join is used once, even if the user leaves, is removed, or is invited again", () => {
     const room = TestRoom.created(alice)
     const first = membershipFor(ask(carol))
     assert.isUndefined(room.add(make(room, first)))
@@ -135,7 +135,7 @@ describe("A membership that another server makes", () => {
     assert.isUndefined(room.add(make(room, membershipFor(ask(carol, [invite])))))
   })
 
-  it("is not valid again after a ban is lifted, whatever depth the events have", () => {
+  it("an m.room.invite_join stays used after a ban is lifted, whatever the depth of the events", () => {
     const room = TestRoom.created(alice)
     const old = membershipFor(ask(carol, [{ event_id: "$deep:two.example" as EventId, depth: 1_000_000 } as Event]))
     assert.isUndefined(room.add(make(room, old)))
@@ -144,7 +144,7 @@ describe("A membership that another server makes", () => {
     assert.deepStrictEqual(room.add(make(room, old)), notNew)
   })
 
-  it("may name the membership among its auth events", () => {
+  it("an m.room.invite_join may name the membership among its auth events", () => {
     const room = privateRoom()
     room.allow(memberProposal(alice, carol, "invite"))
     const inviteJoin = draftRoomVersion.build(
@@ -156,14 +156,14 @@ describe("A membership that another server makes", () => {
   })
 })
 
-describe("Its signatures", () => {
+describe("Signatures of such a membership", () => {
   const room = TestRoom.created(alice)
   const inviteJoin = ask(carol, [], { target_host: host, displayname: "Carol", age: 7 })
   const join = make(room, membershipFor(inviteJoin))
   const carrying = (changed: Event, proposal = membershipFor(inviteJoin)) =>
     make(room, { ...proposal, invite_join: toPdu(changed) })
 
-  it("are that of its origin, and that of the user's server below the m.room.invite_join", () => {
+  it("the origin signs the membership, and the user's server the m.room.invite_join", () => {
     assert.deepStrictEqual(verified(join), Result.succeed(join))
     assert.deepStrictEqual(Result.getOrThrow(draftRoomVersion.fromPdu(toPdu(join))), join)
     assert.deepStrictEqual(inviteJoinOf(join), inviteJoin)
@@ -182,7 +182,7 @@ describe("Its signatures", () => {
     }
   })
 
-  it("hold when it is redacted, and so do the rules", () => {
+  it("redaction keeps the signatures valid and the membership allowed", () => {
     const redacted = redact(join)
     assert.notInclude(JSON.stringify(redacted), "Carol")
     assert.deepStrictEqual(redact(redacted), redacted)
@@ -191,7 +191,7 @@ describe("Its signatures", () => {
     assert.isUndefined(draftRoomVersion.authorise(redacted, room.state))
   })
 
-  it("cover the content: a membership with other content than the user signed is redacted", () => {
+  it("a membership with other content than the user signed is redacted", () => {
     const asked = membershipFor(inviteJoin)
     for (const content of [
       { membership: "join", displayname: "Alice" },
@@ -206,7 +206,7 @@ describe("Its signatures", () => {
     assert.deepStrictEqual(verified(event), Result.succeed(redact(event)))
   })
 
-  it("are asked for of no other event", () => {
+  it("no other event has an m.room.invite_join", () => {
     const elsewhere = [
       { ...room.build(memberProposal(carol, carol, "join")), invite_join: toPdu(inviteJoin) },
       { ...join, type: "m.room.message" },
@@ -220,8 +220,8 @@ describe("Its signatures", () => {
   })
 })
 
-describe("In a room whose servers cannot see each other", () => {
-  const place = (
+describe("A room whose servers are cut off from each other", () => {
+  const buildAfter = (
     replica: Replica,
     proposal: EventProposal,
     by: string,
@@ -235,11 +235,11 @@ describe("In a room whose servers cannot see each other", () => {
     return { ...event, event_id: `$${id}:${by}` as EventId }
   }
 
-  /** So many ms after the room's beginning. */
-  const later = (offset: number): number => 1_400_000_010_000 + offset
+  /** A time in ms after the creation of the room. */
+  const timeAt = (offset: number): number => 1_400_000_010_000 + offset
 
-  /** A room in which Carol, whom the host joined, has left or was removed; and the proposal to join her again. */
-  const story = (isRemoved: boolean, wasInvited: boolean) => {
+  /** A room in which Carol joined by the host and has left or was removed, and the proposal by which the host joins her again. */
+  const leaveAfterJoin = (isRemoved: boolean, wasInvited: boolean) => {
     const replica = new Replica()
     const add = (event: Event): Event => {
       replica.receive(event)
@@ -251,29 +251,29 @@ describe("In a room whose servers cannot see each other", () => {
     const invited = wasInvited ? [room.allow(memberProposal(alice, carol, "invite"))] : []
     for (const event of room.events) add(event)
     const again = membershipFor(ask(carol, invited))
-    const join = add(place(replica, again, host, "join", later(1_000), replica.extremities))
+    const join = add(buildAfter(replica, again, host, "join", timeAt(1_000), replica.extremities))
     const by = isRemoved ? alice : carol
     const left = add(
-      place(replica, memberProposal(by, carol, "leave"), serverOf(by), "left", later(2_000), [join.event_id])
+      buildAfter(replica, memberProposal(by, carol, "leave"), serverOf(by), "left", timeAt(2_000), [join.event_id])
     )
     return { replica, again, before: room.events.map(({ event_id }) => event_id), left }
   }
 
-  it("events placed in the past bring no user back, whatever their time and place", () => {
+  it("replayed joins do not bring a user back, whatever their predecessors and time", () => {
     fc.assert(
       fc.property(
         fc.boolean(),
         fc.boolean(),
         fc.nat(5),
         fc.constantFrom(-1_000_000, 0, 999, 1_001, 1_999, 2_001, 9_999),
-        (isRemoved, wasInvited, back, offset) => {
-          const { again, before, left, replica } = story(isRemoved, wasInvited)
-          const prev = before.at(-1 - (back % 3))!
-          const replayed = place(replica, again, host, "again", later(offset), [prev])
+        (isRemoved, wasInvited, distance, offset) => {
+          const { again, before, left, replica } = leaveAfterJoin(isRemoved, wasInvited)
+          const prev = before.at(-1 - (distance % 3))!
+          const replayed = buildAfter(replica, again, host, "again", timeAt(offset), [prev])
           replica.receive(replayed)
-          const word = { room_id: roomId, type: "m.room.message", sender: alice, content: { body: "met" } }
+          const message = { room_id: roomId, type: "m.room.message", sender: alice, content: { body: "met" } }
           const both = [...new Set([left.event_id, ...replica.extremities])]
-          replica.receive(place(replica, word, host, "met", later(3_000), both))
+          replica.receive(buildAfter(replica, message, host, "met", timeAt(3_000), both))
           const state = replica.lookupIn(replica.state)
           assert.strictEqual(state("m.room.member", carol)?.event_id, left.event_id)
 

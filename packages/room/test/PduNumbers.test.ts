@@ -1,6 +1,6 @@
 /**
- * Numbers in events. Before room version 6 they are those of Synapse, which has every integer and writes fractions as Python
- * does; from version 6 on they are integers of 53 bits.
+ * Numbers in events. Before room version 6 they have the canonical form that Synapse writes, with integers of any size and fractions as
+ * in Python. From version 6 they are integers of 53 bits.
  */
 import * as fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
@@ -30,7 +30,7 @@ const keys: VerifyKeys = new Map(
 )
 
 describe("Numbers in events", () => {
-  it("have the canonical form that Synapse gives them, or none", () => {
+  it("numbers have the canonical form that Synapse gives them, or none", () => {
     for (const { canonical, loose, strict, text } of fixture.numbers) {
       const value = parse(`[${text}]`)
       const inVersion5 = encode(value, "any")
@@ -44,11 +44,11 @@ describe("Numbers in events", () => {
 
   for (const { event_id, pdu: text, room_version } of fixture.events) {
     const pdu = parse(text) as JsonObject
-    it(`an event of version ${room_version} (${pdu.type}) that Synapse signed keeps its identity`, () => {
+    it(`an event of version ${room_version} (${pdu.type}) that Synapse signed keeps its ID, hash and signature`, () => {
       const version = roomVersion(room_version)!
       const event = Result.getOrThrow(version.fromPdu(pdu))
       assert.strictEqual(event.event_id, event_id)
-      // The form in the store, and the form of a message between two nodes.
+      // JSON is the form in the database and between nodes.
       const stored = JSON.parse(JSON.stringify(event)) as typeof event
       assert.deepStrictEqual(Result.getOrThrow(version.verify(stored, () => keys)), stored)
       const { unsigned: _, ...sent } = pdu
@@ -61,7 +61,7 @@ describe("Numbers in events", () => {
     })
   }
 
-  it("that are counts or times are integers", () => {
+  it("depth, origin_server_ts and similar numbers must be integers", () => {
     const version = roomVersion("5")!
     const pdu = parse(fixture.events.at(-1)!.pdu) as JsonObject
     for (const changes of [

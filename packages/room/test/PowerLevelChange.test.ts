@@ -8,12 +8,12 @@ import type { EventProposal } from "@greenroom/room/RoomVersion"
 import * as fc from "fast-check"
 import { memberProposal, messageProposal, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
 
-const people = ["alice", "bob", "carol", "dave"].map((name) => user(name))
-const alice = people[0]!
+const userIds = ["alice", "bob", "carol", "dave"].map((name) => user(name))
+const alice = userIds[0]!
 const types = ["m.room.name", "m.room.message", "m.room.power_levels", "org.example.other"]
 
 const level = fc.constantFrom(-1, 0, 10, 30, 50, 51, 99, 100, 101)
-const users = fc.dictionary(fc.constantFrom(...people), level, { noNullPrototype: true })
+const users = fc.dictionary(fc.constantFrom(...userIds), level, { noNullPrototype: true })
 const content: fc.Arbitrary<JsonObject> = fc.record(
   {
     users,
@@ -23,24 +23,24 @@ const content: fc.Arbitrary<JsonObject> = fc.record(
   { requiredKeys: [], noNullPrototype: true }
 )
 
-const person = fc.constantFrom(...people)
+const userId = fc.constantFrom(...userIds)
 const action: fc.Arbitrary<EventProposal> = fc.oneof(
-  fc.tuple(person, content).map(([sender, change]) => stateProposal(sender, "m.room.power_levels", change)),
-  // A change of what there is, which is allowed more often than something wholly new.
+  fc.tuple(userId, content).map(([sender, change]) => stateProposal(sender, "m.room.power_levels", change)),
+  // A small change of the levels, which is allowed more often than random ones.
   fc
-    .tuple(person, person, level)
+    .tuple(userId, userId, level)
     .map(([sender, target, given]) =>
       stateProposal(sender, "m.room.power_levels", { users: { [alice]: 100, [sender]: 50, [target]: given } })
     ),
   fc
-    .tuple(person, person, fc.constantFrom("invite", "leave", "ban"))
+    .tuple(userId, userId, fc.constantFrom("invite", "leave", "ban"))
     .map(([sender, target, membership]) => memberProposal(sender, target, membership)),
-  person.map((sender) => memberProposal(sender, sender, "join")),
-  person.map((sender) => messageProposal(sender)),
-  person.map((sender) => stateProposal(sender, "m.room.name", { name: "x" }))
+  userId.map((sender) => memberProposal(sender, sender, "join")),
+  userId.map((sender) => messageProposal(sender)),
+  userId.map((sender) => stateProposal(sender, "m.room.name", { name: "x" }))
 )
 
-/** The abilities of a user, as the effective levels. */
+/** The effective levels that actions and events require. */
 const requirements = (levels: PowerLevels): ReadonlyArray<number> => [
   ...levelKeys.filter((key) => key !== "users_default").map((key) => levelFor(levels, key)),
   ...types.flatMap((type) => [eventLevel(levels, type, true), eventLevel(levels, type, false)])
@@ -48,19 +48,19 @@ const requirements = (levels: PowerLevels): ReadonlyArray<number> => [
 
 const checkLevels = (sender: UserId, before: PowerLevels, after: PowerLevels): void => {
   const own = userLevel(before, sender)
-  for (const entry of people) {
+  for (const entry of userIds) {
     const was = userLevel(before, entry)
     const will = userLevel(after, entry)
     if (was === will) continue
-    assert.isAtMost(will, own, "nobody is raised above the one who raises")
-    assert.isAtMost(was, own, "nobody above is lowered")
+    assert.isAtMost(will, own, "a user is not raised above the sender")
+    assert.isAtMost(was, own, "a user above the sender is not lowered")
   }
   const were = requirements(before)
   requirements(after).forEach((will, index) => {
     const was = were[index]!
     if (was === will) return
-    assert.isAtMost(was, own, "what one may not do oneself is not opened")
-    assert.isAtMost(will, own, "what one does is not closed to those above")
+    assert.isAtMost(was, own, "a requirement above the sender is not lowered")
+    assert.isAtMost(will, own, "a requirement is not raised above the sender")
   })
 }
 
@@ -68,13 +68,14 @@ const checkMembership = (proposal: EventProposal, levels: PowerLevels, was: stri
   const target = proposal.state_key!
   const own = userLevel(levels, proposal.sender)
   if (was === now) return
-  if (was === "ban") assert.isAtLeast(own, levelFor(levels, "ban"), "a ban is lifted by those who may ban")
+  if (was === "ban")
+    assert.isAtLeast(own, levelFor(levels, "ban"), "bans are lifted by users with the power level `ban`")
   if (target === proposal.sender) {
     assert.notStrictEqual(was, "ban")
     return
   }
-  assert.notStrictEqual(now, "join", "nobody is made to join")
-  if (now !== "invite") assert.isBelow(userLevel(levels, target), own, "nobody removes an equal")
+  assert.notStrictEqual(now, "join", "users do not join others")
+  if (now !== "invite") assert.isBelow(userLevel(levels, target), own, "users do not remove or ban an equal")
 }
 
 describe("Power", () => {
@@ -83,7 +84,7 @@ describe("Power", () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
         const room = TestRoom.created(alice)
-        for (const entry of people) if (entry !== alice) room.allow(memberProposal(entry, entry, "join"))
+        for (const entry of userIds) if (entry !== alice) room.allow(memberProposal(entry, entry, "join"))
         for (const proposal of actions) {
           const before = powerLevelsIn(room.state)
           const was = membershipOf(room.state, proposal.state_key ?? "")

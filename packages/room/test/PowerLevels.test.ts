@@ -31,7 +31,7 @@ describe("PowerLevels", () => {
     )
   })
 
-  it("an explicit level comes before the default", () => {
+  it("an explicit level has precedence over the default", () => {
     const found = levels({
       users: { [alice]: 75 },
       users_default: 5,

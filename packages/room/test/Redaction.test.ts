@@ -5,7 +5,7 @@ import { messageProposal, TestRoom, user } from "./support/TestRoom.ts"
 const alice = user("alice")
 
 describe("Redaction", () => {
-  it("keeps the protected keys of a content, by type", () => {
+  it("the protected keys of a content are kept, by event type", () => {
     assert.deepStrictEqual(redactContent("m.room.message", { body: "secret" }), {})
     assert.deepStrictEqual(redactContent("m.room.member", { membership: "join", displayname: "x" }), {
       membership: "join"
@@ -33,7 +33,7 @@ describe("Redaction", () => {
     assert.deepStrictEqual(redactContent("m.room.power_levels", { ...levels, x: 1 }), levels)
   })
 
-  it("removes the content, unknown keys and prev_content, keeps the keys of the event graph, and is idempotent", () => {
+  it("content, unknown keys and prev_content are removed, the keys of the event graph are kept, and a second redaction changes nothing", () => {
     const event = TestRoom.created(alice).build(messageProposal(alice))
     const because = event.event_id
     const annotated = {

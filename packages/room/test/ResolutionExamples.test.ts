@@ -1,6 +1,6 @@
 /**
- * The examples by which state resolution is explained: MSC1442 for versions 2 to 11, MSC4297 for version 12, and the faults
- * of version 1 that they mend.
+ * The examples of the proposals about state resolution: MSC1442 for versions 2 to 11, MSC4297 for version 12, and the faults of
+ * version 1 that they fix.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -33,7 +33,7 @@ class Example {
     this.create = Result.getOrThrow(version.createRoom(proposal, keyOf("one.example"), 0))
     this.replica.receive(this.create)
     this.member(alice, alice, "join")
-    this.say(alice, "m.room.join_rules", { join_rule: "public" })
+    this.state(alice, "m.room.join_rules", { join_rule: "public" })
     for (const member of members) this.member(member, member, "join")
   }
 
@@ -45,7 +45,7 @@ class Example {
     return event
   }
 
-  say(sender: UserId, type: string, content: JsonObject, after?: ReadonlyArray<Event>, now = ++this.clock): Event {
+  state(sender: UserId, type: string, content: JsonObject, after?: ReadonlyArray<Event>, now = ++this.clock): Event {
     return this.add(
       { type, sender, content, state_key: "" },
       after?.map(({ event_id }) => event_id),
@@ -66,7 +66,7 @@ class Example {
   levels(sender: UserId, users: JsonObject, after?: ReadonlyArray<Event>): Event {
     const { privilegesCreators } = this.replica.version
     const all = privilegesCreators ? users : { [alice]: 100, ...users }
-    return this.say(sender, "m.room.power_levels", { users: all }, after)
+    return this.state(sender, "m.room.power_levels", { users: all }, after)
   }
 
   after(...events: ReadonlyArray<Event>): StateMap {
@@ -82,42 +82,41 @@ const since2 = Array.from({ length: 11 }, (_, n) => `${n + 2}`)
 
 describe("MSC1442", () => {
   for (const id of since2) {
-    it(`example 1 in version ${id}: topics are ordered by the power levels that they know of`, () => {
+    it(`example 1 in version ${id}: topics are ordered by the power levels among their auth events`, () => {
       const example = new Example(id, [bob])
-      const p1 = example.levels(alice, { [bob]: 50 })
-      const topic1 = example.say(alice, "m.room.topic", { topic: "1" })
-      const topic2 = example.say(alice, "m.room.topic", { topic: "2" }, [topic1])
+      example.levels(alice, { [bob]: 50 })
+      const topic1 = example.state(alice, "m.room.topic", { topic: "1" })
+      const topic2 = example.state(alice, "m.room.topic", { topic: "2" }, [topic1])
       const p2 = example.levels(alice, { [bob]: 0 }, [topic2])
       const p3 = example.levels(bob, { [bob]: 50, [charlie]: 10 }, [topic1])
-      const topic3 = example.say(bob, "m.room.topic", { topic: "3" }, [p3])
+      const topic3 = example.state(bob, "m.room.topic", { topic: "3" }, [p3])
       const message2 = example.after(p2, topic3)
       assert.strictEqual(message2.get(levelsKey), p2.event_id)
       assert.strictEqual(message2.get(topicKey), topic2.event_id)
-      const topic4 = example.say(alice, "m.room.topic", { topic: "4" }, [p2], 1)
+      const topic4 = example.state(alice, "m.room.topic", { topic: "4" }, [p2], 1)
       const message3 = example.after(topic3, topic4)
       assert.strictEqual(message3.get(topicKey), topic4.event_id)
-      assert.notStrictEqual(p1.event_id, p2.event_id)
     })
 
-    it(`in version ${id} the auth difference counts: bob, made a moderator, makes charlie one`, () => {
+    it(`in version ${id} the auth difference counts: bob, a new moderator, promotes charlie`, () => {
       const example = new Example(id, [bob, charlie])
       example.levels(alice, {})
-      const before = example.say(alice, "m.room.topic", { topic: "before" })
+      const before = example.state(alice, "m.room.topic", { topic: "before" })
       const made = example.levels(alice, { [bob]: 90 }, [before])
       const makes = example.levels(bob, { [bob]: 90, [charlie]: 50 }, [made])
       const changes = example.levels(charlie, { [bob]: 90, [charlie]: 50, [user("dave")]: 10 }, [makes])
-      const elsewhere = example.say(alice, "m.room.topic", { topic: "elsewhere" }, [before])
+      const elsewhere = example.state(alice, "m.room.topic", { topic: "elsewhere" }, [before])
       assert.strictEqual(example.after(changes, elsewhere).get(levelsKey), changes.event_id)
     })
   }
 
-  it("version 1 decides between the events of the states alone: charlie's is lost with bob's", () => {
+  it("in version 1 only the events of the states count: the change of charlie is lost with that of bob", () => {
     const example = new Example("1", [bob, charlie])
     example.levels(alice, {})
-    const before = example.say(alice, "m.room.topic", { topic: "before" })
+    const before = example.state(alice, "m.room.topic", { topic: "before" })
     const made = example.levels(alice, { [bob]: 90 }, [before])
     const makes = example.levels(bob, { [bob]: 90, [charlie]: 50 }, [made])
-    const elsewhere = example.say(alice, "m.room.topic", { topic: "elsewhere" }, [before])
+    const elsewhere = example.state(alice, "m.room.topic", { topic: "elsewhere" }, [before])
     const state = example.after(makes, elsewhere)
     assert.strictEqual(state.get(topicKey), elsewhere.event_id)
     assert.notStrictEqual(state.get(levelsKey), makes.event_id)
@@ -125,12 +124,12 @@ describe("MSC1442", () => {
 })
 
 describe("Version 1", () => {
-  it("decides by depth: of two topics the deeper stands, whatever their times", () => {
+  it("the deeper of two topics wins in version 1, whatever their timestamps", () => {
     const example = new Example("1", [bob])
     const fork = example.levels(alice, { [bob]: 50 })
-    const shallow = example.say(bob, "m.room.topic", { topic: "shallow" }, [fork], 999)
-    const message = example.say(alice, "m.room.name", { name: "name" }, [fork])
-    const deep = example.say(alice, "m.room.topic", { topic: "deep" }, [message], 1)
+    const shallow = example.state(bob, "m.room.topic", { topic: "shallow" }, [fork], 999)
+    const message = example.state(alice, "m.room.name", { name: "name" }, [fork])
+    const deep = example.state(alice, "m.room.topic", { topic: "deep" }, [message], 1)
     assert.isAbove(deep.depth, shallow.depth)
     for (const order of [
       [shallow, deep],
@@ -140,31 +139,31 @@ describe("Version 1", () => {
     }
   })
 
-  it("accepts keys that only one of the states has without conflict", () => {
+  it("state that only one side has is no conflict in version 1", () => {
     const example = new Example("1", [bob])
     const fork = example.levels(alice, { [bob]: 50 })
-    const topic = example.say(bob, "m.room.topic", { topic: "bob's" }, [fork])
+    const topic = example.state(bob, "m.room.topic", { topic: "bob's" }, [fork])
     const ban = example.member(alice, bob, "ban", [fork])
     const state = example.after(topic, ban)
     assert.strictEqual(state.get(topicKey), topic.event_id)
     assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), ban.event_id)
     const example2 = new Example("2", [bob])
     const fork2 = example2.levels(alice, { [bob]: 50 })
-    const topic2 = example2.say(bob, "m.room.topic", { topic: "bob's" }, [fork2])
+    const topic2 = example2.state(bob, "m.room.topic", { topic: "bob's" }, [fork2])
     const ban2 = example2.member(alice, bob, "ban", [fork2])
     assert.isUndefined(example2.after(topic2, ban2).get(topicKey))
   })
 })
 
 describe("MSC4297", () => {
-  /** A state in which an older event is in the place of a newer one, as a server gets it that asked a wrong one. */
+  /** A state in which an older event replaces a newer one: the answer of a server with an outdated state. */
   const outdated = (state: StateMap, key: string, event: Event): StateMap => new Map([...state, [key, event.event_id]])
 
   const joinRules = (id: string) => {
     const example = new Example(id, [bob])
     example.levels(alice, { [bob]: 50 })
-    const older = example.say(alice, "m.room.join_rules", { join_rule: "invite" })
-    const newer = example.say(alice, "m.room.join_rules", { join_rule: "knock" })
+    const older = example.state(alice, "m.room.join_rules", { join_rule: "invite" })
+    const newer = example.state(alice, "m.room.join_rules", { join_rule: "knock" })
     example.member(alice, alice, "leave")
     const state = example.replica.state
     return { newer, resolved: example.resolve(state, outdated(state, rulesKey, older)) }
@@ -174,7 +173,7 @@ describe("MSC4297", () => {
     assert.isUndefined(joinRules("11").resolved.get(rulesKey))
   })
 
-  it("problem A: in version 12 they stand", () => {
+  it("problem A: in version 12 join rules set by a user who left are kept", () => {
     const { newer, resolved } = joinRules("12")
     assert.strictEqual(resolved.get(rulesKey), newer.event_id)
   })
@@ -185,28 +184,28 @@ describe("MSC4297", () => {
     example.levels(alice, { [bob]: 100 })
     const third = example.levels(bob, { [bob]: 100, [charlie]: 50 })
     // Both sides have seen all levels, by the auth events of this one.
-    example.say(charlie, "m.room.topic", { topic: "by a moderator" })
+    example.state(charlie, "m.room.topic", { topic: "by a moderator" })
     const state = example.replica.state
     return { first, third, resolved: example.resolve(state, outdated(state, levelsKey, first)) }
   }
 
-  it("problem B: before version 12 levels fall back where those between them are not in conflict", () => {
+  it("problem B: before version 12 power levels fall back to older ones if those in between are not in conflict", () => {
     const { first, resolved } = levels("11")
     assert.strictEqual(resolved.get(levelsKey), first.event_id)
   })
 
-  it("problem B: in version 12 those between them are applied too", () => {
+  it("problem B: in version 12 the power levels in between are applied too", () => {
     const { resolved, third } = levels("12")
     assert.strictEqual(resolved.get(levelsKey), third.event_id)
   })
 
-  it("the create event is found by the room's ID, though no event names it and no state is begun with", () => {
+  it("in version 12 m.room.create is found by the room ID, although no event names it", () => {
     const example = new Example("12", [bob])
     example.levels(alice, { [bob]: 50 })
     const fork = example.replica.extremities
-    const byAlice = example.say(alice, "m.room.topic", { topic: "alice's" })
+    const byAlice = example.state(alice, "m.room.topic", { topic: "alice's" })
     example.replica.extremities = fork
-    const byBob = example.say(bob, "m.room.topic", { topic: "bob's" })
+    const byBob = example.state(bob, "m.room.topic", { topic: "bob's" })
     const resolved = example.resolve(example.after(byAlice), example.after(byBob))
     assert.strictEqual(resolved.get(topicKey), byBob.event_id)
   })

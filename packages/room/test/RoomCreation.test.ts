@@ -17,7 +17,7 @@ describe("RoomCreation", () => {
     creatorProfile: { displayname: "Alice" }
   } as const
 
-  it("makes a room of every option, each event allowed in its turn", () => {
+  it("a room with all options has an event for each, and the rules allow them in this order", () => {
     const room = new TestRoom()
     for (const proposal of initialProposals(options)) room.allow(proposal)
     assert.deepStrictEqual(
@@ -39,7 +39,7 @@ describe("RoomCreation", () => {
     assert.strictEqual(roomVersion("42"), undefined)
   })
 
-  it("a public room is open to everybody, a private one takes an invite", () => {
+  it("any user can join a public room, and only invited users a private one", () => {
     TestRoom.created(alice, "public").allow(memberProposal(bob, bob, "join"))
     const room = TestRoom.created(alice, "private")
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
@@ -47,7 +47,7 @@ describe("RoomCreation", () => {
     room.allow(memberProposal(bob, bob, "join"))
   })
 
-  it("leaves out options that were not given", () => {
+  it("options that are absent make no events", () => {
     const types = initialProposals({
       creator: alice,
       visibility: "public",

@@ -15,19 +15,20 @@ const options = (given: Partial<PresetOptions> = {}): PresetOptions => ({
   ...given
 })
 
-/** A version like the newest: creators stand above all levels. */
+/** As version 12: creators are above all power levels. */
 const newest: RoomVersion = { ...defaultRoomVersion, id: "12", namesCreator: false, privilegesCreators: true }
 const older: RoomVersion = { ...defaultRoomVersion, id: "10", namesCreator: true, privilegesCreators: false }
 
 const find = (state: ReadonlyArray<SeedEvent>, type: string) => state.find((event) => event.type === type)?.content
 
-describe("the room that a client asks for", () => {
-  it("a preset decides the join rules, history visibility and guest access; guests stay out where it says nothing", () => {
+describe("Room presets", () => {
+  it("a preset sets the join rules; private_chat lets guests in, and public_chat does not", () => {
     const open = roomSeed(options({ preset: "public_chat" }), older).state
     assert.deepStrictEqual(find(open, "m.room.join_rules"), { join_rule: "public" })
     assert.isUndefined(find(open, "m.room.guest_access"))
     const closed = roomSeed(options(), older).state
     assert.deepStrictEqual(find(closed, "m.room.join_rules"), { join_rule: "invite" })
+    assert.deepStrictEqual(find(closed, "m.room.guest_access"), { guest_access: "can_join" })
     assert.deepStrictEqual(
       closed.slice(0, 2).map(({ type }) => type),
       ["m.room.member", "m.room.power_levels"]
@@ -46,7 +47,7 @@ describe("the room that a client asks for", () => {
     )
   })
 
-  it("the creator has power level 100, or stands above all levels and is not named", () => {
+  it("the creator has power level 100, and is not named where creators are above all levels", () => {
     assert.deepStrictEqual(find(roomSeed(options(), older).state, "m.room.power_levels")?.users, { [alice]: 100 })
     const { create, state } = roomSeed(options(), newest)
     assert.deepStrictEqual(find(state, "m.room.power_levels")?.users, {})
@@ -54,7 +55,7 @@ describe("the room that a client asks for", () => {
     assert.strictEqual(roomSeed(options(), older).create.creator, alice)
   })
 
-  it("in a trusted chat the invited have the power of the creator", () => {
+  it("in a trusted chat invited users have the power of the creator", () => {
     const trusted = options({ preset: "trusted_private_chat", invite: [bob] })
     assert.deepStrictEqual(find(roomSeed(trusted, older).state, "m.room.power_levels")?.users, {
       [alice]: 100,

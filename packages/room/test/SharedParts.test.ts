@@ -12,7 +12,7 @@ const parts = (sender: string, authEvents: ReadonlyArray<string>) => ({
 })
 
 describe("sharedParts", () => {
-  it("leaves an event as it is", () => {
+  it("an event stays equal", () => {
     const member = parts("@a:one.example", ["$x", "$y"])
     assert.deepStrictEqual(sharedParts(member), member)
     const { state_key: _, ...message } = member
@@ -21,19 +21,19 @@ describe("sharedParts", () => {
     assert.deepStrictEqual(sharedParts(ofAnother), ofAnother)
   })
 
-  it("events that name the same auth events have one list of them", () => {
+  it("events with the same auth events share one list", () => {
     const [first, second] = [parts("@a:one.example", ["$x", "$y"]), parts("@b:one.example", ["$x", "$y"])]
     assert.notStrictEqual(first.auth_events, second.auth_events)
     assert.strictEqual(sharedParts(first).auth_events, sharedParts(second).auth_events)
   })
 
-  it("lists of IDs that look alike stay apart", () => {
+  it("similar lists of IDs are not mixed up", () => {
     const lists = [["$a $b"], ["$a", "$b"], ['$a","$b'], ["$a,$b"], []]
     for (const list of lists) sharedParts(parts("@a:one.example", list))
     for (const list of lists) assert.deepStrictEqual([...sharedParts(parts("@a:one.example", list)).auth_events], list)
   })
 
-  it("any number of different events can be read", () => {
+  it("lists stay correct when the cache overflows", () => {
     for (let n = 0; n < 2_500; n++) {
       assert.deepStrictEqual([...sharedParts(parts("@a:one.example", [`$${n}`])).auth_events], [`$${n}`])
     }

@@ -25,7 +25,7 @@ const signed = (object: JsonObject, key: SigningKey): JsonObject => Result.getOr
 const keysOf = (key: SigningKey) => new Map([[key.keyId, verifyKeyOf(key)]])
 
 describe("Signing", () => {
-  it("verifies what OpenSSL has signed, and refuses a key of small order, of which anything could be a signature", () => {
+  it("signatures of OpenSSL are verified, and a key of small order, which verifies any signature, is refused", () => {
     const bytes = Buffer.from("some bytes")
     const signature = sign(null, bytes, exampleKey.secretKey)
     assert.isTrue(verifyBytes(bytes, signature, verifyKeyOf(exampleKey)))
@@ -36,7 +36,7 @@ describe("Signing", () => {
     assert.isFalse(verifyBytes(bytes, signsAnything, ofNeutral))
   })
 
-  it("gives the signatures that Matrix publishes as examples", () => {
+  it("the examples of the specification have the published signatures", () => {
     assert.deepStrictEqual(signed({}, exampleKey), {
       signatures: {
         domain: {
@@ -51,7 +51,7 @@ describe("Signing", () => {
     })
   })
 
-  it("keeps the signatures of other servers and does not cover `unsigned`", () => {
+  it("signing keeps the signatures of other servers and does not cover `unsigned`", () => {
     const other = generateSigningKey("other.example" as ServerName, "ed25519:a")
     const both = signed(signed({ a: 1 }, exampleKey), other)
     const annotated = { ...both, unsigned: { age: 5 } }
@@ -59,7 +59,7 @@ describe("Signing", () => {
     assert.isTrue(Result.isSuccess(verifyJson(annotated, other.serverName, keysOf(other))))
   })
 
-  it("refuses altered objects, other keys, absent and malformed signatures", () => {
+  it("altered objects, other keys, absent and malformed signatures are refused", () => {
     const object = signed({ a: 1 }, exampleKey)
     const stranger = generateSigningKey(domain, "ed25519:1")
     const refused = (jsonObject: JsonObject, key = exampleKey) =>
@@ -81,7 +81,7 @@ describe("Signing", () => {
     assert.isTrue(Result.isFailure(signJson({ a: 0.5 }, exampleKey)))
   })
 
-  it("stores keys as 32 bytes", () => {
+  it("keys are exported as 32 bytes", () => {
     assert.deepStrictEqual(Buffer.from(exportSigningKey(exampleKey)), secret)
     const bytes = exportVerifyKey(verifyKeyOf(exampleKey))
     assert.strictEqual(bytes.length, 32)
@@ -91,7 +91,7 @@ describe("Signing", () => {
     assert.isTrue(Result.isFailure(importSigningKey(domain, "ed25519:1", new Uint8Array(33))))
   })
 
-  it("knows key IDs and base64", () => {
+  it("malformed key IDs and base64 are recognised", () => {
     assert.isTrue(isKeyId("ed25519:a_1"))
     assert.isFalse(isKeyId("rsa:1"))
     assert.isFalse(isKeyId("ed25519:"))

@@ -3,10 +3,26 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
-import { powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
 import { type EventProposal, type StateConflict, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { resolveStates } from "@greenroom/room/StateConflict"
 import * as fc from "fast-check"
+import {
+  type Attempt,
+  alice,
+  assertCommutativity,
+  assertConvergence,
+  bob,
+  carol,
+  levelsAfter,
+  mallory,
+  orders,
+  positionOf,
+  randomAttempts,
+  type Simulation,
+  servers,
+  users,
+  withoutHelpForMallory
+} from "./support/RandomHistory.ts"
 import { Replica } from "./support/Replica.ts"
 import {
   initialProposals,
@@ -19,12 +35,7 @@ import {
   user
 } from "./support/TestRoom.ts"
 
-const alice = user("alice")
-const bob = user("bob", "two.example")
-const carol = user("carol", "three.example")
-const mallory = user("mallory", "two.example")
-
-/** Two servers with the same room. Events that are made on one reach the other by `both` at once, or by `meet` later. */
+/** Two servers with the same room. Events made with `both` reach the other server at once, events made with `on` reach it by `meet`. */
 class Split {
   readonly one = new Replica()
   readonly two = new Replica()
@@ -62,7 +73,7 @@ class Split {
 }
 
 describe("A room split by servers that cannot see each other", () => {
-  it("a ban on one side ends the banned user's actions on the other", () => {
+  it("a ban on one side undoes what the banned user did on the other", () => {
     const split = new Split([bob, mallory], { [bob]: 50, [mallory]: 50 })
     split.on(split.two, stateProposal(mallory, "m.room.topic", { topic: "mallory was here" }))
     split.on(split.one, memberProposal(alice, mallory, "ban"))
@@ -81,7 +92,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.member", dave), { membership: "join" })
   })
 
-  it("the auth difference counts too: a moderator made on one side is not undone by an equal on the other", () => {
+  it("the auth difference counts too: an equal on one side does not undo the promotion of a moderator on the other", () => {
     const split = new Split([bob, carol], { [carol]: 50 })
     const users = { [alice]: 100, [bob]: 50, [carol]: 50 }
     split.on(split.one, stateProposal(alice, "m.room.power_levels", { users }), 1)
@@ -108,7 +119,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.member", carol), { membership: "join" })
   })
 
-  it("of two names set at once the later stands", () => {
+  it("the later of two names that were set concurrently wins", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.name", { name: "early" }), 1_000)
     split.on(split.two, stateProposal(bob, "m.room.name", { name: "late" }), 2_000)
@@ -116,7 +127,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.name"), { name: "late" })
   })
 
-  it("a name set under newer power levels stands over one set under older ones, whatever the clocks say", () => {
+  it("a name set under newer power levels wins over one set under older ones, whatever the timestamps are", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, [bob]: 50 }, invite: 10 }))
     split.on(split.one, stateProposal(alice, "m.room.name", { name: "new levels" }), 1)
@@ -125,7 +136,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.name"), { name: "new levels" })
   })
 
-  it("keeps keys that were set on one side only", () => {
+  it("state that was set on one side only is kept", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.name", { name: "name" }))
     split.on(split.two, stateProposal(bob, "m.room.topic", { topic: "topic" }))
@@ -136,7 +147,7 @@ describe("A room split by servers that cannot see each other", () => {
     )
   })
 
-  it("a join on one side is weighed against the room that the other side closed", () => {
+  it("a join on one side is undone if the other side closed the room", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.join_rules", { join_rule: "invite" }))
     split.on(split.two, memberProposal(carol, carol, "join"))
@@ -147,7 +158,7 @@ describe("A room split by servers that cannot see each other", () => {
 })
 
 describe("Unconflicted state", () => {
-  /** The states with and without the event, which is placed after `prev` and cites the state there. */
+  /** Resolves a state with the event and one without it. The event follows `prev`, and its auth events are from the state there. */
   const disputed = (split: Split, proposal: EventProposal, prev: EventId): StateMap => {
     const event = split.one.build(proposal, `$disputed:${serverOf(proposal.sender)}` as EventId, 1, [prev])
     split.one.receive(event)
@@ -157,7 +168,7 @@ describe("Unconflicted state", () => {
     return resolveStates(draftRoomVersion.stateResolution, [having, without], (id) => split.one.events.get(id))
   }
 
-  it("decides about the rest: a topic under levels that all have left behind does not count", () => {
+  it("a topic set under power levels that all sides have replaced has no effect", () => {
     const split = new Split([bob], { [bob]: 50 })
     const past = split.one.extremities[0]!
     split.both(stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100 } }))
@@ -165,7 +176,7 @@ describe("Unconflicted state", () => {
     assert.deepStrictEqual([...resolved], [...split.two.state])
   })
 
-  it("decides about the rest: a join rule that all sides have replaced lets no user in", () => {
+  it("a join under a join rule that all sides have replaced has no effect", () => {
     const split = new Split([bob])
     const past = split.one.extremities[0]!
     split.both(stateProposal(alice, "m.room.join_rules", { join_rule: "invite" }))
@@ -174,48 +185,32 @@ describe("Unconflicted state", () => {
   })
 })
 
-/** An attempt of a user to send an event. Numbers choose among the users, events and values of that moment. */
-interface Step {
-  readonly server: number
-  readonly actor: number
-  readonly target: number
-  readonly action: number
-  readonly level: number
-  readonly time: number
-  /** Hostile: cites an old place in the graph, and the auth events of yet another. */
-  readonly hostile: boolean
-  readonly prev: ReadonlyArray<number>
-  readonly auth: number
-  /** Which server gets all events of which, afterwards. */
-  readonly sync: readonly [to: number, from: number] | undefined
-}
-
-const servers = ["one.example", "two.example", "three.example"]
-const people = [alice, bob, carol, user("dave"), mallory]
-
-/** The actor asks the server of the step for a membership, naming the events. */
-const askHost = ({ actor, server, time }: Step, prevEvents: ReadonlyArray<Event>): EventProposal => {
-  const sender = people[actor]!
-  const content = { target_host: servers[server]! }
-  const place = { prevEvents, state: () => undefined, now: time }
+/** The sender of the attempt asks the server of the attempt for a membership, naming the events. */
+const askHost = (attempt: Attempt, prevEvents: ReadonlyArray<Event>): EventProposal => {
+  const sender = users[attempt.sender]!
+  const content = { target_host: servers[attempt.server]! }
+  const position = { prevEvents, state: () => undefined, now: attempt.time }
   const proposal = { room_id: roomId, sender, type: "m.room.invite_join", content }
-  return draftRoomVersion.membershipFor(draftRoomVersion.build(proposal, place, keyOf(serverOf(sender))))
+  return draftRoomVersion.membershipFor(draftRoomVersion.build(proposal, position, keyOf(serverOf(sender))))
 }
 
-const proposalOf = (step: Step, named: ReadonlyArray<Event>): EventProposal => {
-  const { action, actor, level, target } = step
-  if (action === joinByHost) return askHost(step, named)
-  const sender = people[actor]!
-  const other = people[target]!
-  const users = { [alice]: 100, [bob]: 50, [other]: level }
+/** The action by which a server makes a membership for the sender, at the sender's request. */
+const joinByHost = 11
+
+const proposalOf = (attempt: Attempt, named: ReadonlyArray<Event>): EventProposal => {
+  const { action, level, target } = attempt
+  if (action === joinByHost) return askHost(attempt, named)
+  const sender = users[attempt.sender]!
+  const other = users[target]!
+  const levels = { [alice]: 100, [bob]: 50, [other]: level }
   return [
     memberProposal(sender, sender, "join"),
     memberProposal(sender, sender, "leave"),
     memberProposal(sender, other, "invite"),
     memberProposal(sender, other, "leave"),
     memberProposal(sender, other, "ban"),
-    stateProposal(sender, "m.room.power_levels", { users: { ...users, [sender]: level } }),
-    stateProposal(sender, "m.room.power_levels", { users, ban: level, state_default: level }),
+    stateProposal(sender, "m.room.power_levels", { users: { ...levels, [sender]: level } }),
+    stateProposal(sender, "m.room.power_levels", { users: levels, ban: level, state_default: level }),
     stateProposal(sender, "m.room.join_rules", { join_rule: level > 50 ? "invite" : "public" }),
     stateProposal(sender, "m.room.topic", { topic: String(level) }),
     stateProposal(sender, "m.room.name", { name: String(level) }),
@@ -223,119 +218,44 @@ const proposalOf = (step: Step, named: ReadonlyArray<Event>): EventProposal => {
   ][action]!
 }
 
-/** The action by which a server makes a membership for the actor, who asked it to at some time. */
-const joinByHost = 11
+const attempts = randomAttempts(joinByHost + 1, 40)
 
-const steps = fc.array(
-  fc.record<Step>({
-    server: fc.nat(2),
-    actor: fc.nat(people.length - 1),
-    target: fc.nat(people.length - 1),
-    action: fc.nat(joinByHost),
-    level: fc.constantFrom(0, 10, 50, 51, 100, 101),
-    time: fc.nat(20),
-    hostile: fc.boolean(),
-    prev: fc.array(fc.nat(), { minLength: 1, maxLength: 3 }),
-    auth: fc.nat(),
-    sync: fc.option(fc.tuple(fc.nat(2), fc.nat(2)), { nil: undefined })
-  }),
-  { maxLength: 40 }
-)
-
-const begin = (): ReadonlyArray<Event> => {
-  const split = new Split([bob, carol, mallory], { [bob]: 50 })
-  return [...split.one.events.values()]
-}
-
-const buildStep = (replica: Replica, step: Step, n: number): Event | undefined => {
-  const known = [...replica.events.keys()]
-  const present = replica.lookupIn(replica.state)("m.room.member", people[step.actor]!)
-  const named = step.hostile ? replica.events.get(known[step.level % known.length]!) : present
-  const proposal = proposalOf(step, named === undefined ? [] : [named])
-  const origin = step.action === joinByHost ? servers[step.server]! : serverOf(proposal.sender)
-  const prev = step.hostile ? [...new Set(step.prev.map((entry) => known[entry % known.length]!))] : replica.extremities
-  const authState = step.hostile ? replica.stateAfter([known[step.auth % known.length]!]) : replica.stateAfter(prev)
-  const id = `$s${(n * 7919) % 1000}x${n}:${origin}` as EventId
-  const event = replica.build(proposal, id, step.time, prev, authState)
-  return step.hostile || replica.wouldAllow(event) ? event : undefined
-}
-
-/** Takes the steps on three servers, which exchange events only where a step says so. */
-const play = (story: ReadonlyArray<Step>): { replicas: ReadonlyArray<Replica>; events: ReadonlyArray<Event> } => {
-  const events = [...begin()]
-  const replicas = servers.map(() => new Replica())
-  for (const replica of replicas) for (const event of events) replica.receive(event)
-  story.forEach((step, n) => {
-    const replica = replicas[step.server]!
-    const event = buildStep(replica, step, n)
-    if (event !== undefined) {
-      events.push(event)
-      replica.receive(event)
-    }
-    if (step.sync !== undefined) {
-      for (const entry of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(entry)
-    }
-  })
-  return { replicas, events }
-}
-
-/** The level of each user in the room where all events of the story arrived. */
-const levelsAfter = (story: ReadonlyArray<Step>): ((userId: UserId) => number) => {
-  const { replicas, events } = play(story)
-  const replica = replicas[0]!
-  for (const event of events) replica.receive(event)
-  const levels = powerLevelsIn(replica.lookupIn(replica.state))
-  return (userId) => userLevel(levels, userId)
+const simulation: Simulation = {
+  version: draftRoomVersion,
+  initialEvents: () => [...new Split([bob, carol, mallory], { [bob]: 50 }).one.events.values()],
+  build: (replica, attempt, index) => {
+    const known = [...replica.events.values()]
+    const current = replica.lookupIn(replica.state)("m.room.member", users[attempt.sender]!)
+    const named = attempt.hostile ? known[attempt.level % known.length]! : current
+    const proposal = proposalOf(attempt, named === undefined ? [] : [named])
+    const origin = attempt.action === joinByHost ? servers[attempt.server]! : serverOf(proposal.sender)
+    const { authState, prev } = positionOf(replica, attempt)
+    const id = `$s${(index * 7919) % 1000}x${index}:${origin}` as EventId
+    return replica.build(proposal, id, attempt.time, prev, authState)
+  }
 }
 
 describe("Convergence", () => {
   it("servers that have the same events have the same state, whatever the order of arrival", () => {
     fc.assert(
-      fc.property(steps, fc.array(fc.nat(1_000), { minLength: 64, maxLength: 64 }), (story, luck) => {
-        const { replicas, events } = play(story)
-        for (const replica of replicas) for (const event of events) replica.receive(event)
-        const shuffled = events
-          .map((event, n) => [luck[n % luck.length]! * (n + 1), event] as const)
-          .sort(([a], [b]) => (a % 101) - (b % 101))
-          .map(([, event]) => event)
-        const strangers = [new Replica(), new Replica()]
-        for (const event of shuffled) strangers[0]!.receive(event)
-        for (const event of [...events].reverse()) strangers[1]!.receive(event)
-        const all = [...replicas, ...strangers]
-        for (const replica of all) {
-          assert.strictEqual(replica.events.size, events.length)
-          assert.deepStrictEqual(replica.summary, all[0]!.summary)
-          assert.deepStrictEqual([...replica.rejected].sort(), [...all[0]!.rejected].sort())
-        }
-      }),
+      fc.property(attempts, orders, (history, order) => assertConvergence(simulation, history, order)),
       { numRuns: 150 }
     )
   })
 
   it("the order in which the states are given does not matter", () => {
     fc.assert(
-      fc.property(steps, (story) => {
-        const { replicas, events } = play(story)
-        const states = replicas.map((replica) => replica.state)
-        const lookup = new Map(events.map((event) => [event.event_id, event]))
-        const resolve = (order: ReadonlyArray<StateMap>) =>
-          [...resolveStates(draftRoomVersion.stateResolution, order, (id) => lookup.get(id))].sort()
-        assert.deepStrictEqual(resolve(states), resolve([...states].reverse()))
-        assert.deepStrictEqual(resolve([states[0]!, states[0]!]), [...states[0]!].sort())
-      }),
+      fc.property(attempts, (history) => assertCommutativity(simulation, history)),
       { numRuns: 60 }
     )
   })
 
-  it("no fork, order or false citation gives power to users without it", () => {
+  it("forks, orders and wrong auth events give no power to users without it", () => {
     fc.assert(
-      fc.property(steps, (story) => {
-        // Mallory may try anything; the others never name mallory in the power levels.
-        const named = (step: Step): Step =>
-          step.actor !== 4 && people[step.target] === mallory ? { ...step, target: 3 } : step
-        const levels = levelsAfter(story.map(named))
+      fc.property(attempts, (history) => {
+        const levels = levelsAfter(simulation, history.map(withoutHelpForMallory))
         assert.isAtMost(levels(mallory), 0)
-        for (const person of people) assert.isAtMost(levels(person), 100)
+        for (const userId of users) assert.isAtMost(levels(userId), 100)
       }),
       { numRuns: 150 }
     )
@@ -343,10 +263,12 @@ describe("Convergence", () => {
 
   it("moderators who choose their auth events stay moderators, and the creator stays above them", () => {
     fc.assert(
-      fc.property(steps, (story) => {
-        const levels = levelsAfter(story.map((step) => (step.actor === 0 ? { ...step, action: 8 } : step)))
+      fc.property(attempts, (history) => {
+        const setTopic = 8
+        const byOthers = history.map((attempt) => (attempt.sender === 0 ? { ...attempt, action: setTopic } : attempt))
+        const levels = levelsAfter(simulation, byOthers)
         assert.strictEqual(levels(alice), 100)
-        for (const person of people) if (person !== alice) assert.isAtMost(levels(person), 50)
+        for (const userId of users) if (userId !== alice) assert.isAtMost(levels(userId), 50)
       }),
       { numRuns: 150 }
     )
@@ -354,30 +276,35 @@ describe("Convergence", () => {
 })
 
 describe("Large rooms", () => {
-  it("looks up the auth chain of a conflict, and of the unconflicted state only the deciding events", () => {
-    const split = new Split([bob], { [bob]: 50 })
+  it("resolution reads the auth chains of a conflict, and of the unconflicted state only what decides about it", () => {
+    const split = new Split([bob, carol], { [bob]: 50 })
     const name = split.on(split.one, stateProposal(alice, "m.room.name", { name: "a" }))
     const other = split.on(split.two, stateProposal(bob, "m.room.name", { name: "b" }))
-    const asked = new Set<string>()
+    const [keysRead, eventsRead] = [new Set<string>(), new Set<string>()]
     const key = stateKeyOf("m.room.name", "")
     const events = new Map([...split.two.events, ...split.one.events])
     const conflict: StateConflict = {
       conflicted: new Map([[key, [name.event_id, other.event_id]]]),
       fullConflictedSet: new Set([name.event_id, other.event_id]),
       unconflicted: (text) => {
-        asked.add(text)
+        keysRead.add(text)
         return text === key ? undefined : split.one.state.get(text)
       }
     }
-    const resolved = draftRoomVersion.stateResolution.resolve(conflict, (id) => events.get(id))
-    assert.deepStrictEqual([...resolved.keys()], [key])
+    const resolved = draftRoomVersion.stateResolution.resolve(conflict, (id) => {
+      eventsRead.add(id)
+      return events.get(id)
+    })
+    assert.deepStrictEqual([...resolved], [[key, other.event_id]])
     const deciding = [
       stateKeyOf("m.room.create", ""),
       stateKeyOf("m.room.power_levels", ""),
-      stateKeyOf("m.room.join_rules", ""),
       stateKeyOf("m.room.member", alice),
       stateKeyOf("m.room.member", bob)
     ]
-    assert.isEmpty([...asked].filter((text) => text !== key && !deciding.includes(text)))
+    for (const entry of deciding) assert.include([...keysRead], entry)
+    const carolsJoin = stateKeyOf("m.room.member", carol)
+    assert.notInclude([...keysRead], carolsJoin)
+    assert.notInclude([...eventsRead], split.one.state.get(carolsJoin))
   })
 })

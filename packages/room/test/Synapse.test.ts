@@ -1,6 +1,6 @@
 /**
- * Rooms that two Synapses made while they were cut from each other: our formats read their events, our rules say of each
- * what Synapse says, and our resolution comes to the same state at every event.
+ * Rooms that two Synapse servers made while they were cut off from each other: our formats read their events, our rules reject the
+ * events that Synapse rejects, and our state resolution gives the same state before every event.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -18,12 +18,12 @@ import { resolveStates } from "@greenroom/room/StateConflict"
 import { Result } from "effect"
 import {
   currentState,
-  type Fate,
   type Fixture,
   type FixtureEvent,
   type FixtureForgery,
   type FixtureRoom,
   keysOf,
+  type Outcome,
   readFixture,
   stateBefore
 } from "./support/SynapseFixture.ts"
@@ -39,7 +39,7 @@ const sorted = (state: StateMap) => [...state].sort(([a], [b]) => (a < b ? -1 : 
 const readable = (room: FixtureRoom): ReadonlyArray<FixtureEvent> =>
   room.events.filter(({ pdu }) => Buffer.byteLength(pdu.type as string) <= 255)
 
-/** A room as one of the two servers knows it, computed by us. */
+/** The room as one of the two servers has it, computed by our rules and state resolution. */
 class ComputedRoom {
   readonly version: RoomVersion
   readonly room: FixtureRoom
@@ -84,8 +84,8 @@ class ComputedRoom {
     return refusal?.rule
   }
 
-  /** Gives the event its place; what the server knows only as an outlier is judged by its auth events. */
-  place({ a, event_id }: FixtureEvent, { outlier, state_before }: Fate): StateMap | undefined {
+  /** Authorises the event and returns the state before it. An outlier is authorised by its auth events alone. */
+  accept({ a, event_id }: FixtureEvent, { outlier, state_before }: Outcome): StateMap | undefined {
     const event = this.events.get(event_id)!
     if (outlier === true) {
       const authEvents = event.auth_events.map((id) => this.events.get(id)!)
@@ -108,20 +108,22 @@ class ComputedRoom {
   }
 }
 
-/** The events that a server has, in an order in which none comes before those that it follows or rests on. */
-const inOrder = (room: FixtureRoom, server: "a" | "b"): ReadonlyArray<readonly [FixtureEvent, Fate]> => {
+/** The events that a server has, each after its predecessors and auth events. */
+const inOrder = (room: FixtureRoom, server: "a" | "b"): ReadonlyArray<readonly [FixtureEvent, Outcome]> => {
   const known = readable(room).flatMap((event) =>
     event[server] === undefined ? [] : [[event, event[server]] as const]
   )
   return [
-    ...known.filter(([, fate]) => fate.outlier === true).sort(([a], [b]) => Number(a.pdu.depth) - Number(b.pdu.depth)),
-    ...known.filter(([, fate]) => fate.outlier !== true)
+    ...known
+      .filter(([, outcome]) => outcome.outlier === true)
+      .sort(([a], [b]) => Number(a.pdu.depth) - Number(b.pdu.depth)),
+    ...known.filter(([, outcome]) => outcome.outlier !== true)
   ]
 }
 
 /**
- * An invite comes to the server of the invited user by itself before it comes with the events of the room. Of such a one
- * Synapse keeps the state by its auth events, even where it knows what precedes it.
+ * The server of an invited user receives the invite before the other events of the room. Synapse keeps the state by its auth events for
+ * such an invite, even if it has the predecessors later.
  */
 const isKnownByInvite = ({ pdu }: FixtureEvent, server: "a" | "b", { servers }: Fixture): boolean =>
   pdu.type === "m.room.member" &&
@@ -132,14 +134,14 @@ const isKnownByInvite = ({ pdu }: FixtureEvent, server: "a" | "b", { servers }: 
 const checkStates = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, server: "a" | "b"): number => {
   const computed = new ComputedRoom(version, room, server)
   let compared = 0
-  for (const [event, fate] of inOrder(room, server)) {
-    const before = computed.place(event, fate)
+  for (const [event, outcome] of inOrder(room, server)) {
+    const before = computed.accept(event, outcome)
     assert.strictEqual(
       computed.rejected.has(event.event_id),
-      fate.rejected !== undefined,
-      `${room.scene}: ${JSON.stringify(event.pdu)} is refused: ${computed.rejected.get(event.event_id)}, by Synapse: ${fate.rejected}`
+      outcome.rejected !== undefined,
+      `${room.scene}: ${JSON.stringify(event.pdu)} is refused: ${computed.rejected.get(event.event_id)}, by Synapse: ${outcome.rejected}`
     )
-    const expected = fate.state_before ?? event.a?.state_before
+    const expected = outcome.state_before ?? event.a?.state_before
     if (before === undefined || expected === undefined || isKnownByInvite(event, server, fixture)) continue
     assert.deepStrictEqual(
       sorted(before),
@@ -153,24 +155,23 @@ const checkStates = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, 
   return compared
 }
 
-/** The outcome of a forgery: dropped for its form or signature, rejected, or taken. */
-const fateOf = (version: RoomVersion, fixture: Fixture, room: FixtureRoom, forgery: FixtureForgery): string => {
+/** Whether our formats, signatures and rules accept a forged event. */
+const judge = (computed: ComputedRoom, fixture: Fixture, forgery: FixtureForgery): "accepted" | "refused" => {
+  const { room, version } = computed
   const stored = room.events.find(({ event_id }) => event_id === forgery.event_id)
   const read = version.fromPdu(forgery.pdu ?? stored!.pdu)
   const verified = Result.flatMap(read, (event) => version.verify(event, keysOf(fixture)))
   if (Result.isFailure(verified)) return "refused"
   const event = verified.success
   if (stored === undefined) {
-    const computed = new ComputedRoom(version, room, "a")
-    for (const [known, fate] of inOrder(room, "a")) computed.place(known, fate)
-    return computed.refusal(event, computed.resolved(event.prev_events)) === undefined ? "taken" : "refused"
+    return computed.refusal(event, computed.resolved(event.prev_events)) === undefined ? "accepted" : "refused"
   }
   assert.strictEqual(event.event_id, forgery.event_id)
   assert.deepStrictEqual(version.toPdu(event), stored.pdu)
-  return stored.a?.rejected === undefined ? "taken" : "refused"
+  return computed.rejected.has(event.event_id) ? "refused" : "accepted"
 }
 
-/** Depths beyond 53 bits: the specification allows them before version 6, Synapse does not. */
+/** Whether the forgery has a depth beyond 53 bits, which the specification allows before version 6 and Synapse does not. */
 const isDeeper = ({ id }: RoomVersion, { name }: FixtureForgery): boolean =>
   name === "depth that is too large" && Number(id) < 6
 
@@ -180,7 +181,7 @@ for (const id of versions) {
     const fixture = readFixture(id)
     const all = fixture.rooms.flatMap(readable)
 
-    it("reads and writes every event, and finds its ID", () => {
+    it("every event is read and written unchanged, and its ID is computed", () => {
       for (const { event_id, pdu } of all) {
         const event = Result.getOrThrow(version.fromPdu(pdu))
         assert.strictEqual(event.event_id, event_id)
@@ -188,7 +189,7 @@ for (const id of versions) {
       }
     })
 
-    it("takes hash and signatures of every event, also once it is redacted", () => {
+    it("hashes and signatures of every event are verified, redacted or not", () => {
       const keys = keysOf(fixture)
       for (const { event_id, pdu } of all) {
         const event = Result.getOrThrow(version.fromPdu(pdu))
@@ -203,7 +204,7 @@ for (const id of versions) {
       }
     })
 
-    it("keeps the same keys of a redacted event as Synapse", () => {
+    it("redaction keeps the same keys as Synapse", () => {
       const redacted = all.filter((event) => event.redacted !== undefined)
       for (const event of redacted) {
         const ours = version.toPdu(version.redact(Result.getOrThrow(version.fromPdu(event.pdu))))
@@ -214,19 +215,21 @@ for (const id of versions) {
 
     for (const room of fixture.rooms) {
       for (const server of room.scene === "unfederated" ? (["a"] as const) : (["a", "b"] as const)) {
-        it(`comes to the state of ${server} in the room of ${room.scene}`, () => {
+        it(`the states in the room "${room.scene}" are those of server ${server}`, () => {
           assert.isAbove(checkStates(version, fixture, room, server), 5)
         })
       }
     }
 
     for (const room of fixture.rooms.filter(({ forgeries }) => forgeries !== undefined)) {
-      it(`accepts the same events of ${room.scene} as Synapse`, () => {
+      it(`the same forged events of "${room.scene}" are accepted as by Synapse`, () => {
+        const computed = new ComputedRoom(version, room, "a")
+        for (const [event, outcome] of inOrder(room, "a")) computed.accept(event, outcome)
         for (const forgery of room.forgeries!) {
           if (isDeeper(version, forgery)) continue
           const stored = room.events.find(({ event_id }) => event_id === forgery.event_id)
-          const expected = stored === undefined || stored.a?.rejected !== undefined ? "refused" : "taken"
-          assert.strictEqual(fateOf(version, fixture, room, forgery), expected, forgery.name)
+          const expected = stored === undefined || stored.a?.rejected !== undefined ? "refused" : "accepted"
+          assert.strictEqual(judge(computed, fixture, forgery), expected, forgery.name)
         }
       })
     }

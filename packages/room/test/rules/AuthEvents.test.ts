@@ -1,41 +1,35 @@
-/**
- * The auth events of events, in every room version.
- */
+/** The rules about auth events, in the room versions 1 to 12. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import { bob, ids, room, say } from "../support/Line.ts"
+import { bob, ids, makeRoom, proposalOf } from "../support/LinearRoom.ts"
 
 describe("Auth events", () => {
-  it("an event that rests on a rejected event is rejected", () => {
+  it("an event with a rejected auth event is rejected", () => {
     for (const id of ids) {
-      const line = room(id)
-      const event = line.build(say(bob, "m.room.message"))
-      const authEvents = event.auth_events.map(
-        (entry) => [...line.current.values()].find(({ event_id }) => event_id === entry)!
-      )
+      const room = makeRoom(id)
+      const event = room.build(proposalOf(bob, "m.room.message"))
+      const authEvents = room.authEventsOf(event)
       for (const rejected of event.auth_events) {
-        const context = { create: line.create, isRejected: (eventId: EventId) => eventId === rejected }
-        const refusal = line.version.authoriseByAuthEvents(event, authEvents, context)
+        const context = { create: room.create, isRejected: (eventId: EventId) => eventId === rejected }
+        const refusal = room.version.authoriseByAuthEvents(event, authEvents, context)
         assert.strictEqual(refusal?.rule, "An event must not rest on rejected events")
       }
     }
   })
 
-  it("are of the room, known, each once, and state that decides about the event", () => {
+  it("auth events must belong to the room, be known, and be state that the rules read for the event", () => {
     for (const id of ids) {
-      const line = room(id)
-      const event = line.build(say(bob, "m.room.message"))
-      const authEvents = event.auth_events.map(
-        (entry) => [...line.current.values()].find(({ event_id }) => event_id === entry)!
-      )
-      const context = { create: line.create, isRejected: () => false }
+      const room = makeRoom(id)
+      const event = room.build(proposalOf(bob, "m.room.message"))
+      const authEvents = room.authEventsOf(event)
+      const context = { create: room.create, isRejected: () => false }
       const judge = (all: ReadonlyArray<Event>, named: Event["auth_events"] = all.map(({ event_id }) => event_id)) =>
-        line.version.authoriseByAuthEvents({ ...event, auth_events: named }, all, context)?.rule
-      const elsewhere = authEvents.map((authEvent) => ({ ...authEvent, room_id: room(id).create.room_id }))
+        room.version.authoriseByAuthEvents({ ...event, auth_events: named }, all, context)?.rule
+      const elsewhere = authEvents.map((authEvent) => ({ ...authEvent, room_id: makeRoom(id).create.room_id }))
       if (id !== "12") assert.strictEqual(judge(elsewhere), "The auth events of an event belong to its room")
       assert.strictEqual(judge(authEvents.slice(1), event.auth_events), "The auth events of an event must be known")
-      assert.include(judge([...authEvents, line.state("m.room.join_rules", "")!]), "state that decides about it")
+      assert.include(judge([...authEvents, room.state("m.room.join_rules", "")!]), "state that decides about it")
     }
   })
 })

@@ -1,27 +1,25 @@
-/**
- * The rules for invites by a token, in every room version.
- */
+/** The rules about third-party invites, in the room versions 1 to 12. */
 import { describe, it } from "@effect/vitest"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Result } from "effect"
-import { alice, bob, carol, dave, ids, type Line, room, say } from "../support/Line.ts"
+import { alice, bob, carol, dave, ids, type LinearRoom, makeRoom, proposalOf } from "../support/LinearRoom.ts"
 
-describe("Invites by a token", () => {
+describe("Third-party invites", () => {
   const identityKey = generateSigningKey("id.example" as ServerName, "ed25519:0")
   const publicKey = encodeBase64(exportVerifyKey(verifyKeyOf(identityKey)))
 
   const signed = (mxid: string, token = "token"): JsonObject =>
     Result.getOrThrow(signJson({ mxid, token }, identityKey))
 
-  const invite = (line: Line, by: UserId, proof: Json, whom = carol) =>
-    line.member(by, whom, "invite", { third_party_invite: { display_name: "c...", signed: proof } })
+  const invite = (room: LinearRoom, by: UserId, proof: Json, whom = carol) =>
+    room.member(by, whom, "invite", { third_party_invite: { display_name: "c...", signed: proof } })
 
-  const withToken = (id: string, content: JsonObject = { public_key: publicKey }): Line =>
-    room(id).allows(say(bob, "m.room.third_party_invite", content, "token"))
+  const withToken = (id: string, content: JsonObject = { public_key: publicKey }): LinearRoom =>
+    makeRoom(id).allows(proposalOf(bob, "m.room.third_party_invite", content, "token"))
 
-  it("are signed by a key that was left with the token", () => {
+  it("third-party invites must be signed by a key that the event with the token names", () => {
     for (const id of ids) {
       for (const content of [
         { public_key: publicKey },
@@ -37,19 +35,19 @@ describe("Invites by a token", () => {
 
   it("third-party invites are valid for the user that the identity server names, from the sender of the token, and not for banned users", () => {
     for (const id of ids) {
-      const line = withToken(id)
-      const ofToken = "An invite by a token comes from the user who stored the token"
-      line.refuses(invite(line, bob, signed(dave)), "what an identity server signed for the invited user")
-      line.refuses(invite(line, bob, null), "what an identity server signed for the invited user")
-      line.refuses(invite(line, bob, signed(carol, "other")), ofToken)
-      line.refuses(invite(line, alice, signed(carol)), ofToken)
-      line.refuses(invite(line, bob, { ...signed(carol), more: 1 }), ofToken)
-      line.allows(line.member(alice, carol, "ban"))
-      line.refuses(invite(line, bob, signed(carol)), "Banned users cannot be invited")
+      const room = withToken(id)
+      const wrongToken = "An invite by a token comes from the user who stored the token"
+      room.refuses(invite(room, bob, signed(dave)), "what an identity server signed for the invited user")
+      room.refuses(invite(room, bob, null), "what an identity server signed for the invited user")
+      room.refuses(invite(room, bob, signed(carol, "other")), wrongToken)
+      room.refuses(invite(room, alice, signed(carol)), wrongToken)
+      room.refuses(invite(room, bob, { ...signed(carol), more: 1 }), wrongToken)
+      room.allows(room.member(alice, carol, "ban"))
+      room.refuses(invite(room, bob, signed(carol)), "Banned users cannot be invited")
     }
   })
 
-  it("are tried with 32 keys and signatures at most", () => {
+  it("signatures of third-party invites are tried with at most 32 keys", () => {
     const others = Array.from({ length: 40 }, (_, n) =>
       encodeBase64(exportVerifyKey(verifyKeyOf(generateSigningKey("x" as ServerName, `ed25519:${n}`))))
     )
@@ -62,9 +60,12 @@ describe("Invites by a token", () => {
 
   it("third-party invites need the power to invite", () => {
     for (const id of ids) {
-      const line = room(id)
-      line.allows(line.member(carol, carol, "join")).allows(line.levels(alice, { [bob]: 50 }, { invite: 50 }))
-      line.refuses(say(carol, "m.room.third_party_invite", {}, "token"), "Inviting takes the power level `invite`")
+      const room = makeRoom(id)
+      room.allows(room.member(carol, carol, "join")).allows(room.levels(alice, { [bob]: 50 }, { invite: 50 }))
+      room.refuses(
+        proposalOf(carol, "m.room.third_party_invite", {}, "token"),
+        "Inviting takes the power level `invite`"
+      )
     }
   })
 })

@@ -1,6 +1,6 @@
 /**
- * A room as one server holds it, for tests: receives events in any order, decides about each by its auth events and by the
- * state before it, and keeps the state after each. No signatures: those have tests of their own.
+ * A room as one server has it, for tests. It receives events in any order, authorises each by its auth events and by the state before
+ * it, and keeps the state after each. Signatures are not checked: they have tests of their own.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, serverPartOf } from "@greenroom/protocol/Identifiers"
@@ -49,12 +49,12 @@ export class Replica {
     return this.stateAfter(this.extremities)
   }
 
-  /** The current state as a plain object in the order of its keys, to compare. */
+  /** The current state as a plain object with sorted keys, for comparison. */
   get summary(): Readonly<Record<string, EventId>> {
     return Object.fromEntries([...this.state].sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 
-  /** An event placed after `prev`, with an ID (of the server that makes it) and time that the test chooses. Not received yet. */
+  /** An event that follows `prev`, with an ID and time that the test chooses. The ID names the server. Not received yet. */
   build(
     proposal: EventProposal,
     eventId: EventId,
@@ -65,7 +65,7 @@ export class Replica {
     return { ...this.make(proposal, serverPartOf(eventId)!, now, prev, authState), event_id: eventId }
   }
 
-  /** An event placed after `prev`, with the ID that the room version gives it. Not received yet. */
+  /** An event that follows `prev`, with the ID that the room version gives it. Not received yet. */
   make(
     proposal: EventProposal,
     server: string,
@@ -80,7 +80,7 @@ export class Replica {
     return this.version.build(proposal, { prevEvents, state: this.lookupIn(authState), now }, keyOf(server))
   }
 
-  /** True if an honest server would let its user send this now. */
+  /** Whether an honest server would let its user send the event now. */
   wouldAllow(event: Event): boolean {
     return this.version.authorise(event, this.lookupIn(this.stateAfter(event.prev_events))) === undefined
   }
@@ -93,7 +93,7 @@ export class Replica {
       for (const entry of this.#waiting) {
         if (![...entry.prev_events, ...entry.auth_events].every((id) => this.events.has(id))) continue
         this.#waiting.delete(entry)
-        this.#place(entry)
+        this.#accept(entry)
         progress = true
       }
     }
@@ -109,7 +109,7 @@ export class Replica {
     )
   }
 
-  #place(event: Event): void {
+  #accept(event: Event): void {
     const before = this.stateAfter(event.prev_events)
     this.events.set(event.event_id, event)
     if (!this.#isAllowed(event, before)) {

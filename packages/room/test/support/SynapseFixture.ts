@@ -9,7 +9,7 @@ import { decodeBase64, importVerifyKey, type VerifyKeys } from "@greenroom/room/
 import { Result } from "effect"
 
 /** The outcome of an event on a server. */
-export interface Fate {
+export interface Outcome {
   readonly order: number
   readonly rejected?: string
   readonly soft_failed?: boolean
@@ -22,8 +22,8 @@ export interface FixtureEvent {
   readonly pdu: JsonObject
   readonly redacted_by?: ReadonlyArray<EventId>
   readonly redacted?: JsonObject
-  readonly a?: Fate
-  readonly b?: Fate
+  readonly a?: Outcome
+  readonly b?: Outcome
 }
 
 export interface FixtureForgery {

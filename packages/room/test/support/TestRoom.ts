@@ -1,6 +1,4 @@
-/**
- * A room for tests: a line of events, each placed after the last, allowed or refused by the real rules.
- */
+/** A room of the draft's version, for tests. Each event follows the one before it, and the rules of the version allow or refuse it. */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -20,7 +18,7 @@ export const roomId = "!room:one.example" as RoomId
 
 const keys = new Map<string, SigningKey>()
 
-/** The signing key of a server, the same throughout a test run. */
+/** The signing key of a server, the same in all tests of a file. */
 export const keyOf = (server: string): SigningKey => {
   const key = keys.get(server) ?? generateSigningKey(server as ServerName, "ed25519:1")
   keys.set(server, key)
@@ -47,7 +45,7 @@ export const messageProposal = (sender: UserId, content: JsonObject = { msgtype:
 export const memberProposal = (sender: UserId, target: UserId, membership: string, more: JsonObject = {}) =>
   stateProposal(sender, "m.room.member", { ...more, membership }, target)
 
-/** The events that make the room, in their order. */
+/** The first events of a room, in their order. */
 export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
   const { create, state } = draftSeed(options)
   return [{ type: "m.room.create", state_key: "", content: create }, ...state].map((event) => ({
@@ -57,7 +55,7 @@ export const initialProposals = (options: RoomOptions): ReadonlyArray<EventPropo
   }))
 }
 
-/** The context of an event whose auth events were all accepted, in a version that names m.room.create among them. */
+/** The context of an event with accepted auth events, in a version in which m.room.create is one of them. */
 export const noneRejected: AuthContext = { create: undefined, isRejected: () => false }
 
 export class TestRoom {
@@ -83,7 +81,7 @@ export class TestRoom {
     )
   }
 
-  /** Undefined if the proposal is allowed and now part of the room. */
+  /** Adds the event if it is allowed. Returns the refusal otherwise. */
   attempt(proposal: EventProposal): Refusal | undefined {
     return this.add(this.build(proposal))
   }
@@ -96,14 +94,14 @@ export class TestRoom {
     return undefined
   }
 
-  /** Adds what must be allowed. */
+  /** Adds an event that must be allowed. */
   allow(proposal: EventProposal): Event {
     const refusal = this.attempt(proposal)
     if (refusal !== undefined) throw new Error(`refused: ${refusal.rule}`)
     return this.events.at(-1)!
   }
 
-  /** The rule that refuses what must not be allowed. */
+  /** The rule that refuses an event that must not be allowed. */
   refuse(proposal: EventProposal): string {
     const refusal = this.attempt(proposal)
     if (refusal === undefined) throw new Error(`allowed: ${JSON.stringify(proposal)}`)

@@ -1,5 +1,5 @@
 /**
- * A room of one of the versions 1 to 12, for tests: a line of events, each allowed or refused by the real rules.
+ * A room of one of the versions 1 to 12, for tests. Each event follows the one before it, and the rules of the version allow or refuse it.
  */
 import { assert } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
@@ -15,13 +15,12 @@ export const bob = user("bob", "two.example")
 export const carol = user("carol", "three.example")
 export const dave = user("dave", "two.example")
 
-/** The room versions from 1 to 12. */
+/** The IDs of the room versions 1 to 12. */
 export const ids = Array.from({ length: 12 }, (_, n) => `${n + 1}`)
-/** Those from a version on. */
+/** The IDs of the room versions from one on. */
 export const since = (first: number) => ids.slice(first - 1)
 
-/** A room of one version: a line of events. */
-export class Line {
+export class LinearRoom {
   readonly version: RoomVersion
   readonly create: Event
   readonly current = new Map<string, Event>()
@@ -54,18 +53,25 @@ export class Line {
 
   build(proposal: Omit<EventProposal, "room_id">): Event {
     const { depth, event_id } = this.last
-    const place = { prevEvents: [{ depth, event_id }], state: this.state, now: depth }
-    return this.version.build({ ...proposal, room_id: this.create.room_id }, place, keyOf(serverOf(proposal.sender)))
+    const position = { prevEvents: [{ depth, event_id }], state: this.state, now: depth }
+    return this.version.build({ ...proposal, room_id: this.create.room_id }, position, keyOf(serverOf(proposal.sender)))
   }
 
-  /** Why the rules refuse the event: by the state of the room, which its own auth events must agree with. */
+  /** The auth events that an event of this room names. */
+  authEventsOf(event: Event): ReadonlyArray<Event> {
+    const byId = new Map([...this.current.values()].map((entry) => [entry.event_id, entry]))
+    return event.auth_events.map((id) => byId.get(id)!)
+  }
+
+  /**
+   * The rule that refuses the event; undefined if it is allowed. Asserts that the state of the room and the auth events of the event
+   * give the same result.
+   */
   refusal(proposal: Omit<EventProposal, "room_id">): string | undefined {
     const event = this.build(proposal)
-    const byId = new Map([...this.current.values()].map((entry) => [entry.event_id, entry]))
-    const authEvents = event.auth_events.map((id) => byId.get(id)!)
     const context = { create: this.create, isRejected: () => false }
     const refusal = this.version.authorise(event, this.state)?.rule
-    assert.strictEqual(this.version.authoriseByAuthEvents(event, authEvents, context)?.rule, refusal)
+    assert.strictEqual(this.version.authoriseByAuthEvents(event, this.authEventsOf(event), context)?.rule, refusal)
     return refusal
   }
 
@@ -86,17 +92,17 @@ export class Line {
   }
 }
 
-/** A public room of alice, in which bob has the power level 50. */
-export const room = (id: string, creation?: JsonObject): Line => {
-  const line = new Line(id, creation)
-  return line
-    .allows(line.levels(alice, { [bob]: 50 }))
+/** A public room that alice created, in which bob has the power level 50. */
+export const makeRoom = (id: string, creation?: JsonObject): LinearRoom => {
+  const room = new LinearRoom(id, creation)
+  return room
+    .allows(room.levels(alice, { [bob]: 50 }))
     .joinRule("public")
-    .allows(line.member(bob, bob, "join"))
+    .allows(room.member(bob, bob, "join"))
 }
 
-/** An event of any type. */
-export const say = (sender: UserId, type: string, content: JsonObject = {}, state_key?: string) => ({
+/** The proposal of an event of any type. */
+export const proposalOf = (sender: UserId, type: string, content: JsonObject = {}, state_key?: string) => ({
   type,
   sender,
   content,
