@@ -1,7 +1,4 @@
-/**
- * A server that is killed while another one has its transaction, and has not said so, sends the same transaction again
- * when it is back.
- */
+/** A server that is killed before a transaction is answered sends the same transaction again after its start. */
 import { assert, describe, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomAlias } from "@greenroom/protocol/Identifiers"
@@ -13,16 +10,16 @@ import * as GatewayProcess from "../support/GatewayProcess.ts"
 
 const prefix = "/matrix/client/api/v1"
 
-/** The server as a process of its own, in its place. */
-const startProcess = ({ place, serverName }: TestServer) =>
+/** Starts the server as a process of its own, with the same settings and data. */
+const startProcess = ({ serverName, settings }: TestServer) =>
   GatewayProcess.start({
     serverName,
-    dataDir: place.dataDir,
-    databaseUrl: place.databaseUrl,
+    dataDir: settings.dataDir,
+    databaseUrl: settings.databaseUrl,
     environment: {
-      GREENROOM_FEDERATION_PORT: String(place.port),
+      GREENROOM_FEDERATION_PORT: String(settings.port),
       GREENROOM_FEDERATION_VERIFY: "false",
-      GREENROOM_FEDERATION_SERVERS: Object.entries(place.addresses)
+      GREENROOM_FEDERATION_SERVERS: Object.entries(settings.addresses)
         .map(([name, address]) => `${name}=${address}`)
         .join(",")
     }
@@ -53,7 +50,7 @@ describe("A killed sender", () => {
       yield* blue.stop
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+          const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
           yield* say(first.url, "in the air")
           const unanswered = yield* nextWithPdus(received)
           yield* first.kill

@@ -1,6 +1,6 @@
 /**
- * History that this server has back-filled itself is given to other servers as far as they may see it: by the history visibility at
- * each event. Of the memberships at those events only that of this server's own users is known here.
+ * A server returns events that it has back-filled itself to other servers according to the history visibility at each event. It knows
+ * the memberships of its own users at those events, and no others.
  *
  * Source: "Room history visibility" of the client-server specification; "Backfilling" of the server-server one.
  */
@@ -9,41 +9,48 @@ import type { Event } from "@greenroom/protocol/Event"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { type HostileNetwork, ids } from "./support/HostileNetwork.ts"
-import { HostileServer } from "./support/HostileServer.ts"
-import { expectOk, freePort, getState, isMember, network, readBack, setState } from "./support/Network.ts"
+import { HostileServer, notFound } from "./support/HostileServer.ts"
+import {
+  expectOk,
+  freePort,
+  getState,
+  isMember,
+  readBack,
+  setState,
+  network as startNetwork
+} from "./support/Network.ts"
 import { room } from "./support/TodaysHostility.ts"
-import { nothing, todaysScene } from "./support/TodaysScene.ts"
+import { todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
-interface WorldShape {
+interface ServersShape {
   readonly network: HostileNetwork
-  /** A server whose user was not in the room at the time of the history. */
+  /** A server without a user in the room at the time of the history. */
   readonly late: HostileServer
 }
 
-class World extends Context.Service<World, WorldShape>()("greenroom/test/BackfilledVisibility") {
+class Servers extends Context.Service<Servers, ServersShape>()("greenroom/test/BackfilledVisibility") {
   static readonly layer = Layer.effect(
-    World,
+    Servers,
     Effect.gen(function* () {
       const [evil, late] = [new HostileServer("evil.test", "today"), new HostileServer("late.test", "today")]
       const [evilPort, latePort] = [yield* freePort, yield* freePort]
       yield* evil.listen(evilPort)
       yield* late.listen(latePort)
       const others = { "evil.test": evilPort, "late.test": latePort }
-      return { network: { ...(yield* network(["red.test", "blue.test"], { others })), evil }, late }
+      return { network: { ...(yield* startNetwork(["red.test", "blue.test"], { others })), evil }, late }
     })
   )
 }
 
 /**
- * While Bob is away Mallory speaks in open and in closed times. Bob comes back through her server, and reads back: blue has what she said
- * by back-filling, as it was said.
+ * While Bob is not in the room, Mallory sends messages under shared and under joined history visibility. Bob joins again through her
+ * server and reads back, so that blue back-fills her messages.
  */
 const history = Effect.gen(function* () {
-  const world = yield* World
-  const { late } = world
-  const here = yield* todaysScene(world.network, "11")
+  const { late, network } = yield* Servers
+  const here = yield* todaysScene(network, "11")
   const { alice, blue, bob, evil, mallory, number, red, room: known, room_id } = here
   const levels = (yield* getState(alice, room_id, "m.room.power_levels")).body
   yield* expectOk(
@@ -54,23 +61,23 @@ const history = Effect.gen(function* () {
   )
   yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/leave`, {}))
   const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
-  late.respond = () => nothing
+  late.respond = () => notFound
   const [lateJoin] = (yield* late.join(red, room_id, `@late${number}:late.test`)).extremities as [Event]
 
   const past = [promoted, left]
-  const says = (body: string, before: Event) =>
+  const messageAfter = (before: Event, body: string) =>
     evil.event(known, { sender: mallory, content: { msgtype: "m.text", body } }, { prevEvents: [before], state: past })
-  const shows = (history_visibility: string, before: Event) =>
+  const visibilityAfter = (before: Event, history_visibility: string) =>
     evil.event(
       known,
       { type: "m.room.history_visibility", state_key: "", sender: mallory, content: { history_visibility } },
       { prevEvents: [before], state: past }
     )
-  const open = says("open", left)
-  const closed = shows("joined", open)
-  const secret = says("secret", closed)
-  const opened = shows("shared", secret)
-  const reopened = says("reopened", opened)
+  const open = messageAfter(left, "open")
+  const closed = visibilityAfter(open, "joined")
+  const secret = messageAfter(closed, "secret")
+  const opened = visibilityAfter(secret, "shared")
+  const reopened = messageAfter(opened, "reopened")
   const events = [open, closed, secret, opened, reopened]
   const stateWith = (...by: ReadonlyArray<Event>) => {
     const all = [...past, ...by]
@@ -85,7 +92,7 @@ const history = Effect.gen(function* () {
     { prevEvents: [reopened], state: past }
   )
   const [state, authChain] = [stateWith(opened, lateJoin), stateWith()]
-  evil.speaks(room_id, "11")
+  evil.useVersion(room_id, "11")
   evil.respond = ({ path }) => {
     if (path.startsWith("/v1/make_join/")) {
       return { status: 200, body: { room_version: "11", event: known.version!.toTemplate(template) } }
@@ -98,20 +105,20 @@ const history = Effect.gen(function* () {
     }
     return path.startsWith("/v1/state_ids/") && path.endsWith(open.event_id)
       ? { status: 200, body: { pdu_ids: ids(authChain), auth_chain_ids: ids(authChain) } }
-      : nothing
+      : notFound
   }
   yield* expectOk(bob.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(room_id)}?via=evil.test`, {}))
   const joined = (yield* readBack(bob, room_id)).find(isMember(bob.userId, "join"))!
   const stored = yield* blue.select(
-    `SELECT body::json->'content'->>'body' AS said FROM events WHERE status = 1 AND type = 'm.room.message' AND sender = '${mallory}'`
+    `SELECT body::json->'content'->>'body' AS body FROM events WHERE status = 1 AND type = 'm.room.message' AND sender = '${mallory}'`
   )
   assert.sameMembers(
-    stored.map(({ said }) => said),
+    stored.map(({ body }) => body),
     ["open", "secret", "reopened"]
   )
 
-  const version = late.speaks(room_id, "11")
-  /** What messages say, by their IDs; undefined of a redacted one. */
+  const version = late.useVersion(room_id, "11")
+  /** The bodies of messages by event ID; undefined for redacted ones. */
   const bodiesOf = (given: ReadonlyArray<Body>) =>
     Object.fromEntries(
       given.flatMap((pdu) => {
@@ -125,8 +132,8 @@ const history = Effect.gen(function* () {
   return { blue, evil, late, room_id, visible, secret, joined: joined.event_id as string, bodiesOf }
 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Back-filled events", (it) => {
-  it.effect("are given to other servers as far as those may see them, and have no state to give", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Back-filled events", (it) => {
+  it.effect("back-filled events are returned to other servers that may see them, without their states", () =>
     Effect.gen(function* () {
       const { blue, bodiesOf, evil, joined, late, room_id, secret, visible } = yield* history
       const ask = (server: HostileServer, path: string) => server.ask(blue, "GET", path)
@@ -151,7 +158,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Back-fi
         }
       }
 
-      // The server of its sender sees it.
+      // The server of its sender may see it.
       const own = yield* ask(evil, `/v1/event/${encodeURIComponent(secret.event_id)}`)
       assert.deepStrictEqual(bodiesOf(own.body.pdus), { [secret.event_id]: "secret" })
     })

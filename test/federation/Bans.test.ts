@@ -15,21 +15,21 @@ const dialects: ReadonlyArray<readonly [dialect: Dialect, version: string | unde
   ["today", "12"]
 ]
 
-const says = (body: string) => (event: Event) => event.type === "m.room.message" && event.content.body === body
+const isEvent = (body: string) => (event: Event) => event.type === "m.room.message" && event.content.body === body
 
-describe("a banned server", () => {
+describe("Bans of servers", () => {
   for (const [dialect, version] of dialects) {
     it.live(
-      `is answered nothing and sent nothing until the ban is lifted, in the dialect of ${dialect}`,
+      `a banned server gets no answers and no events until the ban is lifted, in the dialect of ${dialect}`,
       () =>
         Effect.gen(function* () {
           const port = yield* freePort
           const evil = new HostileServer("evil.test", dialect)
           yield* evil.listen(port)
           const [red] = yield* homeServers(["red.test"], { others: { "evil.test": port } })
-          const at = { serverName: red!.serverName, federationPort: red!.place.port }
+          const at = { serverName: red!.serverName, federationPort: red!.settings.port }
           const alice = yield* red!.person("alice")
-          const made = yield* red!.run(
+          const { room_id } = yield* red!.run(
             Rooms.use((rooms) =>
               rooms.create(alice, {
                 visibility: "public",
@@ -38,27 +38,27 @@ describe("a banned server", () => {
             )
           )
           const say = (body: string) =>
-            red!.run(Rooms.use((rooms) => rooms.send(alice, made.room_id, "m.room.message", message(body))))
+            red!.run(Rooms.use((rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
           const mallory = "@mallory:evil.test"
-          const room = yield* evil.join(at, made.room_id, mallory)
-          /** Each event follows the one before. */
-          const talk = (body: string): Event => {
+          const room = yield* evil.join(at, room_id, mallory)
+          /** A message of Mallory that follows the one before. */
+          const messageOfMallory = (body: string): Event => {
             const event = evil.event(room, { sender: mallory, content: message(body) })
             room.extremities = [event]
             return event
           }
-          assert.deepStrictEqual(yield* evil.tell(at, talk("before")), [undefined])
+          assert.deepStrictEqual(yield* evil.tell(at, messageOfMallory("before")), [undefined])
           yield* red!.sees(alice, isMessage("before"))
           yield* say("hello")
-          yield* evil.receives(says("hello"))
+          yield* evil.receives(isEvent("hello"))
 
           const bannedBy = "@alice:red.test" as UserId
           yield* red!.run(
             Bans.use((bans) => bans.add({ kind: "server", value: "evil.test", reason: "it lies", bannedBy }))
           )
-          const late = talk("while banned")
+          const late = messageOfMallory("while banned")
           const [make, state] = dialect === "draft" ? ["/make_join", "/state"] : ["/v1/make_join", "/v1/state"]
-          const inPath = encodeURIComponent(made.room_id)
+          const inPath = encodeURIComponent(room_id)
           const answers = [
             yield* evil.send(at, [evil.toPdu(late)]),
             yield* evil.ask(at, "GET", `${make}/${inPath}/${encodeURIComponent("@other:evil.test")}?ver=12`),
@@ -72,19 +72,19 @@ describe("a banned server", () => {
           const report = red!.run(
             Effect.map(
               Effect.flatMap(Peers, (peers) => peers.list),
-              (list) => list.find((each) => each.destination === "evil.test")
+              (list) => list.find(({ destination }) => destination === "evil.test")
             )
           )
           yield* Effect.repeat(report, {
             until: (found) => (found?.failures ?? 0) > 0,
             schedule: Schedule.spaced("20 millis")
           })
-          assert.isUndefined(evil.received.find(says("secret")))
+          assert.isUndefined(evil.received.find(isEvent("secret")))
 
           yield* red!.run(Bans.use((bans) => bans.lift("server", "evil.test")))
           yield* red!.run(Federation.use((federation) => federation.heardFrom(evil.serverName)))
-          yield* evil.receives(says("secret"))
-          assert.strictEqual(evil.received.filter(says("secret")).length, 1)
+          yield* evil.receives(isEvent("secret"))
+          assert.strictEqual(evil.received.filter(isEvent("secret")).length, 1)
           assert.deepStrictEqual(yield* evil.tell(at, late), [undefined])
           yield* red!.sees(alice, isMessage("while banned"))
         }).pipe(Effect.scoped),

@@ -1,31 +1,29 @@
-/**
- * Many people on three home servers in one room, all of them speaking at once.
- */
+/** Many users of three home servers in one room who send messages at the same time. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { createRoom, disorder, expectOk, join, network, readBack, say, stateOf } from "./support/Network.ts"
+import { causalityViolations, createRoom, expectOk, join, network, readBack, say, stateOf } from "./support/Network.ts"
 
 const peoplePerServer = 10
 const messagesPerPerson = 5
 
-/** Everything of the room that a person is told, poll by poll, until all of it came. */
+/** Follows the room by long polls until the expected number of messages has arrived. Returns all events. */
 const follow = (person: Person, roomId: string, from: string, expected: number) =>
   Effect.gen(function* () {
     const seen: Array<Body> = []
-    let place = from
+    let position = from
     let messages = 0
     while (messages < expected) {
       const { chunk, end } = yield* expectOk(
-        person.ask("GET", `/events?from=${encodeURIComponent(place)}&timeout=30000`)
+        person.ask("GET", `/events?from=${encodeURIComponent(position)}&timeout=30000`)
       )
       for (const event of chunk) {
         if (event.room_id !== roomId || event.event_id === undefined) continue
         seen.push(event)
         if (event.type === "m.room.message") messages++
       }
-      place = end
+      position = end
     }
     return seen
   })
@@ -34,7 +32,7 @@ const ids = (events: ReadonlyArray<Body>): ReadonlyArray<string> => events.map((
 
 describe("Crowd", () => {
   it.live(
-    "users of three servers send at once: all servers have the same events and state, everybody sees each event once, after its predecessors",
+    "messages that users of three servers send concurrently reach every user once, after their predecessors, and all servers have the same state",
     () =>
       Effect.gen(function* () {
         const { servers } = yield* network(["red.test", "blue.test", "green.test"])
@@ -56,7 +54,7 @@ describe("Crowd", () => {
               people,
               ({ person }) =>
                 Effect.forEach(Array.from({ length: messagesPerPerson }), (_, index) =>
-                  say(person, room_id, `${person.userId} says ${index}`)
+                  say(person, room_id, `message ${index} of ${person.userId}`)
                 ),
               { concurrency: "unbounded" }
             ),
@@ -69,15 +67,15 @@ describe("Crowd", () => {
         const acknowledged = sent.flat().sort()
         assert.strictEqual(new Set(acknowledged).size, total)
 
-        // The messages that people received: each event once, none before one that it follows.
+        // Each user received each event once, after its predecessors.
         for (const [index, events] of seen.entries()) {
-          const told = ids(events)
-          assert.strictEqual(new Set(told).size, told.length, "somebody was told of an event twice")
+          const received = ids(events)
+          assert.strictEqual(new Set(received).size, received.length, "a user received an event twice")
           assert.deepStrictEqual(ids(events.filter(({ type }) => type === "m.room.message")).toSorted(), acknowledged)
-          assert.deepStrictEqual(disorder(told, yield* people[index]!.server.events(room_id)), [])
+          assert.deepStrictEqual(causalityViolations(received, yield* people[index]!.server.events(room_id)), [])
         }
 
-        // The rooms on the servers: the same events and the same state.
+        // All servers have the same events and the same state.
         const first = people.filter((_, index) => index % peoplePerServer === 0)
         const [history, ...histories] = yield* Effect.forEach(first, ({ person }) => readBack(person, room_id))
         const [state, ...states] = yield* Effect.forEach(first, ({ person }) => stateOf(person, room_id))
@@ -90,7 +88,7 @@ describe("Crowd", () => {
         )
         for (const { server } of first) {
           const stored = yield* server.events(room_id)
-          assert.deepStrictEqual(disorder(ids(stored), stored), [])
+          assert.deepStrictEqual(causalityViolations(ids(stored), stored), [])
         }
       }),
     120_000

@@ -40,7 +40,7 @@ const send = (server: TestServer, from: Session, to: Session, txnId: string) =>
 const sync = (server: TestServer, session: Session, since?: string, timeout = 0) =>
   server.run(Effect.flatMap(Sync, (sync) => sync.sync(session, { since, timeout })))
 
-/** Syncs on until all the answers together hold what is waited for. */
+/** Syncs until the answers satisfy the condition. */
 const syncUntil = Effect.fnUntraced(function* (
   server: TestServer,
   session: Session,
@@ -61,7 +61,7 @@ const messages = (answers: ReadonlyArray<SyncAnswer>) =>
   answers.flatMap(({ to_device }) => (to_device?.events ?? []).map(({ content }) => (content as { n: string }).n))
 
 describe("Encryption between servers", () => {
-  it.live("keys are found and claimed at the other server, and their changes are sent", () =>
+  it.live("device keys are queried and claimed at the other server, and changes are announced", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const since = (yield* sync(blue, bob)).next_batch
@@ -86,7 +86,7 @@ describe("Encryption between servers", () => {
       assert.deepStrictEqual<unknown>(remote.claimed.one_time_keys, {
         [alice.userId]: { [alice.deviceId]: { "signed_curve25519:a": { key: "one" } } }
       })
-      // Another name of the device is a change too.
+      // A new display name of the device is a change too.
       const before = (yield* sync(blue, bob)).next_batch
       yield* red.run(
         Effect.gen(function* () {
@@ -101,7 +101,7 @@ describe("Encryption between servers", () => {
       assert.deepInclude(JSON.parse(renamed.device_keys)[alice.userId][alice.deviceId] as object, {
         unsigned: { device_display_name: "Laptop" }
       })
-      // They are kept while the other server is away.
+      // They are available while the other server is stopped.
       yield* red.stop
       const offline = yield* blue.run(
         Effect.flatMap(RemoteDeviceKeys, (keys) => keys.query(bob.userId, new Map([[alice.userId, []]]), undefined))
@@ -110,7 +110,7 @@ describe("Encryption between servers", () => {
     })
   )
 
-  it.live("messages to devices of a server that is away arrive once and in order when it is back", () =>
+  it.live("to-device messages to a stopped server arrive once and in order after its start", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const since = (yield* sync(blue, bob)).next_batch

@@ -1,25 +1,25 @@
 /**
- * A hostile server cannot keep a server busy, or fill it, with history that has no end or runs in a circle, and old invitations by a
- * token that was taken back count no more.
+ * History without an end or with cycles costs a bounded number of requests and stored events, and third-party invites of a revoked token
+ * are refused.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Result } from "effect"
-import { ids, isHealthy, leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
-import { imaginedHash } from "./support/HostileServer.ts"
+import { exchangeMessages, ids, isHealthy, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
+import { imaginedHash, notFound } from "./support/HostileServer.ts"
 import { expectOk, sees, setState } from "./support/Network.ts"
-import { sceneOf, World } from "./support/TodaysHostility.ts"
-import { nothing, type TodaysScene } from "./support/TodaysScene.ts"
+import { Servers, sceneOf } from "./support/TodaysHostility.ts"
+import type { TodaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
-/** Of how many pages of history one request of a client makes the server ask at most, and how many events a page has. */
+/** How many pages of history the server requests at most for one request of a client, and how many events a page has. */
 const [pages, pageSize] = [10, 100]
 
 const about = { origin: "evil.test", origin_server_ts: 1 }
 
-/** Blue gets an event after a gap, and Bob reads back across it. `before` gives what precedes events. */
+/** Sends blue an event after a gap, and has Bob read back across it. `before` returns the events before those with the given IDs. */
 const readAcross = Effect.fnUntraced(function* (
   { blue, bob, evil, room: known, room_id }: TodaysScene,
   last: Event,
@@ -28,7 +28,7 @@ const readAcross = Effect.fnUntraced(function* (
   const state = ids([...known.state.values()])
   evil.respond = ({ path }) => {
     if (path.startsWith("/v1/state_ids/")) return { status: 200, body: { pdu_ids: state, auth_chain_ids: state } }
-    if (!path.startsWith("/v1/backfill/")) return nothing
+    if (!path.startsWith("/v1/backfill/")) return notFound
     const from = [...path.matchAll(/[?&]v=([^&]+)/g)].map(([, id]) => id!)
     return { status: 200, body: { ...about, pdus: before(from).map((event) => evil.toPdu(event)) } }
   }
@@ -49,8 +49,8 @@ const storedOf = ({ blue, mallory }: TodaysScene) =>
     ([row]) => Number((row as { readonly count: number }).count)
   )
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless history", (it) => {
-  it.effect("history without an end is read by pages, a bounded number for each request", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless history", (it) => {
+  it.effect("history without an end is back-filled by a bounded number of pages for each request", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")
       const { blue, evil, mallory, room } = here
@@ -60,7 +60,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless
         chain.set(last.event_id, last)
         last = evil.event(room, { sender: mallory }, { prevEvents: [last] })
       }
-      /** More than was asked for. */
+      /** More events than requested. */
       const before = ([from]: ReadonlyArray<string>) => {
         const found: Array<Event> = []
         let event = from === last.event_id ? last : chain.get(from!)
@@ -77,12 +77,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless
       const stored = yield* storedOf(here)
       assert.isAtLeast(stored, pageSize)
       assert.isAtMost(stored, pages * (pageSize + 1))
-      yield* talk(here)
+      yield* exchangeMessages(here)
       yield* isHealthy(blue)
     })
   )
 
-  it.effect("events that follow themselves, or follow one another in a circle, are not taken", () =>
+  it.effect("events in a cycle of predecessors are not stored", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("1")
       const { blue, evil, mallory, room } = here
@@ -102,19 +102,19 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless
           ),
           id
         )
-      const circle = [after(named("one"), "two"), after(named("two"), "three"), after(named("three"), "one", "self")]
+      const cycle = [after(named("one"), "two"), after(named("two"), "three"), after(named("three"), "one", "self")]
       const self = after(named("self"), "self")
       const last = after(named("last"), "one", "self")
-      const asked = yield* readAcross(here, last, () => [...circle, self, ...circle])
+      const asked = yield* readAcross(here, last, () => [...cycle, self, ...cycle])
       assert.isAtLeast(asked.pages, 1)
       assert.isAtMost(asked.pages, 2 * pages)
       assert.strictEqual(yield* storedOf(here), 0)
-      yield* talk(here)
+      yield* exchangeMessages(here)
       yield* isHealthy(blue)
     })
   )
 
-  it.effect("an invitation by a token is not repeated once the token was taken back, from no past either", () =>
+  it.effect("third-party invites of a revoked token are refused, whatever their predecessors", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")
       const { alice, blue, bob, evil, mallory, red, room: known, room_id } = here
@@ -143,7 +143,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Endless
           },
           { prevEvents, state: [offered] }
         )
-      yield* leavesRoomAsItWas(here, refused(here, [invite(revoked), invite(offered), invite(offered, revoked)], /./))
+      yield* leavesRoomUnchanged(here, refused(here, [invite(revoked), invite(offered), invite(offered, revoked)], /./))
     })
   )
 })

@@ -1,7 +1,4 @@
-/**
- * Rooms with unusually many, long or nested forks of the event graph: servers with the same events have the same state, and no event
- * is lost.
- */
+/** Rooms with many or long forks of the event graph: servers with the same events have the same state, and no event is lost. */
 import { assert, layer } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
@@ -23,21 +20,21 @@ import {
   stateOf
 } from "./support/Network.ts"
 
-class World extends Context.Service<World, HostileNetwork>()("greenroom/test/World") {
-  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"]))
+class Servers extends Context.Service<Servers, HostileNetwork>()("greenroom/test/Servers") {
+  static readonly layer = Layer.effect(Servers, hostileNetwork(["red.test", "blue.test"]))
 }
 
 let scenes = 0
 
 /** Alice and Dan of red, Bob of blue and Mallory of evil in a public room, where Mallory may set the power levels. */
 const scene = Effect.gen(function* () {
-  const { evil, ...net } = yield* World
+  const { evil, ...net } = yield* Servers
   const [red, blue] = net.servers as [HomeServer, HomeServer]
   const number = ++scenes
   const alice = yield* red.register(`alice${number}`)
   const dan = yield* red.register(`dan${number}`)
   const bob = yield* blue.register(`bob${number}`)
-  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `place${number}` })
+  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `room${number}` })
   yield* join(bob, room_alias)
   yield* join(dan, room_alias)
   const mallory = `@mallory${number}:evil.test`
@@ -55,7 +52,7 @@ const scene = Effect.gen(function* () {
 
 type Scene = Effect.Success<typeof scene>
 
-/** Both servers take the events, fifty at a time. */
+/** Sends the events to both servers, fifty at a time. */
 const tellBoth = Effect.fnUntraced(function* ({ blue, evil, red }: Scene, events: ReadonlyArray<Event>) {
   for (const server of [red, blue]) {
     for (let from = 0; from < events.length; from += 50) {
@@ -76,8 +73,8 @@ const extremitiesOf = (server: HomeServer, roomId: string): Effect.Effect<Readon
 const storedEvent = (server: HomeServer, id: string): Effect.Effect<Event> =>
   Effect.map(server.select(`SELECT body FROM events WHERE event_id = '${id}'`), ([row]) => JSON.parse(row!.body))
 
-/** The two talk in turn until both servers know of one last event, and agree on the state. */
-const comeTogether = Effect.fnUntraced(function* ({ alice, blue, bob, red, room_id }: Scene) {
+/** Alice and Bob send messages in turn. Asserts that both servers have the same single forward extremity and state then. */
+const converge = Effect.fnUntraced(function* ({ alice, blue, bob, red, room_id }: Scene) {
   for (let round = 0; round < 6; round++) {
     yield* say(alice, room_id, `alice ${round}`)
     yield* reads(bob, room_id, `alice ${round}`)
@@ -90,8 +87,8 @@ const comeTogether = Effect.fnUntraced(function* ({ alice, blue, bob, red, room_
   assert.deepStrictEqual(yield* stateOf(alice, room_id), yield* stateOf(bob, room_id))
 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks", (it) => {
-  it.effect("with more forks than an event can name none is forgotten, and servers agree on the state", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks", (it) => {
+  it.effect("with more forward extremities than an event can name, none is lost, and servers have the same state", () =>
     Effect.gen(function* () {
       const at = yield* scene
       const { alice, bob, dan, evil, levels, mallory, red, room, room_id } = at
@@ -117,39 +114,41 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks",
       )
       yield* sees(bob, (event) => event.event_id === event_id)
       assert.deepStrictEqual((yield* getState(bob, room_id, "m.room.topic")).body, { topic: "Dan was here" })
-      yield* comeTogether(at)
+      yield* converge(at)
       assert.deepStrictEqual((yield* getState(alice, room_id, "m.room.topic")).body, { topic: "Dan was here" })
     })
   )
 
-  it.effect("forks with states of their own are all named in the end, and each of them counts", () =>
-    Effect.gen(function* () {
-      const at = yield* scene
-      const { alice, evil, red, room, room_id } = at
-      const past = room.extremities
-      const joins = Array.from({ length: 120 }, (_, n) => {
-        const user = `@fork${n}of${scenes}:evil.test`
-        return evil.event(
-          room,
-          { sender: user, type: "m.room.member", state_key: user, content: { membership: "join" } },
-          { prevEvents: past }
-        )
+  it.effect(
+    "forks with different states are all named as predecessors in the end, and all take part in state resolution",
+    () =>
+      Effect.gen(function* () {
+        const at = yield* scene
+        const { alice, evil, red, room, room_id } = at
+        const past = room.extremities
+        const joins = Array.from({ length: 120 }, (_, n) => {
+          const user = `@fork${n}of${scenes}:evil.test`
+          return evil.event(
+            room,
+            { sender: user, type: "m.room.member", state_key: user, content: { membership: "join" } },
+            { prevEvents: past }
+          )
+        })
+        yield* tellBoth(at, joins)
+        assert.lengthOf(yield* extremitiesOf(red, room_id), joins.length)
+        // The room actor loads the forward extremities from the database.
+        yield* red.stop
+        yield* red.start
+        const again = red.scene.person({ user_id: alice.userId, access_token: alice.token })
+        yield* converge({ ...at, alice: again })
+        const state = yield* stateOf(again, room_id)
+        for (const { event_id, state_key } of joins) {
+          assert.strictEqual(state[stateKeyOf("m.room.member", state_key!).replace("\0", " ")], event_id)
+        }
       })
-      yield* tellBoth(at, joins)
-      assert.lengthOf(yield* extremitiesOf(red, room_id), joins.length)
-      // The room is read from the store with all its forks.
-      yield* red.stop
-      yield* red.start
-      const again = red.scene.person({ user_id: alice.userId, access_token: alice.token })
-      yield* comeTogether({ ...at, alice: again })
-      const state = yield* stateOf(again, room_id)
-      for (const { event_id, state_key } of joins) {
-        assert.strictEqual(state[stateKeyOf("m.room.member", state_key!).replace("\0", " ")], event_id)
-      }
-    })
   )
 
-  it.effect("a fork behind hundreds of changes of one membership is decided by all of them", () =>
+  it.effect("a fork beside hundreds of changes of one membership is resolved", () =>
     Effect.gen(function* () {
       const at = yield* scene
       const { evil, mallory, room, room_id } = at
@@ -169,25 +168,25 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks",
       yield* tellBoth(at, names)
       room.state.set(key, first)
       yield* tellBoth(at, [rename("fork", [first])])
-      yield* comeTogether(at)
+      yield* converge(at)
       const { displayname } = (yield* getState(at.bob, room_id, "m.room.member", mallory)).body
-      assert.strictEqual(displayname, "fork", "of two names under the same power levels the later one stands")
+      assert.strictEqual(displayname, "fork", "the later of two names under the same power levels wins")
     })
   )
 
-  it.effect("no event may have a rejected auth event, even if it would be allowed without it", () =>
+  it.effect("an event with a rejected auth event is rejected, even if it would be allowed without it", () =>
     Effect.gen(function* () {
       const at = yield* scene
       const { alice, bob, evil, levels, mallory, red, room, room_id } = at
       const content = { ...levels, users: { ...levels.users, [mallory]: 100 } }
-      const coup = evil.event(room, { sender: mallory, type: "m.room.power_levels", state_key: "", content })
-      assert.isString((yield* evil.tell(red, coup))[0])
-      const resting = evil.event(room, { sender: mallory }, { state: [coup] })
-      assert.include(resting.auth_events, coup.event_id)
-      assert.match((yield* evil.tell(red, resting))[0]!, /rejected/)
-      const honest = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "an honest word" } })
+      const escalated = evil.event(room, { sender: mallory, type: "m.room.power_levels", state_key: "", content })
+      assert.isString((yield* evil.tell(red, escalated))[0])
+      const dependent = evil.event(room, { sender: mallory }, { state: [escalated] })
+      assert.include(dependent.auth_events, escalated.event_id)
+      assert.match((yield* evil.tell(red, dependent))[0]!, /rejected/)
+      const honest = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "authorised" } })
       assert.deepStrictEqual(yield* evil.tell(red, honest), [undefined])
-      yield* reads(alice, room_id, "an honest word")
+      yield* reads(alice, room_id, "authorised")
       yield* say(alice, room_id, "go on")
       yield* reads(bob, room_id, "go on")
     })

@@ -1,22 +1,20 @@
-/**
- * History that another server gives is read by what the history visibility and the membership of the reader were at each event.
- */
+/** Users read back-filled history according to the history visibility and their membership at each event. */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { ids } from "./support/HostileNetwork.ts"
-import { type EventPlaceLie, type FederationAnswer, imaginedHash } from "./support/HostileServer.ts"
+import { type FederationAnswer, type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
 import { change, expectOk, getState, isMember, readBack, sees, setState } from "./support/Network.ts"
-import { sceneOf, World } from "./support/TodaysHostility.ts"
-import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
+import { Servers, sceneOf } from "./support/TodaysHostility.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
 const visibilityType = "m.room.history_visibility"
 
-/** The room goes on at the hostile server while Bob is away; then he joins through that one. */
-const returning = Effect.fnUntraced(function* () {
+/** A room that goes on at the hostile server after Bob has left. He joins again through that server. */
+const rejoining = Effect.fnUntraced(function* () {
   const here = yield* sceneOf("11")
   const { alice, bob, evil, mallory, room: known, room_id } = here
   const levels = (yield* getState(alice, room_id, "m.room.power_levels")).body
@@ -28,22 +26,22 @@ const returning = Effect.fnUntraced(function* () {
   yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/leave`, {}))
   const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
   const past = [promoted, left]
-  const shows = (history_visibility: string, prevEvents: EventPlaceLie["prevEvents"]) =>
+  const visibilityEvent = (history_visibility: string, prevEvents: GraphOverrides["prevEvents"]) =>
     evil.event(
       known,
       { type: visibilityType, state_key: "", sender: mallory, content: { history_visibility } },
       { prevEvents: prevEvents!, state: past }
     )
-  const says = (body: string, ...prevEvents: NonNullable<EventPlaceLie["prevEvents"]>) =>
+  const messageEvent = (body: string, ...prevEvents: NonNullable<GraphOverrides["prevEvents"]>) =>
     evil.event(known, { sender: mallory, content: { msgtype: "m.text", body } }, { prevEvents, state: past })
   const isReplaced = ({ state_key, type }: Event, by: ReadonlyArray<Event>) =>
     by.some((event) => event.type === type && event.state_key === state_key)
-  /** The state of the room with some other events. */
+  /** The state of the room with some events replaced. */
   const stateWith = (...by: ReadonlyArray<Event>) => {
     const all = [...past.filter((event) => !isReplaced(event, by)), ...by]
     return [...[...known.state.values()].filter((event) => !isReplaced(event, all)), ...all]
   }
-  /** What Bob reads of Mallory's messages. */
+  /** The bodies of Mallory's messages. */
   const bodiesOf = (read: ReadonlyArray<Event>) =>
     read
       .toReversed()
@@ -52,8 +50,8 @@ const returning = Effect.fnUntraced(function* () {
       )
   const readAgain = Effect.map(readBack(bob, room_id), bodiesOf)
   /**
-   * Bob joins after the last of the events, and gives what he reads. `states` answers for the states before events, unless `fails`
-   * does.
+   * Bob joins after the last of the events and reads back. Returns the bodies, and how many states were requested. `states` has the states
+   * before events, unless `fails` answers the request.
    */
   const read = Effect.fnUntraced(function* (
     events: ReadonlyArray<Event>,
@@ -85,96 +83,98 @@ const returning = Effect.fnUntraced(function* () {
       }
       if (at !== undefined) return { status: 200, body: { pdu_ids: ids(at), auth_chain_ids: ids(stateWith()) } }
       const asked = all.find((event) => path === `/v1/event/${event.event_id}`)
-      return asked === undefined ? nothing : { status: 200, body: { ...about, pdus: pdus([asked]) } }
+      return asked === undefined ? notFound : { status: 200, body: { ...about, pdus: pdus([asked]) } }
     }
     const earlier = evil.asked.length
     yield* expectOk(bob.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(room_id)}?via=evil.test`, {}))
     const bodies = yield* readAgain
-    const questions = evil.asked.slice(earlier).filter((path) => /^\/v1\/state(_ids)?\//.test(path)).length
-    return { bodies, questions }
+    const statesRequested = evil.asked.slice(earlier).filter((path) => /^\/v1\/state(_ids)?\//.test(path)).length
+    return { bodies, statesRequested }
   })
   const isHistory = ({ event_id }: Event) =>
     here.blue.select(`SELECT status FROM events WHERE event_id = '${event_id}'`)
-  return { ...here, left, shows, says, stateWith, read, readAgain, isHistory }
+  return { ...here, left, visibilityEvent, messageEvent, stateWith, read, readAgain, isHistory }
 })
 
-/** The same, where the room was closed in one of two branches of its history, which meet again. */
+/** The same with two branches of history that are merged later. One of them has joined history visibility. */
 const branching = Effect.gen(function* () {
-  const here = yield* returning()
-  const { left, read, says, shows, stateWith } = here
-  const closed = shows("joined", [left])
-  const secret = says("secret", closed)
-  const open = says("open", left)
-  const merged = says("merged", secret, open)
-  const reopened = shows("shared", [merged])
-  const last = says("last", reopened)
+  const here = yield* rejoining()
+  const { left, read, messageEvent, visibilityEvent, stateWith } = here
+  const closed = visibilityEvent("joined", [left])
+  const secret = messageEvent("secret", closed)
+  const open = messageEvent("open", left)
+  const merged = messageEvent("merged", secret, open)
+  const reopened = visibilityEvent("shared", [merged])
+  const last = messageEvent("last", reopened)
   const readAll = (states: Parameters<typeof read>[2]) =>
     read([closed, secret, open, merged, reopened, last], stateWith(reopened), states)
   return { ...here, closed, open, merged, readAll }
 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History visibility", (it) => {
-  it.effect("a member reads what each time allowed: before the first join, as invited, as member, while away", () =>
-    Effect.gen(function* () {
-      const { blue, red } = yield* sceneOf("11")
-      const [alice, bob] = [yield* red.register("teller"), yield* blue.register("reader")]
-      const room = yield* createRoom(alice, "11")
-      const isBob = (membership: string) => (event: Event) =>
-        event.room_id === room && isMember(bob.userId, membership)(event)
-      const say = (body: string) =>
-        expectOk(
-          alice.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
-            msgtype: "m.text",
-            body
-          })
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("History visibility", (it) => {
+  it.effect(
+    "a member reads the messages that were visible to them before the invite, as invited user, as member, and after leaving",
+    () =>
+      Effect.gen(function* () {
+        const { blue, red } = yield* sceneOf("11")
+        const [alice, bob] = [yield* red.register("sender"), yield* blue.register("reader")]
+        const room = yield* createRoom(alice, "11")
+        const isBob = (membership: string) => (event: Event) =>
+          event.room_id === room && isMember(bob.userId, membership)(event)
+        const say = (body: string) =>
+          expectOk(
+            alice.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
+              msgtype: "m.text",
+              body
+            })
+          )
+        const show = (history_visibility: string) =>
+          expectOk(setState(alice, room, visibilityType, { history_visibility }))
+        yield* show("world_readable")
+        yield* say("to-the-world")
+        yield* show("shared")
+        yield* say("shared")
+        yield* show("invited")
+        yield* say("before-the-invitation")
+        yield* expectOk(change(alice, room, "invite", bob.userId))
+        yield* say("after-the-invitation")
+        yield* show("joined")
+        yield* say("before-the-join")
+        yield* expectOk(joinThrough(bob, room, red))
+        yield* sees(alice, isBob("join") as never)
+        yield* say("to-a-member")
+        yield* sees(bob, ({ content }) => content.body === "to-a-member")
+        yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/leave`, {}))
+        yield* sees(alice, isBob("leave") as never)
+        yield* say("while-away")
+        yield* show("shared")
+        yield* say("shared-while-away")
+        yield* expectOk(joinThrough(bob, room, red))
+        const read = (yield* readBack(bob, room)).toReversed()
+        assert.deepStrictEqual(
+          read.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body as string] : [])),
+          ["to-the-world", "shared", "after-the-invitation", "to-a-member", "shared-while-away"]
         )
-      const show = (history_visibility: string) =>
-        expectOk(setState(alice, room, visibilityType, { history_visibility }))
-      yield* show("world_readable")
-      yield* say("to-the-world")
-      yield* show("shared")
-      yield* say("shared")
-      yield* show("invited")
-      yield* say("before-the-invitation")
-      yield* expectOk(change(alice, room, "invite", bob.userId))
-      yield* say("after-the-invitation")
-      yield* show("joined")
-      yield* say("before-the-join")
-      yield* expectOk(joinThrough(bob, room, red))
-      yield* sees(alice, isBob("join") as never)
-      yield* say("to-a-member")
-      yield* sees(bob, ({ content }) => content.body === "to-a-member")
-      yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/leave`, {}))
-      yield* sees(alice, isBob("leave") as never)
-      yield* say("while-away")
-      yield* show("shared")
-      yield* say("shared-while-away")
-      yield* expectOk(joinThrough(bob, room, red))
-      const read = (yield* readBack(bob, room)).toReversed()
-      assert.deepStrictEqual(
-        read.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body as string] : [])),
-        ["to-the-world", "shared", "after-the-invitation", "to-a-member", "shared-while-away"]
-      )
-    })
+      })
   )
 
-  it.effect("where branches of history differ, the server is asked for the state behind them", () =>
+  it.effect("where branches have different history visibility, the state after them is requested", () =>
     Effect.gen(function* () {
       const { closed, merged, open, readAll, stateWith } = yield* branching
-      const { bodies, questions } = yield* readAll(
+      const { bodies, statesRequested } = yield* readAll(
         new Map([
           [closed.event_id, stateWith()],
           [open.event_id, stateWith()],
-          // State resolution may choose either.
+          // State resolution may choose either visibility.
           [merged.event_id, stateWith()]
         ])
       )
       assert.deepStrictEqual(bodies, ["open", "merged", "last"])
-      assert.isAtMost(questions, 3)
+      assert.isAtMost(statesRequested, 3)
     })
   )
 
-  it.effect("where it does not say, the least open of both decides", () =>
+  it.effect("without that state the more restrictive history visibility applies", () =>
     Effect.gen(function* () {
       const { closed, open, readAll, stateWith } = yield* branching
       const { bodies } = yield* readAll(
@@ -187,14 +187,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
     })
   )
 
-  it.effect("a visibility from before all known ones, which the server names and nobody has here, counts", () =>
+  it.effect("a history visibility that only the state of the other server names is fetched and applies", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, says, shows, stateWith } = yield* returning()
-      const closed = shows("joined", [left])
-      // The event before is withheld, so that history begins here.
-      const secret = says("secret", closed)
-      const opened = shows("shared", [secret])
-      const last = says("last", opened)
+      const { isHistory, left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const closed = visibilityEvent("joined", [left])
+      // The other server withholds the event before it, so that history begins with the message.
+      const secret = messageEvent("secret", closed)
+      const opened = visibilityEvent("shared", [secret])
+      const last = messageEvent("last", opened)
       const { bodies } = yield* read(
         [secret, opened, last],
         stateWith(opened),
@@ -205,12 +205,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
     })
   )
 
-  it.effect("history before which the visibility is forged is not taken", () =>
+  it.effect("history after a forged history visibility is not stored", () =>
     Effect.gen(function* () {
-      const { evil, isHistory, left, read, room, says, shows, stateWith } = yield* returning()
-      const secret = says("secret", left)
-      const opened = shows("shared", [secret])
-      const last = says("last", opened)
+      const { evil, isHistory, left, read, room, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const secret = messageEvent("secret", left)
+      const opened = visibilityEvent("shared", [secret])
+      const last = messageEvent("last", opened)
       const forged = evil.event(
         room,
         {
@@ -229,14 +229,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
     })
   )
 
-  it.effect("history before which the visibility cannot be had is not taken", () =>
+  it.effect("history after a history visibility that is unavailable is not stored", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, says, shows, stateWith } = yield* returning()
-      const secret = says("secret", left)
-      const opened = shows("shared", [secret])
-      const absent = { ...shows("joined", [left]), event_id: imaginedHash().event_id }
+      const { isHistory, left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const secret = messageEvent("secret", left)
+      const opened = visibilityEvent("shared", [secret])
+      const absent = { ...visibilityEvent("joined", [left]), event_id: imaginedHash().event_id }
       const { bodies } = yield* read(
-        [secret, opened, says("last", opened)],
+        [secret, opened, messageEvent("last", opened)],
         stateWith(opened),
         new Map([[secret.event_id, stateWith(absent)]])
       )
@@ -249,32 +249,34 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("History
   const failures: ReadonlyArray<readonly [string, FederationAnswer | "never"]> = [
     ["an internal error", internalError],
     ["the error of a proxy", { ...internalError, status: 504 }],
-    ["silence", "never"]
+    ["no answer at all", "never"]
   ]
   for (const [name, failure] of failures) {
-    it.effect(`a server that answers a question for the IDs of a state by ${name} is asked for the state`, () =>
-      Effect.gen(function* () {
-        const { left, read, says, shows, stateWith } = yield* returning()
-        const closed = shows("joined", [left])
-        const secret = says("secret", closed)
-        const opened = shows("shared", [secret])
-        const last = says("last", opened)
-        const states = new Map([[closed.event_id, stateWith()]])
-        const { bodies } = yield* read([closed, secret, opened, last], stateWith(opened), states, (path) =>
-          path.startsWith("/v1/state_ids/") ? failure : undefined
-        )
-        assert.deepStrictEqual(bodies, ["last"])
-      })
+    it.effect(
+      `the state is requested from a server that answers a request for the IDs of its events with ${name}`,
+      () =>
+        Effect.gen(function* () {
+          const { left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+          const closed = visibilityEvent("joined", [left])
+          const secret = messageEvent("secret", closed)
+          const opened = visibilityEvent("shared", [secret])
+          const last = messageEvent("last", opened)
+          const states = new Map([[closed.event_id, stateWith()]])
+          const { bodies } = yield* read([closed, secret, opened, last], stateWith(opened), states, (path) =>
+            path.startsWith("/v1/state_ids/") ? failure : undefined
+          )
+          assert.deepStrictEqual(bodies, ["last"])
+        })
     )
   }
 
-  it.effect("history whose states its server cannot give now is taken later", () =>
+  it.effect("history whose states are unavailable is stored later", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, readAgain, says, shows, stateWith } = yield* returning()
-      const closed = shows("joined", [left])
-      const secret = says("secret", closed)
-      const opened = shows("shared", [secret])
-      const last = says("last", opened)
+      const { isHistory, left, read, readAgain, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const closed = visibilityEvent("joined", [left])
+      const secret = messageEvent("secret", closed)
+      const opened = visibilityEvent("shared", [secret])
+      const last = messageEvent("last", opened)
       const states = new Map([[closed.event_id, stateWith()]])
       let isFailing = true
       const { bodies } = yield* read([closed, secret, opened, last], stateWith(opened), states, (path) =>

@@ -1,35 +1,35 @@
 /**
- * Answers of a hostile server to what our server asks it for its users: they are bounded, name nothing that is another server's, and
- * reach a client in the documented form, or not at all.
+ * Answers of a hostile server to requests for our users: they are bounded, contain no identifiers of other servers, and reach clients in
+ * the documented form or not at all.
  *
  * Source: the server-server specification.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
-import { isHealthy, leavesRoomAsItWas } from "./support/HostileNetwork.ts"
-import { imaginedHash, type Responder } from "./support/HostileServer.ts"
+import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
+import { imaginedHash, notFound, type Responder } from "./support/HostileServer.ts"
 import { expectOk, say } from "./support/Network.ts"
-import { sceneOf, World } from "./support/TodaysHostility.ts"
-import { createRoom, nothing } from "./support/TodaysScene.ts"
+import { Servers, sceneOf } from "./support/TodaysHostility.ts"
+import { createRoom } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
 const answer = (body: Body) => ({ status: 200, body })
 
-/** Answers requests whose paths begin so. */
+/** Answers requests by the beginnings of their paths. */
 const answering =
   (...answers: ReadonlyArray<readonly [string, Body]>): Responder =>
   ({ path }) => {
     const found = answers.find(([beginning]) => path.startsWith(beginning))
-    return found === undefined ? nothing : answer(found[1])
+    return found === undefined ? notFound : answer(found[1])
   }
 
 const client = (path: string) => `//_matrix/client/${path}`
 const encoded = encodeURIComponent
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers of a hostile server", (it) => {
-  it.effect("a profile that is larger than profiles may be is none", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers of a hostile server", (it) => {
+  it.effect("a profile beyond the size limit is not found", () =>
     Effect.gen(function* () {
       const { alice, evil, red } = yield* sceneOf("11")
       evil.respond = answering(["/v1/query/profile", { displayname: "Evil", "org.test.blob": "x".repeat(70_000) }])
@@ -42,7 +42,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
     })
   )
 
-  it.effect("a page of public rooms that is too large is none", () =>
+  it.effect("a page of public rooms beyond the size limit is not found", () =>
     Effect.gen(function* () {
       const { alice, evil, red } = yield* sceneOf("11")
       const room = (index: number, topic: string) => ({
@@ -61,7 +61,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
     })
   )
 
-  it.effect("a space that contains itself, and spaces without end, are read to a depth", () =>
+  it.effect("spaces that contain themselves or never end cost a bounded number of requests", () =>
     Effect.gen(function* () {
       const { alice, evil, number, red } = yield* sceneOf("11")
       const space = yield* createRoom(alice, "11", { creation_content: { type: "m.space" } })
@@ -84,7 +84,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
       let asked = 0
       evil.respond = ({ path }) => {
         const [, roomId] = /^\/v1\/hierarchy\/([^?]+)/.exec(path) ?? []
-        if (roomId === undefined) return nothing
+        if (roomId === undefined) return notFound
         asked++
         const next = Array.from({ length: 100 }, (_, index) => `!s${number}x${asked}x${index}:evil.test`)
         return answer({ room: summary(roomId, [roomId, space, ...next]), children: [], inaccessible_children: [] })
@@ -104,7 +104,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
     })
   )
 
-  it.effect("keys that nobody asked for, or that are of other users, reach no client", () =>
+  it.effect("one-time keys that were not requested, or that are of other users, are dropped", () =>
     Effect.gen(function* () {
       const { alice, bob, evil, mallory } = yield* sceneOf("11")
       const key = { "signed_curve25519:AAAA": { key: "k".repeat(43), signatures: {} } }
@@ -125,13 +125,13 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
     })
   )
 
-  it.effect("an event at a time that is of another room, or of none, is not given to clients", () =>
+  it.effect("an answer to timestamp_to_event that names an event of another room, or none, is not passed on", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")
       const { alice, evil, room_id } = here
       const secretRoom = yield* createRoom(alice, "11", { preset: "private_chat" })
       const secret = yield* say(alice, secretRoom, "secret")
-      yield* leavesRoomAsItWas(
+      yield* leavesRoomUnchanged(
         here,
         Effect.gen(function* () {
           for (const event_id of [secret, imaginedHash().event_id, "no event ID", `$${"x".repeat(300)}`]) {
@@ -145,23 +145,21 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
     })
   )
 
-  it.effect("what a server shows of a room in answer to a knock is bounded, and of that room", () =>
+  it.effect("the stripped state in the answer to a knock is bounded", () =>
     Effect.gen(function* () {
       const { alice, evil, number, red } = yield* sceneOf("11")
-      const roomId = `!knock${number}:evil.test`
-      const version = evil.speaks(roomId, "11")
       const host = `@host${number}:evil.test`
-      const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
-      const knock = (size: number, count: number): Responder => {
-        const shown = Array.from({ length: count }, (_, index) => ({
+      const knock = Effect.fnUntraced(function* (roomId: string, size: number, count: number) {
+        const room = { roomId, version: evil.useVersion(roomId, "11"), state: new Map(), extremities: [imaginedHash()] }
+        const strippedState = Array.from({ length: count }, (_, index) => ({
           type: `org.test.${index}`,
           state_key: "",
           sender: host,
           content: { text: "x".repeat(size) }
         }))
-        return ({ path, body: _ }) => {
+        evil.respond = ({ path }) => {
           if (path.startsWith("/v1/make_knock/")) {
-            const event = evil.event(lie, {
+            const event = evil.event(room, {
               type: "m.room.member",
               sender: alice.userId,
               state_key: alice.userId,
@@ -170,36 +168,33 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers
             const { hashes: _hashes, signatures: _signatures, ...template } = evil.toPdu(event)
             return answer({ room_version: "11", event: template })
           }
-          return path.startsWith("/v1/send_knock/") ? answer({ knock_room_state: shown }) : nothing
+          return path.startsWith("/v1/send_knock/") ? answer({ knock_room_state: strippedState }) : notFound
         }
-      }
-      evil.respond = knock(100, 5_000)
-      const asked = yield* alice.ask("POST", client(`v3/knock/${encoded(roomId)}?via=evil.test`), {})
-      assert.strictEqual(asked.status, 200, asked.text)
-      const synced = yield* expectOk(alice.ask("GET", client("v3/sync?timeout=0")))
-      assert.isAtMost(synced.rooms.knock[roomId].knock_state.events.length, 52)
-      evil.respond = knock(3_000, 1_000)
-      const large = yield* alice.ask(
-        "POST",
-        client(`v3/knock/${encoded(`!other${number}:evil.test`)}?via=evil.test`),
-        {}
-      )
-      assert.notStrictEqual(large.status, 500)
+        const knocked = yield* alice.ask("POST", client(`v3/knock/${encoded(roomId)}?via=evil.test`), {})
+        assert.strictEqual(knocked.status, 200, knocked.text)
+        const { body, text } = yield* alice.ask("GET", client("v3/sync?timeout=0"))
+        return { events: body.rooms.knock[roomId].knock_state.events as ReadonlyArray<Body>, text }
+      })
+      const many = yield* knock(`!many${number}:evil.test`, 100, 5_000)
+      assert.isAtMost(many.events.length, 52)
+      const large = yield* knock(`!large${number}:evil.test`, 3_000, 1_000)
+      assert.isAtMost(large.events.length, 52)
+      assert.isBelow(large.text.length, 500_000)
       yield* isHealthy(red)
     })
   )
 
-  it.effect("a template of a join that names very many events is refused", () =>
+  it.effect("a template of a join with thousands of predecessors or auth events is refused", () =>
     Effect.gen(function* () {
       const { alice, evil, number, red } = yield* sceneOf("11")
       const roomId = `!wide${number}:evil.test`
-      const version = evil.speaks(roomId, "11")
-      const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+      const version = evil.useVersion(roomId, "11")
+      const room = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
       const wide =
         (key: string): Responder =>
         ({ path }) => {
-          if (!path.startsWith("/v1/make_join/")) return nothing
-          const event = evil.event(lie, {
+          if (!path.startsWith("/v1/make_join/")) return notFound
+          const event = evil.event(room, {
             type: "m.room.member",
             sender: alice.userId,
             state_key: alice.userId,

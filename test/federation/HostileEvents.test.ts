@@ -1,6 +1,5 @@
 /**
- * Events and floods of a hostile server that is in the room: extreme numbers, references to other rooms, signatures that are used
- * again, and very many of everything.
+ * Events and floods of a hostile server that is in the room: extreme depths, references to other rooms, reused signatures, and floods.
  *
  * Source: the server-server specification, and the rules of the room versions.
  */
@@ -8,44 +7,44 @@ import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect, Fiber } from "effect"
 import type { Body } from "../support/Curl.ts"
-import { ids, isHealthy, refusalsOf, talk } from "./support/HostileNetwork.ts"
-import { imaginedHash } from "./support/HostileServer.ts"
+import { exchangeMessages, ids, isHealthy, refusalsOf } from "./support/HostileNetwork.ts"
+import { imaginedHash, notFound } from "./support/HostileServer.ts"
 import { expectOk, isMember, readBack, reads, say, sees, stateOf } from "./support/Network.ts"
-import { sceneOf, versions, World } from "./support/TodaysHostility.ts"
-import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
+import { Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })(
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })(
   "Events and floods of a hostile server",
   (it) => {
     for (const version of versions) {
       const named = (name: string) => `version ${version}: ${name}`
 
-      it.effect(named("an event of the greatest depth does not end the room, nor its order"), () =>
+      it.effect(named("an event of the greatest depth leaves the room and its order usable"), () =>
         Effect.gen(function* () {
           const here = yield* sceneOf(version)
           const { alice, bob, blue, evil, mallory, red, room: known } = here
           const deep = evil.event(known, { sender: mallory }, { prevEvents: known.extremities })
           const greatest = evil.remake(deep, { depth: Number.MAX_SAFE_INTEGER })
           for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, greatest), [undefined])
-          yield* talk(here)
-          yield* talk(here)
-          const bodies = yield* Effect.forEach([alice, bob], (person) =>
+          yield* exchangeMessages(here)
+          yield* exchangeMessages(here)
+          const timelines = yield* Effect.forEach([alice, bob], (person) =>
             Effect.map(readBack(person, here.room_id), ids)
           )
-          assert.deepStrictEqual(bodies[0], bodies[1])
-          for (const { depth } of yield* red.events(here.room_id)) assert.isAtMost(depth, Number.MAX_SAFE_INTEGER)
-          // A greater one has no canonical form.
+          assert.deepStrictEqual(timelines[0], timelines[1])
+          // A greater depth has no canonical form.
           const pdu = { ...evil.toPdu(deep), depth: 2 ** 53 }
           const { body, status } = yield* evil.send(red, [pdu])
           assert.strictEqual(status, 200)
           for (const { error } of Object.values<Body>(body.pdus)) assert.isString(error)
-          yield* talk(here)
+          yield* exchangeMessages(here)
+          for (const { depth } of yield* red.events(here.room_id)) assert.isAtMost(depth, Number.MAX_SAFE_INTEGER)
         })
       )
 
-      it.effect(named("a redaction reaches no event of another room"), () =>
+      it.effect(named("a redaction does not apply to an event of another room"), () =>
         Effect.gen(function* () {
           const here = yield* sceneOf(version)
           const { alice, blue, bob, evil, mallory, red, room: known } = here
@@ -57,7 +56,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })(
           const content = version === "6" ? {} : { redacts: secret }
           const redaction = evil.event(known, { type: "m.room.redaction", sender: mallory, content, ...keys } as never)
           for (const server of [red, blue]) yield* evil.tell(server, redaction)
-          yield* talk(here)
+          yield* exchangeMessages(here)
           for (const person of [alice, bob]) {
             const found = (yield* readBack(person, other)).find(({ event_id }) => event_id === secret)
             assert.strictEqual(found?.content.body, "keep this")
@@ -66,82 +65,80 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })(
       )
     }
 
-    it.effect(
-      "the authorisation of a restricted join counts in no other room, for no other user and no other join",
-      () =>
-        Effect.gen(function* () {
-          const { alice, blue, bob, evil, number, red } = yield* sceneOf("11")
-          const club = yield* createRoom(alice, "11")
-          const rule = { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: club }] }
-          const guarded = () =>
-            createRoom(alice, "11", {
-              initial_state: [{ type: "m.room.join_rules", state_key: "", content: rule }]
-            })
-          const [open, closed] = [yield* guarded(), yield* guarded()]
-          for (const roomId of [club, open, closed]) {
-            yield* expectOk(joinThrough(bob, roomId, red))
-            yield* sees(alice, (event) => event.room_id === roomId && isMember(bob.userId, "join")(event))
-          }
-          const spy = `@reuser${number}:evil.test`
-          yield* evil.join(red, club, spy)
-          const known = yield* evil.join(red, open, spy)
-          const joined = (yield* red.events(open)).find(isMember(spy, "join"))!
-          const ours = joined.signatures[red.serverName]!
-          assert.isDefined(ours)
-          const intruder = `@reused${number}:evil.test`
-          // The room with restricted joins as the server would see it, if it were in.
-          const other = { ...known, roomId: closed }
-          evil.speaks(closed, "11")
-          const withOurs = (event: Event): Event => ({
-            ...event,
-            signatures: { ...event.signatures, [red.serverName]: ours }
+    it.effect("the signature of an authorised restricted join is not valid for another room or another user", () =>
+      Effect.gen(function* () {
+        const { alice, blue, bob, evil, number, red } = yield* sceneOf("11")
+        const club = yield* createRoom(alice, "11")
+        const rule = { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: club }] }
+        const guarded = () =>
+          createRoom(alice, "11", {
+            initial_state: [{ type: "m.room.join_rules", state_key: "", content: rule }]
           })
-          const joinOf = (place: typeof known, userId: string) =>
-            withOurs(
-              evil.event(place, {
-                type: "m.room.member",
-                state_key: userId,
-                sender: userId,
-                content: { ...joined.content, membership: "join" }
-              })
-            )
-          for (const server of [red, blue]) {
-            for (const event of [joinOf(known, intruder), joinOf(other, spy), joinOf(other, intruder)]) {
-              const [refusal] = yield* evil.tell(server, event)
-              assert.isString(refusal)
-            }
-          }
-          for (const [person, roomId] of [
-            [alice, open],
-            [bob, closed]
-          ] as const) {
-            const path = `//_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/joined_members`
-            assert.notProperty((yield* expectOk(person.ask("GET", path))).joined, intruder)
-          }
-          yield* talk({ alice, bob, room_id: closed })
+        const [open, closed] = [yield* guarded(), yield* guarded()]
+        for (const roomId of [club, open, closed]) {
+          yield* expectOk(joinThrough(bob, roomId, red))
+          yield* sees(alice, (event) => event.room_id === roomId && isMember(bob.userId, "join")(event))
+        }
+        const spy = `@reuser${number}:evil.test`
+        yield* evil.join(red, club, spy)
+        const known = yield* evil.join(red, open, spy)
+        const joined = (yield* red.events(open)).find(isMember(spy, "join"))!
+        const ours = joined.signatures[red.serverName]!
+        assert.isDefined(ours)
+        const intruder = `@reused${number}:evil.test`
+        // The closed room with the state of the open one.
+        const other = { ...known, roomId: closed }
+        evil.useVersion(closed, "11")
+        const withOurs = (event: Event): Event => ({
+          ...event,
+          signatures: { ...event.signatures, [red.serverName]: ours }
         })
+        const joinOf = (room: typeof known, userId: string) =>
+          withOurs(
+            evil.event(room, {
+              type: "m.room.member",
+              state_key: userId,
+              sender: userId,
+              content: { ...joined.content, membership: "join" }
+            })
+          )
+        for (const server of [red, blue]) {
+          for (const event of [joinOf(known, intruder), joinOf(other, spy), joinOf(other, intruder)]) {
+            const [refusal] = yield* evil.tell(server, event)
+            assert.isString(refusal)
+          }
+        }
+        for (const [person, roomId] of [
+          [alice, open],
+          [bob, closed]
+        ] as const) {
+          const path = `//_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/joined_members`
+          assert.notProperty((yield* expectOk(person.ask("GET", path))).joined, intruder)
+        }
+        yield* exchangeMessages({ alice, bob, room_id: closed })
+      })
     )
 
-    it.effect("events that follow very many unknown ones cost few requests, and delay nobody", () =>
+    it.effect("events with many unknown predecessors cost few requests, and do not delay other work", () =>
       Effect.gen(function* () {
         const here = yield* sceneOf("11")
         const { blue, evil, mallory, red, room: known } = here
         const before = evil.asked.length
         const state = yield* stateOf(here.alice, here.room_id)
-        evil.respond = nothingGiven
+        evil.respond = noMissingEvents
         const wide = () =>
           evil.event(known, { sender: mallory }, { prevEvents: Array.from({ length: 19 }, () => imaginedHash()) })
         const flood = Array.from({ length: 50 }, wide)
-        const talking = yield* Effect.forkChild(talk(here))
+        const exchanging = yield* Effect.forkChild(exchangeMessages(here))
         for (const refusal of yield* refusalsOf(evil, red, flood)) assert.match(refusal, /predecessors/)
-        yield* Fiber.join(talking)
+        yield* Fiber.join(exchanging)
         assert.isAtMost(evil.asked.length - before, 100)
         assert.deepStrictEqual(yield* stateOf(here.alice, here.room_id), state)
         yield* isHealthy(blue)
       })
     )
 
-    it.effect("messages to fifty thousand devices, and a flood of them, are read in bounded time", () =>
+    it.effect("to-device messages to unknown devices and users are dropped, and those of a flood arrive in order", () =>
       Effect.gen(function* () {
         const here = yield* sceneOf("11")
         const { alice, evil, mallory, red } = here
@@ -160,7 +157,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })(
           200
         )
         assert.strictEqual((yield* evil.send(red, [], { edus: [direct("nobody", nobody)] })).status, 200)
-        yield* talk(here)
+        yield* exchangeMessages(here)
         const edus = Array.from({ length: 100 }, (_, index) =>
           direct(`m${index}`, { [alice.userId]: { "*": { index } } })
         )
@@ -175,5 +172,5 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })(
   }
 )
 
-const nothingGiven = ({ path }: { readonly path: string }) =>
-  path.startsWith("/v1/get_missing_events/") ? { status: 200, body: { events: [] } } : nothing
+const noMissingEvents = ({ path }: { readonly path: string }) =>
+  path.startsWith("/v1/get_missing_events/") ? { status: 200, body: { events: [] } } : notFound

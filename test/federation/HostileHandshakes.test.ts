@@ -1,85 +1,88 @@
 /**
- * Requests of a hostile server that is not in a room, and its answers to servers that join: it reads nothing, and its lies let nobody
- * in.
+ * Requests of a hostile server that is not in a room, and its answers to joining servers: it cannot read the room, and false answers do
+ * not add members.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
-import { leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
-import { imaginedHash } from "./support/HostileServer.ts"
+import { exchangeMessages, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
+import { imaginedHash, notFound } from "./support/HostileServer.ts"
 import { change, expectOk, type HomeServer, isMember, say, sees } from "./support/Network.ts"
-import { forgedSignature, room, sceneOf, versions, World } from "./support/TodaysHostility.ts"
-import { createRoom, joinThrough, nothing } from "./support/TodaysScene.ts"
+import { forgedSignature, room, Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile handshakes", (it) => {
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile handshakes", (it) => {
   for (const version of versions) {
     const scene = sceneOf(version)
     const named = (text: string) => `version ${version}: ${text}`
 
-    it.effect(named("a server outside of a room reads nothing of it, whether the room is private or was left"), () =>
-      Effect.gen(function* () {
-        const here = yield* scene
-        const { alice, evil, mallory, red, room: known, room_id } = here
-        const secret = yield* createRoom(alice, version, { preset: "private_chat" })
-        const secretId = yield* say(alice, secret, "a secret")
-        const learnsNothing = Effect.fnUntraced(function* (roomId: string, eventId: string) {
-          const id = encodeURIComponent(eventId)
-          for (const path of [
-            `/v1/event/${id}`,
-            room("state", roomId, `?event_id=${id}`),
-            room("state_ids", roomId, `?event_id=${id}`),
-            room("event_auth", roomId, `/${id}`),
-            room("backfill", roomId, `?v=${id}&limit=10`),
-            room("timestamp_to_event", roomId, `?ts=1&dir=f`)
-          ]) {
-            const { body, status } = yield* evil.ask(red, "GET", path)
-            assert.deepStrictEqual([path, status, body.errcode], [path, 404, "M_NOT_FOUND"])
+    it.effect(
+      named("a server that is not in a room cannot read it, whether the room is private or the server was removed"),
+      () =>
+        Effect.gen(function* () {
+          const here = yield* scene
+          const { alice, evil, mallory, red, room: known, room_id } = here
+          const secret = yield* createRoom(alice, version, { preset: "private_chat" })
+          const secretId = yield* say(alice, secret, "a secret")
+          const learnsNothing = Effect.fnUntraced(function* (roomId: string, eventId: string) {
+            const id = encodeURIComponent(eventId)
+            for (const path of [
+              `/v1/event/${id}`,
+              room("state", roomId, `?event_id=${id}`),
+              room("state_ids", roomId, `?event_id=${id}`),
+              room("event_auth", roomId, `/${id}`),
+              room("backfill", roomId, `?v=${id}&limit=10`),
+              room("timestamp_to_event", roomId, `?ts=1&dir=f`)
+            ]) {
+              const { body, status } = yield* evil.ask(red, "GET", path)
+              assert.deepStrictEqual([path, status, body.errcode], [path, 404, "M_NOT_FOUND"])
+            }
+            const missing = { earliest_events: [], latest_events: [eventId], limit: 10 }
+            assert.strictEqual((yield* evil.ask(red, "POST", room("get_missing_events", roomId), missing)).status, 404)
+          })
+          yield* learnsNothing(secret, secretId)
+          for (const handshake of ["make_join", "make_leave", "make_knock"]) {
+            const path = room(handshake, secret, `/${encodeURIComponent(mallory)}?ver=${version}`)
+            assert.include([403, 404], (yield* evil.ask(red, "GET", path)).status)
+            for (const other of [alice.userId, `@mallory:other.test:8448`]) {
+              const { body } = yield* evil.ask(red, "GET", room(handshake, room_id, `/${encodeURIComponent(other)}`))
+              assert.deepStrictEqual([other, body.errcode], [other, "M_FORBIDDEN"])
+            }
           }
-          const missing = { earliest_events: [], latest_events: [eventId], limit: 10 }
-          assert.strictEqual((yield* evil.ask(red, "POST", room("get_missing_events", roomId), missing)).status, 404)
-        })
-        yield* learnsNothing(secret, secretId)
-        for (const handshake of ["make_join", "make_leave", "make_knock"]) {
-          const path = room(handshake, secret, `/${encodeURIComponent(mallory)}?ver=${version}`)
-          assert.include([403, 404], (yield* evil.ask(red, "GET", path)).status)
-          for (const other of [alice.userId, `@mallory:other.test:8448`]) {
-            const { body } = yield* evil.ask(red, "GET", room(handshake, room_id, `/${encodeURIComponent(other)}`))
-            assert.deepStrictEqual([other, body.errcode], [other, "M_FORBIDDEN"])
-          }
-        }
-        const outside = { ...known, roomId: secret, extremities: [imaginedHash(5)] }
-        const intrusion = evil.event(outside, {
-          type: "m.room.member",
-          state_key: mallory,
-          sender: mallory,
-          content: { membership: "join" }
-        })
-        const pdu = { ...known.version!.toPdu(intrusion) }
-        const path = `/v2/send_join/${encodeURIComponent(secret)}/${encodeURIComponent(intrusion.event_id)}`
-        const sent = yield* evil.ask(red, "PUT", path, pdu)
-        assert.include([403, 404], sent.status)
-        assert.isUndefined(sent.body.state)
-        const { body } = yield* evil.send(red, [pdu])
-        for (const answer of Object.values(body.pdus)) assert.match((answer as Body).error, /There is no room/)
+          const outside = { ...known, roomId: secret, extremities: [imaginedHash(5)] }
+          const intrusion = evil.event(outside, {
+            type: "m.room.member",
+            state_key: mallory,
+            sender: mallory,
+            content: { membership: "join" }
+          })
+          const pdu = { ...known.version!.toPdu(intrusion) }
+          const path = `/v2/send_join/${encodeURIComponent(secret)}/${encodeURIComponent(intrusion.event_id)}`
+          const sent = yield* evil.ask(red, "PUT", path, pdu)
+          assert.include([403, 404], sent.status)
+          assert.isUndefined(sent.body.state)
+          const { body } = yield* evil.send(red, [pdu])
+          assert.isNotEmpty(body.pdus)
+          for (const answer of Object.values(body.pdus)) assert.match((answer as Body).error, /There is no room/)
 
-        yield* expectOk(change(alice, room_id, "kick", mallory))
-        const later = yield* say(alice, room_id, "mallory is gone")
-        yield* learnsNothing(room_id, later)
-        assert.isFalse(evil.received.some(({ event_id }) => event_id === later || event_id === secretId))
-        yield* talk(here)
-      })
+          yield* expectOk(change(alice, room_id, "kick", mallory))
+          const later = yield* say(alice, room_id, "mallory is gone")
+          yield* learnsNothing(room_id, later)
+          assert.isFalse(evil.received.some(({ event_id }) => event_id === later || event_id === secretId))
+          yield* exchangeMessages(here)
+        })
     )
 
-    it.effect(named("a room whose server lies about where it is, its version or its state is not joined"), () =>
+    it.effect(named("a room whose server answers with a wrong room ID, user, version or state is not joined"), () =>
       Effect.gen(function* () {
         const here = yield* scene
-        const { alice, bob, evil, mallory, red, room: known, room_id } = here
+        const { alice, bob, evil, red, room: known, room_id } = here
         const curious = yield* red.register(`curious${here.number}`)
-        // A room of red, in which evil is not; and one of evil itself.
+        // No server has this room.
         const target = version === "12" ? `!${"A".repeat(43)}` : `!trap${here.number}:evil.test`
         const template = { type: "m.room.member", room_id: target, sender: curious.userId, state_key: curious.userId }
         const made = { ...template, content: { membership: "join" }, depth: 5, prev_events: [], auth_events: [] }
@@ -112,7 +115,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
                 ? { status: 200, body: make }
                 : path.includes("/send_join")
                   ? { status: 200, body }
-                  : nothing
+                  : notFound
             const asked = `//_matrix/client/v3/join/${encodeURIComponent(target)}?via=evil.test`
             const { status } = yield* curious.ask("POST", asked, {})
             assert.include([400, 403, 404], status, JSON.stringify(make).slice(0, 200))
@@ -128,8 +131,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
         assert.strictEqual((yield* curious.ask("POST", newer, {})).body.errcode, "M_INCOMPATIBLE_ROOM_VERSION")
         const { joined_rooms } = yield* expectOk(curious.ask("GET", "//_matrix/client/v3/joined_rooms"))
         assert.deepStrictEqual(joined_rooms, [])
-        yield* talk({ alice, bob, room_id })
-        assert.isNotEmpty(mallory)
+        yield* exchangeMessages({ alice, bob, room_id })
       })
     )
 
@@ -158,7 +160,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     )
 
     if (version !== "6") {
-      it.effect(named("a restricted room takes no join that one of its members has not authorised"), () =>
+      it.effect(named("a restricted room accepts only joins that one of its members has authorised"), () =>
         Effect.gen(function* () {
           const here = yield* scene
           const { alice, blue, bob, evil, red, number } = here
@@ -176,7 +178,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           yield* expectOk(joinThrough(bob, guarded, red))
           yield* sees(alice, (event) => event.room_id === guarded && isMember(bob.userId, "join")(event))
           const spy = `@spy${number}:evil.test`
-          // A member of the club may join; a second user of the same server is not in the club.
+          // The spy is in the club and may join. The intruder, a user of the same server, is not in the club.
           yield* evil.join(red, club, spy)
           const known = yield* evil.join(red, guarded, spy)
           yield* sees(bob, (event) => event.room_id === guarded && isMember(spy, "join")(event))
@@ -192,23 +194,23 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
               {},
               signers
             )
-          const place = { evil, red, blue, alice, bob, room_id: guarded }
+          const guardedScene = { evil, red, blue, alice, bob, room_id: guarded }
           const make = room("make_join", guarded, `/${encodeURIComponent(intruder)}?ver=${version}`)
-          yield* leavesRoomAsItWas(
-            place,
+          yield* leavesRoomUnchanged(
+            guardedScene,
             Effect.gen(function* () {
               assert.strictEqual((yield* evil.ask(red, "GET", make)).status, 403)
-              const vouched = { join_authorised_via_users_server: alice.userId }
-              yield* refused(place, [joinOf({})], /invite to join|authorised/)
-              yield* refused(place, [joinOf(vouched)], /signature/)
-              yield* forgedSignature(place, joinOf(vouched, [red.serverName]))
-              yield* refused(place, [joinOf({ join_authorised_via_users_server: spy })], /authorised|invite/)
+              const authorised = { join_authorised_via_users_server: alice.userId }
+              yield* refused(guardedScene, [joinOf({})], /invite to join|authorised/)
+              yield* refused(guardedScene, [joinOf(authorised)], /signature/)
+              yield* forgedSignature(guardedScene, joinOf(authorised, [red.serverName]))
+              yield* refused(guardedScene, [joinOf({ join_authorised_via_users_server: spy })], /authorised|invite/)
               yield* refused(
-                place,
+                guardedScene,
                 [joinOf({ join_authorised_via_users_server: "@nobody:evil.test" })],
                 /authorised|invite/
               )
-              for (const content of [{}, vouched, { join_authorised_via_users_server: spy }]) {
+              for (const content of [{}, authorised, { join_authorised_via_users_server: spy }]) {
                 const join = joinOf(content)
                 const path = `/v2/send_join/${encodeURIComponent(guarded)}/${encodeURIComponent(join.event_id)}`
                 for (let attempt = 0; attempt < 2; attempt++) {
@@ -224,18 +226,18 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
     }
   }
 
-  it.effect("an invitation that names a wrong version of a room does not block the room", () =>
+  it.effect("an invite with a wrong room version does not block the room", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red, blue] = servers as [HomeServer, HomeServer]
       const founder = yield* red.register("founder")
       const guest = yield* blue.register("guest")
       const roomId = yield* createRoom(founder, "11")
-      const lie = { roomId, state: new Map(), extremities: [imaginedHash()] }
+      const room = { roomId, state: new Map(), extremities: [imaginedHash()] }
       for (const room_version of ["3", "6", "4"]) {
-        const version = evil.speaks(roomId, room_version)
+        const version = evil.useVersion(roomId, room_version)
         const event = evil.event(
-          { ...lie, version },
+          { ...room, version },
           {
             type: "m.room.member",
             state_key: guest.userId,
@@ -249,38 +251,39 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
         assert.strictEqual(status, 200, JSON.stringify(body))
       }
       yield* expectOk(joinThrough(guest, roomId, red))
-      yield* talk({ alice: founder, bob: guest, room_id: roomId })
+      yield* exchangeMessages({ alice: founder, bob: guest, room_id: roomId })
     })
   )
 
-  it.effect("the server of an invited user gets the invitation once, and is sent the end of it", () =>
+  it.effect("the server of an invited user gets the invite once, and the event that ends it", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const founder = yield* red.register("inviter")
       const roomId = yield* createRoom(founder, "11")
-      const version = evil.speaks(roomId, "11")
+      const version = evil.useVersion(roomId, "11")
       const invited = "@once:evil.test"
       evil.respond = ({ body, path }) => {
-        if (!path.startsWith("/v2/invite/")) return nothing
+        if (!path.startsWith("/v2/invite/")) return notFound
         return {
           status: 200,
           body: { event: version.toPdu(version.sign(Result.getOrThrow(version.fromPdu(body.event)), evil.key)) }
         }
       }
-      const isEnd = (userId: string, membership: string) => isMember(userId, membership) as (event: Event) => boolean
+      const isMembership = (userId: string, membership: string) =>
+        isMember(userId, membership) as (event: Event) => boolean
       yield* expectOk(change(founder, roomId, "invite", invited))
       yield* expectOk(change(founder, roomId, "kick", invited))
-      yield* evil.receives(isEnd(invited, "leave"))
-      assert.isFalse(evil.received.some(isEnd(invited, "invite")))
-      // What becomes of users who are neither in the room nor invited is not the business of their server.
+      yield* evil.receives(isMembership(invited, "leave"))
+      assert.isFalse(evil.received.some(isMembership(invited, "invite")))
+      // The server of users who are neither in the room nor invited gets no events about them.
       for (const stranger of [invited, "@stranger:evil.test"]) {
         yield* expectOk(change(founder, roomId, "ban", stranger))
       }
       const banned = "@banned:evil.test"
       yield* expectOk(change(founder, roomId, "invite", banned))
       yield* expectOk(change(founder, roomId, "ban", banned))
-      yield* evil.receives(isEnd(banned, "ban"))
+      yield* evil.receives(isMembership(banned, "ban"))
       assert.deepStrictEqual(
         evil.received
           .filter(({ room_id }) => room_id === roomId)
@@ -290,35 +293,37 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hostile
           [banned, "ban"]
         ]
       )
-      evil.respond = () => nothing
+      evil.respond = () => notFound
     })
   )
 
-  it.effect("a flood of invitations by one server ends at its share of the limit, and others can still invite", () =>
-    Effect.gen(function* () {
-      const { evil, servers } = yield* World
-      const [red, blue] = servers as [HomeServer, HomeServer]
-      const guest = yield* blue.register("flooded")
-      const invite = Effect.fnUntraced(function* (index: number) {
-        const roomId = `!flood${index}:evil.test`
-        const version = evil.speaks(roomId, "11")
-        const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
-        const lie = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
-        const event = evil.event(lie, { ...membership, sender: "@flooder:evil.test" })
-        const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
-        const content = { event: evil.toPdu(event), room_version: "11", invite_room_state: [] }
-        return yield* evil.ask(blue, "PUT", path, content)
+  it.effect(
+    "invites of one server are limited to its share of the pending invites, and other servers can still invite",
+    () =>
+      Effect.gen(function* () {
+        const { evil, servers } = yield* Servers
+        const [red, blue] = servers as [HomeServer, HomeServer]
+        const guest = yield* blue.register("flooded")
+        const invite = Effect.fnUntraced(function* (index: number) {
+          const roomId = `!flood${index}:evil.test`
+          const version = evil.useVersion(roomId, "11")
+          const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
+          const room = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+          const event = evil.event(room, { ...membership, sender: "@flooder:evil.test" })
+          const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+          const content = { event: evil.toPdu(event), room_version: "11", invite_room_state: [] }
+          return yield* evil.ask(blue, "PUT", path, content)
+        })
+        const statuses = yield* Effect.forEach(
+          Array.from({ length: 105 }, (_, index) => index),
+          (index) => Effect.map(invite(index), ({ status }) => status)
+        )
+        assert.deepStrictEqual(statuses, [...Array(100).fill(200), ...Array(5).fill(403)])
+        const founder = yield* red.register("honest")
+        const roomId = yield* createRoom(founder, "11")
+        yield* expectOk(change(founder, roomId, "invite", guest.userId))
+        yield* expectOk(joinThrough(guest, roomId, red))
+        yield* exchangeMessages({ alice: founder, bob: guest, room_id: roomId })
       })
-      const statuses = yield* Effect.forEach(
-        Array.from({ length: 105 }, (_, index) => index),
-        (index) => Effect.map(invite(index), ({ status }) => status)
-      )
-      assert.deepStrictEqual(statuses, [...Array(100).fill(200), ...Array(5).fill(403)])
-      const founder = yield* red.register("honest")
-      const roomId = yield* createRoom(founder, "11")
-      yield* expectOk(change(founder, roomId, "invite", guest.userId))
-      yield* expectOk(joinThrough(guest, roomId, red))
-      yield* talk({ alice: founder, bob: guest, room_id: roomId })
-    })
   )
 })

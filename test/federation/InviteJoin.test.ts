@@ -1,5 +1,5 @@
 /**
- * Joining by m.room.invite_join: a server that knows only the draft requests the membership of its user from another server. Every
+ * Joins by m.room.invite_join: a server that implements only the draft requests the membership of its user from another server. Every
  * server of the room accepts the membership because of the signature of the user's server, and refuses forged ones.
  */
 import { assert, layer } from "@effect/vitest"
@@ -27,16 +27,16 @@ import {
   stateOf
 } from "./support/Network.ts"
 
-interface Servers extends Network {
-  /** Speaks only the draft. */
+interface ServersShape extends Network {
+  /** Implements only the draft. */
   readonly draft: HostileServer
-  /** Takes part in rooms by the handshake, and lies. */
+  /** Joins rooms by the handshake, and sends forged memberships. */
   readonly evil: HostileServer
 }
 
-class World extends Context.Service<World, Servers>()("greenroom/test/World") {
+class Servers extends Context.Service<Servers, ServersShape>()("greenroom/test/Servers") {
   static readonly layer = Layer.effect(
-    World,
+    Servers,
     Effect.gen(function* () {
       const others: Record<string, number> = {}
       const begin = Effect.fnUntraced(function* (name: string) {
@@ -54,9 +54,9 @@ class World extends Context.Service<World, Servers>()("greenroom/test/World") {
 
 let scenes = 0
 
-/** Alice of red and Bob of blue in a room; Dora of the server that speaks only the draft is outside. */
+/** Alice of red and Bob of blue in a room. Dora, a user of the server that implements only the draft, is not in it. */
 const scene = Effect.fnUntraced(function* (visibility: "public" | "private" = "public") {
-  const { draft, evil, servers } = yield* World
+  const { draft, evil, servers } = yield* Servers
   const [red, blue] = servers as [HomeServer, HomeServer]
   const number = ++scenes
   const alice = yield* red.register(`alice${number}`)
@@ -65,7 +65,7 @@ const scene = Effect.fnUntraced(function* (visibility: "public" | "private" = "p
   yield* expectOk(change(alice, room_id, "invite", bob.userId))
   yield* sees(bob, (event) => event.room_id === room_id && isMember(bob.userId, "invite")(event))
   yield* join(bob, room_id)
-  // It countersigns every invite.
+  // The draft server countersigns every invite.
   draft.respond = ({ body, path }) =>
     path.startsWith("/invite/")
       ? { status: 200, body: { event: version.toPdu(version.sign(read(body), draft.key)) } }
@@ -77,18 +77,21 @@ type Scene = Effect.Success<ReturnType<typeof scene>>
 
 const read = (pdu: unknown): Event => Result.getOrThrow(version.fromPdu(pdu))
 
-interface Asking {
+interface InviteJoinOptions {
   readonly host?: unknown
   readonly sender?: string
-  /** The room as Dora's server knows it. */
+  /** The events that the request names as predecessors. */
   readonly named?: ReadonlyArray<Event>
   readonly more?: Body
   readonly roomId?: string
   readonly by?: HostileServer
 }
 
-/** The PDU by which Dora asks red, or another server, for her membership. */
-const asking = (here: Scene, { by = here.draft, host = "red.test", more, named = [], roomId, sender }: Asking = {}) =>
+/** The m.room.invite_join by which Dora requests her membership from red or another server. */
+const inviteJoin = (
+  here: Scene,
+  { by = here.draft, host = "red.test", more, named = [], roomId, sender }: InviteJoinOptions = {}
+) =>
   by.event(
     { roomId: roomId ?? here.room_id, state: new Map(), extremities: named },
     { type: "m.room.invite_join", sender: sender ?? here.dora, content: { target_host: host as string, ...more } }
@@ -97,8 +100,8 @@ const asking = (here: Scene, { by = here.draft, host = "red.test", more, named =
 const answerOf = ({ body }: { readonly body: Body }, event: Event): Body =>
   body.pdus[`${localpartOf(event.event_id)},${event.origin}`]
 
-/** The answer of red to the PDU. */
-const asks = (here: Scene, event: Event, transactionId?: string): Effect.Effect<Body> =>
+/** Sends the PDU to red. Returns the answer for it. */
+const request = (here: Scene, event: Event, transactionId?: string): Effect.Effect<Body> =>
   Effect.map(
     (event.origin === "evil.test" ? here.evil : here.draft).send(
       here.red,
@@ -108,7 +111,7 @@ const asks = (here: Scene, event: Event, transactionId?: string): Effect.Effect<
     (answer) => answerOf(answer, event)
   )
 
-/** The room as the answer tells of it. */
+/** The room with the state in the answer. */
 const roomOf = (here: Scene, { membership, state }: Body): HostileRoom => {
   const events = [...state.map(read), read(membership)]
   return {
@@ -121,11 +124,11 @@ const roomOf = (here: Scene, { membership, state }: Body): HostileRoom => {
 const isDora = (here: Scene, membership: string) => (event: Body) =>
   event.room_id === here.room_id && isMember(here.dora, membership)(event)
 
-/** Everybody in the room is told of Dora. */
+/** Waits until Alice and Bob see the membership of Dora. */
 const allSee = (here: Scene, membership: string) =>
   Effect.all([sees(here.alice, isDora(here, membership)), sees(here.bob, isDora(here, membership))])
 
-/** Dora is invited, and her server has the invite. */
+/** Invites Dora. Returns the invite that her server has received. */
 const invited = Effect.fnUntraced(function* (here: Scene) {
   yield* expectOk(change(here.alice, here.room_id, "invite", here.dora))
   return yield* here.draft.receives(isDora(here, "invite") as (event: Event) => boolean)
@@ -133,12 +136,12 @@ const invited = Effect.fnUntraced(function* (here: Scene) {
 
 const isOfRoom = (here: Scene, event: Event) => event.room_id === here.room_id
 
-layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining by m.room.invite_join", (it) => {
-  it.effect("a user of a draft server joins a public room, is seen by all its servers, and sends messages", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joins by m.room.invite_join", (it) => {
+  it.effect("a user of a draft server joins a public room and sends messages to all its servers", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, blue, bob, dora, draft, red, room_id } = here
-      const answer = yield* asks(here, asking(here, { more: { displayname: "Dora" } }))
+      const answer = yield* request(here, inviteJoin(here, { more: { displayname: "Dora" } }))
       assert.hasAllKeys(answer, ["membership", "state", "auth_chain"])
       const membership = read(answer.membership)
       assert.deepStrictEqual([membership.sender, membership.state_key, membership.origin], [dora, dora, "red.test"])
@@ -153,8 +156,11 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
       yield* say(alice, room_id, "welcome")
       yield* say(bob, room_id, "from blue too")
       for (const body of ["welcome", "from blue too"]) yield* draft.receives((event) => event.content.body === body)
-      const word = draft.event(roomOf(here, answer), { sender: dora, content: { msgtype: "m.text", body: "thanks" } })
-      for (const server of [red, blue]) assert.deepStrictEqual(yield* draft.tell(server, word), [undefined])
+      const message = draft.event(roomOf(here, answer), {
+        sender: dora,
+        content: { msgtype: "m.text", body: "thanks" }
+      })
+      for (const server of [red, blue]) assert.deepStrictEqual(yield* draft.tell(server, message), [undefined])
       for (const person of [alice, bob]) yield* reads(person, room_id, "thanks")
       assert.deepStrictEqual(yield* stateOf(bob, room_id), yield* stateOf(alice, room_id))
     })
@@ -168,7 +174,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
         visibility: "public",
         room_alias_name: `later${scenes}`
       })
-      assert.isDefined((yield* asks(here, asking(here, { roomId: room_id }))).membership)
+      assert.isDefined((yield* request(here, inviteJoin(here, { roomId: room_id }))).membership)
       yield* join(bob, room_alias)
       const state = yield* stateOf(bob, room_id)
       assert.isDefined(state[`m.room.member ${here.dora}`])
@@ -180,65 +186,65 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     Effect.gen(function* () {
       const here = yield* scene("private")
       const invite = yield* invited(here)
-      assert.match((yield* asks(here, asking(here))).error, /names, in prev_pdus or auth_pdus, the membership/)
-      const answer = yield* asks(here, asking(here, { named: [invite] }))
+      assert.match((yield* request(here, inviteJoin(here))).error, /names, in prev_pdus or auth_pdus, the membership/)
+      const answer = yield* request(here, inviteJoin(here, { named: [invite] }))
       assert.isDefined(answer.membership)
       yield* allSee(here, "join")
     })
   )
 
-  it.effect("a repeat gets the same answer, later too, and makes no second membership", () =>
+  it.effect("a repeated request gets the same answer and makes no second membership", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, dora, draft, room_id } = here
-      const [event, id] = [asking(here), `repeated${scenes}`]
-      const first = yield* asks(here, event, id)
+      const [event, id] = [inviteJoin(here), `repeated${scenes}`]
+      const first = yield* request(here, event, id)
       yield* say(alice, room_id, "meanwhile")
       yield* expectOk(alice.ask("PUT", `/rooms/${encodeURIComponent(room_id)}/state/m.room.topic`, { topic: "new" }))
-      assert.deepStrictEqual(yield* asks(here, event, id), first)
-      // In other transactions, the same PDU and another.
-      for (const again of [event, asking(here)]) {
-        assert.deepStrictEqual((yield* asks(here, again)).membership, first.membership)
+      assert.deepStrictEqual(yield* request(here, event, id), first)
+      // The same PDU and another one, in new transactions.
+      for (const again of [event, inviteJoin(here)]) {
+        assert.deepStrictEqual((yield* request(here, again)).membership, first.membership)
       }
       const joins = (yield* readBack(alice, room_id)).filter(isMember(dora, "join"))
       assert.strictEqual(joins.length, 1)
 
-      // After leaving, the server reads nothing more of the room.
+      // After the removal of its user the server cannot read the room.
       yield* expectOk(change(alice, room_id, "kick", dora))
-      const outside = yield* asks(here, event, id)
+      const outside = yield* request(here, event, id)
       assert.deepStrictEqual(outside, { errcode: "M_NOT_FOUND", error: `There is no room ${room_id}` })
-      assert.match((yield* asks(here, event)).error, /names, in prev_pdus or auth_pdus, the membership/)
+      assert.match((yield* request(here, event)).error, /names, in prev_pdus or auth_pdus, the membership/)
       const kick = yield* draft.receives(isDora(here, "leave") as (event: Event) => boolean)
-      assert.isDefined((yield* asks(here, asking(here, { named: [kick] }))).membership)
+      assert.isDefined((yield* request(here, inviteJoin(here, { named: [kick] }))).membership)
     })
   )
 
-  it.effect("a private room does not exist for uninvited users; a server answers for itself and for its users", () =>
+  it.effect("requests of uninvited users, for other hosts, or in the name of other servers are refused", () =>
     Effect.gen(function* () {
       const here = yield* scene("private")
       const { alice, draft, evil, red, room_id } = here
       const before = yield* stateOf(alice, room_id)
-      const nowhere = yield* asks(here, asking(here, { roomId: "!nowhere:red.test" }))
+      const nowhere = yield* request(here, inviteJoin(here, { roomId: "!nowhere:red.test" }))
       assert.deepStrictEqual(nowhere, { errcode: "M_NOT_FOUND", error: "There is no room !nowhere:red.test" })
       const hidden = { errcode: "M_NOT_FOUND", error: `There is no room ${room_id}` }
-      assert.deepStrictEqual(yield* asks(here, asking(here)), hidden)
+      assert.deepStrictEqual(yield* request(here, inviteJoin(here)), hidden)
       yield* expectOk(change(alice, room_id, "ban", here.dora))
-      assert.deepStrictEqual(yield* asks(here, asking(here)), hidden)
+      assert.deepStrictEqual(yield* request(here, inviteJoin(here)), hidden)
 
       for (const host of ["blue.test", "draft.test", "x".repeat(1000), 7, null]) {
         const name = typeof host === "string" && host.length < 20 ? host : "no server"
         assert.strictEqual(
-          (yield* asks(here, asking(here, { host }))).error,
+          (yield* request(here, inviteJoin(here, { host }))).error,
           `The target_host is ${name}; this is red.test`
         )
       }
-      // In the name of who is in the room, and by somebody who only passes it on.
-      const asAlice = asking(here, { by: evil, sender: alice.userId })
-      assert.match((yield* asks(here, asAlice)).error, /is no user of evil.test/)
+      // Requests in the name of a member, and passed on by another server.
+      const asAlice = inviteJoin(here, { by: evil, sender: alice.userId })
+      assert.match((yield* request(here, asAlice)).error, /is no user of evil.test/)
       const publicRoom = yield* scene()
-      const passedOn = asking(publicRoom)
+      const passedOn = inviteJoin(publicRoom)
       assert.match((yield* evil.tell(red, passedOn))[0] ?? "taken", /There is no room|in the room/)
-      const many = Array.from({ length: 6 }, () => asking(publicRoom))
+      const many = Array.from({ length: 6 }, () => inviteJoin(publicRoom))
       const { body } = yield* draft.send(red, many.map(version.toPdu))
       assert.deepStrictEqual(
         many.map((event) => answerOf({ body }, event).errcode),
@@ -251,40 +257,40 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     })
   )
 
-  it.effect("a membership is accepted once from any host that was asked, and from no other", () =>
+  it.effect("a membership is accepted once, from the requested host alone", () =>
     Effect.gen(function* () {
       const here = yield* scene()
       const { alice, blue, bob, dora, draft, evil, red, room_id } = here
       const room = yield* evil.join(red, room_id, `@mallory${scenes}:evil.test`)
       yield* sees(bob, (event) => event.room_id === room_id && isMember(`@mallory${scenes}:evil.test`, "join")(event))
-      const asked = asking(here, { host: "evil.test" })
-      const made = (inviteJoin: Event, changes: Body = {}, prevEvents = room.extremities): Event =>
-        evil.event(room, { ...version.membershipFor(inviteJoin), ...changes }, { prevEvents })
+      const requested = inviteJoin(here, { host: "evil.test" })
+      const made = (requestEvent: Event, changes: Body = {}, prevEvents = room.extremities): Event =>
+        evil.event(room, { ...version.membershipFor(requestEvent), ...changes }, { prevEvents })
       const refused = Effect.fnUntraced(function* (event: Event, reason: RegExp) {
         for (const server of [red, blue]) assert.match((yield* evil.tell(server, event))[0] ?? "taken", reason)
       })
 
       const before = yield* stateOf(alice, room_id)
       const notSender = /comes from the server of its sender/
-      yield* refused(made(asked, { invite_join: undefined }), notSender)
-      yield* refused(made(asking(here)), notSender)
-      yield* refused(made(asking(here, { host: "evil.test", roomId: "!other:red.test" })), notSender)
-      const other = version.toPdu(asking(here, { host: "evil.test", sender: `@other${scenes}:draft.test` }))
-      yield* refused(made(asked, { invite_join: other }), notSender)
-      yield* refused(made(asked, { content: { membership: "leave" } }), notSender)
-      const signed = { ...asked.signatures, "draft.test": evil.forge(asked, {}).signatures["draft.test"]! }
-      yield* refused(made({ ...asked, signatures: signed }), /wrong signature|no signature/)
+      yield* refused(made(requested, { invite_join: undefined }), notSender)
+      yield* refused(made(inviteJoin(here)), notSender)
+      yield* refused(made(inviteJoin(here, { host: "evil.test", roomId: "!other:red.test" })), notSender)
+      const other = version.toPdu(inviteJoin(here, { host: "evil.test", sender: `@other${scenes}:draft.test` }))
+      yield* refused(made(requested, { invite_join: other }), notSender)
+      yield* refused(made(requested, { content: { membership: "leave" } }), notSender)
+      const signed = { ...requested.signatures, "draft.test": evil.forge(requested, {}).signatures["draft.test"]! }
+      yield* refused(made({ ...requested, signatures: signed }), /wrong signature|no signature/)
       const victim = { sender: bob.userId, origin: "blue.test", event_id: "$forged:blue.test" }
-      yield* refused(made(evil.forge(asked, victim)), /signature/)
+      yield* refused(made(evil.forge(requested, victim)), /signature/)
       assert.deepStrictEqual(yield* stateOf(alice, room_id), before)
       assert.deepStrictEqual(yield* stateOf(bob, room_id), before)
 
-      // Asked, it makes the membership, and adds no words to it.
-      const first = made(asked, { content: { membership: "join", displayname: "a lie" } })
+      // The requested host makes the membership. Content that it adds is dropped.
+      const first = made(requested, { content: { membership: "join", displayname: "added" } })
       for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, first), [undefined])
       for (const seen of yield* allSee(here, "join")) assert.deepStrictEqual(seen.content, { membership: "join" })
 
-      // A user who left stays outside, wherever and whenever the host says that the join belongs.
+      // The request is used. A user who left does not join again, whatever predecessors the membership has.
       const inRoom = { roomId: room_id, state: new Map(room.state), extremities: [first] }
       inRoom.state.set(stateKeyOf(first.type, dora), first)
       const goodbye = { type: "m.room.member", state_key: dora, sender: dora, content: { membership: "leave" } }
@@ -292,26 +298,26 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
       for (const server of [red, blue]) assert.deepStrictEqual(yield* draft.tell(server, left), [undefined])
       yield* allSee(here, "leave")
       const notAgain = /names, in prev_pdus or auth_pdus, the membership/
-      yield* refused(made(asked), notAgain)
-      yield* refused(made(asked, {}, [left]), notAgain)
+      yield* refused(made(requested), notAgain)
+      yield* refused(made(requested, {}, [left]), notAgain)
       const back = evil.event(
         { ...inRoom, state: new Map(inRoom.state).set(stateKeyOf(left.type, dora), left) },
-        version.membershipFor(asked),
+        version.membershipFor(requested),
         { prevEvents: [left] }
       )
       yield* refused(back, notAgain)
-      // Nor does an invite that nobody takes up bring Dora back.
+      // An invite that Dora has not accepted does not make it valid again.
       yield* invited(here)
       yield* allSee(here, "invite")
-      yield* refused(made(asked), notAgain)
+      yield* refused(made(requested), notAgain)
 
-      const words = yield* say(alice, room_id, "is she there?")
-      yield* sees(bob, (event) => event.event_id === words)
+      const last = yield* say(alice, room_id, "last")
+      yield* sees(bob, (event) => event.event_id === last)
       for (const person of [alice, bob]) {
         const state = yield* expectOk(person.ask("GET", `/rooms/${encodeURIComponent(room_id)}/state`))
         assert.isFalse(state.some(isMember(dora, "join")))
       }
-      assert.isFalse(draft.received.some((event) => isOfRoom(here, event) && event.event_id === words))
+      assert.isFalse(draft.received.some((event) => isOfRoom(here, event) && event.event_id === last))
     })
   )
 })

@@ -1,6 +1,6 @@
 /**
- * Servers that are unreachable while others join, and servers that do not answer: joining servers get the whole room, and nobody
- * waits for a silent server.
+ * Servers that are unreachable while others join, and servers that do not answer: joining servers get the whole room, and a silent server
+ * does not delay other work.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
@@ -10,16 +10,22 @@ import { Context, Effect, Fiber, Layer, Schedule } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import { type HostileNetwork, hostileNetwork } from "./support/HostileNetwork.ts"
-import { type FederationAnswer, type HostileRoom, type HostileServer, imagined } from "./support/HostileServer.ts"
+import {
+  type FederationAnswer,
+  type HostileRoom,
+  type HostileServer,
+  imagined,
+  notFound
+} from "./support/HostileServer.ts"
 import {
   change,
   createRoom,
+  endBackoff,
   expectOk,
   getState,
   type HomeServer,
   isMember,
   join,
-  meetAgain,
   reads,
   say,
   sees,
@@ -27,21 +33,22 @@ import {
   stateOf
 } from "./support/Network.ts"
 
-class World extends Context.Service<World, HostileNetwork>()("greenroom/test/LostServers") {
+class Servers extends Context.Service<Servers, HostileNetwork>()("greenroom/test/LostServers") {
   static readonly layer = Layer.effect(
-    World,
+    Servers,
     hostileNetwork(["red.test", "blue.test", "green.test"], { name: "silent.test" })
   )
 }
 
-const talk = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, roomId: string, words: string) {
+/** Each user sends a message that all receive. */
+const exchangeMessages = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, roomId: string, text: string) {
   for (const person of people) {
-    yield* say(person, roomId, `${words} of ${person.userId}`)
-    for (const other of people) yield* reads(other, roomId, `${words} of ${person.userId}`)
+    yield* say(person, roomId, `${text} of ${person.userId}`)
+    for (const other of people) yield* reads(other, roomId, `${text} of ${person.userId}`)
   }
 })
 
-/** A public room of the server that the tests play, and its answers to those who join. */
+/** A public room of the hostile server, and its answers to joining servers. */
 const ownRoom = (evil: HostileServer, name: string) => {
   const host = `@host:silent.test`
   const room: HostileRoom = { roomId: `!${name}:silent.test`, version, state: new Map(), extremities: [] }
@@ -65,24 +72,22 @@ const ownRoom = (evil: HostileServer, name: string) => {
   return { roomId: room.roomId, template, state }
 }
 
-/** Waits until the server that the tests play is asked for a path. */
-const isAsked = (evil: HostileServer, start: string, from = 0) =>
+/** Waits until the hostile server gets a request for a path. */
+const untilAsked = (evil: HostileServer, start: string, from = 0) =>
   Effect.repeat(
     Effect.sync(() => evil.asked.slice(from).some((path) => path.startsWith(start))),
     { until: (asked) => asked, schedule: Schedule.spaced("50 millis") }
   )
 
-const silent: FederationAnswer = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
-
 /** Several starts of gateways, on a machine that may be busy. */
 vi.setConfig({ testTimeout: 180_000 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostServers", (it) => {
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Unreachable servers", (it) => {
   it.effect(
-    "a room is joined through a remaining server while its founder is away, and all agree when that one is back",
+    "a room is joined through another server while the server of its creator is down, and all servers agree afterwards",
     () =>
       Effect.gen(function* () {
-        const { servers } = yield* World
+        const { servers } = yield* Servers
         const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
         const alice = yield* red.register("founder")
         const bob = yield* blue.register("bob")
@@ -95,14 +100,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         const alias = "#remaining:blue.test"
         yield* expectOk(bob.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id }))
         yield* join(carol, alias)
-        yield* talk([bob, carol], room_id, "without the founder")
+        yield* exchangeMessages([bob, carol], room_id, "without the founder")
         assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
         yield* red.start
         const everybody = [alice, bob, carol]
-        yield* meetAgain(everybody)
-        // The server of the creator does not send messages to carol's server before it knows of her join.
+        yield* endBackoff(everybody)
+        // Red does not send messages to Carol's server before it has received her join.
         yield* sees(alice, (event) => event.room_id === room_id && isMember(carol.userId, "join")(event))
-        yield* talk(everybody, room_id, "together")
+        yield* exchangeMessages(everybody, room_id, "together")
         const [state, ...states] = yield* Effect.forEach(everybody, (person) => stateOf(person, room_id))
         for (const other of states) assert.deepStrictEqual(other, state)
       })
@@ -110,7 +115,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
 
   it.effect("events of an unreachable server are accepted by a server that joined through another one", () =>
     Effect.gen(function* () {
-      const { cut, mend, servers } = yield* World
+      const { cut, mend, servers } = yield* Servers
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
       const alice = yield* red.register("alice2")
       const bob = yield* blue.register("bob2")
@@ -131,7 +136,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
 
   it.effect("events that cannot be verified are kept until the keys of their server are known", () =>
     Effect.gen(function* () {
-      const { cut, mend, servers } = yield* World
+      const { cut, mend, servers } = yield* Servers
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
       const [bob, other] = [yield* blue.register("bob4"), yield* blue.register("other4")]
       const [alice, carol] = [yield* red.register("alice4"), yield* green.register("carol4")]
@@ -139,7 +144,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* join(alice, room_alias)
       const alias = "#kept:red.test"
       yield* expectOk(alice.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id }))
-      // Blue loses the keys of green, and cannot request them.
+      // Blue loses the signing keys of green, and cannot request them.
       yield* cut(blue, green)
       yield* blue.select("DELETE FROM remote_keys WHERE server_name = 'green.test'")
       yield* blue.kill
@@ -149,29 +154,33 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* reads(bob, room_id, "carol is here")
       assert.strictEqual((yield* getState(bob, room_id, "m.room.member", carol.userId)).status, 404)
       yield* mend(blue, green)
-      // A request of green makes blue request its keys again.
+      // After a request of green, blue requests the keys of green again.
       const isThere = Effect.map(getState(bob, room_id, "m.room.member", carol.userId), ({ status }) => status === 200)
-      yield* Effect.repeat(Effect.andThen(meetAgain([carol, other]), isThere), {
+      yield* Effect.repeat(Effect.andThen(endBackoff([carol, other]), isThere), {
         until: (there) => there,
         schedule: Schedule.spaced("500 millis")
       })
     })
   )
 
-  it.effect("a join whose server was killed before it had the answer is finished at its next start", () =>
+  it.effect("a join whose server was killed before it got the answer is finished after the next start", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const erin = yield* red.register("erin5")
       const { roomId, state, template } = ownRoom(evil, "finished")
       evil.respond = ({ path }) =>
-        path.startsWith("/make_join") ? template(erin.userId, "join") : path.startsWith("/send_join") ? "never" : silent
+        path.startsWith("/make_join")
+          ? template(erin.userId, "join")
+          : path.startsWith("/send_join")
+            ? "never"
+            : notFound
       const joining = yield* Effect.forkChild(Effect.exit(erin.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
-      yield* isAsked(evil, "/send_join")
+      yield* untilAsked(evil, "/send_join")
       yield* red.kill
       yield* Fiber.join(joining)
       evil.respond = ({ path }) =>
-        path.startsWith("/make_join") ? template(erin.userId, "join") : path.startsWith("/send_join") ? state : silent
+        path.startsWith("/make_join") ? template(erin.userId, "join") : path.startsWith("/send_join") ? state : notFound
       yield* red.start
       yield* sees(erin, (event) => event.room_id === roomId && isMember(erin.userId, "join")(event))
       yield* Effect.repeat(red.select("SELECT 1 FROM unfinished_memberships"), {
@@ -183,7 +192,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
 
   it.effect("a user who joins again after the server was killed in the middle of a join is in the room once", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const grace = yield* red.register("grace7")
       const { roomId, state, template } = ownRoom(evil, "again")
@@ -193,12 +202,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
             ? template(grace.userId, "join")
             : path.startsWith("/send_join")
               ? sendJoin
-              : silent
+              : notFound
       }
       answering("never")
       const before = evil.asked.length
       const joining = yield* Effect.forkChild(Effect.exit(grace.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
-      yield* isAsked(evil, "/send_join", before)
+      yield* untilAsked(evil, "/send_join", before)
       yield* red.kill
       yield* Fiber.join(joining)
       answering(state)
@@ -216,9 +225,9 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
-  it.effect("a join goes on when its client goes away", () =>
+  it.effect("a join is finished although its client disconnects", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const heidi = yield* red.register("heidi8")
       const { roomId, state, template } = ownRoom(evil, "gone")
@@ -229,7 +238,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
           joining.interruptUnsafe()
           return template(heidi.userId, "join")
         }
-        return path.startsWith("/send_join") ? state : silent
+        return path.startsWith("/send_join") ? state : notFound
       }
       yield* sees(heidi, (event) => event.room_id === roomId && isMember(heidi.userId, "join")(event))
       yield* say(heidi, roomId, "alone here")
@@ -237,9 +246,9 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
-  it.effect("or taken back, where it cannot be finished", () =>
+  it.effect("a join that cannot be finished after a kill is undone by a leave", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const frank = yield* red.register("frank6")
       const { roomId, template } = ownRoom(evil, "taken-back")
@@ -248,10 +257,10 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
           ? template(frank.userId, "join")
           : path.startsWith("/send_join")
             ? "never"
-            : silent
+            : notFound
       const before = evil.asked.length
       const joining = yield* Effect.forkChild(Effect.exit(frank.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
-      yield* isAsked(evil, "/send_join", before)
+      yield* untilAsked(evil, "/send_join", before)
       yield* red.kill
       yield* Fiber.join(joining)
       const refused = { status: 403, body: { errcode: "M_FORBIDDEN", error: "Not any more" } }
@@ -261,15 +270,15 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       }
       const then = evil.asked.length
       yield* red.start
-      yield* isAsked(evil, `/send_leave/${roomId}`, then)
+      yield* untilAsked(evil, `/send_leave/${roomId}`, then)
       const { rooms } = yield* expectOk(frank.ask("GET", "/initialSync"))
       assert.isEmpty(rooms)
     })
   )
 
-  it.effect("and tried again without a restart until a server has accepted the leave", () =>
+  it.effect("the leave that undoes a join is retried until a server accepts it", () =>
     Effect.gen(function* () {
-      const { evil, servers } = yield* World
+      const { evil, servers } = yield* Servers
       const [red] = servers as [HomeServer]
       const ivan = yield* red.register("ivan9")
       const { roomId, template } = ownRoom(evil, "leave-later")
@@ -278,7 +287,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
           ? template(ivan.userId, "join")
           : path.startsWith("/send_join")
             ? { status: 504, body: {} }
-            : silent
+            : notFound
       const joined = yield* ivan.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})
       assert.notStrictEqual(joined.status, 200)
       const attempts = Effect.map(
@@ -289,11 +298,11 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       const then = evil.asked.length
       evil.respond = ({ path }) => {
         if (path.startsWith("/make_leave")) return template(ivan.userId, "leave")
-        return path.startsWith("/send_leave") ? { status: 200, body: {} } : silent
+        return path.startsWith("/send_leave") ? { status: 200, body: {} } : notFound
       }
-      // As after days of attempts.
+      // The state after days of attempts.
       yield* red.select("UPDATE unfinished_memberships SET attempts = 20 RETURNING 1")
-      yield* isAsked(evil, `/send_leave/${roomId}`, then)
+      yield* untilAsked(evil, `/send_leave/${roomId}`, then)
       yield* Effect.repeat(red.select("SELECT 1 FROM unfinished_memberships"), {
         until: (rows) => rows.length === 0,
         schedule: Schedule.spaced("50 millis")
@@ -301,9 +310,9 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
-  it.effect("a member whose keys no server had at the join is accepted once their server is back", () =>
+  it.effect("a member whose server's keys were unavailable at a join is accepted once the server is back", () =>
     Effect.gen(function* () {
-      const { servers } = yield* World
+      const { servers } = yield* Servers
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
       const [alice, bob, carol] = [
         yield* red.register("alice7"),
@@ -324,7 +333,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* join(carol, room_alias)
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).status, 404)
       yield* red.start
-      yield* meetAgain([alice, bob, carol])
+      yield* endBackoff([alice, bob, carol])
       yield* say(alice, room_id, "back again")
       yield* reads(carol, room_id, "back again")
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
@@ -334,20 +343,20 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
   )
 
   it.effect(
-    "an invitation of a server that is silent is rejected at once, while a join of the same room waits for it",
+    "an invite from a server that does not answer is rejected at once, while a join of the same room waits",
     () =>
       Effect.gen(function* () {
-        const { evil, servers } = yield* World
+        const { evil, servers } = yield* Servers
         const [red] = servers as [HomeServer]
         const [alice, dave] = [yield* red.register("alice3"), yield* red.register("dave3")]
         const mallory = "@mallory3:silent.test"
         const { room_id } = yield* createRoom(alice, { visibility: "public" })
         yield* evil.join(red, room_id, mallory)
         const theirs = "!theirs:silent.test"
-        const place = { roomId: theirs, state: new Map(), extremities: [imagined("silent.test")] }
+        const room = { roomId: theirs, state: new Map(), extremities: [imagined("silent.test")] }
         for (const { userId } of [alice, dave]) {
           const content = { membership: "invite" }
-          const invite = evil.event(place, { sender: mallory, type: "m.room.member", state_key: userId, content })
+          const invite = evil.event(room, { sender: mallory, type: "m.room.member", state_key: userId, content })
           const path = `/invite/${encodeURIComponent(theirs)}/${encodeURIComponent(localpartOf(invite.event_id))}`
           assert.strictEqual((yield* evil.ask(red, "PUT", path, version.toPdu(invite))).status, 200)
         }
@@ -360,7 +369,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         yield* sees(alice, (event) => event.room_id === theirs && isMember(alice.userId, "leave")(event))
         assert.isUndefined(joining.pollUnsafe())
         yield* Fiber.interrupt(joining)
-        // Other rooms work in the meantime.
+        // Other rooms work meanwhile.
         yield* expectOk(setState(alice, room_id, "m.room.topic", { topic: "still here" }))
       })
   )

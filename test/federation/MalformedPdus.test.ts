@@ -1,21 +1,18 @@
-/**
- * PDUs that are malformed, too large, too many, or have numbers that JavaScript does not have.
- */
+/** PDUs that are malformed, too large or too many, and numbers that JavaScript cannot represent. */
 import { assert, layer, vi } from "@effect/vitest"
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Fiber, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
-import { isHealthy, leavesRoomAsItWas, refused, talk } from "./support/HostileNetwork.ts"
-import { imaginedHash } from "./support/HostileServer.ts"
+import { exchangeMessages, isHealthy, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
+import { imaginedHash, notFound } from "./support/HostileServer.ts"
 import { say, sees } from "./support/Network.ts"
-import { sceneOf, versions, World } from "./support/TodaysHostility.ts"
-import { nothing } from "./support/TodaysScene.ts"
+import { Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malformed PDUs", (it) => {
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malformed PDUs", (it) => {
   for (const version of versions) {
     const scene = sceneOf(version)
     const named = (text: string) => `version ${version}: ${text}`
@@ -64,7 +61,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
             { ...good, signatures: { "evil.test": 7 } },
             { ...good, signatures: {} }
           ]
-          yield* leavesRoomAsItWas(
+          yield* leavesRoomUnchanged(
             here,
             Effect.gen(function* () {
               for (const pdu of bad) {
@@ -82,7 +79,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
               const raw = `{"pdus": [], "edus": [], "padding": "${"x".repeat(9 * 1024 * 1024)}"}`
               const padded = yield* evil.ask(red, "PUT", "/v1/send/padded", undefined, { raw })
               assert.deepStrictEqual([padded.status, padded.body.errcode], [413, "M_TOO_LARGE"])
-              // Auth events that are repeated, of a wrong type, or unknown.
+              // Auth events that are duplicates, not needed, or unknown.
               const event = evil.event(known, { sender: mallory })
               const twice = evil.remake(event, { auth_events: [...event.auth_events, event.auth_events[0]] })
               const member = known.state.get(`m.room.member\0${here.alice.userId}`)!
@@ -92,12 +89,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
             })
           )
           const [after] = yield* count
-          // The messages of Alice and Bob, and the two rejected events that are stored because their auth events are known.
+          // The messages of Alice and Bob, and two rejected events, which are stored because their auth events are known.
           assert.isAtMost(after.count - before.count, 4)
         })
     )
 
-    it.effect(named("a flood of PDUs and EDUs, and a server that never answers, delay nobody"), () =>
+    it.effect(named("a flood of PDUs and EDUs, and a server that never answers, do not delay other work"), () =>
       Effect.gen(function* () {
         const here = yield* scene
         const { evil, mallory, red, room: known, room_id } = here
@@ -108,7 +105,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
           edu_type: "m.typing",
           content: { room_id, user_id: `@flood${index}:evil.test`, typing: true }
         }))
-        yield* leavesRoomAsItWas(
+        yield* leavesRoomUnchanged(
           here,
           Effect.gen(function* () {
             const flood = yield* Effect.forkChild(
@@ -128,16 +125,16 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malform
         const held = yield* Effect.forkChild(
           evil.tell(red, evil.event(known, { sender: mallory }, { prevEvents: [imaginedHash()] }))
         )
-        yield* talk(here)
+        yield* exchangeMessages(here)
         yield* isHealthy(red)
         yield* Fiber.interrupt(held)
-        evil.respond = () => nothing
+        evil.respond = () => notFound
         evil.hangUp()
       })
     )
   }
 
-  it.effect("version 5: numbers that JavaScript does not have reach servers and clients as they were sent", () =>
+  it.effect("version 5: numbers that JavaScript cannot represent reach servers and clients unchanged", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, evil, mallory, red, room: known, room_id } = yield* sceneOf("5")
       const numbers = '"numbers":[12345678901234567890,1.0,-0.0,1e+16,1.5]'

@@ -1,6 +1,6 @@
 /**
- * Events whose predecessors are missing, and stay missing after they were requested: the state is that at each missing predecessor, as
- * given by its server, resolved with the states after the known predecessors.
+ * Events with predecessors that no server returns: their state is the one that the sending server returns for each missing predecessor,
+ * resolved with the states after the known predecessors.
  *
  * Source: "Retrieving events" of the server-server specification.
  */
@@ -8,39 +8,43 @@ import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { Context, Effect, Layer } from "effect"
 import {
+  exchangeMessages,
   type HostileNetwork,
   hostileNetwork,
   ids,
   isHealthy,
-  leavesRoomAsItWas,
-  refusalsOf,
-  talk
+  leavesRoomUnchanged,
+  refusalsOf
 } from "./support/HostileNetwork.ts"
-import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
+import { type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
 import { expectOk, readBack, say, sees, stateOf } from "./support/Network.ts"
-import { nothing, type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
+import { type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
-class World extends Context.Service<World, HostileNetwork>()("greenroom/test/MissingPredecessors") {
-  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
+class Servers extends Context.Service<Servers, HostileNetwork>()("greenroom/test/MissingPredecessors") {
+  static readonly layer = Layer.effect(Servers, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
 }
 
-const scene = Effect.flatMap(World, (network) => todaysScene(network, "11"))
+const scene = Effect.flatMap(Servers, (network) => todaysScene(network, "11"))
 
-/** The join of another user of the hostile server, which it sent to no server. */
-const joinOf = ({ evil, room }: TodaysScene, userId: string, place: EventPlaceLie = {}) =>
-  evil.event(room, { type: "m.room.member", state_key: userId, sender: userId, content: { membership: "join" } }, place)
+/** The join of another user of the hostile server, which it has not sent. */
+const joinOf = ({ evil, room }: TodaysScene, userId: string, overrides: GraphOverrides = {}) =>
+  evil.event(
+    room,
+    { type: "m.room.member", state_key: userId, sender: userId, content: { membership: "join" } },
+    overrides
+  )
 
-/** A message whose predecessor no server has. */
-const afterNothing = ({ evil, room }: TodaysScene, join: Event, body: string) =>
+/** A message with a predecessor that no server has. */
+const afterUnknown = ({ evil, room }: TodaysScene, join: Event, body: string) =>
   evil.event(
     room,
     { sender: join.sender, content: { msgtype: "m.text", body } },
     { prevEvents: [imaginedHash()], state: [join] }
   )
 
-/** The hostile server gives these events, and the state at some of them. */
+/** Makes the hostile server return these events, and the states at some of them. */
 const answers = (
   { evil }: TodaysScene,
   events: ReadonlyArray<Event>,
@@ -52,58 +56,60 @@ const answers = (
       return { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: [evil.toPdu(asked)] } }
     }
     const pdu_ids = path.startsWith("/v1/state_ids/") ? states.get(path.replace(/^.*event_id=/, "")) : undefined
-    return pdu_ids === undefined ? nothing : { status: 200, body: { pdu_ids, auth_chain_ids: [] } }
+    return pdu_ids === undefined ? notFound : { status: 200, body: { pdu_ids, auth_chain_ids: [] } }
   }
 }
 
-/** At which events the state was asked for. */
+/** The events for which the state was requested. */
 const statesAsked = (asked: ReadonlyArray<string>) =>
   asked.flatMap((path) => (path.startsWith("/v1/state_ids/") ? [path.replace(/^.*event_id=/, "")] : []))
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing predecessors", (it) => {
-  it.effect("the state is asked for at each of them, and resolved with that after the known ones", () =>
-    Effect.gen(function* () {
-      const here = yield* scene
-      const { alice, blue, bob, evil, mallory, room, room_id } = here
-      // Blue alone has this one, which the hostile server's states lack.
-      const said = yield* say(alice, room_id, "known")
-      const known = yield* evil.receives(({ event_id }) => event_id === said)
-      yield* sees(bob, ({ event_id }) => event_id === said)
-      const [carol, dave] = [joinOf(here, "@carol:evil.test"), joinOf(here, "@dave:evil.test")]
-      const [first, second] = [afterNothing(here, carol, "carol's"), afterNothing(here, dave, "dave's")]
-      const last = evil.event(room, { sender: mallory }, { prevEvents: [first, second, known] })
-      const state = ids([...room.state.values()])
-      const states = new Map([
-        [first.event_id as string, [...state, carol.event_id]],
-        [second.event_id as string, [...state, dave.event_id]]
-      ])
-      answers(here, [carol, dave, first, second], states)
-      const before = evil.asked.length
-      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
-      assert.sameMembers([...statesAsked(evil.asked.slice(before))], [first.event_id, second.event_id])
-      const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/joined_members`
-      const { body } = yield* bob.ask("GET", path)
-      assert.sameMembers(Object.keys(body.joined), [
-        ...[alice.userId, bob.userId, mallory],
-        ...["@carol:evil.test", "@dave:evil.test"]
-      ])
-      const read = ids(yield* readBack(bob, room_id))
-      for (const event of [first, second, last]) assert.include(read, event.event_id)
-    })
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing predecessors", (it) => {
+  it.effect(
+    "the state at each missing predecessor is requested, and resolved with the state after the known ones",
+    () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { alice, blue, bob, evil, mallory, room, room_id } = here
+        // This message is a known predecessor.
+        const knownId = yield* say(alice, room_id, "known")
+        const known = yield* evil.receives(({ event_id }) => event_id === knownId)
+        yield* sees(bob, ({ event_id }) => event_id === knownId)
+        const [carol, dave] = [joinOf(here, "@carol:evil.test"), joinOf(here, "@dave:evil.test")]
+        const [first, second] = [afterUnknown(here, carol, "carol's"), afterUnknown(here, dave, "dave's")]
+        const last = evil.event(room, { sender: mallory }, { prevEvents: [first, second, known] })
+        const state = ids([...room.state.values()])
+        const states = new Map([
+          [first.event_id as string, [...state, carol.event_id]],
+          [second.event_id as string, [...state, dave.event_id]]
+        ])
+        answers(here, [carol, dave, first, second], states)
+        const before = evil.asked.length
+        assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+        assert.sameMembers([...statesAsked(evil.asked.slice(before))], [first.event_id, second.event_id])
+        const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/joined_members`
+        const { body } = yield* bob.ask("GET", path)
+        assert.sameMembers(Object.keys(body.joined), [
+          ...[alice.userId, bob.userId, mallory],
+          ...["@carol:evil.test", "@dave:evil.test"]
+        ])
+        const read = ids(yield* readBack(bob, room_id))
+        for (const event of [first, second, last]) assert.include(read, event.event_id)
+      })
   )
 
-  it.effect("events after a state with an unavailable event are refused", () =>
+  it.effect("an event is refused if an event of the state before it is unavailable", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, evil, mallory, room } = here
       const carol = joinOf(here, "@carol:evil.test")
       const renamed = joinOf(here, "@carol:evil.test", { prevEvents: [carol], state: [carol] })
-      const first = afterNothing(here, renamed, "carol's")
+      const first = afterUnknown(here, renamed, "carol's")
       const last = evil.event(room, { sender: mallory }, { prevEvents: [first] })
-      // The join that authorises the other is kept back.
+      // The join that authorises the other one is unavailable.
       const state = [...ids([...room.state.values()]), renamed.event_id, carol.event_id]
       answers(here, [renamed, first], new Map([[first.event_id as string, state]]))
-      yield* leavesRoomAsItWas(
+      yield* leavesRoomUnchanged(
         here,
         Effect.gen(function* () {
           const before = evil.asked.length
@@ -115,12 +121,12 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
-  it.effect("a server that has no state at the predecessor is asked for that at the event", () =>
+  it.effect("if the server has no state at the predecessor, the state at the event is requested", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, bob, evil, room, room_id } = here
       const carol = joinOf(here, "@carol:evil.test")
-      const first = afterNothing(here, carol, "carol's")
+      const first = afterUnknown(here, carol, "carol's")
       const content = { msgtype: "m.text", body: "later" }
       const last = evil.event(room, { sender: carol.sender, content }, { prevEvents: [first], state: [carol] })
       const state = [...ids([...room.state.values()]), carol.event_id]
@@ -132,39 +138,37 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
   )
 
   for (const status of [500, 502, 503, 504]) {
-    it.effect(
-      `an event whose state its server answers with ${status} is not placed by another, and is taken later`,
-      () =>
-        Effect.gen(function* () {
-          const here = yield* scene
-          const { blue, bob, evil, room, room_id } = here
-          const carol = joinOf(here, "@carol:evil.test")
-          const first = afterNothing(here, carol, "carol's")
-          const content = { msgtype: "m.text", body: "later" }
-          const last = evil.event(room, { sender: carol.sender, content }, { prevEvents: [first], state: [carol] })
-          const state = [...ids([...room.state.values()]), carol.event_id]
-          answers(here, [carol, first], new Map([first, last].map(({ event_id }) => [event_id as string, state])))
-          const rest = evil.respond
-          const before = evil.asked.length
-          evil.respond = (asked) =>
-            /^\/v1\/state(_ids)?\//.test(asked.path)
-              ? { status, body: { errcode: "M_UNKNOWN", error: "Away" } }
-              : rest(asked)
-          const [refusal] = yield* refusalsOf(evil, blue, [last])
-          assert.match(refusal!, /predecessors/)
-          const questions = evil.asked.slice(before).filter((path) => /^\/v1\/state(_ids)?\//.test(path))
-          // Each way is tried once, at the predecessor alone.
-          const names = questions.map((path) => `${path.split("/")[2]} ${path.replace(/^.*event_id=/, "")}`)
-          assert.deepStrictEqual(names, [`state_ids ${first.event_id}`, `state ${first.event_id}`])
-          evil.respond = rest
-          assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
-          const read = ids(yield* readBack(bob, room_id))
-          for (const event of [first, last]) assert.include(read, event.event_id)
-        })
+    it.effect(`an event whose state is answered with ${status} is refused, and accepted later`, () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { blue, bob, evil, room, room_id } = here
+        const carol = joinOf(here, "@carol:evil.test")
+        const first = afterUnknown(here, carol, "carol's")
+        const content = { msgtype: "m.text", body: "later" }
+        const last = evil.event(room, { sender: carol.sender, content }, { prevEvents: [first], state: [carol] })
+        const state = [...ids([...room.state.values()]), carol.event_id]
+        answers(here, [carol, first], new Map([first, last].map(({ event_id }) => [event_id as string, state])))
+        const rest = evil.respond
+        const before = evil.asked.length
+        evil.respond = (asked) =>
+          /^\/v1\/state(_ids)?\//.test(asked.path)
+            ? { status, body: { errcode: "M_UNKNOWN", error: "Away" } }
+            : rest(asked)
+        const [refusal] = yield* refusalsOf(evil, blue, [last])
+        assert.match(refusal!, /predecessors/)
+        const questions = evil.asked.slice(before).filter((path) => /^\/v1\/state(_ids)?\//.test(path))
+        // Both endpoints are tried once, for the predecessor alone.
+        const names = questions.map((path) => `${path.split("/")[2]} ${path.replace(/^.*event_id=/, "")}`)
+        assert.deepStrictEqual(names, [`state_ids ${first.event_id}`, `state ${first.event_id}`])
+        evil.respond = rest
+        assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+        const read = ids(yield* readBack(bob, room_id))
+        for (const event of [first, last]) assert.include(read, event.event_id)
+      })
     )
   }
 
-  it.effect("a server that gives some events and no more is asked for the state at what they follow", () =>
+  it.effect("if the server returns only some missing events, the state at their predecessors is requested", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, bob, evil, mallory, room, room_id } = here
@@ -188,14 +192,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
-  it.effect("events whose predecessors are withheld are not placed, and no state is asked for", () =>
+  it.effect("an event whose predecessors are withheld is refused, and no state is requested", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, bob, evil, mallory, room, room_id } = here
       const first = evil.event(room, { sender: mallory })
       const last = evil.event(room, { sender: mallory }, { prevEvents: [first] })
       evil.respond = ({ path }) =>
-        path.startsWith("/v1/get_missing_events/") ? { status: 200, body: { events: [] } } : nothing
+        path.startsWith("/v1/get_missing_events/") ? { status: 200, body: { events: [] } } : notFound
       const before = evil.asked.length
       const [refusal] = yield* refusalsOf(evil, blue, [last])
       assert.match(refusal!, /predecessors/)
@@ -211,7 +215,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
       const here = yield* scene
       const { blue, evil, mallory, room } = here
       const carol = joinOf(here, "@carol:evil.test")
-      const crowd = Array.from({ length: 15 }, (_, index) => afterNothing(here, carol, `number ${index}`))
+      const crowd = Array.from({ length: 15 }, (_, index) => afterUnknown(here, carol, `number ${index}`))
       const messages = Array.from({ length: 15 }, (_, index) =>
         evil.event(room, { sender: mallory }, { prevEvents: [imaginedHash(), ...crowd.slice(index)].slice(0, 15) })
       )
@@ -222,24 +226,24 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
       yield* evil.tell(blue, ...messages)
       assert.isAtMost(evil.asked.length - before, 60)
       assert.isAtMost(statesAsked(evil.asked.slice(before)).length, 10)
-      yield* talk(here)
+      yield* exchangeMessages(here)
       yield* isHealthy(blue)
     })
   )
 
-  /** Three messages that only the hostile server has, between one that all have and one that it sends to blue. */
+  /** Three messages that only the hostile server has, between one that all servers have and one that it sends to blue. */
   const timelineWithGap = Effect.gen(function* () {
     const here = yield* scene
     const { alice, blue, bob, evil, mallory, room: known, room_id } = here
     const before = (yield* say(alice, room_id, "before the gap")) as Event["event_id"]
     yield* sees(bob, ({ event_id }) => event_id === before)
     const missing: Array<Event> = []
-    const place = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
-    for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, place()))
-    const last = evil.event(known, { sender: mallory }, place())
+    const position = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
+    for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, position()))
+    const last = evil.event(known, { sender: mallory }, position())
     const state = ids([...known.state.values()])
     evil.respond = ({ path }) =>
-      path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : nothing
+      path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : notFound
     const sync = (since = "") => expectOk(bob.ask("GET", `//_matrix/client/v3/sync?timeout=0${since}`))
     const since = (yield* sync()).next_batch
     assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
@@ -248,7 +252,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
       evil.respond = ({ path }) =>
         path.startsWith("/v1/backfill/")
           ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
-          : nothing
+          : notFound
     }
     return { ...here, before, missing: ids(missing), last: last.event_id, since, sync, giveBack }
   })
@@ -310,7 +314,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     )
   }
 
-  it.effect("a server that never answers is not waited for", () =>
+  it.effect("reads across a gap do not wait for a server that never answers", () =>
     Effect.gen(function* () {
       const gap = yield* timelineWithGap
       gap.evil.respond = () => "never"
@@ -323,7 +327,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
     })
   )
 
-  it.effect("a timeline that lacks events is limited, and reading back finds the missing ones", () =>
+  it.effect("a timeline with a gap is limited, and reading back fills the gap", () =>
     Effect.gen(function* () {
       const { before, bob, giveBack, last, missing, room_id, since, sync } = yield* timelineWithGap
       const timelineSince = Effect.map(sync(`&since=${since}`), ({ rooms }) => rooms.join[room_id].timeline)
@@ -334,7 +338,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missing
       const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=4`
       const page = yield* expectOk(bob.ask("GET", `${messages}&from=${withGap.prev_batch}`))
       assert.deepStrictEqual(ids(page.chunk), [...missing.toReversed(), before])
-      // The gap is filled, also for a client that had not synced.
+      // The gap is filled for a client that syncs later, too.
       const filled = yield* timelineSince
       assert.deepStrictEqual([filled.limited, ids(filled.events)], [false, [...missing, last]])
     })

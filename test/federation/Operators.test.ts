@@ -1,6 +1,4 @@
-/**
- * The operators' settings of federation: with which servers theirs talks, and whether it does at all.
- */
+/** The settings `federation.allow`, `federation.deny` and `federation.enabled`. */
 import { connect } from "node:net"
 import { assert, describe, it, vi } from "@effect/vitest"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
@@ -12,8 +10,8 @@ import { freePort, homeServers, isMessage, message, type TestServer } from "./su
 
 vi.setConfig({ testTimeout: 120_000 })
 
-/** The answer to a server that asks another for its name and version. */
-const asks = (from: TestServer, to: TestServer) =>
+/** The result of a request from one server to another. */
+const resultOf = (from: TestServer, to: TestServer) =>
   Effect.match(
     from.run(
       Effect.flatMap(FederationCalls, (calls) =>
@@ -27,11 +25,11 @@ const asks = (from: TestServer, to: TestServer) =>
         })
       )
     ),
-    { onSuccess: () => "heard", onFailure: (error) => (error._tag === "RemoteRefused" ? error.errcode : error._tag) }
+    { onSuccess: () => "answered", onFailure: (error) => (error._tag === "RemoteRefused" ? error.errcode : error._tag) }
   )
 
-/** Alice of the first server has a public room, and says something in it once Bob of the second has joined. */
-const meet = Effect.fnUntraced(function* (red: TestServer, blue: TestServer) {
+/** Bob of the second server joins a public room of the first and receives a message there, if he can. */
+const joinAndReceive = Effect.fnUntraced(function* (red: TestServer, blue: TestServer) {
   const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
   const { room_id } = yield* red.run(
     Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { room_version: "12", visibility: "public" }))
@@ -43,11 +41,11 @@ const meet = Effect.fnUntraced(function* (red: TestServer, blue: TestServer) {
   if (!joined) return "not joined"
   yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message("hello"))))
   yield* blue.sees(bob, isMessage("hello"))
-  return "talking"
+  return "received"
 })
 
-describe("Operators", () => {
-  it.live("a server talks with those that it allows, and not with those that it denies, in either direction", () =>
+describe("Settings of federation", () => {
+  it.live("requests to and from denied servers, and servers that are not allowed, are refused", () =>
     Effect.gen(function* () {
       const servers = yield* homeServers(["red.test", "blue.test", "green.test"], {
         options: {
@@ -56,22 +54,22 @@ describe("Operators", () => {
         }
       })
       const [red, blue, green] = servers as [TestServer, TestServer, TestServer]
-      assert.strictEqual(yield* asks(blue, red), "M_FORBIDDEN")
-      assert.strictEqual(yield* asks(red, blue), "RemoteUnreachable")
-      assert.strictEqual(yield* asks(blue, green), "M_FORBIDDEN")
-      assert.strictEqual(yield* asks(green, blue), "RemoteUnreachable")
-      assert.strictEqual(yield* meet(red, blue), "not joined")
-      assert.strictEqual(yield* meet(green, red), "talking")
+      assert.strictEqual(yield* resultOf(blue, red), "M_FORBIDDEN")
+      assert.strictEqual(yield* resultOf(red, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* resultOf(blue, green), "M_FORBIDDEN")
+      assert.strictEqual(yield* resultOf(green, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* joinAndReceive(red, blue), "not joined")
+      assert.strictEqual(yield* joinAndReceive(green, red), "received")
     })
   )
 
-  it.live("disabled federation is off: the port is closed, and no request is sent", () =>
+  it.live("with disabled federation the port is closed, and no request is sent", () =>
     Effect.gen(function* () {
       const [red, blue] = (yield* homeServers(["red.test", "blue.test"], {
         options: { "red.test": { federation: { enabled: false } } }
       })) as [TestServer, TestServer]
-      assert.strictEqual(yield* asks(red, blue), "RemoteUnreachable")
-      assert.strictEqual(yield* asks(blue, red), "M_FORBIDDEN")
+      assert.strictEqual(yield* resultOf(red, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* resultOf(blue, red), "M_FORBIDDEN")
 
       const port = yield* freePort
       const gateway = yield* GatewayProcess.start({

@@ -1,7 +1,7 @@
 /**
- * Three servers in one room whose lines are cut and mended at random, while their users change the room in conflict: when
- * all lines stand again, all servers come to the same state and the same forward extremity. The seed is in the name of
- * each test, so that a failure can be run again.
+ * Three servers in one room whose links are cut and mended at random, while their users make conflicting changes: once all links are
+ * mended, all servers have the same state and the same forward extremity. The title of each test names the seed, so that a failure can be
+ * repeated.
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -10,10 +10,10 @@ import type { Person } from "../support/Scene.ts"
 import { randomFrom } from "../support/Seed.ts"
 import {
   change,
+  endBackoff,
   expectOk,
   getState,
   type HomeServer,
-  meetAgain,
   type Network,
   network,
   reads,
@@ -32,7 +32,7 @@ class Servers extends Context.Service<Servers, Network>()("greenroom/test/Partit
 const rounds = 3
 const changesInRound = 12
 
-/** Alice of red founded the room; Bob of blue and Carol of green may nearly everything, Dave and Erin speak. */
+/** A room of Alice of red. Bob of blue and Carol of green have power level 75, Dave and Erin 0. */
 const sceneOf = Effect.fnUntraced(function* (version: string, seed: number) {
   const { cut, mend, servers } = yield* Servers
   const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
@@ -49,18 +49,18 @@ const sceneOf = Effect.fnUntraced(function* (version: string, seed: number) {
   for (const person of [bob, carol, dave, erin]) yield* expectOk(joinThrough(person, room_id, red))
   yield* say(alice, room_id, "ready")
   for (const person of [bob, carol]) yield* reads(person, room_id, "ready")
-  return { cut, mend, servers, speakers: [alice, bob, carol], guests: [dave, erin], room_id }
+  return { cut, mend, servers, moderators: [alice, bob, carol], guests: [dave, erin], room_id }
 })
 
 type Scene = Effect.Success<ReturnType<typeof sceneOf>>
 
-/** One change by somebody, which the rules may refuse. */
+/** A random change, which the rules may refuse. */
 const changeSomething = Effect.fnUntraced(function* (
-  { guests, room_id, speakers }: Scene,
+  { guests, room_id, moderators }: Scene,
   random: (bound: number) => number,
   number: number
 ) {
-  const person = speakers[random(speakers.length)]!
+  const person = moderators[random(moderators.length)]!
   const guest = guests[random(guests.length)]!
   switch (random(7)) {
     case 0:
@@ -85,29 +85,29 @@ const changeSomething = Effect.fnUntraced(function* (
   }
 })
 
-/** Cuts some of the lines, each with an even chance. */
+/** Cuts each link with a probability of one half. */
 const cutSome = Effect.fnUntraced(function* ({ cut, servers }: Scene, random: (bound: number) => number) {
   for (const [index, server] of servers.entries()) {
     for (const other of servers.slice(index + 1)) if (random(2) === 0) yield* cut(server, other)
   }
 })
 
-const mendAll = Effect.fnUntraced(function* ({ mend, servers, speakers }: Scene) {
+const mendAll = Effect.fnUntraced(function* ({ mend, servers, moderators }: Scene) {
   for (const [index, server] of servers.entries()) {
     for (const other of servers.slice(index + 1)) yield* mend(server, other)
   }
-  yield* meetAgain(speakers)
+  yield* endBackoff(moderators)
 })
 
-const allRead = (people: ReadonlyArray<Person>, roomId: string, words: string) =>
-  Effect.forEach(people, (person) => reads(person, roomId, words), { discard: true })
+const allRead = (people: ReadonlyArray<Person>, roomId: string, body: string) =>
+  Effect.forEach(people, (person) => reads(person, roomId, body), { discard: true })
 
-/** Everybody reads a last word of everybody, and then one that follows all of these. */
-const settle = Effect.fnUntraced(function* ({ room_id, speakers }: Scene, round: number) {
-  for (const person of speakers) yield* say(person, room_id, `${person.userId} after ${round}`)
-  for (const person of speakers) yield* allRead(speakers, room_id, `${person.userId} after ${round}`)
-  const last = yield* say(speakers[0]!, room_id, `all after ${round}`)
-  yield* allRead(speakers, room_id, `all after ${round}`)
+/** Every user receives a message of every user, and then one that follows all of these. */
+const settle = Effect.fnUntraced(function* ({ room_id, moderators }: Scene, round: number) {
+  for (const person of moderators) yield* say(person, room_id, `${person.userId} after ${round}`)
+  for (const person of moderators) yield* allRead(moderators, room_id, `${person.userId} after ${round}`)
+  const last = yield* say(moderators[0]!, room_id, `all after ${round}`)
+  yield* allRead(moderators, room_id, `all after ${round}`)
   return last
 })
 
@@ -117,17 +117,17 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Parti
     ["11", 2],
     ["12", 3]
   ] as const) {
-    it.effect(`version ${version}, seed ${seed}: servers that were cut from each other come to one state`, () =>
+    it.effect(`version ${version}, seed ${seed}: servers that were cut off from each other converge to one state`, () =>
       Effect.gen(function* () {
         const scene = yield* sceneOf(version, seed)
-        const { room_id, servers, speakers } = scene
+        const { room_id, servers, moderators } = scene
         const random = randomFrom(seed)
         for (let round = 0; round < rounds; round++) {
           yield* cutSome(scene, random)
           for (let n = 0; n < changesInRound; n++) yield* changeSomething(scene, random, round * changesInRound + n)
           yield* mendAll(scene)
           const last = yield* settle(scene, round)
-          const [state, ...states] = yield* Effect.forEach(speakers, (person) => stateOf(person, room_id))
+          const [state, ...states] = yield* Effect.forEach(moderators, (person) => stateOf(person, room_id))
           for (const other of states) assert.deepStrictEqual(other, state)
           for (const server of servers) {
             const rows = yield* server.select(`SELECT forward_extremities FROM rooms WHERE room_id = '${room_id}'`)

@@ -19,10 +19,10 @@ const reportOfBlue = (red: TestServer) =>
   )
 
 describe("Peers", () => {
-  it.live("people on two servers meet in a room by its alias and talk", () =>
+  it.live("users of two servers join a room by its alias and exchange messages", () =>
     Effect.gen(function* () {
-      const { alice, blue, bob, red, room_id, says } = yield* scene
-      yield* says("hello")
+      const { alice, blue, bob, red, room_id, send } = yield* scene
+      yield* send("hello")
       yield* blue.sees(bob, isMessage("hello"))
       yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.send(bob, room_id, "m.room.message", message("hi"))))
       yield* red.sees(alice, isMessage("hi"))
@@ -32,12 +32,12 @@ describe("Peers", () => {
 
   it.live("events from a server's down time reach it once, in order, when it makes a request", () =>
     Effect.gen(function* () {
-      const { blue, bob, red, room_id, says } = yield* scene
-      yield* says("before")
+      const { blue, bob, red, room_id, send } = yield* scene
+      yield* send("before")
       yield* blue.sees(bob, isMessage("before"))
       yield* blue.stop
       const bodies = Array.from({ length: 120 }, (_, index) => `while away ${index}`)
-      for (const body of bodies) yield* says(body)
+      for (const body of bodies) yield* send(body)
       const failing = Effect.gen(function* () {
         while (true) {
           const report = yield* reportOfBlue(red)
@@ -46,7 +46,7 @@ describe("Peers", () => {
         }
       })
       assert.isAtLeast((yield* failing).failures, 1)
-      // A back-off as after a long outage: nothing but a request of blue ends it in time.
+      // A back-off as after a long outage, which only a request of blue ends.
       yield* red.stop
       yield* red.start
       yield* red.run(
@@ -65,19 +65,19 @@ describe("Peers", () => {
     })
   )
 
-  it.live("a transaction whose answer was lost is sent again as it was, also after a restart, and has one effect", () =>
+  it.live("a transaction whose answer was lost is sent again unchanged, also after a restart, and has one effect", () =>
     Effect.gen(function* () {
-      const { blue, bob, red, room_id, says } = yield* scene
-      yield* says("first")
+      const { blue, bob, red, room_id, send } = yield* scene
+      yield* send("first")
       yield* blue.sees(bob, isMessage("first"))
       yield* blue.stop
       const attempts = yield* Effect.scoped(
         Effect.gen(function* () {
-          const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-          yield* says("second")
+          const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
+          yield* send("second")
           const lost = yield* nextWithPdus(received)
           lost.hangUp()
-          yield* says("third")
+          yield* send("third")
           const again = yield* nextWithPdus(received)
           yield* red.stop
           yield* red.start
@@ -100,22 +100,22 @@ describe("Peers", () => {
     })
   )
 
-  it.live("a transaction that got lost on the way is asked for again", () =>
+  it.live("a transaction that the receiver has lost is requested again", () =>
     Effect.gen(function* () {
-      const { blue, bob, room_id, says } = yield* scene
-      yield* says("first")
+      const { blue, bob, room_id, send } = yield* scene
+      yield* send("first")
       yield* blue.sees(bob, isMessage("first"))
       yield* blue.stop
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-          yield* says("lost")
+          const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
+          yield* send("lost")
           const taken = yield* nextWithPdus(received)
           taken.answer(200, { pdus: {} })
         })
       )
       yield* blue.start
-      yield* says("found")
+      yield* send("found")
       yield* blue.sees(bob, isMessage("lost"))
       yield* blue.sees(bob, isMessage("found"))
       assert.sameMembers(yield* readsIn(blue, bob, room_id), ["first", "lost", "found"])
@@ -126,16 +126,16 @@ describe("Peers", () => {
     "requests to a server that answers with errors are retried with back-off, until all events have arrived",
     () =>
       Effect.gen(function* () {
-        const { blue, red, says } = yield* scene
+        const { blue, red, send } = yield* scene
         yield* blue.stop
-        const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-        yield* says("difficult")
+        const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
+        yield* send("difficult")
         const refused = yield* nextWithPdus(received)
         refused.answer(500, { errcode: "M_UNKNOWN", error: "Something broke" })
         const again = yield* nextWithPdus(received)
         assert.strictEqual(again.transactionId, refused.transactionId)
         again.answer(200, { pdus: {} })
-        yield* says("easy")
+        yield* send("easy")
         const next = yield* nextWithPdus(received)
         assert.deepStrictEqual(next.body.prev_ids, [refused.transactionId])
         next.answer(200, { pdus: {} })
@@ -147,14 +147,14 @@ describe("Peers", () => {
       })
   )
 
-  it.live("a PDU that a server refuses is dropped, and stops none of those before and after it", () =>
+  it.live("a PDU that a server refuses is dropped, and the PDUs before and after it are sent", () =>
     Effect.gen(function* () {
-      const { blue, red, says } = yield* scene
+      const { blue, red, send } = yield* scene
       yield* blue.stop
-      const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-      yield* says("while others wait")
+      const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
+      yield* send("while others wait")
       const held = yield* nextWithPdus(received)
-      for (const body of ["one", "two", "poison", "three", "four"]) yield* says(body)
+      for (const body of ["one", "two", "poison", "three", "four"]) yield* send(body)
       held.answer(200, { pdus: {} })
       const taken: Array<string> = []
       const refusals: Array<ReadonlyArray<string>> = []
@@ -171,7 +171,7 @@ describe("Peers", () => {
       }
       assert.deepStrictEqual(taken, ["one", "two", "three", "four"])
       assert.deepStrictEqual(refusals, [["one", "two", "poison", "three", "four"], ["poison"]])
-      yield* says("afterwards")
+      yield* send("afterwards")
       const next = yield* nextWithPdus(received)
       assert.deepStrictEqual(
         next.body.pdus.map(({ content }) => content.body),
@@ -187,15 +187,15 @@ describe("Peers", () => {
     "a server that refuses everything, also after a restart, gets the acceptable events as soon as it accepts any",
     () =>
       Effect.gen(function* () {
-        const { blue, red, says } = yield* scene
+        const { blue, red, send } = yield* scene
         yield* blue.stop
-        const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
-        yield* says("in vain")
+        const received = yield* rawPeer(blue.serverName, blue.settings.port, blue.settings.dataDir)
+        yield* send("in vain")
         const first = yield* nextWithPdus(received)
         first.answer(403, { errcode: "M_FORBIDDEN", error: "Go away" })
         yield* red.stop
         yield* red.start
-        for (const body of ["again in vain", "welcome"]) yield* says(body)
+        for (const body of ["again in vain", "welcome"]) yield* send(body)
         while (true) {
           const { answer, body } = yield* nextWithPdus(received)
           const isWelcome = body.pdus.every(({ content }) => content.body === "welcome")

@@ -16,12 +16,12 @@ const types =
     event.type === "m.typing" &&
     JSON.stringify((event.content as { user_ids?: Json }).user_ids) === JSON.stringify(userIds)
 
-const isThere =
+const isPresence =
   (userId: UserId, state: string) =>
   (event: StreamedEvent): boolean =>
     event.type === "m.presence" && event.content.user_id === userId && event.content.state === state
 
-/** A transaction of red with these EDUs, as if it had come over the wire. */
+/** Gives blue a transaction of red with these EDUs. */
 const edusOfRed = (blue: TestServer, id: string, edus: ReadonlyArray<Json>) =>
   blue.run(
     Effect.flatMap(Federation, (federation) =>
@@ -42,8 +42,8 @@ const typing = (roomId: string, userId: string) => ({
   content: { room_id: roomId, user_id: userId, typing: true }
 })
 
-describe("People on several servers", () => {
-  it.live("typing on one server is shown on the other, together with its own", () =>
+describe("Users of several servers", () => {
+  it.live("typing notifications of both servers are combined on each", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id } = yield* scene
       const setTyping = (server: TestServer, session: typeof alice, isTyping: boolean) =>
@@ -62,7 +62,7 @@ describe("People on several servers", () => {
 
   it.live("an EDU about a user of another server, or in a room without its user, has no effect", () =>
     Effect.gen(function* () {
-      const { alice, blue, bob, red, room_id, says } = yield* scene
+      const { alice, blue, bob, red, room_id, send } = yield* scene
       const carol = yield* blue.person("carol")
       const elsewhere = yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.create(carol, {})))
       yield* edusOfRed(blue, "forged", [
@@ -83,36 +83,41 @@ describe("People on several servers", () => {
         blue.run(Effect.flatMap(Federation, (federation) => federation.queryPresence(red.serverName, carol.userId)))
       )
       assert.strictEqual(refused._tag, "M_FORBIDDEN")
-      yield* says("done")
+      yield* send("done")
       yield* blue.sees(bob, isMessage("done"))
     })
   )
 
-  it.live("users who share a room with a user of another server see their presence, also the earlier one", () =>
-    Effect.gen(function* () {
-      const { alice, blue, bob, red, room_id } = yield* scene
-      yield* red.run(Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "unavailable", "tea")))
-      const seen = yield* blue.sees(bob, isThere(alice.userId, "unavailable"))
-      assert.strictEqual((seen.content as { status_msg?: string }).status_msg, "tea")
-      yield* blue.stop
-      yield* blue.start
-      const asked = yield* blue.run(Effect.flatMap(Presences, (presences) => presences.get(bob, alice.userId)))
-      assert.deepStrictEqual([asked.state, asked.status_msg], ["unavailable", "tea"])
-      yield* red.stop
-      yield* red.start
-      yield* blue.run(Effect.flatMap(Presences, (presences) => presences.set(bob, bob.userId, "free_for_chat")))
-      yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.members(alice, room_id)))
-      yield* red.sees(alice, isThere(bob.userId, "free_for_chat"))
-    })
+  it.live(
+    "users who share a room with a user of another server see their presence, also that from before a restart",
+    () =>
+      Effect.gen(function* () {
+        const { alice, blue, bob, red, room_id } = yield* scene
+        yield* red.run(
+          Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "unavailable", "tea"))
+        )
+        const seen = yield* blue.sees(bob, isPresence(alice.userId, "unavailable"))
+        assert.strictEqual((seen.content as { status_msg?: string }).status_msg, "tea")
+        yield* blue.stop
+        yield* blue.start
+        const asked = yield* blue.run(Effect.flatMap(Presences, (presences) => presences.get(bob, alice.userId)))
+        assert.deepStrictEqual([asked.state, asked.status_msg], ["unavailable", "tea"])
+        yield* red.stop
+        yield* red.start
+        yield* blue.run(Effect.flatMap(Presences, (presences) => presences.set(bob, bob.userId, "free_for_chat")))
+        yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.members(alice, room_id)))
+        yield* red.sees(alice, isPresence(bob.userId, "free_for_chat"))
+      })
   )
 
-  it.live("the presence of a user of another server has their name, also after it changed", () =>
+  it.live("the presence of a user of another server has their current display name", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const rename = (name: string) =>
         red.run(Effect.flatMap(Users, (users) => users.setProfileField(alice, alice.userId, "displayname", name)))
       const isNamed = (name: string) => (event: StreamedEvent) =>
-        isThere(alice.userId, "unavailable")(event) && (event.content as { displayname?: string }).displayname === name
+        isPresence(alice.userId, "unavailable")(event) &&
+        (event.content as { displayname?: string }).displayname === name
       yield* rename("Alice")
       yield* red.run(Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "unavailable")))
       yield* blue.sees(bob, isNamed("Alice"))
@@ -129,7 +134,7 @@ describe("People on several servers", () => {
       const carol = yield* blue.person("carol")
       yield* blue.run(Effect.flatMap(Presences, (presences) => presences.set(carol, carol.userId, "free_for_chat")))
       yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(carol, room_id)))
-      yield* red.sees(alice, isThere(carol.userId, "free_for_chat"))
+      yield* red.sees(alice, isPresence(carol.userId, "free_for_chat"))
     })
   )
 
@@ -152,7 +157,7 @@ describe("People on several servers", () => {
       yield* red.sees(alice, isAsked(carol.userId))
       yield* answer(carol.userId, true)
       yield* red.run(Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "online")))
-      yield* blue.sees(carol, isThere(alice.userId, "online"))
+      yield* blue.sees(carol, isPresence(alice.userId, "online"))
       const list = yield* blue.run(Effect.flatMap(Users, (users) => users.presenceList(carol, carol.userId)))
       assert.deepStrictEqual(
         list.map(({ accepted, state, user_id }) => [user_id, accepted, state]),

@@ -1,6 +1,4 @@
-/**
- * Requests of unauthenticated callers about the users of a server: profiles, and the user of an OpenID token.
- */
+/** Requests of other servers about users: profiles, and the user of an OpenID token. */
 import { assert, layer, vi } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
@@ -11,17 +9,17 @@ import { createRoom } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
-const world = hostileNetwork(["red.test", "blue.test"], { dialect: "today" })
+const network = hostileNetwork(["red.test", "blue.test"], { dialect: "today" })
 
-class World extends Context.Service<World, Effect.Success<typeof world>>()("greenroom/test/PersonalQueries") {
-  static readonly layer = Layer.effect(World, world)
+class Servers extends Context.Service<Servers, Effect.Success<typeof network>>()("greenroom/test/PersonalQueries") {
+  static readonly layer = Layer.effect(Servers, network)
 }
 
-const start = Effect.map(World, ({ evil, servers }) => {
+const start = Effect.map(Servers, ({ evil, servers }) => {
   const [red, blue] = servers as [HomeServer, HomeServer]
-  const profile = (query: string, lies?: Parameters<typeof evil.ask>[4]) =>
-    evil.ask(red, "GET", `/v1/query/profile?${query}`, undefined, lies)
-  /** Asks for the owner of a token, without a signature. */
+  const profile = (query: string, overrides?: Parameters<typeof evil.ask>[4]) =>
+    evil.ask(red, "GET", `/v1/query/profile?${query}`, undefined, overrides)
+  /** Requests the user of an OpenID token, without a signature. */
   const owner = (query: string, server = red) =>
     evil.ask(server, "GET", `/v1/openid/userinfo${query}`, undefined, { authorization: "" })
   const ownerOf = (token: string, server = red) => owner(`?access_token=${encodeURIComponent(token)}`, server)
@@ -45,9 +43,9 @@ const refusalOf = ({ body, status }: { readonly body: Body; readonly status: num
   errcode: body.errcode
 })
 
-layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries about persons", (it) => {
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries about users", (it) => {
   it.effect(
-    "a stranger's server sees the public fields of a profile; one that shares a room, those for rooms too",
+    "a server that shares no room gets the public fields of a profile, and one that shares a room also those for rooms",
     () =>
       Effect.gen(function* () {
         const { evil, profile, red } = yield* start
@@ -79,8 +77,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
         const { blue, evil, profile, red } = yield* start
         const bob = yield* blue.register("bob")
         const before = evil.asked.length
-        const nobodies = [bob.userId, "@x:evil.test", "@nobody:red.test", "@BOB:red.test"]
-        const statuses = yield* Effect.forEach(nobodies, (user) =>
+        const unknownUsers = [bob.userId, "@x:evil.test", "@nobody:red.test", "@BOB:red.test"]
+        const statuses = yield* Effect.forEach(unknownUsers, (user) =>
           Effect.map(profile(`user_id=${encodeURIComponent(user)}`), ({ status }) => status)
         )
         assert.deepStrictEqual(statuses, [404, 404, 404, 404])
@@ -102,26 +100,24 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
       })
   )
 
-  it.effect(
-    "a profile is not given to requests that another server signed, or that were meant for another server",
-    () =>
-      Effect.gen(function* () {
-        const { profile, red } = yield* start
-        const query = `user_id=${encodeURIComponent((yield* red.register("asked")).userId)}`
-        assert.strictEqual((yield* profile(query)).status, 200)
-        const lies = [
-          { authorization: "" },
-          { head: { destination: "blue.test" as never } },
-          { head: { origin: "blue.test" as never } },
-          { head: { uri: "/_matrix/federation/v1/query/profile" } }
-        ]
-        for (const lie of lies) {
-          assert.include([401, 403], (yield* profile(query, lie)).status, JSON.stringify(lie))
-        }
-      })
+  it.effect("requests for a profile with a wrong origin, destination or URI, or without a signature, are refused", () =>
+    Effect.gen(function* () {
+      const { profile, red } = yield* start
+      const query = `user_id=${encodeURIComponent((yield* red.register("asked")).userId)}`
+      assert.strictEqual((yield* profile(query)).status, 200)
+      const overrides = [
+        { authorization: "" },
+        { head: { destination: "blue.test" as never } },
+        { head: { origin: "blue.test" as never } },
+        { head: { uri: "/_matrix/federation/v1/query/profile" } }
+      ]
+      for (const override of overrides) {
+        assert.include([401, 403], (yield* profile(query, override)).status, JSON.stringify(override))
+      }
+    })
   )
 
-  it.effect("a token names the user that asked for it; a part of it, or any other text, names nobody", () =>
+  it.effect("an OpenID token identifies the user that requested it, and parts of it or other texts are unknown", () =>
     Effect.gen(function* () {
       const { blue, owner, ownerOf, red } = yield* start
       const [ann, ben] = [yield* red.register("ann"), yield* red.register("ben")]
@@ -147,7 +143,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
       // The token is not an access token.
       const whoami = yield* red.scene.ask("GET", "//_matrix/client/v3/account/whoami", { token })
       assert.strictEqual(whoami.status, 401)
-      // No user gets one in the name of another user.
+      // A user cannot request a token for another user.
       const asBen = yield* ann.ask(
         "POST",
         `//_matrix/client/v3/user/${encodeURIComponent(ben.userId)}/openid/request_token`,
@@ -157,7 +153,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Queries
     })
   )
 
-  it.effect("tokens that have expired, and those of users who are gone, name nobody", () =>
+  it.effect("OpenID tokens that have expired, and those of deactivated users, are unknown", () =>
     Effect.gen(function* () {
       const { ownerOf, red } = yield* start
       const [old, left] = [yield* red.register("old"), yield* red.register("left")]

@@ -1,5 +1,5 @@
 /**
- * Receipts of users of other servers that come before their events, or while the database refuses them.
+ * Receipts of users of other servers that arrive before their events, or while the database refuses them.
  *
  * Source: "Receipts" of the server-server specification.
  */
@@ -8,7 +8,7 @@ import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import { expectOk, type HomeServer, reads, say } from "./support/Network.ts"
-import { sceneOf, World } from "./support/TodaysHostility.ts"
+import { Servers, sceneOf } from "./support/TodaysHostility.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -20,7 +20,7 @@ const receiptEdu = (roomId: string, userId: string, eventId: string): Body => ({
 const sync = (person: Person, since: string, timeout = 0) =>
   expectOk(person.ask("GET", `//_matrix/client/v3/sync?timeout=${timeout}${since === "" ? "" : `&since=${since}`}`))
 
-/** The events on which the user has receipts, as this answer says. */
+/** The events on which the user has receipts in this answer. */
 const readBy = (answer: Body, roomId: string, userId: string): ReadonlyArray<string> =>
   (answer.rooms?.join?.[roomId]?.ephemeral?.events ?? []).flatMap(({ content, type }: Body) =>
     type !== "m.receipt"
@@ -28,21 +28,27 @@ const readBy = (answer: Body, roomId: string, userId: string): ReadonlyArray<str
       : Object.keys(content).filter((eventId) => content[eventId]["m.read"]?.[userId] !== undefined)
   )
 
-/** Waits until the person is shown the receipt. */
-const isShown = (person: Person, roomId: string, userId: string, eventId: string, since: string): Effect.Effect<void> =>
+/** Syncs until an answer has the receipt. */
+const untilReceipt = (
+  person: Person,
+  roomId: string,
+  userId: string,
+  eventId: string,
+  since: string
+): Effect.Effect<void> =>
   Effect.flatMap(sync(person, since, 20_000), (answer) =>
     readBy(answer, roomId, userId).includes(eventId)
       ? Effect.void
-      : isShown(person, roomId, userId, eventId, answer.next_batch)
+      : untilReceipt(person, roomId, userId, eventId, answer.next_batch)
   )
 
-const waitUntilNoneWaits = (server: HomeServer) =>
+const untilNoEarlyReceipts = (server: HomeServer) =>
   Effect.repeat(server.select("SELECT event_id FROM early_receipts WHERE event_id NOT LIKE '$flood%'"), {
     until: (rows) => rows.length === 0
   })
 
-layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipts of other servers", (it) => {
-  it.effect("a receipt that comes before its event is shown with the event", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipts of other servers", (it) => {
+  it.effect("a receipt that arrives before its event is shown once the event has arrived", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
       const start = (yield* sync(alice, "")).next_batch
@@ -50,10 +56,10 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
       const early = [first, second].map(({ event_id }) => receiptEdu(room_id, mallory, event_id))
       assert.strictEqual((yield* evil.send(red, [], { edus: early })).status, 200)
       assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [])
-      // The second one has taken the place of the first.
+      // The second receipt has replaced the first.
       assert.deepStrictEqual(yield* evil.tell(red, first), [undefined])
       assert.deepStrictEqual(yield* evil.tell(red, second), [undefined])
-      yield* isShown(alice, room_id, mallory, second.event_id, start)
+      yield* untilReceipt(alice, room_id, mallory, second.event_id, start)
     })
   )
 
@@ -61,7 +67,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
     ["a restart", "stop"],
     ["a kill", "kill"]
   ] as const) {
-    it.effect(`a receipt that comes before its event is shown with it after ${end}`, () =>
+    it.effect(`a receipt that arrives before its event is shown with it after ${end}`, () =>
       Effect.gen(function* () {
         const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
         const start = (yield* sync(alice, "")).next_batch
@@ -72,13 +78,13 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
         yield* red.start
         assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [])
         assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
-        yield* isShown(alice, room_id, mallory, event.event_id, start)
-        yield* waitUntilNoneWaits(red)
+        yield* untilReceipt(alice, room_id, mallory, event.event_id, start)
+        yield* untilNoEarlyReceipts(red)
       })
     )
   }
 
-  it.effect("a receipt that waits does not take back a later one", () =>
+  it.effect("a waiting receipt does not replace a later one", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
       const start = (yield* sync(alice, "")).next_batch
@@ -86,15 +92,15 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
       const receipt = (eventId: string) => evil.send(red, [], { edus: [receiptEdu(room_id, mallory, eventId)] })
       assert.strictEqual((yield* receipt(late.event_id)).status, 200)
       assert.strictEqual((yield* receipt(next)).status, 200)
-      yield* isShown(alice, room_id, mallory, next, start)
+      yield* untilReceipt(alice, room_id, mallory, next, start)
       assert.deepStrictEqual(yield* evil.tell(red, late), [undefined])
-      yield* reads(alice, room_id, "a lie")
-      yield* waitUntilNoneWaits(red)
+      yield* reads(alice, room_id, "a message")
+      yield* untilNoEarlyReceipts(red)
       assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [next])
     })
   )
 
-  it.effect("a receipt counts in the thread of its event, and in no thread that is made up", () =>
+  it.effect("a receipt counts in the thread of its event, and is dropped for other threads", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
       const root = yield* say(alice, room_id, "root")
@@ -119,7 +125,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
     })
   )
 
-  it.effect("of a flood of receipts without events the newest of each server are kept", () =>
+  it.effect("of many receipts for unknown events only the newest of each server are kept", () =>
     Effect.gen(function* () {
       const { evil, mallory, red, room_id } = yield* sceneOf("11")
       const receipt = (index: number): Body => ({
@@ -143,7 +149,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
     })
   )
 
-  it.effect("a receipt of somebody who is not in the room does not wait", () =>
+  it.effect("a receipt of a user who is not in the room is dropped", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
       const start = (yield* sync(alice, "")).next_batch
@@ -153,13 +159,13 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
       assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
       const own = [receiptEdu(room_id, mallory, event.event_id)]
       assert.strictEqual((yield* evil.send(red, [], { edus: own })).status, 200)
-      yield* isShown(alice, room_id, mallory, event.event_id, start)
+      yield* untilReceipt(alice, room_id, mallory, event.event_id, start)
       assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, "@stranger:evil.test"), [])
     })
   )
 
   it.effect(
-    "a transaction whose receipt cannot be stored now is repeated; a receipt that never can be is dropped",
+    "a transaction fails if a receipt cannot be stored for now, and succeeds if the receipt can never be stored",
     () =>
       Effect.gen(function* () {
         const { alice, evil, mallory, red, room_id } = yield* sceneOf("11")
@@ -181,7 +187,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Receipt
         yield* red.select("DROP TRIGGER refuse_receipt ON receipts")
         assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [])
         assert.strictEqual((yield* give("repeated")).status, 200)
-        yield* isShown(alice, room_id, mallory, eventId, start)
+        yield* untilReceipt(alice, room_id, mallory, eventId, start)
       })
   )
 })

@@ -7,7 +7,7 @@ import { scene } from "./support/Scene.ts"
 const isName = (name: string) => (event: StreamedEvent) => event.type === "m.room.name" && event.content.name === name
 
 describe("Redactions across servers", () => {
-  it.live("an event redacted on one server is stripped on the other, also in later state there", () =>
+  it.live("an event that is redacted on one server is redacted on the other, also as prev_content of later state", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id } = yield* scene
       const ofAlice = <A, E>(use: (rooms: Rooms["Service"]) => Effect.Effect<A, E>) =>

@@ -1,6 +1,6 @@
 /**
- * The stored devices of users of another server: available while that server is unreachable, changed by its updates, requested again
- * after a missed update, and bounded.
+ * The stored devices of users of other servers: available while their server is unreachable, changed by its updates, requested again after
+ * a missed update, and bounded.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -41,13 +41,13 @@ const scene = Effect.gen(function* () {
   const port = yield* freePort
   yield* evil.listen(port)
   const [red] = (yield* homeServers(["red.test"], { others: { "evil.test": port } })) as [TestServer]
-  const address = { serverName: red.serverName, federationPort: red.place.port }
+  const address = { serverName: red.serverName, federationPort: red.settings.port }
   const alice = yield* red.person("alice")
   const roomOf = (session: Session) =>
     red.run(Effect.flatMap(Rooms, (rooms) => rooms.create(session, { visibility: "public", room_version: "11" })))
   const { room_id } = yield* roomOf(alice)
   const room = yield* evil.join(address, room_id, mallory)
-  /** The server's answer about Mallory's devices. */
+  /** The answer to a request for Mallory's devices. */
   const list = { stream_id: 1, devices: [device("A")] as ReadonlyArray<Body>, more: {} as Body }
   const answerDevices = () => ({
     status: 200,
@@ -77,17 +77,17 @@ const scene = Effect.gen(function* () {
       }),
       ({ status }) => assert.strictEqual(status, 200)
     )
-  /** How often the server was asked for Mallory's devices. */
-  const questions = () => evil.asked.filter((path) => path === devicesPath || path === queryPath).length
+  /** How often Mallory's devices were requested. */
+  const requestCount = () => evil.asked.filter((path) => path === devicesPath || path === queryPath).length
   const sync = (since?: string, timeout = 0) =>
     red.run(Effect.flatMap(Sync, (sync) => sync.sync(alice, { since, timeout })))
-  /** Syncs until Mallory's devices have changed. */
+  /** Syncs until an answer lists Mallory's devices as changed. */
   const changed = (since: string): Effect.Effect<string> =>
     Effect.flatMap(Effect.orDie(sync(since, 60_000)), ({ device_lists, next_batch }) =>
       device_lists?.changed.includes(mallory) ? Effect.succeed(next_batch) : changed(next_batch)
     )
   const known = red.run(Effect.flatMap(RemoteDeviceListStore, (store) => store.read([mallory])))
-  return { evil, red, address, alice, room, room_id, list, query, queryAs, update, questions, sync, changed, known }
+  return { evil, red, address, alice, room, room_id, list, query, queryAs, update, requestCount, sync, changed, known }
 })
 
 const ed25519 = (name: string) => {
@@ -95,32 +95,32 @@ const ed25519 = (name: string) => {
   return { key, publicKey: encodeBase64(exportVerifyKey(verifyKeyOf(key))) }
 }
 
-/** The object with the signature of Mallory by a key. */
+/** The object with a signature of Mallory. */
 const signed = (object: Body, { key }: ReturnType<typeof ed25519>): Body =>
   Result.getOrThrow(signJson(object as JsonObject, { ...key, serverName: mallory as never }))
 
 describe("Devices of users of other servers", () => {
-  it.live("are found while their server is away, and after a restart", () =>
+  it.live("devices are known while their server is unreachable, and after a restart", () =>
     Effect.gen(function* () {
-      const { alice, evil, query, queryAs, questions, red } = yield* scene
+      const { alice, evil, query, queryAs, requestCount, red } = yield* scene
       const both = yield* Effect.all([query, query, query], { concurrency: "unbounded" })
       for (const { devices, failures } of both) {
         assert.deepStrictEqual(Object.keys(devices), ["A"])
         assert.deepStrictEqual(failures, [])
       }
-      assert.strictEqual(questions(), 1)
+      assert.strictEqual(requestCount(), 1)
       evil.respond = () => away
       yield* red.stop
       yield* red.start
       assert.deepStrictEqual(yield* query, both[0])
       assert.deepStrictEqual(Object.keys((yield* queryAs(alice, ["B"])).devices), [])
-      assert.strictEqual(questions(), 1)
+      assert.strictEqual(requestCount(), 1)
     })
   )
 
-  it.live("change with the updates that follow each other, and only changes are news", () =>
+  it.live("devices change with consecutive updates, and updates without changes are not announced", () =>
     Effect.gen(function* () {
-      const { changed, query, questions, sync, update } = yield* scene
+      const { changed, query, requestCount, sync, update } = yield* scene
       const before = (yield* sync()).next_batch
       yield* query
       const since = yield* changed(before)
@@ -129,7 +129,7 @@ describe("Devices of users of other servers", () => {
       const { devices } = yield* query
       assert.deepStrictEqual(Object.keys(devices), ["A", "B"])
       assert.deepStrictEqual(devices.B!.unsigned, { device_display_name: "Phone" })
-      // The same once more, and one that says nothing new.
+      // The same update again, and one without a change.
       yield* update(
         { device_id: "B", stream_id: 2, prev_id: [1], keys: keysOf("B"), device_display_name: "Phone" },
         { device_id: "B", stream_id: 3, prev_id: [2], keys: keysOf("B"), device_display_name: "Phone" }
@@ -139,11 +139,11 @@ describe("Devices of users of other servers", () => {
       yield* update({ device_id: "A", stream_id: 4, prev_id: [3], deleted: true })
       yield* changed(quiet.next_batch)
       assert.deepStrictEqual(Object.keys((yield* query).devices), ["B"])
-      assert.strictEqual(questions(), 1)
+      assert.strictEqual(requestCount(), 1)
     })
   )
 
-  it.live("are asked for again where an update is missing, as soon as their server is there", () =>
+  it.live("devices are requested again after a missed update, as soon as their server is reachable", () =>
     Effect.gen(function* () {
       const { changed, evil, known, list, query, red, sync, update } = yield* scene
       const answers = evil.respond
@@ -152,7 +152,7 @@ describe("Devices of users of other servers", () => {
       evil.respond = () => away
       yield* update({ device_id: "C", stream_id: 3, prev_id: [2], keys: keysOf("C") })
       const next = yield* changed(since)
-      // The device of the update is known. The updates before it are not: the server is named as one that failed.
+      // The device of the update is known, and the missed updates are not: the server is among the failures.
       const meanwhile = yield* query
       assert.deepStrictEqual(Object.keys(meanwhile.devices), ["A", "C"])
       assert.deepStrictEqual(meanwhile.failures, ["evil.test"])
@@ -162,7 +162,7 @@ describe("Devices of users of other servers", () => {
       list.stream_id = 3
       evil.respond = answers
       yield* red.start
-      // Any update shows that the server is there again.
+      // Any update shows that the server is reachable again.
       yield* update({ device_id: "C", stream_id: 3, prev_id: [2], keys: keysOf("C") })
       const { devices, failures } = yield* query
       assert.deepStrictEqual(Object.keys(devices), ["A", "B", "C"])
@@ -174,7 +174,7 @@ describe("Devices of users of other servers", () => {
   )
 
   it.live(
-    "are asked for again after the last shared room was left and entered, and forgotten when it is left for good",
+    "devices are requested again after the last shared room was left and joined, and deleted after the last shared room was left",
     () =>
       Effect.gen(function* () {
         const { address, alice, evil, known, list, query, red, room, room_id } = yield* scene
@@ -192,7 +192,7 @@ describe("Devices of users of other servers", () => {
       })
   )
 
-  it.live("are not taken from a server that is not theirs, nor with keys that are not theirs", () =>
+  it.live("devices of users of other servers, and devices with wrong or forged keys, are dropped", () =>
     Effect.gen(function* () {
       const { address, alice, evil, list, query, red } = yield* scene
       const own = ed25519("G")
@@ -237,12 +237,12 @@ describe("Devices of users of other servers", () => {
     })
   )
 
-  it.live("are bounded, and a flood of updates costs few questions", () =>
+  it.live("the number of devices is bounded, and a flood of updates costs few requests", () =>
     Effect.gen(function* () {
-      const { list, query, questions, update } = yield* scene
+      const { list, query, requestCount, update } = yield* scene
       list.devices = Array.from({ length: 3_000 }, (_, index) => device(`D${index}`))
       assert.strictEqual(Object.keys((yield* query).devices).length, 1_000)
-      const before = questions()
+      const before = requestCount()
       for (let transaction = 0; transaction < 20; transaction++) {
         yield* update(
           ...Array.from({ length: 100 }, (_, index) => ({
@@ -254,7 +254,7 @@ describe("Devices of users of other servers", () => {
         )
       }
       assert.strictEqual(Object.keys((yield* query).devices).length, 1_000)
-      assert.isAtMost(questions() - before, 8)
+      assert.isAtMost(requestCount() - before, 8)
     })
   )
 })

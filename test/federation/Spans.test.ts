@@ -1,6 +1,4 @@
-/**
- * Traces of what goes between servers: from the Peer actor to its request, and there from the endpoint to the commit.
- */
+/** Traces between servers: from the Peer actor to its request, and at the other server from the endpoint to the commit. */
 import { assert, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { SamplingRatio } from "@greenroom/actors/runtime/Sampling"
@@ -37,8 +35,8 @@ it.live(
       spans.length = 0
       yield* red.run(Rooms.use((rooms) => rooms.send(alice, room_id, "m.room.message", message("traced"))))
       yield* blue.sees(bob, isMessage("traced"))
-      const ways = () => spans.map((span) => path(span).join(" < "))
-      const has = (pattern: RegExp) => ways().some((way) => pattern.test(way))
+      const paths = () => spans.map((span) => path(span).join(" < "))
+      const has = (pattern: RegExp) => paths().some((text) => pattern.test(text))
       const sent = /^FederationTransport\.request < .*Peer\.Drain < federation\.send$/
       const received =
         /^EventLog\.append < Room\.Receive < .*TransactionReceiver\.receive < PUT \/\S+\/send\/\S+ < PUT$/
@@ -49,8 +47,8 @@ it.live(
           schedule: Schedule.spaced("50 millis")
         }
       )
-      assert.isTrue(has(sent), ways().join("\n"))
-      assert.isTrue(has(received), ways().join("\n"))
+      assert.isTrue(has(sent), paths().join("\n"))
+      assert.isTrue(has(received), paths().join("\n"))
     }).pipe(Effect.scoped, Effect.provide(TestDatabase.layer)),
   120_000
 )

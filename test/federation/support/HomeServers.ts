@@ -1,6 +1,6 @@
 /**
- * Several whole home servers for one test: real actors, real TLS listeners on loopback, a database each. They can be
- * stopped and started again with their data.
+ * Home servers within the process of the test, with actors, TLS listeners on loopback and a database each. They can be stopped and started
+ * again with their data.
  */
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -26,7 +26,7 @@ const temporaryDirectory = Effect.acquireRelease(
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
 )
 
-interface Place {
+interface Settings {
   readonly serverName: ServerName
   readonly port: number
   readonly dataDir: string
@@ -35,7 +35,7 @@ interface Place {
   readonly options: Partial<HomeServer.HomeServerOptions>
 }
 
-const layerAt = ({ addresses, dataDir, databaseUrl, options, port, serverName }: Place) => {
+const layerOf = ({ addresses, dataDir, databaseUrl, options, port, serverName }: Settings) => {
   const { anonymous, requests, sends } = unlimited
   return FederationListener.layer({ host: "127.0.0.1", port, rates: { anonymous, requests, sends } }).pipe(
     Layer.provideMerge(
@@ -50,25 +50,25 @@ const layerAt = ({ addresses, dataDir, databaseUrl, options, port, serverName }:
   )
 }
 
-type Services = Layer.Success<ReturnType<typeof layerAt>>
+type Services = Layer.Success<ReturnType<typeof layerOf>>
 
 /** A home server that can be stopped and started. */
 export class TestServer {
-  readonly place: Place
+  readonly settings: Settings
   private running: { readonly scope: Scope.Closeable; readonly context: Context.Context<Services> } | undefined
 
-  constructor(place: Place) {
-    this.place = place
+  constructor(settings: Settings) {
+    this.settings = settings
   }
 
   get serverName(): ServerName {
-    return this.place.serverName
+    return this.settings.serverName
   }
 
   readonly start: Effect.Effect<void> = Effect.suspend(() =>
     Effect.gen({ self: this }, function* () {
       const scope = yield* Scope.make()
-      const context = yield* Effect.orDie(Layer.buildWithScope(Layer.fresh(layerAt(this.place)), scope))
+      const context = yield* Effect.orDie(Layer.buildWithScope(Layer.fresh(layerOf(this.settings)), scope))
       this.running = { scope, context }
     })
   )
@@ -97,13 +97,13 @@ export class TestServer {
     )
   }
 
-  /** The first event of the user's stream from the beginning, or from a token on, for which this holds. */
-  sees(session: Session, isMeant: (event: StreamedEvent) => boolean, from = "START"): Effect.Effect<StreamedEvent> {
+  /** The first matching event of the user's stream, from its beginning or from a token. */
+  sees(session: Session, matches: (event: StreamedEvent) => boolean, from = "START"): Effect.Effect<StreamedEvent> {
     return this.run(
       Effect.flatMap(Events, (events) =>
         events
           .stream(session, from)
-          .pipe(Stream.filter(isMeant), Stream.runHead, Effect.map(Option.getOrThrow), Effect.orDie)
+          .pipe(Stream.filter(matches), Stream.runHead, Effect.map(Option.getOrThrow), Effect.orDie)
       )
     )
   }
@@ -112,11 +112,11 @@ export class TestServer {
 interface HomeServersOptions {
   /** Options of single servers, by name. */
   readonly options?: { readonly [serverName: string]: Partial<HomeServer.HomeServerOptions> }
-  /** The ports of servers that the test plays itself, by name. */
+  /** The ports of servers that the test implements, by name. */
   readonly others?: { readonly [serverName: string]: number }
 }
 
-/** Home servers of these names that know each other's addresses; all of them started. They end with the scope. */
+/** Starts home servers of these names that know each other's addresses. They stop with the scope. */
 export const homeServers = Effect.fnUntraced(function* (
   names: ReadonlyArray<string>,
   { options = {}, others = {} }: HomeServersOptions = {}
@@ -142,13 +142,13 @@ export const homeServers = Effect.fnUntraced(function* (
   )
 })
 
-/** Two of them. */
+/** Starts red.test and blue.test. */
 export const twoHomeServers = Effect.map(
   homeServers(["red.test", "blue.test"]),
   (servers) => [servers[0]!, servers[1]!] as const
 )
 
-/** Whether an event of the stream is the message with this text. */
+/** Matches the message with this text. */
 export const isMessage =
   (body: string) =>
   (event: StreamedEvent): boolean =>
@@ -156,7 +156,7 @@ export const isMessage =
 
 export const message = (body: string) => ({ msgtype: "m.text", body })
 
-/** The messages that the user reads in the room, in its order. */
+/** The texts of the messages that the user reads in the room, in its order. */
 export const readsIn = (server: TestServer, session: Session, roomId: RoomId) =>
   server.run(
     Effect.gen(function* () {

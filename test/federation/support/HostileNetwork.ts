@@ -1,7 +1,4 @@
-/**
- * Home servers of ours with a hostile one among them (`HostileServer`), and what the tests of hostility say of both: what
- * is refused, and that a room stays as it was.
- */
+/** Home servers of ours with a hostile one among them (`HostileServer`), and the assertions that the tests of hostile servers share. */
 import { assert } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
@@ -24,7 +21,7 @@ export const hostileNetwork = Effect.fnUntraced(function* (
   return { ...(yield* network(names, { others: { [name]: port } })), evil }
 })
 
-/** Two people of two servers in one room, where the hostile server is too. */
+/** Users of two servers in one room, in which the hostile server is too. */
 export interface HostileScene {
   readonly evil: HostileServer
   readonly red: HomeServer
@@ -36,23 +33,23 @@ export interface HostileScene {
 
 export const ids = (events: ReadonlyArray<Body>): ReadonlyArray<EventId> => events.map(({ event_id }) => event_id)
 
-let words = 0
+let messages = 0
 
-/** Alice and Bob talk, and read each other. */
-export const talk = Effect.fnUntraced(function* ({
+/** Asserts that messages of Alice and Bob reach each other. */
+export const exchangeMessages = Effect.fnUntraced(function* ({
   alice,
   bob,
   room_id
 }: Pick<HostileScene, "alice" | "bob" | "room_id">) {
-  const word = `word ${++words}`
-  yield* say(alice, room_id, word)
-  yield* reads(bob, room_id, word)
-  yield* say(bob, room_id, `${word} too`)
-  yield* reads(alice, room_id, `${word} too`)
+  const body = `message ${++messages}`
+  yield* say(alice, room_id, body)
+  yield* reads(bob, room_id, body)
+  yield* say(bob, room_id, `${body}, answered`)
+  yield* reads(alice, room_id, `${body}, answered`)
 })
 
-/** Asserts that `attack` leaves the state of the room and what people read in it as it was, and that they can talk. */
-export const leavesRoomAsItWas = Effect.fnUntraced(function* <A>(
+/** Asserts that `attack` changes neither the state nor the timeline of the room, and that messages pass afterwards. */
+export const leavesRoomUnchanged = Effect.fnUntraced(function* <A>(
   { alice, bob, room_id }: HostileScene,
   attack: Effect.Effect<A>
 ) {
@@ -62,13 +59,13 @@ export const leavesRoomAsItWas = Effect.fnUntraced(function* <A>(
   const before = yield* look
   const result = yield* attack
   assert.deepStrictEqual(yield* look, before)
-  yield* talk({ alice, bob, room_id })
+  yield* exchangeMessages({ alice, bob, room_id })
   return result
 })
 
 /**
- * Sends events to a server, and gives the reason why each does not count: from the answer, or from the log, where the event
- * is kept as rejected or soft-failed. "taken" for events that count.
+ * Sends events to a server. Returns for each the reason why it was refused: from the answer, or from the log if the event was rejected
+ * or soft-failed. "taken" for accepted events.
  */
 export const refusalsOf = (evil: HostileServer, server: HomeServer, events: ReadonlyArray<Event>) =>
   Effect.map(evil.tell(server, ...events), (answers) =>
@@ -78,18 +75,21 @@ export const refusalsOf = (evil: HostileServer, server: HomeServer, events: Read
     })
   )
 
-/** Sends events to both servers: each refuses all of them with this reason, and says so in its log. */
+/** Asserts that both servers refuse all of the events for this reason, and log it. */
 export const refused = Effect.fnUntraced(function* (
   { blue, evil, red }: HostileScene,
   events: ReadonlyArray<Event>,
   reason: RegExp
 ) {
   for (const server of [red, blue]) {
-    for (const refusal of yield* refusalsOf(evil, server, events)) assert.match(refusal, reason)
+    for (const refusal of yield* refusalsOf(evil, server, events)) {
+      assert.notStrictEqual(refusal, "taken")
+      assert.match(refusal, reason)
+    }
     for (const { event_id } of events) assert.include(server.log, event_id.slice(1).replace(/:.*$/, ""))
   }
 })
 
-/** The server answers that it is well. */
+/** Asserts that `/health` answers 200. */
 export const isHealthy = (server: HomeServer) =>
   Effect.map(server.scene.ask("GET", "//health"), ({ status }) => assert.strictEqual(status, 200))

@@ -1,7 +1,7 @@
 /**
- * A home server that lies: it listens with TLS, publishes its keys, signs what it says as it should, comes into rooms by
- * the handshake, and then says whatever a test wants, in its own name or in that of others. It speaks one of the two
- * dialects of federation, and takes the other for unknown.
+ * A hostile home server, played by the test: it listens with TLS, publishes its keys, joins rooms by the handshake, and sends events that
+ * the test makes up, in its own name or in that of others. It uses one of the two dialects of federation, and answers M_UNRECOGNIZED to
+ * the other.
  */
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage } from "node:http"
@@ -35,47 +35,51 @@ export interface FederationAnswer {
   readonly body: Body
 }
 
-/** An answer as it came. */
+/** An answer with its text. */
 export interface ReceivedAnswer extends FederationAnswer {
   readonly text: string
 }
 
-/** The answers of the hostile server; undefined leaves the request without an answer. */
+/** Answers the requests to the hostile server; "never" leaves a request without an answer. */
 export type Responder = (request: {
   readonly method: string
   readonly path: string
   readonly body: Body
 }) => FederationAnswer | "never"
 
-/** A room as the hostile server knows it: from when it joined. */
+/** The answer of a server that does not have what was requested. */
+export const notFound: FederationAnswer = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
+
+/** A room as the hostile server knows it since its join. */
 export interface HostileRoom {
   readonly roomId: string
-  /** The draft's version, where it is left out. */
+  /** The draft's version, if absent. */
   readonly version?: RoomVersion
   readonly state: Map<string, Event>
   /** The events that its next event follows. */
   extremities: ReadonlyArray<Pick<Event, "event_id" | "depth">>
 }
 
-export interface EventPlaceLie {
+/** Replaces the position in the event graph that an honest server would use. */
+export interface GraphOverrides {
   readonly prevEvents?: ReadonlyArray<Pick<Event, "event_id" | "depth">>
-  /** State that is not that of the room, by type and state key. */
+  /** State events that replace those of the room, by type and state key. */
   readonly state?: ReadonlyArray<Event>
 }
 
 const lookupIn =
-  (room: HostileRoom, lies: ReadonlyArray<Event> = []): StateLookup =>
+  (room: HostileRoom, overrides: ReadonlyArray<Event> = []): StateLookup =>
   (type, stateKey) =>
-    lies.find((event) => event.type === type && event.state_key === stateKey) ??
+    overrides.find((event) => event.type === type && event.state_key === stateKey) ??
     room.state.get(stateKeyOf(type, stateKey))
 
 const readAll = (version: RoomVersion, pdus: ReadonlyArray<unknown>): ReadonlyArray<Event> =>
   pdus.map((pdu) => Result.getOrThrow(version.fromPdu(pdu)))
 
-/** The two ways in which servers speak to each other. */
+/** The dialects of federation. */
 export type Dialect = "draft" | "today"
 
-/** How a dialect names its endpoints. Paths of today's begin with the version of the endpoint: `/v1/send/...`. */
+/** The prefix of a dialect. Paths of today's begin with the version of the endpoint: `/v1/send/...`. */
 const prefixOf = (dialect: Dialect): string => (dialect === "draft" ? federationPrefix : "/_matrix/federation")
 
 const sendPathOf = (dialect: Dialect): string => (dialect === "draft" ? "/send/" : "/v1/send/")
@@ -84,14 +88,14 @@ export class HostileServer {
   readonly serverName: ServerName
   readonly key: SigningKey
   readonly dialect: Dialect
-  /** The PDUs that were sent to it, in the order of their arrival. */
+  /** The PDUs that it received, in the order of their arrival. */
   readonly received: Array<Event> = []
-  /** The EDUs that were sent to it. */
+  /** The EDUs that it received. */
   readonly receivedEdus: Array<Body> = []
-  /** The paths that it was asked for, without the prefix. */
+  /** The paths of the requests other than transactions, without the prefix. */
   readonly asked: Array<string> = []
-  /** How it answers. */
-  respond: Responder = () => ({ status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } })
+  /** How it answers these requests. */
+  respond: Responder = () => notFound
   private readonly versions = new Map<string, RoomVersion>()
   private transactions = 0
   private waiting: Array<() => void> = []
@@ -147,7 +151,7 @@ export class HostileServer {
     return { status: 200, body: { pdus: {} } }
   }
 
-  /** Ends the connections of the requests that it never answers. */
+  /** Closes the connections of the requests that it has not answered. */
   hangUp(): void {
     for (const request of this.unanswered.splice(0)) request.socket.destroy()
   }
@@ -156,14 +160,14 @@ export class HostileServer {
     return this.versions.get(roomId) ?? defaultRoomVersion
   }
 
-  /** From now on this server takes the room for one of that version. */
-  speaks(roomId: string, id: string): RoomVersion {
+  /** Sets the version by which it reads and writes the events of a room. */
+  useVersion(roomId: string, id: string): RoomVersion {
     const version = roomVersion(id)!
     this.versions.set(roomId, version)
     return version
   }
 
-  /** The form in which an event travels. */
+  /** The PDU of an event. */
   toPdu(event: Event): Body {
     return this.versionOf(event.room_id).toPdu(event)
   }
@@ -173,34 +177,34 @@ export class HostileServer {
     return makeKeyObject(this.serverName, this.key, [published], Date.now())
   }
 
-  /** Waits for a PDU that is sent to it. */
-  receives(isMeant: (event: Event) => boolean): Effect.Effect<Event> {
+  /** Waits until it has received a PDU that matches. */
+  receives(matches: (event: Event) => boolean): Effect.Effect<Event> {
     return Effect.suspend(() => {
-      const found = this.received.find(isMeant)
+      const found = this.received.find(matches)
       if (found !== undefined) return Effect.succeed(found)
       return Effect.andThen(
         Effect.callback<void>((resume) => {
           this.waiting.push(() => resume(Effect.void))
         }),
-        this.receives(isMeant)
+        this.receives(matches)
       )
     })
   }
 
-  /** A request with the signature of this server, or with an Authorization header of the test's own. */
+  /** Sends a request with the signature of this server, or with another Authorization header. */
   ask(
     server: Address,
     method: "GET" | "PUT" | "POST",
     path: string,
     content?: Body,
-    lies: { readonly head?: Partial<RequestHead>; readonly authorization?: string; readonly raw?: string } = {}
+    overrides: { readonly head?: Partial<RequestHead>; readonly authorization?: string; readonly raw?: string } = {}
   ): Effect.Effect<ReceivedAnswer> {
     return Effect.gen({ self: this }, function* () {
       const uri = prefixOf(this.dialect) + path
-      const text = lies.raw ?? (content === undefined ? undefined : encodeOrThrow(content))
+      const text = overrides.raw ?? (content === undefined ? undefined : encodeOrThrow(content))
       const bytes = text === undefined ? undefined : Buffer.from(text)
-      const head = { method, uri, origin: this.serverName, destination: server.serverName, ...lies.head }
-      const authorization = lies.authorization ?? (yield* authorizationOf(head, bytes, this.key))
+      const head = { method, uri, origin: this.serverName, destination: server.serverName, ...overrides.head }
+      const authorization = overrides.authorization ?? (yield* authorizationOf(head, bytes, this.key))
       return yield* Effect.callback<ReceivedAnswer>((resume) => {
         const request = httpsRequest(
           {
@@ -226,23 +230,23 @@ export class HostileServer {
     })
   }
 
-  /** Sends PDUs, as they are, in a transaction. Gives the answers by the IDs of the events. */
+  /** Sends PDUs unchanged in a transaction. Returns the answers by event ID. */
   send(
     server: Address,
     pdus: ReadonlyArray<Body>,
     options: { readonly transactionId?: string; readonly edus?: ReadonlyArray<Body> } = {}
   ): Effect.Effect<FederationAnswer> {
-    const { edus = [], transactionId = `lie${++this.transactions}` } = options
+    const { edus = [], transactionId = `transaction${++this.transactions}` } = options
     const now = Date.now()
     const times = this.dialect === "draft" ? { destination: server.serverName, ts: now } : { origin_server_ts: now }
     const transaction = { origin: this.serverName, ...times, pdus, edus }
-    // An event without canonical form is signed in its JSON form.
+    // JSON instead of canonical JSON, which some events of tests do not have.
     return this.ask(server, "PUT", `${sendPathOf(this.dialect)}${transactionId}`, undefined, {
       raw: JSON.stringify(transaction)
     })
   }
 
-  /** Sends events, and gives what the server says of each: undefined where it was taken. */
+  /** Sends events in a transaction. Returns the error for each, undefined for accepted ones. */
   tell(server: Address, ...events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<string | undefined>> {
     const pdus = events.map((event) => this.toPdu(event))
     return Effect.map(this.send(server, pdus), ({ body }) =>
@@ -268,7 +272,7 @@ export class HostileServer {
       const room = encodeURIComponent(roomId)
       const made = yield* this.ask(server, "GET", `${make}/${room}/${encodeURIComponent(user)}${query}`)
       if (made.status !== 200) return yield* Effect.die(new Error(JSON.stringify(made)))
-      const version = this.speaks(roomId, made.body.room_version)
+      const version = this.useVersion(roomId, made.body.room_version)
       const join = Result.getOrThrow(version.complete(made.body.event, this.key, Date.now()))
       const id = this.dialect === "draft" ? localpartOf(join.event_id) : join.event_id
       const sent = yield* this.ask(server, "PUT", `${send}/${room}/${encodeURIComponent(id)}`, version.toPdu(join))
@@ -283,24 +287,24 @@ export class HostileServer {
   event(
     room: HostileRoom,
     proposal: Partial<Omit<EventProposal, "sender">> & { readonly sender: string },
-    lie: EventPlaceLie = {}
+    overrides: GraphOverrides = {}
   ): Event {
     const whole = {
       type: "m.room.message",
-      content: { msgtype: "m.text", body: "a lie" },
+      content: { msgtype: "m.text", body: "a message" },
       ...proposal,
       room_id: room.roomId,
       sender: proposal.sender as UserId
     } as EventProposal
-    const place = {
-      prevEvents: lie.prevEvents ?? room.extremities,
-      state: lookupIn(room, lie.state),
+    const position = {
+      prevEvents: overrides.prevEvents ?? room.extremities,
+      state: lookupIn(room, overrides.state),
       now: Date.now()
     }
-    return (room.version ?? defaultRoomVersion).build(whole, place, this.key)
+    return (room.version ?? defaultRoomVersion).build(whole, position, this.key)
   }
 
-  /** The event with other contents, signed anew by this server in the name of its origin. */
+  /** The event with changed keys, signed again by this server in the name of its origin. */
   forge(event: Event, changes: Body): Event {
     const altered = { ...event, ...changes } as Event
     const signed = this.versionOf(event.room_id).sign(altered, this.key)
@@ -308,8 +312,8 @@ export class HostileServer {
   }
 
   /**
-   * An event of today's versions with changed keys of its PDU, and with the matching hash and ID. It is signed by this server, whoever
-   * the sender is, and in the names of `signers` with the key of this server.
+   * The event with changed keys of its PDU, and with the matching hash and ID. It is signed with the key of this server, in its own name
+   * and in the names of `signers`. For room versions from 3.
    */
   remake(event: Event, changes: Body, signers: ReadonlyArray<string> = []): Event {
     const version = this.versionOf(event.room_id)
@@ -328,13 +332,13 @@ export class HostileServer {
   }
 }
 
-/** A made-up event that something can follow. */
+/** A predecessor that does not exist, of the draft's version. */
 export const imagined = (serverName: string, depth = 1000): Pick<Event, "event_id" | "depth"> => ({
   event_id: `$nothing${Math.random().toString(36).slice(2)}:${serverName}` as EventId,
   depth
 })
 
-/** The same for versions in which event IDs are hashes. */
+/** A predecessor that does not exist, of versions in which event IDs are hashes. */
 export const imaginedHash = (depth = 1000): Pick<Event, "event_id" | "depth"> => ({
   event_id: `$${randomBytes(32).toString("base64url")}` as EventId,
   depth

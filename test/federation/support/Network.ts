@@ -1,6 +1,6 @@
 /**
- * Several home servers as operators run them: for each a gateway process and a database of its own, TLS between them,
- * and from each to every other a line that can be cut.
+ * Home servers as operators run them: a gateway process and a database each, TLS between them, and from each to every other a link that
+ * can be cut.
  */
 import { PgConnection } from "@effect/sql-pg"
 import type { Event } from "@greenroom/protocol/Event"
@@ -13,19 +13,19 @@ import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import { waitFor } from "../../support/Polling.ts"
 import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 import * as SeveralNodes from "../../support/SeveralNodes.ts"
-import { type Line, lineTo } from "./Line.ts"
+import { type Link, linkTo } from "./Link.ts"
 
 export { freePort }
 
-interface Place {
+interface Settings {
   readonly serverName: ServerName
   readonly port: number
   readonly federationPort: number
   readonly dataDir: string
   readonly databaseUrl: Redacted.Redacted
-  /** `name=host:port` of the others. */
+  /** The other servers, as `name=host:port`. */
   readonly servers: ReadonlyArray<string>
-  /** Whether it may be several nodes (`SeveralNodes`). */
+  /** Whether `GREENROOM_TEST_NODES` makes it several nodes (`SeveralNodes`). */
   readonly several: boolean
 }
 
@@ -37,22 +37,22 @@ const select = (databaseUrl: Redacted.Redacted, sql: string): Effect.Effect<Read
     Effect.map(({ rows }) => rows as ReadonlyArray<Body>)
   )
 
-/** A home server that can be stopped in every way, and started again on the same ports with what it had. */
+/** A home server that can be stopped, killed or paused, and started again on the same ports with its data. */
 export class HomeServer {
   readonly serverName: ServerName
   readonly federationPort: number
-  private readonly place: Place
+  private readonly settings: Settings
   private running: { readonly scope: Scope.Closeable; readonly scene: Scene } | undefined
 
-  constructor(place: Place) {
-    this.place = place
-    this.serverName = place.serverName
-    this.federationPort = place.federationPort
+  constructor(settings: Settings) {
+    this.settings = settings
+    this.serverName = settings.serverName
+    this.federationPort = settings.federationPort
   }
 
   readonly start: Effect.Effect<void> = Effect.suspend(() =>
     Effect.gen({ self: this }, function* () {
-      const { databaseUrl, dataDir, federationPort, port, serverName, servers, several } = this.place
+      const { databaseUrl, dataDir, federationPort, port, serverName, servers, several } = this.settings
       const scope = yield* Scope.make()
       const environment = {
         GREENROOM_FEDERATION_PORT: String(federationPort),
@@ -77,7 +77,7 @@ export class HomeServer {
     this.running === undefined ? Effect.void : Effect.andThen(this.scene.gateway.kill, this.stop)
   )
 
-  /** SIGSTOP: connections stand, nothing is answered any more. */
+  /** SIGSTOP: connections stay open, and requests get no answer. */
   readonly freeze: Effect.Effect<void> = Effect.suspend(() => this.scene.gateway.pause)
 
   readonly thaw: Effect.Effect<void> = Effect.suspend(() => this.scene.gateway.resume)
@@ -86,7 +86,7 @@ export class HomeServer {
     return this.running!.scene
   }
 
-  /** The log of the server. */
+  /** The output of the server. */
   get log(): string {
     return this.scene.gateway.output()
   }
@@ -95,12 +95,12 @@ export class HomeServer {
     return this.scene.register(user)
   }
 
-  /** A query of what it has stored. */
+  /** Runs a query on the database of the server. */
   select(sql: string): Effect.Effect<ReadonlyArray<Body>> {
-    return select(this.place.databaseUrl, sql)
+    return select(this.settings.databaseUrl, sql)
   }
 
-  /** The events of a room that its users may see, with their places in the graph, in the order of its timeline. */
+  /** The accepted events of a room, in the order of its timeline. */
   events(roomId: string): Effect.Effect<ReadonlyArray<Event>> {
     return Effect.map(
       this.select(
@@ -113,33 +113,30 @@ export class HomeServer {
 
 export interface Network {
   readonly servers: ReadonlyArray<HomeServer>
-  /** Cuts the lines between two servers, both ways. */
+  /** Cuts the links between two servers, in both directions. */
   readonly cut: (a: HomeServer, b: HomeServer) => Effect.Effect<void>
   readonly mend: (a: HomeServer, b: HomeServer) => Effect.Effect<void>
 }
 
 export interface NetworkOptions {
-  /** The ports of servers that the test plays itself, by name. */
+  /** The ports of servers that the test implements, by name. */
   readonly others?: { readonly [serverName: string]: number }
 }
 
-/**
- * Home servers of these names, all of them started. They end with the scope. With `GREENROOM_TEST_NODES=3` the first is three
- * nodes.
- */
+/** Starts home servers of these names. They end with the scope. With `GREENROOM_TEST_NODES=3` the first has three nodes. */
 export const network: (
   names: ReadonlyArray<string>,
   options?: NetworkOptions
 ) => Effect.Effect<Network, never, Scope.Scope> = Effect.fnUntraced(function* (names, { others = {} } = {}) {
   const ports = new Map<string, number>()
   for (const name of names) ports.set(name, yield* freePort)
-  const lines = new Map<string, Line>()
+  const links = new Map<string, Link>()
   for (const from of names) {
-    for (const to of names) if (to !== from) lines.set(`${from} ${to}`, yield* lineTo(ports.get(to)!))
+    for (const to of names) if (to !== from) links.set(`${from} ${to}`, yield* linkTo(ports.get(to)!))
   }
   const elsewhere = Object.entries(others).map(([name, port]) => `${name}=127.0.0.1:${port}`)
   const begin = Effect.fnUntraced(function* (name: string) {
-    const servers = names.flatMap((to) => (to === name ? [] : [`${to}=127.0.0.1:${lines.get(`${name} ${to}`)!.port}`]))
+    const servers = names.flatMap((to) => (to === name ? [] : [`${to}=127.0.0.1:${links.get(`${name} ${to}`)!.port}`]))
     const server = new HomeServer({
       serverName: ServerName.make(name),
       port: yield* freePort,
@@ -155,23 +152,21 @@ export const network: (
   const servers = yield* Effect.forEach(names, begin, { concurrency: "unbounded" })
   const both = (a: HomeServer, b: HomeServer, what: "cut" | "mend") =>
     Effect.andThen(
-      lines.get(`${a.serverName} ${b.serverName}`)![what],
-      lines.get(`${b.serverName} ${a.serverName}`)![what]
+      links.get(`${a.serverName} ${b.serverName}`)![what],
+      links.get(`${b.serverName} ${a.serverName}`)![what]
     )
   return { servers, cut: (a, b) => both(a, b, "cut"), mend: (a, b) => both(a, b, "mend") }
 })
 
-// Actions of people
-
 const path = (...parts: ReadonlyArray<string>): string => parts.map((part) => `/${encodeURIComponent(part)}`).join("")
 
-/** The answer, if it is the one that is expected. */
+/** The body of an answer, which must have status 200. */
 export const expectOk = (asked: Effect.Effect<Answer>): Effect.Effect<Body> =>
   Effect.flatMap(asked, ({ body, status, text }) =>
     status === 200 ? Effect.succeed(body) : Effect.die(new Error(`Answered with ${status}: ${text}`))
   )
 
-/** Room ID and alias of a new room. */
+/** Creates a room by the draft's API. Returns its ID and alias. */
 export const createRoom = (
   person: Person,
   options: Body = {}
@@ -181,14 +176,14 @@ export const createRoom = (
 export const join = (person: Person, idOrAlias: string): Effect.Effect<Body> =>
   expectOk(person.ask("POST", path("join", idOrAlias), {}))
 
-/** Says something, and gives the event ID. */
+/** Sends a message. Returns the event ID. */
 export const say = (person: Person, roomId: string, body: string): Effect.Effect<string> =>
   Effect.map(
     expectOk(person.ask("POST", `${path("rooms", roomId)}/send/m.room.message`, { msgtype: "m.text", body })),
     ({ event_id }) => event_id
   )
 
-/** One of the requests that change a membership: invite, kick, ban, leave, knock. */
+/** Changes a membership. */
 export const change = (
   person: Person,
   roomId: string,
@@ -209,7 +204,7 @@ export const setState = (
 export const getState = (person: Person, roomId: string, type: string, stateKey = ""): Effect.Effect<Answer> =>
   person.ask("GET", path("rooms", roomId, "state", type, ...(stateKey === "" ? [] : [stateKey])))
 
-/** The state of the room as the person sees it: event IDs by type and state key. */
+/** The state of the room that the user reads: event IDs by type and state key. */
 export const stateOf = (person: Person, roomId: string): Effect.Effect<{ readonly [key: string]: string }> =>
   Effect.map(expectOk(person.ask("GET", `${path("rooms", roomId)}/state`)), (events) =>
     Object.fromEntries(
@@ -219,22 +214,22 @@ export const stateOf = (person: Person, roomId: string): Effect.Effect<{ readonl
     )
   )
 
-/** The next event that the person is told of from `from` on for which this holds. */
-export const sees = (person: Person, isMeant: (event: Body) => boolean, from = "START"): Effect.Effect<Body> =>
+/** Waits for the first matching event in the event stream of the user after `from`. */
+export const sees = (person: Person, matches: (event: Body) => boolean, from = "START"): Effect.Effect<Body> =>
   Effect.map(
-    waitFor((asked) => person.ask("GET", asked), from, isMeant),
+    waitFor((asked) => person.ask("GET", asked), from, matches),
     ({ event }) => event
   )
 
-/** Waits until the person has read these words. */
+/** Waits until the user has received the message. */
 export const reads = (person: Person, roomId: string, body: string): Effect.Effect<Body> =>
   sees(person, (event) => event.room_id === roomId && event.type === "m.room.message" && event.content.body === body)
 
 export const isMember = (userId: string, membership: string) => (event: Body) =>
   event.type === "m.room.member" && event.state_key === userId && event.content.membership === membership
 
-/** A request of each server to each other, so that none waits any longer to try the other again. */
-export const meetAgain = (people: ReadonlyArray<Person>) =>
+/** Sends a request from each server to each other, which ends the back-off of the receiving servers. */
+export const endBackoff = (people: ReadonlyArray<Person>) =>
   Effect.forEach(people, (person) =>
     Effect.forEach(
       people.filter((other) => other !== person),
@@ -243,7 +238,7 @@ export const meetAgain = (people: ReadonlyArray<Person>) =>
     )
   )
 
-/** All events of a room from its end to its beginning, page by page, as the person reads them. */
+/** All events of a room that the user reads, from its end to its beginning. */
 export const readBack = (
   person: Person,
   roomId: string,
@@ -260,12 +255,15 @@ export const readBack = (
         : Effect.map(readBack(person, roomId, limit, end), (rest) => [...chunk, ...rest])
   )
 
-/** The violations of causality: pairs of an event and one that it follows, but stands behind it. */
-export const disorder = (order: ReadonlyArray<string>, graph: ReadonlyArray<Event>): ReadonlyArray<string> => {
-  const place = new Map(order.map((id, index) => [id, index]))
+/** Pairs of an event and one of its predecessors that comes later in the order. */
+export const causalityViolations = (
+  order: ReadonlyArray<string>,
+  graph: ReadonlyArray<Event>
+): ReadonlyArray<string> => {
+  const position = new Map(order.map((id, index) => [id, index]))
   return graph.flatMap((event) =>
     event.prev_events.flatMap((before) =>
-      (place.get(before) ?? -1) > (place.get(event.event_id) ?? Number.POSITIVE_INFINITY)
+      (position.get(before) ?? -1) > (position.get(event.event_id) ?? Number.POSITIVE_INFINITY)
         ? [`${event.event_id} comes before ${before}`]
         : []
     )

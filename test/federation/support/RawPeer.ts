@@ -1,14 +1,11 @@
-/**
- * A home server as far as a test needs one: it proves who it is, keeps what is sent to it, and answers as the test wants,
- * or not at all.
- */
+/** A home server that receives transactions: it has the TLS certificate of its name, and the test answers each transaction, or does not. */
 import { createServer } from "node:https"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { listen } from "@greenroom/gateway/NodeServer"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Queue } from "effect"
 
-/** A transaction as it came, and how to answer it. */
+/** A received transaction, and the functions that answer it. */
 export interface ReceivedTransaction {
   readonly transactionId: string
   readonly body: {
@@ -17,11 +14,11 @@ export interface ReceivedTransaction {
     readonly edus?: ReadonlyArray<{ readonly edu_type: string; readonly content: object }>
   }
   readonly answer: (status: number, body: object) => void
-  /** Ends the connection without an answer. */
+  /** Closes the connection without an answer. */
   readonly hangUp: () => void
 }
 
-/** Listens on a port until the scope ends; gives the transactions that arrive. */
+/** Listens on a port until the scope ends. Returns the queue of the received transactions. */
 export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port: number, dataDir: string) {
   const received = yield* Queue.unbounded<ReceivedTransaction>()
   const credentials = yield* Effect.orDie(tlsCredentials({ serverName, dataDir }))
@@ -45,7 +42,7 @@ export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port
   return received
 })
 
-/** The next transaction with PDUs. Presence and typing are answered on the way. */
+/** The next transaction with PDUs. Transactions with EDUs alone are answered. */
 export const nextWithPdus = (received: Queue.Queue<ReceivedTransaction>): Effect.Effect<ReceivedTransaction> =>
   Effect.flatMap(Queue.take(received), (transaction) => {
     if (transaction.body.pdus.length > 0) return Effect.succeed(transaction)

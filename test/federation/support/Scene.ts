@@ -1,6 +1,4 @@
-/**
- * Alice on red.test and Bob on blue.test, in one room.
- */
+/** Alice of red.test and Bob of blue.test in one room of the draft's version. */
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { Effect } from "effect"
 import { message, twoHomeServers } from "./HomeServers.ts"
@@ -13,8 +11,8 @@ export const scene = Effect.gen(function* () {
     Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { visibility: "public", room_alias_name: "lobby" }))
   )
   yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room_alias!)))
-  /** Alice says something in the room. */
-  const says = (body: string) =>
+  /** Sends a message of Alice. */
+  const send = (body: string) =>
     red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
-  return { red, blue, alice, bob, room_id, says }
+  return { red, blue, alice, bob, room_id, send }
 })

@@ -1,27 +1,24 @@
-/**
- * What the tests of hostile servers in today's dialect share: the servers, a room of a version, and forged events.
- */
+/** The servers, rooms and forged events of the tests of hostile servers in today's dialect. */
 import { assert } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import { type HostileNetwork, type HostileScene, hostileNetwork } from "./HostileNetwork.ts"
+import type { GraphOverrides } from "./HostileServer.ts"
 import { type TodaysScene, todaysScene } from "./TodaysScene.ts"
 
-export class World extends Context.Service<World, HostileNetwork>()("greenroom/test/TodaysHostility") {
-  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
+export class Servers extends Context.Service<Servers, HostileNetwork>()("greenroom/test/TodaysHostility") {
+  static readonly layer = Layer.effect(Servers, hostileNetwork(["red.test", "blue.test"], { dialect: "today" }))
 }
 
 export const versions = ["6", "11", "12"]
 
 /** Alice of red, Bob of blue and Mallory of evil in a public room of a version. */
-export const sceneOf = (version: string) => Effect.flatMap(World, (network) => todaysScene(network, version))
-
-type Scene = TodaysScene
+export const sceneOf = (version: string) => Effect.flatMap(Servers, (network) => todaysScene(network, version))
 
 /**
- * Sends both servers an event with a signature of red by a key that red does not have. It is refused, or kept as unverified if the
- * keys of red were requested recently, because red may publish another key later.
+ * Sends both servers an event with a signature of red by a key that red does not have. It is refused, or kept as unverified if the keys
+ * of red were requested recently, because red may publish another key later. To be called within `leavesRoomUnchanged`.
  */
 export const forgedSignature = Effect.fnUntraced(function* ({ blue, evil, red }: HostileScene, event: Event) {
   for (const server of [red, blue]) {
@@ -31,20 +28,20 @@ export const forgedSignature = Effect.fnUntraced(function* ({ blue, evil, red }:
 })
 
 export const memberOf = (
-  { evil, mallory, room }: Scene,
+  { evil, mallory, room }: TodaysScene,
   userId: string,
   membership: string,
   content: Body = {},
-  place = {}
+  overrides: GraphOverrides = {}
 ) =>
   evil.event(
     room,
     { type: "m.room.member", state_key: userId, sender: mallory, content: { membership, ...content } },
-    place
+    overrides
   )
 
-/** Power levels of the scene's room with one more user. */
-export const levelsOf = ({ room }: Scene, changes: Body) => {
+/** The power levels of the room with other levels of some users. */
+export const levelsOf = ({ room }: TodaysScene, changes: Body) => {
   const levels = room.state.get("m.room.power_levels\0")!
   return { ...levels.content, users: { ...(levels.content.users as object), ...changes } }
 }

@@ -1,16 +1,12 @@
-/**
- * Rooms of today's versions with people of two home servers and a hostile one, which speaks today's dialect.
- */
+/** Rooms of the versions 1 to 12 with users of two home servers and of a hostile one, which uses today's dialect. */
 import { Effect } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import type { Person } from "../../support/Scene.ts"
 import type { HostileNetwork } from "./HostileNetwork.ts"
+import { notFound } from "./HostileServer.ts"
 import { expectOk, type HomeServer, isMember, sees } from "./Network.ts"
 
-/** How the hostile server answers what it does not have. */
-export const nothing = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
-
-/** A room by today's client API. */
+/** Creates a room by today's client API. Returns its ID. */
 export const createRoom = (person: Person, version: string, options: Body = {}): Effect.Effect<string> =>
   Effect.map(
     expectOk(
@@ -23,6 +19,7 @@ export const createRoom = (person: Person, version: string, options: Body = {}):
     ({ room_id }) => room_id
   )
 
+/** Joins a room through the given server. */
 export const joinThrough = (person: Person, roomId: string, server: Pick<HomeServer, "serverName">) =>
   person.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(roomId)}?via=${server.serverName}`, {})
 
@@ -37,7 +34,7 @@ export const todaysScene = Effect.fnUntraced(function* ({ evil, ...net }: Hostil
   const room_id = yield* createRoom(alice, version)
   yield* expectOk(joinThrough(bob, room_id, red))
   const mallory = `@mallory${number}:evil.test`
-  evil.respond = () => nothing
+  evil.respond = () => notFound
   const room = yield* evil.join(red, room_id, mallory)
   for (const person of [alice, bob]) {
     yield* sees(person, (event) => event.room_id === room_id && isMember(mallory, "join")(event))

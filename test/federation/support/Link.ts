@@ -1,19 +1,17 @@
-/**
- * The line from one home server to another: TCP on loopback, which a test can cut and mend.
- */
+/** The network link from one home server to another: a TCP proxy on loopback that a test can cut and mend. */
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { Effect, type Scope } from "effect"
 
-export interface Line {
-  /** The port at which the line begins. */
+export interface Link {
+  /** The port on which the proxy listens. */
   readonly port: number
-  /** Ends all connections, and those that are tried from now on. */
+  /** Closes all connections, and refuses new ones. */
   readonly cut: Effect.Effect<void>
   readonly mend: Effect.Effect<void>
 }
 
-/** A line to a port. */
-export const lineTo = (target: number): Effect.Effect<Line, never, Scope.Scope> =>
+/** Starts a link to a port. It ends with the scope. */
+export const linkTo = (target: number): Effect.Effect<Link, never, Scope.Scope> =>
   Effect.gen(function* () {
     const sockets = new Set<Socket>()
     let isCut = false
