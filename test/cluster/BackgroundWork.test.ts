@@ -1,14 +1,14 @@
 /**
- * A node is lost while work in the background is in the middle: redactions of a user, delayed events and server notices. Another node
- * finishes, and does nothing twice.
+ * A node is killed during background work: redactions of a user, delayed events and server notices. Another node finishes the work, and
+ * repeats nothing.
  */
 import { assert, it } from "@effect/vitest"
 import * as Database from "@greenroom/store/Database"
 import { Effect, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
+import { greenroom } from "../../apps/gateway/test/support/Commands.ts"
 import { curl } from "../support/Curl.ts"
 import { serverName } from "../support/GatewayProcess.ts"
-import { greenroom } from "../support/Greenroom.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 import { roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { start } from "./support/Cluster.ts"
@@ -24,7 +24,7 @@ const kinds = {
 }
 
 it.live(
-  "the work of a lost node ends at another one, once",
+  "background work of a killed node is finished by another node, once",
   () =>
     Effect.gen(function* () {
       const environment = {
@@ -54,7 +54,7 @@ it.live(
         succeeded(yield* eve.ask("PUT", path, { msgtype: "m.text", body: "spam" }))
       }
 
-      // PostgreSQL refuses the events of each kind, and counts them in a sequence, which is not rolled back.
+      // PostgreSQL refuses the events of each kind, and counts them in sequences, which are not rolled back.
       yield* onDatabase(`
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -68,8 +68,8 @@ it.live(
           EXECUTE FUNCTION refuse('refused_${kind}')`)
       }
       const asked = yield* asBoss(a, "POST", `/_synapse/admin/v1/user/${inPath(eve.userId)}/redact`, { rooms: [] })
-      const place = ["--database-url", Redacted.value(cluster.databaseUrl), "--server-name", serverName]
-      const noticed = yield* greenroom(["user", "notice", "bob", "down tonight", ...place], environment)
+      const settings = ["--database-url", Redacted.value(cluster.databaseUrl), "--server-name", serverName]
+      const noticed = yield* greenroom(["user", "notice", "bob", "down tonight", ...settings], { environment })
       assert.strictEqual(noticed.code, 0, noticed.error)
       const delayed = succeeded(
         yield* bob.ask(

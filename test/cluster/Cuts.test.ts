@@ -1,6 +1,6 @@
 /**
- * Networks that are cut, in network namespaces, under load: a node that does not reach the database, and one that does not
- * reach the other nodes. Nothing is lost, doubled or out of order, and all is well again by itself. Needs root on Linux.
+ * Nodes under load that are cut off from the database or from the other nodes, in network namespaces. No message is lost, doubled or out of
+ * order, and the cluster recovers by itself. Needs root on Linux.
  */
 import { assert, layer } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -10,7 +10,7 @@ import { at, start } from "./support/Cluster.ts"
 import * as Namespaces from "./support/Namespaces.ts"
 import { begin, movedShards, mustHaveNoFork, persistently, query, untilHealthy } from "./support/Workload.ts"
 
-const makeWorld = Effect.fnUntraced(function* (count: number) {
+const makeCluster = Effect.fnUntraced(function* (count: number) {
   const databaseUrl = yield* TestDatabase.emptyUrl
   const namespaces = yield* Namespaces.make(count)
   const { nodes } = yield* start(count, {
@@ -42,11 +42,13 @@ const message = { msgtype: "m.text", body: "Hello" }
 
 const within = Effect.timeoutOrElse({ duration: "45 seconds", orElse: () => Effect.die("Not done within 45 s") })
 
-class World extends Context.Service<World, Effect.Success<ReturnType<typeof makeWorld>>>()("greenroom/test/CutWorld") {
+class CutCluster extends Context.Service<CutCluster, Effect.Success<ReturnType<typeof makeCluster>>>()(
+  "greenroom/test/CutCluster"
+) {
   static readonly layer = (count: number) =>
     Namespaces.absence === undefined
-      ? Layer.effect(World, Effect.orDie(makeWorld(count)))
-      : Layer.succeed(World, undefined as never)
+      ? Layer.effect(CutCluster, Effect.orDie(makeCluster(count)))
+      : Layer.succeed(CutCluster, undefined as never)
 }
 
 const until = (holds: Effect.Effect<boolean>) =>
@@ -54,7 +56,7 @@ const until = (holds: Effect.Effect<boolean>) =>
 
 const health = (node: Scene) => Effect.map(node.ask("GET", "//health"), ({ status }) => status)
 
-/** Waits until the node answers that others must be asked. From then on it must not answer anything else, until `finish`. */
+/** Waits until `/health` of the node answers 503. `finish` asserts that it has answered nothing else since. */
 const untilAway = Effect.fnUntraced(function* (node: Scene) {
   yield* until(Effect.map(health(node), (status) => status === 503))
   const later = new Set<number>()
@@ -66,16 +68,17 @@ const untilAway = Effect.fnUntraced(function* (node: Scene) {
   }
 })
 
-const rooms = (alice: Person) => Effect.all(Array.from({ length: 12 }, () => roomOf(alice)))
+const makeRooms = (alice: Person) => Effect.all(Array.from({ length: 12 }, () => roomOf(alice)))
 
-const serves = (node: Scene, alice: Person, rooms: ReadonlyArray<string>) => {
+/** Asserts that the node serves all of the rooms. */
+const assertServes = (node: Scene, alice: Person, rooms: ReadonlyArray<string>) => {
   const send = (room: string) =>
     persistently(() => at(node, alice).ask("POST", `/rooms/${room}/send/m.room.message`, message))
   return Effect.forEach(rooms, send, { concurrency: 4 }).pipe(within)
 }
 
-/** Until all nodes have shards. */
-const untilWhole = ({ databaseUrl, nodes }: World["Service"]) =>
+/** Waits until all nodes are in the cluster and healthy. */
+const untilWhole = ({ databaseUrl, nodes }: CutCluster["Service"]) =>
   Effect.andThen(
     until(
       Effect.map(query(databaseUrl, "SELECT bool_and(healthy) AS healthy FROM cluster_runners"), (rows) =>
@@ -85,102 +88,106 @@ const untilWhole = ({ databaseUrl, nodes }: World["Service"]) =>
     untilHealthy(nodes)
   )
 
-layer(World.layer(3), { excludeTestServices: true, timeout: "2 minutes" })("a cluster whose network is cut", (it) => {
-  it.effect(
-    "a node that does not reach the database writes nothing old, and finds its place again",
-    (context) =>
-      Effect.gen(function* () {
-        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
-        const { databaseUrl, namespaces, underLoad } = yield* World
-        const { check, load } = yield* underLoad
-        const moved = yield* movedShards(databaseUrl)
-        yield* namespaces[0]!.cut(Namespaces.databaseAddress)
-        yield* moved
-        yield* load.more(10)
-        yield* namespaces[0]!.mend(Namespaces.databaseAddress)
-        yield* check
-      }).pipe(Effect.scoped),
-    120_000
-  )
+layer(CutCluster.layer(3), { excludeTestServices: true, timeout: "2 minutes" })(
+  "a cluster whose network is cut",
+  (it) => {
+    it.effect(
+      "a node that is cut off from the database writes nothing stale, and rejoins the cluster",
+      (context) =>
+        Effect.gen(function* () {
+          if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+          const { databaseUrl, namespaces, underLoad } = yield* CutCluster
+          const { check, load } = yield* underLoad
+          const moved = yield* movedShards(databaseUrl)
+          yield* namespaces[0]!.cut(Namespaces.databaseAddress)
+          yield* moved
+          yield* load.more(10)
+          yield* namespaces[0]!.mend(Namespaces.databaseAddress)
+          yield* check
+        }).pipe(Effect.scoped),
+      120_000
+    )
 
-  it.effect(
-    "nodes that do not reach each other make no forks, and go on together",
-    (context) =>
-      Effect.gen(function* () {
-        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
-        const { namespaces, underLoad } = yield* World
-        const { check, load } = yield* underLoad
-        const [first, ...others] = [namespaces[0]!, ...namespaces.slice(1)]
-        for (const other of others) yield* first.cut(other.address)
-        yield* load.more(10)
-        for (const other of others) yield* first.mend(other.address)
-        yield* check
-      }).pipe(Effect.scoped),
-    120_000
-  )
+    it.effect(
+      "nodes that are cut off from each other make no forks, and work together afterwards",
+      (context) =>
+        Effect.gen(function* () {
+          if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+          const { namespaces, underLoad } = yield* CutCluster
+          const { check, load } = yield* underLoad
+          const [first, ...others] = [namespaces[0]!, ...namespaces.slice(1)]
+          for (const other of others) yield* first.cut(other.address)
+          yield* load.more(10)
+          for (const other of others) yield* first.mend(other.address)
+          yield* check
+        }).pipe(Effect.scoped),
+      120_000
+    )
 
-  it.effect(
-    "whichever node does not reach the others, they go on without it",
-    (context) =>
-      Effect.gen(function* () {
-        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
-        const world = yield* World
-        const { alice, namespaces, nodes } = world
-        const made = yield* rooms(alice)
-        for (const [index, node] of nodes.entries()) {
-          const others = namespaces.filter((_, other) => other !== index)
-          for (const { address } of others) yield* namespaces[index]!.cut(address)
-          const away = yield* untilAway(node)
-          for (const other of nodes.filter((other) => other !== node)) yield* serves(other, alice, made)
-          yield* away.finish
-          for (const { address } of others) yield* namespaces[index]!.mend(address)
-          // The next one is cut off once all three count.
-          yield* untilWhole(world)
-        }
-      }).pipe(Effect.scoped),
-    300_000
-  )
-})
+    it.effect(
+      "the other nodes serve all rooms while a node is cut off from them, whichever it is",
+      (context) =>
+        Effect.gen(function* () {
+          if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+          const cluster = yield* CutCluster
+          const { alice, namespaces, nodes } = cluster
+          const rooms = yield* makeRooms(alice)
+          for (const [index, node] of nodes.entries()) {
+            const others = namespaces.filter((_, other) => other !== index)
+            for (const { address } of others) yield* namespaces[index]!.cut(address)
+            const away = yield* untilAway(node)
+            for (const other of nodes.filter((other) => other !== node)) yield* assertServes(other, alice, rooms)
+            yield* away.finish
+            for (const { address } of others) yield* namespaces[index]!.mend(address)
+            // The next node is cut off once all three are in the cluster.
+            yield* untilWhole(cluster)
+          }
+        }).pipe(Effect.scoped),
+      300_000
+    )
+  }
+)
 
-layer(World.layer(2), { excludeTestServices: true, timeout: "2 minutes" })("two nodes", (it) => {
+layer(CutCluster.layer(2), { excludeTestServices: true, timeout: "2 minutes" })("a cluster of two nodes", (it) => {
   it.effect(
-    "that do not reach each other: the same one always serves all rooms, the other one says so, and takes over if that one ends",
+    "of two nodes that are cut off from each other the same one always serves all rooms, and the other takes over if it ends",
     (context) =>
       Effect.gen(function* () {
         if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
-        const world = yield* World
-        const { alice, namespaces, nodes, underLoad } = world
+        const cluster = yield* CutCluster
+        const { alice, namespaces, nodes, underLoad } = cluster
         const [a, b] = [namespaces[0]!, namespaces[1]!]
-        const made = yield* rooms(alice)
+        const rooms = yield* makeRooms(alice)
         const { check, load } = yield* underLoad
 
         const cut = Effect.gen(function* () {
           yield* a.cut(b.address)
-          const isAway = (node: Scene) => Effect.map(health(node), (status) => status === 503)
-          yield* until(Effect.map(Effect.all(nodes.map(isAway)), (away) => away.includes(true)))
-          const index = (yield* isAway(nodes[0]!)) ? 0 : 1
+          const isUnavailable = (node: Scene) => Effect.map(health(node), (status) => status === 503)
+          yield* until(Effect.map(Effect.all(nodes.map(isUnavailable)), (away) => away.includes(true)))
+          const index = (yield* isUnavailable(nodes[0]!)) ? 0 : 1
           return { loser: nodes[index]!, winner: nodes[1 - index]! }
         })
 
         const { loser, winner } = yield* cut
         const away = yield* untilAway(loser)
-        yield* serves(winner, alice, made)
-        const refused = yield* at(loser, alice).ask("POST", `/rooms/${made[0]}/send/m.room.message`, message)
+        yield* assertServes(winner, alice, rooms)
+        const refused = yield* at(loser, alice).ask("POST", `/rooms/${rooms[0]}/send/m.room.message`, message)
         assert.deepStrictEqual([refused.status, refused.headers["retry-after"]], [503, "1"])
         yield* load.more(10)
-        const told = ({ gateway }: Scene, text: string) => until(Effect.sync(() => gateway.output().includes(text)))
-        yield* told(winner, "mend the network between them")
-        yield* told(loser, "The other nodes do not reach this one")
+        const untilLogged = ({ gateway }: Scene, text: string) =>
+          until(Effect.sync(() => gateway.output().includes(text)))
+        yield* untilLogged(winner, "mend the network between them")
+        yield* untilLogged(loser, "The other nodes do not reach this one")
         assert.strictEqual(yield* health(winner), 200)
         yield* away.finish
         yield* a.mend(b.address)
-        yield* untilWhole(world)
+        yield* untilWhole(cluster)
         yield* check
 
         const again = yield* cut
         assert.strictEqual(again.loser, loser)
         yield* winner.gateway.kill
-        yield* serves(loser, alice, made)
+        yield* assertServes(loser, alice, rooms)
         assert.strictEqual(yield* health(loser), 200)
       }).pipe(Effect.scoped),
     300_000

@@ -1,19 +1,11 @@
-/**
- * Nodes come and go: what was acknowledged is there, and the rooms of a node that is gone answer at the others.
- */
+/** Nodes are killed, stopped and added: no acknowledged message is lost, and other nodes serve the rooms of a lost node. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import type { Body } from "../support/Curl.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { waitFor } from "../support/Polling.ts"
-import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { type Person, roomOf, type Scene, sendMessage, succeeded } from "../support/Scene.ts"
 import { at, start } from "./support/Cluster.ts"
-
-const say = (person: Person, room: string, transaction: string) =>
-  person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${transaction}`, {
-    msgtype: "m.text",
-    body: transaction
-  })
 
 const textsOf = (person: Person, room: string) =>
   Effect.map(
@@ -26,21 +18,21 @@ const isPresence =
   (event: Body): boolean =>
     event.type === "m.presence" && event.content.user_id === userId && event.content.presence === presence
 
-describe("a cluster of which nodes are lost", () => {
+describe("Loss of nodes", () => {
   it.live(
-    "a killed node's rooms answer at the others, and a node that is stopped lets its clients go elsewhere",
+    "other nodes serve the rooms of a killed node, and a stopping node answers its long polls",
     () =>
       Effect.gen(function* () {
         const cluster = yield* start(3)
         const [a, b, c] = cluster.nodes as [Scene, Scene, Scene]
         const alice = yield* b.register("alice")
         const rooms = yield* Effect.forEach(Array.from({ length: 24 }), () => roomOf(alice), { concurrency: 8 })
-        const sayInAll = (node: Scene, text: string) =>
-          Effect.forEach(rooms, (room) => say(at(node, alice), room, text), { concurrency: "unbounded" })
+        const sendToAll = (node: Scene, text: string) =>
+          Effect.forEach(rooms, (room) => sendMessage(at(node, alice), room, text), { concurrency: "unbounded" })
 
-        const acknowledged = yield* sayInAll(a, "before")
+        const acknowledged = yield* sendToAll(a, "before")
         for (const answer of acknowledged) succeeded(answer)
-        // Bob is connected to the node that will be killed, and types in rooms of all nodes.
+        // Bob is connected to the node that is killed later, and types in rooms of all nodes.
         const bob = yield* b.register("bob")
         for (const room of rooms) succeeded(yield* alice.ask("POST", `/rooms/${room}/invite`, { user_id: bob.userId }))
         for (const room of rooms) succeeded(yield* bob.ask("POST", `/rooms/${room}/join`, {}))
@@ -52,7 +44,7 @@ describe("a cluster of which nodes are lost", () => {
         })
         const { end: beforeKill } = yield* waitFor((path) => alice.ask("GET", path), "START", isPresence(bob, "online"))
         yield* a.gateway.kill
-        // Messages to the room are repeated by the node that got the request, until another node has the room.
+        // The node that receives a request repeats the message to the room actor until another node has the room.
         const posts = Effect.forEach(
           rooms,
           (room) =>
@@ -62,11 +54,11 @@ describe("a cluster of which nodes are lost", () => {
             }),
           { concurrency: "unbounded" }
         )
-        const sent = yield* Effect.all([sayInAll(b, "killed"), posts], { concurrency: 2 })
+        const sent = yield* Effect.all([sendToAll(b, "killed"), posts], { concurrency: 2 })
         for (const answer of sent.flat()) succeeded(answer)
 
         yield* waitFor((path) => alice.ask("GET", path), beforeKill, isPresence(bob, "offline"))
-        // In the rooms of the other nodes bob types on.
+        // Bob's typing ends in the rooms of the killed node, and continues in the others.
         yield* waitFor(
           (path) => alice.ask("GET", path),
           beforeKill,
@@ -81,10 +73,10 @@ describe("a cluster of which nodes are lost", () => {
         assert.strictEqual(yield* c.gateway.stop, 0)
         const polled = yield* Fiber.join(poll)
         assert.deepStrictEqual([polled.status, polled.body.chunk, polled.body.end], [200, [], from])
-        for (const answer of yield* sayInAll(b, "stopped")) succeeded(answer)
+        for (const answer of yield* sendToAll(b, "stopped")) succeeded(answer)
 
         const d = yield* cluster.start()
-        for (const answer of yield* sayInAll(d, "joined")) succeeded(answer)
+        for (const answer of yield* sendToAll(d, "joined")) succeeded(answer)
         for (const room of rooms) {
           const texts = yield* textsOf(at(d, alice), room)
           assert.lengthOf(texts, 5)
@@ -99,14 +91,14 @@ describe("a cluster of which nodes are lost", () => {
   )
 
   it.live(
-    "a stopped node's rooms answer at another node that had no connection with it",
+    "another node without a connection to a paused node serves its rooms",
     () =>
       Effect.gen(function* () {
         const [a, b] = (yield* start(2)).nodes as [Scene, Scene]
         const alice = yield* b.register("alice")
         const rooms = yield* Effect.forEach(Array.from({ length: 24 }), () => roomOf(alice), { concurrency: 8 })
         yield* b.gateway.pause
-        const answers = yield* Effect.forEach(rooms, (room) => say(at(a, alice), room, "meanwhile"), {
+        const answers = yield* Effect.forEach(rooms, (room) => sendMessage(at(a, alice), room, "meanwhile"), {
           concurrency: "unbounded"
         })
         yield* b.gateway.resume
@@ -115,18 +107,20 @@ describe("a cluster of which nodes are lost", () => {
     120_000
   )
 
-  it.live("a process without --cluster is refused on the database of a cluster, and a node on that of a process", () =>
-    Effect.gen(function* () {
-      const cluster = yield* start(1)
-      const options = { dataDir: yield* GatewayProcess.temporaryDirectory, databaseUrl: cluster.databaseUrl }
-      const refused = yield* Effect.exit(GatewayProcess.start(options))
-      assert.match(String(refused), /The nodes of a cluster use this database.*start this one with --cluster too/)
-      yield* cluster.nodes[0]!.gateway.stop
-      yield* GatewayProcess.start(options)
-      assert.match(
-        String(yield* Effect.exit(cluster.start())),
-        /Process \d+ on .*, another Greenroom, uses this database/
-      )
-    }).pipe(Effect.scoped)
+  it.live(
+    "a process without --cluster cannot use the database of a cluster, and a node cannot use that of a process",
+    () =>
+      Effect.gen(function* () {
+        const cluster = yield* start(1)
+        const options = { dataDir: yield* GatewayProcess.temporaryDirectory, databaseUrl: cluster.databaseUrl }
+        const refused = yield* Effect.exit(GatewayProcess.start(options))
+        assert.match(String(refused), /The nodes of a cluster use this database.*start this one with --cluster too/)
+        yield* cluster.nodes[0]!.gateway.stop
+        yield* GatewayProcess.start(options)
+        assert.match(
+          String(yield* Effect.exit(cluster.start())),
+          /Process \d+ on .*, another Greenroom, uses this database/
+        )
+      }).pipe(Effect.scoped)
   )
 })

@@ -1,37 +1,31 @@
-/** Another home server meets a cluster as if it were one server, whichever node it reaches. */
+/** Federation between a cluster and another home server, whichever node it reaches. */
 import { assert, it } from "@effect/vitest"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { waitFor } from "../support/Polling.ts"
-import { type Person, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
+import { type Person, type Scene, sceneOf, sendMessage, succeeded } from "../support/Scene.ts"
 import { at, freePorts, start } from "./support/Cluster.ts"
 
-const say = (person: Person, room: string, body: string) =>
-  Effect.map(
-    person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, { msgtype: "m.text", body }),
-    succeeded
-  )
-
-/** The messages that the person receives, up to the last one. */
-const hears = Effect.fnUntraced(function* (person: Person, from: string, last: string) {
-  const heard: Array<string> = []
+/** The texts of the messages that the user receives, up to the last one. */
+const receivedUntil = Effect.fnUntraced(function* (person: Person, from: string, last: string) {
+  const received: Array<string> = []
   yield* waitFor(
     (path) => person.ask("GET", path),
     from,
     (event) => {
-      if (event.type === "m.room.message") heard.push(event.content.body)
+      if (event.type === "m.room.message") received.push(event.content.body)
       return event.type === "m.room.message" && event.content.body === last
     }
   )
-  return heard
+  return received
 })
 
 const end = (person: Person) => Effect.map(person.ask("GET", "/events?timeout=0"), ({ body }) => body.end as string)
 
 it.live(
-  "messages go to another home server once and in order, and come from it, whichever node they pass",
+  "messages to and from another home server arrive once and in order at every node",
   () =>
     Effect.gen(function* () {
       const [redPort = 0] = yield* freePorts(1)
@@ -59,10 +53,14 @@ it.live(
       succeeded(yield* rose.ask("POST", `/join/${encodeURIComponent("#meeting:green.test")}`, {}))
       const [fromRose, fromAlice] = [yield* end(rose), yield* end(at(c, alice))]
       const texts = Array.from({ length: 12 }, (_, i) => `green${i}`)
-      yield* Effect.forEach(texts, (text, i) => say(at(nodes[i % 3]!, alice), body.room_id, text), { discard: true })
-      assert.deepStrictEqual(yield* hears(rose, fromRose, texts.at(-1)!), texts)
-      yield* say(rose, body.room_id, "red0")
-      assert.deepStrictEqual(yield* hears(at(c, alice), fromAlice, "red0"), [...texts, "red0"])
+      yield* Effect.forEach(
+        texts,
+        (text, i) => sendMessage(at(nodes[i % 3]!, alice), body.room_id, text).pipe(Effect.map(succeeded)),
+        { discard: true }
+      )
+      assert.deepStrictEqual(yield* receivedUntil(rose, fromRose, texts.at(-1)!), texts)
+      succeeded(yield* sendMessage(rose, body.room_id, "red0"))
+      assert.deepStrictEqual(yield* receivedUntil(at(c, alice), fromAlice, "red0"), [...texts, "red0"])
     }).pipe(Effect.scoped),
   120_000
 )

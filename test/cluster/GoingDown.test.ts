@@ -1,6 +1,6 @@
 /**
- * A node that goes down as its clients see it, at the worst moments: a hundred sockets that connect again at once, and a database that is
- * killed meanwhile. Sockets are closed with 1001, requests are answered 503 with `Retry-After`; nothing else is an error.
+ * The shutdown of a node with a hundred sockets that reconnect at once, and with a database that is killed meanwhile. Sockets are closed
+ * with 1001, requests get 503 with `Retry-After`, and there are no other errors.
  */
 import * as fs from "node:fs/promises"
 import type { IncomingMessage } from "node:http"
@@ -12,18 +12,18 @@ import { Effect, Exit, Scope } from "effect"
 import { WebSocket } from "ws"
 import type { Body } from "../support/Curl.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
-import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { roomOf, type Scene, sendMessage, succeeded } from "../support/Scene.ts"
 import { freePorts, start } from "./support/Cluster.ts"
 import { begin, mustHaveNoFork, untilHealthy } from "./support/Workload.ts"
 
 /** How a connection, or the attempt to make one, ended. */
 type Ending = `closed with ${number}` | `answered ${number}` | `answered ${number} with Retry-After` | "refused"
 
-/** How soon a client connects again, in ms. */
-const haste = 20
+/** The delay of a reconnection, in ms. */
+const reconnectDelay = 20
 
-/** A client that follows by sockets at each node in turn, and connects again at once, until it is ended. */
-class HastyClient {
+/** A client that follows by sockets at each node in turn, and reconnects at once. */
+class ReconnectingClient {
   readonly endings: Array<Ending> = []
   readonly texts: Array<string> = []
   private readonly urls: ReadonlyArray<string>
@@ -44,7 +44,7 @@ class HastyClient {
 
   readonly opened = this.until(() => this.isOpen)
 
-  hears(text: string): Effect.Effect<void> {
+  receives(text: string): Effect.Effect<void> {
     return this.until(() => this.texts.includes(text))
   }
 
@@ -74,7 +74,7 @@ class HastyClient {
       this.socket = undefined
       this.isOpen = false
       this.endings.push(ending)
-      setTimeout(() => this.connect(), haste)
+      setTimeout(() => this.connect(), reconnectDelay)
     }
     socket.once("open", () => {
       this.isOpen = true
@@ -98,17 +98,11 @@ class HastyClient {
   }
 }
 
-const say = (person: Person, room: string, body: string) =>
-  Effect.map(
-    person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, { msgtype: "m.text", body }),
-    succeeded
-  )
-
 const clients = 100
 
-describe("a node that goes down", () => {
+describe("Shutdown of a node", () => {
   it.live(
-    "lets a hundred hasty sockets go elsewhere, without loss",
+    "a hundred sockets that reconnect at once receive every message while a node shuts down",
     () =>
       Effect.gen(function* () {
         const [a, b] = (yield* start(2)).nodes as [Scene, Scene]
@@ -120,27 +114,30 @@ describe("a node that goes down", () => {
         const room = yield* roomOf(alice, ...bobs)
         const { end } = succeeded(yield* alice.ask("GET", "/events?timeout=0")).body
         const urls = [a.gateway.url, b.gateway.url]
-        const hasty = yield* Effect.acquireRelease(
+        const followers = yield* Effect.acquireRelease(
           Effect.sync(() =>
-            Array.from({ length: clients }, (_, i) => new HastyClient(urls, bobs[i % bobs.length]!.token, end))
+            Array.from({ length: clients }, (_, i) => new ReconnectingClient(urls, bobs[i % bobs.length]!.token, end))
           ),
-          (hasty) => Effect.sync(() => hasty.forEach((client) => void client.end()))
+          (followers) => Effect.sync(() => followers.forEach((client) => void client.end()))
         )
-        const all = (what: (client: HastyClient) => Effect.Effect<void>) =>
-          Effect.forEach(hasty, what, { concurrency: "unbounded", discard: true })
+        const all = (what: (client: ReconnectingClient) => Effect.Effect<void>) =>
+          Effect.forEach(followers, what, { concurrency: "unbounded", discard: true })
         yield* all(({ opened }) => opened)
-        yield* say(alice, room, "before")
-        yield* all((client) => client.hears("before"))
+        succeeded(yield* sendMessage(alice, room, "before"))
+        yield* all((client) => client.receives("before"))
 
-        const [code] = yield* Effect.all([a.gateway.stop, say(alice, room, "meanwhile")], { concurrency: 2 })
+        const [code] = yield* Effect.all(
+          [a.gateway.stop, sendMessage(alice, room, "meanwhile").pipe(Effect.map(succeeded))],
+          { concurrency: 2 }
+        )
         assert.strictEqual(code, 0)
-        yield* say(alice, room, "after")
-        yield* all((client) => client.hears("after"))
-        for (const { endings, texts } of hasty) {
+        succeeded(yield* sendMessage(alice, room, "after"))
+        yield* all((client) => client.receives("after"))
+        for (const { endings, texts } of followers) {
           assert.deepStrictEqual(texts, ["before", "meanwhile", "after"])
           assert.strictEqual(endings[0], "closed with 1001")
         }
-        const seen = new Set(hasty.flatMap(({ endings }) => endings))
+        const seen = new Set(followers.flatMap(({ endings }) => endings))
         for (const ending of ["closed with 1001", "answered 503 with Retry-After", "refused"] as const)
           seen.delete(ending)
         assert.deepStrictEqual([...seen], [])
@@ -150,7 +147,7 @@ describe("a node that goes down", () => {
   )
 
   it.live(
-    "does not wait for connections of other nodes whose handshake goes on",
+    "a shutdown does not wait for connections of other nodes with an unfinished handshake",
     () =>
       Effect.gen(function* () {
         const { clusterPorts, nodes } = yield* start(1)
@@ -171,7 +168,7 @@ describe("a node that goes down", () => {
   )
 
   it.live(
-    "and whose database is killed meanwhile ends in time, and its successor serves",
+    "a node whose database is killed during its shutdown ends in time, and its replacement serves",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory

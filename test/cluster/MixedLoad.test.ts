@@ -1,9 +1,9 @@
 /**
- * Three nodes behind nginx, and another home server, under a mixed load of sends, polls, `/sync`, sliding sync, sockets, joins,
- * presence, messages to devices, one-time keys and federation, while nodes are killed, stopped, cut off and replaced and PostgreSQL is killed, at random. A checker compares the
- * histories of all clients at the end.
+ * Three nodes behind nginx, and another home server, under a mixed load of sends, polls, `/sync`, sliding sync, sockets, joins, presence,
+ * to-device messages, one-time keys and federation, while nodes are killed, paused, cut off and replaced and PostgreSQL is killed at random.
+ * The histories of all clients are compared at the end.
  *
- * `npm run test:cluster -- --minutes 10 --seed 7` runs it for longer; within `npm test` it has two faults.
+ * `npm run test:cluster -- --minutes 10 --seed 7` runs it for longer. Within `npm test` it has two faults.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { ServerName } from "@greenroom/protocol/Identifiers"
@@ -11,6 +11,7 @@ import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { type Person, roomOf, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
+import { randomNumbers } from "../support/Seed.ts"
 import { at, freePorts } from "./support/Cluster.ts"
 import { beginDevices } from "./support/Devices.ts"
 import { type Fault, type FaultyNode, faultsOf } from "./support/Faults.ts"
@@ -20,23 +21,12 @@ import * as Namespaces from "./support/Namespaces.ts"
 import * as Spread from "./support/Spread.ts"
 import { begin, mustHaveDeliveredOnce, mustHaveNoFork, persistently, untilHealthy } from "./support/Workload.ts"
 
-/** How long faults go on; 0: two of them. */
+/** The duration of the run; 0: two faults. */
 const minutes = Number(process.env.GREENROOM_TEST_MINUTES ?? 0)
 const seed = Number(process.env.GREENROOM_TEST_SEED ?? 1)
 const isLong = minutes > 0
 
-const say = (text: string) => Effect.sync(() => isLong && process.stdout.write(`${text}\n`))
-
-/** Mulberry32: the same numbers for the same seed. */
-const randomOf = (seed: number) => {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
+const print = (text: string) => Effect.sync(() => isLong && process.stdout.write(`${text}\n`))
 
 interface Node extends FaultyNode {
   readonly scene: () => Scene
@@ -99,7 +89,7 @@ const makeNodes = Effect.fnUntraced(function* (databaseUrl: EmbeddedPostgres["Se
   return yield* Effect.forEach([0, 1, 2], make, { concurrency: "unbounded" })
 })
 
-const world = Effect.gen(function* () {
+const setUp = Effect.gen(function* () {
   const settings = { fsync: "off", max_connections: "120" }
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const postgres = yield* EmbeddedPostgres.make({ dataDir, settings })
@@ -114,7 +104,7 @@ const world = Effect.gen(function* () {
       dataDir: yield* GatewayProcess.temporaryDirectory,
       databaseUrl: redPostgres.url,
       environment: {
-        // Nodes in networks of their own reach it by the bridge.
+        // Nodes in network namespaces reach it by the bridge.
         GREENROOM_HOST: "0.0.0.0",
         GREENROOM_FEDERATION_VERIFY: "false",
         GREENROOM_FEDERATION_PORT: `${redPort}`,
@@ -133,7 +123,7 @@ const world = Effect.gen(function* () {
 const joined = (person: Person, room: string) =>
   persistently(() => person.ask("POST", `/rooms/${encodeURIComponent(room)}/join`, {}))
 
-/** Joins and leaves a room, and sets presence, until it is interrupted. What a repeat does not mend fails. */
+/** Joins and leaves a room and sets presence until it is interrupted. Fails on answers that a repetition does not change. */
 const comeAndGo = (person: Person, room: string) =>
   Effect.gen(function* () {
     for (let i = 0; ; i++) {
@@ -142,17 +132,17 @@ const comeAndGo = (person: Person, room: string) =>
       const presence = i % 2 === 0 ? "online" : "unavailable"
       succeeded(yield* persistently(() => person.ask("PUT", status, { presence })))
       const left = yield* persistently(() => person.ask("POST", `/rooms/${encodeURIComponent(room)}/leave`, {}))
-      // A repeat may meet that the first one was done.
+      // 403: an earlier attempt had an effect.
       assert.include([200, 403], left.status, left.text)
       yield* Effect.sleep("500 millis")
     }
   })
 
-/** The checker finds what is planted in histories that are whole. */
+/** Asserts that faults planted in a correct history are found. */
 const mustFindPlanted = (history: History) => {
   const [follower = [], ...others] = history.followers
   const planted = [follower.slice(1), [...follower, follower[0]!], [follower[1]!, follower[0]!, ...follower.slice(2)]]
-  for (const got of planted) assert.isNotEmpty(violations({ ...history, followers: [got, ...others] }))
+  for (const received of planted) assert.isNotEmpty(violations({ ...history, followers: [received, ...others] }))
   assert.isNotEmpty(violations({ ...history, acknowledged: new Map([...history.acknowledged, ["never sent", "$x"]]) }))
 }
 
@@ -162,28 +152,28 @@ const run = Effect.fnUntraced(function* (
   nodes: ReadonlyArray<Node>,
   more: Effect.Effect<unknown>
 ) {
-  const random = randomOf(seed)
+  const random = randomNumbers(seed)
   const begun = yield* Clock.currentTimeMillis
   const goesOn = Effect.map(Clock.currentTimeMillis, (now) => now - begun < minutes * 60_000)
   for (let i = 0; isLong ? yield* goesOn : i < 2; i++) {
     const fault = isLong ? faults[Math.floor(random() * faults.length)]! : faults[i]!
     const since = yield* Clock.currentTimeMillis
-    yield* say(`${Math.round((since - begun) / 1_000)} s: ${fault.name}`)
+    yield* print(`${Math.round((since - begun) / 1_000)} s: ${fault.name}`)
     yield* fault.run
     const over = yield* Clock.currentTimeMillis
     yield* untilHealthy(nodes.map(({ scene }) => scene()))
     yield* more
-    yield* say(`  lasted ${over - since} ms, all went on after ${(yield* Clock.currentTimeMillis) - over} ms`)
+    yield* print(`  lasted ${over - since} ms, all went on after ${(yield* Clock.currentTimeMillis) - over} ms`)
     if (isLong) yield* Effect.sleep(1_000 * (5 + random() * 10))
   }
 })
 
-describe("a cluster under a mixed load", () => {
+describe("Mixed load", () => {
   it.live(
-    "loses, doubles and reorders nothing, whatever happens to its nodes and its database",
+    "no message is lost, doubled or reordered, whatever happens to the nodes and the database",
     () =>
       Effect.gen(function* () {
-        const { front, nodes, postgres, postgresDir, red, redUrl } = yield* world
+        const { front, nodes, postgres, postgresDir, red, redUrl } = yield* setUp
         const names = ["alice", "bob", "carol", "dan"] as const
         const [alice, bob, carol, dan] = (yield* Effect.forEach(names, front.register)) as [
           Person,
@@ -235,7 +225,7 @@ describe("a cluster under a mixed load", () => {
         const going = yield* Effect.forkScoped(comeAndGo(at(front, dan), hall))
         const more = Effect.forEach(loads, (load) => load.more(5), { concurrency: "unbounded" })
         yield* more
-        const faults = faultsOf({ nodes, postgresDir, longest: isLong ? 60 : 3, random: randomOf(seed + 1) })
+        const faults = faultsOf({ nodes, postgresDir, longest: isLong ? 60 : 3, random: randomNumbers(seed + 1) })
         yield* run(faults, nodes, more)
 
         assert.isUndefined(going.pollUnsafe(), "Joins and presence failed")
@@ -249,7 +239,7 @@ describe("a cluster under a mixed load", () => {
         for (const { outputs } of nodes) assert.notInclude(outputs(), "Internal error while answering a request")
         const messages = histories.reduce((sum, { room }) => sum + room.length, 0)
         const followers = histories.reduce((sum, history) => sum + history.followers.length, 0)
-        yield* say(
+        yield* print(
           `${messages} messages, ${followers} followers, ${devices.messages} messages to a device, ${devices.keys} keys`
         )
       }).pipe(Effect.scoped),

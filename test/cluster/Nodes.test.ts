@@ -1,24 +1,17 @@
-/**
- * Any node serves any client: requests of one client go to three nodes in turn, with the results of a single node.
- */
+/** Any node serves any client: requests of one client go to three nodes in turn, with the same results as at one node. */
 import { randomBytes } from "node:crypto"
 import * as tls from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
+import type { Body } from "../support/Curl.ts"
 import { waitFor } from "../support/Polling.ts"
-import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { type Person, roomOf, type Scene, sendMessage, succeeded } from "../support/Scene.ts"
 import { at, type Cluster, start } from "./support/Cluster.ts"
 import { query } from "./support/Workload.ts"
 
 class Three extends Context.Service<Three, Cluster>()("greenroom/test/Three") {
   static readonly layer = Layer.effect(Three, start(3))
 }
-
-const say = (person: Person, room: string, transaction: string, body = transaction) =>
-  person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${transaction}`, {
-    msgtype: "m.text",
-    body
-  })
 
 const isMessage = (body: string) => (event: { readonly type: string; readonly content: { readonly body?: string } }) =>
   event.type === "m.room.message" && event.content.body === body
@@ -44,7 +37,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
       const rooms = yield* Effect.forEach([1, 2, 3, 4], () => roomOf(alice, bob))
       const texts = Array.from({ length: 24 }, (_, i) => `m${i}`)
       for (const room of rooms) {
-        yield* Effect.forEach(texts, (text, i) => say(at(nodes[i % 3]!, alice), room, text), { concurrency: 8 })
+        yield* Effect.forEach(texts, (text, i) => sendMessage(at(nodes[i % 3]!, alice), room, text), { concurrency: 8 })
         const read = (node: Scene) =>
           Effect.map(
             at(node, bob).ask("GET", `/rooms/${encodeURIComponent(room)}/messages?from=END&dir=b&limit=100`),
@@ -84,7 +77,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     Effect.gen(function* () {
       const { alice, nodes } = yield* people
       const room = yield* roomOf(alice)
-      const everywhere = Effect.forEach(nodes, (node) => say(at(node, alice), room, "once"), { concurrency: 3 })
+      const everywhere = Effect.forEach(nodes, (node) => sendMessage(at(node, alice), room, "once"), { concurrency: 3 })
       const answers = [...(yield* everywhere), ...(yield* everywhere)]
       assert.deepStrictEqual(new Set(answers.map(({ status }) => status)), new Set([200]))
       assert.strictEqual(new Set(answers.map(({ text }) => text)).size, 1)
@@ -101,7 +94,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
         const poll = yield* Effect.forkChild(waitFor(polling(reader), from, isMessage(`p${i}`)), {
           startImmediately: true
         })
-        succeeded(yield* say(at(nodes[(i + 1) % 3]!, alice), room, `p${i}`))
+        succeeded(yield* sendMessage(at(nodes[(i + 1) % 3]!, alice), room, `p${i}`))
         from = (yield* Fiber.join(poll)).end
       }
     })
@@ -111,12 +104,12 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     Effect.gen(function* () {
       const { alice, b, bob, c } = yield* people
       const room = yield* roomOf(alice, bob)
-      const sent = succeeded(yield* say(alice, room, "read-this")).body.event_id
+      const sent = succeeded(yield* sendMessage(alice, room, "read-this")).body.event_id
       const bobAtC = at(c, bob)
       const sync = (since: string, timeout = 30_000) =>
         Effect.map(bobAtC.ask("GET", v3(`/sync?since=${since}&timeout=${timeout}`)), (answer) => succeeded(answer).body)
       let since = (yield* Effect.map(bobAtC.ask("GET", v3("/sync")), (answer) => succeeded(answer).body)).next_batch
-      /** Syncs until the answer has what is looked for. */
+      /** Syncs until an answer satisfies the condition. */
       const until = (found: (answer: Body) => boolean): Effect.Effect<void> =>
         Effect.flatMap(sync(since), (answer) => {
           since = answer.next_batch
@@ -150,7 +143,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
           (answer) => succeeded(answer).body
         )
       let since = (yield* sync()).next_batch
-      /** The next answers, up to one with the typing users of the room. */
+      /** Syncs until an answer has the typing users of the room. */
       const typing: Effect.Effect<ReadonlyArray<string>> = Effect.flatMap(
         Effect.suspend(() => sync(since)),
         (answer) => {
@@ -267,11 +260,11 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a logout at one node ends a poll at another, and the token at all", () =>
+  it.effect("a logout at one node ends a long poll at another, and the token at all nodes", () =>
     Effect.gen(function* () {
       const { alice, b, bob, nodes } = yield* people
       yield* roomOf(alice, bob)
-      /** Asks again and again until the session has ended there. */
+      /** Repeats the request until it is answered 401. */
       const untilEnded = (node: Scene, path: string): Effect.Effect<void> =>
         Effect.flatMap(at(node, alice).ask("GET", path), ({ status }) =>
           status === 401 ? Effect.void : untilEnded(node, path)
@@ -303,8 +296,8 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
       yield* isShown(bob, "online")
       succeeded(yield* at(a, bob).ask("GET", v3("/sync?set_presence=offline&timeout=0")))
       yield* isShown(bob, "offline")
-      for (const node of [b, c]) succeeded(yield* say(at(node, bob), room, `hidden-${node.gateway.port}`))
-      // Later activity there is shown.
+      for (const node of [b, c]) succeeded(yield* sendMessage(at(node, bob), room, `hidden-${node.gateway.port}`))
+      // Later activity at these nodes is shown, which proves that the activity of bob was not.
       for (const node of [b, c]) {
         const carol = yield* node.register(`carol-${node.gateway.port}`)
         yield* roomOf(alice, carol)
@@ -319,7 +312,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
   )
 
   it.effect(
-    "an account that is locked at one node is refused at all once the administrator is answered, and ends so",
+    "a lock of an account at one node, and its end, apply at all nodes once the administrator is answered",
     () =>
       Effect.gen(function* () {
         const { alice, bob, nodes } = yield* people
@@ -351,6 +344,3 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 })
-
-// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about
-type Body = any

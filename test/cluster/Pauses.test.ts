@@ -1,6 +1,6 @@
 /**
- * A node that is stopped until others have its shards, and PostgreSQL that is restarted, under a mixed load with another home
- * server: nothing is lost, doubled or out of order, and all nodes find their places again by themselves.
+ * A node that is paused until others have its shards, and a crash of PostgreSQL, under a load with another home server: no message is lost,
+ * doubled or out of order, and the cluster recovers by itself.
  */
 import * as fs from "node:fs/promises"
 import { assert, layer } from "@effect/vitest"
@@ -13,8 +13,8 @@ import { roomOf, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
 import { freePorts, start } from "./support/Cluster.ts"
 import { begin, movedShards, mustHaveDeliveredOnce, mustHaveNoFork, untilHealthy } from "./support/Workload.ts"
 
-/** Three nodes of green.test on a PostgreSQL of their own, and red.test, which shares rooms with them. */
-const makeWorld = Effect.gen(function* () {
+/** Three nodes of green.test on a PostgreSQL of their own, and the home server red.test. */
+const makeCluster = Effect.gen(function* () {
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const postgres = yield* EmbeddedPostgres.make({ dataDir, settings: { fsync: "off", max_connections: "100" } })
   const [redPort = 0] = yield* freePorts(1)
@@ -40,7 +40,7 @@ const makeWorld = Effect.gen(function* () {
   )
   const [alice, bob, rose] = [yield* a.register("alice"), yield* b.register("bob"), yield* red.register("rose")]
 
-  /** A load in a new room, and what ends it and looks at everything. */
+  /** Starts a load in a new room. `check` stops it and asserts that all is correct. */
   const underLoad = Effect.gen(function* () {
     const room = yield* roomOf(alice, bob)
     succeeded(yield* alice.ask("POST", `/rooms/${encodeURIComponent(room)}/invite`, { user_id: rose.userId }))
@@ -60,19 +60,21 @@ const makeWorld = Effect.gen(function* () {
   return { dataDir, nodes, postgresUrl: postgres.url, underLoad }
 })
 
-class World extends Context.Service<World, Effect.Success<typeof makeWorld>>()("greenroom/test/PausedWorld") {
-  static readonly layer = Layer.effect(World, Effect.orDie(makeWorld))
+class LoadedCluster extends Context.Service<LoadedCluster, Effect.Success<typeof makeCluster>>()(
+  "greenroom/test/LoadedCluster"
+) {
+  static readonly layer = Layer.effect(LoadedCluster, Effect.orDie(makeCluster))
 }
 
 const postmaster = (dataDir: string) =>
   Effect.promise(async () => Number.parseInt(await fs.readFile(`${dataDir}/postgres/postmaster.pid`, "utf8"), 10))
 
-layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("a cluster under load", (it) => {
+layer(LoadedCluster.layer, { excludeTestServices: true, timeout: "2 minutes" })("a cluster under load", (it) => {
   it.effect(
-    "a node that is stopped until others have its shards writes nothing old, and finds its place again",
+    "a node that is paused until others have its shards writes nothing stale, and rejoins the cluster",
     () =>
       Effect.gen(function* () {
-        const { nodes, postgresUrl, underLoad } = yield* World
+        const { nodes, postgresUrl, underLoad } = yield* LoadedCluster
         const { check, load } = yield* underLoad
         const moved = yield* movedShards(postgresUrl)
         const { pause, resume } = nodes[0]!.gateway
@@ -86,10 +88,10 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("a clust
   )
 
   it.effect(
-    "PostgreSQL is killed and started again",
+    "no message is lost, doubled or reordered when PostgreSQL is killed",
     () =>
       Effect.gen(function* () {
-        const { dataDir, underLoad } = yield* World
+        const { dataDir, underLoad } = yield* LoadedCluster
         const { check } = yield* underLoad
         process.kill(yield* postmaster(dataDir), "SIGKILL")
         yield* check

@@ -1,6 +1,4 @@
-/**
- * The node that was asked to remove rooms is lost in the middle of it: another node finishes, and moves each user once.
- */
+/** A node is killed while it removes rooms: another node finishes the removals, and moves each user once. */
 import { assert, it } from "@effect/vitest"
 import * as Database from "@greenroom/store/Database"
 import { Effect, Schedule } from "effect"
@@ -14,7 +12,7 @@ const members = 8
 const rooms = 3
 
 it.live(
-  "removals of a lost node end at another one: all users are in one new room",
+  "room removals of a killed node are finished by another node, and users are moved to one new room each",
   () =>
     Effect.gen(function* () {
       const cluster = yield* start(2, { environment: { GREENROOM_REGISTRATION_SHARED_SECRET: secret } })
@@ -32,7 +30,7 @@ it.live(
       const ids = yield* Effect.forEach(Array.from({ length: rooms }), () => roomOf(owner, ...people))
       const everybody = [owner, ...people].map(({ userId }) => userId)
 
-      // Nobody leaves a room before the node is lost: the work is in the middle.
+      // No user leaves a room before the node is killed.
       yield* onDatabase(`
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -79,7 +77,7 @@ it.live(
       const joins = yield* onDatabase(`
         SELECT count(*) AS count FROM events WHERE body::jsonb #>> '{content,membership}' = 'join'
           AND body::jsonb ->> 'room_id' = ANY ('{${replacements.map((id) => `"${id}"`).join()}}')`)
-      // With the administrator, who made the rooms.
+      // With the administrator, who created the rooms.
       assert.strictEqual(Number(joins[0]?.count), rooms * (everybody.length + 1))
     }).pipe(Effect.scoped),
   120_000

@@ -1,6 +1,6 @@
 /**
- * Three nodes behind nginx are restarted one after the other, and one is killed, while clients send and follow: they repeat what was
- * answered 503 or not at all, and in the end nothing is lost, doubled or out of order. The longest pauses are printed.
+ * Three nodes behind nginx are restarted one after the other, and one is killed, while clients send and follow. Clients repeat requests
+ * that were answered 503 or not at all. No message is lost, doubled or out of order. The longest pauses are printed.
  */
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
@@ -9,7 +9,7 @@ import { type Cluster, freePorts, start } from "./support/Cluster.ts"
 import * as LoadBalancer from "./support/LoadBalancer.ts"
 import { begin } from "./support/Workload.ts"
 
-const world = Effect.gen(function* () {
+const setUp = Effect.gen(function* () {
   const ports = yield* freePorts(4)
   const scopes = new Map<number, Scope.Closeable>()
   const cluster: Cluster = yield* start(0)
@@ -32,10 +32,10 @@ const world = Effect.gen(function* () {
 const print = (line: string) => Effect.sync(() => process.stdout.write(`${line}\n`))
 
 it.live(
-  "a rolling restart and a kill lose, double and reorder nothing",
+  "no message is lost, doubled or reordered by a rolling restart and a kill",
   () =>
     Effect.gen(function* () {
-      const { front, nodePorts, nodes, startAt } = yield* world
+      const { front, nodePorts, nodes, startAt } = yield* setUp
       const alice = yield* front.register("alice")
       const bob = yield* front.register("bob")
       const room = yield* roomOf(alice, bob)

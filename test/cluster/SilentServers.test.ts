@@ -1,6 +1,6 @@
 /**
- * A node that goes down while its requests wait for others: a home server, an application service, an identity server, a provider of
- * logins, a page, a store of files, all silent, or their own client, whose body pauses. They are answered 503 with `Retry-After`, and nothing is half done.
+ * The shutdown of a node while its requests wait for a home server, an application service, an identity server, an identity provider, a web
+ * page or a file store that does not answer, or for the rest of a body. They are answered 503 with `Retry-After`, and leave no partial changes.
  */
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs/promises"
@@ -22,23 +22,27 @@ import * as HalfRequest from "./support/HalfRequest.ts"
 const client = "//_matrix/client/v3"
 const silent = ServerName.make("silent.test")
 
-/** Listens on a port until the scope ends, and answers nothing. Gives the paths of the requests. */
-const silentServer = Effect.fnUntraced(function* (port: number) {
-  const asked = yield* Queue.unbounded<string>()
-  const dataDir = yield* GatewayProcess.temporaryDirectory
-  const server = createServer(yield* Effect.orDie(tlsCredentials({ serverName: silent, dataDir })), ({ url = "" }) =>
-    Queue.offerUnsafe(asked, url)
-  )
+/** Listens on a port until the scope ends, and never answers. Returns the queue of the paths of the requests. */
+const listenSilently = Effect.fnUntraced(function* (server: http.Server, port: number) {
+  const paths = yield* Queue.unbounded<string>()
+  server.on("request", ({ url = "" }) => Queue.offerUnsafe(paths, url))
   yield* Effect.orDie(listen(server, { host: "127.0.0.1", port }))
-  return asked
+  return paths
+})
+
+/** A home server that never answers. */
+const silentHomeServer = Effect.fnUntraced(function* (port: number) {
+  const dataDir = yield* GatewayProcess.temporaryDirectory
+  const server = createServer(yield* Effect.orDie(tlsCredentials({ serverName: silent, dataDir })))
+  return yield* listenSilently(server, port)
 })
 
 it.live(
-  "requests that wait for a silent server get 503 when their node goes down, and nothing is half done",
+  "requests that wait for a silent home server get 503 when their node shuts down, and leave no partial changes",
   () =>
     Effect.gen(function* () {
       const [port = 0] = yield* freePorts(1)
-      const asked = yield* silentServer(port)
+      const asked = yield* silentHomeServer(port)
       const { nodes } = yield* start(2, {
         environment: {
           GREENROOM_FEDERATION_VERIFY: "false",
@@ -85,15 +89,7 @@ it.live(
   120_000
 )
 
-/** The same by HTTP. */
-const silentHttp = Effect.fnUntraced(function* (port: number) {
-  const asked = yield* Queue.unbounded<string>()
-  const server = http.createServer(({ url = "" }) => Queue.offerUnsafe(asked, url))
-  yield* Effect.orDie(listen(server, { host: "127.0.0.1", port }))
-  return asked
-})
-
-/** The registration of an application service that listens there. */
+/** The registration of an application service at a URL. */
 const registrationOf = (url: string) => ({
   id: "net",
   url,
@@ -105,11 +101,11 @@ const registrationOf = (url: string) => ({
 })
 
 it.live(
-  "requests that wait for others than home servers get 503 when their node goes down",
+  "requests that wait for other services, or for their body, get 503 when their node shuts down",
   () =>
     Effect.gen(function* () {
       const [port = 0] = yield* freePorts(1)
-      const asked = yield* silentHttp(port)
+      const asked = yield* listenSilently(http.createServer(), port)
       const url = `http://127.0.0.1:${port}`
       const registration = path.join(yield* GatewayProcess.temporaryDirectory, "net.yaml")
       // YAML contains JSON.

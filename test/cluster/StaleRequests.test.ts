@@ -1,6 +1,6 @@
 /**
- * Requests that a node has begun to handle when it is stopped. Their client repeats them at another node, and changes more there:
- * the first node, when it goes on after others have its shards, writes none of what is old.
+ * Requests that a node has begun to handle when it is paused. Their client repeats them at another node and makes later changes there. The
+ * first node, which continues after others have its shards, writes nothing stale.
  */
 import * as net from "node:net"
 import { assert, it } from "@effect/vitest"
@@ -16,8 +16,8 @@ const settings = ({ userId }: Person, room: string) => {
   const v3 = "/_matrix/client/v3"
   const plain = (value: string) => ({ value })
   return [
-    { path: `${v3}/user/${user}/account_data/org.example.place`, body: plain },
-    { path: `${v3}/user/${user}/rooms/${inRoom}/account_data/org.example.place`, body: plain },
+    { path: `${v3}/user/${user}/account_data/org.example.value`, body: plain },
+    { path: `${v3}/user/${user}/rooms/${inRoom}/account_data/org.example.value`, body: plain },
     {
       path: `${v3}/user/${user}/rooms/${inRoom}/tags/u.work`,
       read: `${v3}/user/${user}/rooms/${inRoom}/tags`,
@@ -32,8 +32,23 @@ const settings = ({ userId }: Person, room: string) => {
   ]
 }
 
+/** Asserts that all nodes return the new values. */
+const assertNew = Effect.fnUntraced(function* (
+  nodes: ReadonlyArray<Scene>,
+  person: Person,
+  changes: ReturnType<typeof settings>
+) {
+  for (const node of nodes) {
+    for (const { path, read = path } of changes) {
+      const { text } = succeeded(yield* at(node, person).ask("GET", `/${read}`))
+      assert.include(text, "new")
+      assert.notInclude(text, "old", path)
+    }
+  }
+})
+
 it.live(
-  "a node that is stopped in the middle of requests does not finish them over what was set meanwhile",
+  "a node that is paused in the middle of requests does not overwrite values that were set at another node meanwhile",
   () =>
     Effect.gen(function* () {
       const { databaseUrl, nodes } = yield* start(2)
@@ -44,13 +59,13 @@ it.live(
       const begun = yield* Effect.forEach(changes, ({ body, path }) =>
         HalfRequest.begin(a, alice, "PUT", path, body("old"))
       )
-      // The node has read what came before.
+      // The node has read the earlier requests.
       for (let i = 0; i < 3; i++) succeeded(yield* alice.ask("GET", "/events?timeout=0"))
 
       const moved = yield* movedShards(databaseUrl)
       yield* a.gateway.pause
       yield* moved
-      // Some shards may still be on their way to the other node: 503 with Retry-After.
+      // Shards that are still moving to the other node give 503 with Retry-After.
       for (const { body, path } of changes) {
         succeeded(yield* persistently(() => at(b, alice).ask("PUT", `/${path}`, body("new"))))
       }
@@ -63,18 +78,12 @@ it.live(
         assert.isDefined(answer.retryAfter)
       }
       yield* untilHealthy(nodes)
-      for (const node of nodes) {
-        for (const { path, read = path } of changes) {
-          const { text } = succeeded(yield* at(node, alice).ask("GET", `/${read}`))
-          assert.include(text, "new")
-          assert.notInclude(text, "old", path)
-        }
-      }
-      // It serves again, and keeps its connections.
+      yield* assertNew(nodes, alice, changes)
+      // The node serves again, and keeps its connections.
       for (const { body, path } of changes) {
         succeeded(yield* persistently(() => alice.ask("PUT", `/${path}`, body("newest"))))
       }
-      // Shards that go back to it have no holder for a moment.
+      // Shards that move back to it have no holder for a moment.
       const unheld = query(databaseUrl, "SELECT count(*)::integer AS count FROM shard_fences WHERE holder IS NULL")
       yield* Effect.repeat(unheld, { until: ([left]) => left.count === 0, schedule: Schedule.spaced("200 millis") })
       for (const { gateway } of nodes) assert.notInclude(gateway.output(), "failed inside")
@@ -82,7 +91,7 @@ it.live(
   120_000
 )
 
-/** Sends a whole request to a node and goes away, also where the node does not run. */
+/** Sends a request to a node and closes the connection without reading the answer. The node may be paused. */
 const sendAndLeave = ({ gateway }: Scene, { token }: Person, path: string, data: object) =>
   Effect.promise(
     () =>
@@ -96,7 +105,7 @@ const sendAndLeave = ({ gateway }: Scene, { token }: Person, path: string, data:
   )
 
 it.live(
-  "a node that was stopped does not handle what was sent to it meanwhile, and set at another node since",
+  "requests that were sent to a paused node do not overwrite values that were set at another node since",
   () =>
     Effect.gen(function* () {
       const { databaseUrl, nodes } = yield* start(2)
@@ -108,7 +117,7 @@ it.live(
 
       const moved = yield* movedShards(databaseUrl)
       yield* a.gateway.pause
-      // Many of them take the node longer to read than to have its shards again.
+      // Reading these requests takes the node longer than getting its shards back.
       for (let i = 0; i < 60; i++) {
         for (const { body, path } of changes) yield* sendAndLeave(a, alice, path, body("old"))
       }
@@ -118,15 +127,9 @@ it.live(
       }
       yield* a.gateway.resume
       yield* untilHealthy(nodes)
-      // The node has handled all that it got.
+      // The node has handled all requests.
       for (let i = 0; i < 3; i++) succeeded(yield* alice.ask("GET", "/events?timeout=0"))
-      for (const node of nodes) {
-        for (const { path, read = path } of changes) {
-          const { text } = succeeded(yield* at(node, alice).ask("GET", `/${read}`))
-          assert.include(text, "new")
-          assert.notInclude(text, "old", path)
-        }
-      }
+      yield* assertNew(nodes, alice, changes)
       for (const { gateway } of nodes) assert.notInclude(gateway.output(), "failed inside")
     }).pipe(Effect.scoped),
   120_000

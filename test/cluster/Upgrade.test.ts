@@ -1,6 +1,6 @@
 /**
- * An operator installs this version over the previous release, by the book (docs/operations.md), while people talk: their clients
- * try again until the new program answers.
+ * An upgrade from the previous release as in docs/operations.md, while clients send messages. Clients repeat requests until the new program
+ * answers.
  */
 import { assert, it } from "@effect/vitest"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
@@ -52,12 +52,12 @@ interface Stored {
   readonly content: object
 }
 
-/** Events by their ID: versions list the state in different orders, and add keys. */
+/** Type and content by event ID. Versions list state in different orders and add keys. */
 const contents = (events: ReadonlyArray<Stored>) =>
   Object.fromEntries(events.map(({ content, event_id, type }) => [event_id, [type, content]]))
 
 it.live.skipIf(previousRelease.missing !== undefined)(
-  "what the previous release stored is read as before, and its access tokens, stream tokens and transaction IDs stay valid",
+  "data of the previous release is read unchanged, and its access tokens, stream tokens and transaction IDs stay valid",
   () =>
     Effect.gen(function* () {
       const program = yield* previousRelease.make

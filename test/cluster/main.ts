@@ -1,9 +1,9 @@
 /**
- * `npm run test:cluster -- --minutes 10 --seed 7`: the mixed load of `MixedLoad.test.ts` for some minutes, with faults at random. In
- * network namespaces where they can be made. The same seed makes the same faults.
+ * `npm run test:cluster -- --minutes 10 --seed 7`: runs the mixed load of `MixedLoad.test.ts` with random faults, in network namespaces if
+ * they can be made. The same seed gives the same faults.
  *
- * `npm run test:cluster -- --suites`: the end-to-end tests against three nodes, each request at the next one, and those of federation, in
- * which one of the home servers is three nodes. File names choose some.
+ * `npm run test:cluster -- --suites`: runs the end-to-end tests against three nodes, each request at the next one, and the tests of
+ * federation with three nodes as one of the home servers. File names select some.
  */
 import { spawnSync } from "node:child_process"
 import { parseArgs } from "node:util"

@@ -1,6 +1,6 @@
 /**
- * Answers of today's API are as its own description says: the typed client takes its types from there, and nothing checks them when
- * they travel.
+ * Answers of the current API, checked by its OpenAPI description. The typed client takes its types from there, and nothing checks answers
+ * at run time.
  */
 import { assert, layer } from "@effect/vitest"
 import { Ajv2020 } from "ajv/dist/2020.js"
@@ -15,7 +15,7 @@ interface Description {
 }
 
 layer(Stage.layer(), { excludeTestServices: true })("answers", (it) => {
-  it.effect("are as the API describes them", () =>
+  it.effect("answers fit the schemas of the API description", () =>
     Effect.gen(function* () {
       const { gateway, register } = yield* Stage
       const description: Description = yield* Effect.promise(
@@ -23,7 +23,7 @@ layer(Stage.layer(), { excludeTestServices: true })("answers", (it) => {
       )
       const ajv = new Ajv2020({ strict: false, validateFormats: false })
       ajv.addSchema(description, "api")
-      /** The errors of an answer by the schema of its endpoint. */
+      /** The errors of an answer according to the schema of its endpoint. */
       const problems = (method: string, path: string, answer: unknown) => {
         const pointer = [path, method, "responses", "200", "content", "application/json", "schema"].map((part) =>
           encodeURIComponent(part.replaceAll("~", "~0").replaceAll("/", "~1"))

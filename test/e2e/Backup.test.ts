@@ -1,6 +1,4 @@
-/**
- * Backups as operators make and restore them: by the command, of a running server, into the data directory of another machine.
- */
+/** Backups that operators make of a running server, and restore into the data directory of another machine. */
 import { createHash, randomBytes } from "node:crypto"
 import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
@@ -9,10 +7,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted, Schedule } from "effect"
 import { Client } from "pg"
-import { command } from "../../apps/gateway/test/support/Commands.ts"
+import { command, greenroom, startGreenroom } from "../../apps/gateway/test/support/Commands.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
-import { greenroom, started } from "../support/Greenroom.ts"
-import { type Person, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
+import { type Person, type Scene, sceneOf, sendMessage, succeeded } from "../support/Scene.ts"
 
 const v3 = "//_matrix/client/v3"
 
@@ -20,28 +17,23 @@ const v3 = "//_matrix/client/v3"
 const withGateway = <A, E, R>(options: GatewayProcess.GatewayOptions, use: (scene: Scene) => Effect.Effect<A, E, R>) =>
   Effect.scoped(Effect.flatMap(GatewayProcess.start(options), (gateway) => use(sceneOf(gateway))))
 
-const say = (person: Person, room: string, text: string) =>
-  Effect.map(
-    person.ask("PUT", `${v3}/rooms/${encodeURIComponent(room)}/send/m.room.message/${text}`, {
-      msgtype: "m.text",
-      body: text
-    }),
-    (answer) => {
-      succeeded(answer)
-      return text
-    }
-  )
+/** Sends a message. Returns its text. */
+const send = (person: Person, room: string, text: string) =>
+  Effect.map(sendMessage(person, room, text), (answer) => {
+    succeeded(answer)
+    return text
+  })
 
-/** Says one thing after the other until `done` succeeds. Gives what was acknowledged. */
-const sayUntil = Effect.fnUntraced(function* <A>(person: Person, room: string, name: string, done: Effect.Effect<A>) {
+/** Sends messages until `done` succeeds. Returns the texts of the acknowledged ones. */
+const sendUntil = Effect.fnUntraced(function* <A>(person: Person, room: string, name: string, done: Effect.Effect<A>) {
   const acknowledged: Array<string> = []
-  const talking = Effect.forever(
+  const sending = Effect.forever(
     Effect.flatMap(
-      Effect.suspend(() => say(person, room, `${name}-${acknowledged.length}`)),
+      Effect.suspend(() => send(person, room, `${name}-${acknowledged.length}`)),
       (text) => Effect.sync(() => acknowledged.push(text))
     )
   )
-  const result = yield* Effect.raceFirst(done, talking as Effect.Effect<never>)
+  const result = yield* Effect.raceFirst(done, sending as Effect.Effect<never>)
   return { acknowledged, result }
 })
 
@@ -71,7 +63,7 @@ interface Upload {
   readonly bytes: Buffer
 }
 
-/** Random bytes, more than a frame of a backup has. */
+/** Uploads random bytes, more than a frame of a backup holds. */
 const upload = Effect.fnUntraced(function* (scene: Scene, person: Person) {
   const bytes = randomBytes(1_200_000)
   const headers = { authorization: `Bearer ${person.token}`, "content-type": "application/octet-stream" }
@@ -95,46 +87,50 @@ const storedAt = (dataDir: string, { bytes }: Upload): string => {
   return path.join(dataDir, "media/content", name.slice(0, 2), name.slice(2))
 }
 
-/** A server with a talk that goes on while it is backed up, and after that; and a file that is well, one that is lost and one that is damaged. */
+/** Backs up a server while messages are sent to it. It has three files: one is intact, one is lost and one is damaged. */
 const backUp = Effect.fnUntraced(function* (
   scene: Scene,
   file: string,
   dataDir: string,
-  words: ReadonlyArray<string> = []
+  options: ReadonlyArray<string> = []
 ) {
   const alice = yield* scene.register("alice")
-  const [well, lost, damaged] = [yield* upload(scene, alice), yield* upload(scene, alice), yield* upload(scene, alice)]
+  const [intact, lost, damaged] = [
+    yield* upload(scene, alice),
+    yield* upload(scene, alice),
+    yield* upload(scene, alice)
+  ]
   yield* Effect.promise(() => fs.rm(storedAt(dataDir, lost)))
   yield* Effect.promise(() => fs.writeFile(storedAt(dataDir, damaged), "rotten"))
   const created = succeeded(yield* alice.ask("POST", `${v3}/createRoom`, { name: "Green" }))
   const room: string = created.body.room_id
-  for (let number = 0; number < 20; number++) yield* say(alice, room, `before-${number}`)
-  const { acknowledged: during, result } = yield* sayUntil(
+  for (let number = 0; number < 20; number++) yield* send(alice, room, `before-${number}`)
+  const { acknowledged: during, result } = yield* sendUntil(
     alice,
     room,
     "during",
-    greenroom(["backup", file, "--data-dir", dataDir, "--json", ...words])
+    greenroom(["backup", file, "--data-dir", dataDir, "--json", ...options])
   )
   assert.strictEqual(result.code, 0, result.error)
   assert.deepStrictEqual(JSON.parse(result.out).files, {
     count: 2,
-    bytes: well.bytes.length + "rotten".length,
+    bytes: intact.bytes.length + "rotten".length,
     missing: 1,
     damaged: 1
   })
-  yield* say(alice, room, "lost-1")
+  yield* send(alice, room, "lost-1")
   const newer = (yield* sync(alice)).body.next_batch as string
-  yield* say(alice, room, "lost-2")
-  return { alice, damaged, during, lost, newer, room, well }
+  yield* send(alice, room, "lost-2")
+  return { alice, damaged, during, intact, lost, newer, room }
 })
 
-/** The data that people find on the restored server. */
+/** Asserts that users find the data of the backup on the restored server. */
 const expectRestored = Effect.fnUntraced(function* (
   scene: Scene,
-  { alice: { token, userId }, damaged, during, lost, newer, room, well }: Effect.Success<ReturnType<typeof backUp>>
+  { alice: { token, userId }, damaged, during, intact, lost, newer, room }: Effect.Success<ReturnType<typeof backUp>>
 ) {
   const alice = scene.person({ user_id: userId, access_token: token })
-  assert.deepStrictEqual(yield* download(scene, alice, well), well.bytes)
+  assert.deepStrictEqual(yield* download(scene, alice, intact), intact.bytes)
   assert.strictEqual(yield* download(scene, alice, lost), 404)
   assert.strictEqual(yield* download(scene, alice, damaged), 404)
   const texts = yield* textsOf(alice, room)
@@ -144,14 +140,14 @@ const expectRestored = Effect.fnUntraced(function* (
   )
   const kept = texts.slice(20)
   assert.deepStrictEqual(kept, during.slice(0, kept.length), "a backup is of one instant")
-  yield* say(alice, room, "after")
-  // The token is from after the backup, so the client gets the answer of a request without one.
+  yield* send(alice, room, "after")
+  // The token is newer than the backup, so the client gets the answer of an initial sync.
   const { body } = yield* sync(alice, newer)
   const { timeline } = body.rooms.join[room]
   const last = timeline.events.at(-1)
   assert.strictEqual(last.content.body, "after")
   assert.isTrue(timeline.limited || timeline.events.length > 1)
-  yield* say(alice, room, "later")
+  yield* send(alice, room, "later")
   const next = (yield* sync(alice, body.next_batch)).body.rooms.join[room].timeline.events
   assert.deepStrictEqual(
     next.map((event: { content: { body: string } }) => event.content.body),
@@ -159,7 +155,7 @@ const expectRestored = Effect.fnUntraced(function* (
   )
 })
 
-/** Makes a restore wait where it has loaded everything, right before it commits; until then it holds `transaction`. */
+/** Makes a restore wait right before it commits, with everything loaded. */
 const holdBeforeCommit = `
   CREATE SCHEMA held;
   CREATE FUNCTION held.wait() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -168,10 +164,10 @@ const holdBeforeCommit = `
   SELECT pg_advisory_lock(42)`
 
 /**
- * A restore that is killed right before its commit leaves a file without a row, and tables. The server does not start on them, and the
- * next restore clears them away: here one of a backup without files.
+ * Kills a restore right before its commit, which leaves a file without a row, and tables. The server does not start on them, and the next
+ * restore removes them: here one of a backup without files.
  */
-const killedRestore = Effect.fnUntraced(function* (file: string, dataDir: string, well: Upload) {
+const killRestore = Effect.fnUntraced(function* (file: string, dataDir: string, intact: Upload) {
   const url = yield* TestDatabase.emptyUrl
   const held = new Client({ connectionString: Redacted.value(url) })
   yield* Effect.acquireRelease(
@@ -180,44 +176,54 @@ const killedRestore = Effect.fnUntraced(function* (file: string, dataDir: string
   )
   const ask = (sql: string) => Effect.promise(() => held.query(sql))
   yield* ask(holdBeforeCommit)
-  const at = ["--data-dir", dataDir, "--database-url", Redacted.value(url), "--server-name", GatewayProcess.serverName]
-  const running = yield* started(["restore", file, ...at])
+  const settings = [
+    "--data-dir",
+    dataDir,
+    "--database-url",
+    Redacted.value(url),
+    "--server-name",
+    GatewayProcess.serverName
+  ]
+  const running = yield* startGreenroom(["restore", file, ...settings])
   yield* Effect.repeat(ask("SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"), {
     schedule: Schedule.spaced("50 millis"),
     until: ({ rowCount }) => rowCount === 1
   })
   yield* running.kill
   yield* ask("DROP EVENT TRIGGER held; SELECT pg_advisory_unlock(42); DROP SCHEMA held CASCADE")
-  assert.deepStrictEqual(yield* Effect.promise(() => fs.readFile(storedAt(dataDir, well))), well.bytes)
-  assert.match((yield* command(["migrate", ...at])).error, /A restore into this database was interrupted: run it again/)
+  assert.deepStrictEqual(yield* Effect.promise(() => fs.readFile(storedAt(dataDir, intact))), intact.bytes)
+  assert.match(
+    (yield* command(["migrate", ...settings])).error,
+    /A restore into this database was interrupted: run it again/
+  )
   const other = ["--data-dir", dataDir, "--database-url", Redacted.value(yield* TestDatabase.url)]
   const withoutFiles = path.join(path.dirname(file), "without-files.backup")
   const commands = [
     ["user", "list", ...other, "--server-name", GatewayProcess.serverName],
     ["backup", withoutFiles, "--without-files", ...other],
-    ["restore", withoutFiles, ...at]
+    ["restore", withoutFiles, ...settings]
   ]
-  for (const words of commands) assert.strictEqual((yield* command(words)).error, "")
-  assert.isFalse(existsSync(storedAt(dataDir, well)))
+  for (const args of commands) assert.strictEqual((yield* command(args)).error, "")
+  assert.isFalse(existsSync(storedAt(dataDir, intact)))
   assert.isFalse(existsSync(path.join(dataDir, "restore.unfinished")))
 })
 
 describe("greenroom backup and restore", () => {
   it.live(
-    "a backup of the embedded database, made while people talk, serves them on another machine",
+    "a backup of the embedded database, made while users send messages, can be restored on another machine",
     () =>
       Effect.gen(function* () {
         const [first, second] = [yield* GatewayProcess.temporaryDirectory, yield* GatewayProcess.temporaryDirectory]
         const [from, to] = [path.join(first, "data"), path.join(second, "data")]
         const file = path.join(first, "green.backup")
-        const talk = yield* withGateway({ dataDir: from }, (scene) => backUp(scene, file, from))
-        const place = ["--data-dir", to, "--server-name", GatewayProcess.serverName]
-        const restored = yield* greenroom(["restore", file, ...place, "--json"])
+        const backedUp = yield* withGateway({ dataDir: from }, (scene) => backUp(scene, file, from))
+        const settings = ["--data-dir", to, "--server-name", GatewayProcess.serverName]
+        const restored = yield* greenroom(["restore", file, ...settings, "--json"])
         assert.strictEqual(restored.code, 0, restored.error)
         const { files, server_name } = JSON.parse(restored.out)
         assert.deepStrictEqual([server_name, files], [GatewayProcess.serverName, { count: 1, damaged: 1 }])
-        yield* withGateway({ dataDir: to }, (scene) => expectRestored(scene, talk))
-        const again = yield* command(["restore", file, ...place])
+        yield* withGateway({ dataDir: to }, (scene) => expectRestored(scene, backedUp))
+        const again = yield* command(["restore", file, ...settings])
         assert.strictEqual(again.code, 1)
         assert.match(again.error, /postgres is there already: .* Nothing was restored\.\n$/)
       }).pipe(Effect.scoped),
@@ -225,30 +231,30 @@ describe("greenroom backup and restore", () => {
   )
 
   it.live(
-    "a backup of an external database, with a rate; truncated, damaged, foreign, newer ones and other servers' are refused",
+    "a backup of an external database is restored; truncated, damaged, foreign and newer ones, and those of other servers, are refused",
     () =>
       Effect.gen(function* () {
         const directory = yield* GatewayProcess.temporaryDirectory
         const file = path.join(directory, "green.backup")
         const [from, to] = [yield* TestDatabase.url, yield* TestDatabase.emptyUrl]
-        const at = (url: Redacted.Redacted) => ["--database-url", Redacted.value(url)]
+        const urlOption = (url: Redacted.Redacted) => ["--database-url", Redacted.value(url)]
         const dataDir = path.join(directory, "restored")
-        const talk = yield* withGateway({ dataDir: directory, databaseUrl: from }, (scene) =>
-          backUp(scene, file, directory, [...at(from), "--rate", "2M"])
+        const backedUp = yield* withGateway({ dataDir: directory, databaseUrl: from }, (scene) =>
+          backUp(scene, file, directory, [...urlOption(from), "--rate", "2M"])
         )
-        const own = [...at(to), "--server-name", GatewayProcess.serverName]
-        const wordsOf = (name: string, words = own) => [
+        const settings = [...urlOption(to), "--server-name", GatewayProcess.serverName]
+        const argsOf = (name: string, options = settings) => [
           "restore",
           path.join(directory, name),
           "--data-dir",
           dataDir,
-          ...words
+          ...options
         ]
         const errorOf = ({ code, error }: { readonly code: number | null; readonly error: string }) => {
           assert.strictEqual(code, error === "" ? 0 : 1)
           return error
         }
-        const restore = (name: string, words = own) => Effect.map(command(wordsOf(name, words)), errorOf)
+        const restore = (name: string, options = settings) => Effect.map(command(argsOf(name, options)), errorOf)
         const write = (name: string, bytes: Uint8Array) =>
           Effect.promise(() => fs.writeFile(path.join(directory, name), bytes))
         const whole = yield* Effect.promise(() => fs.readFile(file))
@@ -266,17 +272,19 @@ describe("greenroom backup and restore", () => {
         yield* write("newer", Buffer.concat([Buffer.from("greenroom-backup 3\n"), whole.subarray(19)]))
         assert.match(yield* restore("newer"), /newer is a backup of a newer Greenroom/)
         assert.match(yield* restore("nothing"), /nothing is not there\. Nothing was restored\.\n$/)
-        const other = yield* restore("green.backup", [...at(to), "--server-name", "other.test"])
+        const other = yield* restore("green.backup", [...urlOption(to), "--server-name", "other.test"])
         assert.match(other, /is of the server green\.test, and the settings say other\.test/)
-        assert.match(yield* restore("green.backup", [...at(from), "--server-name", "green.test"]), /has tables/)
-        const second = yield* command(["backup", file, "--data-dir", directory, ...at(from)])
+        assert.match(yield* restore("green.backup", [...urlOption(from), "--server-name", "green.test"]), /has tables/)
+        const second = yield* command(["backup", file, "--data-dir", directory, ...urlOption(from)])
         assert.match(second.error, /is there already: a backup does not replace another one/)
 
-        const noDirectory = yield* greenroom(wordsOf("green.backup"), { GREENROOM_MEDIA_DIRECTORY: file })
+        const noDirectory = yield* greenroom(argsOf("green.backup"), {
+          environment: { GREENROOM_MEDIA_DIRECTORY: file }
+        })
         assert.match(errorOf(noDirectory), /could not be restored: .*not a directory, .*green\.backup/)
-        yield* killedRestore(file, dataDir, talk.well)
-        assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what failed")
-        yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, talk))
+        yield* killRestore(file, dataDir, backedUp.intact)
+        assert.strictEqual(yield* restore("green.backup"), "", "the failed restores left nothing behind")
+        yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, backedUp))
       }).pipe(Effect.scoped),
     480_000
   )

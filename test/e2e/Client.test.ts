@@ -1,6 +1,4 @@
-/**
- * The typed client against the real program.
- */
+/** The typed client against the real program. */
 import { assert, layer } from "@effect/vitest"
 import { ConnectionError } from "@greenroom/client/ConnectionError"
 import { GreenroomClient, type GreenroomClientShape } from "@greenroom/client/GreenroomClient"
@@ -44,7 +42,7 @@ const roomOf = Effect.fnUntraced(function* (
 })
 
 layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
-  it.effect("registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
+  it.effect("a client registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
     Effect.gen(function* () {
       const { gateway } = yield* Stage
       const anonymous = yield* GreenroomClient.make({ baseUrl: gateway.url, prefix: laterClientPrefix })
@@ -73,7 +71,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("a request with a transaction ID of the caller happens once, however often it is sent", () =>
+  it.effect("a request that is repeated with the caller's transaction ID has one effect", () =>
     Effect.gen(function* () {
       const { client } = yield* newcomer("once")
       const room = yield* roomOf(client)
@@ -83,16 +81,16 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("the stream by long poll has every message once, in order, and goes on from a token", () =>
+  it.effect("the event stream of long polls has every message once, in order, and resumes from a token", () =>
     Effect.gen(function* () {
       const alice = yield* newcomer("alice")
       const bob = yield* newcomer("bob")
       const room = yield* roomOf(alice.client, bob.client)
       const from = yield* bob.client.now
       const following = yield* Effect.forkChild(messages(bob.client.events({ from, limit: 3 }), 20))
-      const said = Array.from({ length: 20 }, (_, index) => `Message ${index}`)
-      for (const body of said) yield* alice.client.sendText(room, body)
-      assert.deepStrictEqual(yield* Fiber.join(following), said)
+      const sent = Array.from({ length: 20 }, (_, index) => `Message ${index}`)
+      for (const body of sent) yield* alice.client.sendText(room, body)
+      assert.deepStrictEqual(yield* Fiber.join(following), sent)
       const part = yield* bob.client.chunks({ from, limit: 5 }).pipe(Stream.take(2), Stream.runCollect)
       const rest = yield* messages(
         bob.client.events({ from: part[1]!.end }),
@@ -110,66 +108,66 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
         const alice = yield* newcomer("alice")
         const bob = yield* newcomer("bob")
         const socket = yield* GreenroomSocket.connect(alice.client, { subprotocol })
-        const ears = yield* GreenroomSocket.connect(bob.client, { subprotocol })
+        const receiver = yield* GreenroomSocket.connect(bob.client, { subprotocol })
         const { room_id } = yield* socket.request("createRoom", { visibility: "public", name: "By socket" })
-        yield* ears.request("join", { room_id })
-        const heard = yield* Effect.forkChild(messages(ears.events, 10))
-        const said = Array.from({ length: 10 }, (_, index) => `Message ${index}`)
-        for (const body of said) {
+        yield* receiver.request("join", { room_id })
+        const received = yield* Effect.forkChild(messages(receiver.events, 10))
+        const sent = Array.from({ length: 10 }, (_, index) => `Message ${index}`)
+        for (const body of sent) {
           yield* socket.request("send", { room_id, type: "m.room.message", content: { msgtype: "m.text", body } })
         }
-        assert.deepStrictEqual(yield* Fiber.join(heard), said)
-        const page = yield* ears.request("messages", { room_id, limit: 3 })
+        assert.deepStrictEqual(yield* Fiber.join(received), sent)
+        const page = yield* receiver.request("messages", { room_id, limit: 3 })
         assert.deepStrictEqual(page.chunk.map(bodyOf), ["Message 9", "Message 8", "Message 7"])
-        assert.deepStrictEqual(yield* ears.request("ping", {}), {})
-        const refused = yield* Effect.flip(ears.request("kick", { room_id, user_id: alice.userId }))
+        assert.deepStrictEqual(yield* receiver.request("ping", {}), {})
+        const refused = yield* Effect.flip(receiver.request("kick", { room_id, user_id: alice.userId }))
         assert.instanceOf(refused, Forbidden)
         yield* bob.client.logout
-        assert.instanceOf(yield* Effect.flip(Stream.runDrain(ears.events)), UnknownToken)
-        assert.instanceOf(yield* Effect.flip(ears.request("ping", {})), UnknownToken)
+        assert.instanceOf(yield* Effect.flip(Stream.runDrain(receiver.events)), UnknownToken)
+        assert.instanceOf(yield* Effect.flip(receiver.request("ping", {})), UnknownToken)
       }).pipe(Effect.provide(FetchHttpClient.layer))
     )
   }
 
-  it.effect("a slow reader of a socket loses nothing", () =>
+  it.effect("a slow reader of a socket misses no event", () =>
     Effect.gen(function* () {
       const alice = yield* newcomer("alice")
       const room = yield* roomOf(alice.client)
       const socket = yield* GreenroomSocket.connect(alice.client)
-      const said = Array.from({ length: 600 }, (_, index) => `Message ${index}`)
-      for (const body of said) {
+      const sent = Array.from({ length: 600 }, (_, index) => `Message ${index}`)
+      for (const body of sent) {
         yield* socket.request("send", {
           room_id: room,
           type: "m.room.message",
           content: { msgtype: "m.text", body }
         })
       }
-      assert.deepStrictEqual(yield* messages(socket.events, said.length), said)
+      assert.deepStrictEqual(yield* messages(socket.events, sent.length), sent)
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("a socket with an unknown token gets an error", () =>
+  it.effect("a socket with an unknown token or position gets an error", () =>
     Effect.gen(function* () {
       const alice = yield* newcomer("alice")
       const socket = yield* GreenroomSocket.connect(alice.client, { from: "nonsense" })
       assert.instanceOf(yield* Effect.flip(Stream.runDrain(socket.events)), BadPagination)
-      const stranger = yield* alice.client.as({ access_token: "gr_nobody" })
-      assert.instanceOf(yield* Effect.flip(Effect.scoped(GreenroomSocket.connect(stranger))), UnknownToken)
+      const unknown = yield* alice.client.as({ access_token: "gr_nobody" })
+      assert.instanceOf(yield* Effect.flip(Effect.scoped(GreenroomSocket.connect(unknown))), UnknownToken)
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("a server that is not there is a ConnectionError, which shows no token", () =>
+  it.effect("requests to an unreachable server fail with a ConnectionError, which shows no token", () =>
     Effect.gen(function* () {
-      const nobody = yield* GreenroomClient.make({
+      const unreachable = yield* GreenroomClient.make({
         baseUrl: "http://127.0.0.1:9",
         accessToken: Redacted.make("hush"),
         retryTimeout: "100 millis"
       })
-      const error = yield* Effect.flip(nobody.sendText("!room:green.test" as RoomId, "Hello"))
+      const error = yield* Effect.flip(unreachable.sendText("!room:green.test" as RoomId, "Hello"))
       assert.instanceOf(error, ConnectionError)
       assert.isTrue(error._tag === "ConnectionError" && error.transient)
       assert.notInclude(JSON.stringify(error), "hush")
-      const socket = yield* Effect.flip(Effect.scoped(GreenroomSocket.connect(nobody)))
+      const socket = yield* Effect.flip(Effect.scoped(GreenroomSocket.connect(unreachable)))
       assert.instanceOf(socket, ConnectionError)
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
@@ -196,7 +194,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
   )
 
   it.effect(
-    "requests, the stream and the socket outlive a restart of the server",
+    "requests, the event stream and the socket survive a restart of the server",
     () =>
       Effect.gen(function* () {
         const start = yield* restartable()
@@ -207,16 +205,16 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
         const room = yield* roomOf(client)
         const from = yield* client.now
         const socket = yield* GreenroomSocket.connect(client, { from })
-        const firstHeard = yield* Deferred.make<void>()
+        const firstReceived = yield* Deferred.make<void>()
         const byPoll = yield* Effect.forkChild(messages(client.events({ from }), 3))
         const bySocket = yield* Effect.forkChild(
           messages(
-            Stream.tap(socket.events, () => Deferred.succeed(firstHeard, undefined)),
+            Stream.tap(socket.events, () => Deferred.succeed(firstReceived, undefined)),
             3
           )
         )
         yield* client.sendText(room, "Before")
-        yield* Deferred.await(firstHeard)
+        yield* Deferred.await(firstReceived)
         yield* first.gateway.stop
         const meanwhile = yield* Effect.forkChild(
           Effect.all(

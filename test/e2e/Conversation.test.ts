@@ -1,7 +1,4 @@
-/**
- * A first conversation with curl.
- */
-
+/** A first conversation, with curl. */
 import { assert, describe, it } from "@effect/vitest"
 import { clientPrefix, laterClientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { Effect, Fiber } from "effect"
@@ -17,11 +14,11 @@ const inPath = encodeURIComponent
 describe("Conversation", () => {
   for (const prefix of [clientPrefix, laterClientPrefix]) {
     it.live(
-      `two people meet and talk, and find everything again after a restart (${prefix})`,
+      `two users exchange messages, and a restarted server has everything (${prefix})`,
       () =>
         Effect.gen(function* () {
           const start = yield* restartable()
-          const day = Effect.scoped(
+          const beforeRestart = Effect.scoped(
             Effect.gen(function* () {
               const { ask, gateway } = yield* start()
               const call = (method: string, path: string, token?: string, data?: unknown) =>
@@ -30,7 +27,7 @@ describe("Conversation", () => {
                   ...(data === undefined ? {} : { data })
                 })
 
-              // They register.
+              // Both users register.
               const flows = yield* call("GET", "/register")
               assert.include(JSON.stringify(flows.body), "m.login.password")
               const password = "sw0rdfish"
@@ -74,16 +71,16 @@ describe("Conversation", () => {
               // Bob joins by the alias, and Alice says hello.
               const joined = yield* call("POST", `/join/${inPath("#tea:green.test")}`, b, {})
               assert.strictEqual(joined.body.room_id, created.body.room_id)
-              const here = (yield* call("GET", "/events?timeout=0", b)).body.end
+              const position = (yield* call("GET", "/events?timeout=0", b)).body.end
               const sent = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
               const again = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
               assert.deepStrictEqual([sent.status, again.body], [200, sent.body])
-              const read = yield* waitFor(
+              const received = yield* waitFor(
                 (path) => call("GET", path, b),
-                here,
+                position,
                 (event) => event.event_id === sent.body.event_id
               )
-              const hello = read.event
+              const hello = received.event
               assert.deepInclude(hello, {
                 type: "m.room.message",
                 user_id: alice.user_id,
@@ -93,23 +90,23 @@ describe("Conversation", () => {
               })
               assert.isNumber(hello.ts)
 
-              // Both read and write by socket.
+              // Both send and receive on sockets.
               const socketOf = (token: string, subprotocol: "m.json" | "m.msgpack") =>
-                RawSocket.open(gateway.url, { token, subprotocol, prefix, from: read.end })
+                RawSocket.open(gateway.url, { token, subprotocol, prefix, from: received.end })
               const json = yield* socketOf(a, "m.json")
               const binary = yield* socketOf(b, "m.msgpack")
               assert.deepStrictEqual([json.protocol, binary.protocol], ["m.json", "m.msgpack"])
-              const say = (socket: RawSocket.RawSocket, body: string) =>
+              const send = (socket: RawSocket.RawSocket, body: string) =>
                 socket.request("send", { room_id: created.body.room_id, type: "m.room.message", content: text(body) })
-              const heard = (socket: RawSocket.RawSocket, body: string) =>
+              const eventOf = (socket: RawSocket.RawSocket, body: string) =>
                 socket.event((event) => event.content.body === body)
-              const byJson = yield* say(json, "By JSON")
-              const byBinary = yield* say(binary, "By MessagePack")
+              const byJson = yield* send(json, "By JSON")
+              const byBinary = yield* send(binary, "By MessagePack")
               assert.isString(byJson.result.event_id)
               assert.isString(byBinary.result.event_id)
               for (const socket of [json, binary]) {
-                assert.strictEqual((yield* heard(socket, "By JSON")).event_id, byJson.result.event_id)
-                assert.strictEqual((yield* heard(socket, "By MessagePack")).event_id, byBinary.result.event_id)
+                assert.strictEqual((yield* eventOf(socket, "By JSON")).event_id, byJson.result.event_id)
+                assert.strictEqual((yield* eventOf(socket, "By MessagePack")).event_id, byBinary.result.event_id)
               }
 
               // Bob's presence and name reach Alice.
@@ -136,20 +133,20 @@ describe("Conversation", () => {
                 (event) => event.type === "m.presence" && event.content.displayname === "Bob the Builder"
               )
 
-              // The messages in both directions.
-              const said = ["Hello Bob", "By JSON", "By MessagePack"]
-              const back = yield* call("GET", `/rooms/${room}/messages?from=END&dir=b&limit=50`, b)
-              assert.deepStrictEqual(bodies(back.body.chunk), said.toReversed())
-              const forth = yield* call("GET", `/rooms/${room}/messages?from=START&dir=f&limit=50`, b)
-              assert.deepStrictEqual(bodies(forth.body.chunk), said)
+              // The messages, in both directions.
+              const texts = ["Hello Bob", "By JSON", "By MessagePack"]
+              const backwards = yield* call("GET", `/rooms/${room}/messages?from=END&dir=b&limit=50`, b)
+              assert.deepStrictEqual(bodies(backwards.body.chunk), texts.toReversed())
+              const forwards = yield* call("GET", `/rooms/${room}/messages?from=START&dir=f&limit=50`, b)
+              assert.deepStrictEqual(bodies(forwards.body.chunk), texts)
 
               assert.strictEqual(yield* gateway.stop, 0)
-              return { alice, bob, room, roomId: created.body.room_id, said, sent: sent.body, end: read.end }
+              return { alice, bob, room, roomId: created.body.room_id, texts, sent: sent.body, end: received.end }
             })
           )
-          const { alice, bob, end, room, roomId, said, sent } = yield* day
+          const { alice, bob, end, room, roomId, sent, texts } = yield* beforeRestart
 
-          // The next day.
+          // After the restart.
           const { ask } = yield* start()
           const call = (method: string, path: string, token?: string, data?: unknown) =>
             ask(method, `/${prefix}${path}`, {
@@ -160,11 +157,11 @@ describe("Conversation", () => {
           const sync = (yield* call("GET", "/initialSync?limit=20", b)).body
           assert.strictEqual(sync.rooms.length, 1)
           assert.deepInclude(sync.rooms[0], { room_id: roomId, membership: "join" })
-          assert.deepStrictEqual(bodies(sync.rooms[0].messages.chunk), said)
+          assert.deepStrictEqual(bodies(sync.rooms[0].messages.chunk), texts)
           const repeated = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
           assert.deepStrictEqual(repeated.body, sent)
           const missed = yield* call("GET", `/events?from=${inPath(end)}&timeout=0`, a)
-          assert.deepStrictEqual(bodies(missed.body.chunk), said.slice(1))
+          assert.deepStrictEqual(bodies(missed.body.chunk), texts.slice(1))
           assert.strictEqual(
             (yield* call("GET", `/rooms/${room}/state/m.room.topic`, b)).body.topic,
             "Everything about tea"

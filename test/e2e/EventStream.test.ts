@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import type { Answer, Body } from "../support/Curl.ts"
-import { done, inPath, next, now, people, pollOf, refused, say } from "../support/People.ts"
+import { done, inPath, next, now, people, pollOf, refused, sendText } from "../support/People.ts"
 import { waitFor } from "../support/Polling.ts"
 import * as RawSocket from "../support/RawSocket.ts"
 import { type Person, roomOf, Stage } from "../support/Scene.ts"
@@ -9,37 +9,37 @@ import { type Person, roomOf, Stage } from "../support/Scene.ts"
 layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_SHARED_SECRET: "hush" }), {
   excludeTestServices: true
 })("Event stream", (it) => {
-  it.effect("messages can be paged through in both directions, without a gap or a repetition", () =>
+  it.effect("the messages of a room can be paged through in both directions, without a gap or a repetition", () =>
     Effect.gen(function* () {
       const [alice] = (yield* people("alice")) as [Person]
       const room = yield* roomOf(alice)
-      const said = Array.from({ length: 23 }, (_, index) => `Message ${index}`)
-      for (const body of said) yield* say(alice, room, body)
-      const walk = Effect.fnUntraced(function* (from: string, dir: string) {
+      const sent = Array.from({ length: 23 }, (_, index) => `Message ${index}`)
+      for (const body of sent) yield* sendText(alice, room, body)
+      const pageThrough = Effect.fnUntraced(function* (from: string, dir: string) {
         const all: Array<Body> = []
-        let place = from
+        let position = from
         while (true) {
           const { body } = yield* alice.ask(
             "GET",
-            `/rooms/${inPath(room)}/messages?from=${inPath(place)}&dir=${dir}&limit=7`
+            `/rooms/${inPath(room)}/messages?from=${inPath(position)}&dir=${dir}&limit=7`
           )
           if (body.chunk.length === 0) return all
           assert.isAtMost(body.chunk.length, 7)
           all.push(...body.chunk)
-          place = body.end
+          position = body.end
         }
       })
-      const back = yield* walk("END", "b")
-      const forth = yield* walk("START", "f")
+      const backwards = yield* pageThrough("END", "b")
+      const forwards = yield* pageThrough("START", "f")
       assert.deepStrictEqual(
-        back.map(({ event_id }) => event_id),
-        forth.map(({ event_id }) => event_id).toReversed()
+        backwards.map(({ event_id }) => event_id),
+        forwards.map(({ event_id }) => event_id).toReversed()
       )
-      assert.strictEqual(new Set(back.map(({ event_id }) => event_id)).size, back.length)
-      assert.strictEqual(forth[0].type, "m.room.create")
+      assert.strictEqual(new Set(backwards.map(({ event_id }) => event_id)).size, backwards.length)
+      assert.strictEqual(forwards[0].type, "m.room.create")
       assert.deepStrictEqual(
-        forth.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body),
-        said
+        forwards.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body),
+        sent
       )
       refused(yield* alice.ask("GET", `/rooms/${inPath(room)}/messages?limit=-1`), 400, "M_BAD_PAGINATION")
       refused(yield* alice.ask("GET", `/rooms/${inPath(room)}/messages?dir=sideways`), 400, "M_BAD_PAGINATION")
@@ -47,11 +47,11 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("START begins a newcomer's stream at the beginning, END at the present", () =>
+  it.effect("START is the beginning of a user's event stream, END its present end", () =>
     Effect.gen(function* () {
       const [alice] = (yield* people("alice")) as [Person]
       const room = yield* roomOf(alice)
-      yield* say(alice, room, "In the beginning")
+      yield* sendText(alice, room, "In the beginning")
       const fromStart = yield* alice.ask("GET", "/events?from=START&timeout=0&limit=100")
       assert.include(
         fromStart.body.chunk.map(({ type }: Body) => type),
@@ -67,11 +67,11 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("feedback is bundled with its message where it is asked for", () =>
+  it.effect("feedback is bundled with its message when a client requests it", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)
-      const message = yield* say(alice, room, "Did you get this?")
+      const message = yield* sendText(alice, room, "Did you get this?")
       const feedback = yield* bob.ask("POST", `/rooms/${inPath(room)}/send/m.room.message.feedback`, {
         type: "read",
         target_event_id: message
@@ -86,7 +86,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("typing reaches the others in the room, and ends", () =>
+  it.effect("typing notifications reach the other members of the room, and end", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)
@@ -103,32 +103,32 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("a long poll waits until something happens, or until its time is over", () =>
+  it.effect("a long poll waits for an event or for its timeout", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)
       const from = yield* now(bob)
       const waiting = yield* Effect.forkChild(next(bob, from, ({ content }) => content.body === "Wake up"))
-      yield* say(alice, room, "Wake up")
+      yield* sendText(alice, room, "Wake up")
       assert.strictEqual((yield* Fiber.join(waiting)).room_id, room)
       const { body } = yield* alice.ask("GET", "/events?from=END&timeout=1")
       assert.isArray(body.chunk)
     })
   )
 
-  it.effect("a socket that comes back goes on where it was", () =>
+  it.effect("a socket resumes at the position that its client last received", () =>
     Effect.gen(function* () {
       const { gateway } = yield* Stage
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)
       for (const subprotocol of ["m.json", "m.msgpack"] as const) {
         const first = yield* RawSocket.open(gateway.url, { token: bob.token, subprotocol, from: yield* now(bob) })
-        yield* say(alice, room, `${subprotocol} 1`)
+        yield* sendText(alice, room, `${subprotocol} 1`)
         yield* first.event(({ content }) => content.body === `${subprotocol} 1`)
         yield* first.close
         yield* first.closed
-        yield* say(alice, room, `${subprotocol} 2`)
-        yield* say(alice, room, `${subprotocol} 3`)
+        yield* sendText(alice, room, `${subprotocol} 2`)
+        yield* sendText(alice, room, `${subprotocol} 3`)
         const second = yield* RawSocket.open(gateway.url, { token: bob.token, subprotocol, from: first.position() })
         const isMessage = ({ type }: Body) => type === "m.room.message"
         for (const number of [2, 3]) {
@@ -138,7 +138,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("calls are events, and TURN credentials are given to users", () =>
+  it.effect("calls are events, and users get TURN credentials", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)

@@ -1,6 +1,4 @@
-/**
- * The typed client of today's API against the real program.
- */
+/** The typed client of the current API against the real program. */
 import { assert, layer } from "@effect/vitest"
 import { ConnectionError } from "@greenroom/client/ConnectionError"
 import { MatrixClient } from "@greenroom/client/MatrixClient"
@@ -33,7 +31,7 @@ const newcomer = Effect.fnUntraced(function* (name: string) {
 })
 
 layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
-  it.effect("registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
+  it.effect("a client registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
     Effect.gen(function* () {
       const anonymous = yield* clientOf
       const { user_id } = yield* anonymous.register({ user: "carla", password: "secret", deviceName: "Test" })
@@ -63,7 +61,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("joins, invites and removes, and names refusals", () =>
+  it.effect("a client invites, joins, kicks and bans; refused requests are errors with their tags", () =>
     Effect.gen(function* () {
       const [owner, guest] = [yield* newcomer("owner"), yield* newcomer("guest")]
       const { room_id } = yield* owner.client.createRoom({ preset: "private_chat" })
@@ -81,7 +79,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("follows its rooms: every event arrives once, in order, also from a token", () =>
+  it.effect("the event stream has every event once, in order, also from a token", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* newcomer("alice"), yield* newcomer("bob")]
       const { room_id } = yield* alice.client.createRoom({ preset: "public_chat" })
@@ -103,7 +101,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("uploads and downloads files", () =>
+  it.effect("a client uploads and downloads files", () =>
     Effect.gen(function* () {
       const { client } = yield* newcomer("painter")
       const bytes = new TextEncoder().encode("Once upon a time")
@@ -118,7 +116,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("imports, changes and exports contacts", () =>
+  it.effect("a client imports, changes and exports contacts", () =>
     Effect.gen(function* () {
       const { client } = yield* newcomer("librarian")
       const card = (name: string) => `BEGIN:VCARD\r\nVERSION:4.0\r\nFN:${name}\r\nEND:VCARD\r\n`
@@ -152,7 +150,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("has every endpoint of the definitions, and says where no server is", () =>
+  it.effect("a client can call endpoints by their names, and reports an unreachable server", () =>
     Effect.gen(function* () {
       const { client, userId } = yield* newcomer("dora")
       yield* client.api["clientServer.profile"].setField({

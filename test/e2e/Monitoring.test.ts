@@ -1,6 +1,6 @@
 /**
- * Metrics, the access log and what is said of them in docs/monitoring.md: read by Debian's Prometheus, which `.ci/run`
- * installs; without it that part is skipped.
+ * Metrics, traces, the access log, and their documentation in docs/monitoring.md. Debian's Prometheus reads the metrics where it is
+ * installed, as by `.ci/run`.
  */
 import { execFile, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
@@ -20,14 +20,14 @@ const run = promisify(execFile)
 const docs = (name: string) => fileURLToPath(new URL(`../../docs/${name}`, import.meta.url))
 const isInstalled = existsSync("/usr/bin/prometheus") && existsSync("/usr/bin/promtool")
 
-/** The metrics of a gateway, by the line that it logs of where they are. */
+/** The metrics of a gateway, from the address that it logs. */
 const metricsOf = ({ gateway }: Scene): Effect.Effect<string> =>
   Effect.promise(async () => {
     const [, url = ""] = /The metrics are at (http:[^ "]+)/.exec(gateway.output()) ?? []
     return await (await fetch(url)).text()
   })
 
-/** The users of the gateway: the second one reads what the first one writes. */
+/** Requests of one user. Returns the user. */
 const session = Effect.fnUntraced(function* (scene: Scene) {
   const alice = yield* scene.register("alice")
   const created = succeeded(yield* alice.ask("POST", "//_matrix/client/v3/createRoom", { name: "Green" }))
@@ -43,14 +43,14 @@ const session = Effect.fnUntraced(function* (scene: Scene) {
   return alice
 })
 
-const start = Effect.fnUntraced(function* (more: { readonly [name: string]: string } = {}) {
+const start = Effect.fnUntraced(function* (settings: { readonly [name: string]: string } = {}) {
   const databaseUrl = yield* TestDatabase.url
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const environment = {
     GREENROOM_METRICS_PORT: "0",
     GREENROOM_ACCESS_LOG: "true",
     GREENROOM_LOG_FORMAT: "json",
-    ...more
+    ...settings
   }
   return sceneOf(yield* GatewayProcess.start({ dataDir, databaseUrl, environment }))
 })
@@ -72,13 +72,13 @@ const startPrometheus = Effect.fnUntraced(function* (target: string) {
   ]
   return yield* Effect.callback<string>((resume) => {
     const child = spawn("prometheus", args, { stdio: ["ignore", "ignore", "pipe"] })
-    let said = ""
+    let output = ""
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      said += text
-      const found = /msg="Listening on" address=(\S+)/.exec(said)
+      output += text
+      const found = /msg="Listening on" address=(\S+)/.exec(output)
       if (found?.[1] !== undefined) resume(Effect.succeed(`http://${found[1]}`))
     })
-    child.once("close", () => resume(Effect.die(new Error(said))))
+    child.once("close", () => resume(Effect.die(new Error(output))))
     return Effect.sync(() => child.kill())
   })
 })
@@ -90,7 +90,7 @@ interface Span {
   readonly name: string
 }
 
-/** A collector of OpenTelemetry: takes spans by OTLP over HTTP, as JSON. */
+/** An OpenTelemetry collector, which takes spans by OTLP over HTTP, as JSON. */
 const startCollector = Effect.gen(function* () {
   const spans: Array<Span> = []
   let received = ""
@@ -118,7 +118,7 @@ const startCollector = Effect.gen(function* () {
 
 describe("monitoring", () => {
   it.live(
-    "a trace leads from the endpoint through the actor to the commit, without secrets",
+    "a trace contains the endpoint, the actor and the commit, and no secrets",
     () =>
       Effect.gen(function* () {
         const { received, spans, url } = yield* startCollector
@@ -141,11 +141,11 @@ describe("monitoring", () => {
         )
         assert.isDefined(propose, names)
         assert.isDefined(append, names)
-        /** From a span up to the root. */
-        const path = (span: Span | undefined): ReadonlyArray<string> =>
-          span === undefined ? [] : [span.name, ...path(spans.find(({ spanId }) => spanId === span.parentSpanId))]
-        const way = path(append)
-        assert.includeMembers([...way], ["EventLog.append", "Room.Propose", sent, "PUT"], way.join(" < "))
+        /** The names of a span and its parents, up to the root. */
+        const namesOf = (span: Span | undefined): ReadonlyArray<string> =>
+          span === undefined ? [] : [span.name, ...namesOf(spans.find(({ spanId }) => spanId === span.parentSpanId))]
+        const ancestors = namesOf(append)
+        assert.includeMembers([...ancestors], ["EventLog.append", "Room.Propose", sent, "PUT"], ancestors.join(" < "))
         for (const secret of [alice.token, "secret of alice", "not the secret", "whispered"]) {
           assert.notInclude(received(), secret)
         }
@@ -154,7 +154,7 @@ describe("monitoring", () => {
   )
 
   it.live(
-    "counts requests, events and actors; the access log names requests and no secrets",
+    "metrics count requests, events and actors; the access log lists requests and shows no secrets",
     () =>
       Effect.gen(function* () {
         const scene = yield* start()
@@ -184,7 +184,7 @@ describe("monitoring", () => {
         const names = new Set(Array.from(metrics.matchAll(/^# TYPE (\S+)/gm), ([, name]) => name))
         const manual = yield* Effect.promise(() => fs.readFile(docs("monitoring.md"), "utf8"))
         const described = Array.from(manual.matchAll(/^\| `([a-z0-9_]+)` \|/gm), ([, name]) => name)
-        assert.sameMembers([...names], described, "docs/monitoring.md lists the metrics that there are")
+        assert.sameMembers([...names], described, "docs/monitoring.md lists all metrics")
         for (const file of ["monitoring/dashboard.json", "monitoring/alerts.yml"]) {
           const text = yield* Effect.promise(() => fs.readFile(docs(file), "utf8"))
           for (const [name] of text.matchAll(/\b(greenroom|nodejs|process)_[a-z0-9_]+/g)) {
@@ -224,7 +224,7 @@ describe("monitoring", () => {
   )
 
   it.live.skipIf(!isInstalled)(
-    "is read by Prometheus, whose tool finds no fault with metrics and alert rules",
+    "Prometheus reads the metrics, and promtool reports no fault in metrics and alert rules",
     () =>
       Effect.gen(function* () {
         const scene = yield* start()
@@ -245,7 +245,7 @@ describe("monitoring", () => {
         const query = (expression: string) =>
           Effect.promise(async () => {
             const response = await fetch(`${prometheus}/api/v1/query?query=${encodeURIComponent(expression)}`)
-            // It is starting.
+            // Prometheus is still starting.
             if (response.status === 503) return []
             const { data } = (await response.json()) as { data: { result: ReadonlyArray<{ value: [number, string] }> } }
             return data.result

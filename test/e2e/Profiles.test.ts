@@ -12,15 +12,15 @@ layer(Stage.layer(), { excludeTestServices: true })("Profiles and presence", (it
       refused(yield* alice.ask("GET", status), 403, "M_FORBIDDEN")
       const from = yield* now(bob)
       done(yield* alice.ask("POST", listOf(alice), { invite: [bob.userId] }))
-      const { body: asked } = yield* alice.ask("GET", listOf(alice))
-      assert.deepInclude(asked[0], { user_id: bob.userId, accepted: false })
+      const { body: invited } = yield* alice.ask("GET", listOf(alice))
+      assert.deepInclude(invited[0], { user_id: bob.userId, accepted: false })
       yield* next(bob, from, (event) => JSON.stringify(event).includes(alice.userId))
       done(yield* bob.ask("POST", listOf(bob), { accept: [alice.userId] }))
-      const fromHere = yield* now(alice)
+      const afterAccepting = yield* now(alice)
       done(yield* bob.ask("PUT", status, { presence: "unavailable", status_msg: "At lunch" }))
       const seen = yield* next(
         alice,
-        fromHere,
+        afterAccepting,
         ({ content, type }) => type === "m.presence" && content.status_msg === "At lunch"
       )
       assert.deepInclude(seen.content, { user_id: bob.userId, presence: "unavailable", state: "unavailable" })
@@ -33,7 +33,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Profiles and presence", (it
     })
   )
 
-  it.effect("a profile shows each reader the visible fields, and changes reach the user too", () =>
+  it.effect("a profile shows each user the fields visible to them, and the owner receives its changes", () =>
     Effect.gen(function* () {
       const [alice, eve] = (yield* people("alice", "eve")) as [Person, Person]
       const path = `/profile/${inPath(alice.userId)}`
@@ -54,7 +54,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Profiles and presence", (it
     })
   )
 
-  it.effect("a name that changes is the name in every room", () =>
+  it.effect("a new display name is set in every room of the user", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const rooms = [yield* roomOf(alice, bob), yield* roomOf(bob, alice)]

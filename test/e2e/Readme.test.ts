@@ -1,6 +1,4 @@
-/**
- * The commands of the documentation, as somebody types them.
- */
+/** The commands of the documentation, run as they are printed. */
 import { execFile } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 import { promisify } from "node:util"
@@ -23,7 +21,7 @@ const documents = [
 ]
 
 describe("README", () => {
-  it.live("its first conversation takes place when it is typed", () =>
+  it.live("the commands of the first conversation run as printed", () =>
     Effect.gen(function* () {
       const { url } = yield* GatewayProcess.start({
         serverName: ServerName.make("localhost"),
@@ -38,7 +36,7 @@ describe("README", () => {
     }).pipe(Effect.scoped)
   )
 
-  it("no command of the documentation has a comment, which zsh would take for words", () => {
+  it("no command of the documentation has a comment, which zsh would take as arguments", () => {
     for (const file of documents) {
       for (const commands of commandsOf(file)) assert.notMatch(commands, /(^|\s)#/m, file)
     }

@@ -26,11 +26,11 @@ const jsonOf = (chunks: ReadonlyArray<Buffer>, headers: IncomingMessage["headers
   try {
     return JSON.parse(decoder.decode(Buffer.concat(chunks)))
   } catch {
-    return "this is no JSON"
+    return "invalid JSON"
   }
 }
 
-/** Serves on loopback what the server at `url` serves, while `use` runs. */
+/** Runs the proxy on loopback while `use` runs. */
 export const withRecorder = async <A>(
   url: string,
   specification: Specification,

@@ -1,12 +1,12 @@
 /**
- * Requests as someone with curl sends them: `curl -X PUT -d '{"typing": true}' "$URL/...?access_token=$TOKEN"`. The body is
- * JSON, whatever content type goes with it.
+ * Requests as curl sends them: `curl -X PUT -d '{"typing": true}' "$URL/...?access_token=$TOKEN"`. The body is JSON, whatever the
+ * content type.
  */
 import * as http from "node:http"
 import { Effect } from "effect"
 
-/** The keys that the answers of the client API have, each in some. */
-// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about
+/** A body of an answer. */
+// biome-ignore lint/suspicious/noExplicitAny: tests assert the shape
 export type Body = any
 
 export interface Answer {
@@ -22,9 +22,9 @@ export interface CurlOptions {
   readonly token?: string
   /** The access token, as `Authorization: Bearer`. */
   readonly bearer?: string
-  /** `-d`: sent as JSON, text as it is. */
+  /** As `-d`: sent as JSON, a string unchanged. */
   readonly data?: unknown
-  /** In place of those that curl sends. */
+  /** Headers instead of those that curl sends. */
   readonly headers?: { readonly [name: string]: string }
 }
 
@@ -48,7 +48,7 @@ const headersOf = ({ bearer, data, headers }: CurlOptions, body: string | undefi
 const withToken = (path: string, token: string | undefined) =>
   token === undefined ? path : `${path}${path.includes("?") ? "&" : "?"}access_token=${encodeURIComponent(token)}`
 
-/** Sends a request to a path of the server, and reads the whole answer. Dies if there is none. */
+/** Sends a request to a path of the server. Returns the whole answer, and dies if there is none. */
 export const curl = (url: string, method: string, path: string, options: CurlOptions = {}): Effect.Effect<Answer> =>
   Effect.callback<Answer>((resume) => {
     const data =

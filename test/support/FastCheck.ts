@@ -1,6 +1,4 @@
-/**
- * Property tests choose by the seed of the run, the same in every run; see `Seed.ts`.
- */
+/** Property tests use the seed of the run; see `Seed.ts`. */
 import fc from "fast-check"
 import { seed } from "./Seed.ts"
 

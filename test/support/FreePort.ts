@@ -1,6 +1,6 @@
 /**
- * Ports for servers of tests that are ended and started again. They lie below those that the system gives to connections and to
- * listeners without a wish, so that nothing else takes one while its server is away.
+ * Ports for servers that tests stop and start again. They are below the ephemeral ports of the system, so that no other socket takes one
+ * while its server is stopped.
  */
 import { createServer } from "node:net"
 import { Effect } from "effect"

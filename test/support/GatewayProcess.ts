@@ -1,6 +1,4 @@
-/**
- * The gateway as an operator runs it: the program in a process of its own, on a free port, reached by sockets.
- */
+/** The gateway program in a process of its own, on a free port. */
 import { type ChildProcess, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
@@ -11,20 +9,20 @@ import { Effect, Redacted, Schedule, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
 
-/** The name of a gateway that is given no other. */
+/** The default server name. */
 export const serverName = ServerName.make("green.test")
 
 export interface GatewayOptions {
   readonly dataDir: string
-  /** Absent: `green.test`. */
+  /** Default: `green.test`. */
   readonly serverName?: ServerName
-  /** Absent: the PostgreSQL that comes with the program. */
+  /** Default: the embedded PostgreSQL. */
   readonly databaseUrl?: Redacted.Redacted
-  /** 0, if absent, takes any free port. */
+  /** Default: 0, which takes any free port. */
   readonly port?: number
-  /** Settings beside these, as environment variables. */
+  /** Other settings, as environment variables. */
   readonly environment?: { readonly [name: string]: string }
-  /** The file of the program (default: the gateway's). */
+  /** The file of the program. Default: the gateway of this repository. */
   readonly program?: string
   /** A command that runs the program, such as `ip netns exec name`. */
   readonly runBy?: ReadonlyArray<string>
@@ -36,16 +34,16 @@ export interface GatewayProcess {
   readonly pid: number
   /** The output so far. */
   readonly output: () => string
-  /** Stops it as it is (SIGSTOP), and lets it go on (SIGCONT). */
+  /** SIGSTOP and SIGCONT. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
-  /** Ends it without a chance to say goodbye. */
+  /** SIGKILL. */
   readonly kill: Effect.Effect<void>
-  /** Asks it to end, and returns its exit code. */
+  /** SIGTERM. Returns the exit code. */
   readonly stop: Effect.Effect<number | NodeJS.Signals | null>
 }
 
-/** A directory that goes with the scope. PostgreSQL, which does not run as root, must be able to walk through it. */
+/** A directory that is removed with the scope. PostgreSQL, which does not run as root, can enter it. */
 export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.promise(async () => {
     const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-e2e-"))
@@ -55,7 +53,7 @@ export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Eff
   (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
 )
 
-/** No limits of rate: tests ask faster than people. */
+/** No rate limits. */
 const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
 )
@@ -86,7 +84,7 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
 
 const listening = /listens on (http:\/\/[^ "]+:([0-9]+))/
 
-/** Waits for the line that says where it listens. Dies with what it wrote if it ends instead. */
+/** Waits for the log line that names its address. Dies with its output if it ends instead. */
 const waitUntilListening = (child: ChildProcess, output: () => string) =>
   Effect.callback<RegExpExecArray>((resume) => {
     const onData = () => {
@@ -103,7 +101,7 @@ const waitUntilListening = (child: ChildProcess, output: () => string) =>
     })
   )
 
-/** Starts the program and waits until it serves. It ends with the scope. */
+/** Starts the program and waits until `/health` answers 200. It stops with the scope. */
 export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, never, Scope.Scope> = Effect.fnUntraced(
   function* (options) {
     const child = yield* Effect.sync(() => spawnGateway(options))

@@ -1,6 +1,4 @@
-/**
- * Waiting for an event by long poll, as a simple client does: poll after poll, each from where the last one ended.
- */
+/** Waits for an event by long polls, each from the end of the one before. */
 import { Effect } from "effect"
 import type { Answer, Body } from "./Curl.ts"
 
@@ -10,14 +8,14 @@ export interface Found {
   readonly end: string
 }
 
-/** The next event after `from` for which this holds. `poll` asks for a path of the client API. */
+/** The first matching event after `from`. `poll` sends a GET request to a path of the client API. */
 export const waitFor = (
   poll: (path: string) => Effect.Effect<Answer>,
   from: string,
-  isMeant: (event: Body) => boolean
+  matches: (event: Body) => boolean
 ): Effect.Effect<Found> =>
   Effect.flatMap(poll(`/events?from=${encodeURIComponent(from)}&timeout=30000`), ({ body, status, text }) => {
     if (status !== 200) return Effect.die(new Error(`A poll was answered with ${status}: ${text}`))
-    const event = body.chunk.find(isMeant)
-    return event === undefined ? waitFor(poll, body.end, isMeant) : Effect.succeed({ event, end: body.end })
+    const event = body.chunk.find(matches)
+    return event === undefined ? waitFor(poll, body.end, matches) : Effect.succeed({ event, end: body.end })
   })

@@ -1,6 +1,4 @@
-/**
- * A WebSocket of the client API as someone else's program opens it.
- */
+/** A WebSocket of the client API, without the typed client. */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import * as MessagePack from "@greenroom/protocol/MessagePack"
 import type { Subprotocol } from "@greenroom/protocol/SocketFrame"
@@ -13,10 +11,10 @@ export interface RawSocket {
   readonly sendRaw: (data: string | Uint8Array<ArrayBuffer>) => Effect.Effect<void>
   /** The next frame, of whatever kind. Dies when the socket is closed. */
   readonly next: Effect.Effect<Body>
-  /** The answer to a request; chunks that come before it stay. */
+  /** Sends a request. Returns the answer; chunks that arrive before it stay in the queue. */
   readonly request: (method: string, params: unknown) => Effect.Effect<Body>
-  /** The next event of the stream for which this holds. The others can be asked for later. */
-  readonly event: (isMeant: (event: Body) => boolean) => Effect.Effect<Body>
+  /** The next matching event of the stream. Other events stay available. */
+  readonly event: (matches: (event: Body) => boolean) => Effect.Effect<Body>
   /** The `end` of the last chunk that `event` looked at. */
   readonly position: () => string
   /** The close code, once it is closed. */
@@ -35,8 +33,8 @@ export interface OpenOptions {
 }
 
 const address = (url: string, { from, prefix = clientPrefix, token }: OpenOptions): string => {
-  const place = from === undefined ? "" : `&from=${encodeURIComponent(from)}`
-  return `${url.replace("http", "ws")}${prefix}/socket?access_token=${token}${place}`
+  const position = from === undefined ? "" : `&from=${encodeURIComponent(from)}`
+  return `${url.replace("http", "ws")}${prefix}/socket?access_token=${token}${position}`
 }
 
 /** Opens a socket, which is closed with the scope. Dies if the server refuses it. */
@@ -73,14 +71,14 @@ export const open: (url: string, options: OpenOptions) => Effect.Effect<RawSocke
     let count = 0
     let position = options.from ?? "END"
     const waiting: Array<Body> = []
-    const event = (isMeant: (event: Body) => boolean): Effect.Effect<Body> =>
+    const event = (matches: (event: Body) => boolean): Effect.Effect<Body> =>
       Effect.suspend(() => {
-        const index = waiting.findIndex(isMeant)
+        const index = waiting.findIndex(matches)
         if (index >= 0) return Effect.succeed(waiting.splice(index, 1)[0])
         return Effect.flatMap(Queue.take(chunks), ({ chunk, end }) => {
           waiting.push(...chunk)
           position = end
-          return event(isMeant)
+          return event(matches)
         })
       })
     const answerTo = (id: number): Effect.Effect<Body> =>

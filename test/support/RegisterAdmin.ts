@@ -1,4 +1,4 @@
-/** Registers an administrator by the shared secret. */
+/** Registration of an administrator by the shared secret. */
 import { createHmac } from "node:crypto"
 import { Effect } from "effect"
 import { curl } from "./Curl.ts"
@@ -7,7 +7,7 @@ import { succeeded } from "./Scene.ts"
 /** The shared secret that the gateway must have: `GREENROOM_REGISTRATION_SHARED_SECRET`. */
 export const secret = "shared"
 
-/** The access token of a new administrator. */
+/** Registers the administrator `boss`. Returns the access token. */
 export const registerAdmin = Effect.fnUntraced(function* (url: string) {
   const path = "/_synapse/admin/v1/register"
   const { nonce } = succeeded(yield* curl(url, "GET", path)).body

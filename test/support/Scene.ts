@@ -1,6 +1,4 @@
-/**
- * The setup of the tests across packages: a gateway on a fresh database, and users on it.
- */
+/** A gateway on a fresh database, and users on it: the setup of the tests across packages. */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, type Scope } from "effect"
@@ -8,11 +6,11 @@ import { type Answer, type CurlOptions, curl } from "./Curl.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
 import * as SeveralNodes from "./SeveralNodes.ts"
 
-/** A user as curl knows them. */
+/** A user with an access token. */
 export interface Person {
   readonly userId: string
   readonly token: string
-  /** Asks with the user's token, under the draft's prefix if the path names none. */
+  /** Sends a request with the user's token. A path that begins with `//` is taken as it is, any other is below the draft's prefix. */
   readonly ask: (method: string, path: string, data?: unknown) => Effect.Effect<Answer>
 }
 
@@ -26,13 +24,13 @@ export interface Scene {
 
 const fullPath = (path: string) => (path.startsWith("//") ? path.slice(1) : clientPrefix + path)
 
-/** The answer of a step that the test relies on, which must succeed. */
+/** Returns the answer, which must have status 200. */
 export const succeeded = (answer: Answer): Answer => {
   if (answer.status !== 200) throw new Error(`Answered with ${answer.status}: ${answer.text}`)
   return answer
 }
 
-/** How to speak to a gateway. A path beginning with `//` is taken as it is, any other is under the draft's prefix. */
+/** The requests to a gateway. A path that begins with `//` is taken as it is, any other is below the draft's prefix. */
 export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
   const ask: Scene["ask"] = (method, path, options) => curl(gateway.url, method, fullPath(path), options)
   const person: Scene["person"] = ({ access_token: token, user_id: userId }) => ({
@@ -52,10 +50,7 @@ export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
   }
 }
 
-/**
- * Starts a gateway on a database of its own, and again after each end: what it stored is there again. It listens on the
- * port that it is given, else on any free one.
- */
+/** Starts a gateway on a database of its own, and can start it again with its data. Without a port it listens on any free one. */
 export const restartable: (
   environment?: GatewayProcess.GatewayOptions["environment"]
 ) => Effect.Effect<(port?: number) => Effect.Effect<Scene, never, Scope.Scope>, never, Scope.Scope> = Effect.fnUntraced(
@@ -77,7 +72,7 @@ export class Stage extends Context.Service<Stage, Scene>()("greenroom/test/Stage
 
 let rooms = 0
 
-/** A room of the first person that the others have joined. Returns its ID. */
+/** Creates a room of the first user that the others have joined. Returns its ID. */
 export const roomOf = (owner: Person, ...others: ReadonlyArray<Person>): Effect.Effect<string> =>
   Effect.gen(function* () {
     const { body } = succeeded(
@@ -87,4 +82,16 @@ export const roomOf = (owner: Person, ...others: ReadonlyArray<Person>): Effect.
       succeeded(yield* person.ask("POST", `/rooms/${encodeURIComponent(body.room_id)}/join`, {}))
     }
     return body.room_id
+  })
+
+/** Sends a message, by default with its text as transaction ID. */
+export const sendMessage = (
+  person: Person,
+  roomId: string,
+  body: string,
+  transactionId = body
+): Effect.Effect<Answer> =>
+  person.ask("PUT", `/rooms/${encodeURIComponent(roomId)}/send/m.room.message/${transactionId}`, {
+    msgtype: "m.text",
+    body
   })

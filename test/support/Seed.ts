@@ -1,6 +1,6 @@
 /**
- * The seed of what a test chooses at random. It is the same in every run, so that a change is judged by what it changed;
- * `GREENROOM_TEST_SEED=random npm test` looks for something new and tells the number to repeat it with.
+ * The seed of random choices in tests. It is the same in every run. `GREENROOM_TEST_SEED=random npm test` takes another one and prints it,
+ * so that a run can be repeated.
  */
 import { randomInt } from "node:crypto"
 
@@ -23,7 +23,7 @@ export const randomNumbers = (start: number): (() => number) => {
 /** Whole numbers from 0 on, below a bound. */
 export type Random = (bound: number) => number
 
-/** Such numbers, the same for the same seed. */
+/** The same numbers for the same seed. */
 export const randomFrom = (start: number): Random => {
   const next = randomNumbers(start)
   return (bound) => Math.floor(next() * bound)

@@ -1,19 +1,19 @@
 /**
- * Several nodes of one home server behind one address, for tests that know nothing of nodes: with the environment variable
- * `GREENROOM_TEST_NODES=3`, `Stage` and `restartable` start three, and each request goes to the next one. So does the first home
- * server of a `Network`, also each connection to its federation port.
+ * Several nodes of one home server behind one address, for tests that are written for one process. With the environment variable
+ * `GREENROOM_TEST_NODES=3`, `Stage`, `restartable` and the first home server of a `Network` have three nodes, and each request goes to the
+ * next one, as does each connection to the federation port.
  */
 import * as http from "node:http"
 import * as net from "node:net"
 import { Effect, type Scope } from "effect"
-import { freePorts } from "../cluster/support/Cluster.ts"
 import * as Spread from "../cluster/support/Spread.ts"
+import { freePorts } from "./FreePort.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
 
-/** How many nodes tests start that do not say it themselves. */
+/** How many nodes `start` starts. */
 export const count = Number(process.env.GREENROOM_TEST_NODES ?? 1)
 
-/** Ends the connections too, also those that became WebSockets. Returns when the port is free. */
+/** Closes the server and its connections, WebSockets too. Returns when the port is free. */
 const closed = (server: http.Server) =>
   Effect.callback<void>((resume) => {
     server.close(() => resume(Effect.void))
@@ -21,7 +21,7 @@ const closed = (server: http.Server) =>
     server.closeAllConnections()
   })
 
-/** Passes each request on to the next of the ports, and each WebSocket. Returns its own port, and what closes it. */
+/** Forwards each request and each WebSocket to the next of the ports. Returns its own port and an effect that closes it. */
 const spread = (port: number, nodes: ReadonlyArray<number>) =>
   Effect.acquireRelease(
     Effect.callback<http.Server>((resume) => {
@@ -29,7 +29,7 @@ const spread = (port: number, nodes: ReadonlyArray<number>) =>
       const next = () => nodes[turn++ % nodes.length]!
       const server = http.createServer((request, response) => {
         const { headers, method, url: path } = request
-        // A connection of its own: one that is kept may be closed by the node just now.
+        // A new connection: the node may be closing one that is kept alive.
         const passed = http.request(
           { agent: false, host: "127.0.0.1", port: next(), method, path, headers },
           (answer) => {

@@ -24,7 +24,7 @@ servers:
 const thing =
   "{ type: object, required: [name], properties: { name: { type: string }, parts: { type: array, items: { $ref: thing.yaml } } } }"
 
-describe("answers and the specification", () => {
+describe("Specification", () => {
   let directory: string
   let specification: Specification
   const check = (status: number, body: unknown) =>
@@ -40,13 +40,13 @@ describe("answers and the specification", () => {
   })
   afterAll(() => fs.rm(directory, { recursive: true, force: true }))
 
-  it("a body that fits its schema passes, and one that does not is named by its place", () => {
+  it("a body that conforms to its schema passes, and errors name the place in one that does not", () => {
     expect(check(200, { name: "a", parts: [{ name: "b" }] })).toEqual([])
     expect(check(200, { parts: [] })).toEqual(["must have required property 'name'"])
     expect(check(200, { name: 1 })).toEqual(["/name must be string"])
   })
 
-  it("errors are those that the operation documents, or those of every operation", () => {
+  it("errors must be documented for the operation or for every operation", () => {
     expect(check(409, { errcode: "M_TAKEN", error: "" })).toEqual([])
     expect(check(403, { errcode: "M_FORBIDDEN", error: "" })).toEqual([])
     expect(check(409, { errcode: "M_OTHER", error: "" })).toEqual([
@@ -56,7 +56,7 @@ describe("answers and the specification", () => {
     expect(check(403, {})).toEqual(["403 without errcode and error"])
   })
 
-  it("a path without parameters goes before one with them, and unspecified paths are not checked", () => {
+  it("a path without parameters has precedence over one with parameters, and unspecified paths have no operation", () => {
     expect(specification.nameOf("GET", "/_matrix/client/v3/rooms/fixed/thing")).toBe(
       "GET /_matrix/client/v3/rooms/fixed/thing"
     )

@@ -1,9 +1,8 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: documents and answers of any shape
 /**
- * The APIs as the specification's OpenAPI documents describe them: which operation a request is, and whether an answer fits
- * it.
+ * The operations in the specification's OpenAPI documents: which operation a request belongs to, and whether an answer conforms to it.
  *
- * The documents are no part of this repository: {@link readSpecification} takes the `data` folder of `matrix-org/matrix-spec`.
+ * The documents are not in this repository: {@link readSpecification} reads the `data` folder of `matrix-org/matrix-spec`.
  */
 import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
@@ -30,9 +29,9 @@ interface Operation {
 interface DocumentedResponse {
   /** Of a JSON body. */
   readonly schema: Json | undefined
-  /** Whether a body of the answer is JSON and nothing else. */
+  /** Whether every documented body of the answer is JSON. */
   readonly onlyJson: boolean
-  /** All that is written about the answer. */
+  /** The documentation of the answer as JSON text, in which error codes are searched. */
   readonly text: string
 }
 
@@ -96,11 +95,11 @@ const commonErrors: { readonly [api in Api]: Errors } = {
 
 const isAnyObject = (schema: any): boolean => schema?.type === "object" && Object.keys(schema).length === 1
 
-/** If one of the alternatives is any object (`GET state/{eventType}`), an event is of both. */
+/** `oneOf` becomes `anyOf` if one of the alternatives is any object, as in `GET state/{eventType}`: an event matches both. */
 const alternatives = (key: string, value: any): string =>
   key === "oneOf" && Array.isArray(value) && value.some(isAnyObject) ? "anyOf" : key
 
-/** Reads documents and puts what they refer to in the place of each reference. A schema that contains itself ends in `{}`. */
+/** Reads documents and resolves their references. A recursive reference becomes `{}`. */
 const makeReader = () => {
   const documents = new Map<string, any>()
   const load = async (file: string): Promise<any> => {

@@ -17,10 +17,10 @@ const run = promisify(execFile)
 
 export const synapseVersion = "1.163.2"
 
-/** The directory of Python packages that {@link install} fills. It outlives a clone of this repository. */
+/** The directory of a virtual environment, in the home directory. */
 export const environmentDirectory = (name: string): string => path.join(os.homedir(), ".cache", "greenroom", name)
 
-/** The interpreter of a virtual environment that has these packages. Fails, with a reason, where Python is missing. */
+/** Installs packages into a virtual environment. Returns its interpreter, and fails with a reason if Python is missing. */
 export const installPython = async (name: string, packages: ReadonlyArray<string>): Promise<string> => {
   const directory = environmentDirectory(name)
   const python = path.join(directory, "bin", "python")
@@ -40,7 +40,7 @@ const pythonPackage = `matrix-synapse==${synapseVersion}`
 /** The interpreter of a virtual environment that has Synapse. */
 export const install = (): Promise<string> => installPython(`synapse-${synapseVersion}`, [pythonPackage])
 
-/** The same with what it needs for PostgreSQL. */
+/** The same with the driver for PostgreSQL. */
 export const installWithPostgres = (): Promise<string> =>
   installPython(`synapse-${synapseVersion}-postgres`, [pythonPackage, "psycopg2-binary"])
 
@@ -111,10 +111,10 @@ const listener = (port: number, tls: boolean) => ({
   resources: [{ names: ["client", "federation"] }]
 })
 
-/** How long a server that could not be reached is left alone, in milliseconds; Synapse varies it by up to 40 %. */
+/** The back-off after an unreachable server, in milliseconds; Synapse varies it by up to 40 %. */
 export const retryInterval = 100
 
-/** YAML is a superset of JSON, so JSON is what the file gets. */
+/** The configuration as JSON, which is valid YAML. */
 const configuration = ({ directory, port, serverName, settings, tlsPort }: SynapseOptions) => ({
   server_name: serverName,
   public_baseurl: `http://127.0.0.1:${port}/`,

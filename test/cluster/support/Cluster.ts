@@ -1,6 +1,4 @@
-/**
- * Several nodes of one home server: the program in processes of its own, on one database, connected over loopback.
- */
+/** Several nodes of one home server: a process each, on one database, connected over loopback. */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, type Redacted, type Scope } from "effect"
@@ -10,11 +8,11 @@ import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 
 export interface ClusterOptions {
   readonly serverName?: ServerName
-  /** Absent: a fresh one. */
+  /** Default: a new database. */
   readonly databaseUrl?: Redacted.Redacted
-  /** Settings beside these, as environment variables. */
+  /** Other settings, as environment variables. */
   readonly environment?: GatewayProcess.GatewayOptions["environment"]
-  /** The ports of the client APIs (default: any free ones). */
+  /** The ports of the client APIs. Default: any free ones. */
   readonly ports?: ReadonlyArray<number>
   /** Settings of single nodes, by their numbers from 0. */
   readonly nodeOptions?: (node: number) => Partial<GatewayProcess.GatewayOptions>
@@ -23,18 +21,18 @@ export interface ClusterOptions {
 export interface Cluster {
   readonly databaseUrl: Redacted.Redacted
   readonly nodes: ReadonlyArray<Scene>
-  /** The addresses at which nodes listen for each other, in the order of their starts. */
+  /** The ports on which nodes listen for each other, in the order of their starts. */
   readonly clusterPorts: () => ReadonlyArray<number>
-  /** Starts another node. `port` is the one of its client API (default: any free one). */
+  /** Starts another node. `port`: of its client API. Default: any free one. */
   readonly start: (port?: number) => Effect.Effect<Scene, never, Scope.Scope>
 }
 
 export { freePorts }
 
-/** Starts so many nodes at once. They end with the scope. */
+/** Starts nodes concurrently. They stop with the scope. */
 export const start = Effect.fnUntraced(function* (count: number, options: ClusterOptions = {}) {
   const databaseUrl = options.databaseUrl ?? (yield* Effect.orDie(TestDatabase.emptyUrl))
-  /** A node that is started again has the port that it had. */
+  /** A node that is started again keeps its cluster port. */
   const clusterPorts = new Map<number, number>()
   const listening: Array<number> = []
   let started = 0
@@ -65,6 +63,6 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
   return { databaseUrl, nodes, clusterPorts: () => listening, start: startNode } satisfies Cluster
 })
 
-/** The same person at another node. */
+/** The same user at another node. */
 export const at = (node: Scene, { token, userId }: Person): Person =>
   node.person({ user_id: userId, access_token: token })

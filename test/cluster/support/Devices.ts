@@ -1,6 +1,6 @@
 /**
- * A user who sends messages to devices of another one, and claims one-time keys, while nodes come and go: each message
- * arrives once and in order, by `/sync` and by sliding sync, and each key is claimed once.
+ * To-device messages and one-time keys while nodes start and stop: each message arrives once and in order, by `/sync` and by sliding sync,
+ * and each key is claimed once.
  */
 import { assert } from "@effect/vitest"
 import { type Duration, Effect, Fiber } from "effect"
@@ -10,10 +10,10 @@ import { persistently } from "./Workload.ts"
 
 export interface DevicesOptions {
   readonly sender: Person
-  /** A device that reads by `/sync`, and another one of the same user that reads by sliding sync. */
+  /** A device that uses `/sync`, and another device of the same user that uses sliding sync. */
   readonly receiver: Person
   readonly sliding: Person
-  /** The nodes as clients find them now. */
+  /** The nodes that clients can reach now. */
   readonly entries: () => ReadonlyArray<Scene>
   readonly pause: Duration.Input
 }
@@ -23,7 +23,7 @@ const algorithm = "signed_curve25519"
 const duplicates = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
   values.filter((value, index) => values.indexOf(value) !== index)
 
-/** Begins. The result ends it, and checks what was received; it gives how many messages and keys there were. */
+/** Starts sending, receiving and claiming. The returned effect stops it, asserts that all is correct, and returns the counts. */
 export const beginDevices = Effect.fnUntraced(function* ({
   entries,
   pause,
@@ -33,13 +33,13 @@ export const beginDevices = Effect.fnUntraced(function* ({
 }: DevicesOptions) {
   let turn = 0
   let isOver = false
-  /** The last message is acknowledged. */
+  /** Whether the last message is acknowledged. */
   let isSent = false
   let sent = 0
-  const [got, slid]: [Array<number>, Array<number>] = [[], []]
+  const [bySync, bySliding]: [Array<number>, Array<number>] = [[], []]
   const claimed: Array<string> = []
 
-  /** Asks one node after the other. */
+  /** Sends a request to the nodes in turn. */
   const anywhere = (person: Person, method: string, path: string, data?: unknown) =>
     persistently(() => {
       const nodes = entries()
@@ -78,22 +78,22 @@ export const beginDevices = Effect.fnUntraced(function* ({
   })
 
   const receive = Effect.gen(function* () {
-    for (let since = ""; !isSent || got.length < sent; ) {
+    for (let since = ""; !isSent || bySync.length < sent; ) {
       const { body } = yield* ask(receiver, "GET", `/sync?timeout=2000${since}`)
       since = `&since=${encodeURIComponent(body.next_batch)}`
-      for (const { content } of body.to_device?.events ?? []) got.push(content.n)
+      for (const { content } of body.to_device?.events ?? []) bySync.push(content.n)
     }
   })
 
   const receiveSliding = Effect.gen(function* () {
     let [pos, since]: [string | undefined, string | undefined] = [undefined, undefined]
-    while (!isSent || slid.length < sent) {
+    while (!isSent || bySliding.length < sent) {
       const query = `timeout=2000${pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`}`
       const answer = yield* anywhere(sliding, "POST", `unstable/org.matrix.simplified_msc3575/sync?${query}`, {
         conn_id: "devices",
         extensions: { to_device: { enabled: true, ...(since === undefined ? {} : { since }) } }
       })
-      // The server may forget a connection, but not the messages.
+      // The server may forget a connection. The messages stay.
       if (answer.body.errcode === "M_UNKNOWN_POS") {
         pos = undefined
         continue
@@ -101,7 +101,7 @@ export const beginDevices = Effect.fnUntraced(function* ({
       const { body } = succeeded(answer)
       pos = body.pos
       since = body.extensions.to_device.next_batch
-      for (const { content } of body.extensions.to_device.events ?? []) slid.push(content.n)
+      for (const { content } of body.extensions.to_device.events ?? []) bySliding.push(content.n)
     }
   })
 
@@ -110,8 +110,8 @@ export const beginDevices = Effect.fnUntraced(function* ({
     isOver = true
     for (const fiber of fibers) yield* Fiber.join(fiber)
     const all = Array.from({ length: sent }, (_, n) => n)
-    assert.deepStrictEqual(got, all, "Messages to a device were lost, doubled or out of order")
-    assert.deepStrictEqual(slid, all, "Messages to a device with sliding sync were lost, doubled or out of order")
+    assert.deepStrictEqual(bySync, all, "Messages to a device were lost, doubled or out of order")
+    assert.deepStrictEqual(bySliding, all, "Messages to a device with sliding sync were lost, doubled or out of order")
     assert.deepStrictEqual(duplicates(claimed), [], "A one-time key was claimed twice")
     return { messages: sent, keys: claimed.length }
   })

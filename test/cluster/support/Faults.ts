@@ -1,9 +1,9 @@
-/** Faults of a cluster under load: a node is killed, stopped, cut off or replaced, or PostgreSQL is killed. */
+/** Faults of a cluster under load: nodes are killed, paused, cut off or replaced, or PostgreSQL is killed. */
 import * as fs from "node:fs/promises"
 import { Effect } from "effect"
 import * as Namespaces from "./Namespaces.ts"
 
-/** A node that can be lost and replaced. */
+/** A node that faults are applied to. */
 export interface FaultyNode {
   readonly kill: Effect.Effect<void>
   readonly stop: Effect.Effect<unknown>
@@ -11,15 +11,15 @@ export interface FaultyNode {
   readonly resume: Effect.Effect<void>
   /** Starts it again after `kill` or `stop`, and waits until it serves. */
   readonly start: Effect.Effect<void>
-  /** The network of the node, where it has one of its own. */
+  /** The network namespace of the node, if it has one. */
   readonly network: Namespaces.Namespace | undefined
 }
 
 export interface FaultyCluster {
   readonly nodes: ReadonlyArray<FaultyNode>
-  /** The directory in which PostgreSQL has its `postmaster.pid`. */
+  /** The directory with the `postmaster.pid` of PostgreSQL. */
   readonly postgresDir: string
-  /** How long nodes are stopped or cut off at most, in seconds. A killed node is started again after a third of it. */
+  /** How long nodes are paused or cut off at most, in seconds. A killed node is started after a third of it at most. */
   readonly longest: number
   /** At least 0, less than 1. */
   readonly random: () => number
@@ -30,7 +30,7 @@ export interface Fault {
   readonly run: Effect.Effect<void>
 }
 
-/** The faults that are possible here. */
+/** The faults that are possible on this machine. */
 export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster): ReadonlyArray<Fault> => {
   const node = Effect.sync(() => nodes[Math.floor(random() * nodes.length)]!)
   const upTo = (seconds: number) => Effect.suspend(() => Effect.sleep(1_000 * (1 + random() * (seconds - 1))))

@@ -1,4 +1,4 @@
-/** A request of which the first byte of the body is sent, and the rest later: the server begins to handle it meanwhile. */
+/** A request whose body is sent in two parts. The server begins to handle it after the first. */
 import * as http from "node:http"
 import { Effect } from "effect"
 import type { Person, Scene } from "../../support/Scene.ts"
@@ -10,7 +10,7 @@ export interface HalfRequest {
   readonly answered: Effect.Effect<{ readonly status: number; readonly retryAfter: string | undefined }>
 }
 
-/** Begins a request of a person at a node. */
+/** Sends a request of a user to a node, with the first byte of the body. */
 export const begin = ({ gateway }: Scene, { token }: Person, method: string, path: string, data: object) =>
   Effect.promise(async (): Promise<HalfRequest> => {
     const body = JSON.stringify(data)

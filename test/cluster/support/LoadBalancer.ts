@@ -1,4 +1,4 @@
-/** nginx in front of three nodes, with the configuration that docs/scaling.md shows. */
+/** nginx in front of three nodes, with the configuration in docs/scaling.md. */
 import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"

@@ -1,7 +1,4 @@
-/**
- * Network namespaces of Linux, one for each node of a cluster, on a bridge of this test: a node can be cut off from single
- * addresses. Needs root.
- */
+/** A Linux network namespace for each node of a cluster, on a bridge: a node can be cut off from single addresses. Needs root. */
 import { execFile, execFileSync } from "node:child_process"
 import * as net from "node:net"
 import { promisify } from "node:util"
@@ -11,7 +8,7 @@ const run = (...args: ReadonlyArray<string>) => Effect.promise(() => promisify(e
 
 const name = `gr${process.pid}`
 
-/** Why there are no namespaces here; undefined where there are. */
+/** The reason why namespaces cannot be made on this machine; undefined if they can. */
 export const absence = ((): string | undefined => {
   try {
     execFileSync("ip", ["netns", "add", `${name}try`], { stdio: "pipe" })
@@ -24,23 +21,23 @@ export const absence = ((): string | undefined => {
 
 export interface Namespace {
   readonly address: string
-  /** The command that runs a program in it. */
+  /** The command that runs a program in the namespace. */
   readonly runBy: ReadonlyArray<string>
-  /** Nothing that the node sends reaches the address any more. */
+  /** Drops packets from the node to the address. */
   readonly cut: (address: string) => Effect.Effect<void>
   readonly mend: (address: string) => Effect.Effect<void>
 }
 
 const subnet = `10.213.${process.pid % 250}`
 
-/** Our end of the bridge, for clients; and the address where the database is. */
+/** The address of the bridge, for clients, and the address of the database. */
 export const hostAddress = `${subnet}.1`
 export const databaseAddress = `${subnet}.2`
 
-/** How often namespaces were made: the system may still have the links of the last time. */
+/** How often namespaces were made. The names differ, because removed links may exist for a moment. */
 let times = 0
 
-/** So many namespaces, until the scope closes. */
+/** Makes namespaces. They are removed with the scope. */
 export const make = Effect.fnUntraced(function* (count: number) {
   const bridge = `${name}t${times++}`
   yield* Effect.acquireRelease(run("link", "add", bridge, "type", "bridge"), () => run("link", "del", bridge))
@@ -69,7 +66,7 @@ export const make = Effect.fnUntraced(function* (count: number) {
   )
 })
 
-/** Passes connections to an address on to a Unix socket, until the scope closes. Returns the port. */
+/** Forwards connections to an address to a Unix socket, until the scope closes. Returns the port. */
 export const passOn = (address: string, socketPath: string) =>
   Effect.acquireRelease(
     Effect.callback<net.Server>((resume) => {
@@ -90,7 +87,7 @@ export const passOn = (address: string, socketPath: string) =>
     (server) => Effect.sync(() => server.close())
   ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
 
-/** The URL of the database by TCP, at `databaseAddress`. */
+/** The URL of the database over TCP, at `databaseAddress`. */
 export const overNetwork = Effect.fnUntraced(function* (url: Redacted.Redacted) {
   const { pathname, searchParams } = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost"))
   const socketPath = `${searchParams.get("host")}/.s.PGSQL.${searchParams.get("port")}`

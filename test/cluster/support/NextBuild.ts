@@ -1,6 +1,4 @@
-/**
- * The program as its next version could be: a copy of the sources with one migration more.
- */
+/** A later version of the program: a copy of the sources with one more migration. */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { make as makeTree, root } from "./SourceTree.ts"
@@ -37,5 +35,5 @@ const fill = async (directory: string): Promise<void> => {
   )
 }
 
-/** The program's file. It goes with the scope. */
+/** The file of the program. It is removed with the scope. */
 export const make = makeTree(fill)

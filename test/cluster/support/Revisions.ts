@@ -7,13 +7,13 @@ import type { Effect, Scope } from "effect"
 import { make as makeTree, root } from "./SourceTree.ts"
 
 export interface Revision {
-  /** Why the revision is not here, in words. Undefined where it is. */
+  /** The reason why the revision is missing. Undefined if it exists. */
   readonly missing: string | undefined
-  /** The program's file. It goes with the scope. */
+  /** The file of the program. It is removed with the scope. */
   readonly make: Effect.Effect<string, never, Scope.Scope>
 }
 
-const git = (...words: ReadonlyArray<string>) => ["-C", root, ...words]
+const git = (...args: ReadonlyArray<string>) => ["-C", root, ...args]
 
 const run = promisify(execFile)
 
@@ -33,7 +33,7 @@ const revision = (commit: string): Revision => ({
   })
 })
 
-/** The release before this one: the last commit of 0.1.0. To be raised with each release, in the order of CHANGELOG.md. */
+/** The release before this one: the last commit of 0.1.0. Update it with each release, in the order of CHANGELOG.md. */
 export const previousRelease = revision("a63bb7093637")
 
 /** The last revision whose nodes send each message on its own, without batches (`Deliveries.ts`). */

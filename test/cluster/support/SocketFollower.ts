@@ -1,4 +1,4 @@
-/** A client that follows a room by a socket, and connects again wherever the last one ended. */
+/** A client that follows a room by a socket, and reconnects at the position of the last frame. */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { decodeServerFrame } from "@greenroom/protocol/SocketFrame"
 import { Effect, Result } from "effect"
@@ -7,7 +7,7 @@ import type { Body } from "../../support/Curl.ts"
 import type { Message } from "./History.ts"
 
 export interface SocketFollowerOptions {
-  /** The node to connect to, anew for each connection. */
+  /** The URL of the next connection. */
   readonly url: () => string
   readonly token: string
   readonly from: string
@@ -15,13 +15,13 @@ export interface SocketFollowerOptions {
   readonly isLast: (message: Message) => boolean
 }
 
-/** How long a connection may be silent before the client takes another: as the pings of a real one would tell. */
+/** The client reconnects after this time without a frame, in ms. */
 const silence = 15_000
 
-/** Returns what came, up to the last message. */
+/** Returns the messages up to the last one. */
 export const followBySocket = ({ from, isLast, read, token, url }: SocketFollowerOptions) =>
   Effect.callback<ReadonlyArray<Message>>((resume) => {
-    const got: Array<Message> = []
+    const received: Array<Message> = []
     let since = from
     let socket: WebSocket | undefined
     let timer: NodeJS.Timeout | undefined
@@ -35,28 +35,28 @@ export const followBySocket = ({ from, isLast, read, token, url }: SocketFollowe
 
     const connect = () => {
       const query = `access_token=${encodeURIComponent(token)}&from=${encodeURIComponent(since)}`
-      const mine = new WebSocket(`${url().replace("http", "ws")}${clientPrefix}/socket?${query}`, ["m.json"])
-      socket = mine
+      const current = new WebSocket(`${url().replace("http", "ws")}${clientPrefix}/socket?${query}`, ["m.json"])
+      socket = current
       const watch = () => {
         clearTimeout(timer)
-        timer = setTimeout(() => mine.terminate(), silence)
+        timer = setTimeout(() => current.terminate(), silence)
       }
       watch()
-      mine.on("error", () => undefined)
-      mine.once("close", () => {
+      current.on("error", () => undefined)
+      current.once("close", () => {
         clearTimeout(timer)
         if (!isOver) timer = setTimeout(connect, 200)
       })
-      mine.on("message", (data: Buffer) => {
+      current.on("message", (data: Buffer) => {
         watch()
         const frame = Result.getOrThrow(decodeServerFrame("m.json", data.toString()))
         if (!("chunk" in frame)) return
-        got.push(...read(frame.chunk))
+        received.push(...read(frame.chunk))
         since = frame.end
-        const last = got.at(-1)
+        const last = received.at(-1)
         if (last === undefined || !isLast(last)) return
         end()
-        resume(Effect.succeed(got))
+        resume(Effect.succeed(received))
       })
     }
     connect()

@@ -1,6 +1,6 @@
 /**
- * The program from sources that are not those of this checkout: an older or a later version. The tree lies inside of the
- * repository, where Node finds the packages of others, which both versions use.
+ * An earlier or later version of the program, from other sources than this checkout. The tree is inside the repository, so that Node finds
+ * the dependencies, which both versions use.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -10,7 +10,7 @@ import { Effect, type Scope } from "effect"
 /** The repository. */
 export const root = fileURLToPath(new URL("../../..", import.meta.url))
 
-/** Makes the packages of the tree those that its own sources import. */
+/** Links the packages of the tree, so that its sources import them. */
 const linkPackages = async (directory: string): Promise<void> => {
   const scope = path.join(directory, "node_modules/@greenroom")
   await fs.mkdir(scope, { recursive: true })
@@ -27,7 +27,7 @@ const build = async (fill: (directory: string) => Promise<void>): Promise<string
   return directory
 }
 
-/** The file of the gateway's program in a tree that `fill` writes. The tree goes with the scope. */
+/** The file of the gateway in a tree that `fill` writes. The tree is removed with the scope. */
 export const make = (fill: (directory: string) => Promise<void>): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(

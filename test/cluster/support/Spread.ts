@@ -1,4 +1,4 @@
-/** Passes TCP connections on to the next of several addresses that takes them, as a load balancer in front of port 8448 does. */
+/** Forwards TCP connections to the next of several addresses that accepts them, as a load balancer in front of port 8448 does. */
 import * as net from "node:net"
 import { Effect } from "effect"
 
@@ -7,7 +7,7 @@ export interface Address {
   readonly port: number
 }
 
-/** Listens on loopback until the scope closes, on any free port if none is given. Returns the port. */
+/** Listens on loopback until the scope closes. Returns the port. */
 export const start = (targets: ReadonlyArray<Address>, port = 0) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly server: net.Server; readonly sockets: Set<net.Socket> }>((resume) => {

@@ -12,17 +12,18 @@ import { at } from "./Cluster.ts"
 import { type History, type Message, violations } from "./History.ts"
 import { followBySocket } from "./SocketFollower.ts"
 
-const lastWord = "That is all"
+/** The text of the last message, after which followers stop. */
+const lastText = "That is all"
 
-/** How long a client waits for an answer before it asks again. */
+/** The timeout of a request, after which it is repeated. */
 const requestTimeout = "15 seconds"
 
-const again = new Set([429, 502, 503, 504])
+const repeatedStatuses = new Set([429, 502, 503, 504])
 
-/** Asks until the answer is no error of a server on its way: 429, 502, 503, 504, none in time, or a connection that broke. */
+/** Repeats a request until the answer is neither 429, 502, 503, 504, a timeout nor a broken connection. */
 export const persistently = (ask: () => ReturnType<Person["ask"]>): ReturnType<Person["ask"]> =>
   Effect.flatMap(Effect.exit(Effect.timeout(Effect.suspend(ask), requestTimeout)), (exit) =>
-    Exit.isSuccess(exit) && !again.has(exit.value.status)
+    Exit.isSuccess(exit) && !repeatedStatuses.has(exit.value.status)
       ? Effect.succeed(exit.value)
       : Effect.delay(
           Effect.suspend(() => persistently(ask)),
@@ -30,7 +31,7 @@ export const persistently = (ask: () => ReturnType<Person["ask"]>): ReturnType<P
         )
   )
 
-/** The messages of a room; those of /sync do not name it. */
+/** The messages of a room. Events of /sync have no room_id. */
 const toMessages = (room: string, events: ReadonlyArray<Body>): ReadonlyArray<Message> =>
   events.flatMap((event) =>
     event.type === "m.room.message" && (event.room_id ?? room) === room
@@ -39,45 +40,45 @@ const toMessages = (room: string, events: ReadonlyArray<Body>): ReadonlyArray<Me
   )
 
 export interface Workload {
-  /** Texts of messages, with the event ID that the sender was given. */
+  /** The event IDs that were returned to the sender, by the text of the message. */
   readonly acknowledged: ReadonlyMap<string, string>
   /** The longest time in which no message was acknowledged since the last call, in ms. */
   readonly takeLongestPause: () => number
-  /** Returns after so many more messages were acknowledged. */
+  /** Waits until this number of further messages is acknowledged. */
   readonly more: (count: number) => Effect.Effect<void>
-  /** Ends it, and checks what clients got. */
+  /** Stops the senders, and asserts that the followers have received everything. */
   readonly finish: Effect.Effect<History>
 }
 
 export interface WorkloadOptions {
   readonly room: string
-  /** The senders, each of whom uses each of `entries` in turn. */
+  /** The user of the senders, which use the nodes in turn. */
   readonly sender: Person
   readonly followers: ReadonlyArray<Person>
-  /** The nodes as clients find them now. */
+  /** The nodes that clients can reach now. */
   readonly entries: () => ReadonlyArray<Scene>
   readonly senders?: number
-  /** Members of the room at another home server: they get what the others get. */
+  /** Followers at another home server. */
   readonly elsewhere?: ReadonlyArray<Person>
-  /** The followers by `/sync`, by sliding sync, and by a socket. */
+  /** Followers by `/sync`, by sliding sync, and by a socket. */
   readonly syncing?: ReadonlyArray<Person>
   readonly sliding?: ReadonlyArray<Person>
   readonly onSockets?: ReadonlyArray<Person>
-  /** How long a sender waits between two messages (default: 20 ms). */
+  /** The pause of a sender between two messages. Default: 20 ms. */
   readonly pause?: Duration.Input
 }
 
-/** Begins to send and to follow. */
+/** Starts the senders and the followers. */
 export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   const { elsewhere = [], entries, followers, onSockets = [], pause = "20 millis", room, sender, senders = 3 } = options
   const path = `/rooms/${encodeURIComponent(room)}`
   const acknowledged = new Map<string, string>()
   const waiting = new Set<{ readonly count: number; readonly resume: () => void }>()
   let isOver = false
-  let lastHeard = performance.now()
+  let lastAcknowledged = performance.now()
   let longestPause = 0
   let turn = 0
-  /** The person at the next node: a client whose request failed goes elsewhere. */
+  /** The user at the next node. */
   const next = (person: Person) => {
     const nodes = entries()
     return at(nodes[turn++ % nodes.length]!, person)
@@ -85,22 +86,22 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   const anywhere = (person: Person, method: string, path: string, data?: unknown) =>
     persistently(() => next(person).ask(method, path, data))
 
-  const heard = (text: string, { body }: { readonly body: Body }) => {
+  const onAcknowledged = (text: string, { body }: { readonly body: Body }) => {
     acknowledged.set(text, body.event_id)
-    longestPause = Math.max(longestPause, performance.now() - lastHeard)
-    lastHeard = performance.now()
+    longestPause = Math.max(longestPause, performance.now() - lastAcknowledged)
+    lastAcknowledged = performance.now()
     for (const waiter of waiting) if (acknowledged.size >= waiter.count) waiter.resume()
   }
-  const say = (text: string) =>
+  const send = (text: string) =>
     Effect.map(
       anywhere(sender, "PUT", `${path}/send/m.room.message/${text.replaceAll(" ", "-")}`, {
         msgtype: "m.text",
         body: text
       }),
-      (answer) => heard(text, succeeded(answer))
+      (answer) => onAcknowledged(text, succeeded(answer))
     )
-  /** Without a transaction ID it may be asked once only: what was not answered may be there or not. */
-  const sayOnce = (text: string) =>
+  /** A request without a transaction ID is not repeated. If it fails, the message may be in the room or not. */
+  const sendOnce = (text: string) =>
     Effect.map(
       Effect.exit(
         Effect.timeout(
@@ -111,39 +112,39 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
         )
       ),
       (exit) => {
-        if (Exit.isSuccess(exit) && exit.value.status === 200) heard(text, exit.value)
+        if (Exit.isSuccess(exit) && exit.value.status === 200) onAcknowledged(text, exit.value)
       }
     )
-  const send = (number: number) =>
+  const sendRepeatedly = (number: number) =>
     Effect.gen(function* () {
       for (let i = 0; !isOver; i++) {
-        yield* Effect.delay(i % 8 === 7 ? sayOnce(`${number}.${i} once`) : say(`${number}.${i}`), pause)
+        yield* Effect.delay(i % 8 === 7 ? sendOnce(`${number}.${i} once`) : send(`${number}.${i}`), pause)
       }
     })
 
   const follow = Effect.fnUntraced(function* (ask: (path: string) => ReturnType<Person["ask"]>, from: string) {
-    const got: Array<Message> = []
-    for (let since = from; got.at(-1)?.text !== lastWord; ) {
+    const received: Array<Message> = []
+    for (let since = from; received.at(-1)?.text !== lastText; ) {
       const { body } = succeeded(yield* ask(`/events?from=${since}&timeout=5000`))
-      got.push(...toMessages(room, body.chunk))
+      received.push(...toMessages(room, body.chunk))
       since = body.end
     }
-    return got
+    return received
   })
   const filter = encodeURIComponent(JSON.stringify({ room: { timeline: { limit: 1_000 } } }))
   const followBySync = Effect.fnUntraced(function* (person: Person) {
     const sync = (query: string) =>
       Effect.map(anywhere(person, "GET", `//_matrix/client/v3/sync?filter=${filter}&${query}`), succeeded)
-    const got: Array<Message> = []
+    const received: Array<Message> = []
     let since: string = (yield* sync("timeout=0")).body.next_batch
     return yield* Effect.forkScoped(
       Effect.gen(function* () {
-        while (got.at(-1)?.text !== lastWord) {
+        while (received.at(-1)?.text !== lastText) {
           const { body } = yield* sync(`since=${since}&timeout=5000`)
-          got.push(...toMessages(room, body.rooms?.join?.[room]?.timeline.events ?? []))
+          received.push(...toMessages(room, body.rooms?.join?.[room]?.timeline.events ?? []))
           since = body.next_batch
         }
-        return got
+        return received
       })
     )
   })
@@ -154,8 +155,8 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       const from = pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`
       return anywhere(person, "POST", `${slidingSync}?timeout=${timeout}${from}`, subscription)
     }
-    const got: Array<Message> = []
-    /** The messages before a position, back to one that is known. */
+    const received: Array<Message> = []
+    /** The messages before a position, back to a known one. */
     const fill = Effect.fnUntraced(function* (from: string, known: ReadonlySet<string>) {
       let found: ReadonlyArray<Message> = []
       for (let at: string | undefined = from; at !== undefined; ) {
@@ -171,21 +172,21 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
     let pos: string | undefined = succeeded(yield* slide(undefined, 0)).body.pos
     return yield* Effect.forkScoped(
       Effect.gen(function* () {
-        while (got.at(-1)?.text !== lastWord) {
+        while (received.at(-1)?.text !== lastText) {
           const answer = yield* slide(pos, 5_000)
-          // The server may forget a connection: the client begins anew, and gets what it has again.
+          // The server may forget a connection. The client begins again, and receives messages that it has.
           const isForgotten = answer.status === 400 && answer.body.errcode === "M_UNKNOWN_POS"
           const { body } = isForgotten ? succeeded(yield* slide(undefined, 0)) : succeeded(answer)
-          const known = new Set(got.map(({ eventId }) => eventId))
+          const known = new Set(received.map(({ eventId }) => eventId))
           const { limited = false, prev_batch, timeline = [] } = body.rooms?.[room] ?? {}
           const found = toMessages(room, timeline)
-          // After a gap it reads what is missing; what it gets again where it began anew is no news.
+          // After a gap the client reads the missing messages. After a new beginning it skips those that it has.
           const overlaps = isForgotten && found.some(({ eventId }) => known.has(eventId))
-          if (limited && !overlaps) got.push(...(yield* fill(prev_batch, known)))
-          got.push(...found.filter(({ eventId }) => !isForgotten || !known.has(eventId)))
+          if (limited && !overlaps) received.push(...(yield* fill(prev_batch, known)))
+          received.push(...found.filter(({ eventId }) => !isForgotten || !known.has(eventId)))
           pos = body.pos
         }
-        return got
+        return received
       })
     )
   })
@@ -212,20 +213,20 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
         token,
         from: end,
         read: (events) => toMessages(room, events),
-        isLast: ({ text }) => text === lastWord
+        isLast: ({ text }) => text === lastText
       })
     )
   )
   const sending = yield* Effect.forEach(
     Array.from({ length: senders }, (_, i) => i),
-    (i) => Effect.forkScoped(send(i))
+    (i) => Effect.forkScoped(sendRepeatedly(i))
   )
 
   const finish = Effect.gen(function* () {
     isOver = true
     for (const fiber of sending) yield* Fiber.join(fiber)
-    yield* say(lastWord)
-    const got = yield* Effect.forEach([...following, ...followingElsewhere, ...syncing, ...sockets], (fiber) =>
+    yield* send(lastText)
+    const received = yield* Effect.forEach([...following, ...followingElsewhere, ...syncing, ...sockets], (fiber) =>
       Fiber.join(fiber)
     )
     const history: Array<Message> = []
@@ -235,7 +236,7 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       more = body.chunk.length > 0
       from = body.end
     }
-    const found: History = { acknowledged, room: history, followers: got }
+    const found: History = { acknowledged, room: history, followers: received }
     assert.deepStrictEqual(violations(found), [])
     return found
   })
@@ -256,7 +257,7 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   return { acknowledged, takeLongestPause, more, finish } satisfies Workload
 })
 
-/** Rows of a database. */
+/** Runs a query on the database. */
 export const query = (url: Redacted.Redacted, text: string) =>
   Effect.scoped(
     Effect.flatMap(PgConnection.make({ url, prepare: false }), (connection) =>
@@ -264,7 +265,7 @@ export const query = (url: Redacted.Redacted, text: string) =>
     )
   ).pipe(Effect.orDie)
 
-/** Fails where two events of the room follow the same one, if all of them were made by one home server. */
+/** Asserts that no two events of a room of one home server have the same predecessor. */
 export const mustHaveNoFork = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted, room: string) {
   const rows = yield* query(databaseUrl, "SELECT body FROM events")
   const events = rows.map(({ body }) => JSON.parse(body)).filter(({ room_id }: Body) => room_id === room)
@@ -272,10 +273,10 @@ export const mustHaveNoFork = Effect.fnUntraced(function* (databaseUrl: Redacted
     prev_events.map((body: Body) => (Array.isArray(body) ? body[0] : body))
   )
   assert.isAbove(events.length, 10)
-  assert.strictEqual(new Set(followed).size, followed.length, "Two events follow the same one")
+  assert.strictEqual(new Set(followed).size, followed.length, "Two events have the same predecessor")
 })
 
-/** Fails where a PDU came to another home server in two transactions. */
+/** Asserts that another home server has received no PDU in two transactions. */
 export const mustHaveDeliveredOnce = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
   const rows = yield* query(databaseUrl, "SELECT answer FROM received_transactions")
   const pdus = rows.flatMap(({ answer }) => Object.keys(JSON.parse(answer).pdus ?? JSON.parse(answer)))
@@ -286,14 +287,14 @@ export const mustHaveDeliveredOnce = Effect.fnUntraced(function* (databaseUrl: R
   )
 })
 
-/** Returns when all nodes are well. */
+/** Waits until `/health` of all nodes answers 200. */
 export const untilHealthy = (nodes: ReadonlyArray<Scene>) =>
   Effect.forEach(nodes, (node) => persistently(() => node.ask("GET", "//health")), {
     concurrency: "unbounded",
     discard: true
   }).pipe(Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.die("Not healthy within 30 s") }))
 
-/** Gives an effect that returns when other nodes have taken shards of a node, from now on. */
+/** Returns an effect that waits until 50 shards have moved to other nodes since now. */
 export const movedShards = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
   const raised = Effect.map(query(databaseUrl, "SELECT sum(fence)::integer AS raised FROM shard_fences"), (rows) =>
     Number(rows[0].raised)

@@ -1,39 +1,20 @@
-import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, FileSystem, Redacted } from "effect"
-import { command, type Said } from "../support/Commands.ts"
+import { command, greenroom } from "../support/Commands.ts"
 import { gateway, post, temporaryDirectory } from "../support/Gateway.ts"
 
-const program = fileURLToPath(new URL("../../src/admin/main.ts", import.meta.url))
-
-/** Each command is a process, in ms. */
+/** The timeout of tests with many processes, in ms. */
 const manyProcesses = 240_000
-
-/** Runs the program `greenroom` with these words, and a line of standard input. */
-const greenroom = (words: ReadonlyArray<string>, input = ""): Effect.Effect<Said> =>
-  Effect.callback<Said>((resume) => {
-    const child = spawn(process.execPath, [program, ...words], { env: { PATH: process.env.PATH } })
-    const said = { out: "", error: "" }
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      said.out += text
-    })
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      said.error += text
-    })
-    child.once("close", (code) => resume(Effect.succeed({ code: code ?? -1, ...said })))
-    child.stdin.end(`${input}\n`)
-  })
 
 describe("greenroom", () => {
   it.live(
-    "creates users, makes them admins, and rotates signing keys, and reports errors in one line",
+    "commands create users, make them admins and rotate signing keys, and report errors in one line",
     () =>
       Effect.gen(function* () {
         const database = Redacted.value(yield* TestDatabase.url)
-        const place = [
+        const settings = [
           "--data-dir",
           yield* temporaryDirectory,
           "--database-url",
@@ -41,11 +22,11 @@ describe("greenroom", () => {
           "--server-name",
           "green.test"
         ]
-        const run = (words: string, input?: string) => command([...words.split(" "), ...place], input)
-        const words = "user create alice --password-stdin --email alice@mail.test".split(" ")
-        const created = yield* greenroom([...words, ...place], "a long secret")
+        const run = (words: string, input?: string) => command([...words.split(" "), ...settings], input)
+        const args = "user create alice --password-stdin --email alice@mail.test".split(" ")
+        const created = yield* greenroom([...args, ...settings], { input: "a long secret" })
         assert.deepStrictEqual(created, { code: 0, out: "created @alice:green.test\n", error: "" })
-        const again = yield* greenroom(["user", "create", "alice", ...place])
+        const again = yield* greenroom(["user", "create", "alice", ...settings])
         assert.deepStrictEqual(again, { code: 1, out: "", error: "greenroom: @alice:green.test is taken\n" })
         assert.match((yield* run("user create bob")).out, /^created @bob:green\.test\npassword: [\w-]{16}\n$/)
         assert.strictEqual((yield* run("user admin alice")).out, "alice is an admin\n")
@@ -91,7 +72,7 @@ describe("greenroom", () => {
         const reserved = yield* run(`user create alice --config ${file}`)
         assert.strictEqual(reserved.error, "greenroom: @alice:green.test sends server notices: choose another name\n")
         const onFreePorts = ["--port", "0", "--federation-port", "0", "--config", file]
-        assert.deepStrictEqual(yield* greenroom(["serve", ...onFreePorts, ...place]), {
+        assert.deepStrictEqual(yield* greenroom(["serve", ...onFreePorts, ...settings]), {
           code: 1,
           out: "",
           error:
@@ -102,7 +83,7 @@ describe("greenroom", () => {
   )
 
   it.live(
-    "names all commands without an argument",
+    "the program without arguments lists all commands",
     () =>
       Effect.gen(function* () {
         const help = yield* greenroom([])
@@ -121,18 +102,18 @@ describe("greenroom", () => {
   )
 
   it.live(
-    "works beside a running server with the embedded PostgreSQL, and without it",
+    "commands use the embedded PostgreSQL of a running server, and start it themselves without one",
     () =>
       Effect.gen(function* () {
         const dataDir = `${yield* temporaryDirectory}/data`
         const run = (words: string, input?: string) => command([...words.split(" "), "--data-dir", dataDir], input)
-        const words = "user create alice --password-stdin --data-dir".split(" ")
+        const args = "user create alice --password-stdin --data-dir".split(" ")
         assert.deepStrictEqual(yield* run("user list"), {
           code: 1,
           out: "",
           error: `greenroom: ${dataDir} has no database: start the server once, or name its directory with --data-dir\n`
         })
-        assert.strictEqual((yield* greenroom([...words, dataDir], "first")).code, 0)
+        assert.strictEqual((yield* greenroom([...args, dataDir], { input: "first" })).code, 0)
         yield* Effect.scoped(
           Effect.gen(function* () {
             const url = yield* gateway(["--data-dir", dataDir, "--registration-approval"])
@@ -144,12 +125,12 @@ describe("greenroom", () => {
             assert.strictEqual((yield* run("user reset-password alice --password-stdin", "second")).code, 0)
             assert.strictEqual((yield* login("first")).status, 403)
             assert.strictEqual((yield* login("second")).status, 200)
-            const becomes = (status: number) =>
-              Effect.repeat(login("second"), { until: (said) => said.status === status })
+            const untilLogin = (status: number) =>
+              Effect.repeat(login("second"), { until: (answer) => answer.status === status })
             assert.strictEqual((yield* run("user lock alice")).code, 0)
-            assert.strictEqual((yield* becomes(401)).body.errcode, "M_USER_LOCKED")
+            assert.strictEqual((yield* untilLogin(401)).body.errcode, "M_USER_LOCKED")
             assert.strictEqual((yield* run("user unlock alice")).code, 0)
-            yield* becomes(200)
+            yield* untilLogin(200)
             const ben = { type: "m.login.password", user: "ben", password: "secret" }
             const made = yield* post(`${api}/register`, ben)
             assert.deepStrictEqual([made.status, made.body.errcode], [403, "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL"])
