@@ -1,5 +1,5 @@
 /**
- * No acknowledged event is lost or duplicated: the gateway is killed again and again while many clients send, and started again on the
+ * No acknowledged event is lost or duplicated when the gateway is killed repeatedly while many clients send, and started again with the
  * same data. Clients repeat unacknowledged requests with the same transaction IDs, as after any broken connection.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -18,8 +18,8 @@ const rooms = 3
 const kills = 5
 
 /** How many requests begin or are answered between two kills. */
-const leastBetween = 30
-const mostBetween = 400
+const minimumBetween = 30
+const maximumBetween = 400
 
 interface Message {
   readonly room: RoomId
@@ -27,7 +27,7 @@ interface Message {
   readonly body: string
 }
 
-/** Counts messages as they are asked for and as they are acknowledged, and wakes who waits for a count. */
+/** Counts requests and acknowledgements, and wakes the fiber that waits for a count. */
 const makeProgress = () => {
   let count = 0
   let waiting: { readonly target: number; readonly deferred: Deferred.Deferred<void> } | undefined
@@ -36,7 +36,7 @@ const makeProgress = () => {
       count++
       if (waiting !== undefined && count >= waiting.target) Deferred.doneUnsafe(waiting.deferred, Effect.void)
     },
-    /** Waits for so many further steps. */
+    /** Waits for a number of further steps. */
     after: (steps: number) =>
       Effect.suspend(() => {
         waiting = { target: count + steps, deferred: Deferred.makeUnsafe() }
@@ -53,9 +53,9 @@ const toMessage = (event: ClientEvent): Message => ({
   body: String(event.content.body)
 })
 
-const lastWord = "That is all"
+const lastMessage = "The last message"
 
-/** The messages that a stream reports, until the last word was said in every room. */
+/** The messages of a stream, up to the last message of every room. */
 const follow = (events: Stream.Stream<StreamedEvent, ClientError>) =>
   Effect.suspend(() => {
     const seen: Array<Message> = []
@@ -64,7 +64,7 @@ const follow = (events: Stream.Stream<StreamedEvent, ClientError>) =>
       Stream.filter(isMessage),
       Stream.map(toMessage),
       Stream.tap((message) => Effect.sync(() => seen.push(message))),
-      Stream.takeUntil(({ body }) => body === lastWord && ++ended === rooms),
+      Stream.takeUntil(({ body }) => body === lastMessage && ++ended === rooms),
       Stream.runDrain,
       Effect.as(seen)
     )
@@ -85,30 +85,30 @@ const readAll = (
 const inRoom = (messages: ReadonlyArray<Message>, room: RoomId) =>
   messages.filter((message) => message.room === room).map(({ body }) => body)
 
-const meet = Effect.fnUntraced(function* (url: string) {
+const setUp = Effect.fnUntraced(function* (url: string) {
   const anonymous = yield* GreenroomClient.make({ baseUrl: url, retryTimeout: "2 minutes" })
   const people = yield* Effect.forEach(
     Array.from({ length: senders }, (_, index) => `sender${index}`),
     (user) => Effect.flatMap(anonymous.register({ user, password: "secret" }), anonymous.as)
   )
   const [owner, ...others] = people as [GreenroomClientShape, ...Array<GreenroomClientShape>]
-  const places = yield* Effect.forEach(Array.from({ length: rooms }), () =>
+  const roomIds = yield* Effect.forEach(Array.from({ length: rooms }), () =>
     Effect.map(owner.createRoom({ visibility: "public" }), ({ room_id }) => room_id)
   )
-  for (const place of places) yield* Effect.forEach(others, (person) => person.join(place), { concurrency: 4 })
-  return { owner, people, places }
+  for (const room of roomIds) yield* Effect.forEach(others, (person) => person.join(room), { concurrency: 4 })
+  return { owner, people, roomIds }
 })
 
 describe("Kill9", () => {
   it.live(
-    "every acknowledged message is there once, every token works, followers saw each message once and in order",
+    "every acknowledged message is stored once, every token stays valid, and followers receive each message once and in order",
     () =>
       Effect.gen(function* () {
         yield* Console.log(`Kill9: seed ${seed}`)
         const random = randomNumbers(seed)
         const dataDir = yield* GatewayProcess.temporaryDirectory
         let gateway = yield* GatewayProcess.start({ dataDir })
-        const { owner, people, places } = yield* meet(gateway.url)
+        const { owner, people, roomIds } = yield* setUp(gateway.url)
         const begin = yield* owner.now
         const byPoll = yield* Effect.forkChild(follow(owner.events({ from: begin, timeout: "10 seconds" })))
         const socket = yield* GreenroomSocket.connect(people[1]!, { from: begin, subprotocol: "m.msgpack" })
@@ -117,10 +117,10 @@ describe("Kill9", () => {
         const acknowledged: Array<Message> = []
         const progress = makeProgress()
         let finished = false
-        const talk = (person: GreenroomClientShape, index: number) =>
+        const sendUntilFinished = (person: GreenroomClientShape, index: number) =>
           Effect.gen(function* () {
             for (let count = 0; !finished; count++) {
-              const room = places[Math.floor(random() * places.length)]!
+              const room = roomIds[Math.floor(random() * roomIds.length)]!
               const body = `${index}: ${count}`
               progress.step()
               const { event_id: eventId } = yield* person.sendText(room, body)
@@ -128,35 +128,35 @@ describe("Kill9", () => {
               progress.step()
             }
           })
-        const talking = yield* Effect.forkChild(Effect.forEach(people, talk, { concurrency: "unbounded" }))
+        const sending = yield* Effect.forkChild(Effect.forEach(people, sendUntilFinished, { concurrency: "unbounded" }))
 
         for (let kill = 0; kill < kills; kill++) {
-          yield* progress.after(leastBetween + Math.floor(random() * (mostBetween - leastBetween)))
+          yield* progress.after(minimumBetween + Math.floor(random() * (maximumBetween - minimumBetween)))
           yield* gateway.kill
           gateway = yield* GatewayProcess.start({ dataDir, port: gateway.port })
         }
-        yield* progress.after(leastBetween)
+        yield* progress.after(minimumBetween)
         finished = true
-        yield* Fiber.join(talking)
-        for (const place of places) yield* owner.sendText(place, lastWord)
+        yield* Fiber.join(sending)
+        for (const room of roomIds) yield* owner.sendText(room, lastMessage)
 
         const seenByPoll = yield* Fiber.join(byPoll)
         const seenBySocket = yield* Fiber.join(bySocket)
         yield* Console.log(`Kill9: ${acknowledged.length} messages were acknowledged over ${kills} kills`)
         let count = 0
-        for (const place of places) {
-          const stored = yield* readAll(owner, place)
-          assert.strictEqual(new Set(stored.map(({ body }) => body)).size, stored.length, "no message twice")
+        for (const roomId of roomIds) {
+          const stored = yield* readAll(owner, roomId)
+          assert.strictEqual(new Set(stored.map(({ body }) => body)).size, stored.length, "no message is stored twice")
           const ids = new Map(stored.map(({ body, eventId }) => [body, eventId]))
           for (const { body, eventId, room } of acknowledged) {
-            if (room === place) assert.strictEqual(ids.get(body), eventId, `${body} is there as it was acknowledged`)
+            if (room === roomId) assert.strictEqual(ids.get(body), eventId, `${body} has the acknowledged event ID`)
           }
           count += stored.length
           const bodies = stored.map(({ body }) => body)
-          assert.deepStrictEqual(inRoom(seenByPoll, place), bodies, "the follower by long poll saw all, in order")
-          assert.deepStrictEqual(inRoom(seenBySocket, place), bodies, "the follower by socket saw all, in order")
+          assert.deepStrictEqual(inRoom(seenByPoll, roomId), bodies, "the long poll received all messages in order")
+          assert.deepStrictEqual(inRoom(seenBySocket, roomId), bodies, "the socket received all messages in order")
         }
-        assert.strictEqual(count, acknowledged.length + rooms, "nothing is there that was not acknowledged in the end")
+        assert.strictEqual(count, acknowledged.length + rooms, "every stored message was acknowledged")
         for (const person of people) assert.strictEqual((yield* person.initialSync(0)).rooms.length, rooms)
       }).pipe(Effect.provide(FetchHttpClient.layer)),
     300_000

@@ -1,6 +1,4 @@
-/**
- * The removal of rooms that an administrator asked for is finished after the server was killed in the middle of it.
- */
+/** A killed server finishes the room removals of an administrator after its next start. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -11,12 +9,12 @@ import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 
 const rooms = 16
-/** Rounds, until a kill has met removals in the middle of their work. */
-const most = 4
+/** The test repeats until a kill has interrupted removals, at most this often. */
+const maximumRounds = 4
 
 describe("KilledPurge", () => {
   it.live(
-    "rooms that were being removed when the server was killed are gone after the next start",
+    "removals that a kill interrupted are finished after the next start",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory
@@ -34,7 +32,7 @@ describe("KilledPurge", () => {
         )
 
         let interrupted = 0
-        for (let round = 0; round < most && interrupted === 0; round++) {
+        for (let round = 0; round < maximumRounds && interrupted === 0; round++) {
           const created = yield* Effect.forEach(
             Array.from({ length: rooms }),
             () => asBoss("POST", "/_matrix/client/v3/createRoom", { preset: "public_chat", name: "Doomed" }),
@@ -65,13 +63,13 @@ describe("KilledPurge", () => {
           }
           assert.strictEqual(yield* unfinished, 0)
         }
-        assert.isAbove(interrupted, 0, "no kill met a removal")
+        assert.isAbove(interrupted, 0, "no kill interrupted a removal")
       }).pipe(Effect.scoped),
     180_000
   )
 
   it.live(
-    "users of a removed room are moved into one new room, also where the server was killed before it had recorded the room",
+    "users of a removed room are moved into one new room when the server is killed before it has recorded that room",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory
@@ -132,8 +130,8 @@ describe("KilledPurge", () => {
           new_room_id: joined[0]
         })
         assert.lengthOf(joined, 1)
-        const made = yield* onDatabase("SELECT 1 FROM rooms WHERE name = 'Content Violation Notification'")
-        assert.lengthOf(made, 1)
+        const notificationRooms = yield* onDatabase("SELECT 1 FROM rooms WHERE name = 'Content Violation Notification'")
+        assert.lengthOf(notificationRooms, 1)
         const messages = yield* onDatabase('SELECT 1 FROM events WHERE body LIKE \'%"body":"Moved"%\'')
         assert.lengthOf(messages, 1)
       }).pipe(Effect.scoped),

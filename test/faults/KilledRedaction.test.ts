@@ -1,6 +1,4 @@
-/**
- * The redaction of all that a user has sent is finished after the server was killed in the middle of it, and redacts nothing twice.
- */
+/** A killed server finishes the redaction of all events of a user after its next start, and redacts no event twice. */
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Schedule } from "effect"
@@ -9,12 +7,12 @@ import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 
 const messages = 400
-/** Rounds, until a kill has met a redaction in the middle of its work. */
-const most = 5
+/** The test repeats until a kill has interrupted a redaction, at most this often. */
+const maximumRounds = 5
 
 describe("KilledRedaction", () => {
   it.live(
-    "what was being redacted when the server was killed is redacted once after the next start",
+    "a redaction that a kill interrupted is finished after the next start, with one redaction of each event",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory
@@ -31,7 +29,7 @@ describe("KilledRedaction", () => {
           Effect.suspend(() => curl(gateway.url, method, path, { token, ...(data === undefined ? {} : { data }) }))
 
         let interrupted = false
-        for (let round = 0; round < most && !interrupted; round++) {
+        for (let round = 0; round < maximumRounds && !interrupted; round++) {
           const { body } = yield* asBoss("POST", "/_matrix/client/v3/createRoom", {})
           const room = `/_matrix/client/v3/rooms/${encodeURIComponent(body.room_id)}`
           yield* Effect.forEach(
@@ -40,11 +38,11 @@ describe("KilledRedaction", () => {
               asBoss("PUT", `${room}/send/m.room.message/${round}.${number}`, { msgtype: "m.text", body: "spam" }),
             { concurrency: 16, discard: true }
           )
-          const asked = yield* asBoss("POST", "/_synapse/admin/v1/user/@boss:green.test/redact", {
+          const started = yield* asBoss("POST", "/_synapse/admin/v1/user/@boss:green.test/redact", {
             rooms: [body.room_id]
           })
-          assert.strictEqual(asked.status, 200, JSON.stringify(asked.body))
-          const status = asBoss("GET", `/_synapse/admin/v1/user/redact_status/${asked.body.redact_id}`)
+          assert.strictEqual(started.status, 200, JSON.stringify(started.body))
+          const status = asBoss("GET", `/_synapse/admin/v1/user/redact_status/${started.body.redact_id}`)
           const readAll = Effect.gen(function* () {
             const events: Array<{ readonly type: string; readonly content: object; readonly redacts?: string }> = []
             let from = ""
@@ -59,7 +57,7 @@ describe("KilledRedaction", () => {
             events.flatMap(({ content, redacts, type }) =>
               type === "m.room.redaction" ? [redacts ?? (content as { readonly redacts: string }).redacts] : []
             )
-          // Killed once the first are redacted.
+          // The server is killed as soon as events have been redacted.
           yield* Effect.repeat(readAll, { until: (events) => redactionsIn(events).length > 0 })
           yield* gateway.kill
           gateway = yield* GatewayProcess.start(options)
@@ -77,7 +75,7 @@ describe("KilledRedaction", () => {
           assert.strictEqual(new Set(redactions).size, redactions.length)
           for (const { content, type } of events) if (type === "m.room.message") assert.deepStrictEqual(content, {})
         }
-        assert.isTrue(interrupted, "no kill met a redaction")
+        assert.isTrue(interrupted, "no kill interrupted a redaction")
       }).pipe(Effect.scoped),
     300_000
   )

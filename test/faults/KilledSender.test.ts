@@ -26,7 +26,7 @@ const startProcess = ({ serverName, settings }: TestServer) =>
   })
 
 describe("A killed sender", () => {
-  it.live("sends the same transaction again, and its events are read once", () =>
+  it.live("a killed sender sends the same transaction again, and its events are received once", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* homeServers(["red.test", "blue.test"])
       assert(red !== undefined && blue !== undefined)

@@ -1,23 +1,24 @@
 /**
- * Messages to devices arrive exactly once and in order, although the server is killed at any moment while they are sent and read,
- * by `/sync` and by sliding sync. Clients repeat what was not answered: a sender with the same transaction ID, a reader with the
- * token of the last answer.
+ * Send-to-device messages arrive exactly once and in order when the server is killed while they are sent, and read by `/sync` and by
+ * sliding sync. Clients repeat unanswered requests: a sender with the same transaction ID, a reader with the token of the last answer.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import { freePort } from "../support/FreePort.ts"
 import { type Person, restartable, succeeded } from "../support/Scene.ts"
+import { randomNumbers, seed } from "../support/Seed.ts"
 
 const senders = 3
-const each = 120
-/** How many answers come between two kills. */
-const between = [60, 120, 60].map((most) => Math.ceil(most * (0.5 + Math.random() / 2)))
+const messagesPerSender = 120
+const random = randomNumbers(seed)
+/** How many requests are answered between two kills. */
+const between = [60, 120, 60].map((maximum) => Math.ceil(maximum * (0.5 + random() / 2)))
 
 const v3 = "//_matrix/client/v3"
 const slidingSync = "//_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 
-/** Asks again until there is an answer. */
-const surely = (person: Person, method: string, path: string, data?: unknown) =>
+/** Repeats a request until it is answered. */
+const askUntilAnswered = (person: Person, method: string, path: string, data?: unknown) =>
   person.ask(method, path, data).pipe(
     Effect.sandbox,
     Effect.filterOrFail(({ status }) => status < 500),
@@ -26,19 +27,19 @@ const surely = (person: Person, method: string, path: string, data?: unknown) =>
   )
 
 /** What a device has received, and the token of its next request. */
-interface News {
+interface Received {
   readonly events: ReadonlyArray<{ readonly sender: string; readonly content: { readonly n: number } }>
   readonly next: string
 }
 
-/** Reads on from a token; without one, from the beginning. */
-type Read = (since: string | undefined, timeout: number) => Effect.Effect<News>
+/** Reads from a token; without one, from the beginning. */
+type Read = (since: string | undefined, timeout: number) => Effect.Effect<Received>
 
 const bySync =
   (device: Person): Read =>
   (since, timeout) =>
     Effect.map(
-      surely(
+      askUntilAnswered(
         device,
         "GET",
         `${v3}/sync?timeout=${timeout}${since === undefined ? "" : `&since=${encodeURIComponent(since)}`}`
@@ -49,12 +50,12 @@ const bySync =
       }
     )
 
-/** A connection that the server has forgotten begins anew, with the token of the messages. */
+/** When the server has forgotten the connection, a new one continues with the token of the messages. */
 const bySlidingSync = (device: Person): Read => {
   let pos: string | undefined
   const read: Read = Effect.fnUntraced(function* (since, timeout) {
     const query = `timeout=${timeout}${pos === undefined ? "" : `&pos=${encodeURIComponent(pos)}`}`
-    const answer = yield* surely(device, "POST", `${slidingSync}?${query}`, {
+    const answer = yield* askUntilAnswered(device, "POST", `${slidingSync}?${query}`, {
       conn_id: "encryption",
       extensions: { to_device: { enabled: true, ...(since === undefined ? {} : { since }) } }
     })
@@ -70,11 +71,11 @@ const bySlidingSync = (device: Person): Read => {
   return read
 }
 
-/** Reads as many messages as there are, and sees that there are no more: the numbers by their sender. */
+/** Reads all messages, and asserts that no more follow. Returns the numbers by their sender. */
 const readAll = Effect.fnUntraced(function* (read: Read, people: ReadonlyArray<Person>) {
   const seen = new Map<string, Array<number>>(people.map(({ userId }) => [userId, []]))
   let since: string | undefined
-  for (let count = 0; count < senders * each; ) {
+  for (let count = 0; count < senders * messagesPerSender; ) {
     const { events, next } = yield* read(since, 5_000)
     for (const { content, sender } of events) seen.get(sender)?.push(content.n)
     count += events.length
@@ -86,7 +87,7 @@ const readAll = Effect.fnUntraced(function* (read: Read, people: ReadonlyArray<P
 
 describe("KilledToDevice", () => {
   it.live(
-    "messages to a device arrive once and in order",
+    "send-to-device messages arrive once and in order after the server was killed",
     () =>
       Effect.gen(function* () {
         const start = yield* restartable()
@@ -104,16 +105,16 @@ describe("KilledToDevice", () => {
 
         let answers = 0
         let goal = { count: between[0]!, reached: yield* Deferred.make<void>() }
-        const answered = Effect.suspend(() =>
+        const countAnswer = Effect.suspend(() =>
           ++answers >= goal.count ? Deferred.succeed(goal.reached, undefined) : Effect.void
         )
         const sendAll = (person: Person) =>
-          Effect.forEach(Array.from({ length: each }), (_, n) =>
-            surely(person, "PUT", `${v3}/sendToDevice/m.test/${n}`, {
+          Effect.forEach(Array.from({ length: messagesPerSender }), (_, n) =>
+            askUntilAnswered(person, "PUT", `${v3}/sendToDevice/m.test/${n}`, {
               messages: {
                 [reader.userId]: n % 2 === 0 ? { "*": { n } } : Object.fromEntries(devices.map((id) => [id, { n }]))
               }
-            }).pipe(Effect.map(succeeded), Effect.andThen(answered))
+            }).pipe(Effect.map(succeeded), Effect.andThen(countAnswer))
           )
         const reading = yield* Effect.forkChild(
           Effect.forEach([bySync(reader), bySlidingSync(sliding)], (read) => readAll(read, people), {
@@ -128,7 +129,7 @@ describe("KilledToDevice", () => {
           gateway = (yield* start(port)).gateway
         }
         yield* Fiber.join(sending)
-        const all = Array.from({ length: each }, (_, n) => n)
+        const all = Array.from({ length: messagesPerSender }, (_, n) => n)
         for (const seen of yield* Fiber.join(reading)) {
           for (const [sender, numbers] of seen) assert.deepStrictEqual(numbers, all, sender)
         }

@@ -1,6 +1,6 @@
 /**
- * An upgrade of a room whose server was killed in the middle of it is finished: when it is asked for again, by another login too, and by
- * itself where nobody asks.
+ * A room upgrade that a kill of the server interrupted is finished when it is requested again, also by another login, and without another
+ * request.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Database from "@greenroom/store/Database"
@@ -13,7 +13,7 @@ import * as GatewayProcess from "../support/GatewayProcess.ts"
 const client = "/_matrix/client/v3"
 const password = "correct horse"
 
-/** A server on which alice upgrades a room, and which can be killed in the middle of it. */
+/** A server on which alice upgrades a room, and which can be killed during the upgrade. */
 const setUp = Effect.gen(function* () {
   const options = { dataDir: yield* GatewayProcess.temporaryDirectory, databaseUrl: yield* TestDatabase.url }
   const onDatabase = <Row extends object = object>(statement: string) =>
@@ -67,9 +67,9 @@ const setUp = Effect.gen(function* () {
     meanwhile: Effect.Effect<unknown, unknown> = Effect.void
   ) {
     yield* refuse(type)
-    const asking = yield* Effect.forkChild(Effect.exit(upgrade))
+    const upgrading = yield* Effect.forkChild(Effect.exit(upgrade))
     yield* refused
-    yield* restart(Effect.all([Fiber.join(asking), accept, meanwhile]))
+    yield* restart(Effect.all([Fiber.join(upgrading), accept, meanwhile]))
   })
   const logInAgain = Effect.gen(function* () {
     const login = yield* curl(gateway.url, "POST", `${client}/login`, {
@@ -79,7 +79,8 @@ const setUp = Effect.gen(function* () {
   })
 
   const unfinished = onDatabase("SELECT 1 FROM unfinished_upgrades")
-  /** Alice is in the old room, which is closed, and in the one that replaces it, to which her tags have come along. */
+  const tombstones = onDatabase("SELECT 1 FROM events WHERE body::jsonb ->> 'type' = 'm.room.tombstone'")
+  /** Alice is in the closed old room and in its replacement, which has her tags. */
   const assertUpgraded = Effect.gen(function* () {
     const { body } = yield* asAlice("GET", `${room}/state/m.room.tombstone`)
     const replacement = body.replacement_room
@@ -89,15 +90,25 @@ const setUp = Effect.gen(function* () {
     assert.strictEqual(levels.body.events_default, 50)
     const tags = yield* asAlice("GET", `/user/@alice:green.test/rooms/${encodeURIComponent(replacement)}/tags`)
     assert.deepStrictEqual(tags.body, { tags: { "m.favourite": {} } })
-    const events = yield* onDatabase(`SELECT 1 FROM events WHERE body::jsonb ->> 'type' = 'm.room.tombstone'`)
-    assert.lengthOf(events, 1)
+    assert.lengthOf(yield* tombstones, 1)
     assert.lengthOf(yield* unfinished, 0)
     return replacement as string
   })
-  return { asAlice, assertUpgraded, interruptAt, logInAgain, onDatabase, restart, room, unfinished, upgrade }
+  return {
+    asAlice,
+    assertUpgraded,
+    interruptAt,
+    logInAgain,
+    onDatabase,
+    restart,
+    room,
+    tombstones,
+    unfinished,
+    upgrade
+  }
 })
 
-/** An upgrade that was interrupted is not tried again while its process may still be at it. */
+/** The server does not retry an interrupted upgrade while its process may still be running. */
 const makeDue = "UPDATE unfinished_upgrades SET retry_at = 0"
 
 const untilNone = (rows: Effect.Effect<ReadonlyArray<object>, unknown>) =>
@@ -105,14 +116,14 @@ const untilNone = (rows: Effect.Effect<ReadonlyArray<object>, unknown>) =>
 
 describe("KilledUpgrade", () => {
   it.live(
-    "one new room is made, and the old one is closed, when it is asked for again",
+    "an interrupted upgrade creates one new room and closes the old one when it is requested again",
     () =>
       Effect.gen(function* () {
         const { assertUpgraded, interruptAt, logInAgain, upgrade } = yield* setUp
-        // The new room is there, and the old one does not lead to it.
+        // The new room exists, and the old one does not lead to it yet.
         yield* interruptAt("m.room.tombstone")
         yield* logInAgain
-        // The tombstone is there, and the old room is still open.
+        // The tombstone exists, and the old room is still open.
         yield* interruptAt("m.room.power_levels")
         const { body, status } = yield* upgrade
         assert.strictEqual(status, 200, JSON.stringify(body))
@@ -122,7 +133,7 @@ describe("KilledUpgrade", () => {
   )
 
   it.live(
-    "one new room is made, and the old one is closed, where nobody asks again",
+    "an interrupted upgrade creates one new room and closes the old one without another request",
     () =>
       Effect.gen(function* () {
         const { assertUpgraded, interruptAt, onDatabase, unfinished } = yield* setUp
@@ -134,14 +145,15 @@ describe("KilledUpgrade", () => {
   )
 
   it.live(
-    "is given up where the user may not upgrade the room any more",
+    "an interrupted upgrade is given up when the user may no longer upgrade the room",
     () =>
       Effect.gen(function* () {
-        const { asAlice, interruptAt, onDatabase, restart, room, unfinished } = yield* setUp
+        const { asAlice, interruptAt, onDatabase, restart, room, tombstones, unfinished } = yield* setUp
         yield* interruptAt("m.room.tombstone")
         assert.strictEqual((yield* asAlice("POST", `${room}/leave`, {})).status, 200)
         yield* restart(onDatabase(makeDue))
         yield* untilNone(unfinished)
+        assert.lengthOf(yield* tombstones, 0)
       }).pipe(Effect.scoped),
     120_000
   )

@@ -1,16 +1,16 @@
-/**
- * Files that were acknowledged are there, whole, after the server was killed in the middle of uploads.
- */
+/** Acknowledged uploads are complete after the server was killed during other uploads. */
 import { randomBytes } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import { curl } from "../support/Curl.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { randomFrom, seed } from "../support/Seed.ts"
 
 const kills = 3
 const uploaders = 6
 /** How many uploads are answered between two kills. */
 const between = 25
+const random = randomFrom(seed)
 
 interface Acknowledged {
   readonly uri: string
@@ -19,7 +19,7 @@ interface Acknowledged {
 
 describe("KilledUploads", () => {
   it.live(
-    "every acknowledged upload is there after kill -9",
+    "every acknowledged upload is complete after kill -9",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory
@@ -31,7 +31,7 @@ describe("KilledUploads", () => {
         const acknowledged: Array<Acknowledged> = []
 
         const uploadOne = Effect.fnUntraced(function* (url: string) {
-          const bytes = randomBytes(1 + Math.floor(Math.random() * 300_000))
+          const bytes = randomBytes(1 + random(300_000))
           const response = yield* Effect.tryPromise(() =>
             fetch(`${url}/_matrix/media/v3/upload`, { method: "POST", headers: { authorization }, body: bytes })
           )

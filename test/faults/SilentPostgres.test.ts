@@ -1,4 +1,4 @@
-/** PostgreSQL does not answer when the gateway is stopped: it says what it could not do, and ends. */
+/** A gateway that is stopped while PostgreSQL does not answer reports this and ends. */
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
@@ -9,7 +9,7 @@ import { freePorts } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { roomOf, sceneOf, succeeded } from "../support/Scene.ts"
 
-/** The processes of a PostgreSQL: the one that starts the others, and those. */
+/** The main process of PostgreSQL and its children. */
 const processesOf = (dataDir: string): ReadonlyArray<number> => {
   const first = Number.parseInt(fs.readFileSync(`${dataDir}/postgres/postmaster.pid`, "utf8"), 10)
   const others = execFileSync("ps", ["-o", "pid=", "--ppid", `${first}`])
@@ -20,7 +20,7 @@ const processesOf = (dataDir: string): ReadonlyArray<number> => {
   return [first, ...others]
 }
 
-const isThere = (pid: number): boolean => {
+const exists = (pid: number): boolean => {
   try {
     return process.kill(pid, 0)
   } catch {
@@ -28,8 +28,8 @@ const isThere = (pid: number): boolean => {
   }
 }
 
-/** Stops the processes with SIGSTOP until the scope closes, and waits then until they have ended, which they were told to. */
-const stopped = (pids: ReadonlyArray<number>) =>
+/** Suspends processes that are being ended, until the scope closes; then waits until they have ended. */
+const suspended = (pids: ReadonlyArray<number>) =>
   Effect.acquireRelease(
     Effect.sync(() => pids.map((pid) => process.kill(pid, "SIGSTOP"))),
     () =>
@@ -37,7 +37,7 @@ const stopped = (pids: ReadonlyArray<number>) =>
         Effect.andThen(
           Effect.repeat(
             Effect.delay(
-              Effect.sync(() => pids.some(isThere)),
+              Effect.sync(() => pids.some(exists)),
               "20 millis"
             ),
             { while: Boolean }
@@ -49,8 +49,8 @@ const stopped = (pids: ReadonlyArray<number>) =>
 /** The line on standard error. */
 const line = /^greenroom: PostgreSQL does not answer: ended without .* Nothing that was acknowledged is lost$/gm
 
-/** Has the gateway stop while a client waits for events and another one sends. `silence` makes PostgreSQL answer nothing. */
-const mustEnd = Effect.fnUntraced(function* <E, R>(
+/** Stops the gateway while one client waits for events and another one sends. `silence` keeps PostgreSQL from answering. */
+const assertEnds = Effect.fnUntraced(function* <E, R>(
   gateway: GatewayProcess.GatewayProcess,
   silence: Effect.Effect<unknown, E, R>
 ) {
@@ -68,30 +68,30 @@ const mustEnd = Effect.fnUntraced(function* <E, R>(
   )
   assert.strictEqual(yield* gateway.stop, 0, gateway.output())
   assert.strictEqual(gateway.output().match(line)?.length, 1, gateway.output())
-  // A /sync is answered with what the database has: 503, or nothing.
-  for (const asked of [waiting, sending]) {
-    const exit = yield* Fiber.join(asked)
+  // Without the database, requests fail with status 503 or with the connection.
+  for (const request of [waiting, sending]) {
+    const exit = yield* Fiber.join(request)
     if (Exit.isSuccess(exit)) assert.strictEqual(exit.value.status, 503)
   }
 })
 
 describe("A gateway that is stopped while PostgreSQL does not answer", () => {
   it.live(
-    "ends with 0 and one line where the PostgreSQL that it started is stopped (SIGSTOP)",
+    "a gateway exits with 0 and one line when its own PostgreSQL is suspended (SIGSTOP)",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory
         const gateway = yield* GatewayProcess.start({ dataDir })
-        yield* mustEnd(
+        yield* assertEnds(
           gateway,
-          Effect.suspend(() => stopped(processesOf(dataDir)))
+          Effect.suspend(() => suspended(processesOf(dataDir)))
         )
       }).pipe(Effect.scoped),
     120_000
   )
 
   it.live(
-    "does so as a node of a cluster whose PostgreSQL is gone",
+    "a node of a cluster exits with 0 and one line when PostgreSQL is unreachable",
     () =>
       Effect.gen(function* () {
         const database = yield* CuttableDatabase.make(yield* TestDatabase.emptyUrl)
@@ -101,7 +101,7 @@ describe("A gateway that is stopped while PostgreSQL does not answer", () => {
           databaseUrl: database.url,
           environment: { GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: `${port}` }
         })
-        yield* mustEnd(gateway, database.cut)
+        yield* assertEnds(gateway, database.cut)
       }).pipe(Effect.scoped),
     120_000
   )
