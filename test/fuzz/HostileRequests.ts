@@ -1,21 +1,19 @@
-/**
- * Requests that roughly match an operation of the OpenAPI document: mistakes of client authors, and attacks.
- */
+/** Random requests that resemble an operation of the OpenAPI document, as mistaken and malicious clients send them. */
 import fc from "fast-check"
 
-/** An operation as the OpenAPI document has it. */
+/** An operation of the OpenAPI document. */
 export interface Operation {
   readonly method: string
   readonly path: string
   readonly id: string
   readonly query: ReadonlyArray<string>
-  /** The keys of the body that the document names. */
+  /** The documented keys of the body. */
   readonly keys: ReadonlyArray<string>
-  /** The errors that the document names, each with its status: `403 M_FORBIDDEN`. */
+  /** The documented errors with their statuses, such as `403 M_FORBIDDEN`. */
   readonly errors: ReadonlySet<string>
 }
 
-/** Things that exist on the server, for requests that are right but for one thing. */
+/** Identifiers that exist on the server. */
 export interface Known {
   readonly rooms: ReadonlyArray<string>
   readonly users: ReadonlyArray<string>
@@ -52,10 +50,10 @@ const odd = [
   "y".repeat(5_000)
 ]
 
-/** Texts with everything that Unicode has. */
+/** Any Unicode text. */
 const anyText = fc.oneof(fc.constantFrom(...odd), fc.string({ unit: "binary", maxLength: 40 }))
 
-/** A part of a path that is no percent-encoded UTF-8. */
+/** Parts of paths with invalid or unusual percent-encoding. */
 export const wrongEncoding = fc.constantFrom(
   "%",
   "%z",
@@ -110,7 +108,7 @@ const eventTypes = fc.constantFrom(
 )
 
 const parameter = (name: string, known: Known): fc.Arbitrary<string> => {
-  const right = (): fc.Arbitrary<string> => {
+  const valid = (): fc.Arbitrary<string> => {
     switch (name) {
       case "roomId":
         return fc.constantFrom(...known.rooms)
@@ -131,7 +129,7 @@ const parameter = (name: string, known: Known): fc.Arbitrary<string> => {
     }
   }
   return fc.oneof(
-    { weight: 8, arbitrary: right().map(encoded) },
+    { weight: 8, arbitrary: valid().map(encoded) },
     { weight: 2, arbitrary: identifiers(known).map(encoded) },
     { weight: 2, arbitrary: anyText.map(encoded) },
     { weight: 1, arbitrary: wrongEncoding }
@@ -170,7 +168,7 @@ const queryValue = (key: string): fc.Arbitrary<string> => {
   switch (key) {
     case "limit":
       return numbers
-    // Never a long poll, for which the fuzz would wait.
+    // No long polls, which would take time.
     case "timeout":
       return fc.constantFrom("0", "1", "-1", "abc", "1e3", "", "NaN", "0.5", "%00")
     case "dir":
@@ -217,8 +215,8 @@ export const anyJson = (known: Known): fc.Arbitrary<unknown> =>
     fc.jsonValue({ maxDepth: 3 })
   )
 
-/** For keys of bodies and of contents of events: what is right there. */
-const rightValues = (known: Known): { readonly [key: string]: fc.Arbitrary<unknown> } => ({
+/** Valid values by the keys of bodies and of event contents. */
+const validValues = (known: Known): { readonly [key: string]: fc.Arbitrary<unknown> } => ({
   user_id: fc.constantFrom(...known.users),
   room_id: fc.constantFrom(...known.rooms),
   target_event_id: fc.constantFrom(...known.events),
@@ -262,15 +260,15 @@ const members = [
   "location"
 ]
 
-/** An object of which most is right. */
+/** An object with mostly valid values. */
 const objectBody = ({ keys }: Operation, known: Known): fc.Arbitrary<string> => {
-  const right = rightValues(known)
+  const valid = validValues(known)
   const hostile = anyJson(known)
   const member = (key: string) =>
     fc.tuple(
       fc.constant(key),
       fc.oneof(
-        { weight: 12, arbitrary: Object.hasOwn(right, key) ? right[key]! : anyText },
+        { weight: 12, arbitrary: Object.hasOwn(valid, key) ? valid[key]! : anyText },
         { weight: 1, arbitrary: hostile }
       )
     )
@@ -287,8 +285,8 @@ const objectBody = ({ keys }: Operation, known: Known): fc.Arbitrary<string> => 
 
 const nested = (depth: number, open: string, close: string) => open.repeat(depth) + close.repeat(depth)
 
-/** Bodies that are wrong as such. Some are over the limit of size. */
-export const rubbish = fc.oneof(
+/** Bodies that are invalid for every operation. Some exceed the size limit. */
+export const invalidBodies = fc.oneof(
   fc.constantFrom(
     "",
     "{",
@@ -322,7 +320,7 @@ const bodyOf = (operation: Operation, known: Known): fc.Arbitrary<string | undef
     ? fc.constant(undefined)
     : fc.oneof(
         { weight: 12, arbitrary: objectBody(operation, known) },
-        { weight: 5, arbitrary: rubbish },
+        { weight: 5, arbitrary: invalidBodies },
         { weight: 1, arbitrary: fc.constant(undefined) },
         { weight: 1, arbitrary: fc.noShrink(fc.constant(huge)) }
       )

@@ -1,6 +1,6 @@
 /**
- * Random requests, valid and invalid: every operation of the OpenAPI documents, of the draft and of today, answers as
- * documented or with an error of the protocol, never with an internal failure, and the server goes on.
+ * Random requests, valid and invalid, to every operation of the OpenAPI documents of the draft and of the current API. Each answer must be
+ * documented or an error of the protocol, and the server must continue to work.
  */
 import { assert, layer } from "@effect/vitest"
 import { Console, Effect } from "effect"
@@ -14,13 +14,13 @@ import { type TodaysKnown, todaysOperations, todaysRequests } from "./TodaysRequ
 /** Requests to each operation. */
 const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 150)
 
-/** Requests to each operation of today's API. */
+/** Requests to each operation of the current API. */
 const todaysRuns = Number(process.env.GREENROOM_FUZZ_RUNS ?? 20)
 
-/** Registration and login hash a password each time, which is meant to be slow. */
+/** Registration and login get fewer requests, since they hash passwords, which is slow. */
 const runsOf = ({ id }: Operation) => (/^(registration\.register|login\.login)$/.test(id) ? Math.ceil(runs / 3) : runs)
 
-/** Operations that end the token they are called with get one that nobody needs. */
+/** Whether the operation ends the token of the request, so that it gets a token of its own. */
 const endsToken = ({ path }: Pick<Operation, "path">) =>
   /\/(logout|unregister|account|devices|delete_devices|refresh|password)(\/|$)/.test(path)
 
@@ -33,8 +33,8 @@ const send = (url: string, { body, contentType, method, path, token }: HostileRe
     }
   })
 
-/** A path that leads nowhere, is no UTF-8, or has an empty part, does not reach the operation. */
-const elsewhere = new Set(["404 M_UNRECOGNIZED", "405 M_UNRECOGNIZED", "400 M_UNKNOWN", "400 M_BAD_PAGINATION"])
+/** Errors of paths that do not reach the operation: unknown, with an empty part, or not UTF-8. */
+const pathErrors = new Set(["404 M_UNRECOGNIZED", "405 M_UNRECOGNIZED", "400 M_UNKNOWN", "400 M_BAD_PAGINATION"])
 
 /** The fault of an answer, if it has one. */
 const flawOf = ({ errors }: Pick<Operation, "errors">, { body, headers, status, text }: Answer): string | undefined => {
@@ -42,16 +42,16 @@ const flawOf = ({ errors }: Pick<Operation, "errors">, { body, headers, status, 
   if (status < 400) return status >= 200 && status < 300 ? undefined : `has status ${status}`
   if (status >= 500) return `has status ${status}: ${text}`
   if (typeof body?.errcode !== "string" || !/^M_[A-Z_]+$/.test(body.errcode)) return `has no errcode: ${text}`
-  if (typeof body.error !== "string" || body.error === "") return `says nothing: ${text}`
+  if (typeof body.error !== "string" || body.error === "") return `has no error text: ${text}`
   if (/\n\s+at |node_modules|\.ts:[0-9]/.test(text)) return `shows a stack trace: ${text}`
   const error = `${status} ${body.errcode}`
-  // A URL with U+0000 is refused before an operation is looked for.
+  // A URL with U+0000 is refused before routing.
   if (error === "400 M_INVALID_PARAM" && body.error === "The URL contains U+0000") return undefined
-  return errors.has(error) || elsewhere.has(error) ? undefined : `is not documented, ${error}: ${text}`
+  return errors.has(error) || pathErrors.has(error) ? undefined : `is not documented, ${error}: ${text}`
 }
 
-/** A room, an event and an alias, for people who may all be thrown out of it by the fuzz. */
-const furnish = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, name: string) {
+/** Creates a room with an event and an alias. Each operation gets its own, since requests may remove its members. */
+const createTargets = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, name: string) {
   const [owner, ...others] = people as [Person, ...Array<Person>]
   const room = yield* roomOf(owner, ...others)
   const inPath = encodeURIComponent(room)
@@ -64,7 +64,7 @@ const furnish = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, name
   return { room, alias, event: body.event_id as string }
 })
 
-/** The fault of an answer of today's API. Pages for people, redirections and the stages of a login are no errors. */
+/** The fault of an answer of the current API. HTML pages, redirections and the stages of a login are no errors. */
 const todaysFlawOf = (operation: Pick<Operation, "errors">, answer: Answer): string | undefined => {
   const { body, headers, status } = answer
   if (status < 500 && (headers["content-type"] ?? "").startsWith("text/html")) return undefined
@@ -78,7 +78,7 @@ const shortened = (defect: unknown): string => {
   return `${message.replaceAll(/(.)\1{100,}/g, "$1$1$1...")} ${cause ?? ""}`
 }
 
-/** Valid parameters of today's API that name nothing on the server. */
+/** Valid parameters of the current API that refer to nothing on the server. */
 const todaysParameters: TodaysKnown["others"] = {
   kind: ["override", "underride", "content", "room", "sender"],
   ruleId: [".m.rule.master", "mine"],
@@ -110,7 +110,7 @@ const fuzz = (scene: Scene, operation: Operation, known: Known) =>
 
 layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
   it.effect(
-    "no operation fails inside, and every refusal is an error of the protocol",
+    "every operation of the draft answers random requests without an internal error",
     () =>
       Effect.gen(function* () {
         yield* Console.log(`OpenApiFuzz: seed ${seed}`)
@@ -121,13 +121,13 @@ layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
         const people = [yield* scene.register("alice"), yield* scene.register("bob")]
         const failures: Array<string> = []
         for (const operation of operations) {
-          const { alias, event, room } = yield* furnish(people, operation.id.toLowerCase())
-          const elsewhere = yield* furnish(people.slice(1), `${operation.id.toLowerCase()}.bob`)
+          const { alias, event, room } = yield* createTargets(people, operation.id.toLowerCase())
+          const ofBob = yield* createTargets(people.slice(1), `${operation.id.toLowerCase()}.bob`)
           const known: Known = {
-            rooms: [room, elsewhere.room],
+            rooms: [room, ofBob.room],
             users: people.map(({ userId }) => userId),
-            events: [event, elsewhere.event],
-            aliases: [alias, elsewhere.alias],
+            events: [event, ofBob.event],
+            aliases: [alias, ofBob.alias],
             tokens: endsToken(operation)
               ? [(yield* scene.register(`victim.${operation.id}`.toLowerCase())).token]
               : people.map(({ token }) => token)
@@ -140,7 +140,7 @@ layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
         assert.notInclude(scene.gateway.output(), "Internal error while answering")
         for (const { token } of people) assert.notInclude(scene.gateway.output(), token)
 
-        // The server goes on, for those who were at it and for others.
+        // The server still works.
         assert.strictEqual((yield* scene.ask("GET", "//health")).body.ok, true)
         const [alice, bob] = people as [Person, Person]
         const room = encodeURIComponent(yield* roomOf(alice, bob))
@@ -155,7 +155,7 @@ layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
   )
 
   it.effect(
-    "no operation of today's API fails inside, and every refusal is an error of the protocol",
+    "every operation of the current API answers random requests without an internal error",
     () =>
       Effect.gen(function* () {
         const scene = yield* Stage
@@ -168,7 +168,7 @@ layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
         const media = uploaded.body.content_uri.split("/").at(-1) as string
         const failures: Array<string> = []
         for (const [index, operation] of operations.entries()) {
-          const { alias, event, room } = yield* furnish(people, `today${index}`)
+          const { alias, event, room } = yield* createTargets(people, `today${index}`)
           const since = (yield* carol.ask("GET", "//_matrix/client/v3/sync?timeout=0")).body.next_batch as string
           const victim = endsToken(operation) ? yield* scene.register(`today.victim.${index}`) : undefined
           const known: TodaysKnown = {

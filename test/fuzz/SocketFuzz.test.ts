@@ -1,5 +1,5 @@
 /**
- * Sockets that send invalid frames, or never read: each frame is answered or the socket is closed with a documented code, and other
+ * Clients that send invalid frames on sockets, or never read. Each frame is answered or closes the socket with a documented code, and other
  * users are not affected.
  */
 import { createConnection } from "node:net"
@@ -18,7 +18,7 @@ const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 150)
 
 const documentedCodes: ReadonlyArray<number> = Object.values(closeCodes)
 
-/** Values for the keys of requests, right and wrong. */
+/** Values for the keys of requests, valid and invalid. */
 const value = (room: string, person: Person): fc.Arbitrary<unknown> =>
   fc.oneof(
     fc.constantFrom<unknown>(
@@ -41,7 +41,7 @@ const value = (room: string, person: Person): fc.Arbitrary<unknown> =>
     fc.jsonValue({ maxDepth: 3 })
   )
 
-/** Frames that are requests more or less. */
+/** Frames that are, or resemble, requests. */
 const requests = (room: string, person: Person): fc.Arbitrary<unknown> => {
   const keys = [...new Set(Object.values(socketMethods).flatMap(({ fields }) => Object.keys(fields)))]
   return fc.oneof(
@@ -73,7 +73,7 @@ const requests = (room: string, person: Person): fc.Arbitrary<unknown> => {
   )
 }
 
-/** The frame as it travels; some are damaged on the way. */
+/** Encoded frames, some of them damaged. */
 const frames = (subprotocol: Subprotocol, room: string, person: Person): fc.Arbitrary<string | Uint8Array> =>
   subprotocol === "m.json"
     ? fc.oneof(
@@ -98,7 +98,7 @@ const isAnswer = (frame: { readonly [key: string]: unknown }): boolean => {
   return typeof errcode === "string" && typeof error === "string" && !/\n\s+at |node_modules/.test(error)
 }
 
-/** Sends the frames one after the other, and waits until each was answered or the socket closed. */
+/** Sends frames one after the other, and waits until each is answered or the socket is closed. */
 const sendAll = (scene: Scene, person: Person, subprotocol: Subprotocol, all: ReadonlyArray<string | Uint8Array>) =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -120,9 +120,9 @@ const sendAll = (scene: Scene, person: Person, subprotocol: Subprotocol, all: Re
     })
   )
 
-/** A client that shakes hands and then reads nothing. `wake` reads until something comes, or until it was closed. */
-interface Sleeper {
-  readonly wake: Effect.Effect<void>
+/** A client that stops reading after the handshake. `resume` reads until data arrives or the socket is closed. */
+interface StalledClient {
+  readonly resume: Effect.Effect<void>
   readonly destroy: () => void
 }
 
@@ -131,22 +131,22 @@ const handshake = (host: string, token: string) =>
   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" +
   "Sec-WebSocket-Protocol: m.json\r\n\r\n"
 
-const fallAsleep = (url: string, token: string) =>
+const connectStalled = (url: string, token: string) =>
   Effect.acquireRelease(
-    Effect.callback<Sleeper>((resume) => {
+    Effect.callback<StalledClient>((complete) => {
       const { host, hostname, port } = new URL(url)
       const socket = createConnection({ host: hostname, port: Number(port) })
-      const woken = Deferred.makeUnsafe<void>()
-      const onWoken = () => Deferred.doneUnsafe(woken, Effect.void)
-      socket.on("error", onWoken).on("close", onWoken)
+      const active = Deferred.makeUnsafe<void>()
+      const onActive = () => Deferred.doneUnsafe(active, Effect.void)
+      socket.on("error", onActive).on("close", onActive)
       socket.once("connect", () => socket.write(handshake(host, token)))
       socket.once("data", () => {
         socket.pause()
-        const wake = Effect.suspend(() => {
-          socket.on("data", onWoken).resume()
-          return Deferred.await(woken)
+        const resume = Effect.suspend(() => {
+          socket.on("data", onActive).resume()
+          return Deferred.await(active)
         })
-        resume(Effect.succeed({ wake, destroy: () => socket.destroy() }))
+        complete(Effect.succeed({ resume, destroy: () => socket.destroy() }))
       })
     }),
     ({ destroy }) => Effect.sync(destroy)
@@ -154,7 +154,7 @@ const fallAsleep = (url: string, token: string) =>
 
 layer(Stage.layer(), { excludeTestServices: true })("SocketFuzz", (it) => {
   for (const subprotocol of ["m.json", "m.msgpack"] as const) {
-    it.effect(`whatever is sent is answered, or closes the socket for a documented reason (${subprotocol})`, () =>
+    it.effect(`every frame is answered, or closes the socket with a documented code (${subprotocol})`, () =>
       Effect.gen(function* () {
         yield* Console.log(`SocketFuzz: seed ${seed}`)
         const scene = yield* Stage
@@ -174,12 +174,14 @@ layer(Stage.layer(), { excludeTestServices: true })("SocketFuzz", (it) => {
     )
   }
 
-  it.effect("clients that never read delay no others, and are closed or catch up once they read", () =>
+  it.effect("clients that stop reading delay no others, and are disconnected or catch up when they resume", () =>
     Effect.gen(function* () {
       const scene = yield* Stage
       const [alice, bob] = [yield* scene.register("alice"), yield* scene.register("bob")]
       const room = yield* roomOf(alice, bob)
-      const sleepers = yield* Effect.forEach(Array.from({ length: 10 }), () => fallAsleep(scene.gateway.url, bob.token))
+      const stalled = yield* Effect.forEach(Array.from({ length: 10 }), () =>
+        connectStalled(scene.gateway.url, bob.token)
+      )
       const reader = yield* RawSocket.open(scene.gateway.url, { token: bob.token })
       const count = 200
       const reading = yield* Effect.forkChild(
@@ -197,7 +199,7 @@ layer(Stage.layer(), { excludeTestServices: true })("SocketFuzz", (it) => {
         assert.strictEqual(status, 200)
       }
       assert.lengthOf(yield* Fiber.join(reading), count)
-      for (const sleeper of sleepers) yield* sleeper.wake
+      for (const { resume } of stalled) yield* resume
       assert.strictEqual((yield* scene.ask("GET", "//health")).body.ok, true)
     })
   )

@@ -1,14 +1,12 @@
-/**
- * Requests to today's APIs, made from the examples of the OpenAPI document: right, with a few things changed at random.
- */
+/** Requests to the current API: examples of the OpenAPI document with random changes. */
 import fc from "fast-check"
 import {
   anyJson,
   encoded,
   type HostileRequest,
   identifiers,
+  invalidBodies,
   type Known,
-  rubbish,
   wrongEncoding
 } from "./HostileRequests.ts"
 
@@ -19,19 +17,19 @@ export interface TodaysOperation {
   readonly query: ReadonlyArray<string>
   /** The example of the body; undefined where there is none. */
   readonly example: unknown
-  /** The content type of a body that is no JSON. */
+  /** The content type of a body that is not JSON. */
   readonly otherType: string | undefined
-  /** The errors that the document names, each with its status: `403 M_FORBIDDEN`. */
+  /** The documented errors with their statuses, such as `403 M_FORBIDDEN`. */
   readonly errors: ReadonlySet<string>
 }
 
 /** The names of rooms, events and users on the server. */
 export interface TodaysKnown extends Known {
-  /** Of `mxc://` URIs of this server. */
+  /** Media IDs of `mxc://` URIs of this server. */
   readonly media: ReadonlyArray<string>
   readonly devices: ReadonlyArray<string>
   readonly streamTokens: ReadonlyArray<string>
-  /** By the name of the parameter. */
+  /** Valid values by the name of the parameter. */
   readonly others: { readonly [parameter: string]: ReadonlyArray<string> }
 }
 
@@ -62,7 +60,7 @@ export const todaysOperations = ({ paths }: Document): ReadonlyArray<TodaysOpera
     }))
   )
 
-/** Examples name what is on other servers: here it is what there is on this one, and no server that would have to be looked for. */
+/** Replaces the identifiers of an example by those of this server, so that it looks for no other server. */
 const localised = (value: unknown, known: TodaysKnown): unknown => {
   if (Array.isArray(value)) return value.map((item) => localised(item, known))
   if (typeof value === "object" && value !== null) {
@@ -79,30 +77,30 @@ const localised = (value: unknown, known: TodaysKnown): unknown => {
   return value.replace(/[a-z.-]*example\.(org|com|net)/g, "127.0.0.1:1")
 }
 
-/** One change of a body, at a place that `at` chooses. */
+/** One change of a body, at the position that `at` selects. */
 interface Change {
   readonly at: number
   readonly kind: "replace" | "remove" | "wrap" | "add"
   readonly value: unknown
 }
 
-type Place = { readonly parent: Record<string, unknown>; readonly key: string }
+type Position = { readonly parent: Record<string, unknown>; readonly key: string }
 
-const placesOf = (value: unknown): ReadonlyArray<Place> =>
+const positionsOf = (value: unknown): ReadonlyArray<Position> =>
   typeof value !== "object" || value === null
     ? []
     : Object.entries(value).flatMap(([key, item]) => [
         { parent: value as Record<string, unknown>, key },
-        ...placesOf(item)
+        ...positionsOf(item)
       ])
 
 const changed = (body: unknown, changes: ReadonlyArray<Change>): unknown => {
   const copy = structuredClone(body)
   for (const { at, kind, value } of changes) {
-    const places = placesOf(copy)
-    const place = places[at % Math.max(1, places.length)]
-    if (place === undefined) return value
-    const { key, parent } = place
+    const positions = positionsOf(copy)
+    const position = positions[at % Math.max(1, positions.length)]
+    if (position === undefined) return value
+    const { key, parent } = position
     if (kind === "remove") Reflect.deleteProperty(parent, key)
     else if (kind === "wrap") parent[key] = [parent[key]]
     else if (kind === "add") parent[`${key}_`] = value
@@ -124,23 +122,23 @@ const bodyOf = (
 ): fc.Arbitrary<string | undefined> => {
   if (method === "GET" || method === "HEAD") return fc.constant(undefined)
   if (example === undefined && otherType !== undefined) return fc.string({ unit: "binary", maxLength: 200 })
-  const right = localised(example ?? {}, known)
-  const near = fc
+  const valid = localised(example ?? {}, known)
+  const changedExample = fc
     .array(changes(known), { maxLength: 3 })
-    .map((list) => JSON.stringify(changed(right, list)) as string | undefined)
-  // Of a key that is there twice the last counts.
-  const twice = near.map((text) =>
+    .map((list) => JSON.stringify(changed(valid, list)) as string | undefined)
+  // JSON with a repeated key has its last value.
+  const withRepeatedKey = changedExample.map((text) =>
     text?.startsWith("{") ? `{"type":1,"room_id":[],${text.slice(1)}`.replace(",}", "}") : text
   )
   return fc.oneof(
-    { weight: 10, arbitrary: near },
-    { weight: 1, arbitrary: twice },
-    { weight: 2, arbitrary: rubbish },
+    { weight: 10, arbitrary: changedExample },
+    { weight: 1, arbitrary: withRepeatedKey },
+    { weight: 2, arbitrary: invalidBodies },
     { weight: 1, arbitrary: fc.constant(undefined) }
   )
 }
 
-const right = (name: string, known: TodaysKnown): ReadonlyArray<string> => {
+const validValues = (name: string, known: TodaysKnown): ReadonlyArray<string> => {
   const others = known.others[name]
   if (others !== undefined) return others
   if (/^room_?id_?or_?alias$/i.test(name)) return [...known.rooms, ...known.aliases]
@@ -161,7 +159,7 @@ const numbers = fc.constantFrom("0", "1", "-1", "1.5", "1e9", "NaN", "", "9".rep
 
 const parameter = (name: string, known: TodaysKnown): fc.Arbitrary<string> =>
   fc.oneof(
-    { weight: 12, arbitrary: fc.constantFrom(...right(name, known)).map(encoded) },
+    { weight: 12, arbitrary: fc.constantFrom(...validValues(name, known)).map(encoded) },
     { weight: 1, arbitrary: identifiers(known).map(encoded) },
     { weight: 1, arbitrary: numbers },
     { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 30 }).map(encoded) },
@@ -183,7 +181,7 @@ const queryValue = (name: string, known: TodaysKnown): fc.Arbitrary<string> => {
   return parameter(name, known)
 }
 
-/** Each parameter absent, once or twice. Those that say how long to wait are always there. */
+/** Each parameter is absent, present or repeated. Timeouts are always present, so that no request is a long poll. */
 const queryOf = ({ query }: TodaysOperation, known: TodaysKnown): fc.Arbitrary<string> =>
   fc
     .tuple(

@@ -1,12 +1,9 @@
-/**
- * Phone numbers from end to end: home servers, an identity server, and the web service of its operator that takes text
- * messages, all of them real and on loopback.
- */
+/** Phone numbers, with home servers, an identity server and the web service that sends text messages, all on loopback. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { ask, askUrl, identityWith, lookup } from "../../apps/identity/test/support/TestIdentity.ts"
 import { makeWebServer, SmsService } from "../../apps/identity/test/support/WebServer.ts"
-import { createRoom, enter, Homes, invited, membershipOf, type Person, person } from "./support/TestHomes.ts"
+import { createRoom, Homes, inviterOf, join, membershipOf, type Person, person } from "./support/TestHomes.ts"
 
 const identity = SmsService.use(({ url }) =>
   Effect.succeed(
@@ -25,7 +22,7 @@ const takeMessage = Effect.map(
 
 const waitingMessages = SmsService.use(({ waiting }) => waiting)
 
-/** Asks for a code, and reads it. */
+/** Requests a code by text message. */
 const requestCode = Effect.fnUntraced(function* (phone_number: string, client_secret: string, country?: string) {
   const begun = yield* ask("POST", "/validate/msisdn/requestToken", {
     client_secret,
@@ -61,7 +58,7 @@ const inviteNumber = ({ request }: Person, roomId: string, address: string) =>
   request("POST", `/rooms/${encodeURIComponent(roomId)}/invite`, { medium: "msisdn", address })
 
 layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: true })("phone numbers", (it) => {
-  it.effect("one is added to the account by the code that it got, and others find the user by it", () =>
+  it.effect("a number is added to the account with the code sent to it, and others find the user by it", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const [alice, mallory] = [yield* person(red, "alice"), yield* person(red, "mallory")]
@@ -88,77 +85,75 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect(
-    "the home server has a code sent, with which the number is added, and later sets a forgotten password",
-    () =>
-      Effect.gen(function* () {
-        const { red } = yield* Homes
-        const dora = yield* person(red, "dora")
-        const anonymous = (method: string, path: string, json: object, headers?: Record<string, string>) =>
-          askUrl(method, `${red.url}/_matrix/client/v3${path}`, json, headers)
-        const today = (method: string, path: string, json: object) =>
-          anonymous(method, path, json, { authorization: `Bearer ${dora.token}` })
-        const phone = { phone_number: "0151 45678901", country: "DE", send_attempt: 1 }
-        /** A session whose code was sent to the URL that the home server names. */
-        const validate = Effect.fnUntraced(function* (path: string, client_secret: string, number: object = phone) {
-          const begun = yield* today("POST", `${path}/msisdn/requestToken`, { ...number, client_secret })
-          assert.strictEqual(begun.status, 200, begun.text)
-          const session = { sid: begun.body.sid, client_secret }
-          const { text, to } = yield* takeMessage
-          assert.strictEqual(to, "+4915145678901")
-          const submitUrl = String((begun.body as unknown as { submit_url: string }).submit_url)
-          const submitted = yield* askUrl("POST", submitUrl, { ...session, token: /\d{6}/.exec(text)![0] })
-          assert.strictEqual(submitted.status, 200, submitted.text)
-          return session
-        })
-        const international = { ...phone, phone_number: "+4915145678901" }
-        const unknown = yield* today("POST", "/account/password/msisdn/requestToken", {
-          ...international,
-          client_secret: "early"
-        })
-        assert.strictEqual(unknown.body.errcode, "M_THREEPID_NOT_FOUND")
-        const password = {
-          type: "m.login.password",
-          identifier: { type: "m.id.user", user: dora.userId },
-          password: "secret"
-        }
-        const session = yield* validate("/account/3pid", "doras-secret")
-        const added = yield* today("POST", "/account/3pid/add", { ...session, auth: password })
-        assert.strictEqual(added.status, 200, added.text)
-        const taken = yield* today("POST", "/account/3pid/msisdn/requestToken", {
-          ...international,
-          client_secret: "again"
-        })
-        assert.strictEqual(taken.body.errcode, "M_THREEPID_IN_USE")
-
-        const forgotten = yield* validate("/account/password", "forgotten", international)
-        const auth = { type: "m.login.msisdn", threepid_creds: forgotten }
-        const changed = yield* anonymous("POST", "/account/password", { new_password: "anew", auth })
-        assert.strictEqual(changed.status, 200, changed.text)
-        const logIn = (word: string) => today("POST", "/login", { ...password, password: word })
-        assert.deepStrictEqual([(yield* logIn("secret")).status, (yield* logIn("anew")).status], [403, 200])
-        assert.strictEqual(yield* waitingMessages, 0)
+  it.effect("a number is added with a code that the home server requests, and later resets a forgotten password", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const dora = yield* person(red, "dora")
+      const anonymous = (method: string, path: string, json: object, headers?: Record<string, string>) =>
+        askUrl(method, `${red.url}/_matrix/client/v3${path}`, json, headers)
+      const asDora = (method: string, path: string, json: object) =>
+        anonymous(method, path, json, { authorization: `Bearer ${dora.token}` })
+      const phone = { phone_number: "0151 45678901", country: "DE", send_attempt: 1 }
+      /** A session whose code was submitted to the URL that the home server returned. */
+      const validate = Effect.fnUntraced(function* (path: string, client_secret: string, number: object = phone) {
+        const begun = yield* asDora("POST", `${path}/msisdn/requestToken`, { ...number, client_secret })
+        assert.strictEqual(begun.status, 200, begun.text)
+        const session = { sid: begun.body.sid, client_secret }
+        const { text, to } = yield* takeMessage
+        assert.strictEqual(to, "+4915145678901")
+        const submitUrl = String((begun.body as unknown as { submit_url: string }).submit_url)
+        const submitted = yield* askUrl("POST", submitUrl, { ...session, token: /\d{6}/.exec(text)![0] })
+        assert.strictEqual(submitted.status, 200, submitted.text)
+        return session
       })
+      const international = { ...phone, phone_number: "+4915145678901" }
+      const unknown = yield* asDora("POST", "/account/password/msisdn/requestToken", {
+        ...international,
+        client_secret: "early"
+      })
+      assert.strictEqual(unknown.body.errcode, "M_THREEPID_NOT_FOUND")
+      const password = {
+        type: "m.login.password",
+        identifier: { type: "m.id.user", user: dora.userId },
+        password: "secret"
+      }
+      const session = yield* validate("/account/3pid", "doras-secret")
+      const added = yield* asDora("POST", "/account/3pid/add", { ...session, auth: password })
+      assert.strictEqual(added.status, 200, added.text)
+      const taken = yield* asDora("POST", "/account/3pid/msisdn/requestToken", {
+        ...international,
+        client_secret: "again"
+      })
+      assert.strictEqual(taken.body.errcode, "M_THREEPID_IN_USE")
+
+      const forgotten = yield* validate("/account/password", "forgotten", international)
+      const auth = { type: "m.login.msisdn", threepid_creds: forgotten }
+      const changed = yield* anonymous("POST", "/account/password", { new_password: "anew", auth })
+      assert.strictEqual(changed.status, 200, changed.text)
+      const logIn = (secret: string) => asDora("POST", "/login", { ...password, password: secret })
+      assert.deepStrictEqual([(yield* logIn("secret")).status, (yield* logIn("anew")).status], [403, 200])
+      assert.strictEqual(yield* waitingMessages, 0)
+    })
   )
 
-  it.effect("an invited number gets a text message, and is invited as soon as it is validated, on any server", () =>
+  it.effect("an invited number gets a text message, and its user is invited once it is validated, on any server", () =>
     Effect.gen(function* () {
       const { blue, red } = yield* Homes
       const [alice, bob] = [yield* person(red, "alice-2"), yield* person(blue, "bob")]
       const roomId = yield* createRoom(alice, { name: "Tea party" })
-      const asked = yield* inviteNumber(alice, roomId, "+49 151 2345-6789")
-      assert.strictEqual(asked.status, 200, asked.text)
+      const sent = yield* inviteNumber(alice, roomId, "+49 151 2345-6789")
+      assert.strictEqual(sent.status, 200, sent.text)
       const { text, to } = yield* takeMessage
       assert.strictEqual(to, "+4915123456789")
       assert.include(text, `${alice.userId} invites you to Tea party`)
       yield* addNumber(bob, "+4915123456789")
-      assert.strictEqual(yield* invited(bob, roomId), alice.userId)
-      assert.strictEqual((yield* enter(bob, roomId)).status, 200)
+      assert.strictEqual(yield* inviterOf(bob, roomId), alice.userId)
+      assert.strictEqual((yield* join(bob, roomId)).status, 200)
       assert.strictEqual(yield* membershipOf(alice, roomId, bob.userId), "join")
     })
   )
 
-  it.effect("one that has a user invites the user at once, without a message", () =>
+  it.effect("an invitation of a bound number invites its user at once, without a message", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const [alice, carol] = [yield* person(red, "alice-3"), yield* person(red, "carol")]

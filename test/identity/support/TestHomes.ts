@@ -1,10 +1,7 @@
-/**
- * Home servers for tests of what they do with an identity server: each with its gateway and federation listener, on
- * loopback, trusting the identity server that is there. And people on them.
- */
+/** Home servers with gateways and federation listeners that trust an identity server, and users of them, all on loopback. */
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import * as path from "node:path"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { Gateway } from "@greenroom/gateway/Gateway"
@@ -19,11 +16,11 @@ import { askUrl } from "../../../apps/identity/test/support/TestIdentity.ts"
 import { freePort } from "../../../packages/gateway/test/federation/support/TestServer.ts"
 
 const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-identity-"))),
+  Effect.promise(() => mkdtemp(path.join(tmpdir(), "greenroom-identity-"))),
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
 )
 
-/** A home server with both its listeners, that trusts the identity server. */
+/** A home server that trusts the identity server. */
 const homeServer = Effect.gen(function* () {
   const identity = yield* IdentityHttp
   const port = yield* freePort
@@ -69,7 +66,7 @@ export class Homes extends Context.Service<Homes, { readonly red: Home; readonly
   )
 }
 
-/** A user of a home server, with a client as plain as curl. */
+/** Registers a user of a home server. */
 export const person = Effect.fnUntraced(function* (home: Home, name: string) {
   const at = (path: string) => `${home.url}${clientPrefix}${path}`
   const registered = yield* askUrl("POST", at("/register"), {
@@ -85,14 +82,14 @@ export const person = Effect.fnUntraced(function* (home: Home, name: string) {
 
 export type Person = Effect.Success<ReturnType<typeof person>>
 
-/** Its room ID. */
+/** Creates a room. Returns its ID. */
 export const createRoom = ({ request }: Person, content: object = {}) =>
   Effect.map(
     request("POST", "/createRoom", { visibility: "private", ...content }),
     ({ body }) => (body as unknown as { room_id: string }).room_id
   )
 
-interface Seen {
+interface StreamEvent {
   readonly room_id: string
   readonly type: string
   readonly state_key: string
@@ -100,26 +97,26 @@ interface Seen {
   readonly content: { readonly membership: string }
 }
 
-/** Waits until the user is invited to the room: by whom. */
-export const invited = Effect.fnUntraced(function* ({ request, userId }: Person, roomId: string) {
+/** Waits for an invitation of the user to the room. Returns the inviter. */
+export const inviterOf = Effect.fnUntraced(function* ({ request, userId }: Person, roomId: string) {
   let from = "START"
   while (true) {
     const { body } = yield* request("GET", `/events?from=${from}&timeout=20000`)
-    const { chunk, end } = body as unknown as { chunk: ReadonlyArray<Seen>; end: string }
-    const isMeant = (seen: Seen) =>
-      seen.room_id === roomId && seen.state_key === userId && seen.content.membership === "invite"
-    const found = chunk.find((seen) => seen.type === "m.room.member" && isMeant(seen))
+    const { chunk, end } = body as unknown as { chunk: ReadonlyArray<StreamEvent>; end: string }
+    const found = chunk.find(
+      ({ content, room_id, state_key, type }) =>
+        type === "m.room.member" && room_id === roomId && state_key === userId && content.membership === "invite"
+    )
     if (found !== undefined) return found.user_id
     from = encodeURIComponent(end)
   }
 })
 
-/** The membership that the user has in the room, or the status of the answer. */
+/** The membership of the user in the room, or the status of the answer if it is an error. */
 export const membershipOf = ({ request }: Person, roomId: string, userId: string) =>
   Effect.map(
     request("GET", `/rooms/${encodeURIComponent(roomId)}/state/m.room.member/${encodeURIComponent(userId)}`),
     ({ body, status }) => (status === 200 ? (body as unknown as { membership: string }).membership : status)
   )
 
-/** Joins a room. */
-export const enter = ({ request }: Person, roomId: string) => request("POST", `/join/${encodeURIComponent(roomId)}`, {})
+export const join = ({ request }: Person, roomId: string) => request("POST", `/join/${encodeURIComponent(roomId)}`, {})
