@@ -1,15 +1,15 @@
 /**
- * The administration tool that Synapse's operators use, synadm from PyPI, against the program as it is run; and the command
- * line beside it. Python is installed by `.ci/run`; without it the test is skipped.
+ * synadm from PyPI, the administration tool of Synapse's operators, and our command line, against the same server. Without Python, which
+ * `.ci/run` installs, the test is skipped.
  */
 import { execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted, Schedule } from "effect"
+import { greenroom as runGreenroom } from "../../apps/gateway/test/support/Commands.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { installPython } from "../support/Synapse.ts"
 
@@ -20,17 +20,15 @@ const hasPython = await run("python3", ["-m", "venv", "--help"]).then(
   () => false
 )
 
-const greenroomProgram = fileURLToPath(new URL("../../apps/gateway/src/admin/main.ts", import.meta.url))
-
 describe.skipIf(!hasPython)("synadm", () => {
   it.live(
-    "administers users, rooms, content and tokens, and the command line has seen it in the audit log",
+    "synadm administers users, rooms, content and tokens, and the audit log of the command line has its actions",
     () =>
       Effect.gen(function* () {
         const python = yield* Effect.promise(() => installPython("synadm", ["synadm==0.49.2"]))
         const directory = yield* GatewayProcess.temporaryDirectory
         const databaseUrl = yield* TestDatabase.url
-        const place = [
+        const settings = [
           "--data-dir",
           directory,
           "--database-url",
@@ -38,15 +36,14 @@ describe.skipIf(!hasPython)("synadm", () => {
           "--server-name",
           "green.test"
         ]
-        const greenroom = (...words: ReadonlyArray<string>) =>
-          Effect.promise(async () => {
-            const env = { PATH: process.env.PATH }
-            const { stdout } = await run(process.execPath, [greenroomProgram, ...words, ...place, "--json"], { env })
-            return stdout
-              .trimEnd()
-              .split("\n")
-              .map((line) => JSON.parse(line) as Record<string, never>)
-          })
+        const greenroom = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+          const { code, error, out } = yield* runGreenroom([...args, ...settings, "--json"])
+          assert.strictEqual(code, 0, error)
+          return out
+            .trimEnd()
+            .split("\n")
+            .map((line) => JSON.parse(line) as Record<string, never>)
+        })
         const { url } = yield* GatewayProcess.start({ dataDir: directory, databaseUrl })
         const call = (method: string, target: string, token: string, json: object) =>
           Effect.promise(async () => {
@@ -57,9 +54,9 @@ describe.skipIf(!hasPython)("synadm", () => {
             })
             return (await response.json()) as Record<string, string>
           })
-        const signUp = (name: string) =>
+        const register = (name: string) =>
           call("POST", "/register", "", { username: name, password: "a-password", auth: { type: "m.login.dummy" } })
-        const [boss, eve] = [yield* signUp("boss"), yield* signUp("eve")]
+        const [boss, eve] = [yield* register("boss"), yield* register("eve")]
         yield* greenroom("user", "admin", "boss")
 
         const config = path.join(directory, "synadm.yaml")
@@ -70,13 +67,13 @@ describe.skipIf(!hasPython)("synadm", () => {
               `token: ${boss.access_token}\nformat: json\ntimeout: 30\nserver_discovery: well-known\nhomeserver: green.test\nssl_verify: false\n`
           )
         )
-        const synadm = (...words: ReadonlyArray<string>) =>
+        const synadm = (...args: ReadonlyArray<string>) =>
           Effect.promise(async () => {
             const command = path.join(path.dirname(python), "synadm")
-            const { stdout } = await run(command, ["--batch", "-c", config, "-o", "json", ...words], {
+            const { stdout } = await run(command, ["--batch", "-c", config, "-o", "json", ...args], {
               env: { PATH: process.env.PATH, HOME: directory }
             })
-            // Some commands say in words what they found before they change it.
+            // Some commands print text before their JSON.
             const begin = stdout.lastIndexOf("\n{") + 1
             const end = stdout.lastIndexOf("}") + 1
             return (end === 0 ? {} : JSON.parse(stdout.slice(begin, end))) as Record<string, never>
@@ -98,27 +95,27 @@ describe.skipIf(!hasPython)("synadm", () => {
         assert.strictEqual(rooms.total_rooms, 1 as never)
         assert.strictEqual((yield* synadm("room", "details", room!)).name, "Den" as never)
         assert.deepStrictEqual((yield* synadm("room", "members", room!)).members, ["@eve:green.test"] as never)
-        const { event_id: said } = yield* call(
+        const { event_id: message } = yield* call(
           "PUT",
           `/rooms/${encodeURIComponent(room!)}/send/m.room.message/1`,
           eve.access_token!,
           { msgtype: "m.text", body: "spam" }
         )
         const { redact_id } = yield* synadm("user", "redact", "eve", "--reason", "spam", "--limit", "10")
-        const stands = yield* Effect.repeat(synadm("user", "redact-status", redact_id as unknown as string), {
+        const redactStatus = yield* Effect.repeat(synadm("user", "redact-status", redact_id as unknown as string), {
           until: ({ status }) => status === ("completed" as never),
           schedule: Schedule.spaced("200 millis")
         })
-        assert.deepStrictEqual(stands.failed_redactions, {} as never)
+        assert.deepStrictEqual(redactStatus.failed_redactions, {} as never)
         const [redaction] = yield* greenroom("user", "redactions", "eve")
         assert.deepInclude(redaction as object, { redactId: redact_id, status: "completed", sender: "@eve:green.test" })
-        const stripped = yield* Effect.promise(async () => {
-          const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room!)}/event/${encodeURIComponent(said!)}`
+        const redacted = yield* Effect.promise(async () => {
+          const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room!)}/event/${encodeURIComponent(message!)}`
           return await (
             await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${eve.access_token}` } })
           ).json()
         })
-        assert.deepStrictEqual((stripped as { readonly content: object }).content, {})
+        assert.deepStrictEqual((redacted as { readonly content: object }).content, {})
 
         const removed = yield* synadm("room", "delete", "--v1", room!)
         assert.deepStrictEqual(removed.kicked_users, ["@eve:green.test"] as never)
@@ -130,7 +127,7 @@ describe.skipIf(!hasPython)("synadm", () => {
         yield* synadm("user", "deactivate", "eve")
         assert.strictEqual((yield* synadm("user", "details", "eve")).deactivated, true as never)
 
-        // The command line: a room is shut down by the server that runs, and all of it is in the audit log.
+        // The command line shuts down a room of the running server, and the audit log has all actions.
         const { room_id: second } = yield* call("POST", "/createRoom", boss.access_token!, { name: "Hall" })
         yield* greenroom("room", "shut-down", second!, "--block")
         yield* Effect.repeat(greenroom("room", "removals", second!), {

@@ -1,6 +1,6 @@
 /**
- * A bridge that others wrote, as an application service: heisenbridge from PyPI, between a room and a channel of ngircd, a
- * real IRC server. Python and ngircd are installed by `.ci/run`; without them the test is skipped.
+ * heisenbridge from PyPI, an application service, bridges a room and a channel of the IRC server ngircd. Without Python and ngircd, which
+ * `.ci/run` installs, the test is skipped.
  */
 import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
@@ -36,9 +36,9 @@ const ircServer = Effect.fnUntraced(function* (directory: string) {
   return port
 })
 
-/** A person on IRC. */
+/** A user of IRC. */
 const ircClient = Effect.fnUntraced(function* (port: number, nick: string, channel: string) {
-  let heard = ""
+  let received = ""
   const socket = yield* Effect.acquireRelease(
     Effect.promise(async () => {
       for (;;) {
@@ -54,23 +54,24 @@ const ircClient = Effect.fnUntraced(function* (port: number, nick: string, chann
     (socket) => Effect.sync(() => socket.destroy())
   )
   socket.on("data", (chunk) => {
-    heard += chunk.toString()
+    received += chunk.toString()
     for (const [, token] of chunk.toString().matchAll(/^PING (.*)$/gm)) socket.write(`PONG ${token}\r\n`)
   })
   socket.write(`NICK ${nick}\r\nUSER ${nick} 0 * :${nick}\r\nJOIN ${channel}\r\n`)
   return {
-    say: (text: string) => socket.write(`PRIVMSG ${channel} :${text}\r\n`),
-    hears: (text: string) =>
+    send: (text: string) => socket.write(`PRIVMSG ${channel} :${text}\r\n`),
+    /** Waits for the text. Returns how often it was received. */
+    receives: (text: string) =>
       Effect.promise(async () => {
-        while (!heard.includes(text)) await delay(50)
-        return heard.split(text).length - 1
+        while (!received.includes(text)) await delay(50)
+        return received.split(text).length - 1
       })
   }
 })
 
 describe.skipIf(!hasPython || !existsSync(ngircd))("a bridge to IRC", () => {
   it.live(
-    "messages go both ways, once each, also after the server was killed",
+    "a bridge to IRC delivers each message once, in both directions, also after the server was killed",
     () =>
       Effect.gen(function* () {
         const directory = yield* GatewayProcess.temporaryDirectory
@@ -93,37 +94,37 @@ describe.skipIf(!hasPython || !existsSync(ngircd))("a bridge to IRC", () => {
         const alice = yield* Effect.promise(() => Person.register(url, "alice"))
         yield* program(bridge, ["-c", registration, "-o", "@alice:green.test", url], directory)
 
-        const [{ room: control }] = (yield* alice.sees("Following commands are supported")) as [SyncedEvent]
-        yield* alice.say(control, "ADDNETWORK local")
-        yield* alice.sees("Network added")
-        yield* alice.say(control, `ADDSERVER local 127.0.0.1 ${ircPort}`)
-        yield* alice.sees("Server added")
-        yield* alice.say(control, "OPEN local")
-        const [{ room: network }] = (yield* alice.sees("Welcome to the network room")) as [SyncedEvent]
-        yield* alice.say(network, "CONNECT")
-        yield* alice.sees("Capabilities wanted")
+        const [{ room: control }] = (yield* alice.receives("Following commands are supported")) as [SyncedEvent]
+        yield* alice.send(control, "ADDNETWORK local")
+        yield* alice.receives("Network added")
+        yield* alice.send(control, `ADDSERVER local 127.0.0.1 ${ircPort}`)
+        yield* alice.receives("Server added")
+        yield* alice.send(control, "OPEN local")
+        const [{ room: network }] = (yield* alice.receives("Welcome to the network room")) as [SyncedEvent]
+        yield* alice.send(network, "CONNECT")
+        yield* alice.receives("Capabilities wanted")
         const bob = yield* ircClient(ircPort, "bob", "#tea")
-        yield* bob.hears("End of NAMES list")
-        yield* alice.say(network, "JOIN #tea")
-        const [{ room: channel }] = (yield* alice.sees("Joined #tea")) as [SyncedEvent]
+        yield* bob.receives("End of NAMES list")
+        yield* alice.send(network, "JOIN #tea")
+        const [{ room: channel }] = (yield* alice.receives("Joined #tea")) as [SyncedEvent]
 
-        // The bridge makes a user for people on IRC once they speak.
-        bob.say("good morning")
-        yield* alice.sees("good morning")
-        yield* alice.meets("@irc_local_bob:green.test")
-        bob.say("the kettle is on")
-        const [message] = (yield* alice.sees("the kettle is on")) as [SyncedEvent]
+        // The bridge creates a Matrix user for a user of IRC with their first message.
+        bob.send("good morning")
+        yield* alice.receives("good morning")
+        yield* alice.joinOf("@irc_local_bob:green.test")
+        bob.send("the kettle is on")
+        const [message] = (yield* alice.receives("the kettle is on")) as [SyncedEvent]
         assert.strictEqual(message.sender, "@irc_local_bob:green.test")
-        yield* alice.say(channel, "with milk, please")
-        assert.strictEqual(yield* bob.hears("with milk, please"), 1)
+        yield* alice.send(channel, "with milk, please")
+        assert.strictEqual(yield* bob.receives("with milk, please"), 1)
 
         yield* first.kill
         yield* start
-        yield* alice.say(channel, "back again")
-        assert.strictEqual(yield* bob.hears("back again"), 1)
-        bob.say("another cup?")
-        assert.lengthOf(yield* alice.sees("another cup?"), 1)
-        assert.strictEqual(yield* bob.hears("with milk, please"), 1)
+        yield* alice.send(channel, "back again")
+        assert.strictEqual(yield* bob.receives("back again"), 1)
+        bob.send("another cup?")
+        assert.lengthOf(yield* alice.receives("another cup?"), 1)
+        assert.strictEqual(yield* bob.receives("with milk, please"), 1)
       }).pipe(Effect.scoped),
     180_000
   )

@@ -1,7 +1,4 @@
-/**
- * A bridge that is written with the application service class of matrix-bot-sdk (`support/botSdkBridge.mjs`). npm installs
- * the library where the tests of clients have it.
- */
+/** A bridge of the application service class of matrix-bot-sdk (`support/botSdkBridge.mjs`), installed for the tests of clients. */
 import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -25,7 +22,7 @@ interface Line {
   readonly typing?: ReadonlyArray<string>
 }
 
-/** The bridge, with what came out of it on its network. */
+/** The bridge, and what it delivered to its network. */
 const startBridge = Effect.fnUntraced(function* (settings: string) {
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => spawn(process.execPath, [program, settings], { stdio: ["pipe", "pipe", "inherit"] })),
@@ -35,23 +32,23 @@ const startBridge = Effect.fnUntraced(function* (settings: string) {
   createInterface({ input: child.stdout }).on("line", (line) => {
     if (line.startsWith("{")) lines.push(JSON.parse(line) as Line)
   })
-  const gives = (passes: (line: Line) => boolean) =>
+  const receives = (passes: (line: Line) => boolean) =>
     Effect.promise(async () => {
       while (!lines.some(passes)) await delay(50)
       return lines.filter(passes)
     })
-  yield* gives(({ ready }) => ready === true)
+  yield* receives(({ ready }) => ready === true)
   return {
-    says: (user: string, text: string) => {
+    send: (user: string, text: string) => {
       child.stdin.write(`${JSON.stringify({ channel: "tea", user, text })}\n`)
     },
-    gives
+    receives
   }
 })
 
 describe("a bridge of matrix-bot-sdk", () => {
   it.live(
-    "rooms are made when they are looked for, and messages and typing go through it once each, also after a server was killed",
+    "a bridge creates rooms by their aliases, and delivers each message and typing once, also after the server was killed",
     () =>
       Effect.gen(function* () {
         yield* Effect.promise(installJavaScriptClients)
@@ -100,12 +97,12 @@ describe("a bridge of matrix-bot-sdk", () => {
           alice.call("POST", `/join/${encodeURIComponent("#net_tea:green.test")}`)
         )
         const room = joined.room_id! as string
-        bridge.says("bob", "good morning")
-        const [message] = yield* alice.sees("good morning")
+        bridge.send("bob", "good morning")
+        const [message] = yield* alice.receives("good morning")
         assert.deepInclude(message, { room, sender: "@net_bob:green.test" })
-        yield* alice.meets("@net_bob:green.test")
+        yield* alice.joinOf("@net_bob:green.test")
         const profile = yield* Effect.promise(() => alice.call("GET", "/profile/@net_bob:green.test"))
-        assert.isDefined(profile)
+        assert.isString(profile.displayname)
 
         yield* Effect.promise(() =>
           alice.call("PUT", `/rooms/${encodeURIComponent(room)}/typing/@alice:green.test`, {
@@ -113,20 +110,20 @@ describe("a bridge of matrix-bot-sdk", () => {
             timeout: 30_000
           })
         )
-        yield* bridge.gives(({ channel, typing }) => channel === "tea" && typing?.[0] === "@alice:green.test")
-        yield* alice.say(room, "with milk, please")
-        const heard = yield* bridge.gives(({ text }) => text === "with milk, please")
-        assert.deepStrictEqual(heard, [{ channel: "tea", sender: "@alice:green.test", text: "with milk, please" }])
+        yield* bridge.receives(({ channel, typing }) => channel === "tea" && typing?.[0] === "@alice:green.test")
+        yield* alice.send(room, "with milk, please")
+        const delivered = yield* bridge.receives(({ text }) => text === "with milk, please")
+        assert.deepStrictEqual(delivered, [{ channel: "tea", sender: "@alice:green.test", text: "with milk, please" }])
 
-        // A message waits for the bridge while the server is killed; another one follows.
+        // A message to the stopped bridge is delivered after the server was killed, followed by another one.
         yield* Scope.close(running, Exit.void)
-        yield* alice.say(room, "anybody there?")
+        yield* alice.send(room, "anybody there?")
         yield* server.kill
         yield* startServer
         const again = yield* startBridge(settings)
-        yield* alice.say(room, "and now?")
-        yield* again.gives(({ text }) => text === "and now?")
-        const texts = (yield* again.gives(({ text }) => text !== undefined)).map(({ text }) => text)
+        yield* alice.send(room, "and now?")
+        yield* again.receives(({ text }) => text === "and now?")
+        const texts = (yield* again.receives(({ text }) => text !== undefined)).map(({ text }) => text)
         assert.deepStrictEqual(texts, ["anybody there?", "and now?"])
       }).pipe(Effect.scoped),
     180_000

@@ -1,6 +1,4 @@
-/**
- * A flow: a program that drives a client which others wrote against one server, step by step.
- */
+/** Flows: programs that run a client of another project against a server, step by step. */
 import { execFile, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -13,7 +11,7 @@ import type { Server } from "./Server.ts"
 
 const here = fileURLToPath(new URL(".", import.meta.url))
 
-/** Chromium as Debian installs it. */
+/** Chromium of Debian. */
 export const browserPath = "/usr/bin/chromium"
 
 /** The directory for the output of each flow. */
@@ -29,13 +27,13 @@ export interface Flow {
   /** Name of the client. */
   readonly client: string
   readonly language: "javascript" | "python" | "go" | "rust"
-  /** In `flows`; for Go and Rust a folder. */
+  /** A file in `flows`; for Go and Rust a folder. */
   readonly program: string
   /** Whether it needs {@link browserPath}. */
   readonly browser?: boolean
   /** Whether it has a Greenroom of its own, which it may kill. */
   readonly ownServer?: boolean
-  /** Whether it runs only where it is named: its first build takes many minutes. */
+  /** Whether it runs only by name, since its first build takes many minutes. */
   readonly onlyByName?: boolean
 }
 
@@ -62,7 +60,6 @@ const pythonPackages = ["matrix-nio==0.26.0", "matrix-commander==8.0.6", "mautri
 
 export const installPythonClients = (): Promise<string> => installPython("clients", pythonPackages)
 
-/** npm of the same Node.js that runs this. */
 export const installJavaScriptClients = async (): Promise<void> => {
   const lock = await fs.readFile(path.join(here, "package-lock.json"), "utf8")
   const marker = path.join(here, "node_modules", ".installed.json")
@@ -71,10 +68,10 @@ export const installJavaScriptClients = async (): Promise<void> => {
   await fs.writeFile(marker, lock)
 }
 
-/** The program that a flow in Go is built into. */
+/** The built program of a flow in Go. */
 const builtGo = ({ program }: Flow): string => path.join(environmentDirectory("go-clients"), program)
 
-/** Builds the flows in Go. Rejects where there is no Go. Encryption is that of Go itself, without a library in C. */
+/** Builds the flows in Go, with encryption in Go and not in C. Rejects without Go. */
 export const installGoClients = async (): Promise<void> => {
   for (const flow of flows) {
     if (flow.language !== "go") continue
@@ -84,10 +81,10 @@ export const installGoClients = async (): Promise<void> => {
   }
 }
 
-/** The folder that a flow in Rust is built in. */
+/** The folder in which a flow in Rust is built. */
 const builtRust = ({ program }: Flow): string => path.join(environmentDirectory("rust-clients"), program)
 
-/** Builds the flows in Rust. Rejects where there is no cargo. */
+/** Builds the flows in Rust. Rejects without cargo. */
 export const installRustClients = async (): Promise<void> => {
   for (const flow of flows) {
     if (flow.language !== "rust") continue
@@ -112,13 +109,13 @@ const commandOf = (flow: Flow): readonly [string, ReadonlyArray<string>] => {
   }
 }
 
-/** No flow takes longer, in milliseconds. */
+/** The time limit of a flow, in milliseconds. */
 const limit = 300_000
 
-/** The name under which what a flow leaves behind is kept. */
+/** The name of the files that a flow leaves. */
 export const nameOf = (flow: Flow, server: Server): string => `${flow.client}-${server.name}-${server.roomVersion}`
 
-/** Keeps lines in a file in {@link logs}. */
+/** Writes lines to a file in {@link logs}. */
 export const keep = async (name: string, lines: ReadonlyArray<string>): Promise<void> => {
   await fs.mkdir(logs, { recursive: true })
   await fs.writeFile(path.join(logs, name), lines.join("\n"))

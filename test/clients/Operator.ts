@@ -1,6 +1,6 @@
 /**
- * Actions of a flow on its own server beside being its client: kill it, and search everything that it keeps. A flow in
- * JavaScript asks by messages to its parent process, `steps.mjs` has the other side.
+ * Actions of a flow on its own server: it can kill the server, and search its data. A flow in JavaScript sends messages to its parent
+ * process, as `steps.mjs` does.
  */
 import type { ChildProcess } from "node:child_process"
 import * as fs from "node:fs/promises"
@@ -10,13 +10,13 @@ import { Effect, Option, Redacted } from "effect"
 import pg from "pg"
 
 export interface Operator {
-  /** Kills the server, without a chance to end properly, and starts it again at the same URL. */
+  /** Kills the server, and starts it again at the same URL. */
   readonly killAndRestart: () => Promise<void>
-  /** The places where the text is kept in the clear: names of tables, and of files below the data directory. */
+  /** The tables and files of the data directory that contain the text unencrypted. */
   readonly search: (text: string) => Promise<ReadonlyArray<string>>
 }
 
-/** The text as it may be written: as it is, in hexadecimal, and within base64 wherever it begins. */
+/** The text itself, in hexadecimal, and in base64 at every alignment. */
 const formsOf = (text: string): ReadonlyArray<string> => {
   const bytes = Buffer.from(text)
   const shifted = [0, 1, 2].map((skipped) => {
@@ -48,41 +48,41 @@ const searchTables = async (url: string, text: string): Promise<ReadonlyArray<st
   }
 }
 
-/** The files with the text in them, those of PostgreSQL and its write-ahead log among them. */
+/** The files that contain the text, including those of PostgreSQL and its write-ahead log. */
 const searchFiles = async (directory: string, text: string): Promise<ReadonlyArray<string>> => {
   const entries = await fs.readdir(directory, { recursive: true, withFileTypes: true })
   const found: Array<string> = []
   for (const entry of entries) {
     if (!entry.isFile()) continue
     const file = path.join(entry.parentPath, entry.name)
-    // A file may go while the others are read.
+    // A file may be removed during the search.
     const bytes = await fs.readFile(file).catch(() => Buffer.alloc(0))
     if (formsOf(text).some((form) => bytes.includes(form))) found.push(`file ${path.relative(directory, file)}`)
   }
   return found
 }
 
-/** Everywhere below `dataDir`, the data directory of a gateway that runs. */
+/** Searches the data directory of a running gateway. */
 export const searchEverything = async (dataDir: string, text: string): Promise<ReadonlyArray<string>> => {
   const url = Option.getOrThrow(await Effect.runPromise(findRunningPostgres(dataDir)))
   return [...(await searchTables(Redacted.value(url), text)), ...(await searchFiles(dataDir, text))]
 }
 
-interface Question {
+interface OperatorRequest {
   readonly id: number
   readonly call: keyof Operator
   readonly text?: string
 }
 
-/** Does for a flow what it asks for, where the server has an operator. */
+/** Performs the requested actions of a flow, if its server has an operator. */
 export const serveOperator = (child: ChildProcess, operator: Operator | undefined): void => {
-  const answerTo = async ({ call, text = "" }: Question) => {
+  const answerTo = async ({ call, text = "" }: OperatorRequest) => {
     if (operator === undefined) return { absent: true }
     return { result: call === "search" ? await operator.search(text) : await operator.killAndRestart() }
   }
-  child.on("message", (question: Question) => {
-    answerTo(question)
+  child.on("message", (request: OperatorRequest) => {
+    answerTo(request)
       .catch((error) => ({ error: String(error) }))
-      .then((answer) => child.connected && child.send({ id: question.id, ...answer }))
+      .then((answer) => child.connected && child.send({ id: request.id, ...answer }))
   })
 }

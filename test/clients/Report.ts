@@ -1,6 +1,4 @@
-/**
- * The results of the flows, as a table client x step x server, and the verdict.
- */
+/** The results of the flows as a table, and the verdict. */
 import type { Step } from "./Flow.ts"
 
 /** The steps of one client at one server. */
@@ -16,7 +14,7 @@ export interface Verdict {
   readonly passed: number
   /** Steps that fail at Greenroom, but pass at the control or have none. */
   readonly failures: ReadonlyArray<string>
-  /** Steps that fail at the control: a fault of the flow or the client, which must be mended to judge by it. */
+  /** Steps that fail at the control, because of a fault of the flow or the client. */
   readonly faults: ReadonlyArray<string>
 }
 

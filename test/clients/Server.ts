@@ -1,6 +1,4 @@
-/**
- * The servers that the clients meet: Synapse as the control, and Greenroom.
- */
+/** The servers under test: Greenroom, and Synapse as the control. */
 import * as fs from "node:fs/promises"
 import { type AddressInfo, createServer } from "node:net"
 import * as os from "node:os"
@@ -17,7 +15,7 @@ export interface Server {
   readonly name: "synapse" | "greenroom"
   readonly url: string
   readonly serverName: string
-  /** The version of the rooms that it makes if it is not asked for another. */
+  /** The default version of new rooms. */
   readonly roomVersion: string
   /** The operator's actions, if the server belongs to one flow. */
   readonly operator?: Operator
@@ -59,12 +57,12 @@ export const withSynapse = async <A>(
   }
 }
 
-/** Starts Greenroom on a port that stays its own while it is away, and has it killed and started again. */
+/** Starts Greenroom on a fixed port, with an operator that can restart it. */
 const startGreenroom = Effect.fnUntraced(function* (roomVersion: string) {
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const port = yield* FreePort.freePort
   const environment = { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion }
-  // Several nodes share a database that is beside them.
+  // Several nodes share a database outside of them.
   const database =
     SeveralNodes.count === 1
       ? {}

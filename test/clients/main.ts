@@ -1,6 +1,6 @@
 /**
- * `npm run test:clients`: clients that others wrote, in flows of their own, first against Synapse and then against
- * Greenroom. `test/clients/README.md` says what is needed and how to add a flow.
+ * `npm run test:clients`: clients of other projects in flows, first against Synapse and then against Greenroom. `test/clients/README.md`
+ * describes the requirements and how to add a flow.
  *
  *     npm run test:clients                                  all clients, room versions 11 and 12
  *     npm run test:clients -- matrix-js-sdk                 some of them
@@ -38,7 +38,7 @@ import {
 import { judge, type Run, table } from "./Report.ts"
 import { type Server, withGreenroom, withSynapse } from "./Server.ts"
 
-const say = (text: string) => process.stdout.write(`${text}\n`)
+const print = (text: string) => process.stdout.write(`${text}\n`)
 
 const arguments_ = parseArgs({
   allowPositionals: true,
@@ -58,13 +58,13 @@ const chosen = flows.filter(({ client, onlyByName }) =>
   arguments_.positionals.length === 0 ? onlyByName !== true : arguments_.positionals.includes(client)
 )
 
-/** Returns the interpreter that has Synapse, or nothing where there is no Python. */
+/** The interpreter that has Synapse, or undefined without Python. */
 const python = async (): Promise<string | undefined> => {
   try {
     await installPythonClients()
     return await installSynapse()
   } catch (error) {
-    say(`No control and no clients in Python: ${error instanceof Error ? error.message : error}`)
+    print(`No control and no clients in Python: ${error instanceof Error ? error.message : error}`)
     return undefined
   }
 }
@@ -76,7 +76,7 @@ const canBuild = async (language: "go" | "rust", name: string, install: () => Pr
     await install()
     return true
   } catch (error) {
-    say(`No clients in ${name}: ${error instanceof Error ? error.message : error}`)
+    print(`No clients in ${name}: ${error instanceof Error ? error.message : error}`)
     return false
   }
 }
@@ -84,7 +84,7 @@ const canBuild = async (language: "go" | "rust", name: string, install: () => Pr
 const hasBrowser = (): boolean => {
   const found = existsSync(browserPath)
   if (!found && chosen.some(({ browser }) => browser)) {
-    say(`No clients in a browser: there is no ${browserPath} (Debian: apt-get install chromium)`)
+    print(`No clients in a browser: there is no ${browserPath} (Debian: apt-get install chromium)`)
   }
   return found
 }
@@ -93,17 +93,17 @@ const specificationOf = async (): Promise<Specification | undefined> => {
   const directory =
     process.env.MATRIX_SPEC ?? fileURLToPath(new URL("../../../shared/matrix-spec/data", import.meta.url))
   if (existsSync(directory)) return await readSpecification(directory)
-  say(`Answers are not checked against the specification: there is no ${directory} (MATRIX_SPEC names another place)`)
+  print(`Answers are not checked against the specification: there is no ${directory} (MATRIX_SPEC names another place)`)
   return undefined
 }
 
-/** Answers that do not fit the specification are one failed step of the flow that met them. */
+/** Answers of a flow that do not fit the specification are one failed step. */
 const answersStep = (problems: ReadonlyArray<string>): Step =>
   problems.length === 0
     ? { name: "answers", ok: true }
     : { name: "answers", ok: false, error: problems.map((problem) => `\n    ${problem}`).join("") }
 
-/** When the run must have ended, in ms of `performance.now()`. */
+/** The end of the run, in ms of `performance.now()`. */
 const deadline = Number(arguments_.values.minutes) * 60_000
 
 const runOne = async (flow: Flow, server: Server, specification: Specification | undefined): Promise<Run> => {
@@ -113,7 +113,7 @@ const runOne = async (flow: Flow, server: Server, specification: Specification |
     if (recorded !== undefined) await keep(`${nameOf(flow, server)}.requests`, recorded.requests)
     const steps = recorded === undefined ? found : [...found, answersStep(recorded.problems)]
     const failed = steps.filter(({ ok }) => !ok).length
-    say(
+    print(
       `${flow.client}, ${server.name}, room version ${server.roomVersion}: ${steps.length - failed} of ${steps.length}`
     )
     return { client: flow.client, server: server.name, roomVersion: server.roomVersion, steps }
@@ -122,13 +122,13 @@ const runOne = async (flow: Flow, server: Server, specification: Specification |
   return withRecorder(server.url, specification, (recorder) => run({ ...server, url: recorder.url }, recorder))
 }
 
-/** Others must not notice what a flow does to a server of its own. */
-const runWhereItBelongs = (flow: Flow, shared: Server, specification?: Specification): Promise<Run> => {
+/** Runs a flow on a server of its own if it needs one, since it may kill the server. */
+const runOnItsServer = (flow: Flow, shared: Server, specification?: Specification): Promise<Run> => {
   if (shared.name === "synapse" || flow.ownServer !== true) return runOne(flow, shared, specification)
   return withGreenroom(shared.roomVersion, (own) => runOne(flow, own, specification))
 }
 
-/** Clients mostly wait: some run at the same time. */
+/** Runs several flows at the same time, since clients mostly wait. */
 const runAll = async (
   flows: ReadonlyArray<Flow>,
   server: Server,
@@ -138,7 +138,7 @@ const runAll = async (
   const runs: Array<Run> = []
   const work = async () => {
     for (let flow = waiting.shift(); flow !== undefined; flow = waiting.shift()) {
-      runs.push(await runWhereItBelongs(flow, server, specification))
+      runs.push(await runOnItsServer(flow, server, specification))
     }
   }
   await Promise.all(Array.from({ length: atOnce }, work))
@@ -148,11 +148,8 @@ const runAll = async (
 const failedIn = (runs: ReadonlyArray<Run>, flow: Flow) =>
   runs.some(({ client, steps }) => client === flow.client && steps.some(({ ok }) => !ok))
 
-/**
- * A flow that failed beside others is run once more, alone. What then passes is named, so that a fault that depends on the load
- * stays visible.
- */
-const onceMore = async (
+/** Repeats failed flows alone. Those that then pass are reported, so that faults that depend on the load stay visible. */
+const repeatFailed = async (
   runs: ReadonlyArray<Run>,
   flows: ReadonlyArray<Flow>,
   run: (flow: Flow) => Promise<ReadonlyArray<Run>>
@@ -162,7 +159,7 @@ const onceMore = async (
     const again = await run(flow)
     if (failedIn(again, flow)) continue
     const steps = runs.flatMap((entry) => (entry.client === flow.client ? entry.steps.filter(({ ok }) => !ok) : []))
-    say(`${flow.client} passed only alone: ${steps.map(({ error, name }) => `${name}: ${error}`).join("; ")}`)
+    print(`${flow.client} passed only alone: ${steps.map(({ error, name }) => `${name}: ${error}`).join("; ")}`)
     last = [...last.filter(({ client }) => client !== flow.client), ...again]
   }
   return last
@@ -183,7 +180,7 @@ const runVersion = async (
   const onGreenroom = (flows: ReadonlyArray<Flow>) =>
     withGreenroom(version, ({ operator: _, ...at }) => runAll(flows, at, specification))
   const runs = server.includes("greenroom")
-    ? await onceMore(await onGreenroom(flows), flows, (flow) => onGreenroom([flow]))
+    ? await repeatFailed(await onGreenroom(flows), flows, (flow) => onGreenroom([flow]))
     : []
   const last = control === "always" ? [] : await onSynapse(flows.filter((flow) => failedIn(runs, flow)))
   return [...first, ...last, ...runs]
@@ -208,15 +205,15 @@ const main = async (): Promise<number> => {
     runs.push(...(await runVersion(version, possible, interpreter, specification)))
   }
   if (runs.length === 0) {
-    say(`Nothing was run. Clients: ${flows.map(({ client }) => client).join(", ")}`)
+    print(`Nothing was run. Clients: ${flows.map(({ client }) => client).join(", ")}`)
     return 1
   }
   const { failures, faults, passed } = judge(runs)
-  say(`\n${table(runs)}\n`)
-  if (faults.length > 0) say(`The control fails:\n${faults.join("\n")}\n`)
-  if (failures.length > 0) say(`Greenroom fails:\n${failures.join("\n")}\n`)
-  say(`Output of the clients: ${logs}`)
-  say(`${passed} passed, ${failures.length} failed`)
+  print(`\n${table(runs)}\n`)
+  if (faults.length > 0) print(`The control fails:\n${faults.join("\n")}\n`)
+  if (failures.length > 0) print(`Greenroom fails:\n${failures.join("\n")}\n`)
+  print(`Output of the clients: ${logs}`)
+  print(`${passed} passed, ${failures.length} failed`)
   if (arguments_.values.report !== undefined) {
     await writeFile(arguments_.values.report, JSON.stringify({ passed, failed: failures.length }))
   }

@@ -3,7 +3,7 @@
  * (`npm run test:conformance -- msc4140 msc4222 msc3967 msc3874 msc3890 msc3391 msc4155`) it fails none.
  */
 export interface KnownFailure {
-  /** As Go writes its name. It stands for its subtests too. */
+  /** The name as Go writes it. It includes the subtests. */
   readonly test: string
   readonly reason: string
 }

@@ -9,7 +9,7 @@
  *     npm run test:conformance -- --sytest ../sytest              Sytest instead, the older suite in Perl, see `sytest.ts`
  *     npm run test:conformance -- --sytest ../sytest tests/31sync/02sync.pl   one of its files
  *
- * Needs Go, and a clone of Complement, which is no module of the Go proxy; says so and ends well where either is missing.
+ * Needs Go and a clone of Complement. Where either is missing, it prints this and exits with 0.
  * `test/conformance/deployment` takes the place of Docker. Exit code 1: a test failed that `knownFailures.ts` does not name.
  */
 import { spawn, spawnSync } from "node:child_process"
@@ -36,7 +36,7 @@ const { positionals, values } = parseArgs({
 
 const here = fileURLToPath(new URL(".", import.meta.url))
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
-const say = (text: string) => process.stdout.write(`${text}\n`)
+const print = (text: string) => process.stdout.write(`${text}\n`)
 
 /** Complement starts our deployment where it would ask Docker. */
 const replacements = [
@@ -49,7 +49,7 @@ const replacements = [
   ]
 ] as const
 
-/** A copy of Complement with our deployment in it. */
+/** Copies Complement and adds our deployment. */
 const prepare = async (directory: string): Promise<string> => {
   const copy = path.join(directory, "complement")
   await fs.cp(values.complement, copy, { recursive: true, filter: (file) => !file.endsWith("/.git") })
@@ -117,13 +117,13 @@ const test = async (complement: string, directory: string, name: string): Promis
   return outcome
 }
 
-/** A known failure stands for its subtests and for the tests around it. */
+/** A known failure includes its subtests and the tests that contain it. */
 const isKnown = (name: string, test: string): boolean =>
   (knownFailures[name] ?? []).some(
     ({ test: known }) => test === known || test.startsWith(`${known}/`) || known.startsWith(`${test}/`)
   )
 
-/** A directory that PostgreSQL can walk through, which does not run as root. */
+/** A directory that PostgreSQL, which does not run as root, can enter. */
 const makeDirectory = async (): Promise<string> => {
   const directory = path.resolve(values.keep ?? (await fs.mkdtemp(path.join(tmpdir(), "greenroom-conformance-"))))
   await fs.mkdir(directory, { recursive: true })
@@ -143,11 +143,11 @@ const testWithSytest = async (sytest: string): Promise<number> => {
 const main = async (): Promise<number> => {
   if (values.sytest !== undefined) return testWithSytest(values.sytest)
   if (spawnSync("go", ["version"]).error !== undefined) {
-    say("Complement needs Go, which is not there")
+    print("Complement needs Go, which is not installed")
     return 0
   }
   if (!existsSync(path.join(values.complement, "test_main.go"))) {
-    say(`No Complement in ${values.complement}: git clone https://github.com/matrix-org/complement`)
+    print(`No Complement in ${values.complement}: git clone https://github.com/matrix-org/complement`)
     return 0
   }
   const directory = await makeDirectory()
@@ -156,8 +156,8 @@ const main = async (): Promise<number> => {
   try {
     for (const name of positionals.length === 0 ? ["csapi", "federation"] : positionals) {
       const { failed, counts } = await test(complement, directory, name)
-      say(`${name}: ${counts.pass} passed, ${counts.fail} failed, ${counts.skip} skipped`)
-      for (const test of failed) say(`  ${isKnown(name, test) ? "known  " : "FAILED "} ${test}`)
+      print(`${name}: ${counts.pass} passed, ${counts.fail} failed, ${counts.skip} skipped`)
+      for (const test of failed) print(`  ${isKnown(name, test) ? "known  " : "FAILED "} ${test}`)
       unexpected += failed.filter((test) => !isKnown(name, test)).length
     }
   } finally {

@@ -1,6 +1,6 @@
 /**
- * Sytest, the older public conformance suite of Matrix, against Greenroom. `test/conformance/sytest` is what it needs to start Greenroom.
- * Without files of tests all of it runs. Perl looks for the modules that Sytest needs (its `cpanfile`) in PERL5LIB too.
+ * Sytest, the older public conformance suite of Matrix, against Greenroom, which `test/conformance/sytest` starts. Without files of tests
+ * all of them run. The Perl modules that Sytest needs (its `cpanfile`) may be in PERL5LIB.
  */
 import { spawn, spawnSync } from "node:child_process"
 import { createWriteStream, existsSync } from "node:fs"
@@ -11,7 +11,7 @@ import { sytestKnownFailures } from "./sytestKnownFailures.ts"
 
 const library = fileURLToPath(new URL("./sytest", import.meta.url))
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
-const say = (text: string) => process.stdout.write(`${text}\n`)
+const print = (text: string) => process.stdout.write(`${text}\n`)
 
 interface Counts {
   passed: number
@@ -19,20 +19,20 @@ interface Counts {
   skipped: number
 }
 
-/** The line that tells how a test ended: of TAP, as Sytest writes it. Lines of its steps are indented. */
+/** The line with the outcome of a test, in TAP as Sytest writes it. Lines of its steps are indented. */
 const outcomeLine = /^(not )?ok \d+ (.*?)(?: \(\d+ subtests\))?( # skip .*)?$/
 
 /** The chapter of a file: `tests/30rooms/01state.pl` and `tests/40presence.pl` are of `30rooms` and `40presence`. */
 const chapterOf = (file: string): string => file.split("/")[1]?.replace(/\.pl$/, "") ?? file
 
-/** Runs Sytest, which keeps its servers and logs in `directory`. How many tests failed that are not known to. */
+/** Runs Sytest, with its servers and logs in `directory`. Returns the number of unknown failures. */
 export const runSytest = async (sytest: string, directory: string, files: ReadonlyArray<string>): Promise<number> => {
   if (spawnSync("perl", ["-v"]).error !== undefined) {
-    say("Sytest needs Perl, which is not there")
+    print("Sytest needs Perl, which is not installed")
     return 0
   }
   if (!existsSync(path.join(sytest, "run-tests.pl"))) {
-    say(`No Sytest in ${sytest}: git clone https://github.com/matrix-org/sytest`)
+    print(`No Sytest in ${sytest}: git clone https://github.com/matrix-org/sytest`)
     return 0
   }
   const child = spawn(
@@ -55,7 +55,7 @@ export const runSytest = async (sytest: string, directory: string, files: Readon
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve))
   const log = createWriteStream(path.join(directory, "sytest.log"))
 
-  // The names of files come on the error output, when the first test of the file begins.
+  // Standard error has the name of a file when its first test begins.
   let chapter = "?"
   createInterface({ input: child.stderr }).on("line", (line) => {
     log.write(`${line}\n`)
@@ -77,10 +77,10 @@ export const runSytest = async (sytest: string, directory: string, files: Readon
   log.end()
 
   for (const [name, counts] of chapters) {
-    say(`${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
+    print(`${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
   }
   if (code !== 0 && failed.length === 0) failed.push(`(Sytest ended with ${code})`)
   const isKnown = (name: string) => Object.hasOwn(sytestKnownFailures, name)
-  for (const name of failed) say(`  ${isKnown(name) ? "known  " : "FAILED "} ${name}`)
+  for (const name of failed) print(`  ${isKnown(name) ? "known  " : "FAILED "} ${name}`)
   return failed.filter((name) => !isKnown(name)).length
 }

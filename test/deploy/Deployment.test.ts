@@ -1,7 +1,4 @@
-/**
- * The deployment of docs/deployment.md, with other addresses and certificates: the configurations of nginx and Caddy in
- * front of a gateway, and the unit of systemd.
- */
+/** The deployment of docs/deployment.md with other addresses and certificates: nginx, Caddy, the unit of systemd, and Kubernetes. */
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as https from "node:https"
@@ -21,12 +18,12 @@ const deploy = path.join(repository, "docs/deploy")
 const hasProgram = (name: string) => spawnSync("sh", ["-c", `command -v ${name}`]).status === 0
 
 /** A gateway, the port of its federation listener, and a directory with a certificate. */
-class Setting extends Context.Service<
-  Setting,
+class DeployedGateway extends Context.Service<
+  DeployedGateway,
   { readonly gateway: GatewayProcess.GatewayProcess; readonly federationPort: string; readonly directory: string }
->()("test/deploy/Setting") {
+>()("test/deploy/DeployedGateway") {
   static readonly layer = Layer.effect(
-    Setting,
+    DeployedGateway,
     Effect.gen(function* () {
       const directory = yield* GatewayProcess.temporaryDirectory
       const dataDir = yield* GatewayProcess.temporaryDirectory
@@ -44,7 +41,7 @@ class Setting extends Context.Service<
         environment: { GREENROOM_TRUSTED_PROXIES: "127.0.0.1", GREENROOM_PUBLIC_URL: "https://example.org" }
       })
       const [, federationPort = ""] = /reach it on https:\/\/[^"]*:(\d+)/.exec(gateway.output()) ?? []
-      return Setting.of({ gateway, federationPort, directory })
+      return DeployedGateway.of({ gateway, federationPort, directory })
     })
   )
 }
@@ -54,12 +51,12 @@ interface Answer {
   readonly body: string
 }
 
-/** Asks by HTTPS as a client that looks for `example.org`. */
-const ask = (port: number, where: string, { method = "GET", body = "", headers = {} } = {}) =>
+/** A request by HTTPS to `example.org` at a local port. */
+const ask = (port: number, target: string, { method = "GET", body = "", headers = {} } = {}) =>
   Effect.tryPromise(
     () =>
       new Promise<Answer>((resolve, reject) => {
-        const options = { port, method, path: where, servername: "example.org", rejectUnauthorized: false }
+        const options = { port, method, path: target, servername: "example.org", rejectUnauthorized: false }
         const request = https.request({ host: "127.0.0.1", ...options, headers: { host: `example.org`, ...headers } })
         request.once("error", reject).once("response", (response) => {
           let text = ""
@@ -72,23 +69,24 @@ const ask = (port: number, where: string, { method = "GET", body = "", headers =
       })
   )
 
-/** Asks a process to end, and waits for it. */
-const ended = (child: ChildProcess) =>
+/** Ends a process. */
+const end = (child: ChildProcess) =>
   new Promise((resolve) => {
     child.once("exit", resolve)
     child.kill("SIGTERM")
   })
 
-/** Runs a program in the foreground until the scope closes, once it answers at `port`. */
+/** Runs a proxy until the scope closes, and waits until it answers at `port`. */
 const proxy = Effect.fnUntraced(function* (program: string, args: ReadonlyArray<string>, port: number, home: string) {
   yield* Effect.acquireRelease(
     Effect.sync(() => spawn(program, args, { stdio: "ignore", env: { PATH: process.env.PATH, HOME: home } })),
-    (child) => Effect.promise(() => ended(child))
+    (child) => Effect.promise(() => end(child))
   )
   yield* Effect.retry(ask(port, "/health"), Schedule.spaced("100 millis"))
 })
 
-const opens = (port: number, token: string) =>
+/** Opens a socket. Returns its subprotocol. */
+const openSocket = (port: number, token: string) =>
   Effect.tryPromise(
     () =>
       new Promise<string>((resolve, reject) => {
@@ -104,8 +102,8 @@ const opens = (port: number, token: string) =>
       })
   )
 
-/** Requests of clients and other home servers through a proxy. */
-const expectAll = Effect.fnUntraced(function* (client: number, federation: number, user: string) {
+/** Asserts that clients and other home servers reach the gateway through a proxy. */
+const assertReachable = Effect.fnUntraced(function* (client: number, federation: number, user: string) {
   const registered = yield* ask(client, "/_matrix/client/v3/register", {
     method: "POST",
     body: JSON.stringify({ username: user, password: "wonderland", auth: { type: "m.login.dummy" } })
@@ -129,22 +127,22 @@ const expectAll = Effect.fnUntraced(function* (client: number, federation: numbe
     body: "{}",
     headers: { authorization }
   })
-  const news = yield* Fiber.join(poll)
-  assert.property(JSON.parse(news.body).rooms.join, JSON.parse(room.body).room_id)
-  assert.strictEqual(yield* opens(client, token), "m.json")
+  const update = yield* Fiber.join(poll)
+  assert.property(JSON.parse(update.body).rooms.join, JSON.parse(room.body).room_id)
+  assert.strictEqual(yield* openSocket(client, token), "m.json")
   const keys = yield* ask(federation, "/_matrix/key/v2/server")
   assert.strictEqual(JSON.parse(keys.body).server_name, GatewayProcess.serverName)
 })
 
-const pems = (directory: string, text: string) => text.replaceAll("/etc/ssl/example.org", directory)
+const withCertificates = (directory: string, text: string) => text.replaceAll("/etc/ssl/example.org", directory)
 
-layer(Setting.layer, { timeout: "2 minutes", excludeTestServices: true })("Deployment", (it) => {
+layer(DeployedGateway.layer, { timeout: "2 minutes", excludeTestServices: true })("Deployment", (it) => {
   it.effect.skipIf(!hasProgram("nginx"))("clients and other home servers reach Greenroom through nginx", () =>
     Effect.gen(function* () {
-      const { directory, federationPort, gateway } = yield* Setting
+      const { directory, federationPort, gateway } = yield* DeployedGateway
       const [client, federation] = [yield* freePort, yield* freePort]
       const example = yield* Effect.promise(() => fs.readFile(path.join(deploy, "nginx.conf"), "utf8"))
-      const server = pems(directory, example)
+      const server = withCertificates(directory, example)
         .replaceAll(/listen \[::\].*/g, "")
         .replace("listen 443", `listen 127.0.0.1:${client}`)
         .replace("listen 8448", `listen 127.0.0.1:${federation}`)
@@ -158,13 +156,13 @@ layer(Setting.layer, { timeout: "2 minutes", excludeTestServices: true })("Deplo
         http { access_log off; ${temporary.join(" ")} ${server} }`
       yield* Effect.promise(() => fs.writeFile(file, main))
       yield* proxy("nginx", ["-c", file, "-e", path.join(directory, "error.log")], client, directory)
-      yield* expectAll(client, federation, "nginx")
+      yield* assertReachable(client, federation, "nginx")
     })
   )
 
   it.effect.skipIf(!hasProgram("caddy"))("clients and other home servers reach Greenroom through Caddy", () =>
     Effect.gen(function* () {
-      const { directory, federationPort, gateway } = yield* Setting
+      const { directory, federationPort, gateway } = yield* DeployedGateway
       const [client, federation] = [yield* freePort, yield* freePort]
       const example = yield* Effect.promise(() => fs.readFile(path.join(deploy, "Caddyfile"), "utf8"))
       const tls = `tls ${directory}/fullchain.pem ${directory}/privkey.pem`
@@ -178,7 +176,7 @@ layer(Setting.layer, { timeout: "2 minutes", excludeTestServices: true })("Deplo
         fs.writeFile(file, `{\nadmin off\nauto_https off\ndefault_bind 127.0.0.1\n}\n${sites}`)
       )
       yield* proxy("caddy", ["run", "--config", file, "--adapter", "caddyfile"], client, directory)
-      yield* expectAll(client, federation, "caddy")
+      yield* assertReachable(client, federation, "caddy")
     })
   )
 })
@@ -186,7 +184,7 @@ layer(Setting.layer, { timeout: "2 minutes", excludeTestServices: true })("Deplo
 describe("greenroom.service", () => {
   const read = () => fs.readFile(path.join(deploy, "greenroom.service"), "utf8")
 
-  it.skipIf(!hasProgram("systemd-analyze"))("systemd finds no fault in it", async () => {
+  it.skipIf(!hasProgram("systemd-analyze"))("systemd-analyze reports no fault in greenroom.service", async () => {
     const directory = await fs.mkdtemp(path.join(repository, "node_modules/.cache/unit-"))
     const file = path.join(directory, "greenroom.service")
     const unit = (await read()).replaceAll("/opt/greenroom", repository).replace("User=greenroom", "User=root")
@@ -196,7 +194,7 @@ describe("greenroom.service", () => {
     assert.notInclude(`${stdout}${stderr}`, "greenroom.service")
   })
 
-  it.live("its command line starts the server", () =>
+  it.live("the command line of greenroom.service starts the server", () =>
     Effect.gen(function* () {
       const directory = yield* GatewayProcess.temporaryDirectory
       const config = path.join(directory, "greenroom.toml")
@@ -216,7 +214,7 @@ describe("greenroom.service", () => {
             env: { PATH: process.env.PATH, GREENROOM_DATABASE_URL: database }
           })
         ),
-        (child) => Effect.promise(() => ended(child))
+        (child) => Effect.promise(() => end(child))
       )
       yield* Effect.callback<void>((resume) => {
         let output = ""
@@ -232,7 +230,7 @@ describe("greenroom.service", () => {
 
 describe("docs/kubernetes.yaml", () => {
   it.live(
-    "is accepted by Kubernetes, in a new version and an old one",
+    "kubernetes-validate accepts the manifests for a new and an old version",
     (context) =>
       Effect.gen(function* () {
         if (!hasProgram("python3")) return context.skip("Python is missing")

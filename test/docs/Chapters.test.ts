@@ -1,6 +1,6 @@
 /**
- * `docs/chapters.md`: each chapter of the draft has a row, whose endpoints are declared, and which names a test. Each requirement names
- * tests by their titles.
+ * `docs/chapters.md`: each chapter of the draft has a row with a test, the listed endpoints are declared, and each requirement lists tests
+ * by their titles.
  */
 import { readFileSync } from "node:fs"
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
@@ -11,7 +11,7 @@ import { IdentityApi, identityPrefix } from "@greenroom/protocol/identity/Identi
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { assert, describe, it } from "vitest"
 
-/** The chapters of the draft and their sections, in its words. */
+/** The chapters of the draft and their sections. */
 const chapters = [
   "Introduction",
   "Architecture",
@@ -85,14 +85,14 @@ const declared = new Set(
 const prefixes = ["", clientPrefix, federationPrefix, identityPrefix]
 
 describe("docs/chapters.md", () => {
-  it("has a row for each chapter of the draft, in its order", () => {
+  it("docs/chapters.md has a row for each chapter of the draft, in its order", () => {
     assert.deepStrictEqual(
       rows.map(([chapter]) => chapter),
       chapters
     )
   })
 
-  it("names endpoints that are declared", () => {
+  it("the endpoints in docs/chapters.md are declared", () => {
     const endpoints = rows.flatMap(([, cell = ""]) => [...cell.matchAll(/`([A-Z]+) ([^`]+)`/g)])
     assert.isAbove(endpoints.length, 60)
     const missing = endpoints.filter(
@@ -104,7 +104,7 @@ describe("docs/chapters.md", () => {
     )
   })
 
-  it("names tests of each requirement by titles that they have", () => {
+  it("the tests of each requirement in docs/chapters.md have the listed titles", () => {
     assert.isAbove(requirements.length, 35)
     for (const [requirement, , tests = ""] of requirements) {
       const shown = [...tests.matchAll(/\]\(([^)]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g)]
@@ -116,7 +116,7 @@ describe("docs/chapters.md", () => {
     }
   })
 
-  it("names a test for each chapter", () => {
+  it("docs/chapters.md lists a test for each chapter", () => {
     for (const [chapter, , , tests = ""] of rows) assert.match(tests, /\]\([^)]+\.test\.ts\)/, chapter)
   })
 })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { document, names } from "./MatrixEndpoints.ts"
 
 describe.each(names)("docs/%s", (name) => {
-  it("lists the endpoints that are served (npm run docs writes it)", () => {
+  it("the page lists the served endpoints (npm run docs writes it)", () => {
     const { expected, found } = document(name)
     assert.strictEqual(found, expected)
   })

@@ -1,7 +1,4 @@
-/**
- * The tables of endpoints in `docs/matrix.md` and `docs/admin.md`, made from the definitions of the APIs. `npm run docs` writes
- * them; a test says when that was forgotten.
- */
+/** The tables of endpoints in `docs/matrix.md` and `docs/admin.md`, from the definitions of the APIs. `npm run docs` writes them. */
 import { readFileSync } from "node:fs"
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
@@ -27,7 +24,7 @@ const cell = (text: string | undefined): string => (text ?? "").replaceAll("|", 
 const whoOf = (description: string | undefined): string =>
   /\*\*Who may call it:\*\* (.*)\.$/s.exec(description ?? "")?.[1] ?? ""
 
-/** The parts of a group that the tables need, whichever API it is of. */
+/** The parts of a group that the tables need. */
 type Group = {
   readonly identifier: string
   readonly annotations: Context.Context<never>
@@ -56,12 +53,13 @@ const tables = (name: Name): string =>
     })
     .join("\n\n")
 
-/** Returns the document with the table as it should be, and as it is. */
+/** The document with the expected and the present tables. */
 export const document = (name: Name): { readonly file: URL; readonly found: string; readonly expected: string } => {
   const file = new URL(`../../docs/${name}`, import.meta.url)
   const found = readFileSync(file, "utf8")
   const [before, rest] = found.split(begin)
   const after = rest?.split(end)[1]
-  if (before === undefined || after === undefined) throw new Error(`docs/${name} lacks the marks of the table`)
+  if (before === undefined || after === undefined)
+    throw new Error(`docs/${name} lacks the comments that enclose the tables`)
   return { file, found, expected: `${before}${begin}\n\n${tables(name)}\n\n${end}${after}` }
 }

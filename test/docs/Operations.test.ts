@@ -10,7 +10,7 @@ const operations = readFileSync(new URL("operations.txt", import.meta.url), "utf
   .trim()
   .split("\n")
 
-/** Parameters have other names here. */
+/** Our parameters have other names. */
 const shapeOf = (operation: string): string => operation.replaceAll(/\{[^}]+\}/g, "{}").replace(/\/$/, "")
 
 const served = new Set(
@@ -26,7 +26,8 @@ const served = new Set(
 const missing: ReadonlyArray<string> = []
 
 describe("operations of the specification", () => {
-  it("are all served, but those that are known to be missing", () => {
+  it("all operations of the specification are served, except the known missing ones", () => {
+    assert.isAbove(operations.length, 150)
     const notServed = operations.filter((operation) => !served.has(shapeOf(operation)))
     assert.deepStrictEqual(notServed, missing)
   })

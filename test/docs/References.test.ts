@@ -1,6 +1,6 @@
 /**
- * The files that the documents name exist: links, and paths in `code` that end in .ts. A path may begin at the root of the
- * repository, at the sources of a package, or be the end of one (`internal/logEdge.ts`).
+ * Links and paths of sources in the documents. A path in backticks may be relative to the root of the repository, or the last part of one
+ * (`internal/logEdge.ts`).
  */
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
@@ -25,22 +25,26 @@ const linksOf = (text: string): ReadonlyArray<string> =>
 const sourcesOf = (text: string): ReadonlyArray<string> =>
   [...text.matchAll(/`([\w@][\w@./-]*\.ts)`/g)].map(([, source]) => source!)
 
-const isThere = (source: string): boolean => {
+const exists = (source: string): boolean => {
   const end = `/${source.replace(/^(\.\.?\/)+/, "")}`
   return files.some((file) => `/${file}`.endsWith(end))
 }
 
 describe("Documents", () => {
+  it("the documents are found", () => {
+    assert.isAbove(documents.length, 20)
+  })
+
   for (const document of documents) {
-    it(`${document} names files that exist`, () => {
+    it(`the files that ${document} refers to exist`, () => {
       const text = fs.readFileSync(path.join(root, document), "utf8")
       const directory = path.join(root, path.dirname(document))
       const missing = linksOf(text).filter((link) => !fs.existsSync(path.resolve(directory, link)))
-      assert.deepStrictEqual([...missing, ...sourcesOf(text).filter((source) => !isThere(source))], [])
+      assert.deepStrictEqual([...missing, ...sourcesOf(text).filter((source) => !exists(source))], [])
     })
   }
 
-  it("the architecture names every actor with its messages, state and invariants", () => {
+  it("docs/architecture.md lists every actor with its messages, state and invariants", () => {
     const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
     const protocols = files.filter((file) => /^packages\/actors\/src\/.*Protocol\.ts$/.test(file))
     assert.isNotEmpty(protocols)
@@ -55,11 +59,12 @@ describe("Documents", () => {
     }
   })
 
-  it("the architecture shows the folders of the actors in the order that npm run check enforces", () => {
+  it("docs/architecture.md shows the folders of the actors in the order that npm run check enforces", () => {
     const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
     const shown = [...text.matchAll(/^ {6}│ {3}([\w-]+)\/ /gm)].map(([, folder]) => folder)
     const rules = fs.readFileSync(path.join(root, ".dependency-cruiser.mjs"), "utf8")
     const [, order = ""] = /const actorFolders = \[(.*?)\]/s.exec(rules) ?? []
+    assert.isNotEmpty(shown)
     assert.deepStrictEqual(
       shown.toReversed(),
       [...order.matchAll(/"([\w-]+)"/g)].map(([, folder]) => folder)

@@ -30,7 +30,7 @@ import { type Server, startDendrite, startGreenroom, startSynapse } from "./serv
 import { scenes } from "./servers/scenes.ts"
 import { threeServers } from "./servers/threeServers.ts"
 
-const say = (text: string) => process.stdout.write(`${text}\n`)
+const print = (text: string) => process.stdout.write(`${text}\n`)
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -59,7 +59,7 @@ const found = async <A>(kind: Server["kind"], find: () => Promise<A>): Promise<A
   try {
     return await find()
   } catch (error) {
-    say(`No ${kind}: ${error instanceof Error ? error.message : error}`)
+    print(`No ${kind}: ${error instanceof Error ? error.message : error}`)
     return undefined
   }
 }
@@ -75,7 +75,7 @@ const failed = (what: string, error: unknown, occasion: Occasion): ReadonlyArray
   const fault = error instanceof Error ? error.message : String(error)
   const reason = values.control ? undefined : knownFailure(occasion, fault)
   if (reason !== undefined) known++
-  say(`${reason === undefined ? "FAILED" : "known "}  ${what}: ${reason === undefined ? "" : `${reason}: `}${fault}`)
+  print(`${reason === undefined ? "FAILED" : "known "}  ${what}: ${reason === undefined ? "" : `${reason}: `}${fault}`)
   return reason === undefined ? [what] : []
 }
 
@@ -93,7 +93,7 @@ const play = async (founder: Server, other: Server, version: number): Promise<Re
     try {
       const [alice, bob] = [await founder.person(`alice${tag}`), await other.person(`bob${tag}`)]
       await scene.run({ version, founder, other, alice, bob, tag })
-      say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
+      print(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
       const occasion = { scene: scene.name, version, kinds: [founder.kind, other.kind] }
       failures.push(...failed(what, error, occasion))
@@ -121,7 +121,7 @@ const playTrio = async (servers: readonly [Server, Server, Server]): Promise<Rea
     const begun = performance.now()
     try {
       await threeServers({ version, servers: [founder, others[0]!, others[1]!], tag: `${++stages}` })
-      say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
+      print(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
       failures.push(...failed(what, error, { scene: trioName, version, kinds: servers.map(({ kind }) => kind) }))
     }
@@ -165,12 +165,12 @@ const main = async (): Promise<number> => {
     }
   } finally {
     await Promise.all(servers.map((server) => server.stop()))
-    if (values.keep === true) say(`Logs are in ${directory}`)
+    if (values.keep === true) print(`Logs are in ${directory}`)
     else await rm(directory, { recursive: true, force: true })
   }
-  if (left > 0) say(`${left} scenes were not begun: the time was over`)
-  if (known > 0) say(`${known} scenes failed as they are known to (test/interop/servers/knownFailures.ts)`)
-  say(failures.length === 0 ? `All ${known > 0 ? "other " : ""}scenes passed` : `${failures.length} scenes failed`)
+  if (left > 0) print(`${left} scenes were not begun: the time was over`)
+  if (known > 0) print(`${known} scenes failed as they are known to (test/interop/servers/knownFailures.ts)`)
+  print(failures.length === 0 ? `All ${known > 0 ? "other " : ""}scenes passed` : `${failures.length} scenes failed`)
   return failures.length === 0 ? 0 : 1
 }
 

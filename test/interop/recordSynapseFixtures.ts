@@ -34,7 +34,7 @@ const scenes: ReadonlyArray<Scene> = [
 
 const fixtures = fileURLToPath(new URL("../../packages/room/test/fixtures/synapse/", import.meta.url))
 
-const say = (text: string) => process.stdout.write(`${text}\n`)
+const print = (text: string) => process.stdout.write(`${text}\n`)
 
 const registerPeople = async ({ a, b }: Pair): Promise<People> => {
   const people = []
@@ -47,14 +47,14 @@ const record = async (pair: Pair, people: People, version: number): Promise<void
   const rooms = []
   for (const { except = [], from = 1, name, play, to = 12 } of scenes) {
     if (version < from || version > to || except.includes(version)) continue
-    say(`version ${version}: ${name}`)
+    print(`version ${version}: ${name}`)
     const played = await play({ pair, people, version })
     rooms.push(await recordRoom(pair, version, name, played, await people.alice.state(played.room)))
     await pair.heal()
   }
   const text = fixtureText(pair, `Synapse ${Synapse.synapseVersion}`, version, rooms)
   await fs.writeFile(path.join(fixtures, `v${version}.json`), text)
-  say(
+  print(
     `version ${version}: ${rooms.flatMap(({ events }) => events).length} events, ${Math.round(text.length / 1024)} KiB`
   )
 }

@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const repository = path.resolve(import.meta.dirname, "../..")
 const modules = path.join(repository, "node_modules")
 
-/** A copy of the sources with the modules of this repository, so that building and packing change nothing here. */
+/** Copies the sources, with links to the modules of this repository, so that building and packing change nothing here. */
 const copySources = async (directory: string) => {
   const { stdout } = await run("git", ["ls-files", "packages", "apps", "build", "*.json", "LICENSE"], {
     cwd: repository
@@ -33,10 +33,7 @@ const copySources = async (directory: string) => {
   })
 }
 
-/**
- * The commands of the Dockerfile that build. `npm ci` and `npm prune`, which fetch and remove modules, are left out: the
- * modules of the copy are those of this repository.
- */
+/** The build commands of the Dockerfile, except `npm ci` and `npm prune`: the copy has the modules of this repository. */
 const stepsOfImage = (dockerfile: string): ReadonlyArray<string> => {
   const build = dockerfile.slice(0, dockerfile.lastIndexOf("\nFROM "))
   const steps = [...build.replaceAll("\\\n", "").matchAll(/^RUN (.*)$/gm)].map(([, step = ""]) => step)
@@ -49,7 +46,7 @@ const commandOf = (dockerfile: string, instruction: RegExp): ReadonlyArray<strin
   return JSON.parse(command)
 }
 
-/** `npm run build` and `npm pack` in a copy of the sources, `npm install` of the tarballs in an empty project. */
+/** The sources are built and packed in a copy, and an empty project installs the tarballs. */
 describe("Packages", { timeout: 600_000 }, () => {
   let root: string
   const project = () => path.join(root, "project")
@@ -87,8 +84,8 @@ describe("Packages", { timeout: 600_000 }, () => {
   it("npm pack restores the package.json of the repository", async () => {
     for (const name of ["packages/actors", "apps/gateway"]) {
       const [before, after] = await Promise.all(
-        [repository, path.join(root, "sources")].map((place) =>
-          fs.readFile(path.join(place, name, "package.json"), "utf8")
+        [repository, path.join(root, "sources")].map((directory) =>
+          fs.readFile(path.join(directory, name, "package.json"), "utf8")
         )
       )
       assert.strictEqual(after, before)
@@ -124,12 +121,12 @@ describe("Packages", { timeout: 600_000 }, () => {
     })
   )
 
-  it("a program in plain JavaScript runs a home server, its database included", async () => {
+  it("a program in plain JavaScript runs a home server with its embedded database", async () => {
     const { stdout } = await inProject(process.execPath, ["program.js"])
     assert.deepStrictEqual(JSON.parse(stdout), { msgtype: "m.text", body: 'key "' })
   })
 
-  it("the same program is checked by TypeScript, the declarations of the packages too", async () => {
+  it("the same program and the declarations of the packages pass the type check", async () => {
     const options = { module: "nodenext", target: "es2024", strict: true, noEmit: true, types: ["node"] }
     await fs.writeFile(
       path.join(project(), "tsconfig.json"),
@@ -153,7 +150,7 @@ describe("Packages", { timeout: 600_000 }, () => {
     ])
   })
 
-  it("the program has one effect, and less than 300 MB of modules", async () => {
+  it("the installed packages share one version of effect, and take less than 300 MB", async () => {
     const { stdout } = await inProject("find", [".", "-path", "*/node_modules/effect/package.json"])
     assert.deepStrictEqual(stdout.trim().split("\n"), ["./node_modules/effect/package.json"])
     const size = await inProject("du", ["-sm", "node_modules"])

@@ -1,9 +1,9 @@
 /**
- * Finds statements that order by text instead of by the column: in `SELECT xid::text AS xid ... ORDER BY xid` the name in
- * ORDER BY is that of the output, so that transaction 10 comes before transaction 9. `ORDER BY events.xid` means the column.
+ * Finds statements that order by text instead of a column. In `SELECT xid::text AS xid ... ORDER BY xid` the name in ORDER BY refers to the
+ * output, so that transaction 10 comes before transaction 9; `ORDER BY events.xid` refers to the column.
  */
 
-/** The template literals of a source that contain SQL, with what is nested in them. */
+/** The template literals of a source that contain SQL, with the nested ones. */
 const templates = (source: string): ReadonlyArray<string> => {
   const found: Array<string> = []
   for (const { index } of source.matchAll(/\bsql(?:<[^`]*>)?`/g)) {
@@ -37,7 +37,7 @@ const endOfExpression = (source: string, from: number): number => {
   return at
 }
 
-/** The parts of a statement by their brackets: each part is the text of one level without what is inside its brackets. */
+/** The levels of parentheses of a statement, each without the text in its inner parentheses. */
 const levels = (statement: string): ReadonlyArray<string> => {
   const done: Array<string> = []
   const open = [""]
@@ -49,7 +49,7 @@ const levels = (statement: string): ReadonlyArray<string> => {
   return [...done, ...open]
 }
 
-/** The names by which a source orders although a column of that name is given out as text. */
+/** The names in ORDER BY that refer to an output of type text instead of the column. */
 export const shadowedOrders = (source: string): ReadonlyArray<string> => [
   ...new Set(
     templates(source).flatMap((statement) =>

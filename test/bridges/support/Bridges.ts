@@ -1,6 +1,4 @@
-/**
- * What the tests of bridges share: programs that end with the test, and a person on Matrix.
- */
+/** Programs that end with the test, and a Matrix user. */
 import { type ChildProcess, spawn } from "node:child_process"
 import { setTimeout as delay } from "node:timers/promises"
 import { Effect } from "effect"
@@ -29,11 +27,11 @@ export interface SyncedEvent {
   readonly body: string
 }
 
-/** A person on Matrix, who accepts every invitation. */
+/** A Matrix user who accepts every invitation. */
 export class Person {
   private since: string | undefined
   private sent = 0
-  readonly seen: Array<SyncedEvent> = []
+  private readonly received: Array<SyncedEvent> = []
 
   readonly url: string
   readonly token: string
@@ -52,7 +50,7 @@ export class Person {
     return new Person(url, access_token)
   }
 
-  /** Asks until the server answers: it may be restarting. */
+  /** Repeats the request until the server, which may be restarting, answers. */
   async call(method: string, target: string, json?: object): Promise<Record<string, never>> {
     for (;;) {
       try {
@@ -79,7 +77,12 @@ export class Person {
     for (const [room, { timeline }] of Object.entries(join) as ReadonlyArray<[string, { timeline: { events: [] } }]>) {
       for (const event of timeline.events as ReadonlyArray<Record<string, never>>) {
         const body = (event.content as { readonly body?: unknown } | undefined)?.body
-        this.seen.push({ room, type: event.type!, sender: event.sender!, body: typeof body === "string" ? body : "" })
+        this.received.push({
+          room,
+          type: event.type!,
+          sender: event.sender!,
+          body: typeof body === "string" ? body : ""
+        })
       }
     }
   }
@@ -87,23 +90,24 @@ export class Person {
   private until(passes: (event: SyncedEvent) => boolean) {
     return Effect.promise(async () => {
       for (;;) {
-        const found = this.seen.filter(passes)
+        const found = this.received.filter(passes)
         if (found.length > 0) return found
         await this.sync()
       }
     })
   }
 
-  sees(text: string) {
+  /** Waits for messages that contain the text. */
+  receives(text: string) {
     return this.until(({ body }) => body.includes(text))
   }
 
-  /** Waits for the user to join by themselves. */
-  meets(userId: string) {
+  /** Waits for the user to join. */
+  joinOf(userId: string) {
     return this.until(({ sender, type }) => type === "m.room.member" && sender === userId)
   }
 
-  say(room: string, body: string) {
+  send(room: string, body: string) {
     const target = `/rooms/${encodeURIComponent(room)}/send/m.room.message/${++this.sent}`
     return Effect.promise(() => this.call("PUT", target, { msgtype: "m.text", body }))
   }
