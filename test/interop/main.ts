@@ -1,5 +1,5 @@
 /**
- * `npm run test:interop`: Greenroom and servers that others wrote, as processes on loopback with TLS, in one room.
+ * `npm run test:interop`: Greenroom and servers of other projects, as processes on loopback with TLS, in one room.
  *
  *     npm run test:interop                              every scene, in room versions 1 to 12, each side the founder
  *     npm run test:interop -- --room-version 12         one room version
@@ -7,14 +7,14 @@
  *     npm run test:interop -- --server dendrite         with this server instead of Synapse
  *     npm run test:interop -- --server synapse --server dendrite three   the scene of three servers, with both of them
  *     npm run test:interop -- --server synapse --server dendrite --control three   two Synapses and Dendrite, without Greenroom
- *     npm run test:interop -- partition                 scenes whose name has the word
+ *     npm run test:interop -- partition                 scenes whose name contains the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
  *     npm run test:interop -- --short                   without scenes that take long
  *
  * In the scene of three servers a second Greenroom takes the place of the server that is not asked for.
  *
- * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
- * failed that is not known to (`knownFailures.ts` has those that fail with Dendrite, with reasons). With `--control` all count.
+ * Needs Python 3 with venv for Synapse, and Go for Dendrite; without both it prints this and exits with 0. Exit code 1: a scene failed that
+ * is not among the known failures of Dendrite (`knownFailures.ts`). With `--control` all failures count.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -53,7 +53,7 @@ const chosen = [...scenes, ...historyVisibility, randomPartitions, ...moreScenes
 
 const isWanted = (kind: Server["kind"]) => (values.server ?? ["synapse"]).includes(kind)
 
-/** The result of `find`, or undefined with a line about why it is not there. */
+/** The result of `find`, or undefined, with a printed reason. */
 const found = async <A>(kind: Server["kind"], find: () => Promise<A>): Promise<A | undefined> => {
   if (!isWanted(kind)) return undefined
   try {
@@ -70,8 +70,8 @@ let left = 0
 
 let known = 0
 
-/** Says that a scene failed. Gives it where that was not known. */
-const failed = (what: string, error: unknown, occasion: Occasion): ReadonlyArray<string> => {
+/** Reports the failure of a scene. Returns its name, unless the failure is known. */
+const reportFailure = (what: string, error: unknown, occasion: Occasion): ReadonlyArray<string> => {
   const fault = error instanceof Error ? error.message : String(error)
   const reason = values.control ? undefined : knownFailure(occasion, fault)
   if (reason !== undefined) known++
@@ -79,7 +79,7 @@ const failed = (what: string, error: unknown, occasion: Occasion): ReadonlyArray
   return reason === undefined ? [what] : []
 }
 
-const play = async (founder: Server, other: Server, version: number): Promise<ReadonlyArray<string>> => {
+const runScenes = async (founder: Server, other: Server, version: number): Promise<ReadonlyArray<string>> => {
   const failures: Array<string> = []
   for (const scene of chosen) {
     if (version < (scene.since ?? 1)) continue
@@ -96,7 +96,7 @@ const play = async (founder: Server, other: Server, version: number): Promise<Re
       print(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
       const occasion = { scene: scene.name, version, kinds: [founder.kind, other.kind] }
-      failures.push(...failed(what, error, occasion))
+      failures.push(...reportFailure(what, error, occasion))
     }
   }
   return failures
@@ -106,7 +106,7 @@ const trioName = "three servers in one room"
 const isTrioChosen = positionals.length === 0 || positionals.some((word) => trioName.includes(word))
 
 /** Each of three servers founds a room that all of them are in. */
-const playTrio = async (servers: readonly [Server, Server, Server]): Promise<ReadonlyArray<string>> => {
+const runTrio = async (servers: readonly [Server, Server, Server]): Promise<ReadonlyArray<string>> => {
   const version = Math.min(Math.max(...versions), ...servers.map(({ newestRoomVersion = 12 }) => newestRoomVersion))
   const failures: Array<string> = []
   for (const [index, founder] of servers.entries()) {
@@ -123,7 +123,7 @@ const playTrio = async (servers: readonly [Server, Server, Server]): Promise<Rea
       await threeServers({ version, servers: [founder, others[0]!, others[1]!], tag: `${++stages}` })
       print(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
     } catch (error) {
-      failures.push(...failed(what, error, { scene: trioName, version, kinds: servers.map(({ kind }) => kind) }))
+      failures.push(...reportFailure(what, error, { scene: trioName, version, kinds: servers.map(({ kind }) => kind) }))
     }
   }
   return failures
@@ -151,25 +151,25 @@ const main = async (): Promise<number> => {
     for (const version of versions) {
       for (const founder of servers) {
         if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue
-        // Failures between two other servers do not count, but for those with the one in Greenroom's place.
+        // Scenes need Greenroom, or the server in its place, on one side.
         const isOurs = (server: Server) => server === servers[0]
         const others = servers.filter((server) => server.kind !== founder.kind && (isOurs(server) || isOurs(founder)))
-        const speaks = (server: Server) => version <= (server.newestRoomVersion ?? version)
-        for (const other of others.filter((server) => speaks(server) && speaks(founder)))
-          failures.push(...(await play(founder, other, version)))
+        const supports = (server: Server) => version <= (server.newestRoomVersion ?? version)
+        for (const other of others.filter((server) => supports(server) && supports(founder)))
+          failures.push(...(await runScenes(founder, other, version)))
       }
     }
     if (isTrioChosen) {
       if (servers.length < 3) servers.push(await third(28_544))
-      failures.push(...(await playTrio([servers[0]!, servers[1]!, servers[2]!])))
+      failures.push(...(await runTrio([servers[0]!, servers[1]!, servers[2]!])))
     }
   } finally {
     await Promise.all(servers.map((server) => server.stop()))
     if (values.keep === true) print(`Logs are in ${directory}`)
     else await rm(directory, { recursive: true, force: true })
   }
-  if (left > 0) print(`${left} scenes were not begun: the time was over`)
-  if (known > 0) print(`${known} scenes failed as they are known to (test/interop/servers/knownFailures.ts)`)
+  if (left > 0) print(`${left} scenes were not run: the time was over`)
+  if (known > 0) print(`${known} known failures (test/interop/servers/knownFailures.ts)`)
   print(failures.length === 0 ? `All ${known > 0 ? "other " : ""}scenes passed` : `${failures.length} scenes failed`)
   return failures.length === 0 ? 0 : 1
 }

@@ -1,5 +1,5 @@
 /**
- * Records `packages/room/test/fixtures/synapse/numbers.json`: what Synapse makes of numbers in events.
+ * Records `packages/room/test/fixtures/synapse/numbers.json`: how Synapse treats numbers in events.
  *
  *     node test/interop/recordNumberFixtures.ts
  *

@@ -1,6 +1,6 @@
 /**
- * Records the fixtures in `packages/room/test/fixtures/synapse`: rooms of every version that two Synapses made while they
- * were cut from each other and healed, and events made by hand with what Synapse thought of them.
+ * Records the fixtures in `packages/room/test/fixtures/synapse`: rooms of every version on two Synapses with partitions, and forged events
+ * with the verdicts of Synapse.
  *
  *     node test/interop/recordSynapseFixtures.ts               versions 1 to 12
  *     node test/interop/recordSynapseFixtures.ts 10 12         some of them
@@ -14,9 +14,9 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Synapse from "../support/Synapse.ts"
-import { creators, knockRestricted, knocks, restricted } from "./synapse/doors.ts"
-import { forgedDoors, forgeries, unfederated } from "./synapse/forgeries.ts"
+import { forgedJoins, forgeries, unfederated } from "./synapse/forgeries.ts"
 import { forks } from "./synapse/forks.ts"
+import { creators, knockRestricted, knocks, restricted } from "./synapse/joins.ts"
 import { Pair } from "./synapse/Pair.ts"
 import { fixtureText, recordRoom } from "./synapse/Recording.ts"
 import { namesOnA, namesOnB, type People, type Scene } from "./synapse/Scene.ts"
@@ -28,7 +28,7 @@ const scenes: ReadonlyArray<Scene> = [
   knockRestricted,
   creators,
   unfederated,
-  forgedDoors,
+  forgedJoins,
   forgeries
 ]
 
@@ -45,11 +45,11 @@ const registerPeople = async ({ a, b }: Pair): Promise<People> => {
 
 const record = async (pair: Pair, people: People, version: number): Promise<void> => {
   const rooms = []
-  for (const { except = [], from = 1, name, play, to = 12 } of scenes) {
+  for (const { except = [], from = 1, name, run, to = 12 } of scenes) {
     if (version < from || version > to || except.includes(version)) continue
     print(`version ${version}: ${name}`)
-    const played = await play({ pair, people, version })
-    rooms.push(await recordRoom(pair, version, name, played, await people.alice.state(played.room)))
+    const result = await run({ pair, people, version })
+    rooms.push(await recordRoom(pair, version, name, result, await people.alice.state(result.room)))
     await pair.heal()
   }
   const text = fixtureText(pair, `Synapse ${Synapse.synapseVersion}`, version, rooms)

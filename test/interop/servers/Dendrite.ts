@@ -18,7 +18,7 @@ import { generate } from "selfsigned"
 const version = "v0.13.8"
 const module = `github.com/matrix-org/dendrite/cmd/dendrite@${version}`
 
-/** The newest room version that it speaks. */
+/** The newest supported room version. */
 export const newestRoomVersion = 11
 
 const exists = (file: string) =>
@@ -27,7 +27,7 @@ const exists = (file: string) =>
     () => false
   )
 
-/** The program; built by Go where it is not there yet. Fails where there is no Go. */
+/** The program, which Go builds if necessary. Fails without Go. */
 export const installDendrite = async (): Promise<string> => {
   const named = process.env.DENDRITE ?? path.join(process.env.GOBIN ?? path.join(os.homedir(), "go", "bin"), "dendrite")
   if (await exists(named)) return named
@@ -43,9 +43,9 @@ export interface DendriteOptions {
   readonly program: string
   readonly directory: string
   readonly serverName: string
-  /** Of the client API, plain HTTP. */
+  /** The port of the client API, over HTTP. */
   readonly port: number
-  /** Of the federation API, over TLS. */
+  /** The port of the federation API, over TLS. */
   readonly tlsPort: number
 }
 

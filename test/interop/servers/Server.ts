@@ -1,7 +1,4 @@
-/**
- * Home servers as processes on loopback with TLS, for scenes in which several take part: Greenroom as an operator runs it,
- * and servers that others wrote. Each is reached by the others through a link that can be cut.
- */
+/** Home servers as processes on loopback with TLS: Greenroom, Synapse and Dendrite, each behind a link that can be taken down. */
 import { execFile, spawn } from "node:child_process"
 import { readFile, rm } from "node:fs/promises"
 import * as path from "node:path"
@@ -20,15 +17,12 @@ export interface Server {
   /** Its server name. */
   readonly name: string
   readonly link: Link
-  /** The newest room version that it speaks, where that is not 12. */
+  /** The newest supported room version, if not 12. */
   readonly newestRoomVersion?: number
   readonly person: (name: string) => Promise<Person>
   /** The forward extremities of a room. */
   readonly extremities: (room: string) => Promise<ReadonlyArray<string>>
-  /**
-   * Ends the server, and starts it again: with a copy of what it has made in between, with what the copy has, or with
-   * nothing, as one that is installed anew under its name.
-   */
+  /** Ends the server, and starts it again: after a backup of its data, with the data of that backup, or without data. */
   readonly restart: (how: Restart) => Promise<void>
   readonly stop: () => Promise<void>
 }
@@ -47,7 +41,7 @@ const exchange = async (directory: string, how: Restart): Promise<void> => {
 const program = fileURLToPath(new URL("../../../apps/gateway/src/main.ts", import.meta.url))
 const password = "correct horse battery staple"
 
-/** Registers by today's client API. */
+/** Registers by the current client API. */
 const registerAt = async (url: string, username: string): Promise<Registered> => {
   const ask = async (auth?: object) =>
     fetch(`${url}/_matrix/client/v3/register`, {
@@ -65,7 +59,7 @@ const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
 )
 
-/** Asks by the administration API of Synapse, which Greenroom has too. */
+/** Forward extremities by the administration API of Synapse, which Greenroom supports. */
 const extremitiesBy = (url: string) => {
   let admin: Promise<Registered> | undefined
   return async (room: string): Promise<ReadonlyArray<string>> => {
@@ -78,7 +72,7 @@ const extremitiesBy = (url: string) => {
   }
 }
 
-/** The process of a server. `kill` ends it as a power failure does. */
+/** The process of a server. `kill` ends it like a power failure. */
 interface Running {
   readonly stop: () => Promise<void>
   readonly kill: () => Promise<void>
@@ -155,7 +149,7 @@ const behindLink = async (
   }
 }
 
-/** Starts Greenroom; others reach it at `port`, its own listeners are beside. */
+/** Starts Greenroom, which others reach at `port`. */
 export const startGreenroom = async (directory: string, port: number): Promise<Server> => {
   const name = `localhost:${port}`
   const url = `http://127.0.0.1:${port + 20}`
@@ -169,7 +163,7 @@ export const startGreenroom = async (directory: string, port: number): Promise<S
   }
 }
 
-/** Starts Synapse from PyPI; others reach it at `port`. */
+/** Starts Synapse from PyPI, which others reach at `port`. */
 export const startSynapse = async (python: string, directory: string, port: number): Promise<Server> => {
   const url = `http://127.0.0.1:${port + 20}`
   const serverName = `localhost:${port}`
@@ -198,7 +192,7 @@ export const startSynapse = async (python: string, directory: string, port: numb
   }
 }
 
-/** Starts Dendrite; others reach it at `port`. */
+/** Starts Dendrite, which others reach at `port`. */
 export const startDendrite = async (program: string, directory: string, port: number): Promise<Server> => {
   const name = `localhost:${port}`
   const own = path.join(directory, `dendrite-${port}`)

@@ -1,4 +1,4 @@
-/** matrix-js-sdk with its cryptography on both sides, as a program of its own, since its packages are those of `test/clients`. */
+/** Encrypted messages between two clients of matrix-js-sdk, in a program that uses the packages of `test/clients`. */
 import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
@@ -7,7 +7,7 @@ import type { Stage } from "./scenes.ts"
 
 const program = fileURLToPath(new URL("../../clients/flows/matrix-js-sdk-between-servers.mjs", import.meta.url))
 
-/** Alice and Bob talk in an encrypted room, each on their server, until each can read the other. */
+/** Alice and Bob exchange messages in an encrypted room until each can read the other. */
 export const encryptedMessages = async ({ alice, bob, founder, version }: Stage): Promise<void> => {
   await installJavaScriptClients()
   const people = [alice, bob].map(({ session, url }) => ({ ...session, url }))

@@ -1,8 +1,8 @@
 /**
- * A member of another server reads exactly what the history visibility of each time allows: what was said while they were no
- * member yet, were invited, were in the room, and had left it.
+ * A member of another server reads exactly the messages that the history visibility at their time allows: before an invitation, while
+ * invited, joined, and after leaving.
  */
-import { create, hasState, messagesOf, type Scene, type Stage, sees, until } from "./scenes.ts"
+import { createRoom, hasState, messagesOf, type Scene, type Stage, sees, until } from "./scenes.ts"
 
 const allowed = [
   "while the room was world-readable",
@@ -12,30 +12,30 @@ const allowed = [
   "while history was shared and bob away"
 ]
 
-/** Alice talks, by every visibility, while Bob comes and goes. Gives the room when he is back. */
-const tell = async (stage: Stage): Promise<string> => {
+/** Alice sends messages under every visibility, while Bob joins and leaves. Returns the room, which Bob has joined again. */
+const sendUnderEach = async (stage: Stage): Promise<string> => {
   const { alice, bob, founder } = stage
-  const room = await create(stage)
+  const room = await createRoom(stage)
   const show = (history_visibility: string) => alice.set(room, "m.room.history_visibility", { history_visibility })
   await show("world_readable")
-  await alice.say(room, "while the room was world-readable")
+  await alice.sendText(room, "while the room was world-readable")
   await show("shared")
-  await alice.say(room, "while history was shared")
+  await alice.sendText(room, "while history was shared")
   await show("invited")
-  await alice.say(room, "for the invited, before the invitation")
+  await alice.sendText(room, "for the invited, before the invitation")
   await alice.invite(room, bob)
-  await alice.say(room, "for the invited, after the invitation")
+  await alice.sendText(room, "for the invited, after the invitation")
   await show("joined")
-  await alice.say(room, "for members, before the join")
+  await alice.sendText(room, "for members, before the join")
   await bob.join(room, founder.name)
   await sees(alice, room, bob, "join")
-  const said = await alice.say(room, "for members, to a member")
-  await until("bob gets it", () => bob.has(room, said))
+  const message = await alice.sendText(room, "for members, to a member")
+  await until("bob receives it", () => bob.has(room, message))
   await bob.leave(room)
   await sees(alice, room, bob, "leave")
-  await alice.say(room, "for members, while bob was away")
+  await alice.sendText(room, "for members, while bob was away")
   await show("shared")
-  await alice.say(room, "while history was shared and bob away")
+  await alice.sendText(room, "while history was shared and bob away")
   await bob.join(room, founder.name)
   await sees(alice, room, bob, "join")
   await hasState(bob, room, "m.room.history_visibility", (content) => content.history_visibility === "shared")
@@ -44,19 +44,20 @@ const tell = async (stage: Stage): Promise<string> => {
 
 export const historyVisibility: ReadonlyArray<Scene> = [
   {
-    name: "history visibility of each time: nothing more is read",
+    name: "history visibility: no other messages are read",
     run: async (stage) => {
-      const room = await tell(stage)
+      const room = await sendUnderEach(stage)
       const read = await messagesOf(stage.bob, room)
-      if (!read.includes("for members, to a member")) throw new Error("Bob does not read what he was sent as a member")
+      if (!read.includes("for members, to a member"))
+        throw new Error("Bob does not read the message that he received as a member")
       const tooMuch = read.filter((text) => !allowed.includes(text))
       if (tooMuch.length > 0) throw new Error(`Bob reads ${JSON.stringify(tooMuch)}`)
     }
   },
   {
-    name: "history visibility of each time: all of it is read",
+    name: "history visibility: all allowed messages are read",
     run: async (stage) => {
-      const room = await tell(stage)
+      const room = await sendUnderEach(stage)
       let read: ReadonlyArray<string> = []
       await until("bob reads what he may", async () => {
         read = await messagesOf(stage.bob, room)

@@ -1,7 +1,4 @@
-/**
- * Scenes that are known to fail. Those that fail with Dendrite 0.13.8 do so by what it does: `--control` shows each of them between
- * Dendrite and Synapse too.
- */
+/** Scenes that are known to fail, because of faults of Dendrite 0.13.8: with `--control` each fails between Dendrite and Synapse too. */
 import type { Server } from "./Server.ts"
 
 export interface Occasion {
@@ -15,10 +12,10 @@ interface KnownFailure {
   readonly scene: string
   /** The first room version in which it fails. */
   readonly since?: number
-  /** It fails only where another server has founded the room. */
+  /** Whether it fails only when another server has founded the room. */
   readonly isGuest?: true
   readonly reason: string
-  /** What it fails with; any fault of the scene, where it is absent. */
+  /** The fault with which it fails; any fault if absent. */
   readonly fault?: RegExp
 }
 
@@ -36,9 +33,9 @@ const ofDendrite: ReadonlyArray<KnownFailure> = [
     isGuest: true,
     reason: "it does not show its users the presence of users of a server whose room they have joined"
   },
-  ...["nothing more is read", "all of it is read"].map(
+  ...["no other messages are read", "all allowed messages are read"].map(
     (part): KnownFailure => ({
-      scene: `history visibility of each time: ${part}`,
+      scene: `history visibility: ${part}`,
       isGuest: true,
       reason: "its user who has come back to a room reads nothing there, or gets 500"
     })
@@ -63,7 +60,7 @@ const ofDendrite: ReadonlyArray<KnownFailure> = [
   }
 ]
 
-/** Why the scene is known to fail; undefined where it must pass. */
+/** The reason why the scene is known to fail, or undefined. */
 export const knownFailure = ({ kinds, scene, version }: Occasion, fault: string): string | undefined => {
   if (!kinds.includes("dendrite")) return undefined
   const found = ofDendrite.find(

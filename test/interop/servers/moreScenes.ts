@@ -1,17 +1,22 @@
-/**
- * Scenes that do not depend on the version of a room, or take long: media, messages to devices, encrypted messages, spaces,
- * the room directory, a long history, and a server that comes back with an older backup or with nothing. Run in the newest
- * version alone.
- */
+/** Scenes that do not depend on the room version, or take long. They run in the newest version only. */
 import { randomBytes, randomUUID } from "node:crypto"
 import type { Body } from "../../support/Curl.ts"
 import type { Person } from "../synapse/Person.ts"
 import { encryptedMessages } from "./encryption.ts"
-import { agree, create, messagesOf, type Scene, sees, shared, talk, until } from "./scenes.ts"
+import {
+  assertSameState,
+  createRoom,
+  exchangeMessages,
+  messagesOf,
+  type Scene,
+  sees,
+  sharedRoom,
+  until
+} from "./scenes.ts"
 
 const encode = encodeURIComponent
 
-/** Uploads bytes; gives the MXC URI. */
+/** Uploads bytes. Returns the MXC URI. */
 const upload = async (person: Person, bytes: Buffer): Promise<string> => {
   const response = await person.raw("POST", "/_matrix/media/v3/upload?filename=picture", bytes, "text/plain")
   return ((await response.json()) as { readonly content_uri: string }).content_uri
@@ -24,12 +29,12 @@ const download = async (person: Person, uri: string): Promise<Buffer> => {
 
 const newest = 12
 
-/** Follows what is sent to the person's device. */
+/** Follows the send-to-device messages and changed device lists of a user. */
 const inbox = async (person: Person) => {
   let since = (await person.call("GET", "sync?timeout=0")).next_batch as string
   const events: Array<Body> = []
   const changed: Array<string> = []
-  const look = async () => {
+  const poll = async () => {
     const answer = await person.call("GET", `sync?timeout=0&since=${encode(since)}`)
     since = answer.next_batch
     events.push(...(answer.to_device?.events ?? []))
@@ -38,12 +43,12 @@ const inbox = async (person: Person) => {
   return {
     received: (type: string, body: string) =>
       until(`${person.id} gets a ${type}`, async () => {
-        await look()
+        await poll()
         return events.some((event) => event.type === type && event.content.body === body)
       }),
     sawChange: (of: Person) =>
-      until(`${person.id} hears of changed devices of ${of.id}`, async () => {
-        await look()
+      until(`${person.id} learns of changed devices of ${of.id}`, async () => {
+        await poll()
         return changed.includes(of.id)
       })
   }
@@ -78,7 +83,7 @@ export const moreScenes: ReadonlyArray<Scene> = [
     since: newest,
     run: async (stage) => {
       const { alice, bob } = stage
-      await shared(stage)
+      await sharedRoom(stage)
       const [ofAlice, ofBob] = [await inbox(alice), await inbox(bob)]
       for (let i = 0; i < 3; i++) {
         await sendToDevices(alice, bob, `to bob ${i}`)
@@ -128,13 +133,13 @@ export const moreScenes: ReadonlyArray<Scene> = [
     isLong: true,
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await create(stage)
-      const said = Array.from({ length: 1_000 }, (_, i) => `message ${i}`)
-      for (const text of said) await alice.say(room, text)
+      const room = await createRoom(stage)
+      const sent = Array.from({ length: 1_000 }, (_, i) => `message ${i}`)
+      for (const text of sent) await alice.sendText(room, text)
       await bob.join(room, founder.name)
       await until("all is back-filled", async () => {
         const found = await messagesOf(bob, room)
-        return JSON.stringify(found) === JSON.stringify(said)
+        return JSON.stringify(found) === JSON.stringify(sent)
       })
     }
   },
@@ -144,19 +149,19 @@ export const moreScenes: ReadonlyArray<Scene> = [
     isLong: true,
     run: async (stage) => {
       const { alice, bob, other } = stage
-      const room = await shared(stage)
-      await talk(room, alice, bob)
+      const room = await sharedRoom(stage)
+      await exchangeMessages(room, alice, bob)
       await other.restart("backup")
-      const [fromAlice, fromBob] = [await alice.say(room, "after the backup"), await bob.say(room, "of bob")]
+      const [fromAlice, fromBob] = [await alice.sendText(room, "after the backup"), await bob.sendText(room, "of bob")]
       await until("both arrive", async () => (await bob.has(room, fromAlice)) && (await alice.has(room, fromBob)))
       await alice.set(room, "m.room.topic", { topic: "after the backup" })
       await other.restart("restore")
-      await until("what came after the backup is found again", async () => {
-        await alice.say(room, "is anybody there?")
+      await until("the events after the backup are received again", async () => {
+        await alice.sendText(room, "is anybody there?")
         return (await bob.has(room, fromAlice)) && (await bob.has(room, fromBob))
       })
-      await talk(room, alice, bob)
-      await agree(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
+      await assertSameState(room, alice, bob)
     }
   },
   {
@@ -165,7 +170,7 @@ export const moreScenes: ReadonlyArray<Scene> = [
     isLong: true,
     run: async (stage) => {
       const { alice, founder, other, tag } = stage
-      const room = await shared(stage)
+      const room = await sharedRoom(stage)
       await other.restart("anew")
       const bob = await other.person(`bob${tag}`)
       await until("bob is in the room again", async () => {
@@ -173,8 +178,8 @@ export const moreScenes: ReadonlyArray<Scene> = [
         return true
       })
       await sees(alice, room, bob, "join")
-      await talk(room, alice, bob)
-      await agree(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
+      await assertSameState(room, alice, bob)
     }
   }
 ]

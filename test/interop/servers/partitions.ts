@@ -1,46 +1,59 @@
 /**
- * A room whose two servers are cut from each other again and again, while users of both change it in conflict: after each
- * time both have the same state and the same forward extremities.
+ * Repeated partitions of two servers, during which users of both change a room in conflict. After each, both have the same state and the
+ * same forward extremities.
  */
 import { type Random, randomFrom } from "../../support/Seed.ts"
 import type { Person } from "../synapse/Person.ts"
-import { agree, apart, hasState, type Scene, type Stage, sees, shared, talk, until } from "./scenes.ts"
+import {
+  assertSameState,
+  duringPartition,
+  exchangeMessages,
+  hasState,
+  type Scene,
+  type Stage,
+  sees,
+  sharedRoom,
+  until
+} from "./scenes.ts"
 
 const rounds = 3
 const changesOfEach = 8
 
-/** Whoever changes the room, on one server, and whom the changes are about. */
+/** The user who changes the room on one server, and the users who are affected. */
 interface Side {
-  readonly speaker: Person
+  readonly moderator: Person
   readonly guests: ReadonlyArray<Person>
 }
 
-/** One change, which the rules may refuse. */
-const changeSomething = async (room: string, { guests, speaker }: Side, random: Random, number: number) => {
+/** A random change, which the authorisation rules may refuse. */
+const changeSomething = async (room: string, { guests, moderator }: Side, random: Random, number: number) => {
   const guest = guests[random(guests.length)]!
   switch (random(8)) {
     case 0:
-      return speaker.set(room, "m.room.topic", { topic: `topic ${number}` })
+      return moderator.set(room, "m.room.topic", { topic: `topic ${number}` })
     case 1:
-      return speaker.set(room, "org.greenroom.test", { number }, `key ${random(3)}`)
+      return moderator.set(room, "org.greenroom.test", { number }, `key ${random(3)}`)
     case 2:
-      return speaker.ban(room, guest)
+      return moderator.ban(room, guest)
     case 3:
-      return speaker.unban(room, guest)
+      return moderator.unban(room, guest)
     case 4:
-      return speaker.kick(room, guest)
+      return moderator.kick(room, guest)
     case 5:
       return guest.join(room)
     case 6: {
-      const levels = await speaker.content(room, "m.room.power_levels")
-      return speaker.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [guest.id]: random(60) } })
+      const levels = await moderator.content(room, "m.room.power_levels")
+      return moderator.set(room, "m.room.power_levels", {
+        ...levels,
+        users: { ...levels.users, [guest.id]: random(60) }
+      })
     }
     default:
-      return speaker.set(room, "m.room.join_rules", { join_rule: random(2) === 0 ? "public" : "invite" })
+      return moderator.set(room, "m.room.join_rules", { join_rule: random(2) === 0 ? "public" : "invite" })
   }
 }
 
-const changeMuch = (room: string, side: Side, random: Random, first: number) => async () => {
+const changeRepeatedly = (room: string, side: Side, random: Random, first: number) => async () => {
   for (let number = 0; number < changesOfEach; number++) {
     await changeSomething(room, side, random, first + number).catch((error: Error) => {
       if (/: 5[0-9][0-9] /.test(error.message)) throw error
@@ -68,7 +81,7 @@ export const randomPartitions: Scene = {
     const { alice, bob, founder, other, tag, version } = stage
     const seed = 100 * version + (founder.kind === "greenroom" ? 1 : 2)
     const random = randomFrom(seed)
-    const room = await shared(stage)
+    const room = await sharedRoom(stage)
     const [dora, carl] = [await founder.person(`dora${tag}`), await other.person(`carl${tag}`)]
     for (const person of [dora, carl]) {
       await person.join(room, founder.name)
@@ -80,15 +93,15 @@ export const randomPartitions: Scene = {
     try {
       for (let round = 0; round < rounds; round++) {
         const first = round * 2 * changesOfEach
-        await apart(
+        await duringPartition(
           stage,
-          changeMuch(room, { speaker: alice, guests: [dora, carl] }, random, first),
-          changeMuch(room, { speaker: bob, guests: [carl, dora] }, random, first + changesOfEach)
+          changeRepeatedly(room, { moderator: alice, guests: [dora, carl] }, random, first),
+          changeRepeatedly(room, { moderator: bob, guests: [carl, dora] }, random, first + changesOfEach)
         )
-        await talk(room, alice, bob)
-        await talk(room, bob, alice)
+        await exchangeMessages(room, alice, bob)
+        await exchangeMessages(room, bob, alice)
         await sameExtremities(stage, room)
-        await agree(room, alice, bob)
+        await assertSameState(room, alice, bob)
       }
     } catch (error) {
       throw new Error(`seed ${seed}: ${(error as Error).message}`)

@@ -1,7 +1,4 @@
-/**
- * Scenes of users of two servers in one room, and what both sides must see. Each scene runs in every room version, with each of the
- * servers as the creator of the room.
- */
+/** Scenes of users of two servers in one room. Each runs in every room version, with each of the servers as the founder of the room. */
 import { setTimeout as delay } from "node:timers/promises"
 import type { Body } from "../../support/Curl.ts"
 import type { Person } from "../synapse/Person.ts"
@@ -12,23 +9,23 @@ export interface Stage {
   readonly version: number
   readonly founder: Server
   readonly other: Server
-  /** A new user of the founder's server, and of the other one. */
+  /** New users of the founder and of the other server. */
   readonly alice: Person
   readonly bob: Person
-  /** Part of names that must differ from scene to scene. */
+  /** A part of names, unique to the scene. */
   readonly tag: string
 }
 
 export interface Scene {
   readonly name: string
-  /** The first room version in which it is possible. */
+  /** The first room version that supports it. */
   readonly since?: number
-  /** It takes long: left out with `--short`. */
+  /** Whether `--short` omits it. */
   readonly isLong?: boolean
   readonly run: (stage: Stage) => Promise<void>
 }
 
-/** How long to wait for anything that has to reach the other side, in steps of 100 ms. */
+/** The time limit of {@link until}, in steps of 100 ms. */
 const steps = 200
 
 export const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
@@ -70,20 +67,20 @@ const isInvited = (person: Person, room: string) =>
     return rooms?.invite?.[room]?.invite_state?.events?.length > 0
   })
 
-/** Each says something, and both have both. */
-export const talk = async (room: string, a: Person, b: Person): Promise<void> => {
-  const fromA = await a.say(room, `from ${a.id}`)
-  await until(`${b.id} gets what ${a.id} says`, () => b.has(room, fromA))
-  const fromB = await b.say(room, `from ${b.id}`)
-  await until(`${a.id} gets what ${b.id} says`, () => a.has(room, fromB))
+/** Sends a message from each user, and waits until both have both. */
+export const exchangeMessages = async (room: string, a: Person, b: Person): Promise<void> => {
+  const fromA = await a.sendText(room, `from ${a.id}`)
+  await until(`${b.id} receives the message of ${a.id}`, () => b.has(room, fromA))
+  const fromB = await b.sendText(room, `from ${b.id}`)
+  await until(`${a.id} receives the message of ${b.id}`, () => a.has(room, fromB))
 }
 
-export const create = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
+export const createRoom = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
   alice.createRoom({ preset: "public_chat", room_version: `${version}`, ...options })
 
-/** A public room that both have joined. */
-export const shared = async (stage: Stage, options: object = {}): Promise<string> => {
-  const room = await create(stage, options)
+/** Creates a public room that both users have joined. */
+export const sharedRoom = async (stage: Stage, options: object = {}): Promise<string> => {
+  const room = await createRoom(stage, options)
   await stage.bob.join(room, stage.founder.name)
   await sees(stage.alice, room, stage.bob, "join")
   return room
@@ -97,8 +94,8 @@ export const idsOf = async (person: Person, room: string): Promise<ReadonlyMap<s
     ])
   )
 
-/** Both sides have the same state. */
-export const agree = async (room: string, a: Person, b: Person): Promise<void> => {
+/** Waits until both sides have the same state. */
+export const assertSameState = async (room: string, a: Person, b: Person): Promise<void> => {
   let differing = ""
   await until(`both have the same state`, async () => {
     const [ofA, ofB] = await Promise.all([idsOf(a, room), idsOf(b, room)])
@@ -123,8 +120,8 @@ export const messagesOf = async (person: Person, room: string): Promise<Readonly
   return found.reverse()
 }
 
-/** Follows what is short-lived in a room by /sync; gives the last content of a type. Answers are cached without `since`. */
-const watch = async (viewer: Person, room: string): Promise<(type: string) => Promise<Body | undefined>> => {
+/** Follows the ephemeral events of a room by /sync. Returns the last content of a type. */
+const followEphemeral = async (viewer: Person, room: string): Promise<(type: string) => Promise<Body | undefined>> => {
   const last = new Map<string, Body>()
   let since = ""
   const next = async () => {
@@ -142,8 +139,8 @@ const watch = async (viewer: Person, room: string): Promise<(type: string) => Pr
   }
 }
 
-/** Both sides do something while neither server reaches the other. */
-export const apart = async (
+/** Runs actions on both sides while neither server reaches the other. */
+export const duringPartition = async (
   { founder, other }: Stage,
   onFounder: () => Promise<unknown>,
   onOther: () => Promise<unknown>
@@ -160,24 +157,24 @@ export const apart = async (
 
 export const scenes: ReadonlyArray<Scene> = [
   {
-    name: "invite, join, talk",
+    name: "invite, join, messages",
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await create(stage, { preset: "private_chat", name: "Invited", invite: [] })
+      const room = await createRoom(stage, { preset: "private_chat", name: "Invited", invite: [] })
       await refused("joining without an invitation", bob.join(room, founder.name))
       await alice.invite(room, bob)
       await isInvited(bob, room)
       await bob.join(room, founder.name)
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
       await hasState(bob, room, "m.room.name", ({ name }) => name === "Invited")
-      await agree(room, alice, bob)
+      await assertSameState(room, alice, bob)
     }
   },
   {
     name: "invite at creation, reject",
     run: async (stage) => {
       const { alice, bob } = stage
-      const room = await create(stage, { preset: "private_chat", invite: [bob.id] })
+      const room = await createRoom(stage, { preset: "private_chat", invite: [bob.id] })
       await isInvited(bob, room)
       await bob.leave(room)
       await sees(alice, room, bob, "leave")
@@ -187,14 +184,14 @@ export const scenes: ReadonlyArray<Scene> = [
     name: "join by alias, leave, join again",
     run: async (stage) => {
       const { alice, bob, founder, tag } = stage
-      const room = await create(stage, { room_alias_name: `alias${tag}` })
+      const room = await createRoom(stage, { room_alias_name: `alias${tag}` })
       await bob.call("POST", `join/${encodeURIComponent(`#alias${tag}:${founder.name}`)}`, {})
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
       await bob.leave(room)
       await sees(alice, room, bob, "leave")
       await bob.join(room, founder.name)
       await sees(alice, room, bob, "join")
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
     }
   },
   {
@@ -202,8 +199,8 @@ export const scenes: ReadonlyArray<Scene> = [
     since: 8,
     run: async (stage) => {
       const { alice, bob, founder, version } = stage
-      const club = await shared(stage)
-      const room = await create(stage, {
+      const club = await sharedRoom(stage)
+      const room = await createRoom(stage, {
         preset: "private_chat",
         initial_state: [
           {
@@ -214,7 +211,7 @@ export const scenes: ReadonlyArray<Scene> = [
         ]
       })
       await bob.join(room, founder.name)
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
       const outsider = await stage.other.person(`outsider${stage.tag}v${version}`)
       await refused("joining a restricted room from outside", outsider.join(room, founder.name))
     }
@@ -224,7 +221,7 @@ export const scenes: ReadonlyArray<Scene> = [
     since: 7,
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await create(stage, {
+      const room = await createRoom(stage, {
         preset: "private_chat",
         initial_state: [{ type: "m.room.join_rules", state_key: "", content: { join_rule: "knock" } }]
       })
@@ -233,14 +230,14 @@ export const scenes: ReadonlyArray<Scene> = [
       await alice.invite(room, bob)
       await isInvited(bob, room)
       await bob.join(room, founder.name)
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
     }
   },
   {
     name: "kick, ban, unban",
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await shared(stage)
+      const room = await sharedRoom(stage)
       const carl = await stage.other.person(`carl${stage.tag}`)
       await carl.join(room, founder.name)
       await sees(alice, room, carl, "join")
@@ -250,21 +247,21 @@ export const scenes: ReadonlyArray<Scene> = [
       await sees(alice, room, carl, "join")
       await alice.ban(room, carl)
       await sees(bob, room, carl, "ban")
-      await refused("speaking while banned", carl.say(room, "no"))
+      await refused("sending while banned", carl.sendText(room, "no"))
       await refused("joining while banned", carl.join(room, founder.name))
       await alice.unban(room, carl)
       await sees(bob, room, carl, "leave")
       await carl.join(room, founder.name)
       await sees(alice, room, carl, "join")
-      await agree(room, alice, bob)
+      await assertSameState(room, alice, bob)
     }
   },
   {
     name: "redact",
     run: async (stage) => {
       const { alice, bob } = stage
-      const room = await shared(stage)
-      const [one, two] = [await alice.say(room, "wrong"), await bob.say(room, "wrong too")]
+      const room = await sharedRoom(stage)
+      const [one, two] = [await alice.sendText(room, "wrong"), await bob.sendText(room, "wrong too")]
       await until("both have both", async () => (await bob.has(room, one)) && (await alice.has(room, two)))
       await alice.redact(room, one)
       await alice.redact(room, two)
@@ -281,7 +278,7 @@ export const scenes: ReadonlyArray<Scene> = [
     name: "power levels, state of both",
     run: async (stage) => {
       const { alice, bob } = stage
-      const room = await shared(stage)
+      const room = await sharedRoom(stage)
       await refused("a topic without the power", bob.set(room, "m.room.topic", { topic: "mine" }))
       const levels = await alice.content(room, "m.room.power_levels")
       await alice.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [bob.id]: 50 } })
@@ -290,20 +287,20 @@ export const scenes: ReadonlyArray<Scene> = [
       await hasState(alice, room, "m.room.topic", ({ topic }) => topic === "ours")
       await alice.set(room, "m.room.topic", { topic: "of both" })
       await hasState(bob, room, "m.room.topic", ({ topic }) => topic === "of both")
-      await agree(room, alice, bob)
+      await assertSameState(room, alice, bob)
     }
   },
   {
     name: "history from before the join",
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await create(stage)
-      const said = Array.from({ length: 120 }, (_, i) => `message ${i}`)
-      for (const text of said) await alice.say(room, text)
+      const room = await createRoom(stage)
+      const sent = Array.from({ length: 120 }, (_, i) => `message ${i}`)
+      for (const text of sent) await alice.sendText(room, text)
       await bob.join(room, founder.name)
       await until("all is back-filled", async () => {
         const found = await messagesOf(bob, room)
-        return JSON.stringify(found) === JSON.stringify(said)
+        return JSON.stringify(found) === JSON.stringify(sent)
       })
     }
   },
@@ -311,33 +308,33 @@ export const scenes: ReadonlyArray<Scene> = [
     name: "missing events after an outage",
     run: async (stage) => {
       const { alice, bob } = stage
-      const room = await shared(stage)
-      await talk(room, alice, bob)
-      const said: Array<string> = []
-      await apart(
+      const room = await sharedRoom(stage)
+      await exchangeMessages(room, alice, bob)
+      const sent: Array<string> = []
+      await duringPartition(
         stage,
         async () => {
-          for (let i = 0; i < 30; i++) said.push(await alice.say(room, `meanwhile ${i}`))
+          for (let i = 0; i < 30; i++) sent.push(await alice.sendText(room, `meanwhile ${i}`))
         },
         async () => {}
       )
-      said.push(await alice.say(room, "back again"))
-      await until("the last arrives", () => bob.has(room, said.at(-1)!))
-      for (const id of said) await until("all arrive", () => bob.has(room, id))
+      sent.push(await alice.sendText(room, "back again"))
+      await until("the last arrives", () => bob.has(room, sent.at(-1)!))
+      for (const id of sent) await until("all arrive", () => bob.has(room, id))
     }
   },
   {
     name: "conflicting state on both sides of a partition",
     run: async (stage) => {
       const { alice, bob, founder } = stage
-      const room = await shared(stage)
+      const room = await sharedRoom(stage)
       const carl = await stage.other.person(`carl${stage.tag}`)
       await carl.join(room, founder.name)
       const levels = await alice.content(room, "m.room.power_levels")
       await alice.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [bob.id]: 50 } })
       await hasState(bob, room, "m.room.power_levels", ({ users }) => users[bob.id] === 50)
       await sees(alice, room, carl, "join")
-      await apart(
+      await duringPartition(
         stage,
         async () => {
           await alice.ban(room, carl)
@@ -346,14 +343,14 @@ export const scenes: ReadonlyArray<Scene> = [
         },
         async () => {
           await bob.set(room, "m.room.topic", { topic: "of the other" })
-          await carl.say(room, "still here")
+          await carl.sendText(room, "still here")
           await bob.set(room, "m.room.name", { name: "other" })
           await carl.set(room, "m.room.member", { membership: "join", displayname: "Carl" }, carl.id)
         }
       )
-      await talk(room, alice, bob)
-      await talk(room, bob, alice)
-      await agree(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
+      await exchangeMessages(room, bob, alice)
+      await assertSameState(room, alice, bob)
       await sees(bob, room, carl, "ban")
     }
   },
@@ -361,27 +358,31 @@ export const scenes: ReadonlyArray<Scene> = [
     name: "typing and receipts",
     run: async (stage) => {
       const { alice, bob } = stage
-      const room = await shared(stage)
-      const eyes = new Map(
-        await Promise.all([alice, bob].map(async (person) => [person, await watch(person, room)] as const))
+      const room = await sharedRoom(stage)
+      const followers = new Map(
+        await Promise.all([alice, bob].map(async (person) => [person, await followEphemeral(person, room)] as const))
       )
-      const ephemeral = (viewer: Person, type: string) => eyes.get(viewer)!(type)
-      for (const [speaker, listener] of [
+      const ephemeral = (viewer: Person, type: string) => followers.get(viewer)!(type)
+      for (const [sender, recipient] of [
         [alice, bob],
         [bob, alice]
       ] as const) {
-        const types = `rooms/${encodeURIComponent(room)}/typing/${encodeURIComponent(speaker.id)}`
-        await speaker.call("PUT", types, { typing: true, timeout: 30_000 })
-        await until(`${listener.id} sees typing`, async () =>
-          (await ephemeral(listener, "m.typing"))?.user_ids?.includes(speaker.id)
+        const types = `rooms/${encodeURIComponent(room)}/typing/${encodeURIComponent(sender.id)}`
+        await sender.call("PUT", types, { typing: true, timeout: 30_000 })
+        await until(`${recipient.id} sees typing`, async () =>
+          (await ephemeral(recipient, "m.typing"))?.user_ids?.includes(sender.id)
         )
-        await speaker.call("PUT", types, { typing: false })
-        const said = await speaker.say(room, "read this")
-        await until("it arrives", () => listener.has(room, said))
-        await listener.call("POST", `rooms/${encodeURIComponent(room)}/receipt/m.read/${encodeURIComponent(said)}`, {})
-        await until(`${speaker.id} sees the receipt of ${listener.id}`, async () => {
-          const content = await ephemeral(speaker, "m.receipt")
-          return content?.[said]?.["m.read"]?.[listener.id] !== undefined
+        await sender.call("PUT", types, { typing: false })
+        const message = await sender.sendText(room, "read this")
+        await until("the message arrives", () => recipient.has(room, message))
+        await recipient.call(
+          "POST",
+          `rooms/${encodeURIComponent(room)}/receipt/m.read/${encodeURIComponent(message)}`,
+          {}
+        )
+        await until(`${sender.id} sees the receipt of ${recipient.id}`, async () => {
+          const content = await ephemeral(sender, "m.receipt")
+          return content?.[message]?.["m.read"]?.[recipient.id] !== undefined
         })
       }
     }
@@ -391,7 +392,7 @@ export const scenes: ReadonlyArray<Scene> = [
     run: async (stage) => {
       const { alice, bob } = stage
       await alice.call("PUT", `profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice A." })
-      const room = await shared(stage)
+      const room = await sharedRoom(stage)
       await until("the profile is found", async () => {
         const { displayname } = await bob.call("GET", `profile/${encodeURIComponent(alice.id)}`)
         return displayname === "Alice A."
@@ -404,20 +405,22 @@ export const scenes: ReadonlyArray<Scene> = [
         const { status_msg } = await bob.call("GET", `presence/${encodeURIComponent(alice.id)}/status`)
         return status_msg === "here"
       })
-      await talk(room, alice, bob)
+      await exchangeMessages(room, alice, bob)
     }
   },
   {
     name: "server access control lists",
     run: async (stage) => {
       const { alice, bob, other } = stage
-      const room = await shared(stage)
-      await talk(room, alice, bob)
+      const [room, otherRoom] = [await sharedRoom(stage), await sharedRoom(stage)]
+      await exchangeMessages(room, alice, bob)
       await alice.set(room, "m.room.server_acl", { allow: ["*"], deny: [other.name.replace(/:.*/, "")] })
-      await delay(1_000)
-      const said = await bob.say(room, "from outside").catch(() => undefined)
-      await delay(1_000)
-      if (said !== undefined && (await alice.has(room, said))) throw new Error("An event of a banned server arrived")
+      const denied = await bob.sendText(room, "from a denied server").catch(() => undefined)
+      // Events of a server arrive in order.
+      const later = await bob.sendText(otherRoom, "later")
+      await until("a later event arrives", () => alice.has(otherRoom, later))
+      if (denied !== undefined && (await alice.has(room, denied)))
+        throw new Error("An event of a denied server arrived")
     }
   },
   {
@@ -425,13 +428,13 @@ export const scenes: ReadonlyArray<Scene> = [
     run: async (stage) => {
       const { alice, bob, founder, other } = stage
       const newest = Math.min(...[founder, other].map(({ newestRoomVersion = 12 }) => newestRoomVersion))
-      const room = await shared(stage, { name: "Old" })
+      const room = await sharedRoom(stage, { name: "Old" })
       const { replacement_room: next } = await alice.call("POST", `rooms/${encodeURIComponent(room)}/upgrade`, {
         new_version: `${newest}`
       })
       await hasState(bob, room, "m.room.tombstone", ({ replacement_room }) => replacement_room === next)
       await bob.join(next, founder.name)
-      await talk(next, alice, bob)
+      await exchangeMessages(next, alice, bob)
       await hasState(bob, next, "m.room.name", ({ name }) => name === "Old")
     }
   }

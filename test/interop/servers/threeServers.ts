@@ -1,32 +1,32 @@
 /**
- * Three servers in one room: what people say reaches all of them; while no server reaches another, each changes state in
- * conflict with the others; and once they reach each other again, all have the same state and the same forward extremities.
+ * Three servers in one room. Messages reach all of them. During a partition of all three, each changes state in conflict with the others;
+ * afterwards all have the same state and the same forward extremities.
  */
 import { setTimeout as delay } from "node:timers/promises"
 import type { Person } from "../synapse/Person.ts"
 import type { Server } from "./Server.ts"
 import { hasState, idsOf, sees, until } from "./scenes.ts"
 
-/** The servers, of which the first founds the room. */
+/** Three servers. The first one founds the room. */
 export interface Trio {
   readonly version: number
   readonly servers: readonly [Server, Server, Server]
-  /** Part of names that must differ from run to run. */
+  /** A part of names, unique to the run. */
   readonly tag: string
 }
 
-const everybodyHas = async (people: ReadonlyArray<Person>, room: string, event: string): Promise<void> => {
+const allReceive = async (people: ReadonlyArray<Person>, room: string, event: string): Promise<void> => {
   for (const person of people) await until(`${person.id} gets ${event}`, () => person.has(room, event))
 }
 
-const allTalk = async (people: ReadonlyArray<Person>, room: string): Promise<void> => {
-  for (const person of people) await everybodyHas(people, room, await person.say(room, `from ${person.id}`))
+const exchangeAmongAll = async (people: ReadonlyArray<Person>, room: string): Promise<void> => {
+  for (const person of people) await allReceive(people, room, await person.sendText(room, `from ${person.id}`))
 }
 
-const sameFor = async (what: string, looks: ReadonlyArray<() => Promise<ReadonlyArray<string>>>): Promise<void> => {
+const assertSame = async (what: string, reads: ReadonlyArray<() => Promise<ReadonlyArray<string>>>): Promise<void> => {
   let seen: ReadonlyArray<ReadonlyArray<string>> = []
   await until(what, async () => {
-    seen = await Promise.all(looks.map((look) => look()))
+    seen = await Promise.all(reads.map((read) => read()))
     const [first, ...others] = seen.map((entry) => JSON.stringify([...entry].sort()))
     return first !== "[]" && others.every((other) => other === first)
   }).catch(() => {
@@ -46,14 +46,14 @@ export const threeServers = async ({ servers, tag, version }: Trio): Promise<voi
   const [dora, eve] = [await second.person(`dora${tag}`), await third.person(`eve${tag}`)]
   const people = [alice, bob, carl]
   const room = await alice.createRoom({ preset: "public_chat", room_version: `${version}` })
-  // A server sends what its users do to those servers that it knows to be there: each learns of all joins before the next one.
+  // A server sends events to the servers in the room that it knows of, so each must have all joins before the next one.
   const inside = [alice]
   for (const person of [bob, carl, dora, eve]) {
     await person.join(room, first.name)
     inside.push(person)
     for (const viewer of inside) await sees(viewer, room, person, "join")
   }
-  await allTalk(people, room)
+  await exchangeAmongAll(people, room)
   const levels = await alice.content(room, "m.room.power_levels")
   const users = { ...levels.users, [bob.id]: 60, [carl.id]: 50 }
   const events = { ...levels.events, "m.room.power_levels": 60 }
@@ -73,19 +73,19 @@ export const threeServers = async ({ servers, tag, version }: Trio): Promise<voi
     await dora.set(room, "m.room.member", { membership: "join", displayname: "Dora" }, dora.id)
     await bob.set(room, "m.room.topic", { topic: "of the second" })
     await bob.set(room, "m.room.power_levels", { ...levels, users, events: { ...events, "m.room.name": 60 } })
-    await dora.say(room, "still here")
+    await dora.sendText(room, "still here")
     await eve.join(room)
     await carl.set(room, "m.room.topic", { topic: "of the third" })
     await carl.set(room, "m.room.name", { name: "third" })
-    await eve.say(room, "back again")
+    await eve.sendText(room, "back again")
   } finally {
     await Promise.all(servers.map(({ link }) => link.up()))
   }
   await delay(1_000)
-  // A request of each server shows the others that it is there again.
-  for (const person of people) await person.say(room, `${person.id} is there again`)
-  await allTalk(people, room)
-  await sameFor(
+  // A request of each server shows the others that it is reachable again.
+  for (const person of people) await person.sendText(room, `${person.id} is reachable again`)
+  await exchangeAmongAll(people, room)
+  await assertSame(
     "the state",
     people.map((person) => async () => [...(await idsOf(person, room))].map(([key, id]) => `${key} ${id}`))
   )
@@ -93,8 +93,8 @@ export const threeServers = async ({ servers, tag, version }: Trio): Promise<voi
     await sees(viewer, room, dora, "ban")
     await sees(viewer, room, eve, "ban")
   }
-  await everybodyHas(people, room, await alice.say(room, "after all"))
-  await sameFor(
+  await allReceive(people, room, await alice.sendText(room, "after all"))
+  await assertSame(
     "the forward extremities",
     servers.map((server) => () => server.extremities(room))
   )

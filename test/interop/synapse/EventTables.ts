@@ -1,5 +1,5 @@
 /**
- * Reads what Synapse has stored of a room: PDUs, what became of them, state after each, forward extremities.
+ * Reads a room from the database of Synapse: PDUs, their verdicts, the state after each, and the forward extremities.
  *
  * The tables: `event_json` (PDU and internal metadata), `events` (order of arrival, outliers), `rejections`,
  * `redactions`, `event_to_state_groups`, `state_groups_state`, `state_group_edges`, `event_forward_extremities`,
@@ -9,10 +9,10 @@ import { DatabaseSync } from "node:sqlite"
 import type { Pdu } from "./SignedJson.ts"
 
 export interface Verdict {
-  /** Why it was rejected by the authorisation rules. */
+  /** The reason of a rejection by the authorisation rules. */
   readonly rejected?: string
   readonly soft_failed?: true
-  /** Known only as part of an auth chain or a state. */
+  /** Whether it is known only as part of an auth chain or a state. */
   readonly outlier?: true
 }
 
@@ -101,7 +101,7 @@ export class EventTables {
     return found
   }
 
-  /** The state after each event that is no outlier, by event ID. */
+  /** The state after each event that is not an outlier, by event ID. */
   statesAfter(room: string): ReadonlyMap<string, StateMap> {
     const edges = new Map<number, number>(
       this.query(

@@ -1,6 +1,4 @@
-/**
- * Requests of the federation API in the name of a server whose signing key is known.
- */
+/** Requests of the federation API, signed with the key of a server. */
 import type { Body } from "../../support/Curl.ts"
 import { keyId, type Signer, signature } from "./SignedJson.ts"
 
@@ -9,7 +7,7 @@ export class Federation {
   private readonly destination: string
   private readonly url: string
 
-  /** `url` is where the destination serves its federation API over HTTP. */
+  /** `url` is the federation API of the destination over HTTP. */
   constructor(signer: Signer, destination: string, url: string) {
     this.signer = signer
     this.destination = destination
@@ -32,7 +30,7 @@ export class Federation {
     return { status: response.status, body: (await response.json()) as Body }
   }
 
-  /** The PDU as the destination gives it to other servers, or nothing if it gives none. */
+  /** The PDU as the destination serves it, or undefined if it does not. */
   readonly event = async (eventId: string) => {
     const { body, status } = await this.call("GET", `v1/event/${encodeURIComponent(eventId)}`)
     return status === 200 ? body.pdus[0] : undefined

@@ -1,8 +1,4 @@
-/**
- * Makes events by hand in the name of users of `b`, valid or not, and sends them to `a`.
- *
- * All of them follow the same event, so that the state before each is the same.
- */
+/** Forges events of users of `b`, valid or not, and sends them to `a`. All follow the same event, so that the state before each is the same. */
 import type { Body } from "../../support/Curl.ts"
 import { stateKeyOf } from "./EventTables.ts"
 import { verdictWithin } from "./Pair.ts"
@@ -15,20 +11,20 @@ export interface Draft {
   readonly content: { readonly [key: string]: unknown }
   readonly state_key?: unknown
   readonly redacts?: string
-  /** Event IDs, instead of those that the type calls for. */
+  /** Event IDs, instead of those that the type requires. */
   readonly authEvents?: ReadonlyArray<string>
-  /** Event IDs, instead of the one that all follow. */
+  /** Event IDs, instead of the common predecessor. */
   readonly prevEvents?: ReadonlyArray<string>
-  /** Keys beside and instead of those that an event has. Undefined removes one. */
+  /** Additional and replaced keys. Undefined removes one. */
   readonly others?: { readonly [key: string]: unknown }
-  /** Instead of the right one. */
+  /** A wrong content hash. */
   readonly contentHash?: string
-  /** Changes what was signed. */
+  /** Changes the signed event. */
   readonly tampered?: (pdu: Pdu) => Pdu
   readonly alsoSignedBy?: Signer
 }
 
-/** Name of what is tried, and the event. */
+/** The name of a forgery, and the event. */
 export type Attempt = readonly [string, Draft]
 
 type KnownState = ReadonlyMap<string, string>
@@ -36,13 +32,13 @@ type KnownState = ReadonlyMap<string, string>
 export class Forger {
   private readonly stage: Stage
   readonly room: string
-  /** Event ID of each type and state key, after the event that all follow. */
+  /** The event IDs of the state after the common predecessor, by type and state key. */
   readonly state: KnownState
   private readonly last: string
   private readonly known = new Map<string, Pdu>()
   private readonly made: Array<Forgery> = []
   private count = 0
-  /** No two events have the same time, and so no two the same ID. */
+  /** Each event has another timestamp, and so another ID. */
   private clock = Date.now()
 
   private constructor(stage: Stage, room: string, state: KnownState, last: string) {
@@ -52,10 +48,10 @@ export class Forger {
     this.last = last
   }
 
-  /** Alice says the last word before the forgeries. */
+  /** Alice sends the common predecessor of the forgeries. */
   static readonly after = async (stage: Stage, room: string): Promise<Forger> => {
     const { alice } = stage.people
-    const last = await alice.say(room, "forgeries follow this")
+    const last = await alice.sendText(room, "forgeries follow this")
     const state = new Map<string, string>(
       (await alice.state(room)).map((event: Body) => [stateKeyOf(event.type, event.state_key), event.event_id])
     )
@@ -73,18 +69,18 @@ export class Forger {
     return found.event_id
   }
 
-  /** Sends these in one transaction, with a right event at the end, and waits until `a` is through with them. */
+  /** Sends events in one transaction with a valid event at the end, and waits until `a` has processed them. */
   readonly send = async (attempts: ReadonlyArray<Attempt>): Promise<void> => {
     const { pair, people } = this.stage
     const name = `end of transaction ${++this.count}`
     const content = { msgtype: "m.text", body: "end" }
     await this.attempt([...attempts, [name, { type: "m.room.message", sender: people.bob.id, content }]])
     if ((await verdictWithin(pair.a.tables, this.idOf(name))) === undefined) {
-      throw new Error(`${this.idOf(name)}, the end of a transaction, was not taken`)
+      throw new Error(`${this.idOf(name)}, the end of a transaction, was not accepted`)
     }
   }
 
-  /** Sends these in one transaction. */
+  /** Sends events in one transaction. */
   readonly attempt = async (attempts: ReadonlyArray<Attempt>): Promise<void> => {
     const { pair, version } = this.stage
     const events: Array<Forgery> = []
@@ -108,7 +104,7 @@ export class Forger {
     return pdu
   }
 
-  /** As `prev_events` and `auth_events` name an event. */
+  /** The reference to an event in `prev_events` and `auth_events`. */
   private readonly reference = (id: string) => {
     const { version } = this.stage
     return version > 2 ? id : [id, { sha256: referenceHash(this.pduOf(id), version) }]

@@ -1,6 +1,4 @@
-/**
- * The network between two servers: each is reached only by a TCP proxy that can be taken down and put up again.
- */
+/** A TCP proxy in front of a server, which can be taken down to cut the server off. */
 import { connect, createServer, type Server, type Socket } from "node:net"
 
 export class Link {

@@ -1,6 +1,4 @@
-/**
- * Two Synapses, `a` and `b`, that federate over loopback and can be cut from each other and healed.
- */
+/** Two Synapses, `a` and `b`, that federate over loopback, with partitions between them. */
 import * as path from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
 import * as Synapse from "../../support/Synapse.ts"
@@ -51,7 +49,7 @@ const startServer = async (python: string, directory: string, name: string, port
   return new Server(synapse, link)
 }
 
-/** How long to wait for anything between the two, in steps of 100 ms. */
+/** The time limit of {@link until}, in steps of 100 ms. */
 const steps = 600
 
 const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
@@ -92,7 +90,7 @@ export class Pair {
     await Promise.all([this.a.link.down(), this.b.link.down()])
   }
 
-  /** Until a server may try the other one again, it would keep new events back for up to a minute. */
+  /** Waits for the retry interval, since a server would otherwise hold new events back for up to a minute. */
   readonly heal = async (): Promise<void> => {
     if (!this.isCut) return
     this.isCut = false
@@ -100,23 +98,23 @@ export class Pair {
     await delay(3 * Synapse.retryInterval)
   }
 
-  /** Asks `a` in the name of `b`, past the link. */
+  /** Requests to `a` in the name of `b`, not through the link. */
   get asB(): Federation {
     return new Federation(this.b.signer, this.a.name, this.a.synapse.url)
   }
 
-  /** Waits until what one person sent is known to the server of the other, in whatever way. */
+  /** Waits until an event is known to the other server. */
   readonly delivered = (eventId: string, to: Server): Promise<void> =>
     until(`${eventId} reaches ${to.name}`, async () => to.tables.verdict(eventId) !== undefined)
 
-  /** Somebody of each server says something in the room, and both servers get both. The second message merges all forks. */
+  /** Sends a message from each server, and waits until both servers have both. The second message merges all forks. */
   readonly settle = async (room: string, onA: Person, onB: Person): Promise<void> => {
-    await this.delivered(await onA.say(room, "from a"), this.b)
-    await this.delivered(await onB.say(room, "from b"), this.a)
+    await this.delivered(await onA.sendText(room, "from a"), this.b)
+    await this.delivered(await onB.sendText(room, "from b"), this.a)
   }
 
-  /** Runs what happens on each side while neither hears of the other. */
-  readonly apart = async (onA: () => Promise<unknown>, onB: () => Promise<unknown>): Promise<void> => {
+  /** Runs actions on each side of a partition. */
+  readonly duringPartition = async (onA: () => Promise<unknown>, onB: () => Promise<unknown>): Promise<void> => {
     await this.cut()
     try {
       await onA()
@@ -127,7 +125,7 @@ export class Pair {
   }
 }
 
-/** The outcome of an event that was sent to a server. Nothing, if the server has not stored it within 5 seconds. */
+/** The verdict on an event that was sent to a server, or undefined if it is not stored within 5 seconds. */
 export const verdictWithin = async (tables: EventTables, eventId: string) => {
   for (let step = 0; step < 50; step++) {
     const verdict = tables.verdict(eventId)

@@ -1,7 +1,4 @@
-/**
- * A user of a server as a client of today's API: short methods for what a scene needs.
- */
-
+/** A user of a server, as a client of the current API. */
 import { randomBytes, randomUUID } from "node:crypto"
 import type { Body } from "../../support/Curl.ts"
 import type { Registered } from "../../support/Synapse.ts"
@@ -13,7 +10,7 @@ const path = (...parts: ReadonlyArray<string>) => parts.map(encodeURIComponent).
 
 export class Person {
   readonly id: string
-  /** For a client library that takes the session over. */
+  /** The session, for client libraries. */
   readonly session: Registered
   readonly url: string
   private readonly token: string
@@ -47,7 +44,7 @@ export class Person {
     return response
   }
 
-  /** Uploads keys of the device, which nobody can use: others hear that the device has some. */
+  /** Uploads random keys of the device, so that other users learn that it has keys. */
   readonly uploadKeys = async (): Promise<void> => {
     const { device_id, user_id } = this.session
     const key = privateKey(randomBytes(32))
@@ -65,7 +62,7 @@ export class Person {
     (await this.call("POST", "createRoom", options)).room_id
 
   /** Returns the event ID. */
-  readonly say = async (room: string, text: string): Promise<string> =>
+  readonly sendText = async (room: string, text: string): Promise<string> =>
     this.send(room, "m.room.message", { msgtype: "m.text", body: text })
 
   readonly send = async (room: string, type: string, content: Json): Promise<string> =>

@@ -1,15 +1,12 @@
-/**
- * Turns what two servers have stored of a room into a fixture. `packages/room/test/fixtures/synapse/README.md` describes
- * the form.
- */
+/** Fixtures of rooms from the databases of two servers. `packages/room/test/fixtures/synapse/README.md` describes their form. */
 import type { Body } from "../../support/Curl.ts"
 import type { EventTables, StateMap, StoredEvent } from "./EventTables.ts"
 import { stateKeyOf } from "./EventTables.ts"
 import type { Pair, Server } from "./Pair.ts"
-import type { Forgery, Played } from "./Scene.ts"
+import type { Forgery, SceneResult } from "./Scene.ts"
 import { canonicalJson, eventId, keyId, type Pdu, publicKey } from "./SignedJson.ts"
 
-/** The state before an event: what is after it, without what it changed itself. */
+/** The state before an event: the state after it without its own change. */
 const stateBefore = ({ event_id, pdu, replaces }: StoredEvent, after: StateMap | undefined) => {
   if (after === undefined) return undefined
   if (pdu.state_key === undefined) return after
@@ -30,8 +27,8 @@ class Side {
     this.after = tables.statesAfter(room)
   }
 
-  /** The outcome of the event here, with the state before it as indices. */
-  readonly fate = (eventId: string, indexOf: (eventId: string) => number) => {
+  /** The outcome of the event on this side, with the state before it as indices. */
+  readonly outcomeOf = (eventId: string, indexOf: (eventId: string) => number) => {
     const event = this.events.get(eventId)
     if (event === undefined) return undefined
     const before = event.verdict.outlier ? undefined : stateBefore(event, this.after.get(eventId))
@@ -40,7 +37,7 @@ class Side {
   }
 }
 
-/** Fails where the database and the federation API disagree. Returns what redaction has left, if the event is redacted. */
+/** Asserts that the database and the federation API agree. Returns the redacted event if it was redacted. */
 const servedAs = async (pair: Pair, event: StoredEvent, isRedacted: boolean): Promise<Pdu | undefined> => {
   const served = await pair.asB.event(event.event_id)
   if (served === undefined) return undefined
@@ -53,7 +50,7 @@ const servedAs = async (pair: Pair, event: StoredEvent, isRedacted: boolean): Pr
 const currentState = (tables: EventTables, room: string) =>
   [...tables.currentState(room)].map(([key, eventId]) => [...(JSON.parse(key) as [string, string]), eventId])
 
-/** The state that the client API gives must be the one in the database. */
+/** Asserts that the client API and the database have the same state. */
 const checkState = async (pair: Pair, room: string, state: ReadonlyArray<Body>): Promise<void> => {
   const ids = (events: Iterable<string>) => JSON.stringify([...events].sort())
   const recorded = ids(pair.a.tables.currentState(room).values())
@@ -61,7 +58,7 @@ const checkState = async (pair: Pair, room: string, state: ReadonlyArray<Body>):
   if (recorded !== reported) throw new Error(`The state of ${room} is ${recorded} in the database, but ${reported}`)
 }
 
-/** The PDU of a forgery is left out where the same is among the stored events. */
+/** Omits the PDU of a forgery that is stored unchanged. */
 const withoutStored = ({ pdu, ...rest }: Forgery, { events }: Side) => {
   const stored = events.get(rest.event_id)
   return stored !== undefined && canonicalJson(stored.pdu) === canonicalJson(pdu) ? rest : { ...rest, pdu }
@@ -71,10 +68,10 @@ export const recordRoom = async (
   pair: Pair,
   version: number,
   scene: string,
-  played: Played,
+  result: SceneResult,
   state: ReadonlyArray<Body>
 ) => {
-  const { forgeries, room } = played
+  const { forgeries, room } = result
   await checkState(pair, room, state)
   const [a, b] = [new Side(pair.a.tables, room), new Side(pair.b.tables, room)]
   const onlyB = [...b.events.values()].filter((event) => !a.events.has(event.event_id))
@@ -88,8 +85,8 @@ export const recordRoom = async (
     if (eventId(pdu, version) !== event_id) throw new Error(`${event_id} is not the hash of ${canonicalJson(pdu)}`)
     const redacts = redactions.get(event_id)
     const redacted = await servedAs(pair, event, redacts !== undefined)
-    const onA = a.fate(event_id, indexOf)
-    const onB = b.fate(event_id, indexOf)
+    const onA = a.outcomeOf(event_id, indexOf)
+    const onB = b.outcomeOf(event_id, indexOf)
     const same = JSON.stringify(onA?.state_before) === JSON.stringify(onB?.state_before)
     events.push({
       event_id,
@@ -127,7 +124,7 @@ const roomText = ({ current_state, events, forgeries, ...rest }: RecordedRoom) =
     `"current_state":{"a":[\n${lines(current_state.a)}],"b":[\n${lines(current_state.b)}]}}`
   ].join(",\n")
 
-/** JSON with an event a line. */
+/** JSON with one event per line. */
 export const fixtureText = (
   pair: Pair,
   implementation: string,

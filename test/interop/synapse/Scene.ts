@@ -1,13 +1,11 @@
-/**
- * A scene: the story of one room of one version on two servers.
- */
+/** Scenes: the events of one room of one version on two servers. */
 import type { Pair } from "./Pair.ts"
 import type { Person } from "./Person.ts"
 import type { Pdu } from "./SignedJson.ts"
 
-/** Users of `a`, by name; alice makes the rooms. */
+/** The names of users of `a`. Alice creates the rooms. */
 export const namesOnA = ["alice", "andy", "anna"] as const
-/** Users of `b`, by name. */
+/** The names of users of `b`. */
 export const namesOnB = ["bob", "ben", "bella", "bea", "carl", "dora", "zoe"] as const
 
 export type People = { readonly [name in (typeof namesOnA)[number] | (typeof namesOnB)[number]]: Person }
@@ -18,34 +16,33 @@ export interface Stage {
   readonly people: People
 }
 
-/** An event made by hand with the key of `b`, sent to `a`. */
+/** A forged event with the signature of `b`, sent to `a`. */
 export interface Forgery {
-  /** The name of the forgery. */
   readonly name: string
   readonly event_id: string
-  /** As it was sent. */
+  /** The event as it was sent. */
   readonly pdu: Pdu
   /** Why `a` refused it in its answer to the transaction. */
   readonly error?: string
 }
 
-export interface Played {
+export interface SceneResult {
   readonly room: string
   readonly forgeries?: ReadonlyArray<Forgery>
 }
 
 export interface Scene {
   readonly name: string
-  /** The first and last room version that has what this is about. */
+  /** The first and last room version of the scene. */
   readonly from?: number
   readonly to?: number
-  /** Versions between that are left out. */
+  /** Versions in between that are omitted. */
   readonly except?: ReadonlyArray<number>
-  /** May leave the two servers cut from each other, so that `b` does not hear of what it is said to have sent. */
-  readonly play: (stage: Stage) => Promise<Played>
+  /** Runs the scene. It may end with a partition, so that `b` does not receive the forgeries in its name. */
+  readonly run: (stage: Stage) => Promise<SceneResult>
 }
 
-/** Levels of users. From version 12 on creators must not be among them. */
+/** Power levels of users. From version 12 on they do not include the creator. */
 export const levelsOf = (
   { people, version }: Stage,
   levels: { readonly [name in keyof People]?: number }

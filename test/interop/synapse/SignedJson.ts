@@ -1,6 +1,6 @@
 /**
- * Canonical JSON, hashes and signatures of events, written apart from `packages/room`: what is recorded must not depend on
- * what it is to test. Synapse accepts what this makes, which shows that it is right.
+ * Canonical JSON, hashes and signatures of events, independent of `packages/room`, which the recorded events test. Synapse accepts the
+ * events, which shows that the signatures are correct.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto"
 

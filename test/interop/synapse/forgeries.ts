@@ -286,7 +286,7 @@ const followers = ({ message }: Scribe, forger: Forger, { people, version }: Sta
 /** A room that takes no part in federation. */
 export const unfederated: Scene = {
   name: "unfederated",
-  play: async (stage) => {
+  run: async (stage) => {
     const { alice, andy } = stage.people
     const room = await alice.createRoom({
       room_version: `${stage.version}`,
@@ -308,7 +308,7 @@ export const unfederated: Scene = {
 /** Alice merges what was accepted, until one forward extremity is left. */
 const merge = async ({ pair, people }: Stage, room: string) => {
   for (let round = 0; round < 20; round++) {
-    const merged = await people.alice.say(room, "merged")
+    const merged = await people.alice.sendText(room, "merged")
     const left = pair.a.tables.forwardExtremities(room)
     if (left.length === 1 && left[0] === merged) return
   }
@@ -319,10 +319,10 @@ const merge = async ({ pair, people }: Stage, room: string) => {
 export const forgeries: Scene = {
   name: "forgeries",
   except: [2, 4, 5],
-  play: async (stage) => {
+  run: async (stage) => {
     const { alice, ben, bob } = stage.people
     const room = await createRoom(stage)
-    const redactable = { alices: await alice.say(room, "by alice"), bens: await ben.say(room, "by ben") }
+    const redactable = { alices: await alice.sendText(room, "by alice"), bens: await ben.sendText(room, "by ben") }
     await stage.pair.settle(room, alice, bob)
     const levels = await alice.content(room, "m.room.power_levels")
     await stage.pair.cut()
@@ -342,10 +342,10 @@ export const forgeries: Scene = {
 }
 
 /** Memberships in a room with the rule `restricted`, whose members of a level of 50 may vouch for others. */
-export const forgedDoors: Scene = {
+export const forgedJoins: Scene = {
   name: "forged-doors",
   from: 8,
-  play: async (stage) => {
+  run: async (stage) => {
     const { pair, people } = stage
     const { alice, andy, bella, ben, bob, carl, dora } = people
     const room = await alice.createRoom({

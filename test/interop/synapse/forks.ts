@@ -1,6 +1,4 @@
-/**
- * Forks by two servers that are cut from each other while their users quarrel.
- */
+/** Forks of a room whose users change its state in conflict during partitions. */
 import type { People, Scene, Stage } from "./Scene.ts"
 import { levelsOf } from "./Scene.ts"
 
@@ -40,19 +38,19 @@ const createRoom = async (stage: Stage): Promise<string> => {
 /** A ban on one side; what the banned user does on the other. */
 const banAgainstActivity = async ({ pair, people }: Stage, room: string) => {
   const { alice, andy, anna, bella, ben, bob } = people
-  const said = await bella.say(room, "to be redacted by alice")
-  const mine = await bella.say(room, "to be redacted by bella")
+  const said = await bella.sendText(room, "to be redacted by alice")
+  const mine = await bella.sendText(room, "to be redacted by bella")
   await pair.delivered(mine, pair.a)
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await alice.ban(room, bella)
       await alice.set(room, "m.room.topic", { topic: "from a" })
       await alice.redact(room, said)
       await andy.set(room, "m.room.name", { name: "from a" })
-      await anna.say(room, "on a")
+      await anna.sendText(room, "on a")
     },
     async () => {
-      await bella.say(room, "not banned here")
+      await bella.sendText(room, "not banned here")
       await bella.redact(room, mine)
       await bella.set(room, "m.room.member", { membership: "join", displayname: "Bella B" }, bella.id)
       await bob.set(room, "m.room.topic", { topic: "from b" })
@@ -66,7 +64,7 @@ const banAgainstActivity = async ({ pair, people }: Stage, room: string) => {
 const demotionAgainstPromotion = async (stage: Stage, room: string) => {
   const { pair, people } = stage
   const { alice, andy, ben, bob } = people
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await alice.set(room, "m.room.power_levels", powerLevels(stage, { ...levels, bob: 10 }))
       await alice.set(room, "m.room.topic", { topic: "bob is demoted" })
@@ -87,14 +85,14 @@ const closedAgainstJoins = async (stage: Stage, room: string) => {
   const { pair, people } = stage
   const { alice, bea, bob, carl, dora } = people
   await pair.delivered(await alice.set(room, "m.room.power_levels", powerLevels(stage, levels)), pair.b)
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await alice.set(room, "m.room.join_rules", { join_rule: "invite" })
-      await alice.say(room, "closed")
+      await alice.sendText(room, "closed")
     },
     async () => {
       await carl.join(room)
-      await carl.say(room, "it was open")
+      await carl.sendText(room, "it was open")
       await bob.invite(room, dora)
       await dora.join(room)
       await bob.invite(room, bea)
@@ -113,7 +111,7 @@ const bansAgainstBans = async (stage: Stage, room: string) => {
     await andy.join(room)
     await pair.settle(room, alice, bob)
   }
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await andy.kick(room, ben)
       await andy.ban(room, dora)
@@ -136,7 +134,7 @@ const levelsAgainstLevels = async (stage: Stage, room: string) => {
   const { pair, people, version } = stage
   const { alice, bob } = people
   const alias = (name: string, server: string) => `#${name}-${version}:${server}`
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await alice.set(room, "m.room.power_levels", powerLevels(stage, levels, { invite: 50 }))
       await alice.set(room, "m.room.aliases", { aliases: [alias("more", pair.a.name)] }, pair.a.name)
@@ -161,7 +159,7 @@ const redactions = async (stage: Stage, room: string) => {
   const state = await alice.state(room)
   const idOf = (type: string, stateKey = "") =>
     state.find((event) => event.type === type && event.state_key === stateKey)?.event_id
-  await pair.apart(
+  await pair.duringPartition(
     async () => {
       await alice.redact(room, idOf("m.room.topic"))
       await alice.redact(room, idOf("m.room.member", bob.id))
@@ -182,7 +180,7 @@ const redactions = async (stage: Stage, room: string) => {
 /** The quarrels follow one another in one room, so that later ones start from what earlier ones left. */
 export const forks: Scene = {
   name: "forks",
-  play: async (stage) => {
+  run: async (stage) => {
     const room = await createRoom(stage)
     await banAgainstActivity(stage, room)
     await demotionAgainstPromotion(stage, room)

@@ -21,11 +21,11 @@ const demoteBob = async (stage: Stage, room: string) => {
   await alice.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [bob.id]: 0 } })
 }
 
-/** The room stops taking knocks, and who knocked is banned, while knocks are accepted on the other side. */
+/** The room stops accepting knocks and bans a knocking user, while the other side accepts knocks. */
 export const knocks: Scene = {
   name: "knocks",
   from: 7,
-  play: async (stage) => {
+  run: async (stage) => {
     const { pair, people } = stage
     const { alice, anna, bea, ben, bob, carl, dora } = people
     const room = await create(stage, "Knock", { join_rule: "knock" })
@@ -39,7 +39,7 @@ export const knocks: Scene = {
     await ben.join(room)
     await anna.knock(room)
     await alice.kick(room, anna)
-    await pair.apart(
+    await pair.duringPartition(
       async () => {
         await alice.ban(room, bea)
         await alice.set(room, "m.room.join_rules", { join_rule: "invite" })
@@ -74,11 +74,11 @@ const restrictedRoom = async (stage: Stage, joinRule: string) => {
   return { room, allow }
 }
 
-/** Users join by their membership elsewhere, while those who vouch for them lose the right to. */
+/** Users join by their membership of the space, while those who authorise them lose the power to invite. */
 export const restricted: Scene = {
   name: "restricted",
   from: 8,
-  play: async (stage) => {
+  run: async (stage) => {
     const { pair, people } = stage
     const { alice, anna, bea, ben, bob, carl, dora } = people
     const { allow, room } = await restrictedRoom(stage, "restricted")
@@ -86,7 +86,7 @@ export const restricted: Scene = {
     await ben.join(room, pair.a.name)
     await anna.join(room)
     await pair.settle(room, alice, bob)
-    await pair.apart(
+    await pair.duringPartition(
       async () => {
         await demoteBob(stage, room)
         await alice.kick(room, ben)
@@ -97,21 +97,21 @@ export const restricted: Scene = {
         await carl.join(room)
         await bob.invite(room, dora)
         await dora.join(room)
-        await ben.say(room, "not kicked here")
+        await ben.sendText(room, "not kicked here")
         await ben.set(room, "m.room.topic", { topic: "ben's" })
       }
     )
     await pair.settle(room, alice, bob)
     await ben.join(room, pair.a.name)
     await pair.settle(room, alice, ben)
-    await pair.apart(
+    await pair.duringPartition(
       async () => {
         await alice.ban(room, carl)
         await alice.set(room, "m.room.join_rules", { join_rule: "invite", allow })
       },
       async () => {
         await bea.join(room)
-        await bea.say(room, "joined by membership elsewhere")
+        await bea.sendText(room, "joined by membership elsewhere")
         await carl.leave(room).catch(() => undefined)
       }
     )
@@ -120,11 +120,11 @@ export const restricted: Scene = {
   }
 }
 
-/** One rule for both doors. */
+/** Users knock, and join by their membership of the space, in one room. */
 export const knockRestricted: Scene = {
   name: "knock-restricted",
   from: 10,
-  play: async (stage) => {
+  run: async (stage) => {
     const { pair, people } = stage
     const { alice, ben, bob, carl, dora, zoe } = people
     const { allow, room } = await restrictedRoom(stage, "knock_restricted")
@@ -132,7 +132,7 @@ export const knockRestricted: Scene = {
     await ben.join(room, pair.a.name)
     await zoe.knock(room)
     await pair.settle(room, alice, bob)
-    await pair.apart(
+    await pair.duringPartition(
       async () => {
         await alice.kick(room, zoe)
         await alice.set(room, "m.room.join_rules", { join_rule: "restricted", allow })
@@ -149,11 +149,11 @@ export const knockRestricted: Scene = {
   }
 }
 
-/** The room ID is the create event's, and two users are above all levels. */
+/** The room has two creators, who are above all power levels. */
 export const creators: Scene = {
   name: "creators",
   from: 12,
-  play: async (stage) => {
+  run: async (stage) => {
     const { pair, people } = stage
     const { alice, andy, ben, bob, carl } = people
     const room = await alice.createRoom({
@@ -166,7 +166,7 @@ export const creators: Scene = {
     for (const joiner of [bob, ben, carl]) await joiner.join(room, pair.a.name)
     await pair.settle(room, alice, bob)
     const levels = await alice.content(room, "m.room.power_levels")
-    await pair.apart(
+    await pair.duringPartition(
       async () => {
         await alice.set(room, "m.room.power_levels", { ...levels, users: { [andy.id]: 100 } })
         await andy.ban(room, carl)
@@ -177,7 +177,7 @@ export const creators: Scene = {
         await bob.set(room, "m.room.power_levels", { ...levels, users: { [ben.id]: 100 } })
         await ben.ban(room, andy)
         await ben.set(room, "m.room.topic", { topic: "from b" })
-        await carl.say(room, "not banned here")
+        await carl.sendText(room, "not banned here")
         await bob.set(room, "m.room.tombstone", { body: "moved", replacement_room: "!elsewhere" })
       }
     )
