@@ -25,7 +25,7 @@ const read = (written: {
 const refused = (written: Parameters<typeof read>[0]) => Effect.map(Effect.flip(read(written)), String)
 
 describe("ConfigSources", () => {
-  it.effect("without any setting a server named localhost listens on port 8008", () =>
+  it.effect("the default is a server named localhost on port 8008", () =>
     Effect.gen(function* () {
       const config = yield* read({})
       assert.strictEqual(config.serverName, "localhost")
@@ -36,7 +36,7 @@ describe("ConfigSources", () => {
     })
   )
 
-  it.effect("options win over the environment, the environment over the file, the file over the default", () =>
+  it.effect("options override the environment, the environment the file, and the file the default", () =>
     Effect.gen(function* () {
       const config = yield* read({
         toml: 'server_name = "file.example"\nport = 1\nhost = "::1"\n',
@@ -49,7 +49,7 @@ describe("ConfigSources", () => {
     })
   )
 
-  it.effect("the identity server may share the environment, and addresses may be server names", () =>
+  it.effect("settings of the identity server in the environment are ignored, and addresses may be server names", () =>
     Effect.gen(function* () {
       const config = yield* read({
         environment: { GREENROOM_IDENTITY_SMTP_HOST: "mail.example", GREENROOM_IDENTITY_CONFIG: "/none.toml" },
@@ -81,7 +81,7 @@ describe("ConfigSources", () => {
     })
   )
 
-  it.effect("reports a wrong value in one line, by the name that the operator wrote", () =>
+  it.effect("the error of a wrong value is one line with the name that the operator wrote", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [Parameters<typeof read>[0], RegExp]> = [
         [{ options: { port: "80a" } }, /^--port must be a port number from 0 to 65535, not "80a"$/],
@@ -130,7 +130,7 @@ describe("ConfigSources", () => {
     })
   )
 
-  it.effect("a secret is never repeated", () =>
+  it.effect("errors show no secrets", () =>
     Effect.gen(function* () {
       const message = yield* refused({ options: { databaseUrl: "mysql://root:hush@localhost/" } })
       assert.match(message, /^--database-url must be a URL/)
@@ -207,13 +207,13 @@ describe("ConfigSources", () => {
     [{ environment: { GREENROOM_OAUTH2_PROVIDERS: "hush" } }, /must be a list of tables with id/],
     [{ toml: "[login]\nmin_password_length = 0" }, /login\.min_password_length in .* must be a number from 1 to 128/]
   ] as const) {
-    it.effect(`${JSON.stringify(written)} ${message === undefined ? "is as if it was not said" : "is refused"}`, () =>
+    it.effect(`${JSON.stringify(written)} ${message === undefined ? "is the default" : "is refused"}`, () =>
       Effect.gen(function* () {
         if (message === undefined)
           return assert.deepStrictEqual((yield* read(written)).loginFlows, [["m.login.password"]])
-        const said = yield* refused(written)
-        assert.match(said, message)
-        assert.notInclude(said, "hush")
+        const error = yield* refused(written)
+        assert.match(error, message)
+        assert.notInclude(error, "hush")
       })
     )
   }

@@ -5,8 +5,8 @@ import { describeFailure } from "../src/StartFailure.ts"
 
 class EmbeddedPostgresError extends Data.TaggedError("EmbeddedPostgresError")<{ readonly message: string }> {}
 
-describe("why the program did not start", () => {
-  it("a full disk is named with the option to look at and the remedy", () => {
+describe("StartFailure", () => {
+  it("the message about a full disk has the option and the remedy", () => {
     const full = "ENOSPC: no space left on device, write"
     assert.strictEqual(describeFailure(Cause.die(new Error(full))), `${full}: the disk is full, make room`)
     assert.strictEqual(

@@ -21,12 +21,12 @@ interface Ended {
 
 interface Program {
   readonly process: ChildProcess
-  /** Waits until stdout has a match. */
-  readonly said: (pattern: RegExp) => Effect.Effect<RegExpExecArray>
+  /** Waits for a match in stdout. */
+  readonly untilOutput: (pattern: RegExp) => Effect.Effect<RegExpExecArray>
   readonly ended: Effect.Effect<Ended>
 }
 
-/** Runs a command. Killed with the scope, if it still runs then. */
+/** Runs a command, which is killed with the scope. */
 const runCommand = (command: string, args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync((): Program => {
@@ -41,15 +41,15 @@ const runCommand = (command: string, args: ReadonlyArray<string>) =>
       return {
         process: child,
         ended: Effect.promise(() => ended),
-        said: (pattern) =>
+        untilOutput: (pattern) =>
           Effect.callback<RegExpExecArray>((resume) => {
-            const look = () => {
+            const check = () => {
               const match = pattern.exec(output.stdout)
               if (match !== null) resume(Effect.succeed(match))
             }
-            child.stdout.on("data", look)
+            child.stdout.on("data", check)
             child.once("close", () => resume(Effect.die(new Error(`The program ended: ${output.stderr}`))))
-            look()
+            check()
           })
       }
     }),
@@ -60,22 +60,22 @@ const runCommand = (command: string, args: ReadonlyArray<string>) =>
       )
   )
 
-/** The program with these options. */
+/** Runs the program. */
 const run = (...options: ReadonlyArray<string>) => runCommand(process.execPath, [main, ...options])
 
 const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) => fileSystem.makeTempDirectoryScoped())
 
-/** The options, and where they do not say otherwise any free ports and a data directory of its own. */
+/** Adds free ports and a new data directory to options without them. */
 const withDefaults = Effect.fnUntraced(function* (options: ReadonlyArray<string>) {
   const defaults = { "--port": "0", "--federation-port": "0", "--data-dir": yield* temporaryDirectory }
   return [...Object.entries(defaults).flatMap((entry) => (options.includes(entry[0]) ? [] : entry)), ...options]
 })
 
-/** The program on a database of its own, and the URL that it listens on. */
+/** Starts the program with a new database. Returns its URL. */
 const start = Effect.gen(function* () {
   const database = Redacted.value(yield* TestDatabase.url)
   const program = yield* run(...(yield* withDefaults(["--database-url", database])))
-  const [, url] = yield* program.said(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
+  const [, url] = yield* program.untilOutput(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
   return { ...program, url: url ?? "" }
 })
 
@@ -85,7 +85,7 @@ const post = (url: string, body: unknown) =>
     return (await response.json()) as Record<string, string>
   })
 
-/** A port that another program listens on. */
+/** A port that is in use. */
 const occupiedPort = Effect.acquireRelease(
   Effect.callback<Server>((resume) => {
     const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
@@ -95,7 +95,7 @@ const occupiedPort = Effect.acquireRelease(
 
 describe("main", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    it.live(`${signal} answers the long polls that wait, and ends with 0`, () =>
+    it.live(`${signal} answers the waiting long polls, and ends the server with 0`, () =>
       Effect.gen(function* () {
         const program = yield* start
         const api = `${program.url}/_matrix/client/api/v1`
@@ -125,7 +125,7 @@ describe("main", () => {
         const database = Redacted.value(yield* TestDatabase.url)
         const options = yield* withDefaults(["--database-url", database])
         const server = yield* runCommand(process.execPath, ["--max-semi-space-size=8", ...program, ...options])
-        yield* server.said(/listens on/)
+        yield* server.untilOutput(/listens on/)
         const { stdout } = yield* Effect.flatMap(
           runCommand("ps", ["-o", "args=", "-p", String(server.process.pid)]),
           ({ ended }) => ended
@@ -141,7 +141,7 @@ describe("main", () => {
       const program = yield* start
       program.process.stdout?.destroy()
       program.process.stderr?.destroy()
-      // Going down is a line of the log.
+      // The server logs a line when it stops.
       program.process.kill("SIGTERM")
       assert.strictEqual((yield* program.ended).code, 0)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
@@ -154,7 +154,7 @@ describe("main", () => {
         ...["--prefix", fileURLToPath(new URL("../../..", import.meta.url)), "start", "--"],
         ...(yield* withDefaults(["--database-url", database]))
       ])
-      const [, url = ""] = yield* program.said(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
+      const [, url = ""] = yield* program.untilOutput(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
       const npmEnded = new Promise((resolve) => program.process.once("exit", resolve))
       program.process.kill("SIGTERM")
       assert.strictEqual(yield* Effect.promise(() => npmEnded), 0)
@@ -163,7 +163,7 @@ describe("main", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
-  it.live("keeps the content that a client sends unchanged, independent of earlier content", () =>
+  it.live("the content of an event is stored unchanged, independent of earlier content", () =>
     Effect.gen(function* () {
       const { url } = yield* start
       const api = `${url}/_matrix/client/api/v1`
@@ -186,39 +186,44 @@ describe("main", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
-  it.live("a second start names the server that has the database, also where it has the port too", () =>
-    Effect.gen(function* () {
-      const database = Redacted.value(yield* TestDatabase.url)
-      const directory = yield* temporaryDirectory
-      yield* (yield* FileSystem.FileSystem).chmod(directory, 0o711)
-      for (const [option, where] of [
-        ["--database-url", database],
-        ["--data-dir", directory]
-      ] as const) {
-        const first = yield* run(...(yield* withDefaults([option, where])))
-        const [, port = ""] = yield* first.said(/listens on http:\/\/127\.0\.0\.1:(\d+)/)
-        const second = yield* run(...(yield* withDefaults([option, where, "--port", port])))
-        const { code, stderr } = yield* second.ended
-        assert.strictEqual(code, 1)
-        assert.match(stderr, new RegExp(`^greenroom: .*Process ${first.process.pid}.*, another Greenroom, uses .*\n$`))
-        assert.lengthOf(stderr.split(option), 2, "the option is named once")
-        first.process.kill("SIGTERM")
-        yield* first.ended
-      }
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  it.live(
+    "a second start fails with the process ID of the server that uses the database, also if it has the port",
+    () =>
+      Effect.gen(function* () {
+        const database = Redacted.value(yield* TestDatabase.url)
+        const directory = yield* temporaryDirectory
+        yield* (yield* FileSystem.FileSystem).chmod(directory, 0o711)
+        for (const [option, value] of [
+          ["--database-url", database],
+          ["--data-dir", directory]
+        ] as const) {
+          const first = yield* run(...(yield* withDefaults([option, value])))
+          const [, port = ""] = yield* first.untilOutput(/listens on http:\/\/127\.0\.0\.1:(\d+)/)
+          const second = yield* run(...(yield* withDefaults([option, value, "--port", port])))
+          const { code, stderr } = yield* second.ended
+          assert.strictEqual(code, 1)
+          assert.match(
+            stderr,
+            new RegExp(`^greenroom: .*Process ${first.process.pid}.*, another Greenroom, uses .*\n$`)
+          )
+          assert.lengthOf(stderr.split(option), 2, "the option occurs once")
+          first.process.kill("SIGTERM")
+          yield* first.ended
+        }
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
-  it.live("a server that lost its database to another one ends with one line", () =>
+  it.live("a server whose database another server has taken over ends with one line", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
-      const way = yield* CuttableDatabase.make(url)
-      const first = yield* run(...(yield* withDefaults(["--database-url", Redacted.value(way.url)])))
-      yield* first.said(/listens on/)
-      yield* way.cut
-      // Refused until PostgreSQL has noticed that the connections of the first are gone.
+      const database = yield* CuttableDatabase.make(url)
+      const first = yield* run(...(yield* withDefaults(["--database-url", Redacted.value(database.url)])))
+      yield* first.untilOutput(/listens on/)
+      yield* database.cut
+      // Refused until PostgreSQL has noticed that the connections of the first server are closed.
       const takeOver = Layer.build(Layer.fresh(Database.exclusiveLayer({ databaseUrl: url, dataDir: "unused" })))
       yield* Effect.retry(takeOver, { while: ({ _tag }) => _tag === "DatabaseInUse", schedule: Schedule.spaced(50) })
-      yield* way.mend
+      yield* database.mend
       const { code, stderr } = yield* first.ended
       assert.strictEqual(code, 1)
       assert.match(stderr, /^greenroom: Another Greenroom took the database .*\n$/)
@@ -226,7 +231,7 @@ describe("main", () => {
   )
 
   for (const option of ["--port", "--federation-port"]) {
-    it.live(`a ${option} that is in use ends it with one line that names the option`, () =>
+    it.live(`a ${option} that is in use ends the program with one line that has the option`, () =>
       Effect.gen(function* () {
         const port = yield* occupiedPort
         const program = yield* run(...(yield* withDefaults([option, String(port)])))
@@ -238,7 +243,7 @@ describe("main", () => {
     )
   }
 
-  it.live("a certificate or key that cannot be used ends it with one line that names the option", () =>
+  it.live("an unusable certificate or key ends the program with one line that has the option", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
       const write = Effect.fnUntraced(function* (name: string, text: string) {
@@ -282,7 +287,7 @@ describe("main", () => {
     [["--database-url", "postgresql://nobody:hush@127.0.0.1:1/none"], /^greenroom: --database-url: .*\n$/]
   ]
   for (const [options, expected] of wrong) {
-    it.live(`${options.join(" ")} ends it with one line`, () =>
+    it.live(`${options.join(" ")} ends the program with one line`, () =>
       Effect.gen(function* () {
         const program = yield* run(...(yield* withDefaults(options)))
         const { code, stderr } = yield* program.ended
@@ -293,7 +298,7 @@ describe("main", () => {
     )
   }
 
-  it.live("--help lists every option with its default", () =>
+  it.live("--help lists options and their defaults", () =>
     Effect.gen(function* () {
       const program = yield* run("--help")
       const { code, stdout } = yield* program.ended

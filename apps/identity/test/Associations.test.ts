@@ -14,7 +14,7 @@ const hashDetails = Effect.map(ask("GET", "/hash_details"), ({ body }) => body.l
 const lookupHashed = (addresses: ReadonlyArray<string>, pepper: string, algorithm = "sha256") =>
   ask("POST", "/lookup", { algorithm, pepper, addresses })
 
-/** The keys that the signatures of an object name, as anybody gets them from the server. */
+/** The public keys of the signatures of an object, from the server. */
 const fetchKeys = Effect.fnUntraced(function* (object: JsonObject) {
   const ids = Object.keys((object.signatures as Record<string, object>)[serverName] ?? {})
   const keys = yield* Effect.forEach(ids, (id) =>
@@ -27,7 +27,7 @@ const fetchKeys = Effect.fnUntraced(function* (object: JsonObject) {
 })
 
 layer(identity)("associations", (it) => {
-  it.effect("a validated address is bound to a user, and everybody can check the signature", () =>
+  it.effect("a validated address is bound to a user, with a signature that anyone can verify", () =>
     Effect.gen(function* () {
       const { association } = yield* bind("alice@example.org", "@alice:a.test")
       const found = yield* lookup("ALICE@example.org")
@@ -42,7 +42,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("public keys can be checked, and end when they are replaced", () =>
+  it.effect("public keys can be checked, and are no longer valid once replaced", () =>
     Effect.gen(function* () {
       const signingKeys = yield* SigningKeys
       const { keyId } = yield* signingKeys.current
@@ -81,7 +81,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("the last binding holds", () =>
+  it.effect("a later binding of an address replaces the earlier one", () =>
     Effect.gen(function* () {
       yield* bind("carol@example.org", "@carol:a.test")
       yield* bind("carol@example.org", "@carol:b.test")
@@ -89,7 +89,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("an association ends by a session that has validated the same address", () =>
+  it.effect("a session that has validated the address can remove its association", () =>
     Effect.gen(function* () {
       const { session } = yield* bind("dave@example.org", "@dave:a.test")
       const other = yield* validate("mallory@example.org", "secret-mallory")
@@ -105,7 +105,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("many addresses are looked up by their hashes, which tell nothing to others", () =>
+  it.effect("several addresses are looked up by hashes, which do not reveal them to others", () =>
     Effect.gen(function* () {
       yield* bind("erin@example.org", "@erin:a.test")
       yield* bind("frank@example.org", "@frank:a.test")
@@ -120,7 +120,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("a new pepper is good at once, the one before it for a while", () =>
+  it.effect("a new pepper is valid at once, and the previous one for a while", () =>
     Effect.gen(function* () {
       yield* bind("grace@example.org", "@grace:a.test")
       const grace = { medium: "email", address: "grace@example.org" } as const
@@ -159,7 +159,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("both prefixes lead to the same endpoints", () =>
+  it.effect("both prefixes have the same endpoints", () =>
     Effect.gen(function* () {
       for (const prefix of ["/matrix", "/_matrix"]) {
         const answer = yield* ask("GET", `/${prefix}/identity/api/v1/hash_details`)
@@ -174,8 +174,8 @@ layer(identity)("associations", (it) => {
 
 const few = { requests: "off", messages: "off", tries: "off", lookups: { limit: 10, window: 3_600_000 } } as const
 
-layer(identityWith({ rates: few }))("enumeration", (it) => {
-  it.effect("every address counts, hashed or not, known or not", () =>
+layer(identityWith({ rates: few }))("limits of lookups", (it) => {
+  it.effect("every looked-up address counts towards the limit, hashed or not, known or not", () =>
     Effect.gen(function* () {
       const pepper = yield* hashDetails
       const guesses = Array.from({ length: 8 }, (_, i) =>

@@ -28,7 +28,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("opening the link validates nothing until the button is pressed", () =>
+  it.effect("opening the link does not validate the address before its form is submitted", () =>
     Effect.gen(function* () {
       yield* requestMail("bob@example.org", "secret-2", 1, { next_link: "https://app.example/?a=1&b=<2>" })
       const { client_secret, path, sid } = yield* takeLink
@@ -57,7 +57,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("a token is good once, for its own session only", () =>
+  it.effect("a token is valid once, for its own session only", () =>
     Effect.gen(function* () {
       yield* requestMail("carol@example.org", "secret-3")
       const carol = yield* takeLink
@@ -74,7 +74,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("of many submissions at once one succeeds", () =>
+  it.effect("one of many concurrent submissions succeeds", () =>
     Effect.gen(function* () {
       yield* requestMail("dave@example.org", "secret-5")
       const link = yield* takeLink
@@ -86,7 +86,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("after five wrong tokens the right one is refused too, until another mail is sent", () =>
+  it.effect("after five wrong tokens the correct one is refused too, until another mail is sent", () =>
     Effect.gen(function* () {
       yield* requestMail("erin@example.org", "secret-6")
       const link = yield* takeLink
@@ -160,7 +160,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("no address adds a header or a recipient", () =>
+  it.effect("malformed addresses cannot add headers or recipients", () =>
     Effect.gen(function* () {
       const hostile = [
         "victim@example.org\r\nBcc: other@example.org",
@@ -189,7 +189,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("a page to go on to is one of the web", () =>
+  it.effect("the URL of the next page must be one of HTTP or HTTPS", () =>
     Effect.gen(function* () {
       for (const next_link of ["javascript:alert(1)", "data:text/html,a", "//evil.example", "https://a:b@c.example/"]) {
         const answer = yield* requestMail("ivan@example.org", "next", 1, { next_link })
@@ -198,7 +198,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("errors name the fault of a request", () =>
+  it.effect("errors report the fault of a request", () =>
     Effect.gen(function* () {
       const path = "/validate/email/requestToken"
       const good = { client_secret: "a", email: "judy@example.org", send_attempt: 1 }
@@ -226,7 +226,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("the database holds no token and no client secret", () =>
+  it.effect("the database contains no token and no client secret", () =>
     Effect.gen(function* () {
       yield* requestMail("kim@example.org", "a-client-secret")
       const link = yield* takeLink
@@ -240,7 +240,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("a mail that could not be sent may be asked for again", () =>
+  it.effect("a mail that could not be sent may be requested again", () =>
     Effect.gen(function* () {
       const mailbox = yield* Mailbox
       mailbox.refuseRecipients("no such user")
@@ -272,7 +272,7 @@ const rates = {
 } as const
 
 layer(identityWith({ rates }))("limits per client", (it) => {
-  it.effect("a client may send few mails, and try few tokens", () =>
+  it.effect("mails and attempted tokens of a client are limited", () =>
     Effect.gen(function* () {
       for (let i = 0; i < 3; i++) assert.strictEqual((yield* requestMail(`a${i}@example.org`, "a")).status, 200)
       assert.strictEqual((yield* requestMail("a4@example.org", "a")).status, 429)
@@ -289,7 +289,7 @@ const behindProxy = { host: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] 
 const trusting = { http: behindProxy, rates, trustedClients: ["203.0.113.0/24"] }
 const direct = { rates, trustedClients: ["203.0.113.0/24"] }
 
-/** Tries a token from an address, as a proxy tells it. */
+/** Submits a token from an address that a proxy reports. */
 const submitFrom = (address: string) =>
   ask(
     "POST",
@@ -337,7 +337,7 @@ const logged = Layer.mergeAll(
 )
 
 layer(identityWith().pipe(Layer.provideMerge(logged)))("the log", (it) => {
-  it.effect("logs no token, client secret or address", () =>
+  it.effect("the log contains no token, client secret or address", () =>
     Effect.gen(function* () {
       const session = yield* validate("private@example.org", "client-secret-of-the-log")
       yield* ask("POST", "/3pid/bind", { ...session, mxid: "@private:a.test" })

@@ -11,19 +11,19 @@ import { addressPolicyOf, HomeServers } from "../src/HomeServers.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "../src/IdentityOptions.ts"
 import { toOptions } from "./support/TestIdentity.ts"
 
-interface Seen {
+interface ReceivedRequest {
   readonly host: string | undefined
   readonly certificateName: string | false | null
   readonly path: string | undefined
 }
 
-/** A home server with a certificate that it made itself for `localhost`. */
+/** A home server with a self-signed certificate for `localhost`. */
 const homeServer = Effect.gen(function* () {
   const credentials = yield* Effect.promise(() => makeSelfSigned(ServerName.make("localhost"), Date.now()))
-  const seen: Array<Seen> = []
+  const requests: Array<ReceivedRequest> = []
   const server = createServer(credentials, (request, response) => {
     const { servername } = request.socket as TLSSocket & { readonly servername: string | false | null }
-    seen.push({ host: request.headers.host, certificateName: servername, path: request.url })
+    requests.push({ host: request.headers.host, certificateName: servername, path: request.url })
     response.writeHead(302, { location: "https://127.0.0.1:1/" }).end()
   })
   yield* Effect.acquireRelease(
@@ -36,11 +36,11 @@ const homeServer = Effect.gen(function* () {
         server.closeAllConnections()
       })
   )
-  return { name: ServerName.make(`localhost:${(server.address() as AddressInfo).port}`), seen }
+  return { name: ServerName.make(`localhost:${(server.address() as AddressInfo).port}`), requests }
 })
 
-const post = (name: ServerName, given: Partial<IdentityOptionsShape>) => {
-  const options = toOptions({ identity: given }, 25).identity
+const post = (name: ServerName, identity: Partial<IdentityOptionsShape>) => {
+  const options = toOptions({ identity }, 25).identity
   const discovery = Layer.succeed(FederationConfig, { addressPolicy: addressPolicyOf(options) })
   return HomeServers.use((homeServers) => homeServers.post(name, "/path", "{}")).pipe(
     Effect.provide(
@@ -52,48 +52,48 @@ const post = (name: ServerName, given: Partial<IdentityOptionsShape>) => {
 }
 
 layer(Layer.empty, { excludeTestServices: true })("HomeServers", (it) => {
-  it.effect("a home server is asked by HTTPS under its own name, and its redirects are not followed", () =>
+  it.effect("requests to a home server use HTTPS and its own name, and follow no redirects", () =>
     Effect.gen(function* () {
-      const { name, seen } = yield* homeServer
+      const { name, requests } = yield* homeServer
       const status = yield* post(name, { privateAddresses: true, verifyCertificates: false })
       assert.strictEqual(status, 302)
-      assert.deepStrictEqual(seen, [{ host: name, certificateName: "localhost", path: "/path" }])
+      assert.deepStrictEqual(requests, [{ host: name, certificateName: "localhost", path: "/path" }])
     })
   )
 
-  it.effect("refuses a certificate without a trusted issuer", () =>
+  it.effect("a certificate without a trusted issuer is refused", () =>
     Effect.gen(function* () {
-      const { name, seen } = yield* homeServer
+      const { name, requests } = yield* homeServer
       const error = yield* Effect.flip(post(name, { privateAddresses: true }))
       assert.deepInclude(error, { _tag: "HomeServerUnreachable", reason: "DEPTH_ZERO_SELF_SIGNED_CERT" })
-      assert.deepStrictEqual(seen, [])
+      assert.deepStrictEqual(requests, [])
     })
   )
 
-  it.effect("one that the operator has the URL of may be on this machine, its certificate is checked as any", () =>
+  it.effect("a home server with a configured URL may be on this machine, and its certificate is verified", () =>
     Effect.gen(function* () {
-      const { name, seen } = yield* homeServer
+      const { name, requests } = yield* homeServer
       const elsewhere = ServerName.make("green.test")
       const homeServers = new Map([[elsewhere as string, `https://${name}`]])
       const error = yield* Effect.flip(post(elsewhere, { homeServers }))
       assert.strictEqual(error.reason, "DEPTH_ZERO_SELF_SIGNED_CERT")
       assert.strictEqual(yield* post(elsewhere, { homeServers, verifyCertificates: false }), 302)
       assert.deepStrictEqual(
-        seen.map(({ host }) => host),
+        requests.map(({ host }) => host),
         [name]
       )
     })
   )
 
-  it.effect("a home server on this machine is not asked", () =>
+  it.effect("a home server on this machine gets no requests", () =>
     Effect.gen(function* () {
-      const { name, seen } = yield* homeServer
+      const { name, requests } = yield* homeServer
       const port = name.slice(name.indexOf(":"))
       for (const other of [name, `127.0.0.1${port}`, `[::1]${port}`, `[::ffff:127.0.0.1]${port}`]) {
         const error = yield* Effect.flip(post(ServerName.make(other), { verifyCertificates: false }))
         assert.strictEqual(error._tag, "HomeServerUnreachable", other)
       }
-      assert.deepStrictEqual(seen, [])
+      assert.deepStrictEqual(requests, [])
     })
   )
 })

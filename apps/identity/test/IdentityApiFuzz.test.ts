@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import * as fc from "fast-check"
 import { ask, identity } from "./support/TestIdentity.ts"
 
-/** Texts that programs stumble over, and such as the endpoints want. */
+/** Texts that often cause faults, and valid ones. */
 const text = fc.oneof(
   fc.constantFrom(
     "",
@@ -62,7 +62,7 @@ const keys = [
   "ts"
 ] as const
 
-const good: Record<string, unknown> = {
+const valid: Record<string, unknown> = {
   client_secret: "secret",
   email: "fuzz@example.org",
   send_attempt: 1,
@@ -84,7 +84,7 @@ const good: Record<string, unknown> = {
 }
 
 const body = fc.oneof(
-  fc.tuple(fc.constantFrom(...keys), value).map(([key, wrong]) => JSON.stringify({ ...good, [key]: wrong })),
+  fc.tuple(fc.constantFrom(...keys), value).map(([key, wrong]) => JSON.stringify({ ...valid, [key]: wrong })),
   fc.tuple(fc.constantFrom(...keys), value).map(([key, wrong]) => JSON.stringify({ [key]: wrong })),
   fc.jsonValue().map((json) => JSON.stringify(json)),
   fc.string({ unit: "binary" })
@@ -113,8 +113,8 @@ const get = fc.record({
 
 const documented = [200, 400, 403, 404, 413, 429]
 
-layer(identity, { excludeTestServices: true })("whatever is sent", (it) => {
-  it.effect("as a body gets an answer of the protocol", () =>
+layer(identity, { excludeTestServices: true })("random requests", (it) => {
+  it.effect("any body gets a documented status, and errors have an errcode", () =>
     Effect.forEach(fc.sample(post, 600), ({ json, path }) =>
       Effect.gen(function* () {
         const answer = yield* ask("POST", path, json)
@@ -124,10 +124,10 @@ layer(identity, { excludeTestServices: true })("whatever is sent", (it) => {
     )
   )
 
-  it.effect("as a query or a path gets an answer of the protocol", () =>
+  it.effect("any query or path gets a documented status", () =>
     Effect.forEach(fc.sample(get, 200), ({ key, path, query }) =>
       Effect.gen(function* () {
-        const encoded = new URLSearchParams({ ...(good as Record<string, string>), ...query })
+        const encoded = new URLSearchParams({ ...(valid as Record<string, string>), ...query })
         for (const entry of [`${path}?${encoded}`, `/pubkey/${encodeURIComponent(key.toWellFormed())}`]) {
           const answer = yield* ask("GET", entry)
           assert.include([...documented, 431], answer.status, `${entry.slice(0, 500)} ${answer.text}`)

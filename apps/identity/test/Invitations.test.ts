@@ -33,7 +33,7 @@ const takeOnBind = Effect.map(
 )
 
 layer(withHomeServer, { excludeTestServices: true })("invitations of addresses", (it) => {
-  it.effect("the address gets a mail, and binding it notifies the user's home server", () =>
+  it.effect("an invited address gets a mail, and binding it notifies the home server of the user", () =>
     Effect.gen(function* () {
       const stored = yield* invite("Alice@example.org", { room_name: "The Green Room", sender_display_name: "Inga" })
       assert.strictEqual(stored.status, 200, stored.text)
@@ -67,7 +67,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("an invitation from before a key rotation is proved by the key that was published then", () =>
+  it.effect("an invitation from before a key rotation is signed with the key that was published then", () =>
     Effect.gen(function* () {
       const stored = yield* invite("nina@example.org")
       yield* takeMail
@@ -83,7 +83,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("an address that belongs to a user is not invited as an address", () =>
+  it.effect("an invitation of a bound address is refused", () =>
     Effect.gen(function* () {
       yield* bind("bob@example.org", "@bob:home.test")
       const refused = yield* invite("bob@example.org")
@@ -93,7 +93,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("repeats the notification of a home server that fails, but not of one that refuses", () =>
+  it.effect("the notification of a home server is repeated if it fails, but not if it is refused", () =>
     Effect.gen(function* () {
       const server = yield* HomeServer
       server.answer(503, 200)
@@ -117,7 +117,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("names in the mail neither add headers nor advertise", () =>
+  it.effect("names in a mail add neither headers nor links", () =>
     Effect.gen(function* () {
       yield* invite("frank@example.org", {
         sender_display_name: "Mallory\r\nBcc: victim@example.org\r\n\r\n<b>hello</b>",
@@ -139,7 +139,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("an address gets few mails, from all inviters together", () =>
+  it.effect("mails to an address are limited for all inviters together", () =>
     Effect.gen(function* () {
       for (let i = 0; i < 5; i++) {
         assert.strictEqual((yield* invite("grace@example.org", { room_id: `!r${i}:inviting.test` })).status, 200)
@@ -170,7 +170,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
 })
 
 layer(Layer.mergeAll(database, Mailbox.layer), { excludeTestServices: true })("restarts", (it) => {
-  it.effect("notifies a home server that was away after a restart of the identity server", () =>
+  it.effect("an unreachable home server is notified after a restart of the identity server", () =>
     Effect.gen(function* () {
       const away = serverOn({ identity: { homeServers: new Map([["home.test", "http://127.0.0.1:1"]]) } })
       yield* Effect.gen(function* () {
@@ -190,7 +190,7 @@ layer(Layer.mergeAll(database, Mailbox.layer), { excludeTestServices: true })("r
     })
   )
 
-  it.effect("refuses callbacks to addresses that are not public", () =>
+  it.effect("callbacks to addresses that are not public are refused", () =>
     Effect.gen(function* () {
       const server = yield* makeWebServer
       const host = new URL(server.url).host

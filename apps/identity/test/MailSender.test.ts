@@ -5,7 +5,7 @@ import { Effect, Layer, Logger, Option, Redacted } from "effect"
 import { MailSender, type SmtpOptions } from "../src/MailSender.ts"
 import { Mailbox } from "./support/Mailbox.ts"
 
-/** Sends a mail to the mailbox with these options. */
+/** Sends a mail to the mailbox. */
 const send = Effect.fnUntraced(function* (options: Partial<SmtpOptions>) {
   const { port } = yield* Mailbox
   const smtp: SmtpOptions = {
@@ -29,7 +29,7 @@ const secured = Layer.unwrap(
 )
 
 layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accounts", (it) => {
-  it.effect("sends mails over TLS with the account's password", () =>
+  it.effect("mails are sent over TLS with the password of the account", () =>
     Effect.gen(function* () {
       const password = Redacted.make("secret")
       yield* send({ security: "starttls", user: "user", password, verifyCertificate: false })
@@ -50,7 +50,7 @@ layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accou
     })
   )
 
-  it.effect("logs the fault of the connection or the account, and no content of the mail", () =>
+  it.effect("the log has the fault of the connection or the account, and no content of the mail", () =>
     Effect.gen(function* () {
       const { refuseRecipients } = yield* Mailbox
       const logged: Array<string> = []
@@ -71,7 +71,7 @@ layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accou
 })
 
 layer(Mailbox.layer, { excludeTestServices: true })("an SMTP server without TLS", (it) => {
-  it.effect("gets mails only where the operator says that none is needed", () =>
+  it.effect("mails are sent without TLS only if the settings allow it", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(send({ security: "starttls", verifyCertificate: false }))
       assert.strictEqual(error._tag, "M_MESSAGE_SEND_ERROR")

@@ -25,7 +25,7 @@ const takeMessage = Effect.gen(function* () {
 })
 
 layer(withSms)("validation of a phone number", (it) => {
-  it.effect("a code is handed to the web service of the operator, and validates the number", () =>
+  it.effect("a code is sent to the web service of the operator, and validates the number", () =>
     Effect.gen(function* () {
       const begun = yield* request("0151 12345678", "secret-1", { country: "DE" })
       assert.strictEqual(begun.status, 200, begun.text)
@@ -47,7 +47,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("five guesses are all that a code allows", () =>
+  it.effect("a code allows five attempts", () =>
     Effect.gen(function* () {
       const begun = yield* request("+4915112345679", "secret-2")
       const { code } = yield* takeMessage
@@ -60,7 +60,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("a code is good for ten minutes", () =>
+  it.effect("a code is valid for ten minutes", () =>
     Effect.gen(function* () {
       const begun = yield* request("4915112345680", "secret-3")
       const { code } = yield* takeMessage
@@ -70,7 +70,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("a web service that fails or redirects is an error that may be retried", () =>
+  it.effect("failures and redirects of the web service are errors that may be retried", () =>
     Effect.gen(function* () {
       const service = yield* SmsService
       for (const status of [500, 302, 403]) {
@@ -85,7 +85,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("refuses malformed numbers", () =>
+  it.effect("malformed numbers are refused", () =>
     Effect.gen(function* () {
       for (const number of [
         "",
@@ -119,7 +119,7 @@ layer(identityWith())("without a sender of text messages", (it) => {
 })
 
 describe("PhoneNumber", () => {
-  it("numbers have one form, however they are written", () => {
+  it("different notations of a number have the same normal form", () => {
     for (const text of ["+49 151 12345678", "+49 (0)151-12345678", "+4915112345678", "4915112345678"]) {
       assert.strictEqual(canonicalMsisdn(text), "4915112345678", text)
     }

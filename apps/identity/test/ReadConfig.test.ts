@@ -4,7 +4,7 @@ import type { Sources } from "@greenroom/gateway/SettingSources"
 import { Effect, FileSystem, Redacted } from "effect"
 import { readConfig, toServerOptions } from "../src/ReadConfig.ts"
 
-/** The options from a TOML file and the environment, in a data directory of its own. */
+/** The options from a TOML file and the environment, in a new data directory. */
 const read = (written: { readonly toml?: string; readonly environment?: Sources["environment"] }) =>
   Effect.gen(function* () {
     const fileSystem = yield* FileSystem.FileSystem
@@ -26,7 +26,7 @@ const read = (written: { readonly toml?: string; readonly environment?: Sources[
 const key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 
 describe("ReadConfig", () => {
-  it.effect("without settings it sends nothing and trusts no server", () =>
+  it.effect("the default server sends no messages and trusts no server", () =>
     Effect.gen(function* () {
       const options = yield* read({})
       assert.isUndefined(options.smtp)
@@ -83,7 +83,7 @@ describe("ReadConfig", () => {
     })
   )
 
-  it.effect("errors name the setting as the operator wrote it, and repeat no secret", () =>
+  it.effect("errors have the name of the setting as the operator wrote it, and no secrets", () =>
     Effect.gen(function* () {
       const refused = (toml: string) => Effect.flip(read({ toml }))
       assert.match(

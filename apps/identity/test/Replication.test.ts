@@ -24,7 +24,7 @@ const freePort = Effect.callback<number>((resume) => {
 
 type Server = Context.Context<IdentityHttp | Mailbox>
 
-/** A member of a clique that can be stopped and started again on its database and port. */
+/** An identity server that can be stopped and started again with its database and port. */
 const makeMember = Effect.fnUntraced(function* (text: string) {
   const name = ServerName.make(text)
   const port = yield* freePort
@@ -37,7 +37,7 @@ const makeMember = Effect.fnUntraced(function* (text: string) {
     keys: new Map([[key.keyId, verifyKeyOf(key)]])
   })
   const peer = peerWith(yield* withKeys(({ current }) => current))
-  /** Replaces its key; how others know it then. */
+  /** Replaces its key. Returns the peer settings with the new one. */
   const rotate = Effect.map(
     withKeys(({ rotate }) => rotate),
     peerWith
@@ -61,11 +61,11 @@ const makeMember = Effect.fnUntraced(function* (text: string) {
 const on = <A, E>(server: { readonly context: Server }, effect: Effect.Effect<A, E, IdentityHttp | Mailbox>) =>
   Effect.provide(effect, server.context)
 
-/** Asks until the user is the one. */
+/** Waits until the lookup returns the user. */
 const until = (lookup: Effect.Effect<AnswerBody>, mxid: string | undefined) =>
   Effect.repeat(lookup, { until: (found) => found.mxid === mxid })
 
-layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers", (it) => {
+layer(Layer.empty, { excludeTestServices: true })("replication between identity servers", (it) => {
   it.effect("a binding or unbinding at one server reaches the others, signed by both", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
@@ -90,7 +90,7 @@ layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers"
     })
   )
 
-  it.effect("a server that was away gets the missed records, and a new one gets all", () =>
+  it.effect("a server that was stopped gets the missed records, and a new one gets all", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
       const blue = yield* makeMember("blue.test")
@@ -124,7 +124,7 @@ layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers"
     })
   )
 
-  it.effect("servers that bound the same address at once come to the same", () =>
+  it.effect("servers that bind the same address concurrently agree on one binding", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
       const blue = yield* makeMember("blue.test")
@@ -216,7 +216,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("one bad record does not keep the others out", () =>
+  it.effect("a malformed record does not prevent the others from being accepted", () =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
       const good = record("b@example.org", "@b:a.test", now)
@@ -240,7 +240,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("keeps unknown keys of a record, so that its signature stays valid", () =>
+  it.effect("unknown keys of a record are stored, so that its signature stays valid", () =>
     Effect.gen(function* () {
       const { url } = yield* IdentityHttp
       const now = yield* Clock.currentTimeMillis
@@ -280,7 +280,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("an association that a peer signed frees the invitations that wait here", () =>
+  it.effect("an association signed by a peer triggers the pending invitations of this server", () =>
     Effect.gen(function* () {
       const { url } = yield* IdentityHttp
       const invited = yield* askUrl("POST", `${url}/matrix/identity/api/v1/store-invite`, {
@@ -297,7 +297,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("records of peers are not passed on as ours", () =>
+  it.effect("records of peers are not replicated to other peers", () =>
     Effect.gen(function* () {
       yield* push(record("g@example.org", "@g:a.test", yield* Clock.currentTimeMillis))
       const associations = yield* Associations

@@ -9,7 +9,7 @@ const values = {
   server_name: "id.test"
 }
 
-/** The templates with a folder of the operator's that has these files. */
+/** The templates with a folder of the operator that contains these files. */
 const withFolder = <A, E>(files: Record<string, string>, use: Effect.Effect<A, E, Templates>) =>
   Effect.gen(function* () {
     const fileSystem = yield* FileSystem.FileSystem
@@ -19,7 +19,7 @@ const withFolder = <A, E>(files: Record<string, string>, use: Effect.Effect<A, E
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
 describe("Templates", () => {
-  it.effect("an operator replaces one text, the others stay", () =>
+  it.effect("an operator can replace a single text", () =>
     withFolder(
       { "validation.txt": "Go to {{ link }}, {{address}}!" },
       Templates.use(({ render }) =>
@@ -32,7 +32,7 @@ describe("Templates", () => {
     )
   )
 
-  it.effect("values are escaped: no markup, no further lines, no templates", () =>
+  it.effect("values are escaped, without markup, line breaks and templates", () =>
     withFolder(
       { "validation.html": "<p>{{address}}</p>", "validation.subject.txt": "For\n{{address}}\n" },
       Templates.use(({ render }) =>
@@ -49,7 +49,7 @@ describe("Templates", () => {
     )
   )
 
-  it.effect("refuses a text with unknown variables at the start", () =>
+  it.effect("a text with unknown variables is refused at the start", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(withFolder({ "code.txt": "{{code}} {{link}}" }, Templates.use(Effect.succeed)))
       assert.include(error.message, "code.txt uses {{link}}")

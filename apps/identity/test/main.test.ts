@@ -31,7 +31,7 @@ const start = (args: ReadonlyArray<string>, environment: Record<string, string> 
     (program) => Effect.sync(() => program.process.kill("SIGKILL"))
   )
 
-/** Waits until the program wrote this. */
+/** Waits for a match in the output. */
 const wrote = (program: Program, pattern: RegExp) =>
   Effect.callback<RegExpExecArray>((resume) => {
     const look = () => {
@@ -44,7 +44,7 @@ const wrote = (program: Program, pattern: RegExp) =>
   })
 
 layer(Layer.empty, { excludeTestServices: true })("the program", (it) => {
-  it.effect("starts on a database, prints its URL and key, and stops on SIGTERM", () =>
+  it.effect("the program starts with a database, prints its URL and key, and stops on SIGTERM", () =>
     Effect.gen(function* () {
       const databaseUrl = Redacted.value(yield* TestDatabase.emptyUrl)
       const environment = { GREENROOM_IDENTITY_DATABASE_URL: databaseUrl, GREENROOM_IDENTITY_SERVER_NAME: "id.test" }
@@ -59,7 +59,7 @@ layer(Layer.empty, { excludeTestServices: true })("the program", (it) => {
     })
   )
 
-  it.effect("the key is replaced beside a running server, and the old one stays published", () =>
+  it.effect("the key is replaced while the server runs, and the old one stays published", () =>
     Effect.gen(function* () {
       const databaseUrl = Redacted.value(yield* TestDatabase.emptyUrl)
       const environment = { GREENROOM_IDENTITY_DATABASE_URL: databaseUrl, GREENROOM_IDENTITY_SERVER_NAME: "id.test" }
@@ -90,7 +90,7 @@ layer(Layer.empty, { excludeTestServices: true })("the program", (it) => {
     })
   )
 
-  it.effect("a wrong option is one line", () =>
+  it.effect("the error of a wrong option is one line", () =>
     Effect.gen(function* () {
       const program = yield* start(["--port", "many"])
       assert.strictEqual(yield* program.ended, 1)

@@ -22,7 +22,7 @@ describe("greenroom", () => {
           "--server-name",
           "green.test"
         ]
-        const run = (words: string, input?: string) => command([...words.split(" "), ...settings], input)
+        const run = (args: string, input?: string) => command([...args.split(" "), ...settings], input)
         const args = "user create alice --password-stdin --email alice@mail.test".split(" ")
         const created = yield* greenroom([...args, ...settings], { input: "a long secret" })
         assert.deepStrictEqual(created, { code: 0, out: "created @alice:green.test\n", error: "" })
@@ -106,7 +106,7 @@ describe("greenroom", () => {
     () =>
       Effect.gen(function* () {
         const dataDir = `${yield* temporaryDirectory}/data`
-        const run = (words: string, input?: string) => command([...words.split(" "), "--data-dir", dataDir], input)
+        const run = (args: string, input?: string) => command([...args.split(" "), "--data-dir", dataDir], input)
         const args = "user create alice --password-stdin --data-dir".split(" ")
         assert.deepStrictEqual(yield* run("user list"), {
           code: 1,

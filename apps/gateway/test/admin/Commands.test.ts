@@ -1,6 +1,6 @@
 /**
- * The rules that all commands of `greenroom` follow: each describes itself, prints JSON with `--json`, and fails with one
- * line and the exit code 1. A command without an entry in `steps` fails the test.
+ * Rules for all commands of `greenroom`: each has a help text, prints JSON with `--json`, and fails with one line and exit code 1. A command
+ * without an entry in `steps` fails the test.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -12,22 +12,22 @@ import { groups } from "../../src/admin/Groups.ts"
 import { command } from "../support/Commands.ts"
 import { gateway, post, put, temporaryDirectory } from "../support/Gateway.ts"
 
-/** All commands, as their words. */
+/** The names of all commands, such as `user create`. */
 const allCommands = Effect.promise(async () => {
   interface Node {
     readonly name: string
     readonly subcommands: ReadonlyArray<{ readonly commands: ReadonlyArray<Node> }>
   }
   const leavesOf = (node: Node, before: ReadonlyArray<string>): ReadonlyArray<string> => {
-    const words = [...before, node.name]
+    const args = [...before, node.name]
     const children = node.subcommands.flatMap(({ commands }) => commands)
-    return children.length === 0 ? [words.join(" ")] : children.flatMap((child) => leavesOf(child, words))
+    return children.length === 0 ? [args.join(" ")] : children.flatMap((child) => leavesOf(child, args))
   }
   const loaded = await Promise.all(Object.values(groups).map(({ load }) => load?.()))
   return loaded.flatMap((found) => (found === undefined ? [] : leavesOf(found as unknown as Node, [])))
 })
 
-/** The values that earlier steps and the running server have made. */
+/** Values of the running server and of earlier steps. */
 interface Known {
   room: string
   uri: string
@@ -40,11 +40,11 @@ interface Known {
 
 interface Step {
   readonly command: string
-  readonly words?: (known: Known) => ReadonlyArray<string>
+  readonly args?: (known: Known) => ReadonlyArray<string>
   readonly input?: string
-  /** Keeps something of the first value. */
+  /** Stores a part of the first printed value. */
   readonly keep?: (known: Known, value: { readonly [name: string]: string }) => void
-  /** How it fails, where it must. */
+  /** The error of a command that must fail. */
   readonly fails?: RegExp
 }
 
@@ -52,25 +52,25 @@ const onAda = () => ["ada"]
 const byAda = ["--as", "ada"]
 
 const steps: ReadonlyArray<Step> = [
-  { command: "user create", words: () => ["bob", "--admin", "--password-stdin"], input: "bob's secret" },
-  { command: "user admin", words: onAda },
+  { command: "user create", args: () => ["bob", "--admin", "--password-stdin"], input: "bob's secret" },
+  { command: "user admin", args: onAda },
   { command: "user list" },
-  { command: "user show", words: onAda },
-  { command: "user devices", words: onAda },
-  { command: "user logout", words: ({ device }) => ["ada", device] },
-  { command: "user notice", words: () => ["ada", "hello"], fails: /^greenroom: Server notices are off/ },
-  { command: "user create", words: () => ["cleo", "--without-password"] },
-  { command: "user lock", words: () => ["cleo"] },
-  { command: "user unlock", words: () => ["cleo"] },
-  { command: "user suspend", words: () => ["cleo"] },
-  { command: "user unsuspend", words: () => ["cleo"] },
-  { command: "user reset-password", words: () => ["cleo"] },
-  { command: "user approve", words: () => ["cleo"], fails: /does not wait for approval/ },
-  { command: "user reject", words: () => ["cleo"], fails: /does not wait for approval/ },
-  { command: "import contacts", words: ({ directory }) => [`${directory}/cards.vcf`, "--user", "cleo"] },
+  { command: "user show", args: onAda },
+  { command: "user devices", args: onAda },
+  { command: "user logout", args: ({ device }) => ["ada", device] },
+  { command: "user notice", args: () => ["ada", "hello"], fails: /^greenroom: Server notices are off/ },
+  { command: "user create", args: () => ["cleo", "--without-password"] },
+  { command: "user lock", args: () => ["cleo"] },
+  { command: "user unlock", args: () => ["cleo"] },
+  { command: "user suspend", args: () => ["cleo"] },
+  { command: "user unsuspend", args: () => ["cleo"] },
+  { command: "user reset-password", args: () => ["cleo"] },
+  { command: "user approve", args: () => ["cleo"], fails: /does not wait for approval/ },
+  { command: "user reject", args: () => ["cleo"], fails: /does not wait for approval/ },
+  { command: "import contacts", args: ({ directory }) => [`${directory}/cards.vcf`, "--user", "cleo"] },
   {
     command: "export request",
-    words: () => ["cleo", ...byAda, "--reason", "order 17"],
+    args: () => ["cleo", ...byAda, "--reason", "order 17"],
     input: "secret",
     keep: (known, { export_id = "" }) => {
       known.export = export_id
@@ -78,37 +78,37 @@ const steps: ReadonlyArray<Step> = [
   },
   {
     command: "export request",
-    words: () => ["cleo", ...byAda, "--reason", "x"],
+    args: () => ["cleo", ...byAda, "--reason", "x"],
     input: "?",
     fails: /The password of .* is wrong/
   },
   {
     command: "export read",
-    words: (known) => [known.export, `${known.directory}/x`, ...byAda],
+    args: (known) => [known.export, `${known.directory}/x`, ...byAda],
     input: "secret",
     fails: /has to approve the export first/
   },
   {
     command: "export approve",
-    words: (known) => [known.export, ...byAda, "--reason", "x"],
+    args: (known) => [known.export, ...byAda, "--reason", "x"],
     input: "secret",
     fails: /Another administrator than the one who asked/
   },
   {
     command: "export approve",
-    words: (known) => [known.export, "--as", "bob", "--reason", "seen"],
+    args: (known) => [known.export, "--as", "bob", "--reason", "seen"],
     input: "bob's secret"
   },
   { command: "export list" },
   {
     command: "export read",
-    words: (known) => [known.export, `${known.directory}/cleo.jsonl`, ...byAda],
+    args: (known) => [known.export, `${known.directory}/cleo.jsonl`, ...byAda],
     input: "secret"
   },
-  { command: "import contacts", words: ({ directory }) => [`${directory}/cleo.jsonl`] },
-  { command: "user redact", words: ({ room }) => ["ada", "--room", room, "--days", "1", "--reason", "odd"] },
-  { command: "user redactions", words: onAda },
-  { command: "user deactivate", words: () => ["cleo"] },
+  { command: "import contacts", args: ({ directory }) => [`${directory}/cleo.jsonl`] },
+  { command: "user redact", args: ({ room }) => ["ada", "--room", room, "--days", "1", "--reason", "odd"] },
+  { command: "user redactions", args: onAda },
+  { command: "user deactivate", args: () => ["cleo"] },
   {
     command: "token create",
     keep: (known, { id = "" }) => {
@@ -116,35 +116,35 @@ const steps: ReadonlyArray<Step> = [
     }
   },
   { command: "token list" },
-  { command: "token remove", words: ({ token }) => [token] },
-  { command: "media list", words: onAda },
-  { command: "media quarantine", words: ({ uri }) => [uri] },
-  { command: "media release", words: ({ uri }) => [uri] },
-  { command: "media remove", words: ({ uri }) => [uri] },
-  { command: "media remove-all", words: onAda },
+  { command: "token remove", args: ({ token }) => [token] },
+  { command: "media list", args: onAda },
+  { command: "media quarantine", args: ({ uri }) => [uri] },
+  { command: "media release", args: ({ uri }) => [uri] },
+  { command: "media remove", args: ({ uri }) => [uri] },
+  { command: "media remove-all", args: onAda },
   { command: "room list" },
-  { command: "room show", words: ({ room }) => [room] },
-  { command: "room block", words: ({ room }) => [room] },
-  { command: "room unblock", words: ({ room }) => [room] },
+  { command: "room show", args: ({ room }) => [room] },
+  { command: "room block", args: ({ room }) => [room] },
+  { command: "room unblock", args: ({ room }) => [room] },
   { command: "report list" },
-  { command: "report remove", words: () => ["1"] },
-  { command: "ban add", words: () => ["server", "spam.test", "--reason", "floods"] },
+  { command: "report remove", args: () => ["1"] },
+  { command: "ban add", args: () => ["server", "spam.test", "--reason", "floods"] },
   { command: "ban list" },
-  { command: "ban lift", words: () => ["server", "spam.test"] },
+  { command: "ban lift", args: () => ["server", "spam.test"] },
   { command: "federation destinations" },
-  { command: "federation retry", words: () => ["spam.test"], fails: /has never tried to reach spam\.test/ },
+  { command: "federation retry", args: () => ["spam.test"], fails: /has never tried to reach spam\.test/ },
   { command: "signing-key list" },
   { command: "signing-key rotate" },
   { command: "migrate" },
-  { command: "room purge-history", words: ({ room }) => [room, "--days", "1"] },
-  { command: "room shut-down", words: ({ room }) => [room, "--wait"] },
-  { command: "room removals", words: ({ room }) => [room] },
+  { command: "room purge-history", args: ({ room }) => [room, "--days", "1"] },
+  { command: "room shut-down", args: ({ room }) => [room, "--wait"] },
+  { command: "room removals", args: ({ room }) => [room] },
   { command: "audit list" },
   { command: "audit verify" },
-  { command: "backup", words: ({ directory }) => [`${directory}/green.backup`] },
+  { command: "backup", args: ({ directory }) => [`${directory}/green.backup`] },
   {
     command: "restore",
-    words: ({ directory, elsewhere }) => [`${directory}/green.backup`, "--database-url", elsewhere]
+    args: ({ directory, elsewhere }) => [`${directory}/green.backup`, "--database-url", elsewhere]
   },
   { command: "doctor", fails: /\d+ errors? among \d+ findings?/ }
 ]
@@ -167,21 +167,21 @@ const populate = Effect.fnUntraced(function* (url: string) {
 
 describe("every command of greenroom", () => {
   it.live(
-    "prints JSON with --json beside a running server, or fails with one line",
+    "every command prints JSON with --json while a server runs, or fails with one line",
     () =>
       Effect.gen(function* () {
         const database = Redacted.value(yield* TestDatabase.url)
         const directory = yield* temporaryDirectory
         yield* Effect.promise(() => fs.writeFile(path.join(directory, "cards.vcf"), card))
-        const place = ["--data-dir", path.join(directory, "data"), "--server-name", "green.test"]
+        const settings = ["--data-dir", path.join(directory, "data"), "--server-name", "green.test"]
         const onDatabase = ["--database-url", database]
-        const url = yield* gateway([...place, ...onDatabase])
+        const url = yield* gateway([...settings, ...onDatabase])
         const elsewhere = Redacted.value(yield* TestDatabase.emptyUrl)
         const known: Known = { ...(yield* populate(url)), directory, elsewhere, export: "", token: "" }
-        for (const { command: name, fails, input, keep, words = () => [] } of steps) {
-          const given = words(known)
-          const on = given.includes("--database-url") ? place : [...place, ...onDatabase]
-          const { code, error, out } = yield* command([...name.split(" "), ...given, ...on, "--json"], input)
+        for (const { command: name, fails, input, keep, args = () => [] } of steps) {
+          const options = args(known)
+          const on = options.includes("--database-url") ? settings : [...settings, ...onDatabase]
+          const { code, error, out } = yield* command([...name.split(" "), ...options, ...on, "--json"], input)
           const values = out
             .split("\n")
             .filter((line) => line !== "")
@@ -204,7 +204,7 @@ describe("every command of greenroom", () => {
   )
 
   it.live(
-    "describes itself, and says in one line that the database cannot be reached or that an option is wrong",
+    "every command has a help text, and reports an unreachable database or a wrong option in one line",
     () =>
       Effect.gen(function* () {
         const directory = yield* temporaryDirectory
@@ -218,17 +218,17 @@ describe("every command of greenroom", () => {
           token: "T"
         }
         for (const name of yield* allCommands) {
-          const words = name.split(" ")
-          const help = yield* command([...words, "--help"])
+          const args = name.split(" ")
+          const help = yield* command([...args, "--help"])
           assert.strictEqual(help.code, 0, name)
           assert.match(help.out, /--json/, name)
-          const wrong = yield* command([...words, "--no-such-option"])
+          const wrong = yield* command([...args, "--no-such-option"])
           assert.deepStrictEqual([wrong.code, wrong.out], [1, ""], name)
           assert.match(wrong.error, /^greenroom: .*--no-such-option.*\(see --help\)\n$/, name)
           if (name === "doctor" || name === "restore") continue
-          const given = steps.find((step) => step.command === name)?.words?.(known) ?? []
+          const options = steps.find((step) => step.command === name)?.args?.(known) ?? []
           const nowhere = ["--data-dir", directory, "--database-url", "postgresql://127.0.0.1:1/none"]
-          const unreachable = yield* command([...words, ...given, ...nowhere])
+          const unreachable = yield* command([...args, ...options, ...nowhere])
           assert.deepStrictEqual([unreachable.code, unreachable.out], [1, ""], name)
           assert.match(unreachable.error, /^greenroom: .+\n$/, name)
         }
@@ -237,23 +237,23 @@ describe("every command of greenroom", () => {
   )
 
   it.live(
-    "imports an export only if it is whole, of this server and of this user, and nothing of one that is not",
+    "an export is imported only if it is complete, of this server and of this user",
     () =>
       Effect.gen(function* () {
         const database = Redacted.value(yield* TestDatabase.url)
         const directory = yield* temporaryDirectory
-        const place = ["--data-dir", directory, "--server-name", "green.test", "--database-url", database]
-        const run = (words: string, input?: string) => command([...words.split(" "), ...place], input)
+        const settings = ["--data-dir", directory, "--server-name", "green.test", "--database-url", database]
+        const run = (args: string, input?: string) => command([...args.split(" "), ...settings], input)
         for (const user of ["ann --admin", "ben --admin", "cat"])
           yield* run(`user create ${user} --password-stdin`, "secret")
         yield* Effect.promise(() => fs.writeFile(path.join(directory, "cards.vcf"), card))
         assert.match((yield* run(`import contacts ${directory}/cards.vcf`)).error, /--user must name the owner/)
         const first = yield* run(`import contacts ${directory}/cards.vcf --user cat`)
         assert.match(first.out, /^@cat:green\.test has 1 contact: 1 new, 0 merged, 0 unchanged\n$/)
-        const asked = JSON.parse((yield* run("export request cat --as ann --reason law --json", "secret")).out)
-        yield* run(`export approve ${asked.export_id} --as ben --reason seen`, "secret")
+        const request = JSON.parse((yield* run("export request cat --as ann --reason law --json", "secret")).out)
+        yield* run(`export approve ${request.export_id} --as ben --reason seen`, "secret")
         const file = path.join(directory, "cat.jsonl")
-        const read = yield* run(`export read ${asked.export_id} ${file} --as ann`, "secret")
+        const read = yield* run(`export read ${request.export_id} ${file} --as ann`, "secret")
         assert.strictEqual(read.code, 0, read.error)
         const { mode } = yield* Effect.promise(() => fs.stat(file))
         assert.strictEqual(mode & 0o777, 0o600)
@@ -266,9 +266,9 @@ describe("every command of greenroom", () => {
           server_name: "green.test",
           user_id: "@cat:green.test"
         })
-        const refused = Effect.fnUntraced(function* (text: string, words = "") {
+        const refused = Effect.fnUntraced(function* (text: string, args = "") {
           yield* Effect.promise(() => fs.writeFile(path.join(directory, "bad"), text))
-          const { code, error, out } = yield* run(`import contacts ${directory}/bad${words}`)
+          const { code, error, out } = yield* run(`import contacts ${directory}/bad${args}`)
           assert.deepStrictEqual([code, out], [1, ""])
           return error
         })

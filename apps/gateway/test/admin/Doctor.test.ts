@@ -1,6 +1,4 @@
-/**
- * `greenroom doctor` on machines where something is broken: each fault is named, with what to do about it.
- */
+/** `greenroom doctor` with faults of the machine: each is reported with a remedy. */
 import { execFileSync, spawn } from "node:child_process"
 import * as dgram from "node:dgram"
 import * as fs from "node:fs/promises"
@@ -24,14 +22,14 @@ interface Finding {
   readonly remedy?: string
 }
 
-/** The findings of doctor with these settings. `wrap` runs it within another program. */
+/** The findings of doctor. `wrap` runs it within another program. */
 const doctor = (
   settings: { readonly [name: string]: string },
-  words: ReadonlyArray<string> = [],
+  options: ReadonlyArray<string> = [],
   wrap: ReadonlyArray<string> = []
 ) =>
   Effect.callback<{ readonly code: number | null; readonly findings: ReadonlyArray<Finding> }>((resume) => {
-    const [command = "", ...args] = [...wrap, process.execPath, program, "doctor", "--json", ...words]
+    const [command = "", ...args] = [...wrap, process.execPath, program, "doctor", "--json", ...options]
     const environment = Object.entries(settings).map(([name, value]) => [`GREENROOM_${name}`, value])
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "inherit"],
@@ -56,7 +54,7 @@ const doctor = (
 
 const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (files) => files.makeTempDirectoryScoped())
 
-/** Asserts that one finding is an error that reads like this, and says what to do. */
+/** Asserts that a finding is an error with this text and a remedy. */
 const assertError = (findings: ReadonlyArray<Finding>, check: string, pattern: RegExp) => {
   const found = findings.find(
     (finding) => finding.check === check && finding.status === "error" && pattern.test(finding.found)
@@ -66,7 +64,7 @@ const assertError = (findings: ReadonlyArray<Finding>, check: string, pattern: R
   return found!
 }
 
-/** Settings of a server on this machine that nothing is wrong with. */
+/** Settings of a server without faults. */
 const well = Effect.gen(function* () {
   return {
     DATABASE_URL: Redacted.value(yield* TestDatabase.url),
@@ -79,7 +77,7 @@ const well = Effect.gen(function* () {
 
 const closes = (server: { close: () => unknown }) => Effect.addFinalizer(() => Effect.sync(() => server.close()))
 
-/** A TLS server that answers as a home server would, whose clock says another time. */
+/** A TLS server that answers like a home server with a wrong clock. */
 const peerAt = Effect.fnUntraced(function* (date: Date, notAfterDate: Date) {
   const pems = yield* Effect.promise(() =>
     generate([{ name: "commonName", value: "localhost" }], { notBeforeDate: new Date(0), notAfterDate })
@@ -108,7 +106,7 @@ const timeout = 120_000
 
 describe("greenroom doctor", () => {
   it.live(
-    "finds nothing in the way of a server that is well",
+    "doctor finds no fault of a correct server",
     () =>
       Effect.gen(function* () {
         const { code, findings } = yield* doctor(yield* well)
@@ -128,7 +126,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "names a wrong setting, a database that is not there, a read-only one, and a role without privileges",
+    "doctor reports a wrong setting, an unreachable database, a read-only one, and a role without privileges",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
@@ -152,7 +150,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "names a database in another encoding, one that a development version made, and half of a backup",
+    "doctor reports a database with another encoding, one of a development version, and an incomplete backup",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
@@ -177,7 +175,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "names ports that are taken, and an expired certificate",
+    "doctor reports ports in use, and an expired certificate",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
@@ -192,7 +190,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "names a closed port, a wrong clock, an expired certificate of another server, and DNS that does not answer",
+    "doctor reports a closed port, a wrong clock, an expired certificate of another server, and DNS that does not answer",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
@@ -205,7 +203,7 @@ describe("greenroom doctor", () => {
         })
         const authority = path.join(settings.DATA_DIR, "authorities.pem")
         yield* Effect.promise(() => fs.writeFile(authority, `${slow.pems.cert}\n${expired.pems.cert}`))
-        // Without --peer, the servers that were reached last are asked.
+        // Without --peer, doctor checks the servers that were reached last.
         const connection = yield* PgConnection.make({ url: Redacted.make(settings.DATABASE_URL) })
         yield* connection.query(
           "INSERT INTO destinations (destination, last_success_at) VALUES ('slow.test', 1), ('closed.test', 2)"
@@ -235,7 +233,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live.skipIf(!mayMount)(
-    "names a full disk",
+    "doctor reports a full disk",
     () =>
       Effect.gen(function* () {
         const settings = yield* well

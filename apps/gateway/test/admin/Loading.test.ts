@@ -16,10 +16,10 @@ const printing = `data:text/javascript,${encodeURIComponent(`
   })
 `)}`
 
-/** The modules that `greenroom` loads with these words. */
-const modulesOf = (words: ReadonlyArray<string>): Promise<ReadonlyArray<string>> =>
+/** The modules that `greenroom` loads with these arguments. */
+const modulesOf = (args: ReadonlyArray<string>): Promise<ReadonlyArray<string>> =>
   new Promise((resolve, reject) => {
-    execFile(process.execPath, ["--import", printing, program, ...words], (error, _stdout, stderr) => {
+    execFile(process.execPath, ["--import", printing, program, ...args], (error, _stdout, stderr) => {
       if (error === null) resolve(stderr.split("\n").filter((line) => line.startsWith("file:")))
       else reject(error)
     })
@@ -30,9 +30,9 @@ const ofServers =
   /effect\/dist\/(index\.js|cluster\/|http-api\/|rpc\/)|packages\/actors\/src\/(sync|federation)\/|packages\/store\/src\/migrations\//
 
 describe("commands of `greenroom`", () => {
-  for (const words of ["backup", "restore", "migrate", "user list", "token list", "room list", "report list"]) {
-    it(`\`greenroom ${words}\` loads no part of a server, and no migrations`, async () => {
-      const modules = await modulesOf([...words.split(" "), "--help"])
+  for (const command of ["backup", "restore", "migrate", "user list", "token list", "room list", "report list"]) {
+    it(`\`greenroom ${command}\` loads no part of a server, and no migrations`, async () => {
+      const modules = await modulesOf([...command.split(" "), "--help"])
       assert.include(modules, pathToFileURL(path.resolve(program)).href)
       assert.deepStrictEqual(
         modules.filter((module) => ofServers.test(module)),

@@ -1,6 +1,4 @@
-/**
- * The gateway as a process, for tests of commands beside it.
- */
+/** The gateway as a process, for tests of commands. */
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
@@ -8,13 +6,13 @@ import { Effect, FileSystem, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
-/** The gateway with these options until the scope closes. Gives where it listens. */
-export const gateway = (words: ReadonlyArray<string>): Effect.Effect<string, never, Scope.Scope> =>
+/** Runs the gateway until the scope closes. Returns its URL. */
+export const gateway = (options: ReadonlyArray<string>): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<{ readonly url: string; readonly stop: Promise<unknown>; readonly kill: () => void }>(
         (resume) => {
-          const child = spawn(process.execPath, [program, "--port", "0", "--federation-port", "0", ...words], {
+          const child = spawn(process.execPath, [program, "--port", "0", "--federation-port", "0", ...options], {
             env: { PATH: process.env.PATH },
             stdio: ["ignore", "pipe", "inherit"]
           })
@@ -40,7 +38,7 @@ const ask = (method: string) => (url: string, body: unknown, token?: string) =>
 export const post = ask("POST")
 export const put = ask("PUT")
 
-/** A directory that goes with the scope, through which an embedded PostgreSQL may pass. */
+/** A directory for the scope, which an embedded PostgreSQL can enter. */
 export const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) =>
   Effect.tap(fileSystem.makeTempDirectoryScoped(), (directory) => fileSystem.chmod(directory, 0o755))
 )

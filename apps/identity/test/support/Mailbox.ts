@@ -1,6 +1,4 @@
-/**
- * A real SMTP server on a free port, and the mails that it received.
- */
+/** An SMTP server on a free port, with the received mails. */
 import type { AddressInfo } from "node:net"
 import { Context, Effect, Layer, Queue } from "effect"
 import { SMTPServer, type SMTPServerOptions } from "smtp-server"
@@ -9,7 +7,7 @@ export interface ReceivedMail {
   readonly from: string
   /** The recipients of the envelope. */
   readonly to: ReadonlyArray<string>
-  /** The head of the mail, unfolded. */
+  /** The header of the mail, unfolded. */
   readonly headers: ReadonlyArray<string>
   readonly text: string
   readonly html: string
@@ -51,9 +49,9 @@ export class Mailbox extends Context.Service<
   Mailbox,
   {
     readonly port: number
-    /** The next mail, whenever it comes. */
+    /** Waits for the next mail. */
     readonly take: Effect.Effect<ReceivedMail>
-    /** How many wait to be taken. */
+    /** The number of mails not yet taken. */
     readonly waiting: Effect.Effect<number>
     /** Sets the server's answer to recipients; undefined accepts them. */
     readonly refuseRecipients: (message: string | undefined) => void
@@ -63,7 +61,7 @@ export class Mailbox extends Context.Service<
     Mailbox.layerWith({ disabledCommands: ["STARTTLS"] })
   )
 
-  /** With other options of the SMTP server. It knows the password `secret` of `user`. */
+  /** A mailbox with other options of the SMTP server, whose account is `user` with the password `secret`. */
   static readonly layerWith = (options: SMTPServerOptions): Layer.Layer<Mailbox> =>
     Layer.effect(
       Mailbox,

@@ -1,7 +1,4 @@
-/**
- * A whole identity server for tests: the real server on a free port, a database of its own, mails to a real SMTP server.
- * And a client as plain as curl.
- */
+/** An identity server on a free port with a new database and an SMTP server, and requests to it. */
 import { NodeServices } from "@effect/platform-node"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
@@ -17,7 +14,7 @@ export const serverName = ServerName.make("id.test")
 
 export const unlimited = { requests: "off", messages: "off", tries: "off", lookups: "off" } as const
 
-/** Options that replace those of the tests. */
+/** Options that override the defaults of the tests. */
 export interface TestOptions extends Partial<Omit<IdentityServer.IdentityServerOptions, "identity">> {
   readonly identity?: Partial<IdentityOptionsShape>
 }
@@ -58,14 +55,14 @@ export const toOptions = (
   ...rest
 })
 
-/** A fresh database of an identity server. */
+/** A new database of an identity server. */
 export const database = Layer.unwrap(
   Effect.map(TestDatabase.emptyUrl, (databaseUrl) =>
     IdentityDatabase.layer({ databaseUrl, dataDir: "unused", maxConnections: 4 })
   )
 )
 
-/** An identity server on the database and with the mailbox that are there. */
+/** An identity server with a given database and mailbox. */
 export const serverOn = (options: TestOptions = {}) =>
   Layer.unwrap(Effect.map(Mailbox, ({ port }) => IdentityServer.layer(toOptions(options, port)))).pipe(
     Layer.provide(NodeServices.layer)
@@ -76,7 +73,7 @@ export const identityWith = (options: TestOptions = {}) =>
 
 export const identity = identityWith()
 
-/** The keys that tests read; an answer has some of them. */
+/** Keys of answers. Each answer has some of them. */
 export interface AnswerBody {
   readonly errcode: string
   readonly error: string
@@ -120,7 +117,7 @@ const parse = (text: string) => {
 const encodeBody = (json: unknown) =>
   (typeof json === "string" || json instanceof Uint8Array ? json : JSON.stringify(json)) as string
 
-/** Asks a server at a URL. Text and bytes are sent as they are, everything else as JSON. */
+/** Sends a request to a URL. Text and bytes are sent unchanged, other values as JSON. */
 export const askUrl = (method: string, url: string, json?: unknown, headers?: Record<string, string>) =>
   Effect.promise(async (signal): Promise<Answer> => {
     const response = await fetch(url, {
@@ -134,7 +131,7 @@ export const askUrl = (method: string, url: string, json?: unknown, headers?: Re
     return { status: response.status, headers: response.headers, text, body: parse(text) }
   })
 
-/** Asks the identity server. A path without a leading `//` is under the API's prefix. */
+/** Sends a request to the identity server. A path without a leading `//` is under the API's prefix. */
 export const ask = Effect.fnUntraced(function* (
   method: string,
   path: string,
@@ -159,7 +156,7 @@ export const requestMail = (email: string, clientSecret: string, sendAttempt = 1
     ...more
   })
 
-/** The link in the mail that comes next, as a path of this server, and its parts. */
+/** The link in the next mail, as a path of this server, and its parameters. */
 export const takeLink = Effect.gen(function* () {
   const mail = yield* Mailbox.use(({ take }) => take)
   const link = new URL(/http:\/\/\S+/.exec(mail.text)![0])
@@ -167,7 +164,7 @@ export const takeLink = Effect.gen(function* () {
   return { mail, path: `/${link.pathname}${link.search}`, client_secret, sid, token }
 })
 
-/** A session that has validated the address, by mail. */
+/** Validates an address by mail. Returns the session. */
 export const validate = Effect.fnUntraced(function* (email: string, clientSecret: string) {
   yield* requestMail(email, clientSecret)
   const { client_secret, sid, token } = yield* takeLink

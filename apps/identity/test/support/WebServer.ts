@@ -1,6 +1,4 @@
-/**
- * A real HTTP server on a free port that keeps what it is sent: the web service of text messages, or a home server.
- */
+/** An HTTP server on a free port that stores its requests, as the web service for text messages or as a home server. */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { Context, Effect, Queue, type Scope } from "effect"
@@ -14,11 +12,11 @@ export interface ReceivedRequest {
 
 export interface WebServer {
   readonly url: string
-  /** The next request, whenever it comes. */
+  /** Waits for the next request. */
   readonly take: Effect.Effect<ReceivedRequest>
-  /** How many wait to be taken. */
+  /** The number of requests not yet taken. */
   readonly waiting: Effect.Effect<number>
-  /** The status of the next answers; the last one holds on. */
+  /** Sets the statuses of the next answers. The last one is used for all further ones. */
   readonly answer: (...statuses: ReadonlyArray<number>) => void
 }
 
@@ -71,7 +69,7 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
   }
 })
 
-/** The web service that takes text messages. */
+/** The web service for text messages. */
 export class SmsService extends Context.Service<SmsService, WebServer>()("greenroom/identity/test/SmsService") {}
 
 /** A home server to notify of bound addresses. */
