@@ -6,7 +6,7 @@ import { Effect, Redacted } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { GreenroomClient } from "../src/GreenroomClient.ts"
 
-/** The modules of this repository that a module imports, and those that they import. */
+/** The modules of this repository that a module imports, directly and indirectly. */
 const modulesOf = (url: URL, found = new Map<string, string>()): ReadonlyMap<string, string> => {
   if (found.has(url.href)) return found
   const source = readFileSync(fileURLToPath(url), "utf8")
@@ -20,7 +20,7 @@ const modulesOf = (url: URL, found = new Map<string, string>()): ReadonlyMap<str
 }
 
 describe("GreenroomClient", () => {
-  it("runs in browsers: no module of it needs Node", () => {
+  it("no module of the client needs Node.js", () => {
     for (const name of ["GreenroomClient", "GreenroomSocket", "MatrixClient"]) {
       const modules = modulesOf(new URL(`../src/${name}.ts`, import.meta.url))
       assert.isAbove(modules.size, 20)
@@ -30,11 +30,11 @@ describe("GreenroomClient", () => {
     }
   })
 
-  it.effect("sends requests below the configured prefix, with the token only in the header", () =>
+  it.effect("requests have the configured prefix, and the token only in the header", () =>
     Effect.gen(function* () {
-      const asked: Array<{ readonly url: string; readonly authorization: string | undefined }> = []
+      const requests: Array<{ readonly url: string; readonly authorization: string | undefined }> = []
       const recording = HttpClient.make((request, url) => {
-        asked.push({ url: url.href, authorization: request.headers.authorization })
+        requests.push({ url: url.href, authorization: request.headers.authorization })
         assert.isUndefined(request.headers.traceparent)
         return Effect.succeed(HttpClientResponse.fromWeb(request, Response.json({ event_id: "$1:green.test" })))
       })
@@ -44,7 +44,7 @@ describe("GreenroomClient", () => {
         accessToken: Redacted.make("hush")
       }).pipe(Effect.provideService(HttpClient.HttpClient, recording))
       yield* client.sendText(RoomId.make("!a/b:green.test"), "Hello", { txnId: "1" })
-      assert.deepStrictEqual(asked, [
+      assert.deepStrictEqual(requests, [
         {
           url: "https://green.test/behind/_matrix/client/api/v1/rooms/!a%2Fb%3Agreen.test/send/m.room.message/1",
           authorization: "Bearer hush"
@@ -53,11 +53,11 @@ describe("GreenroomClient", () => {
     })
   )
 
-  it.effect("no two requests have the same transaction ID, also not of two clients", () =>
+  it.effect("transaction IDs are unique, also between clients", () =>
     Effect.gen(function* () {
-      const nobody = HttpClient.make(() => Effect.interrupt)
+      const unreachable = HttpClient.make(() => Effect.interrupt)
       const make = GreenroomClient.make({ baseUrl: "http://green.test" }).pipe(
-        Effect.provideService(HttpClient.HttpClient, nobody)
+        Effect.provideService(HttpClient.HttpClient, unreachable)
       )
       const clients = [yield* make, yield* make]
       const ids = clients.flatMap(({ newTransactionId }) => Array.from({ length: 100 }, newTransactionId))

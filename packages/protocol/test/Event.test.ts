@@ -20,7 +20,7 @@ const event: Event = {
 }
 
 describe("the client form of an event", () => {
-  it("has the names of the draft and their successors, and the content as it is", () => {
+  it("an event has the keys of the draft and their successors, and its content unchanged", () => {
     assert.deepStrictEqual(toClientEvent(event, 1500) as object, {
       event_id: "$1:example.org",
       type: "m.room.topic",
@@ -36,14 +36,14 @@ describe("the client form of an event", () => {
     })
   })
 
-  it("has nothing of the graph, hashes or signatures", () => {
+  it("an event for clients has no edges of the graph, hashes or signatures", () => {
     const keys = Object.keys(toClientEvent(event))
     for (const key of ["prev_events", "auth_events", "depth", "hashes", "signatures", "unsigned", "origin", "age"]) {
       assert.notInclude(keys, key)
     }
   })
 
-  it("shows no display name or avatar of a member that is not text, whatever another server has put there", () => {
+  it("display names and avatars of members that are not strings are omitted", () => {
     const member = (content: Event["content"]) =>
       toClientEvent({ ...event, type: "m.room.member", state_key: event.sender, content }).content
     const odd = { membership: "join", displayname: { first: "M" }, avatar_url: 5, reason: "here" }
@@ -52,11 +52,11 @@ describe("the client form of an event", () => {
     assert.strictEqual(member(plain), plain)
   })
 
-  it("has no negative age, also where a server's clock is ahead", () => {
+  it("the age is not negative, also if the clock of a server is ahead", () => {
     assert.strictEqual(toClientEvent(event, 10).age, 0)
   })
 
-  it("shows the redacted content, and the redaction", () => {
+  it("a redacted event has its redacted content and the redaction", () => {
     const { state_key: _, unsigned: __, ...rest } = event
     const redaction = toClientEvent({ ...rest, redacts: "$2:example.org" as EventId })
     assert.strictEqual(redaction.redacts, "$2:example.org" as EventId)

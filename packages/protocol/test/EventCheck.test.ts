@@ -15,18 +15,18 @@ const refuses = (type: string, content: unknown, error: string | RegExp, isState
 }
 
 describe("m.room.message", () => {
-  it("needs a msgtype", () => {
+  it("m.room.message needs a msgtype", () => {
     refuses("m.room.message", { body: "hello" }, "msgtype: missing key")
     refuses("m.room.message", { msgtype: 5, body: "hello" }, "msgtype: expected a string")
   })
 
-  it("passes with any msgtype that the draft does not name", () => {
+  it("m.room.message may have a msgtype that the draft does not define", () => {
     accepts("m.room.message", { msgtype: "org.example.poll" })
     accepts("m.room.message", { msgtype: "" })
     accepts("m.room.message", { msgtype: "constructor", anything: [1, { two: null }] })
   })
 
-  it("needs the required keys of each msgtype", () => {
+  it("m.room.message needs the required keys of each msgtype", () => {
     refuses("m.room.message", { msgtype: "m.text" }, "body: missing key")
     refuses("m.room.message", { msgtype: "m.emote" }, "body: missing key")
     refuses("m.room.message", { msgtype: "m.image" }, "url: missing key")
@@ -37,12 +37,12 @@ describe("m.room.message", () => {
     refuses("m.room.message", { msgtype: "m.location", geo_uri: 1 }, "geo_uri: expected a string")
   })
 
-  it("takes files that are encrypted, whose URL is in `file`", () => {
+  it("m.room.message may have an encrypted file, whose URL is in `file`", () => {
     const file = { url: "mxc://example.org/fish", v: "v2", iv: "a", hashes: { sha256: "b" }, key: { k: "c" } }
     for (const msgtype of ["m.image", "m.audio", "m.video"]) accepts("m.room.message", { msgtype, body: "fish", file })
   })
 
-  it("takes the examples of the draft", () => {
+  it("the examples of the draft are accepted", () => {
     accepts("m.room.message", { msgtype: "m.text", body: "I am a fish" })
     accepts("m.room.message", { msgtype: "m.emote", body: "tries to come up with a witty explanation" })
     accepts("m.room.message", {
@@ -66,7 +66,7 @@ describe("m.room.message", () => {
     accepts("m.room.message", { msgtype: "m.location", geo_uri: "geo:51.5008,0.1247", body: "Big Ben, London, UK" })
   })
 
-  it("names the wrong key inside of info", () => {
+  it("the error of a wrong key in info has its path", () => {
     refuses("m.room.message", { msgtype: "m.image", body: "x", file: {} }, "file.url: missing key")
     refuses("m.room.message", { msgtype: "m.image", url: "u", info: { w: "wide" } }, /^info\.w: expected an integer/)
     refuses("m.room.message", { msgtype: "m.audio", url: "u", info: "long" }, /^info: expected/)
@@ -74,7 +74,7 @@ describe("m.room.message", () => {
     refuses("m.room.message", { msgtype: "m.location", geo_uri: "geo:0,0", thumbnail_info: [] }, /^thumbnail_info: /)
   })
 
-  it("wants sender_ts to be an integer, whatever the msgtype", () => {
+  it("sender_ts must be an integer with any msgtype", () => {
     accepts("m.room.message", { msgtype: "m.text", body: "hi", sender_ts: 1_404_838_188_000 })
     refuses("m.room.message", { msgtype: "m.text", body: "hi", sender_ts: "now" }, /^sender_ts: expected an integer/)
     refuses("m.room.message", { msgtype: "org.example.x", sender_ts: {} }, /^sender_ts: expected an integer/)
@@ -85,7 +85,7 @@ describe("state events of the draft", () => {
   const state = (type: string, content: unknown) => accepts(type, content, true)
   const refusesState = (type: string, content: unknown, error: string | RegExp) => refuses(type, content, error, true)
 
-  it("have their keys", () => {
+  it("state events have the keys of the draft", () => {
     state("m.room.create", { creator: alice })
     state("m.room.name", { name: "The Pond" })
     state("m.room.topic", { topic: "" })
@@ -102,7 +102,7 @@ describe("state events of the draft", () => {
     state("m.room.invite_join", { anything: "goes" })
   })
 
-  it("are refused with wrong ones, which the error names", () => {
+  it("state events with wrong keys are refused, with the keys in the error", () => {
     refusesState("m.room.create", {}, "creator: missing key")
     refusesState("m.room.create", { creator: "alice" }, /^creator: expected a user ID/)
     refusesState("m.room.name", { name: 1 }, "name: expected a string")
@@ -123,7 +123,7 @@ describe("state events of the draft", () => {
     refusesState("m.room.config", { visibility: "secret" }, /^visibility: expected/)
   })
 
-  it("without a state key are messages of any content", () => {
+  it("events of these types without a state key may have any content", () => {
     accepts("m.room.topic", { topic: "fish" })
     accepts("m.room.join_rules", { join_rule: 1 })
     refuses("m.room.join_rules", { join_rule: 1.5 }, /^join_rule: expected an integer/)
@@ -131,7 +131,7 @@ describe("state events of the draft", () => {
 })
 
 describe("other events of the draft", () => {
-  it("have their keys", () => {
+  it("other events have the keys of the draft", () => {
     accepts("m.room.message.feedback", { type: "read", target_event_id: "$1:example.org" })
     accepts("m.room.redaction", { reason: "spam" })
     accepts("m.call.invite", { call_id: "1", version: 0, lifetime: 60_000, offer: { type: "offer", sdp: "v=0" } })
@@ -144,7 +144,7 @@ describe("other events of the draft", () => {
     accepts("m.call.hangup", { call_id: "1", version: 0 })
   })
 
-  it("of calls have the version of today's clients too", () => {
+  it("call events may have the version of current clients", () => {
     const call = { call_id: "1", party_id: "p", version: "1" }
     accepts("m.call.invite", { ...call, lifetime: 60_000, offer: { type: "offer", sdp: "v=0" }, invitee: alice })
     accepts("m.call.candidates", { ...call, candidates: [{ candidate: "" }, { candidate: "c", sdpMid: null }] })
@@ -153,7 +153,7 @@ describe("other events of the draft", () => {
     refuses("m.call.hangup", { ...call, version: true }, /^version: expected/)
   })
 
-  it("are refused with wrong ones", () => {
+  it("other events with wrong keys are refused", () => {
     refuses("m.room.message.feedback", { type: "eaten", target_event_id: "$1:example.org" }, /^type: expected/)
     refuses("m.room.message.feedback", { type: "read", target_event_id: "1" }, /^target_event_id: expected an event ID/)
     refuses("m.room.redaction", { reason: 1 }, "reason: expected a string")
@@ -163,33 +163,33 @@ describe("other events of the draft", () => {
     refuses("m.call.hangup", { call_id: 1 }, "call_id: expected a string")
   })
 
-  it("cannot pretend to be presence or typing", () => {
+  it("presence and typing are not types of room events", () => {
     refuses("m.presence", { user_id: alice, state: "online" }, "type: m.presence is not an event of a room")
     refuses("m.typing", { user_ids: [alice] }, "type: m.typing is not an event of a room")
   })
 })
 
 describe("any content", () => {
-  it("is a JSON object", () => {
+  it("content must be a JSON object", () => {
     for (const content of [null, [], "text", 1, true, undefined]) {
       refuses("org.example.any", content, "content: expected a JSON object")
     }
   })
 
-  it("has integers within 53 bits and no fractions", () => {
+  it("numbers in content are integers of at most 53 bits", () => {
     accepts("org.example.any", { a: Number.MAX_SAFE_INTEGER, b: Number.MIN_SAFE_INTEGER, c: 0 })
     refuses("org.example.any", { point: { x: 0.5 } }, /^point\.x: expected an integer/)
     refuses("org.example.any", { list: [1, 2 ** 53] }, /^list\.1: expected an integer/)
     refuses("org.example.any", { huge: Number.POSITIVE_INFINITY }, /^huge: expected an integer/)
   })
 
-  it("is well-formed Unicode, in keys and values", () => {
+  it("keys and strings in content are well-formed Unicode", () => {
     accepts("org.example.any", { "ключ 🔑": "😀\u0000" })
     refuses("org.example.any", { text: "\ud800" }, "text: expected well-formed Unicode")
     refuses("org.example.any", { "\udc00": 1 }, /: expected a key of well-formed Unicode$/)
   })
 
-  it("nests to a limit", () => {
+  it("the nesting of content is limited", () => {
     const nest = (levels: number): unknown => (levels === 1 ? {} : { in: nest(levels - 1) })
     const list = (levels: number): unknown => (levels === 1 ? [] : [list(levels - 1)])
     accepts("org.example.any", nest(maxContentDepth))
@@ -197,23 +197,23 @@ describe("any content", () => {
     refuses("org.example.any", { list: list(maxContentDepth) }, /levels of nesting$/)
   })
 
-  it("is checked without exhausting the stack, however deep", () => {
+  it("deeply nested content does not exhaust the stack", () => {
     const deep = JSON.parse(`${'{"a":'.repeat(50_000)}1${"}".repeat(50_000)}`)
     assert.match(checkEventContent("org.example.any", deep, false)?.error ?? "", /levels of nesting$/)
   })
 
-  it("is left as it is", () => {
+  it("the check does not change the content", () => {
     const content = Object.freeze({ msgtype: "m.text", body: "hi", extra: Object.freeze({ kept: 1 }) })
     accepts("m.room.message", content)
     assert.deepStrictEqual(content, { msgtype: "m.text", body: "hi", extra: { kept: 1 } })
   })
 
-  it("quotes no more of a key than one can read", () => {
+  it("errors quote only the beginning of long keys", () => {
     const error = checkEventContent("org.example.any", { ["k".repeat(60_000)]: 0.5 }, false)?.error ?? ""
     assert.isBelow(error.length, 300)
   })
 
-  it("of any JSON gets an answer, never an exception", () => {
+  it("any JSON as content is accepted or refused without an exception", () => {
     fc.assert(
       fc.property(
         fc.constantFrom(
@@ -235,7 +235,7 @@ describe("any content", () => {
 })
 
 describe("type and state key", () => {
-  it("have at most 255 bytes of UTF-8", () => {
+  it("types and state keys have at most 255 bytes of UTF-8", () => {
     assert.isUndefined(checkEventType("a".repeat(255)))
     assert.isUndefined(checkEventType("ü".repeat(127)))
     assert.match(checkEventType("ü".repeat(128))?.error ?? "", /^type: /)
@@ -245,14 +245,14 @@ describe("type and state key", () => {
     assert.isUndefined(checkEvent("org.example.any", "", {}))
   })
 
-  it("hold no U+0000 and no lone surrogates", () => {
+  it("types and state keys contain no U+0000 and no lone surrogates", () => {
     for (const text of ["a\u0000b", "\ud800", "x\udfff"]) {
       assert.match(checkEventType(text)?.error ?? "", /^type: /)
       assert.match(checkEvent("org.example.any", text, {})?.error ?? "", /^state_key: /)
     }
   })
 
-  it("fit each other", () => {
+  it("types and state keys match", () => {
     assert.match(
       checkEvent("m.room.member", "alice", { membership: "join" })?.error ?? "",
       /^state_key: expected a user ID/

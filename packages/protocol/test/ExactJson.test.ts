@@ -4,7 +4,7 @@ import type { Json } from "@greenroom/protocol/Json"
 import fc from "fast-check"
 
 describe("ExactJson", () => {
-  it("writes every number as Python does, whose text says more than JavaScript's number", () => {
+  it("numbers that JavaScript cannot represent are written as Python writes them", () => {
     const texts = [
       ["1.0", "1.0"],
       ["-0.0", "-0.0"],
@@ -21,7 +21,7 @@ describe("ExactJson", () => {
     }
   })
 
-  it("reads all else as JSON.parse does", () => {
+  it("other JSON is parsed as by JSON.parse", () => {
     fc.assert(
       fc.property(fc.json(), (text) => {
         const exact = parse(text)
@@ -31,12 +31,12 @@ describe("ExactJson", () => {
     for (const wrong of ["[1.]", "[01]", '{"a":1.0', "[1.0,]"]) assert.throws(() => parse(wrong), SyntaxError)
   })
 
-  it("gives back the same object where every number is JavaScript's", () => {
+  it("values with numbers of JavaScript are returned unchanged", () => {
     const value = parse('{"a":[1,1.5,{"b":null}],"text":"[1.0]"}')
     assert.strictEqual(withoutExactNumbers(value), value)
   })
 
-  it("survives any depth", () => {
+  it("deep nesting does not exhaust the stack", () => {
     const text = `${"[".repeat(100_000)}1.0${"]".repeat(100_000)}`
     withoutExactNumbers(parse(text))
   })

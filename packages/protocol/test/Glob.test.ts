@@ -2,11 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { matchesGlob, matchesWords, parseGlob } from "../src/Glob.ts"
 
 const whole = (text: string, pattern: string) => matchesGlob(text, parseGlob(pattern))
-const words = (text: string, pattern: string) =>
+const matchWords = (text: string, pattern: string) =>
   matchesWords(text.toLowerCase(), parseGlob(pattern, { ignoreCase: true }))
 
 describe("glob-style patterns", () => {
-  it("match a text as a whole: * for any characters, ? for exactly one", () => {
+  it("a glob matches a whole text, with * for any characters and ? for exactly one", () => {
     for (const [text, pattern] of [
       ["lunch plans", "lunc?*"],
       ["lunch", "lunc?*"],
@@ -29,21 +29,21 @@ describe("glob-style patterns", () => {
     }
   })
 
-  it("match words of a body, whatever its case", () => {
+  it("a glob matches words of a body without regard to case", () => {
     for (const body of ["An example event.", "exple", "An exciting triple-whammy", "EXAMPLE"]) {
-      assert.isTrue(words(body, "ex*ple"), body)
+      assert.isTrue(matchWords(body, "ex*ple"), body)
     }
-    assert.isTrue(words("It's time for tea", "tea"))
-    assert.isFalse(words("teapot or steam", "tea"))
-    assert.isTrue(words("teapot, then tea", "tea"))
-    assert.isFalse(words("examples", "ex*ple"))
-    assert.isTrue(words("anything", "*"))
-    assert.isFalse(words("", "tea"))
+    assert.isTrue(matchWords("It's time for tea", "tea"))
+    assert.isFalse(matchWords("teapot or steam", "tea"))
+    assert.isTrue(matchWords("teapot, then tea", "tea"))
+    assert.isFalse(matchWords("examples", "ex*ple"))
+    assert.isTrue(matchWords("anything", "*"))
+    assert.isFalse(matchWords("", "tea"))
   })
 
-  it("a pattern that is made to be slow is not", () => {
+  it("a malicious pattern is matched in bounded time", () => {
     assert.isFalse(whole("a".repeat(10_000), `${"a*".repeat(100)}b`))
-    assert.isFalse(words("a ".repeat(5_000), `${"a*".repeat(100)}b`))
+    assert.isFalse(matchWords("a ".repeat(5_000), `${"a*".repeat(100)}b`))
   })
 
   it("a match that needs more steps than its budget fails", () => {

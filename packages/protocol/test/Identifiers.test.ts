@@ -19,7 +19,7 @@ const kinds = [
 
 const utf8 = new TextEncoder()
 
-/** Localparts that fit beside `:example.org` and a sigil: any Unicode but a colon and control characters. */
+/** Localparts of any Unicode except colons and control characters, short enough for `:example.org` and a sigil. */
 const localpart = fc
   .string({ unit: "binary", minLength: 1, maxLength: 255 })
   .map((text) => text.toWellFormed().replaceAll(/[:\p{Cc}\u2028\u2029]/gu, "."))
@@ -37,7 +37,7 @@ const serverName = fc.constantFrom(
 
 for (const [name, sigil, schema, is, parse, format] of kinds) {
   describe(`a ${name}`, () => {
-    it("is its sigil, its localpart and its server, whatever the language", () => {
+    it(`a ${name} has a sigil, a localpart in any language and a server name`, () => {
       fc.assert(
         fc.property(localpart, (local) => {
           const id = format(local, "example.org" as Identifiers.ServerName)
@@ -54,7 +54,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       )
     })
 
-    it("names any server", () => {
+    it(`a ${name} may have any server name`, () => {
       fc.assert(
         fc.property(serverName, (server) => {
           assert.isTrue(is(`${sigil}local:${server}`))
@@ -63,7 +63,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       )
     })
 
-    it("has at most 255 bytes of UTF-8, not characters", () => {
+    it(`a ${name} has at most 255 bytes of UTF-8`, () => {
       const bytes = (text: string) => `${sigil}${text}:example.org`
       assert.isTrue(is(bytes("a".repeat(255 - 13))))
       assert.isFalse(is(bytes("a".repeat(255 - 12))))
@@ -73,7 +73,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       assert.isFalse(is(bytes("🐟".repeat(61))))
     })
 
-    it("is of the right sort, whole and well-formed", () => {
+    it("an identifier has its sigil, all parts, and well-formed Unicode", () => {
       const others = ["@", "!", "#", "$", ""].filter((other) => other !== sigil)
       for (const other of others) assert.isFalse(is(`${other}local:example.org`))
       for (const text of [
@@ -95,7 +95,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       assert.isFalse(is(7))
     })
 
-    it("is refused with the expected form", () => {
+    it(`the error of a malformed ${name} has the expected form`, () => {
       const result = Schema.decodeUnknownResult(schema as Schema.Codec<string>)("nonsense")
       assert.match(Result.isFailure(result) ? String(result.failure) : "", new RegExp(`Expected an? ${name}, such as `))
     })
@@ -105,7 +105,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
 describe("an identifier that is a hash", () => {
   const hash = "31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM"
 
-  it("names events from room version 3 and rooms from version 12", () => {
+  it("hashes identify events from room version 3 and rooms from version 12", () => {
     for (const id of [`$${hash}`, "$acR1l0raoZnm60CBwAVgqbZqoO/mYU81xysh1u7XcJk"]) {
       assert.isTrue(Identifiers.isEventId(id))
       assert.isTrue(Option.isNone(Identifiers.parseEventId(id)))
@@ -115,12 +115,12 @@ describe("an identifier that is a hash", () => {
     assert.isTrue(Option.isNone(Identifiers.parseRoomId(`!${hash}`)))
   })
 
-  it("names neither users nor aliases", () => {
+  it("hashes identify neither users nor aliases", () => {
     assert.isFalse(Identifiers.isUserId(`@${hash}`))
     assert.isFalse(Identifiers.isRoomAlias(`#${hash}`))
   })
 
-  it("is base64 without padding", () => {
+  it("a hash is unpadded base64", () => {
     for (const id of ["$", "$a b", "$a\n", "$a=", "$ü", "$a.b", `$${"a".repeat(255)}`]) {
       assert.isFalse(Identifiers.isEventId(id), JSON.stringify(id))
     }
@@ -128,7 +128,7 @@ describe("an identifier that is a hash", () => {
 })
 
 describe("a user ID in a room of the versions 1 to 12", () => {
-  it("may have no localpart, and control characters in it", () => {
+  it("a user ID in a room of the versions 1 to 12 may have an empty localpart, or one with control characters", () => {
     for (const id of ["@:example.org", "@a\nb:example.org", "@ü x:example.org", "@alice:example.org"]) {
       assert.isTrue(Identifiers.isHistoricalUserId(id), JSON.stringify(id))
     }
@@ -147,7 +147,7 @@ describe("a user ID in a room of the versions 1 to 12", () => {
 })
 
 describe("a server name", () => {
-  it("is a host, an IPv4 address or a bracketed IPv6 address, with an optional port", () => {
+  it("a server name is a host, an IPv4 address or a bracketed IPv6 address, with an optional port", () => {
     for (const name of ["example.org", "EXAMPLE.org", "localhost:8448", "a:65535", "10.0.0.1:80", "[::1]", "[::1]:1"]) {
       assert.isTrue(Identifiers.isServerName(name), name)
     }
@@ -174,7 +174,7 @@ describe("a server name", () => {
 })
 
 describe("a localpart that we allocate", () => {
-  it("is lower-case, so that no two user IDs differ by case alone", () => {
+  it("a localpart that we allocate is lower-case, so that no two user IDs differ by case only", () => {
     for (const local of ["alice", "a.b_c=d/e-f", "0"]) assert.match(local, Identifiers.localpartGrammar)
     for (const local of ["Alice", "a b", "ä", "a:b", "", "@a"]) assert.notMatch(local, Identifiers.localpartGrammar)
   })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { mendJsonParse, parse } from "@greenroom/protocol/JsonParse"
 import fc from "fast-check"
 
-/** Keys that are escaped in JSON, mostly, and alike. */
+/** Similar keys, most of which JSON escapes. */
 const key = fc.oneof(
   fc.string({ unit: fc.constantFrom("\\", '"', "\n", "u", "n", "0", "a", "\u0003"), maxLength: 4 }),
   fc.string(),
@@ -19,24 +19,24 @@ const { value } = fc.letrec((tie) => ({
 }))
 
 describe("JsonParse", () => {
-  it("reads a key with an escape as it is, also after others that are written alike", () => {
+  it("a key with an escape is parsed correctly, also after similar keys", () => {
     const keys = ["\\", '"', "\n", "E\\\\", "E\\\u0003", 'E\\"', "g,\\", "g,\u0004"]
     for (const text of [...keys, ...keys]) {
       assert.deepStrictEqual(Object.keys(parse(JSON.stringify({ h: [], [text]: 0 })) as object), ["h", text])
     }
   })
 
-  it("reads any JSON as it was written", () => {
+  it("any JSON is parsed to the value that was written", () => {
     fc.assert(
-      fc.property(value, fc.constantFrom(undefined, 2), (given, indentation) => {
-        const text = JSON.stringify(given, null, indentation)
+      fc.property(value, fc.constantFrom(undefined, 2), (written, indentation) => {
+        const text = JSON.stringify(written, null, indentation)
         assert.strictEqual(JSON.stringify(parse(text), null, indentation), text)
       }),
       { numRuns: 1_000 }
     )
   })
 
-  it("refuses text that is not JSON, and reads the rest", () => {
+  it("text that is not JSON is refused, and later texts are parsed", () => {
     for (const text of ["", '{"\\"":}', '{"\\x":1}', '{"a":"\\"', "[1,]", '{"\\"":1}}']) {
       assert.throws(() => parse(text), SyntaxError)
     }
@@ -50,7 +50,7 @@ describe("JsonParse", () => {
     assert.isUndefined(proto.polluted)
   })
 
-  it("reads deep nesting, and long strings", () => {
+  it("deep nesting and long strings are parsed", () => {
     const levels = 50_000
     const text = `{"\\"":${"[".repeat(levels)}"${"\\n".repeat(500_000)}"${"]".repeat(levels)}}`
     let inner = (parse(text) as Record<string, unknown>)['"']
@@ -58,7 +58,7 @@ describe("JsonParse", () => {
     assert.strictEqual(inner, "\n".repeat(500_000))
   })
 
-  it("is put in the place of JSON.parse where that is wrong", () => {
+  it("our parser replaces JSON.parse if that has the fault", () => {
     const before = JSON.parse
     try {
       mendJsonParse()

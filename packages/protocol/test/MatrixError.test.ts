@@ -15,7 +15,7 @@ const every = Object.values(Errors).flatMap((exported): ReadonlyArray<Errors.Mat
 describe("errors", () => {
   const wire = Schema.Union(wireErrors)
 
-  it("travel as errcode and error, and are decoded to the same error", () => {
+  it("an error is encoded as errcode and error, and decoded to the same error", () => {
     for (const error of every) {
       const encoded = Schema.encodeUnknownSync(wire)(error)
       assert.deepStrictEqual(encoded as object, Errors.toErrorBody(error))
@@ -24,7 +24,7 @@ describe("errors", () => {
     assert.deepStrictEqual(new Set(every.map((error) => error._tag)), new Set(Object.keys(Errors.statusOf)))
   })
 
-  it("are known by their errcode", () => {
+  it("an errcode identifies the class of an error", () => {
     for (const error of every) assert.isTrue(Errors.isMatrixError(error))
     for (const other of [
       null,
@@ -37,7 +37,7 @@ describe("errors", () => {
     }
   })
 
-  it.effect("are caught by their errcode", () =>
+  it.effect("errors can be caught by their errcode", () =>
     Effect.gen(function* () {
       const failing: Effect.Effect<string, Errors.MatrixError> = Effect.fail(new Errors.NotFound({ error: "gone" }))
       const caught = yield* Effect.catchTag(failing, "M_NOT_FOUND", (error) => Effect.succeed(error.error))

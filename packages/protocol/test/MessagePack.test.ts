@@ -23,8 +23,8 @@ const json = fc
   .map((value) => JSON.parse(JSON.stringify(value)) as Json)
 
 /**
- * Looked at member by member. To write the value as text and read it again would test the `JSON.parse` of V8, which reads a
- * key with an escape wrongly after certain others (https://github.com/nodejs/node/issues/63785).
+ * Compares values by their members. Stringifying and parsing them would test the `JSON.parse` of V8, which reads a key with an escape wrongly
+ * after certain others (https://github.com/nodejs/node/issues/63785).
  */
 const isJson = (value: unknown): boolean => {
   if (typeof value === "number") return Number.isFinite(value)
@@ -40,7 +40,7 @@ const withoutNegativeZero = (value: Json): Json => {
 }
 
 describe("encode and decode", () => {
-  it("give back any JSON", () => {
+  it("any JSON is decoded to the encoded value", () => {
     fc.assert(fc.property(json, (value) => assert.deepStrictEqual(decoded(encode(value)), value)))
   })
 
@@ -54,12 +54,12 @@ describe("encode and decode", () => {
     for (const value of [0, -1, 127, 128, 2 ** 31, 2 ** 32, -(2 ** 31) - 1, 2 ** 53 - 1, 1 - 2 ** 53]) same(value)
   })
 
-  it("take integers of 64 bits too", () => {
+  it("integers of 64 bits are decoded", () => {
     assert.strictEqual(decoded(bytes(0xcf, 0, 0, 1, 0, 0, 0, 0, 5)), 2 ** 40 + 5)
     assert.strictEqual(decoded(bytes(0xd3, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0)), -(2 ** 40))
   })
 
-  it("give back fractions", () => {
+  it("fractions are decoded to the encoded values", () => {
     fc.assert(
       fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
         assert.strictEqual(decoded(encode([value])) && (decoded(encode([value])) as [number])[0] + 0, value + 0)
@@ -67,7 +67,7 @@ describe("encode and decode", () => {
     )
   })
 
-  it("give back strings of every length, in any language", () => {
+  it("strings of any length and language are decoded to the encoded ones", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme", maxLength: 400 }), fc.string({ unit: "binary" }), (a, b) => {
         const value = { [`k${a}`]: b.toWellFormed(), list: [a, a, b.toWellFormed()] }
@@ -80,26 +80,26 @@ describe("encode and decode", () => {
     }
   })
 
-  it("give back keys that JSON escapes, also after others that are written alike", () => {
+  it("keys that JSON escapes are decoded correctly, also after similar keys", () => {
     const keys = ["\\", '"', "\n", "E\\\\", "E\\\u0003", 'E\\"', "g,\\", "g,\u0004"]
     for (const key of [...keys, ...keys]) {
       assert.deepStrictEqual(Object.keys(decoded(encode({ a: 1, [key]: null })) as object), ["a", key])
     }
   })
 
-  it("leave out undefined values, as JSON does", () => {
+  it("undefined values are omitted, as in JSON", () => {
     assert.deepStrictEqual(decoded(encode({ a: undefined, b: [undefined], c: null })), { b: [null], c: null })
   })
 
-  it("make plain objects", () => {
+  it("decoded objects are plain objects", () => {
     const value = decoded(encode({ a: { b: 1 } })) as { readonly a: object }
     assert.strictEqual(Object.getPrototypeOf(value), Object.prototype)
     assert.strictEqual(Object.getPrototypeOf(value.a), Object.prototype)
   })
 })
 
-describe("bytes of others", () => {
-  it("in every form of MessagePack are read", () => {
+describe("foreign bytes", () => {
+  it("every form of MessagePack is decoded", () => {
     const everything = bytes(0xdf, 0, 0, 0, 2, 0xda, 0, 1, 0x61, 0xdd, 0, 0, 0, 2, 0xd2, 0xff, 0xff, 0xff, 0xff, 0xc3)
     const rest = bytes(0xdb, 0, 0, 0, 1, 0x62, 0xde, 0, 1, 0xd9, 1, 0x63, 0xca, 0x3f, 0, 0, 0)
     assert.deepStrictEqual(decoded(Buffer.concat([everything, rest])), { a: [-1, true], b: { c: 0.5 } })
@@ -107,7 +107,7 @@ describe("bytes of others", () => {
     assert.strictEqual(decoded(bytes(0x41)), 0x41)
   })
 
-  it("that JSON does not have are M_BAD_JSON", () => {
+  it("values that JSON does not have are M_BAD_JSON", () => {
     const more = new Packr({ moreTypes: true, structuredClone: true, useRecords: true })
     for (const value of [new Date(0), new Set([1]), /a/, new Error("x"), new Uint8Array(4), { record: 1 }, 2n ** 70n]) {
       assert.strictEqual(refused(more.pack({ value })), "M_BAD_JSON")
@@ -121,7 +121,7 @@ describe("bytes of others", () => {
     assert.strictEqual(refused(bytes(0x81, 0x01, 0x01)), "M_BAD_JSON")
   })
 
-  it("that are not UTF-8 in a text are M_NOT_JSON", () => {
+  it("strings that are not UTF-8 are M_NOT_JSON", () => {
     for (const wrong of [[0xff], [0xc0, 0xaf], [0xe2, 0x82], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80]]) {
       assert.strictEqual(refused(bytes(0xa0 + wrong.length, ...wrong)), "M_NOT_JSON")
       assert.strictEqual(refused(bytes(0x81, 0xa0 + wrong.length, ...wrong, 0xc0)), "M_NOT_JSON")
@@ -131,7 +131,7 @@ describe("bytes of others", () => {
     assert.strictEqual(decoded(encode("\ufffd")), "\ufffd")
   })
 
-  it("that are refused still tell the key that is asked for", () => {
+  it("a requested key can be read from refused bytes", () => {
     const more = new Packr({ moreTypes: true, useRecords: false, variableMapSize: true })
     const holding = (value: unknown) => [more.pack({ id: 7, value }), more.pack({ value, id: 7 })]
     const refusedValues = [new Date(0), new Uint8Array(4), Buffer.alloc(70_000), Number.NaN, { id: 8 }]
@@ -145,14 +145,14 @@ describe("bytes of others", () => {
     assert.isUndefined(readScalar(bytes(0x82, 0xa2, 0x69, 0x64, 0x07), "id"))
   })
 
-  it("cannot reach a prototype", () => {
+  it("decoded keys cannot change a prototype", () => {
     assert.strictEqual(refused(encode(JSON.parse('{"__proto__": {"polluted": 1}}'))), "M_BAD_JSON")
     assert.strictEqual(refused(encode([{ a: JSON.parse('{"__proto__": 1}') }])), "M_BAD_JSON")
     assert.strictEqual(decoded(encode("__proto__")), "__proto__")
     assert.deepStrictEqual(decoded(encode({ constructor: 1, prototype: 2 })), { constructor: 1, prototype: 2 })
   })
 
-  it("that claim more than they hold are M_NOT_JSON, without making room for it", () => {
+  it("bytes with a length beyond their end are M_NOT_JSON, and no memory is allocated for it", () => {
     assert.strictEqual(refused(bytes()), "M_NOT_JSON")
     assert.strictEqual(refused(bytes(0xdd, 0xff, 0xff, 0xff, 0xff)), "M_NOT_JSON")
     assert.strictEqual(refused(bytes(0xdf, 0xff, 0xff, 0xff, 0xff)), "M_NOT_JSON")
@@ -165,14 +165,14 @@ describe("bytes of others", () => {
     assert.strictEqual(refused(nestedClaims), "M_NOT_JSON")
   })
 
-  it("that nest without end are refused without exhausting the stack", () => {
+  it("deeply nested bytes are refused without exhausting the stack", () => {
     const nested = (levels: number) => Buffer.concat([Buffer.alloc(levels, 0x91), Buffer.from([0xc0])])
     assert.isTrue(Result.isSuccess(decode(nested(maxRequestDepth))))
     assert.strictEqual(refused(nested(maxRequestDepth + 1)), "M_BAD_JSON")
     assert.strictEqual(refused(nested(200_000)), "M_BAD_JSON")
   })
 
-  it("of any kind get an answer, never an exception, and accepted ones are JSON", () => {
+  it("any bytes are accepted as JSON or refused without an exception", () => {
     const check = (data: Uint8Array) => {
       readScalar(data, "id")
       const result = decode(data)

@@ -14,7 +14,7 @@ const reads = (query: PaginationQuery, expected: object) =>
   assert.deepStrictEqual(Result.getOrThrow(parsePagination(query)), expected as never)
 
 describe("pagination", () => {
-  it("has the client's parameters, and nothing else", () => {
+  it("pagination has the parameters of the client, and no others", () => {
     reads({}, {})
     reads(
       { from: "START", to: "END", limit: "5", dir: "b", timeout: "0" },
@@ -29,11 +29,11 @@ describe("pagination", () => {
     reads({ limit: 0, timeout: undefined }, { limit: 0 })
   })
 
-  it("stays within the limits of the server", () => {
+  it("the page size stays within the limits of the server", () => {
     reads({ limit: "999999", timeout: "999999999" }, { limit: maxLimit, timeout: maxTimeout })
   })
 
-  it("that is negative or no whole number is M_BAD_PAGINATION, which names the parameter", () => {
+  it("a limit that is negative or not an integer is M_BAD_PAGINATION, with the parameter in the error", () => {
     for (const key of ["limit", "timeout"] as const) {
       for (const value of ["-1", "1.5", "ten", "", " 1", "1e3", "0x10", "NaN", "Infinity", "1".repeat(16), -1, 0.5]) {
         refuses({ [key]: value }, key)
@@ -41,18 +41,18 @@ describe("pagination", () => {
     }
   })
 
-  it("with another direction than f and b is M_BAD_PAGINATION", () => {
+  it("a direction other than f and b is M_BAD_PAGINATION", () => {
     for (const dir of ["F", "forwards", "", "bb"]) refuses({ dir }, "dir")
   })
 
-  it("with a malformed token is M_BAD_PAGINATION", () => {
+  it("a malformed token is M_BAD_PAGINATION", () => {
     for (const token of ["", "a b", "ü", "a\u0000", "t".repeat(1025)]) {
       refuses({ from: token }, "from")
       refuses({ to: token }, "to")
     }
   })
 
-  it("of any kind gets an answer, never an exception", () => {
+  it("any parameters are accepted or refused without an exception", () => {
     const value = fc.option(fc.oneof(fc.string(), fc.integer().map(String)), { nil: undefined })
     fc.assert(
       fc.property(fc.record({ from: value, to: value, limit: value, dir: value, timeout: value }), (query) => {

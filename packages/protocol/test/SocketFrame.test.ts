@@ -56,26 +56,26 @@ const requests: ReadonlyArray<SocketRequest> = [
 
 for (const subprotocol of subprotocols) {
   describe(`requests by ${subprotocol}`, () => {
-    it("arrive as they were sent", () => {
+    it("requests are decoded as they were encoded", () => {
       for (const request of requests) {
         const result = decodeRequest(subprotocol, encodeRequest(subprotocol, request))
         assert.deepStrictEqual(Result.getOrThrow(result), request)
       }
     })
 
-    it("may leave out empty params", () => {
+    it("requests may omit empty params", () => {
       const result = decodeRequest(subprotocol, raw(subprotocol, { id: 1, method: "ping" }))
       assert.deepStrictEqual(Result.getOrThrow(result), { id: 1, method: "ping", params: {} })
     })
 
-    it("keep every key of a content", () => {
+    it("requests keep every key of a content", () => {
       const content = { msgtype: "x", deep: [{ kept: [null, false, -1] }] }
       const params = { room_id: roomId, type: "org.example.any", content }
       const result = decodeRequest(subprotocol, raw(subprotocol, { id: 1, method: "send", params }))
       assert.deepStrictEqual(Result.getOrThrow(result).params, params)
     })
 
-    it("are refused with the ID that they gave, naming the key", () => {
+    it("refused requests have their ID and the wrong key in the error", () => {
       const cases: ReadonlyArray<readonly [frame: unknown, id: unknown, errcode: string, error: RegExp]> = [
         [[], null, "M_BAD_JSON", /not a JSON object/],
         [{ method: "ping" }, null, "M_BAD_JSON", /^id: /],
@@ -113,7 +113,7 @@ for (const subprotocol of subprotocols) {
       }
     })
 
-    it("are answered, and the client reads the answer", () => {
+    it("clients decode the answers to requests", () => {
       const result = decodeServerFrame(subprotocol, encodeResult(subprotocol, "7", { event_id: "$1:example.org" }))
       assert.deepStrictEqual(Result.getOrThrow(result), { id: "7", result: { event_id: "$1:example.org" } })
       const error = toErrorBody(new Forbidden({ error: "Not in this room" }))
@@ -123,7 +123,7 @@ for (const subprotocol of subprotocols) {
   })
 
   describe(`the event stream by ${subprotocol}`, () => {
-    it("arrives as it was sent", () => {
+    it("chunks of events are decoded as they were encoded", () => {
       const events = [{ event_id: "$1:example.org", ts: 1_404_838_188_000, content: { body: 'quo"te\u2028' } }]
       for (const length of [0, 1, 15, 16, 0xffff, 0x10000]) {
         const chunk = Array.from({ length }, (_, index) => (length > 16 ? index : events[0]))
@@ -134,7 +134,7 @@ for (const subprotocol of subprotocols) {
       }
     })
 
-    it("is not mistaken for anything else", () => {
+    it("other frames are not decoded as chunks", () => {
       for (const frame of [{}, [], null, { chunk: 1, start: "a", end: "b" }, { id: 1 }, { id: null, result: 1 }]) {
         assert.isTrue(Result.isFailure(decodeServerFrame(subprotocol, raw(subprotocol, frame))), JSON.stringify(frame))
       }
@@ -142,8 +142,8 @@ for (const subprotocol of subprotocols) {
   })
 }
 
-describe("rubbish", () => {
-  it("is refused, whatever it is", () => {
+describe("invalid frames", () => {
+  it("invalid frames are refused without an exception", () => {
     const tag = (subprotocol: Subprotocol, data: string | Uint8Array) => {
       const result = decodeRequest(subprotocol, data)
       return Result.isFailure(result) ? result.failure.error._tag : "accepted"
@@ -162,7 +162,7 @@ describe("rubbish", () => {
 })
 
 describe("the socket", () => {
-  it("has the methods that the client API promises", () => {
+  it("the socket has the methods of the client API", () => {
     assert.containsAllKeys(socketMethods, [
       "send",
       "state",
@@ -177,7 +177,7 @@ describe("the socket", () => {
     ])
   })
 
-  it("closes with codes that a server may use", () => {
+  it("the close codes are codes that a server may use", () => {
     const codes = Object.values(closeCodes)
     assert.strictEqual(new Set(codes).size, codes.length)
     for (const code of codes) assert.isTrue((code >= 1001 && code <= 1011) || (code >= 4000 && code <= 4999))

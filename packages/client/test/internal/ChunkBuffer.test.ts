@@ -12,7 +12,7 @@ const take = (count: number, buffer: Effect.Success<ReturnType<typeof makeChunkB
   )
 
 describe("ChunkBuffer", () => {
-  it.effect("a connection that is made anew begins where the buffer ends", () =>
+  it.effect("a new connection begins at the end of the buffer", () =>
     Effect.gen(function* () {
       const buffer = yield* makeChunkBuffer("t0")
       assert.strictEqual(buffer.position(), "t0")
@@ -23,7 +23,7 @@ describe("ChunkBuffer", () => {
     })
   )
 
-  it.effect("drops chunks that do not fit, and requests them again when the buffer was read", () =>
+  it.effect("chunks that do not fit are dropped, and requested again when the buffer has been read", () =>
     Effect.gen(function* () {
       const buffer = yield* makeChunkBuffer("t0")
       for (let number = 0; number < maxBufferedChunks + 10; number++) buffer.offer(chunk(number))
@@ -43,7 +43,7 @@ describe("ChunkBuffer", () => {
     })
   )
 
-  it.effect("chunks from before the end of the socket are read first, then the reason of the end", () =>
+  it.effect("the buffered chunks are read before the close reason of the socket", () =>
     Effect.gen(function* () {
       const buffer = yield* makeChunkBuffer("t0")
       buffer.offer(chunk(0))

@@ -3,7 +3,7 @@ import { LimitExceeded, NotFound, statusOf } from "@greenroom/protocol/MatrixErr
 import { fromErrorBody } from "../../src/internal/MatrixErrors.ts"
 
 describe("MatrixErrors", () => {
-  it("every errcode of the protocol becomes the error with that tag", () => {
+  it("every errcode of the protocol is decoded to the error with that tag", () => {
     for (const errcode of Object.keys(statusOf)) {
       const more = errcode === "M_BAD_STATUS" ? { status: 500, body: "" } : {}
       const error = fromErrorBody({ errcode, error: "What is wrong", ...more })
@@ -12,7 +12,7 @@ describe("MatrixErrors", () => {
     assert.instanceOf(fromErrorBody({ errcode: "M_NOT_FOUND", error: "" }), NotFound)
   })
 
-  it("the pause that the server asks for is kept", () => {
+  it("the retry delay of the server is kept", () => {
     const error = fromErrorBody({ errcode: "M_LIMIT_EXCEEDED", error: "Later", retry_after_ms: 250 })
     assert.isTrue(error instanceof LimitExceeded && error.retry_after_ms === 250)
   })

@@ -28,7 +28,7 @@ const run = <A>(effect: Effect.Effect<A, ClientError>) =>
 const retryTimeout = Duration.seconds(30)
 
 describe("Retry", () => {
-  it.effect("a broken connection is tried again, with pauses that grow", () =>
+  it.effect("a broken connection is retried with growing delays", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(4, unreachable)
       const result = yield* run(retrying(request, { repeatable: true, retryTimeout }))
@@ -50,7 +50,7 @@ describe("Retry", () => {
     })
   )
 
-  it.effect("a server that says when to come back is asked then, whatever it was asked for", () =>
+  it.effect("any request is retried after the delay that the server returns", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(2, tooMany)
       const result = yield* run(retrying(request, { repeatable: false, retryTimeout }))
@@ -59,7 +59,7 @@ describe("Retry", () => {
     })
   )
 
-  it.effect("a refusal is not asked for again", () =>
+  it.effect("a refused request is not retried", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1, new Forbidden({ error: "No" }))
       yield* run(retrying(request, { repeatable: true, retryTimeout }))
@@ -67,7 +67,7 @@ describe("Retry", () => {
     })
   )
 
-  it.effect("after `retryTimeout` the client says why it failed", () =>
+  it.effect("after `retryTimeout` the client fails with the last error", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1_000, unreachable)
       const result = yield* run(retrying(request, { repeatable: true, retryTimeout }))

@@ -3,7 +3,7 @@ import { ClientApi, canonicalUrl, clientApi, clientPrefix, laterClientPrefix } f
 import { statusOf } from "@greenroom/protocol/MatrixError"
 import { OpenApi } from "effect/http-api"
 
-/** Every line of the client API, in the words of its table. */
+/** The endpoints of the client API, as the table of the draft lists them. */
 const table = `
 GET /register
 POST /register
@@ -126,7 +126,7 @@ const open = [
   "GET /publicRooms"
 ]
 
-/** They take an access token, and do without. */
+/** Endpoints with an optional access token. */
 const halfOpen = [
   "GET /matrix/content/{mediaId}",
   "GET /directory/room/{alias}",
@@ -149,7 +149,7 @@ describe("the OpenAPI document", () => {
     [clientPrefix, ClientApi],
     [laterClientPrefix, clientApi(laterClientPrefix)]
   ] as const) {
-    it(`has every endpoint under ${prefix}, and no other`, () => {
+    it(`the document has every endpoint under ${prefix}, and no other`, () => {
       const documented = operationsOf(OpenApi.fromApi(api as typeof ClientApi)).map(({ line }) => line)
       const expected = [
         ...listed.map(([method, path]) => `${method} ${prefix}${path}`),
@@ -172,7 +172,7 @@ describe("the OpenAPI document", () => {
     }
   })
 
-  it("says which endpoints want an access token", () => {
+  it("the document declares which endpoints need an access token", () => {
     for (const { line, operation } of operations) {
       const path = line.replace(clientPrefix, "")
       const isOpen = line === "GET /health" || open.includes(path)
@@ -182,7 +182,7 @@ describe("the OpenAPI document", () => {
     assert.hasAllKeys(spec.components.securitySchemes, ["access_token", "bearer"])
   })
 
-  it("gives every error its one shape, under its status", () => {
+  it("every error has the same schema, under its status", () => {
     for (const { line, operation } of operations) {
       for (const [status, response] of Object.entries(operation.responses)) {
         if (Number(status) < 400) continue
@@ -195,7 +195,7 @@ describe("the OpenAPI document", () => {
     }
   })
 
-  it("names the errors that an endpoint may have, and no others", () => {
+  it("the document lists the errors of each endpoint, and no others", () => {
     const errorsOf = (line: string) => {
       const { responses } = operations.find(
         (operation) => operation.line === `${line.replace(" ", ` ${clientPrefix}`)}`
@@ -216,7 +216,7 @@ describe("the OpenAPI document", () => {
     ])
   })
 
-  it("says which bodies may be absent", () => {
+  it("the document declares which bodies are optional", () => {
     const optional = operations
       .filter(({ operation }) => operation.requestBody !== undefined && !operation.requestBody.required)
       .map(({ operation }) => operation.operationId)
@@ -226,14 +226,14 @@ describe("the OpenAPI document", () => {
     }
   })
 
-  it("describes the answers, key by key", () => {
+  it("the document describes the keys of answers", () => {
     const page = spec.components.schemas.MessagePage as { readonly properties: object }
     assert.hasAllKeys(page.properties, ["chunk", "start", "end"])
     const event = spec.components.schemas.Event as { readonly properties: object }
     assert.containsAllKeys(event.properties, ["event_id", "user_id", "sender", "ts", "origin_server_ts", "content"])
   })
 
-  it("refers to nothing that it does not have", () => {
+  it("the document contains all schemas that it refers to", () => {
     const references = [...JSON.stringify(spec).matchAll(/"#\/components\/schemas\/([^"]+)"/g)]
     assert.isNotEmpty(references)
     for (const [, name] of references) {
@@ -243,7 +243,7 @@ describe("the OpenAPI document", () => {
 })
 
 describe("the two prefixes", () => {
-  it("are one to the router", () => {
+  it("both prefixes have the same canonical URL", () => {
     assert.strictEqual(canonicalUrl("/_matrix/client/api/v1/events?from=END"), "/matrix/client/api/v1/events?from=END")
     assert.strictEqual(canonicalUrl("/matrix/client/api/v1/events"), "/matrix/client/api/v1/events")
     assert.strictEqual(canonicalUrl("/_matrix/client/api/v10"), "/_matrix/client/api/v10")

@@ -14,7 +14,7 @@ const documents = Object.entries({ ClientApi, ClientServerApi, IdentityApi }).ma
   ([name, api]) => [name, OpenApi.fromApi(api as unknown as HttpApi.Top as never)] as const
 )
 
-/** All schemas within a value. */
+/** All schemas in a value. */
 const schemasIn = (value: unknown): ReadonlyArray<JsonSchema> =>
   typeof value !== "object" || value === null
     ? []
@@ -23,7 +23,7 @@ const schemasIn = (value: unknown): ReadonlyArray<JsonSchema> =>
         ...Object.entries(value).flatMap(([key, member]) => (key === "example" ? [] : schemasIn(member)))
       ]
 
-/** The bodies of a document that are JSON, by where they are. */
+/** The JSON bodies of a document, by their positions. */
 const bodiesOf = (document: OpenApi.OpenAPISpec) =>
   operationsOf(document).flatMap((operation) =>
     [operation.requestBody, ...Object.values(operation.responses)].flatMap((body) => {
@@ -32,7 +32,7 @@ const bodiesOf = (document: OpenApi.OpenAPISpec) =>
     })
   )
 
-/** A schema that checks what a schema of the document describes. */
+/** A schema that validates values against a schema of the document. */
 const checkerOf = (document: OpenApi.OpenAPISpec, schema: unknown) => {
   const local = (value: unknown) =>
     JSON.parse(JSON.stringify(value).replaceAll("#/components/schemas/", "#/$defs/"), (key, member) =>
@@ -46,11 +46,11 @@ const checkerOf = (document: OpenApi.OpenAPISpec, schema: unknown) => {
 
 for (const [name, document] of documents) {
   describe(`the OpenAPI document of ${name}`, () => {
-    it("says where the API is", () => {
+    it("the document has the server of the API", () => {
       assert.deepStrictEqual((document as unknown as JsonSchema).servers, [{ url: "/", description: "This server" }])
     })
 
-    it("says of objects without keys of their own that they take any", () => {
+    it("objects without declared keys accept any keys", () => {
       for (const schema of schemasIn([document.paths, document.components.schemas])) {
         if (schema.type !== "object" || "properties" in schema || "allOf" in schema) continue
         assert.property(schema, "additionalProperties", JSON.stringify(schema))
@@ -58,7 +58,7 @@ for (const [name, document] of documents) {
       }
     })
 
-    it("has an example for every body, which is as the schema says", () => {
+    it("every body has an example that fits its schema", () => {
       const bodies = bodiesOf(document)
       assert.isAbove(bodies.length, 5)
       for (const { content, where } of bodies) {
@@ -73,7 +73,7 @@ for (const [name, document] of documents) {
 describe("the OpenAPI document of the draft's client API", () => {
   const document = OpenApi.fromApi(ClientApi)
 
-  it("says of numbers in a query that they are numbers, and of words which there are", () => {
+  it("query parameters have the types number and enumeration", () => {
     const { parameters } = operationsOf(document).find(({ operationId }) => operationId === "rooms.messages")!
     const typeOf = (name: string) => parameters.find((parameter) => parameter.name === name)?.schema as JsonSchema
     assert.deepInclude(typeOf("limit"), { type: "integer", minimum: 0, maximum: 1000, default: 10 })
@@ -82,7 +82,7 @@ describe("the OpenAPI document of the draft's client API", () => {
     assert.deepInclude(typeOf("from"), { type: "string" })
   })
 
-  it("describes the methods, close codes and errors of the WebSocket", () => {
+  it("the document describes the methods, close codes and errors of the WebSocket", () => {
     const { description = "" } = document.paths[`${clientPrefix}/socket`]!.get!
     for (const method of Object.keys(socketMethods))
       assert.match(description, new RegExp(`^\\| \`${method}\` \\| .* \\| .+ \\|$`, "m"))

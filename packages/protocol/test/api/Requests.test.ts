@@ -1,6 +1,4 @@
-/**
- * Requests against the API as a server would take them: every handler answers with what it was given.
- */
+/** Requests to the API, whose handlers answer with the decoded request. */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import {
   Authentication,
@@ -17,23 +15,23 @@ import { Effect, Layer, Redacted } from "effect"
 import { FetchHttpClient, HttpClientRequest, HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder, HttpApiClient, type HttpApiEndpoint, HttpApiMiddleware } from "effect/http-api"
 
-interface Given {
+interface HandledRequest {
   readonly endpoint: HttpApiEndpoint.Top
   readonly params?: { readonly roomId?: string }
   readonly query?: unknown
   readonly payload?: unknown
 }
 
-/** Fails for two rooms, to see errors travel; else echoes. */
-const answer = (given: Given) => {
-  if (given.params?.roomId === "!forbidden:example.org") return new Forbidden({ error: "Not in this room" })
-  if (given.params?.roomId === "!busy:example.org") return new LimitExceeded({ error: "Too fast", retry_after_ms: 5 })
+/** Fails for two rooms, to test errors, and otherwise answers with the request. */
+const answer = (request: HandledRequest) => {
+  if (request.params?.roomId === "!forbidden:example.org") return new Forbidden({ error: "Not in this room" })
+  if (request.params?.roomId === "!busy:example.org") return new LimitExceeded({ error: "Too fast", retry_after_ms: 5 })
   return Effect.succeed(
     HttpServerResponse.jsonUnsafe({
-      endpoint: given.endpoint.identifier,
-      params: given.params,
-      query: given.query,
-      payload: given.payload
+      endpoint: request.endpoint.identifier,
+      params: request.params,
+      query: request.query,
+      payload: request.payload
     })
   )
 }
@@ -100,7 +98,7 @@ const refuses = async (
 const room = encodeURIComponent("!room:example.org")
 
 describe("bodies", () => {
-  it("reach the handler with keys that no schema names", async () => {
+  it("bodies reach the handler with keys that no schema declares", async () => {
     const content = { msgtype: "m.text", body: "hi", extra: { kept: [1, null, true] } }
     const sent = await call("POST", `/rooms/${room}/send/m.room.message`, JSON.stringify(content))
     assert.deepStrictEqual(sent.body.payload, content)
@@ -108,7 +106,7 @@ describe("bodies", () => {
     assert.deepStrictEqual((await call("POST", "/login", JSON.stringify(stage))).body.payload, stage)
   })
 
-  it("may be absent where they say nothing", async () => {
+  it("bodies without required keys may be absent", async () => {
     for (const [method, path] of [
       ["POST", `/rooms/${room}/join`],
       ["POST", `/rooms/${room}/leave`],
@@ -121,14 +119,14 @@ describe("bodies", () => {
     }
   })
 
-  it("that are not JSON are M_NOT_JSON", async () => {
+  it("bodies that are not JSON are M_NOT_JSON", async () => {
     await refuses(["POST", `/rooms/${room}/send/m.room.message`, "{body:"], 400, "M_NOT_JSON", /not JSON/)
     await refuses(["POST", `/rooms/${room}/send/m.room.message`], 400, "M_NOT_JSON", /not JSON/)
     await refuses(["POST", "/login", "password=1"], 400, "M_NOT_JSON", /not JSON/)
     await refuses(["POST", `/rooms/${room}/join`, "{"], 400, "M_NOT_JSON", /not JSON/)
   })
 
-  it("that are JSON, but not an object, are M_BAD_JSON", async () => {
+  it("bodies that are not JSON objects are M_BAD_JSON", async () => {
     for (const body of ["[]", "null", '"text"', "1"]) {
       await refuses(["POST", `/rooms/${room}/send/m.room.message`, body], 400, "M_BAD_JSON", /JSON object/)
       await refuses(["POST", "/login", body], 400, "M_BAD_JSON", /JSON object/)
@@ -137,7 +135,7 @@ describe("bodies", () => {
     await refuses(["POST", "/createRoom", "[]"], 400, "M_BAD_JSON", /JSON object/)
   })
 
-  it("with keys missing or of the wrong type are M_BAD_JSON, which names the key", async () => {
+  it("bodies with missing or wrong keys are M_BAD_JSON, with the key in the error", async () => {
     const bad = (path: string, body: string, error: RegExp, method = "POST") =>
       refuses([method, path, body], 400, "M_BAD_JSON", error)
     await bad(`/rooms/${room}/invite`, "{}", /^user_id: missing key/)
@@ -156,7 +154,7 @@ describe("bodies", () => {
     await bad("/profile/@alice:example.org/displayname", '{"displayname": 1}', /^displayname: /, "PUT")
   })
 
-  it("that nest without end are refused, or the nested part is left out", async () => {
+  it("deeply nested bodies are refused, or their nested part is ignored", async () => {
     const deep = `${'{"user":'.repeat(30_000)}1${"}".repeat(30_000)}`
     const nested = `{"user_id": "@bob:example.org", "typing": true, "state": "online", "deep": ${deep}}`
     const operations = Object.values(ClientApi.groups).flatMap((group) =>
@@ -178,14 +176,14 @@ describe("bodies", () => {
     }
   })
 
-  it("never come back in an error", async () => {
+  it("errors do not contain the values of bodies", async () => {
     const refused = await call("POST", "/login", JSON.stringify({ password: ["hunter2"], user: 1 }))
     assert.notInclude(JSON.stringify(refused.body), "hunter2")
   })
 })
 
 describe("paths", () => {
-  it("hold any Unicode, percent-encoded", async () => {
+  it("paths may contain any percent-encoded Unicode", async () => {
     const alias = "#ünïcödé/🐟?&=%:example.org"
     const found = await call("GET", `/directory/room/${encodeURIComponent(alias)}`)
     assert.deepStrictEqual(found.body.params, { alias })
@@ -193,21 +191,21 @@ describe("paths", () => {
     assert.deepStrictEqual(set.body.params, { roomId: "!room:example.org", type: "org.example.ü", stateKey: "a/b#ç" })
   })
 
-  it("hold identifiers of up to 255 bytes", async () => {
+  it("paths may contain identifiers of up to 255 bytes", async () => {
     const fits = `!${"ü".repeat((255 - 13) / 2)}:example.org`
     assert.strictEqual((await call("GET", `/rooms/${encodeURIComponent(fits)}/state`)).status, 200)
     const long = `!${"a".repeat(255)}:example.org`
     await refuses(["GET", `/rooms/${long}/state`], 400, "M_UNKNOWN", /^roomId: expected a room ID/)
   })
 
-  it("with an identifier of the wrong sort say which one was expected", async () => {
+  it("the error of a wrong identifier in a path has the expected kind", async () => {
     await refuses(["GET", "/rooms/%23pond:example.org/state"], 400, "M_UNKNOWN", /^roomId: expected a room ID/)
     await refuses(["GET", "/profile/alice"], 400, "M_UNKNOWN", /^userId: expected a user ID/)
     await refuses(["POST", "/join/pond", "{}"], 400, "M_UNKNOWN", /^roomIdOrAlias: expected a room ID or room alias/)
     await refuses(["GET", "/events/1"], 400, "M_UNKNOWN", /^eventId: expected an event ID/)
   })
 
-  it("with and without a state key are the same endpoint where it is empty", async () => {
+  it("a path without a state key is that of the empty state key", async () => {
     const without = await call("GET", `/rooms/${room}/state/m.room.topic`)
     const withSlash = await call("GET", `/rooms/${room}/state/m.room.topic/`)
     assert.deepStrictEqual(without.body, withSlash.body)
@@ -215,12 +213,12 @@ describe("paths", () => {
 })
 
 describe("queries", () => {
-  it("reach the handler as text", async () => {
+  it("query parameters reach the handler as text", async () => {
     const polled = await call("GET", "/events?from=END&timeout=0&limit=5&unknown=1")
     assert.deepStrictEqual(polled.body.query, { from: "END", timeout: "0", limit: "5" })
   })
 
-  it("that say something twice are M_BAD_PAGINATION", async () => {
+  it("repeated query parameters are M_BAD_PAGINATION", async () => {
     await refuses(["GET", "/events?limit=1&limit=2"], 400, "M_BAD_PAGINATION", /^limit: /)
   })
 })
@@ -231,12 +229,12 @@ describe("access tokens", () => {
     return { status: response.status, body: (await response.json()) as { readonly errcode?: string } }
   }
 
-  it("travel as a query parameter or a header", async () => {
+  it("access tokens are sent as a query parameter or a header", async () => {
     assert.strictEqual((await ask("?access_token=alices", {})).status, 200)
     assert.strictEqual((await ask("", { authorization: "bearer alices" })).status, 200)
   })
 
-  it("are needed, and must be known", async () => {
+  it("access tokens are required and must be known", async () => {
     const missing = await ask("", {})
     assert.deepStrictEqual([missing.status, missing.body.errcode], [401, "M_MISSING_TOKEN"])
     const empty = await ask("?access_token=", { authorization: "Basic abc" })
@@ -247,7 +245,7 @@ describe("access tokens", () => {
 })
 
 describe("errors", () => {
-  it("travel as errcode and error, with their status", async () => {
+  it("errors are sent as errcode and error, with their status", async () => {
     const forbidden = await call("GET", "/rooms/!forbidden:example.org/state")
     assert.deepStrictEqual(forbidden, { status: 403, body: { errcode: "M_FORBIDDEN", error: "Not in this room" } })
     const busy = await call("GET", "/rooms/!busy:example.org/state")
@@ -273,7 +271,7 @@ describe("a typed client", () => {
     Effect.provideService(FetchHttpClient.Fetch, fetchHere)
   )
 
-  it.effect("calls the endpoints of the definition", () =>
+  it.effect("a typed client calls the endpoints of the definition", () =>
     Effect.gen(function* () {
       const { rooms } = yield* client
       const params = { roomId: "!ünï:example.org" as RoomId, type: "m.room.message", txnId: "1/2" }
@@ -282,7 +280,7 @@ describe("a typed client", () => {
     })
   )
 
-  it.effect("gets errors as typed errors", () =>
+  it.effect("a typed client gets typed errors", () =>
     Effect.gen(function* () {
       const { state } = yield* client
       const refused = yield* Effect.flip(state.getAll({ params: { roomId: "!forbidden:example.org" as RoomId } }))

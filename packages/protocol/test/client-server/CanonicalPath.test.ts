@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { canonicalClientServerUrl } from "../../src/client-server/CanonicalPath.ts"
 
-describe("the spellings of today's client API", () => {
-  it("r0, a slash at the end and unstable names lead to the one spelling that is routed", () => {
+describe("CanonicalPath", () => {
+  it("paths with r0, a trailing slash or unstable prefixes are normalised to the routed path", () => {
     const spellings = {
       "/_matrix/client/r0/sync?since=s1/": "/_matrix/client/v3/sync?since=s1/",
       "/_matrix/client/v3/pushrules/": "/_matrix/client/v3/pushrules",

@@ -8,7 +8,7 @@ const read = (edu_type: string, content: unknown, rest = {}) =>
   Option.getOrUndefined(readEdu({ edu_type, origin, destination: "blue.org", content, ...rest }, origin))
 
 describe("Edu", () => {
-  it("presence speaks of users of its origin alone, and one bad entry does not take the others with it", () => {
+  it("presence is only of users of its origin, and a malformed entry does not affect the others", () => {
     const alice = { user_id: "@alice:red.org", state: "online", presence: "online", last_active_ago: 5 }
     const content = {
       push: [
@@ -32,7 +32,7 @@ describe("Edu", () => {
     assert.isUndefined(read("m.presence", { poll: Array(maxPresenceUsers + 1).fill("@bob:blue.org") }))
   })
 
-  it("the observer's server invites, the observed user's server answers", () => {
+  it("presence invites come from the observer's server, and answers from the observed user's server", () => {
     const theirs = { observed_user: "@bob:blue.org", observer_user: "@alice:red.org" }
     const ours = { observed_user: "@alice:red.org", observer_user: "@bob:blue.org" }
     assert.isDefined(read("m.presence_invite", theirs))
@@ -43,16 +43,16 @@ describe("Edu", () => {
     }
   })
 
-  it("typing is of a user of the origin", () => {
+  it("typing is only of users of the origin", () => {
     const content = { room_id: "!r:red.org", user_id: "@alice:red.org", typing: true }
     assert.deepStrictEqual(read("m.typing", content), { edu_type: "m.typing", content } as never)
-    // As Dendrite sends it.
+    // The form that Dendrite sends.
     assert.deepStrictEqual(read("m.typing", content, { origin: "" }), { edu_type: "m.typing", content } as never)
     assert.isUndefined(read("m.typing", { ...content, user_id: "@bob:blue.org" }))
     assert.isUndefined(read("m.typing", { ...content, typing: "yes" }))
   })
 
-  it("messages to devices, changes of keys and receipts are of users of the origin", () => {
+  it("send-to-device messages, key changes and receipts are only of users of the origin", () => {
     const messages = { "@bob:blue.org": { "*": { body: "hello" } } }
     const direct = { sender: "@alice:red.org", type: "m.test", message_id: "1", messages }
     assert.isDefined(read("m.direct_to_device", direct))
@@ -71,7 +71,7 @@ describe("Edu", () => {
     assert.isUndefined(read("m.receipt", receipts("@bob:blue.org")))
   })
 
-  it("ignores EDUs that are unknown, malformed or claim another server", () => {
+  it("unknown and malformed EDUs, and those of another server, are ignored", () => {
     assert.isUndefined(read("m.receipt", {}))
     assert.isUndefined(read("m.typing", "text"))
     assert.isUndefined(read("m.presence", {}, { origin: "evil.org" }))

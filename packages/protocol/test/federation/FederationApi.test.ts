@@ -5,7 +5,7 @@ import { eventIdOf, formatPduReference, PduReference, parsePduReference } from "
 import type { EventId } from "../../src/Identifiers.ts"
 
 describe("FederationApi", () => {
-  it("is reached under both prefixes, with or without a slash at the end", () => {
+  it("both prefixes have the same endpoints, with or without a trailing slash", () => {
     const same = (from: string, to: string) => assert.strictEqual(canonicalFederationUrl(from), to)
     same("/matrix/federation/v1/pull", "/matrix/federation/v1/pull")
     same("/_matrix/federation/v1/pull/?v=a/", "/matrix/federation/v1/pull?v=a/")
@@ -16,7 +16,7 @@ describe("FederationApi", () => {
     same("/", "/")
   })
 
-  it("below today's prefix only requests that name events as the draft does, or that only the draft has", () => {
+  it("under the current prefix only endpoints of the draft, or with its references to events, are those of the draft", () => {
     const isDraft = (path: string, expected: boolean) =>
       assert.strictEqual(
         canonicalFederationUrl(`/_matrix/federation/v1/${path}`),
@@ -40,7 +40,7 @@ describe("FederationApi", () => {
 })
 
 describe("PduReference", () => {
-  it("is an event ID in another writing", () => {
+  it("a PDU reference is another notation of an event ID", () => {
     const id = "$a,b:example.org:8448" as EventId
     assert.strictEqual(formatPduReference(id), "a,b,example.org:8448")
     assert.deepStrictEqual(parsePduReference("a,b,example.org:8448"), Option.some(id))
@@ -48,7 +48,7 @@ describe("PduReference", () => {
     assert.strictEqual(Schema.encodeSync(PduReference)("$x:red.org" as EventId), "x,red.org")
   })
 
-  it("refuses PDU names with a malformed ID or origin", () => {
+  it("PDU references with a malformed ID or origin are refused", () => {
     for (const text of ["", "x", ",red.org", "x,", "x:y,red.org", "x,not a name", `${"x".repeat(255)},red.org`]) {
       assert.isTrue(Option.isNone(parsePduReference(text)), text)
     }

@@ -6,13 +6,13 @@ import type { ServerName } from "../../src/Identifiers.ts"
 const signature = { origin: "example.org" as ServerName, key: "ed25519:a1", sig: "abc/+" }
 
 describe("XMatrix", () => {
-  it("is written as the first servers wrote it", () => {
+  it("the header is written as the first servers wrote it", () => {
     assert.strictEqual(formatXMatrix(signature), 'X-Matrix origin=example.org,key="ed25519:a1",sig="abc/+"')
     const origin = "[::1]:8448" as ServerName
     assert.deepStrictEqual(parseXMatrix(formatXMatrix({ ...signature, origin })), { ...signature, origin })
   })
 
-  it("is read however it is quoted, spaced, ordered and capitalised", () => {
+  it("the header is parsed with any quotes, spaces, order and case", () => {
     for (const header of [
       'X-Matrix origin=example.org,key="ed25519:a1",sig="abc/+"',
       "x-matrix origin=example.org,key=ed25519:a1,sig=abc/+",
@@ -26,7 +26,7 @@ describe("XMatrix", () => {
     assert.strictEqual(destination, "c.d")
   })
 
-  it("is refused where it is not of that form or says a thing twice", () => {
+  it("a malformed header, or one with a repeated parameter, is refused", () => {
     for (const header of [
       "",
       "X-Matrix",
@@ -43,7 +43,7 @@ describe("XMatrix", () => {
     }
   })
 
-  it("may be there several times, in one header or in many, up to a limit", () => {
+  it("a request may have several signatures, in one header or in many, up to a limit", () => {
     const first = formatXMatrix(signature)
     const second = formatXMatrix({ ...signature, key: "ed25519:b2" })
     const keys = (headers: ReadonlyArray<string>) => parseXMatrixHeaders(headers).map((header) => header.key)
@@ -53,7 +53,7 @@ describe("XMatrix", () => {
     assert.strictEqual(keys(Array(50).fill(first)).length, maxSignatures)
   })
 
-  it("no header whatsoever makes reading fail", () =>
+  it("parsing of any header throws no exception", () =>
     fc.assert(
       fc.property(fc.string({ unit: "binary-ascii", maxLength: 100 }), (text) => {
         parseXMatrixHeaders([text, `X-Matrix ${text}`, `X-Matrix origin=a.b,key="${text}",sig="x"`])

@@ -22,9 +22,17 @@ POST /replicate/v1/push
 `
 
 describe("IdentityApi", () => {
-  it("has every endpoint, each with a summary and its errors", () => {
+  it("the document has every endpoint and no other, each with a summary and its errors", () => {
     const { paths } = OpenApi.fromApi(IdentityApi)
-    for (const line of table.trim().split("\n")) {
+    const lines = table.trim().split("\n")
+    const documented = Object.entries(paths).flatMap(([path, item]) =>
+      Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`)
+    )
+    assert.sameMembers(
+      documented.filter((line) => line.includes(identityPrefix)),
+      lines.map((line) => line.replace(" ", ` ${identityPrefix}`))
+    )
+    for (const line of lines) {
       const [method, path] = line.split(" ") as [string, string]
       const operation = paths[`${identityPrefix}${path}`]?.[method.toLowerCase() as "get"]
       assert.isDefined(operation, line)
@@ -33,7 +41,7 @@ describe("IdentityApi", () => {
     }
   })
 
-  it("the later prefix leads to the draft's", () => {
+  it("the later prefix has the canonical URL of the draft", () => {
     assert.strictEqual(canonicalIdentityUrl("/_matrix/identity/api/v1/lookup?a=b"), `${identityPrefix}/lookup?a=b`)
     assert.strictEqual(canonicalIdentityUrl("/matrix/identity/api/v1/lookup"), `${identityPrefix}/lookup`)
     assert.strictEqual(canonicalIdentityUrl("/_matrix/client/api/v1/login"), "/_matrix/client/api/v1/login")

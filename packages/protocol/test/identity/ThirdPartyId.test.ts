@@ -3,14 +3,14 @@ import { canonicalEmail, isCanonicalAddress, redactAddress } from "@greenroom/pr
 import * as fc from "fast-check"
 
 describe("ThirdPartyId", () => {
-  it("an email address has one form", () => {
+  it("an email address has one canonical form", () => {
     assert.strictEqual(canonicalEmail("Alice.B+tag@Example.ORG"), "alice.b+tag@example.org")
     for (const text of ["a@b.de", "o'hara@mail.example.co.uk", "x@xn--bcher-kva.example"]) {
       assert.strictEqual(canonicalEmail(text), text)
     }
   })
 
-  it("refuses malformed email addresses", () => {
+  it("malformed email addresses are refused", () => {
     for (const text of [
       "",
       "@",
@@ -30,7 +30,7 @@ describe("ThirdPartyId", () => {
     assert.isUndefined(canonicalEmail(`a@${"b.".repeat(200)}de`))
   })
 
-  it("no canonical address has anything that ends a header or a word in it", () => {
+  it("canonical addresses contain no line breaks and separators", () => {
     const near = fc.string({ unit: fc.constantFrom(...'ab.@<>"\\\r\n\t ,;:\0\u2028é()[]-+'), maxLength: 12 })
     fc.assert(
       fc.property(near, near, (local, rest) => {
@@ -48,7 +48,7 @@ describe("ThirdPartyId", () => {
     }
   })
 
-  it("the room's form of an address does not reveal it", () => {
+  it("the redacted form of an address in a room does not reveal it", () => {
     assert.strictEqual(redactAddress({ medium: "email", address: "foo@example.org" }), "f...@e...")
     assert.strictEqual(redactAddress({ medium: "msisdn", address: "4915112345678" }), "49...")
   })
