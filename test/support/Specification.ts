@@ -203,11 +203,11 @@ export const readSpecification = async (directory: string): Promise<Specificatio
   const checkBody = (schema: Json, body: unknown): ReadonlyArray<string> => {
     const validate = validatorOf(schema)
     if (validate(body)) return []
-    const places = (validate.errors ?? []).map(
+    const positions = (validate.errors ?? []).map(
       ({ instancePath, message, params }) =>
         `${instancePath.replace(/\/[^/]*[!$@#:%~][^/]*/g, "/*").replace(/\/\d+(?=\/|$)/g, "/*")} ${message} ${"allowedValues" in params ? JSON.stringify(params.allowedValues) : ""}`
     )
-    return Array.from(new Set(places.map((place) => place.trim())))
+    return Array.from(new Set(positions.map((position) => position.trim())))
   }
 
   return {

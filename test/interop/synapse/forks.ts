@@ -38,14 +38,14 @@ const createRoom = async (stage: Stage): Promise<string> => {
 /** A ban on one side; what the banned user does on the other. */
 const banAgainstActivity = async ({ pair, people }: Stage, room: string) => {
   const { alice, andy, anna, bella, ben, bob } = people
-  const said = await bella.sendText(room, "to be redacted by alice")
+  const toRedact = await bella.sendText(room, "to be redacted by alice")
   const mine = await bella.sendText(room, "to be redacted by bella")
   await pair.delivered(mine, pair.a)
   await pair.duringPartition(
     async () => {
       await alice.ban(room, bella)
       await alice.set(room, "m.room.topic", { topic: "from a" })
-      await alice.redact(room, said)
+      await alice.redact(room, toRedact)
       await andy.set(room, "m.room.name", { name: "from a" })
       await anna.sendText(room, "on a")
     },
