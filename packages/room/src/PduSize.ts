@@ -8,8 +8,8 @@ import type { PduProblem } from "./RoomVersion.ts"
 export const maxPduBytes = 65_536
 
 /**
- * In what the length of a type and a state key is counted: bytes of UTF-8; Unicode characters before room version 11, as
- * other servers do, though the specification speaks of bytes.
+ * The unit of the length limit of types and state keys in the format: bytes of UTF-8 from room version 11 on, and Unicode characters before,
+ * as in Synapse. The authorisation rules reject events with more bytes in all versions.
  */
 export type KeyLengths = "characters" | "bytes"
 

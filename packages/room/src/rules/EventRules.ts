@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { isHistoricalUserId, serverNameOf, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
+import { isKeyText, maxKeyLength } from "../PduSize.ts"
 import { type AuthorisationRules, lookupIn, type Refusal } from "../RoomVersion.ts"
 import { authEventKeys, authEventsRefusal, decidingKeys } from "./AuthEvents.ts"
 import { membershipRules, senderIsJoined } from "./MembershipRules.ts"
@@ -59,6 +60,12 @@ const createRules = [
 ]
 
 // Every other event
+
+/** Before version 11 the format accepts longer ones, which Synapse stores as rejected, so that later events can follow them. */
+const keysAreShort = rule<Subject>(
+  `The type and the state key of an event have at most ${maxKeyLength} bytes`,
+  ({ event }) => isKeyText(event.type, "bytes") && isKeyText(event.state_key ?? "", "bytes")
+)
 
 const roomExists = rule<Subject>(
   "A room begins with its m.room.create event",
@@ -171,7 +178,7 @@ const authorise =
   (event, state) => {
     const subject = subjectOf(options, event, state)
     if (event.type === "m.room.create") return firstBroken(createRules, subject)
-    return firstBroken([roomExists, roomIsFederated], subject) ?? firstBroken(rulesFor(subject), subject)
+    return firstBroken([keysAreShort, roomExists, roomIsFederated], subject) ?? firstBroken(rulesFor(subject), subject)
   }
 
 const authoriseByAuthEvents =
