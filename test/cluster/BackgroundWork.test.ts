@@ -3,11 +3,10 @@
  * repeats nothing.
  */
 import { assert, it } from "@effect/vitest"
-import * as Database from "@greenroom/store/Database"
 import { Effect, Redacted, Schedule } from "effect"
-import { SqlClient } from "effect/sql"
 import { greenroom } from "../../apps/gateway/test/support/Commands.ts"
 import { curl } from "../support/Curl.ts"
+import { databaseAccess } from "../support/DatabaseAccess.ts"
 import { serverName } from "../support/GatewayProcess.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 import { roomOf, type Scene, succeeded } from "../support/Scene.ts"
@@ -33,13 +32,15 @@ it.live(
       }
       const cluster = yield* start(2, { environment })
       const [a, b] = cluster.nodes as [Scene, Scene]
-      const onDatabase = <Row extends object = object>(statement: string) =>
-        SqlClient.SqlClient.use((sql) => sql.unsafe<Row>(statement)).pipe(
-          Effect.provide(Database.pool({ url: cluster.databaseUrl, maxConnections: 1 }))
-        )
+      const database = databaseAccess(cluster.databaseUrl)
+      const refusals = Object.entries(kinds).map(([kind, condition]) => ({
+        name: `refused_${kind}`,
+        table: "events",
+        condition
+      }))
       const countOf = (condition: string) =>
         Effect.map(
-          onDatabase<{ readonly count: bigint }>(
+          database.select<{ readonly count: bigint }>(
             `SELECT count(*) AS count FROM events WHERE ${condition.replaceAll("NEW.", "")}`
           ),
           ([row]) => Number(row?.count)
@@ -54,19 +55,7 @@ it.live(
         succeeded(yield* eve.ask("PUT", path, { msgtype: "m.text", body: "spam" }))
       }
 
-      // PostgreSQL refuses the events of each kind, and counts them in sequences, which are not rolled back.
-      yield* onDatabase(`
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          PERFORM nextval(TG_ARGV[0]);
-          RAISE 'refused by the test' USING ERRCODE = '53100';
-        END $$`)
-      for (const [kind, condition] of Object.entries(kinds)) {
-        yield* onDatabase(`CREATE SEQUENCE refused_${kind}`)
-        yield* onDatabase(`
-          CREATE TRIGGER refuse_${kind} BEFORE INSERT ON events FOR EACH ROW WHEN (${condition})
-          EXECUTE FUNCTION refuse('refused_${kind}')`)
-      }
+      for (const refusal of refusals) yield* database.refuse(refusal)
       const asked = yield* asBoss(a, "POST", `/_synapse/admin/v1/user/${inPath(eve.userId)}/redact`, { rooms: [] })
       const settings = ["--database-url", Redacted.value(cluster.databaseUrl), "--server-name", serverName]
       const noticed = yield* greenroom(["user", "notice", "bob", "down tonight", ...settings], { environment })
@@ -78,14 +67,9 @@ it.live(
           { delay_ms: 1, content: { msgtype: "m.text", body: "later" } }
         )
       )
-      for (const kind of Object.keys(kinds)) {
-        yield* Effect.repeat(onDatabase<{ readonly is_called: boolean }>(`SELECT is_called FROM refused_${kind}`), {
-          until: ([row]) => row?.is_called === true,
-          schedule: Schedule.spaced("20 millis")
-        })
-      }
+      for (const refusal of refusals) yield* database.untilRefused(refusal)
       yield* a.gateway.kill
-      for (const kind of Object.keys(kinds)) yield* onDatabase(`DROP TRIGGER refuse_${kind} ON events`)
+      for (const refusal of refusals) yield* database.accept(refusal)
 
       const status = yield* Effect.repeat(
         asBoss(b, "GET", `/_synapse/admin/v1/user/redact_status/${asked.body.redact_id}`),
@@ -104,7 +88,7 @@ it.live(
         until: (count) => count > 0,
         schedule: Schedule.spaced("100 millis")
       })
-      const waiting = onDatabase("SELECT 1 FROM waiting_notices")
+      const waiting = database.select("SELECT 1 FROM waiting_notices")
       yield* Effect.repeat(waiting, { until: (rows) => rows.length === 0, schedule: Schedule.spaced("100 millis") })
       assert.strictEqual(yield* countOf(kinds.notice), 1)
     }).pipe(Effect.scoped),

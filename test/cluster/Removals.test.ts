@@ -1,9 +1,8 @@
 /** A node is killed while it removes rooms: another node finishes the removals, and moves each user once. */
 import { assert, it } from "@effect/vitest"
-import * as Database from "@greenroom/store/Database"
 import { Effect, Schedule } from "effect"
-import { SqlClient } from "effect/sql"
 import { curl } from "../support/Curl.ts"
+import { databaseAccess } from "../support/DatabaseAccess.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 import { roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { start } from "./support/Cluster.ts"
@@ -17,10 +16,7 @@ it.live(
     Effect.gen(function* () {
       const cluster = yield* start(2, { environment: { GREENROOM_REGISTRATION_SHARED_SECRET: secret } })
       const [a, b] = cluster.nodes as [Scene, Scene]
-      const onDatabase = (statement: string) =>
-        SqlClient.SqlClient.use((sql) => sql.unsafe<{ readonly count: bigint }>(statement)).pipe(
-          Effect.provide(Database.pool({ url: cluster.databaseUrl, maxConnections: 1 }))
-        )
+      const database = databaseAccess(cluster.databaseUrl)
       const token = yield* registerAdmin(b.gateway.url)
       const owner = yield* b.register("owner")
       const people = yield* Effect.forEach(
@@ -31,14 +27,8 @@ it.live(
       const everybody = [owner, ...people].map(({ userId }) => userId)
 
       // No user leaves a room before the node is killed.
-      yield* onDatabase(`
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          RAISE 'refused by the test' USING ERRCODE = '53100';
-        END $$`)
-      yield* onDatabase(`
-        CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW
-        WHEN (NEW.body::jsonb #>> '{content,membership}' = 'leave') EXECUTE FUNCTION refuse()`)
+      const leaves = { table: "events", condition: "NEW.body::jsonb #>> '{content,membership}' = 'leave'" }
+      yield* database.refuse(leaves)
       const deletions = yield* Effect.forEach(ids, (id) =>
         Effect.map(
           curl(a.gateway.url, "DELETE", `/_synapse/admin/v2/rooms/${encodeURIComponent(id)}`, {
@@ -49,11 +39,11 @@ it.live(
         )
       )
       yield* Effect.repeat(
-        onDatabase(`SELECT count(*) AS count FROM room_removals WHERE result::jsonb ->> 'new_room_id' IS NOT NULL`),
-        { until: ([row]) => Number(row?.count) === rooms, schedule: Schedule.spaced("50 millis") }
+        database.select("SELECT 1 FROM room_removals WHERE result::jsonb ->> 'new_room_id' IS NOT NULL"),
+        { until: ({ length }) => length === rooms, schedule: Schedule.spaced("50 millis") }
       )
       yield* a.gateway.kill
-      yield* onDatabase("DROP TRIGGER refuse ON events")
+      yield* database.accept(leaves)
 
       const replacements: Array<string> = []
       for (const id of deletions) {
@@ -74,11 +64,11 @@ it.live(
         const { body } = succeeded(yield* person.ask("GET", "//_matrix/client/v3/joined_rooms"))
         assert.sameMembers(body.joined_rooms, replacements)
       }
-      const joins = yield* onDatabase(`
-        SELECT count(*) AS count FROM events WHERE body::jsonb #>> '{content,membership}' = 'join'
+      const joins = yield* database.select(`
+        SELECT 1 FROM events WHERE body::jsonb #>> '{content,membership}' = 'join'
           AND body::jsonb ->> 'room_id' = ANY ('{${replacements.map((id) => `"${id}"`).join()}}')`)
       // With the administrator, who created the rooms.
-      assert.strictEqual(Number(joins[0]?.count), rooms * (everybody.length + 1))
+      assert.lengthOf(joins, rooms * (everybody.length + 1))
     }).pipe(Effect.scoped),
   120_000
 )

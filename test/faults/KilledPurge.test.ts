@@ -1,10 +1,9 @@
 /** A killed server finishes the room removals of an administrator after its next start. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Schedule } from "effect"
-import { SqlClient } from "effect/sql"
 import { curl } from "../support/Curl.ts"
+import { databaseAccess } from "../support/DatabaseAccess.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { registerAdmin, secret } from "../support/RegisterAdmin.ts"
 
@@ -24,11 +23,9 @@ describe("KilledPurge", () => {
         const token = yield* registerAdmin(gateway.url)
         const asBoss = (method: string, path: string, data?: object) =>
           Effect.suspend(() => curl(gateway.url, method, path, { token, ...(data === undefined ? {} : { data }) }))
-        const unfinished = SqlClient.SqlClient.use(
-          (sql) => sql<{ count: bigint }>`SELECT count(*) AS count FROM room_removals WHERE finished_at IS NULL`
-        ).pipe(
-          Effect.map(([row]) => Number(row?.count ?? 0)),
-          Effect.provide(Database.pool({ url: databaseUrl, maxConnections: 2 }))
+        const unfinished = Effect.map(
+          databaseAccess(databaseUrl).select("SELECT 1 FROM room_removals WHERE finished_at IS NULL"),
+          (rows) => rows.length
         )
 
         let interrupted = 0
@@ -84,20 +81,13 @@ describe("KilledPurge", () => {
             asBoss(url, "GET", "/_matrix/client/v3/joined_rooms"),
             ({ body }) => body.joined_rooms as ReadonlyArray<string>
           )
-        const onDatabase = (statement: string) =>
-          SqlClient.SqlClient.use((sql) => sql.unsafe(statement)).pipe(
-            Effect.provide(Database.pool({ url: databaseUrl, maxConnections: 1 }))
-          )
+        const database = databaseAccess(databaseUrl)
+        const recording = { table: "room_removals", operation: "UPDATE" } as const
 
         const { body } = yield* asBoss(gateway.url, "POST", "/_matrix/client/v3/createRoom", {
           room_alias_name: "doomed"
         })
-        yield* onDatabase(`
-          CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-          BEGIN
-            RAISE 'refused by the test' USING ERRCODE = '53100';
-          END $$`)
-        yield* onDatabase("CREATE TRIGGER refuse BEFORE UPDATE ON room_removals FOR EACH ROW EXECUTE FUNCTION refuse()")
+        yield* database.refuse(recording)
         const path = `/_synapse/admin/v2/rooms/${encodeURIComponent(body.room_id)}`
         const begun = yield* asBoss(gateway.url, "DELETE", path, {
           block: false,
@@ -111,7 +101,7 @@ describe("KilledPurge", () => {
           schedule: Schedule.spaced("20 millis")
         })
         yield* gateway.kill
-        yield* onDatabase("DROP TRIGGER refuse ON room_removals")
+        yield* database.accept(recording)
 
         const { url } = yield* GatewayProcess.start(options)
         const removal = yield* Effect.repeat(
@@ -130,9 +120,11 @@ describe("KilledPurge", () => {
           new_room_id: joined[0]
         })
         assert.lengthOf(joined, 1)
-        const notificationRooms = yield* onDatabase("SELECT 1 FROM rooms WHERE name = 'Content Violation Notification'")
+        const notificationRooms = yield* database.select(
+          "SELECT 1 FROM rooms WHERE name = 'Content Violation Notification'"
+        )
         assert.lengthOf(notificationRooms, 1)
-        const messages = yield* onDatabase('SELECT 1 FROM events WHERE body LIKE \'%"body":"Moved"%\'')
+        const messages = yield* database.select('SELECT 1 FROM events WHERE body LIKE \'%"body":"Moved"%\'')
         assert.lengthOf(messages, 1)
       }).pipe(Effect.scoped),
     120_000

@@ -3,11 +3,10 @@
  * request.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Fiber, Schedule } from "effect"
-import { SqlClient } from "effect/sql"
 import { curl } from "../support/Curl.ts"
+import { databaseAccess } from "../support/DatabaseAccess.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 
 const client = "/_matrix/client/v3"
@@ -16,33 +15,7 @@ const password = "correct horse"
 /** A server on which alice upgrades a room, and which can be killed during the upgrade. */
 const setUp = Effect.gen(function* () {
   const options = { dataDir: yield* GatewayProcess.temporaryDirectory, databaseUrl: yield* TestDatabase.url }
-  const onDatabase = <Row extends object = object>(statement: string) =>
-    SqlClient.SqlClient.use((sql) => sql.unsafe<Row>(statement)).pipe(
-      Effect.provide(Database.pool({ url: options.databaseUrl, maxConnections: 1 }))
-    )
-  /** PostgreSQL fails to store events of the type, and counts them in a sequence, which is not rolled back. */
-  const refuse = (type: string) =>
-    Effect.forEach(
-      [
-        "CREATE SEQUENCE refusals",
-        `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-           PERFORM nextval('refusals');
-           RAISE 'refused by the test' USING ERRCODE = '53100';
-         END $$`,
-        `CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW
-         WHEN (NEW.body::jsonb ->> 'type' = '${type}') EXECUTE FUNCTION refuse()`
-      ],
-      (statement) => onDatabase(statement)
-    )
-  const refused = Effect.repeat(onDatabase<{ readonly is_called: boolean }>("SELECT is_called FROM refusals"), {
-    until: ([row]) => row?.is_called === true,
-    schedule: Schedule.spaced("20 millis")
-  })
-  const accept = Effect.forEach(
-    ["DROP TRIGGER refuse ON events", "DROP FUNCTION refuse", "DROP SEQUENCE refusals"],
-    (statement) => onDatabase(statement)
-  )
+  const database = databaseAccess(options.databaseUrl)
 
   let gateway = yield* GatewayProcess.start(options)
   const registered = yield* curl(gateway.url, "POST", `${client}/register`, {
@@ -66,10 +39,11 @@ const setUp = Effect.gen(function* () {
     type: string,
     meanwhile: Effect.Effect<unknown, unknown> = Effect.void
   ) {
-    yield* refuse(type)
+    const events = { table: "events", condition: `NEW.body::jsonb ->> 'type' = '${type}'` }
+    yield* database.refuse(events)
     const upgrading = yield* Effect.forkChild(Effect.exit(upgrade))
-    yield* refused
-    yield* restart(Effect.all([Fiber.join(upgrading), accept, meanwhile]))
+    yield* database.untilRefused()
+    yield* restart(Effect.all([Fiber.join(upgrading), database.accept(events), meanwhile]))
   })
   const logInAgain = Effect.gen(function* () {
     const login = yield* curl(gateway.url, "POST", `${client}/login`, {
@@ -78,8 +52,10 @@ const setUp = Effect.gen(function* () {
     token = login.body.access_token
   })
 
-  const unfinished = onDatabase("SELECT 1 FROM unfinished_upgrades")
-  const tombstones = onDatabase("SELECT 1 FROM events WHERE body::jsonb ->> 'type' = 'm.room.tombstone'")
+  /** The server does not retry an interrupted upgrade while its process may still be running. */
+  const makeDue = database.select("UPDATE unfinished_upgrades SET retry_at = 0")
+  const unfinished = database.select("SELECT 1 FROM unfinished_upgrades")
+  const tombstones = database.select("SELECT 1 FROM events WHERE body::jsonb ->> 'type' = 'm.room.tombstone'")
   /** Alice is in the closed old room and in its replacement, which has her tags. */
   const assertUpgraded = Effect.gen(function* () {
     const { body } = yield* asAlice("GET", `${room}/state/m.room.tombstone`)
@@ -99,7 +75,7 @@ const setUp = Effect.gen(function* () {
     assertUpgraded,
     interruptAt,
     logInAgain,
-    onDatabase,
+    makeDue,
     restart,
     room,
     tombstones,
@@ -107,9 +83,6 @@ const setUp = Effect.gen(function* () {
     upgrade
   }
 })
-
-/** The server does not retry an interrupted upgrade while its process may still be running. */
-const makeDue = "UPDATE unfinished_upgrades SET retry_at = 0"
 
 const untilNone = (rows: Effect.Effect<ReadonlyArray<object>, unknown>) =>
   Effect.repeat(rows, { until: (found) => found.length === 0, schedule: Schedule.spaced("50 millis") })
@@ -136,8 +109,8 @@ describe("KilledUpgrade", () => {
     "an interrupted upgrade creates one new room and closes the old one without another request",
     () =>
       Effect.gen(function* () {
-        const { assertUpgraded, interruptAt, onDatabase, unfinished } = yield* setUp
-        yield* interruptAt("m.room.tombstone", onDatabase(makeDue))
+        const { assertUpgraded, interruptAt, makeDue, unfinished } = yield* setUp
+        yield* interruptAt("m.room.tombstone", makeDue)
         yield* untilNone(unfinished)
         yield* assertUpgraded
       }).pipe(Effect.scoped),
@@ -148,10 +121,10 @@ describe("KilledUpgrade", () => {
     "an interrupted upgrade is given up when the user may no longer upgrade the room",
     () =>
       Effect.gen(function* () {
-        const { asAlice, interruptAt, onDatabase, restart, room, tombstones, unfinished } = yield* setUp
+        const { asAlice, interruptAt, makeDue, restart, room, tombstones, unfinished } = yield* setUp
         yield* interruptAt("m.room.tombstone")
         assert.strictEqual((yield* asAlice("POST", `${room}/leave`, {})).status, 200)
-        yield* restart(onDatabase(makeDue))
+        yield* restart(makeDue)
         yield* untilNone(unfinished)
         assert.lengthOf(yield* tombstones, 0)
       }).pipe(Effect.scoped),
