@@ -170,16 +170,23 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answe
           }
           return path.startsWith("/v1/send_knock/") ? answer({ knock_room_state: strippedState }) : notFound
         }
-        const knocked = yield* alice.ask("POST", client(`v3/knock/${encoded(roomId)}?via=evil.test`), {})
-        assert.strictEqual(knocked.status, 200, knocked.text)
+        const { status } = yield* alice.ask("POST", client(`v3/knock/${encoded(roomId)}?via=evil.test`), {})
         const { body, text } = yield* alice.ask("GET", client("v3/sync?timeout=0"))
-        return { events: body.rooms.knock[roomId].knock_state.events as ReadonlyArray<Body>, text }
+        const events: ReadonlyArray<Body> = body.rooms?.knock?.[roomId]?.knock_state.events ?? []
+        return { events, status, text }
       })
       const many = yield* knock(`!many${number}:evil.test`, 100, 5_000)
+      assert.strictEqual(many.status, 200)
+      assert.isNotEmpty(many.events)
       assert.isAtMost(many.events.length, 52)
-      const large = yield* knock(`!large${number}:evil.test`, 3_000, 1_000)
+      const large = yield* knock(`!large${number}:evil.test`, 3_000, 300)
+      assert.strictEqual(large.status, 200)
+      assert.isNotEmpty(large.events)
       assert.isAtMost(large.events.length, 52)
       assert.isBelow(large.text.length, 500_000)
+      const tooLarge = yield* knock(`!toolarge${number}:evil.test`, 3_000, 1_000)
+      assert.strictEqual(tooLarge.status, 404)
+      assert.isBelow(tooLarge.text.length, 500_000)
       yield* isHealthy(red)
     })
   )
