@@ -1,5 +1,5 @@
 /**
- * Receipts of users of this server on their way to others, over kills and outages of both sides.
+ * Receipts that a server sends to others, with kills and outages of both sides.
  *
  * Source: "Receipts" of the server-server specification.
  */
@@ -9,10 +9,10 @@ import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import {
   createRoom,
+  endBackoff,
   expectOk,
   type HomeServer,
   join,
-  meetAgain,
   type Network,
   network,
   reads,
@@ -27,7 +27,7 @@ class Servers extends Context.Service<Servers, Network>()("greenroom/test/Server
 
 let scenes = 0
 
-/** Alice and Andrew of red, and Bob of blue, in one room, in which Bob has said three things that red has. */
+/** Alice and Andrew of red, and Bob of blue, in one room, in which Bob has messages three things that red has. */
 const scene = Effect.gen(function* () {
   const { cut, mend, servers } = yield* Servers
   const [red, blue] = servers as [HomeServer, HomeServer]
@@ -37,9 +37,9 @@ const scene = Effect.gen(function* () {
   const bob = yield* blue.register(`bob${number}`)
   const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `square${number}` })
   for (const person of [andrew, bob]) yield* join(person, room_alias)
-  const said = [yield* say(bob, room_id, "one"), yield* say(bob, room_id, "two"), yield* say(bob, room_id, "three")]
+  const messages = [yield* say(bob, room_id, "one"), yield* say(bob, room_id, "two"), yield* say(bob, room_id, "three")]
   yield* reads(alice, room_id, "three")
-  return { alice, andrew, blue, bob, cut: cut(red, blue), mend: mend(red, blue), red, room_id, said }
+  return { alice, andrew, blue, bob, cut: cut(red, blue), mend: mend(red, blue), red, room_id, messages }
 })
 
 const readUpTo = (person: Person, roomId: string, eventId: string, content: Body = {}) =>
@@ -51,7 +51,7 @@ const readUpTo = (person: Person, roomId: string, eventId: string, content: Body
     )
   )
 
-/** The receipts of one user in the room, as the viewer is shown them: event ID, and thread if there is one. */
+/** The receipts of a user in the room that the viewer gets: event IDs, and threads if any. */
 const receiptsOf = (viewer: Person, roomId: string, userId: string): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(expectOk(viewer.ask("GET", "//_matrix/client/v3/sync")), ({ rooms }) =>
     (rooms.join[roomId].ephemeral.events as ReadonlyArray<Body>)
@@ -64,7 +64,7 @@ const receiptsOf = (viewer: Person, roomId: string, userId: string): Effect.Effe
       .sort()
   )
 
-const isShown = (viewer: Person, roomId: string, userId: string, receipts: ReadonlyArray<string>) =>
+const untilShown = (viewer: Person, roomId: string, userId: string, receipts: ReadonlyArray<string>) =>
   Effect.repeat(receiptsOf(viewer, roomId, userId), {
     until: (shown) => `${shown}` === `${receipts.toSorted()}`
   })
@@ -75,50 +75,50 @@ const waiting = (server: HomeServer, roomId: string) =>
     (rows) => rows.map(({ event_id, user_id }) => [user_id, event_id])
   )
 
-const noneWaits = (server: HomeServer, roomId: string) =>
+const untilNoneWaits = (server: HomeServer, roomId: string) =>
   Effect.repeat(waiting(server, roomId), { until: (rows) => rows.length === 0 })
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outgoing receipts", (it) => {
-  it.effect("receipts that wait for a server reach it though their server was killed: the last of each user", () =>
+  it.effect("the last waiting receipt of each user reaches a server after its sender was killed", () =>
     Effect.gen(function* () {
-      const { alice, andrew, bob, cut, mend, red, room_id, said } = yield* scene
+      const { alice, andrew, bob, cut, mend, red, room_id, messages } = yield* scene
       yield* cut
-      for (const eventId of said) yield* readUpTo(alice, room_id, eventId)
-      yield* readUpTo(andrew, room_id, said[1]!)
+      for (const eventId of messages) yield* readUpTo(alice, room_id, eventId)
+      yield* readUpTo(andrew, room_id, messages[1]!)
       yield* red.kill
       assert.deepStrictEqual(yield* waiting(red, room_id), [
-        [alice.userId, said[2]],
-        [andrew.userId, said[1]]
+        [alice.userId, messages[2]],
+        [andrew.userId, messages[1]]
       ])
       yield* red.start
       yield* mend
-      yield* meetAgain([alice, bob])
-      yield* isShown(bob, room_id, alice.userId, [said[2]!])
-      yield* isShown(bob, room_id, andrew.userId, [said[1]!])
-      yield* noneWaits(red, room_id)
+      yield* endBackoff([alice, bob])
+      yield* untilShown(bob, room_id, alice.userId, [messages[2]!])
+      yield* untilShown(bob, room_id, andrew.userId, [messages[1]!])
+      yield* untilNoneWaits(red, room_id)
     })
   )
 
-  it.effect("a receipt reaches a server that was killed when it was given, and not there at a restart", () =>
+  it.effect("a receipt reaches a server that was down when the receipt was sent, and when the sender restarted", () =>
     Effect.gen(function* () {
-      const { alice, blue, bob, red, room_id, said } = yield* scene
-      yield* readUpTo(alice, room_id, said[0]!)
-      yield* isShown(bob, room_id, alice.userId, [said[0]!])
+      const { alice, blue, bob, red, room_id, messages } = yield* scene
+      yield* readUpTo(alice, room_id, messages[0]!)
+      yield* untilShown(bob, room_id, alice.userId, [messages[0]!])
       yield* blue.kill
-      yield* readUpTo(alice, room_id, said[1]!)
+      yield* readUpTo(alice, room_id, messages[1]!)
       yield* red.stop
       yield* red.start
       yield* blue.start
-      yield* meetAgain([alice, bob])
-      yield* isShown(bob, room_id, alice.userId, [said[1]!])
-      yield* noneWaits(red, room_id)
+      yield* endBackoff([alice, bob])
+      yield* untilShown(bob, room_id, alice.userId, [messages[1]!])
+      yield* untilNoneWaits(red, room_id)
     })
   )
 
-  it.effect("receipts of one user in several threads arrive, and those in private do not", () =>
+  it.effect("receipts of one user in several threads are sent, and private ones are not", () =>
     Effect.gen(function* () {
-      const { alice, andrew, bob, cut, mend, red, room_id, said } = yield* scene
-      const relation = { "m.relates_to": { rel_type: "m.thread", event_id: said[0] } }
+      const { alice, andrew, bob, cut, mend, red, room_id, messages } = yield* scene
+      const relation = { "m.relates_to": { rel_type: "m.thread", event_id: messages[0] } }
       const reply = yield* expectOk(
         bob.ask("POST", `/rooms/${encodeURIComponent(room_id)}/send/m.room.message`, {
           msgtype: "m.text",
@@ -128,19 +128,23 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outgo
       )
       yield* reads(alice, room_id, "reply")
       yield* cut
-      yield* readUpTo(alice, room_id, said[1]!, { thread_id: "main" })
-      yield* readUpTo(alice, room_id, reply.event_id, { thread_id: said[0] })
-      yield* readUpTo(alice, room_id, said[2]!)
+      yield* readUpTo(alice, room_id, messages[1]!, { thread_id: "main" })
+      yield* readUpTo(alice, room_id, reply.event_id, { thread_id: messages[0] })
+      yield* readUpTo(alice, room_id, messages[2]!)
       yield* expectOk(
         andrew.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/read_markers`, {
-          "m.read.private": said[2]
+          "m.read.private": messages[2]
         })
       )
       assert.lengthOf(yield* waiting(red, room_id), 3)
       yield* mend
-      yield* meetAgain([alice, bob])
-      yield* isShown(bob, room_id, alice.userId, [`${said[1]} main`, `${reply.event_id} ${said[0]}`, said[2]!])
-      yield* noneWaits(red, room_id)
+      yield* endBackoff([alice, bob])
+      yield* untilShown(bob, room_id, alice.userId, [
+        `${messages[1]} main`,
+        `${reply.event_id} ${messages[0]}`,
+        messages[2]!
+      ])
+      yield* untilNoneWaits(red, room_id)
       assert.deepStrictEqual(yield* receiptsOf(bob, room_id, andrew.userId), [])
     })
   )
