@@ -43,8 +43,10 @@ const scene = Effect.gen(function* () {
       codecFor
     })
   )
+  const closed = Deferred.makeUnsafe<void>()
+  const connection = Effect.acquireRelease(protocol, () => Deferred.succeed(closed, undefined))
   const { lost, send } = yield* makeSend(() => Effect.die("not in a batch")).pipe(
-    Effect.provideService(Runners.RpcClientProtocol, { codecFor, make: () => protocol } as never)
+    Effect.provideService(Runners.RpcClientProtocol, { codecFor, make: () => connection } as never)
   )
   const answered = Deferred.makeUnsafe<Exit.Exit<unknown, unknown>>()
   const snowflakes = yield* Snowflake.Generator
@@ -70,19 +72,26 @@ const scene = Effect.gen(function* () {
           if (reply._tag === "WithExit") Deferred.doneUnsafe(answered, Exit.succeed(reply.exit))
         })
     })
-  return { answered, arrived, lost, send: (delivery: Delivery) => send({ address, message: message(delivery) }) }
+  return {
+    answered,
+    arrived,
+    closed,
+    lost,
+    send: (delivery: Delivery) => send({ address, message: message(delivery) })
+  }
 }).pipe(Effect.provide(Layer.merge(RpcSerialization.layerNdjson, Snowflake.layerGenerator)))
 
 describe("messages between nodes in batches", () => {
-  it.effect("requests that a lost node has not answered fail at once, and may be sent to another node", () =>
+  it.effect("requests that a lost node has not answered fail at once, and its connection is closed", () =>
     Effect.gen(function* () {
-      const { arrived, lost, send } = yield* scene
+      const { arrived, closed, lost, send } = yield* scene
       const delivery: Delivery = { expires: 9_000, isUnderWay: false }
       const sent = yield* Effect.forkChild(send(delivery), { startImmediately: true })
       const batch = JSON.parse(yield* Deferred.await(arrived)) as { readonly messages: string }
       assert.strictEqual((JSON.parse(batch.messages) as [ReadonlyArray<unknown>])[0][7], 9_000)
       assert.isTrue(delivery.isUnderWay)
-      lost(address)
+      yield* lost(address)
+      yield* Deferred.await(closed)
       const error = yield* Effect.flip(Fiber.join(sent))
       assert.strictEqual(error._tag, "RunnerUnavailable")
       assert.isFalse(delivery.isUnderWay)

@@ -68,8 +68,8 @@ const isOfOlderVersion = (cause: Cause.Cause<unknown>): boolean =>
 
 interface Sending {
   readonly send: Send
-  /** The node is gone, or has lost its shards: what it has not answered fails. */
-  readonly lost: (address: RunnerAddress.RunnerAddress) => void
+  /** The node is gone, or has lost its shards: what it has not answered fails, and the connection is closed. */
+  readonly lost: (address: RunnerAddress.RunnerAddress) => Effect.Effect<void>
 }
 
 /** `Runners.send` in batches; `otherwise` is Effect's own. */
@@ -155,9 +155,11 @@ export const makeSend = Effect.fnUntraced(function* (
     fiber.addObserver(() => ofNode.delete(end))
   }
 
-  const lost = (address: RunnerAddress.RunnerAddress) => {
-    for (const end of open.get(keyOf(address)) ?? []) end()
-  }
+  const lost = (address: RunnerAddress.RunnerAddress) =>
+    Effect.suspend(() => {
+      for (const end of open.get(keyOf(address)) ?? []) end()
+      return RcMap.invalidate(clients, address)
+    })
 
   const add = (address: RunnerAddress.RunnerAddress, message: (number: number) => Waiting) => {
     const batch = batches.get(keyOf(address)) ?? new Batch(monotonicMillisUnsafe(clock))

@@ -72,8 +72,7 @@ const runners = Layer.effect(
       send: withoutDoubling(send, snowflakes),
       onRunnerUnavailable: (address) => {
         links.lost(address)
-        deliver.lost(address)
-        return rpc.onRunnerUnavailable(address)
+        return Effect.andThen(deliver.lost(address), rpc.onRunnerUnavailable(address))
       }
     })
   })
