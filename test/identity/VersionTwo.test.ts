@@ -3,7 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
 import { askUrl, identityWith, requestMail, takeLink } from "../../apps/identity/test/support/TestIdentity.ts"
-import { freePort } from "../../packages/gateway/test/federation/support/TestServer.ts"
+import { freePort } from "../support/FreePort.ts"
 import { Homes, type Person, person } from "./support/TestHomes.ts"
 
 type Json = { readonly [key: string]: unknown }

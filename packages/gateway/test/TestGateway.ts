@@ -2,31 +2,22 @@
  * A whole gateway for tests: the real server on a free port, the real actors, a database of its own. And a client as
  * plain as curl.
  */
-
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
 import { Gateway, type GatewayOptions } from "../src/Gateway.ts"
 import { unlimited } from "../src/Rate.ts"
+import { temporaryDirectory } from "./support/Loopback.ts"
 
 export const serverName = ServerName.make("green.test")
 
 /** The draft's prefix. */
 export const prefix = "/matrix/client/api/v1"
 
-/** A directory of its own, which goes with the scope. */
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-gateway-"))),
-  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
-)
-
 const homeServerWith = (home: Partial<HomeServer.HomeServerOptions>) =>
   Layer.unwrap(
-    Effect.map(temporaryDirectory, (dataDir) =>
+    Effect.map(temporaryDirectory("gateway"), (dataDir) =>
       HomeServer.layerOnDatabase({
         serverName,
         dataDir,
@@ -36,33 +27,37 @@ const homeServerWith = (home: Partial<HomeServer.HomeServerOptions>) =>
     )
   )
 
-export const gatewayOn = <A, E>(
-  database: Layer.Layer<A, E>,
+/** A gateway on the database of the context. */
+export const gatewayOnDatabase = (
   options: Partial<GatewayOptions> = {},
   home: Partial<HomeServer.HomeServerOptions> = {}
 ) =>
   Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
-    Layer.provideMerge(homeServerWith(home)),
-    Layer.provideMerge(database as Layer.Layer<A | Layer.Success<typeof TestDatabase.layer>, E>)
+    Layer.provideMerge(homeServerWith(home))
   )
 
+/** A gateway on a database of its own. */
 export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
-  gatewayOn(TestDatabase.layer, options, home)
+  gatewayOnDatabase(options, home).pipe(Layer.provideMerge(TestDatabase.layer))
 
 export const gateway = gatewayWith({})
 
 export const inPath = encodeURIComponent
 
-/** An event, as far as tests look at it. */
-export interface Seen {
+/** An event as clients get it. Its sender is `user_id` in the draft's API, and `sender` in today's. */
+export interface ClientEvent {
   readonly event_id: string
   readonly type: string
   readonly room_id: string
   readonly user_id: string
+  readonly sender: string
+  readonly state_key?: string
+  readonly origin_server_ts?: number
   readonly content: { readonly [key: string]: unknown }
+  readonly unsigned?: { readonly [key: string]: unknown }
 }
 
-/** The keys that the answers of the client API have, each in some. */
+/** Keys of the answers of the client API; an answer has some of them. */
 export interface Body {
   readonly errcode: string
   readonly error: string
@@ -71,7 +66,7 @@ export interface Body {
   readonly access_token: string
   readonly room_id: string
   readonly event_id: string
-  readonly chunk: ReadonlyArray<Seen>
+  readonly chunk: ReadonlyArray<ClientEvent>
   readonly start: string
   readonly end: string
   readonly [key: string]: unknown
@@ -126,6 +121,10 @@ export const ask = Effect.fnUntraced(function* (method: string, path: string, op
 export const askToday = (method: string, path: string, options: Ask = {}) =>
   ask(method, `//_matrix/client${path}`, options)
 
+/** The status of an answer, and its error code if it has one. */
+export const outcome = ({ body, status }: { readonly status: number; readonly body: { readonly errcode?: string } }) =>
+  `${status} ${body?.errcode ?? ""}`.trim()
+
 export interface TestUser {
   readonly id: string
   readonly token: string
@@ -135,18 +134,9 @@ export interface TestUser {
 export const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
   askToday(method, path, { token: user.token, json })
 
-let transactions = 0
-
-/** Sends a text message to a room, and gives its event ID. `more` is the rest of its content. */
-export const say = (user: TestUser, room: string, text: string, more: object = {}) =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/say${transactions++}`, {
-      msgtype: "m.text",
-      body: text,
-      ...more
-    }),
-    ({ body }) => body.event_id
-  )
+/** Asks the draft's client API as a user. */
+export const asDraft = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  ask(method, path, { token: user.token, json })
 
 /** A user with the password `secret-<name>`. */
 export const register = Effect.fnUntraced(function* (name: string): Effect.fn.Return<TestUser, never, Gateway> {
@@ -156,8 +146,64 @@ export const register = Effect.fnUntraced(function* (name: string): Effect.fn.Re
   return { id: body.user_id, token: body.access_token }
 })
 
-/** A room that `user` created. */
+/** The stage, or login, by the password of a user. */
+export const passwordOf = (name: string, password = `secret-${name}`) => ({
+  type: "m.login.password",
+  identifier: { type: "m.id.user", user: name },
+  password
+})
+
+/** Logs a user in by password. `more` is the rest of the body, such as `device_id`. */
+export const logIn = (name: string, password?: string, more: object = {}) =>
+  askToday("POST", "/v3/login", { json: { ...passwordOf(name, password), ...more } })
+
+/** A room that `user` created by the draft's API: public, if the options do not say otherwise. */
 export const createRoom = Effect.fnUntraced(function* (user: TestUser, options: object = {}) {
   const { body } = yield* ask("POST", "/createRoom", { token: user.token, json: options })
   return body.room_id
 })
+
+/** A room that `owner` created by today's API, public if the options do not say otherwise, and that the others joined. */
+export const roomWith = Effect.fnUntraced(function* (
+  owner: TestUser,
+  others: ReadonlyArray<TestUser> = [],
+  options: object = {}
+) {
+  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat", ...options })
+  for (const user of others) yield* joinRoom(user, body.room_id)
+  return body.room_id
+})
+
+export const joinRoom = (user: TestUser, room: string) => as(user)("POST", `/v3/join/${inPath(room)}`, {})
+
+let transactions = 0
+
+/** Sends an event to a room, with a transaction ID of its own. */
+export const sendEvent = (user: TestUser, room: string, content: object, type = "m.room.message") =>
+  as(user)("PUT", `/v3/rooms/${inPath(room)}/send/${type}/event${transactions++}`, content)
+
+/** Sends a text message to a room. Returns its event ID. `more` is the rest of its content. */
+export const sendText = (user: TestUser, room: string, body: string, more: object = {}) =>
+  Effect.map(sendEvent(user, room, { msgtype: "m.text", body, ...more }), ({ body }) => body.event_id)
+
+/** Redacts an event of a room. */
+export const redactEvent = (user: TestUser, room: string, eventId: string) =>
+  as(user)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(eventId)}/redaction${transactions++}`, {})
+
+/** Sets the state of a room under a type, and a state key. */
+export const putState = (user: TestUser, room: string, type: string, content: object, stateKey = "") =>
+  as(user)("PUT", `/v3/rooms/${inPath(room)}/state/${type}/${inPath(stateKey)}`, content)
+
+/** Reads the state of a room. Returns a function from type and state key to content. */
+export const stateOf = (user: TestUser, room: string) =>
+  Effect.map(as(user)("GET", `/v3/rooms/${inPath(room)}/state`), ({ body }) => {
+    const events = body as unknown as ReadonlyArray<ClientEvent>
+    return (type: string, stateKey = "") =>
+      events.find((event) => event.type === type && event.state_key === stateKey)?.content
+  })
+
+/** The bodies of the messages among some events; undefined for a message that was redacted. */
+export const messageBodies = (events: unknown = []) =>
+  (events as ReadonlyArray<ClientEvent>).flatMap(({ content, type }) =>
+    type === "m.room.message" ? [content.body] : []
+  )

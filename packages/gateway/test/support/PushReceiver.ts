@@ -1,9 +1,8 @@
 /**
- * A push gateway on a loopback address that keeps the notifications it gets, and answers as the test sets.
+ * A push gateway on a loopback address that records the notifications it gets, and answers as the test sets.
  */
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { Effect, Queue } from "effect"
+import { serveHttp } from "./Loopback.ts"
 
 export interface Received {
   readonly event_id?: string
@@ -12,11 +11,11 @@ export interface Received {
   readonly [key: string]: unknown
 }
 
-/** With `before` each answer waits for that. */
+/** A push gateway that waits for `before` before it answers a notification. */
 export const pushReceiverThat = Effect.fnUntraced(function* (before: (notification: Received) => Promise<unknown>) {
   const received = yield* Queue.unbounded<Received>()
   const answers: Array<{ readonly status: number; readonly body: object }> = []
-  const server = createServer((request, response) => {
+  const url = yield* serveHttp((request, response) => {
     const chunks: Array<Buffer> = []
     request.on("data", (chunk) => chunks.push(chunk))
     request.on("end", async () => {
@@ -27,19 +26,11 @@ export const pushReceiverThat = Effect.fnUntraced(function* (before: (notificati
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
     })
   })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-    () =>
-      Effect.sync(() => {
-        server.closeAllConnections()
-        server.close()
-      })
-  )
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/_matrix/push/v1/notify`,
+    url: `${url}/_matrix/push/v1/notify`,
     /** The next notification, in the order in which they came. */
     next: Queue.take(received),
-    /** Answers the next request so, and the ones after it as before. */
+    /** Sets the answer to the next notification. Later ones are accepted. */
     answerNext: (status: number, body: object = {}) => answers.push({ status, body })
   }
 })

@@ -1,14 +1,12 @@
 /**
- * An S3-compatible store: versitygw, a real one, in a process of its own. `.ci/run` builds it where Go is; it is looked for in the
- * directory of Go's programs.
+ * versitygw, an S3-compatible store, in a process of its own. `.ci/run` builds it with Go, in the program directory of Go.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
+import { existsSync, mkdirSync, readdirSync } from "node:fs"
 import * as path from "node:path"
 import type { S3Options } from "@greenroom/actors/media/MediaConfig"
 import { Effect, Redacted } from "effect"
+import { freePort, temporaryDirectory } from "./Loopback.ts"
 
 const findProgram = (): string | undefined => {
   try {
@@ -22,26 +20,18 @@ const findProgram = (): string | undefined => {
 
 const program = findProgram()
 
-/** Whether there is such a program here. */
+/** Whether versitygw is installed. */
 export const hasS3Store = program !== undefined
 if (!hasS3Store) {
   console.log(
-    "versitygw is not there, so files in an S3-compatible store are not tested. Install Go, then: " +
+    "versitygw is not installed, so files in an S3-compatible store are not tested. Install Go, then run: " +
       "go install github.com/versity/versitygw/cmd/versitygw@latest"
   )
 }
 
 const secret = "green-room-secret"
 
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as { readonly port: number }
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
-
-/** Ends when the store answers at all. */
+/** Waits until the store answers. */
 const answers = (url: string, child: ChildProcess): Effect.Effect<void> =>
   Effect.tryPromise(() => fetch(url)).pipe(
     Effect.asVoid,
@@ -49,10 +39,9 @@ const answers = (url: string, child: ChildProcess): Effect.Effect<void> =>
     Effect.orDie
   )
 
-/** A store with an empty bucket, for the scope. */
+/** A store with an empty bucket. */
 export const s3Store = Effect.gen(function* () {
-  const directory = mkdtempSync(path.join(tmpdir(), "greenroom-s3-"))
-  yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true, force: true })))
+  const directory = yield* temporaryDirectory("s3")
   mkdirSync(path.join(directory, "greenroom"))
   const port = yield* freePort
   const child = spawn(

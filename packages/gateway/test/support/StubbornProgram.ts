@@ -1,17 +1,17 @@
 /**
- * A program that does not end on SIGTERM by itself: `waits` refuses to be interrupted, `busy` holds the event loop for
- * ever from the signal on. `RunProgram.test.ts` ends it.
+ * A program that does not end on SIGTERM: `waits` cannot be interrupted, `busy` blocks the event loop once the signal comes.
+ * For `RunProgram.test.ts`.
  */
 import { Console, Effect } from "effect"
 import { runProgram } from "../../src/RunProgram.ts"
 
 const waits = Effect.uninterruptible(Effect.never)
 
-const holdEventLoop = () => {
+const blockEventLoop = () => {
   for (;;);
 }
 
-const busy = Effect.onInterrupt(Effect.never, () => Effect.sync(holdEventLoop))
+const busy = Effect.onInterrupt(Effect.never, () => Effect.sync(blockEventLoop))
 
 runProgram(
   "stubborn",
