@@ -3,79 +3,21 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/Rate.ts"
+import { metadata, postForm, registerClient, scopeOf, whoami } from "../login/OAuthClient.ts"
 import { loginGateway } from "../login/TestLogin.ts"
+import { makeUserAgent } from "../login/UserAgent.ts"
 import { ask, askToday, gateway, inPath, register } from "../TestGateway.ts"
 
-interface Page {
-  readonly status: number
-  readonly text: string
-  readonly location: string | undefined
-}
-
-/** A browser without scripts: it keeps cookies, posts forms, and follows redirects when told to. */
+/** A browser without scripts, whose URLs are relative to the gateway. */
 const makeBrowser = () => {
-  let cookie = ""
-  const visit = Effect.fnUntraced(function* (url: string, form?: Record<string, string>, headers = {}) {
-    const gateway = yield* Gateway
-    return yield* Effect.promise(async (): Promise<Page> => {
-      const response = await fetch(new URL(url, gateway.url), {
-        redirect: "manual",
-        headers: { cookie, "content-type": "application/x-www-form-urlencoded", ...headers },
-        ...(form === undefined ? {} : { method: "POST", body: new URLSearchParams(form).toString() })
-      })
-      for (const set of response.headers.getSetCookie()) cookie = set.slice(0, set.indexOf(";"))
-      const location = response.headers.get("location") ?? undefined
-      return {
-        status: response.status,
-        text: await response.text(),
-        location: location === undefined ? undefined : new URL(location, response.url).href
-      }
-    })
-  })
-  return { visit }
-}
-
-const post = Effect.fnUntraced(function* (url: string, form: Record<string, string>) {
-  const response = yield* Effect.promise(() =>
-    fetch(url, {
-      method: "POST",
-      headers: { "content-type": "application/x-www-form-urlencoded" },
-      body: new URLSearchParams(form).toString()
-    })
-  )
-  return { status: response.status, body: (yield* Effect.promise(() => response.json())) as Record<string, string> }
-})
-
-const metadata = Effect.map(
-  askToday("GET", "/v1/auth_metadata"),
-  ({ body }) => body as unknown as Record<string, string>
-)
-
-const element = {
-  client_name: "Element",
-  client_uri: "https://element.test/",
-  redirect_uris: ["https://element.test/callback", "test.element:/callback", "http://localhost/callback"],
-  application_type: "native",
-  token_endpoint_auth_method: "none",
-  response_types: ["code"],
-  grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
+  const userAgent = makeUserAgent()
+  return {
+    visit: (url: string, form?: Record<string, string>, headers?: Record<string, string>) =>
+      Effect.flatMap(Gateway, (gateway) => userAgent.visit(new URL(url, gateway.url).href, { form, headers }))
+  }
 }
 
 const longUris = Array.from({ length: 5 }, (_, index) => `https://element.test/${index}${"a".repeat(2_000)}`)
-
-const registerClient = Effect.fnUntraced(function* (more: object = {}) {
-  const { registration_endpoint } = yield* metadata
-  const response = yield* Effect.promise(() =>
-    fetch(registration_endpoint!, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...element, ...more })
-    })
-  )
-  return { status: response.status, body: (yield* Effect.promise(() => response.json())) as Record<string, string> }
-})
-
-const scopeOf = (device: string) => `urn:matrix:client:api:* urn:matrix:client:device:${device} unknown`
 
 const makeRequest = Effect.fnUntraced(function* (device: string, more: Record<string, string> = {}) {
   const { body } = yield* registerClient()
@@ -84,7 +26,7 @@ const makeRequest = Effect.fnUntraced(function* (device: string, more: Record<st
     response_type: "code",
     client_id: body.client_id!,
     redirect_uri: "test.element:/callback",
-    scope: scopeOf(device),
+    scope: `${scopeOf(device)} unknown`,
     state: "state of the client",
     response_mode: "query",
     code_challenge: createHash("sha256").update(verifier).digest("base64url"),
@@ -97,8 +39,8 @@ const makeRequest = Effect.fnUntraced(function* (device: string, more: Record<st
 
 type Request = Effect.Success<ReturnType<typeof makeRequest>>
 
-/** The user logs in and agrees; the code that the client gets. */
-const agree = Effect.fnUntraced(function* (request: Request, user: string) {
+/** A user logs in and consents. Returns the code that the client gets. */
+const authorize = Effect.fnUntraced(function* (request: Request, user: string) {
   const { visit } = makeBrowser()
   const { location = "" } = yield* visit(request.url)
   assert.include((yield* visit(location)).text, "Element")
@@ -114,7 +56,7 @@ const agree = Effect.fnUntraced(function* (request: Request, user: string) {
 })
 
 const exchange = (request: Request, code: string, more: Record<string, string> = {}) =>
-  post(request.tokenUrl, {
+  postForm(request.tokenUrl, {
     grant_type: "authorization_code",
     code,
     redirect_uri: "test.element:/callback",
@@ -123,15 +65,13 @@ const exchange = (request: Request, code: string, more: Record<string, string> =
     ...more
   })
 
-const whoami = (token: string | undefined) => askToday("GET", "/v3/account/whoami", { token })
-
 layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAuth 2.0 API", (it) => {
-  it.effect("a client of OpenID Connect gets an ID token with its nonce, which the published key verifies", () =>
+  it.effect("a client of OpenID Connect gets an ID token with its nonce, signed by the published key", () =>
     Effect.gen(function* () {
       yield* register("iris")
       const scope = `openid ${scopeOf("IDTOKEN123")}`
       const request = yield* makeRequest("IDTOKEN123", { scope, nonce: "nonce of the client" })
-      const { body } = yield* exchange(request, yield* agree(request, "iris"))
+      const { body } = yield* exchange(request, yield* authorize(request, "iris"))
       assert.strictEqual(body.scope, "openid urn:matrix:client:api:* urn:matrix:client:device:IDTOKEN123")
       const [header = "", payload = "", signature = ""] = body.id_token!.split(".")
       const { issuer, jwks_uri } = yield* metadata
@@ -156,11 +96,11 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("a client registers itself, the user lets it in, and it has the device that it asked for", () =>
+  it.effect("a registered client gets the device that it requested, once its user consents", () =>
     Effect.gen(function* () {
       yield* register("ann")
       const request = yield* makeRequest("PHONE12345")
-      const code = yield* agree(request, "ann")
+      const code = yield* authorize(request, "ann")
       const { body, status } = yield* exchange(request, code)
       assert.strictEqual(status, 200, JSON.stringify(body))
       assert.strictEqual(body.token_type, "Bearer")
@@ -169,10 +109,10 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       const who = yield* whoami(body.access_token)
       assert.deepInclude(who.body, { user_id: "@ann:green.test", device_id: "PHONE12345" })
       const renewal = { grant_type: "refresh_token", client_id: request.clientId, refresh_token: body.refresh_token! }
-      const stolen = yield* registerClient({ client_name: "Another" })
-      const foreign = yield* post(request.tokenUrl, { ...renewal, client_id: stolen.body.client_id! })
+      const another = yield* registerClient({ client_name: "Another" })
+      const foreign = yield* postForm(request.tokenUrl, { ...renewal, client_id: another.body.client_id! })
       assert.strictEqual(foreign.body.error, "invalid_grant")
-      const renewed = yield* post(request.tokenUrl, renewal)
+      const renewed = yield* postForm(request.tokenUrl, renewal)
       assert.strictEqual((yield* whoami(renewed.body.access_token)).status, 200)
       const deactivation = yield* askToday("POST", "/v3/account/deactivate", {
         token: renewed.body.access_token,
@@ -180,17 +120,17 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       })
       assert.strictEqual(deactivation.body.errcode, "M_FORBIDDEN")
       const { revocation_endpoint } = yield* metadata
-      yield* post(revocation_endpoint!, { token: renewed.body.refresh_token!, client_id: request.clientId })
+      yield* postForm(revocation_endpoint!, { token: renewed.body.refresh_token!, client_id: request.clientId })
       assert.strictEqual((yield* whoami(renewed.body.access_token)).body.errcode, "M_UNKNOWN_TOKEN")
     })
   )
 
-  it.effect("a code is good once, for its own client, verifier and redirect URI; a replay ends the login", () =>
+  it.effect("a code is valid once, for its own client, verifier and redirect URI; a replay ends the session", () =>
     Effect.gen(function* () {
       yield* register("ben")
       const request = yield* makeRequest("TABLET1234")
       const other = yield* registerClient({ client_name: "Mallory" })
-      const code = yield* agree(request, "ben")
+      const code = yield* authorize(request, "ben")
       for (const more of [
         { code_verifier: createHash("sha256").update(request.verifier).digest("base64url") },
         { client_id: other.body.client_id! },
@@ -205,15 +145,15 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("a refresh token can be used again until the next one is used; after that it ends the login", () =>
+  it.effect("a refresh token can be used again until the next one is used; after that it ends the session", () =>
     Effect.gen(function* () {
       yield* register("ida")
       const request = yield* makeRequest("LAPTOP1234")
-      const { body: first } = yield* exchange(request, yield* agree(request, "ida"))
+      const { body: first } = yield* exchange(request, yield* authorize(request, "ida"))
       const refresh = (refresh_token: string) =>
-        post(request.tokenUrl, { grant_type: "refresh_token", client_id: request.clientId, refresh_token })
-      const lost = yield* refresh(first.refresh_token!)
-      assert.strictEqual(lost.status, 200)
+        postForm(request.tokenUrl, { grant_type: "refresh_token", client_id: request.clientId, refresh_token })
+      const unused = yield* refresh(first.refresh_token!)
+      assert.strictEqual(unused.status, 200)
       const second = (yield* refresh(first.refresh_token!)).body
       assert.strictEqual((yield* whoami(first.access_token)).status, 200)
       assert.strictEqual((yield* whoami(second.access_token)).status, 200)
@@ -225,7 +165,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("redirects only to registered URIs; with errors the user decides to go there", () =>
+  it.effect("errors are not redirected: a page links to the redirect URI if it is registered", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       for (const redirect_uri of [
@@ -260,7 +200,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("client metadata is checked, and the same client is registered once", () =>
+  it.effect("client metadata is validated, and the same metadata gets the same client ID", () =>
     Effect.gen(function* () {
       const first = yield* registerClient()
       assert.strictEqual(first.status, 201)
@@ -292,7 +232,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("a user without an account registers on the way", () =>
+  it.effect("a user without an account registers during the request", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       const request = yield* makeRequest("NEW1234567", { prompt: "create" })
@@ -310,7 +250,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("a wrong password, a refusal and a form of another site do not log in", () =>
+  it.effect("a wrong password, a refusal and a form of another site give no code", () =>
     Effect.gen(function* () {
       yield* register("dan")
       const { visit } = makeBrowser()
@@ -335,24 +275,24 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     Effect.gen(function* () {
       const { device_authorization_endpoint, token_endpoint } = yield* metadata
       const client_id = "nul\0"
-      const grant = yield* post(token_endpoint!, { grant_type: "refresh_token", refresh_token: "x", client_id })
+      const grant = yield* postForm(token_endpoint!, { grant_type: "refresh_token", refresh_token: "x", client_id })
       assert.deepStrictEqual([grant.status, grant.body.error], [400, "invalid_request"])
-      const device = yield* post(device_authorization_endpoint!, { scope: scopeOf("NUL"), client_id })
+      const device = yield* postForm(device_authorization_endpoint!, { scope: scopeOf("NUL"), client_id })
       assert.deepStrictEqual([device.status, device.body.error], [400, "invalid_request"])
     })
   )
 
-  it.effect("a device without a browser shows a code, waits, and is let in", () =>
+  it.effect("a device without a browser gets a token once its code is approved", () =>
     Effect.gen(function* () {
       yield* register("eve")
       const { body: client } = yield* registerClient()
       const { device_authorization_endpoint, token_endpoint } = yield* metadata
-      const begun = yield* post(device_authorization_endpoint!, {
+      const begun = yield* postForm(device_authorization_endpoint!, {
         client_id: client.client_id!,
         scope: scopeOf("TELEVISION")
       })
       assert.match(begun.body.user_code!, /^[A-Z]{4}-[A-Z]{4}$/)
-      const poll = post(token_endpoint!, {
+      const poll = postForm(token_endpoint!, {
         grant_type: "urn:ietf:params:oauth:grant-type:device_code",
         device_code: begun.body.device_code!,
         client_id: client.client_id!
@@ -370,7 +310,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("on the page of the account devices are logged out, and it is deactivated", () =>
+  it.effect("the account page logs devices out and deactivates the account", () =>
     Effect.gen(function* () {
       const user = yield* register("fin")
       const { visit } = makeBrowser()
@@ -383,9 +323,9 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       yield* visit(page, { action: "end_device", device_id: device?.device_id ?? "" })
       assert.strictEqual((yield* whoami(user.token)).body.errcode, "M_UNKNOWN_TOKEN")
       assert.include((yield* visit(page, { action: "allow_keys_reset" })).text, "allowed")
-      const at = `${page}?action=org.matrix.account_deactivate`
-      assert.include((yield* visit(at, { action: "deactivate", password: "guess" })).text, "wrong")
-      assert.include((yield* visit(at, { action: "deactivate", password: "secret-fin" })).text, "gone")
+      const deactivation = `${page}?action=org.matrix.account_deactivate`
+      assert.include((yield* visit(deactivation, { action: "deactivate", password: "guess" })).text, "wrong")
+      assert.include((yield* visit(deactivation, { action: "deactivate", password: "secret-fin" })).text, "gone")
       const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`)
       assert.strictEqual(profile.status, 404)
       assert.include((yield* visit(page)).text, "Log in")
@@ -395,8 +335,8 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
 
 layer(loginGateway({ oauth: "beside" }, { rates: { ...unlimited, logins: { limit: 5, window: 3_600_000 } } }), {
   excludeTestServices: true
-})("codes of devices", (it) => {
-  it.effect("are guessed as rarely as passwords, at whatever page", () =>
+})("the codes of devices", (it) => {
+  it.effect("have the rate limit of passwords on every page", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       for (const path of ["/_greenroom/link", "/_greenroom/oauth2/continue"]) {
@@ -408,7 +348,7 @@ layer(loginGateway({ oauth: "beside" }, { rates: { ...unlimited, logins: { limit
 })
 
 layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2.0 API in place of passwords", (it) => {
-  it.effect("clients learn of it, and ask for no passwords", () =>
+  it.effect("is announced to clients, and passwords are not", () =>
     Effect.gen(function* () {
       const { body } = yield* askToday("GET", "/v3/login")
       assert.notInclude(JSON.stringify(body.flows), "m.login.password")
@@ -424,7 +364,7 @@ layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2
 })
 
 layer(gateway, { excludeTestServices: true })("without the OAuth 2.0 API", (it) => {
-  it.effect("there is nothing of it", () =>
+  it.effect("its endpoints are unknown", () =>
     Effect.gen(function* () {
       for (const path of ["/v1/auth_metadata", "/unstable/org.matrix.msc2965/auth_issuer"]) {
         assert.strictEqual((yield* askToday("GET", path)).body.errcode, "M_UNRECOGNIZED")

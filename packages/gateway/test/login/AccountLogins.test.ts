@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { ask, register } from "../TestGateway.ts"
+import { ask, outcome, register } from "../TestGateway.ts"
 import { beginCode, registrationFlows, signUpWithEmail } from "./EmailUsers.ts"
-import { emailCode, login, loginGateway, outcome, password, post, withMail } from "./TestLogin.ts"
+import { emailCode, login, loginGateway, password, post, withMail } from "./TestLogin.ts"
 import { codeIn } from "./TestMail.ts"
 
 describe("an account", () => {
-  it.live("gets an address after it was verified, and logs in with it then", () =>
+  it.live("gets an address once it is verified, and then logs in with it", () =>
     withMail({ flows: [[password], [emailCode]] }, (mail) =>
       Effect.gen(function* () {
         const alice = yield* register("alice")
@@ -15,13 +15,13 @@ describe("an account", () => {
         const link = (json: unknown, token = alice.token) => post("/account/links", json, token)
         const { body } = yield* link({ type: emailCode, email: "alice@mail.test" })
         const code = codeIn(yield* mail.next("alice@mail.test"))
-        const foreign = { type: emailCode, session: body.session, code }
-        assert.strictEqual(outcome(yield* link(foreign, bob.token)), "403 M_FORBIDDEN")
+        const verification = { type: emailCode, session: body.session, code }
+        assert.strictEqual(outcome(yield* link(verification, bob.token)), "403 M_FORBIDDEN")
         const early = yield* login({ type: emailCode, email: "alice@mail.test", user: "alice" })
         assert.strictEqual(early.status, 200)
-        assert.strictEqual(mail.all.length, 1, "no mail to an address that is not verified")
-        assert.deepStrictEqual((yield* link(foreign)).body, {} as never)
+        assert.deepStrictEqual((yield* link(verification)).body, {} as never)
         const begun = yield* beginCode(mail, "alice", "alice@mail.test")
+        assert.lengthOf(mail.all, 2, "the login before the verification sent no mail")
         assert.strictEqual((yield* login({ type: emailCode, ...begun })).body.user_id, alice.id)
         const gone = yield* post("/account/links/remove", { medium: "email", address: "alice@mail.test" }, alice.token)
         assert.strictEqual(gone.status, 200)
@@ -31,7 +31,7 @@ describe("an account", () => {
     )
   )
 
-  it.live("that is unregistered leaves no address behind, and cannot log in with it", () =>
+  it.live("that is unregistered keeps no address, and cannot log in with it", () =>
     withMail({ flows: [[password], [emailCode]], registrationFlows }, (mail) =>
       Effect.gen(function* () {
         const alice = yield* signUpWithEmail(mail, "alice")
@@ -40,7 +40,11 @@ describe("an account", () => {
         assert.isEmpty(yield* sql`SELECT 1 FROM user_threepids`)
         const sent = mail.all.length
         yield* login({ type: emailCode, user: "alice", email: alice.email })
-        assert.strictEqual(mail.all.length, sent)
+        yield* signUpWithEmail(mail, "bob")
+        assert.deepStrictEqual(
+          mail.all.slice(sent).flatMap(({ to }) => to),
+          ["bob@mail.test"]
+        )
         assert.strictEqual(
           outcome(yield* login({ type: password, user: "alice", password: "secret-alice" })),
           "403 M_FORBIDDEN"
@@ -49,7 +53,7 @@ describe("an account", () => {
     )
   )
 
-  it.live("lists its devices, ends one, the others, or all; a new password ends the others", () =>
+  it.live("lists its devices and logs out one, the others or all; a new password logs out the others", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const another = Effect.map(
@@ -80,7 +84,7 @@ describe("an account", () => {
     }).pipe(Effect.provide(loginGateway({})))
   )
 
-  it.live("it must log in again if tokens expire", () =>
+  it.live("must log in again when its token has expired", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       assert.strictEqual(outcome(yield* ask("GET", "/devices", { token: alice.token })), "401 M_UNKNOWN_TOKEN")

@@ -2,15 +2,15 @@
  * Chromium for tests of pages: the one of the system, without a window. Screenshots lie in
  * `node_modules/.cache/greenroom-screenshots`, for people to look at.
  */
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { fileURLToPath } from "node:url"
+import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { type Browser as Chromium, chromium, type Page } from "playwright-core"
+import { serveHttp } from "../support/Loopback.ts"
 
 const screenshots = fileURLToPath(new URL("../../../../node_modules/.cache/greenroom-screenshots", import.meta.url))
 
-/** Each test waits for its pages in vain no longer than this, in ms. */
+/** How long a page is waited for, in ms. */
 const pageTimeout = 20_000
 
 export class Browser extends Context.Service<Browser, Chromium>()("greenroom/test/Browser") {
@@ -39,7 +39,7 @@ export const phone = { width: 375, height: 720 }
 
 export interface Visit {
   readonly page: Page
-  /** The errors on the page, and its requests to other origins than `allowed`. */
+  /** The errors of the page and of its console. */
   readonly complaints: Array<string>
 }
 
@@ -48,7 +48,7 @@ export interface VisitOptions {
   readonly viewport?: { readonly width: number; readonly height: number }
 }
 
-/** A page of a fresh browser profile. */
+/** Opens a URL in a new profile of the browser. */
 export const visit = (url: string, options: VisitOptions = {}): Effect.Effect<Visit, never, Browser | Scope.Scope> =>
   Effect.gen(function* () {
     const browser = yield* Browser
@@ -70,33 +70,20 @@ export const visit = (url: string, options: VisitOptions = {}): Effect.Effect<Vi
     return { page, complaints }
   })
 
-/** Takes a picture, of which the width must not need scrolling. The number of pixels that are too many. */
-export const picture = (page: Page, name: string): Effect.Effect<number> =>
+/** Takes a screenshot. Checks that the page needs no horizontal scrolling. */
+export const picture = (page: Page, name: string): Effect.Effect<void> =>
   Effect.promise(async () => {
     await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true })
-    return page.evaluate(
-      "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    ) as Promise<number>
+    const hidden = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert.strictEqual(hidden, 0, `pixels of ${name} beside the window`)
   })
 
-/** A page of another origin, as a web client has one: it opens the URL and keeps what it is told. */
-export const webClient: Effect.Effect<string, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      const html = `<!DOCTYPE html><title>A client</title><button>Log in</button><script>
-        window.told = []
-        window.onmessage = ({ data, origin }) => window.told.push({ data, origin })
-        document.querySelector("button").onclick = () => window.open(new URLSearchParams(location.search).get("open"))
-      </script>`
-      const server = createServer((_, response) => {
-        response.writeHead(200, { "content-type": "text/html", "referrer-policy": "origin" }).end(html)
-      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  ),
-  (server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-)
+/** A page of another origin, like a web client: it opens a URL, and keeps the messages that it receives. */
+export const webClient: Effect.Effect<string, never, Scope.Scope> = serveHttp((_, response) => {
+  const html = `<!DOCTYPE html><title>A client</title><button>Log in</button><script>
+    window.received = []
+    window.onmessage = ({ data, origin }) => window.received.push({ data, origin })
+    document.querySelector("button").onclick = () => window.open(new URLSearchParams(location.search).get("open"))
+  </script>`
+  response.writeHead(200, { "content-type": "text/html", "referrer-policy": "origin" }).end(html)
+})

@@ -10,7 +10,7 @@ export const flows = [[password, emailCode], [emailUrl], [emailCode, emailUrl, p
 
 export const registrationFlows = [[emailCode, password], [password]] as const
 
-/** A user whose address is bound, because they registered with a code that it got. */
+/** Registers a user with the code of a mail, which binds the address to the account. */
 export const signUpWithEmail = Effect.fnUntraced(function* (mail: TestMail, name: string) {
   const email = `${name}@mail.test`
   const { body: begun } = yield* signUp({ type: emailCode, user: name, email })
@@ -22,7 +22,7 @@ export const signUpWithEmail = Effect.fnUntraced(function* (mail: TestMail, name
   return { id: done.body.user_id, token: done.body.access_token, email }
 })
 
-/** Begins a login by code, and reads the code. */
+/** Starts a login by code, and reads the code from the mail. */
 export const beginCode = Effect.fnUntraced(function* (mail: TestMail, user: string, email: string) {
   const { body } = yield* login({ type: emailCode, user, email })
   return { session: body.session, code: codeIn(yield* mail.next(email)) }

@@ -23,7 +23,7 @@ const accounts: SMTPServerOptions = {
 const account = { user: "greenroom", password: Redacted.make("hush"), verifyCertificate: false }
 
 describe("mails", () => {
-  it.live("go out by STARTTLS, from an account of the mail server", () =>
+  it.live("are sent by STARTTLS with an account of the mail server", () =>
     Effect.gen(function* () {
       const received = yield* withServer({ ...accounts, hideSTARTTLS: false }, { ...account, security: "starttls" })
       assert.deepStrictEqual([received.encrypted, received.user], [true, "greenroom"])
@@ -33,7 +33,7 @@ describe("mails", () => {
     })
   )
 
-  it.live("go out by TLS from the first byte", () =>
+  it.live("are sent by implicit TLS", () =>
     Effect.gen(function* () {
       const received = yield* withServer({ ...accounts, secure: true }, { ...account, security: "tls" })
       assert.isTrue(received.encrypted)

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Effect, type Layer } from "effect"
+import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Page } from "playwright-core"
 import { Gateway } from "../../src/Gateway.ts"
@@ -8,6 +8,7 @@ import { Browser, phone, picture, type Visit, type VisitOptions, visit, webClien
 import {
   emailCode,
   emailUrl,
+  type LoginGateway,
   loginGateway,
   mailOptions,
   oauth2,
@@ -22,17 +23,19 @@ const flows = [[password], [password, emailCode], [emailUrl], [oauth2], [emailCo
 const reachable = flows.filter((flow) => flow.join() !== [password, emailCode].join())
 const registrationFlows = [[password], [emailCode, password], [emailUrl, oauth2]] as const
 
-interface Stage {
+interface Servers {
   readonly mail: TestMail
   readonly provider: TestProvider
   readonly other: TestProvider
 }
 
-type Home = Layer.Success<ReturnType<typeof loginGateway>>
 type LoginOptions = Parameters<typeof loginGateway>[0]
 
-/** A gateway with a mail server and two services. */
-const withHome = <A, E, R>(options: LoginOptions, use: (stage: Stage) => Effect.Effect<A, E, R | Home>) =>
+/** Runs a test with a gateway, a mail server and two services. */
+const withServers = <A, E, R>(
+  options: LoginOptions,
+  use: (servers: Servers) => Effect.Effect<A, E, R | LoginGateway>
+) =>
   Effect.gen(function* () {
     const mail = yield* testMail()
     const [provider, other] = [yield* testProvider, yield* testProvider]
@@ -60,7 +63,7 @@ const act = <A>(action: () => Promise<A>) => Effect.promise(action)
 
 const heading = (page: Page, text: string) => act(() => page.getByRole("heading", { name: text }).waitFor())
 
-/** Fills what is labelled so, and goes on by the keyboard alone. */
+/** Fills in fields by their labels, and submits, with the keyboard alone. */
 const fill = Effect.fnUntraced(function* (page: Page, fields: { readonly [label: string]: string }) {
   for (const [label, text] of Object.entries(fields)) {
     yield* act(() => page.getByLabel(label).focus())
@@ -71,14 +74,14 @@ const fill = Effect.fnUntraced(function* (page: Page, fields: { readonly [label:
 
 const choose = (page: Page, name: string) => act(() => page.getByRole("button", { name, exact: true }).click())
 
-/** The page says who is logged in, and nothing went wrong on the way. */
+/** Waits until the page names the user who is logged in, and checks that it has had no errors. */
 const loggedIn = Effect.fnUntraced(function* ({ complaints, page }: Visit, userId: string) {
   yield* act(() => page.getByText(userId).waitFor())
   assert.deepStrictEqual(complaints, [])
 })
 
-/** A user with a bound address and a linked service. */
-const prepare = Effect.fnUntraced(function* (name: string) {
+/** A user with an email address and a linked service. */
+const linkedUser = Effect.fnUntraced(function* (name: string) {
   const user = yield* register(name)
   const sql = yield* SqlClient.SqlClient
   yield* sql`
@@ -91,8 +94,8 @@ const prepare = Effect.fnUntraced(function* (name: string) {
 })
 
 layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) => {
-  it.effect("logs in by password, with the keyboard, and returns to a client of another origin", () =>
-    withHome({ flows: [[password]] }, () =>
+  it.effect("logs in by password with the keyboard, and returns to a client of another origin", () =>
+    withServers({ flows: [[password]] }, () =>
       Effect.gen(function* () {
         const { url } = yield* Gateway
         const alice = yield* register("alice")
@@ -107,77 +110,77 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* picture(page, "login-password-wrong")
         yield* act(() => page.getByLabel("Password").fill("secret-alice"))
         yield* act(() => Promise.all([page.waitForEvent("close"), page.keyboard.press("Enter")]))
-        const told = (yield* act(() => opener.evaluate("window.told"))) as ReadonlyArray<{
+        const received = (yield* act(() => opener.evaluate("window.received"))) as ReadonlyArray<{
           readonly origin: string
           readonly data: { readonly type: string; readonly result: { readonly [key: string]: string } }
         }>
-        assert.strictEqual(told.length, 1)
-        assert.deepStrictEqual([told[0]?.origin, told[0]?.data.type], [url, "m.login"])
-        assert.strictEqual(told[0]?.data.result.user_id, alice.id)
-        const token = told[0]?.data.result.access_token
+        assert.lengthOf(received, 1)
+        assert.deepStrictEqual([received[0]?.origin, received[0]?.data.type], [url, "m.login"])
+        assert.strictEqual(received[0]?.data.result.user_id, alice.id)
+        const token = received[0]?.data.result.access_token
         assert.strictEqual((yield* ask("GET", "/devices", { token })).status, 200)
         assert.deepStrictEqual(complaints, [])
       })
     )
   )
 
-  it.effect("calls onLogin of a browser that embeds it, and of an opener of its own origin", () =>
-    withHome({ flows: [[password]] }, () =>
+  it.effect("calls onLogin of an embedding client, and of an opener of the same origin", () =>
+    withServers({ flows: [[password]] }, () =>
       Effect.gen(function* () {
         yield* register("alice")
         const { page } = yield* open("/login/fallback")
-        const told: Array<string> = []
-        const tell = (name: string) => (userId: string) => void told.push(`${name} ${userId}`)
+        const calls: Array<string> = []
+        const onLogin = (name: string) => (userId: string) => void calls.push(`${name} ${userId}`)
         const done = (of: Page) => act(() => of.getByText("@alice:green.test").waitFor())
-        yield* act(() => page.exposeFunction("tellPage", tell("page")))
-        yield* act(() => page.evaluate("window.matrixLogin = { onLogin: (result) => tellPage(result.user_id) }"))
+        yield* act(() => page.exposeFunction("loginOfPage", onLogin("page")))
+        yield* act(() => page.evaluate("window.matrixLogin = { onLogin: (result) => loginOfPage(result.user_id) }"))
         yield* fill(page, { "User name or user ID": "alice", Password: "secret-alice" })
         yield* done(page)
         const { page: opener } = yield* open("/login")
-        yield* act(() => opener.exposeFunction("tellOpener", tell("opener")))
-        yield* act(() => opener.evaluate("window.onLogin = (result) => tellOpener(result.user_id)"))
+        yield* act(() => opener.exposeFunction("loginOfOpener", onLogin("opener")))
+        yield* act(() => opener.evaluate("window.onLogin = (result) => loginOfOpener(result.user_id)"))
         const [popup] = yield* act(() =>
           Promise.all([opener.waitForEvent("popup"), opener.evaluate(`void window.open("${api}/login/fallback")`)])
         )
         yield* act(() => popup.getByLabel("Password").fill("secret-alice"))
         yield* act(() => popup.getByLabel("User name or user ID").fill("alice"))
         yield* act(() => Promise.all([popup.waitForEvent("close"), popup.keyboard.press("Enter")]))
-        assert.deepStrictEqual(told, ["page @alice:green.test", "opener @alice:green.test"])
+        assert.deepStrictEqual(calls, ["page @alice:green.test", "opener @alice:green.test"])
       })
     )
   )
 
-  it.effect("logs in by password and a code, on a phone, in the dark", () =>
-    withHome({ flows: [[password, emailCode], [emailUrl]] }, ({ mail }) =>
+  it.effect("logs in by password and code on a phone in dark mode", () =>
+    withServers({ flows: [[password, emailCode], [emailUrl]] }, ({ mail }) =>
       Effect.gen(function* () {
-        const alice = yield* prepare("alice")
+        const alice = yield* linkedUser("alice")
         const visited = yield* open("/login/fallback", { viewport: phone, colorScheme: "dark" })
         const { page } = visited
         yield* heading(page, "Log in")
-        assert.strictEqual(yield* picture(page, "login-choice-phone-dark"), 0)
+        yield* picture(page, "login-choice-phone-dark")
         yield* choose(page, "Password, then a code by email")
         yield* act(() => page.getByText("Step 1 of 2").waitFor())
-        assert.strictEqual(yield* picture(page, "login-step-phone-dark"), 0)
+        yield* picture(page, "login-step-phone-dark")
         yield* fill(page, { "User name or user ID": "alice", Password: "secret-alice" })
         yield* heading(page, "A code by email")
         yield* fill(page, { "Email address": "alice@mail.test" })
         yield* heading(page, "Enter the code")
-        assert.strictEqual(yield* picture(page, "login-code-phone-dark"), 0)
+        yield* picture(page, "login-code-phone-dark")
         yield* fill(page, { Code: "1" })
         yield* act(() => page.getByRole("alert").getByText("The code is wrong").waitFor())
-        assert.strictEqual(yield* picture(page, "login-code-wrong-phone-dark"), 0)
+        yield* picture(page, "login-code-wrong-phone-dark")
         yield* act(() => page.getByLabel("Code").fill(""))
         yield* fill(page, { Code: codeIn(yield* mail.next("alice@mail.test")) })
         yield* loggedIn(visited, alice.id)
-        assert.strictEqual(yield* picture(page, "login-done-phone-dark"), 0)
+        yield* picture(page, "login-done-phone-dark")
       })
     )
   )
 
-  it.effect("logs in by a link, which is confirmed in another browser", () =>
-    withHome({}, ({ mail }) =>
+  it.effect("logs in by a link that is confirmed in another browser", () =>
+    withServers({}, ({ mail }) =>
       Effect.gen(function* () {
-        const alice = yield* prepare("alice")
+        const alice = yield* linkedUser("alice")
         const visited = yield* open("/login/fallback")
         yield* heading(visited.page, "Log in")
         yield* picture(visited.page, "login-choice")
@@ -187,7 +190,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* picture(visited.page, "login-link-waits")
         const received = yield* mail.next("alice@mail.test")
         const { page: confirming } = yield* visit(linkIn(received), { viewport: phone })
-        assert.strictEqual(yield* picture(confirming, "email-link-phone"), 0)
+        yield* picture(confirming, "email-link-phone")
         yield* choose(confirming, "Yes, it is me")
         yield* heading(confirming, "Confirmed")
         yield* picture(confirming, "email-link-confirmed-phone")
@@ -203,11 +206,11 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("logs in by a service that is selected, and by a code before it", () =>
-    withHome({}, ({ mail, provider }) =>
+  it.effect("logs in by a service, and by a code and a service", () =>
+    withServers({}, ({ mail, provider }) =>
       Effect.gen(function* () {
-        const alice = yield* prepare("alice")
-        provider.person = "subject-alice"
+        const alice = yield* linkedUser("alice")
+        provider.subject = "subject-alice"
         const visited = yield* open("/login/fallback", { colorScheme: "dark" })
         const { page } = visited
         yield* choose(page, "Another service")
@@ -232,10 +235,10 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("shows the failure of a service, and starts again", () =>
-    withHome({}, ({ provider }) =>
+  it.effect("shows the error of a service, and starts again", () =>
+    withServers({}, ({ provider }) =>
       Effect.gen(function* () {
-        provider.person = "subject-nobody"
+        provider.subject = "subject-nobody"
         const { page } = yield* open("/login/fallback")
         yield* choose(page, "Another service")
         yield* choose(page, "Continue")
@@ -249,13 +252,13 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
   )
 
   it.effect("registers by password, by code, and by a link and a service", () =>
-    withHome({}, ({ mail, provider }) =>
+    withServers({}, ({ mail, provider }) =>
       Effect.gen(function* () {
         const first = yield* open("/register/fallback", { viewport: phone })
         yield* heading(first.page, "Create an account")
-        assert.strictEqual(yield* picture(first.page, "register-choice-phone"), 0)
+        yield* picture(first.page, "register-choice-phone")
         yield* choose(first.page, "Choose a password")
-        assert.strictEqual(yield* picture(first.page, "register-password-phone"), 0)
+        yield* picture(first.page, "register-password-phone")
         yield* fill(first.page, { "User name": "alice", "New password": "secret" })
         yield* loggedIn(first, "@alice:green.test")
         const second = yield* open("/register/fallback")
@@ -266,7 +269,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* heading(second.page, "Choose a password")
         yield* fill(second.page, { "User name": "bob", "New password": "secret" })
         yield* loggedIn(second, "@bob:green.test")
-        provider.person = "subject-carol"
+        provider.subject = "subject-carol"
         const third = yield* open("/register/fallback")
         yield* choose(third.page, "A link by email, then another service")
         yield* fill(third.page, { "Email address": "carol@mail.test" })
@@ -283,8 +286,8 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("marks the wrong field, and names the length of a password", () =>
-    withHome({ minPasswordLength: 8, registrationFlows: [[password]] }, () =>
+  it.effect("focuses the wrong field, and names the minimum length of a password", () =>
+    withServers({ minPasswordLength: 8, registrationFlows: [[password]] }, () =>
       Effect.gen(function* () {
         yield* register("alice")
         const visited = yield* open("/register/fallback")
@@ -312,7 +315,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
   )
 
   it.effect("registers with a token", () =>
-    withHome({ registration: "token", registrationFlows: [[password]] }, () =>
+    withServers({ registration: "token", registrationFlows: [[password]] }, () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* sql`
@@ -330,8 +333,8 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("runs nothing but its own program, and cannot be framed", () =>
-    withHome({}, () =>
+  it.effect("runs no script but its own, and cannot be framed", () =>
+    withServers({}, () =>
       Effect.gen(function* () {
         const { headers, text } = yield* ask("GET", "/login/fallback")
         const policy = headers.get("content-security-policy") ?? ""

@@ -2,11 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { register } from "../TestGateway.ts"
-import { gatewayOn, login, loginGateway, outcome, password, post, signUp } from "./TestLogin.ts"
+import { outcome, register } from "../TestGateway.ts"
+import { login, loginGateway, loginGatewayOnDatabase, password, post, signUp } from "./TestLogin.ts"
 
 describe("a password", () => {
-  it.live("is guessed a few times for one account from anywhere, and from one address for any account", () =>
+  it.live("has a limit of wrong attempts for each account and for each address", () =>
     Effect.gen(function* () {
       yield* register("alice")
       yield* register("bob")
@@ -31,7 +31,7 @@ describe("a password", () => {
     )
   )
 
-  it.live("is guessed as few times by a holder of an access token", () =>
+  it.live("has the same limit for a holder of an access token", () =>
     Effect.gen(function* () {
       const { token } = yield* register("alice")
       const change = (old_password: string) =>
@@ -45,9 +45,9 @@ describe("a password", () => {
     }).pipe(Effect.provide(loginGateway({ accountAttempts: { limit: 3, window: 600_000 } })))
   )
 
-  it.live("has the length that the operator wants, however it comes; one that is there stays good", () =>
+  it.live("has the minimum length of the configuration at every endpoint; an existing one stays valid", () =>
     Effect.gen(function* () {
-      const old = yield* register("alice").pipe(Effect.provide(gatewayOn({})))
+      const old = yield* register("alice").pipe(Effect.provide(loginGatewayOnDatabase({})))
       yield* Effect.gen(function* () {
         const short = yield* signUp({ type: password, user: "bob", password: "2short" })
         assert.strictEqual(outcome(short), "400 M_BAD_JSON")
@@ -66,7 +66,7 @@ describe("a password", () => {
         ] as const) {
           assert.strictEqual(outcome(yield* post(path, json, old.token)), "400 M_BAD_JSON", path)
         }
-      }).pipe(Effect.provide(gatewayOn({ minPasswordLength: 13 })))
+      }).pipe(Effect.provide(loginGatewayOnDatabase({ minPasswordLength: 13 })))
     }).pipe(Effect.provide(TestDatabase.layer))
   )
 })

@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { ask } from "../TestGateway.ts"
-import { emailCode, login, loginGateway, outcome, password, registrationToken, signUp, withMail } from "./TestLogin.ts"
+import { ask, outcome } from "../TestGateway.ts"
+import { emailCode, login, loginGateway, password, registrationToken, signUp, withMail } from "./TestLogin.ts"
 import { codeIn } from "./TestMail.ts"
 
 describe("registration", () => {
-  it.live("that is closed is refused at every endpoint, and the error says so", () =>
+  it.live("is refused at every endpoint if it is closed", () =>
     Effect.gen(function* () {
       assert.strictEqual(outcome(yield* ask("GET", "/register")), "403 M_FORBIDDEN")
       assert.strictEqual(outcome(yield* signUp({ type: password, user: "alice", password: "x" })), "403 M_FORBIDDEN")
@@ -15,7 +15,7 @@ describe("registration", () => {
     }).pipe(Effect.provide(loginGateway({ registration: "closed" })))
   )
 
-  it.live("refuses user IDs that look alike or break the grammar", () =>
+  it.live("refuses user IDs that violate the grammar", () =>
     Effect.gen(function* () {
       const names = [
         "\u0430lice",
@@ -35,7 +35,7 @@ describe("registration", () => {
     }).pipe(Effect.provide(loginGateway({})))
   )
 
-  it.live("by token takes as many accounts as the token allows", () =>
+  it.live("by token is limited to the uses of the token", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const { body } = yield* ask("GET", "/register")
@@ -57,7 +57,7 @@ describe("registration", () => {
     }).pipe(Effect.provide(loginGateway({ registration: "token" })))
   )
 
-  it.live("whose name was taken meanwhile can choose another", () =>
+  it.live("with a refused user name can choose another one", () =>
     withMail({ registrationFlows: [[emailCode, password]] }, (mail) =>
       Effect.gen(function* () {
         const { body } = yield* signUp({ type: emailCode, email: "alice@mail.test" })

@@ -5,10 +5,11 @@ import { Gateway } from "../../src/Gateway.ts"
 import { ask } from "../TestGateway.ts"
 import { emailCode, emailUrl, login, loginGateway, mailOptions, oauth2, password, signUp } from "./TestLogin.ts"
 import { codeIn, linkIn, testMail } from "./TestMail.ts"
-import { makeVisitor, providerOptions, testProvider } from "./TestProvider.ts"
+import { authorize, providerOptions, testProvider } from "./TestProvider.ts"
+import { makeUserAgent } from "./UserAgent.ts"
 
-describe("secrets", () => {
-  it.live("is neither in the log, however talkative, nor in the database", () =>
+describe("secrets of logins", () => {
+  it.live("are neither in the log at level Trace nor in the database", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const lines: Array<string> = []
@@ -42,15 +43,15 @@ describe("secrets", () => {
           yield* mail.next(email)
           const link = linkIn(yield* mail.next(email))
           yield* Effect.promise(() => fetch(link, { method: "POST" }))
-          provider.person = "subject-1"
+          provider.subject = "subject-1"
           const { body: away } = yield* signUp({ type: oauth2, user: "bob" })
-          const visitor = makeVisitor()
-          const back = yield* visitor.authorize(away.uri as string)
-          const { text } = yield* visitor.visit(back)
-          yield* visitor.visit(back)
-          provider.person = undefined
+          const userAgent = makeUserAgent()
+          const back = yield* authorize(userAgent, away.uri as string)
+          const { text } = yield* userAgent.visit(back)
+          yield* userAgent.visit(back)
+          provider.subject = undefined
           const { body: denied } = yield* login({ type: oauth2 })
-          yield* visitor.visit(yield* makeVisitor().authorize(denied.uri as string))
+          yield* userAgent.visit(yield* authorize(makeUserAgent(), denied.uri as string))
           keep(denied.session)
           yield* ask("GET", `/devices?access_token=${alice.access_token}`)
           keep(begun.session, alice.access_token, secret, "wrong horse battery", half.session, byLink.session)
@@ -59,9 +60,10 @@ describe("secrets", () => {
           keep(code, code.replace(" ", ""), "a secret of the client")
           const sql = yield* SqlClient.SqlClient
           const rows = yield* sql`
-            SELECT row_to_json(each)::text AS row FROM login_sessions AS each
-            UNION ALL SELECT row_to_json(each)::text FROM access_tokens AS each
-            UNION ALL SELECT row_to_json(each)::text FROM users AS each`
+            SELECT row_to_json(session)::text AS row FROM login_sessions AS session
+            UNION ALL SELECT row_to_json(token)::text FROM access_tokens AS token
+            UNION ALL SELECT row_to_json(account)::text FROM users AS account`
+          assert.isAbove(rows.length, 2)
           const stored = JSON.stringify(rows)
           const logged = lines.join("\n")
           assert.include(logged, "OAuth2")

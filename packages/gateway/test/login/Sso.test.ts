@@ -1,75 +1,41 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Administration } from "@greenroom/actors/account/Administration"
-import type { LoginOptions } from "@greenroom/actors/account/login/LoginOptions"
-import { Effect, type Layer } from "effect"
-import { Gateway } from "../../src/Gateway.ts"
+import { Effect } from "effect"
 import { ask, askToday, inPath } from "../TestGateway.ts"
-import { loginGateway, oauth2, password, signUp } from "./TestLogin.ts"
-import { makeVisitor, providerOptions, type TestProvider, testProvider } from "./TestProvider.ts"
-
-type Home = Layer.Success<ReturnType<typeof loginGateway>>
+import { oauth2, password, signUp } from "./TestLogin.ts"
+import { authorize, type TestProvider, withProvider } from "./TestProvider.ts"
+import { makeUserAgent, type UserAgent } from "./UserAgent.ts"
 
 const client = "https://client.test/?a=b#c"
 
-/** A gateway with a provider. */
-const withProvider = <A, E>(
-  options: LoginOptions,
-  use: (provider: TestProvider, url: string) => Effect.Effect<A, E, Home>
-) =>
-  Effect.gen(function* () {
-    const provider = yield* testProvider
-    const login = { providers: [providerOptions(provider)], flows: [[password], [oauth2]], ...options } as LoginOptions
-    return yield* Effect.gen(function* () {
-      const { url } = yield* Gateway
-      provider.allow(url)
-      return yield* use(provider, url)
-    }).pipe(Effect.provide(loginGateway(login)))
-  }).pipe(Effect.scoped)
+const flows = [[password], [oauth2]] as const
 
-const open = { registrationFlows: [[password], [oauth2]], ssoRedirects: ["https://client.test/"] } as const
+const open = { flows, registrationFlows: [[password], [oauth2]], ssoRedirects: ["https://client.test/"] } as const
 
 const redirectPath = `/_matrix/client/v3/login/sso/redirect?redirectUrl=${inPath(client)}`
 
-/** Goes to the provider and back, as a person there; what this server shows then. */
-const goAndComeBack = Effect.fnUntraced(function* (
+/** Visits a URL, and logs in at the provider to which it redirects. Returns the page of this server after that. */
+const loginAtProvider = Effect.fnUntraced(function* (
   provider: TestProvider,
-  visitor: ReturnType<typeof makeVisitor>,
+  userAgent: UserAgent,
   url: string,
-  person: string
+  subject: string
 ) {
-  provider.person = person
-  const { location = "" } = yield* visitor.visit(url)
-  const back = yield* visitor.authorize(location)
-  return yield* visitor.visit(back)
+  provider.subject = subject
+  const { location = "" } = yield* userAgent.visit(url)
+  const back = yield* authorize(userAgent, location)
+  return yield* userAgent.visit(back)
 })
 
 const tokenOf = (location: string | undefined) => new URL(location ?? "").searchParams.get("loginToken")
 
-const logIn = (token: string | null) => askToday("POST", "/v3/login", { json: { type: "m.login.token", token } })
-
-const postForm = (url: string, form: Record<string, string>, cookies: ReadonlyMap<string, string>) =>
-  Effect.promise(async () => {
-    const response = await fetch(url, {
-      method: "POST",
-      redirect: "manual",
-      headers: {
-        cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; "),
-        "content-type": "application/x-www-form-urlencoded"
-      },
-      body: new URLSearchParams(form).toString()
-    })
-    return {
-      status: response.status,
-      location: response.headers.get("location") ?? undefined,
-      text: await response.text()
-    }
-  })
+const logInByToken = (token: string | null) => askToday("POST", "/v3/login", { json: { type: "m.login.token", token } })
 
 const formUrl = (url: string, page: string) =>
   `${url}${/action="([^"]+)"/.exec(page)?.[1]?.replaceAll("&amp;", "&") ?? "/none"}`
 
 describe("single sign-on by today's client API", () => {
-  it.live("a newcomer chooses a name, and the client logs in by the token; the next time it goes by itself", () =>
+  it.live("a new user chooses a user name, and the client logs in by the token; the next login needs no name", () =>
     withProvider(open, (provider, url) =>
       Effect.gen(function* () {
         const { body } = yield* askToday("GET", "/v3/login")
@@ -77,52 +43,52 @@ describe("single sign-on by today's client API", () => {
           type: "m.login.sso",
           identity_providers: [{ id: "test", name: "Test Service" }]
         })
-        const visitor = makeVisitor()
-        const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "per son")
+        const userAgent = makeUserAgent()
+        const page = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, "per son")
         assert.include(page.text, "Choose a name")
-        const stranger = yield* postForm(formUrl(url, page.text), { user: "ida" }, new Map())
+        const stranger = yield* makeUserAgent().visit(formUrl(url, page.text), { form: { user: "ida" } })
         assert.include(stranger.text, "not started in this browser")
-        const wrong = yield* postForm(formUrl(url, page.text), { user: "not a name" }, visitor.cookies)
+        const wrong = yield* userAgent.visit(formUrl(url, page.text), { form: { user: "not a name" } })
         assert.include(wrong.text, "A user name consists of")
-        const made = yield* postForm(formUrl(url, page.text), { user: "ida" }, visitor.cookies)
+        const made = yield* userAgent.visit(formUrl(url, page.text), { form: { user: "ida" } })
         assert.match(made.location ?? "", /^https:\/\/client\.test\/\?a=b&loginToken=[\w-]+#c$/)
-        const login = yield* logIn(tokenOf(made.location))
+        const login = yield* logInByToken(tokenOf(made.location))
         assert.strictEqual(login.body.user_id, "@ida:green.test")
-        assert.strictEqual((yield* logIn(tokenOf(made.location))).body.errcode, "M_FORBIDDEN")
-        const again = yield* goAndComeBack(provider, makeVisitor(), `${url}${redirectPath}`, "per son")
-        assert.strictEqual((yield* logIn(tokenOf(again.location))).body.user_id, "@ida:green.test")
+        assert.strictEqual((yield* logInByToken(tokenOf(made.location))).body.errcode, "M_FORBIDDEN")
+        const again = yield* loginAtProvider(provider, makeUserAgent(), `${url}${redirectPath}`, "per son")
+        assert.strictEqual((yield* logInByToken(tokenOf(again.location))).body.user_id, "@ida:green.test")
       })
     )
   )
 
-  it.live("a newcomer gets no access before an administrator has approved the account", () =>
+  it.live("a new user gets no access before an administrator has approved the account", () =>
     withProvider({ ...open, registrationApproval: true }, (provider, url) =>
       Effect.gen(function* () {
-        const visitor = makeVisitor()
-        const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "nia")
-        const made = yield* postForm(formUrl(url, page.text), { user: "nia" }, visitor.cookies)
-        const login = yield* logIn(tokenOf(made.location))
+        const userAgent = makeUserAgent()
+        const page = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, "nia")
+        const made = yield* userAgent.visit(formUrl(url, page.text), { form: { user: "nia" } })
+        const login = yield* logInByToken(tokenOf(made.location))
         assert.strictEqual(login.body.errcode, "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL")
         yield* Administration.use((administration) => administration.approve("nia"))
-        const again = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "nia")
-        assert.strictEqual((yield* logIn(tokenOf(again.location))).body.user_id, "@nia:green.test")
+        const again = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, "nia")
+        assert.strictEqual((yield* logInByToken(tokenOf(again.location))).body.user_id, "@nia:green.test")
       })
     )
   )
 
-  it.live("a client that the operator does not know gets the token only by a click of the user", () =>
+  it.live("a client that is not in ssoRedirects gets the token only by a click of the user", () =>
     withProvider({ ...open, ssoRedirects: [] }, (provider, url) =>
       Effect.gen(function* () {
-        const visitor = makeVisitor()
-        const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "kay")
-        const made = yield* postForm(formUrl(url, page.text), { user: "kay" }, visitor.cookies)
+        const userAgent = makeUserAgent()
+        const page = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, "kay")
+        const made = yield* userAgent.visit(formUrl(url, page.text), { form: { user: "kay" } })
         assert.isUndefined(made.location)
         assert.include(made.text, "Go on to https://client.test?")
       })
     )
   )
 
-  it.live("refuses redirects to other than pages, and returns to another browser", () =>
+  it.live("redirects to URLs that are no web pages, and returns to another browser, are refused", () =>
     withProvider(open, (provider, url) =>
       Effect.gen(function* () {
         for (const target of ["javascript:alert(1)", "data:text/html,x", "no URL"]) {
@@ -133,12 +99,12 @@ describe("single sign-on by today's client API", () => {
         assert.strictEqual((yield* askToday("GET", unknown)).body.errcode, "M_NOT_FOUND")
         const missing = yield* askToday("GET", "/v3/login/sso/redirect")
         assert.strictEqual(missing.body.errcode, "M_MISSING_PARAM")
-        provider.person = "mallory"
-        const attacker = makeVisitor()
+        provider.subject = "mallory"
+        const attacker = makeUserAgent()
         const { location = "", status } = yield* attacker.visit(`${url}${redirectPath}`)
         assert.strictEqual(status, 302)
-        const back = yield* attacker.authorize(location)
-        const victim = yield* makeVisitor().visit(back)
+        const back = yield* authorize(attacker, location)
+        const victim = yield* makeUserAgent().visit(back)
         assert.strictEqual(victim.status, 403)
         assert.include(victim.text, "not started in this browser")
         assert.strictEqual((yield* attacker.visit(back)).status, 403)
@@ -146,11 +112,11 @@ describe("single sign-on by today's client API", () => {
     )
   )
 
-  it.live("without an account a login is refused if registration takes more, or two stages", () =>
+  it.live("a login without an account is refused if registration is closed to it; flows of two stages offer none", () =>
     Effect.gen(function* () {
-      yield* withProvider({}, (provider, url) =>
+      yield* withProvider({ flows }, (provider, url) =>
         Effect.gen(function* () {
-          const refused = yield* goAndComeBack(provider, makeVisitor(), `${url}${redirectPath}`, "nobody")
+          const refused = yield* loginAtProvider(provider, makeUserAgent(), `${url}${redirectPath}`, "nobody")
           assert.strictEqual(refused.status, 403)
           assert.include(refused.text, "No account of this server is linked")
         })
@@ -165,14 +131,14 @@ describe("single sign-on by today's client API", () => {
     })
   )
 
-  it.live("an operation is confirmed at the provider, by the owner of the account alone", () =>
+  it.live("an operation is confirmed at the provider by the owner of the account alone", () =>
     withProvider(open, (provider, url) =>
       Effect.gen(function* () {
         const make = Effect.fnUntraced(function* (name: string) {
-          const visitor = makeVisitor()
-          const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, name)
-          const made = yield* postForm(formUrl(url, page.text), { user: name }, visitor.cookies)
-          return (yield* logIn(tokenOf(made.location))).body.access_token
+          const userAgent = makeUserAgent()
+          const page = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, name)
+          const made = yield* userAgent.visit(formUrl(url, page.text), { form: { user: name } })
+          return (yield* logInByToken(tokenOf(made.location))).body.access_token
         })
         const token = yield* make("lea")
         yield* make("moe")
@@ -180,18 +146,18 @@ describe("single sign-on by today's client API", () => {
         assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.sso"] }])
         const session = asked.body.session as string
         const path = `${url}/_matrix/client/v3/auth/m.login.sso/fallback/web?session=${session}`
-        const other = yield* goAndComeBack(provider, makeVisitor(), path, "moe")
+        const other = yield* loginAtProvider(provider, makeUserAgent(), path, "moe")
         assert.strictEqual(other.status, 403)
         const deactivate = askToday("POST", "/v3/account/deactivate", { token, json: { auth: { session } } })
         assert.strictEqual((yield* deactivate).status, 401)
-        const confirmed = yield* goAndComeBack(provider, makeVisitor(), path, "lea")
+        const confirmed = yield* loginAtProvider(provider, makeUserAgent(), path, "lea")
         assert.include(confirmed.text, "authDone")
         assert.strictEqual((yield* deactivate).status, 200)
       })
     )
   )
 
-  it.live("a stage is passed on a page for a client that knows no form of it", () =>
+  it.live("a client completes a stage that it does not know on the fallback page", () =>
     withProvider(open, (_, url) =>
       Effect.gen(function* () {
         const { body } = yield* signUp({ type: password, user: "ned", password: "secret-ned" })
@@ -201,9 +167,9 @@ describe("single sign-on by today's client API", () => {
         const page = `/v3/auth/m.login.password/fallback/web?session=${session}`
         assert.include((yield* askToday("GET", page)).text, "Your password")
         const target = `${url}/_matrix/client${page}`
-        const wrong = yield* postForm(target, { password: "guess" }, new Map())
+        const wrong = yield* makeUserAgent().visit(target, { form: { password: "guess" } })
         assert.include(wrong.text, "The password is wrong")
-        const right = yield* postForm(target, { password: "secret-ned" }, new Map())
+        const right = yield* makeUserAgent().visit(target, { form: { password: "secret-ned" } })
         assert.include(right.text, "authDone")
         const done = yield* askToday("POST", "/v3/account/deactivate", { token, json: { auth: { session } } })
         assert.strictEqual(done.status, 200)

@@ -1,5 +1,5 @@
 /**
- * A mail server for tests, on a free port: what is sent to it can be waited for, by recipient.
+ * A mail server for tests, on a free port. Tests wait for its mails by recipient.
  */
 import { Effect, type Scope } from "effect"
 import { SMTPServer, type SMTPServerOptions } from "smtp-server"
@@ -18,7 +18,7 @@ export interface Received {
 
 export interface TestMail {
   readonly port: number
-  /** The next mail to this address that was not taken yet. */
+  /** Takes the oldest mail to an address that was not taken yet, or waits for one. */
   readonly next: (to: string) => Effect.Effect<Received>
   /** All mails so far. */
   readonly all: ReadonlyArray<Received>
@@ -49,7 +49,7 @@ const read = (stream: NodeJS.ReadableStream): Promise<string> =>
     stream.on("error", reject)
   })
 
-/** Starts one. */
+/** Starts a mail server. */
 export const testMail = (options: SMTPServerOptions = {}): Effect.Effect<TestMail, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
@@ -104,8 +104,8 @@ export const testMail = (options: SMTPServerOptions = {}): Effect.Effect<TestMai
     ({ mail }) => mail
   )
 
-/** The code that a mail tells. */
+/** The code in a mail. */
 export const codeIn = ({ body }: Received): string => /\b(\d{4} \d{4})\b/.exec(body)?.[1] ?? "no code"
 
-/** The link that a mail has. */
+/** The link in a mail. */
 export const linkIn = ({ body }: Received): string => /http:\/\/\S+token=[\w.-]+/.exec(body)?.[0] ?? "no link"

@@ -1,27 +1,30 @@
 /**
- * An OAuth2 provider for tests (OpenID Connect), on a free port. People log in there as `provider.person`, or deny.
+ * An OAuth2 provider for tests (OpenID Connect), on a free port. Visitors log in there as `provider.subject`, or are refused.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import type { OAuth2Provider } from "@greenroom/actors/account/login/LoginOptions"
+import type { LoginOptions, OAuth2Provider } from "@greenroom/actors/account/login/LoginOptions"
 import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
 import { Effect, Redacted, type Scope } from "effect"
 import Provider from "oidc-provider"
+import { Gateway } from "../../src/Gateway.ts"
+import { type LoginGateway, loginGateway } from "./TestLogin.ts"
+import type { UserAgent } from "./UserAgent.ts"
 
 export interface TestProvider {
   readonly issuer: string
-  /** The next user to log in; undefined denies. */
-  person: string | undefined
-  /** Lets a gateway at this URL be a client. */
+  /** The account at the provider that logs in next. Undefined: the login is refused. */
+  subject: string | undefined
+  /** Registers the gateway at a URL as a client. */
   readonly allow: (gatewayUrl: string) => void
-  /** The requests to the token endpoint, as they came. */
+  /** The authorization headers of the requests to the token endpoint. */
   readonly tokenRequests: Array<string>
 }
 
 const clientId = "greenroom"
 const clientSecret = "a secret of the client/+:%"
 
-/** How a gateway is told of it. */
+/** The configuration of a gateway for the provider. */
 export const providerOptions = (provider: TestProvider, more: Partial<OAuth2Provider> = {}): OAuth2Provider => ({
   id: "test",
   name: "Test Service",
@@ -55,7 +58,7 @@ const makeProvider = (issuer: string, gatewayUrl: string) =>
 const page = (uid: string) => `<!DOCTYPE html><html lang="en"><head><title>Test Service</title></head><body>
 <h1>Test Service</h1><form method="post" action="/interaction/${uid}"><button>Allow</button></form></body></html>`
 
-/** Starts one. */
+/** Starts a provider. */
 export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Effect.map(
   Effect.acquireRelease(
     Effect.callback<{ readonly provider: TestProvider; readonly server: ReturnType<typeof createServer> }>((resume) => {
@@ -72,9 +75,9 @@ export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Eff
         if (request.method === "GET")
           return void response.writeHead(200, { "content-type": "text/html" }).end(page(uid))
         const result =
-          provider.person === undefined
+          provider.subject === undefined
             ? { error: "access_denied", error_description: "No" }
-            : { login: { accountId: provider.person, remember: false } }
+            : { login: { accountId: provider.subject, remember: false } }
         await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
       }
       const server = createServer((request, response) => {
@@ -82,7 +85,7 @@ export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Eff
       })
       const provider: { -readonly [K in keyof TestProvider]: TestProvider[K] } = {
         issuer: "",
-        person: undefined,
+        subject: undefined,
         tokenRequests: [],
         allow: (gatewayUrl) => {
           oidc = makeProvider(provider.issuer, gatewayUrl)
@@ -102,42 +105,27 @@ export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Eff
   ({ provider }) => provider
 )
 
-/** A browser as plain as can be: it keeps cookies and follows no redirect by itself. */
-export const makeVisitor = () => {
-  const cookies = new Map<string, string>()
-  const visit = (url: string, options: { readonly method?: string; readonly accept?: string } = {}) =>
-    Effect.promise(async () => {
-      const response = await fetch(url, {
-        method: options.method ?? "GET",
-        redirect: "manual",
-        headers: {
-          accept: options.accept ?? "*/*",
-          cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; ")
-        }
-      })
-      for (const cookie of response.headers.getSetCookie()) {
-        const [, name, value] = /^([^=]+)=([^;]*)/.exec(cookie) ?? []
-        if (name !== undefined && value !== undefined) cookies.set(name, value)
-      }
-      const location = response.headers.get("location")
-      return {
-        status: response.status,
-        text: await response.text(),
-        headers: response.headers,
-        location: location === null ? undefined : new URL(location, url).href
-      }
-    })
+/** Visits an authorization URI, and allows it. Returns where the provider redirects to. */
+export const authorize = Effect.fnUntraced(function* ({ visit }: UserAgent, uri: string) {
+  let next = yield* visit(uri)
+  for (let count = 0; count < 6; count++) {
+    if (next.location === undefined) throw new Error(`The provider stopped: ${next.status} ${next.text}`)
+    if (next.location.includes(callbackPath)) return next.location
+    next = yield* visit(next.location, next.location.includes("/interaction/") ? { method: "POST" } : {})
+  }
+  throw new Error("The provider redirects without end")
+})
 
-  /** Visits an Authorization Request URI and allows it; where the provider sends the user back to. */
-  const authorize = Effect.fnUntraced(function* (uri: string) {
-    let next = yield* visit(uri)
-    for (let count = 0; count < 6; count++) {
-      if (next.location === undefined) throw new Error(`The provider stopped: ${next.status} ${next.text}`)
-      if (next.location.includes(callbackPath)) return next.location
-      next = yield* visit(next.location, next.location.includes("/interaction/") ? { method: "POST" } : {})
-    }
-    throw new Error("The provider redirects without end")
-  })
-
-  return { visit, authorize, cookies }
-}
+/** Runs a test with a provider and a gateway that uses it. */
+export const withProvider = <A, E>(
+  options: LoginOptions,
+  use: (provider: TestProvider, url: string) => Effect.Effect<A, E, LoginGateway>
+) =>
+  Effect.gen(function* () {
+    const provider = yield* testProvider
+    return yield* Effect.gen(function* () {
+      const { url } = yield* Gateway
+      provider.allow(url)
+      return yield* use(provider, url)
+    }).pipe(Effect.provide(loginGateway({ providers: [providerOptions(provider)], ...options })))
+  }).pipe(Effect.scoped)
