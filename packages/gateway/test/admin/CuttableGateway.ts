@@ -1,9 +1,10 @@
 /** A gateway whose connections to the database can be cut. */
+import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
 import * as Database from "@greenroom/store/Database"
 import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer } from "effect"
-import { gatewayOn } from "../TestGateway.ts"
+import { gatewayOnDatabase } from "../TestGateway.ts"
 
 /** The connections of the gateway to its database. */
 export class DatabaseLink extends Context.Service<DatabaseLink, CuttableDatabase.CuttableDatabase>()(
@@ -17,4 +18,5 @@ const database = Layer.unwrap(
   })
 )
 
-export const cuttableGateway = (home: Parameters<typeof gatewayOn>[2] = {}) => gatewayOn(database, {}, home)
+export const cuttableGateway = (home: Partial<HomeServerOptions> = {}) =>
+  gatewayOnDatabase({}, home).pipe(Layer.provideMerge(database))

@@ -7,7 +7,7 @@ import { ask, askToday, createRoom, gateway, inPath, register } from "../TestGat
 import { askAdmin, registerAdmin } from "./TestAdmin.ts"
 
 layer(gateway, { excludeTestServices: true })("lists for administrators", (it) => {
-  it.effect("the total counts all rows, also where the page is empty", () =>
+  it.effect("the total counts all rows, even if the page is empty", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("total-boss"), yield* register("total-user")]
       const room = yield* createRoom(user, { name: "Counted" })
@@ -32,7 +32,7 @@ layer(gateway, { excludeTestServices: true })("lists for administrators", (it) =
     })
   )
 
-  it.effect("an order that a list does not have is refused", () =>
+  it.effect("an unknown order is refused", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("order-boss")
       for (const list of ["/v1/rooms", "/v2/users", "/v1/federation/destinations"]) {
@@ -46,7 +46,7 @@ layer(gateway, { excludeTestServices: true })("lists for administrators", (it) =
     })
   )
 
-  it.effect("what administrators read is in the audit log, whichever API they use", () =>
+  it.effect("reads of administrators are in the audit log, for every API", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("audited-boss"), yield* register("audited-user")]
       const room = yield* createRoom(user, { preset: "private_chat" })

@@ -1,15 +1,15 @@
 /**
- * A database that fills up during background work of every kind, and then does not answer for a while: all work is finished
- * afterwards, and nothing is done twice.
+ * The disk of the database fills up during background work of every kind, then the database does not answer for a while. All
+ * work is finished afterwards, and nothing is done twice.
  */
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, createRoom, inPath, register } from "../TestGateway.ts"
+import { as, createRoom, inPath, joinRoom, register, sendText } from "../TestGateway.ts"
 import { cuttableGateway, DatabaseLink } from "./CuttableGateway.ts"
-import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
+import { askAdmin, registerAdmin, repeatUntil } from "./TestAdmin.ts"
 
 const numbers = Array.from({ length: 8 }, (_, number) => number)
 const messages = 40
@@ -18,7 +18,7 @@ const messages = 40
 const accepted = 30
 const refused = 30
 
-/** From now on PostgreSQL stores some more events and then none, and removes no state of rooms. */
+/** Makes PostgreSQL refuse events after some more, and every removal of state. */
 const fillUp = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql`CREATE SEQUENCE inserts`
@@ -42,7 +42,7 @@ const freeSpace = Effect.gen(function* () {
   for (const table of ["events", "state_deltas"]) yield* sql`DROP TRIGGER IF EXISTS refuse ON ${sql(table)}`
 })
 
-/** The texts of all messages of the database that begin with a word, in order. */
+/** The bodies of all messages in the database that begin with `word`, in order. */
 const textsOf = (word: string) =>
   SqlClient.SqlClient.use((sql) =>
     Effect.map(
@@ -55,33 +55,35 @@ const textsOf = (word: string) =>
 
 layer(cuttableGateway({ serverNotices: { localpart: "server", name: "Server" } }), {
   excludeTestServices: true
-})("an outage in the middle of background work", (it) => {
+})("an outage during background work", (it) => {
   it.effect(
-    "redactions, removals, delayed events and notices end as without it",
+    "delays redactions, room removals, delayed events and server notices, and loses none of them",
     () =>
       Effect.gen(function* () {
         const link = yield* DatabaseLink
         const sql = yield* SqlClient.SqlClient
         const [boss, eve] = [yield* registerAdmin("boss"), yield* register("eve")]
         const users = yield* Effect.forEach(numbers, (number) => register(`user${number}`))
-        const [spam, later, doomed] = [yield* createRoom(eve), yield* createRoom(eve), yield* createRoom(eve)]
-        const purged = yield* createRoom(boss)
-        const send = (room: string, body: string) =>
-          as(eve)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${inPath(body)}`, { msgtype: "m.text", body })
-        for (let number = 0; number < messages; number++) yield* send(spam, `spam ${number}`)
-        for (const user of users) yield* as(user)("POST", `/v3/join/${inPath(doomed)}`, {})
+        const [spamRoom, delayedRoom, closedRoom] = [
+          yield* createRoom(eve),
+          yield* createRoom(eve),
+          yield* createRoom(eve)
+        ]
+        const purgedRoom = yield* createRoom(boss)
+        for (let number = 0; number < messages; number++) yield* sendText(eve, spamRoom, `spam ${number}`)
+        for (const user of users) yield* joinRoom(user, closedRoom)
         yield* fillUp
 
-        const redaction = yield* askAdmin(boss, "POST", `/v1/user/${eve.id}/redact`, { rooms: [spam] })
+        const redaction = yield* askAdmin(boss, "POST", `/v1/user/${eve.id}/redact`, { rooms: [spamRoom] })
         const removeRoom = (room: string, more: object) =>
           Effect.map(
             askAdmin(boss, "DELETE", `/v2/rooms/${inPath(room)}`, { block: true, purge: true, ...more }),
             ({ body }) => askAdmin(boss, "GET", `/v2/rooms/delete_status/${body.delete_id}`)
           )
-        const moved = yield* removeRoom(doomed, { new_room_user_id: boss.id, message: "moved" })
-        const removed = yield* removeRoom(purged, {})
+        const moveStatus = yield* removeRoom(closedRoom, { new_room_user_id: boss.id, message: "moved" })
+        const removalStatus = yield* removeRoom(purgedRoom, {})
         for (const number of numbers) {
-          const path = `/unstable/org.matrix.msc4140/rooms/${inPath(later)}/delayed_event/m.room.message/${number}`
+          const path = `/unstable/org.matrix.msc4140/rooms/${inPath(delayedRoom)}/delayed_event/m.room.message/${number}`
           const { status } = yield* as(eve)("PUT", path, {
             delay_ms: 1,
             content: { msgtype: "m.text", body: `later ${number}` }
@@ -104,19 +106,19 @@ layer(cuttableGateway({ serverNotices: { localpart: "server", name: "Server" } }
         yield* link.mend
         yield* Effect.retry(freeSpace, Schedule.spaced("200 millis"))
 
-        const isOver = (status: unknown) => ["complete", "completed", "failed"].includes(status as string)
-        const redacted = yield* until(
+        const isFinished = (status: unknown) => ["complete", "completed", "failed"].includes(status as string)
+        const redacted = yield* repeatUntil(
           askAdmin(boss, "GET", `/v1/user/redact_status/${redaction.body.redact_id}`),
-          ({ body }) => isOver(body.status)
+          ({ body }) => isFinished(body.status)
         )
         assert.deepStrictEqual(redacted.body as object, { status: "completed", failed_redactions: {} })
         const redactions = yield* sql<{ redacts: string }>`
         SELECT body::jsonb ->> 'redacts' AS redacts FROM events WHERE body::jsonb ->> 'type' = 'm.room.redaction'`
-        // The messages, and the profile in the join.
+        // One redaction for each message, and one for the join, which has a profile.
         assert.lengthOf(redactions, messages + 1)
         assert.strictEqual(new Set(redactions.map(({ redacts }) => redacts)).size, messages + 1)
 
-        const shutDown = yield* until(moved, ({ body }) => isOver(body.status))
+        const shutDown = yield* repeatUntil(moveStatus, ({ body }) => isFinished(body.status))
         const { failed_to_kick_users, kicked_users, new_room_id } = shutDown.body.shutdown_room as {
           readonly [list: string]: ReadonlyArray<string>
         }
@@ -130,8 +132,11 @@ layer(cuttableGateway({ serverNotices: { localpart: "server", name: "Server" } }
         }
         assert.deepStrictEqual(yield* textsOf("moved"), ["moved"])
 
-        assert.strictEqual((yield* until(removed, ({ body }) => isOver(body.status))).body.status, "complete")
-        assert.isEmpty(yield* sql`SELECT 1 FROM rooms WHERE room_id IN (${doomed}, ${purged})`)
+        assert.strictEqual(
+          (yield* repeatUntil(removalStatus, ({ body }) => isFinished(body.status))).body.status,
+          "complete"
+        )
+        assert.isEmpty(yield* sql`SELECT 1 FROM rooms WHERE room_id IN (${closedRoom}, ${purgedRoom})`)
 
         yield* Effect.repeat(sql`SELECT 1 FROM delayed_events WHERE finalised_at IS NULL`, {
           until: (rows) => rows.length === 0,

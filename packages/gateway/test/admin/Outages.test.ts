@@ -1,27 +1,24 @@
 /**
- * Background work while the database takes no writes, or cannot be reached: it waits, and finishes afterwards. It gives up only
- * what a room refuses, or what fails for a reason of its own.
+ * Background work while the database refuses writes, or cannot be reached, waits and finishes afterwards. It gives up only what a
+ * room refuses, or what fails because of its own data.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, createRoom, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, createRoom, inPath, joinRoom, messageBodies, register, sendText, type TestUser } from "../TestGateway.ts"
 import { cuttableGateway, DatabaseLink } from "./CuttableGateway.ts"
-import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
-
-const sendTo = (user: TestUser, room: string, txn: string) =>
-  as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, { msgtype: "m.text", body: txn })
+import { askAdmin, registerAdmin, repeatUntil } from "./TestAdmin.ts"
 
 /** The bodies of the messages of a room, the oldest first; undefined for those that are redacted. */
 const messages = (user: TestUser, room: string) =>
   Effect.map(as(user)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`), ({ body }) =>
-    body.chunk.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+    messageBodies(body.chunk)
   )
 
-/** SQLSTATE of a full disk, which passes, and of a fault of the data, which does not. */
+/** SQLSTATE of a full disk, which is temporary, and of invalid data, which is not. */
 const [diskFull, badData] = ["53100", "22000"]
 
-/** PostgreSQL fails to store events of the room. */
+/** Makes PostgreSQL refuse the events of a room. */
 const refuseEvents = Effect.fnUntraced(function* (room: string, code: string) {
   const sql = yield* SqlClient.SqlClient
   const [row] = yield* sql<{ room_nid: bigint }>`SELECT room_nid FROM rooms WHERE room_id = ${room}`
@@ -37,7 +34,7 @@ const refuseEvents = Effect.fnUntraced(function* (room: string, code: string) {
     CREATE TRIGGER ${name} BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.room_nid = ${row!.room_nid})
     EXECUTE FUNCTION ${name}()`)
   return {
-    /** Waits until an event was refused. A sequence is not rolled back. */
+    /** Waits until an event was refused: a sequence is not rolled back with its transaction. */
     refused: Effect.repeat(sql<{ is_called: boolean }>`SELECT is_called FROM ${sql(name)}`, {
       until: ([state]) => state!.is_called,
       schedule: Schedule.spaced("20 millis")
@@ -46,23 +43,23 @@ const refuseEvents = Effect.fnUntraced(function* (room: string, code: string) {
   }
 })
 
-const redact = (admin: TestUser, user: TestUser) =>
+const startRedaction = (admin: TestUser, user: TestUser) =>
   Effect.map(askAdmin(admin, "POST", `/v1/user/${user.id}/redact`, { rooms: [] }), ({ body, status }) => {
     assert.strictEqual(status, 200, JSON.stringify(body))
     return askAdmin(admin, "GET", `/v1/user/redact_status/${body.redact_id}`)
   })
 
-const isOver = ({ body }: { readonly body: { readonly [key: string]: unknown } }) =>
+const isFinished = ({ body }: { readonly body: { readonly [key: string]: unknown } }) =>
   body.status === "completed" || body.status === "complete" || body.status === "failed"
 
-layer(cuttableGateway(), { excludeTestServices: true })("background work and a database that fails", (it) => {
-  it.effect("the redaction of a user waits for a full disk, and for a database that is away; other rooms do not", () =>
+layer(cuttableGateway(), { excludeTestServices: true })("background work during an outage of the database", (it) => {
+  it.effect("the redaction of a user waits in a room whose events cannot be stored, and goes on in other rooms", () =>
     Effect.gen(function* () {
       const [boss, eve] = [yield* registerAdmin("boss1"), yield* register("eve1")]
       const [first, other] = [yield* createRoom(eve), yield* createRoom(eve)]
-      for (const room of [first, other]) for (const text of ["one", "two"]) yield* sendTo(eve, room, text)
+      for (const room of [first, other]) for (const text of ["one", "two"]) yield* sendText(eve, room, text)
       const { mend, refused } = yield* refuseEvents(first, diskFull)
-      const status = yield* redact(boss, eve)
+      const status = yield* startRedaction(boss, eve)
       yield* refused
       yield* Effect.repeat(messages(eve, other), {
         until: (texts) => texts.every((text) => text === undefined),
@@ -74,27 +71,27 @@ layer(cuttableGateway(), { excludeTestServices: true })("background work and a d
       yield* link.cut
       yield* link.mend
       yield* Effect.retry(mend, Schedule.spaced("100 millis"))
-      const { body } = yield* until(status, isOver)
+      const { body } = yield* repeatUntil(status, isFinished)
       assert.deepStrictEqual(body as object, { status: "completed", failed_redactions: {} })
       assert.deepStrictEqual(yield* messages(eve, first), [undefined, undefined])
     })
   )
 
-  it.effect("the redaction of a user names events that fail by themselves", () =>
+  it.effect("the redaction of a user names the events that cannot be redacted", () =>
     Effect.gen(function* () {
       const [boss, eve] = [yield* registerAdmin("boss2"), yield* register("eve2")]
       const room = yield* createRoom(eve)
-      const { body } = yield* sendTo(eve, room, "one")
+      const eventId = yield* sendText(eve, room, "one")
       const { mend } = yield* refuseEvents(room, badData)
-      const ended = yield* until(yield* redact(boss, eve), isOver)
+      const ended = yield* repeatUntil(yield* startRedaction(boss, eve), isFinished)
       yield* mend
       assert.strictEqual(ended.body.status, "completed")
       const failed = ended.body.failed_redactions as Record<string, string>
-      assert.strictEqual(failed[body.event_id], "Internal error")
+      assert.strictEqual(failed[eventId], "Internal error")
     })
   )
 
-  it.effect("a delayed event waits for its room; those of other rooms are sent in time", () =>
+  it.effect("a delayed event waits until its room can store events; those of other rooms are sent", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice3")
       const [first, other] = [yield* createRoom(alice), yield* createRoom(alice)]
@@ -109,34 +106,34 @@ layer(cuttableGateway(), { excludeTestServices: true })("background work and a d
         )
       const status = yield* schedule(first)
       yield* refused
-      const ofOther = yield* until(yield* schedule(other), ({ body }) => body.finalised_ts !== undefined)
-      assert.isString(ofOther.body.event_id)
+      const otherDelayed = yield* repeatUntil(yield* schedule(other), ({ body }) => body.finalised_ts !== undefined)
+      assert.isString(otherDelayed.body.event_id)
       assert.isUndefined((yield* status).body.finalised_ts)
       yield* mend
-      const ended = yield* until(status, ({ body }) => body.finalised_ts !== undefined)
+      const ended = yield* repeatUntil(status, ({ body }) => body.finalised_ts !== undefined)
       assert.isString(ended.body.event_id, JSON.stringify(ended.body))
       assert.deepStrictEqual(yield* messages(alice, first), ["later"])
 
       const { mend: mendAgain } = yield* refuseEvents(other, badData)
-      const atFault = yield* as(alice)(
+      const invalid = yield* as(alice)(
         "PUT",
         `/unstable/org.matrix.msc4140/rooms/${inPath(other)}/delayed_event/m.room.message/2`,
         { delay_ms: 1, content: { msgtype: "m.text", body: "never" } }
       )
-      const given = yield* until(
-        as(alice)("GET", `/unstable/org.matrix.msc4140/delayed_events/${atFault.body.delay_id}`),
+      const failed = yield* repeatUntil(
+        as(alice)("GET", `/unstable/org.matrix.msc4140/delayed_events/${invalid.body.delay_id}`),
         ({ body }) => body.finalised_ts !== undefined
       )
       yield* mendAgain
-      assert.deepStrictEqual(given.body.error as unknown, { errcode: "M_UNKNOWN", error: "Internal error" })
+      assert.deepStrictEqual(failed.body.error as unknown, { errcode: "M_UNKNOWN", error: "Internal error" })
     })
   )
 
-  it.effect("the removal of a room waits until its users can leave, and puts all of them into the new room", () =>
+  it.effect("the removal of a room waits until its users can leave, and moves all of them to the new room", () =>
     Effect.gen(function* () {
       const [boss, eve, bob] = [yield* registerAdmin("boss4"), yield* register("eve4"), yield* register("bob4")]
       const room = yield* createRoom(eve, { preset: "public_chat" })
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const { mend, refused } = yield* refuseEvents(room, diskFull)
       const { body } = yield* askAdmin(boss, "DELETE", `/v2/rooms/${inPath(room)}`, {
         block: true,
@@ -145,9 +142,9 @@ layer(cuttableGateway(), { excludeTestServices: true })("background work and a d
       })
       const status = askAdmin(boss, "GET", `/v2/rooms/delete_status/${body.delete_id}`)
       yield* refused
-      yield* until(status, ({ body }) => body.status === "shutting_down")
+      yield* repeatUntil(status, ({ body }) => body.status === "shutting_down")
       yield* mend
-      const ended = yield* until(status, isOver)
+      const ended = yield* repeatUntil(status, isFinished)
       assert.strictEqual(ended.body.status, "complete", ended.text)
       const result = ended.body.shutdown_room as Record<string, ReadonlyArray<string>>
       assert.sameMembers([...result.kicked_users!], [eve.id, bob.id])

@@ -1,33 +1,42 @@
 import { assert, layer } from "@effect/vitest"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { Effect } from "effect"
-import { askToday, gateway, gatewayWith, inPath, register, type TestUser } from "../TestGateway.ts"
-import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
+import {
+  as,
+  type ClientEvent,
+  gateway,
+  gatewayWith,
+  inPath,
+  joinRoom,
+  messageBodies,
+  putState,
+  register,
+  sendEvent,
+  type TestUser
+} from "../TestGateway.ts"
+import { askAdmin, registerAdmin, repeatUntil } from "./TestAdmin.ts"
 
 interface Rooms {
   readonly [roomId: string]: {
-    readonly timeline: {
-      readonly events: ReadonlyArray<{ readonly sender: string; readonly content: { readonly body?: string } }>
-    }
+    readonly timeline: { readonly events: ReadonlyArray<ClientEvent> }
     readonly account_data: { readonly events: ReadonlyArray<{ readonly type: string; readonly content: unknown }> }
   }
 }
 
 const sync = (user: TestUser) =>
   Effect.map(
-    askToday("GET", "/v3/sync", { token: user.token }),
+    as(user)("GET", "/v3/sync"),
     ({ body }) => body.rooms as { readonly join?: Rooms; readonly invite?: { readonly [roomId: string]: unknown } }
   )
 
 const text = (body: string) => ({ msgtype: "m.text", body })
 
-const bodiesOf = (rooms: Rooms) =>
-  Object.values(rooms).flatMap(({ timeline }) => timeline.events.flatMap(({ content: { body } }) => body ?? []))
+const bodiesOf = (rooms: Rooms) => Object.values(rooms).flatMap(({ timeline }) => messageBodies(timeline.events))
 
 layer(gatewayWith({}, { serverNotices: { localpart: "server", name: "From the server" } }), {
   excludeTestServices: true
 })("server notices", (it) => {
-  it.effect("come in one tagged room, whose invitation cannot be rejected, and which can be left", () =>
+  it.effect("arrive in one tagged room, whose invitation cannot be rejected, and which can be left", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("boss")
       const alice = yield* register("alice")
@@ -40,47 +49,42 @@ layer(gatewayWith({}, { serverNotices: { localpart: "server", name: "From the se
       assert.strictEqual(repeated[0]?.body.event_id, repeated[1]?.body.event_id)
 
       const room = Object.keys((yield* sync(alice)).invite ?? {})[0]!
-      const rejected = yield* askToday("POST", `/v3/rooms/${inPath(room)}/leave`, { token: alice.token, json: {} })
+      const rejected = yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
       assert.deepStrictEqual([rejected.status, rejected.body.errcode], [403, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM"])
-      const byState = yield* askToday("PUT", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(alice.id)}`, {
-        token: alice.token,
-        json: { membership: "leave" }
-      })
+      const byState = yield* putState(alice, room, "m.room.member", { membership: "leave" }, alice.id)
       assert.strictEqual(byState.body.errcode, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM")
-      yield* askToday("POST", `/v3/join/${inPath(room)}`, { token: alice.token, json: {} })
+      yield* joinRoom(alice, room)
       const { join = {} } = yield* sync(alice)
       assert.deepStrictEqual(bodiesOf(join), ["Down tonight", "Once"])
       const tags = (join[room]?.account_data.events ?? []).filter(({ type }) => type === "m.tag")
       assert.deepStrictEqual(tags, [{ type: "m.tag", content: { tags: { "m.server_notice": {} } } }])
-      const reply = yield* askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/r1`, {
-        token: alice.token,
-        json: text("Why?")
-      })
+      const reply = yield* sendEvent(alice, room, text("Why?"))
       assert.strictEqual(reply.body.errcode, "M_FORBIDDEN")
-      const left = yield* askToday("POST", `/v3/rooms/${inPath(room)}/leave`, { token: alice.token, json: {} })
+      const left = yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
       assert.strictEqual(left.status, 200)
       yield* send(text("Again"))
       assert.deepStrictEqual(Object.keys((yield* sync(alice)).invite ?? {}), [room])
     })
   )
 
-  it.effect("of the command line are sent once", () =>
+  it.effect("from the command line are sent once", () =>
     Effect.gen(function* () {
       const alice = yield* register("cli-alice")
       const { sendNotice } = yield* Administration
       yield* sendNotice("cli-alice", "From the command line")
-      const invited = askToday("GET", "/v3/sync", { token: alice.token })
-      yield* until(invited, ({ text }) => text.includes("From the server"))
+      const synced = as(alice)("GET", "/v3/sync")
+      yield* repeatUntil(synced, ({ text }) => text.includes("From the server"))
       const room = Object.keys((yield* sync(alice)).invite ?? {})[0]!
-      yield* askToday("POST", `/v3/join/${inPath(room)}`, { token: alice.token, json: {} })
-      yield* until(invited, ({ text }) => text.includes("From the command line"))
-      assert.deepStrictEqual(bodiesOf((yield* sync(alice)).join ?? {}), ["From the command line"])
+      yield* joinRoom(alice, room)
+      yield* sendNotice("cli-alice", "Another")
+      yield* repeatUntil(synced, ({ text }) => text.includes("Another"))
+      assert.deepStrictEqual(bodiesOf((yield* sync(alice)).join ?? {}), ["From the command line", "Another"])
     })
   )
 })
 
-layer(gateway, { excludeTestServices: true })("a server without a user for notices", (it) => {
-  it.effect("sends none", () =>
+layer(gateway, { excludeTestServices: true })("a server without a sender of notices", (it) => {
+  it.effect("refuses to send one", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("boss")
       const sent = yield* askAdmin(admin, "POST", "/v1/send_server_notice", { user_id: admin.id, content: text("?") })

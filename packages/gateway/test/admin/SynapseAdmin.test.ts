@@ -1,123 +1,41 @@
 import { assert, layer } from "@effect/vitest"
-import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
-import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
+import {
+  as,
+  asDraft,
+  ask,
+  askToday,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  logIn,
+  outcome,
+  register,
+  sendEvent,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
+import { askAdmin, registerAdmin, repeatUntil } from "./TestAdmin.ts"
 
-const say = (user: TestUser, room: string, txn: string, body = txn) =>
-  askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, {
-    token: user.token,
-    json: { msgtype: "m.text", body }
-  })
-
-const join = (user: TestUser, room: string) =>
-  askToday("POST", `/v3/join/${inPath(room)}`, { token: user.token, json: {} })
-
-const logIn = (name: string, password: string) =>
-  askToday("POST", "/v3/login", {
-    json: { type: "m.login.password", identifier: { type: "m.id.user", user: name }, password }
-  })
-
-interface Endpoint {
-  readonly method: string
-  readonly path: string
-}
-
-/** Every endpoint for administrators, with something in the places of its parameters. */
-const everything = [SynapseAdminApi, GreenroomAdminApi].flatMap((api) =>
-  Object.values(api.groups as unknown as { readonly [name: string]: { readonly endpoints: object } })
-    .flatMap(({ endpoints }) => Object.values(endpoints) as ReadonlyArray<Endpoint>)
-    .filter(({ path }) => path !== "/_greenroom/client/v1/export")
-    .map(({ method, path }) => ({
-      method,
-      path: path
-        .replace(/:userId|:user_id/, "@victim:green.test")
-        .replace(/:roomIdOrAlias|:roomId/, inPath("!room:green.test"))
-        .replace(":eventId", inPath("$event:green.test"))
-        .replace(":serverName", "green.test")
-        .replace(":medium", "email")
-        .replace(":kind", "user")
-        .replace(/:[a-zA-Z]+Id\b/, "1")
-        .replace(/:[a-zA-Z]+/, "x")
-    }))
-)
-
-/** Asks at an endpoint with what it needs. */
-const askAt = ({ method, path }: Endpoint, token?: string) =>
-  ask(method, `/${path}${path.endsWith("username_available") ? "?username=x" : "?before_ts=1"}`, {
-    ...(method === "GET" ? {} : { json: { reason: "because" } }),
-    ...(token === undefined ? {} : { token })
-  })
-
-layer(gateway, { excludeTestServices: true })("the administration API of Synapse", (it) => {
-  it.effect("refuses all users who are no administrators at every endpoint, and changes nothing", () =>
-    Effect.gen(function* () {
-      const user = yield* register("victim")
-      assert.isAbove(everything.length, 50)
-      for (const endpoint of everything) {
-        const name = `${endpoint.method} ${endpoint.path}`
-        const stranger = yield* askAt(endpoint)
-        assert.deepStrictEqual([stranger.status, stranger.body.errcode], [401, "M_MISSING_TOKEN"], name)
-        const foreign = yield* askAt(endpoint, "syt_b3RoZXI_of_another_server")
-        assert.deepStrictEqual([foreign.status, foreign.body.errcode], [401, "M_UNKNOWN_TOKEN"], name)
-        const refused = yield* askAt(endpoint, user.token)
-        assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"], name)
-      }
-      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: user.token })).status, 200)
-      const audit = yield* AuditStore.use(({ list }) => list({ limit: 10, actor: user.id }))
-      assert.lengthOf(audit, 0)
-      const admin = yield* registerAdmin("boss0")
-      const unknown = yield* askAdmin(admin, "GET", "/v1/nothing")
-      assert.deepStrictEqual([unknown.status, unknown.body.errcode], [404, "M_UNRECOGNIZED"])
-      assert.strictEqual((yield* askAdmin(admin, "POST", "/v1/server_version", {})).status, 405)
-    })
+/** The tables that have rows of a room. */
+const tablesOf = Effect.fnUntraced(function* (roomNid: bigint) {
+  const sql = yield* SqlClient.SqlClient
+  const tables = yield* sql<{ name: string }>`
+    SELECT relname AS name FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+    WHERE relkind = 'r' AND attname = 'room_nid' AND relnamespace = 'public'::regnamespace ORDER BY name`
+  const withRows = yield* Effect.filter(tables, ({ name }) =>
+    Effect.map(sql`SELECT 1 FROM ${sql(name)} WHERE room_nid = ${roomNid} LIMIT 1`, (rows) => rows.length > 0)
   )
+  return withRows.map(({ name }) => name)
+})
 
-  it.effect("refuses administrators that are suspended, deactivated or none any more, from the next request on", () =>
-    Effect.gen(function* () {
-      const boss = yield* registerAdmin("boss00")
-      const [idle, gone, former] = [
-        yield* register("idle"),
-        yield* registerAdmin("gone"),
-        yield* registerAdmin("former")
-      ]
-      const suspend = (suspend: boolean) => askAdmin(boss, "PUT", `/v1/suspend/${inPath(idle.id)}`, { suspend })
-      const setAdmin = (user: TestUser, admin: boolean) =>
-        askAdmin(boss, "PUT", `/v1/users/${inPath(user.id)}/admin`, { admin })
-      yield* suspend(true)
-      yield* setAdmin(idle, true)
-      for (const { token } of [gone, former]) {
-        assert.strictEqual((yield* ask("GET", "//_synapse/admin/v1/server_version", { token })).status, 200)
-      }
-      yield* askAdmin(boss, "POST", `/v1/deactivate/${inPath(gone.id)}`, {})
-      yield* setAdmin(former, false)
-      for (const endpoint of everything) {
-        const answers = [
-          yield* askAt(endpoint, idle.token),
-          yield* askAt(endpoint, gone.token),
-          yield* askAt(endpoint, former.token)
-        ]
-        assert.deepStrictEqual(
-          answers.map(({ body, status }) => `${status} ${body.errcode}`),
-          ["403 M_USER_SUSPENDED", "401 M_UNKNOWN_TOKEN", "403 M_FORBIDDEN"],
-          `${endpoint.method} ${endpoint.path}`
-        )
-      }
-      // A suspension from before the account became an administrator can end; another one cannot begin.
-      assert.strictEqual((yield* suspend(false)).status, 200)
-      assert.strictEqual((yield* askAdmin(idle, "GET", "/v1/server_version")).status, 200)
-      assert.strictEqual((yield* suspend(true)).body.errcode, "M_FORBIDDEN")
-      const locked = yield* askAdmin(boss, "PUT", `/v2/users/${inPath(idle.id)}`, { locked: true })
-      assert.strictEqual(locked.body.errcode, "M_FORBIDDEN")
-    })
-  )
-
-  it.effect("lists, makes, changes and deactivates accounts", () =>
+layer(gateway, { excludeTestServices: true })("Synapse's administration API", (it) => {
+  it.effect("lists, creates, changes and deactivates accounts", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("boss1")
       const version = yield* askAdmin(admin, "GET", "/v1/server_version")
@@ -139,12 +57,6 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         [list.body.total, (list.body.users as ReadonlyArray<{ name: string }>)[0]?.name],
         [1, "@made:green.test"]
       )
-      for (const order of ["nothing", "__proto__", "constructor"]) {
-        for (const list of ["/v1/rooms", "/v2/users"]) {
-          const refused = yield* askAdmin(admin, "GET", `${list}?order_by=${order}`)
-          assert.strictEqual(refused.body.errcode, "M_INVALID_PARAM", `${list} ${order}`)
-        }
-      }
       const admins = yield* askAdmin(admin, "GET", "/v2/users?admins=true&limit=1&order_by=creation_ts&dir=b")
       assert.strictEqual(admins.body.next_token, "1")
       const devices = yield* askAdmin(admin, "GET", `${path}/devices`)
@@ -165,21 +77,21 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("replaces the addresses of an account and its accounts elsewhere, but takes none of another one", () =>
+  it.effect("replaces the addresses and external IDs of an account, and takes none of another account", () =>
     Effect.gen(function* () {
       const [admin, mia, max] = [yield* registerAdmin("boss12"), yield* register("mirja"), yield* register("max")]
       const put = (user: TestUser, json: object) => askAdmin(admin, "PUT", `/v2/users/${inPath(user.id)}`, json)
       const email = (address: string) => ({ medium: "email", address })
-      const elsewhere = { auth_provider: "example", external_id: "4711" }
+      const externalId = { auth_provider: "example", external_id: "4711" }
       const made = yield* put(mia, {
         threepids: [email("Mirja@Mail.test"), email("m@mail.test")],
-        external_ids: [elsewhere]
+        external_ids: [externalId]
       })
       assert.deepStrictEqual(
         (made.body.threepids as ReadonlyArray<{ address: string }>).map(({ address }) => address),
         ["m@mail.test", "mirja@mail.test"]
       )
-      assert.deepStrictEqual(made.body.external_ids, [elsewhere] as never)
+      assert.deepStrictEqual(made.body.external_ids, [externalId] as never)
       const owner = () => askAdmin(admin, "GET", "/v1/threepid/email/users/mirja@mail.test")
       assert.strictEqual((yield* owner()).body.user_id, mia.id)
       assert.strictEqual((yield* put(max, { threepids: [email("mirja@mail.test")] })).body.errcode, "M_INVALID_PARAM")
@@ -188,13 +100,13 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       yield* put(mia, { threepids: [], external_ids: [] })
       assert.strictEqual((yield* owner()).status, 404)
       const room = yield* createRoom(mia, { room_alias_name: "mirjas" })
-      const aliases = (user: TestUser) => askToday("GET", `/v3/rooms/${inPath(room)}/aliases`, { token: user.token })
+      const aliases = (user: TestUser) => as(user)("GET", `/v3/rooms/${inPath(room)}/aliases`)
       assert.deepStrictEqual((yield* aliases(admin)).body.aliases, ["#mirjas:green.test"] as never)
       assert.strictEqual((yield* aliases(max)).status, 403)
     })
   )
 
-  it.effect("logs in as a user, who sees it, but not as another administrator", () =>
+  it.effect("logs in as a user, with a device that the user sees, but not as another administrator", () =>
     Effect.gen(function* () {
       const [admin, second, user] = [
         yield* registerAdmin("boss2"),
@@ -213,7 +125,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("shows rooms, their members and state, to administrators outside the room", () =>
+  it.effect("shows rooms, their members and their state to administrators who are not members", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("boss4"), yield* register("ria")]
       const room = yield* createRoom(user, { name: "Ria's parlour", room_alias_name: "parlour" })
@@ -243,7 +155,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("gives an administrator power in a private room of which they are no member", () =>
+  it.effect("gives an administrator power in a private room that they have not joined", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("boss5"), yield* register("rob")]
       const { body } = yield* askToday("POST", "/v3/createRoom", {
@@ -252,7 +164,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       })
       const made = yield* askAdmin(admin, "POST", `/v1/rooms/${inPath(body.room_id)}/make_room_admin`, {})
       assert.deepStrictEqual([made.status, made.body], [200, {} as never])
-      assert.strictEqual((yield* join(admin, body.room_id)).status, 200)
+      assert.strictEqual((yield* joinRoom(admin, body.room_id)).status, 200)
       const named = yield* askToday("PUT", `/v3/rooms/${inPath(body.room_id)}/state/m.room.name`, {
         token: admin.token,
         json: { name: "taken over" }
@@ -264,16 +176,17 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("a room that is shut down, blocked and purged has no members and is not served", () =>
+  it.effect("removes, blocks and purges a room, of which no row is left", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const [admin, owner, guest] = [yield* registerAdmin("boss6"), yield* register("owen"), yield* register("gil")]
       const room = yield* createRoom(owner, { room_alias_name: "bad" })
-      yield* join(guest, room)
-      const { body: sent } = yield* say(guest, room, "one")
-      yield* say(owner, room, "two")
+      yield* joinRoom(guest, room)
+      const sent = yield* sendText(guest, room, "one")
+      yield* sendText(owner, room, "two")
       const rows = yield* sql<{ room_nid: bigint }>`SELECT room_nid FROM rooms WHERE room_id = ${room}`
       const nid = rows[0]!.room_nid
+      assert.includeMembers([...(yield* tablesOf(nid))], ["events", "memberships", "rooms", "state_chains"])
       const started = yield* askAdmin(admin, "DELETE", `/v2/rooms/${inPath(room)}`, {
         block: true,
         purge: true,
@@ -281,13 +194,16 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         message: "Not here."
       })
       const status = askAdmin(admin, "GET", `/v2/rooms/delete_status/${started.body.delete_id}`)
-      const { body: done } = yield* until(status, ({ body }) => body.status === "complete" || body.status === "failed")
+      const { body: done } = yield* repeatUntil(
+        status,
+        ({ body }) => body.status === "complete" || body.status === "failed"
+      )
       assert.deepInclude(done as object, { status: "complete" })
       const ofRoom = `/v2/rooms/${inPath(room)}/delete_status`
       const { body: page } = yield* askAdmin(admin, "GET", `${ofRoom}?limit=1`)
       assert.deepStrictEqual([page.results, page.next_token], [[done], undefined])
       assert.strictEqual((yield* askAdmin(admin, "GET", `${ofRoom}?from=1`)).status, 404)
-      // Tools of Synapse ask for no second page.
+      // Synapse answers all removals at once, and its tools read no second page.
       yield* sql`
         INSERT INTO room_removals (removal_id, kind, room_id, requested_by, options, status, result, created_at, finished_at)
         SELECT 'earlier' || n, kind, room_id, requested_by, options, status, result, n, n
@@ -295,23 +211,26 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       const { body: all } = yield* askAdmin(admin, "GET", ofRoom)
       assert.lengthOf(all.results as ReadonlyArray<unknown>, 151)
       assert.isUndefined(all.next_token)
-      const outcome = done.shutdown_room as { readonly [key: string]: unknown }
-      assert.sameMembers(outcome.kicked_users as Array<string>, [owner.id, guest.id])
-      assert.deepStrictEqual(outcome.local_aliases, ["#bad:green.test"])
+      const result = done.shutdown_room as { readonly [key: string]: unknown }
+      assert.sameMembers(result.kicked_users as Array<string>, [owner.id, guest.id])
+      assert.deepStrictEqual(result.local_aliases, ["#bad:green.test"])
 
       for (const user of [owner, guest]) {
         const { body } = yield* askToday("GET", "/v3/joined_rooms", { token: user.token })
-        assert.deepStrictEqual(body.joined_rooms, [outcome.new_room_id])
-        const reads = [
-          yield* askToday("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`, { token: user.token }),
-          yield* askToday("GET", `/v3/rooms/${inPath(room)}/state`, { token: user.token }),
-          yield* askToday("GET", `/v3/rooms/${inPath(room)}/event/${inPath(sent.event_id)}`, { token: user.token }),
-          yield* askToday("GET", `/v3/rooms/${inPath(room)}/members`, { token: user.token }),
-          yield* ask("GET", `/events/${inPath(sent.event_id)}`, { token: user.token }),
-          yield* say(user, room, "three")
+        assert.deepStrictEqual(body.joined_rooms, [result.new_room_id])
+        const refused = [
+          yield* as(user)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`),
+          yield* as(user)("GET", `/v3/rooms/${inPath(room)}/state`),
+          yield* as(user)("GET", `/v3/rooms/${inPath(room)}/members`),
+          yield* sendEvent(user, room, { msgtype: "m.text", body: "three" }),
+          yield* joinRoom(user, room)
         ]
-        for (const { status } of reads) assert.oneOf(status, [403, 404])
-        assert.deepStrictEqual([(yield* join(user, room)).body.errcode], ["M_FORBIDDEN"])
+        for (const answer of refused) assert.strictEqual(outcome(answer), "403 M_FORBIDDEN")
+        const missing = [
+          yield* as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(sent)}`),
+          yield* asDraft(user)("GET", `/events/${inPath(sent)}`)
+        ]
+        for (const answer of missing) assert.strictEqual(outcome(answer), "404 M_NOT_FOUND")
         const sync = yield* askToday("GET", "/v3/sync", { token: user.token })
         assert.notInclude(sync.text, room)
       }
@@ -319,14 +238,8 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         (yield* askToday("GET", `/v3/directory/room/${inPath("#bad:green.test")}`)).body.errcode,
         "M_NOT_FOUND"
       )
-      // Nothing is left, in whatever table: the columns by which the purge finds rooms, and rows of events and chains.
-      const tables = yield* sql<{ name: string }>`
-        SELECT relname AS name FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
-        WHERE relkind = 'r' AND attname = 'room_nid' AND relnamespace = 'public'::regnamespace`
-      for (const { name } of tables) {
-        const left = yield* sql`SELECT 1 FROM ${sql.literal(`"${name}"`)} WHERE room_nid = ${nid}`
-        assert.lengthOf(left, 0, name)
-      }
+      assert.deepStrictEqual(yield* tablesOf(nid), [])
+      // Rows of state chains and of auth edges name the room by their chain and event.
       const deltas = yield* sql`
         SELECT 1 FROM state_deltas WHERE NOT EXISTS (SELECT 1 FROM state_chains WHERE state_chains.chain = state_deltas.chain)`
       assert.lengthOf(deltas, 0)
@@ -344,34 +257,34 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("a room that is only blocked can be left and not entered, until the block ends", () =>
+  it.effect("blocks a room, which can then be left and not joined until the block ends", () =>
     Effect.gen(function* () {
       const [admin, owner, guest] = [yield* registerAdmin("boss7"), yield* register("ole"), yield* register("gus")]
+      const member = yield* register("mo")
       const room = yield* createRoom(owner)
+      yield* joinRoom(member, room)
       yield* askAdmin(admin, "PUT", `/v1/rooms/${inPath(room)}/block`, { block: true })
-      assert.strictEqual((yield* join(guest, room)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* as(member)("POST", `/v3/rooms/${inPath(room)}/leave`, {})).status, 200)
+      assert.strictEqual((yield* joinRoom(guest, room)).body.errcode, "M_FORBIDDEN")
       yield* askAdmin(admin, "PUT", `/v1/rooms/${inPath(room)}/block`, { block: false })
-      assert.strictEqual((yield* join(guest, room)).status, 200)
+      assert.strictEqual((yield* joinRoom(guest, room)).status, 200)
     })
   )
 
-  it.effect("removes history before a point, and keeps the state and later events", () =>
+  it.effect("purges the history before an event, and keeps the state and later events", () =>
     Effect.gen(function* () {
       const [admin, user, friend] = [yield* registerAdmin("boss8"), yield* register("hal"), yield* register("fran")]
       const room = yield* createRoom(user)
-      yield* join(friend, room)
-      yield* askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/old`, {
-        token: friend.token,
-        json: { msgtype: "m.text", body: "old", "m.mentions": { user_ids: [user.id] } }
-      })
+      yield* joinRoom(friend, room)
+      yield* sendText(friend, room, "old", { "m.mentions": { user_ids: [user.id] } })
       const sync = askToday("GET", "/v3/sync", { token: user.token })
       assert.include((yield* sync).text, '"highlight_count":1')
-      const { body: kept } = yield* say(user, room, "kept")
-      const begun = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}/${inPath(kept.event_id)}`, {
+      const kept = yield* sendText(user, room, "kept")
+      const begun = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}/${inPath(kept)}`, {
         delete_local_events: true
       })
       const status = askAdmin(admin, "GET", `/v1/purge_history_status/${begun.body.purge_id}`)
-      assert.strictEqual((yield* until(status, ({ body }) => body.status !== "active")).body.status, "complete")
+      assert.strictEqual((yield* repeatUntil(status, ({ body }) => body.status !== "active")).body.status, "complete")
       const messages = yield* askToday("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`, {
         token: user.token
       })
@@ -379,7 +292,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       assert.notInclude(messages.text, '"old"')
       assert.include(messages.text, "m.room.create")
       assert.notInclude((yield* sync).text, '"highlight_count":1')
-      assert.strictEqual((yield* say(user, room, "new")).status, 200)
+      assert.isString(yield* sendText(user, room, "new"))
       const none = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}`, { purge_up_to_ts: 1 })
       assert.strictEqual(none.body.errcode, "M_NOT_FOUND")
       const missing = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}`, {})
@@ -387,7 +300,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("lists, quarantines and removes content of users and rooms", () =>
+  it.effect("lists, quarantines and removes media of users and rooms", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("boss9"), yield* register("mia")]
       const upload = Effect.fnUntraced(function* (text: string) {
@@ -400,10 +313,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       })
       const [first, second] = [yield* upload("first"), yield* upload("second")]
       const room = yield* createRoom(user)
-      yield* askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
-        token: user.token,
-        json: { msgtype: "m.file", body: "a", url: first }
-      })
+      yield* sendEvent(user, room, { msgtype: "m.file", body: "a", url: first })
       const inRoom = yield* askAdmin(admin, "GET", `/v1/room/${inPath(room)}/media`)
       assert.deepStrictEqual(inRoom.body, { local: [first], remote: [] } as never)
       const path = (uri: string) => uri.slice("mxc://".length)
@@ -425,7 +335,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("makes, lists, changes and withdraws registration tokens", () =>
+  it.effect("creates, lists, changes and deletes registration tokens", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("boss10")
       const made = yield* askAdmin(admin, "POST", "/v1/registration_tokens/new", {
@@ -468,18 +378,15 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     Effect.gen(function* () {
       const [admin, user, other] = [yield* registerAdmin("boss11"), yield* register("rex"), yield* register("oda")]
       const room = yield* createRoom(user)
-      yield* join(other, room)
-      const { body: sent } = yield* say(user, room, "rude")
-      yield* askToday("POST", `/v3/rooms/${inPath(room)}/report/${inPath(sent.event_id)}`, {
-        token: other.token,
-        json: { reason: "rude" }
-      })
+      yield* joinRoom(other, room)
+      const sent = yield* sendText(user, room, "rude")
+      yield* as(other)("POST", `/v3/rooms/${inPath(room)}/report/${inPath(sent)}`, { reason: "rude" })
       const list = yield* askAdmin(admin, "GET", `/v1/event_reports?room_id=${inPath(room)}`)
       const [report] = list.body.event_reports as ReadonlyArray<{
         readonly id: number
         readonly [key: string]: unknown
       }>
-      assert.deepInclude(report, { event_id: sent.event_id, user_id: other.id, sender: user.id, reason: "rude" })
+      assert.deepInclude(report, { event_id: sent, user_id: other.id, sender: user.id, reason: "rude" })
       const shown = yield* askAdmin(admin, "GET", `/v1/event_reports/${report!.id}`)
       assert.include(shown.text, '"body":"rude"')
       assert.strictEqual((yield* askAdmin(admin, "DELETE", `/v1/event_reports/${report!.id}`)).status, 200)
@@ -487,7 +394,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("other home servers: their state, the shared rooms, and an attempt on request", () =>
+  it.effect("lists destinations with their errors and shared rooms, and resets their back-off", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("destinations")
       const { failed } = yield* DestinationStore
@@ -497,8 +404,16 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       const [lost] = (found as unknown as { destinations: ReadonlyArray<Record<string, unknown>> }).destinations
       assert.deepInclude(lost, { destination: "lost.test", failures: 1, last_error: "nobody there" })
       assert.isAbove(lost!.retry_interval as number, 0)
+      const sql = yield* SqlClient.SqlClient
+      const user = yield* register("neighbour")
+      const room = yield* createRoom(user)
+      yield* createRoom(user)
+      yield* sql`
+        INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)
+        SELECT room_nid, '@far:lost.test', 'join', '@far:lost.test', event_nid FROM memberships
+        JOIN rooms USING (room_nid) WHERE room_id = ${room}`
       const rooms = yield* askAdmin(admin, "GET", `${path}/lost.test/rooms`)
-      assert.deepStrictEqual<unknown>(rooms.body, { rooms: [], total: 0 })
+      assert.deepStrictEqual<unknown>(rooms.body, { rooms: [{ room_id: room, stream_ordering: null }], total: 1 })
       const reset = yield* askAdmin(admin, "POST", `${path}/lost.test/reset_connection`, {})
       assert.strictEqual(reset.status, 200, reset.text)
       const { body: after } = yield* askAdmin(admin, "GET", `${path}/lost.test`)

@@ -10,10 +10,14 @@ export const registerAdmin = Effect.fnUntraced(function* (name: string) {
   return admin
 })
 
-/** A path below `/_synapse/admin`. */
-export const askAdmin = (by: TestUser, method: string, path: string, json?: unknown) =>
-  ask(method, `//_synapse/admin${path}`, json === undefined ? { token: by.token } : { token: by.token, json })
+/** Asks Synapse's administration API: a path below `/_synapse/admin`. */
+export const askAdmin = ({ token }: Pick<TestUser, "token">, method: string, path: string, json?: unknown) =>
+  ask(method, `//_synapse/admin${path}`, { token, json })
 
-/** Asks until the answer is as it should be. */
-export const until = <E, R>(request: Effect.Effect<Answer, E, R>, holds: (answer: Answer) => boolean) =>
-  Effect.repeat(request, { until: holds, schedule: Schedule.spaced("50 millis") })
+/** Asks Greenroom's administration API: a path below `/_greenroom/admin/v1`. */
+export const askGreenroom = ({ token }: Pick<TestUser, "token">, method: string, path: string, json?: unknown) =>
+  ask(method, `//_greenroom/admin/v1${path}`, { token, json })
+
+/** Repeats a request until its answer passes. */
+export const repeatUntil = <E, R>(request: Effect.Effect<Answer, E, R>, passes: (answer: Answer) => boolean) =>
+  Effect.repeat(request, { until: passes, schedule: Schedule.spaced("50 millis") })

@@ -1,16 +1,15 @@
 import { assert, layer } from "@effect/vitest"
-import { Administration } from "@greenroom/actors/account/Administration"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
+import { registerAdmin } from "../admin/TestAdmin.ts"
 import { ask, gateway, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("DestinationsHandlers", (it) => {
-  it.effect("only an admin sees the state of other servers", () =>
+  it.effect("administrators alone see the state of other servers", () =>
     Effect.gen(function* () {
-      const root = yield* register("root")
+      const root = yield* registerAdmin("root")
       const eve = yield* register("eve")
-      yield* (yield* Administration).setAdmin(root.id, true)
       const destinations = yield* DestinationStore
       const { retryAt } = yield* destinations.failed("away.test" as never, "no route")
       const sql = yield* SqlClient.SqlClient

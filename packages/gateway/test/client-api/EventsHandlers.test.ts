@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { ask, createRoom, gateway, inPath, register, type Seen, type TestUser } from "../TestGateway.ts"
+import { ask, type ClientEvent, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const send = (user: TestUser, room: string, body: string, txnId: string) =>
   ask("PUT", `/rooms/${inPath(room)}/send/m.room.message/${txnId}`, {
@@ -10,10 +10,10 @@ const send = (user: TestUser, room: string, body: string, txnId: string) =>
 
 const poll = (user: TestUser, query: string) => ask("GET", `/events?${query}`, { token: user.token })
 
-const messagesOf = (chunk: ReadonlyArray<Seen>) =>
+const messagesOf = (chunk: ReadonlyArray<ClientEvent>) =>
   chunk.filter((event) => event.type === "m.room.message").map((event) => event.event_id)
 
-/** Polls from a token on until so many messages were seen, each chunk beginning where the one before ended. */
+/** Polls from a token on until `count` messages have come. Checks that each chunk starts where the last one ended. */
 const follow = Effect.fnUntraced(function* (user: TestUser, from: string, count: number) {
   const ids: Array<string> = []
   let end = from
@@ -27,7 +27,7 @@ const follow = Effect.fnUntraced(function* (user: TestUser, from: string, count:
 })
 
 layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
-  it.effect("a long poll waits for the next message, and the one after it goes on where it ended", () =>
+  it.effect("a long poll waits for the next message, and the next poll continues from its end", () =>
     Effect.gen(function* () {
       const alice = yield* register("poll-alice")
       const room = yield* createRoom(alice)
@@ -43,7 +43,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("START returns all events from the beginning, END none", () =>
+  it.effect("START returns all events, END none", () =>
     Effect.gen(function* () {
       const alice = yield* register("start-alice")
       const room = yield* createRoom(alice)
@@ -52,7 +52,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
       assert.deepStrictEqual(
         types.slice(0, 2),
         ["m.room.create", "m.room.member"],
-        "the creator was there from the start"
+        "the creator has been a member from the start"
       )
       assert.includeMembers(types, ["m.room.power_levels", "m.room.join_rules"])
       const end = yield* poll(alice, "from=END&timeout=0")
@@ -88,7 +88,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("users who may see an event can get it by ID", () =>
+  it.effect("an event is found by its ID, by users who may see it", () =>
     Effect.gen(function* () {
       const alice = yield* register("event-alice")
       const eve = yield* register("event-eve")
@@ -103,7 +103,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("initialSync shows the rooms of the user and where the stream goes on", () =>
+  it.effect("initialSync has the rooms of the user, and the token from which the stream continues", () =>
     Effect.gen(function* () {
       const alice = yield* register("sync-alice")
       const room = yield* createRoom(alice, { name: "A room" })
