@@ -1,9 +1,9 @@
 /**
- * An application service for tests: a real HTTP server that keeps the requests it gets, and answers as the test sets.
+ * An application service for tests: a real HTTP server that records the requests it gets, and answers as the test sets.
  */
-import { createServer, type IncomingMessage } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingMessage } from "node:http"
 import { Context, Effect, Layer, Queue } from "effect"
+import { serveHttp } from "../support/Loopback.ts"
 
 export interface Received {
   readonly method: string
@@ -47,7 +47,7 @@ export class BridgeServer extends Context.Service<
     readonly received: Array<Received>
     /** The next transaction that was answered 200. */
     readonly nextTransaction: Effect.Effect<Transaction>
-    /** Makes the answers. By default 200 with `{}`. */
+    /** Answers the requests: by default with 200 and `{}`. */
     replyWith: Reply
   }
 >()("greenroom/gateway/test/BridgeServer") {
@@ -56,27 +56,19 @@ export class BridgeServer extends Context.Service<
     Effect.gen(function* () {
       const transactions = yield* Queue.unbounded<Transaction>()
       const received: Array<Received> = []
-      const server = createServer(async (request, response) => {
+      const url = yield* serveHttp(async (request, response) => {
         const text = await textOf(request)
         const { authorization } = request.headers
-        const taken: Received = { method: request.method!, path: request.url!, authorization, text }
-        received.push(taken)
-        const { json = {}, status } = await bridge.replyWith(taken)
-        if (isTransaction(taken) && status === 200) {
-          Queue.offerUnsafe(transactions, { path: taken.path, text, ephemeral: [], ...JSON.parse(text) })
+        const entry: Received = { method: request.method!, path: request.url!, authorization, text }
+        received.push(entry)
+        const { json = {}, status } = await bridge.replyWith(entry)
+        if (isTransaction(entry) && status === 200) {
+          Queue.offerUnsafe(transactions, { path: entry.path, text, ephemeral: [], ...JSON.parse(text) })
         }
         response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(json))
       })
-      yield* Effect.acquireRelease(
-        Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-        () =>
-          Effect.callback<void>((resume) => {
-            server.closeAllConnections()
-            server.close(() => resume(Effect.void))
-          })
-      )
       const bridge: BridgeServer["Service"] = {
-        url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        url,
         received,
         nextTransaction: Queue.take(transactions),
         replyWith: async () => ({ status: 200 })

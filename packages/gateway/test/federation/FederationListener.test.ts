@@ -7,11 +7,13 @@ import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import { generateSigningKey, type SigningKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Result, Schedule } from "effect"
-import { type Ask, ask, bigState, freePort, Received, server } from "./support/TestServer.ts"
+import { freePort } from "../support/Loopback.ts"
+import { outcome } from "../TestGateway.ts"
+import { type Ask, ask, bigState, Received, server } from "./support/TestServer.ts"
 
 const roomId = "!room:example.org" as RoomId
 
-/** Two servers that know nothing of each other but their names. */
+/** Two servers that know only each other's name. */
 const twoServers = Effect.gen(function* () {
   const [red, blue] = [yield* freePort, yield* freePort].map((port) => `127.0.0.1:${port}` as ServerName)
   return {
@@ -34,7 +36,8 @@ const transactionBetween = ({ blue, red }: Servers, pdus: ReadonlyArray<JsonObje
   pdus
 })
 
-interface Lie {
+/** How a request differs from a valid one. */
+interface Alteration {
   readonly path?: string
   readonly signedPath?: string
   readonly destination?: ServerName
@@ -44,37 +47,37 @@ interface Lie {
   readonly signedBody?: string
 }
 
-/** A transaction of red to blue, signed with red's key, but for what the lie changes. */
-const send = Effect.fnUntraced(function* (servers: Servers, lie: Lie = {}) {
-  const path = lie.path ?? "/matrix/federation/v1/send/t1"
-  const body = lie.body ?? encodeOrThrow(transactionBetween(servers) as never)
+/** Sends a transaction of red to blue, signed with the key of red unless `altered` says otherwise. */
+const send = Effect.fnUntraced(function* (servers: Servers, altered: Alteration = {}) {
+  const path = altered.path ?? "/matrix/federation/v1/send/t1"
+  const body = altered.body ?? encodeOrThrow(transactionBetween(servers) as never)
   const head = {
     method: "PUT",
-    uri: lie.signedPath ?? path,
-    origin: lie.origin ?? servers.red,
-    destination: lie.destination ?? servers.blue
+    uri: altered.signedPath ?? path,
+    origin: altered.origin ?? servers.red,
+    destination: altered.destination ?? servers.blue
   }
-  const key = lie.key ?? (yield* Context.get(servers.onRed, SigningKeys).current)
-  const authorization = yield* authorizationOf(head, Buffer.from((lie.signedBody ?? body) as string), key)
+  const key = altered.key ?? (yield* Context.get(servers.onRed, SigningKeys).current)
+  const authorization = yield* authorizationOf(head, Buffer.from((altered.signedBody ?? body) as string), key)
   return yield* ask({ port: servers.port, method: "PUT", path, headers: { authorization }, body })
 })
 
 const received = (servers: Servers) => Context.get(servers.onBlue, Received)
 
-const refused = Effect.fnUntraced(function* (servers: Servers, lie: Lie, status: number, errcode: string) {
-  const answer = yield* send(servers, lie)
+const refused = Effect.fnUntraced(function* (servers: Servers, altered: Alteration, status: number, errcode: string) {
+  const answer = yield* send(servers, altered)
   assert.deepStrictEqual([answer.status, answer.body.errcode], [status, errcode], JSON.stringify(answer.body))
   assert.isString(answer.body.error)
   assert.deepStrictEqual(received(servers).transactions, [])
 })
 
 describe("FederationListener", () => {
-  it.live("a request of one server's client is answered by another, authenticated", () =>
+  it.live("answers the signed requests of another server", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const { blue, onRed, red } = servers
       const client = Context.get(onRed, FederationClient)
-      const pdu = { pdu_id: "a:b".replace(":", ""), content: { body: "ü 🎭" } }
+      const pdu = { pdu_id: "ab", content: { body: "ü 🎭" } }
       assert.deepStrictEqual(yield* client.sendTransaction(blue, transactionBetween(servers, [pdu])), { pdus: {} })
       assert.deepStrictEqual(received(servers).transactions, [{ ...transactionBetween(servers, [pdu]), edus: [] }])
       assert.deepStrictEqual(received(servers).heardFrom, [red])
@@ -96,7 +99,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("the handshakes of joining, leaving, knocking and inviting reach the other server", () =>
+  it.live("answers the handshakes of joins, leaves, knocks and invitations", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const { blue, onRed, red } = servers
@@ -120,7 +123,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("both prefixes and a slash at the end lead to the same, signed as it was sent", () =>
+  it.live("accepts both prefixes and a trailing slash, signed as they were sent", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       for (const path of [
@@ -138,7 +141,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("a signature over the canonical form counts, however the body is written", () =>
+  it.live("checks the signature over the canonical form of a body, however it is written", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const transaction = transactionBetween(servers, [{ text: "ü" }])
@@ -150,7 +153,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("an empty transaction is accepted, and need not repeat the request's fields", () =>
+  it.live("accepts an empty transaction, and takes its missing fields from the request", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       assert.strictEqual((yield* send(servers, { body: "{}" })).status, 200)
@@ -166,13 +169,13 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("requests without the right signature are refused", () =>
+  it.live("refuses requests without a valid signature", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const { blue, red } = servers
       const stranger = generateSigningKey(red, "ed25519:stranger")
       const sameName = generateSigningKey(red, (yield* Context.get(servers.onRed, SigningKeys).current).keyId)
-      const unauthorized = (lie: Lie) => refused(servers, lie, 401, "M_UNAUTHORIZED")
+      const unauthorized = (altered: Alteration) => refused(servers, altered, 401, "M_UNAUTHORIZED")
       yield* unauthorized({ destination: "elsewhere.org" as ServerName })
       yield* unauthorized({ key: stranger })
       yield* unauthorized({ key: sameName })
@@ -207,7 +210,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("a key that was replaced signs no further requests", () =>
+  it.live("refuses requests that a replaced key has signed", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const keys = Context.get(servers.onRed, SigningKeys)
@@ -219,7 +222,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("signed but invalid requests get the error of their fault", () =>
+  it.live("refuses signed requests with invalid bodies, with a specific error", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       yield* refused(servers, { body: "not JSON" }, 400, "M_NOT_JSON")
@@ -237,7 +240,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("a PDU of 1 MB takes no other PDU of its transaction with it", () =>
+  it.live("receives a transaction with a PDU of 1 MB whole", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const client = Context.get(servers.onRed, FederationClient)
@@ -247,20 +250,19 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("unknown paths, and wrong methods, are named", () =>
+  it.live("answers unknown paths and wrong methods with an error", () =>
     Effect.gen(function* () {
       const { port } = yield* twoServers
-      const status = (method: string, path: string) =>
-        Effect.map(ask({ port, method, path }), (answer) => answer.status)
-      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/nothing"), 404)
-      assert.strictEqual(yield* status("DELETE", "/matrix/federation/v1/pull"), 405)
-      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/pull"), 401)
-      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/%ff"), 400)
-      assert.strictEqual(yield* status("GET", "/"), 404)
+      const outcomeOf = (method: string, path: string) => Effect.map(ask({ port, method, path }), outcome)
+      assert.strictEqual(yield* outcomeOf("GET", "/matrix/federation/v1/nothing"), "404 M_UNRECOGNIZED")
+      assert.strictEqual(yield* outcomeOf("DELETE", "/matrix/federation/v1/pull"), "405 M_UNRECOGNIZED")
+      assert.strictEqual(yield* outcomeOf("GET", "/matrix/federation/v1/pull"), "401 M_UNAUTHORIZED")
+      assert.strictEqual(yield* outcomeOf("GET", "/matrix/federation/v1/%ff"), "400 M_UNKNOWN")
+      assert.strictEqual(yield* outcomeOf("GET", "/"), "404 M_UNRECOGNIZED")
     })
   )
 
-  it.live("the server's keys are there for everyone, signed, replaced ones among them", () =>
+  it.live("publishes its keys, including replaced ones, in a signed answer", () =>
     Effect.gen(function* () {
       const { blue, onBlue, port } = yield* twoServers
       const keys = Context.get(onBlue, SigningKeys)
@@ -286,23 +288,23 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("the keys of a server that is gone are handed on, those that it lost too, signed by it and by us", () =>
+  it.live("answers for the keys of an unreachable server, with its earlier ones, signed by both servers", () =>
     Effect.gen(function* () {
       const [red, blue] = [yield* freePort, yield* freePort].map((port) => `127.0.0.1:${port}` as ServerName)
       const onBlue = yield* Layer.build(server(blue!))
       const ours = yield* Context.get(onBlue, SigningKeys).current
       const port = Number(blue!.slice(blue!.indexOf(":") + 1))
-      /** A server under the name of red, with keys that it has made itself, is heard by blue. */
-      const liveAndDie = Effect.scoped(
+      /** Starts a server with the name of red and new keys, sends a request to blue, and stops it. Returns its key. */
+      const keyOfRed = Effect.scoped(
         Effect.gen(function* () {
           const onRed = yield* Layer.build(Layer.fresh(server(red!)))
-          // Blue asks a server not more than once a second for its keys.
+          // Blue requests the keys of a server at most once a second.
           const asked = Context.get(onRed, FederationClient).queryProfile(`@a:${blue}` as UserId)
           yield* Effect.retry(asked, { schedule: Schedule.spaced("100 millis") })
           return verifyKeyOf(yield* Context.get(onRed, SigningKeys).current)
         })
       )
-      const keys = [yield* liveAndDie, yield* liveAndDie]
+      const keys = [yield* keyOfRed, yield* keyOfRed]
       const nobody = `127.0.0.1:${yield* freePort}`
       const criteria = { [red!]: {}, [blue!]: {}, [nobody]: {}, "no server name": {} }
       const answers = [
@@ -336,7 +338,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("whoever guesses OpenID tokens from one address is soon over its rate", () =>
+  it.live("limits the guesses of OpenID tokens from one address", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       const anonymous = { limit: 3, window: 600_000 }
@@ -351,7 +353,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("a server over its rate gets the time of the next attempt, another one is not affected", () =>
+  it.live("limits the requests of a server, and not those of another one", () =>
     Effect.gen(function* () {
       const [red, green, blue] = [yield* freePort, yield* freePort, yield* freePort].map(
         (port) => `127.0.0.1:${port}` as ServerName

@@ -1,9 +1,8 @@
 /**
- * Files of other home servers: of another Greenroom, of an old server, and of hostile ones that the test plays.
+ * Files of other home servers: of another Greenroom, of an old server, and of hostile servers.
  */
 import { createHash, randomBytes } from "node:crypto"
-import { mkdtempSync, readdirSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { readdirSync } from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as HomeServer from "@greenroom/actors/HomeServer"
@@ -16,19 +15,19 @@ import { FederationListener } from "../../src/federation/FederationListener.ts"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/Rate.ts"
 import { download, png, transfer, upload } from "../client-server/TestMedia.ts"
+import { freePort, temporaryDirectory } from "../support/Loopback.ts"
 import { register } from "../TestGateway.ts"
-import { ask, freePort } from "./support/TestServer.ts"
+import { ask } from "./support/TestServer.ts"
 
 const maxRemoteBytes = 300_000
 
-/** A home server with both its listeners, its files and a database of its own. */
+/** A home server with both listeners, and with files and a database of its own. */
 const makeHome = Effect.fnUntraced(function* (
   serverName: string,
   port: number,
   staticServers: { readonly [name: string]: string }
 ) {
-  const directory = mkdtempSync(path.join(tmpdir(), "greenroom-remote-"))
-  yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true, force: true })))
+  const directory = yield* temporaryDirectory("remote")
   const { anonymous, requests, sends } = unlimited
   const services = yield* Layer.build(
     Layer.fresh(
@@ -93,7 +92,7 @@ const hostile: { readonly [mediaId: string]: Reply } = {
 
 describe("files of other servers", () => {
   it.live(
-    "are fetched once and served like our own",
+    "are fetched once, and served like local files",
     () =>
       Effect.gen(function* () {
         const [greenPort, bluePort] = [yield* freePort, yield* freePort]
@@ -154,7 +153,7 @@ describe("files of other servers", () => {
   )
 
   it.live(
-    "of old and hostile servers are bounded, harmless, and asked for at the old endpoint where they must be",
+    "are fetched by the old endpoint from old servers, and checked and bounded from hostile servers",
     () =>
       Effect.gen(function* () {
         const greenPort = yield* freePort

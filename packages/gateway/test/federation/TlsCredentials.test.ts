@@ -1,31 +1,23 @@
 import { X509Certificate } from "node:crypto"
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { readdir, stat, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { makeSelfSigned, tlsCredentials, validityWarning } from "../../src/federation/TlsCredentials.ts"
+import { temporaryDirectory } from "../support/Loopback.ts"
 
 const serverName = "example.org" as ServerName
 
-const directory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-tls-"))),
-  (path) => Effect.promise(() => rm(path, { recursive: true, force: true }))
-)
-
 describe("TlsCredentials", () => {
-  it.live("without files a pair is made for the server's name, kept, and readable only by the owner", () =>
+  it.live("a pair is created for the server name, and kept in a file that only its owner can read", () =>
     Effect.gen(function* () {
-      const dataDir = join(yield* directory, "data")
+      const dataDir = join(yield* temporaryDirectory("tls"), "data")
       const first = yield* tlsCredentials({ serverName, dataDir })
       const certificate = new X509Certificate(first.cert)
       assert.strictEqual(certificate.checkHost("example.org"), "example.org")
-      assert.deepStrictEqual(
-        yield* tlsCredentials({ serverName, dataDir }),
-        yield* tlsCredentials({ serverName, dataDir })
-      )
-      assert.strictEqual((yield* tlsCredentials({ serverName, dataDir })).cert.trim(), first.cert.trim())
+      const second = yield* tlsCredentials({ serverName, dataDir })
+      assert.deepStrictEqual([second.cert.trim(), second.key.trim()], [first.cert.trim(), first.key.trim()])
       const files = yield* Effect.promise(() => readdir(dataDir))
       assert.strictEqual(files.length, 1)
       const { mode } = yield* Effect.promise(() => stat(join(dataDir, files[0]!)))
@@ -33,16 +25,19 @@ describe("TlsCredentials", () => {
     })
   )
 
-  it.live("the certificate of a server that is an address names the address", () =>
+  it.live("the certificate of a server name that is an IP address has the address", () =>
     Effect.gen(function* () {
-      const { cert } = yield* tlsCredentials({ serverName: "[::1]:8449" as ServerName, dataDir: yield* directory })
+      const { cert } = yield* tlsCredentials({
+        serverName: "[::1]:8449" as ServerName,
+        dataDir: yield* temporaryDirectory("tls")
+      })
       assert.isDefined(new X509Certificate(cert).checkIP("::1"))
     })
   )
 
-  it.live("a pair that is damaged, or of another name, is made anew", () =>
+  it.live("a damaged pair, or one of another server name, is replaced", () =>
     Effect.gen(function* () {
-      const dataDir = yield* directory
+      const dataDir = yield* temporaryDirectory("tls")
       const first = yield* tlsCredentials({ serverName, dataDir })
       const other = yield* tlsCredentials({ serverName: "other.org" as ServerName, dataDir })
       assert.notStrictEqual(other.cert.trim(), first.cert.trim())
@@ -53,7 +48,7 @@ describe("TlsCredentials", () => {
     })
   )
 
-  it("warns of an operator's certificate that has expired, soon does, or is not valid yet", async () => {
+  it("a configured certificate that has expired, expires soon or is not valid yet gives a warning", async () => {
     const credentials = await makeSelfSigned(serverName, Date.parse("2026-01-10T00:00:00Z"))
     const tls = { serverName, dataDir: "unused", tlsCert: "cert.pem", tlsKey: "key.pem" }
     const at = (time: string) => validityWarning(tls, credentials, Date.parse(time))
@@ -64,9 +59,9 @@ describe("TlsCredentials", () => {
     assert.isUndefined(validityWarning({ serverName, dataDir: "unused" }, credentials, Date.parse("2036-02-01")))
   })
 
-  it.live("the operator's files are used, or their fault is reported without the key", () =>
+  it.live("configured files are used, and an error about them does not contain the key", () =>
     Effect.gen(function* () {
-      const dataDir = yield* directory
+      const dataDir = yield* temporaryDirectory("tls")
       const [one, two] = [join(dataDir, "one"), join(dataDir, "two")]
       for (const path of [one, two]) {
         const { cert, key } = yield* Effect.promise(() => makeSelfSigned(serverName, Date.now()))

@@ -1,42 +1,17 @@
-import type { AddressInfo } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
 import { encodeRequest } from "@greenroom/protocol/SocketFrame"
 import { Deferred, Effect, Queue } from "effect"
-import { WebSocket, WebSocketServer } from "ws"
 import { maxRequestsInFlight, serveConnection } from "../../src/socket/Connection.ts"
 import type { Calls } from "../../src/socket/SocketMethods.ts"
+import { socketPair } from "./SocketPair.ts"
 
 const session = { userId: formatUserId("alice", ServerName.make("green.test")), tokenId: 1, deviceId: "phone" }
 
-/** Both ends of a WebSocket: the client's, and the one that the server has got. */
-const pair = Effect.gen(function* () {
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<WebSocketServer>((resume) => {
-      const listening: WebSocketServer = new WebSocketServer({ port: 0, host: "127.0.0.1" }, () =>
-        resume(Effect.succeed(listening))
-      )
-    }),
-    (server) => Effect.sync(() => server.close())
-  )
-  const accepted = Effect.callback<WebSocket>((resume) => {
-    server.once("connection", (socket) => resume(Effect.succeed(socket)))
-  })
-  const client = yield* Effect.acquireRelease(
-    Effect.sync(() => new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`)),
-    (socket) => Effect.sync(() => socket.terminate())
-  )
-  const opened = Effect.callback<void>((resume) => {
-    client.once("open", () => resume(Effect.void))
-  })
-  const [served] = yield* Effect.all([accepted, opened], { concurrency: "unbounded" })
-  return { client, served }
-})
-
 describe("Connection", () => {
-  it.live("so many requests of a socket are answered at a time, the others wait, and none is lost", () =>
+  it.live("handles a limited number of requests of a socket at a time, and answers all", () =>
     Effect.gen(function* () {
-      const { client, served } = yield* pair
+      const { client, server } = yield* socketPair
       const started = yield* Queue.unbounded<Deferred.Deferred<void>>()
       let running = 0
       let most = 0
@@ -52,7 +27,7 @@ describe("Connection", () => {
       const subscription = { next: Effect.never }
       const slot = () => ({ admission: Effect.void, end: () => {} })
       const unread = { add: () => () => {} }
-      const options = { socket: served, session, subscription, calls: { answer, slot }, unread }
+      const options = { socket: server, session, subscription, calls: { answer, slot }, unread }
       yield* Effect.forkScoped(serveConnection({ ...options, subprotocol: "m.json" }))
       const answers = yield* Queue.unbounded<unknown>()
       client.on("message", (data) => Queue.offerUnsafe(answers, JSON.parse(data.toString()).id))

@@ -5,7 +5,7 @@ import { gateway, register } from "../TestGateway.ts"
 import { connect } from "./TestSocket.ts"
 
 describe("Sockets", () => {
-  it.effect("a client that no longer answers pings is gone, one that answers stays", () =>
+  it.effect("a client that does not answer pings is disconnected, and one that answers is not", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const dead = yield* connect(alice, "m.json", "", { autoPong: false })

@@ -1,7 +1,6 @@
 /**
- * A client by WebSocket for tests: asks, and waits for what comes.
+ * A WebSocket client for tests: it sends requests, and queues answers and chunks of the event stream.
  */
-
 import {
   decodeServerFrame,
   encodeRequest,
@@ -21,7 +20,7 @@ export interface TestSocket {
   readonly ask: (id: number, call: SocketCall) => Effect.Effect<void>
   /** The next answer or refusal. */
   readonly answer: Effect.Effect<SocketAnswer>
-  /** The next part of the event stream. */
+  /** The next chunk of the event stream. */
   readonly chunk: Effect.Effect<SocketChunk>
   /** The code and the reason with which the server closes. */
   readonly closed: Effect.Effect<{ readonly code: number; readonly reason: string }>
@@ -48,7 +47,7 @@ const open = (socket: WebSocket) =>
     })
   })
 
-/** Opens a socket. Fails as the server refuses it. Closed with the scope. */
+/** Opens a socket, and closes it with the scope. Fails with the answer by which the server refuses it. */
 export const connect = Effect.fnUntraced(function* (
   user: Pick<TestUser, "token">,
   subprotocol: Subprotocol | "m.other" | undefined,
@@ -63,16 +62,16 @@ export const connect = Effect.fnUntraced(function* (
     Effect.sync(() => new WebSocket(target, subprotocol === undefined ? [] : [subprotocol], options)),
     (socket) => Effect.sync(() => socket.terminate())
   )
-  const spoken = subprotocol === "m.msgpack" ? "m.msgpack" : "m.json"
+  const format = subprotocol === "m.msgpack" ? "m.msgpack" : "m.json"
   socket.on("message", (data: Buffer, isBinary) => {
-    const frame = Result.getOrThrow(decodeServerFrame(spoken, isBinary ? data : data.toString()))
+    const frame = Result.getOrThrow(decodeServerFrame(format, isBinary ? data : data.toString()))
     if (isChunk(frame)) Queue.offerUnsafe(chunks, frame)
     else Queue.offerUnsafe(answers, frame)
   })
   yield* open(socket)
   const testSocket: TestSocket = {
     socket,
-    ask: (id, call) => Effect.sync(() => socket.send(encodeRequest(spoken, { id, ...call }))),
+    ask: (id, call) => Effect.sync(() => socket.send(encodeRequest(format, { id, ...call }))),
     answer: Queue.take(answers),
     chunk: Queue.take(chunks),
     closed: Effect.callback((resume) => {

@@ -1,12 +1,8 @@
 /**
- * Home servers as far as federation's transport goes: a real TLS listener, a database and keys of their own, and the real
- * client. What stands behind the endpoints is `RecordedFederation`, which keeps what reached it and answers plainly.
+ * Home servers for tests of the transport of federation: a real TLS listener, a database, keys and the real client. Behind the
+ * endpoints is a `Federation` that records requests and answers with fixed values.
  */
-import { mkdtemp, rm } from "node:fs/promises"
 import { request as httpsRequest } from "node:https"
-import { type AddressInfo, createServer } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { NodeCrypto } from "@effect/platform-node"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
@@ -29,6 +25,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, Option } from "effect"
 import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
 import { unlimited } from "../../../src/Rate.ts"
+import { temporaryDirectory } from "../../support/Loopback.ts"
 
 /** The requests that reached a server. */
 export class Received extends Context.Service<
@@ -36,7 +33,7 @@ export class Received extends Context.Service<
   { readonly transactions: Array<Transaction>; readonly pdus: Array<JsonObject>; readonly heardFrom: Array<ServerName> }
 >()("greenroom/test/Received") {}
 
-const nothing = Effect.fail(new NotFound({ error: "There is no such thing" }))
+const notFound = Effect.fail(new NotFound({ error: "Not found" }))
 
 /** The state that every room has. */
 export const bigState = Array.from({ length: 2_000 }, (_, i) => ({
@@ -61,7 +58,7 @@ const recorded = Layer.effect(
       backfill: (_origin, _roomId, from, limit) => Effect.succeed([{ from, limit }]),
       pull: (_origin, after) => Effect.succeed([{ after }]),
       queryProfile: (_origin, userId, field) => Effect.succeed({ user_id: userId, field: field ?? null }),
-      queryDirectory: () => nothing,
+      queryDirectory: () => notFound,
       queryPresence: (_origin, user_id) => Effect.succeed({ user_id, state: "online", presence: "online" }),
       makeJoin: () => made,
       sendJoin: (_origin, _roomId, _eventId, pdu) => Effect.as(keep(pdu), { state: bigState, auth_chain: [] }),
@@ -75,88 +72,74 @@ const recorded = Layer.effect(
   })
 )
 
-/** Nothing of today's rooms is there. */
+/** Today's server API, without any rooms. */
 const noRooms = Layer.succeed(ServerServer, {
-  event: () => nothing,
-  getState: () => nothing,
-  getStateIds: () => nothing,
-  getEventAuth: () => nothing,
-  backfill: () => nothing,
-  getMissingEvents: () => nothing,
-  timestampToEvent: () => nothing,
+  event: () => notFound,
+  getState: () => notFound,
+  getStateIds: () => notFound,
+  getEventAuth: () => notFound,
+  backfill: () => notFound,
+  getMissingEvents: () => notFound,
+  timestampToEvent: () => notFound,
   toPdus: () => Effect.succeed([]),
-  makeMembership: () => nothing,
-  sendJoin: () => nothing,
-  sendLeave: () => nothing,
-  sendKnock: () => nothing,
-  invite: () => nothing,
-  publicRooms: () => nothing,
-  hierarchy: () => nothing,
-  userInfo: () => nothing
+  makeMembership: () => notFound,
+  sendJoin: () => notFound,
+  sendLeave: () => notFound,
+  sendKnock: () => notFound,
+  invite: () => notFound,
+  publicRooms: () => notFound,
+  hierarchy: () => notFound,
+  userInfo: () => notFound
 })
 
 const noInvites = Layer.succeed(ThirdPartyInvites, {
-  check: () => nothing,
-  invite: () => nothing,
-  onBind: () => nothing,
-  exchange: () => nothing,
-  exchangeToday: () => nothing
+  check: () => notFound,
+  invite: () => notFound,
+  onBind: () => notFound,
+  exchange: () => notFound,
+  exchangeToday: () => notFound
 })
 
-/** It is the policy server of no room. */
-const noPolicies = Layer.succeed(PolicyServer, { publicKey: Option.none(), sign: () => nothing })
+/** The policy server of no room. */
+const noPolicies = Layer.succeed(PolicyServer, { publicKey: Option.none(), sign: () => notFound })
 
-/** No files are there. */
+/** A content repository without files. */
 const noFiles = Layer.merge(
   Layer.succeed(Media, {
     maxUploadBytes: 0,
-    upload: () => nothing,
-    create: () => nothing,
-    uploadTo: () => nothing,
-    find: () => nothing
+    upload: () => notFound,
+    create: () => notFound,
+    uploadTo: () => notFound,
+    find: () => notFound
   }),
-  Layer.succeed(Thumbnails, { of: () => nothing })
+  Layer.succeed(Thumbnails, { of: () => notFound })
 )
 
-/** A key source without any keys. */
+/** End-to-end encryption without any keys. */
 const noKeys = Layer.merge(
   Layer.succeed(DeviceKeys, {
-    upload: () => nothing,
+    upload: () => notFound,
     changed: Effect.void,
     counts: () => Effect.succeed({ oneTime: {}, unusedFallback: [] }),
     devicesOf: () => Effect.succeed({ devices: "[]", streamId: 0 }),
-    query: () => nothing,
-    claim: () => nothing
+    query: () => notFound,
+    claim: () => notFound
   }),
   Layer.succeed(CrossSigning, {
-    upload: () => nothing,
-    sign: () => nothing,
+    upload: () => notFound,
+    sign: () => notFound,
     query: () => Effect.succeed({ master_keys: "{}", self_signing_keys: "{}", user_signing_keys: "{}" })
   })
 )
 
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
-  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
-)
-
-/** A port that is free now. */
-export const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
-
-/** A server, listening on the port of its name. `listener` and `federation` change what it does. */
+/** A server that listens on the port of its name. */
 export const server = (
   serverName: ServerName,
   listener: Partial<FederationListenerOptions> = {},
   federation: FederationOptions = {}
 ) =>
   Layer.unwrap(
-    Effect.map(temporaryDirectory, (dataDir) => {
+    Effect.map(temporaryDirectory("federation"), (dataDir) => {
       const port = Number(/:([0-9]+)$/.exec(serverName)?.[1] ?? 0)
       const { anonymous, requests, sends } = unlimited
       return FederationListener.layer({
@@ -190,7 +173,7 @@ export interface Answer {
   readonly body: { readonly [key: string]: unknown }
 }
 
-/** A request as it is, to a server on this machine. */
+/** Sends a request to a server on this machine. */
 export const ask = ({ body, headers = {}, method = "GET", path, port }: Ask): Effect.Effect<Answer> =>
   Effect.callback((resume) => {
     const request = httpsRequest(
