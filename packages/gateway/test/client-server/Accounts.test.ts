@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Answer, askToday, gateway, gatewayWith, inPath, register } from "../TestGateway.ts"
+import { type Answer, askToday, gateway, gatewayWith, inPath, passwordOf, register } from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -10,20 +10,13 @@ const registerToday = Effect.fnUntraced(function* (username: string, more: objec
   return { id: body.user_id, token: body.access_token, device: body.device_id as string, body }
 })
 
-const passwordAuth = (username: string, session?: unknown) => ({
-  type: "m.login.password",
-  identifier: { type: "m.id.user", user: username },
-  password: `secret-${username}`,
-  ...(session === undefined ? {} : { session })
-})
-
 const terms = [
   { id: "privacy", version: "2", language: "en", name: "Privacy", url: "https://green.test/privacy" },
   { id: "privacy", version: "2", language: "de", name: "Datenschutz", url: "https://green.test/datenschutz" }
 ]
 
 layer(gatewayWith({}, { login: { terms } }), { excludeTestServices: true })("terms", (it) => {
-  it.effect("are part of a registration, and can be agreed to on a page", () =>
+  it.effect("are a stage of a registration, which is completed on a page", () =>
     Effect.gen(function* () {
       const account = { username: "terry", password: "secret-terry" }
       const asked = yield* post("/v3/register", account)
@@ -47,7 +40,7 @@ layer(gatewayWith({}, { login: { terms } }), { excludeTestServices: true })("ter
 })
 
 layer(gateway, { excludeTestServices: true })("accounts by today's client API", (it) => {
-  it.effect("a registration is answered with flows and a session, and completes with a stage of that session", () =>
+  it.effect("a registration is answered with flows and a session, and completed by a stage of the session", () =>
     Effect.gen(function* () {
       const asked = yield* post("/v3/register", { username: "ivy", password: "secret-ivy" })
       assert.strictEqual(asked.status, 401)
@@ -63,23 +56,27 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
         display_name: "Phone"
       })
       const again = yield* post("/v3/register", body)
-      assert.strictEqual(again.body.user_id, "@ivy:green.test", "a repeat whose answer was lost logs in")
+      assert.strictEqual(
+        again.body.user_id,
+        "@ivy:green.test",
+        "a repeated request, whose first answer may be lost, gets the account"
+      )
       const anew = yield* post("/v3/register", { username: "ivy", password: "secret-ivy" })
       assert.strictEqual(anew.body.errcode, "M_USER_IN_USE")
     })
   )
 
-  it.effect("the session of a registration keeps the parameters that later requests leave out", () =>
+  it.effect("a session of a registration keeps the parameters of its first request", () =>
     Effect.gen(function* () {
       const wanted = { username: "jo", password: "secret-jo", device_id: "TABLET" }
       const { session } = (yield* post("/v3/register", wanted)).body
       const done = yield* post("/v3/register", { auth: { type: "m.login.dummy", session } })
       assert.deepInclude(done.body as object, { user_id: "@jo:green.test", device_id: "TABLET" })
-      assert.strictEqual((yield* post("/v3/login", passwordAuth("jo"))).status, 200)
+      assert.strictEqual((yield* post("/v3/login", passwordOf("jo"))).status, 200)
     })
   )
 
-  it.effect("bots that send the stage at once, without a session, are registered at once", () =>
+  it.effect("a registration with a stage and no session is completed at once", () =>
     Effect.gen(function* () {
       const { id, token } = yield* registerToday("bot")
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).body.user_id, id)
@@ -95,31 +92,29 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
-  it.effect(
-    "a new account of today's clients has its localpart as display name, in rooms too; one of the draft's has none",
-    () =>
-      Effect.gen(function* () {
-        const { id, token } = yield* registerToday("nina")
-        const drafts = yield* register("otto")
-        assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body, {
-          displayname: "nina"
-        } as never)
-        assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(drafts.id)}`)).body, {} as never)
-        const { room_id } = (yield* post("/v3/createRoom", {}, token)).body
-        const membership = yield* askToday("GET", `/v3/rooms/${inPath(room_id)}/state/m.room.member/${inPath(id)}`, {
-          token
-        })
-        assert.strictEqual(membership.body.displayname, "nina")
-        yield* askToday("PUT", `/v3/profile/${inPath(id)}/displayname`, { token, json: { displayname: "" } })
-        assert.strictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body.displayname ?? "", "")
+  it.effect("an account has its localpart as display name, unless it was registered by the draft's API", () =>
+    Effect.gen(function* () {
+      const { id, token } = yield* registerToday("nina")
+      const drafts = yield* register("otto")
+      assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body, {
+        displayname: "nina"
+      } as never)
+      assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(drafts.id)}`)).body, {} as never)
+      const { room_id } = (yield* post("/v3/createRoom", {}, token)).body
+      const membership = yield* askToday("GET", `/v3/rooms/${inPath(room_id)}/state/m.room.member/${inPath(id)}`, {
+        token
       })
+      assert.strictEqual(membership.body.displayname, "nina")
+      yield* askToday("PUT", `/v3/profile/${inPath(id)}/displayname`, { token, json: { displayname: "" } })
+      assert.deepStrictEqual((yield* askToday("GET", `/v3/profile/${inPath(id)}`)).body, { displayname: "" } as never)
+    })
   )
 
-  it.effect("a login on a known device ends its former access token and keeps the device", () =>
+  it.effect("a login with the ID of a device revokes its access token and keeps the device", () =>
     Effect.gen(function* () {
       const first = yield* registerToday("jan", { device_id: "PHONE" })
       assert.strictEqual(first.device, "PHONE")
-      const login = { ...passwordAuth("jan"), device_id: "PHONE" }
+      const login = { ...passwordOf("jan"), device_id: "PHONE" }
       const again = yield* post("/v3/login", login)
       assert.strictEqual(again.body.device_id, "PHONE")
       const ended = yield* askToday("GET", "/v3/account/whoami", { token: first.token })
@@ -155,7 +150,7 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
       const softly = { errcode: "M_UNKNOWN_TOKEN", soft_logout: true }
       const oldToken = askToday("GET", "/v3/account/whoami", { token: body.access_token as string })
       const oldRefresh = post("/v3/refresh", { refresh_token: body.refresh_token })
-      assert.deepStrictEqual<unknown>(errorOf(yield* oldToken), softly, "the login goes on")
+      assert.deepStrictEqual<unknown>(errorOf(yield* oldToken), softly, "the session continues")
       assert.deepStrictEqual<unknown>(errorOf(yield* oldRefresh), softly)
       assert.strictEqual((yield* post("/v3/logout", {}, token as string)).status, 200)
       const ended = { errcode: "M_UNKNOWN_TOKEN", soft_logout: undefined }
@@ -164,34 +159,38 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
-  it.effect("a login token logs one other client in, once", () =>
+  it.effect("a login token is valid for one login", () =>
     Effect.gen(function* () {
       const { id, token } = yield* registerToday("lee")
       const asked = yield* post("/v1/login/get_token", {}, token)
       assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.password"] }])
-      const given = yield* post("/v1/login/get_token", { auth: passwordAuth("lee", asked.body.session) }, token)
+      const given = yield* post(
+        "/v1/login/get_token",
+        { auth: { ...passwordOf("lee"), session: asked.body.session } },
+        token
+      )
       const login = { type: "m.login.token", token: given.body.login_token }
       assert.strictEqual((yield* post("/v3/login", login)).body.user_id, id)
       assert.strictEqual((yield* post("/v3/login", login)).body.errcode, "M_FORBIDDEN")
     })
   )
 
-  it.effect("the password confirms the logout of a device, in a session for that operation only", () =>
+  it.effect("the password confirms the deletion of a device, in a session for that operation alone", () =>
     Effect.gen(function* () {
       const { token } = yield* registerToday("mia")
-      const other = yield* post("/v3/login", { ...passwordAuth("mia"), device_id: "TABLET" })
+      const other = yield* post("/v3/login", { ...passwordOf("mia"), device_id: "TABLET" })
       const asked = yield* askToday("DELETE", "/v3/devices/TABLET", { token })
       assert.strictEqual(asked.status, 401)
       const wrong = yield* askToday("DELETE", "/v3/devices/TABLET", {
         token,
-        json: { auth: { ...passwordAuth("mia", asked.body.session), password: "wrong" } }
+        json: { auth: { ...passwordOf("mia", "wrong"), session: asked.body.session } }
       })
       assert.strictEqual(wrong.status, 401)
       assert.strictEqual(wrong.body.errcode, "M_FORBIDDEN")
       assert.strictEqual(wrong.body.session, asked.body.session)
       const elsewhere = yield* post("/v3/account/deactivate", { auth: { session: asked.body.session } }, token)
       assert.deepStrictEqual([elsewhere.status, elsewhere.body.errcode], [403, "M_FORBIDDEN"])
-      const json = { auth: passwordAuth("mia", asked.body.session) }
+      const json = { auth: { ...passwordOf("mia"), session: asked.body.session } }
       assert.strictEqual((yield* askToday("DELETE", "/v3/devices/TABLET", { token, json })).status, 200)
       const gone = yield* askToday("GET", "/v3/account/whoami", { token: other.body.access_token })
       assert.strictEqual(gone.body.errcode, "M_UNKNOWN_TOKEN")
@@ -207,35 +206,35 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     Effect.gen(function* () {
       const { token } = yield* registerToday("noa")
       yield* registerToday("mallory")
-      const { body, status } = yield* post("/v3/account/deactivate", { auth: passwordAuth("mallory") }, token)
+      const { body, status } = yield* post("/v3/account/deactivate", { auth: passwordOf("mallory") }, token)
       assert.strictEqual(status, 403)
       assert.strictEqual(body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
     })
   )
 
-  it.effect("a new password logs the other devices out, unless they are to stay", () =>
+  it.effect("a new password logs out the other devices, unless logout_devices is false", () =>
     Effect.gen(function* () {
       const { token } = yield* registerToday("oda")
-      const login = () => Effect.map(post("/v3/login", passwordAuth("oda")), ({ body }) => body.access_token)
-      const stays = yield* login()
-      const change = { new_password: "secret-oda", auth: passwordAuth("oda") }
+      const login = () => Effect.map(post("/v3/login", passwordOf("oda")), ({ body }) => body.access_token)
+      const other = yield* login()
+      const change = { new_password: "secret-oda", auth: passwordOf("oda") }
       yield* post("/v3/account/password", { ...change, logout_devices: false }, token)
-      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: stays })).status, 200)
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: other })).status, 200)
       yield* post("/v3/account/password", { ...change, new_password: "another" }, token)
-      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: stays })).status, 401)
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: other })).status, 401)
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
-      assert.strictEqual((yield* post("/v3/login", passwordAuth("oda"))).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* post("/v3/login", passwordOf("oda"))).body.errcode, "M_FORBIDDEN")
     })
   )
 
-  it.effect("a deactivated account is gone", () =>
+  it.effect("a deactivated account has no session and cannot log in", () =>
     Effect.gen(function* () {
       const { token } = yield* registerToday("pia")
-      const { body } = yield* post("/v3/account/deactivate", { auth: passwordAuth("pia") }, token)
+      const { body } = yield* post("/v3/account/deactivate", { auth: passwordOf("pia") }, token)
       assert.strictEqual(body.id_server_unbind_result, "success")
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 401)
-      assert.strictEqual((yield* post("/v3/login", passwordAuth("pia"))).status, 403)
+      assert.strictEqual((yield* post("/v3/login", passwordOf("pia"))).status, 403)
     })
   )
 })

@@ -21,7 +21,7 @@ const device = (user: TestUser, device_id: string) => ({
 })
 
 layer(gateway, { excludeTestServices: true })("dehydrated devices", (it) => {
-  it.effect("receive messages while the user has no session, for the user's next client", () =>
+  it.effect("receive to-device messages, which the next client of the user reads in pages", () =>
     Effect.gen(function* () {
       const alice = yield* register("dry-alice")
       const bob = yield* register("dry-bob")
@@ -52,7 +52,7 @@ layer(gateway, { excludeTestServices: true })("dehydrated devices", (it) => {
     })
   )
 
-  it.effect("are one for each user, and never the device of a client", () =>
+  it.effect("replace each other, and never the device of a client", () =>
     Effect.gen(function* () {
       const alice = yield* register("one-alice")
       const own = (yield* as(alice)("GET", "/v3/account/whoami")).body.device_id as string

@@ -1,19 +1,32 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
-import { as, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  askToday,
+  type ClientEvent,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  register,
+  type TestUser
+} from "../TestGateway.ts"
 
 const unstable = "/unstable/org.matrix.msc4140"
 
-interface Waiting {
+interface ScheduledEvent {
   readonly delay_id: string
   readonly type: string
   readonly delay_ms: number
   readonly content: unknown
 }
 
-const waiting = (user: TestUser) =>
-  Effect.map(as(user)("GET", `${unstable}/delayed_events`), ({ body }) => body.delayed_events as ReadonlyArray<Waiting>)
+const scheduled = (user: TestUser) =>
+  Effect.map(
+    as(user)("GET", `${unstable}/delayed_events`),
+    ({ body }) => body.delayed_events as ReadonlyArray<ScheduledEvent>
+  )
 
 const schedule = (user: TestUser, room: string, txnId: string, delay_ms: number, state_key?: string) =>
   Effect.map(
@@ -25,7 +38,7 @@ const schedule = (user: TestUser, room: string, txnId: string, delay_ms: number,
     ({ body }) => body.delay_id as string
   )
 
-/** Syncs until the room has so many events of the calls; their transactions. */
+/** Syncs until `count` call events of the room have come. Returns their transaction IDs. */
 const callEvents = Effect.fnUntraced(function* (
   user: TestUser,
   room: string,
@@ -36,7 +49,7 @@ const callEvents = Effect.fnUntraced(function* (
   while (found.length < count) {
     const { body } = yield* as(user)("GET", `/v3/sync?timeout=30000${since === "" ? "" : `&since=${since}`}`)
     since = body.next_batch as string
-    const rooms = (body.rooms as { join: Record<string, { timeline: { events: ReadonlyArray<Seen> } }> }).join
+    const rooms = (body.rooms as { join: Record<string, { timeline: { events: ReadonlyArray<ClientEvent> } }> }).join
     for (const { content, type } of rooms[room]?.timeline.events ?? []) {
       if (type === "org.example.call") found.push(content.txnId)
     }
@@ -44,13 +57,8 @@ const callEvents = Effect.fnUntraced(function* (
   return found
 })
 
-interface Seen {
-  readonly type: string
-  readonly content: { readonly txnId: string }
-}
-
 layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
-  it.effect("are sent when their time has come, once each", () =>
+  it.effect("are sent once when their delay has passed", () =>
     Effect.gen(function* () {
       const alice = yield* register("delay-alice")
       const room = yield* createRoom(alice)
@@ -60,9 +68,9 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       assert.sameMembers([...(yield* callEvents(alice, room, 2))], ["one", "two"])
       const { body } = yield* as(alice)("GET", `${unstable}/delayed_events/${first}`)
       assert.isString(body.event_id)
-      assert.deepStrictEqual(yield* waiting(alice), [])
+      assert.deepStrictEqual(yield* scheduled(alice), [])
       const bob = yield* register("delay-bob")
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const seenBy = (user: TestUser) =>
         Effect.map(
           as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(body.event_id)}`),
@@ -82,13 +90,13 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
         yield* schedule(alice, room, "cancelled", 7_200_000)
       ]
       assert.deepStrictEqual(
-        (yield* waiting(alice)).map(({ content, delay_id, delay_ms }) => ({ content, delay_id, delay_ms })),
+        (yield* scheduled(alice)).map(({ content, delay_id, delay_ms }) => ({ content, delay_id, delay_ms })),
         [
           { content: { txnId: "sent" }, delay_id: sent, delay_ms: 3_600_000 },
           { content: { txnId: "cancelled" }, delay_id: cancelled, delay_ms: 7_200_000 }
         ]
       )
-      assert.deepStrictEqual(yield* waiting(bob), [])
+      assert.deepStrictEqual(yield* scheduled(bob), [])
       const act = (user: TestUser, delayId: string, action: string) =>
         Effect.map(as(user)("POST", `${unstable}/delayed_events/${delayId}/${action}`, {}), ({ status }) => status)
       assert.strictEqual(yield* act(bob, sent, "send"), 404)
@@ -97,7 +105,7 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       assert.strictEqual(yield* act(alice, sent, "send"), 200)
       assert.strictEqual(yield* act(alice, sent, "send"), 200)
       assert.strictEqual(yield* act(alice, sent, "cancel"), 409)
-      // An SFU acts for the client, and knows nothing but the delay ID.
+      // An SFU acts for a client with the delay ID alone, without an access token.
       const byBody = yield* askToday("POST", `${unstable}/delayed_events/${cancelled}`, { json: { action: "cancel" } })
       assert.strictEqual(byBody.status, 200)
       assert.strictEqual(yield* act(alice, cancelled, "restart"), 409)
@@ -105,7 +113,7 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
     })
   )
 
-  it.effect("are scheduled by the parameter of older clients, within bounds", () =>
+  it.effect("are scheduled by the query parameter of older clients, up to limits", () =>
     Effect.gen(function* () {
       const alice = yield* register("old-delay-alice")
       const room = yield* createRoom(alice)
@@ -120,22 +128,22 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       assert.isString((yield* put("state/org.example.call/key", 3_600_000)).body.delay_id)
       assert.strictEqual((yield* put("send/org.example.call/2", 99_999_999_999)).body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* put("send/org.example.call/3", 0)).status, 400)
-      assert.strictEqual((yield* waiting(alice)).length, 2)
+      assert.strictEqual((yield* scheduled(alice)).length, 2)
       for (let n = 2; n < 100; n++) yield* schedule(alice, room, `t${n}`, 3_600_000)
       const full = yield* put("send/org.example.call/4", 3_600_000)
       assert.strictEqual(full.body.errcode, "M_LIMIT_EXCEEDED")
     })
   )
 
-  it.effect("that the room refuses are not tried again, and say why", () =>
+  it.effect("that the room refuses are not sent again, and have the error", () =>
     Effect.gen(function* () {
       const alice = yield* register("refuse-alice")
       const bob = yield* register("refuse-bob")
       const room = yield* createRoom(alice)
       const delayId = yield* schedule(bob, room, "outside", 1)
-      const look = Effect.map(as(bob)("GET", `${unstable}/delayed_events/${delayId}`), ({ body }) => body)
-      let event = yield* look
-      while (event.finalised_ts === undefined) event = yield* look
+      const readStatus = Effect.map(as(bob)("GET", `${unstable}/delayed_events/${delayId}`), ({ body }) => body)
+      let event = yield* readStatus
+      while (event.finalised_ts === undefined) event = yield* readStatus
       assert.strictEqual((event.error as unknown as { errcode: string }).errcode, "M_FORBIDDEN")
     })
   )

@@ -4,7 +4,7 @@
 import { generateKeyPairSync, sign as sign_ } from "node:crypto"
 import { encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result } from "effect"
-import { as, askToday, inPath, register, type TestUser } from "../TestGateway.ts"
+import { as, inPath, logIn, register, type TestUser } from "../TestGateway.ts"
 
 export interface Device extends TestUser {
   readonly device: string
@@ -16,38 +16,32 @@ interface ToDeviceEvent {
   readonly content: { readonly n: number }
 }
 
-export interface Answer {
+export interface SyncAnswer {
   readonly next_batch: string
+  readonly rooms?: { readonly join?: { readonly [roomId: string]: unknown } }
   readonly to_device: { readonly events: ReadonlyArray<ToDeviceEvent> }
   readonly device_lists?: { readonly changed: ReadonlyArray<string>; readonly left: ReadonlyArray<string> }
   readonly device_one_time_keys_count: { readonly [algorithm: string]: number }
   readonly device_unused_fallback_key_types: ReadonlyArray<string>
 }
 
-export const logIn = Effect.fnUntraced(function* (name: string, device?: string) {
-  const { body } = yield* askToday("POST", "/v3/login", {
-    json: {
-      type: "m.login.password",
-      identifier: { type: "m.id.user", user: name },
-      password: `secret-${name}`,
-      device_id: device
-    }
-  })
-  return { id: body.user_id, token: body.access_token, device: body.device_id } as Device
-})
+/** Logs a user in on a device. */
+export const openDevice = (name: string, device?: string) =>
+  Effect.map(
+    logIn(name, undefined, { device_id: device }),
+    ({ body }) => ({ id: body.user_id, token: body.access_token, device: body.device_id }) as Device
+  )
 
-export const person = Effect.fnUntraced(function* (name: string) {
-  yield* register(name)
-  return yield* logIn(name)
-})
+/** A new user, and a device of theirs. */
+export const registerDevice = (name: string) => Effect.andThen(register(name), openDevice(name))
 
 export const sync = (user: TestUser, since?: string, timeout = 0) =>
   Effect.map(
     as(user)("GET", `/v3/sync?timeout=${timeout}${since === undefined ? "" : `&since=${inPath(since)}`}`),
-    ({ body }) => body as unknown as Answer
+    ({ body }) => body as unknown as SyncAnswer
   )
 
-/** The device lists that changed since a token: a request that does not wait may come before the log has been read so far. */
+/** Repeats /sync until device lists have changed since a token: the server may not have read the log up to the change yet. */
 export const listsSince = (user: TestUser, since: string) =>
   Effect.map(
     Effect.repeat(sync(user, since), { until: ({ device_lists }) => (device_lists?.changed?.length ?? 0) > 0 }),
@@ -73,7 +67,7 @@ export const query = (user: TestUser, ...users: ReadonlyArray<TestUser>) =>
     ({ body }) => body.device_keys as Record<string, Record<string, { readonly [key: string]: unknown }>>
   )
 
-/** A key that signs in the name of a user. */
+/** A new cross-signing key of a user. */
 const signingKey = (userId: string) => {
   const { privateKey, publicKey } = generateKeyPairSync("ed25519")
   const text = publicKey.export({ format: "der", type: "spki" }).subarray(12).toString("base64").replace(/=+$/, "")
@@ -86,6 +80,7 @@ const signingKey = (userId: string) => {
   return { publicKey: text, keyId, sign }
 }
 
+/** New cross-signing keys of a user, and the body of their upload. */
 export const crossSigningKeys = ({ id }: Pick<TestUser, "id">) => {
   const [master, selfSigning, userSigning] = [signingKey(id), signingKey(id), signingKey(id)]
   const key = (usage: string, { keyId, publicKey }: ReturnType<typeof signingKey>) => ({
@@ -105,10 +100,5 @@ export const crossSigningKeys = ({ id }: Pick<TestUser, "id">) => {
   }
 }
 
-export const numbers = ({ to_device }: Answer) => to_device.events.map(({ content }) => content.n)
-
-export const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
-  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat" })
-  for (const user of others) yield* as(user)("POST", `/v3/join/${inPath(body.room_id)}`, {})
-  return body.room_id
-})
+/** The numbers in the to-device messages of an answer. */
+export const numbers = ({ to_device }: SyncAnswer) => to_device.events.map(({ content }) => content.n)

@@ -1,16 +1,15 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, gateway, inPath, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, joinRoom, roomWith, type TestUser } from "../TestGateway.ts"
 import {
   crossSigningKeys,
   type Device,
   deviceKeys,
   listsSince,
   oneTime,
-  person,
   query,
-  roomOf,
+  registerDevice,
   sync,
   upload
 } from "./DeviceClient.ts"
@@ -23,10 +22,10 @@ const claim = (user: TestUser, of: Device) =>
   )
 
 layer(gateway, { excludeTestServices: true })("device keys", (it) => {
-  it.effect("keys of a device are found by others, with its name; other devices' keys are refused", () =>
+  it.effect("the keys of a device are returned with its name; uploads of keys of another device are refused", () =>
     Effect.gen(function* () {
-      const alice = yield* person("keys-alice")
-      const bob = yield* person("keys-bob")
+      const alice = yield* registerDevice("keys-alice")
+      const bob = yield* registerDevice("keys-bob")
       const { body } = yield* upload(alice, { device_keys: deviceKeys(alice), one_time_keys: oneTime(1, 2) })
       assert.deepStrictEqual<unknown>(body, { one_time_key_counts: { signed_curve25519: 2 } })
       yield* as(alice)("PUT", `/v3/devices/${alice.device}`, { display_name: "Alice's phone" })
@@ -46,8 +45,8 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
 
   it.effect("each one-time key is claimed once, the oldest first, then the fallback key", () =>
     Effect.gen(function* () {
-      const alice = yield* person("claim-alice")
-      const bob = yield* person("claim-bob")
+      const alice = yield* registerDevice("claim-alice")
+      const bob = yield* registerDevice("claim-bob")
       const keys = { one_time_keys: oneTime(...Array.from({ length: 10 }, (_, i) => i)) }
       yield* upload(alice, { ...keys, fallback_keys: { "signed_curve25519:f": { key: "f", fallback: true } } })
       assert.deepStrictEqual((yield* sync(alice)).device_unused_fallback_key_types, ["signed_curve25519"])
@@ -60,7 +59,7 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
         claimed,
         Array.from({ length: 9 }, (_, i) => `signed_curve25519:k${i + 1}`)
       )
-      // A repeat of the upload, whose answer was lost, offers no claimed key again.
+      // A repeated upload, whose first answer may be lost, does not offer claimed keys again.
       yield* upload(alice, keys)
       assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:f")
       assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:f")
@@ -72,13 +71,13 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
     })
   )
 
-  it.effect("users who share a room receive changes of devices, joins and leaves", () =>
+  it.effect("changes of devices, joins and leaves are in the device lists of users who share a room", () =>
     Effect.gen(function* () {
-      const alice = yield* person("list-alice")
-      const bob = yield* person("list-bob")
-      const carol = yield* person("list-carol")
+      const alice = yield* registerDevice("list-alice")
+      const bob = yield* registerDevice("list-bob")
+      const carol = yield* registerDevice("list-carol")
       yield* upload(carol, { device_keys: deviceKeys(carol) })
-      const room = yield* roomOf(alice, bob)
+      const room = yield* roomWith(alice, [bob])
       const start = (yield* sync(alice)).next_batch
       const waiting = yield* Effect.forkChild(sync(alice, start, 60_000))
       yield* upload(bob, { device_keys: deviceKeys(bob) })
@@ -89,7 +88,7 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Bob \u0000 \ud800" })
       const nothing = yield* sync(alice, changed.next_batch)
       assert.deepStrictEqual(nothing.device_lists, { changed: [], left: [] })
-      yield* as(carol)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(carol, room)
       const joined = yield* sync(alice, nothing.next_batch)
       assert.deepStrictEqual(joined.device_lists, { changed: [carol.id], left: [] })
       const seenByCarol = (yield* sync(carol)).next_batch
@@ -102,30 +101,30 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       assert.sameMembers((yield* sync(carol, seenByCarol)).device_lists!.left as string[], [alice.id, bob.id])
       const changes = yield* as(alice)("GET", `/v3/keys/changes?from=${inPath(start)}&to=${inPath(changed.next_batch)}`)
       assert.include(changes.body.changed as ReadonlyArray<string>, bob.id)
-      // The same for clients that were away for many transactions.
+      // The answer is the same when the log has many transactions since the token.
       const parts = [nothing.next_batch, joined.next_batch]
       const lists = Effect.forEach(parts, (since) => Effect.map(sync(alice, since), (answer) => answer.device_lists))
-      const soon = yield* lists
+      const recent = yield* lists
       yield* SqlClient.SqlClient.use(
         (sql) => sql`
           DO $$ BEGIN FOR transaction IN 1..1001 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`
       )
       yield* upload(carol, { device_keys: deviceKeys(carol, "three") })
-      assert.deepStrictEqual(yield* lists, soon)
-      // Alice misses changes while she is out, also where she was out between two syncs.
+      assert.deepStrictEqual(yield* lists, recent)
+      // Alice left and joined again between two syncs, and has missed changes meanwhile.
       const before = (yield* sync(alice, left.next_batch)).next_batch
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
-      assert.strictEqual((yield* as(alice)("POST", `/v3/join/${inPath(room)}`, {})).status, 200)
+      assert.strictEqual((yield* joinRoom(alice, room)).status, 200)
       const returned = yield* sync(alice, before)
       assert.deepStrictEqual(returned.device_lists, { changed: [bob.id], left: [] })
     })
   )
 
-  it.effect("members look up the keys of a user who is invited, and forget nobody when the invitation ends", () =>
+  it.effect("an invited user is in the changed device lists, and not in the left ones when the invitation ends", () =>
     Effect.gen(function* () {
-      const alice = yield* person("list-host")
-      const bob = yield* person("list-guest")
-      const room = yield* roomOf(alice)
+      const alice = yield* registerDevice("list-host")
+      const bob = yield* registerDevice("list-guest")
+      const room = yield* roomWith(alice)
       const start = (yield* sync(alice)).next_batch
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
       const invited = yield* sync(alice, start)
@@ -136,9 +135,9 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
     })
   )
 
-  it.effect("claimed keys, large keys and signatures of strangers do not pile up", () =>
+  it.effect("claimed keys, large keys and signatures about other users are bounded", () =>
     Effect.gen(function* () {
-      const alice = yield* person("pile-alice")
+      const alice = yield* registerDevice("pile-alice")
       const sql = yield* SqlClient.SqlClient
       for (let round = 0; round < 3; round++) {
         const keys = oneTime(...Array.from({ length: 1_000 }, (_, n) => round * 1_000 + n))

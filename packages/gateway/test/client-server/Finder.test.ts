@@ -2,9 +2,19 @@ import { assert, layer } from "@effect/vitest"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { Clock, Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  putState,
+  register,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
-layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting", (it) => {
+layer(gateway, { excludeTestServices: true })("the user directory, and forgetting, timestamps and reports", (it) => {
   const search = (user: TestUser, search_term: string) =>
     Effect.map(
       as(user)("POST", "/v3/user_directory/search", { search_term }),
@@ -13,17 +23,14 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
   const found = (user: TestUser, search_term: string) =>
     Effect.map(search(user, search_term), (results) => results.map(({ user_id }) => user_id))
 
-  const setState = (user: TestUser, room: string, type: string, content: object) =>
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/state/${type}/`, content)
-
-  it.effect("finds users who share a room or are in a public one, by ID or name; no others", () =>
+  it.effect("the user directory has users who share a room or are in a public room, and no others", () =>
     Effect.gen(function* () {
       const alice = yield* register("find-alice")
       const bob = yield* register("find-bob")
       const carol = yield* register("find-carol")
       yield* register("find-hermit")
       const room = yield* createRoom(alice, { visibility: "private", invite: [bob.id] })
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       yield* createRoom(carol)
       yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Robert 100% \u{1f980}" })
       assert.sameMembers(yield* found(alice, "find-"), [bob.id, carol.id])
@@ -49,32 +56,30 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect(
-    "everybody finds the members of a room while it may be joined or read by all, whether it is listed or not",
-    () =>
-      Effect.gen(function* () {
-        const stranger = yield* register("open-stranger")
-        const owner = yield* register("open-owner")
-        const guest = yield* register("open-guest")
-        const room = yield* createRoom(owner, { visibility: "private", invite: [guest.id] })
-        yield* as(guest)("POST", `/v3/join/${inPath(room)}`, {})
-        const members = [guest.id, owner.id]
-        assert.deepStrictEqual(yield* found(stranger, "open"), [])
-        yield* setState(owner, room, "m.room.join_rules", { join_rule: "public" })
-        assert.sameMembers(yield* found(stranger, "open"), members)
-        yield* setState(owner, room, "m.room.history_visibility", { history_visibility: "world_readable" })
-        yield* setState(owner, room, "m.room.join_rules", { join_rule: "invite" })
-        assert.sameMembers(yield* found(stranger, "open"), members)
-        yield* setState(owner, room, "m.room.history_visibility", { history_visibility: "shared" })
-        assert.deepStrictEqual(yield* found(stranger, "open"), [])
-        assert.deepStrictEqual(yield* found(guest, "open"), [owner.id])
-        const listed = yield* as(owner)("PUT", `/v3/directory/list/room/${inPath(room)}`, { visibility: "public" })
-        assert.strictEqual(listed.status, 200)
-        assert.deepStrictEqual(yield* found(stranger, "open"), [])
-      })
+  it.effect("the user directory has the members of a room for everybody while all may join or read it", () =>
+    Effect.gen(function* () {
+      const stranger = yield* register("open-stranger")
+      const owner = yield* register("open-owner")
+      const guest = yield* register("open-guest")
+      const room = yield* createRoom(owner, { visibility: "private", invite: [guest.id] })
+      yield* joinRoom(guest, room)
+      const members = [guest.id, owner.id]
+      assert.deepStrictEqual(yield* found(stranger, "open"), [])
+      yield* putState(owner, room, "m.room.join_rules", { join_rule: "public" })
+      assert.sameMembers(yield* found(stranger, "open"), members)
+      yield* putState(owner, room, "m.room.history_visibility", { history_visibility: "world_readable" })
+      yield* putState(owner, room, "m.room.join_rules", { join_rule: "invite" })
+      assert.sameMembers(yield* found(stranger, "open"), members)
+      yield* putState(owner, room, "m.room.history_visibility", { history_visibility: "shared" })
+      assert.deepStrictEqual(yield* found(stranger, "open"), [])
+      assert.deepStrictEqual(yield* found(guest, "open"), [owner.id])
+      const listed = yield* as(owner)("PUT", `/v3/directory/list/room/${inPath(room)}`, { visibility: "public" })
+      assert.strictEqual(listed.status, 200)
+      assert.deepStrictEqual(yield* found(stranger, "open"), [])
+    })
   )
 
-  it.effect("users that left or were banned are found no more, and a new name replaces the old one", () =>
+  it.effect("the user directory loses users who left or were banned, and replaces changed names", () =>
     Effect.gen(function* () {
       const stranger = yield* register("gone-stranger")
       const owner = yield* register("gone-owner")
@@ -83,8 +88,8 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
       const open = yield* createRoom(owner)
       const closed = yield* createRoom(owner, { visibility: "private", invite: [leaver.id, banned.id] })
       for (const user of [leaver, banned]) {
-        yield* as(user)("POST", `/v3/join/${inPath(open)}`, {})
-        yield* as(user)("POST", `/v3/join/${inPath(closed)}`, {})
+        yield* joinRoom(user, open)
+        yield* joinRoom(user, closed)
       }
       assert.sameMembers(yield* found(stranger, "gone"), [owner.id, leaver.id, banned.id])
       yield* as(leaver)("POST", `/v3/rooms/${inPath(open)}/leave`, {})
@@ -104,7 +109,7 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect("rooms from before the directory are taken into it, as their state says", () =>
+  it.effect("the user directory is filled from queued rooms, as their state allows", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const stranger = yield* register("old-stranger")
@@ -121,29 +126,32 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect("a room that was left can be forgotten, and then it is gone until it is joined again", () =>
+  it.effect("a forgotten room is hidden from the user until it is joined again", () =>
     Effect.gen(function* () {
       const alice = yield* register("forget-alice")
       const bob = yield* register("forget-bob")
       const room = yield* createRoom(alice)
       const forget = as(bob)("POST", `/v3/rooms/${inPath(room)}/forget`, {})
       assert.strictEqual((yield* forget).body.errcode, "M_NOT_FOUND")
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       assert.strictEqual((yield* forget).body.errcode, "M_UNKNOWN")
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
       const messages = as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`)
+      const filter = inPath(JSON.stringify({ room: { include_leave: true } }))
+      const leftRooms = Effect.map(as(bob)("GET", `/v3/sync?filter=${filter}`), ({ body }) =>
+        Object.keys((body.rooms as { readonly leave?: object } | undefined)?.leave ?? {})
+      )
       assert.strictEqual((yield* messages).status, 200)
+      assert.deepStrictEqual(yield* leftRooms, [room])
       assert.strictEqual((yield* forget).status, 200)
       assert.strictEqual((yield* messages).body.errcode, "M_FORBIDDEN")
-      const filter = inPath(JSON.stringify({ room: { include_leave: true } }))
-      const { body } = yield* as(bob)("GET", `/v3/sync?filter=${filter}`)
-      assert.notProperty(body.rooms, "leave")
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      assert.deepStrictEqual(yield* leftRooms, [])
+      yield* joinRoom(bob, room)
       assert.strictEqual((yield* messages).status, 200)
     })
   )
 
-  it.effect("timestamp_to_event finds the nearest event in both directions", () =>
+  it.effect("timestamp_to_event has the nearest event in both directions", () =>
     Effect.gen(function* () {
       const alice = yield* register("moment-alice")
       const room = yield* createRoom(alice)
@@ -156,10 +164,10 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
           as(alice)("GET", `/v1/rooms/${inPath(room)}/timestamp_to_event?ts=${ts}&dir=${dir}`),
           ({ body }) => body
         )
-      const first = yield* say(alice, room, "first")
+      const first = yield* sendText(alice, room, "first")
       const firstTime = yield* read(first)
       yield* Effect.repeat(Clock.currentTimeMillis, { until: (now) => now > firstTime })
-      const second = yield* say(alice, room, "second")
+      const second = yield* sendText(alice, room, "second")
       const secondTime = yield* read(second)
       assert.strictEqual((yield* at(secondTime + 1_000, "b")).event_id, second)
       assert.strictEqual((yield* at(firstTime + 1, "f")).event_id, second)
@@ -170,12 +178,12 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect("users who may see events, rooms and users report them", () =>
+  it.effect("users report events that they may see, rooms and users", () =>
     Effect.gen(function* () {
       const alice = yield* register("report-alice")
       const eve = yield* register("report-eve")
       const room = yield* createRoom(alice, { visibility: "private" })
-      const event = yield* say(alice, room, "spam")
+      const event = yield* sendText(alice, room, "spam")
       const path = `/v3/rooms/${inPath(room)}/report/${inPath(event)}`
       assert.strictEqual((yield* as(eve)("POST", path, { reason: "x" })).body.errcode, "M_NOT_FOUND")
       assert.strictEqual((yield* as(alice)("POST", path, { reason: "spam", score: -100 })).status, 200)

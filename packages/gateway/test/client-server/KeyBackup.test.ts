@@ -1,12 +1,12 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { as, gateway, inPath } from "../TestGateway.ts"
-import { type Device, logIn, person } from "./DeviceClient.ts"
+import { type Device, openDevice, registerDevice } from "./DeviceClient.ts"
 
 layer(gateway, { excludeTestServices: true })("key backup", (it) => {
-  it.effect("a key backup keeps the better key, counts, and takes keys for the current version alone", () =>
+  it.effect("keeps the better of two keys, counts keys, and accepts keys of the current version alone", () =>
     Effect.gen(function* () {
-      const alice = yield* person("backup-alice")
+      const alice = yield* registerDevice("backup-alice")
       const path = "/v3/room_keys"
       const algorithm = "m.megolm_backup.v1.curve25519-aes-sha2"
       const description = { algorithm, auth_data: { public_key: "abc" } }
@@ -63,39 +63,34 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
     })
   )
 
-  it.effect(
-    "the data of a backup and of its keys are objects, or text, as clients of earlier specifications send it",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* person("text-alice")
-        const path = "/v3/room_keys"
-        const create = (auth_data: unknown) => as(alice)("POST", `${path}/version`, { algorithm: "any", auth_data })
-        for (const wrong of [undefined, null, 5, true, ["a"]]) {
-          assert.strictEqual(
-            (yield* create(wrong)).body.errcode,
-            wrong === undefined ? "M_MISSING_PARAM" : "M_BAD_JSON"
-          )
-        }
-        const text = 'opaque "\u0000" text'
-        const { version } = (yield* create(text)).body
-        assert.strictEqual((yield* as(alice)("GET", `${path}/version`)).body.auth_data, text)
-        const key = (session_data: unknown) => ({
-          first_message_index: 0,
-          forwarded_count: 0,
-          is_verified: true,
-          session_data
-        })
-        const ofKey = `${path}/keys/!room:example.org/s1?version=${version}`
-        assert.strictEqual((yield* as(alice)("PUT", ofKey, key(5))).body.errcode, "M_BAD_JSON")
-        assert.strictEqual((yield* as(alice)("PUT", ofKey, key(text))).body.count, 1)
-        assert.deepStrictEqual<unknown>((yield* as(alice)("GET", ofKey)).body, key(text))
+  it.effect("accepts auth_data and session_data as objects and, from older clients, as text", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("text-alice")
+      const path = "/v3/room_keys"
+      const create = (auth_data: unknown) => as(alice)("POST", `${path}/version`, { algorithm: "any", auth_data })
+      for (const wrong of [undefined, null, 5, true, ["a"]]) {
+        assert.strictEqual((yield* create(wrong)).body.errcode, wrong === undefined ? "M_MISSING_PARAM" : "M_BAD_JSON")
+      }
+      const text = 'opaque "\u0000" text'
+      const { version } = (yield* create(text)).body
+      assert.strictEqual((yield* as(alice)("GET", `${path}/version`)).body.auth_data, text)
+      const key = (session_data: unknown) => ({
+        first_message_index: 0,
+        forwarded_count: 0,
+        is_verified: true,
+        session_data
       })
+      const ofKey = `${path}/keys/!room:example.org/s1?version=${version}`
+      assert.strictEqual((yield* as(alice)("PUT", ofKey, key(5))).body.errcode, "M_BAD_JSON")
+      assert.strictEqual((yield* as(alice)("PUT", ofKey, key(text))).body.count, 1)
+      assert.deepStrictEqual<unknown>((yield* as(alice)("GET", ofKey)).body, key(text))
+    })
   )
 
-  it.effect("versions and keys of a backup that two devices write at once are all kept, and old versions refused", () =>
+  it.effect("keeps all versions and keys that two devices upload at once, and refuses keys of older versions", () =>
     Effect.gen(function* () {
-      const phone = yield* person("race-alice")
-      const tablet = yield* logIn("race-alice", "TABLET")
+      const phone = yield* registerDevice("race-alice")
+      const tablet = yield* openDevice("race-alice", "TABLET")
       const path = "/v3/room_keys"
       const description = { algorithm: "m.megolm_backup.v1.curve25519-aes-sha2", auth_data: { public_key: "abc" } }
       const all = { concurrency: "unbounded" } as const
@@ -106,7 +101,7 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
       )
       assert.deepStrictEqual(new Set(made.map(({ status }) => status)), new Set([200]))
       const versions = made.map(({ body }) => Number(body.version)).sort((a, b) => a - b)
-      assert.strictEqual(new Set(versions).size, 6, "each has a version of its own")
+      assert.strictEqual(new Set(versions).size, 6, "every upload creates a version")
       const newest = String(versions.at(-1))
       const key = (index: number) => ({
         first_message_index: index,
@@ -129,8 +124,12 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
       const { body } = yield* as(phone)("GET", `${path}/version`)
       assert.deepInclude(body as object, { version: newest, count: 25 })
       const best = yield* as(phone)("GET", `${path}/keys/${inPath("!r:green.test")}/same?version=${newest}`)
-      assert.deepStrictEqual<unknown>(best.body.session_data, { index: 1 }, "the better key wins, whoever comes last")
-      // One device makes a version while the other uploads to the one before.
+      assert.deepStrictEqual<unknown>(
+        best.body.session_data,
+        { index: 1 },
+        "the better key is kept, whatever the order"
+      )
+      // One device creates a version while the other uploads keys to the version before.
       const [next, ...late] = yield* Effect.all(
         [as(phone)("POST", `${path}/version`, description), ...indexes.map((n) => put(tablet, newest, `late${n}`, n))],
         all

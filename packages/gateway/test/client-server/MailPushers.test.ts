@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect } from "effect"
-import { gatewayOn, mailOptions, withMail } from "../login/TestLogin.ts"
+import { loginGatewayOnDatabase, mailOptions, withMail } from "../login/TestLogin.ts"
 import { linkIn, type Received, type TestMail, testMail } from "../login/TestMail.ts"
-import { askToday, inPath, register, type TestUser } from "../TestGateway.ts"
+import { askToday, register, roomWith, sendText } from "../TestGateway.ts"
 import { addEmail, clickLink, post } from "./TestAddresses.ts"
 
 const pusher = (pushkey: string, more: object = {}) => ({
@@ -21,31 +21,18 @@ const pusher = (pushkey: string, more: object = {}) => ({
 const delay = 1_000
 const withDelay = (mail: TestMail) => ({ mail: { ...mailOptions(mail), notificationDelay: delay } })
 
-let transactions = 0
-const say = (user: TestUser, room: string, body: string) =>
-  askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/m${transactions++}`, {
-    token: user.token,
-    json: { msgtype: "m.text", body }
-  })
-
-const roomOf = Effect.fnUntraced(function* (owner: TestUser, other: TestUser, options: object) {
-  const { body } = yield* post("/v3/createRoom", { preset: "public_chat", ...options }, owner.token)
-  yield* post(`/v3/join/${inPath(body.room_id)}`, {}, other.token)
-  return body.room_id
-})
-
-/** The mails to an address until one says the text. */
-const until = Effect.fnUntraced(function* (mail: TestMail, to: string, text: string) {
+/** Takes mails to an address until one has `text`. */
+const mailsUntil = Effect.fnUntraced(function* (mail: TestMail, to: string, text: string) {
   const all: Array<Received> = []
   while (!all.at(-1)?.body.includes(text)) all.push(yield* mail.next(to))
   return all
 })
 
-const times = (mails: ReadonlyArray<Received>, text: string) =>
+const countOf = (mails: ReadonlyArray<Received>, text: string) =>
   mails.reduce((sum, { body }) => sum + body.split("text/html")[0]!.split(text).length - 1, 0)
 
-describe("pushers that send mails", () => {
-  it.live("unread messages are mailed, each once, without those of encrypted rooms, until a link ends it", () =>
+describe("email pushers", () => {
+  it.live("send each unread message once, without the content of encrypted rooms, until their link ends them", () =>
     Effect.scoped(
       Effect.flatMap(testMail(), (mail) =>
         Effect.gen(function* () {
@@ -57,25 +44,25 @@ describe("pushers that send mails", () => {
           const set = yield* post("/v3/pushers/set", pusher("Bob@mail.test"), bob.token)
           assert.strictEqual(set.status, 200, set.text)
 
-          const tea = yield* roomOf(alice, bob, { name: "Tea <3" })
+          const tea = yield* roomWith(alice, [bob], { name: "Tea <3" })
           const encryption = {
             type: "m.room.encryption",
             state_key: "",
             content: { algorithm: "m.megolm.v1.aes-sha2" }
           }
-          const secret = yield* roomOf(alice, bob, { name: "Secret", initial_state: [encryption] })
-          yield* say(alice, secret, "the hidden words")
-          yield* say(alice, tea, "First & <b>bold</b>")
-          yield* say(bob, tea, "my own")
-          yield* say(alice, tea, "More tea?")
-          const mails = yield* until(mail, "bob@mail.test", "More tea?")
-          assert.strictEqual(times(mails, "More tea?"), 1)
-          assert.strictEqual(times(mails, "First & <b>bold</b>"), 1)
+          const secret = yield* roomWith(alice, [bob], { name: "Secret", initial_state: [encryption] })
+          yield* sendText(alice, secret, "the secret text")
+          yield* sendText(alice, tea, "First & <b>bold</b>")
+          yield* sendText(bob, tea, "my own")
+          yield* sendText(alice, tea, "More tea?")
+          const mails = yield* mailsUntil(mail, "bob@mail.test", "More tea?")
+          assert.strictEqual(countOf(mails, "More tea?"), 1)
+          assert.strictEqual(countOf(mails, "First & <b>bold</b>"), 1)
           const all = mails.map(({ body }) => body).join("")
           assert.include(all, "First &amp; &lt;b&gt;bold&lt;/b&gt;")
           assert.include(all, "Tea &lt;3")
           assert.include(all, "an encrypted message")
-          assert.notInclude(all, "the hidden words")
+          assert.notInclude(all, "the secret text")
           assert.notInclude(all, "my own")
           const last = mails.at(-1)!
           assert.match(last.headers.subject!, /^\[green\.test\] \d unread messages? in /)
@@ -90,12 +77,12 @@ describe("pushers that send mails", () => {
           assert.strictEqual((yield* clickLink(link)).clicked, 404)
           const forged = link.replace(/token=\d+/, "token=1000")
           assert.strictEqual((yield* clickLink(forged)).clicked, 404)
-        }).pipe(Effect.provide(gatewayOn(withDelay(mail))), Effect.provide(TestDatabase.layer))
+        }).pipe(Effect.provide(loginGatewayOnDatabase(withDelay(mail))), Effect.provide(TestDatabase.layer))
       )
     )
   )
 
-  it.live("a mail that was due when the server ended is sent, once, by the next", () =>
+  it.live("send a mail once that was due when the server stopped", () =>
     Effect.scoped(
       Effect.flatMap(testMail(), (mail) =>
         Effect.gen(function* () {
@@ -104,22 +91,22 @@ describe("pushers that send mails", () => {
             const bob = yield* register("bob")
             yield* addEmail(mail, bob, "bob", "bob@mail.test")
             yield* post("/v3/pushers/set", pusher("bob@mail.test"), bob.token)
-            const room = yield* roomOf(alice, bob, { name: "Tea" })
-            yield* say(alice, room, "Before the end")
+            const room = yield* roomWith(alice, [bob], { name: "Tea" })
+            yield* sendText(alice, room, "Before the end")
             return { alice, room }
-          }).pipe(Effect.provide(gatewayOn(withDelay(mail))))
-          yield* say(alice, room, "After it").pipe(
-            Effect.andThen(until(mail, "bob@mail.test", "After it")),
-            Effect.provide(gatewayOn(withDelay(mail)))
+          }).pipe(Effect.provide(loginGatewayOnDatabase(withDelay(mail))))
+          yield* sendText(alice, room, "After it").pipe(
+            Effect.andThen(mailsUntil(mail, "bob@mail.test", "After it")),
+            Effect.provide(loginGatewayOnDatabase(withDelay(mail)))
           )
           const sent = mail.all.filter(({ headers }) => headers["list-unsubscribe"] !== undefined)
-          assert.deepStrictEqual([times(sent, "Before the end"), times(sent, "After it")], [1, 1])
+          assert.deepStrictEqual([countOf(sent, "Before the end"), countOf(sent, "After it")], [1, 1])
         }).pipe(Effect.provide(TestDatabase.layer))
       )
     )
   )
 
-  it.live("a server without a mail server has none", () =>
+  it.live("are refused without a mail server", () =>
     withMail({ mail: undefined }, () =>
       Effect.gen(function* () {
         const bob = yield* register("bob")

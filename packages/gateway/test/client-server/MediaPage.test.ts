@@ -1,15 +1,14 @@
 /**
- * A web page that shows authenticated media by a service worker, as Element Web does: images are asked for at the old
- * endpoints, and the worker asks at the new ones with the user's access token instead.
+ * A web page that shows authenticated media by a service worker, like Element Web: the page requests images from the old
+ * endpoints, and the worker requests them from the new ones with the access token of the user.
  */
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import type { Page } from "playwright-core"
 import sharp from "sharp"
 import { Gateway } from "../../src/Gateway.ts"
 import { Browser, visit } from "../login/Browser.ts"
+import { serveHttp } from "../support/Loopback.ts"
 import { register } from "../TestGateway.ts"
 import { mediaGateway, transfer, upload } from "./TestMedia.ts"
 
@@ -32,22 +31,12 @@ const worker = `
   })
 `
 
-/** The web client: a page and its worker, from an origin of their own. */
-const client = Effect.acquireRelease(
-  Effect.callback<ReturnType<typeof createServer>>((resume) => {
-    const server = createServer((request, response) => {
-      const isWorker = request.url === "/worker.js"
-      response.setHeader("content-type", isWorker ? "text/javascript" : "text/html")
-      response.end(isWorker ? worker : document)
-    })
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-  }),
-  (server) =>
-    Effect.sync(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`))
+/** A web client of another origin: a page and its worker. */
+const client = serveHttp((request, response) => {
+  const isWorker = request.url === "/worker.js"
+  response.setHeader("content-type", isWorker ? "text/javascript" : "text/html")
+  response.end(isWorker ? worker : document)
+})
 
 const act = <A>(action: () => Promise<A>) => Effect.promise(action)
 
@@ -55,7 +44,7 @@ const act = <A>(action: () => Promise<A>) => Effect.promise(action)
 const inPage = <A>(page: Page, source: string, argument: unknown): Effect.Effect<A> =>
   act(() => page.evaluate(`(${source})(${JSON.stringify(argument)})`) as Promise<A>)
 
-/** The worker takes the token and controls the page. */
+/** Registers the worker, sends it the token, and waits until it controls the page. */
 const startWorker = `async (token) => {
   await navigator.serviceWorker.register("/worker.js")
   const { active } = await navigator.serviceWorker.ready
@@ -67,7 +56,7 @@ const startWorker = `async (token) => {
   }
 }`
 
-/** The size of the image that is shown; 0 by 0 where it is broken. */
+/** Shows an image. Resolves to its size, or to 0 by 0 if it cannot be loaded. */
 const show = `(url) => new Promise((resolve) => {
   const image = new Image()
   image.onload = () => resolve([image.naturalWidth, image.naturalHeight])
@@ -76,7 +65,7 @@ const show = `(url) => new Promise((resolve) => {
   document.body.append(image)
 })`
 
-/** The results of frames with these files, once all of them have answered. */
+/** Opens files in frames. Resolves to the messages from the frames once all have loaded. */
 const openFrames = `async (urls) => {
   const messages = []
   addEventListener("message", ({ data }) => messages.push(data))
@@ -86,7 +75,7 @@ const openFrames = `async (urls) => {
     document.body.append(frame)
     await fetch(url, { mode: "no-cors" })
   }
-  // The frame of the page's own origin is opened last, and loads after the others have been refused.
+  // A frame of the origin of the page loads after the frames before it.
   const last = document.createElement("iframe")
   last.src = "/"
   await new Promise((resolve) => {
@@ -99,7 +88,7 @@ const openFrames = `async (urls) => {
 const frozen = mediaGateway({ freezeUnauthenticated: true })
 
 layer(Layer.merge(frozen.layer, Browser.layer), { excludeTestServices: true })("a page of another origin", (it) => {
-  it.effect("shows images that only users may see by its service worker", () =>
+  it.effect("shows authenticated images by its service worker", () =>
     Effect.gen(function* () {
       const { url } = yield* Gateway
       const alice = yield* register("page-alice")
@@ -123,8 +112,8 @@ layer(Layer.merge(frozen.layer, Browser.layer), { excludeTestServices: true })("
 
 const open = mediaGateway()
 
-layer(Layer.merge(open.layer, Browser.layer), { excludeTestServices: true })("files that are opened", (it) => {
-  it.effect("hostile files run nowhere, in a frame or as a page", () =>
+layer(Layer.merge(open.layer, Browser.layer), { excludeTestServices: true })("hostile files", (it) => {
+  it.effect("run no script in a frame", () =>
     Effect.gen(function* () {
       const { url } = yield* Gateway
       const alice = yield* register("page-hostile")

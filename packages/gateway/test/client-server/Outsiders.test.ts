@@ -1,5 +1,5 @@
 /**
- * What outsiders learn of a private room: nothing, not even whether it exists.
+ * Users who are not in a private room get no information about it, not even whether it exists.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -7,7 +7,7 @@ import { ask as askDraft, askToday, createRoom, gateway, inPath, register, type 
 
 type Ask = (method: string, path: string, json?: unknown) => ReturnType<typeof askToday>
 
-/** The requests about a room that both generations of the API have, and those of today's alone. */
+/** The requests about a room: those of both generations of the API, and those of today's alone. */
 const requests = (member: TestUser, outsider: TestUser) => {
   const target = { user_id: member.id }
   const both: ReadonlyArray<readonly [string, string, unknown?]> = [
@@ -42,7 +42,7 @@ const requests = (member: TestUser, outsider: TestUser) => {
     ["POST", "report", { reason: "x" }],
     ["POST", "report/$x:green.test", { reason: "x" }]
   ]
-  const elsewhere = (room: string): ReadonlyArray<readonly [string, string, unknown?]> => [
+  const otherPaths = (room: string): ReadonlyArray<readonly [string, string, unknown?]> => [
     ["POST", `/v3/knock/${room}`, {}],
     ["POST", `/v3/join/${room}`, {}],
     ["PUT", "/v3/directory/room/%23x:green.test", { room_id: decodeURIComponent(room) }],
@@ -53,23 +53,23 @@ const requests = (member: TestUser, outsider: TestUser) => {
     ["GET", `/v1/rooms/${room}/threads`],
     ["GET", `/v1/room_summary/${room}`]
   ]
-  return { both, today, elsewhere }
+  return { both, today, otherPaths }
 }
 
-/** How the server answers about a room. The ID of the room is not part of it. */
-const outcome = (ask: Ask, room: string, [method, path, json]: readonly [string, string, unknown?]) =>
+/** The answer to a request about a room, without the ID of the room. */
+const answerTo = (ask: Ask, room: string, [method, path, json]: readonly [string, string, unknown?]) =>
   Effect.map(
     ask(method, path, json),
     ({ body, status }) => `${status} ${JSON.stringify(body).replaceAll(room, "ROOM")}`
   )
 
-layer(gateway, { excludeTestServices: true })("outsiders of a private room", (it) => {
+layer(gateway, { excludeTestServices: true })("users outside a private room", (it) => {
   for (const [version, unknown] of [
     ["11", "!no-such-room-at-all:green.test"],
     ["12", `!${"A".repeat(43)}`],
     ["1-draft", "!no-such-room-at-all:green.test"]
   ] as const) {
-    it.effect(`get the answers that a room which does not exist gives, in version ${version}`, () =>
+    it.effect(`get the same answers as for an unknown room, in version ${version}`, () =>
       Effect.gen(function* () {
         const alice = yield* register(`outside-alice-${version}`)
         const eve = yield* register(`outside-eve-${version}`)
@@ -88,20 +88,23 @@ layer(gateway, { excludeTestServices: true })("outsiders of a private room", (it
             for (const entry of [...about.both, ...about.today]) {
               all.push([
                 `today ${entry[0]} ${entry[1]}`,
-                yield* outcome(within(`/v3/rooms/${path}/`, today), room, entry)
+                yield* answerTo(within(`/v3/rooms/${path}/`, today), room, entry)
               ])
             }
             for (const entry of about.both) {
-              all.push([`draft ${entry[0]} ${entry[1]}`, yield* outcome(within(`/rooms/${path}/`, draft), room, entry)])
+              all.push([
+                `draft ${entry[0]} ${entry[1]}`,
+                yield* answerTo(within(`/rooms/${path}/`, draft), room, entry)
+              ])
             }
-            for (const entry of about.elsewhere(path)) {
-              all.push([`${entry[0]} ${entry[1].replaceAll(path, "ROOM")}`, yield* outcome(today, room, entry)])
+            for (const entry of about.otherPaths(path)) {
+              all.push([`${entry[0]} ${entry[1].replaceAll(path, "ROOM")}`, yield* answerTo(today, room, entry)])
             }
             return all
           })
         const ofKnown = yield* answers(known)
         assert.deepStrictEqual(ofKnown, yield* answers(unknown))
-        // No more than a report is accepted.
+        // Only a report of the room is accepted.
         for (const [request, answer] of ofKnown) {
           assert.match(answer, request === "today POST report" ? /^200 / : /^4/, request)
         }

@@ -2,8 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { as, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 
-layer(gateway, { excludeTestServices: true })("profiles, aliases and services by today's client API", (it) => {
-  it.effect("a user sets their own fields, also custom ones; everybody reads them", () =>
+layer(gateway, { excludeTestServices: true })("profiles, aliases and presence by today's client API", (it) => {
+  it.effect("users set their own profile fields, including custom ones, which everybody can read", () =>
     Effect.gen(function* () {
       const alice = yield* register("profile-alice")
       const bob = yield* register("profile-bob")
@@ -30,7 +30,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("a profile has at most 64 KiB", () =>
+  it.effect("a profile is limited to 64 KiB", () =>
     Effect.gen(function* () {
       const alice = yield* register("profile-large")
       const put = (name: string, size: number) =>
@@ -46,7 +46,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("an alias leads to its room until it is taken away; a taken one is refused with 409", () =>
+  it.effect("an alias is created, resolved and deleted by members, and cannot be created twice", () =>
     Effect.gen(function* () {
       const alice = yield* register("alias-alice")
       const bob = yield* register("alias-bob")
@@ -67,7 +67,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("a user gets a token that proves their identity, only for themselves", () =>
+  it.effect("users get an OpenID token for themselves, which is no access token", () =>
     Effect.gen(function* () {
       const alice = yield* register("openid-alice")
       const { body } = yield* as(alice)("POST", `/v3/user/${inPath(alice.id)}/openid/request_token`, {})
@@ -80,7 +80,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("the presence of a user is the one they set; TURN credentials follow the configuration", () =>
+  it.effect("presence, TURN servers and third-party protocols can be read", () =>
     Effect.gen(function* () {
       const alice = yield* register("presence-alice")
       const status = `/v3/presence/${inPath(alice.id)}/status`

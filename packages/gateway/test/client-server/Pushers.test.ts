@@ -2,13 +2,18 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
 import { pushReceiver, pushReceiverThat } from "../support/PushReceiver.ts"
-import { as, askToday, gateway, gatewayWith, inPath, register, say, type TestUser } from "../TestGateway.ts"
-
-const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
-  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat", name: "Tea" })
-  for (const user of others) yield* as(user)("POST", `/v3/join/${inPath(body.room_id)}`, {})
-  return body.room_id
-})
+import {
+  as,
+  askToday,
+  gateway,
+  gatewayWith,
+  inPath,
+  logIn,
+  register,
+  roomWith,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
 const pusher = (url: string, pushkey: string, more: object = {}, data: object = {}) => ({
   app_id: "test.app",
@@ -27,20 +32,20 @@ const read = (user: TestUser, room: string, event: string) =>
 layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeTestServices: true })(
   "pushers",
   (it) => {
-    it.effect("a push gateway receives each notification once, and the count when it is read", () =>
+    it.effect("a push gateway receives each notification once, and the unread count after a receipt", () =>
       Effect.gen(function* () {
         const alice = yield* register("pusher-alice")
         const bob = yield* register("pusher-bob")
-        const room = yield* roomOf(alice, bob)
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
         const receiver = yield* pushReceiver
-        yield* say(alice, room, "before")
+        yield* sendText(alice, room, "before")
         const set = yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-bob"))
         assert.deepStrictEqual([set.status, set.text], [200, "{}"])
         const { pushers } = (yield* as(bob)("GET", "/v3/pushers")).body as unknown as { pushers: ReadonlyArray<object> }
         assert.deepInclude(pushers[0], { app_id: "test.app", pushkey: "key-bob", kind: "http", lang: "en" })
-        const event = yield* say(alice, room, "More tea?", { "m.mentions": { user_ids: [bob.id] } })
-        const { devices, ...told } = yield* receiver.next
-        assert.deepInclude(told, {
+        const event = yield* sendText(alice, room, "More tea?", { "m.mentions": { user_ids: [bob.id] } })
+        const { devices, ...notification } = yield* receiver.next
+        assert.deepInclude(notification, {
           event_id: event,
           id: event,
           room_id: room,
@@ -50,7 +55,7 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
           prio: "high",
           counts: { unread: 2 }
         })
-        assert.deepInclude(told.content as object, { body: "More tea?" })
+        assert.deepInclude(notification.content as object, { body: "More tea?" })
         const { pushkey_ts, ...device } = devices[0]!
         assert.isNumber(pushkey_ts)
         assert.deepStrictEqual<unknown>(device, {
@@ -59,43 +64,41 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
           data: { theme: "dark" },
           tweaks: { sound: "default", highlight: true }
         })
-        yield* say(bob, room, "my own")
+        yield* sendText(bob, room, "my own")
         yield* read(bob, room, event)
         const badge = yield* receiver.next
         assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
       })
     )
 
-    it.effect(
-      "a receipt that arrives while a notification is being sent is followed by one with the count of zero",
-      () =>
-        Effect.gen(function* () {
-          const alice = yield* register("quick-alice")
-          const bob = yield* register("quick-bob")
-          const room = yield* roomOf(alice, bob)
-          const run = Effect.runPromiseWith(yield* Effect.context<Gateway>())
-          const receiver = yield* pushReceiverThat(({ event_id }) =>
-            event_id === undefined ? Promise.resolve() : run(read(bob, room, event_id))
-          )
-          yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-quick"))
-          const event = yield* say(alice, room, "Now")
-          assert.strictEqual((yield* receiver.next).event_id, event)
-          const badge = yield* receiver.next
-          assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
-        })
+    it.effect("a receipt during the delivery of a notification is followed by an unread count of zero", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("quick-alice")
+        const bob = yield* register("quick-bob")
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
+        const run = Effect.runPromiseWith(yield* Effect.context<Gateway>())
+        const receiver = yield* pushReceiverThat(({ event_id }) =>
+          event_id === undefined ? Promise.resolve() : run(read(bob, room, event_id))
+        )
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-quick"))
+        const event = yield* sendText(alice, room, "Now")
+        assert.strictEqual((yield* receiver.next).event_id, event)
+        const badge = yield* receiver.next
+        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, { unread: 0 }])
+      })
     )
 
-    it.effect("notifications that a gateway does not accept are sent again, in order; a rejected key is removed", () =>
+    it.effect("failed notifications are sent again in order, and a pusher with a rejected key is removed", () =>
       Effect.gen(function* () {
         const alice = yield* register("retry-alice")
         const bob = yield* register("retry-bob")
-        const room = yield* roomOf(alice, bob)
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
         const receiver = yield* pushReceiver
         yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-retry", {}, { format: "event_id_only" }))
         receiver.answerNext(502)
-        const first = yield* say(alice, room, "1")
+        const first = yield* sendText(alice, room, "1")
         const refused = yield* receiver.next
-        const second = yield* say(alice, room, "2")
+        const second = yield* sendText(alice, room, "2")
         const [again, next] = [yield* receiver.next, yield* receiver.next]
         assert.deepStrictEqual(
           [refused, again, next].map(({ event_id }) => event_id),
@@ -103,14 +106,14 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
         )
         assert.isUndefined(again.content)
         receiver.answerNext(200, { rejected: ["key-retry"] })
-        yield* say(alice, room, "3")
+        yield* sendText(alice, room, "3")
         yield* receiver.next
         const isGone = Effect.map(as(bob)("GET", "/v3/pushers"), ({ text }) => text === '{"pushers":[]}')
         yield* Effect.repeat(isGone, { until: (gone) => gone })
       })
     )
 
-    it.effect("invitations notify; a pusher with the same key is taken over, and goes with its device", () =>
+    it.effect("invitations notify; a pusher is replaced by one with its key, and removed with its device", () =>
       Effect.gen(function* () {
         const alice = yield* register("take-alice")
         const bob = yield* register("take-bob")
@@ -125,31 +128,26 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
         yield* invite(bob)
         yield* invite(carol)
         assert.strictEqual((yield* receiver.next).user_is_target, true)
-        const relogin = {
-          type: "m.login.password",
-          identifier: { type: "m.id.user", user: "take-carol" },
-          password: "secret-take-carol"
-        }
-        const { body } = yield* askToday("POST", "/v3/login", { json: relogin })
+        const { body } = yield* logIn("take-carol")
         yield* as(carol)("POST", "/v3/logout")
         const list = yield* askToday("GET", "/v3/pushers", { token: body.access_token })
         assert.strictEqual(list.text, '{"pushers":[]}')
       })
     )
 
-    it.effect("lists notifications newest first, with their actions and whether they were read", () =>
+    it.effect("notifications are listed newest first, with their actions and whether they are read", () =>
       Effect.gen(function* () {
         const alice = yield* register("list-alice")
         const bob = yield* register("list-bob")
-        const room = yield* roomOf(alice, bob)
-        const first = yield* say(alice, room, "1")
-        yield* say(bob, room, "mine")
-        const second = yield* say(alice, room, "2", { "m.mentions": { user_ids: [bob.id] } })
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
+        const first = yield* sendText(alice, room, "1")
+        yield* sendText(bob, room, "mine")
+        const second = yield* sendText(alice, room, "2", { "m.mentions": { user_ids: [bob.id] } })
         yield* as(bob)("PUT", "/v3/pushrules/global/content/tea", {
           pattern: "tea",
           actions: ["notify", { set_tweak: "highlight" }]
         })
-        const third = yield* say(alice, room, "tea")
+        const third = yield* sendText(alice, room, "tea")
         yield* read(bob, room, second)
         interface Page {
           readonly notifications: ReadonlyArray<{
@@ -178,8 +176,8 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
   }
 )
 
-layer(gateway, { excludeTestServices: true })("pushers on a server as it is", (it) => {
-  it.effect("URLs that lead into private networks, or are none of a push gateway, are refused", () =>
+layer(gateway, { excludeTestServices: true })("pushers with the default address policy", (it) => {
+  it.effect("with URLs in private networks, or not of a push gateway, are refused", () =>
     Effect.gen(function* () {
       const bob = yield* register("private-bob")
       const set = (url: string) => as(bob)("POST", "/v3/pushers/set", pusher(url, "key"))

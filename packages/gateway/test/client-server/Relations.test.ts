@@ -1,17 +1,27 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  gateway,
+  inPath,
+  redactEvent,
+  register,
+  roomWith,
+  sendEvent,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
-interface ClientEvent {
+interface BundledEvent {
   readonly event_id: string
   readonly type: string
   readonly content: { readonly [key: string]: unknown }
   readonly unsigned?: {
     readonly "m.relations"?: {
-      readonly "m.replace"?: ClientEvent
+      readonly "m.replace"?: BundledEvent
       readonly "m.reference"?: { readonly chunk: ReadonlyArray<{ readonly event_id: string }> }
       readonly "m.thread"?: {
-        readonly latest_event: ClientEvent
+        readonly latest_event: BundledEvent
         readonly count: number
         readonly current_user_participated: boolean
       }
@@ -19,43 +29,36 @@ interface ClientEvent {
   }
 }
 
-let transactions = 0
-const send = (user: TestUser, room: string, content: object, type = "m.room.message") =>
-  Effect.map(
-    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/${type}/t${transactions++}`, content),
-    ({ body }) => body.event_id
-  )
-const say = (user: TestUser, room: string, text: string, more: object = {}) =>
-  send(user, room, { msgtype: "m.text", body: text, ...more })
+const send = (user: TestUser, room: string, content: object, type?: string) =>
+  Effect.map(sendEvent(user, room, content, type), ({ body }) => body.event_id)
 const relating = (rel_type: string, event_id: string, more: object = {}) => ({
   "m.relates_to": { rel_type, event_id, ...more }
 })
 
-const ids = (chunk: unknown) => (chunk as ReadonlyArray<ClientEvent>).map(({ event_id }) => event_id)
+const ids = (chunk: unknown) => (chunk as ReadonlyArray<BundledEvent>).map(({ event_id }) => event_id)
 
+/** Two members of a room. */
 const setUp = Effect.fnUntraced(function* (name: string) {
   const alice = yield* register(`${name}-alice`)
   const bob = yield* register(`${name}-bob`)
-  const room = yield* createRoom(alice)
-  yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-  return { alice, bob, room }
+  return { alice, bob, room: yield* roomWith(alice, [bob]) }
 })
 
 layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
-  it.effect("the newest edit, references and the thread are bundled with a message", () =>
+  it.effect("a message is bundled with its newest edit, its references and its thread", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("bundle")
-      const root = yield* say(alice, room, "Tee?")
-      yield* say(alice, room, "* Tea", relating("m.replace", root))
-      const edit = yield* say(alice, room, "* Tea?", relating("m.replace", root))
-      yield* say(bob, room, "* Coffee!", relating("m.replace", root))
+      const root = yield* sendText(alice, room, "Tee?")
+      yield* sendText(alice, room, "* Tea", relating("m.replace", root))
+      const edit = yield* sendText(alice, room, "* Tea?", relating("m.replace", root))
+      yield* sendText(bob, room, "* Coffee!", relating("m.replace", root))
       const reference = yield* send(bob, room, relating("m.reference", root), "org.example.note")
-      yield* say(alice, room, "in the thread", relating("m.thread", root))
-      const newest = yield* say(alice, room, "still there", relating("m.thread", root))
+      yield* sendText(alice, room, "in the thread", relating("m.thread", root))
+      const newest = yield* sendText(alice, room, "still there", relating("m.thread", root))
       const read = (user: TestUser) =>
         Effect.map(
           as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(root)}`),
-          ({ body }) => (body as unknown as ClientEvent).unsigned?.["m.relations"]
+          ({ body }) => (body as unknown as BundledEvent).unsigned?.["m.relations"]
         )
       const bundled = yield* read(bob)
       assert.strictEqual(bundled?.["m.replace"]?.event_id, edit)
@@ -64,23 +67,23 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.strictEqual(bundled?.["m.thread"]?.latest_event.event_id, newest)
       assert.isFalse(bundled?.["m.thread"]?.current_user_participated)
       assert.isTrue((yield* read(alice))?.["m.thread"]?.current_user_participated)
-      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(newest)}/r1`, {})
+      yield* redactEvent(alice, room, newest)
       assert.strictEqual((yield* read(bob))?.["m.thread"]?.count, 1)
       const page = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`)
-      const inPage = (page.body.chunk as unknown as ReadonlyArray<ClientEvent>).find((e) => e.event_id === root)
+      const inPage = (page.body.chunk as unknown as ReadonlyArray<BundledEvent>).find((e) => e.event_id === root)
       assert.strictEqual(inPage?.unsigned?.["m.relations"]?.["m.replace"]?.event_id, edit)
     })
   )
 
-  it.effect("relations of an event are paged, by kind and type, and further by recursion", () =>
+  it.effect("the relations of an event are listed in pages, by type, and recursively", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("children")
-      const root = yield* say(alice, room, "root")
+      const root = yield* sendText(alice, room, "root")
       const reactions: Array<string> = []
       for (const key of ["a", "b", "c"]) {
         reactions.push(yield* send(bob, room, relating("m.annotation", root, { key }), "m.reaction"))
       }
-      const reply = yield* say(bob, room, "reply", relating("m.thread", root))
+      const reply = yield* sendText(bob, room, "reply", relating("m.thread", root))
       const onReply = yield* send(alice, room, relating("m.annotation", reply, { key: "x" }), "m.reaction")
       const path = `/v1/rooms/${inPath(room)}/relations/${inPath(root)}`
       assert.deepStrictEqual(ids((yield* as(alice)("GET", path)).body.chunk), [reply, ...reactions.toReversed()])
@@ -98,10 +101,10 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("an annotation is refused that repeats one of the user, until that is redacted", () =>
+  it.effect("an annotation that its sender repeats is refused until the first one is redacted", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("repeated")
-      const root = yield* say(alice, room, "root")
+      const root = yield* sendText(alice, room, "root")
       const react = (user: TestUser, txnId: string, key: string, type = "m.reaction") =>
         as(user)(
           "PUT",
@@ -117,7 +120,7 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.strictEqual((yield* react(alice, "r3", key)).status, 200)
       assert.strictEqual((yield* react(bob, "r4", "cake")).status, 200)
       assert.strictEqual((yield* react(bob, "r5", key, "org.example.vote")).status, 200)
-      yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(first.body.event_id)}/r6`, {})
+      yield* redactEvent(bob, room, first.body.event_id)
       const together = yield* Effect.forEach([7, 8, 9], (number) => react(bob, `r${number}`, key), {
         concurrency: "unbounded"
       })
@@ -125,26 +128,26 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("a long chain of relations is followed no further than is useful", () =>
+  it.effect("a chain of relations is followed to a limited depth", () =>
     Effect.gen(function* () {
       const { alice, room } = yield* setUp("chain")
-      let last = yield* say(alice, room, "root")
+      let last = yield* sendText(alice, room, "root")
       const root = last
-      for (let i = 0; i < 30; i++) last = yield* say(alice, room, `${i}`, relating("m.reference", last))
+      for (let i = 0; i < 30; i++) last = yield* sendText(alice, room, `${i}`, relating("m.reference", last))
       const { body } = yield* as(alice)(
         "GET",
         `/v1/rooms/${inPath(room)}/relations/${inPath(root)}?recurse=true&limit=100`
       )
-      assert.isAtMost(ids(body.chunk).length, 4)
+      assert.lengthOf(ids(body.chunk), 4)
     })
   )
 
-  it.effect("threads are listed by their newest event, all of them or those of the user", () =>
+  it.effect("threads are listed by their newest event, all or those with messages of the user", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("threads")
-      const [one, two] = [yield* say(alice, room, "one"), yield* say(alice, room, "two")]
-      yield* say(alice, room, "two!", relating("m.thread", two))
-      yield* say(bob, room, "one!", relating("m.thread", one))
+      const [one, two] = [yield* sendText(alice, room, "one"), yield* sendText(alice, room, "two")]
+      yield* sendText(alice, room, "two!", relating("m.thread", two))
+      yield* sendText(bob, room, "one!", relating("m.thread", one))
       const path = `/v1/rooms/${inPath(room)}/threads`
       assert.deepStrictEqual(ids((yield* as(bob)("GET", path)).body.chunk), [one, two])
       assert.deepStrictEqual(ids((yield* as(bob)("GET", `${path}?include=participated`)).body.chunk), [one])
@@ -154,7 +157,7 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("counts unread events until they are read: messages, mentions, threads apart", () =>
+  it.effect("unread events are counted until they are read, in threads separately", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("unread")
       const counts = Effect.fnUntraced(function* (byThread = false) {
@@ -169,14 +172,14 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       })
       const read = (type: string, id: string, json: object = {}) =>
         as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/${type}/${inPath(id)}`, json)
-      const root = yield* say(alice, room, "hello")
-      yield* say(alice, room, "Bob?", { "m.mentions": { user_ids: [bob.id] } })
+      const root = yield* sendText(alice, room, "hello")
+      yield* sendText(alice, room, "Bob?", { "m.mentions": { user_ids: [bob.id] } })
       yield* send(alice, room, { msgtype: "m.notice", body: "a notice" })
-      yield* say(bob, room, "my own")
+      yield* sendText(bob, room, "my own")
       assert.deepStrictEqual((yield* counts()).all, [2, 1])
       yield* read("m.read", root)
       assert.deepStrictEqual((yield* counts()).all, [1, 1])
-      const inThread = yield* say(alice, room, "in the thread", relating("m.thread", root))
+      const inThread = yield* sendText(alice, room, "in the thread", relating("m.thread", root))
       assert.deepStrictEqual((yield* counts()).all, [2, 1])
       const apart = yield* counts(true)
       assert.deepStrictEqual(apart.all, [1, 1])
@@ -189,12 +192,12 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("no thread starts at an event that relates to another one, but at a reply", () =>
+  it.effect("a thread cannot start at an event with a relation, and can start at a reply", () =>
     Effect.gen(function* () {
       const { alice, room } = yield* setUp("root")
-      const root = yield* say(alice, room, "Tea?")
-      const inThread = yield* say(alice, room, "yes", relating("m.thread", root))
-      const reply = yield* say(alice, room, "a reply", { "m.relates_to": { "m.in_reply_to": { event_id: root } } })
+      const root = yield* sendText(alice, room, "Tea?")
+      const inThread = yield* sendText(alice, room, "yes", relating("m.thread", root))
+      const reply = yield* sendText(alice, room, "a reply", { "m.relates_to": { "m.in_reply_to": { event_id: root } } })
       const start = (event: string, txn: string) =>
         as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, {
           msgtype: "m.text",

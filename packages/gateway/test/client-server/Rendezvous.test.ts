@@ -6,13 +6,14 @@ const path = "/unstable/io.element.msc4388/rendezvous"
 const textPath = "/unstable/org.matrix.msc4108/rendezvous"
 
 layer(gatewayWith({}, { login: { oauth: "beside" } }), { excludeTestServices: true })("sign-in by QR code", (it) => {
-  it.effect("two devices read and replace a text, and neither overwrites a text it has not read", () =>
+  it.effect("two devices replace a text in turn, and a write over an unread text is refused", () =>
     Effect.gen(function* () {
       assert.isTrue((yield* askToday("GET", path)).body.create_available)
       const { body: begun } = yield* askToday("POST", path, { json: { data: "hello" } })
-      const at = `${path}/${begun.id}`
-      const put = (sequence_token: unknown, data: string) => askToday("PUT", at, { json: { sequence_token, data } })
-      const { body: read } = yield* askToday("GET", at)
+      const session = `${path}/${begun.id}`
+      const put = (sequence_token: unknown, data: string) =>
+        askToday("PUT", session, { json: { sequence_token, data } })
+      const { body: read } = yield* askToday("GET", session)
       assert.deepInclude(read, { data: "hello", sequence_token: begun.sequence_token })
       const answered = yield* put(read.sequence_token, "hello yourself")
       const late = yield* put(begun.sequence_token, "too late")
@@ -24,33 +25,33 @@ layer(gatewayWith({}, { login: { oauth: "beside" } }), { excludeTestServices: tr
       assert.strictEqual((yield* put(answered.body.sequence_token, "nul \0")).body.errcode, "M_INVALID_PARAM")
       const withNul = yield* askToday("POST", textPath, { body: "\0", headers: { "content-type": "text/plain" } })
       assert.strictEqual(withNul.body.errcode, "M_INVALID_PARAM")
-      assert.strictEqual((yield* askToday("DELETE", at)).status, 200)
-      assert.strictEqual((yield* askToday("GET", at)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* askToday("DELETE", session)).status, 200)
+      assert.strictEqual((yield* askToday("GET", session)).body.errcode, "M_NOT_FOUND")
     })
   )
 
-  it.effect("clients of 2024 do the same by ETags", () =>
+  it.effect("clients of MSC4108 use ETags for that", () =>
     Effect.gen(function* () {
       const begun = yield* askToday("POST", textPath, { body: "hello", headers: { "content-type": "text/plain" } })
       assert.strictEqual(begun.status, 201)
-      const at = `${textPath}/${String(begun.body.url).split("/").at(-1)}`
+      const session = `${textPath}/${String(begun.body.url).split("/").at(-1)}`
       const tag = begun.headers.get("etag") ?? ""
-      const read = yield* askToday("GET", at)
+      const read = yield* askToday("GET", session)
       assert.deepInclude(read, { status: 200, text: "hello" })
-      const unchanged = yield* askToday("GET", at, { headers: { "if-none-match": tag } })
+      const unchanged = yield* askToday("GET", session, { headers: { "if-none-match": tag } })
       assert.strictEqual(unchanged.status, 304)
       const put = (text: string) =>
-        askToday("PUT", at, { body: text, headers: { "content-type": "text/plain", "if-match": tag } })
+        askToday("PUT", session, { body: text, headers: { "content-type": "text/plain", "if-match": tag } })
       assert.strictEqual((yield* put("next")).status, 202)
       assert.strictEqual((yield* put("late")).status, 412)
-      assert.strictEqual((yield* askToday("GET", at)).text, "next")
-      assert.strictEqual((yield* askToday("DELETE", at)).status, 204)
+      assert.strictEqual((yield* askToday("GET", session)).text, "next")
+      assert.strictEqual((yield* askToday("DELETE", session)).status, 204)
     })
   )
 })
 
 layer(gateway, { excludeTestServices: true })("without the OAuth 2.0 API", (it) => {
-  it.effect("devices do not meet", () =>
+  it.effect("the endpoint of rendezvous sessions is unknown", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* askToday("GET", path)).body.errcode, "M_UNRECOGNIZED")
     })

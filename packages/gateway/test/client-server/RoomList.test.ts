@@ -1,18 +1,18 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { as, askToday, createRoom, gateway, inPath, joinRoom, register } from "../TestGateway.ts"
 
 const ids = (chunk: unknown) => (chunk as ReadonlyArray<{ readonly room_id: string }>).map(({ room_id }) => room_id)
 
-layer(gateway, { excludeTestServices: true })("the list of rooms", (it) => {
-  it.effect("has public rooms, the largest first, in pages, and finds them by a text", () =>
+layer(gateway, { excludeTestServices: true })("the directory of public rooms", (it) => {
+  it.effect("has public rooms in pages, the largest first, and searches their text", () =>
     Effect.gen(function* () {
       const alice = yield* register("list-alice")
       const bob = yield* register("list-bob")
       const small = yield* createRoom(alice, { name: "Small tea" })
       const large = yield* createRoom(alice, { name: "Large Tea", topic: "100% tea_leaves" })
       const secret = yield* createRoom(alice, { name: "Secret tea", visibility: "private" })
-      yield* as(bob)("POST", `/v3/join/${inPath(large)}`, {})
+      yield* joinRoom(bob, large)
       const first = yield* askToday("GET", "/v3/publicRooms?limit=1")
       assert.deepStrictEqual(ids(first.body.chunk), [large])
       const second = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${first.body.next_batch}`)
@@ -37,7 +37,7 @@ layer(gateway, { excludeTestServices: true })("the list of rooms", (it) => {
     })
   )
 
-  it.effect("a summary is for users who may know of the room", () =>
+  it.effect("has summaries of rooms for users who may see them", () =>
     Effect.gen(function* () {
       const alice = yield* register("summary-alice")
       const bob = yield* register("summary-bob")

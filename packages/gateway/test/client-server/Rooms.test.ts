@@ -1,46 +1,41 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
-
-interface ClientEvent {
-  readonly event_id: string
-  readonly type: string
-  readonly sender: string
-  readonly state_key?: string
-  readonly content: { readonly [key: string]: unknown }
-  readonly unsigned?: { readonly [key: string]: unknown }
-}
-
-const bodies = (chunk: unknown) =>
-  (chunk as ReadonlyArray<ClientEvent>).flatMap(({ content, type }) =>
-    type === "m.room.message" ? [content.body] : []
-  )
+import {
+  as,
+  type ClientEvent,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  messageBodies,
+  register,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it) => {
-  it.effect(
-    "an event that is sent twice by one transaction ID is there once, and its sender's device sees the ID",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("rooms-alice")
-        const room = yield* createRoom(alice)
-        const path = `/v3/rooms/${inPath(room)}/send/m.room.message/once`
-        const json = { msgtype: "m.text", body: "Tea?" }
-        const first = yield* as(alice)("PUT", path, json)
-        const second = yield* as(alice)("PUT", path, json)
-        assert.strictEqual(first.body.event_id, second.body.event_id)
-        const read = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
-        const event = read.body as unknown as ClientEvent
-        assert.strictEqual(event.sender, alice.id)
-        assert.strictEqual(event.unsigned?.transaction_id, "once")
-        assert.notProperty(event, "user_id")
-        const bob = yield* register("rooms-bob")
-        yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/join`, {})
-        const seen = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
-        assert.notProperty((seen.body as unknown as ClientEvent).unsigned, "transaction_id")
-      })
+  it.effect("a repeated transaction ID sends one event, and is visible to the device of the sender alone", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rooms-alice")
+      const room = yield* createRoom(alice)
+      const path = `/v3/rooms/${inPath(room)}/send/m.room.message/once`
+      const json = { msgtype: "m.text", body: "Tea?" }
+      const first = yield* as(alice)("PUT", path, json)
+      const second = yield* as(alice)("PUT", path, json)
+      assert.strictEqual(first.body.event_id, second.body.event_id)
+      const read = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
+      const event = read.body as unknown as ClientEvent
+      assert.strictEqual(event.sender, alice.id)
+      assert.strictEqual(event.unsigned?.transaction_id, "once")
+      assert.notProperty(event, "user_id")
+      const bob = yield* register("rooms-bob")
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/join`, {})
+      const seen = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
+      assert.notProperty((seen.body as unknown as ClientEvent).unsigned, "transaction_id")
+    })
   )
 
-  it.effect("the canonical alias of a room is one that points to it, and goes with it", () =>
+  it.effect("the canonical alias of a room is an alias of the room, and is removed with it", () =>
     Effect.gen(function* () {
       const alice = yield* register("alias-alice")
       const room = yield* createRoom(alice)
@@ -61,11 +56,11 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("an alias that exists is M_UNKNOWN with 409, whichever room it names, and stays as it is", () =>
+  it.effect("an existing alias is refused with 409 M_UNKNOWN for every room, and not changed", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* register("taken-alice"), yield* register("taken-bob")]
       const [room, other] = [yield* createRoom(alice), yield* createRoom(bob)]
-      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})).status, 200)
+      assert.strictEqual((yield* joinRoom(bob, room)).status, 200)
       const path = `/v3/directory/room/${inPath("#taken:green.test")}`
       assert.strictEqual((yield* as(alice)("PUT", path, { room_id: room })).text, "{}")
       for (const [user, room_id] of [[alice, room] as const, [bob, room] as const, [bob, other] as const]) {
@@ -78,39 +73,39 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("pages lead through the whole timeline in both directions, with filters", () =>
+  it.effect("the timeline is read in pages in both directions, with filters", () =>
     Effect.gen(function* () {
       const alice = yield* register("pages-alice")
       const room = yield* createRoom(alice)
-      for (const text of ["1", "2", "3", "4", "5"]) yield* say(alice, room, text)
+      for (const text of ["1", "2", "3", "4", "5"]) yield* sendText(alice, room, text)
       const page = (query: string) => as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?${query}`)
       const filter = inPath(JSON.stringify({ types: ["m.room.message"], lazy_load_members: true }))
       const newest = yield* page(`dir=b&limit=2&filter=${filter}`)
-      assert.deepStrictEqual(bodies(newest.body.chunk), ["5", "4"])
+      assert.deepStrictEqual(messageBodies(newest.body.chunk), ["5", "4"])
       assert.lengthOf(newest.body.state as ReadonlyArray<object>, 1)
       const unnamed = yield* page(`dir=b&limit=2&filter=${filter}&from=&to=`)
-      assert.deepStrictEqual(bodies(unnamed.body.chunk), ["5", "4"], "empty tokens are no tokens")
+      assert.deepStrictEqual(messageBodies(unnamed.body.chunk), ["5", "4"], "empty tokens are ignored")
       const older = yield* page(`dir=b&limit=10&filter=${filter}&from=${newest.body.end}`)
-      assert.deepStrictEqual(bodies(older.body.chunk), ["3", "2", "1"])
+      assert.deepStrictEqual(messageBodies(older.body.chunk), ["3", "2", "1"])
       const oldest = yield* page(`dir=b&filter=${filter}&from=${older.body.end}`)
-      assert.deepStrictEqual(bodies(oldest.body.chunk), [])
+      assert.deepStrictEqual(messageBodies(oldest.body.chunk), [])
       assert.notProperty(oldest.body, "end")
       const forwards = yield* page(`dir=f&limit=3&filter=${filter}`)
-      assert.deepStrictEqual(bodies(forwards.body.chunk), ["1", "2", "3"])
+      assert.deepStrictEqual(messageBodies(forwards.body.chunk), ["1", "2", "3"])
       const rest = yield* page(`dir=f&filter=${filter}&from=${forwards.body.end}`)
-      assert.deepStrictEqual(bodies(rest.body.chunk), ["4", "5"])
+      assert.deepStrictEqual(messageBodies(rest.body.chunk), ["4", "5"])
       const beyond = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
-      assert.deepStrictEqual(bodies(beyond.body.chunk), [])
-      assert.notProperty(beyond.body, "end", "a client that reads on while there is an end comes to it")
+      assert.deepStrictEqual(messageBodies(beyond.body.chunk), [])
+      assert.notProperty(beyond.body, "end", "the last page has no token, so that clients stop")
       const related = (filter: object) =>
-        Effect.map(page(`dir=f&filter=${inPath(JSON.stringify(filter))}`), ({ body }) => bodies(body.chunk))
+        Effect.map(page(`dir=f&filter=${inPath(JSON.stringify(filter))}`), ({ body }) => messageBodies(body.chunk))
       const thread = { msgtype: "m.text", body: "reply", "m.relates_to": { rel_type: "m.thread", event_id: "$root" } }
       yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/thread`, thread)
       assert.deepStrictEqual(yield* related({ "org.matrix.msc3874.rel_types": ["m.thread"] }), ["reply"])
       assert.notInclude(yield* related({ "org.matrix.msc3874.not_rel_types": ["m.thread"] }), "reply")
-      yield* say(alice, room, "6")
+      yield* sendText(alice, room, "6")
       const later = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
-      assert.deepStrictEqual(bodies(later.body.chunk), ["reply", "6"])
+      assert.deepStrictEqual(messageBodies(later.body.chunk), ["reply", "6"])
       for (const [query, errcode] of [
         ["limit=2", "M_MISSING_PARAM"],
         ["dir=x", "M_INVALID_PARAM"],
@@ -123,23 +118,23 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("an event is shown with its context, and the state there", () =>
+  it.effect("an event is returned with its context and the state at it", () =>
     Effect.gen(function* () {
       const alice = yield* register("context-alice")
       const room = yield* createRoom(alice)
       const ids: Array<string> = []
-      for (const text of ["1", "2", "3", "4", "5"]) ids.push(yield* say(alice, room, text))
+      for (const text of ["1", "2", "3", "4", "5"]) ids.push(yield* sendText(alice, room, text))
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/context/${inPath(ids[2]!)}?limit=4`)
       assert.strictEqual((body.event as ClientEvent).event_id, ids[2])
-      assert.deepStrictEqual(bodies(body.events_before), ["2", "1"])
-      assert.deepStrictEqual(bodies(body.events_after), ["4", "5"])
+      assert.deepStrictEqual(messageBodies(body.events_before), ["2", "1"])
+      assert.deepStrictEqual(messageBodies(body.events_after), ["4", "5"])
       assert.isTrue((body.state as ReadonlyArray<ClientEvent>).some(({ type }) => type === "m.room.create"))
       const missing = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/context/${inPath("$none:green.test")}`)
       assert.strictEqual(missing.body.errcode, "M_NOT_FOUND")
     })
   )
 
-  it.effect("state is read and set with and without a state key, spelled with and without the last slash", () =>
+  it.effect("state is read and set with and without a state key and a trailing slash", () =>
     Effect.gen(function* () {
       const alice = yield* register("state-alice")
       const room = yield* createRoom(alice)
@@ -155,18 +150,18 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("users who left see the room up to their leaving; strangers see nothing", () =>
+  it.effect("users who left a room can read events up to their leave, and other users none", () =>
     Effect.gen(function* () {
       const alice = yield* register("left-alice")
       const bob = yield* register("left-bob")
       const eve = yield* register("left-eve")
       const room = yield* createRoom(alice, { visibility: "private", invite: [bob.id] })
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      const before = yield* say(alice, room, "before")
+      yield* joinRoom(bob, room)
+      const before = yield* sendText(alice, room, "before")
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
-      const after = yield* say(alice, room, "after")
+      const after = yield* sendText(alice, room, "after")
       const messages = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`
-      assert.deepStrictEqual(bodies((yield* as(bob)("GET", messages)).body.chunk), ["before"])
+      assert.deepStrictEqual(messageBodies((yield* as(bob)("GET", messages)).body.chunk), ["before"])
       const read = (user: TestUser, id: string) => as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(id)}`)
       assert.strictEqual((yield* read(bob, before)).status, 200)
       assert.strictEqual((yield* read(bob, after)).body.errcode, "M_NOT_FOUND")
@@ -178,7 +173,7 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("history is visible as the room says: from the join, from the invitation, or to everybody", () =>
+  it.effect("history is visible from the join, from the invitation or to everybody, as the room sets it", () =>
     Effect.gen(function* () {
       const alice = yield* register("history-alice")
       const bob = yield* register("history-bob")
@@ -186,31 +181,31 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       const room = yield* createRoom(alice, { visibility: "private" })
       const setVisibility = (history_visibility: string) =>
         as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.history_visibility`, { history_visibility })
-      yield* say(alice, room, "shared")
+      yield* sendText(alice, room, "shared")
       yield* setVisibility("joined")
-      yield* say(alice, room, "joined")
+      yield* sendText(alice, room, "joined")
       yield* setVisibility("invited")
-      yield* say(alice, room, "invited, before")
+      yield* sendText(alice, room, "invited, before")
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
-      yield* say(alice, room, "invited, after")
+      yield* sendText(alice, room, "invited, after")
       yield* setVisibility("joined")
-      yield* say(alice, room, "joined, after the invitation")
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      yield* say(alice, room, "with Bob")
+      yield* sendText(alice, room, "joined, after the invitation")
+      yield* joinRoom(bob, room)
+      yield* sendText(alice, room, "with Bob")
       const messages = `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`
       const seen = yield* as(bob)("GET", messages)
-      assert.deepStrictEqual(bodies(seen.body.chunk), ["shared", "invited, after", "with Bob"])
+      assert.deepStrictEqual(messageBodies(seen.body.chunk), ["shared", "invited, after", "with Bob"])
       const filter = inPath(JSON.stringify({ types: ["m.room.message"] }))
       const filtered = yield* as(bob)("GET", `${messages}&filter=${filter}`)
-      assert.deepStrictEqual(bodies(filtered.body.chunk), ["shared", "invited, after", "with Bob"])
+      assert.deepStrictEqual(messageBodies(filtered.body.chunk), ["shared", "invited, after", "with Bob"])
       assert.strictEqual((yield* as(eve)("GET", messages)).body.errcode, "M_FORBIDDEN")
       yield* setVisibility("world_readable")
-      yield* say(alice, room, "to the world")
-      assert.deepStrictEqual(bodies((yield* as(eve)("GET", messages)).body.chunk), ["to the world"])
+      yield* sendText(alice, room, "to the world")
+      assert.deepStrictEqual(messageBodies((yield* as(eve)("GET", messages)).body.chunk), ["to the world"])
     })
   )
 
-  it.effect("a leave carries its reason, and a join the fields of the client, but not the profile of others", () =>
+  it.effect("a leave has its reason, and a join has custom fields, but no profile of the request", () =>
     Effect.gen(function* () {
       const alice = yield* register("reasons-alice")
       const bob = yield* register("reasons-bob")
@@ -225,12 +220,12 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.strictEqual((yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: 7 })).status, 400)
       const leave = as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: "cold" })
       assert.strictEqual((yield* leave).status, 200)
-      assert.strictEqual((yield* leave).status, 200, "a retry, whose first answer was lost")
+      assert.strictEqual((yield* leave).status, 200, "a retry, whose first answer may be lost")
       assert.deepStrictEqual(yield* membership, { membership: "leave", reason: "cold" })
     })
   )
 
-  it.effect("events are sent and redacted without a transaction ID too, then every request does it again", () =>
+  it.effect("events are sent and redacted without a transaction ID, once for every request", () =>
     Effect.gen(function* () {
       const alice = yield* register("untracked-alice")
       const room = yield* createRoom(alice)
@@ -240,17 +235,17 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.notStrictEqual((yield* post("send/m.room.message", message)).body.event_id, first)
       assert.strictEqual((yield* post(`redact/${inPath(first)}`, { reason: "spilled" })).status, 200)
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f`)
-      assert.deepStrictEqual(bodies(body.chunk), [undefined, "Tea?"])
+      assert.deepStrictEqual(messageBodies(body.chunk), [undefined, "Tea?"])
     })
   )
 
-  it.effect("an event is redacted by sending an m.room.redaction that names it, once for each transaction ID", () =>
+  it.effect("an m.room.redaction that is sent to the room redacts its event, once for each transaction ID", () =>
     Effect.gen(function* () {
       const alice = yield* register("redaction-alice")
       const bob = yield* register("redaction-bob")
       const room = yield* createRoom(alice)
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      const redacts = yield* say(alice, room, "Tea?")
+      yield* joinRoom(bob, room)
+      const redacts = yield* sendText(alice, room, "Tea?")
       const redact = (user: TestUser, content: unknown) =>
         as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.redaction/r1`, content)
       assert.strictEqual((yield* redact(bob, { redacts })).status, 403)
@@ -261,13 +256,14 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.strictEqual((yield* redact(alice, { redacts, reason: "spilled" })).body.event_id, first.body.event_id)
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
       assert.deepInclude(body as object, { redacts, content: { redacts, reason: "spilled" } })
-      assert.deepStrictEqual(bodies((yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`)).body.chunk), [
-        undefined
-      ])
+      assert.deepStrictEqual(
+        messageBodies((yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`)).body.chunk),
+        [undefined]
+      )
     })
   )
 
-  it.effect("invite, kick, ban and unban change memberships, each in its own way", () =>
+  it.effect("invite, kick, ban and unban change the membership", () =>
     Effect.gen(function* () {
       const alice = yield* register("members-alice")
       const bob = yield* register("members-bob")
@@ -290,6 +286,18 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/joined_members`)
       assert.deepStrictEqual(body.joined as object, { [alice.id]: { display_name: "" } })
       assert.include((yield* as(alice)("GET", "/v3/joined_rooms")).body.joined_rooms as never, room)
+    })
+  )
+
+  it.effect("users who have not joined a room cannot be kicked from it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("kick-alice")
+      const bob = yield* register("kick-bob")
+      const room = yield* createRoom(alice)
+      const kick = as(alice)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id })
+      assert.strictEqual((yield* kick).status, 403)
+      yield* joinRoom(bob, room)
+      assert.strictEqual((yield* kick).status, 200)
     })
   )
 })

@@ -1,37 +1,28 @@
 /** Files in an S3-compatible store, a real one. */
 import { randomBytes } from "node:crypto"
-import { mkdtempSync, readdirSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { readdirSync } from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { S3Options } from "@greenroom/actors/media/MediaConfig"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
-import { unlimited } from "../../src/Rate.ts"
+import { temporaryDirectory } from "../support/Loopback.ts"
 import { hasS3Store, s3Store } from "../support/S3Store.ts"
-import { register, serverName } from "../TestGateway.ts"
+import { gatewayOnDatabase, register } from "../TestGateway.ts"
 import { download, png, transfer, upload } from "./TestMedia.ts"
 
 /** A node on the database of the test, with a directory of its own. */
 const makeNode = Effect.fnUntraced(function* (s3: S3Options) {
-  const directory = mkdtempSync(path.join(tmpdir(), "greenroom-node-"))
-  yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true, force: true })))
-  const services = yield* Layer.build(
-    Layer.fresh(
-      Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited }).pipe(
-        Layer.provideMerge(HomeServer.layerOnDatabase({ serverName, dataDir: directory, media: { s3 } }))
-      )
-    )
-  )
+  const directory = yield* temporaryDirectory("node")
+  const services = yield* Layer.build(Layer.fresh(gatewayOnDatabase({}, { dataDir: directory, media: { s3 } })))
   const at = Effect.provideService(Gateway, Context.get(services, Gateway))
-  return { at, received: () => readdirSync(path.join(directory, "media", "incoming")) }
+  return { at, incoming: () => readdirSync(path.join(directory, "media", "incoming")) }
 })
 
 describe.skipIf(!hasS3Store)("files in an S3-compatible store", () => {
   it.live(
-    "are served by every node, whole and by ranges, and are there once",
+    "are stored once, and served by every node whole and by ranges",
     () =>
       Effect.gen(function* () {
         const { objects, s3 } = yield* s3Store
@@ -52,8 +43,8 @@ describe.skipIf(!hasS3Store)("files in an S3-compatible store", () => {
           transfer("GET", `/_matrix/client/v1/media/thumbnail/${image}?width=32&height=32`, { as: alice })
         )
         assert.deepStrictEqual([thumbnail.status, thumbnail.headers.get("content-type")], [200, "image/png"])
-        assert.isEmpty(one.received())
-        assert.isEmpty(two.received())
+        assert.isEmpty(one.incoming())
+        assert.isEmpty(two.incoming())
       }).pipe(Effect.provide(TestDatabase.layer), Effect.scoped),
     120_000
   )

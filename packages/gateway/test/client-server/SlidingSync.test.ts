@@ -1,9 +1,9 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { as, askToday, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
-import { type Answer, bodies, enter, list, request, sync, types } from "./SlidingSyncClient.ts"
+import { as, askToday, createRoom, gateway, inPath, register, sendText } from "../TestGateway.ts"
+import { type Answer, bodies, inviteAndJoin, list, request, sync, types } from "./SlidingSyncClient.ts"
 
-/** Lists that show all rooms by ranges which overlap; each asks for `types` types of state of its own. */
+/** Lists with overlapping ranges over all rooms. Each requires `types` types of state of its own. */
 const manyLists = (count: number, types: number) => ({
   lists: Object.fromEntries(
     Array.from({ length: count }, (_, index) => [
@@ -17,52 +17,50 @@ const manyLists = (count: number, types: number) => ({
 })
 
 layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
-  it.effect("is announced", () =>
+  it.effect("is announced in /versions", () =>
     Effect.gen(function* () {
       const { body } = yield* askToday("GET", "/versions")
       assert.deepInclude(body.unstable_features as object, { "org.matrix.simplified_msc3575": true })
     })
   )
 
-  it.effect(
-    "the path and the names of the accepted proposal, with all parameters in the body, go on from the others",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("stable-alice")
-        const room = yield* createRoom(alice, { name: "a" })
-        const body = {
-          conn_id: "stable",
-          lists: {
-            all: {
-              range: [0, 9],
-              timeline_limit: 1,
-              required_state: { include: [{ type: "m.room.create" }], lazy_members: true }
-            }
+  it.effect("accepts the stable path and names, and continues a connection of the unstable ones", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("stable-alice")
+      const room = yield* createRoom(alice, { name: "a" })
+      const body = {
+        conn_id: "stable",
+        lists: {
+          all: {
+            range: [0, 9],
+            timeline_limit: 1,
+            required_state: { include: [{ type: "m.room.create" }], lazy_members: true }
           }
         }
-        const ask = (more: object) =>
-          Effect.map(as(alice)("POST", "/v4/sync", { ...body, ...more }), (answer) => answer.body as unknown as Answer)
-        const first = yield* ask({})
-        assert.deepStrictEqual(first.lists, { all: { count: 1 } })
-        assert.deepInclude(first.rooms[room], { initial: true, membership: "join", name: "a", lists: ["all"] })
-        const waiting = yield* Effect.forkChild(ask({ pos: first.pos, timeout: 30_000 }))
-        yield* say(alice, room, "hello")
-        const second = yield* Fiber.join(waiting)
-        assert.deepStrictEqual(bodies(second.rooms[room]), ["hello"])
-        const third = yield* sync(alice, body, second.pos)
-        assert.deepStrictEqual(third.rooms, {})
-        const unknown = yield* as(alice)("POST", "/v4/sync", { ...body, pos: "nothing" })
-        assert.deepStrictEqual([unknown.status, unknown.body.errcode], [400, "M_UNKNOWN_POS"])
-      })
+      }
+      const ask = (more: object) =>
+        Effect.map(as(alice)("POST", "/v4/sync", { ...body, ...more }), (answer) => answer.body as unknown as Answer)
+      const first = yield* ask({})
+      assert.deepStrictEqual(first.lists, { all: { count: 1 } })
+      assert.deepInclude(first.rooms[room], { initial: true, membership: "join", name: "a", lists: ["all"] })
+      const waiting = yield* Effect.forkChild(ask({ pos: first.pos, timeout: 30_000 }))
+      yield* sendText(alice, room, "hello")
+      const second = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(bodies(second.rooms[room]), ["hello"])
+      const third = yield* sync(alice, body, second.pos)
+      assert.deepStrictEqual(third.rooms, {})
+      const unknown = yield* as(alice)("POST", "/v4/sync", { ...body, pos: "nothing" })
+      assert.deepStrictEqual([unknown.status, unknown.body.errcode], [400, "M_UNKNOWN_POS"])
+    })
   )
 
-  it.effect("shows a window of rooms, the most recent first, and its updates, each event once", () =>
+  it.effect("returns a window of the most recent rooms and its updates, each event once", () =>
     Effect.gen(function* () {
       const alice = yield* register("window-alice")
       const rooms: Array<string> = []
       for (const name of ["a", "b", "c"]) rooms.push(yield* createRoom(alice, { name }))
       const [a = "", b = "", c = ""] = rooms
-      yield* say(alice, a, "first")
+      yield* sendText(alice, a, "first")
 
       const first = yield* sync(alice, list([[0, 1]]))
       assert.deepStrictEqual(first.lists, { all: { count: 3 } })
@@ -75,7 +73,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
       assert.deepStrictEqual(nothing.rooms, {})
       assert.deepStrictEqual(nothing.lists, { all: { count: 3 } })
 
-      yield* say(alice, a, "second")
+      yield* sendText(alice, a, "second")
       const second = yield* sync(alice, list([[0, 1]]), nothing.pos)
       assert.deepStrictEqual(Object.keys(second.rooms), [a])
       assert.notProperty(second.rooms[a], "initial")
@@ -84,14 +82,14 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
       assert.isAbove(second.rooms[a]?.bump_stamp ?? 0, first.rooms[a]?.bump_stamp ?? 0)
       assert.deepStrictEqual(second.rooms[a]?.required_state, [])
 
-      // A larger window brings the rooms that it adds.
+      // A larger window returns the rooms that it adds.
       const third = yield* sync(alice, list([[0, 9]]), second.pos)
       assert.deepStrictEqual(Object.keys(third.rooms), [b])
       assert.isTrue(third.rooms[b]?.initial)
     })
   )
 
-  it.effect("a room that left the window and comes back continues at the client's position", () =>
+  it.effect("a room that returns to the window continues where the client left it", () =>
     Effect.gen(function* () {
       const alice = yield* register("back-alice")
       const a = yield* createRoom(alice, { name: "a" })
@@ -99,14 +97,14 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
       const narrow = list([[0, 0]], { timeline_limit: 10 })
       const first = yield* sync(alice, narrow)
       assert.deepStrictEqual(Object.keys(first.rooms), [b])
-      yield* say(alice, a, "in a")
+      yield* sendText(alice, a, "in a")
       const second = yield* sync(alice, narrow, first.pos)
       assert.deepStrictEqual(Object.keys(second.rooms), [a])
-      yield* say(alice, b, "one")
-      yield* say(alice, a, "two")
+      yield* sendText(alice, b, "one")
+      yield* sendText(alice, a, "two")
       const third = yield* sync(alice, narrow, second.pos)
       assert.deepStrictEqual(Object.keys(third.rooms), [a])
-      yield* say(alice, b, "three")
+      yield* sendText(alice, b, "three")
       const fourth = yield* sync(alice, narrow, third.pos)
       assert.deepStrictEqual(Object.keys(fourth.rooms), [b])
       assert.notProperty(fourth.rooms[b], "initial")
@@ -114,48 +112,46 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect(
-    "a repeated position is answered again; an older one, a foreign one and one that is none are M_UNKNOWN_POS",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("repeat-alice")
-        const bob = yield* register("repeat-bob")
-        const a = yield* createRoom(alice, { name: "a" })
-        const b = yield* createRoom(alice, { name: "b" })
-        const first = yield* sync(alice, list([[0, 0]]))
-        yield* say(alice, a, "hello")
-        const second = yield* sync(alice, list([[0, 0]]), first.pos)
-        const again = yield* sync(alice, list([[0, 0]]), first.pos)
-        assert.deepStrictEqual(Object.keys(again.rooms), Object.keys(second.rooms))
-        assert.deepStrictEqual(bodies(again.rooms[a]), ["hello"])
-        yield* say(alice, b, "more")
-        const third = yield* sync(alice, list([[0, 0]]), again.pos)
-        assert.deepStrictEqual(bodies(third.rooms[b]), ["more"])
-        yield* say(alice, a, "still more")
-        yield* sync(alice, list([[0, 0]]), third.pos)
+  it.effect("a repeated position is answered again; an older, foreign or malformed one is M_UNKNOWN_POS", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("repeat-alice")
+      const bob = yield* register("repeat-bob")
+      const a = yield* createRoom(alice, { name: "a" })
+      const b = yield* createRoom(alice, { name: "b" })
+      const first = yield* sync(alice, list([[0, 0]]))
+      yield* sendText(alice, a, "hello")
+      const second = yield* sync(alice, list([[0, 0]]), first.pos)
+      const again = yield* sync(alice, list([[0, 0]]), first.pos)
+      assert.deepStrictEqual(Object.keys(again.rooms), Object.keys(second.rooms))
+      assert.deepStrictEqual(bodies(again.rooms[a]), ["hello"])
+      yield* sendText(alice, b, "more")
+      const third = yield* sync(alice, list([[0, 0]]), again.pos)
+      assert.deepStrictEqual(bodies(third.rooms[b]), ["more"])
+      yield* sendText(alice, a, "still more")
+      yield* sync(alice, list([[0, 0]]), third.pos)
 
-        for (const [user, pos] of [
-          [alice, first.pos],
-          [bob, third.pos],
-          [alice, "nonsense"],
-          [alice, third.pos.replace(/_[^_]*$/, "_elsewhere")]
-        ] as const) {
-          const refused = yield* request(user, list([[0, 0]]), pos)
-          assert.strictEqual(refused.status, 400)
-          assert.strictEqual(refused.body.errcode, "M_UNKNOWN_POS")
-        }
-      })
+      for (const [user, pos] of [
+        [alice, first.pos],
+        [bob, third.pos],
+        [alice, "nonsense"],
+        [alice, third.pos.replace(/_[^_]*$/, "_elsewhere")]
+      ] as const) {
+        const refused = yield* request(user, list([[0, 0]]), pos)
+        assert.strictEqual(refused.status, 400)
+        assert.strictEqual(refused.body.errcode, "M_UNKNOWN_POS")
+      }
+    })
   )
 
-  it.effect("a request that waits is answered by the next message, or with nothing when its time is over", () =>
+  it.effect("a waiting request is answered with the next message, or empty after its timeout", () =>
     Effect.gen(function* () {
       const alice = yield* register("wait-alice")
       const bob = yield* register("wait-bob")
       const room = yield* createRoom(alice)
-      yield* enter(alice, bob, room)
+      yield* inviteAndJoin(alice, bob, room)
       const first = yield* sync(bob, list([[0, 9]]))
       const waiting = yield* Effect.forkChild(sync(bob, list([[0, 9]]), first.pos, 20_000))
-      yield* say(alice, room, "wake up")
+      yield* sendText(alice, room, "wake up")
       const answer = yield* Fiber.join(waiting)
       assert.deepStrictEqual(bodies(answer.rooms[room]), ["wake up"])
       assert.strictEqual(answer.rooms[room]?.notification_count, 1)
@@ -164,11 +160,11 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("a subscription brings a room that is in no window, with more of its timeline when it asks for more", () =>
+  it.effect("a subscription returns more of the timeline of a room that its window has shown", () =>
     Effect.gen(function* () {
       const alice = yield* register("sub-alice")
       const room = yield* createRoom(alice, { name: "subscribed" })
-      for (const text of ["1", "2", "3"]) yield* say(alice, room, text)
+      for (const text of ["1", "2", "3"]) yield* sendText(alice, room, text)
       const first = yield* sync(alice, list([[0, 9]]))
       assert.deepStrictEqual(bodies(first.rooms[room]), ["3"])
       const open = {
@@ -187,13 +183,13 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("a small window of many rooms has the most recent ones, whatever the order in which they came", () =>
+  it.effect("a window of many rooms has the most recent ones", () =>
     Effect.gen(function* () {
       const alice = yield* register("recent-alice")
       const rooms: Array<string> = []
       for (let count = 0; count < 40; count++) rooms.push(yield* createRoom(alice))
-      const spoken = [3, 35, 18, 7, 22].map((index) => rooms[index]!)
-      for (const room of spoken) yield* say(alice, room, "news")
+      const active = [3, 35, 18, 7, 22].map((index) => rooms[index]!)
+      for (const room of active) yield* sendText(alice, room, "news")
       for (const [from, to] of [
         [0, 0],
         [0, 2],
@@ -201,13 +197,13 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
         [0, 39]
       ] as const) {
         const answer = yield* sync(alice, { ...list([[from, to]]), conn_id: `window${from}.${to}` })
-        const newest = [...spoken.toReversed(), ...rooms.toReversed().filter((room) => !spoken.includes(room))]
+        const newest = [...active.toReversed(), ...rooms.toReversed().filter((room) => !active.includes(room))]
         assert.sameMembers(Object.keys(answer.rooms), newest.slice(from, to + 1))
       }
     })
   )
 
-  it.effect("windows of millions, many connections and wrong settings are bounded", () =>
+  it.effect("large windows and many connections are bounded, and invalid requests are refused", () =>
     Effect.gen(function* () {
       const alice = yield* register("bound-alice")
       const room = yield* createRoom(alice)

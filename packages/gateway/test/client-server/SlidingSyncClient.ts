@@ -2,15 +2,7 @@
  * A client of sliding sync (MSC4186) for tests.
  */
 import { Effect } from "effect"
-import { as, inPath, type TestUser } from "../TestGateway.ts"
-
-interface ClientEvent {
-  readonly event_id: string
-  readonly type: string
-  readonly sender: string
-  readonly state_key?: string
-  readonly content: { readonly [key: string]: unknown }
-}
+import { as, type ClientEvent, inPath, joinRoom, messageBodies, type TestUser } from "../TestGateway.ts"
 
 export interface Room {
   readonly initial?: boolean
@@ -37,7 +29,7 @@ export interface Answer {
   readonly rooms: { readonly [roomId: string]: Room }
   readonly extensions: {
     readonly account_data?: {
-      readonly global?: ReadonlyArray<{ readonly type: string }>
+      readonly global?: ReadonlyArray<{ readonly type: string; readonly content: object }>
       readonly rooms?: { readonly [roomId: string]: ReadonlyArray<{ readonly type: string }> }
     }
     readonly receipts?: { readonly rooms: { readonly [roomId: string]: { readonly content: object } } }
@@ -61,22 +53,19 @@ export const request = (user: TestUser, body: unknown, pos?: string, timeout = 0
 export const sync = (user: TestUser, body: unknown, pos?: string, timeout?: number) =>
   Effect.map(request(user, body, pos, timeout), ({ body }) => body as unknown as Answer)
 
-/** The request of a client that shows its rooms with the last message. */
+/** A request for windows of one list, whose rooms have their last event. */
 export const list = (ranges: ReadonlyArray<readonly [number, number]>, more: object = {}) => ({
   conn_id: "rooms",
   lists: { all: { ranges, timeline_limit: 1, required_state: [["m.room.create", ""]], ...more } }
 })
 
-export const bodies = (room: Room | undefined) =>
-  room?.timeline?.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : [])) ?? []
+export const bodies = (room: Room | undefined) => messageBodies(room?.timeline)
 
 export const types = (events: ReadonlyArray<{ readonly type: string }> | undefined) =>
   events?.map(({ type }) => type) ?? []
 
-export const enter = (host: TestUser, guest: TestUser, room: string) =>
-  Effect.andThen(
-    as(host)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: guest.id }),
-    as(guest)("POST", `/v3/rooms/${inPath(room)}/join`, {})
-  )
+/** Invites a user to a room, which the user joins. */
+export const inviteAndJoin = (inviter: TestUser, user: TestUser, room: string) =>
+  Effect.andThen(as(inviter)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: user.id }), joinRoom(user, room))
 
 export const enabled = { enabled: true }

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
-import { type Answer, bodies, enabled, enter, list, sync, types } from "./SlidingSyncClient.ts"
+import { as, createRoom, gateway, inPath, register, sendText } from "../TestGateway.ts"
+import { type Answer, bodies, enabled, inviteAndJoin, list, sync, types } from "./SlidingSyncClient.ts"
 
 const elementXState = [
   ["m.room.name", ""],
@@ -70,8 +70,8 @@ const elementX = {
   })
 }
 
-/** Checks what the types of ruma demand: a field of another type fails the whole answer in matrix-rust-sdk. */
-const readsAsRust = ({ extensions, lists, pos, rooms }: Answer) => {
+/** Checks the types that ruma expects: matrix-rust-sdk rejects a whole answer for one field of another type. */
+const assertReadable = ({ extensions, lists, pos, rooms }: Answer) => {
   const isOneOf = (kinds: ReadonlyArray<string>, value: unknown) =>
     assert.include(kinds, value === null ? "null" : typeof value)
   const isCount = (value: unknown) =>
@@ -98,16 +98,15 @@ const readsAsRust = ({ extensions, lists, pos, rooms }: Answer) => {
   for (const receipt of Object.values(extensions.receipts?.rooms ?? {})) assert.isObject(receipt.content)
 }
 
-layer(gateway, { excludeTestServices: true })("sliding sync's extensions and Element X", (it) => {
-  it.effect("extensions bring account data, receipts and typing: all at first, and then the updates", () =>
+layer(gateway, { excludeTestServices: true })("extensions of sliding sync, and Element X", (it) => {
+  it.effect("the extensions return account data, receipts and typing, first all and then updates", () =>
     Effect.gen(function* () {
       const alice = yield* register("ext-alice")
       const bob = yield* register("ext-bob")
       const room = yield* createRoom(alice)
-      yield* enter(alice, bob, room)
-      const event = yield* say(alice, room, "read me")
-      const on = { enabled: true }
-      const body = { ...list([[0, 9]]), extensions: { account_data: on, receipts: on, typing: on } }
+      yield* inviteAndJoin(alice, bob, room)
+      const event = yield* sendText(alice, room, "read me")
+      const body = { ...list([[0, 9]]), extensions: { account_data: enabled, receipts: enabled, typing: enabled } }
       yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/rooms/${inPath(room)}/account_data/org.example.note`, { a: 1 })
       const first = yield* sync(bob, body)
       assert.include(types(first.extensions.account_data?.global), "m.push_rules")
@@ -117,25 +116,28 @@ layer(gateway, { excludeTestServices: true })("sliding sync's extensions and Ele
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(event)}`, {})
       yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/typing/${inPath(alice.id)}`, { typing: true, timeout: 30_000 })
       yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/account_data/org.example.all`, { b: 2 })
-      const collect = (
-        pos: string,
-        seen: ReadonlySet<string>
-      ): Effect.Effect<ReadonlySet<string>, never, Effect.Services<ReturnType<typeof sync>>> =>
-        Effect.flatMap(sync(bob, body, pos, 20_000), ({ extensions, pos }) => {
-          const all = new Set(seen)
-          if (types(extensions.account_data?.global).includes("org.example.all")) all.add("account_data")
-          if (event in (extensions.receipts?.rooms[room]?.content ?? {})) all.add("receipts")
-          if (extensions.typing?.rooms[room] !== undefined) all.add("typing")
-          return all.size === 3 ? Effect.succeed(all) : collect(pos, all)
-        })
-      assert.strictEqual((yield* collect(first.pos, new Set())).size, 3)
+      const updates = new Map<string, unknown>()
+      for (let { pos } = first; updates.size < 3; ) {
+        const answer = yield* sync(bob, body, pos, 20_000)
+        pos = answer.pos
+        const { account_data, receipts, typing } = answer.extensions
+        for (const { content, type } of account_data?.global ?? []) updates.set(type, content)
+        const receipt = receipts?.rooms[room]?.content
+        if (receipt !== undefined) updates.set("m.receipt", Object.keys(receipt))
+        if (typing?.rooms[room] !== undefined) updates.set("m.typing", typing.rooms[room].content)
+      }
+      assert.deepStrictEqual(Object.fromEntries(updates), {
+        "org.example.all": { b: 2 },
+        "m.receipt": [event],
+        "m.typing": { user_ids: [alice.id] }
+      })
       const anew = yield* sync(bob, { ...body, conn_id: "other" })
       assert.property(anew.extensions.receipts?.rooms[room]?.content ?? {}, event)
       assert.property(anew.extensions.typing?.rooms ?? {}, room)
     })
   )
 
-  it.effect("the requests of Element X get answers that matrix-rust-sdk reads", () =>
+  it.effect("the answers to Element X have the types that matrix-rust-sdk expects", () =>
     Effect.gen(function* () {
       const alice = yield* register("x-alice")
       const bob = yield* register("x-bob")
@@ -144,48 +146,48 @@ layer(gateway, { excludeTestServices: true })("sliding sync's extensions and Ele
       const room = made.body.room_id as unknown as string
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
 
-      // Both connections begin at once.
+      // Two connections start.
       const invited = yield* sync(bob, elementX.roomList([[0, 19]]))
-      readsAsRust(invited)
+      assertReadable(invited)
       assert.strictEqual(invited.rooms[room]?.membership, "invite")
       const keys = yield* sync(bob, elementX.encryption())
-      readsAsRust(keys)
+      assertReadable(keys)
       assert.isString(keys.extensions.to_device?.next_batch)
       assert.deepStrictEqual(keys.extensions.e2ee?.device_unused_fallback_key_types, [])
 
-      // The window grows, the room is entered and opened.
+      // The user joins the room and opens it.
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/join`, {})
       const joined = yield* sync(bob, elementX.roomList([[0, 0]]), invited.pos)
-      readsAsRust(joined)
+      assertReadable(joined)
       const state = joined.rooms[room]?.required_state
       const wanted = ["m.room.create", "m.room.encryption", "m.room.name", "m.room.power_levels", "m.room.join_rules"]
       assert.includeMembers(types(state), [...wanted, "m.room.history_visibility"])
       assert.include(JSON.stringify(state), bob.id)
-      for (const text of ["1", "2"]) yield* say(alice, room, text)
+      for (const text of ["1", "2"]) yield* sendText(alice, room, text)
       const opened = yield* sync(bob, elementX.roomList([[0, 0]], room), joined.pos)
-      readsAsRust(opened)
+      assertReadable(opened)
       assert.deepStrictEqual(bodies(opened.rooms[room]), ["1", "2"])
       assert.deepStrictEqual(opened.lists, { all_rooms: { count: 1 } })
 
-      // A key for the device ends the poll of the encryption connection.
+      // A to-device message ends the wait of the encryption connection.
       const polled = yield* Effect.forkChild(
         sync(bob, elementX.encryption(keys.extensions.to_device?.next_batch), keys.pos, 20_000)
       )
       const messages = { [bob.id]: { "*": { ciphertext: "of a room key" } } }
       yield* as(alice)("PUT", "/v3/sendToDevice/m.room.encrypted/x1", { messages })
       const received = yield* Fiber.join(polled)
-      readsAsRust(received)
+      assertReadable(received)
       assert.deepStrictEqual(types(received.extensions.to_device?.events), ["m.room.encrypted"])
 
-      // A push: a connection of its own, that begins anew.
-      const eventId = yield* say(alice, room, "pushed")
+      // A push notification is read by a new connection.
+      const eventId = yield* sendText(alice, room, "pushed")
       const pushed = yield* sync(bob, elementX.notification(room))
-      readsAsRust(pushed)
+      assertReadable(pushed)
       assert.strictEqual(pushed.rooms[room]?.timeline?.at(-1)?.event_id, eventId)
 
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
       const left = yield* sync(bob, elementX.roomList([[0, 0]], room), opened.pos)
-      readsAsRust(left)
+      assertReadable(left)
       const own = left.rooms[room]?.required_state?.find(({ state_key }) => state_key === bob.id)
       assert.strictEqual(own?.content.membership, "leave")
     })

@@ -1,18 +1,17 @@
 /**
- * A client that follows a connection of sliding sync has what a client that begins anew gets, whatever happened in between.
+ * The increments of a connection of sliding sync add up to what a new connection gets, for random sequences of changes.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fc from "fast-check"
-import { as, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, register, sendText, type TestUser } from "../TestGateway.ts"
 import { type Answer, enabled, type Room, sync } from "./SlidingSyncClient.ts"
 
 /**
- * Windows of all rooms and of some, with filters by each thing that decides which rooms a list shows. No room has the tag
- * `unused`: another one makes the same filter another one for the server, which keeps nothing for it. The filters of both
- * requests are few enough to be kept.
+ * Lists with narrow and wide windows and with every kind of filter. No room has the tag `unused`: a new value makes the filters new
+ * for the server, which then has no cached result for them.
  */
-const request = (conn_id: string, turned: boolean, unused: string) => {
+const request = (conn_id: string, isWide: boolean, unused: string) => {
   const list = (
     last: number,
     { not_tags = [], ...filters }: { not_tags?: Array<string>; [name: string]: unknown } = {}
@@ -25,7 +24,7 @@ const request = (conn_id: string, turned: boolean, unused: string) => {
   return {
     conn_id,
     lists: {
-      recent: list(turned ? 3 : 1),
+      recent: list(isWide ? 3 : 1),
       all: list(99, { not_room_types: ["m.space"] }),
       open: list(1, { is_encrypted: false }),
       secret: list(99, { is_encrypted: true }),
@@ -37,8 +36,8 @@ const request = (conn_id: string, turned: boolean, unused: string) => {
   }
 }
 
-/** What a client shows of a room: the parts that both answers have. */
-interface Shown {
+/** The state of a room at a client: the fields that both kinds of answers have. */
+interface RoomView {
   readonly membership: string
   readonly name: unknown
   readonly last: string | undefined
@@ -46,7 +45,7 @@ interface Shown {
   readonly unread: number | undefined
 }
 
-const shownOf = (room: Room, before?: Shown): Shown => ({
+const viewOf = (room: Room, before?: RoomView): RoomView => ({
   membership: room.membership,
   name: room.name === undefined && room.initial !== true ? before?.name : room.name,
   last: room.timeline?.at(-1)?.event_id ?? (room.initial === true ? undefined : before?.last),
@@ -54,9 +53,9 @@ const shownOf = (room: Room, before?: Shown): Shown => ({
   unread: room.notification_count
 })
 
-/** Adds an answer to the rooms of a client. */
-const follow = (rooms: Map<string, Shown>, answer: Answer) => {
-  for (const [roomId, room] of Object.entries(answer.rooms)) rooms.set(roomId, shownOf(room, rooms.get(roomId)))
+/** Applies an answer to the rooms of a client. */
+const applyAnswer = (rooms: Map<string, RoomView>, answer: Answer) => {
+  for (const [roomId, room] of Object.entries(answer.rooms)) rooms.set(roomId, viewOf(room, rooms.get(roomId)))
 }
 
 const accountData = (user: TestUser, type: string, content: object) =>
@@ -65,18 +64,18 @@ const accountData = (user: TestUser, type: string, content: object) =>
 const createRoom = (user: TestUser, options: object) =>
   Effect.map(as(user)("POST", "/v3/createRoom", options), ({ body }) => body.room_id as unknown as string)
 
-/** The steps that a story is made of. `number` chooses the room. Nothing of carol but her invitations can be ignored. */
-const steps = (alice: TestUser, bob: TestUser, carol: TestUser, rooms: Array<string>) => {
+/** The changes. `number` selects the room. Carol only invites, so that ignoring her hides invitations alone. */
+const changes = (alice: TestUser, bob: TestUser, carol: TestUser, rooms: Array<string>) => {
   const chosen = (number: number) => rooms[number % rooms.length]!
-  // The room is alice's or bob's.
+  // Alice or Bob has the power to do it.
   const state = (number: number, type: string, content: object) =>
     Effect.forEach([alice, bob], (user) =>
       as(user)("PUT", `/v3/rooms/${inPath(chosen(number))}/state/${type}`, content)
     )
   const encryption = { algorithm: "m.megolm.v1.aes-sha2" }
   return [
-    (number: number) => say(alice, chosen(number), `said ${number}`),
-    (number: number) => say(bob, chosen(number), `heard ${number}`),
+    (number: number) => sendText(alice, chosen(number), `from alice ${number}`),
+    (number: number) => sendText(bob, chosen(number), `from bob ${number}`),
     (number: number) => state(number, "m.room.name", { name: `named ${number}` }),
     (number: number) => state(number, "m.room.encryption", encryption),
     (number: number) =>
@@ -101,18 +100,19 @@ const steps = (alice: TestUser, bob: TestUser, carol: TestUser, rooms: Array<str
   ] as const
 }
 
-const stepCount = 14
+const changeCount = 14
 
-/** Each step in three of the rooms, in any order. */
-const allSteps = Array.from({ length: stepCount * 3 }, (_, index) => [index % stepCount, index % 5] as const)
+/** Each change in three rooms. */
+const allSteps = Array.from({ length: changeCount * 3 }, (_, index) => [index % changeCount, index % 5] as const)
 
-const story = fc.shuffledSubarray(allSteps, { minLength: allSteps.length })
+/** The steps in any order. */
+const sequence = fc.shuffledSubarray(allSteps, { minLength: allSteps.length })
 
 layer(gateway, { excludeTestServices: true })("increments of sliding sync", (it) => {
   it.effect("add up to what a new connection gets", () =>
     Effect.gen(function* () {
-      const stories = fc.sample(story, { numRuns: 2, seed: 13 })
-      for (const [index, told] of stories.entries()) {
+      const sequences = fc.sample(sequence, { numRuns: 2, seed: 13 })
+      for (const [index, steps] of sequences.entries()) {
         const alice = yield* register(`increments-alice${index}`)
         const bob = yield* register(`increments-bob${index}`)
         const rooms: Array<string> = []
@@ -125,21 +125,21 @@ layer(gateway, { excludeTestServices: true })("increments of sliding sync", (it)
           rooms.push(room)
         }
         const carol = yield* register(`increments-carol${index}`)
-        const choices = steps(alice, bob, carol, rooms)
-        assert.lengthOf(choices, stepCount)
-        const client = new Map<string, Shown>()
+        const choices = changes(alice, bob, carol, rooms)
+        assert.lengthOf(choices, changeCount)
+        const client = new Map<string, RoomView>()
         let pos: string | undefined
-        for (const [turn, [choice, number]] of told.entries()) {
+        for (const [step, [choice, number]] of steps.entries()) {
           yield* choices[choice]!(number)
-          const turned = turn % 10 === 9
-          const answer = yield* sync(alice, request("follows", turned, "unused"), pos)
+          const isWide = step % 10 === 9
+          const answer = yield* sync(alice, request("follows", isWide, "unused"), pos)
           pos = answer.pos
-          follow(client, answer)
-          const fresh = yield* sync(alice, request("begins", turned, `unused${turn}`))
-          const what = `story ${index}, step ${turn}: ${choice} of ${number}`
-          assert.deepStrictEqual(answer.lists, fresh.lists, what)
+          applyAnswer(client, answer)
+          const fresh = yield* sync(alice, request("begins", isWide, `unused${step}`))
+          const context = `sequence ${index}, step ${step}: change ${choice} in room ${number}`
+          assert.deepStrictEqual(answer.lists, fresh.lists, context)
           for (const [roomId, room] of Object.entries(fresh.rooms)) {
-            assert.deepStrictEqual(client.get(roomId), shownOf(room), `${what}: ${roomId}`)
+            assert.deepStrictEqual(client.get(roomId), viewOf(room), `${context}: ${roomId}`)
           }
         }
       }

@@ -2,10 +2,10 @@ import { assert, layer } from "@effect/vitest"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect } from "effect"
 import { vi } from "vitest"
-import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { as, createRoom, gateway, inPath, register, sendText } from "../TestGateway.ts"
 import { list, sync } from "./SlidingSyncClient.ts"
 
-/** How often the children of spaces were read. */
+/** The number of reads of the children of spaces. */
 let reads = 0
 const stateStore: { of: (store: StateStore["Service"]) => StateStore["Service"] } = StateStore
 const make = stateStore.of
@@ -20,7 +20,7 @@ vi.spyOn(stateStore, "of").mockImplementation((store) =>
 )
 
 layer(gateway, { excludeTestServices: true })("sliding sync of spaces", (it) => {
-  it.effect("children are read again if the state of a space changed, and not for other events or requests", () =>
+  it.effect("the children of a space are read again only after a change of its state", () =>
     Effect.gen(function* () {
       const alice = yield* register("spaces-alice")
       const [a, b] = [yield* createRoom(alice, { name: "a" }), yield* createRoom(alice, { name: "b" })]
@@ -35,7 +35,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync of spaces", (it) => 
 
       let { pos } = first
       for (const text of ["one", "two", "three"]) {
-        for (const room of [a, b, space]) yield* say(alice, room, text)
+        for (const room of [a, b, space]) yield* sendText(alice, room, text)
         const next = yield* sync(alice, asked, pos)
         assert.deepStrictEqual([Object.keys(next.rooms), reads], [[a], 1])
         pos = next.pos

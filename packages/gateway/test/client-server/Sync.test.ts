@@ -1,24 +1,14 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { as, askToday, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
-import {
-  type Answer,
-  bodies,
-  type ClientEvent,
-  type Events,
-  memberships,
-  type SyncedRoom,
-  sync,
-  syncUntil,
-  types
-} from "./SyncClient.ts"
+import { as, createRoom, gateway, inPath, joinRoom, logIn, putState, register, sendText } from "../TestGateway.ts"
+import { type Answer, bodies, type Events, memberships, type SyncedRoom, sync, syncUntil, types } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync", (it) => {
-  it.effect("returns all rooms first, and then the updates, each event once", () =>
+  it.effect("returns all rooms first and then updates, each event once", () =>
     Effect.gen(function* () {
       const alice = yield* register("sync-alice")
       const room = yield* createRoom(alice, { name: "Tea" })
-      yield* say(alice, room, "first")
+      yield* sendText(alice, room, "first")
       const first = yield* sync(alice)
       const joined = first.rooms.join[room]
       assert.deepStrictEqual(bodies(joined), ["first"])
@@ -28,7 +18,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
         "m.push_rules"
       )
       assert.deepStrictEqual((yield* sync(alice, { since: first.next_batch })).rooms.join, {})
-      yield* say(alice, room, "second")
+      yield* sendText(alice, room, "second")
       const second = yield* sync(alice, { since: first.next_batch })
       assert.deepStrictEqual(bodies(second.rooms.join[room]), ["second"])
       assert.deepStrictEqual(second.rooms.join[room]?.state, { events: [] })
@@ -38,15 +28,15 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("a gap is limited: the newest events, the state that changed before them, and a token to read on", () =>
+  it.effect("a limited timeline has the newest events, the state changes before them and a token to read on", () =>
     Effect.gen(function* () {
       const alice = yield* register("gap-alice")
       const room = yield* createRoom(alice)
-      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "old" })
+      yield* putState(alice, room, "m.room.topic", { topic: "old" })
       const { next_batch: since } = yield* sync(alice)
-      yield* say(alice, room, "1")
-      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
-      for (const text of ["2", "3", "4"]) yield* say(alice, room, text)
+      yield* sendText(alice, room, "1")
+      yield* putState(alice, room, "m.room.topic", { topic: "new" })
+      for (const text of ["2", "3", "4"]) yield* sendText(alice, room, text)
       const filter = { room: { timeline: { limit: 2 } } }
       const joined = (yield* sync(alice, { since, filter })).rooms.join[room]
       assert.isTrue(joined?.timeline.limited)
@@ -57,19 +47,17 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
         "GET",
         `/v3/rooms/${inPath(room)}/messages?dir=b&from=${joined?.timeline.prev_batch}&to=${since}`
       )
-      const found = (older.body.chunk as unknown as ReadonlyArray<ClientEvent>).map(
-        ({ content }) => content.body ?? "topic"
-      )
+      const found = older.body.chunk.map(({ content }) => content.body ?? "topic")
       assert.deepStrictEqual(found, ["2", "topic", "1"])
     })
   )
 
-  it.effect("with use_state_after the answer has the state at the end of the timeline, under the requested name", () =>
+  it.effect("use_state_after returns the state at the end of the timeline, under the stable or unstable name", () =>
     Effect.gen(function* () {
       const alice = yield* register("after-alice")
       const room = yield* createRoom(alice)
       const { next_batch: since } = yield* sync(alice)
-      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
+      yield* putState(alice, room, "m.room.topic", { topic: "new" })
       const stable = (yield* sync(alice, { since, use_state_after: true })).rooms.join[room]
       assert.deepStrictEqual(types(stable?.state_after), ["m.room.topic"])
       assert.isUndefined(stable?.state)
@@ -78,15 +66,15 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("a request that waits is answered by the next message", () =>
+  it.effect("a waiting request is answered with the next message, receipt or account data", () =>
     Effect.gen(function* () {
       const alice = yield* register("wait-alice")
       const bob = yield* register("wait-bob")
       const room = yield* createRoom(alice)
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const { next_batch: since } = yield* sync(bob)
       const waiting = yield* Effect.forkChild(sync(bob, { since, timeout: 60_000 }))
-      yield* say(alice, room, "Hello Bob")
+      yield* sendText(alice, room, "Hello Bob")
       const answer = yield* Fiber.join(waiting)
       assert.deepStrictEqual(bodies(answer.rooms.join[room]), ["Hello Bob"])
       assert.deepStrictEqual(memberships(answer.rooms.join[room]), ["join"])
@@ -101,12 +89,12 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("invitations come with stripped state; joining returns the whole room; leaving ends it", () =>
+  it.effect("an invitation has stripped state, a join returns the whole room, and a leave ends it", () =>
     Effect.gen(function* () {
       const alice = yield* register("life-alice")
       const bob = yield* register("life-bob")
       const room = yield* createRoom(alice, { visibility: "private", name: "Tea" })
-      yield* say(alice, room, "before")
+      yield* sendText(alice, room, "before")
       const start = yield* sync(bob)
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
       const invited = yield* sync(bob, { since: start.next_batch })
@@ -114,15 +102,15 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       assert.includeMembers(types({ events: stripped }), ["m.room.create", "m.room.name", "m.room.member"])
       assert.isAbove(Number(stripped.find(({ state_key }) => state_key === bob.id)?.origin_server_ts), 0)
       assert.deepStrictEqual(invited.rooms.join, {})
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const entered = yield* sync(bob, { since: invited.next_batch })
       const joined = entered.rooms.join[room]
-      const told = [...types(joined?.state), ...types(joined?.timeline)]
-      assert.includeMembers(told, ["m.room.create", "m.room.power_levels", "m.room.member"])
+      const eventTypes = [...types(joined?.state), ...types(joined?.timeline)]
+      assert.includeMembers(eventTypes, ["m.room.create", "m.room.power_levels", "m.room.member"])
       assert.deepStrictEqual(bodies(joined), ["before"])
       assert.deepStrictEqual(memberships(joined), ["leave", "invite", "join"])
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id })
-      yield* say(alice, room, "after")
+      yield* sendText(alice, room, "after")
       const ended = yield* sync(bob, { since: entered.next_batch })
       assert.deepStrictEqual(ended.rooms.join, {})
       assert.deepStrictEqual(types(ended.rooms.leave[room]?.timeline), ["m.room.member"])
@@ -135,44 +123,42 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect(
-    "a user who leaves and comes back between two syncs sees the state that changed meanwhile, and no messages",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("away-alice")
-        const bob = yield* register("away-bob")
-        const carol = yield* register("away-carol")
-        const room = yield* createRoom(alice)
-        const path = `/v3/rooms/${inPath(room)}`
-        yield* as(alice)("PUT", `${path}/state/m.room.history_visibility/`, { history_visibility: "joined" })
-        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-        const { next_batch: since } = yield* sync(bob)
-        yield* as(bob)("POST", `${path}/leave`, {})
-        yield* say(alice, room, "secret")
-        yield* as(carol)("POST", `/v3/join/${inPath(room)}`, {})
-        yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "replaced meanwhile" })
-        yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "Tea" })
-        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-        yield* say(alice, room, "welcome back")
-        const joined = (yield* sync(bob, { since })).rooms.join[room]
-        assert.deepStrictEqual(bodies(joined), ["welcome back"])
-        assert.isTrue(joined?.timeline.limited)
-        const topics = joined?.timeline.events.filter(({ type }) => type === "m.room.topic")
-        assert.deepStrictEqual(
-          topics?.map(({ content }) => content.topic),
-          ["Tea"]
-        )
-        assert.isTrue(joined?.timeline.events.some(({ state_key }) => state_key === carol.id))
-        yield* as(bob)("POST", `${path}/leave`, {})
-        yield* say(alice, room, "secret again")
-        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-        yield* as(bob)("POST", `${path}/leave`, {})
-        const left = (yield* sync(bob, { since })).rooms.leave[room]
-        assert.deepStrictEqual(bodies(left), ["welcome back"])
-      })
+  it.effect("a user who left and joined again gets the state changes of the gap, and no messages", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("away-alice")
+      const bob = yield* register("away-bob")
+      const carol = yield* register("away-carol")
+      const room = yield* createRoom(alice)
+      const path = `/v3/rooms/${inPath(room)}`
+      yield* as(alice)("PUT", `${path}/state/m.room.history_visibility/`, { history_visibility: "joined" })
+      yield* joinRoom(bob, room)
+      const { next_batch: since } = yield* sync(bob)
+      yield* as(bob)("POST", `${path}/leave`, {})
+      yield* sendText(alice, room, "secret")
+      yield* joinRoom(carol, room)
+      yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "replaced meanwhile" })
+      yield* as(alice)("PUT", `${path}/state/m.room.topic/`, { topic: "Tea" })
+      yield* joinRoom(bob, room)
+      yield* sendText(alice, room, "welcome back")
+      const joined = (yield* sync(bob, { since })).rooms.join[room]
+      assert.deepStrictEqual(bodies(joined), ["welcome back"])
+      assert.isTrue(joined?.timeline.limited)
+      const topics = joined?.timeline.events.filter(({ type }) => type === "m.room.topic")
+      assert.deepStrictEqual(
+        topics?.map(({ content }) => content.topic),
+        ["Tea"]
+      )
+      assert.isTrue(joined?.timeline.events.some(({ state_key }) => state_key === carol.id))
+      yield* as(bob)("POST", `${path}/leave`, {})
+      yield* sendText(alice, room, "secret again")
+      yield* joinRoom(bob, room)
+      yield* as(bob)("POST", `${path}/leave`, {})
+      const left = (yield* sync(bob, { since })).rooms.leave[room]
+      assert.deepStrictEqual(bodies(left), ["welcome back"])
+    })
   )
 
-  it.effect("users who refuse an invitation or take back a knock see that, and nothing else of the room", () =>
+  it.effect("users who reject an invitation or retract a knock get their own event, and no others of the room", () =>
     Effect.gen(function* () {
       const alice = yield* register("refuse-alice")
       const bob = yield* register("refuse-bob")
@@ -203,44 +189,44 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("members are loaded as they are needed, where the filter says so", () =>
+  it.effect("lazy loading returns the members of the timeline", () =>
     Effect.gen(function* () {
       const alice = yield* register("lazy-alice")
       const users = [yield* register("lazy-bob"), yield* register("lazy-carol"), yield* register("lazy-dan")]
       const room = yield* createRoom(alice)
-      for (const user of users) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
-      for (const n of [1, 2]) yield* say(users[0]!, room, `${n}`)
+      for (const user of users) yield* joinRoom(user, room)
+      for (const n of [1, 2]) yield* sendText(users[0]!, room, `${n}`)
       const filter = { room: { timeline: { limit: 2 }, state: { lazy_load_members: true } } }
       const first = yield* sync(alice, { filter })
       const members = (room: SyncedRoom | undefined) =>
         room?.state?.events.filter(({ type }) => type === "m.room.member").map(({ state_key }) => state_key)
       assert.sameMembers(members(first.rooms.join[room]) ?? [], [alice.id, users[0]!.id])
-      yield* say(users[2]!, room, "3")
+      yield* sendText(users[2]!, room, "3")
       const next = yield* sync(alice, { filter, since: first.next_batch })
       assert.deepStrictEqual(members(next.rooms.join[room]), [users[2]!.id])
     })
   )
 
   it.effect(
-    "a membership is sent to a device once, again after a lost answer or a change, and always where that is asked for",
+    "lazy loading sends a membership to a device once, unless it changed or the filter includes redundant members",
     () =>
       Effect.gen(function* () {
         const alice = yield* register("once-alice")
         const bob = yield* register("once-bob")
         const room = yield* createRoom(alice)
-        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* joinRoom(bob, room)
         const lazy = { lazy_load_members: true }
         const filter = { room: { timeline: { limit: 1 }, state: lazy } }
         const bobs = (answer: Answer) =>
           answer.rooms.join[room]?.state?.events.filter(({ state_key }) => state_key === bob.id).length
-        yield* say(alice, room, "0")
+        yield* sendText(alice, room, "0")
         const first = yield* sync(alice, { filter })
         assert.strictEqual(bobs(first), 0)
-        yield* say(bob, room, "1")
+        yield* sendText(bob, room, "1")
         const lost = yield* sync(alice, { filter, since: first.next_batch })
         assert.strictEqual(bobs(lost), 1)
         const repeated = yield* sync(alice, { filter, since: first.next_batch })
-        assert.strictEqual(bobs(repeated), 1, "the answer may have been lost")
+        assert.strictEqual(bobs(repeated), 1, "the first answer may be lost")
         for (const [text, options, sent] of [
           ["2", { filter }, 0],
           ["3", { filter: { room: { ...filter.room, state: { ...lazy, include_redundant_members: true } } } }, 1],
@@ -249,29 +235,27 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
           ["6", { filter, timeout: 10_000 }, 0]
         ] as const) {
           const { next_batch: since } = yield* sync(alice, { filter, since: repeated.next_batch })
-          yield* say(bob, room, text)
+          yield* sendText(bob, room, text)
           assert.strictEqual(bobs(yield* sync(alice, { since, ...options })), sent, text)
         }
         const known = yield* sync(alice, { filter, since: repeated.next_batch })
         const waiting = yield* Effect.forkChild(
           syncUntil(alice, known.next_batch, ({ rooms }) => rooms.join[room] !== undefined, { filter })
         )
-        yield* say(bob, room, "7")
+        yield* sendText(bob, room, "7")
         assert.strictEqual(bobs(yield* Fiber.join(waiting)), 0)
         const { next_batch: since } = yield* sync(alice, { filter, since: known.next_batch })
         const membership = `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`
         yield* as(bob)("PUT", membership, { membership: "join", displayname: "Bob" })
-        yield* say(bob, room, "8")
+        yield* sendText(bob, room, "8")
         assert.strictEqual(bobs(yield* sync(alice, { filter, since })), 1, "it has changed")
-        const identifier = { type: "m.id.user", user: "once-alice" }
-        const login = { type: "m.login.password", identifier, password: "secret-once-alice" }
-        const other = yield* askToday("POST", "/v3/login", { json: login })
+        const other = yield* logIn("once-alice")
         const elsewhere = { ...alice, token: other.body.access_token }
-        assert.strictEqual(bobs(yield* sync(elsewhere, { filter })), 1, "another device has nothing yet")
+        assert.strictEqual(bobs(yield* sync(elsewhere, { filter })), 1, "another device has no members yet")
       })
   )
 
-  it.effect("with lazy loading members who left are sent: in the state after the timeline, and after a gap", () =>
+  it.effect("lazy loading returns members who left, in state_after and after a gap", () =>
     Effect.gen(function* () {
       const alice = yield* register("gone-alice")
       const bob = yield* register("gone-bob")
@@ -280,26 +264,26 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       const lazy = (limit: number) => ({ room: { timeline: { limit }, state: { lazy_load_members: true } } })
       const bobIn = (events: Events | undefined) =>
         events?.events.find(({ state_key }) => state_key === bob.id)?.content.membership
-      const enter = Effect.andThen(
+      const invitedJoin = Effect.andThen(
         as(alice)("POST", `${path}/invite`, { user_id: bob.id }),
         as(bob)("POST", `${path}/join`, {})
       )
       const kick = as(alice)("POST", `${path}/kick`, { user_id: bob.id })
 
-      yield* enter
+      yield* invitedJoin
       const { next_batch: since } = yield* sync(bob)
       const { next_batch: aliceSince } = yield* sync(alice)
       yield* kick
       const own = yield* sync(bob, { since, filter: lazy(20), use_state_after: true })
       assert.strictEqual(bobIn(own.rooms.leave[room]?.state_after), "leave")
-      for (const text of ["1", "2"]) yield* say(alice, room, text)
+      for (const text of ["1", "2"]) yield* sendText(alice, room, text)
       const afterGap = yield* sync(alice, { since: aliceSince, filter: lazy(1) })
       assert.isTrue(afterGap.rooms.join[room]?.timeline.limited)
       assert.strictEqual(bobIn(afterGap.rooms.join[room]?.state), "leave")
     })
   )
 
-  it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
+  it.effect("invalid tokens and filters are refused, and a token from the future is ignored", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")
       const room = yield* createRoom(alice)

@@ -1,17 +1,8 @@
 /** A client of `/sync`, for tests. */
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
-import { as, inPath, type TestUser } from "../TestGateway.ts"
+import { as, type ClientEvent, inPath, messageBodies, type TestUser } from "../TestGateway.ts"
 
-export interface ClientEvent {
-  readonly event_id: string
-  readonly type: string
-  readonly origin_server_ts?: number
-  readonly sender: string
-  readonly state_key?: string
-  readonly content: { readonly [key: string]: unknown }
-  readonly unsigned?: { readonly membership?: string }
-}
 export interface Events<E = ClientEvent> {
   readonly events: ReadonlyArray<E>
 }
@@ -40,7 +31,7 @@ export const query = (options: { readonly [key: string]: unknown }): string =>
     .map(([key, value]) => `${key}=${inPath(typeof value === "object" ? JSON.stringify(value) : String(value))}`)
     .join("&")
 
-/** An answer leaves out the kinds of rooms that it has none of. */
+/** An answer has no key for a kind of rooms that it has none of. */
 export const noRooms = { join: {}, invite: {}, leave: {} }
 
 export const sync = (user: TestUser, options: { readonly [key: string]: unknown } = {}) =>
@@ -49,22 +40,23 @@ export const sync = (user: TestUser, options: { readonly [key: string]: unknown 
     return { ...answer, rooms: { ...noRooms, ...answer.rooms } }
   })
 
-export const bodies = (room: SyncedRoom | undefined) =>
-  room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+export const bodies = (room: SyncedRoom | undefined) => room && messageBodies(room.timeline.events)
 
-/** The user's memberships of the room when the last events were sent, each change once. */
+/** The memberships of the user at the events of the timeline, each change once. */
 export const memberships = (room: SyncedRoom | undefined) =>
-  room?.timeline.events.map(({ unsigned }) => unsigned?.membership).filter((each, i, all) => each !== all[i - 1])
+  room?.timeline.events
+    .map(({ unsigned }) => unsigned?.membership)
+    .filter((membership, i, all) => membership !== all[i - 1])
 
-/** Syncs on until an answer is what is waited for. */
+/** Repeats /sync from a token on until an answer passes. */
 export const syncUntil = Effect.fnUntraced(function* (
   user: TestUser,
   since: string,
-  isFound: (answer: Answer) => boolean,
+  passes: (answer: Answer) => boolean,
   options: { readonly [key: string]: unknown } = {}
 ): Effect.fn.Return<Answer, never, Gateway> {
   let answer = yield* sync(user, { ...options, since, timeout: 30_000 })
-  while (!isFound(answer)) answer = yield* sync(user, { ...options, since: answer.next_batch, timeout: 30_000 })
+  while (!passes(answer)) answer = yield* sync(user, { ...options, since: answer.next_batch, timeout: 30_000 })
   return answer
 })
 

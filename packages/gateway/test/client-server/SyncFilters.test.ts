@@ -1,15 +1,15 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, createRoom, gateway, inPath, register, say } from "../TestGateway.ts"
+import { as, createRoom, gateway, inPath, putState, register, roomWith, sendText } from "../TestGateway.ts"
 import { bodies, query, sync, types } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and invitations", (it) => {
-  it.effect("filters choose rooms, types and senders", () =>
+  it.effect("filters select rooms and types", () =>
     Effect.gen(function* () {
       const alice = yield* register("choose-alice")
       const [tea, coffee] = [yield* createRoom(alice), yield* createRoom(alice)]
-      yield* say(alice, tea, "tea")
-      yield* say(alice, coffee, "coffee")
+      yield* sendText(alice, tea, "tea")
+      yield* sendText(alice, coffee, "coffee")
       const only = yield* sync(alice, { filter: { room: { rooms: [tea] } } })
       assert.deepStrictEqual(Object.keys(only.rooms.join), [tea])
       const messages = yield* sync(alice, {
@@ -20,15 +20,13 @@ layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and 
     })
   )
 
-  it.effect("filters choose events by their relations, the fields of events, and their form", () =>
+  it.effect("filters select events by relations, their fields and their format", () =>
     Effect.gen(function* () {
       const alice = yield* register("related-alice")
       const bob = yield* register("related-bob")
-      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
-      const room = made.room_id
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      const first = yield* say(alice, room, "liked")
-      yield* say(alice, room, "not liked")
+      const room = yield* roomWith(alice, [bob])
+      const first = yield* sendText(alice, room, "liked")
+      yield* sendText(alice, room, "not liked")
       yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/send/m.reaction/r1`, {
         "m.relates_to": { rel_type: "m.annotation", event_id: first, key: "+" }
       })
@@ -59,37 +57,37 @@ layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and 
     })
   )
 
-  it.effect("ignored users' messages and invitations are left out, live or later; their state events are not", () =>
-    Effect.gen(function* () {
-      const alice = yield* register("ignoring-alice")
-      const bob = yield* register("ignored-bob")
-      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
-      const room = made.room_id
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.power_levels`, {
-        users: { [bob.id]: 50 }
+  it.effect(
+    "messages and invitations of ignored users are left out, with and without a wait; state events are not",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("ignoring-alice")
+        const bob = yield* register("ignored-bob")
+        const room = yield* roomWith(alice, [bob])
+        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.power_levels`, {
+          users: { [bob.id]: 50 }
+        })
+        const path = `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`
+        yield* as(alice)("PUT", path, { ignored_users: { [bob.id]: {} } })
+        const before = yield* sync(alice)
+        yield* sendText(bob, room, "unheard")
+        yield* putState(bob, room, "m.room.topic", { topic: "by bob" })
+        yield* as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
+        yield* sendText(alice, room, "heard")
+        for (const timeout of [0, 1_000]) {
+          const { rooms } = yield* sync(alice, { since: before.next_batch, timeout })
+          assert.deepStrictEqual(rooms.invite, {})
+          assert.deepStrictEqual(bodies(rooms.join[room]), ["heard"])
+          assert.isTrue(rooms.join[room]?.timeline.events.some(({ content }) => content.topic === "by bob"))
+        }
+        yield* as(alice)("PUT", path, { ignored_users: {} })
+        const { rooms } = yield* sync(alice)
+        assert.deepStrictEqual(bodies(rooms.join[room]), ["unheard", "heard"])
+        assert.strictEqual(Object.keys(rooms.invite).length, 1)
       })
-      const path = `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`
-      yield* as(alice)("PUT", path, { ignored_users: { [bob.id]: {} } })
-      const before = yield* sync(alice)
-      yield* say(bob, room, "unheard")
-      yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "by bob" })
-      yield* as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
-      yield* say(alice, room, "heard")
-      for (const timeout of [0, 1_000]) {
-        const { rooms } = yield* sync(alice, { since: before.next_batch, timeout })
-        assert.deepStrictEqual(rooms.invite, {})
-        assert.deepStrictEqual(bodies(rooms.join[room]), ["heard"])
-        assert.isTrue(rooms.join[room]?.timeline.events.some(({ content }) => content.topic === "by bob"))
-      }
-      yield* as(alice)("PUT", path, { ignored_users: {} })
-      const { rooms } = yield* sync(alice)
-      assert.deepStrictEqual(bodies(rooms.join[room]), ["unheard", "heard"])
-      assert.strictEqual(Object.keys(rooms.invite).length, 1)
-    })
   )
 
-  it.effect("users who want no invitations get none: new ones are refused, old ones are not shown", () =>
+  it.effect("a user who blocks invitations gets no new ones, and does not see old ones", () =>
     Effect.gen(function* () {
       const alice = yield* register("wanted-alice")
       const bob = yield* register("blocked-bob")
@@ -113,7 +111,7 @@ layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and 
     })
   )
 
-  it.effect("invitations are blocked, ignored and allowed by rules about users before rules about servers", () =>
+  it.effect("rules about users decide on invitations before rules about servers", () =>
     Effect.gen(function* () {
       const alice = yield* register("rules-alice")
       const inviters = [yield* register("rules-bob"), yield* register("rules-eve"), yield* register("rules-friend")]

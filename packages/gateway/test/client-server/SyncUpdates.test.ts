@@ -1,14 +1,25 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { as, createRoom, gateway, inPath, register, say, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  register,
+  roomWith,
+  sendEvent,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 import { type Answer, bodies, presenceOf, sync, syncUntil } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync: typing, account data, receipts and presence", (it) => {
-  it.effect("typing of a room is sent when it changes, and to a client that is new there", () =>
+  it.effect("typing is sent when it changes, and in the first answer", () =>
     Effect.gen(function* () {
       const [alice, bob] = yield* Effect.all([register("typing-alice"), register("typing-bob")])
       const room = yield* createRoom(alice, { visibility: "public" })
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const before = yield* sync(alice)
       const typing = (answer: Answer) =>
         answer.rooms.join[room]?.ephemeral?.events
@@ -30,49 +41,44 @@ layer(gateway, { excludeTestServices: true })("sync: typing, account data, recei
 
   it.effect("account data and receipts of a room are sent when they change", () =>
     Effect.gen(function* () {
-      const alice = yield* register("told-alice")
-      const bob = yield* register("told-bob")
+      const alice = yield* register("changes-alice")
+      const bob = yield* register("changes-bob")
       const room = yield* createRoom(alice)
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-      const message = yield* say(alice, room, "read me")
+      yield* joinRoom(bob, room)
+      const message = yield* sendText(alice, room, "read me")
       const start = yield* sync(alice)
       yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/tags/m.favourite`, {})
       yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/org.example`, { a: 1 })
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(message)}`, {})
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read.private/${inPath(message)}`, {})
-      const told = yield* sync(alice, { since: start.next_batch })
-      assert.deepStrictEqual(told.account_data.events, [{ type: "org.example", content: { a: 1 } }])
-      const joined = told.rooms.join[room]
+      const update = yield* sync(alice, { since: start.next_batch })
+      assert.deepStrictEqual(update.account_data.events, [{ type: "org.example", content: { a: 1 } }])
+      const joined = update.rooms.join[room]
       assert.deepStrictEqual(joined?.account_data?.events, [
         { type: "m.tag", content: { tags: { "m.favourite": {} } } }
       ])
       const receipts = joined?.ephemeral?.events[0]?.content as { readonly [event: string]: object }
       assert.deepStrictEqual(Object.keys(receipts[message] ?? {}), ["m.read"])
-      assert.deepStrictEqual((yield* sync(alice, { since: told.next_batch })).rooms.join, {})
+      assert.deepStrictEqual((yield* sync(alice, { since: update.next_batch })).rooms.join, {})
       const own = yield* sync(bob, { since: start.next_batch })
       const seen = own.rooms.join[room]?.ephemeral?.events[0]?.content as { readonly [event: string]: object }
       assert.sameMembers(Object.keys(seen[message] ?? {}), ["m.read", "m.read.private"])
     })
   )
 
-  it.effect("a waiting client gets from memory the same as from the store: members, counts, threads, tokens", () =>
+  it.effect("a waiting request is answered from memory as a later one is from the database", () =>
     Effect.gen(function* () {
       const alice = yield* register("live-alice")
       const bob = yield* register("live-bob")
-      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
-      const room = made.room_id
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const room = yield* roomWith(alice, [bob])
       const filter = {
         presence: { types: [] },
         room: { state: { lazy_load_members: true }, timeline: { unread_thread_notifications: true } }
       }
-      const root = yield* say(alice, room, "root")
+      const root = yield* sendText(alice, room, "root")
       let { next_batch: since } = yield* sync(bob, { filter })
-      let sent = 0
-      const send = (content: object) =>
-        as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/live${sent++}`, content)
-      // The store tells the summary with every member; nothing in it has changed here.
-      const withoutAge = (answer: Answer) =>
+      // The age differs, and an answer from the database has the summary even if it has not changed.
+      const comparable = (answer: Answer) =>
         JSON.parse(
           JSON.stringify(answer.rooms, (key, value: unknown) =>
             key === "age" || key === "summary" ? undefined : value
@@ -88,29 +94,33 @@ layer(gateway, { excludeTestServices: true })("sync: typing, account data, recei
         const waiting = yield* Effect.forkChild(
           syncUntil(bob, since, ({ rooms }) => rooms.join[room] !== undefined, { filter })
         )
-        yield* send(content)
+        yield* sendEvent(alice, room, content)
         const live = yield* Fiber.join(waiting)
         const stored = yield* sync(bob, { since, filter })
-        assert.deepStrictEqual(withoutAge(live), withoutAge(stored))
+        assert.deepStrictEqual(comparable(live), comparable(stored))
         assert.deepStrictEqual(bodies(live.rooms.join[room]), [content.body])
         since = live.next_batch
       }
     })
   )
 
-  it.effect("presence: online users first, then joins, leaves and changes", () =>
+  it.effect("presence is sent in the first answer, and when it changes", () =>
     Effect.gen(function* () {
       const alice = yield* register("about-alice")
       const bob = yield* register("about-bob")
       const room = yield* createRoom(alice)
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const first = yield* sync(bob, { set_presence: "offline" })
       yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "online", status_msg: "Tea?" })
-      const told = yield* syncUntil(bob, first.next_batch, (answer) => presenceOf(answer, alice)?.status_msg === "Tea?")
-      assert.deepInclude(presenceOf(told, alice), { presence: "online", currently_active: true })
+      const online = yield* syncUntil(
+        bob,
+        first.next_batch,
+        (answer) => presenceOf(answer, alice)?.status_msg === "Tea?"
+      )
+      assert.deepInclude(presenceOf(online, alice), { presence: "online", currently_active: true })
       assert.deepInclude(presenceOf(yield* sync(bob), alice), { presence: "online", status_msg: "Tea?" })
       assert.isUndefined(presenceOf(yield* sync(bob, { filter: { presence: { not_types: ["*"] } } }), alice))
-      const next = yield* sync(bob, { since: told.next_batch })
+      const next = yield* sync(bob, { since: online.next_batch })
       assert.isUndefined(presenceOf(next, alice))
       yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "unavailable" })
       const away = yield* syncUntil(bob, next.next_batch, (answer) => presenceOf(answer, alice) !== undefined)
@@ -118,7 +128,7 @@ layer(gateway, { excludeTestServices: true })("sync: typing, account data, recei
     })
   )
 
-  it.effect("the first answer has the user's own presence, as the request sets it", () =>
+  it.effect("the first answer has the presence of the user, as the request sets it", () =>
     Effect.gen(function* () {
       const alice = yield* register("own-presence-alice")
       assert.deepInclude(presenceOf(yield* sync(alice), alice), { presence: "online", currently_active: true })
@@ -129,46 +139,44 @@ layer(gateway, { excludeTestServices: true })("sync: typing, account data, recei
     })
   )
 
-  it.effect(
-    "users who sync without waiting, or only send, are online, but for set_presence=unavailable or offline",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("poll-alice")
-        const bob = yield* register("poll-bob")
-        const carol = yield* register("poll-carol")
-        const dave = yield* register("poll-dave")
-        const room = yield* createRoom(alice)
-        for (const user of [bob, carol, dave]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
-        yield* sync(dave)
-        yield* sync(dave, { set_presence: "offline" })
-        yield* say(dave, room, "I am not here")
-        yield* sync(bob, { set_presence: "unavailable" })
-        yield* say(carol, room, "I only send")
-        const first = yield* sync(alice)
-        const seen = new Map<string, unknown>()
-        const isComplete = ({ presence }: Answer) => {
-          for (const { content, sender } of presence.events) seen.set(sender, content.presence)
-          const others = seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
-          return others && (seen.get(dave.id) ?? "offline") === "offline"
-        }
-        if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
-        const statusOf = (user: TestUser) =>
-          Effect.map(as(alice)("GET", `/v3/presence/${inPath(user.id)}/status`), ({ body }) => body)
-        assert.isNumber((yield* statusOf(carol)).last_active_ago)
-        const hidden = yield* statusOf(dave)
-        assert.strictEqual(hidden.presence, "offline")
-        assert.isNumber(hidden.last_active_ago)
-      })
+  it.effect("users who sync or send are online, unless set_presence says unavailable or offline", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("poll-alice")
+      const bob = yield* register("poll-bob")
+      const carol = yield* register("poll-carol")
+      const dave = yield* register("poll-dave")
+      const room = yield* createRoom(alice)
+      for (const user of [bob, carol, dave]) yield* joinRoom(user, room)
+      yield* sync(dave)
+      yield* sync(dave, { set_presence: "offline" })
+      yield* sendText(dave, room, "I am not here")
+      yield* sync(bob, { set_presence: "unavailable" })
+      yield* sendText(carol, room, "I only send")
+      const first = yield* sync(alice)
+      const seen = new Map<string, unknown>()
+      const isComplete = ({ presence }: Answer) => {
+        for (const { content, sender } of presence.events) seen.set(sender, content.presence)
+        const others = seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
+        return others && (seen.get(dave.id) ?? "offline") === "offline"
+      }
+      if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
+      const statusOf = (user: TestUser) =>
+        Effect.map(as(alice)("GET", `/v3/presence/${inPath(user.id)}/status`), ({ body }) => body)
+      assert.isNumber((yield* statusOf(carol)).last_active_ago)
+      const hidden = yield* statusOf(dave)
+      assert.strictEqual(hidden.presence, "offline")
+      assert.isNumber(hidden.last_active_ago)
+    })
   )
 
-  it.effect("a user who enters a room receives the presence of its members", () =>
+  it.effect("a user who joins a room receives the presence of its members", () =>
     Effect.gen(function* () {
       const alice = yield* register("enter-alice")
       const bob = yield* register("enter-bob")
       const room = yield* createRoom(alice)
       yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "online" })
       const { next_batch: since } = yield* sync(bob)
-      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* joinRoom(bob, room)
       const joined = yield* syncUntil(bob, since, (answer) => answer.rooms.join[room] !== undefined)
       assert.strictEqual(presenceOf(joined, alice)?.presence, "online")
     })

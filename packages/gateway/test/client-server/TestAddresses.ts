@@ -1,9 +1,9 @@
 /**
- * Addresses of accounts for tests: validated by the link of a mail, and added to an account.
+ * Email addresses for tests: validated by the link of a mail, and added to accounts.
  */
 import { Effect } from "effect"
 import { linkIn, type TestMail } from "../login/TestMail.ts"
-import { askToday, type TestUser } from "../TestGateway.ts"
+import { askToday, passwordOf, type TestUser } from "../TestGateway.ts"
 
 export const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 
@@ -25,7 +25,7 @@ export const clickLink = (link: string) =>
     return { seen: seen.status, clicked: clicked.status, page: await clicked.text() }
   })
 
-/** A session that has validated the address. */
+/** Validates an address by the link of a mail. Returns the session. */
 export const validate = Effect.fnUntraced(function* (
   mail: TestMail,
   path: string,
@@ -43,12 +43,7 @@ export const identityStage = (threepid_creds: object, session?: unknown) => ({
   ...(session === undefined ? {} : { session })
 })
 
-export const passwordOf = (name: string) => ({
-  type: "m.login.password",
-  identifier: { type: "m.id.user", user: name },
-  password: `secret-${name}`
-})
-
+/** Adds an email address to the account of a user. */
 export const addEmail = Effect.fnUntraced(function* (mail: TestMail, user: TestUser, name: string, email: string) {
   const creds = yield* validate(mail, "/v3/account/3pid", email, `secret.of.${name}`)
   return yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf(name) }, user.token)

@@ -1,5 +1,5 @@
 /**
- * A gateway whose files go to a directory of their own, and requests with files.
+ * Gateways with a directory for media, and uploads and downloads, for tests.
  */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,7 +10,7 @@ import { Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
 import { type Body, gatewayWith, type TestUser } from "../TestGateway.ts"
 
-/** A gateway with settings of media, and its directory in `directoryOf`. */
+/** A gateway with media options, and its directory of files. */
 export const mediaGateway = (media: MediaOptions = {}, home: Partial<HomeServerOptions> = {}) => {
   const directory = mkdtempSync(path.join(tmpdir(), "greenroom-media-"))
   const removed = Layer.effectDiscard(
@@ -36,7 +36,7 @@ export interface Send {
   readonly headers?: { readonly [name: string]: string }
 }
 
-/** Asks for any path of the gateway, and reads the answer as bytes. */
+/** Sends a request to any path of the gateway, and reads the answer as bytes. */
 export const transfer = Effect.fnUntraced(function* (
   method: string,
   target: string,
@@ -61,7 +61,7 @@ export const transfer = Effect.fnUntraced(function* (
   })
 })
 
-/** Uploads a file; what follows `mxc://`. */
+/** Uploads a file. Returns its `mxc://` URI without the scheme. */
 export const upload = Effect.fnUntraced(function* (
   as: TestUser,
   bytes: Uint8Array | string,
@@ -81,7 +81,7 @@ export const upload = Effect.fnUntraced(function* (
 export const download = (as: TestUser, file: string, headers: { readonly [name: string]: string } = {}) =>
   transfer("GET", `/_matrix/client/v1/media/download/${file}`, { as, headers })
 
-/** The smallest PNG. */
+/** A PNG of one pixel. */
 export const png = Buffer.from(
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
   "base64"

@@ -2,20 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { withMail } from "../login/TestLogin.ts"
 import { linkIn } from "../login/TestMail.ts"
-import { askToday, register } from "../TestGateway.ts"
-import {
-  addEmail,
-  clickLink,
-  identityStage,
-  openLink,
-  passwordOf,
-  post,
-  requestToken,
-  validate
-} from "./TestAddresses.ts"
+import { askToday, passwordOf, register } from "../TestGateway.ts"
+import { addEmail, clickLink, identityStage, openLink, post, requestToken, validate } from "./TestAddresses.ts"
 
 describe("addresses by today's client API", () => {
-  it.live("people register with an address that they have shown to be theirs, and log in with it", () =>
+  it.live("users register with a validated address, and log in with it", () =>
     withMail({ registrationFlows: [["m.login.email.url", "m.login.password"]] }, (mail) =>
       Effect.gen(function* () {
         const wanted = { username: "ada", password: "secret-ada" }
@@ -47,7 +38,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("the holder of the account's mail address sets a forgotten password anew, and the sessions end", () =>
+  it.live("the owner of the address of an account sets a new password, which ends its sessions", () =>
     withMail({}, (mail) =>
       Effect.gen(function* () {
         const user = yield* register("bea")
@@ -61,7 +52,7 @@ describe("addresses by today's client API", () => {
         const link = linkIn(yield* mail.next("bea@mail.test"))
         yield* openLink(link)
         const opened = yield* post("/v3/account/password", change)
-        assert.strictEqual(opened.body.errcode, "M_THREEPID_AUTH_FAILED", "programs open links too")
+        assert.strictEqual(opened.body.errcode, "M_THREEPID_AUTH_FAILED", "opening the link does not confirm it")
         assert.strictEqual((yield* clickLink(link)).clicked, 200)
         assert.strictEqual((yield* clickLink(link)).clicked, 404)
         assert.strictEqual((yield* post("/v3/account/password", change)).status, 200)
@@ -73,7 +64,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("an unknown address sets no password, and the answer does not tell whose an address is", () =>
+  it.live("an unknown address cannot set a password, and answers do not reveal whether an address is known", () =>
     withMail({}, (mail) =>
       Effect.gen(function* () {
         const user = yield* register("cleo")
@@ -86,9 +77,9 @@ describe("addresses by today's client API", () => {
           assert.hasAllKeys(body, ["sid"])
         }
         yield* mail.next("cleo@mail.test")
-        const told = yield* mail.next("cleo@mail.test")
-        assert.include(told.headers.subject, "You have an account")
-        assert.strictEqual(linkIn(told), "no link")
+        const notice = yield* mail.next("cleo@mail.test")
+        assert.include(notice.headers.subject, "You have an account")
+        assert.strictEqual(linkIn(notice), "no link")
         const creds = yield* validate(mail, "/v3/account/3pid", "free@mail.test", "x3")
         const { body } = yield* post("/v3/account/password", { new_password: "mine", auth: identityStage(creds) })
         assert.strictEqual(body.errcode, "M_THREEPID_AUTH_FAILED", "the link was not for a password")
@@ -99,7 +90,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("where the operator wants it, clients learn whether an address belongs to an account", () =>
+  it.live("revealAddresses tells clients whether an address belongs to an account", () =>
     withMail({ revealAddresses: true }, (mail) =>
       Effect.gen(function* () {
         const user = yield* register("hugo")
@@ -120,7 +111,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("an address belongs to one account, is listed, and can be taken away", () =>
+  it.live("an address belongs to one account, is listed, and can be removed", () =>
     withMail({}, (mail) =>
       Effect.gen(function* () {
         const dora = yield* register("dora")
@@ -131,8 +122,8 @@ describe("addresses by today's client API", () => {
         assert.deepInclude(threepid, { medium: "email", address: "dora@mail.test" })
         assert.isNumber(threepid?.added_at)
         const { body } = yield* requestToken("/v3/account/3pid", "dora@mail.test", "of.emil")
-        const told = yield* mail.next("dora@mail.test")
-        assert.include(told.headers.subject, "You have an account")
+        const notice = yield* mail.next("dora@mail.test")
+        assert.include(notice.headers.subject, "You have an account")
         const creds = { sid: body.sid, client_secret: "of.emil" }
         const stolen = yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf("emil") }, emil.token)
         assert.strictEqual(stolen.body.errcode, "M_THREEPID_AUTH_FAILED")
@@ -149,7 +140,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("mails are sent once for an attempt, and not often to one address", () =>
+  it.live("mails are sent once for each attempt, and limited for each address", () =>
     withMail({ mailRate: { limit: 3, window: 3_600_000 } }, (mail) =>
       Effect.gen(function* () {
         const first = yield* requestToken("/v3/register", "fay@mail.test", "s", 1)

@@ -45,7 +45,7 @@ const stored = () =>
     entry.isFile()
   ).length
 
-/** A PNG that says it has so many pixels. */
+/** A PNG whose header declares a size. */
 const bomb = (width: number, height: number) => {
   const bytes = Buffer.from(png)
   bytes.writeUInt32BE(width, 16)
@@ -54,11 +54,11 @@ const bomb = (width: number, height: number) => {
   return bytes
 }
 
-/** 8,000 by 8,000 pixels of one colour in a kilobyte, whose decoding takes 1.2 GB. */
+/** 8,000 by 8,000 pixels of one colour in a kilobyte, which take 1.2 GB to decode. */
 const solid = readFileSync(new URL("bomb.avif", import.meta.url))
 
 layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
-  it.effect("images are scaled to fit or cropped, at least as large as asked for and never enlarged", () =>
+  it.effect("images are scaled or cropped to at least the requested size, and never enlarged", () =>
     Effect.gen(function* () {
       const alice = yield* register("thumbs-alice")
       for (const [format, type] of [
@@ -85,7 +85,7 @@ layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
     })
   )
 
-  it.effect("an animation stays one where it is wanted", () =>
+  it.effect("an animation stays animated if animated=true", () =>
     Effect.gen(function* () {
       const alice = yield* register("thumbs-animated")
       const file = yield* upload(alice, yield* animation(300, 200, 5), { type: "image/gif" })
@@ -97,7 +97,7 @@ layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
     })
   )
 
-  it.effect("a thumbnail is made once, however many ask for it at once", () =>
+  it.effect("concurrent requests for a thumbnail create it once", () =>
     Effect.gen(function* () {
       const alice = yield* register("thumbs-once")
       const file = yield* upload(alice, yield* image(640, 640, "jpeg"))
@@ -111,7 +111,7 @@ layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
     })
   )
 
-  it.effect("files that are no images, and bombs, are refused, and the next image is served", () =>
+  it.effect("other files and decompression bombs are refused, and the next image is served", () =>
     Effect.gen(function* () {
       const alice = yield* register("thumbs-hostile")
       const svg =

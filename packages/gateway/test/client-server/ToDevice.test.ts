@@ -3,17 +3,26 @@ import { maxWaitingBytes, maxWaitingMessages } from "@greenroom/actors/user/encr
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, gateway, type TestUser } from "../TestGateway.ts"
-import { type Answer, deviceKeys, logIn, numbers, oneTime, person, roomOf, sync, upload } from "./DeviceClient.ts"
+import { as, gateway, roomWith, type TestUser } from "../TestGateway.ts"
+import {
+  deviceKeys,
+  numbers,
+  oneTime,
+  openDevice,
+  registerDevice,
+  type SyncAnswer,
+  sync,
+  upload
+} from "./DeviceClient.ts"
 
 const send = (user: TestUser, txn: string, to: TestUser, device: string, n: number) =>
   as(user)("PUT", `/v3/sendToDevice/m.test/${txn}`, { messages: { [to.id]: { [device]: { n } } } })
 
 layer(gateway, { excludeTestServices: true })("messages to devices", (it) => {
-  it.effect("messages to a device arrive once, in order, 100 at a time, and again until they are acknowledged", () =>
+  it.effect("arrive in order, 100 at a time, and again until they are acknowledged", () =>
     Effect.gen(function* () {
-      const alice = yield* person("send-alice")
-      const bob = yield* person("send-bob")
+      const alice = yield* registerDevice("send-alice")
+      const bob = yield* registerDevice("send-bob")
       const { next_batch } = yield* sync(bob)
       for (let n = 0; n < 150; n++) yield* send(alice, `t${n}`, bob, bob.device, n)
       yield* send(alice, "t0", bob, bob.device, 0)
@@ -29,32 +38,32 @@ layer(gateway, { excludeTestServices: true })("messages to devices", (it) => {
     })
   )
 
-  it.effect("a waiting sync ends with a message; a wildcard reaches every device; a deleted device gets nothing", () =>
+  it.effect("end a waiting sync, reach all devices by a wildcard, and are deleted with their device", () =>
     Effect.gen(function* () {
-      const alice = yield* person("wake-alice")
-      const bob = yield* person("wake-bob")
-      const tablet = yield* logIn("wake-bob", "TABLET")
+      const alice = yield* registerDevice("wake-alice")
+      const bob = yield* registerDevice("wake-bob")
+      const tablet = yield* openDevice("wake-bob", "TABLET")
       const [phoneSince, tabletSince] = [(yield* sync(bob)).next_batch, (yield* sync(tablet)).next_batch]
       const waiting = yield* Effect.forkChild(sync(bob, phoneSince, 60_000))
       yield* send(alice, "all", bob, "*", 1)
       assert.deepStrictEqual(numbers(yield* Fiber.join(waiting)), [1])
       assert.deepStrictEqual(numbers(yield* sync(tablet, tabletSince)), [1])
       yield* as(tablet)("POST", "/v3/logout")
-      const again = yield* logIn("wake-bob", "TABLET")
+      const again = yield* openDevice("wake-bob", "TABLET")
       assert.deepStrictEqual(numbers(yield* sync(again)), [])
     })
   )
 
-  it.effect("sliding sync has messages to the device until they are acknowledged, device lists and key counts", () =>
+  it.effect("arrive by sliding sync until they are acknowledged, beside device lists and key counts", () =>
     Effect.gen(function* () {
-      const alice = yield* person("slide-alice")
-      const bob = yield* person("slide-bob")
-      yield* roomOf(alice, bob)
+      const alice = yield* registerDevice("slide-alice")
+      const bob = yield* registerDevice("slide-bob")
+      yield* roomWith(alice, [bob])
       interface Sliding {
         readonly pos: string
         readonly extensions: {
-          readonly to_device: Answer["to_device"] & { readonly next_batch: string }
-          readonly e2ee: Omit<Answer, "to_device" | "next_batch">
+          readonly to_device: SyncAnswer["to_device"] & { readonly next_batch: string }
+          readonly e2ee: Omit<SyncAnswer, "to_device" | "next_batch">
         }
       }
       const slide = (pos?: string, since?: string, timeout = 0) =>
@@ -84,46 +93,48 @@ layer(gateway, { excludeTestServices: true })("messages to devices", (it) => {
     })
   )
 
-  it.effect(
-    "floods of messages to devices are refused, and the messages of a dead device are bounded and delay no others",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* person("flood-alice")
-        const dead = yield* person("flood-bob")
-        const sql = yield* SqlClient.SqlClient
-        const devices = (count: number, content: object) =>
-          Object.fromEntries(Array.from({ length: count }, (_, n) => [`D${n}`, content]))
-        const flood = (messages: object) => as(alice)("PUT", "/v3/sendToDevice/m.test/flood", { messages })
-        const tooMany = yield* flood({ [dead.id]: devices(10_001, {}) })
-        assert.deepStrictEqual([tooMany.status, tooMany.body.errcode], [413, "M_TOO_LARGE"])
-        const tooLarge = yield* flood({ [dead.id]: { "*": { text: "x".repeat(70_000) } } })
-        assert.deepStrictEqual([tooLarge.status, tooLarge.body.errcode], [413, "M_TOO_LARGE"])
-        assert.strictEqual((yield* flood({ [dead.id]: { "*": "no object" } })).body.errcode, "M_BAD_JSON")
-        assert.strictEqual((yield* flood({ [dead.id]: devices(10_000, {}) })).status, 200, "nobody has these devices")
-        yield* sql`
+  it.effect("are limited in number and size for each request and for each device", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("flood-alice")
+      const unused = yield* registerDevice("flood-bob")
+      const sql = yield* SqlClient.SqlClient
+      const devices = (count: number, content: object) =>
+        Object.fromEntries(Array.from({ length: count }, (_, n) => [`D${n}`, content]))
+      const flood = (messages: object) => as(alice)("PUT", "/v3/sendToDevice/m.test/flood", { messages })
+      const tooMany = yield* flood({ [unused.id]: devices(10_001, {}) })
+      assert.deepStrictEqual([tooMany.status, tooMany.body.errcode], [413, "M_TOO_LARGE"])
+      const tooLarge = yield* flood({ [unused.id]: { "*": { text: "x".repeat(70_000) } } })
+      assert.deepStrictEqual([tooLarge.status, tooLarge.body.errcode], [413, "M_TOO_LARGE"])
+      assert.strictEqual((yield* flood({ [unused.id]: { "*": "no object" } })).body.errcode, "M_BAD_JSON")
+      assert.strictEqual(
+        (yield* flood({ [unused.id]: devices(10_000, {}) })).status,
+        200,
+        "the user has none of these devices"
+      )
+      yield* sql`
         INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
-        SELECT ${dead.id}, ${dead.device}, ${alice.id}, 'm.test', '{"n":' || n || '}' FROM generate_series(0, 99999) n`
-        assert.strictEqual((yield* send(alice, "one more", dead, dead.device, 100_000)).status, 200)
-        const first = numbers(yield* sync(dead))
-        assert.deepStrictEqual(
-          first,
-          Array.from({ length: 100 }, (_, n) => n)
-        )
-        const store = yield* ToDeviceStore
-        assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 100_001 - maxWaitingMessages)
-        assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 0)
-        const { next_batch, to_device } = yield* sync(dead)
-        const oldest = 100_001 - maxWaitingMessages
-        assert.deepStrictEqual(
-          to_device.events.map(({ content }) => content.n),
-          Array.from({ length: 100 }, (_, n) => oldest + n),
-          "the newest are kept, and come in order"
-        )
-        assert.strictEqual(numbers(yield* sync(dead, next_batch))[0], oldest + 100)
-        // Large messages are bounded by their bytes: `{"n":99999}` has eleven of them.
-        yield* store.trim(maxWaitingMessages, 110)
-        assert.deepStrictEqual(numbers(yield* sync(dead)).slice(-1), [100_000])
-        assert.isAtMost(numbers(yield* sync(dead)).length, 10)
-      })
+        SELECT ${unused.id}, ${unused.device}, ${alice.id}, 'm.test', '{"n":' || n || '}' FROM generate_series(0, 99999) n`
+      assert.strictEqual((yield* send(alice, "one more", unused, unused.device, 100_000)).status, 200)
+      const first = numbers(yield* sync(unused))
+      assert.deepStrictEqual(
+        first,
+        Array.from({ length: 100 }, (_, n) => n)
+      )
+      const store = yield* ToDeviceStore
+      assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 100_001 - maxWaitingMessages)
+      assert.strictEqual(yield* store.trim(maxWaitingMessages, maxWaitingBytes), 0)
+      const { next_batch, to_device } = yield* sync(unused)
+      const oldest = 100_001 - maxWaitingMessages
+      assert.deepStrictEqual(
+        to_device.events.map(({ content }) => content.n),
+        Array.from({ length: 100 }, (_, n) => oldest + n),
+        "the newest are kept, in order"
+      )
+      assert.strictEqual(numbers(yield* sync(unused, next_batch))[0], oldest + 100)
+      // Messages are bounded in bytes too. `{"n":99999}` has 11 bytes.
+      yield* store.trim(maxWaitingMessages, 110)
+      assert.deepStrictEqual(numbers(yield* sync(unused)).slice(-1), [100_000])
+      assert.isAtMost(numbers(yield* sync(unused)).length, 10)
+    })
   )
 })

@@ -1,33 +1,17 @@
 /**
- * The credentials for calls with Debian's coturn, a real TURN server, and the client that comes with it. `.ci/run` installs
- * coturn; without it the test is skipped.
+ * The credentials for calls, with coturn as TURN server and its client. `.ci/run` installs coturn; the test is skipped without
+ * it.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
-import { mkdtemp, rm } from "node:fs/promises"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
+import { freePort, temporaryDirectory } from "../support/Loopback.ts"
 import { askToday, gatewayWith, register } from "../TestGateway.ts"
 
 const programs = { server: "/usr/bin/turnserver", client: "/usr/bin/turnutils_uclient" }
 
 const secret = "a secret of the two servers"
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
-
-const directory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-turn-"))),
-  (path) => Effect.promise(() => rm(path, { recursive: true, force: true }))
-)
 
 const end = (child: ChildProcess) =>
   Effect.callback<void>((resume) => {
@@ -37,7 +21,7 @@ const end = (child: ChildProcess) =>
   })
 
 const startTurnServer = Effect.fnUntraced(function* (port: number) {
-  const path = yield* directory
+  const path = yield* temporaryDirectory("turn")
   yield* Effect.acquireRelease(
     Effect.sync(() =>
       spawn(
@@ -68,8 +52,8 @@ const startTurnServer = Effect.fnUntraced(function* (port: number) {
 /** Whether the TURN server relays messages between two clients with these credentials. */
 const relays = (port: number, username: string, password: string) =>
   Effect.callback<boolean>((resume) => {
-    const words = ["-y", "-n", "1", "-m", "1", "-u", username, "-w", password, "-p", String(port), "127.0.0.1"]
-    const child = spawn(programs.client, words, { stdio: ["ignore", "pipe", "pipe"] })
+    const options = ["-y", "-n", "1", "-m", "1", "-u", username, "-w", password, "-p", String(port), "127.0.0.1"]
+    const child = spawn(programs.client, options, { stdio: ["ignore", "pipe", "pipe"] })
     let out = ""
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       out += text

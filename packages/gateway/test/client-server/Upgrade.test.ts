@@ -1,19 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, ask, askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
-
-interface ClientEvent {
-  readonly type: string
-  readonly state_key: string
-  readonly content: { readonly [key: string]: unknown }
-}
-
-const stateOf = (user: TestUser, room: string) =>
-  Effect.map(as(user)("GET", `/v3/rooms/${inPath(room)}/state`), ({ body }) => {
-    const events = body as unknown as ReadonlyArray<ClientEvent>
-    return (type: string, stateKey = "") =>
-      events.find((event) => event.type === type && event.state_key === stateKey)?.content
-  })
+import { as, ask, askToday, gateway, inPath, joinRoom, register, stateOf, type TestUser } from "../TestGateway.ts"
 
 const upgrade = (user: TestUser, room: string, json: object) =>
   as(user)("POST", `/v3/rooms/${inPath(room)}/upgrade`, json)
@@ -28,7 +15,7 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
     ["11", "6"],
     ["12", "12"]
   ] as const) {
-    it.effect(`a room of version ${from} is upgraded to version ${to} with its settings`, () =>
+    it.effect(`an upgrade from version ${from} to ${to} keeps the settings of the room`, () =>
       Effect.gen(function* () {
         const name = `up-${from}-${to}`
         const [alice, bob, eve] = yield* Effect.all([
@@ -47,7 +34,7 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
           power_level_content_override: { users: { ...(from === "12" ? {} : { [alice.id]: 100 }), [bob.id]: 60 } }
         })
         const old = made.body.room_id
-        yield* as(bob)("POST", `/v3/join/${inPath(old)}`, {})
+        yield* joinRoom(bob, old)
         yield* as(alice)("PUT", `/v3/rooms/${inPath(old)}/state/m.space.child/${inPath("!child:green.test")}`, {
           via: ["green.test"]
         })
@@ -81,7 +68,7 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
         const listed = yield* askToday("GET", `/v3/directory/list/room/${inPath(old)}`, {})
         assert.strictEqual(listed.body.visibility, "private")
 
-        yield* as(bob)("POST", `/v3/join/${inPath(replacement)}`, {})
+        yield* joinRoom(bob, replacement)
         const tags = yield* as(bob)("GET", `/v3/user/${inPath(bob.id)}/rooms/${inPath(replacement)}/tags`)
         assert.deepStrictEqual(tags.body.tags, { "m.favourite": { order: 0.5 } })
         const direct = yield* as(bob)("GET", `/v3/user/${inPath(bob.id)}/account_data/m.direct`)
@@ -92,7 +79,7 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
     )
   }
 
-  it.effect("an upgrade that is sent again makes no second room", () =>
+  it.effect("a repeated upgrade creates no second room", () =>
     Effect.gen(function* () {
       const alice = yield* register("again-alice")
       const made = yield* as(alice)("POST", "/v3/createRoom", { room_version: "10" })
@@ -105,11 +92,11 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
     })
   )
 
-  it.effect("only those with the power to end a room upgrade it, and only to a known version", () =>
+  it.effect("an upgrade needs the power level for a tombstone, and a known version", () =>
     Effect.gen(function* () {
       const [alice, bob, eve] = yield* Effect.all([register("who-alice"), register("who-bob"), register("who-eve")])
       const made = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
-      yield* as(bob)("POST", `/v3/join/${inPath(made.body.room_id)}`, {})
+      yield* joinRoom(bob, made.body.room_id)
       for (const user of [bob, eve]) {
         const refused = yield* upgrade(user, made.body.room_id, { new_version: "12" })
         assert.strictEqual(refused.status, 403)
@@ -123,30 +110,28 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
     })
   )
 
-  it.effect(
-    "additional creators are those that are named, and restricted rooms stay so where the version knows them",
-    () =>
-      Effect.gen(function* () {
-        const [alice, bob] = yield* Effect.all([register("more-alice"), register("more-bob")])
-        const restricted = {
-          join_rule: "restricted",
-          allow: [{ type: "m.room_membership", room_id: "!space:green.test" }]
-        }
-        const made = yield* as(alice)("POST", "/v3/createRoom", {
-          room_version: "10",
-          initial_state: [{ type: "m.room.join_rules", content: restricted }]
-        })
-        const to12 = yield* upgrade(alice, made.body.room_id, { new_version: "12", additional_creators: [bob.id] })
-        const state = yield* stateOf(alice, to12.body.replacement_room as string)
-        assert.deepStrictEqual(state("m.room.create")?.additional_creators, [bob.id])
-        assert.deepStrictEqual(state("m.room.join_rules"), restricted)
-        const to7 = yield* upgrade(alice, to12.body.replacement_room as string, { new_version: "7" })
-        const older = yield* stateOf(alice, to7.body.replacement_room as string)
-        assert.deepStrictEqual(older("m.room.join_rules"), { join_rule: "invite" })
+  it.effect("an upgrade sets additional creators, and keeps restricted joins if the version has them", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = yield* Effect.all([register("more-alice"), register("more-bob")])
+      const restricted = {
+        join_rule: "restricted",
+        allow: [{ type: "m.room_membership", room_id: "!space:green.test" }]
+      }
+      const made = yield* as(alice)("POST", "/v3/createRoom", {
+        room_version: "10",
+        initial_state: [{ type: "m.room.join_rules", content: restricted }]
       })
+      const to12 = yield* upgrade(alice, made.body.room_id, { new_version: "12", additional_creators: [bob.id] })
+      const state = yield* stateOf(alice, to12.body.replacement_room as string)
+      assert.deepStrictEqual(state("m.room.create")?.additional_creators, [bob.id])
+      assert.deepStrictEqual(state("m.room.join_rules"), restricted)
+      const to7 = yield* upgrade(alice, to12.body.replacement_room as string, { new_version: "7" })
+      const older = yield* stateOf(alice, to7.body.replacement_room as string)
+      assert.deepStrictEqual(older("m.room.join_rules"), { join_rule: "invite" })
+    })
   )
 
-  it.effect("a room of the draft becomes one of today, by the draft's API too", () =>
+  it.effect("the draft's API upgrades a room of the draft's version to version 12", () =>
     Effect.gen(function* () {
       const alice = yield* register("draft-alice")
       const made = yield* ask("POST", "/createRoom", {

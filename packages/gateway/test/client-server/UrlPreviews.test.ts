@@ -1,6 +1,6 @@
-import * as http from "node:http"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect } from "effect"
+import { serveHttp } from "../support/Loopback.ts"
 import { register, type TestUser } from "../TestGateway.ts"
 import { download, mediaGateway, png, transfer } from "./TestMedia.ts"
 
@@ -8,7 +8,7 @@ type Page = readonly [type: string, body: string | Buffer]
 
 const long = "x".repeat(3_000_000)
 
-/** The web that is previewed: what lies at each path. `location` as the type is a redirect. */
+/** The pages of the web server by path. The type `location` is a redirect. */
 const pages: { readonly [path: string]: Page } = {
   "/tea": [
     "text/html; charset=utf-8",
@@ -38,31 +38,21 @@ const pages: { readonly [path: string]: Page } = {
   "/script": ["location", "javascript:alert(1)"]
 }
 
-const asked: Array<string> = []
+const requested: Array<string> = []
 
-const web = Effect.acquireRelease(
-  Effect.callback<http.Server>((resume) => {
-    const server = http.createServer((request, response) => {
-      asked.push(request.url ?? "")
-      const [type, body] = pages[request.url ?? ""] ?? ["", ""]
-      if (type === "") response.writeHead(404).end()
-      else if (type === "location") response.writeHead(302, { location: String(body) }).end()
-      else response.writeHead(200, { "content-type": type }).end(body)
-    })
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-  }),
-  (server) =>
-    Effect.sync(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as { readonly port: number }).port}`))
+const web = serveHttp((request, response) => {
+  requested.push(request.url ?? "")
+  const [type, body] = pages[request.url ?? ""] ?? ["", ""]
+  if (type === "") response.writeHead(404).end()
+  else if (type === "location") response.writeHead(302, { location: String(body) }).end()
+  else response.writeHead(200, { "content-type": type }).end(body)
+})
 
 const preview = (as: TestUser, url: string) =>
   transfer("GET", `/_matrix/client/v1/media/preview_url?url=${encodeURIComponent(url)}`, { as })
 
 layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestServices: true })("previews of URLs", (it) => {
-  it.effect("a page is previewed as it describes itself, its image as content of this server", () =>
+  it.effect("a preview has the metadata of the page, with its image as media of this server", () =>
     Effect.gen(function* () {
       const alice = yield* register("preview-alice")
       const url = yield* web
@@ -80,12 +70,12 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
       })
       const got = yield* download(alice, String(image).replace("mxc://", ""))
       assert.isTrue(got.bytes.equals(png))
-      const count = asked.length
+      const count = requested.length
       const again = yield* transfer("GET", `/_matrix/media/r0/preview_url?url=${encodeURIComponent(`${url}/tea`)}`, {
         as: alice
       })
       assert.deepStrictEqual(again.body, body)
-      assert.strictEqual(asked.length, count)
+      assert.strictEqual(requested.length, count)
       assert.deepStrictEqual((yield* preview(alice, `${url}/moved`)).body["og:title"], "Tea & cake")
       assert.deepStrictEqual(yield* Effect.map(preview(alice, `${url}/plain`), ({ body }) => body), {
         "og:title": "A title",
@@ -99,7 +89,7 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
     }).pipe(Effect.scoped)
   )
 
-  it.effect("hostile pages cost little and lead nowhere", () =>
+  it.effect("hostile pages and URLs are bounded or refused", () =>
     Effect.gen(function* () {
       const alice = yield* register("preview-hostile")
       const url = yield* web
@@ -122,23 +112,23 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
 })
 
 layer(mediaGateway().layer, { excludeTestServices: true })("previews of private addresses", (it) => {
-  it.effect("nothing is asked of this machine or its network, however the address is written", () =>
+  it.effect("no request is sent to private addresses in any notation", () =>
     Effect.gen(function* () {
       const alice = yield* register("preview-private")
       const url = yield* web
       const { port } = new URL(url)
-      const before = asked.length
+      const before = requested.length
       for (const host of ["127.0.0.1", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]", "127.0.0.1."]) {
         const got = yield* preview(alice, `http://${host}:${port}/tea`)
         assert.strictEqual(got.status, 404, host)
       }
-      assert.strictEqual(asked.length, before)
+      assert.strictEqual(requested.length, before)
     }).pipe(Effect.scoped)
   )
 })
 
-layer(Layer.mergeAll(mediaGateway({ urlPreviews: false }).layer), { excludeTestServices: true })("without", (it) => {
-  it.effect("no page is previewed where the operator does not want it", () =>
+layer(mediaGateway({ urlPreviews: false }).layer, { excludeTestServices: true })("without previews of URLs", (it) => {
+  it.effect("the endpoint is not found", () =>
     Effect.gen(function* () {
       const alice = yield* register("preview-off")
       assert.strictEqual((yield* preview(alice, "http://192.0.2.1/")).body.errcode, "M_NOT_FOUND")

@@ -1,14 +1,14 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { ask, askToday, gateway, register } from "../TestGateway.ts"
+import { as, ask, askToday, gateway, gatewayWith, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
-  it.effect("lists the supported versions, and the server's address", () =>
+  it.effect("lists its versions, features, room versions and address", () =>
     Effect.gen(function* () {
       const versions = yield* askToday("GET", "/versions")
       assert.strictEqual(versions.status, 200)
       assert.include(versions.body.versions as ReadonlyArray<string>, "v1.11")
-      // Element Web sets up cross-signing, searches for spaces and publishes time zones only where these are announced.
+      // Element Web needs these to set up cross-signing, search for spaces and publish time zones.
       assert.deepInclude(versions.body.unstable_features as object, {
         "org.matrix.e2e_cross_signing": true,
         "org.matrix.msc3827.stable": true,
@@ -29,7 +29,7 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
     })
   )
 
-  it.effect("shares access tokens with the draft's API, under the spellings of r0 and v3", () =>
+  it.effect("accepts access tokens of the draft's API, under the paths of r0 and v3", () =>
     Effect.gen(function* () {
       const { id, token } = yield* register("whoami")
       for (const path of ["/v3/account/whoami", "/r0/account/whoami/"]) {
@@ -42,7 +42,7 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
     })
   )
 
-  it.effect("answers unknown endpoints with 404 and wrong methods with 405, both M_UNRECOGNIZED", () =>
+  it.effect("answers unknown endpoints and wrong methods with M_UNRECOGNIZED", () =>
     Effect.gen(function* () {
       const unknown = yield* askToday("GET", "/v3/no/such/endpoint")
       assert.strictEqual(unknown.status, 404)
@@ -53,3 +53,20 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
     })
   )
 })
+
+const transports = [{ type: "livekit", livekit_service_url: "https://livekit.test" }]
+
+layer(gatewayWith({}, { rtcTransports: transports }), { excludeTestServices: true })(
+  "the transports of calls",
+  (it) => {
+    it.effect("are in the endpoint and in the well-known file", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("rtc-alice")
+        const { body } = yield* as(alice)("GET", "/unstable/org.matrix.msc4143/rtc/transports")
+        assert.deepStrictEqual(body.rtc_transports, transports)
+        const { body: wellKnown } = yield* ask("GET", "//.well-known/matrix/client")
+        assert.deepStrictEqual(wellKnown["org.matrix.msc4143.rtc_foci"], transports)
+      })
+    )
+  }
+)
