@@ -4,7 +4,7 @@ import { SqlClient } from "effect/sql"
 import { connect } from "./socket/TestSocket.ts"
 import { ask, createRoom, gateway, inPath, register, serverName, type TestUser } from "./TestGateway.ts"
 
-/** Holds a table while `interrupted` begins a change that waits for it, and goes away. */
+/** Locks a table while `interrupted` starts a change that waits for the lock, then interrupts it. */
 const whileHeld = Effect.fnUntraced(function* <E, R>(table: string, interrupted: Effect.Effect<void, E, R>) {
   const sql = yield* SqlClient.SqlClient
   const blocked = sql`
@@ -16,20 +16,24 @@ const whileHeld = Effect.fnUntraced(function* <E, R>(table: string, interrupted:
       const client = yield* Effect.forkChild(interrupted)
       yield* Effect.repeat(blocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") })
       yield* Fiber.interrupt(client)
-      // By the time of this answer the server has seen that the client is gone.
+      // Once this is answered, the server has seen the client disconnect.
       assert.strictEqual((yield* ask("GET", "/login")).status, 200)
     })
   )
 })
 
-const state = (user: TestUser, room: string, key: string) =>
+const readState = (user: TestUser, room: string, key: string) =>
   Effect.map(ask("GET", `/rooms/${inPath(room)}/state/${key}`, { token: user.token }), ({ body }) => body)
 
-const until = (user: TestUser, room: string, key: string, isThere: (content: Record<string, unknown>) => boolean) =>
-  Effect.repeat(state(user, room, key), { until: isThere, schedule: Schedule.spaced("20 millis") })
+const stateBecomes = (
+  user: TestUser,
+  room: string,
+  key: string,
+  matches: (content: Record<string, unknown>) => boolean
+) => Effect.repeat(readState(user, room, key), { until: matches, schedule: Schedule.spaced("20 millis") })
 
-describe("clients that go away in the middle of a change", () => {
-  it.live("a new display name reaches the rooms of the user", () =>
+describe("a change whose client disconnects", () => {
+  it.live("still brings a new display name to the rooms of the user", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)
@@ -40,11 +44,16 @@ describe("clients that go away in the middle of a change", () => {
           json: { displayname: "Alice" }
         })
       )
-      yield* until(alice, room, `m.room.member/${inPath(alice.id)}`, ({ displayname }) => displayname === "Alice")
+      yield* stateBecomes(
+        alice,
+        room,
+        `m.room.member/${inPath(alice.id)}`,
+        ({ displayname }) => displayname === "Alice"
+      )
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 
-  it.live("an alias that is created is announced in its room", () =>
+  it.live("still announces a new alias in its room", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)
@@ -53,11 +62,11 @@ describe("clients that go away in the middle of a change", () => {
         "room_aliases",
         ask("PUT", `/directory/room/${inPath(alias)}`, { token: alice.token, json: { room_id: room } })
       )
-      yield* until(alice, room, `m.room.aliases/${serverName}`, ({ aliases }) => String(aliases) === alias)
+      yield* stateBecomes(alice, room, `m.room.aliases/${serverName}`, ({ aliases }) => String(aliases) === alias)
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 
-  it.live("by WebSocket it is the same", () =>
+  it.live("still runs to its end if it was requested by WebSocket", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)
@@ -71,7 +80,12 @@ describe("clients that go away in the middle of a change", () => {
           })
         )
       )
-      yield* until(alice, room, `m.room.member/${inPath(alice.id)}`, ({ displayname }) => displayname === "Alice")
+      yield* stateBecomes(
+        alice,
+        room,
+        `m.room.member/${inPath(alice.id)}`,
+        ({ displayname }) => displayname === "Alice"
+      )
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 })

@@ -18,7 +18,7 @@ const captureLog = () => {
   return { lines, layer: Logger.layer([logger]) }
 }
 
-/** Changes this test's database by `ALTER DATABASE`, and ends all connections to it. */
+/** Runs `ALTER DATABASE` on the database of the test, and ends all connections to it. */
 const alterDatabase = Effect.fnUntraced(function* (change: string) {
   const sql = yield* SqlClient.SqlClient
   const [row] = yield* sql<{ name: string }>`SELECT current_database() AS name`
@@ -27,10 +27,10 @@ const alterDatabase = Effect.fnUntraced(function* (change: string) {
   yield* admin.query(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '${row?.name}'`)
 }, Effect.scoped)
 
-describe("a failure inside", () => {
+describe("an internal error", () => {
   const log = captureLog()
 
-  it.live("is answered with a reference only, by which the operator finds it in the log", () =>
+  it.live("is answered with a reference, by which the operator finds it in the log", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)
@@ -50,8 +50,8 @@ describe("a failure inside", () => {
   )
 })
 
-describe("while the database is away", () => {
-  it.live("requests are answered 503, on sockets too, with when to try again", () =>
+describe("while the database does not accept connections", () => {
+  it.live("requests by HTTP and WebSocket are answered with 503 and the time to retry", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room_id = yield* createRoom(alice)
@@ -93,7 +93,7 @@ describe("/health", () => {
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 
-  it.live("is 503 from when an event could not be written until the database can be written to", () =>
+  it.live("is 503 from the first event that cannot be stored until the database accepts writes again", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const send = ask("POST", `/rooms/${inPath(yield* createRoom(alice))}/send/m.room.message`, {

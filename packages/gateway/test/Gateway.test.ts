@@ -18,7 +18,7 @@ import {
   type TestUser
 } from "./TestGateway.ts"
 
-/** Asks for events, and returns when the request is on its way; what comes is for later. */
+/** Sends a long poll. Returns an effect that waits for its answer. */
 const startPoll = Effect.fnUntraced(function* (user: TestUser, from: string) {
   const { url } = yield* Gateway
   const request = get(`${url}${prefix}/events?from=${from}&timeout=60000&access_token=${user.token}`)
@@ -34,7 +34,7 @@ const startPoll = Effect.fnUntraced(function* (user: TestUser, from: string) {
 })
 
 describe("Gateway", () => {
-  it.live(`on shutdown long polls are answered and sockets are closed with "going away"`, () =>
+  it.live(`answers long polls and closes sockets with "going away" on shutdown`, () =>
     Effect.gen(function* () {
       const running = yield* Scope.make()
       const context = yield* Layer.buildWithScope(gateway, running)
@@ -58,7 +58,7 @@ describe("Gateway", () => {
     })
   )
 
-  it.live("two gateways cannot listen on one port", () =>
+  it.live("refuses to start on a port that is in use", () =>
     Effect.gen(function* () {
       const first = yield* Layer.build(gateway)
       const { port } = Context.get(first, Gateway)
@@ -68,7 +68,7 @@ describe("Gateway", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a client over its rate gets the time of the next attempt", () =>
+  it.live("tells a client that is over its rate when to retry", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)
@@ -86,7 +86,7 @@ describe("Gateway", () => {
     }).pipe(Effect.provide(gatewayWith({ rates: { ...unlimited, sends: { limit: 2, window: 600_000 } } })))
   )
 
-  it.live("guesses of a password are slowed down, per account", () =>
+  it.live("limits guesses of a password for each account", () =>
     Effect.gen(function* () {
       yield* register("alice")
       yield* register("bob")
@@ -98,7 +98,7 @@ describe("Gateway", () => {
     }).pipe(Effect.provide(gatewayWith({ rates: { ...unlimited, logins: { limit: 1, window: 600_000 } } })))
   )
 
-  it.live("behind a trusted proxy the address is that of the client", () =>
+  it.live("counts requests behind a trusted proxy by the address of the client", () =>
     Effect.gen(function* () {
       const anonymous = (client: string) => ask("GET", "/publicRooms", { headers: { "x-forwarded-for": client } })
       assert.strictEqual((yield* anonymous("192.0.2.1")).status, 200)
@@ -114,7 +114,7 @@ describe("Gateway", () => {
     )
   )
 
-  it.live("sockets behind a trusted proxy are counted by the address of the client, too", () =>
+  it.live("counts sockets behind a trusted proxy by the address of the client", () =>
     Effect.gen(function* () {
       const refusal = (client: string) =>
         Effect.flip(connect({ token: "none" }, "m.json", "", { headers: { "x-forwarded-for": client } }))

@@ -1,5 +1,5 @@
 /**
- * Answers are bounded in bytes, whatever the room holds: clients read on from where an answer ends.
+ * Answers are bounded in bytes. The next request continues where an answer ends.
  */
 import { assert, layer } from "@effect/vitest"
 import { RoomId } from "@greenroom/protocol/Identifiers"
@@ -10,23 +10,23 @@ import {
   type Answer,
   ask,
   askToday,
+  type ClientEvent,
   createRoom,
   gateway,
   inPath,
   register,
-  type Seen,
   type TestUser
 } from "./TestGateway.ts"
 
-/** A page ends after the event with which it is full; clients get some keys twice, and the age. */
-const mostBytes = maxPageBytes + 70_000
+/** A page ends after the event that exceeds the limit, and events have keys that the limit does not count. */
+const largestAnswer = maxPageBytes + 70_000
 
 const bodyBytes = 60_000
 const count = 40
 
 const bodyOf = (index: number) => `${index} ${"x".repeat(bodyBytes)}`
 
-const numbersOf = (events: ReadonlyArray<Seen>) =>
+const numbersOf = (events: ReadonlyArray<ClientEvent>) =>
   events.flatMap(({ content, type }) =>
     type === "m.room.message" ? [Number(String(content.body).slice(0, String(content.body).indexOf(" ")))] : []
   )
@@ -51,14 +51,14 @@ const largeRoom = Effect.fnUntraced(function* (name: string) {
   return { alice, room, start: body.end }
 })
 
-/** Reads pages from a token on until one has no events; each is within the bounds. */
-const readOn = Effect.fnUntraced(function* (user: TestUser, path: (from: string) => string, from: string) {
-  const seen: Array<Seen> = []
+/** Reads pages from a token on until one is empty. Checks that no page is too large. */
+const readPages = Effect.fnUntraced(function* (user: TestUser, path: (from: string) => string, from: string) {
+  const seen: Array<ClientEvent> = []
   const pages: Array<Answer> = []
   for (let at = from; ; ) {
     const answer = yield* ask("GET", path(at), { token: user.token })
     assert.strictEqual(answer.status, 200, answer.text)
-    assert.isAtMost(Buffer.byteLength(answer.text), mostBytes)
+    assert.isAtMost(Buffer.byteLength(answer.text), largestAnswer)
     const events = answer.body.chunk.filter(({ event_id }) => event_id !== undefined)
     if (events.length === 0) return { seen, pages }
     seen.push(...events)
@@ -73,19 +73,19 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
       const { alice, room } = yield* largeRoom("pages-alice")
       for (const dir of ["f", "b"]) {
         const path = (from: string) => `/rooms/${inPath(room)}/messages?dir=${dir}&limit=1000&from=${from}`
-        const { pages, seen } = yield* readOn(alice, path, dir === "f" ? "START" : "END")
+        const { pages, seen } = yield* readPages(alice, path, dir === "f" ? "START" : "END")
         assert.deepStrictEqual(numbersOf(seen), dir === "f" ? numbers : numbers.toReversed())
         assert.isAbove(pages.length, 2)
       }
     })
   )
 
-  it.effect("so do parts of the event stream, from memory and from the database", () =>
+  it.effect("chunks of the event stream end at the limit of bytes, from memory and from the database", () =>
     Effect.gen(function* () {
       const { alice, start } = yield* largeRoom("stream-alice")
       const path = (from: string) => `/events?timeout=0&limit=1000&from=${from}`
       for (const from of [start, "START"]) {
-        const { pages, seen } = yield* readOn(alice, path, from)
+        const { pages, seen } = yield* readPages(alice, path, from)
         assert.deepStrictEqual(numbersOf(seen), numbers)
         assert.isAbove(pages.length, 2)
       }
@@ -100,16 +100,16 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
         const path = `/rooms/${room}/state/org.example.large/${index}`
         yield* ask("PUT", path, { token: alice.token, json: { body: bodyOf(index) } })
       }
-      const found = (events: ReadonlyArray<Seen>) =>
+      const found = (events: ReadonlyArray<ClientEvent>) =>
         events.flatMap(({ content, type }) =>
           type === "org.example.large" ? [Number.parseInt(String(content.body), 10)] : []
         )
-      const read = Effect.fnUntraced(function* (path: string, events: (answer: Answer) => ReadonlyArray<Seen>) {
+      const read = Effect.fnUntraced(function* (path: string, events: (answer: Answer) => ReadonlyArray<ClientEvent>) {
         const answer = yield* ask("GET", path, { token: alice.token })
         assert.strictEqual(answer.status, 200)
         assert.sameMembers([...found(events(answer))], numbers)
       })
-      const stateIn = (answer: Answer) => answer.body as unknown as ReadonlyArray<Seen>
+      const stateIn = (answer: Answer) => answer.body as unknown as ReadonlyArray<ClientEvent>
       yield* Effect.all(
         [
           ...Array.from({ length: 6 }, () => read(`/rooms/${room}/state`, stateIn)),
@@ -161,13 +161,13 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
       for (const _ of numbers) assert.strictEqual((yield* send("m.room.message.feedback", feedback)).status, 200)
       const page = yield* ask("GET", `/rooms/${room}/messages?dir=f&limit=1000&feedback=true`, { token: alice.token })
       const [shown] = page.body.chunk.filter(({ type }) => type === "m.room.message")
-      assert.isAtMost(Buffer.byteLength(page.text), mostBytes)
-      assert.isAbove((shown as unknown as { readonly feedback: ReadonlyArray<Seen> }).feedback.length, 10)
+      assert.isAtMost(Buffer.byteLength(page.text), largestAnswer)
+      assert.isAbove((shown as unknown as { readonly feedback: ReadonlyArray<ClientEvent> }).feedback.length, 10)
     })
   )
 
   for (const subprotocol of ["m.json", "m.msgpack"] as const) {
-    it.effect(`${subprotocol}: parts of the stream and pages of messages are bounded by WebSocket, too`, () =>
+    it.effect(`chunks of the stream and pages of messages by ${subprotocol} end at the limit of bytes`, () =>
       Effect.gen(function* () {
         const { alice, room, start } = yield* largeRoom(`${subprotocol}-alice`)
         const socket = yield* connect(alice, subprotocol, `&from=${start}`)
@@ -182,11 +182,13 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
         }
         assert.deepStrictEqual(seen, numbers)
         yield* socket.ask(1, { method: "messages", params: { room_id: room, dir: "b", limit: 1000 } })
-        const answer = (yield* socket.answer) as unknown as { readonly result: { readonly chunk: ReadonlyArray<Seen> } }
+        const answer = (yield* socket.answer) as unknown as {
+          readonly result: { readonly chunk: ReadonlyArray<ClientEvent> }
+        }
         const page = numbersOf(answer.result.chunk)
         assert.deepStrictEqual(page, numbers.toReversed().slice(0, page.length))
         assert.isAbove(largest, maxPageBytes / 2)
-        assert.isAtMost(largest, mostBytes)
+        assert.isAtMost(largest, largestAnswer)
       }).pipe(Effect.scoped)
     )
   }

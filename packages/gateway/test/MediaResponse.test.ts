@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto"
-import { createServer, get, type IncomingMessage } from "node:http"
-import type { AddressInfo } from "node:net"
+import { get, type IncomingMessage } from "node:http"
 import { Readable } from "node:stream"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, it } from "@effect/vitest"
@@ -9,10 +8,11 @@ import { Effect } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { describe, vi } from "vitest"
 import { mediaResponse, multipartResponse } from "../src/MediaResponse.ts"
+import { serveHttp } from "./support/Loopback.ts"
 
 const chunkBytes = 256 * 1024
 
-/** A file of some chunks, each with memory of its own. */
+/** A file in chunks, each in a buffer of its own. */
 const fileOf = (count: number) => {
   const chunks = Array.from({ length: count }, () => Buffer.from(randomBytes(chunkBytes)))
   const content = Buffer.concat(chunks)
@@ -32,18 +32,7 @@ const fileOf = (count: number) => {
 const serve = (answer: typeof mediaResponse | typeof multipartResponse, file: MediaFile) =>
   Effect.gen(function* () {
     const app = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => answer(request, file))
-    const server = createServer(yield* NodeHttpServer.makeHandler(Effect.orDie(app), { scope: yield* Effect.scope }))
-    yield* Effect.acquireRelease(
-      Effect.callback<void>((resume) => {
-        server.listen(0, "127.0.0.1", () => resume(Effect.void))
-      }),
-      () =>
-        Effect.sync(() => {
-          server.closeAllConnections()
-          server.close()
-        })
-    )
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    return yield* serveHttp(yield* NodeHttpServer.makeHandler(Effect.orDie(app), { scope: yield* Effect.scope }))
   })
 
 const ask = (url: string) =>
@@ -53,8 +42,8 @@ const ask = (url: string) =>
 
 const readAll = (response: IncomingMessage) => Effect.promise(async () => Buffer.concat(await response.toArray()))
 
-describe("a file as an answer", () => {
-  it.effect("arrives whole, and its memory is freed as the connection takes it", () =>
+describe("the answer with a file", () => {
+  it.effect("is whole, and the memory of its chunks is freed as the connection takes them", () =>
     Effect.gen(function* () {
       const { chunks, content, file } = fileOf(40)
       const got = yield* readAll(yield* ask(yield* serve(mediaResponse, file)))
@@ -63,7 +52,7 @@ describe("a file as an answer", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("arrives whole at another server", () =>
+  it.effect("is whole for another server", () =>
     Effect.gen(function* () {
       const { content, file } = fileOf(40)
       const got = yield* readAll(yield* ask(yield* serve(multipartResponse, file)))
@@ -71,7 +60,7 @@ describe("a file as an answer", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("keeps what a slow client has not taken, and closes the file when the client goes", () =>
+  it.effect("keeps the chunks that a slow client has not read, and closes the file when the client disconnects", () =>
     Effect.gen(function* () {
       const { body, chunks, content, file } = fileOf(100)
       const response = yield* ask(yield* serve(mediaResponse, file))

@@ -1,20 +1,18 @@
 import { once } from "node:events"
-import { mkdtemp, rm } from "node:fs/promises"
 import { Agent, get, type ServerResponse } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import { connect } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { text } from "node:stream/consumers"
 import { connect as tlsConnect } from "node:tls"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { tlsCredentials } from "../src/federation/TlsCredentials.ts"
 import { answerClientError, answerRequests, listen, makeInFlight, makeNodeServer } from "../src/NodeServer.ts"
+import { temporaryDirectory } from "./support/Loopback.ts"
 import { serverName } from "./TestGateway.ts"
 
 describe("listen", () => {
-  it.live("ends connections whose TLS handshake goes on when its scope closes", () =>
+  it.live("closes connections in the middle of a TLS handshake with its scope", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const server = createTlsServer({ handshakeTimeout: 60 * 60_000 })
@@ -64,11 +62,10 @@ describe("a server that drains", () => {
 })
 
 describe("bytes that are not HTTP", () => {
-  it.live("are answered, also where more of them arrive at once than are read at a time", () =>
+  it.live("are answered with an error, even if they exceed what the server reads at once", () =>
     Effect.gen(function* () {
-      const dataDir = yield* Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-gateway-")))
+      const dataDir = yield* temporaryDirectory("gateway")
       const server = createTlsServer(yield* tlsCredentials({ serverName, dataDir }))
-      yield* Effect.promise(() => rm(dataDir, { recursive: true }))
       server.on("clientError", answerClientError)
       const { port } = yield* listen(server, { host: "127.0.0.1", port: 0 })
       for (let round = 0; round < 20; round++) {

@@ -21,27 +21,27 @@ const openPoll = Effect.fnUntraced(function* ({ token }: TestUser) {
 })
 
 layer(gateway, { excludeTestServices: true })("the long polls of a user", (it) => {
-  it.effect("are so many at a time; when one ends there is room for another", () =>
+  it.effect("are limited in number, and another is accepted when one ends", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* register("polls-alice"), yield* register("polls-bob")]
       const polls = []
-      // Some may be refused because of those that look whether there is room.
+      // The requests below use slots too, so that some of these may be refused.
       for (let index = 0; index < capacities.polls.active + 20; index++) polls.push(yield* openPoll(alice))
-      const look = ask("GET", "/events?timeout=0", { token: alice.token })
-      const refused = yield* Effect.repeat(look, { until: ({ status }) => status !== 200 })
+      const pollOnce = ask("GET", "/events?timeout=0", { token: alice.token })
+      const refused = yield* Effect.repeat(pollOnce, { until: ({ status }) => status !== 200 })
       assert.strictEqual(refused.status, 429)
       assert.strictEqual(refused.body.errcode, "M_LIMIT_EXCEEDED")
       assert.isAbove(refused.body.retry_after_ms, 0)
       assert.strictEqual((yield* ask("GET", "/initialSync", { token: alice.token })).status, 200)
       assert.strictEqual((yield* ask("GET", "/events?timeout=0", { token: bob.token })).status, 200)
       for (const poll of polls.slice(0, 30)) poll.destroy()
-      yield* Effect.repeat(look, { until: ({ status }) => status === 200 })
+      yield* Effect.repeat(pollOnce, { until: ({ status }) => status === 200 })
     }).pipe(Effect.scoped)
   )
 })
 
 describe("RequestSlots", () => {
-  it.effect("requests of a user beyond the first ones wait in order, those of others do not", () =>
+  it.effect("requests of a user beyond the limit wait in order; requests of others do not wait", () =>
     Effect.gen(function* () {
       const { enter } = yield* RequestSlots
       const first = Array.from({ length: capacities.reads.active }, () => enter("reads", "alice"))

@@ -19,7 +19,7 @@ const terminate = (kind: "waits" | "busy") =>
   })
 
 describe("RunProgram", () => {
-  it.live("work that does not end after SIGTERM is cut off with one line", () =>
+  it.live("interrupts work that outlasts SIGTERM, with one line in the log", () =>
     Effect.gen(function* () {
       const { ending, stderr } = yield* terminate("waits")
       assert.strictEqual(ending, 1)
@@ -27,7 +27,7 @@ describe("RunProgram", () => {
     })
   )
 
-  it.live("a process whose event loop is held after SIGTERM is killed", () =>
+  it.live("kills a process whose event loop is blocked after SIGTERM", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* terminate("busy")).ending, "SIGKILL")
     })
