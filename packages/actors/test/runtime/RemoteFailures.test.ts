@@ -6,6 +6,7 @@ import { Rpc, RpcSerialization } from "effect/rpc"
 import { ConnectionError, SqlError, UniqueViolation, UnknownError } from "effect/sql/SqlError"
 import { mayPass } from "../../src/runtime/ItemFailure.ts"
 import { makeAnswering, makeCodecs, outcomes } from "../../src/runtime/internal/ActorMessages.ts"
+import { forOtherNode } from "../../src/runtime/internal/RemoteActors.ts"
 import { isOfUnavailableNode, isOutOfResources } from "../../src/runtime/NodeUnavailable.ts"
 
 const Write = Rpc.make("Write") as unknown as Rpc.AnyWithProps
@@ -17,7 +18,7 @@ const atOtherNode = Effect.fnUntraced(function* (defect: unknown) {
   const receiver = {
     rpcs: new Map([["Write", Write]]),
     holds: () => true,
-    receive: () => Effect.die(defect)
+    receive: () => Effect.failCause(forOtherNode(Cause.die(defect)))
   }
   const clock = yield* Effect.clockWith(Effect.succeed)
   const answerTo = makeAnswering(new Map([["Store", receiver]]) as never, codecs, clock)

@@ -6,10 +6,9 @@
  *     [number, 0, value]: success    [number, 1, exit]    [number, 2]: the node does not run the actor now
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
-import { Cause, type Clock, Effect, Exit, Schema } from "effect"
+import { type Clock, Effect, Exit, Schema } from "effect"
 import { ShardId } from "effect/cluster"
 import { Rpc, type RpcSerialization } from "effect/rpc"
-import { isSqlError } from "effect/sql/SqlError"
 import { handledWithin } from "../Repetition.ts"
 import { hasMoved } from "./Actors.ts"
 import type { Receivers } from "./RemoteActors.ts"
@@ -61,15 +60,8 @@ export const makeCodecs = (codecFor: RpcSerialization.CodecFor) => {
   }
 }
 
-/** The reason of an error of SQL goes along as JSON. Of an `Error` only name, message and cause would, and its SQLSTATE is none of them. */
-const withReason = (reason: Cause.Reason<unknown>): Cause.Reason<unknown> => {
-  if (!Cause.isDieReason(reason) || !isSqlError(reason.defect)) return reason
-  const { message, name, reason: cause } = reason.defect
-  return Cause.makeDieReason(Object.assign(new Error(message, { cause: { ...cause, cause: cause.cause } }), { name }))
-}
-
 const encodeExit = ({ encodeExit }: Codecs, number: number, exit: Exit.Exit<unknown, unknown>) =>
-  encodeExit(Exit.isFailure(exit) ? Exit.failCause(Cause.fromReasons(exit.cause.reasons.map(withReason))) : exit).pipe(
+  encodeExit(exit).pipe(
     Effect.catch((error) => encodeExit(Exit.die(error))),
     Effect.orDie,
     Effect.map((encoded): Answer => [number, outcomes.exit, encoded])

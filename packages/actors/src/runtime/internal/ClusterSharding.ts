@@ -50,7 +50,7 @@ import {
 import { CurrentDelivery, type Delivery } from "./Deliveries.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
 import { NodeLinks } from "./NodeLinks.ts"
-import { Receivers } from "./RemoteActors.ts"
+import { forOtherNode, Receivers } from "./RemoteActors.ts"
 import type { ShardMoves } from "./ShardMoves.ts"
 
 const group = "default"
@@ -379,12 +379,12 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     }
   }
 
-  /** How messages of other nodes come to the actors. */
+  /** How messages of other nodes come to the actors, by a link or on Effect's way. */
   const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown, expires: number) => {
     const refuse = Effect.suspend(() => Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`)))
     return options.isCurrent()
       ? Effect.catchCause(actors.receive(id, tag, payload, expires), (cause) =>
-          isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
+          isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(forOtherNode(cause))
         )
       : refuse
   }

@@ -1,7 +1,8 @@
-/** The actors of this node, for what other nodes send to them. */
-import { Context, Layer } from "effect"
+/** The actors of this node, for what other nodes send to them, and the form in which their failures go there. */
+import { Cause, Context, Layer } from "effect"
 import type { ShardId } from "effect/cluster"
 import type { Rpc } from "effect/rpc"
+import { isSqlError } from "effect/sql/SqlError"
 import type { Handled } from "./Actors.ts"
 
 interface Receiver {
@@ -18,3 +19,16 @@ export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>
 ) {
   static readonly layer = Layer.sync(Receivers, () => new Map())
 }
+
+const withSqlReason = (reason: Cause.Reason<unknown>): Cause.Reason<unknown> => {
+  if (!Cause.isDieReason(reason) || !isSqlError(reason.defect)) return reason
+  const { message, name, reason: cause } = reason.defect
+  return Cause.makeDieReason(Object.assign(new Error(message, { cause: { ...cause, cause: cause.cause } }), { name }))
+}
+
+/**
+ * A failure of an actor for another node: the reason of an error of SQL goes along as JSON. Of an `Error` only name, message and cause
+ * would, and its SQLSTATE is none of them.
+ */
+export const forOtherNode = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
+  Cause.fromReasons(cause.reasons.map(withSqlReason))
