@@ -121,6 +121,7 @@ const migrations = {
   "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts"),
   "0100_outgoing_mails": () => import("./migrations/0100_outgoing_mails.ts"),
   "0105_app_service_devices": () => import("./migrations/0105_app_service_devices.ts"),
+  "0110_tombstones_of_upgrades": () => import("./migrations/0110_tombstones_of_upgrades.ts"),
   "0115_outgoing_receipts": () => import("./migrations/0115_outgoing_receipts.ts")
 }
 

@@ -19,6 +19,7 @@ export type WorkKind =
   | "removals"
   | "server notices"
   | "unfinished memberships"
+  | "unfinished upgrades"
   | "unverified PDUs"
   | "user redactions"
 

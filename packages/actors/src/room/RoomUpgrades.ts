@@ -1,8 +1,9 @@
 /**
  * Upgrading rooms: a room of another version takes the place of a room, whose members are led there by a tombstone.
  *
- * An upgrade that was interrupted continues where it ended, when it is asked for again or by itself (`UnfinishedUpgrades`). One that was
- * made is answered with the room that it made.
+ * An upgrade that fails or is interrupted before it has made the new room has changed nothing. After that it continues where it ended, when
+ * it is asked for again or by itself; where that is refused, or another upgrade came first, its user leaves the new room. One that was made
+ * is answered with the room that it made.
  *
  * Source: "Room Upgrades" of the client-server specification.
  */
@@ -19,15 +20,16 @@ import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning } from "@greenroom/store/StreamToken"
-import { UnfinishedUpgradeStore } from "@greenroom/store/UnfinishedUpgradeStore"
-import { Context, Effect, Exit, Layer, Option } from "effect"
-import { isRefusal } from "../runtime/ItemFailure.ts"
+import { type UnfinishedUpgrade, UnfinishedUpgradeStore } from "@greenroom/store/UnfinishedUpgradeStore"
+import { Context, Effect, Exit, Layer, Option, Result } from "effect"
+import { isRefusal, settled } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
+import { keepFinishing } from "../runtime/UnfinishedWork.ts"
 import { makePredecessorOf } from "./internal/Predecessor.ts"
+import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { theEnd } from "./internal/RoomViewer.ts"
 import { RoomSuccession } from "./RoomSuccession.ts"
 import { Rooms } from "./Rooms.ts"
-import { finishUpgrades } from "./UnfinishedUpgrades.ts"
 
 export interface UpgradeRequest {
   /** The ID of the version of the new room. */
@@ -43,6 +45,17 @@ interface OldRoom {
   readonly state: ReadonlyArray<Event>
   readonly lastEvent: Event
 }
+
+/** The same upgrade of the same room in the same state is one request, however often it is sent, and by whichever login. */
+const txnIdOf = ({ newVersion, roomId, tombstone, userId }: UnfinishedUpgrade) =>
+  `upgrade ${roomId} by ${userId} to ${newVersion} after ${tombstone ?? ""}`
+
+const anyLogin = 0
+
+const nameOf = ({ newVersion, roomId, userId }: UnfinishedUpgrade) =>
+  `The upgrade of ${roomId} by ${userId} to version ${newVersion}`
+
+const tombstoneOf = (state: ReadonlyArray<Event>) => lookupIn(state)("m.room.tombstone", "")
 
 const make = Effect.gen(function* () {
   const rooms = yield* Rooms
@@ -80,18 +93,35 @@ const make = Effect.gen(function* () {
 
   /** The room that the user made of the old one by the same upgrade before. */
   const madeBefore = Effect.fnUntraced(function* ({ userId }: Session, old: OldRoom, version: RoomVersion) {
-    const tombstone = lookupIn(old.state)("m.room.tombstone", "")
+    const tombstone = tombstoneOf(old.state)
     const replacement = tombstone?.content.replacement_room
     if (tombstone?.sender !== userId || typeof replacement !== "string" || !isRoomId(replacement)) return undefined
     if ((yield* versionOf(replacement))?.id !== version.id) return undefined
     return (yield* predecessorOf(replacement)) === old.roomId ? replacement : undefined
   })
 
+  /** Where the tombstone of a room leads. */
+  const replacementOf = Effect.fnUntraced(function* (roomId: RoomId) {
+    const current = Option.getOrUndefined(yield* roomStore.currentState(roomId))
+    if (current === undefined) return undefined
+    const at = { roomNid: current.roomNid, ref: current.state }
+    const [tombstone] = yield* states.read([at], { key: ["m.room.tombstone", ""] })
+    return tombstone?.event.content.replacement_room
+  })
+
+  /** The room that an upgrade has made, if it has come so far. */
+  const madeBy = (upgrade: UnfinishedUpgrade) => {
+    const key = transactionKey({ tokenId: anyLogin, kind: "createRoom", txnId: txnIdOf(upgrade) })
+    return Effect.map(roomStore.transaction(anyLogin, creationScope, key), (found) =>
+      found === undefined ? undefined : (JSON.parse(found.response) as { readonly room_id: RoomId }).room_id
+    )
+  }
+
   const createNew = Effect.fnUntraced(function* (
     session: Session,
     old: OldRoom,
     version: RoomVersion,
-    additionalCreators: ReadonlyArray<UserId>
+    upgrade: UnfinishedUpgrade
   ) {
     const seed = upgradeSeed(
       {
@@ -100,37 +130,29 @@ const make = Effect.gen(function* () {
         state: old.state,
         creator: session.userId,
         creatorProfile: { ...(yield* profiles.publicProfile(session.userId)) },
-        additionalCreators
+        additionalCreators: upgrade.additionalCreators
       },
       version
     )
     const listed = Option.getOrElse(yield* list.isListed(old.roomId), () => false)
-    const tombstone = lookupIn(old.state)("m.room.tombstone", "")?.event_id ?? ""
-    // The same upgrade of the same room in the same state is one request, however often it is sent, and by whichever login.
-    const txnId = `upgrade ${old.roomId} by ${session.userId} to ${version.id} after ${tombstone}`
-    const anyLogin = { ...session, tokenId: 0 }
-    return (yield* rooms.createSeeded(anyLogin, { version, seed, listed, invite: [] }, txnId)).room_id
+    const seeded = { version, seed, listed, invite: [] }
+    return (yield* rooms.createSeeded({ ...session, tokenId: anyLogin }, seeded, txnIdOf(upgrade))).room_id
   })
 
   /** Settings that the user has no power to change stay as they are. */
   const setIfAllowed = (...args: Parameters<(typeof rooms)["setState"]>) =>
     Effect.catchTag(rooms.setState(...args), "M_FORBIDDEN", () => Effect.void)
 
-  /** Aliases and the place in the list of rooms go to the new room, and a tombstone leads there. */
-  const closeOld = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
+  /**
+   * What follows the tombstone: aliases and the place in the list of rooms go to the new room, and the old one is closed. Changes nothing
+   * where it was done before.
+   */
+  const finish = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
     yield* directory.move(old.roomId, replacement)
     yield* list.setListed(old.roomId, false)
     if (lookupIn(old.state)("m.room.canonical_alias", "") !== undefined) {
       yield* setIfAllowed(session, old.roomId, "m.room.canonical_alias", "", {})
     }
-    yield* rooms.setState(session, old.roomId, "m.room.tombstone", "", {
-      body: "This room has been replaced",
-      replacement_room: replacement
-    })
-  })
-
-  /** What follows the tombstone. Changes nothing where it was done before. */
-  const finish = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
     const levels = closingLevels(lookupIn(old.state), old.version)
     if (levels !== undefined) yield* setIfAllowed(session, old.roomId, "m.room.power_levels", "", levels)
     yield* succession.inherit(session.userId, old.roomId, replacement)
@@ -140,15 +162,31 @@ const make = Effect.gen(function* () {
     session: Session,
     old: OldRoom,
     version: RoomVersion,
-    additionalCreators: ReadonlyArray<UserId>
+    upgrade: UnfinishedUpgrade
   ) {
     let replacement = yield* madeBefore(session, old, version)
     if (replacement === undefined) {
-      replacement = yield* createNew(session, old, version, additionalCreators)
-      yield* closeOld(session, old, replacement)
+      replacement = yield* createNew(session, old, version, upgrade)
+      // The tombstone decides: a user that may not send it changes nothing of the old room.
+      yield* rooms.setState(session, old.roomId, "m.room.tombstone", "", {
+        body: "This room has been replaced",
+        replacement_room: replacement
+      })
     }
     yield* finish(session, old, replacement)
     return replacement
+  })
+
+  /** Forgets an upgrade. If it has made a room to which the old one does not lead, its user leaves that. */
+  const takeBack = Effect.fnUntraced(function* (upgrade: UnfinishedUpgrade) {
+    const { roomId, userId } = upgrade
+    const replacement = yield* madeBy(upgrade)
+    if (replacement !== undefined && (yield* replacementOf(roomId)) !== replacement) {
+      yield* list.setListed(replacement, false)
+      const left = rooms.leave({ userId, tokenId: anyLogin, deviceId: "" }, replacement)
+      yield* Effect.catchTag(left, "M_FORBIDDEN", () => Effect.void)
+    }
+    yield* unfinished.remove(roomId, userId)
   })
 
   const upgrade = Effect.fn("RoomUpgrades.upgrade")(function* (
@@ -162,15 +200,46 @@ const make = Effect.gen(function* () {
     }
     const { userId } = session
     const old = yield* oldRoomFor(session, roomId)
-    yield* unfinished.put({ roomId, userId, newVersion, additionalCreators })
-    return yield* Effect.onExit(replace(session, old, version, additionalCreators), (exit) =>
-      Exit.isSuccess(exit) || isRefusal(exit.cause) ? unfinished.remove(roomId, userId) : Effect.void
-    )
+    const upgrade = { roomId, userId, newVersion, additionalCreators, tombstone: tombstoneOf(old.state)?.event_id }
+    const former = yield* unfinished.find(roomId, userId)
+    if (former !== undefined && txnIdOf(former) !== txnIdOf(upgrade)) yield* takeBack(former)
+    yield* unfinished.put(upgrade)
+    return yield* Effect.onExit(replace(session, old, version, upgrade), (exit) => {
+      if (Exit.isSuccess(exit)) return unfinished.remove(roomId, userId)
+      return isRefusal(exit.cause) ? Effect.ignore(takeBack(upgrade)) : Effect.void
+    })
   })
 
-  yield* finishUpgrades(({ userId, roomId, ...request }) =>
-    upgrade({ userId, tokenId: 0, deviceId: "" }, roomId, request)
-  )
+  /** Continues an upgrade that has made its room, unless the old one was replaced by another meanwhile. */
+  const resume = Effect.fnUntraced(function* (upgrade: UnfinishedUpgrade) {
+    const session = { userId: upgrade.userId, tokenId: anyLogin, deviceId: "" }
+    const version = roomVersion(upgrade.newVersion)
+    if (version === undefined) return undefined
+    const old = yield* oldRoomFor(session, upgrade.roomId)
+    const isReplaced = (yield* madeBefore(session, old, version)) !== undefined
+    const isBegun = isReplaced || (yield* madeBy(upgrade)) !== undefined
+    const isSame = isReplaced || tombstoneOf(old.state)?.event_id === upgrade.tombstone
+    return isBegun && isSame ? yield* replace(session, old, version, upgrade) : undefined
+  })
+
+  yield* keepFinishing({
+    name: "Finishing upgrades of rooms",
+    kind: "unfinished upgrades",
+    table: unfinished,
+    // A process may still be at one that is not due.
+    whenNodesChange: "due",
+    nameOf,
+    finish: Effect.fnUntraced(function* (upgrade) {
+      const finished = yield* settled(nameOf(upgrade), resume(upgrade))
+      if (Result.isFailure(finished) || finished.success === undefined) {
+        yield* takeBack(upgrade)
+        const why = Result.isFailure(finished) ? finished.failure.error : "it had not begun, or another came first"
+        return yield* Effect.logWarning(`${nameOf(upgrade)} was interrupted, and is taken back: ${why}`)
+      }
+      yield* unfinished.remove(upgrade.roomId, upgrade.userId)
+      yield* Effect.log(`${nameOf(upgrade)}, which was interrupted, is finished`)
+    })
+  })
 
   return RoomUpgrades.of({ upgrade })
 })

@@ -106,7 +106,7 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
         }
         const isKnock = known.value.membership === "knock"
         const maySpeak = isKnock
-          ? (yield* unfinished.servers(roomId, userId)).includes(event.origin)
+          ? (yield* unfinished.find(roomId, userId))?.servers.includes(event.origin) === true
           : event.sender === known.value.sender
         if (!maySpeak) return yield* new Forbidden({ error: `${event.sender} has not invited ${userId}` })
         const room = yield* load

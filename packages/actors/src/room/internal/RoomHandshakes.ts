@@ -256,8 +256,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
     intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
-        const remembered = yield* unfinished.servers(roomId, userId)
-        const through = [...new Set([...remembered, ...servers])]
+        const remembered = yield* unfinished.find(roomId, userId)
+        const through = [...new Set([...(remembered?.servers ?? []), ...servers])]
         const content = reason === undefined ? {} : { reason }
         if (Option.isNone(known) || known.value.membership === "leave") {
           return leaving.has(userId) ? undefined : yield* announceLeave(userId, through, content)

@@ -1,0 +1,69 @@
+/**
+ * Finishes work that is noted in a table until it is done: what the end of a process or an outage of the database has interrupted. One node
+ * of the cluster does it: what is due, at the start and whenever the next one is.
+ */
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import type { WorkKind } from "@greenroom/store/WorkSignals"
+import { Clock, Effect, Result } from "effect"
+import { handleEach, settled, type TryAgain } from "./ItemFailure.ts"
+import { latchOfChanges, Nodes } from "./Nodes.ts"
+import { keepRunningOnce } from "./Singletons.ts"
+import { signalsOfWork } from "./WorkSignals.ts"
+
+/** The shortest and the longest wait between two looks for what is due, in ms. */
+const shortestWait = 1_000
+const longestWait = 10 * 60_000
+
+/** How many are handled at once. */
+const concurrency = 4
+
+interface UnfinishedWorkOptions<A, R> {
+  /** The name in the log. */
+  readonly name: string
+  readonly kind: WorkKind
+  readonly table: {
+    readonly take: (which: "due" | "all") => Effect.Effect<ReadonlyArray<A>>
+    readonly nextAt: Effect.Effect<number | undefined>
+  }
+  /** At the start, and when nodes came or went: all of it is tried, or what is due alone. */
+  readonly whenNodesChange: "due" | "all"
+  /** The name of a piece of work in the log. */
+  readonly nameOf: (work: A) => string
+  /** Finishes a piece of work, or gives it up, and removes it. Called again after a wait for what it fails with. */
+  readonly finish: (work: A) => Effect.Effect<unknown, MatrixError | TryAgain, R>
+}
+
+export const keepFinishing = Effect.fnUntraced(function* <A, R>({
+  finish,
+  kind,
+  name,
+  nameOf,
+  table,
+  whenNodesChange
+}: UnfinishedWorkOptions<A, R>) {
+  const changed = yield* latchOfChanges(yield* Nodes)
+  const added = yield* signalsOfWork(kind)
+
+  const finishOne = Effect.fnUntraced(function* (work: A) {
+    const finished = yield* settled(nameOf(work), finish(work))
+    if (Result.isFailure(finished)) {
+      yield* Effect.logWarning(`${nameOf(work)} stays unfinished: ${finished.failure.error}`)
+    }
+  })
+  const nextIsDue = Effect.gen(function* () {
+    const next = yield* table.nextAt
+    const now = yield* Clock.currentTimeMillis
+    yield* Effect.sleep(Math.min(longestWait, Math.max(shortestWait, (next ?? Number.POSITIVE_INFINITY) - now)))
+  })
+  let which = whenNodesChange
+  yield* keepRunningOnce(
+    name,
+    Effect.gen(function* () {
+      yield* handleEach(yield* table.take(which), finishOne, concurrency)
+      which = yield* Effect.raceFirst(
+        Effect.as(changed, whenNodesChange),
+        Effect.as(Effect.raceFirst(added, nextIsDue), "due" as const)
+      )
+    })
+  )
+})
