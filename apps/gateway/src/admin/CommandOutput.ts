@@ -17,15 +17,22 @@ export interface Output {
 /** A time in milliseconds as text. */
 export const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
 
-/** JSON of a value: big integers become numbers, bytes become base64. */
-const toJson = (value: unknown): string =>
-  JSON.stringify(value, (_key, entry) =>
-    typeof entry === "bigint"
-      ? Number(entry)
-      : entry instanceof Uint8Array
-        ? Buffer.from(entry).toString("base64")
-        : entry
+/** `userId` becomes `user_id`. Keys that are no names of fields, such as room IDs, stay. */
+const snakeCase = (key: string): string =>
+  /^[a-z][A-Za-z0-9]*$/.test(key) ? key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : key
+
+/** With keys as in the APIs. Big integers become numbers, bytes become base64. The details of audit rows, which are hashed, stay as they are. */
+const toFields = (value: unknown): unknown => {
+  if (typeof value === "bigint") return Number(value)
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(toFields)
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64")
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [snakeCase(key), key === "details" ? inner : toFields(inner)])
   )
+}
+
+const toJson = (value: unknown): string => JSON.stringify(toFields(value))
 
 /** Characters that control the terminal or change the reading order. */
 const deceptive = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu

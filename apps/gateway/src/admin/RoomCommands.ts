@@ -66,6 +66,9 @@ const describe = ({
     `since ${time(createdAt)}`
   ].join("  ")
 
+/** Without the numbers that the database alone knows. */
+const toValue = ({ roomNid: _, state: __, ...room }: AdministeredRoom) => room
+
 const describeRemoval = ({ createdAt, error, kind, removalId, roomId, status }: Removal): string =>
   [removalId, roomId, kind, status, time(createdAt), ...(error === undefined ? [] : [error])].join("  ")
 
@@ -89,7 +92,7 @@ const list = Command.make(
             search: Option.getOrUndefined(options.search)
           })
         ),
-        ({ rooms }) => printAll(options, rooms, describe)
+        ({ rooms }) => printAll(options, rooms, describe, toValue)
       )
     )
 ).pipe(Command.withDescription("Rooms, the largest first"))
@@ -100,7 +103,7 @@ const show = Command.make("show", { ...commandOptions, room }, (options) =>
     Effect.gen(function* () {
       const found = yield* existing(options.room)
       const members = yield* RoomAdministrationStore.use((store) => store.members(found.roomNid, ["join"], undefined))
-      yield* print(options, { ...found, members }, [describe(found), ...members].join("\n"))
+      yield* print(options, { ...toValue(found), members }, [describe(found), ...members].join("\n"))
     })
   )
 ).pipe(Command.withDescription("A room and who is in it"))

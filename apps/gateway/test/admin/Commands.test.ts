@@ -186,6 +186,8 @@ describe("every command of greenroom", () => {
             .split("\n")
             .filter((line) => line !== "")
             .map((line) => JSON.parse(line))
+          const withoutDetails = out.replace(/"details":\{.*?\}/g, "")
+          assert.notMatch(withoutDetails, /"[a-z]+[A-Z]\w*":/, `${name} has keys as in the APIs`)
           if (fails === undefined) {
             assert.deepStrictEqual([code, error], [0, ""], name)
             for (const value of values) assert.isObject(value, name)
