@@ -122,6 +122,7 @@ const migrations = {
   "0100_outgoing_mails": () => import("./migrations/0100_outgoing_mails.ts"),
   "0105_app_service_devices": () => import("./migrations/0105_app_service_devices.ts"),
   "0110_tombstones_of_upgrades": () => import("./migrations/0110_tombstones_of_upgrades.ts"),
+  "0111_delayed_event_times": () => import("./migrations/0111_delayed_event_times.ts"),
   "0115_outgoing_receipts": () => import("./migrations/0115_outgoing_receipts.ts")
 }
 

@@ -1,6 +1,7 @@
 /**
  * The requirements of a database: it is writable, stores text as UTF-8, and the role may create tables in its schema. They are
- * checked before the migrations, so that the operator reads a remedy instead of an error of SQL.
+ * checked before the migrations, so that the operator reads a remedy instead of an error of SQL. A clock that differs from that of this
+ * machine is logged.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -17,6 +18,7 @@ interface Found {
   readonly schema: string | null
   readonly may_create: boolean
   readonly read_only: boolean
+  readonly now: number
 }
 
 /** The name as a quoted identifier of SQL. */
@@ -35,6 +37,17 @@ const privilegeProblem = ({ database, role, schema }: Found): string =>
 const readOnlyProblem = ({ database }: Found): string =>
   `The database ${database} is read-only: name the primary server, not a standby, or set default_transaction_read_only = off.`
 
+/** The largest difference of the clocks of this machine and of the database that is not logged, in ms. */
+const maxSkew = 30_000
+
+/** With a wrong clock times of events are wrong, and keys and tokens expire at the wrong time. */
+const clockProblem = (now: number): string | undefined => {
+  const skew = Date.now() - now
+  if (Math.abs(skew) <= maxSkew) return undefined
+  const how = `${Math.round(Math.abs(skew) / 1_000)} seconds ${skew > 0 ? "ahead of" : "behind"}`
+  return `The clock of this machine is ${how} that of the database: set the wrong one of them by NTP.`
+}
+
 /** Errors: `DatabaseUnsuitable`. */
 export const checkRequirements: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, SqlClient.SqlClient> =
   Effect.gen(function* () {
@@ -42,9 +55,12 @@ export const checkRequirements: Effect.Effect<void, DatabaseUnsuitable | SqlErro
     const [found] = yield* sql<Found>`
       SELECT datname AS database, current_user AS role, pg_encoding_to_char(encoding) AS encoding,
         current_schema() AS schema, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
-        current_setting('transaction_read_only')::boolean AS read_only
+        current_setting('transaction_read_only')::boolean AS read_only,
+        extract(epoch FROM clock_timestamp())::float8 * 1000 AS now
       FROM pg_database WHERE datname = current_database()`
     if (found!.encoding !== "UTF8") return yield* new DatabaseUnsuitable({ message: encodingProblem(found!) })
     if (found!.read_only) return yield* new DatabaseUnsuitable({ message: readOnlyProblem(found!) })
     if (!found!.may_create) return yield* new DatabaseUnsuitable({ message: privilegeProblem(found!) })
+    const skew = clockProblem(found!.now)
+    if (skew !== undefined) yield* Effect.logWarning(skew)
   })

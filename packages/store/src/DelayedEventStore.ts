@@ -67,6 +67,9 @@ const toEvent = (row: Row): DelayedEvent => ({
   error: row.error === null ? undefined : JSON.parse(row.error)
 })
 
+/** An event that was scheduled so much later than now, in ms, counts as scheduled now: the clock was set back. */
+const clockTolerance = 5_000
+
 /** The wait of an event that could not be sent, in ms. */
 const shortestRetry = 1_000
 const longestRetry = 60_000
@@ -225,6 +228,9 @@ export class DelayedEventStore extends Context.Service<
         takeDue: (limit) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
             sql<Row>`
+              WITH set_back AS (
+                UPDATE delayed_events SET scheduled_at = ${now}, retry_at = NULL
+                WHERE finalised_at IS NULL AND scheduled_at > ${now + clockTolerance})
               UPDATE delayed_events SET sending = true WHERE delay_id IN (
                 SELECT delay_id FROM delayed_events WHERE finalised_at IS NULL AND greatest(scheduled_at + delay, retry_at) <= ${now}
                 ORDER BY greatest(scheduled_at + delay, retry_at) LIMIT ${limit} FOR UPDATE SKIP LOCKED)

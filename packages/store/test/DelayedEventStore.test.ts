@@ -57,4 +57,23 @@ layer(DelayedEventStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Del
         }
       })
   )
+
+  it.effect(
+    "an event that was scheduled before the clock was set back waits for its delay, and not for the clock",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* DelayedEventStore
+        yield* TestClock.setTime(20_000_000)
+        const ahead = Effect.map(store.takeDue(10), (due) =>
+          due.map(({ delayId }) => delayId).filter((delayId) => delayId === "ahead")
+        )
+        yield* store.schedule(event("ahead"), { scheduled: 10, finalised: 2 })
+        yield* TestClock.setTime(2_000_000)
+        assert.deepStrictEqual(yield* ahead, [])
+        const found = Option.getOrThrow(yield* store.find("ahead"))
+        assert.strictEqual(found.scheduledAt, 2_000_000)
+        yield* TestClock.adjust(1_000)
+        assert.deepStrictEqual(yield* ahead, ["ahead"])
+      })
+  )
 })

@@ -12,7 +12,7 @@ import { configOf, databaseUrlOf } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll } from "./CommandOutput.ts"
 import { checkDatabase, type DatabaseState } from "./doctor/databaseChecks.ts"
-import { type Finding, failure, ok } from "./doctor/Finding.ts"
+import { type Finding, failure, ok, warning } from "./doctor/Finding.ts"
 import { checkFederation } from "./doctor/federationChecks.ts"
 import { checkMachine } from "./doctor/machineChecks.ts"
 
@@ -47,8 +47,17 @@ const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: Read
     ],
     { concurrency: 2 }
   )
-  return [ok("configuration", "can be read"), ...database.findings, ...machine, ...federation]
+  const findings = [ok("configuration", "can be read"), ...database.findings, ...machine, ...federation]
+  return findings.some(({ check }) => check === "clock") ? findings : [...findings, clockAlone()]
 })
+
+/** Neither an external database nor another server was there to compare the clock with. */
+const clockAlone = () =>
+  warning(
+    "clock",
+    `says ${new Date().toISOString()}, and could be compared with no other`,
+    "Compare it yourself, or name a server to compare it with: --peer matrix.org."
+  )
 
 const describe = ({ check, found, remedy, status }: Finding): string =>
   `${status.padEnd(7)}  ${check.padEnd(13)}  ${found}${remedy === undefined ? "" : `\n${" ".repeat(24)} -> ${remedy}`}`

@@ -109,7 +109,8 @@ describe("greenroom doctor", () => {
     "doctor finds no fault of a correct server",
     () =>
       Effect.gen(function* () {
-        const { code, findings } = yield* doctor(yield* well)
+        const { DATABASE_URL, ...embedded } = yield* well
+        const { code, findings } = yield* doctor({ ...embedded, DATABASE_URL })
         assert.deepStrictEqual(
           findings.filter(({ status }) => status === "error"),
           []
@@ -121,6 +122,9 @@ describe("greenroom doctor", () => {
             check
           )
         }
+        const alone = yield* doctor(embedded)
+        const clock = alone.findings.find(({ check }) => check === "clock")
+        assert.strictEqual(clock?.status, "warning", "the embedded database has the clock of this machine")
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     timeout
   )
@@ -206,19 +210,26 @@ describe("greenroom doctor", () => {
         // Without --peer, doctor checks the servers that were reached last.
         const connection = yield* PgConnection.make({ url: Redacted.make(settings.DATABASE_URL) })
         yield* connection.query(
-          "INSERT INTO destinations (destination, last_success_at) VALUES ('slow.test', 1), ('closed.test', 2)"
+          `INSERT INTO destinations (destination, last_success_at, failures)
+           VALUES ('slow.test', 1, 0), ('closed.test', 2, 0), ('failing.test', 3, 1)`
         )
-        const { findings } = yield* doctor({
+        const servers = {
           ...settings,
           SERVER_NAME: "green.test",
           FEDERATION_SERVERS: `slow.test=127.0.0.1:${slow.port},expired.test=127.0.0.1:${expired.port},closed.test=127.0.0.1:1`,
           FEDERATION_DNS_SERVERS: `127.0.0.1:${silent.address().port}`,
           FEDERATION_VERIFY: "false"
-        })
+        }
+        const { findings } = yield* doctor(servers)
+        assert.notInclude(JSON.stringify(findings), "failing.test does not answer")
         assertError(findings, "clock", /is 3[56]\d\d seconds ahead of that of slow\.test/)
         assertError(findings, "federation", /closed\.test does not answer: .*ECONNREFUSED/)
         assertError(findings, "federation", /green\.test, as others reach it, does not answer/)
         assertError(findings, "dns", /does not answer \(127\.0\.0\.1:\d+: ETIMEOUT\)/)
+        // Where all of them fail, they are asked all the same: this server may be at fault.
+        yield* connection.query("UPDATE destinations SET failures = 1")
+        const failing = yield* doctor({ ...servers, SERVER_NAME: "localhost" })
+        assertError(failing.findings, "clock", /is 3[56]\d\d seconds ahead of that of slow\.test/)
         const verified = yield* doctor(
           {
             ...settings,

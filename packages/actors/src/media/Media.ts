@@ -17,6 +17,7 @@ import {
   NotYetUploaded
 } from "@greenroom/protocol/MatrixError"
 import { type MediaName, type MediaRow, MediaStore, type StoredContent } from "@greenroom/store/MediaStore"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
 import { Departure } from "../runtime/Departure.ts"
@@ -208,7 +209,7 @@ export class Media extends Context.Service<
         }
       }, Effect.scoped)
 
-      /** The row of a content ID that has its content, at the latest at `deadline`. */
+      /** The row of a content ID that has its content, at the latest at `deadline` of the monotonic clock. */
       const findRow = (name: MediaName, deadline: number): Effect.Effect<MediaRow, MatrixError> =>
         Effect.flatMap(store.find(name), (found) =>
           Effect.gen(function* () {
@@ -217,8 +218,9 @@ export class Media extends Context.Service<
             if (row === undefined) return yield* notFound
             if (row.content !== undefined) return row
             if (row.expiresAt !== undefined && row.expiresAt <= now) return yield* notFound
-            if (now >= deadline) return yield* notYet
-            yield* arrivals.wait(mxc(name), deadline - now)
+            const left = deadline - (yield* monotonicMillis)
+            if (left <= 0) return yield* notYet
+            yield* arrivals.wait(mxc(name), left)
             return yield* findRow(name, deadline)
           })
         )
@@ -265,9 +267,7 @@ export class Media extends Context.Service<
         const isOurs = name.origin === serverName
         if (!isOurs && request.allowRemote === false) return yield* notFound
         const wait = Math.min(request.timeout ?? defaultTimeout, maxTimeout)
-        const row = isOurs
-          ? yield* findRow(name, (yield* Clock.currentTimeMillis) + wait)
-          : yield* findRemoteRow(name, wait)
+        const row = isOurs ? yield* findRow(name, (yield* monotonicMillis) + wait) : yield* findRemoteRow(name, wait)
         if (row.quarantinedBy !== undefined || (row.authenticated && !request.authenticated)) return yield* notFound
         yield* noteUse(row)
         return toFile(row.content!)

@@ -38,6 +38,9 @@ import { creationScope, transactionKey } from "./RoomTransactions.ts"
 /** How often a room that exists already is tried again with a later time. */
 const maxAttempts = 1_000
 
+/** How far times of rooms may run ahead of the clock, in ms, where more than one is made in a millisecond. */
+const mostAhead = 60_000
+
 interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
   readonly mustBeInvitable: (inviter: UserId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
@@ -63,9 +66,12 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
   let latest = 0
 
-  /** Equal rooms of one moment would have one ID in version 12: each is made at a time of its own. */
+  /**
+   * Equal rooms of one moment would have one ID in version 12: each is made at a time of its own. If the clock was set back, times go back
+   * with it.
+   */
   const timestamp = Effect.map(Clock.currentTimeMillis, (now) => {
-    latest = Math.max(now, latest + 1)
+    latest = latest < now || latest > now + mostAhead ? now : latest + 1
     return latest
   })
 

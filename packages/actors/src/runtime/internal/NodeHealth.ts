@@ -6,7 +6,9 @@
  * entries in the database expire. Where the entries are renewed instead, it is cut off, and gives up its own shards. Of two nodes
  * that do not reach each other, the one that pings takes all shards. Both sides log what the operator must mend.
  */
-import { Cache, Clock, Duration, Effect, Layer, Option } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { Clock, Duration, Effect, Layer, Option } from "effect"
 import { type RunnerAddress, RunnerHealth, RunnerStorage, Runners, ShardingConfig } from "effect/cluster"
 import { keyOf } from "./nodeKey.ts"
 import * as RunningTime from "./RunningTime.ts"
@@ -32,7 +34,7 @@ const make = Effect.gen(function* () {
   const expiration = Duration.toMillis(Duration.fromInputUnsafe(shardLockExpiration))
   // A node that is held up itself takes no other one for lost.
   const clock = RunningTime.make(yield* Clock.Clock)
-  const now = () => clock.currentTimeMillisUnsafe()
+  const now = () => monotonicMillisUnsafe(clock)
   /** The time in which no other node answered, in ms. */
   let silence: { readonly since: number; readonly until: number } | undefined
   let cutOffAt = Number.NEGATIVE_INFINITY
@@ -69,7 +71,7 @@ const make = Effect.gen(function* () {
     return isCutOff
   }
 
-  const answers = yield* Cache.make({
+  const answers = yield* MonotonicCache.make({
     capacity: 1_000,
     timeToLive: answerFor,
     lookup: (address: RunnerAddress.RunnerAddress) =>
@@ -91,7 +93,9 @@ const make = Effect.gen(function* () {
     const others = withShards.filter((other) => keyOf(other) !== keyOf(address))
     // Its shards were taken before, or there are two nodes with shards, and nobody else can tell which one is cut off.
     if (others.length === 0 || others.length === withShards.length) return false
-    const answered = yield* Effect.forEach(others, (other) => Cache.get(answers, other), { concurrency: "unbounded" })
+    const answered = yield* Effect.forEach(others, (other) => MonotonicCache.get(answers, other), {
+      concurrency: "unbounded"
+    })
     if (answered.includes(true)) return false
     const before = silence !== undefined && askedAt - silence.until < expiration ? silence : undefined
     silence = { since: before?.since ?? askedAt, until: now() }
@@ -103,7 +107,7 @@ const make = Effect.gen(function* () {
     isAlive: Effect.fnUntraced(function* (address) {
       if (isOwn(address)) return !takeVerdict()
       const askedAt = now()
-      if (!(yield* Cache.get(answers, address))) {
+      if (!(yield* MonotonicCache.get(answers, address))) {
         const isKept = yield* Effect.orElseSucceed(keeps(address, askedAt), () => false)
         if (!isKept) yield* reportSilent(address)
         return isKept

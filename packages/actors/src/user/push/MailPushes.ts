@@ -106,7 +106,8 @@ export const makeMailPushes = Effect.gen(function* () {
   /** How long a first unread notification waits, in ms. */
   const waitOf = ({ lastMail }: MailProgress) =>
     Effect.map(Clock.currentTimeMillis, (now) =>
-      lastMail === undefined ? delay : Math.max(delay, lastMail.at + lastMail.interval - now)
+      // If the clock was set back, the last mail was not sent later than now.
+      lastMail === undefined ? delay : Math.max(delay, Math.min(lastMail.at, now) + lastMail.interval - now)
     )
 
   /** Sends the mail that is due, or notes when one will be. `hasRead` says that the user has read something meanwhile. */
