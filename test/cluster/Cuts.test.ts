@@ -150,7 +150,7 @@ layer(CutCluster.layer(3), { excludeTestServices: true, timeout: "2 minutes" })(
 
 layer(CutCluster.layer(2), { excludeTestServices: true, timeout: "2 minutes" })("a cluster of two nodes", (it) => {
   it.effect(
-    "of two nodes that are cut off from each other the same one always serves all rooms, and the other takes over if it ends",
+    "the same one of two nodes that are cut off from each other serves all rooms, and the other takes over when it ends",
     (context) =>
       Effect.gen(function* () {
         if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)

@@ -173,9 +173,9 @@ it.live(
   120_000
 )
 
-describe.skipIf(!hasS3Store)("a node with a silent store of files", () => {
+describe.skipIf(!hasS3Store)("a silent file store", () => {
   it.live(
-    "goes down in order: requests for its files get 503, and a download that has begun is cut",
+    "a node with a silent file store stops, with 503 for requests of files and begun downloads cut off",
     () =>
       Effect.gen(function* () {
         const { s3 } = yield* s3Store

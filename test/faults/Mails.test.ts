@@ -1,4 +1,4 @@
-/** Mails of requests that were answered, where the process ends while the mail server is silent. */
+/** Mails of answered requests when the process ends before the mail server has accepted them. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Queue } from "effect"
 import { testMail } from "../../packages/gateway/test/login/TestMail.ts"
@@ -15,13 +15,13 @@ const requestMail = (scene: Scene, email: string) =>
 
 const ends: ReadonlyArray<readonly [how: string, end: (scene: Scene) => Effect.Effect<void>]> = [
   ["is killed", ({ gateway }) => gateway.kill],
-  ["goes down", ({ gateway }) => Effect.map(gateway.stop, (code) => assert.strictEqual(code, 0))]
+  ["stops", ({ gateway }) => Effect.map(gateway.stop, (code) => assert.strictEqual(code, 0))]
 ]
 
-describe("a mail that the mail server has not taken", () => {
+describe("Mails", () => {
   for (const [how, end] of ends) {
     it.live(
-      `is sent once by the next process where this one ${how}`,
+      `a mail that is not yet sent when the process ${how} is sent once by the next process`,
       () =>
         Effect.gen(function* () {
           const mail = yield* testMail()

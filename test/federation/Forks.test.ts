@@ -88,35 +88,37 @@ const converge = Effect.fnUntraced(function* ({ alice, blue, bob, red, room_id }
 })
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks", (it) => {
-  it.effect("with more forward extremities than an event can name, none is lost, and servers have the same state", () =>
-    Effect.gen(function* () {
-      const at = yield* scene
-      const { alice, bob, dan, evil, levels, mallory, red, room, room_id } = at
-      const past = room.extremities
-      const content = { ...levels, users: { ...levels.users, [dan.userId]: 50 } }
-      const promotion = evil.event(
-        room,
-        { sender: mallory, type: "m.room.power_levels", state_key: "", content },
-        { prevEvents: past }
-      )
-      const first = evil.event(room, { sender: mallory }, { prevEvents: past })
-      const forks = Array.from({ length: 120 }, () => evil.event(room, { sender: mallory }, { prevEvents: [first] }))
-      yield* tellBoth(at, [promotion, first, ...forks])
-      const known = [promotion, ...forks].map(({ event_id }) => event_id)
-      assert.sameMembers([...(yield* extremitiesOf(red, room_id))], known)
-      // Only the promotion allows Dan this.
-      const { event_id } = yield* expectOk(setState(dan, room_id, "m.room.topic", { topic: "Dan was here" }))
-      const { prev_events } = yield* storedEvent(red, event_id)
-      assert.lengthOf(prev_events, version.maxPrevEvents)
-      assert.sameMembers(
-        [...(yield* extremitiesOf(red, room_id))],
-        [...known.filter((id) => !prev_events.includes(id)), event_id]
-      )
-      yield* sees(bob, (event) => event.event_id === event_id)
-      assert.deepStrictEqual((yield* getState(bob, room_id, "m.room.topic")).body, { topic: "Dan was here" })
-      yield* converge(at)
-      assert.deepStrictEqual((yield* getState(alice, room_id, "m.room.topic")).body, { topic: "Dan was here" })
-    })
+  it.effect(
+    "no forward extremity is lost when there are more than an event can name, and servers have the same state",
+    () =>
+      Effect.gen(function* () {
+        const at = yield* scene
+        const { alice, bob, dan, evil, levels, mallory, red, room, room_id } = at
+        const past = room.extremities
+        const content = { ...levels, users: { ...levels.users, [dan.userId]: 50 } }
+        const promotion = evil.event(
+          room,
+          { sender: mallory, type: "m.room.power_levels", state_key: "", content },
+          { prevEvents: past }
+        )
+        const first = evil.event(room, { sender: mallory }, { prevEvents: past })
+        const forks = Array.from({ length: 120 }, () => evil.event(room, { sender: mallory }, { prevEvents: [first] }))
+        yield* tellBoth(at, [promotion, first, ...forks])
+        const known = [promotion, ...forks].map(({ event_id }) => event_id)
+        assert.sameMembers([...(yield* extremitiesOf(red, room_id))], known)
+        // Only the promotion allows Dan this.
+        const { event_id } = yield* expectOk(setState(dan, room_id, "m.room.topic", { topic: "Dan was here" }))
+        const { prev_events } = yield* storedEvent(red, event_id)
+        assert.lengthOf(prev_events, version.maxPrevEvents)
+        assert.sameMembers(
+          [...(yield* extremitiesOf(red, room_id))],
+          [...known.filter((id) => !prev_events.includes(id)), event_id]
+        )
+        yield* sees(bob, (event) => event.event_id === event_id)
+        assert.deepStrictEqual((yield* getState(bob, room_id, "m.room.topic")).body, { topic: "Dan was here" })
+        yield* converge(at)
+        assert.deepStrictEqual((yield* getState(alice, room_id, "m.room.topic")).body, { topic: "Dan was here" })
+      })
   )
 
   it.effect(

@@ -158,7 +158,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
       })
   )
 
-  it.effect("where branches have different history visibility, the state after them is requested", () =>
+  it.effect("the state after branches with different history visibility is requested", () =>
     Effect.gen(function* () {
       const { closed, merged, open, readAll, stateWith } = yield* branching
       const { bodies, statesRequested } = yield* readAll(

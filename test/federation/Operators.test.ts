@@ -63,7 +63,7 @@ describe("Settings of federation", () => {
     })
   )
 
-  it.live("with disabled federation the port is closed, and no request is sent", () =>
+  it.live("the port is closed and no request is sent if federation is disabled", () =>
     Effect.gen(function* () {
       const [red, blue] = (yield* homeServers(["red.test", "blue.test"], {
         options: { "red.test": { federation: { enabled: false } } }

@@ -125,7 +125,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Recei
     })
   )
 
-  it.effect("of many receipts for unknown events only the newest of each server are kept", () =>
+  it.effect("only the newest receipts of each server for unknown events are kept", () =>
     Effect.gen(function* () {
       const { evil, mallory, red, room_id } = yield* sceneOf("11")
       const receipt = (index: number): Body => ({

@@ -154,7 +154,7 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("of a flood of transactions some are accepted, the others must be sent again later", () =>
+  it.live("a server accepts a part of a flood of transactions, and the others must be sent again later", () =>
     Effect.gen(function* () {
       const { blue } = yield* scene
       const ids = Array.from({ length: 100 }, (_, index) => `flood ${index}`)

@@ -117,13 +117,13 @@ describe("Every event", () => {
 })
 
 describe("Joining", () => {
-  it("with the join rule public any user can join", () => {
+  it("any user can join with the join rule public", () => {
     const room = joinRules({ join_rule: "public" })
     room.allow(memberProposal(bob, bob, "join"))
     room.allow(memberProposal(bob, bob, "join", { displayname: "Bob" }))
   })
 
-  it("with the join rule invite invited users can join, and return only with another invite", () => {
+  it("invited users can join with the join rule invite, and return only with another invite", () => {
     const room = joinRules({ join_rule: "invite" })
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
@@ -132,7 +132,7 @@ describe("Joining", () => {
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
-  it("with the join rule private invited users and users in `may_join` can join", () => {
+  it("invited users and users in `may_join` can join with the join rule private", () => {
     const room = joinRules({ join_rule: "private", may_join: [bob] })
     room.allow(memberProposal(bob, bob, "join"))
     assert.include(room.refuse(memberProposal(carol, carol, "join")), "Users need an invite to join")
@@ -151,14 +151,14 @@ describe("Joining", () => {
     )
   })
 
-  it("with an unknown join rule only invited users can join", () => {
+  it("only invited users can join with an unknown join rule", () => {
     const room = joinRules({ join_rule: "everyone" })
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     room.allow(memberProposal(bob, bob, "join"))
   })
 
-  it("with the join rule knock users outside the room knock for themselves, and join when invited", () => {
+  it("users outside the room knock for themselves with the join rule knock, and join when invited", () => {
     const room = joinRules({ join_rule: "knock" })
     assert.strictEqual(room.refuse(memberProposal(bob, carol, "knock")), "Users knock for themselves only")
     room.allow(memberProposal(bob, bob, "knock"))

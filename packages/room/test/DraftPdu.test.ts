@@ -22,7 +22,7 @@ const message = room.allow(messageProposal(alice))
 const pduOf = (event: Event): Record<string, Json> => ({ ...toPdu(event) })
 
 describe("DraftPdu", () => {
-  it("gives an event the names of the draft", () => {
+  it("an event is written with the keys of the draft", () => {
     const pdu = pduOf(state)
     assert.deepStrictEqual(
       {
@@ -65,7 +65,7 @@ describe("DraftPdu", () => {
     for (const event of room.events) assert.deepStrictEqual(roundTrip(event), event)
   })
 
-  it("keeps unknown keys, and sends them on", () => {
+  it("unknown keys are kept and sent to other servers", () => {
     const known = new Set([...Object.keys(pduOf(state)), ...Object.keys(state), "redacts", "unsigned"])
     const unknown = fc.dictionary(
       fc.string().filter((key) => !known.has(key)),
@@ -92,7 +92,7 @@ describe("DraftPdu", () => {
     )
   })
 
-  it("refuses malformed PDUs, and names the fault", () => {
+  it("malformed PDUs are refused with their fault", () => {
     const wrong: ReadonlyArray<readonly [key: string, values: ReadonlyArray<Json | undefined>]> = [
       ["pdu_id", [undefined, "", "a:b", 5, "x".repeat(300), "\ud800"]],
       ["origin", [undefined, "", "not a server", "a b", ["one.example"]]],
@@ -125,14 +125,14 @@ describe("DraftPdu", () => {
     for (const value of [null, undefined, 1, "x", [], true]) assert.isString(problem(value))
   })
 
-  it("refuses more predecessors than an event may have, and the same one twice", () => {
+  it("too many predecessors and repeated ones are refused", () => {
     const many = Array.from({ length: maxPrevEvents + 1 }, (_, i) => [`x${i}`, "one.example"])
     assert.include(problem({ ...pduOf(message), prev_pdus: many }), "more than")
     assert.include(problem({ ...pduOf(message), prev_pdus: [many[0]!, many[0]!] }), "twice")
     assert.isUndefined(problem({ ...pduOf(message), prev_pdus: many.slice(1) }))
   })
 
-  it("refuses a PDU of more than 64 KiB and numbers that other servers read differently", () => {
+  it("PDUs of more than 64 KiB are refused, as are numbers that other servers read differently", () => {
     const of = (body: string): JsonObject => ({ ...pduOf(message), content: { body } })
     assert.strictEqual(problem(of("x".repeat(maxPduBytes))), "TooLarge")
     assert.strictEqual(problem(of("é".repeat(maxPduBytes / 2))), "TooLarge")

@@ -143,7 +143,7 @@ describe("A new room", () => {
     assert.notStrictEqual(createOf(version("12"), 2).room_id, create.room_id)
   })
 
-  it("in version 12 an m.room.create with a room_id is refused, and so is another event without one", () => {
+  it("m.room.create with a room_id is refused in version 12, as is another event without one", () => {
     const of = version("12")
     const create = createOf(of)
     assert.strictEqual(problem(of, { ...of.toPdu(create), room_id: create.room_id }), "m.room.create has a room_id")

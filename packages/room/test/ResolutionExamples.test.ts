@@ -98,7 +98,7 @@ describe("MSC1442", () => {
       assert.strictEqual(message3.get(topicKey), topic4.event_id)
     })
 
-    it(`in version ${id} the auth difference counts: bob, a new moderator, promotes charlie`, () => {
+    it(`the auth difference counts in version ${id}: bob, a new moderator, promotes charlie`, () => {
       const example = new Example(id, [bob, charlie])
       example.levels(alice, {})
       const before = example.state(alice, "m.room.topic", { topic: "before" })
@@ -110,7 +110,7 @@ describe("MSC1442", () => {
     })
   }
 
-  it("in version 1 only the events of the states count: the change of charlie is lost with that of bob", () => {
+  it("only the events of the states count in version 1: the change of charlie is lost with that of bob", () => {
     const example = new Example("1", [bob, charlie])
     example.levels(alice, {})
     const before = example.state(alice, "m.room.topic", { topic: "before" })
@@ -199,7 +199,7 @@ describe("MSC4297", () => {
     assert.strictEqual(resolved.get(levelsKey), third.event_id)
   })
 
-  it("in version 12 m.room.create is found by the room ID, although no event names it", () => {
+  it("m.room.create of version 12 is found by the room ID, without a reference to it", () => {
     const example = new Example("12", [bob])
     example.levels(alice, { [bob]: 50 })
     const fork = example.replica.extremities

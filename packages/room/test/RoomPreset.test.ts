@@ -55,7 +55,7 @@ describe("Room presets", () => {
     assert.strictEqual(roomSeed(options(), older).create.creator, alice)
   })
 
-  it("in a trusted chat invited users have the power of the creator", () => {
+  it("invited users of a trusted chat have the power level of the creator", () => {
     const trusted = options({ preset: "trusted_private_chat", invite: [bob] })
     assert.deepStrictEqual(find(roomSeed(trusted, older).state, "m.room.power_levels")?.users, {
       [alice]: 100,

@@ -82,7 +82,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.isUndefined(split.content("m.room.topic"))
   })
 
-  it("when two users remove people concurrently, the one with the higher level wins, whatever the timestamps are", () => {
+  it("the ban by a user with a higher level wins over a concurrent kick by the banned user, whatever the timestamps are", () => {
     const dave = user("dave", "two.example")
     const split = new Split([bob, carol, dave], { [bob]: 60, [carol]: 50 })
     split.on(split.two, memberProposal(carol, dave, "leave"), 1)
