@@ -55,15 +55,19 @@ const isResource = (parameter: Operation["parameters"][number]): boolean =>
 
 type Errors = ReadonlyMap<string, ReadonlySet<string>>
 
-/** The errors, by status, that the schemas of the responses have. */
-const statedErrors = ({ responses }: Operation, schemas: JsonSchema): Errors => {
+/** The errors, by status, that the schemas of the responses have, and those with another status in the description: `409 M_UNKNOWN`. */
+const statedErrors = ({ description = "", responses }: Operation, schemas: JsonSchema): Errors => {
   const errcodesIn = (response: unknown) =>
     [...JSON.stringify(response).matchAll(/#\/components\/schemas\/(M_\w+)/g)].flatMap(([, name = ""]) => {
       const { properties } = schemas[name] as { readonly properties: { readonly errcode: JsonSchema } }
       return properties.errcode.enum as ReadonlyArray<string>
     })
   const failures = Object.entries(responses).filter(([status]) => Number(status) >= 400)
-  return new Map(failures.map(([status, response]) => [status, new Set(errcodesIn(response))]))
+  const errors = new Map(failures.map(([status, response]) => [status, new Set(errcodesIn(response))]))
+  for (const [, status = "", errcode = ""] of description.matchAll(/\b([45]\d\d) (M_[A-Z_]+)/g)) {
+    errors.set(status, new Set([...(errors.get(status) ?? []), errcode]))
+  }
+  return errors
 }
 
 /** The errors, by status, that the description names, and those that are common to all operations of its kind. */
