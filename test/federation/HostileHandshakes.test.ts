@@ -4,11 +4,13 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId } from "@greenroom/protocol/Identifiers"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { exchangeMessages, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
-import { imaginedHash, notFound } from "./support/HostileServer.ts"
+import { type HostileRoom, imaginedHash, notFound } from "./support/HostileServer.ts"
 import { change, expectOk, type HomeServer, isMember, say, sees } from "./support/Network.ts"
 import { forgedSignature, room, Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
@@ -159,6 +161,54 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
             }
           }
         })
+    )
+
+    it.effect(named("a join that was refused for the state that came with it is accepted with the whole state"), () =>
+      Effect.gen(function* () {
+        const { evil, mallory, number, red } = yield* scene
+        const guest = yield* red.register(`guest${number}`)
+        const format = roomVersion(version)!
+        const proposal = { type: "m.room.create", state_key: "", sender: mallory as UserId, content: {} }
+        const create = Result.getOrThrow(format.createRoom(proposal, evil.key, Date.now()))
+        const own: HostileRoom = { roomId: create.room_id, version: format, state: new Map(), extremities: [create] }
+        const append = (event: Event) => {
+          own.state.set(stateKeyOf(event.type, event.state_key!), event)
+          own.extremities = [event]
+        }
+        append(create)
+        for (const [type, state_key, content] of [
+          ["m.room.member", mallory, { membership: "join" }],
+          ["m.room.join_rules", "", { join_rule: "public" }]
+        ] as const) {
+          append(evil.event(own, { type, state_key, sender: mallory, content }))
+        }
+        const proposed = { type: "m.room.member", state_key: guest.userId, content: { membership: "join" } }
+        const template = format.toTemplate(evil.event(own, { ...proposed, sender: guest.userId }))
+        const state = [...own.state.values()]
+        const answers = (told: ReadonlyArray<Event>) => {
+          const pdus = told.map(format.toPdu)
+          evil.respond = ({ path }) =>
+            path.startsWith("/v1/make_join")
+              ? { status: 200, body: { room_version: version, event: template } }
+              : path.includes("/send_join")
+                ? { status: 200, body: { state: pdus, auth_chain: pdus } }
+                : notFound
+        }
+        answers(state.slice(0, -1))
+        const join = joinThrough(guest, own.roomId, evil)
+        assert.strictEqual((yield* join).status, 403)
+        answers(state)
+        yield* expectOk(join)
+        const known: ReadonlyArray<Body> = yield* expectOk(
+          guest.ask("GET", `//_matrix/client/v3/rooms/${encodeURIComponent(own.roomId)}/state`)
+        )
+        const others = known.filter(({ state_key }) => state_key !== guest.userId).map(({ event_id }) => event_id)
+        assert.sameMembers(
+          others,
+          state.map(({ event_id }) => event_id)
+        )
+        assert.lengthOf(known, state.length + 1)
+      })
     )
 
     if (version !== "6") {

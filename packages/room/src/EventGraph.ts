@@ -43,44 +43,48 @@ const allOf = <A>(steps: Generator<void, A>): A => {
   }
 }
 
+/** An item with how many of its predecessors are not sorted yet, and the items that wait for it. */
+interface Waiting<A> {
+  readonly item: A
+  waitsFor: number
+  readonly followers: Array<Waiting<A>>
+}
+
 function* sortSteps<A>(
-  items: ReadonlyMap<EventId, A>,
+  items: Iterable<readonly [EventId, A]>,
   predecessors: (item: A) => Iterable<EventId>,
   compare: (a: A, b: A) => number
 ): Generator<void, ReadonlyArray<A>> {
-  const waitsFor = new Map<EventId, number>()
-  const followers = new Map<EventId, Array<EventId>>()
-  const free = new PriorityQueue<readonly [EventId, A]>((a, b) => compare(a[1], b[1]))
+  const nodes = new Map<EventId, Waiting<A>>()
   for (const [id, item] of items) {
-    let count = 0
-    for (const before of new Set(predecessors(item))) {
-      if (!items.has(before)) continue
-      count++
-      const list = followers.get(before)
-      if (list === undefined) followers.set(before, [id])
-      else list.push(id)
+    nodes.set(id, { item, waitsFor: 0, followers: [] })
+    yield
+  }
+  const free = new PriorityQueue<Waiting<A>>((a, b) => compare(a.item, b.item))
+  for (const node of nodes.values()) {
+    // A predecessor that is named twice counts twice, here and when it is sorted.
+    for (const id of predecessors(node.item)) {
+      const before = nodes.get(id)
+      if (before === undefined) continue
+      before.followers.push(node)
+      node.waitsFor++
     }
-    if (count === 0) free.push([id, item])
-    else waitsFor.set(id, count)
+    if (node.waitsFor === 0) free.push(node)
     yield
   }
   const sorted: Array<A> = []
   for (let next = free.pop(); next !== undefined; next = free.pop()) {
-    sorted.push(next[1])
-    for (const id of followers.get(next[0]) ?? []) {
-      const left = waitsFor.get(id)! - 1
-      waitsFor.set(id, left)
-      if (left === 0) free.push([id, items.get(id)!])
-    }
+    sorted.push(next.item)
+    for (const node of next.followers) if (--node.waitsFor === 0) free.push(node)
     yield
   }
   return sorted
 }
 
-function* antecedents(node: GraphNode): Generator<EventId> {
-  yield* node.prev_events
-  yield* node.auth_events
-}
+const antecedents = ({ auth_events, prev_events }: GraphNode): ReadonlyArray<EventId> => [
+  ...prev_events,
+  ...auth_events
+]
 
 /**
  * The events, each once, in an order in which none comes before one that it follows or that authorises it. The same for
@@ -91,10 +95,9 @@ export const topologicalOrder = <N extends GraphNode>(events: Iterable<N>): Read
 
 /** The same in steps, for many events: the caller decides when other work runs. */
 export function* topologicalSteps<N extends GraphNode>(events: Iterable<N>): Generator<void, ReadonlyArray<N>> {
-  const byId = new Map<EventId, N>()
-  for (const event of events) {
-    byId.set(event.event_id, event)
-    yield
-  }
-  return yield* sortSteps(byId, antecedents, compareNodes)
+  return yield* sortSteps(byId(events), antecedents, compareNodes)
+}
+
+function* byId<N extends GraphNode>(events: Iterable<N>): Generator<readonly [EventId, N]> {
+  for (const event of events) yield [event.event_id, event]
 }

@@ -15,7 +15,7 @@ import { makeCommitsInFlight } from "./CommitsInFlight.ts"
 import type { CurrentEntry } from "./CurrentState.ts"
 import { isAfterGap } from "./PlacementPlans.ts"
 import { withReplaced } from "./ReplacedState.ts"
-import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
+import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import type { CurrentChange, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
@@ -30,9 +30,11 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     const known = yield* storeOutliers(room, [...authChain, ...state])
     const entries = yield* sliced(function* () {
       const entries = new Map<string, CurrentEntry>()
-      for (const event of state) {
-        for (const [key, { id, nid }] of idMap([event], known)) entries.set(key, { nid, event: known.get(id)!.event })
+      for (const { event_id, state_key, type } of state) {
         yield
+        const found = known.get(event_id)
+        if (found === undefined || found.status === EventStatus.rejected || state_key === undefined) continue
+        entries.set(stateKeyOf(type, state_key), { nid: found.nid, event: found.event })
       }
       return entries
     })

@@ -3,6 +3,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Array as Arr, Effect } from "effect"
@@ -26,6 +27,9 @@ type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
 
 const noEvents: ReadonlyArray<EventId> = []
 
+/** Whether servers choose the IDs of events, so that one may be that of an event in another room. */
+const choosesIds = ({ version }: RoomState): boolean => isDraft(version) || version.namesReferenceHashes
+
 export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) {
   const events = yield* EventStore
   const chains = yield* AuthChainStore
@@ -37,6 +41,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
 
   const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>, atHand?: LookedUp) {
     const found = new Map<EventId, KnownEvent>()
+    if (room.isBlank && !choosesIds(room)) return found
     const wanted: Array<EventId> = []
     for (const id of new Set(ids)) {
       const near = room.recent.get(id) ?? atHand?.get(id)

@@ -191,7 +191,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const nids = yield* historyNids(taken)
     const placed = new Map(found)
     for (const event of taken)
-      placed.set(event.event_id, { ...outlier(event, nids.get(event.event_id)!), status: EventStatus.backfilled })
+      placed.set(event.event_id, outlier(event, nids.get(event.event_id)!, EventStatus.backfilled))
     const refs = yield* historyStates.store(room, taken, states, nids)
     const closedGaps = ends.filter(({ event }) => !isAfterGap(event, placed)).map(({ position }) => position.nid)
     for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {

@@ -13,7 +13,7 @@ import { topologicalSteps } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId } from "@greenroom/store/StateStore"
-import { Array as Arr, Effect, Semaphore } from "effect"
+import { Array as Arr, Effect, Semaphore, type Types } from "effect"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
@@ -97,12 +97,13 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     }
     const judgeAll = (events: ReadonlyArray<Event>) =>
       sliced(function* () {
-        const passed: Array<KnownEvent> = []
+        const passed: Array<Types.Mutable<KnownEvent>> = []
         for (const event of events) {
           yield
           const status = judge(event)
           if (status === undefined) continue
-          const known = { ...outlier(event, Number.NaN), status }
+          // It gets its number with its commit.
+          const known = outlier(event, Number.NaN, status)
           found.set(event.event_id, known)
           passed.push(known)
         }
@@ -114,9 +115,9 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       if (judged.length === 0) continue
       const durable = yield* withNids(judged.length, () => {
         const step = room.beginStep()
-        for (const { event, status } of judged) {
-          const known = { ...outlier(event, nextNid()), status }
-          found.set(event.event_id, known)
+        for (const known of judged) {
+          const { event } = known
+          known.nid = nextNid()
           const authNids = event.auth_events.flatMap((id) => found.get(id)?.nid ?? [])
           room.log(step, known, event.state_key === undefined ? {} : { authNids })
         }
@@ -201,16 +202,16 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
 export type RoomIntake = Effect.Success<ReturnType<typeof makeRoomIntake>>
 
 /** An event that is known, but has no place in the graph. */
-export const outlier = (event: Event, nid: number): KnownEvent => ({
+export const outlier = (event: Event, nid: number, status: EventStatus = EventStatus.outlier): KnownEvent => ({
   event,
   nid,
-  status: EventStatus.outlier,
+  status,
   before: undefined,
   after: undefined
 })
 
 /** The state that events make, as far as they are known and not rejected. */
-export const idMap = (state: ReadonlyArray<Event>, known: ReadonlyMap<EventId, KnownEvent>): IdMap => {
+const idMap = (state: ReadonlyArray<Event>, known: ReadonlyMap<EventId, KnownEvent>): IdMap => {
   const map = new Map<string, StateId>()
   for (const event of state) {
     const found = known.get(event.event_id)

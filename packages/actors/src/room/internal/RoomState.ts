@@ -126,6 +126,11 @@ export class RoomState {
     for (const { event, nid } of state) this.setCurrent(stateKeyOf(event.type, event.state_key!), { nid, event })
   }
 
+  /** Whether no event of the room is stored: this is its first opening, and nothing has been logged since. */
+  get isBlank(): boolean {
+    return this.fence === 1 && this.generation === 0
+  }
+
   /** The current state as it is stored; undefined until the room begins. */
   get ref(): StateRef | undefined {
     return this.chains.ref
