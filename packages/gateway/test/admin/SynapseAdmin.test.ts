@@ -404,6 +404,11 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
       const [lost] = (found as unknown as { destinations: ReadonlyArray<Record<string, unknown>> }).destinations
       assert.deepInclude(lost, { destination: "lost.test", failures: 1, last_error: "nobody there" })
       assert.isAbove(lost!.retry_interval as number, 0)
+      const reset = yield* askAdmin(admin, "POST", `${path}/lost.test/reset_connection`, {})
+      assert.strictEqual(reset.status, 200, reset.text)
+      const { body: after } = yield* askAdmin(admin, "GET", `${path}/lost.test`)
+      assert.strictEqual((after as unknown as Record<string, unknown>).retry_interval, 0)
+      assert.strictEqual((yield* askAdmin(admin, "GET", `${path}/unknown.test`)).status, 404)
       const sql = yield* SqlClient.SqlClient
       const user = yield* register("neighbour")
       const room = yield* createRoom(user)
@@ -414,11 +419,6 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
         JOIN rooms USING (room_nid) WHERE room_id = ${room}`
       const rooms = yield* askAdmin(admin, "GET", `${path}/lost.test/rooms`)
       assert.deepStrictEqual<unknown>(rooms.body, { rooms: [{ room_id: room, stream_ordering: null }], total: 1 })
-      const reset = yield* askAdmin(admin, "POST", `${path}/lost.test/reset_connection`, {})
-      assert.strictEqual(reset.status, 200, reset.text)
-      const { body: after } = yield* askAdmin(admin, "GET", `${path}/lost.test`)
-      assert.strictEqual((after as unknown as Record<string, unknown>).retry_interval, 0)
-      assert.strictEqual((yield* askAdmin(admin, "GET", `${path}/unknown.test`)).status, 404)
     })
   )
 })
