@@ -121,13 +121,14 @@ const make = Effect.gen(function* () {
 
   const scheduledMore = yield* signalsOfWork("delayed events")
   const sendAllDue = Effect.gen(function* () {
+    // If the clock is set back from here on, the wait is not longer for it.
+    const now = yield* Clock.currentTimeMillis
     const due = yield* store.takeDue(batchSize)
     yield* Effect.forEach(due, sendDue, { concurrency: 8, discard: true })
     if (due.length === batchSize) return
     const next = yield* store.nextAt
     if (next === undefined) return yield* scheduledMore
-    const wait = next - (yield* Clock.currentTimeMillis)
-    yield* Effect.timeoutOption(scheduledMore, Math.max(shortestWait, wait))
+    yield* Effect.timeoutOption(scheduledMore, Math.max(shortestWait, next - now))
   })
   yield* keepRunningOnce("Sending delayed events", sendAllDue)
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
