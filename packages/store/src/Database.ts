@@ -119,11 +119,11 @@ const migrations = {
   "0086_former_access_tokens": () => import("./migrations/0086_former_access_tokens.ts"),
   "0087_unfinished_upgrades": () => import("./migrations/0087_unfinished_upgrades.ts"),
   "0088_early_receipts": () => import("./migrations/0088_early_receipts.ts"),
-  "0100_outgoing_mails": () => import("./migrations/0100_outgoing_mails.ts"),
-  "0105_app_service_devices": () => import("./migrations/0105_app_service_devices.ts"),
-  "0110_tombstones_of_upgrades": () => import("./migrations/0110_tombstones_of_upgrades.ts"),
-  "0111_delayed_event_times": () => import("./migrations/0111_delayed_event_times.ts"),
-  "0115_outgoing_receipts": () => import("./migrations/0115_outgoing_receipts.ts")
+  "0089_outgoing_mails": () => import("./migrations/0089_outgoing_mails.ts"),
+  "0090_app_service_devices": () => import("./migrations/0090_app_service_devices.ts"),
+  "0091_tombstones_of_upgrades": () => import("./migrations/0091_tombstones_of_upgrades.ts"),
+  "0092_delayed_event_times": () => import("./migrations/0092_delayed_event_times.ts"),
+  "0093_outgoing_receipts": () => import("./migrations/0093_outgoing_receipts.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */
