@@ -108,7 +108,7 @@ describe.skipIf(!hasPython)("synadm", () => {
         })
         assert.deepStrictEqual(redactStatus.failed_redactions, {} as never)
         const [redaction] = yield* greenroom("user", "redactions", "eve")
-        assert.deepInclude(redaction as object, { redactId: redact_id, status: "completed", sender: "@eve:green.test" })
+        assert.deepInclude(redaction as object, { redact_id, status: "completed", sender: "@eve:green.test" })
         const redacted = yield* Effect.promise(async () => {
           const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room!)}/event/${encodeURIComponent(message!)}`
           return await (

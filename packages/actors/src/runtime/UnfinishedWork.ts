@@ -52,8 +52,9 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
   })
   const nextIsDue = Effect.gen(function* () {
     const next = yield* table.nextAt
+    if (next === undefined) return yield* Effect.never
     const now = yield* Clock.currentTimeMillis
-    yield* Effect.sleep(Math.min(longestWait, Math.max(shortestWait, (next ?? Number.POSITIVE_INFINITY) - now)))
+    yield* Effect.sleep(Math.min(longestWait, Math.max(shortestWait, next - now)))
   })
   let which = whenNodesChange
   yield* keepRunningOnce(
