@@ -32,7 +32,7 @@ export const tracing: Benchmark = {
       options,
       [{ ...variant("1 % of the requests traced", 0.01), most: 0.05 }, variant("all requests traced", 1)],
       // Spans are exported every second: a turn is loaded for about as long, so that it pays for one export, as a loaded gateway does.
-      { each: 500, passes: 8, settle: 1_100 }
+      { each: 290, passes: 16, settle: 1_100 }
     )
   }
 }

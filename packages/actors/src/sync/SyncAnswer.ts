@@ -108,13 +108,14 @@ const roomsText = (
   sections: ReadonlyArray<Section>,
   stateAfterName: string
 ): string => {
-  const roomText = (room: SyncedRoom): string =>
-    objectOf([
-      ...Object.entries(room).map(
-        ([key, value]) => `${JSON.stringify(key === "state_after" ? stateAfterName : key)}:${textOf(value)}`
-      ),
-      ...sections.filter((section) => room[section] === undefined).map((section) => `"${section}":{"events":[]}`)
-    ])
+  const roomText = (room: SyncedRoom): string => {
+    let members = ""
+    for (const [key, value] of Object.entries(room)) {
+      members += `${members === "" ? "" : ","}"${key === "state_after" ? stateAfterName : key}":${textOf(value)}`
+    }
+    for (const section of sections) if (room[section] === undefined) members += `,"${section}":{"events":[]}`
+    return `{${members}}`
+  }
   return objectOf(Object.entries(rooms).map(([roomId, room]) => `${JSON.stringify(roomId)}:${roomText(room)}`))
 }
 

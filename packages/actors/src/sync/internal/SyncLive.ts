@@ -64,6 +64,8 @@ const nothing: RoomParts["state"] = { events: [] }
 interface SharedPart {
   readonly at: number
   readonly parts: Effect.Effect<RoomParts>
+  /** The same, once they are there. */
+  rendered?: RoomParts
 }
 
 const mentionsRoom = ({ content }: Event): boolean => {
@@ -143,30 +145,28 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     }
   })
 
-  /** Counts from the counts of the feed on, or all again. */
-  const countsOf = Effect.fnUntraced(function* (
-    feed: UserFeed,
-    roomNid: number,
-    upTo: StreamPosition
-  ): Effect.fn.Return<CountedTo> {
+  /** Counts from the counts of the feed on, where that has them and all that changes them. */
+  const countsAtHand = (feed: UserFeed, roomNid: number, upTo: StreamPosition): CountedTo | undefined => {
     const { userId } = feed
     const known = feed.countsOf(roomNid)
-    const isGood =
-      known !== undefined &&
-      comparePositions(known.upTo, feed.rowsAt) >= 0 &&
-      comparePositions(known.upTo, feed.since) >= 0 &&
-      pushRules.since(userId) === undefined
-    const entries = isGood ? feed.of(roomNid, known.upTo, upTo) : []
-    if (!isGood || entries.some((entry) => !entry.isPlain || mentionsRoom(entry.event))) {
-      const counted = yield* countNow(userId, roomNid, upTo)
-      feed.noteCounts(roomNid, counted)
-      return counted
+    if (
+      known === undefined ||
+      comparePositions(known.upTo, feed.rowsAt) < 0 ||
+      comparePositions(known.upTo, feed.since) < 0 ||
+      pushRules.since(userId) !== undefined
+    ) {
+      return undefined
     }
+    const entries = feed.of(roomNid, known.upTo, upTo)
+    if (entries.some((entry) => !entry.isPlain || mentionsRoom(entry.event))) return undefined
     let counted: CountedTo = { ...known, upTo }
     for (const { event } of entries) counted = { upTo, ...addTo(counted, event, userId) }
     feed.noteCounts(roomNid, counted)
     return counted
-  })
+  }
+
+  const countAgain = (feed: UserFeed, roomNid: number, upTo: StreamPosition) =>
+    Effect.tap(countNow(feed.userId, roomNid, upTo), (counted) => Effect.sync(() => feed.noteCounts(roomNid, counted)))
 
   /** The shared part of the answers to users that wait in a room, for a moment. */
   const recentParts = new Map<string, SharedPart>()
@@ -198,28 +198,38 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     }
   })
 
+  const isOwn = ({ session }: LiveRange, entries: ReadonlyArray<FeedEntry>): boolean =>
+    entries.some(({ event }) => event.sender === session.userId)
+
+  const keyOf = ({ filter }: LiveRange, entries: ReadonlyArray<FeedEntry>): string =>
+    `${entries[0]!.roomNid} ${entries.map(({ position }) => position.nid).join(" ")} ${JSON.stringify(filter.room?.state ?? null)}`
+
+  /** The parts that were rendered for others a moment ago. `now`: monotonic, in ms. */
+  const partsAtHand = (range: LiveRange, entries: ReadonlyArray<FeedEntry>, now: number): RoomParts | undefined => {
+    if (isOwn(range, entries)) return undefined
+    const known = recentParts.get(keyOf(range, entries))
+    return known !== undefined && now - known.at < sharedFor ? known.rendered : undefined
+  }
+
   /** The parts of a room's news, rendered and encoded once for all users but those who sent one of the events. */
   const partsOf = Effect.fnUntraced(function* (
     range: LiveRange,
     entries: ReadonlyArray<FeedEntry>
   ): Effect.fn.Return<RoomParts> {
-    const isOwn = entries.some(({ event }) => event.sender === range.session.userId)
-    if (isOwn) return yield* renderParts(range, entries)
-    const { roomNid } = entries[0]!
-    const key = `${roomNid} ${entries.map(({ position }) => position.nid).join(" ")} ${JSON.stringify(range.filter.room?.state ?? null)}`
+    if (isOwn(range, entries)) return yield* renderParts(range, entries)
+    const key = keyOf(range, entries)
     const now = yield* monotonicMillis
     const known = recentParts.get(key)
     if (known !== undefined && now - known.at < sharedFor) return yield* known.parts
-    const rendered = Effect.map(renderParts(range, entries), ({ members, state, timeline }) => ({
-      timeline: shared(timeline),
-      state: shared(state),
-      members
-    }))
-    const parts = Effect.runSync(Effect.cached(rendered))
+    const rendered = Effect.map(renderParts(range, entries), ({ members, state, timeline }): RoomParts => {
+      part.rendered = { timeline: shared(timeline), state: shared(state), members }
+      return part.rendered
+    })
+    const part: SharedPart = { at: now, parts: Effect.runSync(Effect.cached(rendered)) }
     recentParts.delete(key)
-    recentParts.set(key, { at: now, parts })
+    recentParts.set(key, part)
     if (recentParts.size > maxShared) recentParts.delete(recentParts.keys().next().value!)
-    return yield* Effect.onError(parts, () => Effect.sync(() => recentParts.delete(key)))
+    return yield* Effect.onError(part.parts, () => Effect.sync(() => recentParts.delete(key)))
   })
 
   /** The memberships of senders, unless the client has all of them. */
@@ -235,6 +245,7 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     return state
   }
 
+  /** Most users who wait in a room find everything at hand: it costs no effect. */
   const roomOf = Effect.fnUntraced(function* (
     range: LiveRange,
     feed: UserFeed,
@@ -242,16 +253,15 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     upTo: StreamPosition
   ): Effect.fn.Return<SyncedRoom> {
     const { filter, stateAfter } = range
-    const parts = yield* partsOf(range, entries)
+    const { roomNid } = entries[0]!
+    const parts = partsAtHand(range, entries, yield* monotonicMillis) ?? (yield* partsOf(range, entries))
     const { timeline } = parts
-    const state = newMembers(range, entries[0]!.roomNid, parts, upTo)
+    const state = newMembers(range, roomNid, parts, upTo)
+    const counted = countsAtHand(feed, roomNid, upTo) ?? (yield* countAgain(feed, roomNid, upTo))
     return {
       timeline,
       ...(stateAfter ? { state_after: state } : { state }),
-      ...unreadOf(
-        yield* countsOf(feed, entries[0]!.roomNid, upTo),
-        filter.room?.timeline?.unread_thread_notifications ?? false
-      )
+      ...unreadOf(counted, filter.room?.timeline?.unread_thread_notifications ?? false)
     }
   })
 
