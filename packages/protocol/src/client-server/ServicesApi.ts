@@ -54,9 +54,7 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
     HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: TurnServer }).annotateMerge(
       documented({
         summary: "Credentials for a TURN server",
-        text:
-          "`{}` where none is configured: the specification names no answer for that. Synapse and Dendrite give this one, and clients " +
-          "read a missing `uris` as no server.",
+        text: "`{}` where none is configured, as Synapse answers: the specification names no answer for that.",
         who: "any user"
       })
     ),
