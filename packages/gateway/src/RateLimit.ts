@@ -19,9 +19,14 @@ export class RateLimit extends Context.Service<
   RateLimit,
   {
     /**
-     * Counts one request of a user or a server. Errors: M_LIMIT_EXCEEDED with the time until the next one may come.
+     * Counts one request of a user or a server, against a rate of its own where one is given. Errors: M_LIMIT_EXCEEDED with the
+     * time until the next one may come.
      */
-    readonly take: (kind: Exclude<RateKind, AddressRateKind>, key: string) => Effect.Effect<void, LimitExceeded>
+    readonly take: (
+      kind: Exclude<RateKind, AddressRateKind>,
+      key: string,
+      ownRate?: Rate
+    ) => Effect.Effect<void, LimitExceeded>
     /**
      * Counts one request from an address, by its network where it is an IPv6 address, and by `account` where that is given.
      * Errors: M_LIMIT_EXCEEDED, as `take`.
@@ -34,7 +39,10 @@ export class RateLimit extends Context.Service<
     Layer.effect(
       RateLimit,
       Effect.map(makeLimiter(rates, nodes), (take) =>
-        RateLimit.of({ take, takeFrom: (kind, address, account) => take(kind, keyOf(address, account)) })
+        RateLimit.of({
+          take: (kind, key, ownRate) => take(kind, key, 1, ownRate),
+          takeFrom: (kind, address, account) => take(kind, keyOf(address, account))
+        })
       )
     )
 
@@ -51,7 +59,7 @@ export class RateLimit extends Context.Service<
           return rate === off ? Effect.void : takeOfAll(`${kind} ${key}`, rate)
         }
         return RateLimit.of({
-          take,
+          take: (kind, key, ownRate) => take(kind, key, 1, ownRate),
           takeFrom: (kind, address, account) =>
             kind === "anonymous" ? take(kind, addressKey(address)) : takeShared(kind, keyOf(address, account))
         })
@@ -70,16 +78,17 @@ const keyOf = (address: string, account: string | undefined): string =>
 
 /**
  * Counts requests against rates of any kinds, in the memory of this node. A request that counts more than once, such as a
- * list, takes as many `tokens`. Each of `nodes` nodes has its share of the rates. Errors: M_LIMIT_EXCEEDED.
+ * list, takes as many `tokens`. `ownRate` is of this key alone. Each of `nodes` nodes has its share of the rates. Errors:
+ * M_LIMIT_EXCEEDED.
  */
 export const makeLimiter = <Kind extends string>(
   rates: {
     readonly [K in Kind]: Rate | Off
   },
   nodes: () => number = () => 1
-): Effect.Effect<(kind: Kind, key: string, tokens?: number) => Effect.Effect<void, LimitExceeded>> =>
-  Effect.map(RateLimiter.make, (limiter) => (kind: Kind, key: string, tokens = 1) => {
-    const rate = rates[kind]
+): Effect.Effect<(kind: Kind, key: string, tokens?: number, ownRate?: Rate) => Effect.Effect<void, LimitExceeded>> =>
+  Effect.map(RateLimiter.make, (limiter) => (kind: Kind, key: string, tokens = 1, ownRate?: Rate) => {
+    const rate = ownRate ?? rates[kind]
     if (rate === off) return Effect.void
     const limit = Math.ceil(rate.limit / nodes())
     return limiter

@@ -5,7 +5,8 @@ import { Effect, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultRates, RateFromString, unlimited } from "../src/Rate.ts"
 import { RateLimit } from "../src/RateLimit.ts"
-import { ask, askToday, gatewayWith, inPath, register } from "./TestGateway.ts"
+import { askAdmin, registerAdmin } from "./admin/TestAdmin.ts"
+import { ask, askToday, gatewayWith, inPath, outcome, register, type TestUser } from "./TestGateway.ts"
 
 const once = { limit: 1, window: 60_000 }
 const rates = { ...defaultRates, sends: { limit: 3, window: 3_000 } }
@@ -114,6 +115,35 @@ describe("the rates of the client API", () => {
         assert.deepStrictEqual([status, body.errcode], [429, "M_LIMIT_EXCEEDED"])
         assert.isAbove(Number(headers.get("retry-after")), 0)
       }
+    }).pipe(Effect.provide(gateway))
+  )
+
+  it.live("of a single user are set and removed by administrators", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("boss2")
+      const write = ({ id, token }: TestUser, count: number) =>
+        Effect.forEach(Array.from({ length: count }), () =>
+          Effect.map(ask("PUT", `/profile/${inPath(id)}/displayname`, { token, json: { displayname: "Me" } }), outcome)
+        )
+      const ofRate = (user: TestUser) => (method: string, json?: unknown) =>
+        askAdmin(admin, method, `/v1/users/${inPath(user.id)}/override_ratelimit`, json)
+      const refused = "429 M_LIMIT_EXCEEDED"
+      const bot = yield* register("bot")
+      const rate = ofRate(bot)
+      assert.deepStrictEqual((yield* rate("GET")).body, {} as never)
+      const none = { messages_per_second: 0, burst_count: 0 }
+      assert.deepStrictEqual((yield* rate("POST", none)).body, none as never)
+      assert.notInclude(yield* write(bot, 5), refused)
+      assert.deepStrictEqual((yield* rate("GET")).body, none as never)
+      assert.strictEqual((yield* rate("DELETE")).status, 200)
+      assert.include(yield* write(bot, 3), refused)
+      const slow = yield* register("slow")
+      const four = { messages_per_second: 1, burst_count: 4 }
+      assert.deepStrictEqual((yield* ofRate(slow)("POST", four)).body, four as never)
+      assert.notInclude(yield* write(slow, 4), refused)
+      assert.strictEqual((yield* ofRate(slow)("POST", { messages_per_second: -1 })).body.errcode, "M_BAD_JSON")
+      assert.strictEqual((yield* ofRate({ ...slow, id: "@nobody:green.test" })("POST", none)).status, 404)
+      assert.strictEqual((yield* askAdmin(slow, "GET", `/v1/users/${inPath(slow.id)}/override_ratelimit`)).status, 403)
     }).pipe(Effect.provide(gateway))
   )
 })

@@ -123,7 +123,8 @@ const migrations = {
   "0090_app_service_devices": () => import("./migrations/0090_app_service_devices.ts"),
   "0091_tombstones_of_upgrades": () => import("./migrations/0091_tombstones_of_upgrades.ts"),
   "0092_delayed_event_times": () => import("./migrations/0092_delayed_event_times.ts"),
-  "0093_outgoing_receipts": () => import("./migrations/0093_outgoing_receipts.ts")
+  "0093_outgoing_receipts": () => import("./migrations/0093_outgoing_receipts.ts"),
+  "0115_account_rates": () => import("./migrations/0115_account_rates.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -30,9 +30,12 @@ export interface ReportQuery {
   readonly from: number
   readonly limit: number
   readonly oldestFirst: boolean
-  /** A part of the ID of the reporter, and of the room. */
+  /** Those about events, or about users. Default: all. */
+  readonly about?: "event" | "user" | undefined
+  /** A part of the ID of the reporter, of the room, and of the reported user. */
   readonly reporter?: string | undefined
   readonly roomId?: string | undefined
+  readonly userId?: string | undefined
 }
 
 interface Row {
@@ -96,12 +99,15 @@ export class ReportStore extends Context.Service<
           Effect.orDie
         )
 
-      const page = Effect.fnUntraced(function* ({ from, limit, oldestFirst, reporter, roomId }: ReportQuery) {
+      const page = Effect.fnUntraced(function* (query: ReportQuery) {
+        const { about = null, from, limit, oldestFirst, reporter = null, roomId = null, userId = null } = query
         const { rows, total } = yield* readPage<Row>(sql, {
           rows: sql`
             SELECT * FROM reports
-            WHERE (${reporter ?? null}::text IS NULL OR position(${reporter ?? null} IN reporter) > 0)
-              AND (${roomId ?? null}::text IS NULL OR position(${roomId ?? null} IN room_id) > 0)`,
+            WHERE CASE ${about}::text WHEN 'event' THEN event_id IS NOT NULL WHEN 'user' THEN user_id IS NOT NULL ELSE true END
+              AND (${reporter}::text IS NULL OR position(${reporter} IN reporter) > 0)
+              AND (${roomId}::text IS NULL OR position(${roomId} IN room_id) > 0)
+              AND (${userId}::text IS NULL OR position(${userId} IN user_id) > 0)`,
           order: sql.literal(`report_id ${oldestFirst ? "ASC" : "DESC"}`),
           from,
           limit

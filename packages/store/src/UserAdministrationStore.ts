@@ -49,8 +49,8 @@ export interface UserQuery {
   readonly name?: string | undefined
   readonly admins?: boolean | undefined
   readonly guests?: boolean | undefined
-  /** Also deactivated accounts. */
-  readonly deactivated: boolean
+  /** Whether the account is deactivated; undefined for both. */
+  readonly deactivated: boolean | undefined
   /** Also locked accounts. */
   readonly locked: boolean
 }
@@ -135,7 +135,7 @@ export class UserAdministrationStore extends Context.Service<
             SELECT * FROM (${users}) AS everybody
             WHERE (${admins ?? null}::boolean IS NULL OR admin = ${admins ?? null})
               AND (${guests ?? null}::boolean IS NULL OR guest = ${guests ?? null})
-              AND (${deactivated} OR deactivated_at IS NULL) AND (${locked} OR NOT locked)
+              AND (${deactivated ?? null}::boolean IS NULL OR (deactivated_at IS NOT NULL) = ${deactivated ?? null}) AND (${locked} OR NOT locked)
               AND (${userId}::text IS NULL OR user_id LIKE ${userId})
               AND (${name}::text IS NULL OR split_part(user_id, ':', 1) LIKE ${name} OR lower(displayname) LIKE ${name})`,
           order: sql.literal(`${userOrders[orderBy]} ${descending ? "DESC NULLS LAST" : "ASC NULLS FIRST"}, user_id`),

@@ -11,6 +11,9 @@ import { Context, Effect, Layer } from "effect"
 
 const missing = new NotFound({ error: "There is no such report" })
 
+const isAbout = (report: Report, about: ReportQuery["about"]): boolean =>
+  about === undefined || report[about === "event" ? "eventId" : "userId"] !== undefined
+
 const make = Effect.gen(function* () {
   const store = yield* ReportStore
   const events = yield* EventStore
@@ -45,14 +48,17 @@ const make = Effect.gen(function* () {
       const { reports, total } = yield* store.page(query)
       return { reports: (yield* withSenders(reports)).map(({ shown }) => shown), total }
     }),
-    find: Effect.fn("Reports.find")(function* (reportId) {
+    find: Effect.fn("Reports.find")(function* (reportId, about) {
       const report = yield* store.find(reportId)
-      if (report === undefined) return yield* missing
+      if (report === undefined || !isAbout(report, about)) return yield* missing
       const [found] = yield* withSenders([report])
       return { ...found!.shown, event_json: found!.event }
     }),
-    remove: (reportId) =>
-      Effect.flatMap(store.remove(reportId), (removed) => (removed ? Effect.void : Effect.fail(missing)))
+    remove: Effect.fn("Reports.remove")(function* (reportId, about) {
+      const report = yield* store.find(reportId)
+      const isWanted = report !== undefined && isAbout(report, about)
+      if (!isWanted || !(yield* store.remove(reportId))) return yield* missing
+    })
   })
 })
 
@@ -62,10 +68,10 @@ export class Reports extends Context.Service<
     readonly page: (
       query: ReportQuery
     ) => Effect.Effect<{ readonly reports: ReadonlyArray<JsonObject>; readonly total: number }>
-    /** With the event that was reported. Errors: M_NOT_FOUND. */
-    readonly find: (reportId: number) => Effect.Effect<JsonObject, MatrixError>
-    /** Errors: M_NOT_FOUND. */
-    readonly remove: (reportId: number) => Effect.Effect<void, MatrixError>
+    /** With the event that was reported. Errors: M_NOT_FOUND, also for a report about something else than `about`. */
+    readonly find: (reportId: number, about?: ReportQuery["about"]) => Effect.Effect<JsonObject, MatrixError>
+    /** Errors: as for `find`. */
+    readonly remove: (reportId: number, about?: ReportQuery["about"]) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Reports") {
   static readonly layer = Layer.effect(Reports, make)

@@ -16,7 +16,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { type AdministeredUser, UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
 import { type ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer, Option } from "effect"
-import { AccountStandings } from "../account/AccountStandings.ts"
+import { type AccountRate, AccountStandings } from "../account/AccountStandings.ts"
 import { Accounts } from "../account/Accounts.ts"
 import { checkStanding } from "../account/Administration.ts"
 import { Users } from "../user/Users.ts"
@@ -35,6 +35,8 @@ interface Replacement<A> {
   readonly add: (entry: A) => Effect.Effect<boolean>
   readonly remove: (entry: A) => Effect.Effect<unknown>
 }
+
+const everyMembership = ["join", "invite", "knock", "leave", "ban"]
 
 const make = Effect.gen(function* () {
   const store = yield* UserAdministrationStore
@@ -111,6 +113,7 @@ const make = Effect.gen(function* () {
       Effect.flatMap(find(userId), ({ admin }) =>
         Effect.andThen(checkStanding(admin, change), standings.set(userId, change))
       ),
+    rateOf: (userId) => Effect.map(find(userId), () => standings.rateOf(userId)),
     logIn: (userId) =>
       Effect.flatMap(find(userId), () =>
         Effect.map(accounts.openSession(userId, { deviceName: "An administrator" }), ({ access_token, device_id }) => ({
@@ -121,6 +124,10 @@ const make = Effect.gen(function* () {
     byAddress: (address) => Effect.flatMap(identities.userOfAddress(address), ownerOf),
     bySubject: (subject) => Effect.flatMap(identities.userOfSubject(subject), ownerOf),
     joinedRooms: (userId) => Effect.andThen(find(userId), rooms.joinedRooms(userId)),
+    memberships: (userId) =>
+      Effect.map(rooms.membershipsOf(userId, everyMembership), (found) =>
+        Object.fromEntries(found.map(({ membership, roomId }) => [roomId, membership]))
+      ),
     pushers: (userId) =>
       Effect.flatMap(find(userId), () =>
         Effect.map(pushers.list([userId]), (found) => found.map(({ description }) => description))
@@ -157,6 +164,8 @@ export class UserAdministration extends Context.Service<
       userId: UserId,
       change: Parameters<AccountStandings["Service"]["set"]>[1]
     ) => Effect.Effect<unknown, MatrixError>
+    /** The rate that was set for the user alone. */
+    readonly rateOf: (userId: UserId) => Effect.Effect<AccountRate | undefined, MatrixError>
     /** A new login in the name of the user. Errors: M_USER_DEACTIVATED, M_USER_LOCKED too. */
     readonly logIn: (
       userId: UserId
@@ -169,6 +178,8 @@ export class UserAdministration extends Context.Service<
       subject: Parameters<UserIdentityStore["Service"]["userOfSubject"]>[0]
     ) => Effect.Effect<UserId, MatrixError>
     readonly joinedRooms: (userId: UserId) => Effect.Effect<ReadonlyArray<RoomId>, MatrixError>
+    /** By room. Users of other servers have those that this server knows. */
+    readonly memberships: (userId: UserId) => Effect.Effect<{ readonly [roomId: RoomId]: string }>
     /** As their owner sees them. */
     readonly pushers: (userId: UserId) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
   }

@@ -45,6 +45,8 @@ export interface Reader {
   readonly isJoined: boolean
   /** The end of the user's last time in the room; undefined for users who are joined, or never were. */
   readonly leftAt: StreamPosition | undefined
+  /** An administrator sees the whole history, whatever its visibility. */
+  readonly isAdministrator?: boolean
 }
 
 const isVisible = (visibility: Visibility, membership: string, joinedLater: boolean): boolean =>
@@ -59,7 +61,8 @@ const moreOpen = (a: Visibility, b: Visibility): Visibility =>
   visibilityOrder.indexOf(a) >= visibilityOrder.indexOf(b) ? a : b
 
 /** Whether the settings that a room ever had show the reader everything. */
-const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean => {
+const seesAll = ({ isAdministrator, isJoined }: Reader, history: ReadonlyArray<Event>): boolean => {
+  if (isAdministrator === true) return true
   const isOpen = (event: Event) => visibilityOf(event) === "world_readable"
   const isRestricted = (event: Event) => !isOpen(event) && visibilityOf(event) !== "shared"
   return (isJoined && !history.some(isRestricted)) || (history.length > 0 && history.every(isOpen))

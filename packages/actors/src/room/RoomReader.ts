@@ -35,6 +35,13 @@ export interface MessagesRequest {
   readonly limit?: number | undefined
   /** With `lazy_load_members` the memberships of the senders come along. */
   readonly filter?: RoomEventFilter | undefined
+  /** Reads a room in which the user need not be. The caller has checked that the user is an administrator. */
+  readonly asAdministrator?: boolean | undefined
+}
+
+export interface ContextRequest extends Pick<MessagesRequest, "filter" | "asAdministrator"> {
+  /** Of the events around. */
+  readonly limit?: number | undefined
 }
 
 export interface MessagesPage {
@@ -61,7 +68,7 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const filled = yield* makeGapFilling
-  const { notSeen, outside, positionOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
+  const { administratorsView, notSeen, outside, positionOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
@@ -125,6 +132,12 @@ const make = Effect.gen(function* () {
     return (yield* renderer.render(session, [found.event], { bundleIn: seen.reader.roomNid }))[0]!
   })
 
+  const anyEvent = Effect.fn("RoomReader.anyEvent")(function* (session: Session, eventId: EventId) {
+    const [stored] = yield* events.byIds([eventId])
+    if (stored === undefined) return yield* new NotFound({ error: `There is no event ${eventId}` })
+    return (yield* renderer.render(session, [stored.event]))[0]!
+  })
+
   /** A part of the timeline as the reader sees it, with what was missing in it. */
   const filledScan = (
     { reader }: View,
@@ -153,8 +166,8 @@ const make = Effect.gen(function* () {
     roomId: RoomId,
     request: MessagesRequest
   ): Effect.fn.Return<MessagesPage, MatrixError> {
-    const { dir } = request
-    const seen = yield* view(session.userId, roomId)
+    const { asAdministrator, dir } = request
+    const seen = yield* (asAdministrator ? administratorsView : view)(session.userId, roomId)
     if (dir === undefined) return yield* new MissingParam({ error: "dir: missing key" })
     const { reader } = seen
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
@@ -189,16 +202,13 @@ const make = Effect.gen(function* () {
     session: Session,
     roomId: RoomId,
     eventId: EventId,
-    options: {
-      readonly limit?: number | undefined
-      readonly filter?: RoomEventFilter | undefined
-    }
+    request: ContextRequest
   ): Effect.fn.Return<EventContext, MatrixError> {
-    const seen = yield* view(session.userId, roomId)
+    const { asAdministrator, filter } = request
+    const seen = yield* (asAdministrator ? administratorsView : view)(session.userId, roomId)
     const centre = yield* visibleEvent(seen, roomId, eventId)
-    const limit = Math.min(options.limit ?? defaultPage, maxPage)
+    const limit = Math.min(request.limit ?? defaultPage, maxPage)
     const bundled = { bundleIn: seen.reader.roomNid }
-    const { filter } = options
     const lazyMembers = filter?.lazy_load_members ?? false
     const scanAround = (range: Omit<TimelineRange, "roomNid">, direction: "f" | "b", size: number) =>
       filledScan(seen, roomId, range, direction, size, filter, inPassing)
@@ -253,6 +263,7 @@ const make = Effect.gen(function* () {
     members,
     joinedMembers,
     event,
+    anyEvent,
     messages,
     context,
     aliases,
@@ -291,6 +302,8 @@ export class RoomReader extends Context.Service<
       roomId: RoomId,
       eventId: EventId
     ) => Effect.Effect<ClientServerEvent, MatrixError>
+    /** An event of any room, also one that was rejected. The caller has checked that the user is an administrator. Errors: M_NOT_FOUND. */
+    readonly anyEvent: (session: Session, eventId: EventId) => Effect.Effect<ClientServerEvent, MatrixError>
     /** A page of the timeline, gaps in it filled over federation. Errors: M_FORBIDDEN, M_INVALID_PARAM, M_MISSING_PARAM. */
     readonly messages: (
       session: Session,
@@ -302,10 +315,7 @@ export class RoomReader extends Context.Service<
       session: Session,
       roomId: RoomId,
       eventId: EventId,
-      options: {
-        readonly limit?: number | undefined
-        readonly filter?: RoomEventFilter | undefined
-      }
+      request: ContextRequest
     ) => Effect.Effect<EventContext, MatrixError>
     /** The aliases of the room on this server. */
     readonly aliases: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>, MatrixError>

@@ -15,6 +15,7 @@ import { adminPage, adminPagePath } from "./AdminPage.ts"
 import { destinationHandlers } from "./FederationHandlers.ts"
 import { auditHandlers, banHandlers, exportHandlers, registrationHandlers } from "./GreenroomHandlers.ts"
 import { mediaHandlers } from "./MediaHandlers.ts"
+import { reportHandlers } from "./ReportHandlers.ts"
 import { roomHandlers } from "./RoomHandlers.ts"
 import { serverHandlers, tokenHandlers } from "./ServerHandlers.ts"
 import { userHandlers } from "./UserHandlers.ts"
@@ -40,7 +41,7 @@ export const routes = Layer.mergeAll(
   docsPage(greenroomDocs, docsPath),
   docsPage(synapseDocs, synapseDocsPath)
 ).pipe(
-  Layer.provide([auditHandlers, banHandlers, exportHandlers, registrationHandlers]),
+  Layer.provide([auditHandlers, banHandlers, exportHandlers, registrationHandlers, reportHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)

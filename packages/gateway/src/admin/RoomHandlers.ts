@@ -5,9 +5,12 @@
  */
 import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
 import { RoomAdministration, type RoomDetails } from "@greenroom/actors/admin/RoomAdministration"
+import { RoomFinder } from "@greenroom/actors/room/RoomFinder"
+import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import type { HistoryPurgeRequest, ShutdownRequest } from "@greenroom/protocol/admin/SynapseRooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
@@ -94,6 +97,8 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
   withServices(function* () {
     const { asAdmin, services } = yield* makeAdminActions
     const directory = yield* Rooms
+    const reader = yield* RoomReader
+    const finder = yield* RoomFinder
     const rooms = Context.get(services, RoomAdministration)
     const media = Context.get(services, MediaAdministration)
 
@@ -167,6 +172,30 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
         asAdmin({ action: "room.state", target: roomId }, () =>
           Effect.map(rooms.state(roomId), (state) => ({ state: state as unknown as ReadonlyArray<JsonObject> }))
         )
+      )
+      .handle("messages", ({ params: { roomId }, query: { dir = "f", ...query } }) =>
+        CurrentSession.use((session) =>
+          asAdmin({ action: "room.messages", target: roomId }, () =>
+            Effect.map(reader.messages(session, roomId, { ...query, dir, asAdministrator: true }), withoutUndefined)
+          )
+        )
+      )
+      .handle("context", ({ params: { eventId, roomId }, query }) =>
+        CurrentSession.use((session) =>
+          asAdmin({ action: "room.context", target: roomId, details: { event_id: eventId } }, () =>
+            Effect.map(reader.context(session, roomId, eventId, { ...query, asAdministrator: true }), withoutUndefined)
+          )
+        )
+      )
+      .handle("event", ({ params: { eventId } }) =>
+        CurrentSession.use((session) =>
+          asAdmin({ action: "room.event", details: { event_id: eventId } }, () =>
+            Effect.map(reader.anyEvent(session, eventId), (event) => withoutUndefined({ event }))
+          )
+        )
+      )
+      .handle("eventAt", ({ params: { roomId }, query: { dir = "f", ts } }) =>
+        asAdmin({ action: "room.event_at", target: roomId, details: { ts } }, () => finder.eventNear(roomId, ts, dir))
       )
       .handle("block", ({ params: { roomId } }) =>
         asAdmin({ action: "room.show_block", target: roomId }, () =>

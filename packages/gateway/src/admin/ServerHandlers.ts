@@ -17,6 +17,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
 import { flagOf, makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+import { pageOfReports } from "./ReportHandlers.ts"
 
 const toToken = (token: RegistrationToken) => ({
   token: token.tokenId,
@@ -123,6 +124,10 @@ const toNotice = (payload: {
   content: payload.content
 })
 
+/** A report of a user has fewer fields than one of an event, and another name for the reported user. */
+const toUserReport = ({ id, reason, received_ts, reported_user_id, user_id }: JsonObject): JsonObject =>
+  withoutUndefined({ id, received_ts, target_user_id: reported_user_id, user_id, reason })
+
 export const serverHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.server", (handlers) =>
   withServices(function* () {
     const { asAdmin, services } = yield* makeAdminActions
@@ -136,28 +141,37 @@ export const serverHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmi
       )
       .handle("reports", ({ query }) =>
         asAdmin({ action: "report.list" }, () =>
-          Effect.gen(function* () {
-            const { descending, from, limit } = pageOf({ dir: "b", ...query })
-            const found = yield* reports.page({
-              from,
-              limit,
-              oldestFirst: !descending,
-              reporter: query.user_id,
-              roomId: query.room_id
-            })
-            return withoutUndefined({
-              event_reports: found.reports,
-              total: found.total,
-              next_token: nextOf(from, found.reports.length, found.total)
-            })
-          })
+          Effect.map(
+            pageOfReports(reports, query, { about: "event", reporter: query.user_id, roomId: query.room_id }),
+            ({ page, rows }) => ({ event_reports: rows, ...page })
+          )
         )
       )
       .handle("report", ({ params: { reportId } }) =>
-        asAdmin({ action: "report.show", target: String(reportId) }, () => reports.find(reportId))
+        asAdmin({ action: "report.show", target: String(reportId) }, () => reports.find(reportId, "event"))
       )
       .handle("deleteReport", ({ params: { reportId } }) =>
-        asAdmin({ action: "report.delete", target: String(reportId) }, () => Effect.as(reports.remove(reportId), {}))
+        asAdmin({ action: "report.delete", target: String(reportId) }, () =>
+          Effect.as(reports.remove(reportId, "event"), {})
+        )
+      )
+      .handle("userReports", ({ query }) =>
+        asAdmin({ action: "report.list" }, () =>
+          Effect.map(
+            pageOfReports(reports, query, { about: "user", reporter: query.user_id, userId: query.target_user_id }),
+            ({ page, rows }) => ({ user_reports: rows.map(toUserReport), ...page })
+          )
+        )
+      )
+      .handle("userReport", ({ params: { reportId } }) =>
+        asAdmin({ action: "report.show", target: String(reportId) }, () =>
+          Effect.map(reports.find(reportId, "user"), toUserReport)
+        )
+      )
+      .handle("deleteUserReport", ({ params: { reportId } }) =>
+        asAdmin({ action: "report.delete", target: String(reportId) }, () =>
+          Effect.as(reports.remove(reportId, "user"), {})
+        )
       )
       .handle("sendNotice", ({ payload }) =>
         asAdmin({ action: "user.notice", target: payload.user_id }, () => notices.send(toNotice(payload)))

@@ -3,6 +3,7 @@
  *
  * Source: "User Admin API" of Synapse's documentation.
  */
+import type { AccountRate } from "@greenroom/actors/account/AccountStandings"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
@@ -12,6 +13,7 @@ import { UserRedactions } from "@greenroom/actors/admin/UserRedactions"
 import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import type { UserQuery } from "@greenroom/protocol/admin/SynapseUsers"
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalAddress, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
@@ -38,6 +40,11 @@ const toUser = (user: User) => ({
   shadow_banned: false,
   approved: user.approved,
   last_seen_ts: user.lastSeenAt ?? null
+})
+
+const fromRate = ({ burstCount, messagesPerSecond }: AccountRate) => ({
+  messages_per_second: messagesPerSecond,
+  burst_count: burstCount
 })
 
 /** A single user has more fields than one of a list, and the time of creation in seconds. */
@@ -73,7 +80,8 @@ const orders = {
   avatar_url: "avatar_url",
   creation_ts: "creation_ts",
   last_seen_ts: "last_seen_ts",
-  locked: "locked"
+  locked: "locked",
+  shadow_banned: "name"
 } as const
 
 /** How many events of each room are redacted where a request does not say it. */
@@ -142,30 +150,32 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
       })
     })
 
-    return handlers
-      .handle("list", ({ query }) =>
-        asAdmin({ action: "user.list", details: { ...query } }, () =>
-          Effect.gen(function* () {
-            const page = pageOf(query)
-            const { total, users: found } = yield* users.list({
-              ...page,
-              orderBy: yield* orderOf(orders, query.order_by ?? "name"),
-              userId: query.user_id,
-              name: query.name,
-              admins: flagOf(query.admins),
-              guests: query.guests === "false" ? false : undefined,
-              deactivated: flagOf(query.deactivated) ?? false,
-              locked: flagOf(query.locked) ?? false
-            })
-            const next = nextOf(page.from, found.length, total)
-            return withoutUndefined({
-              users: found.map((user) => ({ ...toUser(user), creation_ts: user.createdAt })),
-              total,
-              next_token: next === undefined ? undefined : String(next)
-            })
+    const list = (query: UserQuery, deactivated: boolean | undefined) =>
+      asAdmin({ action: "user.list", details: { ...query } }, () =>
+        Effect.gen(function* () {
+          const page = pageOf(query)
+          const { total, users: found } = yield* users.list({
+            ...page,
+            orderBy: yield* orderOf(orders, query.order_by ?? "name"),
+            userId: query.user_id,
+            name: query.name,
+            admins: flagOf(query.admins),
+            guests: query.guests === "false" ? false : undefined,
+            deactivated,
+            locked: flagOf(query.locked) ?? false
           })
-        )
+          const next = nextOf(page.from, found.length, total)
+          return withoutUndefined({
+            users: found.map((user) => ({ ...toUser(user), creation_ts: user.createdAt })),
+            total,
+            next_token: next === undefined ? undefined : String(next)
+          })
+        })
       )
+
+    return handlers
+      .handle("list", ({ query }) => list(query, query.deactivated === "true" ? undefined : false))
+      .handle("listV3", ({ query }) => list(query, flagOf(query.deactivated)))
       .handle("get", ({ params: { userId } }) =>
         asAdmin({ action: "user.show", target: userId }, () => detailsOf(userId))
       )
@@ -252,6 +262,11 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
           Effect.map(users.joinedRooms(userId), (joined) => ({ joined_rooms: joined, total: joined.length }))
         )
       )
+      .handle("memberships", ({ params: { userId } }) =>
+        asAdmin({ action: "user.show", target: userId }, () =>
+          Effect.map(users.memberships(userId), (memberships) => ({ memberships }))
+        )
+      )
       .handle("pushers", ({ params: { userId } }) =>
         asAdmin({ action: "user.pushers", target: userId }, () =>
           Effect.map(users.pushers(userId), (pushers) => ({ pushers, total: pushers.length }))
@@ -288,6 +303,25 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
             yield* users.setStanding(userId, { suspended: suspend })
             return { [`user_${userId}_suspended`]: suspend }
           })
+        )
+      )
+      .handle("rate", ({ params: { userId } }) =>
+        asAdmin({ action: "user.show", target: userId }, () =>
+          Effect.map(users.rateOf(userId), (rate) => (rate === undefined ? {} : fromRate(rate)))
+        )
+      )
+      .handle("setRate", ({ params: { userId }, payload }) => {
+        const rate = {
+          messagesPerSecond: payload?.messages_per_second ?? 0,
+          burstCount: payload?.burst_count ?? 0
+        }
+        return asAdmin({ action: "user.set_rate", target: userId, details: fromRate(rate) }, () =>
+          Effect.as(users.setStanding(userId, { rate }), fromRate(rate))
+        )
+      })
+      .handle("removeRate", ({ params: { userId } }) =>
+        asAdmin({ action: "user.remove_rate", target: userId }, () =>
+          Effect.as(users.setStanding(userId, { rate: null }), {})
         )
       )
       .handle("logIn", ({ params: { userId } }) =>

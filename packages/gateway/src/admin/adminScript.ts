@@ -246,8 +246,8 @@ const views = {
   Reports: () => list({
     key: (report) => report.id,
     load: async (term, from, limit) => {
-      const page = await admin("GET", "/v1/event_reports" + query({ limit, from }))
-      return { rows: page.event_reports, next: page.next_token, total: page.total }
+      const page = await call("GET", "/_greenroom/admin/v1/reports" + query({ limit, from }))
+      return { rows: page.reports, next: page.next_token, total: page.total }
     },
     columns: [
       ["When", (report) => time(report.received_ts)],
@@ -255,7 +255,7 @@ const views = {
       ["About", (report) => report.sender || report.reported_user_id || report.room_id],
       ["Reason", (report) => report.reason],
       ["Actions", (report) => [act("Done", "with report " + report.id, async () => {
-        await admin("DELETE", "/v1/event_reports/" + report.id)
+        await call("DELETE", "/_greenroom/admin/v1/reports/" + report.id)
         return "Report " + report.id + " is resolved"
       })]]
     ]

@@ -7,7 +7,6 @@
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Administration } from "@greenroom/actors/account/Administration"
-import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -28,6 +27,7 @@ import { RateLimit } from "../RateLimit.ts"
 import { noteUser, recordsUsers } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
+import { makeTakeOfUser } from "../UserRates.ts"
 import { makeAuthenticate, readToken } from "./AccessToken.ts"
 import { type Endpoint, makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
@@ -57,21 +57,6 @@ const withToken = <A>(use: Use<A>) =>
     return use(token, addressOf(request), (name) => parameters[name])
   })
 
-/** Counts a request against the rate of the user. Administrators and users whom the operator exempts are not limited. */
-const makeTake = Effect.gen(function* () {
-  const limit = yield* RateLimit
-  const services = yield* AppServices
-  const { unlimitedUsers = [] } = yield* HomeServerConfig
-  const unlimited = new Set<string>(unlimitedUsers)
-  const isExempt = ({ admin, appService, userId }: Session) => {
-    if (admin === true || unlimited.has(userId)) return true
-    const service = appService === undefined ? undefined : services.withId(appService)
-    return service !== undefined && (!service.isRateLimited || userId === service.sender)
-  }
-  return (rate: "sends" | "requests", session: Session) =>
-    isExempt(session) ? Effect.void : limit.take(rate, session.userId)
-})
-
 /** Adds the user of a session to the record of the request, where records contain users. */
 const recordingUser = Effect.map(
   recordsUsers,
@@ -96,7 +81,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   Authentication,
   withServices(function* () {
     const presences = yield* Presences
-    const take = yield* makeTake
+    const take = yield* makeTakeOfUser
     const slots = yield* RequestSlots
     const rules = yield* makeAccountRules
     const administration = yield* Administration
@@ -165,7 +150,7 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
     const slots = yield* RequestSlots
-    const take = yield* makeTake
+    const take = yield* makeTakeOfUser
     const rules = yield* makeAccountRules
     const recorded = yield* recordingUser
     const found = yield* makeAuthenticate

@@ -5,9 +5,11 @@
  */
 
 import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
+import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Leases } from "@greenroom/actors/runtime/Leases"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { Events } from "@greenroom/actors/sync/Events"
@@ -19,8 +21,9 @@ import type { SocketCall, SocketMethod, SocketParams } from "@greenroom/protocol
 import { Effect } from "effect"
 import { makeAccountRules } from "../client-api/AccountRules.ts"
 import { pagination } from "../client-api/Paging.ts"
-import { RateLimit } from "../RateLimit.ts"
+import type { RateLimit } from "../RateLimit.ts"
 import { RequestSlots, type Slot } from "../RequestSlots.ts"
+import { makeTakeOfUser } from "../UserRates.ts"
 
 export interface Calls {
   /** Answers a call of a session, within the rates of its user. */
@@ -122,10 +125,19 @@ const isActivity = (call: SocketCall): boolean =>
 export const makeCalls: Effect.Effect<
   Calls,
   never,
-  Rooms | RoomReader | AccountStandings | Events | Users | Presences | RateLimit | RequestSlots
+  | Rooms
+  | RoomReader
+  | AccountStandings
+  | AppServices
+  | Events
+  | HomeServerConfig
+  | Users
+  | Presences
+  | RateLimit
+  | RequestSlots
 > = Effect.gen(function* () {
   const presences = yield* Presences
-  const limit = yield* RateLimit
+  const take = yield* makeTakeOfUser
   const slots = yield* RequestSlots
   const leases = yield* Leases
   const rules = yield* makeAccountRules
@@ -137,13 +149,11 @@ export const makeCalls: Effect.Effect<
     slot: ({ userId }, call) => slots.enter(isReading(call) ? "reads" : "sends", userId),
     answer: (session, call) => {
       const method = methods[call.method] as (session: Session, params: unknown) => Effect.Effect<unknown, MatrixError>
-      return limit
-        .take(isReading(call) ? "requests" : "sends", session.userId)
-        .pipe(
-          Effect.andThen(rules.call(session, call)),
-          Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-          Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params), leases)))
-        )
+      return take(isReading(call) ? "requests" : "sends", session).pipe(
+        Effect.andThen(rules.call(session, call)),
+        Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
+        Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params), leases)))
+      )
     }
   }
 })

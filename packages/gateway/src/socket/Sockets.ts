@@ -13,6 +13,7 @@ import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
+import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
@@ -38,11 +39,12 @@ import { makeAuthenticate, readToken } from "../client-api/AccessToken.ts"
 import { pagination } from "../client-api/Paging.ts"
 import { unavailable } from "../MatrixHttp.ts"
 import { writeError } from "../NodeServer.ts"
-import { RateLimit } from "../RateLimit.ts"
+import type { RateLimit } from "../RateLimit.ts"
 import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
 import type { TrustedProxies } from "../TrustedProxies.ts"
 import { UnreadAnswers } from "../UnreadAnswers.ts"
+import { makeTakeOfUser } from "../UserRates.ts"
 import { serveConnection } from "./Connection.ts"
 import { maxBuffered } from "./Outbox.ts"
 import { makeCalls } from "./SocketMethods.ts"
@@ -86,6 +88,7 @@ export class Sockets extends Context.Service<
     | AppServices
     | AppServiceSessions
     | Events
+    | HomeServerConfig
     | Presences
     | Rooms
     | Users
@@ -255,7 +258,7 @@ const makeSlots = () => {
 /** Checks that can fail, made while an HTTP response can still report the error. */
 const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const events = yield* Events
-  const limit = yield* RateLimit
+  const take = yield* makeTakeOfUser
   const authenticate = yield* makeAuthenticate
   const standings = yield* AccountStandings
   const takeSlot = makeSlots()
@@ -267,7 +270,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
     const session = yield* authenticate(token, yield* proxies.addressOf(request), (name) => url.searchParams.get(name))
     if (standings.of(session.userId).locked) return yield* lockedError
-    yield* limit.take("requests", session.userId)
+    yield* take("requests", session)
     const subprotocol = yield* negotiate(request)
     yield* takeSlot(session.userId)
     const { from } = yield* pagination({ from: url.searchParams.get("from") ?? undefined })

@@ -3,7 +3,7 @@ import { ServerName } from "@greenroom/protocol/Identifiers"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
-import { ask, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { ask, askToday, createRoom, gateway, inPath, register, sendText } from "../TestGateway.ts"
 import { askAdmin, registerAdmin } from "./TestAdmin.ts"
 
 layer(gateway, { excludeTestServices: true })("lists for administrators", (it) => {
@@ -11,7 +11,9 @@ layer(gateway, { excludeTestServices: true })("lists for administrators", (it) =
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("total-boss"), yield* register("total-user")]
       const room = yield* createRoom(user, { name: "Counted" })
-      yield* askToday("POST", `/v3/rooms/${inPath(room)}/report`, { token: user.token, json: { reason: "noise" } })
+      const event = yield* sendText(user, room, "noise")
+      const report = `/v3/rooms/${inPath(room)}/report/${inPath(event)}`
+      yield* askToday("POST", report, { token: user.token, json: { reason: "noise" } })
       const file = { token: user.token, body: "a file", headers: { "content-type": "text/plain" } }
       assert.strictEqual((yield* ask("POST", "//_matrix/media/v3/upload", file)).status, 200)
       const totals = (list: string) =>

@@ -151,7 +151,21 @@ const registrations = HttpApiGroup.make("greenroomAdmin.registrations")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Registrations that wait for approval" }))
 
+const reports = HttpApiGroup.make("greenroomAdmin.reports")
+  .add(
+    HttpApiEndpoint.get("list", `${prefix}/reports`, {
+      query: { from: optional(Count), limit: optional(Count) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Reports of events, users and rooms, the newest first", who })),
+    HttpApiEndpoint.delete("remove", `${prefix}/reports/:reportId`, {
+      params: { reportId: Count },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Remove a report that is resolved", text: "Errors: M_NOT_FOUND.", who }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Reports" }))
+
 export const GreenroomAdminApi = HttpApi.make("GreenroomAdminApi")
-  .add(audit, bans, exports, registrations)
+  .add(audit, bans, exports, registrations, reports)
   .middleware(ClientErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: administration", version: "v1" }))

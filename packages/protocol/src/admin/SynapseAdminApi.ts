@@ -138,12 +138,24 @@ const server = HttpApiGroup.make("synapseAdmin.server")
     HttpApiEndpoint.get("reports", `${prefix}/v1/event_reports`, {
       query: { ...page, user_id: Schema.optionalKey(Text), room_id: Schema.optionalKey(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The reports of users", who })),
+    }).annotateMerge(documented({ summary: "Reports of events", who })),
     HttpApiEndpoint.get("report", `${prefix}/v1/event_reports/:reportId`, {
       params: { reportId: Count },
       success: AnyObject
     }).annotateMerge(documented({ summary: "A report, with the event", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.delete("deleteReport", `${prefix}/v1/event_reports/:reportId`, {
+      params: { reportId: Count },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Remove a report that is resolved", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("userReports", `${prefix}/v1/user_reports`, {
+      query: { ...page, user_id: Schema.optionalKey(Text), target_user_id: Schema.optionalKey(Text) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Reports of users", who })),
+    HttpApiEndpoint.get("userReport", `${prefix}/v1/user_reports/:reportId`, {
+      params: { reportId: Count },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "A report of a user", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.delete("deleteUserReport", `${prefix}/v1/user_reports/:reportId`, {
       params: { reportId: Count },
       success: AnyObject
     }).annotateMerge(documented({ summary: "Remove a report that is resolved", text: "Errors: M_NOT_FOUND.", who })),

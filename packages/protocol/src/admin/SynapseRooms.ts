@@ -5,8 +5,10 @@ import { Authentication } from "../api/Authentication.ts"
 import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
+import { RoomEventFilter } from "../client-server/Filter.ts"
+import { jsonQuery } from "../client-server/RoomsApi.ts"
 import { EventId, UserId } from "../Identifiers.ts"
-import { anyBody, Flag, nullable, ofRoom, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+import { anyBody, Count, Flag, nullable, ofRoom, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
 
 const Shutdown = Schema.Struct({
   block: Schema.optionalKey(Schema.Boolean),
@@ -28,6 +30,8 @@ const HistoryPurge = Schema.Struct({
 
 /** Up to where history is removed. */
 export type HistoryPurgeRequest = typeof HistoryPurge.Type
+
+const reading = "As members receive it, without being one, whatever the history visibility. Errors: M_NOT_FOUND."
 
 export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
   .add(
@@ -52,6 +56,33 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       params: ofRoom,
       success: AnyObject
     }).annotateMerge(documented({ summary: "The state of a room", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("messages", `${prefix}/v1/rooms/:roomId/messages`, {
+      params: ofRoom,
+      query: {
+        dir: page.dir,
+        from: Schema.optionalKey(Text),
+        to: Schema.optionalKey(Text),
+        limit: page.limit,
+        filter: Schema.optionalKey(jsonQuery(RoomEventFilter))
+      },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "A page of the timeline of a room", text: reading, who })),
+    HttpApiEndpoint.get("context", `${prefix}/v1/rooms/:roomId/context/:eventId`, {
+      params: { ...ofRoom, eventId: EventId },
+      query: { limit: page.limit, filter: Schema.optionalKey(jsonQuery(RoomEventFilter)) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "An event of a room, with its context", text: reading, who })),
+    HttpApiEndpoint.get("event", `${prefix}/v1/fetch_event/:eventId`, {
+      params: { eventId: EventId },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "An event of any room", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("eventAt", `${prefix}/v1/rooms/:roomId/timestamp_to_event`, {
+      params: ofRoom,
+      query: { ts: Count, dir: page.dir },
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "The event of a room nearest to a time", text: "Errors: M_NOT_FOUND.", who })
+    ),
     HttpApiEndpoint.get("block", `${prefix}/v1/rooms/:roomId/block`, {
       params: ofRoom,
       success: AnyObject

@@ -17,21 +17,34 @@ const Redaction = Schema.Struct({
   before_ts: nullable(Time)
 })
 
+const PerSecond = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1e6 }))
+
+const userQuery = {
+  ...page,
+  user_id: Schema.optionalKey(Text),
+  name: Schema.optionalKey(Text),
+  guests: Schema.optionalKey(Flag),
+  admins: Schema.optionalKey(Flag),
+  deactivated: Schema.optionalKey(Flag),
+  locked: Schema.optionalKey(Flag),
+  order_by: Schema.optionalKey(Text)
+}
+
+/** The query of a list of accounts. */
+export type UserQuery = { readonly [Key in keyof typeof userQuery]?: NonNullable<(typeof userQuery)[Key]["Type"]> }
+
 export const users = HttpApiGroup.make("synapseAdmin.users")
   .add(
-    HttpApiEndpoint.get("list", `${prefix}/v2/users`, {
-      query: {
-        ...page,
-        user_id: Schema.optionalKey(Text),
-        name: Schema.optionalKey(Text),
-        guests: Schema.optionalKey(Flag),
-        admins: Schema.optionalKey(Flag),
-        deactivated: Schema.optionalKey(Flag),
-        locked: Schema.optionalKey(Flag),
-        order_by: Schema.optionalKey(Text)
-      },
-      success: AnyObject
-    }).annotateMerge(documented({ summary: "Accounts", who })),
+    HttpApiEndpoint.get("list", `${prefix}/v2/users`, { query: userQuery, success: AnyObject }).annotateMerge(
+      documented({ summary: "Accounts", text: "`deactivated=true` adds those that are deactivated.", who })
+    ),
+    HttpApiEndpoint.get("listV3", `${prefix}/v3/users`, { query: userQuery, success: AnyObject }).annotateMerge(
+      documented({
+        summary: "Accounts",
+        text: "`deactivated` chooses those that are deactivated, or the others; without it there are both.",
+        who
+      })
+    ),
     HttpApiEndpoint.get("get", `${prefix}/v2/users/:userId`, { params: ofUser, success: AnyObject }).annotateMerge(
       documented({ summary: "An account", text: "Errors: M_NOT_FOUND.", who })
     ),
@@ -86,6 +99,10 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       success: AnyObject
     }).annotateMerge(documented({ summary: "Rooms that a user is in", who })),
+    HttpApiEndpoint.get("memberships", `${prefix}/v1/users/:userId/memberships`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The memberships of a user, by room", who })),
     HttpApiEndpoint.get("pushers", `${prefix}/v1/users/:userId/pushers`, {
       params: ofUser,
       success: AnyObject
@@ -116,6 +133,29 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       payload: Schema.Struct({ suspend: Schema.Boolean }),
       success: AnyObject
     }).annotateMerge(documented({ summary: "Suspend an account, or end that", who })),
+    HttpApiEndpoint.get("rate", `${prefix}/v1/users/:userId/override_ratelimit`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "The rate that was set for a user", text: "`{}` for none. Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.post("setRate", `${prefix}/v1/users/:userId/override_ratelimit`, {
+      params: ofUser,
+      payload: [Schema.Struct({ messages_per_second: nullable(PerSecond), burst_count: nullable(PerSecond) }), Absent],
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Set a rate for a user",
+        text:
+          "Of requests that change something. 0 messages per second (default) lifts all limits, as for a bot. " +
+          "Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
+    HttpApiEndpoint.delete("removeRate", `${prefix}/v1/users/:userId/override_ratelimit`, {
+      params: ofUser,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Remove the rate of a user", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("logIn", `${prefix}/v1/users/:userId/login`, {
       params: ofUser,
       payload: [Schema.Struct({ valid_until_ms: nullable(Time) }), Absent],

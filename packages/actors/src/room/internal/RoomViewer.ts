@@ -91,6 +91,21 @@ export const makeRoomViewer = Effect.gen(function* () {
     return seen ?? (yield* preview(userId, roomId))
   })
 
+  /** Administrators see the present of every room that this server knows, and its whole history. Errors: M_NOT_FOUND. */
+  const administratorsView = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId
+  ): Effect.fn.Return<View, MatrixError> {
+    const current = yield* rooms.currentState(roomId)
+    if (Option.isNone(current)) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    const { roomNid, state } = current.value
+    return {
+      reader: { userId, roomNid, isJoined: false, leftAt: undefined, isAdministrator: true },
+      state,
+      membership: "leave"
+    }
+  })
+
   const stateOf = (seen: View, selection?: StateSelection) =>
     Effect.map(states.read([{ roomNid: seen.reader.roomNid, ref: seen.state }], selection), (entries) =>
       entries.map(({ event }) => event)
@@ -134,7 +149,7 @@ export const makeRoomViewer = Effect.gen(function* () {
     return { found, end: direction === "b" ? upTo : after }
   })
 
-  return { outside, positionOf, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
+  return { outside, positionOf, view, administratorsView, stateOf, notSeen, visibleEvent, scan, visibleTo }
 })
 
 export type RoomViewer = Effect.Success<typeof makeRoomViewer>
