@@ -21,6 +21,7 @@ import {
   type StateLookup,
   stateKeyOf
 } from "./RoomVersion.ts"
+import * as Rules from "./rules/Rule.ts"
 
 /** The membership of a user in a room; `leave` where the room has none. */
 export type Membership = "invite" | "join" | "leave" | "ban" | "knock"
@@ -60,24 +61,17 @@ interface Subject {
   readonly senderLevel: number
 }
 
-interface Rule {
-  readonly rule: string
-  readonly holds: (subject: Subject) => boolean
-}
+type Rule = Rules.Rule<Subject>
 
-const rule = (text: string, holds: (subject: Subject) => boolean): Rule => ({ rule: text, holds })
-
-const firstBroken = (rules: ReadonlyArray<Rule>, subject: Subject): Refusal | undefined => {
-  for (const entry of rules) if (!entry.holds(subject)) return { rule: entry.rule }
-  return undefined
-}
+const rule = Rules.rule<Subject>
+const firstBroken = Rules.firstBroken<Subject>
 
 const senderIs = ({ state, event }: Subject): Membership => membershipOf(state, event.sender)
 const targetIs = ({ state, event }: Subject): Membership => membershipOf(state, event.state_key ?? "")
 const targetLevel = ({ levels, event }: Subject): number => userLevel(levels, event.state_key ?? "")
 const isAboutSender = ({ event }: Subject): boolean => event.state_key === event.sender
 
-// --- Every event ----------------------------------------------------------------------------------------------------
+// Every event
 
 const senderBelongsToOrigin = rule(
   "An event comes from the server of its sender",
@@ -114,7 +108,7 @@ const roomIsFederated = rule(
 
 const senderIsJoined = rule(senderMustBeJoined, (subject) => senderIs(subject) === "join")
 
-// --- m.room.create --------------------------------------------------------------------------------------------------
+// m.room.create
 
 const createIsFirst = rule(
   "m.room.create is the first event of a room and comes once",
@@ -135,7 +129,7 @@ const createNamesCreator = rule(
 
 const createRules = [senderBelongsToOrigin, createIsFirst, createHasNoKey, createBelongsToRoom, createNamesCreator]
 
-// --- m.room.member --------------------------------------------------------------------------------------------------
+// m.room.member
 
 const memberNamesUser = rule("The state key of m.room.member is a user ID", ({ event }) => isUserId(event.state_key))
 
@@ -231,7 +225,7 @@ const membershipRules = (subject: Subject): ReadonlyArray<Rule> => {
   }
 }
 
-// --- Other types ----------------------------------------------------------------------------------------------------
+// Other types
 
 const aliasesBelongToServer = rule(
   "The state key of m.room.aliases is the server of its sender",

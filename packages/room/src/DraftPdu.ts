@@ -126,7 +126,7 @@ export const toUnhashedPdu = (event: Event): Record<string, Json> => {
   return pdu
 }
 
-/** The hash of an event. */
+/** The content hash of an event, as in its `hashes`. */
 export const hashOf = (event: Event): { readonly sha256: string } => ({
   sha256: sha256(encodeOrThrow(toUnhashedPdu(event)))
 })

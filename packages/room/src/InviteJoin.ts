@@ -1,7 +1,7 @@
 /**
  * m.room.invite_join: a user asks another server, the `target_host` in its content, to make their membership of a room.
- * So a server joins that speaks only the draft. It is signed by the user's server as any PDU, and is no event of the
- * room's graph, of which that server need not know anything.
+ * Servers that speak only the draft join in this way. It is signed by the user's server as any PDU. It is no event of the
+ * room's graph, so that server needs to know nothing about the graph.
  *
  * The membership carries it, in PDU form under `invite_join`. So every server that sees the membership sees for itself
  * that the user asked for it, and the rules decide by what the event and the room's state hold, as for all others.

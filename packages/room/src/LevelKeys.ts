@@ -1,8 +1,4 @@
-/**
- * The keys of m.room.power_levels that hold one level each.
- */
-
-/** The keys that hold one level each, with the level when absent. */
+/** The keys of m.room.power_levels that hold one level each, with the level when absent. */
 export const defaultLevels = {
   users_default: 0,
   events_default: 0,

@@ -113,7 +113,7 @@ const powerOrder = (
   )
 }
 
-/** The power levels event in force and those before it, each the auth event of the one after: its place, oldest least. */
+/** The mainline: the power levels event in force and its predecessors among auth events, with positions from 1 for the oldest. */
 const mainlineOf = (head: Event | undefined, event: EventLookup): ReadonlyMap<EventId, number> => {
   const line = new Set<EventId>()
   for (let at = head; at !== undefined && !line.has(at.event_id); at = powerLevelsNamedBy(at, event)) {
@@ -125,7 +125,7 @@ const mainlineOf = (head: Event | undefined, event: EventLookup): ReadonlyMap<Ev
   return positions
 }
 
-/** Events by the power levels that they know of, the oldest first, then by age. */
+/** Orders events by the mainline position of the power levels that they name, oldest first, then by age. */
 const mainlineOrder = (
   events: ReadonlyArray<Event>,
   head: Event | undefined,

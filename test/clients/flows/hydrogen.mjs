@@ -1,6 +1,6 @@
 /**
- * Hydrogen in Chromium: alice clicks and types as a person does, bob answers by plain requests. What alice sees is kept as
- * screenshots for people to look at.
+ * Hydrogen in Chromium: alice uses mouse and keyboard, bob is driven by requests. Screenshots of alice's page are kept for
+ * inspection by people.
  */
 import { randomUUID } from "node:crypto"
 import { open } from "./hydrogen/browser.mjs"
@@ -11,7 +11,7 @@ let bob
 let room
 let greeting
 
-/** A request of bob's, by the client API. */
+/** Sends a request as bob. */
 const ask = async (method, path, body, token = bob?.access_token) => {
   const response = await fetch(`${url}/_matrix/client/v3/${path}`, {
     method,
@@ -67,7 +67,7 @@ await step("create room", async () => {
   await page.uncheck("#isEncrypted")
   await picture("create-room")
   await page.click(".CreateRoomView button[type=submit]")
-  // This version of Hydrogen does not find the way from the form to the room.
+  // This version of Hydrogen does not open a room that it has just created.
   await tile("Balcony").click()
   await page.waitForSelector(".RoomView .MessageComposer")
   await type("nobody here")

@@ -1,5 +1,5 @@
 /**
- * matrix-bot-sdk: a bot that accepts invitations and answers commands, and a moderator of rooms, both by this library.
+ * matrix-bot-sdk: a bot that accepts invitations and answers commands, and a user that moderates rooms, both with this library.
  */
 import {
   AutojoinRoomsMixin,
@@ -24,10 +24,10 @@ let botId
 let room
 let command
 
-/** A client with a store of its own, from the token of another. */
+/** A client with the access token of another one and a store of its own. */
 const withStore = (client) => new MatrixClient(url, client.accessToken, new MemoryStorageProvider())
 
-/** Waits for an event that one of the two hears in a sync. */
+/** Waits for an event that the client of `who` has received by sync. */
 const hears = (who, holds) => until(() => heard[who].find(({ roomId, event }) => holds(event, roomId)))
 
 const listen = (client, who) => {
@@ -163,7 +163,7 @@ await step("directory", async () => {
 
 await step("space", async () => {
   const options = { name: "Bots", isPublic: false, invites: [] }
-  // This library names the creator in the levels of a space, which version 12 forbids.
+  // The library names the creator in the power levels of a space, which version 12 forbids.
   const space =
     roomVersion === "12"
       ? await alice.getSpace(await alice.createRoom({ name: options.name, creation_content: { type: "m.space" } }))

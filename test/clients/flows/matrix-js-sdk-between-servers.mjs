@@ -1,6 +1,6 @@
 /**
- * Two people on two servers in an encrypted room, both with matrix-js-sdk and its cryptography. Not a flow of `test:clients`:
- * `test:interop` runs it with the sessions of both as JSON.
+ * Two users of two servers in an encrypted room, both with matrix-js-sdk and its cryptography. `test:interop` runs it, not
+ * `test:clients`. The argument is JSON with the sessions of both.
  */
 import { setTimeout as delay } from "node:timers/promises"
 import { ClientEvent, createClient, SyncState } from "matrix-js-sdk"

@@ -1,7 +1,7 @@
 /**
  * matrix-js-sdk with the cryptography of Element Web: two users with two devices each, an encrypted room and attachment,
  * verification by emoji, cross-signing, secret storage, and a key backup that new devices restore. The server is killed and
- * started again in between, and in the end nothing that was encrypted lies in its database or in its files in the clear.
+ * restarted in between. At the end neither its database nor its files contain the plaintext of encrypted messages.
  */
 import { randomBytes } from "node:crypto"
 import { Attachment, EncryptedAttachment } from "@matrix-org/matrix-sdk-crypto-wasm"
@@ -19,13 +19,13 @@ let room
 let secretStorageKey
 let first
 
-/** Encrypted messages contain the first word, messages in the clear the other. */
+/** Encrypted messages contain `secret`, unencrypted ones `overt`. */
 const secret = `secret${randomBytes(12).toString("hex")}`
 const overt = `overt${randomBytes(12).toString("hex")}`
 
 const running = []
 
-/** Kills the server and starts it again. The clients try at once, as they do when the network is back. */
+/** Kills and restarts the server. The clients reconnect at once, as after an outage of the network. */
 const kill = async () => {
   await killServer()
   for (const client of running) client.retryImmediately()
@@ -81,7 +81,7 @@ const decrypted = async (client, eventId, body) => {
   check(event.isEncrypted(), "the event was sent in the clear")
 }
 
-/** Uploads keys, with the password where the server asks. */
+/** Uploads keys, with the password if the server requests authentication. */
 const authUploadDeviceSigningKeys = (client) => (request) =>
   request(null).catch((error) =>
     request({
@@ -147,7 +147,7 @@ await step("secret storage and key backup", async () => {
     setupNewSecretStorage: true,
     setupNewKeyBackup: true
   })
-  // The client asks for the version once, and its count is of then.
+  // The client requests the version only once, so it has an old count.
   await until(async () => (await alice.http.authedRequest("GET", "/room_keys/version")).count > 0)
 })
 
@@ -228,7 +228,7 @@ await step("verification by emoji", async () => {
   }
 })
 
-/** How many one-time keys a device keeps on the server. */
+/** The number of one-time keys that a device keeps on the server. */
 const keysWanted = 50
 
 await step("no more one-time keys than needed", async () => {
@@ -289,7 +289,7 @@ await step("nothing of it is kept in the clear", async () => {
   await alice.uploadContent(new Blob([`A file: ${overt}`]), { includeFilename: false })
   const found = await searchServer(overt)
   if (found === undefined) return
-  // What was sent in the clear is found, so the search would find the rest. Several nodes keep files in a table.
+  // The search finds unencrypted messages, so it would find the others too. Several nodes keep files in a table.
   for (const place of [/^table event/, /^(file media|table media_chunks)/, /^file postgres\/pg_wal/]) {
     check(
       found.some((name) => place.test(name)),

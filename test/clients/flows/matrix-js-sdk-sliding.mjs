@@ -1,5 +1,5 @@
 /**
- * matrix-js-sdk by simplified sliding sync: alice's client sees her rooms through a window that it widens, bob's by /sync.
+ * matrix-js-sdk by simplified sliding sync: the client of alice syncs a window of rooms and then widens it, that of bob uses /sync.
  */
 import { ClientEvent, createClient, EventTimeline, SyncState } from "matrix-js-sdk"
 import { logger } from "matrix-js-sdk/lib/logger.js"
@@ -54,7 +54,7 @@ const list = (to) => ({
   filters: { not_room_types: ["m.space"] }
 })
 
-/** How many rooms the server says are in the list. */
+/** The length of the list, as the server states it. */
 const count = () => sliding.getListData("all")?.joinedCount
 
 await step("register", async () => {

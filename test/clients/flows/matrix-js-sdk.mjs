@@ -1,5 +1,5 @@
 /**
- * matrix-js-sdk, the library of Element Web: two users who sync, talk, and look after rooms, spaces, rules and devices.
+ * matrix-js-sdk, the library of Element Web: two users that sync, send messages, and manage rooms, spaces, push rules and devices.
  */
 import { ClientEvent, createClient, EventTimeline, RelationType, SyncState } from "matrix-js-sdk"
 import { logger } from "matrix-js-sdk/lib/logger.js"

@@ -1,7 +1,7 @@
 """
-matrix-commander: a client for shell scripts. Each step is one or more runs of its program, with credentials and store in a
-directory for each user. Its rooms are addressed by alias where it can be: it appends the server to some room IDs that have
-none, as those of version 12.
+matrix-commander: a client for shell scripts. Each step runs its program once or more, with credentials and store in a directory
+for each user. Rooms are addressed by alias where possible, since the program appends a server name to room IDs without one
+(version 12).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ room = f"#{local}:{server_name}"
 
 
 async def run(who: str, *options: str) -> str:
-    """What the program prints. Fails if it says that it failed."""
+    """Runs the program and returns its output. Fails if the exit code or a line of its log says that it failed."""
     directory = os.path.join(home.name, who)
     os.makedirs(directory, exist_ok=True)
     files = ["--credentials", os.path.join(directory, "credentials.json"), "--store", os.path.join(directory, "store")]
@@ -53,7 +53,7 @@ async def run_json(who: str, *options: str) -> list:
 
 
 def event_file(event: dict) -> str:
-    """The program reads events from files."""
+    """Writes an event to a file, from which the program sends it."""
     with tempfile.NamedTemporaryFile("w", dir=home.name, suffix=".json", delete=False) as file:
         json.dump(event, file)
     return file.name
@@ -80,7 +80,7 @@ class Story:
     hello = ""
 
     async def register(self) -> None:
-        """The program cannot register: accounts are made by hand."""
+        """The program cannot register: the accounts are created by requests."""
         for who, name in names.items():
             account = {"username": name, "password": password, "auth": {"type": "m.login.dummy"}, "inhibit_login": True}
             found = await asyncio.to_thread(post, "register", account)
@@ -170,7 +170,7 @@ class Story:
         await run("bob", "--room-join", room)
 
     async def upgrade(self) -> None:
-        """By the option that takes any request."""
+        """Uses the option that sends any request."""
         endpoint = f"__homeserver__/_matrix/client/v3/rooms/{self.room_id}/upgrade?access_token=__access_token__"
         answer = await run("alice", "--rest", "POST", json.dumps({"new_version": other_version}), endpoint)
         check("replacement_room" in answer, f"the answer is {answer}")

@@ -1,6 +1,6 @@
 """
-matrix-nio: two users of the library that most bots in Python are made with. It reports errors by their type, so every
-answer is checked to be the one that was asked for.
+matrix-nio: two users of the library on which most bots in Python are built. It returns errors as values, so every response is
+checked for its type.
 """
 
 import asyncio

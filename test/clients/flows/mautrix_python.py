@@ -1,6 +1,6 @@
 """
-mautrix-python, the base of bridges and of maubot: two users by its client, with typed events. What the library has no
-method for goes through its own request builder, as bridges do it.
+mautrix-python, the base of bridges and of maubot: two users with its client and its typed events. Endpoints without a method in
+the library are called by its request builder, as bridges do.
 """
 
 import asyncio

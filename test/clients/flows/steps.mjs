@@ -11,8 +11,9 @@ const { values } = parseArgs({ options: { url: text, "server-name": text, "room-
 
 export const url = values.url
 export const serverName = values["server-name"]
-/** The room version that the server makes rooms of, and the one to upgrade them to. */
+/** The version of the rooms that the server creates. */
 export const roomVersion = values["room-version"]
+/** The version to which rooms are upgraded. */
 export const otherVersion = roomVersion === "12" ? "11" : "12"
 
 export const password = "correct horse battery staple"
@@ -20,6 +21,7 @@ export const password = "correct horse battery staple"
 /** A local part that no earlier run has used. */
 export const fresh = (name) => `${name}-${randomBytes(6).toString("hex")}`
 
+/** The time limit of a step, in milliseconds. */
 const limit = 30_000
 
 const describe = (error) => {
@@ -33,17 +35,17 @@ const describe = (error) => {
 
 const report = (name, outcome) => process.stdout.write(`STEP ${JSON.stringify({ name, ...outcome })}\n`)
 
-/** How long the operator has worked, in ms: a step does not pay for the restarts of its server. */
+/** How long the operator has worked, in milliseconds. The time limit of a step does not include restarts of its server. */
 let operated = 0
 
-/** Rejects after half a minute, without the time of the operator. */
+/** Rejects after the time limit, extended by the time of the operator. */
 const waitTooLong = async (signal) => {
   const end = performance.now() + limit - operated
   while (performance.now() < end + operated) await delay(end + operated - performance.now(), undefined, { signal })
   throw new Error(`not within ${limit / 1000} seconds`)
 }
 
-/** Runs a step for at most half a minute, and returns what it returns, or undefined where it failed. */
+/** Runs a step for a limited time. Returns its value, or undefined if it failed. */
 export const step = async (name, run) => {
   const late = new AbortController()
   const tooLate = waitTooLong(late.signal)
@@ -64,7 +66,7 @@ export const check = (holds, message) => {
   if (!holds) throw new Error(message)
 }
 
-/** Looks again and again until there is something, which it returns. The step's time limit ends it. */
+/** Calls `look` every 50 ms until it returns something, and returns that. */
 export const until = async (look) => {
   for (let count = 0; count < limit / 50; count++) {
     const found = await look()
@@ -91,11 +93,11 @@ const askOperator = (question) =>
     process.send({ id, ...question })
   })
 
-/** Has the server killed and started again where it belongs to this flow; the control lives on. */
+/** Kills and restarts the server if it belongs to this flow. The control is not restarted. */
 export const killServer = () => askOperator({ call: "killAndRestart" })
 
-/** The places where the server keeps the text in the clear, or undefined where it does not belong to this flow. */
+/** The tables and files of the server that contain the text unencrypted; undefined if the server does not belong to this flow. */
 export const searchServer = async (text) => (await askOperator({ call: "search", text })).result
 
-/** Ends the program, whatever the client leaves running. */
+/** Ends the program, even if the client has timers or connections left. */
 export const end = () => process.stdout.write("", () => process.exit(0))

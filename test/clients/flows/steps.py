@@ -1,5 +1,5 @@
 """
-What a flow in Python is made of: the same as steps.mjs. A flow drives one client library against the server named by its
+The parts of a flow in Python, as steps.mjs for JavaScript. A flow drives one client library against the server named by its
 arguments, and writes a line `STEP {"name", "ok", "error"}` for each step.
 """
 
@@ -17,13 +17,13 @@ arguments = parser.parse_args()
 
 url = arguments.url
 server_name = arguments.server_name
-# The room version that the server makes rooms of, and the one to upgrade them to.
+# The version of the rooms that the server creates, and the version to which they are upgraded.
 room_version = arguments.room_version
 other_version = "11" if room_version == "12" else "12"
 
 password = "correct horse battery staple"
 
-# Of a step, in seconds.
+# The time limit of a step, in seconds.
 limit = 30
 
 
@@ -37,7 +37,7 @@ def report(name: str, **outcome) -> None:
 
 
 async def step(name, run):
-    """Runs a step for a limited time, and returns what it returns, or None where it failed."""
+    """Runs a step for a limited time. Returns its value, or None if it failed."""
     try:
         value = await asyncio.wait_for(run(), limit)
         report(name, ok=True)
@@ -55,7 +55,7 @@ def check(holds, message) -> None:
 
 
 async def until(look):
-    """Looks again and again until there is something, which it returns. The step's time limit ends it."""
+    """Calls `look` every 50 ms until it returns something, and returns that. The time limit of the step ends it."""
     while True:
         found = look()
         if inspect.isawaitable(found):

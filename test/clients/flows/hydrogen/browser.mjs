@@ -45,7 +45,7 @@ const types = {
   ".wasm": "application/wasm"
 }
 
-/** Returns the URL of the page. */
+/** Serves the page on a free port. Returns its URL. */
 const serve = async (homeserver) => {
   const script = await bundle()
   const contentOf = async (pathname) => {
@@ -67,7 +67,7 @@ const serve = async (homeserver) => {
   return `http://127.0.0.1:${server.address().port}/`
 }
 
-/** A page with the application, and a way to take a picture of it. */
+/** Opens the application. `picture` takes a screenshot. */
 export const open = async (homeserver, name) => {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",

@@ -1,5 +1,5 @@
 /**
- * The page of the Hydrogen flow: the whole application from the parts that `hydrogen-view-sdk` exports.
+ * The page of the Hydrogen flow: the whole application, composed of the exports of `hydrogen-view-sdk`.
  */
 import { createNavigation, createRouter, FeatureSet, Platform, RootViewModel } from "hydrogen-view-sdk"
 

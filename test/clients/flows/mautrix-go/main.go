@@ -24,17 +24,17 @@ import (
 
 const (
 	password = "correct horse battery staple"
-	// Of a step.
+	// limit is the time limit of a step.
 	limit = 30 * time.Second
 )
 
 var (
-	url         = flag.String("url", "", "the server")
-	serverName  = flag.String("server-name", "", "its name")
-	roomVersion = flag.String("room-version", "", "of the rooms that it makes")
+	url         = flag.String("url", "", "the URL of the server")
+	serverName  = flag.String("server-name", "", "the name of the server")
+	roomVersion = flag.String("room-version", "", "the version of the rooms that it creates")
 )
 
-// step runs a step for a limited time, and writes what became of it.
+// step runs a step for a limited time, and writes its outcome.
 func step(name string, run func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -134,7 +134,7 @@ func check(holds bool, format string, arguments ...any) error {
 	return fmt.Errorf(format, arguments...)
 }
 
-// isNotYetUploaded says whether the file of a content URI is still on its way.
+// isNotYetUploaded reports whether a download failed because the upload of the file has not ended.
 func isNotYetUploaded(err error) bool {
 	var answer mautrix.HTTPError
 	return errors.As(err, &answer) && answer.RespError != nil && answer.RespError.ErrCode == "M_NOT_YET_UPLOADED"
@@ -194,7 +194,6 @@ func main() {
 	step("room", func(ctx context.Context) error {
 		made, err := alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{
 			Name: "Bridge", Topic: "to elsewhere", Preset: "private_chat", Invite: []id.UserID{bob.UserID},
-			BeeperAutoJoinInvites: false,
 		})
 		if err != nil {
 			return err
@@ -262,11 +261,12 @@ func main() {
 		if err = check(len(found.Chunk) == 1, "there are %d relations", len(found.Chunk)); err != nil {
 			return err
 		}
-		if _, err = bob.RedactEvent(ctx, room, reaction.EventID); err != nil {
+		redaction, err := bob.RedactEvent(ctx, room, reaction.EventID)
+		if err != nil {
 			return err
 		}
 		_, err = alice.until(ctx, func(heard *event.Event) bool {
-			return heard.Type == event.EventRedaction && heard.Content.AsRedaction() != nil
+			return heard.Type == event.EventRedaction && heard.ID == redaction.EventID
 		})
 		return err
 	})
@@ -434,7 +434,7 @@ func main() {
 	})
 
 	step("request of a key from another device", func(ctx context.Context) error {
-		// It asks for nothing any more, so that the other client has nothing to answer.
+		// A cancellation, which the other client does not answer.
 		_, err := alice.SendToDevice(ctx, event.ToDeviceRoomKeyRequest, &mautrix.ReqSendToDevice{
 			Messages: map[id.UserID]map[id.DeviceID]*event.Content{bob.UserID: {bob.DeviceID: {
 				Parsed: &event.RoomKeyRequestEventContent{

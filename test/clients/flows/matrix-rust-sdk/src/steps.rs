@@ -9,17 +9,17 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// No step takes longer.
+/// The time limit of a step.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How long [`until`] waits for a condition.
+const CONDITION_LIMIT: Duration = Duration::from_secs(40);
 
 pub struct Steps {
     pub url: String,
 }
 
-/// A part of names that nobody has yet.
+/// A suffix that no earlier name has.
 pub fn unique() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
     format!("{:x}", now.as_micros())
@@ -45,7 +45,7 @@ impl Steps {
         std::env::var("NODE_CHANNEL_FD").is_ok()
     }
 
-    /// Runs one step, and says how it went.
+    /// Runs one step, and writes its outcome. Returns its value if it succeeded.
     pub async fn step<A>(&self, name: &str, run: impl Future<Output = Result<A>>) -> Option<A> {
         let outcome = match tokio::time::timeout(STEP_LIMIT, run).await {
             Ok(outcome) => outcome,
@@ -60,14 +60,14 @@ impl Steps {
     }
 }
 
-/// An error with what led to it, cut to what a table can show.
+/// An error with its causes, cut to a length that a table can show.
 fn describe(error: &anyhow::Error) -> String {
     format!("{error:#}").chars().take(300).collect()
 }
 
-/// Waits for a condition.
+/// Calls `look` every 100 ms until it returns a value, and returns that.
 pub async fn until<A, F: Future<Output = Option<A>>>(what: &str, mut look: impl FnMut() -> F) -> Result<A> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + CONDITION_LIMIT;
     loop {
         if let Some(seen) = look().await {
             return Ok(seen);
@@ -79,7 +79,7 @@ pub async fn until<A, F: Future<Output = Option<A>>>(what: &str, mut look: impl 
     }
 }
 
-/// Has the server killed and started again by the program that runs the flow.
+/// Kills and restarts the server, by a message to the program that runs the flow.
 pub async fn kill_server() -> Result<()> {
     tokio::task::spawn_blocking(|| {
         let descriptor: i32 = std::env::var("NODE_CHANNEL_FD")?.parse()?;
