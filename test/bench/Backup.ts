@@ -12,7 +12,7 @@ import { type DebianPostgres, startDebianPostgres } from "./DebianPostgres.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { PacedSendsInput } from "./load/pacedSends.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
-import { median, type Percentiles } from "./Percentiles.ts"
+import { median, type Percentiles, timed } from "./Percentiles.ts"
 import { startServer } from "./Server.ts"
 
 const run = promisify(execFile)
@@ -36,13 +36,6 @@ const rowsOf = (count: number): string => `
     '"sender":"@filler' || n % 1000 || ':bench.test","signatures":{"bench.test":{"ed25519:a_key":"' ||
     md5(n || 'f') || md5(n || 'g') || md5(n || 'h') || '"}},"type":"m.room.message"}'
   FROM generate_series(1, ${count}) AS n`
-
-/** How long it takes, in ms. */
-const timed = async (work: () => Promise<unknown>): Promise<number> => {
-  const begin = performance.now()
-  await work()
-  return performance.now() - begin
-}
 
 const measure = async (postgres: DebianPostgres, quick: boolean) => {
   await using server = await startServer({ environment: { GREENROOM_DATABASE_URL: postgres.url } })

@@ -1,7 +1,7 @@
 /** The nodes of a cluster on a PostgreSQL of their own, and the rooms that each holds. */
-import * as net from "node:net"
 import { PgConnection } from "@effect/sql-pg"
 import { Effect, Hash, Redacted } from "effect"
+import { freePort } from "../support/FreePort.ts"
 import type { Postgres } from "./Postgres.ts"
 import { type Server, startServer } from "./Server.ts"
 import type { Wires } from "./Wires.ts"
@@ -9,17 +9,8 @@ import type { Wires } from "./Wires.ts"
 /** The shards of a cluster (`ClusterRunner`). */
 const shards = 300
 
-/** The number of the shard of an actor, as Effect's `Sharding` has it. */
+/** The shard of an actor, computed as by Effect's `Sharding`. */
 const shardOf = (id: string): number => Math.abs(Hash.string(id) % shards) + 1
-
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = net.createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 
 /** The holder of each shard that a node has. */
 const holders = async ({ url }: Postgres): Promise<ReadonlyMap<number, string>> => {
@@ -30,7 +21,7 @@ const holders = async ({ url }: Postgres): Promise<ReadonlyMap<number, string>> 
   return new Map(rows.map(({ holder, shard }) => [Number(shard), String(holder)]))
 }
 
-/** The holders of all shards, once so many nodes have their parts. */
+/** Waits until `nodes` nodes share all shards. Returns the holder of each shard. */
 const sharedAmong = async (postgres: Postgres, nodes: number): Promise<ReadonlyMap<number, string>> => {
   const found = await holders(postgres)
   const counts = Object.values(Object.groupBy(found.values(), (holder) => holder)).map((held) => held!.length)
@@ -63,7 +54,7 @@ export const startCluster = async (
   let first: string | undefined
   if (nodes === 0) servers.push(resources.use(await startServer({ environment })))
   for (let node = 0; node < nodes; node++) {
-    const port = await freePort()
+    const port = await Effect.runPromise(freePort)
     const clustered = {
       GREENROOM_CLUSTER: "true",
       GREENROOM_CLUSTER_PORT: String(port),

@@ -4,7 +4,7 @@
  */
 import { atLeast, type Benchmark, type BenchmarkOptions, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { InsertsInput } from "./load/inserts.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
@@ -15,17 +15,17 @@ import { startServer } from "./Server.ts"
 /** How many bytes of text the event log stores of a message as the senders send it. */
 const rowBytes = 500
 
-/** Rounds are short and take turns, so that whatever else the machine does meets both alike. */
+/** Rounds are short and alternate, so that other load on the machine affects both measurements. */
 export const rounds = ({ quick }: BenchmarkOptions) =>
   quick ? { rounds: 1, seconds: 0.5, warmUp: 0.2 } : { rounds: 5, seconds: 4, warmUp: 1.5 }
 
 export const senderCount = ({ quick }: BenchmarkOptions): number => (quick ? 8 : 64)
 
-/** The ratio of the two that were measured one after the other, in the middle of all rounds. */
+/** The median of the ratios of rounds that were measured one after the other. */
 export const pairedRatio = (runs: ReadonlyArray<Throughput>, baselines: ReadonlyArray<Throughput>): number =>
   median(runs.map((run, round) => run.perSecond / baselines[round]!.perSecond))
 
-/** The round in the middle, by events a second. */
+/** The round with the median rate. */
 export const typical = (runs: ReadonlyArray<Throughput>): Throughput => {
   const middle = median(runs.map((run) => run.perSecond))
   return runs.find((run) => run.perSecond === middle)!

@@ -17,16 +17,16 @@ import {
 } from "./Benchmark.ts"
 import { pairedRatio, rounds, senderCount, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { InsertsInput } from "./load/inserts.ts"
 import type { KeyQueries, KeyQueriesInput } from "./load/keyQueries.ts"
 import type { Person } from "./load/People.ts"
-import type { PeopleInput } from "./load/registered.ts"
+import type { RegisterInput } from "./load/register.ts"
 import type { ToDeviceInput } from "./load/toDevice.ts"
 import { startPostgres } from "./Postgres.ts"
 import { removeDirectory, startServer, temporaryDirectory } from "./Server.ts"
 
-/** Of the ciphertext of a room key for one device. */
+/** The size of the ciphertext of a room key for one device. */
 const messageBytes = 900
 
 const measureToDevice = async (options: BenchmarkOptions): Promise<ReadonlyArray<Figure>> => {
@@ -35,7 +35,7 @@ const measureToDevice = async (options: BenchmarkOptions): Promise<ReadonlyArray
   await using postgres = await startPostgres(senders + 20)
   await using server = await startServer()
   const { url } = server
-  const people = await runLoad<PeopleInput, ReadonlyArray<Person>>("registered", { url, count: senders })
+  const people = await runLoad<RegisterInput, ReadonlyArray<Person>>("register", { url, users: senders })
   const inserts: Array<Throughput> = []
   const sends: Array<Throughput> = []
   for (let round = 0; round < total; round++) {
@@ -61,7 +61,7 @@ const measureToDevice = async (options: BenchmarkOptions): Promise<ReadonlyArray
 
 const asToken = "token-of-the-application-service"
 
-/** Its users have as many devices as they like without passwords, which cost the server much to check. */
+/** Users of an application service log in without passwords, which would cost the server much to check. */
 const registration = `id: members
 url: null
 as_token: ${asToken}

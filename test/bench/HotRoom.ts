@@ -2,7 +2,7 @@
 import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
 import { pairedRatio, rounds, senderCount, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"
 import { startServer } from "./Server.ts"

@@ -1,11 +1,12 @@
 /**
  * The memory of an idle connected user: the resident memory, and the heap of JavaScript, that each of 5,000 long polls of as many
- * users adds. The gateway is started anew for each round, so that nothing that was used before is filled again, and all garbage is
- * collected before it is measured: without it a figure depends on when V8 last did so.
+ * users adds. Each round starts a new gateway, so that no memory of earlier rounds is used again. All garbage is collected before a
+ * measurement; otherwise a figure depends on when V8 last collected it.
  */
 import { atMost, type Benchmark, count } from "./Benchmark.ts"
 import { runLoad, startBareServer } from "./LoadProcess.ts"
 import type { IdlePollsInput, Memories } from "./load/idlePolls.ts"
+import type { Person } from "./load/People.ts"
 import type { RegisterInput } from "./load/register.ts"
 import { median } from "./Percentiles.ts"
 import { removeDirectory, startServer, temporaryDirectory } from "./Server.ts"
@@ -13,7 +14,8 @@ import { inspectable, inspectorOf } from "./ServerHeap.ts"
 
 const registerOn = async (dataDir: string, users: number): Promise<ReadonlyArray<string>> => {
   await using server = await startServer({ dataDir })
-  return await runLoad<RegisterInput, ReadonlyArray<string>>("register", { url: server.url, users })
+  const people = await runLoad<RegisterInput, ReadonlyArray<Person>>("register", { url: server.url, users })
+  return people.map(({ token }) => token)
 }
 
 type Scale = Pick<IdlePollsInput, "tokens" | "seconds">

@@ -1,6 +1,7 @@
 /**
- * The join of a large room from another server, in today's dialect: until the whole state is known and a message of the new
- * member is sent. Synapse from PyPI joins the same room beside it, where Python is there; with faster joins off, on a PostgreSQL like ours.
+ * The join of a large room of another server, in today's dialect, until the whole state is known and a message of the new
+ * member is sent. If Python is installed, Synapse from PyPI joins the same room afterwards, with faster joins off, on a PostgreSQL
+ * with the same settings.
  */
 import { atMost, type Benchmark, count, type Figure, milliseconds, ofBaseline } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
@@ -22,7 +23,7 @@ const post = async (url: string, token: string, method: "POST" | "PUT", body: ob
   await response.arrayBuffer()
 }
 
-/** Joins the room through a server, and says something in it. */
+/** Joins the room through a server, and sends a message to it. */
 const enter = async (url: string, token: string, room: string, through: string) => {
   const [id, via] = [encodeURIComponent(room), encodeURIComponent(through)]
   await post(`${url}/_matrix/client/v3/join/${id}?via=${via}&server_name=${via}`, token, "POST", {})
@@ -34,7 +35,7 @@ const enter = async (url: string, token: string, room: string, through: string) 
 
 const mebibytes = (value: number): string => `${count(value)} MiB`
 
-/** Synapse joins the room; undefined where it cannot be had. */
+/** The cost for Synapse, or why it could not be measured. */
 const besideSynapse = async (servers: TwoServers, room: string): Promise<Used | string> => {
   const python = await installSynapseOnPostgres()
   if (typeof python !== "string") return python.reason
@@ -91,10 +92,10 @@ export const join: Benchmark = {
         milliseconds,
         (entry) => entry.time
       ),
-      ...compared("  processor time of who joins", milliseconds, (entry) => entry.processor),
-      ...compared("  memory of who joins, above idle", mebibytes, (entry) => entry.memory),
-      { what: "  processor time of who is joined through", value: milliseconds(given!.processor), baseline: "-" },
-      { what: "  memory of who is joined through", value: mebibytes(given!.memory), baseline: "-" },
+      ...compared("  processor time of the joining server", milliseconds, (entry) => entry.processor),
+      ...compared("  memory of the joining server, above idle", mebibytes, (entry) => entry.memory),
+      { what: "  processor time of the resident server", value: milliseconds(given!.processor), baseline: "-" },
+      { what: "  memory of the resident server", value: mebibytes(given!.memory), baseline: "-" },
       {
         what: "  event loops held up by a slice",
         value: milliseconds(held.slice),

@@ -1,4 +1,4 @@
-/** Whether those who send notice that others log in: a password costs tens of milliseconds of a processor to check. */
+/** The latency of sends during logins. To check a password takes tens of milliseconds of processor time. */
 import { atMost, type Benchmark, milliseconds, times } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { LoginsInput } from "./load/logins.ts"

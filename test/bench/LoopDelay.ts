@@ -1,12 +1,11 @@
 /**
- * Loaded into a gateway before its program: says, whenever SIGUSR2 comes, for how long its event loop was held up at most
- * since the last time, and for how long by one slice of signing, verifying or resolving. What counts is the processor
- * time of the thread: what the program itself takes, the collection of garbage included, and not that other programs have
- * the processor.
+ * Loaded into a gateway before its program. On SIGUSR2 it writes the longest stretch of the event loop since the last signal, and the
+ * longest slice of signing, verifying or resolving. Both are processor time of the thread: garbage collections count, waiting for
+ * a processor does not.
  */
 import { subscribe } from "node:diagnostics_channel"
 
-/** From one look to the next, in ms. */
+/** The interval between two samples, in ms. */
 const tick = 1
 
 const usedSince = (before: NodeJS.CpuUsage): number => {

@@ -17,7 +17,7 @@ import {
 import { type Cluster, startCluster } from "./Cluster.ts"
 import { rounds, senderCount } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { Crossing, CrossingInput } from "./load/crossing.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"

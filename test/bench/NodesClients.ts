@@ -1,6 +1,6 @@
 /**
  * The cost of waiting clients in a cluster, against one process without `--cluster`: of idle ones, and of a message to the members of a
- * room. They wait by `/sync`, as many at each node. All clusters run at once: idle ones cost each other nothing.
+ * room. They wait by `/sync`, the same number at each node. All clusters run at once, since idle ones cost each other nothing.
  */
 import { atMost, type BenchmarkOptions, count, type Figure, ofBaseline } from "./Benchmark.ts"
 import { type Cluster, startCluster } from "./Cluster.ts"
@@ -8,11 +8,12 @@ import { runLoad } from "./LoadProcess.ts"
 import type { Audience, AudienceInput } from "./load/audience.ts"
 import type { Delivered, DeliveryInput } from "./load/delivery.ts"
 import type { AtRest, IdleNodes, IdleNodesInput } from "./load/idleNodes.ts"
+import type { Person } from "./load/People.ts"
 import type { RegisterInput } from "./load/register.ts"
 import { startPostgres } from "./Postgres.ts"
 import { Wires } from "./Wires.ts"
 
-/** A cluster whose statements and messages are seen. */
+/** A cluster whose statements and messages are recorded. */
 interface Watched {
   readonly what: string
   readonly cluster: Cluster
@@ -37,7 +38,8 @@ const idleClients = async (all: ReadonlyArray<Watched>, options: BenchmarkOption
   const perCluster = await Promise.all(
     all.map(async ({ cluster: { servers } }) => {
       const input = { url: servers[0]!.url, users: polls * servers.length }
-      const tokens = await runLoad<RegisterInput, ReadonlyArray<string>>("register", input)
+      const people = await runLoad<RegisterInput, ReadonlyArray<Person>>("register", input)
+      const tokens = people.map(({ token }) => token)
       return servers.map(({ pid, url }, index) => ({ url, pid, tokens: tokens.slice(index * polls).slice(0, polls) }))
     })
   )
@@ -89,9 +91,9 @@ const idleClients = async (all: ReadonlyArray<Watched>, options: BenchmarkOption
 const deliverySizes = ({ quick }: BenchmarkOptions) =>
   quick ? { members: 24, few: 6, messages: 3 } : { members: 300, few: 30, messages: 20 }
 
-interface Told extends Delivered {
+interface DeliveryCost extends Delivered {
   readonly members: number
-  /** Between nodes, and to PostgreSQL, for a message. */
+  /** Messages between nodes, and statements to PostgreSQL, for each message. */
   readonly sent: number
   readonly statements: number
 }
@@ -100,7 +102,7 @@ interface Told extends Delivered {
 const deliver = async (
   { cluster, wires }: Watched,
   { members, messages, name }: { readonly members: number; readonly messages: number; readonly name: string }
-): Promise<Told> => {
+): Promise<DeliveryCost> => {
   const [first, ...others] = cluster.servers
   const audience = await elsewhere(cluster, members, name)
   const delivered = await runLoad<DeliveryInput, Delivered>("delivery", {
@@ -135,16 +137,16 @@ const processorMs = (value: number): string => `${value.toFixed(3)} ms`
 
 const delivery = async (all: ReadonlyArray<Watched>, options: BenchmarkOptions): Promise<ReadonlyArray<Figure>> => {
   const { few, members, messages } = deliverySizes(options)
-  const small: Array<Told> = []
-  const large: Array<Told> = []
+  const small: Array<DeliveryCost> = []
+  const large: Array<DeliveryCost> = []
   // Those with few members come first, and compile the program.
   for (const watched of all) small.push(await deliver(watched, { members: few, messages, name: "few" }))
   for (const watched of all) large.push(await deliver(watched, { members, messages, name: "many" }))
   const alone = large[0]!.processor / members
   return all.slice(1).flatMap(({ what }, index): ReadonlyArray<Figure> => {
-    const [told, toldFew] = [large[index + 1]!, small[index + 1]!]
-    const each = told.processor / members
-    const growth = (of: "sent" | "statements") => told[of] - toldFew[of]
+    const [cost, costOfFew] = [large[index + 1]!, small[index + 1]!]
+    const each = cost.processor / members
+    const growth = (of: "sent" | "statements") => cost[of] - costOfFew[of]
     return [
       {
         what: `${what}, a message to each of ${members} /syncs at all nodes`,
@@ -154,14 +156,14 @@ const delivery = async (all: ReadonlyArray<Watched>, options: BenchmarkOptions):
       },
       {
         what: "  messages between nodes, each",
-        value: told.sent.toFixed(1),
-        baseline: `${toldFew.sent.toFixed(1)} with ${few} members`,
+        value: cost.sent.toFixed(1),
+        baseline: `${costOfFew.sent.toFixed(1)} with ${few} members`,
         target: atMost(growth("sent"), 0.2, " more")
       },
       {
         what: "  our statements, each",
-        value: told.statements.toFixed(1),
-        baseline: `${toldFew.statements.toFixed(1)} with ${few} members`
+        value: cost.statements.toFixed(1),
+        baseline: `${costOfFew.statements.toFixed(1)} with ${few} members`
       }
     ]
   })

@@ -1,4 +1,4 @@
-/** Times that were measured, in milliseconds, as the tables tell them. */
+/** Measured times in milliseconds. */
 export interface Percentiles {
   readonly p50: number
   readonly p99: number
@@ -12,5 +12,12 @@ export const percentiles = (times: Array<number>): Percentiles => {
   return { p50: at(0.5), p99: at(0.99), max: at(1) }
 }
 
-/** The median of several runs of the same. */
+/** The median of several runs of one measurement. */
 export const median = (values: ReadonlyArray<number>): number => percentiles([...values]).p50
+
+/** The time that a task takes, in milliseconds. */
+export const timed = async (task: () => Promise<unknown>): Promise<number> => {
+  const begin = performance.now()
+  await task()
+  return performance.now() - begin
+}

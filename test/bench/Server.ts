@@ -1,6 +1,6 @@
 /**
  * The gateway as an operator runs it, in a process of its own, on a fresh data directory with the PostgreSQL that comes
- * with it, which syncs every commit to the disk. Nothing is switched off but the limits of rate.
+ * with it, which syncs every commit to the disk. Only the rate limits are switched off.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
@@ -38,7 +38,7 @@ export interface Server extends AsyncDisposable {
   readonly output: () => string
 }
 
-/** A directory in the system's place for temporary ones. PostgreSQL, which does not run as root, must pass through it. */
+/** A temporary directory that other accounts can traverse, since PostgreSQL does not run as root. */
 export const temporaryDirectory = async (): Promise<string> => {
   const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-bench-"))
   await fs.chmod(directory, 0o711)
@@ -47,7 +47,7 @@ export const temporaryDirectory = async (): Promise<string> => {
 
 export const removeDirectory = (directory: string): Promise<void> => fs.rm(directory, { recursive: true, force: true })
 
-/** Options of Node for the gateway, such as `--cpu-prof`, for whoever looks for what a figure is made of. */
+/** Options of Node for the gateway, such as `--cpu-prof`. */
 const profiling = (process.env.GREENROOM_BENCH_NODE_OPTIONS ?? "").split(" ").filter((option) => option !== "")
 
 const listening = /listens on (http:\/\/[^ "]+:[0-9]+)/

@@ -21,7 +21,7 @@ export const inspectorOf = ({ output }: Pick<Server, "output">): string => {
 
 type Reply = { readonly id: number; readonly result: { readonly result?: { readonly value: NodeJS.MemoryUsage } } }
 
-/** Collects all garbage, the young one too, and gives what is left. */
+/** Collects all garbage, also of the young generation. Returns the memory that is left. */
 export const collectGarbage = async (inspector: string): Promise<Heap> => {
   const socket = new WebSocket(inspector)
   await new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** The first page of sliding sync, and what a message costs, for a user in very many rooms and for one in few. */
+/** The first page of sliding sync, and the cost of a message, for a user in very many rooms and for one in few. */
 import { atMost, type Benchmark, count, type Figure, milliseconds, times } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { SlidingSync, SlidingSyncInput, Sync } from "./load/slidingSync.ts"

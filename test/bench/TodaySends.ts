@@ -7,7 +7,7 @@ import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./
 import { pairedRatio, rounds, senderCount, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { Audience, AudienceInput } from "./load/audience.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { PushRulesInput } from "./load/pushRules.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
 import type { SendsInput } from "./load/sends.ts"

@@ -11,7 +11,7 @@ export interface TwoServers extends AsyncDisposable {
   /** Their server names. */
   readonly hereName: string
   readonly thereName: string
-  /** Ends the second one, and starts it again with what it had. */
+  /** Stops the second server, runs `meanwhile`, and starts the server on the same data. */
   readonly restartThere: (meanwhile: () => Promise<unknown>) => Promise<void>
 }
 
@@ -19,7 +19,7 @@ export const hereName = "here.test"
 export const thereName = "there.test"
 
 export interface TwoServersOptions {
-  /** Names by which programs that know nothing of the two find them too: `localhost` with a port. */
+  /** Use `localhost` with a port as server names, so that other programs, such as Synapse, find the servers without settings. */
   readonly onLoopback?: boolean
 }
 
@@ -68,9 +68,9 @@ export const startTwoServers = async ({ onLoopback = false }: TwoServersOptions 
 
 const heldUp = /event loop held up ([0-9.]+) ms, by a slice ([0-9.]+) ms/g
 
-/** For how long something held up an event loop at most, in ms. */
+/** The longest stretches of an event loop, in ms. */
 export interface HoldUp {
-  /** By all that it does at once. */
+  /** By any work. */
   readonly whole: number
   /** By signing, verifying and resolving. */
   readonly slice: number
@@ -81,7 +81,7 @@ export const longer = (a: HoldUp, b: HoldUp): HoldUp => ({
   slice: Math.max(a.slice, b.slice)
 })
 
-/** For how long the event loop of the server was held up at most since this was asked last. */
+/** The longest stretches of the event loop of the server since the last call. */
 export const longestHoldUp = async (server: Server): Promise<HoldUp> => {
   const heldUpTimes = () =>
     [...server.output().matchAll(heldUp)].map(([, whole, slice]) => [Number(whole), Number(slice)])

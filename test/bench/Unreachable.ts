@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
 import { pairedRatio, rounds, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
-import type { Throughput } from "./load/Closed.ts"
+import type { Throughput } from "./load/ClosedLoop.ts"
 import type { Deserted, DesertedInput } from "./load/deserted.ts"
 import { PostgresConnection } from "./load/PostgresConnection.ts"
 import type { PacedSendsInput } from "./load/pacedSends.ts"
@@ -21,7 +21,7 @@ import { removeDirectory, startServer, temporaryDirectory } from "./Server.ts"
 const serverName = "here.test"
 const movedAway = `regexp_replace(%, '@away([0-9]+):here\\.test', '@away\\1:away\\1.test', 'g')`
 
-/** Every place where the members of a room stand. */
+/** The columns that name the members of a room. */
 const columns = {
   events: ["body", "state_key", "sender"],
   state_deltas: ["state_key"],
@@ -39,7 +39,7 @@ export const moveMembersAway = async (dataDir: string): Promise<void> => {
   database.close()
 }
 
-/** Nothing listens there: connections are refused. */
+/** Addresses that refuse connections, since nothing listens there. */
 const nowhere = (servers: number): string =>
   Array.from({ length: servers }, (_, index) => `away${index}.test=127.0.0.1:9`).join(",")
 

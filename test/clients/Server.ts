@@ -1,11 +1,10 @@
 /** The servers under test: Greenroom, and Synapse as the control. */
 import * as fs from "node:fs/promises"
-import { type AddressInfo, createServer } from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import { Effect, Scope } from "effect"
-import * as FreePort from "../support/FreePort.ts"
+import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import * as SeveralNodes from "../support/SeveralNodes.ts"
 import * as Synapse from "../support/Synapse.ts"
@@ -20,16 +19,6 @@ export interface Server {
   /** The operator's actions, if the server belongs to one flow. */
   readonly operator?: Operator
 }
-
-/** A port that is free now. */
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 
 const settings = (roomVersion: string) => ({
   default_room_version: roomVersion,
@@ -46,7 +35,7 @@ export const withSynapse = async <A>(
   use: (server: Server) => Promise<A>
 ): Promise<A> => {
   const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-clients-"))
-  const port = await freePort()
+  const port = await Effect.runPromise(freePort)
   const serverName = "synapse.test"
   const synapse = await Synapse.start({ python, directory, serverName, port, settings: settings(roomVersion) })
   try {
@@ -60,7 +49,7 @@ export const withSynapse = async <A>(
 /** Starts Greenroom on a fixed port, with an operator that can restart it. */
 const startGreenroom = Effect.fnUntraced(function* (roomVersion: string) {
   const dataDir = yield* GatewayProcess.temporaryDirectory
-  const port = yield* FreePort.freePort
+  const port = yield* freePort
   const environment = { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion }
   // Several nodes share a database outside of them.
   const database =

@@ -1,4 +1,4 @@
-/** Somebody who follows all rooms by the draft's event stream, and notes when each message was seen first. */
+/** A client that follows all rooms of a user by the draft's event stream, and records when each message arrived first. */
 import { HttpConnection } from "./HttpConnection.ts"
 import { jsonOf, prefix } from "./People.ts"
 
@@ -25,7 +25,7 @@ export class Follower {
     }
   }
 
-  /** Waits until the messages were seen. Gives back when the last one was. */
+  /** Waits until the messages have arrived. Returns the time of the last arrival. */
   async until(bodies: ReadonlyArray<string>): Promise<number> {
     while (!bodies.every((body) => this.seen.has(body))) {
       await new Promise<void>((resolve) => {

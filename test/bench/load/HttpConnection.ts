@@ -1,7 +1,7 @@
 /**
  * One connection to an HTTP server, kept alive, with one request at a time: as little work as a client can do, so that
- * the load does not take the processor from the server that is measured. It reads answers with a content-length alone,
- * which is all that the gateway gives to these requests.
+ * the load program does not compete with the server for the processor. It reads only answers with a content-length, as the gateway
+ * sends them to these requests.
  */
 import { connect, type Socket } from "node:net"
 

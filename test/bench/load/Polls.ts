@@ -8,7 +8,7 @@ import { jsonOf, prefix, todayPrefix } from "./People.ts"
 const width = 50
 const pause = 200
 
-/** Waits until the memory, in KB, has not grown for some seconds: it is what the server keeps that counts. */
+/** Waits until the memory has not changed for `seconds`. Returns it, in KB. */
 export const settledMemory = async (pid: number, seconds: number): Promise<number> => {
   let last = residentMemory(pid)
   for (let quiet = 0; quiet < seconds; ) {
@@ -23,7 +23,7 @@ export const settledMemory = async (pid: number, seconds: number): Promise<numbe
 const sync = (connection: HttpConnection, token: string, query: string) =>
   jsonOf<{ next_batch: string }>(connection.request("GET", `${todayPrefix}/sync?${query}`, token))
 
-/** A user is told of their own presence when it changes: their client asks again, as all do. */
+/** Polls again after each answer: users receive their own presence when it changes. */
 const wait = async (connection: HttpConnection, token: string, bySync: boolean) => {
   let from = bySync ? (await sync(connection, token, "timeout=0")).next_batch : "END"
   while (bySync) from = (await sync(connection, token, `since=${from}&timeout=600000`)).next_batch
@@ -46,7 +46,7 @@ export const openPolls = async (url: string, tokens: ReadonlyArray<string>, bySy
   }
 }
 
-/** Short polls of the same kind: what the first one loads and compiles is not part of what a waiting one costs. */
+/** Short polls of the same kind, so that loading and compiling are not measured. */
 export const warmUp = async (url: string, tokens: ReadonlyArray<string>, bySync: boolean): Promise<void> => {
   const connection = await HttpConnection.open(url)
   for (const token of tokens.slice(0, 50)) {

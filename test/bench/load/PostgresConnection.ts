@@ -1,7 +1,7 @@
 /**
  * One connection to the PostgreSQL of a data directory that runs one prepared statement over and over, each time in a
- * transaction of its own: as little work as a client of PostgreSQL can do. It is what durable writes cost without any
- * server before the database, the baseline of everything that stores.
+ * transaction of its own: as little work as a client of PostgreSQL can do. It measures the cost of durable writes without a
+ * server before the database, the baseline of all benchmarks that store events.
  */
 import { connect, type Socket } from "node:net"
 

@@ -1,4 +1,4 @@
-/** How long until somebody whose server was away has seen every message that was sent meanwhile. */
+/** The time until a user whose server was away has received all messages that were sent meanwhile, in ms. */
 import { serveLoad } from "../LoadProcess.ts"
 import { Follower } from "./Follower.ts"
 import { HttpConnection } from "./HttpConnection.ts"
@@ -18,7 +18,7 @@ serveLoad(async ({ from, guest, messages, room, there }: CatchUpInput): Promise<
   follower.follow(there, guest, from).catch((error: Error) => {
     throw error
   })
-  // The other server hears that this one is there again.
+  // A message shows the other server that this one is back.
   const connection = await HttpConnection.open(there)
   const path = `${todayPrefix}/rooms/${room}/send/m.room.message/back`
   await jsonOf(connection.request("PUT", path, guest, JSON.stringify({ msgtype: "m.text", body: "back" })))

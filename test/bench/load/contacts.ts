@@ -1,8 +1,9 @@
 /**
- * Imports an address book as vCards, imports the same file again, and exports it: how long each took, in ms. And the bare INSERT of
- * the cards in one statement, without any server before PostgreSQL.
+ * Imports an address book as vCards, imports the same file again, and exports it. The baseline inserts the cards in one statement,
+ * without a server before PostgreSQL. All times are in ms.
  */
 import { serveLoad } from "../LoadProcess.ts"
+import { timed } from "../Percentiles.ts"
 import { PostgresConnection } from "./PostgresConnection.ts"
 
 export interface ContactsInput {
@@ -37,12 +38,6 @@ const cardOf = (index: number): string =>
     ""
   ].join("\r\n")
 
-const timed = async <A>(work: () => Promise<A>): Promise<readonly [result: A, ms: number]> => {
-  const begin = performance.now()
-  const result = await work()
-  return [result, performance.now() - begin]
-}
-
 const createTable =
   "CREATE TABLE IF NOT EXISTS baseline_contacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, card text NOT NULL)"
 
@@ -76,10 +71,10 @@ serveLoad(async ({ contacts, socketPath, tokens, url }: ContactsInput): Promise<
     inserts: []
   }
   for (const token of tokens) {
-    rounds.inserts.push((await timed(() => connection.run([arrayLiteral(cards)])))[1])
-    rounds.imports.push((await timed(() => importFile(token, "created")))[1])
-    rounds.repeats.push((await timed(() => importFile(token, "unchanged")))[1])
-    rounds.exports.push((await timed(() => exportFile(token)))[1])
+    rounds.inserts.push(await timed(() => connection.run([arrayLiteral(cards)])))
+    rounds.imports.push(await timed(() => importFile(token, "created")))
+    rounds.repeats.push(await timed(() => importFile(token, "unchanged")))
+    rounds.exports.push(await timed(() => exportFile(token)))
   }
   return rounds
 })

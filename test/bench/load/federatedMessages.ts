@@ -1,6 +1,6 @@
 /**
- * Messages from one home server to another by today's API alone, so that it works with servers of other makers too: what both
- * take for each, until a user of the other server has the last.
+ * Messages from one home server to another by today's API alone, so that it also runs on other servers than Greenroom. It measures the
+ * rate and the processor time of both servers until a user of the other server has received the last message.
  */
 import { serveLoad } from "../LoadProcess.ts"
 import { processorTime } from "../Processes.ts"

@@ -1,4 +1,4 @@
-/** Uploads a file and downloads it again, some times: how long each took, in ms. */
+/** Uploads a file and downloads it again, `rounds` times. Times are in ms. */
 import { randomBytes } from "node:crypto"
 import { request } from "node:http"
 import { pipeline } from "node:stream/promises"

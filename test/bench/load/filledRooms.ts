@@ -1,4 +1,4 @@
-/** Makes rooms and sends messages to each: what a server has seen of an afternoon. */
+/** Creates rooms and sends messages to each, as in the traffic of an afternoon. */
 import { serveLoad } from "../LoadProcess.ts"
 import { createRoom, jsonOf, onConnections, prefix, register } from "./People.ts"
 

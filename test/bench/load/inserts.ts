@@ -1,6 +1,6 @@
 /** Commits one INSERT after the other, each worker on a connection of its own, without any server before PostgreSQL. */
 import { serveLoad } from "../LoadProcess.ts"
-import { type ClosedLoop, closedLoop, type Throughput } from "./Closed.ts"
+import { type ClosedLoop, closedLoop, type Throughput } from "./ClosedLoop.ts"
 import { PostgresConnection } from "./PostgresConnection.ts"
 
 export interface InsertsInput extends ClosedLoop {

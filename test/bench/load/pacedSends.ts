@@ -1,4 +1,4 @@
-/** Sends messages at a steady pace, as people do who have time: how long each waits for its answer. */
+/** Sends messages at a fixed rate, and measures the time to each answer. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { serveLoad } from "../LoadProcess.ts"
 import { type Percentiles, percentiles } from "../Percentiles.ts"

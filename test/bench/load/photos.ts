@@ -1,4 +1,4 @@
-/** Uploads a photo so many times, each with other bytes after the end of the image: the content URIs without `mxc://`. */
+/** Uploads a photo `count` times, each with other bytes after the end of the image. Returns the content URIs without `mxc://`. */
 import * as fs from "node:fs/promises"
 import { serveLoad } from "../LoadProcess.ts"
 

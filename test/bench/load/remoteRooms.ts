@@ -1,8 +1,9 @@
 /**
- * Rooms that somebody of another home server comes into: a new one, one with much state, and one with a long history that
- * they read back to its beginning.
+ * Joins by users of another home server: of a new room, of one with much state, and of one with a long history, which is read
+ * back to its beginning.
  */
 import { serveLoad } from "../LoadProcess.ts"
+import { timed } from "../Percentiles.ts"
 import { HttpConnection } from "./HttpConnection.ts"
 import { createRoom, join, jsonOf, onConnections, prefix, register } from "./People.ts"
 
@@ -23,12 +24,6 @@ export interface RemoteRooms {
   readonly readHere: number
   readonly readThere: number
   readonly readMessages: number
-}
-
-const timed = async (task: () => Promise<unknown>): Promise<number> => {
-  const begin = performance.now()
-  await task()
-  return performance.now() - begin
 }
 
 /** Reads the messages of a room from the newest to the oldest. Gives back how many there were. */

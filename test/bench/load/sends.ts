@@ -1,6 +1,6 @@
 /** Sends messages by HTTP, each sender on a connection of their own, as fast as they are answered. */
 import { serveLoad } from "../LoadProcess.ts"
-import { type ClosedLoop, closedLoop, type Throughput } from "./Closed.ts"
+import { type ClosedLoop, closedLoop, type Throughput } from "./ClosedLoop.ts"
 import { HttpConnection } from "./HttpConnection.ts"
 import { sendMessage } from "./messages.ts"
 

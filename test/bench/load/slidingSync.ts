@@ -134,7 +134,7 @@ const makeReader = async (url: string, token: string, rooms: number): Promise<Re
   }
 }
 
-/** The readers take turns, so that whatever else the machine does meets all of them. */
+/** The readers alternate, so that other load on the machine affects all of them. */
 const measure = async (readers: ReadonlyArray<Reader>, turns: number): Promise<void> => {
   for (let turn = 0; turn < turns; turn++) for (const reader of readers) await reader.page()
   for (const reader of readers) await reader.readAll()

@@ -1,4 +1,4 @@
-/** Asks for thumbnails that have to be made, one after the other: how many there were. */
+/** Requests thumbnails that do not exist yet, one after the other. Returns how many were made. */
 import { serveLoad } from "../LoadProcess.ts"
 
 export interface ThumbnailsInput {

@@ -1,6 +1,6 @@
 /** Sends a message to a device by each request, each sender to the next one, as fast as they are answered. */
 import { serveLoad } from "../LoadProcess.ts"
-import { type ClosedLoop, closedLoop, type Throughput } from "./Closed.ts"
+import { type ClosedLoop, closedLoop, type Throughput } from "./ClosedLoop.ts"
 import { HttpConnection } from "./HttpConnection.ts"
 import { jsonOf, type Person, todayPrefix } from "./People.ts"
 

@@ -1,12 +1,13 @@
 /**
- * A closed loop: so many workers, each of which asks again as soon as it is answered. What happens in the first moments,
- * while programs are still being compiled, is not counted; at least one answer for each worker is.
+ * A closed loop: each worker sends its next request as soon as the last one is answered. The warm-up, in which programs are
+ * compiled, is not counted. At least one answer for each worker is.
  */
 import { type Percentiles, percentiles } from "../Percentiles.ts"
 
 export interface ClosedLoop {
-  /** For how long to ask, in seconds, and for how long before that without counting. */
+  /** How long answers are counted, in seconds. */
   readonly seconds: number
+  /** How long the loop runs before that, in seconds. */
   readonly warmUp: number
 }
 
@@ -15,7 +16,7 @@ export interface Throughput extends Percentiles {
   readonly perSecond: number
 }
 
-/** `ask` is told the worker and how often it has asked before. */
+/** Runs `ask` with the number of the worker and the number of its earlier requests. */
 export const closedLoop = async (
   { seconds, warmUp }: ClosedLoop,
   workers: number,
