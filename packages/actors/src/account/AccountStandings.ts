@@ -73,6 +73,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The locked and suspended accounts, in the memory of every node. */
 export class AccountStandings extends Context.Service<
   AccountStandings,
   {

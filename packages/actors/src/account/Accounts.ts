@@ -40,6 +40,7 @@ const make = Effect.gen(function* () {
   return Accounts.of({ login, ...sessions, ...passwords, ...creation, ...deactivations })
 })
 
+/** Accounts and their sessions: registration, login, access tokens, passwords, devices, deactivation. */
 export class Accounts extends Context.Service<
   Accounts,
   {

@@ -56,10 +56,12 @@ interface TokenRequest {
   readonly publicUrl: string
 }
 
+/** A request to send a link to an email address. */
 export interface EmailTokenRequest extends TokenRequest {
   readonly email: string
 }
 
+/** A request to send a code to a phone number. */
 export interface PhoneTokenRequest extends TokenRequest {
   readonly phoneNumber: string
   /** The country whose national form the number has: two capital letters. */
@@ -272,6 +274,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Validation sessions for email addresses and phone numbers, by which users prove that an address is theirs. */
 export class AddressValidations extends Context.Service<
   AddressValidations,
   {

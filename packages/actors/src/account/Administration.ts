@@ -37,6 +37,7 @@ import { Passwords } from "./Passwords.ts"
 
 export type { Account, RegistrationToken }
 
+/** An account that an administrator creates. */
 export interface NewUser {
   /** A localpart or a whole user ID. */
   readonly user: string
@@ -46,6 +47,7 @@ export interface NewUser {
   readonly email?: string | undefined
 }
 
+/** A registration token that an administrator creates. */
 export interface NewToken {
   /** The secret; generated if absent. */
   readonly token?: Redacted.Redacted | undefined
@@ -250,6 +252,7 @@ const endingsOnStores = Effect.gen(function* () {
   return endings
 })
 
+/** Accounts and registration tokens for administrators. `requireAdmin` checks the caller, the other methods do not. */
 export class Administration extends Context.Service<
   Administration,
   {

@@ -10,6 +10,7 @@ import { AppServices } from "../app-service/AppServices.ts"
 import { Accounts } from "./Accounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
 
+/** The login type of application services. */
 export const appServiceLogin = "m.login.application_service"
 
 const make = Effect.gen(function* () {
@@ -49,6 +50,7 @@ const make = Effect.gen(function* () {
   return AppServiceAccounts.of({ register, login })
 })
 
+/** Registration and login of application services, without passwords. */
 export class AppServiceAccounts extends Context.Service<
   AppServiceAccounts,
   {

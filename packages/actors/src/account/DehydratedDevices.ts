@@ -23,12 +23,14 @@ const maxData = 65_536
 /** How many messages are read at once. */
 const batchSize = 100
 
+/** A dehydrated device, with its keys. */
 export interface DehydratedUpload extends KeyUploadRequest {
   readonly deviceId: string
   readonly data: JsonObject
   readonly name: string | undefined
 }
 
+/** A page of messages to a dehydrated device. */
 export interface MessagesOfDevice {
   readonly events: ReadonlyArray<object>
   /** The token from which to read on. */
@@ -109,6 +111,7 @@ const make = Effect.gen(function* () {
   return DehydratedDevices.of({ find: found, put, remove, read })
 })
 
+/** Dehydrated devices (MSC3814): upload, read, take over their messages. */
 export class DehydratedDevices extends Context.Service<
   DehydratedDevices,
   {

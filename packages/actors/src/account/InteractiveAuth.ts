@@ -286,6 +286,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** User-interactive authentication of operations that need more than an access token. */
 export class InteractiveAuth extends Context.Service<
   InteractiveAuth,
   {

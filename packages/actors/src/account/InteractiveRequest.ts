@@ -23,6 +23,7 @@ export interface StageResults {
   readonly owner?: UserId
 }
 
+/** A request under user-interactive authentication. */
 export interface InteractiveRequest {
   /** The operation to authorise, such as `POST /delete_devices`. */
   readonly operation: string
@@ -40,4 +41,5 @@ export interface InteractiveRequest {
 
 /** The operations of a registration and of a new password. Without a session, the user of a new password proves an address. */
 export const registering = "POST /register"
+/** The operation of setting a new password without a login. */
 export const resettingPassword = "POST /account/password"

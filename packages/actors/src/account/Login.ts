@@ -16,6 +16,7 @@ import { SsoLogins } from "./login/SsoLogins.ts"
 import { PasswordCheck } from "./PasswordCheck.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
+/** A login request of today's client API. */
 export interface LoginRequest extends LoginDevice {
   /** `type`, and the keys of the type: `identifier` and `password`, or `token`. */
   readonly body: JsonObject
@@ -74,6 +75,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Login by today's client API. */
 export class Login extends Context.Service<
   Login,
   {

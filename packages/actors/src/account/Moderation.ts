@@ -62,6 +62,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Locking, suspending and inspecting accounts by today's client API. Errors: M_FORBIDDEN unless the caller is an administrator. */
 export class Moderation extends Context.Service<
   Moderation,
   {

@@ -11,6 +11,7 @@ import { Clock, Context, Effect, Layer, type Option, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 
+/** The answer to a request for an OpenID token. */
 export interface OpenIdToken {
   readonly access_token: string
   readonly token_type: "Bearer"
@@ -24,6 +25,7 @@ const lifetime = 3_600
 /** The most valid tokens of a user. One more ends the oldest. */
 const maxTokens = 100
 
+/** OpenID tokens: created for a user, exchanged for the user ID by a third party. */
 export class OpenIdTokens extends Context.Service<
   OpenIdTokens,
   {

@@ -8,6 +8,7 @@ import { Accounts } from "./Accounts.ts"
 import { wrongCredentials } from "./Credentials.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 
+/** Checks a user's password under the limits of `LoginThrottle`. */
 export class PasswordCheck extends Context.Service<
   PasswordCheck,
   {

@@ -103,6 +103,7 @@ const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
   return { hash, verify }
 })
 
+/** Argon2id hashes of passwords, computed by threads. */
 export class Passwords extends Context.Service<
   Passwords,
   {

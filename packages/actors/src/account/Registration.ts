@@ -16,6 +16,7 @@ import { type AuthData, registering } from "./InteractiveRequest.ts"
 import { makeAccountCreation } from "./login/LoginCompletion.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 
+/** A registration request of today's client API. */
 export interface RegistrationRequest extends LoginDevice {
   /** A localpart, or a whole user ID of this server; without it the server allocates one. */
   readonly username: string | undefined
@@ -88,6 +89,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Registration by today's client API. */
 export class Registration extends Context.Service<
   Registration,
   {

@@ -18,6 +18,7 @@ const maxSessions = 10_000
 
 const unknown = new NotFound({ error: "There is no such session, or it has expired" })
 
+/** A new rendezvous session. */
 export interface CreatedSession extends RendezvousSession {
   readonly id: string
 }
@@ -65,6 +66,7 @@ const make = Effect.gen(function* () {
   return Rendezvous.of({ create, find, replace, remove })
 })
 
+/** Rendezvous sessions, through which two devices of a user exchange encrypted texts to sign in by QR code. */
 export class Rendezvous extends Context.Service<
   Rendezvous,
   {

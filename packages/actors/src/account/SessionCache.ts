@@ -6,12 +6,14 @@
  */
 import type { Session } from "../runtime/Session.ts"
 
+/** A session of an access token, as kept in memory. */
 export interface CachedSession {
   readonly session: Session
   /** Milliseconds since 1970; undefined if the token does not expire. */
   readonly expiresAt: number | undefined
 }
 
+/** The sessions of recently used access tokens in the memory of this node. */
 export class SessionCache {
   /** How many times sessions were removed. */
   revocations = 0

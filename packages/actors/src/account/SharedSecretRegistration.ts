@@ -15,6 +15,7 @@ import { Accounts } from "./Accounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 
+/** A registration request with the shared secret. */
 export interface SharedSecretRequest extends LoginDevice {
   readonly nonce: string
   readonly username: string
@@ -91,6 +92,7 @@ const make = Effect.gen(function* () {
   return SharedSecretRegistration.of({ nonce, register })
 })
 
+/** Registration with the operator's shared secret, as in Synapse. */
 export class SharedSecretRegistration extends Context.Service<
   SharedSecretRegistration,
   {

@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Transporter } from "nodemailer"
 
+/** The mail server that takes the mails of this server. */
 export interface SmtpServer {
   readonly host: string
   readonly port: number

@@ -12,6 +12,7 @@ import type { Session } from "../runtime/Session.ts"
 /** The default lifetime of credentials, in seconds. */
 const defaultTtl = 86_400
 
+/** The answer of `voip/turnServer`. */
 export interface TurnCredentials {
   readonly username: string
   readonly password: string
@@ -20,6 +21,7 @@ export interface TurnCredentials {
   readonly ttl: number
 }
 
+/** Credentials for TURN servers. */
 export class Voip extends Context.Service<
   Voip,
   {

@@ -63,6 +63,7 @@ const make = Effect.gen(function* () {
   return AdminServices.of({ load })
 })
 
+/** Loads the services of administrators on first use. */
 export class AdminServices extends Context.Service<
   AdminServices,
   { readonly load: Effect.Effect<Context.Context<Loaded>> }

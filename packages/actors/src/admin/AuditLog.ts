@@ -21,6 +21,7 @@ export type { AuditEntry, AuditHead, NewAuditEntry }
 /** How often the head of the chain is signed, where rows were added. */
 const signingInterval = "1 hour"
 
+/** The result of a verification of the audit log. */
 export interface AuditVerdict {
   readonly rows: number
   /** How many signed heads were checked. */
@@ -78,6 +79,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The audit log: appends entries, reads them, and verifies the hash chain. */
 export class AuditLog extends Context.Service<
   AuditLog,
   {

@@ -56,6 +56,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Other home servers for administrators. Does not check whether the caller is one. */
 export class DestinationAdministration extends Context.Service<
   DestinationAdministration,
   {

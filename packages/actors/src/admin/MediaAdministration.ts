@@ -76,6 +76,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Media of rooms and users for administrators. Does not check whether the caller is one. */
 export class MediaAdministration extends Context.Service<
   MediaAdministration,
   {

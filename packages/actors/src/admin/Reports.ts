@@ -62,6 +62,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The reports of users, for administrators. Does not check whether the caller is one. */
 export class Reports extends Context.Service<
   Reports,
   {

@@ -75,6 +75,7 @@ const withDetails = (room: AdministeredRoom, state: ReadonlyArray<Event>): RoomD
   }
 }
 
+/** A requested removal of a room. */
 export interface NewShutdown {
   /** Keep users of this server from entering again. */
   readonly block: boolean
@@ -88,6 +89,7 @@ export interface NewShutdown {
   readonly message?: string | undefined
 }
 
+/** A requested removal of old events. */
 export interface NewHistoryPurge {
   readonly before: { readonly eventId: EventId } | { readonly time: number }
   /** Also events of users of this server. */
@@ -236,6 +238,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Rooms for administrators: lists, blocks, removals, power. Does not check whether the caller is one. */
 export class RoomAdministration extends Context.Service<
   RoomAdministration,
   {

@@ -208,6 +208,7 @@ const make = Effect.gen(function* () {
   return RoomRemovals.of({ run })
 })
 
+/** Carries out requested removals of rooms and history in the background. */
 export class RoomRemovals extends Context.Service<
   RoomRemovals,
   {

@@ -21,6 +21,7 @@ import type { Session } from "../runtime/Session.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { Users } from "../user/Users.ts"
 
+/** A notice to one user. */
 export interface Notice {
   readonly userId: UserId
   /** `m.room.message` if absent. */
@@ -131,6 +132,7 @@ const make = Effect.gen(function* () {
   return ServerNotices.of({ send, sendWaiting })
 })
 
+/** Sends notices of administrators to users. */
 export class ServerNotices extends Context.Service<
   ServerNotices,
   {

@@ -135,6 +135,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Accounts for administrators: search, erasure, logins, uploads. Does not check whether the caller is one. */
 export class UserAdministration extends Context.Service<
   UserAdministration,
   {

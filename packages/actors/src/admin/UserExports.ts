@@ -87,6 +87,7 @@ const make = Effect.gen(function* () {
   return UserExports.of({ own: lines, request, approve, read, find, list: store.list })
 })
 
+/** Exports of the data of a user: for the user, or for administrators under dual control. */
 export class UserExports extends Context.Service<
   UserExports,
   {

@@ -121,6 +121,7 @@ const make = Effect.gen(function* () {
   return UserRedactions.of({ request, find, run })
 })
 
+/** Redacts the messages of a user in the background. */
 export class UserRedactions extends Context.Service<
   UserRedactions,
   {

@@ -23,6 +23,7 @@ export class AppServiceUnreachable extends Data.TaggedError("AppServiceUnreachab
   readonly reason: string
 }> {}
 
+/** The answer of an application service. */
 export interface AppServiceAnswer {
   readonly status: number
   readonly text: string
@@ -36,6 +37,7 @@ interface Path {
 
 const endpoint = (name: string, former = `/${name}`): Path => ({ path: `/_matrix/app/v1/${name}`, former })
 
+/** The endpoints of application services, each with its former path. */
 export const endpoints = {
   transaction: (id: number) => endpoint(`transactions/${id}`),
   user: (userId: string) => endpoint(`users/${encodeURIComponent(userId)}`),
@@ -100,6 +102,7 @@ const make = Effect.gen(function* () {
   return AppServiceClient.of({ request })
 })
 
+/** HTTP requests to application services. */
 export class AppServiceClient extends Context.Service<
   AppServiceClient,
   {

@@ -93,4 +93,5 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   return { wantsEvent, wantedRoom, aliasesChanged }
 })
 
+/** Which events and users an application service receives. */
 export type AppServiceInterest = Effect.Success<ReturnType<typeof makeAppServiceInterest>>

@@ -48,6 +48,7 @@ const make = Effect.gen(function* () {
   return AppServicePing.of({ ping })
 })
 
+/** Pings an application service on its request. */
 export class AppServicePing extends Context.Service<
   AppServicePing,
   {

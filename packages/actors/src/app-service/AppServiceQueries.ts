@@ -1,6 +1,6 @@
 /**
- * Asking application services: whether a name in their namespaces stands for something, which they make while they are
- * asked, and what they know of their networks.
+ * Queries to application services: whether a user or an alias in a namespace of theirs exists, and what their third-party
+ * networks contain. A service may create the user or the room before it answers.
  *
  * Source: "Querying" and "Third-party networks" of the application service API.
  */
@@ -102,6 +102,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Asks application services about users, aliases and third-party networks. */
 export class AppServiceQueries extends Context.Service<
   AppServiceQueries,
   {

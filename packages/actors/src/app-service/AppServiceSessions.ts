@@ -87,6 +87,7 @@ const make = Effect.gen(function* () {
   return AppServiceSessions.of({ sessionOf })
 })
 
+/** Sessions of the users of an application service, by its `as_token`. */
 export class AppServiceSessions extends Context.Service<
   AppServiceSessions,
   {

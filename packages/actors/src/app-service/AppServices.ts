@@ -16,6 +16,7 @@ interface Names {
   readonly excludesOthers: (name: string) => boolean
 }
 
+/** A registered application service. */
 export interface AppService {
   readonly id: string
   /** The URL of the service, without a slash at the end; undefined for one that is sent nothing. */
@@ -122,6 +123,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The registered application services and their namespaces. */
 export class AppServices extends Context.Service<
   AppServices,
   {

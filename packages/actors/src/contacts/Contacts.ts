@@ -28,6 +28,7 @@ import type { MergeBy, MergePlan } from "./internal/ContactMerge.ts"
 
 export type { MergeBy } from "./internal/ContactMerge.ts"
 
+/** The format of an exported address book. */
 export type CardFormat = "vcard" | "jcard"
 
 /** A file to import. Without a format its first character tells it. */
@@ -48,6 +49,7 @@ export interface ImportOutcome {
   readonly total: number
 }
 
+/** A page of contacts, by name. */
 export interface ContactPage {
   readonly contacts: ReadonlyArray<StoredContact>
   readonly next: string | undefined
@@ -349,6 +351,7 @@ const make = Effect.gen(function* () {
   return Contacts.of({ importFile, exportFile, list, get, add, replace, remove, removeAll, lookUp })
 })
 
+/** The address books of users. */
 export class Contacts extends Context.Service<
   Contacts,
   {

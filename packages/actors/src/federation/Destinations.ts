@@ -1,8 +1,8 @@
 /**
- * Which other servers are worth trying. One that could not be reached is left alone for a while that doubles with every
- * failure, up to a day, for all nodes; `heardFrom` ends that as soon as the server shows that it is there.
+ * The back-off of each other home server, for all nodes. It begins when the server cannot be reached, doubles with every
+ * failure up to a day, and ends when the server answers or makes a request (`heardFrom`).
  *
- * `FederationClient` asks before every request and reports the outcome. This node's knowledge of a server is at most a few
+ * `FederationClient` asks before every request and reports the outcome. What this node knows of a server is at most a few
  * seconds old.
  *
  * Source: "Federation" of the specification.
@@ -71,6 +71,7 @@ const make = Effect.gen(function* () {
   return Destinations.of({ check, succeeded, speaksDraft, noteDraft, failed, heardFrom, list: store.list })
 })
 
+/** The back-off of each other home server, for all nodes. */
 export class Destinations extends Context.Service<
   Destinations,
   {

@@ -1,9 +1,9 @@
 /**
- * When servers with stale device lists are asked again. The times are in memory, with one timer for the earliest of them: nothing is
- * asked of the database while no list is stale.
+ * Schedules the next requests for stale device lists of other servers. The times are in memory, with one timer for the
+ * earliest. Nothing is read from the database while no list is stale.
  *
- * The node that runs the `RemoteDevices` actor of a server plans its next time. At the start, and after nodes came or went, one node
- * reads the times of all servers from the table.
+ * The node that runs the `RemoteDevices` actor of a server schedules its next request. At the start, and after nodes came or
+ * went, one node reads the times of all servers from the table.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
@@ -74,6 +74,7 @@ const make = Effect.gen(function* () {
   return DeviceResyncs.of({ plan })
 })
 
+/** Schedules requests for stale device lists. */
 export class DeviceResyncs extends Context.Service<
   DeviceResyncs,
   {

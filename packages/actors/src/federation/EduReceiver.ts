@@ -184,6 +184,7 @@ const make = Effect.gen(function* () {
   return EduReceiver.of({ receive })
 })
 
+/** Handles the EDUs of other servers. */
 export class EduReceiver extends Context.Service<
   EduReceiver,
   {

@@ -40,6 +40,7 @@ export type SendMembership<A> = (
   pdu: JsonObject
 ) => Effect.Effect<A, MatrixError>
 
+/** The draft's federation API as a service. Callers: listeners, after authentication. */
 export class Federation extends Context.Service<
   Federation,
   {

@@ -1,6 +1,6 @@
 /**
- * The one way to ask another home server: a request signed with our key, its answer read within limits. A server that could
- * not be reached lately is not tried (`Destinations`), except where a user waits for a handshake with it.
+ * All requests to other home servers: signed with our key, their answers read within limits. A server in back-off is not
+ * tried (`Destinations`), except where a user waits for a handshake with it.
  *
  * `FederationClient` makes its requests in the draft's dialect, `ServerServerClient` in today's. Where a request belongs to
  * no room, and so to no dialect, `callEither` tries today's first; all nodes remember for a day the servers that speak the draft's alone.
@@ -309,6 +309,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Signed requests to other home servers, under limits of time and size. */
 export class FederationCalls extends Context.Service<
   FederationCalls,
   {

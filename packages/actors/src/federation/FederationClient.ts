@@ -224,6 +224,7 @@ const make = Effect.gen(function* () {
   return FederationClient.of(endpoints(serverName, call, callEither))
 })
 
+/** The endpoints of other home servers in the draft's dialect. Errors: `RemoteError`. */
 export class FederationClient extends Context.Service<
   FederationClient,
   {

@@ -6,6 +6,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 import type { AddressPolicy } from "./AddressPolicy.ts"
 
+/** The settings of federation. */
 export interface FederationOptions {
   /** Whether this server talks with others at all, in either direction (default true). */
   readonly enabled?: boolean
@@ -41,6 +42,7 @@ export interface FederationOptions {
   readonly requestTimeout?: number
 }
 
+/** The settings of federation, for the services that read them. */
 export class FederationConfig extends Context.Service<FederationConfig, FederationOptions>()(
   "greenroom/actors/FederationConfig"
 ) {}

@@ -27,6 +27,7 @@ export interface TakenJoin {
   readonly servers_in_room?: ReadonlyArray<ServerName>
 }
 
+/** The rooms that this server shares with others, as requests of other servers read and change them. */
 export class FederationRooms extends Context.Service<
   FederationRooms,
   {

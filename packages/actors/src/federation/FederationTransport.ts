@@ -19,6 +19,7 @@ import { addressPolicyOf, FederationConfig, talksWith } from "./FederationConfig
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
 import { ServerDiscovery, type Target } from "./ServerDiscovery.ts"
 
+/** A request to a server name. */
 export interface TransportRequest {
   readonly destination: ServerName
   readonly method: "GET" | "PUT" | "POST"
@@ -37,6 +38,7 @@ export interface TransportRequest {
 /** A request whose caller reads the answer's body. `timeout` is for its head alone. */
 export type OpenRequest = Omit<TransportRequest, "maxBytes">
 
+/** The response of a home server. */
 export interface TransportResponse {
   readonly status: number
   readonly body: Buffer
@@ -45,6 +47,7 @@ export interface TransportResponse {
 }
 
 const defaultConnectTimeout = 5_000
+/** The time limit of a request, in ms. */
 export const defaultRequestTimeout = 30_000
 
 /** How long an idle connection is kept, in ms: shorter than servers keep theirs. */
@@ -289,6 +292,7 @@ const make = Effect.gen(function* () {
   return FederationTransport.of({ request, open })
 })
 
+/** HTTPS connections to other home servers. Signs nothing. */
 export class FederationTransport extends Context.Service<
   FederationTransport,
   {

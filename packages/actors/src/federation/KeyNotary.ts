@@ -1,9 +1,9 @@
 /**
  * The keys of this server and of others, as a notary returns them. Those of others are as their servers signed them, with
- * our signature beside: for servers that cannot ask the origin, or ask too late.
+ * our signature added: for servers that cannot reach the origin.
  *
- * An object is renewed when half of its lifetime is over, unless it is asked for the past. What cannot be renewed is given out
- * as it is, also when it has expired, because old signatures can be checked by it.
+ * An object is renewed after half of its lifetime, unless the request is about an earlier time. An object that cannot be
+ * renewed is returned as it is, even if it has expired, since it still verifies old signatures.
  *
  * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
@@ -119,6 +119,7 @@ const make = Effect.gen(function* () {
   return KeyNotary.of({ own, query })
 })
 
+/** Signing keys of this server and others, with the signature of this server. */
 export class KeyNotary extends Context.Service<
   KeyNotary,
   {

@@ -9,6 +9,7 @@ import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { Context, Effect, Layer } from "effect"
 import { Peers } from "./Peers.ts"
 
+/** An EDU and its destinations. */
 export interface OutgoingEdu {
   readonly destination: ServerName
   /** Such as `m.presence_invite`. */
@@ -25,6 +26,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Stores EDUs that must arrive and has them sent in order. */
 export class OutgoingEdus extends Context.Service<
   OutgoingEdus,
   {

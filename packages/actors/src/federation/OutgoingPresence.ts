@@ -1,7 +1,7 @@
 /**
- * Tells other servers of the presence of our users: those that share a room with the user, and those of observers whom
- * the user accepted. Changes are collected for a few seconds and then sent once per server, whatever the number of rooms
- * and users there. Activity alone is not sent.
+ * Sends the presence of local users to the servers that share a room with the user, and to those of observers whom the user
+ * has accepted. Changes are collected for a few seconds and sent once to each server, whatever the number of rooms and users
+ * there. Activity alone is not sent.
  *
  * A server that unpolls a user gets no presence of that user until it polls again.
  *
@@ -144,6 +144,7 @@ const make = Effect.gen(function* () {
   return OutgoingPresence.of({ poll, unpoll })
 })
 
+/** Sends the presence of local users to other servers. */
 export class OutgoingPresence extends Context.Service<
   OutgoingPresence,
   {

@@ -268,6 +268,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Reads PDUs of other servers, and checks their hashes and signatures. */
 export class PduVerification extends Context.Service<
   PduVerification,
   {

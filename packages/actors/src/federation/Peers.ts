@@ -2,10 +2,10 @@
  * The destinations of outgoing transactions. Wakes their `Peer` actors when events for them were committed, passes them
  * EDUs, and resumes those that waited when a node was lost or whose wait is over.
  *
- * The node that woke an actor wakes it again when the wait is over, by a timer in memory: no queue is looked at while nothing
- * happens. At the start, and after nodes came or went, one node looks at all queues.
+ * The node that woke an actor wakes it again when the wait is over, by a timer in memory. No queue is read while nothing
+ * happens. At the start, and after nodes came or went, one node reads all queues.
  *
- * A destination that cannot be reached costs next to nothing here: while it is in back-off, an event for it is one look into
+ * A destination that cannot be reached costs next to nothing here: while it is in back-off, an event for it is one lookup in
  * a map.
  *
  * Source: "Transactions" of the specification.
@@ -303,6 +303,7 @@ const make = Effect.gen(function* () {
   return Peers.of({ wake, wakeForEdus, wakeForReceipts, queueEdus, heardFrom, list })
 })
 
+/** The `Peer` actors of all destinations: wakes them and hands them EDUs. */
 export class Peers extends Context.Service<
   Peers,
   {

@@ -73,6 +73,7 @@ const agedPush = ({ since, value }: Waiting<JsonObject>, now: number): JsonObjec
     ? { ...value, last_active_ago: Math.round(value.last_active_ago + Math.max(0, now - since)) }
     : value
 
+/** EDUs that may be lost, waiting in memory for the next transaction to a server. */
 export class PendingEdus {
   private readonly pushes = new LastOf<JsonObject>(maxWaitingPresence)
   /** Whether the user is polled or unpolled. */

@@ -141,6 +141,7 @@ const make = Effect.gen(function* () {
   return PolicyServer.of({ publicKey: Option.fromUndefinedOr(publicKey), sign })
 })
 
+/** Signs the events that the rules of this policy server allow. */
 export class PolicyServer extends Context.Service<
   PolicyServer,
   {

@@ -6,6 +6,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, type Effect } from "effect"
 
+/** Requests by users of other servers to see the presence of local users. */
 export class PresenceInvitations extends Context.Service<
   PresenceInvitations,
   {

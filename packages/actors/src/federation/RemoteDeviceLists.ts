@@ -50,6 +50,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Updates of the devices of users of other servers. */
 export class RemoteDeviceLists extends Context.Service<
   RemoteDeviceLists,
   {

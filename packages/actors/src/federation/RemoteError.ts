@@ -32,4 +32,5 @@ export class RemoteInvalid extends Schema.TaggedError<RemoteInvalid>()("RemoteIn
   reason: Schema.String
 }) {}
 
+/** Why a request to another home server failed. */
 export type RemoteError = RemoteUnreachable | RemoteRefused | RemoteInvalid

@@ -1,17 +1,17 @@
 /**
  * The keys of other home servers: fetched from the server itself, checked, and kept in the database until they expire. Keys
- * that it replaced stay good for what was signed before.
+ * that the server has replaced still verify what was signed before.
  *
- * Concurrent requests for a server's keys share one fetch. An unknown key is fetched at once; fruitless fetches are repeated
- * at growing intervals (`FetchPace`), which a request from that server itself cuts short.
+ * Concurrent requests for a server's keys share one fetch. An unknown key is fetched at once. Failed fetches are repeated at
+ * growing intervals (`FetchPace`); a request from that server itself ends the interval.
  *
  * Keys that their own server does not publish, because it is away or has lost them, can be vouched for by others: the
- * notaries that the operator trusts, and in a room the server through which this one joined it. Vouched keys are limited:
+ * notaries that the operator trusts, and in a room the server through which this one joined it. A vouched key is limited:
  *
- * - It is good only until the server itself was first asked, unless that one confirms the key.
- * - It is good for PDUs of the rooms in which they vouch. In requests of servers that were never reached it is good for
- *   transactions and for reading rooms; for other requests only the word of the operator's notaries is good enough.
- * - Our own earlier keys, from before this server was installed anew, are good for what was signed before that.
+ * - It verifies only what was signed before the server itself was first asked, unless that server confirms the key.
+ * - For PDUs it is valid in the rooms of its voucher. For requests of servers that were never reached it is valid for
+ *   transactions and for reading rooms. Other requests need the word of one of the operator's notaries.
+ * - Earlier keys of this server, from before it was installed anew, verify what was signed before that.
  *
  * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
@@ -331,6 +331,7 @@ const make = Effect.gen(function* () {
   return RemoteKeys.of({ find, findAll, refresh, learned })
 })
 
+/** The signing keys of other home servers. */
 export class RemoteKeys extends Context.Service<
   RemoteKeys,
   {

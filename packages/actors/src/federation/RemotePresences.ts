@@ -189,6 +189,7 @@ const make = Effect.gen(function* () {
   )
 })
 
+/** The presence of users of other servers. */
 export class RemotePresences extends Context.Service<
   RemotePresences,
   {

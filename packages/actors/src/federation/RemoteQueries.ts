@@ -105,6 +105,7 @@ const make = Effect.gen(function* () {
   )
 })
 
+/** Profiles, aliases and public rooms of other servers. */
 export class RemoteQueries extends Context.Service<
   RemoteQueries,
   {

@@ -29,6 +29,7 @@ import { RemoteKeys } from "./RemoteKeys.ts"
 import { isSignedBy } from "./RequestSigning.ts"
 import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
 
+/** The parts of a request that its signature covers. */
 export interface IncomingRequest {
   readonly method: string
   /** Path and query as they were sent. */
@@ -46,6 +47,7 @@ export interface IncomingRequest {
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
 }
 
+/** Why a request was refused before its body was read. */
 export type AuthenticationError = Unauthorized | MatrixError
 
 const unauthorized = (error: string): Unauthorized => new Unauthorized({ error })
@@ -136,6 +138,7 @@ const make = Effect.gen(function* () {
   return RequestAuthentication.of({ authenticate })
 })
 
+/** Authenticates requests of other home servers by their signature. */
 export class RequestAuthentication extends Context.Service<
   RequestAuthentication,
   {

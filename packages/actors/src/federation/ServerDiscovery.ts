@@ -215,6 +215,7 @@ const make = Effect.gen(function* () {
   return ServerDiscovery.of({ find, forget })
 })
 
+/** The addresses of a home server, in the order in which to try them. */
 export class ServerDiscovery extends Context.Service<
   ServerDiscovery,
   {

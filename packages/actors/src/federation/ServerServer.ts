@@ -205,6 +205,7 @@ export interface MissingEvents {
   readonly minDepth: number
 }
 
+/** Today's server-server API as a service. Callers: listeners, after authentication. */
 export class ServerServer extends Context.Service<
   ServerServer,
   {

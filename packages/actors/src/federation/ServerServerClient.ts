@@ -426,6 +426,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
 
 const make = Effect.map(FederationCalls, (calls) => ServerServerClient.of(endpoints(calls)))
 
+/** The endpoints of other home servers in today's dialect. Errors: `RemoteError`. */
 export class ServerServerClient extends Context.Service<ServerServerClient, ReturnType<typeof endpoints>>()(
   "greenroom/actors/ServerServerClient"
 ) {

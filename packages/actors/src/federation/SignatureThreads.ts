@@ -150,6 +150,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Threads that check many Ed25519 signatures. */
 export class SignatureThreads extends Context.Service<
   SignatureThreads,
   {

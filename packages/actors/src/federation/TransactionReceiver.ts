@@ -1,9 +1,9 @@
 /**
- * Takes the transactions of other servers: one at a time of each, every one once. A repeat gets the answer that the
- * first got, also while that is still under way, and after a restart.
+ * Handles the transactions of other servers: one at a time of each server, each transaction once. A repeat gets the first
+ * answer, also while the first is still handled, and after a restart.
  *
- * If a transaction says that there was one before it which never came, that server is asked to send again what it sent
- * since the last that did come (`/pull`).
+ * If a transaction names a previous one that never arrived, the server is asked for all that it sent after the last one that
+ * did (`/pull`).
  *
  * Source: "Transactions" of the specification.
  */
@@ -264,6 +264,7 @@ const make = Effect.gen(function* () {
   return TransactionReceiver.of({ receive })
 })
 
+/** Handles transactions of other servers, each once and in order. */
 export class TransactionReceiver extends Context.Service<
   TransactionReceiver,
   {

@@ -1,5 +1,6 @@
 /**
- * The addresses of an account: shown to be the user's by an identity server, which lets others find the user by them.
+ * The addresses of an account. An identity server has verified that they belong to the user, and lets others find the user
+ * by them.
  *
  * Source: "Identity" of the specification.
  */
@@ -121,6 +122,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The addresses of accounts, and their bindings at identity servers. */
 export class ThirdPartyIds extends Context.Service<
   ThirdPartyIds,
   {

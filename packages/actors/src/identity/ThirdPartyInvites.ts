@@ -348,6 +348,7 @@ const make = Effect.gen(function* () {
   return ThirdPartyInvites.of({ check, invite, onBind, exchange, exchangeToday })
 })
 
+/** Invitations of email addresses and phone numbers. */
 export class ThirdPartyInvites extends Context.Service<
   ThirdPartyInvites,
   {

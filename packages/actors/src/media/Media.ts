@@ -93,8 +93,10 @@ const overQuota = new Forbidden({ error: "You have uploaded as much as you may" 
 
 const isMediaId = (mediaId: string): boolean => /^[A-Za-z0-9_-]{1,255}$/.test(mediaId)
 
+/** The `mxc://` URI of a content ID. */
 export const mxc = ({ mediaId, origin }: MediaName): string => `mxc://${origin}/${mediaId}`
 
+/** The content repository: uploads and downloads of files by `mxc://` URI. */
 export class Media extends Context.Service<
   Media,
   {

@@ -19,6 +19,7 @@ export interface S3Options {
   readonly pathStyle?: boolean
 }
 
+/** The settings of the content repository. */
 export interface MediaOptions {
   /**
    * The directory of the files (default: `media` in the data directory). Nodes of a cluster share it; without it, and without
@@ -63,4 +64,5 @@ export const mediaDefaults = {
   freezeUnauthenticated: false
 } as const
 
+/** The settings of the content repository, for the services that read them. */
 export class MediaConfig extends Context.Service<MediaConfig, MediaOptions>()("greenroom/actors/MediaConfig") {}

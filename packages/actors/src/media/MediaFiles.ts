@@ -27,6 +27,7 @@ export interface ByteRange {
   readonly end: number
 }
 
+/** The store of files, each named by the SHA-256 of its content. */
 export class MediaFiles extends Context.Service<
   MediaFiles,
   {
@@ -52,6 +53,7 @@ export class MediaFiles extends Context.Service<
   )
 }
 
+/** The error for content whose file is missing. */
 export const lost = new NotFound({ error: "The content is not there any more" })
 
 /** How much of a file is read ahead of the reader, in bytes. */

@@ -46,6 +46,7 @@ export const parseMxc = (uri: string): Effect.Effect<MediaName, BadRequest> => {
 
 const missing = new NotFound({ error: "There is no such content here" })
 
+/** Retention, quarantine and removal of files. */
 export class MediaKeeping extends Context.Service<
   MediaKeeping,
   {

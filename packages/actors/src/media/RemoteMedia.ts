@@ -1,6 +1,6 @@
 /**
- * Files of other home servers: asked for as today's servers serve them to servers, and at the old endpoint where a server
- * does not know that one.
+ * Files of other home servers: requested by the signed endpoint for servers, and by the former unauthenticated endpoint if a
+ * server does not know the first.
  *
  * Source: "Content Repository" of the server-server specification.
  */
@@ -59,6 +59,7 @@ const readErrcode = async (response: IncomingMessage): Promise<string> => {
   }
 }
 
+/** Fetches files of other home servers. */
 export class RemoteMedia extends Context.Service<
   RemoteMedia,
   {

@@ -70,6 +70,7 @@ const extensions: { readonly [type: string]: string } = {
   "image/webp": "webp"
 }
 
+/** Thumbnails of images. */
 export class Thumbnails extends Context.Service<
   Thumbnails,
   {

@@ -66,6 +66,7 @@ const readSome = async (response: IncomingMessage): Promise<Buffer> => {
 
 const isPage = (type: string): boolean => /^\s*(?:text\/html|application\/xhtml\+xml)\b/i.test(type)
 
+/** Previews of web pages. */
 export class UrlPreviews extends Context.Service<
   UrlPreviews,
   {

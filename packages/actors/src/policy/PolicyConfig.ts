@@ -5,6 +5,7 @@ import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 import type { PolicyRule } from "./PolicyRules.ts"
 
+/** The settings of a policy server. */
 export interface PolicyOptions {
   /** The rules, in their order (default: none, and this server is no policy server). */
   readonly rules?: ReadonlyArray<PolicyRule>
@@ -12,6 +13,7 @@ export interface PolicyOptions {
   readonly lists?: ReadonlyArray<RoomId>
 }
 
+/** The settings of a policy server, for the services that read them. */
 export const PolicyConfig = Context.Reference<PolicyOptions>("greenroom/actors/PolicyConfig", {
   defaultValue: () => ({})
 })

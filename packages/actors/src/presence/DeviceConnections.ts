@@ -37,6 +37,7 @@ export const hiddenFor = 5 * 60_000
 
 const hiddenKey = (userId: UserId, deviceId: string): string => `${userId} ${deviceId}`
 
+/** The devices that are connected to this node, reported to the `Presence` actors. */
 export class DeviceConnections {
   private readonly users = new Map<UserId, User>()
   /** Until when devices are hidden, the earliest end first. */

@@ -79,6 +79,7 @@ export interface PresenceInviteUpdate {
   readonly observer: UserId
 }
 
+/** A change of presence or typing, with its position. */
 export type EphemeralUpdate = (PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate) & {
   /** Whether this node has published it, and so sends it to other servers. */
   readonly isOwn: boolean
@@ -92,11 +93,13 @@ export interface PresenceInviteEvent {
   readonly content: { readonly observer_user: UserId; readonly observed_user: UserId }
 }
 
+/** The event by which clients learn of a presence invitation. */
 export const toPresenceInviteEvent = (update: PresenceInviteUpdate): PresenceInviteEvent => ({
   type: "m.presence_invite",
   content: { observer_user: update.observer, observed_user: update.userId }
 })
 
+/** Updates after a position, and the position to continue from. */
 export interface EphemeralChunk {
   /** In order of their positions; each user's and each room's last one alone. */
   readonly updates: ReadonlyArray<EphemeralUpdate>
@@ -235,6 +238,7 @@ const entrantOf = ({ content, state_key, type, unsigned }: Event): UserId | unde
   return before?.membership === "join" ? undefined : (state_key as UserId)
 }
 
+/** The current presence and typing of all users and rooms, as this node knows them. */
 export class EphemeralStream extends Context.Service<
   EphemeralStream,
   {

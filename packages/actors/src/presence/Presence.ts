@@ -23,6 +23,7 @@ import { EphemeralStream, isSamePresence, type PresenceValue } from "./Ephemeral
 import { type NodeReport, Presence } from "./PresenceProtocol.ts"
 import { type Choice, type DeviceReport, type Settled, settle } from "./PresenceRules.ts"
 
+/** The times of the `Presence` actor. */
 export interface PresenceOptions {
   /** How long an idle user stays online (default 5 minutes). */
   readonly idleAfter?: Duration.Input

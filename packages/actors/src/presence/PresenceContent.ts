@@ -11,6 +11,7 @@ export interface PresenceEvent {
   readonly content: PresenceContent
 }
 
+/** The content of m.presence. */
 export interface PresenceContent {
   readonly user_id: UserId
   readonly state: string

@@ -36,6 +36,7 @@ export interface Choice {
   readonly at: number
 }
 
+/** What the presence of a user follows from. */
 export interface PresenceFacts {
   readonly devices: ReadonlyArray<DeviceReport>
   readonly choice: Choice | undefined
@@ -45,6 +46,7 @@ export interface PresenceFacts {
   readonly idleAfter: number
 }
 
+/** The presence that follows from the facts, and when it changes by itself. */
 export interface Settled {
   readonly state: PresenceState
   readonly lastActiveAt: number | undefined

@@ -34,6 +34,7 @@ const nobody: ReadonlySet<UserId> = new Set()
 
 export type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 
+/** The times of `Presences`. */
 export interface PresencesOptions {
   /** How long a device counts as connected after a poll ended without another one (default 30 seconds). */
   readonly grace?: Duration.Input
@@ -297,6 +298,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   }
 })
 
+/** The presence of users: set by their clients, read by those who may see it. */
 export class Presences extends Context.Service<
   Presences,
   {

@@ -5,6 +5,7 @@
  */
 import type { Receipt } from "@greenroom/store/ReceiptStore"
 
+/** The event m.receipt of a room. */
 export interface ReceiptEvent {
   readonly type: "m.receipt"
   readonly content: {

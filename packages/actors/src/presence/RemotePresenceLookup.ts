@@ -5,6 +5,7 @@
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 
+/** The presence of users of other servers, provided by `federation/RemotePresences`. */
 export class RemotePresenceLookup extends Context.Service<
   RemotePresenceLookup,
   {

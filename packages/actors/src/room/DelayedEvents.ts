@@ -1,9 +1,9 @@
 /**
- * Events that are sent later, unless their author restarts the delay or cancels them: so a call ends when its client is
- * gone.
+ * Events that are sent after a delay, unless their author restarts the delay or cancels them. A client that restarts the
+ * delay while it is in a call thus leaves the call when it is gone.
  *
- * They are durable. One node of the cluster sends what is due, under a transaction ID of its own, so that a repeat after a
- * failure, or by a node that was stopped meanwhile, sends nothing twice. An event is marked before it is sent: the database
+ * They are durable. One node of the cluster sends due events, each under a transaction ID of its own, so that a repeat after
+ * a failure, or by a node that was stopped meanwhile, sends nothing twice. An event is marked before it is sent: the database
  * decides whether it is sent or cancelled.
  *
  * Source: MSC4140.
@@ -30,8 +30,9 @@ import { Rooms } from "./Rooms.ts"
 
 export type { DelayedEvent } from "@greenroom/store/DelayedEventStore"
 
-/** The longest delay, in ms, and how many events of a user may wait. */
+/** The longest delay, in ms. */
 export const maxDelay = 24 * 60 * 60_000
+/** The most delayed events that a user has scheduled. */
 export const maxScheduled = 100
 
 /** How many events are sent before those that came meanwhile are looked for. */
@@ -44,8 +45,10 @@ const shortestWait = 100
 const keptFor = 7 * 24 * 60 * 60_000
 const maxFinalised = 500
 
+/** What a client does with a delayed event. */
 export type DelayAction = "send" | "cancel" | "restart"
 
+/** An event to be sent after a delay. */
 export interface DelayedRequest {
   readonly roomId: RoomId
   readonly type: string
@@ -179,6 +182,7 @@ export const delayOf = (delay: number): Effect.Effect<number, BadRequest> =>
     ? Effect.succeed(delay)
     : Effect.fail(new BadRequest({ error: "The delay must be a positive number of milliseconds" }))
 
+/** Delayed events (MSC4140): scheduled, restarted, sent or cancelled. */
 export class DelayedEvents extends Context.Service<
   DelayedEvents,
   {

@@ -1,6 +1,6 @@
 /**
- * Users of this server whose content is erased. Every node holds all of them in memory, for they are few and every read of a
- * timeline asks; new ones come with the log.
+ * Users of this server whose content is erased. Every node holds all of them in memory, since they are few and every read of
+ * a timeline needs them. New ones arrive with the log.
  *
  * Source: "Account deactivation" of the client-server specification.
  */
@@ -21,6 +21,7 @@ const make = Effect.gen(function* () {
   return ErasedUsers.of({ has: (userId) => erased.has(userId), any: () => erased.size > 0 })
 })
 
+/** The erased users of this server, in the memory of every node. */
 export class ErasedUsers extends Context.Service<
   ErasedUsers,
   {

@@ -13,6 +13,7 @@ import { Clock, Effect } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
 
+/** The reader of the events, and the form in which they are rendered. */
 export interface RenderOptions {
   /** Leaves `room_id` out, because the answer names the room. */
   readonly withoutRoomId?: boolean
@@ -89,4 +90,5 @@ export const makeEventRenderer = Effect.gen(function* () {
   return { render, renderLists }
 })
 
+/** Renders stored events as clients receive them. */
 export type EventRenderer = Effect.Success<typeof makeEventRenderer>

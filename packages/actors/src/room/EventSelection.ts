@@ -8,6 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { RelationStore } from "@greenroom/store/RelationStore"
 import { Effect } from "effect"
 
+/** The events that a filter selects. */
 export interface EventSelection {
   /** Every event passes. */
   readonly isEverything: boolean

@@ -17,6 +17,7 @@ import { comparePositions, type StreamPosition } from "@greenroom/store/StreamTo
 import { Effect, Option } from "effect"
 import { ErasedUsers } from "./ErasedUsers.ts"
 
+/** The values of `history_visibility` in m.room.history_visibility. */
 export type Visibility = "world_readable" | "shared" | "invited" | "joined"
 
 const visibilityType = "m.room.history_visibility"

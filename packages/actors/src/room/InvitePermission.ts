@@ -10,6 +10,7 @@ import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { Effect } from "effect"
 
+/** What happens to an invitation. */
 export type InviteVerdict = "allow" | "ignore" | "block"
 
 /** The verdict on an invitation, by who sends it. */
@@ -18,11 +19,13 @@ export type InviteRules = (inviter: UserId) => InviteVerdict
 /** Account data by which users decide on invitations. */
 const permissionType = "m.invite_permission_config"
 const filterType = "org.matrix.msc4155.invite_permission_config"
+/** The types of account data with rules for invitations. */
 export const inviteRuleTypes: ReadonlyArray<string> = [permissionType, filterType]
 
 /** The most patterns of one list. */
 const maxPatterns = 1_000
 
+/** The rules of a user without rules. */
 export const allowAll: InviteRules = () => "allow"
 const blockAll: InviteRules = () => "block"
 

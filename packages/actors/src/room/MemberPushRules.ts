@@ -1,8 +1,10 @@
 /**
- * The push rules that users made, as rooms need them when an event is committed: the event is evaluated once, for those
- * members who have rules of their own, and the rows are committed with it. Members with the default rules need no rows.
+ * The push rules that users have made, as rooms need them when an event is committed. The event is evaluated once for the
+ * members that have rules of their own, and the resulting rows are committed with it. Members with the default rules need no
+ * rows.
  *
- * Answers from memory, so that a step of a room stays synchronous. `user/push/MemberPushRulesLive.ts` provides the service.
+ * Evaluation reads only memory, so that a step of a room stays synchronous. `user/push/MemberPushRulesLive.ts` provides the
+ * service.
  *
  * Source: "Push Rules" of the client-server specification.
  */
@@ -20,6 +22,7 @@ export interface EventContext {
   readonly mayNotify: (key: string) => boolean
 }
 
+/** Whom an event notifies among the members that have push rules of their own, provided by `user/push/MemberPushRulesLive`. */
 export class MemberPushRules extends Context.Service<
   MemberPushRules,
   {

@@ -73,4 +73,5 @@ export const makeMembershipLimits = Effect.gen(function* () {
   }
 })
 
+/** Refuses memberships and invitations above the limits of a user. */
 export type MembershipLimits = Effect.Success<typeof makeMembershipLimits>

@@ -15,6 +15,7 @@ import type { Session } from "../runtime/Session.ts"
 import { RoomSuccession } from "./RoomSuccession.ts"
 import { Rooms } from "./Rooms.ts"
 
+/** The body of `createRoom` of today's client API. */
 export interface PresetRoom {
   readonly visibility?: "public" | "private" | undefined
   readonly preset?: RoomPreset | undefined
@@ -39,6 +40,7 @@ const predecessorIn = (content: JsonObject | undefined): RoomId | undefined => {
   return isJsonObject(predecessor) && isRoomId(predecessor.room_id) ? predecessor.room_id : undefined
 }
 
+/** Creates rooms by the presets of today's client API. */
 export class PresetRooms extends Context.Service<
   PresetRooms,
   {

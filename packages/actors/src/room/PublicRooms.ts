@@ -41,6 +41,7 @@ export interface HierarchyRequest {
   readonly from?: string | undefined
 }
 
+/** A request for a page of the list of public rooms. */
 export interface PublicRoomsRequest {
   readonly limit?: number | undefined
   readonly since?: string | undefined
@@ -53,6 +54,7 @@ export interface PublicRoomsRequest {
   readonly network?: string | undefined
 }
 
+/** A page of the list of public rooms. */
 export interface PublicRooms {
   readonly chunk: ReadonlyArray<RoomSummary>
   readonly next_batch?: string

@@ -100,6 +100,7 @@ const make = Effect.gen(function* () {
   return Receipts.of({ set, setFullyRead, setMarkers })
 })
 
+/** Read receipts and read markers. */
 export class Receipts extends Context.Service<
   Receipts,
   {

@@ -21,6 +21,7 @@ const maxPage = 100
 const maxDepth = 3
 const maxRelated = 1_000
 
+/** Which related events are read. */
 export interface RelationsRequest {
   readonly relType?: string | undefined
   readonly eventType?: string | undefined
@@ -32,6 +33,7 @@ export interface RelationsRequest {
   readonly recurse?: boolean | undefined
 }
 
+/** A page of related events. */
 export interface RelatedEvents {
   readonly chunk: ReadonlyArray<ClientServerEvent>
   readonly next_batch?: string
@@ -39,6 +41,7 @@ export interface RelatedEvents {
   readonly recursion_depth?: number
 }
 
+/** Which threads are read. */
 export interface ThreadsRequest {
   readonly participated: boolean
   readonly from?: string | undefined
@@ -141,6 +144,7 @@ const make = Effect.gen(function* () {
   return Relations.of({ related, threads })
 })
 
+/** The events that relate to an event, and the threads of a room. */
 export class Relations extends Context.Service<
   Relations,
   {

@@ -8,6 +8,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, type Effect } from "effect"
 import type { HierarchyPart, PublicRooms, PublicRoomsRequest } from "./PublicRooms.ts"
 
+/** Aliases, public rooms and spaces of other servers, provided by `federation/RemoteQueries`. */
 export class RemoteDirectory extends Context.Service<
   RemoteDirectory,
   {

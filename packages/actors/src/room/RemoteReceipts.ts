@@ -4,6 +4,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Effect } from "effect"
 
+/** Sends receipts to other servers, provided by `federation/OutgoingReceipts`. */
 export class RemoteReceipts extends Context.Service<
   RemoteReceipts,
   {

@@ -35,6 +35,7 @@ export interface RemoteState {
   readonly authChain: ReadonlyArray<Event>
 }
 
+/** The handshakes in which a server asks another one for a membership event. */
 export type MembershipHandshake = "join" | "leave" | "knock"
 
 /** Which of some events a room knows already, by their IDs. */
@@ -46,6 +47,7 @@ export interface RemoteJoin extends RemoteState {
   readonly event?: Event | undefined
 }
 
+/** Joins, history and state of rooms from other servers, provided by `federation/RemoteRoomsLive`. */
 export class RemoteRooms extends Context.Service<
   RemoteRooms,
   {

@@ -182,6 +182,7 @@ const make = Effect.gen(function* () {
   return RoomFinder.of({ findUsers, mutualRooms, forget, report, eventAt, eventNear })
 })
 
+/** The user directory, shared rooms, forgotten rooms, reports. */
 export class RoomFinder extends Context.Service<
   RoomFinder,
   {

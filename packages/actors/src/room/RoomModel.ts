@@ -8,6 +8,7 @@ import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { RoomSeed } from "@greenroom/room/RoomPreset"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 
+/** The body of `createRoom` of the API of 2014. */
 export interface CreateRoom {
   /** `public` if absent: the room is listed, and anybody may join it. */
   readonly visibility?: "public" | "private"
@@ -33,6 +34,7 @@ export interface SeededRoom {
   readonly aliasName?: string
 }
 
+/** A page of events, with the tokens at its ends. */
 export interface MessagePage {
   readonly chunk: ReadonlyArray<ClientEvent>
   readonly start: string
@@ -49,6 +51,7 @@ export interface RoomSnapshot {
   readonly state?: ReadonlyArray<ClientEvent>
 }
 
+/** An entry of the list of public rooms. */
 export interface PublicRoom {
   readonly room_id: RoomId
   readonly name?: string
@@ -63,6 +66,7 @@ export interface PublicRoomsQuery {
   readonly limit?: number | undefined
 }
 
+/** A page of the list of public rooms. */
 export interface PublicRoomPage {
   readonly chunk: ReadonlyArray<PublicRoom>
   readonly start: string

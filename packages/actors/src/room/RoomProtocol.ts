@@ -253,6 +253,7 @@ export const Backfill = Rpc.make("Backfill", {
 /** Drops the state in memory: the room was changed in the database. */
 export const Reload = Rpc.make("Reload", { error: MatrixError })
 
+/** The messages of the `Room` actor. */
 export const Room = Entity.make("Room", [
   Create,
   Propose,

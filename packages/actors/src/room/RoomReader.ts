@@ -27,6 +27,7 @@ import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal
 const maxPage = 1_000
 const defaultPage = 10
 
+/** Which messages are read. */
 export interface MessagesRequest {
   readonly from?: string | undefined
   readonly to?: string | undefined
@@ -44,6 +45,7 @@ export interface ContextRequest extends Pick<MessagesRequest, "filter" | "asAdmi
   readonly limit?: number | undefined
 }
 
+/** A page of messages, with the tokens at its ends. */
 export interface MessagesPage {
   readonly start: string
   /** Absent where there is nothing more. */
@@ -52,6 +54,7 @@ export interface MessagesPage {
   readonly state?: ReadonlyArray<ClientServerEvent>
 }
 
+/** An event with the events around it, and the state there. */
 export interface EventContext {
   readonly event: ClientServerEvent
   readonly events_before: ReadonlyArray<ClientServerEvent>
@@ -272,6 +275,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Reads rooms as today's client API does: state, members, messages, events with context. */
 export class RoomReader extends Context.Service<
   RoomReader,
   {

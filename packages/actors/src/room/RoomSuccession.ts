@@ -5,6 +5,7 @@
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, type Effect } from "effect"
 
+/** Copies users' settings to a room that replaces another one, provided by `user/RoomSuccessionLive`. */
 export class RoomSuccession extends Context.Service<
   RoomSuccession,
   {

@@ -68,6 +68,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Public rooms, room summaries, and the hierarchy of a space. */
 export class RoomSummaries extends Context.Service<
   RoomSummaries,
   {

@@ -31,6 +31,7 @@ import { theEnd } from "./internal/RoomViewer.ts"
 import { RoomSuccession } from "./RoomSuccession.ts"
 import { Rooms } from "./Rooms.ts"
 
+/** The room to upgrade, and its new version. */
 export interface UpgradeRequest {
   /** The ID of the version of the new room. */
   readonly newVersion: string
@@ -244,6 +245,7 @@ const make = Effect.gen(function* () {
   return RoomUpgrades.of({ upgrade })
 })
 
+/** Upgrades of rooms to another version. */
 export class RoomUpgrades extends Context.Service<
   RoomUpgrades,
   {

@@ -1,6 +1,7 @@
 /**
  * Rooms, as gateways and embedding programs use them. Changes are messages to the `Room` actor; reads are answered from the
- * store without waking the actor. Every method states its callers.
+ * store without waking the actor. Every method states who may call it; others get M_FORBIDDEN, also for rooms that do not exist.
+ * With `txnId` a repeated call of the same session returns the first result and changes nothing.
  *
  * Source: "Rooms" of the specification, docs/client-api.md.
  */
@@ -26,22 +27,23 @@ import type {
 } from "./RoomModel.ts"
 import { finishMemberships } from "./UnfinishedMemberships.ts"
 
+/** Creates rooms, sends events, changes memberships, reads rooms as the API of 2014 does. */
 export class Rooms extends Context.Service<
   Rooms,
   {
-    /** Any user. With `txnId`, a repeat returns the first room. */
+    /** Creates a room, which the user joins. Callers: any user. Errors: M_ROOM_IN_USE for a taken alias. */
     readonly create: (
       session: Session,
       options: CreateRoom,
       txnId?: string
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
-    /** The same of any version and with any state. Errors: M_FORBIDDEN where the rules do not allow the state. */
+    /** Creates a room of any version and with any state. Callers: any user. Errors: M_FORBIDDEN for state that the rules refuse. */
     readonly createSeeded: (
       session: Session,
       room: SeededRoom,
       txnId?: string
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
-    /** Members with the power to send the type. */
+    /** Sends an event. Callers: members with the power level of the type. Errors: M_BAD_JSON, M_TOO_LARGE. */
     readonly send: (
       session: Session,
       roomId: RoomId,
@@ -49,7 +51,10 @@ export class Rooms extends Context.Service<
       content: JsonObject,
       txnId?: string
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
-    /** Members with the power to set the type; m.room.member with state key: the membership rules. */
+    /**
+     * Sends a state event. Callers: members with the power level of the type; for m.room.member users whom the membership rules
+     * allow. Errors: M_BAD_JSON, M_TOO_LARGE.
+     */
     readonly setState: (
       session: Session,
       roomId: RoomId,
@@ -59,8 +64,8 @@ export class Rooms extends Context.Service<
       txnId?: string
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
     /**
-     * Users whom the join rules allow. Joins over federation where this server is not in the room: through the servers
-     * of the alias, and those that are named.
+     * Joins a room. Callers: users whom the join rules allow. If this server is not in the room, it joins through the servers of
+     * the alias and `servers`. `content` is added to the membership. Errors: M_NOT_FOUND for an unknown alias.
      */
     readonly join: (
       session: Session,
@@ -69,7 +74,7 @@ export class Rooms extends Context.Service<
       txnId?: string,
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
-    /** Joined and invited users: leaves, or rejects the invitation. */
+    /** Leaves a room, rejects an invitation, or takes back a knock. Callers: users who are in the room, invited, or knock. */
     readonly leave: (
       session: Session,
       roomId: RoomId,
@@ -77,8 +82,8 @@ export class Rooms extends Context.Service<
       reason?: string
     ) => Effect.Effect<void, MatrixError>
     /**
-     * Callers: users whom the membership rules and power levels allow. A knock goes through `servers` if this server is not
-     * in the room.
+     * Invites, bans, removes or unbans a user, or knocks. Callers: users whom the membership rules and power levels allow. A
+     * knock goes through `servers` if this server is not in the room.
      */
     readonly setMembership: (
       session: Session,
@@ -89,7 +94,7 @@ export class Rooms extends Context.Service<
       txnId?: string,
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<void, MatrixError>
-    /** Callers: the sender of the event, and users with the power to redact. */
+    /** Redacts an event. Callers: its sender, and users with the power level `redact`. Errors: M_NOT_FOUND. */
     readonly redact: (
       session: Session,
       roomId: RoomId,
@@ -97,7 +102,7 @@ export class Rooms extends Context.Service<
       reason?: string,
       txnId?: string
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
-    /** Members, for themselves. `timeout` in ms, at most 120,000. */
+    /** Sets whether the user is typing. Callers: members, for themselves. `timeout` is in ms, at most 120,000. */
     readonly setTyping: (
       session: Session,
       roomId: RoomId,
@@ -106,40 +111,47 @@ export class Rooms extends Context.Service<
       timeout?: number
     ) => Effect.Effect<void, MatrixError>
 
-    /** Members, past members as of when they left. The content alone. */
+    /** The content of a state event. Callers: members; past members get the state at which they left. Errors: M_NOT_FOUND. */
     readonly getState: (
       session: Session,
       roomId: RoomId,
       type: string,
       stateKey: string
     ) => Effect.Effect<JsonObject, MatrixError>
-    /** Members, past members as of when they left. */
+    /** The current state. Callers: members; past members get the state at which they left. */
     readonly getFullState: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<ClientEvent>, MatrixError>
-    /** Members, past members as of when they left. Presence is merged into the content of each. */
+    /** The memberships, with presence merged into the content of each. Callers: members, and past members as for the state. */
     readonly members: (session: Session, roomId: RoomId) => Effect.Effect<MessagePage, MatrixError>
-    /** Members, past members up to when they left. Back-fills over federation. */
+    /**
+     * A page of events. Callers: members, and past members up to the event by which they left. Missing history is fetched from
+     * other servers. Errors: M_BAD_PAGINATION.
+     */
     readonly messages: (
       session: Session,
       roomId: RoomId,
       query: MessagesQuery
     ) => Effect.Effect<MessagePage, MatrixError>
-    /** Callers: users who may see the event. */
+    /** An event. Callers: users who may see it. Errors: M_NOT_FOUND. */
     readonly getEvent: (session: Session, eventId: EventId) => Effect.Effect<ClientEvent, MatrixError>
-    /** Members. `presence` is that of the members. */
+    /** The room with its newest messages and the presence of its members. Callers: members. */
     readonly initialSync: (
       session: Session,
       roomId: RoomId,
       limit?: number
     ) => Effect.Effect<RoomSnapshot & { readonly presence: ReadonlyArray<PresenceEvent> }, MatrixError>
-    /** Anyone, without a session. A page of at most `limit` rooms (default 1,000), the largest rooms first. */
+    /** A page of at most `limit` public rooms (default 1,000), the largest first. Callers: anybody, without a session. */
     readonly publicRooms: (query?: PublicRoomsQuery) => Effect.Effect<PublicRoomPage, BadPagination>
 
-    /** Anyone, without a session. Asks the alias's server where it is not ours. */
+    /**
+     * The room of an alias, and servers through which to join it. Callers: anybody, without a session. The server of the alias is
+     * asked if it is another one. Errors: M_NOT_FOUND.
+     */
     readonly resolveAlias: (
       alias: RoomAlias
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly servers: ReadonlyArray<ServerName> }, MatrixError>
     /**
-     * Members of the room; aliases of this server only. Does nothing if the alias names this room already, and then gives false.
+     * Makes an alias of this server name a room. Callers: members of the room. False if the alias names this room already.
+     * Errors: M_INVALID_PARAM for an alias of another server, M_ROOM_IN_USE, M_NOT_FOUND.
      */
     readonly setAlias: (
       session: Session,
@@ -152,7 +164,9 @@ export class Rooms extends Context.Service<
      * `User` actor: no session.
      */
     readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
-    /** The creator of the alias, those who may send m.room.aliases in the room, and administrators. */
+    /**
+     * Removes an alias. Callers: its creator, users who may send m.room.aliases in the room, and administrators. Errors: M_NOT_FOUND.
+     */
     readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Rooms") {

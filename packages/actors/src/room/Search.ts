@@ -20,6 +20,7 @@ import { makeEventRenderer } from "./EventRenderer.ts"
 import { makeEventSelections } from "./EventSelection.ts"
 import { before, makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
 
+/** The terms and the rooms of a search. */
 export interface SearchRequest {
   readonly search_term: string
   readonly keys?: ReadonlyArray<string> | null | undefined
@@ -57,6 +58,7 @@ interface Group {
   readonly results: ReadonlyArray<EventId>
 }
 
+/** A page of matches. */
 export interface SearchAnswer {
   readonly count: number
   readonly highlights: ReadonlyArray<string>
@@ -319,6 +321,7 @@ const make = Effect.gen(function* () {
   return Search.of({ search })
 })
 
+/** Full-text search in messages. */
 export class Search extends Context.Service<
   Search,
   {

@@ -1,6 +1,6 @@
 /**
- * Users, servers and content that administrators have banned. Every node holds all of them in memory, for they are few and
- * each request of another server asks; changes come with the log.
+ * Users, servers and content that administrators have banned. Every node holds all of them in memory, since they are few and
+ * each request of another server needs them. Changes arrive with the log.
  */
 import { isServerName, isUserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
@@ -63,6 +63,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Banned users, servers and content, in the memory of every node. */
 export class Bans extends Context.Service<
   Bans,
   {

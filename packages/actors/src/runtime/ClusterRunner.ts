@@ -27,6 +27,7 @@ import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
 import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
 import { ShardFences } from "./ShardFences.ts"
 
+/** The addresses of a node, and the bounds of its actors. */
 export interface ClusterRunnerOptions extends LocalRunnerOptions {
   /** The address at which other nodes reach this one. */
   readonly host: string

@@ -78,6 +78,7 @@ const make = Effect.gen(function* () {
   return DatabaseHealth.of({ status, logLag: lag })
 })
 
+/** Whether the database answers and can be written to. */
 export class DatabaseHealth extends Context.Service<
   DatabaseHealth,
   {

@@ -1,8 +1,8 @@
 /**
- * The end of this node, and of actors that move to another one. Requests to others (home servers, identity servers, application
- * services, providers of logins, pages) may take long, and must hold up neither: those that are still open a moment after it has begun
- * are given up. Nothing has been stored then that would not be after a crash in that moment. Whoever waits for them gets 503 with
- * `Retry-After`.
+ * The end of this node, and of actors that move to another one. Requests to others (home servers, identity servers,
+ * application services, providers of logins, web pages) may take long and must delay neither. Those that are open a moment
+ * after the end has begun are given up. By then they have stored nothing that a crash at that moment would have left out.
+ * Clients that wait for them get 503 with `Retry-After`.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -19,6 +19,7 @@ export const ActorLeaving = Context.Reference<Effect.Effect<void>>("greenroom/ru
   defaultValue: () => Effect.never
 })
 
+/** Gives up requests to others when this node ends or an actor moves. */
 export class Departure extends Context.Service<
   Departure,
   {

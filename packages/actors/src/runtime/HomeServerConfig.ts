@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import type * as Redacted from "effect/Redacted"
 import type { Limits } from "./Limits.ts"
 
+/** The settings of a home server that several subjects need. */
 export interface HomeServerSettings {
   /** The name in our users' IDs. */
   readonly serverName: ServerName
@@ -74,6 +75,7 @@ export interface HomeServerSettings {
   }
 }
 
+/** The settings that several folders read. */
 export class HomeServerConfig extends Context.Service<HomeServerConfig, HomeServerSettings>()(
   "greenroom/actors/HomeServerConfig"
 ) {}

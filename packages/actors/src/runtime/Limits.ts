@@ -15,6 +15,7 @@ export interface Limits {
   readonly stateBytes: number
 }
 
+/** The limits that are not given. */
 export const defaultLimits: Limits = {
   rooms: 10_000,
   invitations: 1_000,

@@ -8,6 +8,7 @@ import { MessageStorage, RunnerHealth, RunnerStorage, Runners, ShardId, Sharding
 import * as LocalSharding from "./internal/LocalSharding.ts"
 import { Nodes } from "./Nodes.ts"
 
+/** The bounds of the actors in memory. */
 export interface LocalRunnerOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself (default 1 minute). */
   readonly maxIdleTime?: Duration.Input
@@ -17,6 +18,7 @@ export interface LocalRunnerOptions {
   readonly mailboxCapacity?: number
 }
 
+/** The bounds that are not given. */
 export const defaults = { maxIdleTime: "1 minute", maxResidentActors: 100_000, mailboxCapacity: 4_096 } as const
 
 /** A single runner in this process, ready for the first message. */

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as SqlError from "effect/sql/SqlError"
 
+/** A message was not handled, since the node of its actor cannot be reached. */
 export class NodeUnavailable extends Error {
   readonly _tag = "NodeUnavailable"
   override readonly name = "NodeUnavailable"

@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Latch, type Scope } from "effect"
 
+/** The nodes of the home server. */
 export class Nodes extends Context.Service<
   Nodes,
   {

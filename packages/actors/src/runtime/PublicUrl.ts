@@ -1,9 +1,10 @@
 /**
- * The public address of this server for people and OAuth2 providers: the configured one, else the address on which it
- * listens. The `Host` header of a request is no answer, for the client chooses it. The gateway sets it when it listens.
+ * The URL of this server for people and OAuth2 providers: the configured one, else the address on which it listens, which the
+ * gateway sets. The `Host` header of a request is not used, since the client chooses it.
  */
 import { Context, Layer } from "effect"
 
+/** The URL at which people and providers reach this server. */
 export class PublicUrl extends Context.Service<
   PublicUrl,
   {

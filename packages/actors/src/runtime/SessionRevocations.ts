@@ -126,6 +126,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Announces ended sessions on every node, to whatever is open for them. */
 export class SessionRevocations extends Context.Service<
   SessionRevocations,
   {

@@ -6,6 +6,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { parseToken, type StreamToken } from "@greenroom/store/StreamToken"
 import { Data, Effect, Option } from "effect"
 
+/** A token that is malformed, or from a future that was lost. */
 export class TokenRefused extends Data.TaggedError("TokenRefused")<{
   /** The fault of the token, for an error that names the parameter. */
   readonly reason: string
@@ -13,6 +14,7 @@ export class TokenRefused extends Data.TaggedError("TokenRefused")<{
   readonly isLost: boolean
 }> {}
 
+/** Reads a token, and checks that its position exists in this database. */
 export type ReadToken = (text: string) => Effect.Effect<StreamToken, TokenRefused>
 
 const lost = new TokenRefused({

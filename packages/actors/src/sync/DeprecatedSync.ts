@@ -24,6 +24,7 @@ const defaultLimit = 10
 const maxLimit = 1_000
 const maxTimeout = 300_000
 
+/** Events after a token, and the token to continue from. */
 export interface EventChunk {
   readonly start: string
   readonly end: string
@@ -43,6 +44,7 @@ export interface InitialRoom {
   readonly inviter?: string
 }
 
+/** The answer of `initialSync`. */
 export interface InitialSync {
   readonly end: string
   readonly presence: ReadonlyArray<object>
@@ -51,6 +53,7 @@ export interface InitialSync {
   readonly rooms: ReadonlyArray<InitialRoom>
 }
 
+/** A request for the events after a token. */
 export interface EventsRequest {
   readonly from?: string | undefined
   /** How long to wait for something, in ms. */
@@ -272,8 +275,10 @@ const make = Effect.gen(function* () {
   return DeprecatedSync.of({ events, roomEvents, event, initialSync, roomInitialSync })
 })
 
+/** The answer of `initialSync` of a room. */
 export type RoomInitialSync = InitialRoom & Pick<InitialSync, "presence" | "receipts">
 
+/** `/events` and `/initialSync` of today's client API. */
 export class DeprecatedSync extends Context.Service<
   DeprecatedSync,
   {

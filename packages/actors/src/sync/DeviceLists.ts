@@ -36,6 +36,7 @@ const make = Effect.gen(function* () {
   return DeviceLists.of({ changes })
 })
 
+/** Users whose devices changed between two tokens. */
 export class DeviceLists extends Context.Service<
   DeviceLists,
   {

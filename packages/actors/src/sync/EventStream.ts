@@ -16,6 +16,7 @@ export interface TypingEvent {
   readonly content: { readonly user_ids: ReadonlyArray<UserId> }
 }
 
+/** An event of the stream: of a room, of presence, or of typing. */
 export type StreamedEvent = ClientEvent | PresenceEvent | TypingEvent
 
 /**

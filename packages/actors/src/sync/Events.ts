@@ -12,6 +12,7 @@ import type { Session } from "../runtime/Session.ts"
 import type { StreamChunk, StreamedEvent, Subscription } from "./EventStream.ts"
 import { makeEventReader } from "./internal/EventReader.ts"
 
+/** The event stream and the initial synchronisation of the API of 2014. */
 export class Events extends Context.Service<
   Events,
   {

@@ -1,9 +1,9 @@
 /**
- * Simplified sliding sync: the updates of the rooms that the windows of a client's lists show, and waiting for them.
+ * Simplified sliding sync: the updates of the rooms in the windows of a client's lists, and waiting for them.
  *
- * A connection remembers which rooms its client has, and with which settings. A room that the last answer was about is
- * live: the client has it up to the position of that answer. Of any other room the connection has the position up to which
- * it was sent. So an answer that is about the same rooms as the last writes nothing.
+ * A connection stores which rooms its client has, and with which settings. A room that was in the last answer is live: the
+ * client has it up to the position of that answer. For each other room the connection stores the position up to which it was
+ * sent. An answer with the same rooms as the last one therefore writes nothing.
  *
  * Source: MSC4186.
  */
@@ -326,6 +326,7 @@ const make = Effect.gen(function* () {
   return SlidingSync.of({ sync })
 })
 
+/** Simplified sliding sync (MSC4186). */
 export class SlidingSync extends Context.Service<
   SlidingSync,
   {

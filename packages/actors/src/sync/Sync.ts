@@ -1,7 +1,7 @@
 /**
  * `/sync`: the updates of a user between two positions of the log, and waiting for the next ones.
  *
- * An answer depends on the two positions alone, so that a repeat of a request, on whatever node, is answered alike.
+ * An answer depends on the two positions alone, so that every node gives the same answer to a repeated request.
  *
  * Source: "Syncing" of the client-server specification.
  */
@@ -37,11 +37,11 @@ export interface SyncRequest {
   readonly filter?: string | undefined
   readonly fullState?: boolean | undefined
   readonly useStateAfter?: boolean | undefined
-  /** How long to wait for news, in ms. */
+  /** How long to wait for updates, in ms. */
   readonly timeout: number
 }
 
-/** The longest that anybody waits, in ms. */
+/** The longest wait, in ms. */
 const maxTimeout = 300_000
 
 const noFilter: Filter = {}
@@ -109,7 +109,7 @@ const make = Effect.gen(function* () {
       const filter = decodeFilter(given)
       return Option.isSome(filter) ? filter.value : yield* new InvalidParam({ error: "filter: is no filter" })
     }
-    // Some clients say 0 where they have none.
+    // Some clients send 0 instead of no filter.
     if (given === "0") return noFilter
     return yield* Effect.mapError(accountData.filter(session, session.userId, given), (error) =>
       error._tag === "M_NOT_FOUND" ? new InvalidParam({ error: "filter: there is no such filter" }) : error
@@ -281,6 +281,7 @@ const make = Effect.gen(function* () {
   return Sync.of({ sync: (session, request) => Effect.flatten(answering(session, request)) })
 })
 
+/** `/sync` of today's client API. */
 export class Sync extends Context.Service<
   Sync,
   {

@@ -157,6 +157,7 @@ const make = Effect.gen(function* () {
   return AccountData.of({ set, remove, get, tags, setTag, addFilter, filter })
 })
 
+/** Account data, tags of rooms, and filters of a user. */
 export class AccountData extends Context.Service<
   AccountData,
   {

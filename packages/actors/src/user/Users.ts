@@ -50,7 +50,7 @@ const maxAvatarUrl = 4_096
 const maxFieldBytes = 16_384
 /** How many users one request may invite or drop. */
 const maxListChanges = 1_000
-/** How many users are asked concurrently. */
+/** How many users are invited concurrently. */
 const concurrentInvites = 16
 
 const wellKnownFields: ReadonlySet<string> = new Set([
@@ -100,7 +100,7 @@ const onlyOneself = (session: Session, userId: UserId): Effect.Effect<void, Matr
     ? Effect.void
     : Effect.fail(new Forbidden({ error: `You are ${session.userId}; this is for ${userId} alone` }))
 
-/** Sends changes of presence lists to users of this server and of others. */
+/** The content of the EDUs about presence lists. */
 const inviteContent = (observer: UserId, observed: UserId): JsonObject => ({
   observer_user: observer,
   observed_user: observed
@@ -202,7 +202,7 @@ const makeProfiles = Effect.gen(function* () {
   return { mustExist, profile, profileField }
 })
 
-/** How often changes of profiles are looked for that a node left half done. */
+/** How often changes of profiles that a node did not finish are resumed. */
 const propagationInterval = "10 minutes"
 
 const make = Effect.gen(function* () {
@@ -294,7 +294,7 @@ const make = Effect.gen(function* () {
     yield* acceptInReturn(userId, wanted)
   })
 
-  /** The inviter of invitations that wait for an answer has answered. */
+  /** Accepts waiting invitations of the users that this user has just invited. */
   const acceptInReturn = Effect.fnUntraced(function* (userId: UserId, invited: ReadonlyArray<UserId>) {
     const waiting = new Set(yield* lists.invitations(userId))
     for (const observer of invited) {
@@ -322,6 +322,7 @@ const make = Effect.gen(function* () {
   }
 })
 
+/** Profiles and presence lists. */
 export class Users extends Context.Service<
   Users,
   {

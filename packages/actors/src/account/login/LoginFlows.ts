@@ -42,6 +42,7 @@ export type { OAuth2Callback, OAuth2Return, ServiceSelection } from "./OAuth2Ret
 /** The configured flows are invalid. */
 export class LoginFlowsError extends Data.TaggedError("LoginFlowsError")<{ readonly message: string }> {}
 
+/** The answer to one request of a flow: credentials, or what comes next. */
 export interface FlowAnswer {
   readonly answer: LoginAnswer
   /** A secret that the browser keeps until it returns from a provider. */
@@ -162,6 +163,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Logins and registrations by the configured flows of stages. */
 export class LoginFlows extends Context.Service<
   LoginFlows,
   {

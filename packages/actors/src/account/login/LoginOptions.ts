@@ -15,6 +15,7 @@ export const stageTypes = [
   "m.login.email.url",
   "m.login.registration_token"
 ] as const
+/** The name of a stage, such as `m.login.password`. */
 export type StageType = (typeof stageTypes)[number]
 
 /** Stages in the order in which they must be completed. */
@@ -22,6 +23,7 @@ export type Flow = ReadonlyArray<StageType>
 
 /** Registration is open to everybody, to holders of a registration token, or to no one. */
 export const registrationModes = ["open", "token", "closed"] as const
+/** Whether anybody may register, holders of a token, or nobody. */
 export type RegistrationMode = (typeof registrationModes)[number]
 
 /** The mail server for outgoing mails. */
@@ -68,6 +70,7 @@ export interface OAuth2Provider {
 
 /** Whether clients log in by the OAuth 2.0 API: not at all, beside `POST /login`, or instead of it. */
 export const oauthModes = ["off", "beside", "on"] as const
+/** Whether the OAuth 2.0 API is off, beside other logins, or in place of them. */
 export type OAuthMode = (typeof oauthModes)[number]
 
 /** A document that users accept when they register. One policy may have documents in several languages. */
@@ -80,6 +83,7 @@ export interface Policy {
   readonly url: string
 }
 
+/** The settings of logins, registration, mails and OAuth2 providers. */
 export interface LoginOptions {
   /** Documents that users accept when they register by today's client API (default: none). */
   readonly terms?: ReadonlyArray<Policy>
@@ -134,6 +138,7 @@ export const policiesOf = (terms: ReadonlyArray<Policy>): JsonObject =>
 
 const minute = 60_000
 
+/** The values of settings that are not given. */
 export const loginDefaults = {
   minPasswordLength: 1,
   sessionTtl: 15 * minute,

@@ -40,6 +40,7 @@ export interface PendingOAuth2 {
   readonly returned?: ProviderSubject
 }
 
+/** The state of a login between two requests. */
 export interface LoginProgress {
   readonly passed: ReadonlyArray<StageType>
   readonly pending?: PendingEmail | PendingOAuth2
@@ -91,6 +92,7 @@ export type Outcome =
       readonly browserSecret?: string
     }
 
+/** The outcome of a passed stage. */
 export const passed = (progress: LoginProgress): Outcome => ({ passed: true, progress })
 
 /** The value of a key of a request, if it is a string. */

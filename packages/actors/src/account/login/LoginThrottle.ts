@@ -15,6 +15,7 @@ const sweepInterval = "10 minutes"
 const refusal = (wait: number) =>
   new LimitExceeded({ error: "Too many attempts, try again later", retry_after_ms: Math.ceil(wait) })
 
+/** Limits failed logins per account and per address, for all nodes together. */
 export class LoginThrottle extends Context.Service<
   LoginThrottle,
   {

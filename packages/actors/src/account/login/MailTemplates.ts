@@ -23,11 +23,13 @@ const templateNames = [
   "registration-approved",
   "registration-rejected"
 ] as const
+/** The name of a template. */
 export type TemplateName = (typeof templateNames)[number]
 
 /** A template lacks a part, or names an unknown value. */
 export class MailTemplateError extends Data.TaggedError("MailTemplateError")<{ readonly message: string }> {}
 
+/** A mail, as text and as HTML. */
 export interface Mail {
   readonly subject: string
   readonly text: string
@@ -37,6 +39,7 @@ export interface Mail {
 /** A value in plain text, and as HTML where it is more than text. */
 export type MailValue = string | { readonly text: string; readonly html: string }
 
+/** The values of the placeholders of a template. */
 export type MailValues = { readonly [name: string]: MailValue }
 
 interface Template {

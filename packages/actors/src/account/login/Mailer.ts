@@ -74,6 +74,7 @@ const noSender = Effect.map(loadTemplates(undefined), (render) => ({
   deliver: () => Effect.fail(new MailFailed({ reason: "there is no mail server", isRefusal: false }))
 }))
 
+/** Sends the mails of this server, or stores them to be sent in the background. */
 export class Mailer extends Context.Service<
   Mailer,
   {

@@ -27,6 +27,7 @@ const load = (providers: ReadonlyArray<OAuth2Provider>) =>
     ({ makeOAuth2Client }) => makeOAuth2Client(providers, callbackPath)
   )
 
+/** Logins at OAuth2 providers, with this server as the client. */
 export class OAuth2Client extends Context.Service<
   OAuth2Client,
   {

@@ -25,6 +25,7 @@ import { OAuth2Client } from "./OAuth2Client.ts"
 /** To log a client in, or to confirm the operation of a session of `InteractiveAuth`. */
 export type SsoTarget = { readonly redirectUrl: string } | { readonly interactive: string }
 
+/** The beginning of a login by SSO. */
 export interface SsoRequest {
   readonly target: SsoTarget
   /** Required if there are several. */
@@ -39,6 +40,7 @@ export type SsoBegun =
   | { readonly uri: string; readonly browserSecret: string }
   | { readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }> }
 
+/** The return of a browser from a provider. */
 export interface SsoReturn {
   /** The query of the redirect URI, without `?`. */
   readonly query: string
@@ -214,6 +216,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** `m.login.sso`: logins of browsers at an OAuth2 provider, which return to the client with a login token. */
 export class SsoLogins extends Context.Service<
   SsoLogins,
   {

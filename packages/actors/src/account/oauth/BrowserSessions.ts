@@ -82,6 +82,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Logins of browsers on the pages of the OAuth 2.0 API. */
 export class BrowserSessions extends Context.Service<
   BrowserSessions,
   {

@@ -8,6 +8,7 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
 import { type OAuthError, oauthError } from "./OAuthError.ts"
 
+/** The grant type of RFC 8628. */
 export const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
 const grantTypes = ["authorization_code", "refresh_token", deviceGrant] as const
 

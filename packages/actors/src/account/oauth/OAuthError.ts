@@ -5,6 +5,7 @@
  */
 import { Data } from "effect"
 
+/** The error codes of RFC 6749, RFC 7591 and RFC 8628. */
 export type OAuthErrorCode =
   | "invalid_request"
   | "invalid_client"
@@ -19,9 +20,11 @@ export type OAuthErrorCode =
   | "access_denied"
   | "expired_token"
 
+/** An error of the OAuth 2.0 API. */
 export class OAuthError extends Data.TaggedError("OAuthError")<{
   readonly error: OAuthErrorCode
   readonly description: string
 }> {}
 
+/** An `OAuthError` with its description. */
 export const oauthError = (error: OAuthErrorCode, description: string) => new OAuthError({ error, description })

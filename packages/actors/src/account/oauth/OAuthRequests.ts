@@ -28,6 +28,7 @@ export interface RefusedRequest {
 /** The outcome of an authorisation request: the page asks the user, or shows the reason of the refusal. */
 export type Begun = { readonly id: string } | { readonly refused: RefusedRequest }
 
+/** The answer of the token endpoint. */
 export interface TokenAnswer {
   readonly access_token: string
   readonly token_type: "Bearer"
@@ -49,10 +50,12 @@ export interface IdTokenJwk {
   readonly kid: string
 }
 
+/** The public keys that verify ID tokens, as a JWK set. */
 export interface IdTokenKeys {
   readonly keys: ReadonlyArray<IdTokenJwk>
 }
 
+/** The answer of the device authorisation endpoint. */
 export interface DeviceAnswer {
   readonly device_code: string
   readonly user_code: string

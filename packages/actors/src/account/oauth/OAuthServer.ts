@@ -237,6 +237,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The OAuth 2.0 API: registration of clients, authorisation, tokens, revocation. */
 export class OAuthServer extends Context.Service<
   OAuthServer,
   {

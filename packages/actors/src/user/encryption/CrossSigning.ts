@@ -271,6 +271,7 @@ const make = Effect.gen(function* () {
   return CrossSigning.of({ upload, sign, query })
 })
 
+/** Cross-signing keys and signatures. */
 export class CrossSigning extends Context.Service<
   CrossSigning,
   {

@@ -216,6 +216,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Keys of devices: upload, query, claim. */
 export class DeviceKeys extends Context.Service<
   DeviceKeys,
   {

@@ -200,6 +200,7 @@ const make = Effect.gen(function* () {
   return KeyBackups.of({ create, find, update, remove, put, keys, removeKeys })
 })
 
+/** Encrypted backups of room keys. */
 export class KeyBackups extends Context.Service<
   KeyBackups,
   {

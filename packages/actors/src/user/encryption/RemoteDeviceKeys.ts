@@ -215,6 +215,7 @@ const make = Effect.gen(function* () {
   return RemoteDeviceKeys.of({ query, claim })
 })
 
+/** Keys of devices of users of other servers. */
 export class RemoteDeviceKeys extends Context.Service<
   RemoteDeviceKeys,
   {

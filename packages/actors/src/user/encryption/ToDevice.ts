@@ -117,6 +117,7 @@ const make = Effect.gen(function* () {
   return ToDevice.of({ send })
 })
 
+/** Messages to devices. */
 export class ToDevice extends Context.Service<
   ToDevice,
   {

@@ -36,6 +36,7 @@ export interface NotificationMail {
   readonly unsubscribe: string
 }
 
+/** Mails about unread notifications, provided by `account/login/NotificationMailerLive`. */
 export class NotificationMailer extends Context.Service<
   NotificationMailer,
   {

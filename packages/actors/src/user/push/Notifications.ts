@@ -139,6 +139,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The notifications of a user. */
 export class Notifications extends Context.Service<
   Notifications,
   {

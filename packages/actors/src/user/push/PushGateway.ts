@@ -1,6 +1,6 @@
 /**
- * Requests to push gateways, which users name: under the address rule for everything that strangers make this server
- * connect to. Redirects are not followed.
+ * Requests to push gateways. Users name their URLs, so only the addresses that `federation/AddressPolicy` allows are
+ * connected to. Redirects are not followed.
  *
  * Source: "Push Gateway API" of the specification.
  */
@@ -108,6 +108,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** HTTP requests to push gateways. */
 export class PushGateway extends Context.Service<
   PushGateway,
   {

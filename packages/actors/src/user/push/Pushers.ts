@@ -118,6 +118,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The pushers of users. */
 export class Pushers extends Context.Service<
   Pushers,
   {

@@ -76,6 +76,7 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** The push rules of users. */
 export class UserPushRules extends Context.Service<
   UserPushRules,
   {
