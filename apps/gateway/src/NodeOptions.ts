@@ -1,6 +1,6 @@
 /**
  * The options of V8 with which the home server runs, however it is started: they cannot be changed once a process has begun, or have
- * no effect on modules that are loaded. `docs/benchmarks.md` says what they are worth.
+ * no effect on modules that are loaded. `docs/benchmarks.md` has their effect.
  *
  * Call it before other modules are loaded, so import those afterwards by `import()`.
  */

@@ -284,7 +284,7 @@ const stores = (options: HomeServerOptions) =>
     UserIdentityStore.layer
   )
 
-/** The tables whose writers tell the log of this node what they have written. */
+/** The tables whose writers announce their rows to the log of this node. */
 const storesOfLog = Layer.mergeAll(
   AccountDataStore.layer,
   CrossSigningStore.layer,
@@ -294,7 +294,7 @@ const storesOfLog = Layer.mergeAll(
   ToDeviceStore.layer
 )
 
-/** The actors, with what they need of other servers. */
+/** The actors, with the services through which they reach other servers. */
 const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer, RemoteDevices.layer).pipe(
   Layer.provideMerge(FederationRooms.layer),
   Layer.provideMerge(RemoteRoomsLive.layer),
@@ -310,7 +310,7 @@ const otherServers = Layer.mergeAll(
   RemoteDeviceLists.layer
 ).pipe(Layer.provideMerge(Peers.layer), Layer.provideMerge(DeviceResyncs.layer))
 
-/** Requests of other servers, and what they receive of our users. */
+/** Requests of other servers, and the presence and typing that they receive. */
 const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(
   Layer.provideMerge(FederationLive.layer),
   Layer.provideMerge(TransactionReceiver.layer),
@@ -392,10 +392,10 @@ const services = Layer.mergeAll(
 /** The runner of the actors: `LocalRunner.layer()` for this process, `ClusterRunner.layer(...)` for all nodes of a cluster. */
 export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient | ServerSettings>
 
-/** The fault of V8 that `JsonParse` is about is mended before the first event is read. */
+/** Works around a fault of V8 (`JsonParse`) before the first event is read. */
 const jsonParse = Layer.effectDiscard(Effect.sync(mendJsonParse))
 
-/** A home server on a database that is there already: needs its `SqlClient`. */
+/** A home server on a database of the program, whose `SqlClient` it needs. `runner` says where actors run. */
 export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: Runner<E> = LocalRunner.layer()) =>
   federation.pipe(
     Layer.provideMerge(AdminServices.layer),

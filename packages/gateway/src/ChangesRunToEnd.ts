@@ -1,5 +1,5 @@
 /**
- * Requests that change something run to their end when the client goes away: a lost connection does not leave half of a
+ * Requests that change something run to their end when the client disconnects: a lost connection does not leave half of a
  * change behind. All methods but GET count as changes. A GET ends with its client, unless its handler is registered as
  * uninterruptible itself. A wait within a change must be made interruptible there.
  *

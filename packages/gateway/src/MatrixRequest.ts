@@ -123,7 +123,7 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
   get source() {
     return this.inner.source
   }
-  /** The property in which `NodeHttpServerRequest.toServerResponse` looks for it. */
+  /** The property from which `NodeHttpServerRequest.toServerResponse` reads it. */
   get response() {
     return NodeHttpServerRequest.toServerResponse(this.inner)
   }

@@ -90,7 +90,7 @@ export const checkListen = (options: {
 }): Effect.Effect<void, ListenError> =>
   Effect.scoped(Effect.asVoid(Effect.suspend(() => listen(createServer(), options))))
 
-/** Ends all connections. Those whose TLS handshake goes on are unknown to `closeAllConnections`, and would hold the server up. */
+/** Ends all connections. `closeAllConnections` does not know those in their TLS handshake, which would delay the end. */
 const close = (server: Server, sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     server.close(() => resume(Effect.void))
@@ -118,7 +118,7 @@ export const makeInFlight = (): InFlight => {
     if (count === 0 && waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.void)
   }
   const bodies = new Map<IncomingMessage, ServerResponse>()
-  /** How many bytes of each connection had arrived when they were looked at last. */
+  /** The bytes of each connection that had arrived at the last check. */
   const arrived = new WeakMap<IncomingMessage, number>()
   const refusePaused = Effect.sync(() => {
     for (const [request, response] of bodies) {

@@ -41,7 +41,7 @@ class Queue {
   waiting: Set<() => void> | undefined
 }
 
-/** When a refused client may come back, in ms. */
+/** After how many ms a refused client may try again. */
 const retryAfter = 1_000
 
 const tooMany = new LimitExceeded({ error: "Too many requests at a time, try again later", retry_after_ms: retryAfter })
@@ -144,7 +144,7 @@ export const withSlot = <A, E, R>(
   }
   if (response.closed) release()
   else response.on("close", release)
-  // Changes run to their end when their client goes away, but not before they have begun.
+  // Changes that have begun run to their end when their client disconnects. Those that wait do not begin.
   const whole = slot.admission === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.admission), () => work)
   return Effect.onExit(whole, () => {
     release()

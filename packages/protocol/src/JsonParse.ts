@@ -13,7 +13,7 @@ const native = JSON.parse
 const quote = 0x22
 const backslash = 0x5c
 
-/** Behind the quote that ends the string which begins, or goes on, before `at`. */
+/** The position after the closing quote of the string in which `start` lies. */
 const endOfString = (text: string, start: number): number => {
   let at = start
   for (;;) {

@@ -39,7 +39,7 @@ export interface Aggregation {
   }
 }
 
-/** An annotation (a reaction) of an event: by whom, of which type, and with which key. */
+/** An annotation (a reaction) of an event: its sender, type and key. */
 export interface Annotation {
   readonly target: EventId
   readonly sender: UserId

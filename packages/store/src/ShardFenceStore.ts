@@ -1,6 +1,6 @@
 /**
  * Fences of the shards of actors. The node that takes a shard raises its number; whatever the actors of the shard write or
- * send is bound to that number, so that a node which was stopped or cut off, and whose shards others took meanwhile, can
+ * send is bound to that number, so that a node which was stopped or cut off, and whose shards others have taken, can
  * write nothing. Rooms and application services have fences of their own.
  *
  * Work that belongs to no actor has a lease (`WriteLease`). The node that takes a shard from one that did not give it back ends

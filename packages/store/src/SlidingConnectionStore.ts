@@ -59,7 +59,7 @@ export class SlidingConnectionStore extends Context.Service<
   {
     /** A new connection in place of one of the same name. */
     readonly open: (key: ConnectionKey) => Effect.Effect<SlidingConnection>
-    /** Undefined if the connection or the version is gone. */
+    /** Undefined if the connection or the version was removed. */
     readonly read: (
       key: ConnectionKey,
       connection: number,
@@ -67,14 +67,14 @@ export class SlidingConnectionStore extends Context.Service<
     ) => Effect.Effect<Option.Option<SlidingConnection>>
     /**
      * Writes the changes of an answer as a new version after the one that it was made from, which is thereby acknowledged.
-     * Undefined if that version is gone.
+     * Undefined if that version was removed.
      */
     readonly write: (
       from: SlidingConnection,
       configs: ReadonlyArray<string>,
       changes: ReadonlyMap<number, SentRoom>
     ) => Effect.Effect<Option.Option<SlidingConnection>>
-    /** Removes connections that were not used for a month, or whose device is gone. */
+    /** Removes connections that were not used for a month, or whose device was removed. */
     readonly removeUnused: Effect.Effect<void>
   }
 >()("greenroom/store/SlidingConnectionStore") {

@@ -48,7 +48,7 @@ const bumpTypes = [
   "org.matrix.msc3672.beacon_info"
 ]
 
-/** Among how many events of a room one that counts as activity is looked for. */
+/** The most events of a room that are searched for one that counts as activity. */
 const bumpWindow = 500
 
 interface ListRow {

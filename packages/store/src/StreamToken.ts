@@ -2,7 +2,7 @@
  * Positions in the log, and the stream tokens that clients have of them.
  *
  * A token is opaque to clients, valid on every node and after a restart. It has one position for all streams, beside it
- * the positions of streams that an answer has cut short, and the epoch in which it was given out: see `EventLog.isLost`.
+ * the positions of streams that an answer has cut short, and the epoch in which it was issued: see `EventLog.isLost`.
  *
  *     t1_4711_20093_k3j9x0q2ab            everything up to (4711, 20093)
  *     t1_4711_20093_k3j9x0q2ab_p4700.3    the same, but the stream `p` only up to (4700, 3)
@@ -49,7 +49,7 @@ const pattern = /^t1_([0-9]{1,16})_(-?[0-9]{1,16})_([0-9a-z]{1,16})((?:_[a-z][0-
 /** From before there were epochs; the part after the position had a meaning for one process alone. */
 const formerPattern = /^s([0-9]{1,16})_(-?[0-9]{1,16})(?:_[0-9a-z]{1,16}_[0-9]{1,16})?$/
 
-/** The token of a position that was given out in an epoch. */
+/** The token of a position, issued in an epoch. */
 export const formatToken = ({ cut = {}, epoch, position }: StreamToken): string => {
   const token = `t1_${position.xid}_${position.nid}_${epoch}`
   const parts = Object.entries(cut).map(([stream, { nid, xid }]) => `_${cutStreams[stream as CutStream]}${xid}.${nid}`)
@@ -72,7 +72,7 @@ const parseCut = (text: string): Option.Option<StreamToken["cut"]> => {
   return Option.some(cut)
 }
 
-/** Undefined for text that no server of ours can have given out. `START` and `END` are not tokens here. */
+/** Undefined for text that is no token of this format. `START` and `END` are not tokens here. */
 export const parseToken = (text: string): Option.Option<StreamToken> => {
   const match = pattern.exec(text) ?? formerPattern.exec(text)
   if (match === null) return Option.none()

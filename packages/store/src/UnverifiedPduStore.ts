@@ -53,7 +53,7 @@ export class UnverifiedPduStore extends Context.Service<
   UnverifiedPduStore,
   {
     /**
-     * Keeps PDUs that a server sent, as many as there is room for. Gives the IDs of the events that are kept now,
+     * Keeps PDUs that a server sent, up to a bound. Returns the IDs of the events that are kept now,
      * those that were kept before among them. Signals work of the kind `unverified PDUs`.
      */
     readonly keep: (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) => Effect.Effect<ReadonlySet<EventId>>

@@ -20,7 +20,7 @@ export interface FoundUser {
   readonly avatarUrl: string | undefined
 }
 
-/** How many entries that match are looked at, of each of the two kinds. */
+/** The most matching entries that are ranked, of each of the two kinds. */
 const maxMatches = 2_000
 
 export class UserDirectoryStore extends Context.Service<

@@ -72,7 +72,7 @@ const toRedaction = (row: Row): UserRedaction => ({
   finishedAt: row.finished_at === null ? undefined : Number(row.finished_at)
 })
 
-/** How many events of a timeline one statement looks at: most are of other users. */
+/** The most events of a timeline that one statement examines: most are of other users. */
 const slice = 2_000
 
 export class UserRedactionStore extends Context.Service<

@@ -50,7 +50,7 @@ const detailKeys: ReadonlyArray<StateKey> = [
   ["m.room.tombstone", ""]
 ]
 
-/** The power of those who may do everything, as the presets give it to creators. */
+/** The power level of users that may do everything, as the presets give it to creators. */
 const fullPower = 100
 
 const withDetails = (room: AdministeredRoom, state: ReadonlyArray<Event>): RoomDetails => {
@@ -266,9 +266,9 @@ export class RoomAdministration extends Context.Service<
       room: Parameters<Rooms["Service"]["join"]>[1],
       servers: Parameters<Rooms["Service"]["join"]>[4]
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
-    /** Notes that a room is to be shut down, for `run`; its ID. */
+    /** Requests the shut-down of a room, which `RoomRemovals` carries out. Returns the ID of the removal. */
     readonly shutDown: (roomId: RoomId, options: NewShutdown, requestedBy: string) => Effect.Effect<string, MatrixError>
-    /** Notes that history is to be removed, for `run`; its ID. */
+    /** Requests the removal of history, which `RoomRemovals` carries out. Returns the ID of the removal. */
     readonly purgeHistory: (
       roomId: RoomId,
       purge: NewHistoryPurge,

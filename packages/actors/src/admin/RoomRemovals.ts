@@ -83,7 +83,7 @@ const make = Effect.gen(function* () {
     return room_id
   })
 
-  /** Whether the user is out of the room by now, whoever took them out. */
+  /** Whether the user has left the room or was removed from it. */
   const isOut = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
     const found = yield* memberships.membership(userId, roomId)
     return Option.isNone(found) || !presentMemberships.includes(found.value.membership)

@@ -75,7 +75,7 @@ const make = Effect.gen(function* () {
       (result) => (Result.isFailure(result) ? result.failure.error : undefined)
     )
 
-  /** Fails where the room is not available; what is redacted already is left out by the next attempt. */
+  /** Fails if the room is not available. The next attempt leaves out the events that are redacted already. */
   const redactRoom = Effect.fnUntraced(function* (
     redaction: UserRedaction,
     roomId: RoomId,
@@ -126,7 +126,7 @@ export class UserRedactions extends Context.Service<
   UserRedactions,
   {
     /**
-     * Notes that what a user has sent is to be redacted, by the user or, for users of other servers and with `useAdmin`, by the
+     * Requests the redaction of all events of a user, by the user or, for users of other servers and with `useAdmin`, by the
      * administrator; its ID. Errors: M_NOT_FOUND.
      */
     readonly request: (

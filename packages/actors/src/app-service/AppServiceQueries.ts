@@ -29,7 +29,7 @@ const make = Effect.gen(function* () {
   const client = yield* AppServiceClient
   const listening = all.filter(({ url }) => url !== undefined)
 
-  /** True once a service has made what it was asked for. */
+  /** True if a service has created the queried user or alias. */
   const anyMakes = Effect.fnUntraced(function* (
     asked: ReadonlyArray<AppService>,
     endpoint: Parameters<AppServiceClient["Service"]["request"]>[1]

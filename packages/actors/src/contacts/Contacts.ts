@@ -31,7 +31,7 @@ export type { MergeBy } from "./internal/ContactMerge.ts"
 /** The format of an exported address book. */
 export type CardFormat = "vcard" | "jcard"
 
-/** A file to import. Without a format its first character tells it. */
+/** A file to import. Without a format it is determined by the first character. */
 export interface ContactFile {
   readonly body: Readable
   /** Bytes, where they are known before. */

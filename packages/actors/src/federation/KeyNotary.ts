@@ -19,7 +19,7 @@ import { sliced } from "../runtime/Slices.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { makeKeyObject } from "./ServerKeyObject.ts"
 
-/** How old our own object may be: this long after a rotation on another node the old one may still be given out. */
+/** The highest age of our own object: this long after a rotation on another node the old one may still be served. */
 const freshness = "10 seconds"
 
 /** How many servers are asked for one query, how many at once for all queries, and how long a query waits for them. */

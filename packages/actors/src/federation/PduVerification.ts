@@ -65,7 +65,7 @@ const signedParts = (version: RoomVersion, event: Event): ReadonlyArray<Event> =
 }
 
 /**
- * The keys that the events need, of each server those that signed the newest events: what was valid then was valid before.
+ * The keys that the events need, for each server the keys of its newest events: keys that are valid then were valid before.
  * An event without any signature of the server is refused without asking for keys.
  */
 function* needsOf(

@@ -39,7 +39,7 @@ const concurrentDestinations = 512
 const concurrentWakes = 32
 const wakeTimeout = "10 seconds"
 
-/** How often at least all queues are looked at. */
+/** The longest interval between two reads of all queues. */
 const sweepInterval = "10 minutes"
 
 /** After how long a destination is tried again whose actor failed, in milliseconds. */
@@ -53,7 +53,7 @@ const trustBackoff = 10_000
 
 /**
  * How many PDUs wait for one destination at most, and how often that is looked to. A server that was away for longer finds
- * the gap by the newest ones, and asks for what it wants of the rest.
+ * the gap by the newest ones, and requests the rest.
  */
 const longestQueue = 50_000
 const trimInterval = "10 minutes"
@@ -105,7 +105,7 @@ const make = Effect.gen(function* () {
   const sampled = yield* makeSampled
   const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
 
-  /** Destinations whose actor sends now; `again` if something was committed meanwhile. */
+  /** Destinations whose actor is sending; `again` if something was committed since it began. */
   const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
   /** Until when destinations are to be left alone, by the monotonic clock. */
   const backoffs = new Map<ServerName, number>()
@@ -182,7 +182,7 @@ const make = Effect.gen(function* () {
       })
     })
 
-  /** Messages that need no answer: what they announce is stored, or may be lost. */
+  /** Messages without an answer: their content is stored, or may be lost. */
   const notify = (destination: ServerName, message: (peer: ReturnType<typeof actor>) => Effect.Effect<void, unknown>) =>
     Effect.catchCause(message(actor(destination)), (cause) =>
       Effect.logDebug(`A message to the Peer actor of ${destination} is lost`, cause)

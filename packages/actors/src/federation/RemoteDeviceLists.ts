@@ -15,7 +15,7 @@ import { DeviceResyncs } from "./DeviceResyncs.ts"
 import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
 import { applyUpdates } from "./RemoteUserKeys.ts"
 
-/** How often users are looked for who share no room any more. */
+/** How often the lists of users that share no room any more are removed. */
 const sweepInterval = "10 minutes"
 
 const make = Effect.gen(function* () {

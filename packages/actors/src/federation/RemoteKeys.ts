@@ -35,7 +35,7 @@ import { readKeyObject } from "./ServerKeyObject.ts"
 const maxFetches = 64
 
 /**
- * How long PDUs wait for the keys of all the servers that are asked, in ms. Keys that come later are there the next time.
+ * How long PDUs wait for the keys of all requested servers, in ms. Keys that arrive later are used the next time.
  */
 const directTime = 10_000
 

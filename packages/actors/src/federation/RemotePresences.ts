@@ -32,7 +32,7 @@ const maxPolled = 100_000
 const pollAfter = 4 * 60_000
 const staleAfter = 10 * 60_000
 
-/** How often silent servers are looked for. */
+/** The interval between two checks for silent servers. */
 const checkInterval = "1 minute"
 
 /** How long a request for one user's presence waits for the other server. */

@@ -53,7 +53,7 @@ const toMatrixError =
 
 const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : failureLifetime)
 
-/** An alias may lead to another room at any time, and a user who joins by it wants that one. */
+/** Aliases are not cached: one may lead to another room at any time, and a user who joins by it expects that room. */
 const aliasLifetime = 0
 
 /** A refusal to describe a room is not cached: the membership that caused it may change soon. */

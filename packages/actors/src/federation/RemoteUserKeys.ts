@@ -162,7 +162,7 @@ const withDevice = (userId: UserId, devices: Map<string, Json>, update: DeviceUp
 
 /**
  * Applies updates of one user in the order in which they came. The list has a gap after an update whose predecessors were not
- * heard of; what it says is taken nevertheless, unless it is older than what is known.
+ * known; its content is stored nevertheless, unless it is older than the stored one.
  */
 export const applyUpdates =
   (userId: UserId, edus: ReadonlyArray<KeyUpdateEdu>) =>

@@ -15,7 +15,7 @@
  * Addresses that the `AddressPolicy` does not allow, and port 0, are no targets, unless the configuration names them.
  * Without `dnsServers` the system resolves host names while it connects: the connecting code applies the policy then.
  *
- * Node does not tell how long a record is good for, so answers are kept for fixed times.
+ * Node does not return the TTL of a record, so answers are cached for fixed times.
  *
  * Source: "SRV Records" of the draft, "Server discovery" of the server-server specification.
  */
@@ -46,7 +46,7 @@ const defaultPort = 8448
 /** The most targets that are tried for one request. */
 const maxTargets = 16
 
-/** How long what DNS says is believed: records, that there are none, and that it could not be asked. */
+/** How long results of DNS are cached: records, their absence, and failures. */
 const foundFor = "5 minutes"
 const absentFor = "1 minute"
 const failureFor = "10 seconds"
@@ -57,7 +57,7 @@ const capacity = 10_000
 /** How long a DNS server may take, in ms, and how often it is asked. */
 const resolverOptions = { timeout: 2_000, tries: 2 }
 
-/** DNS could not be asked. That there are no records is no error. */
+/** DNS could not be reached. Missing records are no error. */
 class DnsError extends Data.TaggedError("DnsError")<{ readonly code: string }> {}
 
 /** Host and port of a server name or an address; the host of an IPv6 address without its brackets. */

@@ -33,7 +33,7 @@ import type { ReceivedInvite } from "./internal/IncomingInvites.ts"
 /** The room versions that a server knows which does not say. */
 const versionsOfOldServers = ["1", "1-draft"]
 
-/** How many events are looked at to answer for the missing ones. */
+/** The most events that are examined to find the missing ones. */
 const maxRounds = 100
 
 type Pdus = ReadonlyArray<JsonObject>

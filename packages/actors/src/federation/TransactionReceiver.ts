@@ -91,7 +91,7 @@ const joinedBy = (pdu: Json): Json | undefined => {
   return isJoin ? pdu.state_key : undefined
 }
 
-/** Users of the origin who joined a room, as the PDUs say: whether they are there is not known yet. */
+/** Users of the origin that join a room by these PDUs, which are not verified yet. */
 const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArray<UserId> =>
   pdus.map(joinedBy).filter((entry): entry is UserId => isUserId(entry) && serverNameOf(entry) === origin)
 
@@ -200,7 +200,7 @@ const make = Effect.gen(function* () {
 
   // Gaps
 
-  /** Asks for what came after the last known transactions, until there is nothing new. */
+  /** Requests the transactions after the last known ones, until there are no new ones. */
   const pull = Effect.fn("TransactionReceiver.pull")(function* (origin: ServerName, after: ReadonlyArray<string>) {
     let from = after
     for (let pulled = 0; pulled < maxPulled; ) {

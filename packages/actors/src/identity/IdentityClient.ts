@@ -34,7 +34,7 @@ import { failed, hostOf, makeIdentityCalls, refusal } from "./internal/IdentityC
 const keyLifetime = "1 hour"
 const absenceLifetime = "10 seconds"
 
-/** How many signatures of an association are looked at. */
+/** The most signatures of an association that are checked. */
 const maxSignatures = 8
 
 const sidPattern = /^[!-~]{1,255}$/
@@ -69,7 +69,7 @@ const decodeUserId = Schema.decodeUnknownOption(UserIdSchema)
 const hashOf = ({ address, medium }: ThirdPartyId, pepper: string): string =>
   createHash("sha256").update(`${address} ${medium} ${pepper}`).digest("base64url")
 
-/** The signatures of an object: by whom, with which key. */
+/** The signatures of an object, with server and key. */
 const signaturesOf = (signatures: SignedAssociation["signatures"]) =>
   Object.entries(signatures)
     .flatMap(([signer, byKey]) => Object.keys(byKey).map((keyId) => ({ signer: signer as ServerName, keyId })))

@@ -159,7 +159,7 @@ export class ThirdPartyIds extends Context.Service<
       of: ThirdPartyId | undefined,
       idServer?: string
     ) => Effect.Effect<ReadonlyArray<Binding>>
-    /** Removes bindings at identity servers. Whether all are gone. The addresses of the account stay. */
+    /** Removes bindings at identity servers. True if all were removed. The addresses of the account stay. */
     readonly withdraw: (session: Session, bindings: ReadonlyArray<Binding>) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/ThirdPartyIds") {

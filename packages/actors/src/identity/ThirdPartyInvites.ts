@@ -65,7 +65,7 @@ const hour = 60 * 60_000
 /** How many invitations of one message are worked on at once. */
 const concurrency = 4
 
-/** How many signatures of an invitation are looked at. */
+/** The most signatures of an invitation that are checked. */
 const maxSignatures = 8
 
 /** When one that could not be made yet is worth another try, in ms. */
@@ -366,7 +366,7 @@ export class ThirdPartyInvites extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /**
      * An identity server reports that an address was bound to a user of ours. Errors: M_FORBIDDEN if no invitation in it is
-     * valid, M_LIMIT_EXCEEDED if it is to be repeated later.
+     * valid, M_LIMIT_EXCEEDED if the caller must repeat it later.
      */
     readonly onBind: (bound: OnBind) => Effect.Effect<void, MatrixError>
     /** The home server of the user passes an invitation of a user of ours on. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED. */

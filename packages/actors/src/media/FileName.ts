@@ -7,7 +7,7 @@ const unfit = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
 const maxBytes = 255
 
-/** At most so many bytes of UTF-8, and no half of a character. The end, which tells the type, is kept. */
+/** Cuts a name to so many bytes of UTF-8, at a character boundary. The extension is kept. */
 const shorten = (name: string): string => {
   const characters = [...name]
   const dot = characters.lastIndexOf(".")

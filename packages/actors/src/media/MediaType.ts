@@ -54,7 +54,7 @@ const markup = "text/x-markup"
 
 const decoder = new TextDecoder("latin1")
 
-/** Text in UTF-16 or with a mark is looked at as a browser would look at it. */
+/** Text in UTF-16 or with a byte order mark is decoded as a browser decodes it. */
 const looksActive = (head: Uint8Array): boolean => {
   const text = decoder
     .decode(head.subarray(0, 1_024))

@@ -88,7 +88,7 @@ export const media =
       ? "Files are not allowed here"
       : undefined
 
-/** Applies rules to those alone who have joined the room within so many minutes. */
+/** Applies rules only to users that have joined the room within so many minutes. */
 export const newAccounts =
   ({ minutes }: { readonly minutes: number }, ...rules: ReadonlyArray<PolicyRule>): PolicyRule =>
   (question) => {
@@ -97,7 +97,7 @@ export const newAccounts =
     return firstRefusal(rules, question)
   }
 
-/** Refuses whom a moderation policy list bans: users and servers. */
+/** Refuses events of users and servers that a moderation policy list bans. */
 export const policyLists: PolicyRule = ({ event, lists }) => {
   const found = lists.find(({ entity, kind }) => {
     const subject = kind === "user" ? event.sender : kind === "server" ? serverNameOf(event.sender) : event.room_id

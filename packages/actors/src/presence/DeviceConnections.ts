@@ -1,6 +1,6 @@
 /**
  * The devices that are connected to this node's event streams, and the time of their last activity. A few hundred bytes per
- * user: the cost of tens of thousands of idle long polls in presence. It tells which users' Presence actors need a report
+ * user: the cost of tens of thousands of idle long polls in presence. It decides which users' Presence actors need a report
  * now; the actors decide what it means.
  *
  * A device between two polls is connected for a grace period longer. Plain memory, synchronous, owned by `Presences`.

@@ -189,7 +189,7 @@ class LastValues {
     return { updates, position: this.position, complete: comparePositions(position, this.completeSince) >= 0 }
   }
 
-  /** As `since`, of who types in some rooms alone: the cost is in proportion to the rooms, or to all newer values if there are fewer. */
+  /** As `since`, for typing in some rooms only. The cost is proportional to the rooms, or to all newer values if there are fewer. */
   typingSince(position: StreamPosition, rooms: ReadonlySet<RoomId>): ReadonlyArray<TypingUpdate> | undefined {
     if (comparePositions(position, this.completeSince) < 0) return undefined
     const start = this.indexAfter(position)
@@ -269,7 +269,7 @@ export class EphemeralStream extends Context.Service<
     readonly lastTyping: (roomId: RoomId) => ReadonlyArray<UserId> | undefined
     /** The rooms in which the user types now. */
     readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>
-    /** The last values that were published by nodes which are gone. */
+    /** The last values that lost nodes have published. */
     readonly orphaned: () => ReadonlyArray<EphemeralUpdate>
     /** The users who are not offline, hidden ones included. */
     readonly online: () => ReadonlyArray<UserId>

@@ -116,7 +116,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     })
   )
 
-  /** Publishes what is new. A choice is published even if it changes nothing: clients wait for it. A hidden one tells others nothing. */
+  /** Publishes changes. A choice is published even if it changes nothing, since clients wait for it; `hidden` shows only to the user. */
   const publish = (chosen: boolean) =>
     Effect.suspend(() => {
       const own = ownValue(userId, state)
@@ -131,7 +131,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
       return isSamePresence(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
     })
 
-  /** Notes what a node reports. Nodes that are gone have no devices. */
+  /** Stores the report of a node. Lost nodes have no devices. */
   const take = ({ devices, node }: NodeReport) => {
     state.reports.set(node, devices)
     for (const other of state.reports.keys()) {

@@ -38,7 +38,7 @@ const Report = Rpc.make("Report", { payload: NodeReport, success: Outlook })
 const Announce = Rpc.make("Announce")
 /** The presence as its user sees it. */
 const Own = Rpc.make("Own", { success: OwnPresence })
-/** The account is gone: the user goes offline and nothing is kept. */
+/** The account was deactivated: the user goes offline, and nothing is kept. */
 const Forget = Rpc.make("Forget")
 
 /** The entity; its key is the user ID. */

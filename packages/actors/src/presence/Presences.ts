@@ -135,7 +135,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   })
   yield* keepRunning("Reporting devices after nodes came or went", Effect.andThen(movedActors, reportAll))
 
-  // Users whose only connection was to a node that is gone are reported by one of the other nodes.
+  // Users whose only connection was to a lost node are reported by one of the other nodes.
   const goneNodes = yield* latchOfChanges(nodes)
   const reportOnline = Effect.map(Clock.currentTimeMillis, (now) => {
     for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.reportLater(userId, now)
@@ -331,7 +331,7 @@ export class Presences extends Context.Service<
     readonly connect: (session: Session, away?: boolean) => Effect.Effect<void>
     /** A poll or socket of the device ends: it counts as connected for a grace period. */
     readonly disconnect: (session: Session) => Effect.Effect<void>
-    /** The client polls without showing its user online (`set_presence=offline`): what it showed before ends now. */
+    /** The client polls without showing its user online (`set_presence=offline`): ends the presence that it showed before. */
     readonly withdraw: (session: Session) => Effect.Effect<void>
     /**
      * The user did something on this device: resets its idle timer, and shows the user online for a while, unless the client polls
@@ -349,7 +349,7 @@ export class Presences extends Context.Service<
      * Publishes the user's presence again, because the profile or the set of observers changed. Returns at once.
      */
     readonly announce: (userId: UserId) => Effect.Effect<void>
-    /** The account is gone. */
+    /** Removes the presence of a deactivated account. */
     readonly forget: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/actors/Presences") {

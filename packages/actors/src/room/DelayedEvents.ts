@@ -35,10 +35,10 @@ export const maxDelay = 24 * 60 * 60_000
 /** The most delayed events that a user has scheduled. */
 export const maxScheduled = 100
 
-/** How many events are sent before those that came meanwhile are looked for. */
+/** The most events that are sent before the database is asked for further due ones. */
 const batchSize = 100
 
-/** The shortest wait between two looks for due events, in ms: another node may be sending the one that is due. */
+/** The shortest interval between two queries for due events, in ms: another node may be sending the due one. */
 const shortestWait = 100
 
 /** For how long authors can ask what became of an event, in ms, and about how many events of theirs. */

@@ -1,5 +1,5 @@
 /**
- * Events as clients of today receive them, with what depends on who asks: the redaction that stripped an event, and the
+ * Events as clients of today receive them, with what depends on the reader: the redaction that stripped an event, and the
  * transaction ID by which the asking device sent it.
  *
  * Source: "Room event format" of the client-server specification.

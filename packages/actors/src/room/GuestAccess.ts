@@ -1,7 +1,7 @@
 /**
  * Guests in rooms. They leave a room as soon as it does not let guests in any more.
  *
- * The Room actor decides who comes in. This follows the log for rooms whose `m.room.guest_access` changed, and looks at the
+ * The Room actor decides which guests may join. This follows the log for rooms whose `m.room.guest_access` changed, and looks at the
  * start for what a node that ended has left to do.
  *
  * Source: "Guest Access" of the client-server specification.

@@ -44,7 +44,7 @@ export interface Reader {
   readonly userId: UserId
   readonly roomNid: number
   readonly isJoined: boolean
-  /** The end of the user's last time in the room; undefined for users who are joined, or never were. */
+  /** When the user left the room last; undefined for users that are joined or never were. */
   readonly leftAt: StreamPosition | undefined
   /** An administrator sees the whole history, whatever its visibility. */
   readonly isAdministrator?: boolean

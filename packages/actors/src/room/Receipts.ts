@@ -69,7 +69,7 @@ const make = Effect.gen(function* () {
     if (Option.isSome(servers)) yield* remote.wake(servers.value)
   })
 
-  /** The marker moves forwards only. The event that it was at before may be gone from this server. */
+  /** The marker moves forwards only. This server may have removed the event at which it was before. */
   const setFullyRead = Effect.fn("Receipts.setFullyRead")(function* (
     session: Session,
     roomId: RoomId,

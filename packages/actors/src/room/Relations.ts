@@ -29,7 +29,7 @@ export interface RelationsRequest {
   readonly to?: string | undefined
   readonly dir?: "f" | "b" | undefined
   readonly limit?: number | undefined
-  /** Whether what relates to the children comes along. */
+  /** Whether the answer has the events that relate to the children, too. */
   readonly recurse?: boolean | undefined
 }
 

@@ -26,7 +26,7 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   roomVersion: Schema.optionalKey(Schema.String)
 }) {}
 
-/** The server does not have what it was asked for, or does not give it. Any other failure may pass. */
+/** The server lacks the requested events, or refuses them. Any other failure may be temporary. */
 export const isRefusal = ({ status = 0 }: RemoteFailure): boolean => status >= 400 && status < 500 && status !== 429
 
 /** A room's state with the events that authorise it. */

@@ -187,7 +187,7 @@ export class RoomFinder extends Context.Service<
   RoomFinder,
   {
     /**
-     * Users among the contacts of the one who asks, then those who share a room with them, or are in a room that anybody may join or
+     * Users among the contacts of the caller, then those who share a room with them, or are in a room that anybody may join or
      * read. Any user.
      */
     readonly findUsers: (

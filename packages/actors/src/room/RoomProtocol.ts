@@ -75,7 +75,7 @@ export const Propose = Rpc.make("Propose", {
     stateKey: Schema.optionalKey(Schema.String),
     /** Of a membership: whether the user must be banned, or must not be. */
     banned: Schema.optionalKey(Schema.Boolean),
-    /** The sender is a guest, who joins rooms that let guests in and no others. */
+    /** The sender is a guest, and joins only rooms that admit guests. */
     guest: Schema.optionalKey(Schema.Boolean),
     /** The `origin_server_ts`, where an application service gives it. */
     at: Schema.optionalKey(Schema.Number),

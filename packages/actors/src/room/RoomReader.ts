@@ -34,7 +34,7 @@ export interface MessagesRequest {
   /** Required. */
   readonly dir: "f" | "b" | undefined
   readonly limit?: number | undefined
-  /** With `lazy_load_members` the memberships of the senders come along. */
+  /** With `lazy_load_members` the answer has the memberships of the senders. */
   readonly filter?: RoomEventFilter | undefined
   /** Reads a room in which the user need not be. The caller has checked that the user is an administrator. */
   readonly asAdministrator?: boolean | undefined

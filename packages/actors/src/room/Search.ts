@@ -78,7 +78,7 @@ const defaultPage = 10
 const maxPage = 100
 const defaultContext = 5
 const maxContext = 25
-/** How many matches are looked at for one page, and how many of their events are read at once. */
+/** The most matches that are examined for one page, and how many of their events are read at once. */
 const maxScanned = 1_000
 const chunkSize = 50
 /** How long a search waits for the index to contain earlier messages. */

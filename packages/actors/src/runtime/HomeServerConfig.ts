@@ -21,7 +21,7 @@ export interface HomeServerSettings {
   readonly enableRegistration?: boolean
   /** Whether people may take part as guests, without an account of their own (default false). */
   readonly guests?: boolean
-  /** The user who sends the notices of administrators, and their display name (default: there are none). */
+  /** The user that sends the notices of administrators, and their display name (default: no notices). */
   readonly serverNotices?: { readonly localpart: string; readonly name: string }
   /**
    * The services that clients use for calls of several people, such as `{type: "livekit", livekit_service_url:
@@ -33,7 +33,7 @@ export interface HomeServerSettings {
   /** The version of rooms that today's API makes where the client names none (default `12`). */
   readonly defaultRoomVersion?: string
   /**
-   * Whether everybody who asks may see the presence of everybody of this server, as on the reference server of 2014. By
+   * Whether every user may see the presence of all users of this server, as on the reference server of 2014. By
    * default (false) each user is asked, or has asked in return.
    */
   readonly acceptPresenceInvites?: boolean
@@ -70,7 +70,7 @@ export interface HomeServerSettings {
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted
-    /** Seconds that credentials are good for (default 86,400). */
+    /** The lifetime of credentials, in seconds (default 86,400). */
     readonly ttl?: number
   }
 }

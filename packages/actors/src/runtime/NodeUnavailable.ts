@@ -67,7 +67,7 @@ const causesOf = (fault: unknown): ReadonlyArray<unknown> => {
   return Predicate.hasProperty(fault, "cause") ? [fault.cause] : []
 }
 
-/** The first fault for which it holds, of a defect and what it failed because of, such as that of a commit. */
+/** The first fault that fulfils a condition, among a defect and its causes. */
 const find = (holds: (fault: unknown) => boolean, defect: unknown, depth = maxDepth): unknown =>
   holds(defect)
     ? defect

@@ -139,7 +139,7 @@ export class SessionRevocations extends Context.Service<
      * bytes: for each connection, not for each request.
      */
     readonly onEnd: (session: Session, listener: () => void) => () => void
-    /** Whether this node may believe what it remembers of sessions. If not, the database is to be asked. */
+    /** Whether this node may trust its memory of sessions. If not, the database must be asked. */
     readonly isTrusted: () => boolean
     /**
      * Waits until every node refuses the sessions that have ended by now: for some milliseconds, or for two seconds where a

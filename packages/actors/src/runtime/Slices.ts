@@ -19,7 +19,7 @@ const sliceLock = Semaphore.makeUnsafe(1)
 /** Until when slices may run in this turn of the event loop; undefined before the first one. */
 let turnEnd: number | undefined
 
-/** Computations that follow one another share the time of their turn. */
+/** Successive computations of one turn of the event loop share its time. */
 const endOfTurn = (): number => {
   if (turnEnd === undefined) {
     turnEnd = performance.now() + sliceTime

@@ -1,6 +1,6 @@
 /**
  * Finishes work that is noted in a table until it is done: what the end of a process or an outage of the database has interrupted. One node
- * of the cluster does it: what is due, at the start and whenever the next one is.
+ * of the cluster does the due work, at the start and whenever the next piece is due.
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { WorkKind } from "@greenroom/store/WorkSignals"
@@ -10,7 +10,7 @@ import { latchOfChanges, Nodes } from "./Nodes.ts"
 import { keepRunningOnce } from "./Singletons.ts"
 import { signalsOfWork } from "./WorkSignals.ts"
 
-/** The shortest and the longest wait between two looks for what is due, in ms. */
+/** The shortest and the longest interval between two queries for due work, in ms. */
 const shortestWait = 1_000
 const longestWait = 10 * 60_000
 
@@ -25,11 +25,11 @@ interface UnfinishedWorkOptions<A, R> {
     readonly take: (which: "due" | "all") => Effect.Effect<ReadonlyArray<A>>
     readonly nextAt: Effect.Effect<number | undefined>
   }
-  /** At the start, and when nodes came or went: all of it is tried, or what is due alone. */
+  /** At the start, and when nodes come or go: whether all work is tried, or only due work. */
   readonly whenNodesChange: "due" | "all"
   /** The name of a piece of work in the log. */
   readonly nameOf: (work: A) => string
-  /** Finishes a piece of work, or gives it up, and removes it. Called again after a wait for what it fails with. */
+  /** Finishes a piece of work, or gives it up, and removes its row. After a failure it is called again later. */
   readonly finish: (work: A) => Effect.Effect<unknown, MatrixError | TryAgain, R>
 }
 

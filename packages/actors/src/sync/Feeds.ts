@@ -69,7 +69,7 @@ const makeFeeds = Effect.gen(function* () {
   const addDeadline = yield* makeDeadlines
   const feeds = new Map<UserId, UserFeed>()
   const readersOf = new Map<RoomId, Set<UserFeed>>()
-  /** Feeds whose rooms are being read: they get what happens meanwhile afterwards. */
+  /** Feeds whose rooms are being read: they get the changes of that time afterwards. */
   const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly feed: Effect.Effect<UserFeed> }>()
   const enter = (feed: UserFeed, roomId: RoomId) => {
     const readers = readersOf.get(roomId)
@@ -257,7 +257,7 @@ const makeFeeds = Effect.gen(function* () {
       return feed
     })
 
-  /** Reads from the feed of a user, which stays open meanwhile. */
+  /** Reads from the feed of a user, which stays open during the read. */
   const reading = <A, E>(userId: UserId, read: (feed: UserFeed) => Effect.Effect<A, E>): Effect.Effect<A, E> => {
     const enterFeed: Effect.Effect<UserFeed> = Effect.flatMap(feedOf(userId), (feed) => {
       if (feed.closed) return enterFeed

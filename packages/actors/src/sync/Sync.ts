@@ -239,7 +239,7 @@ const make = Effect.gen(function* () {
     )
   }
 
-  /** Reads the request. The result answers it, and what has read it is gone by then: thousands wait. */
+  /** Reads the request. The result answers it and holds no memory of the reading, since thousands wait. */
   const answering = Effect.fnUntraced(function* (
     session: Session,
     request: SyncRequest

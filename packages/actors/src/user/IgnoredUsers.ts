@@ -1,5 +1,5 @@
 /**
- * The users whom a user ignores. Their messages and invitations are left out of the answers to clients, and cause no notifications.
+ * The users that a user ignores. Their messages and invitations are left out of the answers to clients, and cause no notifications.
  * Their state events are not left out: without these the state of the room would be wrong.
  *
  * Source: "Ignoring Users" of the client-server specification.

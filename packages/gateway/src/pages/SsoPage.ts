@@ -84,7 +84,7 @@ export interface StagePageOptions {
   readonly error?: string | undefined
 }
 
-/** The user approves a reset of the cross-signing keys on the page of the account, and then comes back. */
+/** The user approves a reset of the cross-signing keys on the page of the account, and then returns. */
 const approval = `<p>First <a href="${paths.account}?action=org.matrix.cross_signing_reset" target="_blank" rel="noopener">approve the
 reset on the page of your account</a>. Then go on here.</p>`
 
@@ -101,7 +101,7 @@ const fields: { readonly [stage: string]: string } = {
 /** Whether there is a page for a stage. */
 export const hasStagePage = (stage: string): boolean => Object.hasOwn(fields, stage)
 
-/** The names of the policies with links to them, in English where it is there. */
+/** The names of the policies with links to them, in English if available. */
 const policyLinks = (policies: ReadonlyArray<Policy>): string => {
   const shown = [...Map.groupBy(policies, ({ id }) => id).values()].map(
     (texts) => texts.find(({ language }) => language === "en") ?? texts[0]!

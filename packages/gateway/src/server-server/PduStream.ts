@@ -1,6 +1,6 @@
 /**
  * Answers with long lists of events. The events are signed and written a few at a time, so that the other server can verify the
- * first ones meanwhile, and the whole answer is never in memory.
+ * first ones at the same time, and the whole answer is never in memory.
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"

@@ -17,11 +17,11 @@ export interface XMatrix {
   readonly key: string
   /** In unpadded base64. */
   readonly sig: string
-  /** Later servers repeat here whom they mean. */
+  /** The server to which the request goes. The draft has no such field. */
   readonly destination?: string
 }
 
-/** The most signatures that are looked at in one request. */
+/** The most signatures of one request that are checked. */
 export const maxSignatures = 4
 
 /** The content that a request's signature covers. */

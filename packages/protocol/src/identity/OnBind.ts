@@ -1,6 +1,6 @@
 /**
- * The request of an identity server to the home server of a user to whom an address was bound, if that address was invited
- * to rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
+ * The request of an identity server to the home server of a user, when an address that was invited to rooms is bound to the
+ * user: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
  *
  * Each invitation carries `signed`, the identity server's signature over `{mxid, token}`. The `token` is the one that
  * `store-invite` gave to the inviting home server, that of `sender`, which keeps it together with the identity server's
@@ -16,7 +16,7 @@ import { Schema } from "effect"
 import { RoomId, UserId } from "../Identifiers.ts"
 import { Medium } from "./ThirdPartyId.ts"
 
-/** The path at which the home server takes it. */
+/** The path of the request at the home server. */
 export const onBindPath = "/_matrix/federation/v1/3pid/onbind"
 
 /** The most invitations in one request, and the most that are kept for one address. */

@@ -69,7 +69,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     woken.openUnsafe()
   }
 
-  /** Is made once for each consumer, since there are many of them and a slice follows each group commit. */
+  /** Created once for each consumer, since there are many consumers, and a slice for each group commit. */
   const handingTo = (consumer: Consumer): Effect.Effect<void> =>
     untilSuccess(
       "A consumer of the event log",

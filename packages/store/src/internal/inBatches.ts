@@ -1,5 +1,5 @@
 /**
- * Writes what many callers have queued, together: a batch is what was queued while the batch before it was written.
+ * Writes the rows of many callers together: a batch has all rows that were queued while the batch before it was written.
  */
 import { Effect, Queue, type Scope } from "effect"
 

@@ -1,6 +1,6 @@
 /**
  * The epochs of the log. Each start of a node begins one, under a random name, with a row that says how far the log had
- * come. A token carries the epoch that was the newest when it was given out.
+ * come. A token carries the epoch that was the newest when it was issued.
  *
  * After a backup was restored the log continues from the end of the backup, and at some time passes the positions of the future
  * that was lost. A token from there is known by its epoch: either the restored database does not have it, or it ended with
@@ -54,7 +54,7 @@ export class LogEpochs {
     return this.newest.epoch
   }
 
-  /** Begins an epoch. `follows`: the last position of tokens that were given out before; any if absent. */
+  /** Begins an epoch. `follows`: the last position of tokens that were issued before; any if absent. */
   begin(options: {
     readonly follows?: StreamPosition | undefined
     readonly fresh: boolean

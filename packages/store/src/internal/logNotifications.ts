@@ -32,7 +32,7 @@ interface LogListener {
   readonly wake: (xid?: number) => void
   /** Gets each announcement of rows, before the notification of their transaction. */
   readonly announced: (payload: string) => void
-  /** Runs before the node listens, at first and after a lost connection. No other node joins meanwhile if it is the first. */
+  /** Runs before the node listens, at first and after a lost connection. While the first node runs it, no other node joins. */
   readonly join: (isFirst: boolean) => Effect.Effect<void, SqlError.SqlError>
 }
 

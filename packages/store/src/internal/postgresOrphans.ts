@@ -26,14 +26,14 @@ const serverProcesses = (postgresDir: string) => {
 const interruptedInitialisation = (postgresDir: string) =>
   findProcesses((command) => /^\S*\binitdb /.test(command) && command.includes(`--pgdata=${postgresDir}.new `))
 
-/** Shuts a server down, or ends the remaining processes of one whose postmaster is gone. */
+/** Shuts a server down, or ends the remaining processes of one whose postmaster has ended. */
 const stopServer = async (postgresDir: string): Promise<void> => {
   const none = async () => (await serverProcesses(postgresDir)).length === 0
   for (const { pid } of await interruptedInitialisation(postgresDir)) sendSignal(pid, "SIGKILL")
   for (const process of await serverProcesses(postgresDir)) {
     if (isPostmaster(process)) sendSignal(process.pid, "SIGINT")
   }
-  // Child processes notice within moments that their postmaster is gone; a long query may delay one.
+  // Child processes notice within moments that their postmaster has ended; a long query may delay one.
   const postmasterEnded = async () => !(await serverProcesses(postgresDir)).some(isPostmaster)
   if (!(await waitUntil(postmasterEnded, 60_000)) || !(await waitUntil(none, 5_000))) {
     for (const { pid } of await serverProcesses(postgresDir)) sendSignal(pid, "SIGQUIT")

@@ -63,7 +63,7 @@ export const findProcesses = async (test: (command: string) => boolean): Promise
   return found.filter((_, index) => identities[index] !== undefined)
 }
 
-/** Sends the signal; does nothing if the process has ended meanwhile. */
+/** Sends the signal; does nothing if the process has ended. */
 export const sendSignal = (pid: number, signal: NodeJS.Signals): void => {
   try {
     process.kill(pid, signal)

@@ -1,6 +1,6 @@
 /**
  * Work of users in rooms that is tried again until it is done, or a week old. A kind of work is a table with the key
- * `(room_id, user_id)`, the columns `since`, `attempts` and `retry_at`, and columns that say what is to be done.
+ * `(room_id, user_id)`, the columns `since`, `attempts` and `retry_at`, and columns that describe the work.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Effect } from "effect"
@@ -41,7 +41,7 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
   options: {
     readonly kind: WorkKind
     readonly table: string
-    /** The columns that say what is to be done, with the value of each in SQL. */
+    /** The columns that describe the work, with the value of each in SQL. */
     readonly columns: { readonly [name: string]: (work: A) => Fragment }
     readonly read: (row: Row) => Omit<A, keyof UserInRoom>
     /** How long the first repeat waits, in ms. */

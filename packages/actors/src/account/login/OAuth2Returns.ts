@@ -1,5 +1,5 @@
 /**
- * Logins by OAuth2 providers, after the first request: the user selects a provider on a page, and comes back from it.
+ * Logins by OAuth2 providers, after the first request: the user selects a provider on a page, and returns from it.
  */
 import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"

@@ -44,7 +44,7 @@ const deviceTtl = 20 * 60_000
 /** How long an unused registration is kept, in ms. */
 const clientTtl = 30 * 24 * 3_600_000
 const sweepInterval = "1 hour"
-/** The most clients without a login, and how long one is kept where there are more, in ms. */
+/** The most clients without a login, and how long one is kept if there are more, in ms. */
 const maxUnusedClients = 10_000
 const crowdedClientTtl = 3_600_000
 /** For how long after approval a user may reset their cross-signing keys, in ms. */

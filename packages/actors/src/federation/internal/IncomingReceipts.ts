@@ -20,7 +20,7 @@ import { Effect, Option } from "effect"
 import { isOfThread } from "../../room/ReceiptThreads.ts"
 import { admits } from "../../room/ServerAcl.ts"
 
-/** How often a node looks for receipts whose events have come. */
+/** The interval between two queries for receipts whose events have arrived. */
 const sweepInterval = "10 minutes"
 
 /** How many events for which receipts wait a node recognises when they are committed. */
@@ -110,7 +110,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
     if (unknown.length === 0) return
     expect(unknown.map(({ eventId }) => eventId))
     yield* early.keep(unknown)
-    // Their events may have been committed meanwhile.
+    // Their events may have been committed in between.
     yield* settle(unknown)
   })
 

@@ -4,7 +4,7 @@
  * entries while the rest arrives (`push`), and the body is never in memory at once.
  *
  * What the bytes become is bounded before it is made: a few bytes such as `{},` become an object of many. Entries, values and
- * their nesting are counted while the ends of the entries are looked for.
+ * their nesting are counted during the search for the ends of the entries.
  */
 import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
@@ -88,7 +88,7 @@ export class ListReader {
   /** The bytes that are read now, and where the next of them is. */
   private bytes: Buffer = Buffer.alloc(0)
   private position = 0
-  /** How far the value under way was looked at, and how it stands there. */
+  /** How far the current value was scanned, and the state of the scan there. */
   private looked = 0
   private depth = 0
   private inString = false

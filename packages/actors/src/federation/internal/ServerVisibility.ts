@@ -17,7 +17,7 @@ import { ErasedUsers } from "../../room/ErasedUsers.ts"
 
 const visibilityType = "m.room.history_visibility"
 
-/** How many users of a server are looked at, to find one that was there. */
+/** The most users of a server whose memberships are checked. */
 const maxUsers = 200
 
 const isOpen = (event: Event | undefined): boolean => {

@@ -32,7 +32,7 @@ const shortest = 5 * minute
 const usual = 24 * hour
 const longest = 48 * hour
 
-/** Of how many names without a delegation it is remembered how often it was looked for. */
+/** The most names without a delegation whose failed lookups are counted. */
 const rememberedNames = 10_000
 
 /** A delegation, or that there is none, and for how many ms that is good. */

@@ -12,7 +12,7 @@ interface State {
   readonly authChain: ReadonlyArray<Event>
 }
 
-/** How many members are named for a room without a name, beside the one who joins. */
+/** The most members that are named for a room without a name, beside the joining user. */
 const heroes = 5
 
 const isMember = ({ type }: Event): boolean => type === "m.room.member"

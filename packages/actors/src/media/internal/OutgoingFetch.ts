@@ -79,7 +79,7 @@ export const fetchUrl = (
     const response = yield* Effect.acquireRelease(
       ask(url, options),
       (response) => Effect.sync(() => response.destroy()),
-      // A silent server would hold up whoever is interrupted meanwhile.
+      // A silent server would delay the interruption of the caller.
       { interruptible: true }
     )
     const { location } = response.headers

@@ -21,7 +21,7 @@ export interface Received {
   readonly head: Uint8Array
 }
 
-/** As much of the beginning as is looked at to tell what a file is. */
+/** The length of the beginning by which the type of a file is determined. */
 const headBytes = 4_096
 
 /** How long a sender may take, in ms, beside the time that the received bytes take at the lowest rate. */

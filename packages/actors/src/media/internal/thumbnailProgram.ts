@@ -21,7 +21,7 @@ const maxProcessorTime = 15_000
  */
 const maxMemory = 512 * 1024 * 1024
 
-/** How often both are looked at, in ms: memory grows by a megabyte or so in one. */
+/** How often both are checked, in ms: memory grows by about a megabyte in one. */
 const watchInterval = 50
 
 /** Linux has a priority for each thread; those that read the modules of this program, and make thumbnails, are there already. */

@@ -36,7 +36,7 @@ const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonOb
 const childrenOf = ({ edits, thread }: Aggregation): ReadonlyArray<Event> =>
   thread === undefined ? edits : [...edits, thread.latest]
 
-/** An edit of which the content is gone is none. */
+/** A redacted edit does not count. */
 const withChildren = (aggregation: Aggregation, shown: ReadonlyMap<EventId, Event>): Aggregation => {
   const { edits, thread } = aggregation
   return {

@@ -7,7 +7,7 @@ import type { AuthContext } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 
-/** The IDs of the events that decide whether an event is allowed, by what it says itself. */
+/** The IDs of the events that decide whether an event is allowed, by the auth events that it names. */
 export const authIdsOf = ({ version }: RoomState, event: Event): ReadonlyArray<EventId> => {
   const create = version.createEventId(event.room_id)
   return create === undefined ? event.auth_events : [...event.auth_events, create]

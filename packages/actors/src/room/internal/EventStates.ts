@@ -35,7 +35,7 @@ export const makeEventStates = (roomEvents: RoomEvents, { ensure, resolve, value
     return { ref: room.ref!, changes }
   }
 
-  /** The state that follows from the states after several events: the current one, where these are all that there are. */
+  /** The state that follows from the states after several events: the current one if these are all forward extremities. */
   const stateAfter = Effect.fnUntraced(function* (room: RoomState, afters: ReadonlyArray<StateRef>) {
     const refs = [...new Map(afters.map((ref) => [nameOf(ref), ref])).values()]
     if (refs.length === 1) return pointOf(refs[0]!)

@@ -1,5 +1,5 @@
 /**
- * Pages of a timeline with what is missing in them: gaps that a page goes across, and the history before all that this
+ * Pages of a timeline with the missing parts fetched: gaps within a page, and the history before all that this
  * server has, are fetched from other servers, within bounds. Used by every read that shows a part of a timeline.
  *
  * Source: "Backfilling and retrieving missing events" of the server-server specification.

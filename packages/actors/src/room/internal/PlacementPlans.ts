@@ -1,5 +1,5 @@
 /**
- * The plan for placing an event of another server: the state before it, whether the rules allow it, and what it changes. A
+ * The plan for placing an event of another server: the state before it, whether the rules allow it, and its changes. A
  * plan is made beside other work of the room, and holds only for the generation of the room at which it began.
  *
  * Source: docs/federation.md, "Receiving a PDU".

@@ -21,7 +21,7 @@ import type { PublicRooms, PublicRoomsRequest } from "../PublicRooms.ts"
 import type { RoomSummaryReads } from "./RoomSummaryReads.ts"
 import { makeRoomViewer } from "./RoomViewer.ts"
 
-/** The most rooms of one answer, and how many there are where the client does not say. */
+/** The most rooms of one answer, and the number if the client names none. */
 const maxPage = 100
 const defaultPage = 50
 

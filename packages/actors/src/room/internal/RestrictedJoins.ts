@@ -14,7 +14,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import type { RoomState } from "./RoomState.ts"
 
-/** How many of the rooms that let their members in are looked at. */
+/** The most rooms of a restricted join rule that are checked for a membership. */
 const maxRooms = 50
 
 /** The rooms whose members a restricted room lets in. */

@@ -109,7 +109,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
       isDraft(version) || serverNameOf(userId) === serverName ? "first" : "foreign"
     )
-    // The policy server need not recommend what comes before it is named.
+    // Events before the m.room.policy that names the policy server need no signature of it.
     const isPolicy = ({ type }: { readonly type: string }) => type === "m.room.policy"
     const created = yield* ask(
       room(create.room_id).Create({
@@ -131,7 +131,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     return created
   })
 
-  /** Users of other servers are invited by way of their servers. The room is there whether they can be reached or not. */
+  /** Users of other servers are invited through their servers. The room exists even if those cannot be reached. */
   const inviteForeign = (session: Session, roomId: RoomId, invited: ReadonlyArray<UserId>, content: JsonObject) =>
     Effect.forEach(
       invited,

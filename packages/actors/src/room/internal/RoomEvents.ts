@@ -16,7 +16,7 @@ const keptEdges = 50_000
 /** Of how many events it is remembered that they are of other rooms. */
 const keptForeign = 1_000
 
-/** How many events are read at once: as many as can be without holding the event loop. */
+/** How many events are read at once. More would hold up the event loop. */
 const readAtOnce = 500
 
 /** How many such reads are under way at a time. */

@@ -192,7 +192,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
     yield* prepare(version.id)
     const room = yield* load
     yield* remote.joinedThrough(server, roomId)
-    // A user of ours may have joined meanwhile; then the join is an event like any other.
+    // A local user may have joined during the handshake; then the join is an event like any other.
     if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
     yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))

@@ -23,7 +23,7 @@ import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** Among how many of the oldest events those are looked for where our history ends, and how many are asked about. */
+/** The number of oldest events that are searched for the ends of our history, and the most ends that are named in a request. */
 const oldestEvents = 100
 const maxEnds = 20
 /** How many servers are asked, one after the other. */
@@ -35,7 +35,7 @@ const fetchBytes = 16 * 1024 * 1024
 /** How long a gap that no server could fill is left alone, in ms, and how many such gaps are remembered. */
 const fruitlessFor = 60_000
 const maxFruitless = 1_000
-/** Among how many events before a gap one with a place in the graph is looked for. */
+/** The number of events before a gap that are searched for one with a place in the graph. */
 const eventsBeforeGap = 5
 
 /** After everything. */

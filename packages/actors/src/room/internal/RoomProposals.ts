@@ -82,7 +82,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     return noGuests
   }
 
-  /** What an outsider is told of a room that is not here: the same as of an invite-only one. */
+  /** The refusal for a room that is not here: the same as for an invite-only one. */
   const refuseAsUnknown = (proposed: EventProposal, guest: boolean | undefined) =>
     Effect.fail<MatrixError>(
       guest && isOwnJoin(proposed) ? noGuests : new Forbidden({ error: outsiderRefusal(proposed) })

@@ -1,5 +1,5 @@
 /**
- * The users that the events of one room notify other than by the default push rules: members of this server who have rules of
+ * The users that the events of one room notify by other than the default push rules: members of this server with rules of
  * their own, and everybody where the sender may mention the whole room.
  *
  * Source: "Push Rules" of the client-server specification.
@@ -35,7 +35,7 @@ const largestGroup = (pushes: ReadonlyArray<OwnPush>, members: number): Readonly
   return largest.length >= minShared && largest.length * 5 >= members * 4 ? largest : []
 }
 
-/** Members who are notified alike, as one, and the others each. */
+/** Groups members that are notified alike; the others stay single. */
 const share = (
   pushes: ReadonlyArray<OwnPush>,
   members: ReadonlyArray<UserId>
@@ -56,7 +56,7 @@ export class RoomPushes {
   private readonly rules: MemberPushRules["Service"]
   /** The joined members of this server. */
   private readonly members = new Set<UserId>()
-  /** Those of them who have rules of their own, as of a generation of the rules. */
+  /** The members that have rules of their own, as of a generation of the rules. */
   private own: ReadonlyArray<UserId> | undefined
   private generation = -1
 

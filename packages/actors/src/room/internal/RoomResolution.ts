@@ -85,7 +85,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     if (ofCurrent !== undefined) yield* loadBaseValues(room, ofCurrent)
   })
 
-  /** Makes sure that the states can be looked into, and continued. The current state may move on meanwhile. */
+  /** Makes sure that the states can be read and continued. The current state may change during this. */
   const ensure = Effect.fnUntraced(function* (
     room: RoomState,
     given: Iterable<StateRef>

@@ -25,7 +25,7 @@ export class RoomServers {
     return this.members
   }
 
-  /** Counts a user who joins the room, or one who was joined and is not any more. */
+  /** Counts a user who joins the room, or leaves it. */
   count(userId: UserId, isJoined: boolean): void {
     const server = serverNameOf(userId)
     const change = isJoined ? 1 : -1

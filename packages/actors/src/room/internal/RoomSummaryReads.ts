@@ -1,5 +1,5 @@
 /**
- * The summaries of rooms in which this server takes part, and who may know of a room.
+ * The summaries of rooms in which this server takes part, and which users may see them.
  *
  * Source: "Room Summaries" of the client-server specification.
  */
@@ -13,7 +13,7 @@ import { Effect, Option } from "effect"
 import type { RoomSummary } from "../PublicRooms.ts"
 import { allowedRooms } from "./RestrictedJoins.ts"
 
-/** In how many of the rooms that a restricted room names a membership is looked for. */
+/** The most rooms of a restricted join rule that are searched for a membership. */
 const maxAllowedRooms = 50
 
 const summaryKeys: ReadonlyArray<StateKey> = [

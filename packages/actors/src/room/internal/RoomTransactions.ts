@@ -70,7 +70,7 @@ export class RoomTransactions {
     })
   }
 
-  /** The row that makes the answer durable together with what it answers. */
+  /** The row that makes the answer durable in the commit of the change. */
   row(transaction: RoomTransaction, scope: string, response: unknown): ClientTransaction {
     return {
       tokenId: transaction.tokenId,

@@ -143,7 +143,7 @@ export const makeRoomViewer = Effect.gen(function* () {
       if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined }
       if (direction === "b") upTo = before(last)
       else after = last.position
-      // A page that is cut has as many bytes as an answer may have.
+      // A page that is cut has the largest size of an answer.
       if (page.cut && found.length > 0) break
     }
     return { found, end: direction === "b" ? upTo : after }

@@ -17,7 +17,7 @@ import type { HierarchyRequest, HierarchyRoom, RoomSummary } from "../PublicRoom
 import { RemoteDirectory } from "../RemoteDirectory.ts"
 import type { HeldRoom, RoomSummaryReads } from "./RoomSummaryReads.ts"
 
-/** The most rooms of one answer, and how many there are where the client does not say. */
+/** The most rooms of one answer, and the number if the client names none. */
 const maxPage = 100
 const defaultPage = 50
 /** How deep the tree of a space is walked, and over how many rooms. */

@@ -1,5 +1,5 @@
 /**
- * The states that a room compares, in memory: each as what it changes of a base that all of them come from. While the
+ * The states that a room compares, in memory: each as its changes of a base that all of them come from. While the
  * graph is a line there is nothing here; where it forks, comparing costs what the forks have changed and not what the
  * room holds.
  */

@@ -105,7 +105,7 @@ class Actor {
   left: Deferred.Deferred<void> | undefined
   /** Done when no handler is running any more, if a caller waits for that. */
   quiet: Deferred.Deferred<void> | undefined
-  /** Done when the actor passivates, if a handler, or what it waits for, ends then. */
+  /** Done when the actor passivates, for handlers that must end then. */
   leaving: Deferred.Deferred<void> | undefined
   underWay = 0
   lastAsked: number

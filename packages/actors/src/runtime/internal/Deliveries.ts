@@ -68,7 +68,7 @@ const isOfOlderVersion = (cause: Cause.Cause<unknown>): boolean =>
 
 interface Sending {
   readonly send: Send
-  /** The node is gone, or has lost its shards: what it has not answered fails, and the connection is closed. */
+  /** The node is lost, or has lost its shards: unanswered messages fail, and the connection is closed. */
   readonly lost: (address: RunnerAddress.RunnerAddress) => Effect.Effect<void>
 }
 
@@ -254,7 +254,7 @@ class Answers {
   }
 }
 
-/** Hands what other nodes send to the actors. All runs to its end, also where the sender is gone: what takes long may be repeated. */
+/** Hands messages of other nodes to the actors. Handlers run to their end even if the sender is lost: long messages may be repeated. */
 export const handlers = group.toLayer(
   Effect.gen(function* () {
     const receivers = yield* Receivers

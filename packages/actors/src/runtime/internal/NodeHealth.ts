@@ -16,7 +16,7 @@ import * as RunningTime from "./RunningTime.ts"
 /** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
 export const pingTimeout = "3 seconds"
 
-/** For how long the answer to a ping counts, in ms: nodes are looked at together, once a second. */
+/** For how long the answer to a ping counts, in ms: all nodes are checked together, once a second. */
 const answerFor = 900
 
 /** For how long a node counts as cut off after it has found so, in ms. */
@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
       silent.delete(keyOf(address)) ? Effect.logInfo(`The node at ${keyOf(address)} answers again`) : Effect.void
     )
 
-  /** Whether this node is cut off. It counts once: its shards come back with the network, and it may ping again at once. */
+  /** Whether this node is cut off. True only once: its shards return with the network, and it may ping again at once. */
   const takeVerdict = () => {
     const isCutOff = now() - cutOffAt <= verdictFor
     if (isCutOff) silence = undefined

@@ -8,7 +8,7 @@
  * write lines of JSON: arrays of messages, and arrays of their answers as they are ready (`ActorMessages`). An empty array asks
  * whether the node is there, and is the answer.
  *
- * All messages run to their end, also where their sender is gone: those that take long may be repeated.
+ * All messages run to their end, even if their sender is lost: those that take long may be repeated.
  */
 import type * as net from "node:net"
 import type * as tls from "node:tls"
@@ -31,7 +31,7 @@ const maxLineAge = 3_000
 const maxWaitingCharacters = 1024 * 1024
 /** The longest line, in characters: the state of a large room. */
 const maxLine = 256 * 1024 * 1024
-/** How often a node that owes an answer is asked whether it is there, in ms, and how many of these questions it may leave open. */
+/** The interval of pings to a node that owes an answer, in ms, and how many pings may stay unanswered. */
 const pingInterval = 2_000
 const maxSilentPings = 2
 /** For how long a node is not connected to after it could not be, in ms, and one of a version without links. */
@@ -321,7 +321,7 @@ export class NodeLinks extends Context.Service<
     readonly ask: (message: ActorMessage) => Handled | undefined
     /** A message for the shard was answered by this node: the next ones go there by a link. */
     readonly answered: (shard: ShardId.ShardId, address: RunnerAddress.RunnerAddress) => void
-    /** The node is gone, or does not answer others: its link is given up, and none is opened until it answers again. */
+    /** The node is lost, or does not answer others: closes its link, and opens none until the node answers again. */
     readonly lost: (address: RunnerAddress.RunnerAddress) => void
     /** Answers the messages of a connection of this protocol, until it closes. */
     readonly serve: (socket: net.Socket) => Effect.Effect<void>

@@ -42,7 +42,7 @@ const receive = Runners.Rpcs.toLayerHandler(
       )
       return Effect.flatMap(Effect.exit(handled), (exit) => {
         if (hasMoved(exit)) return otherwise(message, options)
-        // Effect answers a caller that is gone the same way.
+        // Effect answers a lost caller the same way.
         return Exit.hasInterrupts(exit)
           ? Effect.interrupt
           : Reply.serializeOrDefect(
@@ -62,7 +62,7 @@ const receive = Runners.Rpcs.toLayerHandler(
   })
 )
 
-/** The caller is gone. The message's handler still runs to its end: all long messages may be repeated. */
+/** The caller is lost. The handler of the message still runs to its end: all long messages may be repeated. */
 const control = Runners.Rpcs.toLayerHandler(
   "Envelope",
   Effect.gen(function* () {

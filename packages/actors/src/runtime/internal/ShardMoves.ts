@@ -5,7 +5,7 @@
 import { Deferred, Effect, Exit } from "effect"
 import type { ShardId } from "effect/cluster"
 
-/** How many shards are on their way at once: as many as are given back by one statement. */
+/** The most shards that move at once, which is also the most that one statement gives back. */
 const maxMoving = 8
 
 /** How long a shard waits for its turn. */

@@ -80,7 +80,7 @@ export const makeRoomLists = Effect.gen(function* () {
   const log = yield* EventLog
   const store = yield* SlidingRoomStore
   const lists = new Map<UserId, RoomList>()
-  /** Lists that are being read: they get what happens meanwhile afterwards. */
+  /** Lists that are being read: they get the changes of that time afterwards. */
   const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly list: Effect.Effect<RoomList> }>()
   /** The last event of each room that is in a list. */
   const latest = new Map<number, StreamPosition>()

@@ -49,7 +49,7 @@ interface RoomStateRef {
   readonly ref: StateRef
 }
 
-/** The ranges of a list in order, those that overlap as one: so each room of the list is looked at once. */
+/** The ranges of a list in order, with overlapping ones merged, so that each room of the list is read once. */
 const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> => {
   const merged: Array<[number, number]> = []
   for (const [from, to] of (ranges ?? [range ?? [0, size]]).toSorted(([a], [b]) => a - b)) {

@@ -32,7 +32,7 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
   const wantedMembers = (range: SyncRange, shown: ReadonlyArray<TimelineEntry>, isNew: boolean): WantedMembers => {
     if (!range.filter.room?.state?.lazy_load_members) return "all"
     const wanted = new Set(shown.map(({ event }) => event.sender))
-    // The state after the timeline is all that tells a client about the memberships in it.
+    // Only the state after the timeline contains the memberships in it.
     if (range.stateAfter) for (const { event } of shown) if (isMembership(event)) wanted.add(event.state_key as UserId)
     if (isNew) wanted.add(range.session.userId)
     return wanted

@@ -138,7 +138,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** The keys of users of other servers, and the servers that did not give what was asked. */
+  /** The keys of users of other servers, and the servers that did not answer. */
   const keysOf = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, wanted: Wanted, deadline: number) {
     const known = yield* store.read(userIds)
     const outdated = known.filter(({ isCurrent }) => !isCurrent)

@@ -110,7 +110,7 @@ export const makeMailPushes = Effect.gen(function* () {
       lastMail === undefined ? delay : Math.max(delay, Math.min(lastMail.at, now) + lastMail.interval - now)
     )
 
-  /** Sends the mail that is due, or notes when one will be. `hasRead` says that the user has read something meanwhile. */
+  /** Sends the due mail, or stores when one will be due. `hasRead` says that the user has read something since the last mail. */
   const advance = Effect.fnUntraced(function* (
     progress: MailProgress,
     upTo: StreamPosition,

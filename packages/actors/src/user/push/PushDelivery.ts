@@ -42,7 +42,7 @@ const giveUpAfter = 86_400_000
 /** After how many transactions without a notification the position of a pusher is written. */
 const noteAfter = 100_000
 
-/** How long shards may go on to come and go before their users are looked for. */
+/** How long the shards of this node must be stable before their users are read. */
 const settleTime = "1 second"
 
 /** How soon users are tried again that could not be served for a reason of this server's own, in ms. */
@@ -286,7 +286,7 @@ const make = Effect.gen(function* () {
     return store.noteProgress([progress.pusher.pusherId], seen, failingSince)
   }
 
-  /** Sends to one pusher what came after its position. Gives the unread count that was sent with it; undefined if there was nothing. */
+  /** Sends the notifications after the position of a pusher. Returns the unread count that was sent; undefined if there were none. */
   const catchUp = Effect.fnUntraced(function* (
     progress: PusherProgress,
     upTo: StreamPosition,

@@ -10,7 +10,7 @@ const day = 86_400_000
 const readFor = 30 * day
 const keptFor = 365 * day
 
-/** How many rows are looked at in one statement. */
+/** The most rows that one statement examines. */
 const batch = 5_000
 
 const make = Effect.gen(function* () {

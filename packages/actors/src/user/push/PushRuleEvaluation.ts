@@ -70,7 +70,7 @@ const once = (key: string, condition: (context: EventContext, budget: GlobBudget
     const before = results.get(key)
     if (before !== undefined) return before
     const result = condition(context, budget)
-    // A user who has no steps left does not decide for others.
+    // The result for a user without steps left is not shared with others.
     if (budget.left >= 0) results.set(key, result)
     return result
   }

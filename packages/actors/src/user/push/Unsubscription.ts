@@ -1,6 +1,6 @@
 /**
  * Links that end the mails of a pusher without a login. A token is the number of the pusher and a signature with a secret of
- * this server, so that links stay good for as long as there is the pusher.
+ * this server, so that links stay valid as long as the pusher exists.
  */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
