@@ -46,7 +46,7 @@ describe("npm run bench", () => {
     180_000
   )
 
-  it.live("says which benchmarks there are when it is asked for another", () =>
+  it.live("lists the benchmarks when an unknown one is named", () =>
     Effect.gen(function* () {
       const { code, output } = yield* bench("unheard-of")
       assert.strictEqual(code, 1)

@@ -32,7 +32,7 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
     })
   )
 
-  it.effect("so many invitations wait for a user", () =>
+  it.effect("a user has a limited number of invitations without an answer", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [carol, dan] = [yield* person("carol"), yield* person("dan")]
@@ -49,7 +49,7 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
     })
   )
 
-  it.effect("one device more ends the one that was used longest ago", () =>
+  it.effect("a login beyond the limit of devices ends the one that was used longest ago", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const erin = yield* person("erin")

@@ -30,6 +30,7 @@ export type { FollowOptions } from "./internal/EventRequests.ts"
 export type { ClientError } from "./internal/Retry.ts"
 export type { MessagesOptions, Once } from "./internal/RoomRequests.ts"
 
+/** The address of a home server, and how it is asked. */
 export interface GreenroomClientOptions {
   /** `https://example.org`, with a path where a proxy adds one. */
   readonly baseUrl: string
@@ -71,6 +72,7 @@ const fromTransport = (options: TransportOptions): Effect.Effect<GreenroomClient
     }
   })
 
+/** A client of the API of 2014. `GreenroomClient.layer` provides one without an access token; `as` makes one of a user. */
 export class GreenroomClient extends Context.Service<GreenroomClient, GreenroomClientShape>()(
   "greenroom/client/GreenroomClient"
 ) {

@@ -48,6 +48,7 @@ import { makePendingRequests, type PendingRequests } from "./internal/PendingReq
 import { type ClientError, pauseAfter, retrying } from "./internal/Retry.ts"
 import { socketAddress } from "./internal/SocketAddress.ts"
 
+/** Where the stream begins, and in which form it arrives. */
 export interface GreenroomSocketOptions {
   /** A token, or `START`. Absent: from now on. */
   readonly from?: string
@@ -76,6 +77,7 @@ export interface SocketResults {
   readonly ping: Done
 }
 
+/** A connected WebSocket. */
 export interface GreenroomSocket {
   /** Calls a method of the socket. Errors: those of the method, `ConnectionError` when the socket has ended. */
   readonly request: <Method extends SocketMethod & keyof SocketResults>(

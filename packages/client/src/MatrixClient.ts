@@ -31,6 +31,7 @@ export type { MatrixMessagesOptions } from "./internal/MatrixRooms.ts"
 export type { SyncOptions } from "./internal/MatrixSyncs.ts"
 export type { ClientError } from "./internal/Retry.ts"
 
+/** The address of a home server, and how it is asked. */
 export interface MatrixClientOptions {
   /** `https://example.org`, with a path where a proxy adds one. */
   readonly baseUrl: string
@@ -69,6 +70,7 @@ const fromOptions = (options: MatrixTransportOptions): Effect.Effect<MatrixClien
     }
   })
 
+/** A client of today's client API. `MatrixClient.layer` provides one without an access token; `as` makes one of a user. */
 export class MatrixClient extends Context.Service<MatrixClient, MatrixClientShape>()("greenroom/client/MatrixClient") {
   /** A client over the `HttpClient` of the environment. */
   static readonly make = (options: MatrixClientOptions) =>

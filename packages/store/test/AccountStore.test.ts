@@ -173,7 +173,7 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
     })
   )
 
-  it.effect("a login token is good for one login, and not for ever", () =>
+  it.effect("a login token is valid for one login and a limited time", () =>
     Effect.gen(function* () {
       const store = yield* AccountStore
       const hal = user("login-token")

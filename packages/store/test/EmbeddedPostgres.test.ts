@@ -164,7 +164,7 @@ describe("EmbeddedPostgres", () => {
     })
   )
 
-  it.live("a second gateway on the same directory is refused, and the first goes on", () =>
+  it.live("a second gateway on the same directory is refused, and the first continues", () =>
     Effect.gen(function* () {
       const dataDir = yield* temporaryDirectory
       const first = yield* startGateway(dataDir)
@@ -242,7 +242,7 @@ describe("EmbeddedPostgres", () => {
 
     const user = ["setpriv", "--reuid=nobody", "--regid=65534", "--clear-groups"]
 
-    it.live("and as a plain user it works in their own directory, but not in another user's", () =>
+    it.live("as a plain user it works in a directory of its own, but not in another user's", () =>
       Effect.gen(function* () {
         const parent = yield* temporaryDirectory
         const refused = yield* startGateway(path.join(parent, "data"), user)

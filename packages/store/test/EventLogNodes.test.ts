@@ -165,7 +165,7 @@ describe("EventLog on several nodes", () => {
     })
   )
 
-  it.effect("after the database was restarted the log goes on where it was", () =>
+  it.effect("after a restart of the database the log continues at its last position", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const context = yield* node(url)
@@ -302,7 +302,7 @@ describe("EventLog on several nodes", () => {
     })
   )
 
-  it.effect("a connection that dies fails the commit, and the log goes on with the next", () =>
+  it.effect("a lost connection fails the commit, and the log continues with the next one", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const { endConnections, holdRoom, untilWaiting } = yield* otherConnection(url)

@@ -39,7 +39,7 @@ describe("LargeReads", () => {
     )
   )
 
-  it.effect("one request reads very much at a time, and none more than that", () =>
+  it.effect("only one request makes a large read at a time, and a single read is bounded", () =>
     limited(
       Effect.gen(function* () {
         const log: Array<string> = []

@@ -65,7 +65,7 @@ describe("A log that was restored from a backup", () => {
     })
   )
 
-  it.live("a token of the last row is good after a restart, though the row was deleted", () =>
+  it.live("a token of the last row is valid after a restart, though the row was deleted", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const token = yield* Effect.gen(function* () {
@@ -101,7 +101,7 @@ describe("A log that was restored from a backup", () => {
     })
   )
 
-  it.live("a dump in a new database cluster goes on in order, with the tokens that were given out before", () =>
+  it.live("after a dump is restored in a new database cluster, the log continues in order, and earlier tokens are valid", () =>
     Effect.gen(function* () {
       const dataDir = yield* Effect.acquireRelease(
         Effect.promise(async () => {

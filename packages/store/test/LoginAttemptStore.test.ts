@@ -8,7 +8,7 @@ import * as TestDatabase from "../src/testing/TestDatabase.ts"
 const rate = { limit: 5, window: 50_000 }
 
 layer(LoginAttemptStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("LoginAttemptStore", (it) => {
-  it.effect("so many attempts may be made at once, and one more whenever its share of the time has passed", () =>
+  it.effect("attempts are limited to a burst, and refilled at an even rate", () =>
     Effect.gen(function* () {
       const store = yield* LoginAttemptStore
       const waits = yield* Effect.all(

@@ -101,7 +101,7 @@ layer(LoginSessionStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Log
     })
   )
 
-  it.effect("one address has only so many, of those that have not expired; expired ones are gone", () =>
+  it.effect("an address has a limited number of unexpired sessions; expired ones are deleted", () =>
     Effect.gen(function* () {
       const store = yield* LoginSessionStore
       const sql = yield* SqlClient.SqlClient

@@ -57,7 +57,7 @@ it.live("the next holder of a shard ends what a lost node has under way, its loc
   }).pipe(Effect.scoped)
 )
 
-it.live("a node that gave its shards back goes on writing", () =>
+it.live("a node that gave its shards back continues to write", () =>
   Effect.gen(function* () {
     const { first, second, written } = yield* world
     yield* first.fences.raise([1, 2])

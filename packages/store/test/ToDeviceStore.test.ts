@@ -29,7 +29,7 @@ const times = (count: number, sender: (index: number) => string) => Array.from({
 layer(ToDeviceStore.layer.pipe(Layer.provideMerge(stores), Layer.provideMerge(TestDatabase.layer)))(
   "ToDeviceStore",
   (it) => {
-    it.effect("a flood by one server takes no place of messages of others", () =>
+    it.effect("a flood by one server deletes no messages of others", () =>
       Effect.gen(function* () {
         const user = "@alice:example.org" as UserId
         const honest = ["@bob:honest.org", "@carol:example.org", "@dan:other.org"]
@@ -49,7 +49,7 @@ layer(ToDeviceStore.layer.pipe(Layer.provideMerge(stores), Layer.provideMerge(Te
       })
     )
 
-    it.effect("nor does one by a user of the same server, in messages or in bytes", () =>
+    it.effect("a flood by a user of the same server deletes no messages of others, counted in messages or in bytes", () =>
       Effect.gen(function* () {
         const user = "@erin:example.org" as UserId
         const text = "x".repeat(88)

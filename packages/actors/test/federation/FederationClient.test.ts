@@ -52,7 +52,7 @@ describe("FederationClient", () => {
     })
   )
 
-  it.effect("an answer of another form than was asked for is no answer", () =>
+  it.effect("an answer of another form than requested is a failure", () =>
     Effect.gen(function* () {
       const { client, state } = yield* world
       const eventId = "$e:us.test" as EventId

@@ -56,7 +56,7 @@ describe("ListReader", () => {
       })
     ))
 
-  it("what JSON.parse refuses is refused", () =>
+  it("input that JSON.parse refuses is refused", () =>
     fc.assert(
       fc.property(
         objects,

@@ -144,7 +144,7 @@ describe("RemoteKeys", () => {
     })
   )
 
-  it.effect("keys are asked for again when they expire, and believed for a week at most", () =>
+  it.effect("keys are fetched again when they expire, and trusted for a week at most", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
       const { keys } = yield* node(server.port, url)
@@ -241,7 +241,7 @@ describe("RemoteKeys", () => {
     })
   )
 
-  it.effect("keys that their server lets expire are good for what was signed before", () =>
+  it.effect("keys that their server lets expire verify earlier signatures", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
       const { keys } = yield* node(server.port, url)

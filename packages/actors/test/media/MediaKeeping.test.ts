@@ -96,7 +96,7 @@ layer(services)("keeping files", (it) => {
     })
   )
 
-  it.effect("a removed file is gone, its bytes too, and the quota has room again", () =>
+  it.effect("a removed file is not served, its bytes are deleted, and the quota has room again", () =>
     Effect.gen(function* () {
       const media = yield* Media
       const keeping = yield* MediaKeeping

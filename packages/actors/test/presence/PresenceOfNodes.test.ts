@@ -70,7 +70,7 @@ layer(stores)("presence of a user at two nodes", (it) => {
     }).pipe(Effect.provide(Layer.fresh(presences)))
   )
 
-  it.effect("devices of a node that is gone are gone", () =>
+  it.effect("devices of a lost node do not count", () =>
     Effect.gen(function* () {
       const { pass, report } = yield* scene
       assert.strictEqual(yield* report(there, true), "online")

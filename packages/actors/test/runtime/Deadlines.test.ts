@@ -21,7 +21,7 @@ describe("Deadlines", () => {
     })
   )
 
-  it.effect("one that is past expires at once, but not before its caller has it", () =>
+  it.effect("a deadline in the past expires at once, but not before its caller has it", () =>
     Effect.gen(function* () {
       const add = yield* makeDeadlines
       yield* TestClock.adjust(1_000)

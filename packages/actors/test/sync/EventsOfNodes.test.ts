@@ -101,7 +101,7 @@ describe("Events of several runs and nodes", () => {
     })
   )
 
-  it.live("a token is good after a restart", () =>
+  it.live("a token is valid after a restart", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const [alice, bob] = [guest("alice"), guest("bob")]
@@ -146,7 +146,7 @@ describe("Events of several runs and nodes", () => {
     })
   )
 
-  it.live("the stream goes on after the database's connections died", () =>
+  it.live("the stream continues after the connections to the database were lost", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const server = yield* node(url)

@@ -7,16 +7,16 @@
  * Source: "Syncing" of the client-server specification.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { SyncAnswer } from "@greenroom/protocol/client-server/SyncAnswer"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Duration, Effect, Stream } from "effect"
-import type { SyncAnswer } from "../SyncAnswer.ts"
 import type { MatrixTransport } from "./MatrixTransport.ts"
 import type { ClientError } from "./Retry.ts"
 
 export interface SyncOptions {
   /** The `next_batch` of an earlier answer. Absent: everything that the user has. */
   readonly since?: string
-  /** How long the server waits for news (default of `sync` 0, of the streams 30 seconds). */
+  /** How long the server waits for updates (default of `sync` 0, of the streams 30 seconds). */
   readonly timeout?: Duration.Input
   /** The ID of a filter, or the filter itself. */
   readonly filter?: string | JsonObject

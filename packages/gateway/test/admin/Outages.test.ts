@@ -53,7 +53,7 @@ const isFinished = ({ body }: { readonly body: { readonly [key: string]: unknown
   body.status === "completed" || body.status === "complete" || body.status === "failed"
 
 layer(cuttableGateway(), { excludeTestServices: true })("background work during an outage of the database", (it) => {
-  it.effect("the redaction of a user waits in a room whose events cannot be stored, and goes on in other rooms", () =>
+  it.effect("the redaction of a user waits in a room whose events cannot be stored, and continues in other rooms", () =>
     Effect.gen(function* () {
       const [boss, eve] = [yield* registerAdmin("boss1"), yield* register("eve1")]
       const [first, other] = [yield* createRoom(eve), yield* createRoom(eve)]

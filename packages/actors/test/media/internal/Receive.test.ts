@@ -41,7 +41,7 @@ describe("receiving a file", () => {
     })
   )
 
-  it.effect("also one whose bytes come through a generator, which cannot be ended while it waits", () =>
+  it.effect("a slow sender is cut off even if its bytes come through a generator, which cannot be ended while it waits", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
       const never = Promise.withResolvers<void>()
