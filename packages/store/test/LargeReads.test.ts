@@ -39,7 +39,7 @@ describe("LargeReads", () => {
     )
   )
 
-  it.effect("only one request makes a large read at a time, and a single read is bounded", () =>
+  it.effect("only one request makes large reads at a time, and the sum of its reads is bounded", () =>
     limited(
       Effect.gen(function* () {
         const log: Array<string> = []
