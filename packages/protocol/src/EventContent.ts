@@ -18,12 +18,15 @@ const optionalInteger = Schema.optionalKey(Integer)
 export const RoomCreate = Schema.Struct({ creator: UserId, room_version: text })
 export type RoomCreate = typeof RoomCreate.Type
 
+/** m.room.name: the name of the room. */
 export const RoomName = Schema.Struct({ name: Schema.String })
 export type RoomName = typeof RoomName.Type
 
+/** m.room.topic: the topic of the room. */
 export const RoomTopic = Schema.Struct({ topic: Schema.String })
 export type RoomTopic = typeof RoomTopic.Type
 
+/** The values of `membership` in m.room.member. */
 export const Membership = Schema.Literals(["invite", "join", "leave", "ban", "knock"])
 export type Membership = typeof Membership.Type
 

@@ -31,6 +31,7 @@ export const isServerName = (text: string): boolean => {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
 const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 
+/** The parts of an identifier. */
 export interface Parts {
   readonly localpart: string
   readonly serverName: ServerName
@@ -101,14 +102,21 @@ export type EventId = typeof EventId.Type
 
 /** The parts of an identifier that belongs to a server. */
 export const parseUserId = (text: string): Option.Option<Parts> => split("@", text)
+/** As `parseUserId`. None for a room ID that is a hash. */
 export const parseRoomId = (text: string): Option.Option<Parts> => split("!", text)
+/** As `parseUserId`. */
 export const parseRoomAlias = (text: string): Option.Option<Parts> => split("#", text)
+/** As `parseUserId`. None for an event ID that is a hash. */
 export const parseEventId = (text: string): Option.Option<Parts> => split("$", text)
 
+/** True for a well-formed user ID. */
 export const isUserId = (text: unknown): text is UserId => typeof text === "string" && Option.isSome(parseUserId(text))
+/** True for a well-formed room ID. */
 export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!")(text)
+/** True for a well-formed room alias. */
 export const isRoomAlias = (text: unknown): text is RoomAlias =>
   typeof text === "string" && Option.isSome(parseRoomAlias(text))
+/** True for a well-formed event ID. */
 export const isEventId = (text: unknown): text is EventId => typeof text === "string" && isOfServerOrHash("$")(text)
 
 /**
@@ -143,11 +151,15 @@ export const localpartGrammar: RegExp = /^[a-z0-9._=/-]+$/
 export const lowerCaseLocalpart = (localpart: string): string =>
   localpart.replace(/[A-Z]+/g, (capitals) => capitals.toLowerCase())
 
+/** `@localpart:server`. Does not check the parts. */
 export const formatUserId = (localpart: string, serverName: ServerName): UserId =>
   `@${localpart}:${serverName}` as UserId
+/** `!localpart:server`. Does not check the parts. */
 export const formatRoomId = (localpart: string, serverName: ServerName): RoomId =>
   `!${localpart}:${serverName}` as RoomId
+/** `#localpart:server`. Does not check the parts. */
 export const formatRoomAlias = (localpart: string, serverName: ServerName): RoomAlias =>
   `#${localpart}:${serverName}` as RoomAlias
+/** `$localpart:server`. Does not check the parts. */
 export const formatEventId = (localpart: string, serverName: ServerName): EventId =>
   `$${localpart}:${serverName}` as EventId

@@ -5,6 +5,7 @@
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 
+/** The first fault of a value, for the error that refuses it. */
 export interface IssueDescription {
   /** The path of the wrong key, `info.w`; empty for the value as a whole. */
   readonly key: string

@@ -3,6 +3,7 @@
  */
 import * as Schema from "effect/Schema"
 
+/** A JSON value. */
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | JsonObject
 
 export interface JsonObject {
@@ -15,6 +16,7 @@ export const JsonObject: Schema.Codec<JsonObject> = Schema.Record(Schema.String,
 /** An integer that every JSON implementation keeps: between -(2^53)+1 and (2^53)-1. */
 export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer" }))
 
+/** True for a JSON object. Its members are not checked. */
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 

@@ -380,6 +380,7 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
 
 const known: ReadonlySet<unknown> = new Set(Object.keys(statusOf))
 
+/** True for an error of this module. */
 export const isMatrixError = (value: unknown): value is MatrixError =>
   typeof value === "object" && value !== null && "_tag" in value && known.has(value._tag) && "error" in value
 
@@ -407,6 +408,7 @@ const details = [
   "body"
 ] as const
 
+/** The body of the response to an error. */
 export const toErrorBody = (error: MatrixError): ErrorBody => {
   const out: Record<string, unknown> = { errcode: error._tag, error: error.error }
   for (const key of details) {

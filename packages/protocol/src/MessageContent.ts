@@ -57,6 +57,7 @@ const media = <const MsgType extends string, const Fields extends Schema.Struct.
 
 const thumbnail = { thumbnail_url: text, thumbnail_info: Schema.optionalKey(ImageInfo) }
 
+/** m.text: `body` is the text. */
 export const TextMessage = message("m.text", { body: Schema.String })
 export type TextMessage = typeof TextMessage.Type
 
@@ -72,12 +73,14 @@ export const ImageMessage = media("m.image", {
 })
 export type ImageMessage = typeof ImageMessage.Type
 
+/** m.audio: `body` is the alternative text. */
 export const AudioMessage = media("m.audio", {
   info: Schema.optionalKey(AudioInfo),
   body: text
 })
 export type AudioMessage = typeof AudioMessage.Type
 
+/** m.video: `body` is the alternative text. */
 export const VideoMessage = media("m.video", {
   info: Schema.optionalKey(VideoInfo),
   body: text

@@ -20,6 +20,7 @@ import { decodeParams, isSocketMethod, type SocketCall } from "./SocketMethod.ts
 
 /** The subprotocols, in the order in which the server prefers them. */
 export const subprotocols = ["m.msgpack", "m.json"] as const
+/** The name of a subprotocol. */
 export type Subprotocol = (typeof subprotocols)[number]
 
 /** The largest frame that the server takes, in bytes. */
@@ -131,12 +132,15 @@ export const decodeRequest = (
   })
 }
 
+/** The frame of a request, for clients. */
 export const encodeRequest = (subprotocol: Subprotocol, request: SocketRequest): FrameData =>
   encodeFrame(subprotocol, request)
 
+/** The frame of a result, for servers. */
 export const encodeResult = (subprotocol: Subprotocol, id: FrameId, result: unknown): FrameData =>
   encodeFrame(subprotocol, { id, result })
 
+/** The frame of an error, for servers. `id` is null if the request had none. */
 export const encodeError = (subprotocol: Subprotocol, id: FrameId | null, error: ErrorBody): FrameData =>
   encodeFrame(subprotocol, { id, error })
 

@@ -101,6 +101,7 @@ export const socketMethods = {
   ping: Schema.Struct({}).annotate({ description: "Answers `{}`: the socket is alive, and so is the user." })
 } as const
 
+/** The name of a method. */
 export type SocketMethod = keyof typeof socketMethods
 
 /** The parameters of a method. */
@@ -111,6 +112,7 @@ export type SocketCall = {
   [Method in SocketMethod]: { readonly method: Method; readonly params: SocketParams<Method> }
 }[SocketMethod]
 
+/** True for the name of a method. */
 export const isSocketMethod = (method: string): method is SocketMethod => Object.hasOwn(socketMethods, method)
 
 const compile = <Method extends SocketMethod>(method: Method) =>

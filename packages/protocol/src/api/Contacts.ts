@@ -38,6 +38,7 @@ const StoredContact = Schema.Struct({
 export const Contact = body(StoredContact)
 export type Contact = typeof Contact.Type
 
+/** A page of contacts. */
 export const ContactList = body(
   Schema.Struct({
     contacts: Schema.Array(StoredContact),
@@ -47,6 +48,7 @@ export const ContactList = body(
 )
 export type ContactList = typeof ContactList.Type
 
+/** The result of an import. */
 export const ContactImport = body(
   Schema.Struct({
     created: Schema.Int.annotate({ description: "Contacts that were added" }),
@@ -57,6 +59,7 @@ export const ContactImport = body(
 )
 export type ContactImport = typeof ContactImport.Type
 
+/** The result of a lookup of addresses. */
 export const ContactLookup = body(
   Schema.Struct({
     looked_up: Schema.Int.annotate({ description: "Addresses that were asked for" }),

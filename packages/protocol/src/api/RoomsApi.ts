@@ -41,6 +41,7 @@ export const CreateRoom = Schema.Struct({
 }).annotate({ identifier: "CreateRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
+/** The version of the room that replaces another one. */
 export const UpgradeRoom = Schema.Struct({
   new_version: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)).annotate({
     description: "The ID of the version of the new room, from `1` to `12`"

@@ -8,6 +8,7 @@ import { type Event, exactContent } from "../Event.ts"
 import type { EventId, RoomId, UserId } from "../Identifiers.ts"
 import type { JsonObject } from "../Json.ts"
 
+/** An event as clients of today's API receive it. */
 export interface ClientServerEvent {
   readonly event_id: EventId
   readonly type: string
@@ -22,6 +23,7 @@ export interface ClientServerEvent {
   readonly unsigned?: UnsignedData
 }
 
+/** The data that a server adds to an event. It is not signed. */
 export interface UnsignedData {
   /** Milliseconds since the event was made. */
   readonly age?: number
@@ -88,6 +90,7 @@ const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined 
   return Object.keys(out).length === 0 ? undefined : (out as UnsignedData)
 }
 
+/** The event as a client of today's API receives it, with the given annotations. */
 export const toClientServerEvent = (event: Event, notes: Annotations = {}): ClientServerEvent => {
   const out: Record<string, unknown> = {
     event_id: event.event_id,

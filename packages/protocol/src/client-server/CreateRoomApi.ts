@@ -16,6 +16,7 @@ const maxInitialState = 1_000
 
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
+/** The options of a new room. Every key is optional. */
 export const CreateRoom = Schema.Struct({
   visibility: optional(Schema.Literals(["public", "private"])),
   preset: optional(Schema.Literals(["private_chat", "trusted_private_chat", "public_chat"])),
@@ -36,6 +37,7 @@ export const CreateRoom = Schema.Struct({
 }).annotate({ identifier: "CreatePresetRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
+/** The version of the room that replaces another one, and its creators beside the caller. */
 export const UpgradeRoom = Schema.Struct({
   new_version: Schema.String,
   additional_creators: optional(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))

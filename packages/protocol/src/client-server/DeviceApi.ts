@@ -20,6 +20,7 @@ const DeviceFields = Schema.Struct({
   last_seen_ts: Schema.Int.annotate({ description: "Milliseconds since 1970" })
 }).annotate({ identifier: "ClientDevice" })
 
+/** A device of the user. */
 export const Device = body(DeviceFields)
 export type Device = typeof Device.Type
 

@@ -30,9 +30,11 @@ const limit = Schema.optionalKey(
 
 const eventFilterFields = { limit, types: texts, not_types: texts, senders: users, not_senders: users }
 
+/** Which events pass, by type and sender. */
 export const EventFilter = Schema.Struct(eventFilterFields).annotate({ identifier: "EventFilter" })
 export type EventFilter = typeof EventFilter.Type
 
+/** Which events of rooms pass, also by room, URL and relation. */
 export const RoomEventFilter = Schema.Struct({
   ...eventFilterFields,
   rooms,
@@ -51,6 +53,7 @@ export type RoomEventFilter = typeof RoomEventFilter.Type
 
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
+/** What `/sync` returns. */
 export const Filter = Schema.Struct({
   event_fields: texts,
   event_format: optional(Schema.Literals(["client", "federation"])),

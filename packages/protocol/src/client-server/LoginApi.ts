@@ -13,13 +13,14 @@ import { ServerName, UserId } from "../Identifiers.ts"
 import { JsonObject } from "../Json.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
 
-/** The client's name of a device: up to 255 characters of Unicode. */
+/** The ID of a device: up to 255 characters of Unicode. */
 export const DeviceId = boundedText(255)
+/** The display name of a device. */
 export const DeviceName = boundedText(255)
 /** Longer secrets are refused: hashing takes time by their length. */
 export const Password = Schema.String.check(Schema.isMaxLength(512))
 
-/** How the device is called that logs in. Keys that are null say the same as none. */
+/** The device of a login. A key that is null counts as absent. */
 export const deviceFields = {
   device_id: Schema.optionalKey(Schema.NullOr(DeviceId)),
   initial_device_display_name: Schema.optionalKey(Schema.NullOr(DeviceName)),
@@ -28,6 +29,7 @@ export const deviceFields = {
   )
 }
 
+/** The body of a login. */
 export const Login = Schema.Struct({
   type: Schema.String,
   identifier: Schema.optionalKey(AnyPayload.annotate({ description: "m.id.user, m.id.thirdparty or m.id.phone" })),
@@ -40,6 +42,7 @@ export const Login = Schema.Struct({
 }).annotate({ identifier: "Login" })
 export type Login = typeof Login.Type
 
+/** The answer to a login. */
 export const LoggedIn = body(
   Schema.Struct({
     user_id: UserId,
@@ -67,8 +70,10 @@ const LoginFlow = Schema.Struct({
     )
   )
 })
+/** The login types of the server. */
 export const LoginTypes = body(Schema.Struct({ flows: Schema.Array(LoginFlow) }).annotate({ identifier: "LoginTypes" }))
 
+/** The tokens that replace earlier ones. */
 export const Refreshed = body(
   Schema.Struct({
     access_token: Schema.String,
@@ -77,6 +82,7 @@ export const Refreshed = body(
   }).annotate({ identifier: "Refreshed" })
 )
 
+/** A token by which another client of the user logs in, once. */
 export const LoginToken = body(
   Schema.Struct({ login_token: Schema.String, expires_in_ms: Schema.Int }).annotate({ identifier: "LoginToken" })
 )

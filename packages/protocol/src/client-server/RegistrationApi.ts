@@ -14,6 +14,7 @@ import { deviceFields, Password } from "./LoginApi.ts"
 
 const Username = boundedText(255)
 
+/** The body of a registration. */
 export const Register = Schema.Struct({
   auth: OptionalAuth,
   type: Schema.optionalKey(

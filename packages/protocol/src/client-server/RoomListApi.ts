@@ -39,6 +39,7 @@ const Summary = body(
 const SpaceRoom = Schema.Struct({ ...summed, children_state: Schema.Array(SimpleEvent) }).annotate({
   identifier: "SpaceRoom"
 })
+/** A room in the hierarchy of a space. */
 export type SpaceRoom = typeof SpaceRoom.Type
 const Page = body(
   Schema.Struct({

@@ -23,8 +23,10 @@ const JoinedMember = Schema.Struct({
 })
 const Events = Schema.Array(ClientEventSchema)
 
+/** The ID of the sent event. */
 export const SentEvent = body(Schema.Struct({ event_id: EventId }).annotate({ identifier: "SentEvent" }))
 export type SentEvent = typeof SentEvent.Type
+/** The ID of the joined room. */
 export const JoinedRoom = body(Schema.Struct({ room_id: RoomId }).annotate({ identifier: "JoinedRoom" }))
 
 /** A count in a query: text of digits. */

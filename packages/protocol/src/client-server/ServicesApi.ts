@@ -12,6 +12,7 @@ import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
 
+/** A token that proves the identity of the user to a third party. */
 export const OpenIdToken = body(
   Schema.Struct({
     access_token: Schema.String,

@@ -10,6 +10,7 @@ import { body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { UserId } from "../Identifiers.ts"
 
+/** The user and the device of an access token. */
 export const Whoami = body(
   Schema.Struct({
     user_id: UserId,

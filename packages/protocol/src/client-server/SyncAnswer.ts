@@ -114,6 +114,7 @@ const SlidingRoom = Schema.Struct({
 
 const ofRooms = Schema.Struct({ rooms: optional(byKey(SimpleEvent)) })
 
+/** The answer to simplified sliding sync. */
 export const SlidingAnswer = body(
   Schema.Struct({
     pos: Schema.String.annotate({ description: "The `pos` of the next request" }),

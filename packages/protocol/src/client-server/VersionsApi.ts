@@ -39,6 +39,7 @@ export const specificationVersions = [
   "v1.19"
 ] as const
 
+/** The versions of the specification that a server supports, and its unstable features. */
 export const Versions = body(
   Schema.Struct({
     versions: Schema.Array(Schema.String),
