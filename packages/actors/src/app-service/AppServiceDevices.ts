@@ -38,6 +38,7 @@ const addTo = <A>(all: ByUserAndDevice<A>, { deviceId, userId }: Device, value: 
   all[userId] = { ...all[userId], [deviceId]: value }
 }
 
+/** The device changes that an application service receives. */
 export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppService, interest: AppServiceInterest) {
   const toDevice = yield* ToDeviceStore
   const keys = yield* DeviceKeyStore

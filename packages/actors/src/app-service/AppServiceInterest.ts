@@ -31,6 +31,7 @@ interface KnownRoom {
 const memberOf = ({ state_key, type }: Event): UserId | undefined =>
   type === "m.room.member" ? (state_key as UserId) : undefined
 
+/** The interest of one application service. */
 export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppService) {
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore

@@ -75,6 +75,7 @@ const leastOpen = (history: ReadonlyArray<Event>): Visibility =>
     .map(visibilityOf)
     .reduce((a, b) => (visibilityOrder.indexOf(a) <= visibilityOrder.indexOf(b) ? a : b), "shared" as Visibility)
 
+/** Reads which part of the history of a room a user may see. */
 export const makeHistoryVisibility = Effect.gen(function* () {
   const events = yield* EventStore
   const states = yield* StateStore

@@ -75,6 +75,7 @@ const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b
 const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
   from === "START" || (to === "END" && from !== "END") ? "f" : "b"
 
+/** The size of a page: `limit`, the default, or the maximum. */
 export const clampLimit = (limit: number | undefined): number => Math.min(limit ?? defaultLimit, maxLimit)
 
 /** The presence of a member stands in the content of their membership. */
@@ -84,6 +85,7 @@ export const withPresence = (event: ClientEvent, presence: PresenceContent | und
   return { ...event, content: { ...event.content, ...(rest as Record<string, Json>) } }
 }
 
+/** Rooms as the API of 2014 shows them to a user. */
 export const makeRoomViews = Effect.gen(function* () {
   const { openTo, visibleTo } = yield* makeHistoryVisibility
   const rooms = yield* RoomStore

@@ -29,6 +29,7 @@ export const admits = (state: StateLookup, server: ServerName): boolean => {
   return !isNamed(deny, host) && isNamed(allow, host)
 }
 
+/** The error text for a server that the access control list excludes. */
 export const keptOut = (server: ServerName): string => `${server} is kept out of the room by its m.room.server_acl`
 
 /** Fails with M_FORBIDDEN for a server that the room keeps out. */

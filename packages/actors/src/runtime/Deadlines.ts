@@ -18,6 +18,7 @@ const longestSleep = 2 ** 31 - 1
  */
 export type AddDeadline = (time: number, expire: () => void) => () => void
 
+/** Starts the fiber that watches all deadlines of a scope. */
 export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Effect.gen(function* () {
   const due = new Map<number, Set<() => void>>()
   const earlier = Latch.makeUnsafe(false)

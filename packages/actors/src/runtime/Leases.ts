@@ -8,6 +8,7 @@
 import { type Lease, WriteLease } from "@greenroom/store/WriteLease"
 import { Context, Effect } from "effect"
 
+/** The leases of this node. */
 export const Leases = Context.Reference<{
   /** Runs work under a lease that begins now. What the work leaves behind in other fibers is not bound once it has ended. */
   readonly hold: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

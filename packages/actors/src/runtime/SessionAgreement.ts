@@ -21,6 +21,7 @@ import { addressOfNode, Nodes } from "./Nodes.ts"
 /** In ms. */
 const trustFor = 2_000
 
+/** How the nodes agree that a session has ended. */
 export interface SessionAgreement {
   /** Whether this node may believe what it remembers of sessions. */
   readonly isTrusted: () => boolean
@@ -32,6 +33,7 @@ export interface SessionAgreement {
   readonly isNeeded: boolean
 }
 
+/** The reactions of a node to ended sessions. */
 export interface SessionHearer {
   /** The login has ended at a position (`xid`) of the log. */
   readonly ended: (tokenId: number, since: number) => void

@@ -6,6 +6,7 @@ import type { Fence } from "@greenroom/store/ShardFenceStore"
 import { Context, Effect, type Scope } from "effect"
 import { Entity, type ShardId } from "effect/cluster"
 
+/** The fences of the shards of this node. */
 export interface ShardFencing {
   /** The fence of a shard that this node takes, or holds. Waits until it is raised. */
   readonly of: (shard: ShardId.ShardId) => Effect.Effect<Fence | undefined>
@@ -19,6 +20,7 @@ export interface ShardFencing {
   readonly refused: (fence: Fence) => Effect.Effect<void>
 }
 
+/** The fences of this node. Without several nodes there are none. */
 export const ShardFences = Context.Reference<ShardFencing>("greenroom/actors/ShardFences", {
   defaultValue: () => ({
     of: () => Effect.succeed(undefined),

@@ -24,6 +24,7 @@ export const keepRunningOnce = <R>(
 ): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
   Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, underLease(work))))
 
+/** As `periodically`, on one node of the cluster at a time. See `keepRunningOnce`. */
 export const periodicallyOnce = <R>(
   name: string,
   interval: Duration.Input,

@@ -25,6 +25,7 @@ const lost = new TokenRefused({
 /** What precedes the stream token in the `pos` of sliding sync, which other endpoints take as well (MSC4186). */
 const connection = /^c[0-9]{1,15}\.[0-9]{1,15}_/
 
+/** Makes `ReadToken` for the event log of this node. */
 export const makeReadToken: Effect.Effect<ReadToken, never, EventLog> = Effect.map(
   EventLog,
   (log) => (text) =>

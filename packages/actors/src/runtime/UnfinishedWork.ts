@@ -33,6 +33,7 @@ interface UnfinishedWorkOptions<A, R> {
   readonly finish: (work: A) => Effect.Effect<unknown, MatrixError | TryAgain, R>
 }
 
+/** Finishes the work of a table until the scope closes. */
 export const keepFinishing = Effect.fnUntraced(function* <A, R>({
   finish,
   kind,

@@ -41,6 +41,7 @@ export interface SlidingRoom {
   readonly stripped_state?: ReadonlyArray<unknown>
 }
 
+/** The answers of the requested extensions. */
 export interface SlidingExtensionAnswers {
   readonly account_data?: {
     readonly global?: ReadonlyArray<SimpleEvent>
@@ -56,6 +57,7 @@ export interface SlidingExtensionAnswers {
   }
 }
 
+/** The answer to a request of simplified sliding sync. */
 export interface SlidingAnswer {
   readonly pos: string
   readonly txn_id?: string

@@ -36,6 +36,7 @@ import { makeStrippedRooms } from "./internal/StrippedRooms.ts"
 import { makeSyncUserData } from "./internal/SyncUserData.ts"
 import type { SlidingAnswer } from "./SlidingAnswer.ts"
 
+/** A request of simplified sliding sync. */
 export interface SlidingSyncRequest {
   /** The `pos` of the former answer. */
   readonly pos?: string | undefined

@@ -30,6 +30,7 @@ import { makeSyncRooms } from "./internal/SyncRooms.ts"
 import type { UserFeed } from "./internal/UserFeed.ts"
 import type { SimpleEvent, SyncAnswer, SyncedNews } from "./SyncAnswer.ts"
 
+/** A request of `/sync`. */
 export interface SyncRequest {
   /** The `next_batch` of the former answer. */
   readonly since?: string | undefined

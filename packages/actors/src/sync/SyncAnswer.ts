@@ -15,6 +15,7 @@ export interface SimpleEvent {
   readonly content: object
 }
 
+/** A list of events, as a part of the answer. */
 export interface Events<E = SimpleEvent> {
   readonly events: ReadonlyArray<E>
 }

@@ -10,8 +10,10 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { Effect, Option } from "effect"
 
+/** The users that a user ignores. */
 export type IgnoredUsers = ReadonlySet<UserId>
 
+/** The ignored users of a user without any. */
 export const nobody: IgnoredUsers = new Set()
 
 const usersOf = ({ ignored_users: users }: JsonObject): IgnoredUsers =>

@@ -39,6 +39,7 @@ import { maxProfileBytes, maxProfileFields, User } from "./UserProtocol.ts"
 /** Readers of a profile field: everybody, users in a common room, accepted users, nobody. */
 export type Visibility = ProfileVisibility
 
+/** A user on a presence list, with the presence that the owner of the list may see. */
 export interface PresenceListEntry extends PresenceContent {
   readonly accepted: boolean
 }

@@ -19,8 +19,10 @@ export interface EmailLink {
   readonly confirmed: boolean
 }
 
+/** The error for a link that leads to no session. */
 export const expiredLink = new NotFound({ error: "The link is unknown, was used already, or has expired" })
 
+/** The pages behind the links in mails. */
 export const makeEmailLinks = (sessions: LoginSessionStore["Service"]) => {
   const findEmailLink = Effect.fnUntraced(function* (link: string) {
     const found: Option.Option<Progressing> = yield* sessions.findByLink(Redacted.make(link))

@@ -62,6 +62,7 @@ const actionOf = (purpose: Purpose, serverName: string): string => {
   }
 }
 
+/** The services and settings of the email stages. */
 export interface EmailStageOptions {
   readonly identities: UserIdentityStore["Service"]
   readonly mailer: Mailer["Service"]
@@ -74,6 +75,7 @@ export interface EmailStageOptions {
 const isPendingHere = (progress: LoginProgress, type: PendingEmail["type"]): PendingEmail | undefined =>
   progress.pending !== undefined && progress.pending.type === type ? (progress.pending as PendingEmail) : undefined
 
+/** The stages `m.login.email.code` and `m.login.email.url`. */
 export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, throttle }: EmailStageOptions) => {
   /** Whether the mail is sent, and the user of the login. */
   const recipient = Effect.fnUntraced(function* ({ progress, purpose }: StageRequest, address: string) {

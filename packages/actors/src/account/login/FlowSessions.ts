@@ -25,10 +25,13 @@ export interface FlowRequest {
   readonly session?: Session
 }
 
+/** A stored session with its progress. */
 export type Progressing = LoginSession<LoginProgress>
 
+/** A new random secret of 256 bits. */
 export const newSecret = () => Redacted.make(randomBytes(32).toString("base64url"))
 
+/** The error for a session that does not exist. */
 export const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: start again" })
 const tooMany = new LimitExceeded({
   error: "Too many logins are in progress from your address, try again later",
@@ -43,6 +46,7 @@ interface FlowSessionNeeds {
   readonly maxSessionsPerAddress: number
 }
 
+/** The sessions of logins that need several requests. */
 export const makeFlowSessions = ({ accounts, maxSessionsPerAddress, sessions, sessionTtl }: FlowSessionNeeds) => {
   /** Finds the session. A code is a guess, which is counted before the session is read. */
   const findSession = Effect.fnUntraced(function* (request: FlowRequest, secret: Redacted.Redacted) {

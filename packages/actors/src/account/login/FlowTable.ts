@@ -24,6 +24,7 @@ const beginsWith = (flow: Flow, passed: Passed): boolean => passed.every((type, 
 const toLoginFlow = (flow: Flow): LoginFlow =>
   flow.length === 1 ? { type: flow[0] ?? "" } : { type: flow[0] ?? "", stages: flow }
 
+/** The flows of logins or of registrations, and what can follow passed stages. */
 export class FlowTable {
   private readonly flows: { readonly [purpose in Purpose]: ReadonlyArray<Flow> }
 

@@ -70,6 +70,7 @@ export const makeAccountCreation = Effect.gen(function* () {
   return { bind, createAccount, together }
 })
 
+/** Turns the result of a flow into a login, an account, or a part of an account. */
 export const makeCompletion = Effect.gen(function* () {
   const accounts = yield* Accounts
   const sessions = yield* LoginSessionStore

@@ -23,7 +23,6 @@ export type Flow = ReadonlyArray<StageType>
 
 /** Registration is open to everybody, to holders of a registration token, or to no one. */
 export const registrationModes = ["open", "token", "closed"] as const
-/** Whether anybody may register, holders of a token, or nobody. */
 export type RegistrationMode = (typeof registrationModes)[number]
 
 /** The mail server for outgoing mails. */

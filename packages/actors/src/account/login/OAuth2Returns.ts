@@ -20,6 +20,7 @@ export interface ServiceSelection {
   readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
 }
 
+/** The request with which a provider sends the browser back. */
 export interface OAuth2Callback {
   /** The query of the redirect URI, without `?`. */
   readonly query: string
@@ -45,6 +46,7 @@ interface OAuth2ReturnNeeds {
   readonly finish: Effect.Success<typeof makeCompletion>
 }
 
+/** The pages of a login at a provider. */
 export const makeOAuth2Returns = ({ client, finish, sessions, stage, table }: OAuth2ReturnNeeds) => {
   const findSelection = Effect.fnUntraced(function* (ticket: string) {
     const found: Option.Option<Progressing> = yield* sessions.findByLink(Redacted.make(ticket))

@@ -26,8 +26,10 @@ import type { OAuth2Client } from "./OAuth2Client.ts"
 /** The page on which the user selects a provider. */
 const servicesPath = `${clientPrefix}/login/oauth2/services`
 
+/** The stored hash of the secret in the cookie of a browser. */
 export const hashOfBrowserSecret = (secret: string): string => createHash("sha256").update(secret).digest("base64")
 
+/** The stage `m.login.oauth2`. */
 export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: UserIdentityStore["Service"]) => {
   /** Sends the user to a provider. */
   const authorize = Effect.fnUntraced(function* (progress: LoginProgress, provider: string, publicUrl: string) {

@@ -10,6 +10,7 @@ import { wrongCredentials } from "../Credentials.ts"
 import type { PasswordCheck } from "../PasswordCheck.ts"
 import { expectedUser, type Outcome, passed, prove, type StageRequest, textOf } from "./LoginProgress.ts"
 
+/** The stage `m.login.password`. */
 export const makePasswordStage = (accounts: Accounts["Service"], passwords: PasswordCheck["Service"]) => {
   const login = Effect.fnUntraced(function* (request: StageRequest, password: Redacted.Redacted) {
     const user = expectedUser(request.progress) || (textOf(request, "user") ?? "")

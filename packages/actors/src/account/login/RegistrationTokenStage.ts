@@ -8,6 +8,7 @@ import { Effect, Redacted } from "effect"
 import { passed, type StageRequest, textOf } from "./LoginProgress.ts"
 import type { LoginThrottle } from "./LoginThrottle.ts"
 
+/** The stage `m.login.registration_token`. */
 export const makeRegistrationTokenStage = (
   tokens: RegistrationTokenStore["Service"],
   throttle: LoginThrottle["Service"]

@@ -41,6 +41,7 @@ export interface RefusedSignatures {
   readonly [userId: string]: { readonly [keyId: string]: JsonObject }
 }
 
+/** Cross-signing keys as JSON text. */
 export interface CrossSigningTexts {
   readonly master_keys: string
   readonly self_signing_keys: string

@@ -42,6 +42,7 @@ const maxPrekeyBytes = 8_192
 const maxQueriedUsers = 5_000
 const maxClaims = 10_000
 
+/** The keys that a device uploads. */
 export interface KeyUploadRequest {
   readonly device_keys?: JsonObject | undefined
   readonly one_time_keys?: JsonObject | undefined

@@ -35,6 +35,7 @@ export interface RemoteKeys {
   readonly failures: string
 }
 
+/** The claimed keys of users of other servers, and the servers that failed. */
 export interface RemoteClaim {
   readonly one_time_keys: { readonly [userId: string]: JsonObject }
   readonly failures: { readonly [server: string]: JsonObject }

@@ -22,9 +22,11 @@ const maxMessages = 10_000
 const maxContentBytes = 65_536
 /** The most messages, and bytes of them, that wait for a device; of more the oldest are deleted. */
 export const maxWaitingMessages = 20_000
+/** The most bytes of messages that wait for a device. */
 export const maxWaitingBytes = 64 * 1024 * 1024
 const trimInterval = "10 minutes"
 
+/** Messages to devices of one or several users. */
 export interface ToDeviceRequest {
   readonly type: string
   readonly txnId: string

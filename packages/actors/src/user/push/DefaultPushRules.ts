@@ -45,6 +45,7 @@ const underride: ReadonlyArray<PushRule> = [
   rule("encrypted", [match("type", "m.room.encrypted")], [notify])
 ]
 
+/** The push rules of a user without own changes. */
 export const defaultRules = (userId: UserId): PushRuleset => ({
   override: [
     master,

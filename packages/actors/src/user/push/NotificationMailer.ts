@@ -17,6 +17,7 @@ export interface UnreadRoom {
   readonly lines: ReadonlyArray<{ readonly sender: string; readonly text: string }>
 }
 
+/** The unread notifications of a user in one mail. */
 export interface UnreadNotifications {
   readonly count: number
   /** At least one. */
@@ -25,6 +26,7 @@ export interface UnreadNotifications {
   readonly moreRooms: number
 }
 
+/** A mail about unread notifications. */
 export interface NotificationMail {
   /** An address in canonical form. */
   readonly to: string

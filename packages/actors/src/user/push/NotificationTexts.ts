@@ -6,6 +6,7 @@ import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 import type { Notification } from "./Notifications.ts"
 
+/** The texts by which a notification names its room, sender and content. */
 export interface NotificationTexts {
   readonly senderName: string | undefined
   readonly roomName: string | undefined

@@ -34,6 +34,7 @@ export interface Notification extends Omit<StoredNotification, "actions"> {
   readonly ignored: boolean
 }
 
+/** A page of notifications, newest first. */
 export interface NotificationPage {
   readonly notifications: ReadonlyArray<{
     readonly actions: ReadonlyArray<PushAction>

@@ -7,12 +7,15 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 
 /** The kinds of rules, in the order in which they are checked. */
 export const pushRuleKinds = ["override", "content", "room", "sender", "underride"] as const
+/** The kinds of push rules, in the order in which they are evaluated. */
 export type PushRuleKind = (typeof pushRuleKinds)[number]
+/** True for a kind of push rules. */
 export const isPushRuleKind = (kind: string): kind is PushRuleKind => pushRuleKinds.some((known) => known === kind)
 
 /** `notify`, or a tweak such as `{"set_tweak": "sound", "value": "default"}`. */
 export type PushAction = string | JsonObject
 
+/** A push rule as clients read it. */
 export interface PushRule {
   readonly rule_id: string
   readonly default: boolean

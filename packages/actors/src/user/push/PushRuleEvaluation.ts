@@ -206,6 +206,7 @@ const outcomeOf = (given: ReadonlyArray<PushAction>): CompiledOutcome => {
   return { notify, highlight: notify && actions.some(isHighlight), actions, text: JSON.stringify(actions) }
 }
 
+/** Compiles a ruleset for the evaluation of many events. */
 export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
   pushRuleKinds.flatMap((kind) =>
     ruleset[kind]

@@ -30,6 +30,7 @@ export interface PushRuleSettings {
   }
 }
 
+/** The settings of a user who has changed nothing. */
 export const noSettings: PushRuleSettings = { own: {}, defaults: {} }
 
 /** The most rules that a user may make, of all kinds together. */

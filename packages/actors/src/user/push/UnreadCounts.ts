@@ -17,11 +17,13 @@ import { Effect } from "effect"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
 import type { IgnoredUsers } from "../IgnoredUsers.ts"
 
+/** Unread notifications, and how many of them are highlights. */
 export interface Counts {
   readonly notification_count: number
   readonly highlight_count: number
 }
 
+/** The counts of a room, and of its threads. */
 export interface UnreadOfRoom {
   readonly unread_notifications: Counts
   /** By the ID of the thread's root. Absent where counts by thread were not asked for. */
@@ -79,6 +81,7 @@ const unreadOf = (counts: ReadonlyArray<UnreadCount>, byThread: boolean): Unread
   }
 }
 
+/** Reads the unread counts of users. */
 export const makeUnreadCounts = Effect.gen(function* () {
   const unread = yield* UnreadStore
   const receipts = yield* ReceiptStore
