@@ -20,7 +20,7 @@ import { objectText } from "./DeviceKeys.ts"
 const maxMessages = 10_000
 /** The most bytes of a message. */
 const maxContentBytes = 65_536
-/** The most messages, and bytes of them, that wait for a device; of more the oldest are deleted. */
+/** The most messages that wait for a device. Above the bounds the oldest are deleted. */
 export const maxWaitingMessages = 20_000
 /** The most bytes of messages that wait for a device. */
 export const maxWaitingBytes = 64 * 1024 * 1024
