@@ -21,9 +21,9 @@ const closings: { readonly [K in keyof typeof closeCodes]: string } = {
 const errors: { readonly [errcode: string]: string } = {
   M_NOT_JSON: "The frame is not JSON, or not MessagePack",
   M_BAD_JSON:
-    "The frame is no object, lacks `id` or `method`, or a parameter is wrong; the text names it: `params.room_id`",
+    "The frame is not an object, lacks `id` or `method`, or has a wrong parameter; the text names it: `params.room_id`",
   M_BAD_PAGINATION: "`from`, `to`, `limit` or `dir` of the parameters is wrong",
-  M_UNRECOGNIZED: "There is no such method",
+  M_UNRECOGNIZED: "The method does not exist",
   M_LIMIT_EXCEEDED: "Too many requests; `retry_after_ms` says when to try again"
 }
 
@@ -52,9 +52,9 @@ export const describeSocket =
 frames of the same objects in MessagePack (integers beyond 32 bits may be floats); without one it is \`m.json\`.
 
 The client sends \`{"id", "method", "params"}\`, where \`id\` is a text of its choice or an integer, and gets \`{"id", "result"}\` or
-\`{"id", "error": {"errcode", "error"}}\`, not always in the order of its requests. Unasked it gets
+\`{"id", "error": {"errcode", "error"}}\`, not always in the order of its requests. Without a request it gets
 \`{"chunk", "start", "end"}\`, the parts of the event stream, in order and without loss. A reconnect with \`from\`, the last
-\`end\`, goes on where the client was.
+\`end\`, continues at the position of the client.
 
 Methods, with their parameters (\`?\`: may be absent). A \`txn_id\` makes a request idempotent, as in the URL of the endpoint. The
 errors are those of the endpoint:
@@ -68,10 +68,10 @@ ${table(
   Object.entries(errors).map(([errcode, text]) => [errcode, text])
 )}
 
-The server closes a socket with one of these codes. Nothing is lost by it:
+The server closes a socket with one of these codes. No update is lost:
 
 ${table(["code", ""], closeRows)}
 
 A user has at most 50 sockets at a time on each node: M_LIMIT_EXCEEDED, instead of the upgrade. Without a WebSocket upgrade, or
-with none of the subprotocols: M_UNKNOWN. A \`from\` that is no token of this server, or no longer: M_BAD_PAGINATION, begin with
+with none of the subprotocols: M_UNKNOWN. A \`from\` that is not, or no longer, a token of this server: M_BAD_PAGINATION; begin with
 \`initialSync\`.`

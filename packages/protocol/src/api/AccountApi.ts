@@ -113,7 +113,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       documented({
         summary: "Change the password",
         text:
-          "Ends every other login of the user. Errors: M_FORBIDDEN for a wrong old password, M_LIMIT_EXCEEDED after many, " +
+          "Ends every other login of the user. Errors: M_FORBIDDEN for a wrong old password, M_LIMIT_EXCEEDED after many attempts, " +
           "M_BAD_JSON for a new one that is too short.",
         who: themselves
       })
@@ -126,7 +126,7 @@ export class AccountApi extends HttpApiGroup.make("account")
         summary: "Add an email address or an account at a service",
         text:
           "A stage, as at `POST /login`, of m.login.email.code, m.login.email.url or m.login.oauth2. Ends with `{}`. After " +
-          "the way back from a service, its type is said once more with the new `session`. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+          "the return from a service, send its type again with the new `session`. Errors: M_FORBIDDEN, M_NOT_FOUND.",
         who: themselves
       })
     ),
@@ -144,9 +144,9 @@ export class AccountApi extends HttpApiGroup.make("account")
       documented({
         summary: "Add an address that an identity server has validated",
         text:
-          "The identity server binds it to the user, so that others find them by it; what the address was invited to " +
-          "invites the user. Errors: M_NO_VALID_SESSION, M_SESSION_NOT_VALIDATED, M_SESSION_EXPIRED, M_FORBIDDEN if it " +
-          "belongs to another account, M_UNKNOWN if the identity server cannot be asked.",
+          "The identity server binds it to the user, so that others find the user by it; waiting invitations of the address " +
+          "invite the user. Errors: M_NO_VALID_SESSION, M_SESSION_NOT_VALIDATED, M_SESSION_EXPIRED, M_FORBIDDEN if it " +
+          "belongs to another account, M_UNKNOWN if the identity server cannot be reached.",
         who: themselves
       })
     ),

@@ -28,7 +28,7 @@ export type AdminUser = typeof AdminUser.Type
 export const AdminUsers = body(
   Schema.Struct({
     users: Schema.Array(AdminUserFields),
-    next: Schema.optionalKey(UserId.annotate({ description: "Give it as `after` to go on" }))
+    next: Schema.optionalKey(UserId.annotate({ description: "The `after` of the next page" }))
   }).annotate({ identifier: "AdminUsers" })
 )
 export type AdminUsers = typeof AdminUsers.Type
@@ -43,7 +43,7 @@ export const CreateUser = Schema.Struct({
 }).annotate({ identifier: "CreateUser" })
 
 const TokenFields = Schema.Struct({
-  token_id: Schema.String.annotate({ description: "By which it is known afterwards. No secret" }),
+  token_id: Schema.String.annotate({ description: "The ID of the token, which is not secret" }),
   uses: Schema.Int,
   uses_allowed: Schema.optionalKey(Schema.Int.annotate({ description: "Absent for any number" })),
   expires_ts: Schema.optionalKey(time),
@@ -59,16 +59,16 @@ export type RegistrationTokens = typeof RegistrationTokens.Type
 export const CreateRegistrationToken = Schema.Struct({
   token: Schema.optionalKey(
     Schema.String.check(Schema.isMinLength(8), Schema.isMaxLength(512)).annotate({
-      description: "The secret; by default one is made"
+      description: "The secret (default: a random one)"
     })
   ),
   uses_allowed: Schema.optionalKey(
-    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).annotate({ description: "By default once" })
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).annotate({ description: "How many times it may be used (default: once)" })
   ),
   unlimited: Schema.optionalKey(Schema.Boolean.annotate({ description: "True for any number of uses" })),
   valid_for: Schema.optionalKey(
     Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1e13 })).annotate({
-      description: "Milliseconds until it expires; by default it does not"
+      description: "Milliseconds until it expires (default: never)"
     })
   )
 }).annotate({ identifier: "CreateRegistrationToken" })
@@ -91,7 +91,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.post("createUser", "/admin/users", { payload: CreateUser, success: AdminUser }).annotateMerge(
       documented({
         summary: "Create an account",
-        text: "Also where registration is closed. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.",
+        text: "Works also if registration is closed. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.",
         who
       })
     ),
@@ -117,7 +117,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     }).annotateMerge(
       documented({
         summary: "Deactivate an account",
-        text: "Its user ID stays taken, what is personal is removed. Errors: M_NOT_FOUND.",
+        text: "Removes personal data. The user ID cannot be registered again. Errors: M_NOT_FOUND.",
         who
       })
     ),
@@ -134,7 +134,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.post("createRegistrationToken", "/admin/registration_tokens", {
       payload: CreateRegistrationToken,
       success: NewRegistrationToken
-    }).annotateMerge(documented({ summary: "Make a registration token", text: "Its secret is shown this once.", who })),
+    }).annotateMerge(documented({ summary: "Make a registration token", text: "Only this answer contains the secret.", who })),
     HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
       params: { tokenId: boundedText(255) },
       success: Done

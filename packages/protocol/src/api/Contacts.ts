@@ -53,7 +53,7 @@ export const ContactImport = body(
   Schema.Struct({
     created: Schema.Int.annotate({ description: "Contacts that were added" }),
     merged: Schema.Int.annotate({ description: "Cards that changed a contact" }),
-    unchanged: Schema.Int.annotate({ description: "Cards whose content was there already" }),
+    unchanged: Schema.Int.annotate({ description: "Cards that changed nothing" }),
     total: Schema.Int.annotate({ description: "How many contacts the user has now" })
   }).annotate({ identifier: "ContactImport" })
 )
@@ -62,8 +62,8 @@ export type ContactImport = typeof ContactImport.Type
 /** The result of a lookup of addresses. */
 export const ContactLookup = body(
   Schema.Struct({
-    looked_up: Schema.Int.annotate({ description: "Addresses that were asked for" }),
-    found: Schema.Int.annotate({ description: "Those that have a Matrix user" })
+    looked_up: Schema.Int.annotate({ description: "Addresses that were looked up" }),
+    found: Schema.Int.annotate({ description: "Those with a Matrix user" })
   }).annotate({ identifier: "ContactLookup" })
 )
 export type ContactLookup = typeof ContactLookup.Type
@@ -90,7 +90,7 @@ export const contactEndpoints = <const Path extends `/${string}`>(path: Path) =>
           Schema.NumberFromString.check(
             Schema.isInt({ expected: "an integer" }),
             Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
-          ).annotate({ description: "Contacts in one page: 100, 500 at most; fewer where they are large" })
+          ).annotate({ description: "Contacts of one page (default 100, at most 500; fewer if they are large)" })
         ),
         search: Schema.optional(boundedText(255))
       },
@@ -117,7 +117,7 @@ export const contactEndpoints = <const Path extends `/${string}`>(path: Path) =>
           text:
             "The body is `text/vcard` (4.0 or 3.0) or `application/vcard+json` (a jCard or an array of them), at most 48 MiB, " +
             `512 KiB a card. All cards are imported or none. An extension of Greenroom. ${cardErrors} M_NOT_JSON, ` +
-            "M_LIMIT_EXCEEDED while many imports are under way.",
+            "M_LIMIT_EXCEEDED while many imports run.",
           who,
           binary: true
         })
@@ -147,8 +147,8 @@ export const contactEndpoints = <const Path extends `/${string}`>(path: Path) =>
         summary: "Find contacts that are Matrix users",
         text:
           "Asks an identity server that this home server trusts by hashes of email addresses and phone numbers, at most once a " +
-          "day for each. What it answered before it refused more is kept. An extension of Greenroom. Errors: M_FORBIDDEN, " +
-          "M_LIMIT_EXCEEDED, M_UNKNOWN where it cannot be asked.",
+          "day for each. Results from before a refusal are kept. An extension of Greenroom. Errors: M_FORBIDDEN, " +
+          "M_LIMIT_EXCEEDED, M_UNKNOWN if it cannot be reached.",
         who
       })
     ),

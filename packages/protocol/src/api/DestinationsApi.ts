@@ -17,7 +17,7 @@ const DestinationFields = Schema.Struct({
   failures: Schema.Int.annotate({ description: "Attempts in a row that failed" }),
   last_attempt_ts: time("When a request to it was last noted: failures always, successes once a minute"),
   last_success_ts: time("When it was last noted that it answered"),
-  last_error: Schema.optionalKey(Schema.String.annotate({ description: "Why the last failure was one" })),
+  last_error: Schema.optionalKey(Schema.String.annotate({ description: "The error of the last failed attempt" })),
   backoff_until: time("When it is tried again, if it is not heard from before")
 }).annotate({ identifier: "Destination" })
 
@@ -31,10 +31,10 @@ export class DestinationsApi extends HttpApiGroup.make("destinations")
     HttpApiEndpoint.get("destinations", "/admin/destinations", { success: DestinationReports }).annotateMerge(
       documented({
         summary: "The state of the other servers",
-        text: "Each server that was tried or that something waits for. Errors: M_FORBIDDEN.",
+        text: "Every server that was tried, or for which something waits. Errors: M_FORBIDDEN.",
         who: "admins"
       })
     )
   )
   .middleware(Authentication)
-  .annotateMerge(OpenApi.annotations({ title: "Destinations", description: "For the one who operates the server." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Destinations", description: "For operators." })) {}

@@ -30,7 +30,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       documented({
         summary: "The public rooms of this server",
         text:
-          "The rooms with the most members first, from `START` on where `from` is absent. Give `end` of the answer as the " +
+          "The rooms with the most members first, from `START` on if `from` is absent. Use `end` of the answer as the " +
           "next `from`; after the last page it is `END`. Errors: M_BAD_PAGINATION.",
         who: "anyone"
       })
@@ -40,7 +40,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       .annotateMerge(
         documented({
           summary: "Which room an alias leads to",
-          text: "Asks the server of the alias where it is not ours, for users alone. Errors: M_NOT_FOUND.",
+          text: "An alias of another server is resolved there, for callers with an access token. Errors: M_NOT_FOUND.",
           who: "anyone"
         })
       ),

@@ -7,7 +7,7 @@ import { OpenApi } from "effect/http-api"
 export interface Documented {
   readonly summary: string
   readonly who: string
-  /** A function where the text is long to make, and needed only when the documentation is read. */
+  /** A function, if the text takes long to make and is needed only by readers of the documentation. */
   readonly text?: string | (() => string)
   /** Examples of bodies, where the schema alone does not give a valid one. */
   readonly request?: unknown

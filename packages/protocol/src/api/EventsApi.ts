@@ -26,8 +26,8 @@ export class EventsApi extends HttpApiGroup.make("events")
           summary: "Wait for events",
           text:
             "The updates after `from`, or, if there are none, those within `timeout` ms (default 30,000). " +
-            "`from` absent or `END`: from now on. `START`: from the beginning of what the user may see. Give `end` of the " +
-            "answer as the next `from`: nothing is reported twice, and nothing is left out. Errors: M_BAD_PAGINATION.",
+            "`from` absent or `END`: from now on. `START`: from the first event that the user may see. Use `end` of the " +
+            "answer as the next `from`: each update is returned once. Errors: M_BAD_PAGINATION.",
           who: "any user, for themselves"
         })
       ),
@@ -44,7 +44,7 @@ export class EventsApi extends HttpApiGroup.make("events")
     HttpApiEndpoint.get("initialSync", "/initialSync", { query: { limit }, success: InitialSync }).annotateMerge(
       documented({
         summary: "All rooms of the user, to begin with",
-        text: "`limit` is how many messages of each room (default 10, 0 for none). The stream goes on at `end`.",
+        text: "`limit` is the number of messages of each room (default 10, 0 for none). The stream continues at `end`.",
         who: "any user, for themselves"
       })
     ),
@@ -63,7 +63,7 @@ export class EventsApi extends HttpApiGroup.make("events")
       documented({
         summary: "Of what the user wants to be notified",
         text:
-          "The API of 2014 has no push rules: clients that ask for them before they begin get an empty set. The rules by " +
+          "The API of 2014 has no push rules: clients that request them at their start get an empty set. The rules by " +
           "which this server notifies are those of `/_matrix/client/v3/pushrules`.",
         who: "any user, for themselves",
         response: { device: {}, global: { content: [], override: [], room: [], sender: [], underride: [] } }

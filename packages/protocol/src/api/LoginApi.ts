@@ -20,7 +20,7 @@ export class LoginApi extends HttpApiGroup.make("login")
         summary: "Log in",
         text:
           'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`; `user` is a ' +
-          "whole user ID or a localpart. Ends with credentials, else says what comes `next` and the `session` to say " +
+          "whole user ID or a localpart. The answer has credentials, or the `next` stage and the `session` to send " +
           "with it. Errors: M_FORBIDDEN, M_LOGIN_EMAIL_URL_NOT_YET, M_LIMIT_EXCEEDED.",
         who: "anyone"
       })
@@ -45,6 +45,6 @@ export class LoginApi extends HttpApiGroup.make("login")
   .annotateMerge(
     OpenApi.annotations({
       title: "Login",
-      description: "Access tokens travel as the query parameter `access_token` or as `Authorization: Bearer`."
+      description: "Access tokens are sent as the query parameter `access_token` or as `Authorization: Bearer`."
     })
   ) {}

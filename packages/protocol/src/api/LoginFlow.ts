@@ -35,7 +35,7 @@ export const LoginStage = Schema.StructWithRest(
     device_name: text("The user's name for the device that logs in", 255),
     fallback: Schema.optionalKey(
       Schema.NullOr(Schema.Boolean).annotate({
-        description: "True from the fallback page, to which an OAuth2 login then comes back",
+        description: "True from the fallback page, to which an OAuth2 login then returns",
         expected: "true or false"
       })
     )

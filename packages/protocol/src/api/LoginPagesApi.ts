@@ -21,7 +21,7 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
       documented({
         summary: "The page of the link in a mail",
         text:
-          "A page with a button. Visiting it confirms nothing, for programs that read mails visit links too. " +
+          "A page with a button. Opening it confirms nothing, since programs that scan mails open links too. " +
           "Errors: M_NOT_FOUND.",
         who: "anyone with the link"
       })
@@ -56,9 +56,9 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
       documented({
         summary: "The redirect URI",
         text:
-          "The redirect URI of the service, with `code` and `state`. Ends with credentials, the `next` stage and " +
-          "a new `session`, or an error; a page that goes on where the fallback page began it. Errors: M_FORBIDDEN.",
-        who: "browsers that come back from the service"
+          "The redirect URI of the service, with `code` and `state`. The answer has credentials, the `next` stage and " +
+          "a new `session`, or an error; for logins of the fallback page it is a page that continues them. Errors: M_FORBIDDEN.",
+        who: "browsers that return from the service"
       })
     )
   )

@@ -49,7 +49,7 @@ const inviteUser = {
   summary: "Invite a user, or an address",
   text:
     "An address that belongs to a user invites the user. Any other gets a message from the identity server, and its user " +
-    "is invited when they have bound it. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be asked.",
+    "is invited after binding it. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be reached.",
   who: "members of the room with the power to invite"
 }
 const banUser = {
@@ -59,17 +59,17 @@ const banUser = {
 }
 const unbanUser = {
   summary: "Lift a ban",
-  text: "An extension of the draft's API. Errors: M_FORBIDDEN, also where the user is not banned.",
+  text: "An extension of the draft's API. Errors: M_FORBIDDEN, also if the user is not banned.",
   who: "members with the power to ban and to kick, and more of it than the user"
 }
 const kickUser = {
   summary: "Remove a user",
-  text: "Errors: M_FORBIDDEN, also where the user is banned: a kick does not lift a ban.",
+  text: "Errors: M_FORBIDDEN, also if the user is banned: a kick does not lift a ban.",
   who: "members with the power to kick, and more of it than the user"
 }
 const joinAny = {
   summary: "Join a room by its ID or alias",
-  text: "Joins over federation where this server is not in the room. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+  text: "Joins over federation if this server is not in the room. Errors: M_FORBIDDEN, M_NOT_FOUND.",
   who: "whom the join rules allow"
 }
 const onceOf = (doc: { readonly summary: string; readonly text: string; readonly who: string }) =>

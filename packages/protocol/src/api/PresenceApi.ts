@@ -44,14 +44,14 @@ export type ChangePresenceList = typeof ChangePresenceList.Type
 const params = { userId: UserId }
 const readList = {
   summary: "One's own presence list",
-  text: "Whose presence the user wants to see, and what it is where they accepted. Errors: M_FORBIDDEN.",
+  text: "The users on the list, with the presence of those who have accepted. Errors: M_FORBIDDEN.",
   who: "the user"
 }
 const changeList = {
   summary: "Change one's own presence list",
   text:
-    "`invite` asks users to be on it, `drop` takes users off it; `accept` and `deny` answer users who want the caller " +
-    "on theirs. `deny` also takes back what was accepted: the caller leaves that user's list, and a later request of " +
+    "`invite` asks users to be on it, `drop` removes users; `accept` and `deny` answer users who want the caller " +
+    "on theirs. `deny` also revokes an earlier `accept`: the caller leaves that user's list, and a later request of " +
     "theirs waits for an answer. Errors: M_FORBIDDEN, M_NOT_FOUND.",
   who: "the user"
 }
@@ -81,7 +81,7 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       documented({
         summary: "The observers of one's own presence",
         text:
-          "The users who have the caller on their presence list: those whom the caller accepted, and those who wait for " +
+          "The users with the caller on their presence list: those that the caller has accepted, and those that wait for " +
           "an answer. An extension of Greenroom. Errors: M_FORBIDDEN.",
         who: "the user"
       })

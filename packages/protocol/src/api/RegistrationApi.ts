@@ -21,7 +21,7 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
         text:
           'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`. Without ' +
           '`user` the server allocates a user ID. The earliest form, `{"user_id", "password"}` without `type`, is ' +
-          "accepted too. Ends with credentials, else says what comes `next` and the `session` to say with it. Errors: " +
+          "accepted too. The answer has credentials, or the `next` stage and the `session` to send with it. Errors: " +
           "M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON for a password that is shorter than the operator wants, " +
           "M_FORBIDDEN where registration is closed.",
         who: "anyone"
@@ -39,9 +39,9 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
       .annotateMerge(
         documented({
           summary: "Deactivate the account",
-          text: "Ends all its access tokens and its presence, removes its profile and addresses. Its user ID stays taken.",
+          text: "Ends all its access tokens and its presence, and removes its profile and addresses. The user ID cannot be registered again.",
           who: "the user"
         })
       )
   )
-  .annotateMerge(OpenApi.annotations({ title: "Registration", description: "How an account comes into being." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Registration", description: "Creating and deactivating accounts." })) {}

@@ -21,7 +21,7 @@ export const maxInvites = 1000
 export const CreateRoom = Schema.Struct({
   visibility: Schema.optionalKey(
     Schema.Literals(["public", "private"]).annotate({
-      description: "A public room, which a room is if nothing is said, is listed and anyone may join it",
+      description: "`public` (the default): the room is listed, and anyone may join it",
       default: "public"
     })
   ),
@@ -94,7 +94,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       documented({
         summary: "Replace a room by one of another version",
         text:
-          "An extension of the draft. Settings, power levels, bans and aliases come along; m.room.tombstone names the new " +
+          "An extension of the draft. Settings, power levels, bans and aliases are copied; m.room.tombstone names the new " +
           "room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
         who: "members with the power to send m.room.tombstone",
         request: { new_version: "12" }
@@ -128,7 +128,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       documented({
         summary: "Page through the events of a room",
         text:
-          "Both ways in time (default backwards from now, 10 at a time). Asks other servers where our history ends. " +
+          "In both directions (default: 10 events backwards from now). Older history is fetched from other servers. " +
           "Errors: M_BAD_PAGINATION, M_FORBIDDEN.",
         who: "members of the room, past members up to when they left"
       })
@@ -157,12 +157,12 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
     }).annotateMerge(
       documented({
         summary: "Say that one types, or stopped",
-        text: "Ends by itself after `timeout` ms. Reaches the others as m.typing. Errors: M_FORBIDDEN.",
+        text: "Ends after `timeout` ms. Other members receive m.typing. Errors: M_FORBIDDEN.",
         who: "members of the room, for themselves"
       })
     )
   )
   .middleware(Authentication)
   .annotateMerge(
-    OpenApi.annotations({ title: "Rooms", description: "Creating rooms, sending to them, reading back." })
+    OpenApi.annotations({ title: "Rooms", description: "Creating rooms, sending events, reading history." })
   ) {}

@@ -50,5 +50,5 @@ export class StateApi extends HttpApiGroup.make("state")
   )
   .middleware(Authentication)
   .annotateMerge(
-    OpenApi.annotations({ title: "State", description: "By type and state key, what holds in a room now." })
+    OpenApi.annotations({ title: "State", description: "The current state of a room, by type and state key." })
   ) {}

@@ -13,7 +13,7 @@ export class VoipApi extends HttpApiGroup.make("voip")
     HttpApiEndpoint.get("turnServer", "/voip/turnServer", { success: TurnServer }).annotateMerge(
       documented({
         summary: "Credentials for a TURN server",
-        text: "Time-limited, by the shared-secret scheme of TURN REST. `{}` where none is configured.",
+        text: "Time-limited, by the shared-secret scheme of TURN REST. `{}` if no TURN server is configured.",
         who: "any user"
       })
     )

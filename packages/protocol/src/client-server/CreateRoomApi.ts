@@ -53,8 +53,8 @@ export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
       documented({
         summary: "Create a room",
         text:
-          "By a preset, with state of one's own, in a room version. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION, " +
-          "M_INVALID_ROOM_STATE where the rules do not allow the state that was asked for.",
+          "By a preset, with further state, in a room version. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION, " +
+          "M_INVALID_ROOM_STATE if the rules refuse the requested state.",
         who: "any user"
       })
     )
@@ -68,7 +68,7 @@ export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
       documented({
         summary: "Replace a room by one of another version",
         text:
-          "Settings, power levels, bans, rooms of a space and aliases of this server come along; m.room.tombstone leads the " +
+          "Settings, power levels, bans, rooms of a space and aliases of this server are copied; m.room.tombstone leads the " +
           "members to the new room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
         who: "members with the power to send m.room.tombstone"
       })

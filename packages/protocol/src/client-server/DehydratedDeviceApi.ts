@@ -35,7 +35,7 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
       }).annotate({ identifier: "DehydratedDevice" }),
       success: Named
     }).annotateMerge(
-      documented({ summary: "Set the dehydrated device", text: "In place of the former one.", who: "the user" })
+      documented({ summary: "Set the dehydrated device", text: "Replaces the former one.", who: "the user" })
     ),
     HttpApiEndpoint.get("get", path, {
       success: body(Schema.Struct({ device_id: Schema.String, device_data: JsonObject }))

@@ -39,7 +39,7 @@ const Delayed = Schema.Struct({
 export type Delayed = typeof Delayed.Type
 
 const acts = {
-  text: "Errors: M_NOT_FOUND; 409 M_UNKNOWN for an event that was sent or cancelled already; what the room answers to `send`.",
+  text: "Errors: M_NOT_FOUND; 409 M_UNKNOWN for an event that was sent or cancelled already; for `send` the errors of sending.",
   who: "the author; without an access token whoever knows the delay ID"
 }
 

@@ -47,7 +47,7 @@ export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecate
     HttpApiEndpoint.get("events", "/v3/events", {
       query: {
         from: Schema.optional(Token),
-        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
+        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for updates" })),
         room_id: Schema.optional(RoomId)
       },
       success: Chunk

@@ -111,7 +111,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     }).annotateMerge(
       documented({
         summary: "Upload signatures of devices and master keys",
-        text: "`failures` has the signatures that were refused. Errors: M_TOO_LARGE.",
+        text: "`failures` has the refused signatures. Errors: M_TOO_LARGE.",
         who: "the user"
       })
     ),
@@ -121,7 +121,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     }).annotateMerge(
       documented({
         summary: "Whose keys changed between two tokens",
-        text: "Errors: M_INVALID_PARAM for a token that is none of this server's.",
+        text: "Errors: M_INVALID_PARAM for a token that this server did not issue.",
         who: "any user"
       })
     ),

@@ -96,7 +96,7 @@ export class LoginApi extends HttpApiGroup.make("clientServer.login")
       documented({
         summary: "Log in",
         text:
-          "By `m.login.password` or `m.login.token`. A `device_id` that is known is logged in anew, and its former access " +
+          "By `m.login.password` or `m.login.token`. A known `device_id` is logged in again, and its former access " +
           "token ends. Errors: M_FORBIDDEN, M_USER_DEACTIVATED, M_LIMIT_EXCEEDED, M_UNKNOWN for another type.",
         who: "anyone"
       })

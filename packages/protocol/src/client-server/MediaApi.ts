@@ -84,7 +84,7 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
     HttpApiEndpoint.post("create", "/_matrix/media/v1/create", { success: ReservedUri }).annotateMerge(
       documented({
         summary: "A content ID whose upload follows",
-        text: "It is forgotten if it is not used in time. Errors: M_LIMIT_EXCEEDED with too many unused ones.",
+        text: "It expires if no upload follows in time. Errors: M_LIMIT_EXCEEDED with too many unused ones.",
         who: "any user"
       })
     ),

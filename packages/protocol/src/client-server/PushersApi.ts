@@ -63,7 +63,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
         summary: "Make, change or remove a pusher",
         text:
           "`data.url` is an HTTPS URL with a public address. The `pushkey` of the kind `email` is an address of the account; " +
-          "mails are sent where the server has a mail server. The pusher goes with the device that set it. " +
+          "mails are sent if a mail server is configured. The pusher is deleted with the device that set it. " +
           "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_THREEPID_NOT_FOUND, M_RESOURCE_LIMIT_EXCEEDED.",
         who: own
       })
@@ -90,7 +90,7 @@ export class UnsubscribeApi extends HttpApiGroup.make("clientServer.unsubscribe"
     HttpApiEndpoint.get("link", "/_greenroom/unsubscribe", { query: linkToken, success: HtmlPage }).annotateMerge(
       documented({
         summary: "The page of the link in a mail about notifications",
-        text: "A page with a button. Visiting it ends nothing.",
+        text: "A page with a button. Opening it changes nothing.",
         who: "anyone with the link"
       })
     ),

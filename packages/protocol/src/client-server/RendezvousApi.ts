@@ -47,7 +47,7 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
     }).annotateMerge(
       documented({
         summary: "Write to the other device",
-        text: "Errors: M_NOT_FOUND, M_TOO_LARGE, 409 M_CONCURRENT_WRITE where it has written meanwhile.",
+        text: "Errors: M_NOT_FOUND, M_TOO_LARGE, 409 M_CONCURRENT_WRITE if the text has changed since `sequence_token`.",
         who: knows
       })
     ),

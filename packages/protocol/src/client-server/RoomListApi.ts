@@ -65,7 +65,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .annotateMerge(
         documented({
           summary: "Public rooms, the largest first",
-          text: "With `server` those of another server. Errors: M_NOT_FOUND where it cannot be asked.",
+          text: "With `server` the rooms of another server. Errors: M_NOT_FOUND if that server cannot be reached.",
           who: "anyone; any user where another server is asked"
         })
       ),
@@ -140,7 +140,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .annotateMerge(
         documented({
           summary: "A room in short",
-          text: "For users, servers are asked for a room that this one lacks: those that `via` names. Errors: M_NOT_FOUND.",
+          text: "A room that this server lacks is requested from the servers in `via`, for callers with an access token. Errors: M_NOT_FOUND.",
           who: "users who are in the room, may join it or may read it; anyone, where it is open to all"
         })
       ),

@@ -51,7 +51,7 @@ const seers = "members, past members as of when they left, and anybody where the
 const delay = Schema.optional(
   Count.annotate({ description: "Milliseconds after which the event is sent (MSC4140): the answer is a `delay_id`" })
 )
-const ts = Schema.optional(Count.annotate({ description: "Application services may say when the event was made" }))
+const ts = Schema.optional(Count.annotate({ description: "The time of the event, for application services" }))
 
 export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
   .add(

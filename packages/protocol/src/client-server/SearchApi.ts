@@ -87,8 +87,8 @@ export class SearchApi extends HttpApiGroup.make("clientServer.search")
       documented({
         summary: "Search in messages, and in names and topics of rooms",
         text:
-          'In rooms that the user is in or has left, as far as the user may see them. `"quoted words"` stand together, ' +
-          "`or` and `-` do what they do elsewhere. Errors: M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED.",
+          'In rooms that the user is in or has left, as far as the user may see them. `"quoted words"` are a phrase, ' +
+          "`or` separates alternatives, `-` excludes a word. Errors: M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED.",
         who: "any user"
       })
     )

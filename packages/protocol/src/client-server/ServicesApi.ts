@@ -55,7 +55,7 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
     HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: TurnServer }).annotateMerge(
       documented({
         summary: "Credentials for a TURN server",
-        text: "`{}` where none is configured, as Synapse answers: the specification names no answer for that.",
+        text: "`{}` if no TURN server is configured, as in Synapse: the specification defines no answer for this case.",
         who: "any user"
       })
     ),

@@ -99,7 +99,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
     HttpApiEndpoint.post("slidingSync", "/v4/sync", {
       query: {
         pos: Schema.optional(Token),
-        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
+        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for updates" })),
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"]))
       },
       payload: [SlidingSyncBody, Absent],
@@ -111,7 +111,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
           summary: "The updates in windows of the user's rooms",
           text:
             "Simplified sliding sync (MSC4186). Waits up to `timeout` (at most five minutes), but not without `pos`. " +
-            "Errors: M_UNKNOWN_POS for a position that is not kept any more: the client begins anew; M_INVALID_PARAM.",
+            "Errors: M_UNKNOWN_POS for a position that is no longer stored (begin without `pos`); M_INVALID_PARAM.",
           who: "any user"
         })
       )

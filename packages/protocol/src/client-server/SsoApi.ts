@@ -18,7 +18,7 @@ export class SsoApi extends HttpApiGroup.make("clientServer.sso")
     HttpApiEndpoint.get("redirect", "/v3/login/sso/redirect", { query: redirect, success: HtmlPage }).annotateMerge(
       documented({
         summary: "Log in at a provider",
-        text: "Leads a browser there, and back to `redirectUrl` with a `loginToken`. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
+        text: "Redirects a browser there, which returns to `redirectUrl` with a `loginToken`. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
         who
       })
     ),
@@ -32,7 +32,7 @@ export class SsoApi extends HttpApiGroup.make("clientServer.sso")
     HttpApiEndpoint.get("fallback", "/v3/auth/:stage/fallback/web", { ...stage, success: HtmlPage }).annotateMerge(
       documented({
         summary: "A page to pass a stage of user-interactive authentication",
-        text: "It tells the window that opened it when that is done. Errors: M_NOT_FOUND.",
+        text: "It notifies the window that opened it of the completion. Errors: M_NOT_FOUND.",
         who: "anyone with the session"
       })
     ),

@@ -21,7 +21,7 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
         filter: Schema.optional(boundedText(65_536)),
         full_state: Schema.optional(Flag),
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"])),
-        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
+        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for updates" })),
         use_state_after: Schema.optional(Flag),
         "org.matrix.msc4222.use_state_after": Schema.optional(Flag)
       },
@@ -32,8 +32,8 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
         documented({
           summary: "The updates since a token",
           text:
-            "Without `since`, all that the user has. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
-            "for a token or a filter that is none of this server's.",
+            "Without `since`, everything that the user may see now. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
+            "for a token or a filter that this server did not issue.",
           who: "any user"
         })
       )

@@ -86,7 +86,7 @@ export class AddressPagesApi extends HttpApiGroup.make("clientServer.addressPage
     }).annotateMerge(
       documented({
         summary: "The page of the link in a mail",
-        text: "A page with a button. Visiting it confirms nothing. Errors: M_NOT_FOUND.",
+        text: "A page with a button. Opening it confirms nothing. Errors: M_NOT_FOUND.",
         who: "anyone with the link"
       })
     ),

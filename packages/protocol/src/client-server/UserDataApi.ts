@@ -136,7 +136,7 @@ export class PushRulesApi extends HttpApiGroup.make("clientServer.pushRules")
     }).annotateMerge(
       documented({
         summary: "Make or replace a push rule",
-        text: "A new rule is the most important one of its kind, or stands where `before` or `after` says.",
+        text: "A new rule has the highest priority of its kind, unless `before` or `after` gives its position.",
         who: own
       })
     ),
@@ -181,7 +181,7 @@ export class ReceiptsApi extends HttpApiGroup.make("clientServer.receipts")
     }).annotateMerge(
       documented({
         summary: "Say how far one has read",
-        text: "`thread_id` in the body says in which thread. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
+        text: "`thread_id` in the body names the thread. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
         who: "members"
       })
     ),

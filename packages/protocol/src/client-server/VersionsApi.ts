@@ -106,7 +106,7 @@ export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
     HttpApiEndpoint.get("authMetadata", "/v1/auth_metadata", { success: AuthMetadata }).annotateMerge(
       documented({
         summary: "The metadata of the OAuth 2.0 API",
-        text: "Errors: M_UNRECOGNIZED where it is not served.",
+        text: "Errors: M_UNRECOGNIZED if it is not served.",
         who: "anyone"
       })
     ),
@@ -126,7 +126,7 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
     }).annotateMerge(
       documented({
         summary: "The address at which other home servers reach this one",
-        text: "Errors: M_NOT_FOUND where that is the server name itself.",
+        text: "Errors: M_NOT_FOUND if that is the server name itself.",
         who: "anyone"
       })
     ),
@@ -135,7 +135,7 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
     }).annotateMerge(
       documented({
         summary: "The key of the policy server that this server is",
-        text: "Errors: M_NOT_FOUND where it is none.",
+        text: "Errors: M_NOT_FOUND if it is none.",
         who: "anyone"
       })
     ),
