@@ -54,7 +54,7 @@ const list = Command.make(
         (entries) => printAll(options, entries, describe)
       )
     )
-).pipe(Command.withDescription("The actions of administrators, the newest first"))
+).pipe(Command.withDescription("List the actions of administrators, newest first"))
 
 const notedHead = (text: string | undefined) => {
   if (text === undefined) return Effect.succeed(undefined)
@@ -87,9 +87,9 @@ const verify = Command.make(
         }
       })
     )
-).pipe(Command.withDescription("Check that no entry was changed, cut or inserted; the exit code is 1 otherwise"))
+).pipe(Command.withDescription("Verify that no entry was changed, removed or inserted; the exit code is 1 otherwise"))
 
 export const command = Command.make("audit").pipe(
-  Command.withDescription("The actions of administrators"),
+  Command.withDescription("List and verify the audit log"),
   Command.withSubcommands([list, verify])
 )

@@ -84,4 +84,4 @@ export const command = Command.make("backup", { ...commandOptions, file, rate, w
     const sentence = `${options.file}: ${header.server_name} as of ${time(header.created_ts)}, ${size(bytes)}. Keep it secret. ${aboutFiles(report, config)}`
     yield* print(options, value, sentence)
   }).pipe(Effect.scoped)
-).pipe(Command.withDescription("Write a backup of the server into a file, while it runs or not"))
+).pipe(Command.withDescription("Write a backup into a file, whether the server runs or not"))

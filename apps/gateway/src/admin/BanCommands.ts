@@ -77,7 +77,7 @@ const list = Command.make("list", commandOptions, (options) =>
       (found) => printAll(options, found, describe, toValue)
     )
   )
-).pipe(Command.withDescription("Who and what is banned, the newest first"))
+).pipe(Command.withDescription("List bans, newest first"))
 
 const add = Command.make(
   "add",
@@ -122,9 +122,9 @@ const lift = Command.make("lift", { ...commandOptions, kind, value }, (options) 
       yield* printLine(options, `${options.value} is not banned any more`, { kind, value })
     })
   )
-).pipe(Command.withDescription("End a ban"))
+).pipe(Command.withDescription("Lift a ban"))
 
 export const command = Command.make("ban").pipe(
-  Command.withDescription("Banned users, servers and content"),
+  Command.withDescription("Ban users, servers and content"),
   Command.withSubcommands([list, add, lift])
 )

@@ -77,4 +77,4 @@ export const command = Command.make("doctor", { ...commandOptions, peers }, (opt
       })
     if (!options.json) yield* Console.log("Nothing stands in the way of the server.")
   })
-).pipe(Command.withDescription("Look at configuration, database, disk, ports, certificate, clock, DNS and federation"))
+).pipe(Command.withDescription("Check configuration, database, disk, ports, certificate, clock, DNS and federation"))

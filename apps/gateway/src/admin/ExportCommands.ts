@@ -89,7 +89,7 @@ const list = Command.make("list", commandOptions, (options) =>
     options,
     UserExports.use((exports) => printPages(options, exports.list, describe, toValue))
   )
-).pipe(Command.withDescription("Exports that administrators have asked for"))
+).pipe(Command.withDescription("List exports that administrators have requested"))
 
 const request = Command.make(
   "request",
@@ -117,7 +117,7 @@ const request = Command.make(
         )
       })
     )
-).pipe(Command.withDescription("Ask for the data of a user. Another administrator must approve within 24 hours"))
+).pipe(Command.withDescription("Request the data of a user. Another administrator must approve within 24 hours"))
 
 const approve = Command.make("approve", { ...commandOptions, exportId, by, reason }, (options) =>
   run(
@@ -134,7 +134,7 @@ const approve = Command.make("approve", { ...commandOptions, exportId, by, reaso
       yield* print(options, toValue(approved), sentence)
     })
   )
-).pipe(Command.withDescription("Approve an export that another administrator has asked for"))
+).pipe(Command.withDescription("Approve an export that another administrator has requested"))
 
 /** Writes a file that only its owner can read. It gets its name once it is complete. */
 const write = (file: string, lines: Stream.Stream<Uint8Array>) =>
@@ -175,9 +175,9 @@ const read = Command.make(
         yield* printLine(options, `${options.file} was written. Keep it secret.`, { file: options.file })
       })
     )
-).pipe(Command.withDescription("Write an approved export into a file, for the administrator who asked for it"))
+).pipe(Command.withDescription("Write an approved export into a file, for the administrator that requested it"))
 
 export const command = Command.make("export").pipe(
-  Command.withDescription("The data of one user, under dual control"),
+  Command.withDescription("Export the data of one user, under dual control"),
   Command.withSubcommands([list, request, approve, read])
 )

@@ -54,7 +54,7 @@ const destinations = Command.make(
         )
       )
     )
-).pipe(Command.withDescription("The home servers that this one has tried to reach, and how they are doing"))
+).pipe(Command.withDescription("List other home servers with their status"))
 
 const retry = Command.make(
   "retry",
@@ -76,9 +76,9 @@ const retry = Command.make(
         })
       })
     )
-).pipe(Command.withDescription("Try a server again that could not be reached, whenever that was"))
+).pipe(Command.withDescription("End the back-off of a server, so that it is tried again at once"))
 
 export const command = Command.make("federation").pipe(
-  Command.withDescription("Other home servers"),
+  Command.withDescription("List and retry other home servers"),
   Command.withSubcommands([destinations, retry])
 )

@@ -46,8 +46,8 @@ export const groups: Readonly<Record<string, Group>> = {
       serve(words)
     }
   },
-  doctor: commands("Find out what is wrong, and what to do about it", () => import("./DoctorCommand.ts")),
-  migrate: commands("Bring the database to the version of this program", () => import("./MigrateCommand.ts")),
+  doctor: commands("Diagnose faults, and name their remedies", () => import("./DoctorCommand.ts")),
+  migrate: commands("Migrate the database to the version of this program", () => import("./MigrateCommand.ts")),
   backup: gently(
     commands("Back up the database and the uploaded files while the server runs", () => import("./BackupCommand.ts"))
   ),
@@ -55,15 +55,15 @@ export const groups: Readonly<Record<string, Group>> = {
     "Restore a backup into an empty database or a new data directory",
     () => import("./RestoreCommand.ts")
   ),
-  export: commands("The data of one user, under dual control", () => import("./ExportCommands.ts")),
-  import: commands("Bring data into an account", () => import("./ImportCommands.ts")),
-  user: commands("Accounts", () => import("./UserCommands.ts")),
-  token: commands("Registration tokens", () => import("./TokenCommands.ts")),
-  media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
-  room: commands("Rooms", () => import("./RoomCommands.ts")),
-  ban: commands("Banned users, servers and content", () => import("./BanCommands.ts")),
-  report: commands("The reports of users", () => import("./ReportCommands.ts")),
-  audit: commands("The actions of administrators", () => import("./AuditCommands.ts")),
-  federation: commands("Other home servers", () => import("./FederationCommands.ts")),
-  "signing-key": commands("The keys that the server signs with", () => import("./SigningKeyCommands.ts"))
+  export: commands("Export the data of one user, under dual control", () => import("./ExportCommands.ts")),
+  import: commands("Import data into an account", () => import("./ImportCommands.ts")),
+  user: commands("Manage accounts", () => import("./UserCommands.ts")),
+  token: commands("Manage registration tokens", () => import("./TokenCommands.ts")),
+  media: commands("Manage uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
+  room: commands("Manage rooms", () => import("./RoomCommands.ts")),
+  ban: commands("Ban users, servers and content", () => import("./BanCommands.ts")),
+  report: commands("List and resolve the reports of users", () => import("./ReportCommands.ts")),
+  audit: commands("List and verify the audit log", () => import("./AuditCommands.ts")),
+  federation: commands("List and retry other home servers", () => import("./FederationCommands.ts")),
+  "signing-key": commands("List and rotate the signing keys", () => import("./SigningKeyCommands.ts"))
 }

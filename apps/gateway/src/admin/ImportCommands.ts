@@ -116,6 +116,6 @@ const contacts = Command.make(
 ).pipe(Command.withDescription("Add the contacts of a file to the address book of a user: all of them, or none"))
 
 export const command = Command.make("import").pipe(
-  Command.withDescription("Bring data into an account"),
+  Command.withDescription("Import data into an account"),
   Command.withSubcommands([contacts])
 )

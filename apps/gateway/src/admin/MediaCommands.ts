@@ -79,7 +79,7 @@ const list = Command.make("list", { ...commandOptions, user }, (options) =>
     options,
     Effect.flatMap(userIdOf(options.user), (userId) => printUploads(options, userId))
   )
-).pipe(Command.withDescription("The uploads of a user, and how many bytes in all"))
+).pipe(Command.withDescription("List the uploads of a user, and their total size"))
 
 const onFile = (
   name: string,
@@ -109,10 +109,10 @@ const removeAll = Command.make("remove-all", { ...commandOptions, user }, (optio
       yield* printLine(options, `removed ${plural(count, "file")} of ${userId}`)
     })
   )
-).pipe(Command.withDescription("Remove everything that somebody has uploaded"))
+).pipe(Command.withDescription("Remove all uploads of a user"))
 
 export const command = Command.make("media").pipe(
-  Command.withDescription("Uploaded files, and those of other servers"),
+  Command.withDescription("Manage uploaded files, and those of other servers"),
   Command.withSubcommands([
     list,
     onFile(

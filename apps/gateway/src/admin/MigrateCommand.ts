@@ -26,4 +26,4 @@ export const command = Command.make("migrate", commandOptions, (options) =>
     const database = row?.id ?? newestMigration
     yield* printLine(options, `The database is at version ${database}`, { version: database })
   }).pipe(Effect.provide(Layer.provide(onSql(options), showing)))
-).pipe(Command.withDescription("Bring the database to the version of this program, without starting the server"))
+).pipe(Command.withDescription("Migrate the database to the version of this program, without starting the server"))

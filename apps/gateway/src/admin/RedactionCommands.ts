@@ -117,4 +117,4 @@ export const redactions = Command.make("redactions", { ...commandOptions, user }
       yield* printPages(options, (page) => store.list(userId, page), describe)
     })
   )
-).pipe(Command.withDescription("How the redactions of a user's events stand, the newest first"))
+).pipe(Command.withDescription("List the redactions of a user's events with their progress, newest first"))

@@ -28,7 +28,7 @@ const list = Command.make("list", commandOptions, (options) =>
   ReportStore.use(({ page }) =>
     printPages(options, (rows) => Effect.map(page({ ...rows, oldestFirst: false }), ({ reports }) => reports), describe)
   ).pipe(Effect.provide(onDatabase(options, stores)))
-).pipe(Command.withDescription("The reports of users, the newest first"))
+).pipe(Command.withDescription("List the reports of users, newest first"))
 
 const remove = Command.make(
   "remove",
@@ -45,6 +45,6 @@ const remove = Command.make(
 ).pipe(Command.withDescription("Remove a report that is resolved"))
 
 export const command = Command.make("report").pipe(
-  Command.withDescription("The reports of users"),
+  Command.withDescription("List and resolve the reports of users"),
   Command.withSubcommands([list, remove])
 )

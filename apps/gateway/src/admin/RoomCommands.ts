@@ -95,7 +95,7 @@ const list = Command.make(
         ({ rooms }) => printAll(options, rooms, describe, toValue)
       )
     )
-).pipe(Command.withDescription("Rooms, the largest first"))
+).pipe(Command.withDescription("List rooms, the largest first"))
 
 const show = Command.make("show", { ...commandOptions, room }, (options) =>
   run(
@@ -106,7 +106,7 @@ const show = Command.make("show", { ...commandOptions, room }, (options) =>
       yield* print(options, { ...toValue(found), members }, [describe(found), ...members].join("\n"))
     })
   )
-).pipe(Command.withDescription("A room and who is in it"))
+).pipe(Command.withDescription("Show a room and its members"))
 
 const setBlocked = (name: string, blocked: boolean, description: string) =>
   Command.make(name, { ...commandOptions, room }, (options) =>
@@ -202,7 +202,7 @@ const shutDown = Command.make(
         yield* report(options, removalId, roomId)
       })
     )
-).pipe(Command.withDescription("Take all users of this server out of a room, and remove it"))
+).pipe(Command.withDescription("Remove all users of this server from a room, and the room from the database"))
 
 const purgeHistory = Command.make(
   "purge-history",
@@ -229,7 +229,7 @@ const purgeHistory = Command.make(
         yield* report(options, removalId, roomId)
       })
     )
-).pipe(Command.withDescription("Remove old events of a room that are no state"))
+).pipe(Command.withDescription("Remove old events of a room, except state events"))
 
 const removals = Command.make("removals", { ...commandOptions, room }, (options) =>
   run(
@@ -240,10 +240,10 @@ const removals = Command.make("removals", { ...commandOptions, room }, (options)
       yield* printPages(options, (page) => removalsOf(roomId, page), describeRemoval)
     })
   )
-).pipe(Command.withDescription("The removals of a room and of its history, and their progress"))
+).pipe(Command.withDescription("List the removals of a room and of its history with their progress"))
 
 export const command = Command.make("room").pipe(
-  Command.withDescription("Rooms"),
+  Command.withDescription("Manage rooms"),
   Command.withSubcommands([
     list,
     show,

@@ -26,7 +26,7 @@ const withKeys = <A, E>(
 
 const listKeys = Command.make("list", commandOptions, (options) =>
   withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
-).pipe(Command.withDescription("All signing keys, the current one first"))
+).pipe(Command.withDescription("List all signing keys, the current one first"))
 
 const recordRotation = AuditStore.use((audit) => audit.append({ actor: commandLine, action: "signing_key.rotate" }))
 
@@ -40,9 +40,9 @@ const rotateKey = Command.make("rotate", commandOptions, (options) =>
       )
     )
   )
-).pipe(Command.withDescription("Sign with a new key from now on. What older keys signed stays valid"))
+).pipe(Command.withDescription("Sign with a new key from now on. Signatures of older keys stay valid"))
 
 export const command = Command.make("signing-key").pipe(
-  Command.withDescription("The keys that the server signs events and requests with"),
+  Command.withDescription("List and rotate the keys that sign events and requests"),
   Command.withSubcommands([listKeys, rotateKey])
 )

@@ -46,11 +46,11 @@ const createToken = Command.make(
         }),
       true
     )
-).pipe(Command.withDescription("Make a registration token. Its secret is shown only now"))
+).pipe(Command.withDescription("Create a registration token. Its secret is shown only now"))
 
 const listTokens = Command.make("list", commandOptions, (options) =>
   run(options, (admin) => Effect.flatMap(admin.tokens, (tokens) => printAll(options, tokens, describe)))
-).pipe(Command.withDescription("All registration tokens, without their secrets"))
+).pipe(Command.withDescription("List all registration tokens, without their secrets"))
 
 const removeToken = Command.make(
   "remove",
@@ -59,9 +59,9 @@ const removeToken = Command.make(
     run(options, (admin) =>
       Effect.andThen(admin.removeToken(options.id), printLine(options, `${options.id} was withdrawn`))
     )
-).pipe(Command.withDescription("Withdraw a registration token"))
+).pipe(Command.withDescription("Delete a registration token"))
 
 export const command = Command.make("token").pipe(
-  Command.withDescription("Registration tokens"),
+  Command.withDescription("Manage registration tokens"),
   Command.withSubcommands([createToken, listTokens, removeToken])
 )

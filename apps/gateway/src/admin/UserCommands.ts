@@ -90,7 +90,7 @@ const create = Command.make(
         }),
       true
     )
-).pipe(Command.withDescription("Create an account, also where registration is closed"))
+).pipe(Command.withDescription("Create an account, also if registration is closed"))
 
 const list = Command.make(
   "list",
@@ -113,25 +113,25 @@ const list = Command.make(
         } while (after !== undefined)
       })
     )
-).pipe(Command.withDescription("All accounts"))
+).pipe(Command.withDescription("List all accounts"))
 
 const approve = Command.make("approve", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.tap(admin.approve(options.user), (userId) => printLine(options, `${userId} was approved`))
   )
-).pipe(Command.withDescription("Let an account be used that waits for approval"))
+).pipe(Command.withDescription("Approve an account that waits for approval"))
 
 const reject = Command.make("reject", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.tap(admin.reject(options.user), (userId) => printLine(options, `${userId} was rejected`))
   )
-).pipe(Command.withDescription("Deactivate an account that waits for approval. Its user ID stays taken"))
+).pipe(Command.withDescription("Reject an account that waits for approval: deactivates it. Its user ID cannot be registered again"))
 
 const show = Command.make("show", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.flatMap(admin.user(options.user), (account) => print(options, toValue(account), describe(account)))
   )
-).pipe(Command.withDescription("An account"))
+).pipe(Command.withDescription("Show an account"))
 
 const makeAdmin = Command.make(
   "admin",
@@ -150,7 +150,7 @@ const makeAdmin = Command.make(
       )
     )
   }
-).pipe(Command.withDescription("Make a user an admin, or with --no-admin an admin no longer"))
+).pipe(Command.withDescription("Make a user an administrator; --no-admin ends that"))
 
 const resetPassword = Command.make("reset-password", { ...commandOptions, user, passwordStdin }, (options) =>
   run(options, (admin) =>
@@ -162,13 +162,13 @@ const resetPassword = Command.make("reset-password", { ...commandOptions, user, 
       yield* print(options, { done, password: made }, andPassword(done, made))
     })
   )
-).pipe(Command.withDescription("Set a new password; ends every login"))
+).pipe(Command.withDescription("Set a new password, and end every login"))
 
 const deactivate = Command.make("deactivate", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.andThen(admin.deactivate(options.user), printLine(options, `${options.user} was deactivated`))
   )
-).pipe(Command.withDescription("Deactivate an account. Its user ID stays taken"))
+).pipe(Command.withDescription("Deactivate an account. Its user ID cannot be registered again"))
 
 const devices = Command.make("devices", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
@@ -181,7 +181,7 @@ const devices = Command.make("devices", { ...commandOptions, user }, (options) =
       )
     )
   )
-).pipe(Command.withDescription("Where a user is logged in"))
+).pipe(Command.withDescription("List the devices on which a user is logged in"))
 
 const logout = Command.make(
   "logout",
@@ -196,12 +196,12 @@ const logout = Command.make(
 ).pipe(Command.withDescription("End the login of one device"))
 
 const standings = {
-  lock: { change: { locked: true }, text: "is locked", description: "Lock an account: it cannot be used at all" },
+  lock: { change: { locked: true }, text: "is locked", description: "Lock an account, so that it cannot be used at all" },
   unlock: { change: { locked: false }, text: "is no longer locked", description: "Unlock an account" },
   suspend: {
     change: { suspended: true },
     text: "is suspended",
-    description: "Suspend an account: it may read, and change little"
+    description: "Suspend an account, so that it may only read, leave rooms and redact its own events"
   },
   unsuspend: { change: { suspended: false }, text: "is no longer suspended", description: "End a suspension" }
 } as const
@@ -231,7 +231,7 @@ const notice = Command.make(
 ).pipe(Command.withDescription("Send a notice to a user, in a room of its own"))
 
 export const command = Command.make("user").pipe(
-  Command.withDescription("Accounts"),
+  Command.withDescription("Manage accounts"),
   Command.withSubcommands([
     create,
     list,

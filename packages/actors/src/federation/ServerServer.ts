@@ -241,7 +241,7 @@ export class ServerServer extends Context.Service<
       roomId: RoomId,
       missing: Effect.Effect<MissingEvents, MatrixError>
     ) => Effect.Effect<Pdus, MatrixError>
-    /** The event next to a moment, in ms since 1970. Errors: M_NOT_FOUND. */
+    /** The event closest to a time, in ms since 1970. Errors: M_NOT_FOUND. */
     readonly timestampToEvent: (
       origin: ServerName,
       roomId: RoomId,

@@ -22,7 +22,7 @@ export class RemoteDirectory extends Context.Service<
       roomId: RoomId,
       suggestedOnly: boolean
     ) => Effect.Effect<HierarchyPart, MatrixError>
-    /** The event next to a moment, in ms since 1970, in a room that today's dialect is spoken of. Errors: M_NOT_FOUND. */
+    /** The event closest to a time, in ms since 1970, in a room that today's dialect is spoken of. Errors: M_NOT_FOUND. */
     readonly eventNear: (
       server: ServerName,
       roomId: RoomId,

@@ -215,13 +215,13 @@ export class RoomFinder extends Context.Service<
       subject: { readonly roomId?: RoomId; readonly eventId?: EventId; readonly userId?: UserId },
       reason: string
     ) => Effect.Effect<void, MatrixError>
-    /** The event next to a moment, in ms since 1970, for any caller. Errors: M_NOT_FOUND. */
+    /** The event closest to a time, in ms since 1970, for any caller. Errors: M_NOT_FOUND. */
     readonly eventNear: (
       roomId: RoomId,
       ts: number,
       direction: "f" | "b"
     ) => Effect.Effect<{ readonly event_id: EventId; readonly origin_server_ts: number }, MatrixError>
-    /** The event that was made next to a moment, in ms since 1970. Errors: M_NOT_FOUND. */
+    /** The event that was made closest to a time, in ms since 1970. Errors: M_NOT_FOUND. */
     readonly eventAt: (
       session: Session,
       roomId: RoomId,

@@ -31,7 +31,7 @@ const audit = HttpApiGroup.make("greenroomAdmin.audit")
       success: AnyObject
     }).annotateMerge(documented({ summary: "The audit log, the newest entries first", who })),
     HttpApiEndpoint.get("verify", `${prefix}/audit/verify`, { success: AnyObject }).annotateMerge(
-      documented({ summary: "Is the audit log whole?", text: "`problems` names rows that were changed or cut.", who })
+      documented({ summary: "Verify the audit log", text: "`problems` names rows that were changed or cut.", who })
     )
   )
   .middleware(Authentication)
@@ -66,7 +66,7 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
   .add(
     HttpApiEndpoint.get("own", "/_greenroom/client/v1/export", { success: Schema.Void }).annotateMerge(
       documented({
-        summary: "Everything that this server has of the user who asks, as JSON lines",
+        summary: "All data of the calling user, as JSON lines",
         text:
           'Each line is `{"type": ..., ...}`. The first one, `header`, has the version of the format, the server, the user and the ' +
           "time; the last one, `end`, has the number of lines between and the SHA-256 of all lines before it. Media are named by their URIs.",
@@ -76,13 +76,13 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
     HttpApiEndpoint.get("list", `${prefix}/exports`, {
       query: { from: optional(Count), limit: optional(Count) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Exports that administrators have asked for", who })),
+    }).annotateMerge(documented({ summary: "Exports that administrators have requested", who })),
     HttpApiEndpoint.post("request", `${prefix}/exports`, {
       payload: Schema.Struct({ user_id: UserId, reason: Reason }),
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Ask for an export of the data of a user",
+        summary: "Request an export of the data of a user",
         text: "Another administrator must approve it within 24 hours. Errors: M_NOT_FOUND.",
         who
       })
@@ -93,7 +93,7 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Approve an export that another administrator has asked for",
+        summary: "Approve an export that another administrator has requested",
         text: "It can be read for 24 hours. Errors: M_FORBIDDEN for who asked for it, M_NOT_FOUND.",
         who
       })

@@ -23,33 +23,33 @@ const media = HttpApiGroup.make("synapseAdmin.media")
     HttpApiEndpoint.get("get", `${prefix}/v1/media/:serverName/:mediaId`, {
       params: ofMedia,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Information about content", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Information about a file", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("quarantine", `${prefix}/v1/media/quarantine/:serverName/:mediaId`, {
       params: ofMedia,
       payload: anyBody,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Serve content no more", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Quarantine a file", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("release", `${prefix}/v1/media/unquarantine/:serverName/:mediaId`, {
       params: ofMedia,
       payload: anyBody,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Serve content again", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Release a file from quarantine", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("quarantineOfUser", `${prefix}/v1/user/:userId/media/quarantine`, {
       params: ofUser,
       payload: anyBody,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Serve no content of a user any more", who })),
+    }).annotateMerge(documented({ summary: "Quarantine the uploads of a user", who })),
     HttpApiEndpoint.delete("delete", `${prefix}/v1/media/:serverName/:mediaId`, {
       params: ofMedia,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Remove content", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Remove a file", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("deleteOld", `${prefix}/v1/media/delete`, {
       query: { before_ts: Count, size_gt: Schema.optionalKey(Count), keep_profiles: Schema.optionalKey(Flag) },
       payload: anyBody,
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Remove content of this server that was not used since",
+        summary: "Remove files of this server that were not used since a time",
         text: "Avatars of users stay.",
         who
       })
@@ -60,7 +60,7 @@ const media = HttpApiGroup.make("synapseAdmin.media")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Remove content of other servers that was not used since",
+        summary: "Remove files of other servers that were not used since a time",
         text: "It can be fetched again.",
         who
       })
@@ -117,7 +117,7 @@ const tokens = HttpApiGroup.make("synapseAdmin.tokens")
     HttpApiEndpoint.delete("delete", `${prefix}/v1/registration_tokens/:token`, {
       params: { token: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Withdraw a registration token", text: "Errors: M_NOT_FOUND.", who }))
+    }).annotateMerge(documented({ summary: "Delete a registration token", text: "Errors: M_NOT_FOUND.", who }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Registration tokens" }))
@@ -173,7 +173,7 @@ const server = HttpApiGroup.make("synapseAdmin.server")
     HttpApiEndpoint.get("mediaUsage", `${prefix}/v1/statistics/users/media`, {
       query: { ...page, search_term: Schema.optionalKey(Text), order_by: Schema.optionalKey(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "How much users have uploaded", who }))
+    }).annotateMerge(documented({ summary: "The amount of uploads by user", who }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "The server" }))
@@ -185,22 +185,22 @@ const federation = HttpApiGroup.make("synapseAdmin.federation")
     HttpApiEndpoint.get("list", `${prefix}/v1/federation/destinations`, {
       query: { ...page, destination: Schema.optionalKey(Text), order_by: Schema.optionalKey(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Other home servers, and how they are doing", who })),
+    }).annotateMerge(documented({ summary: "Other home servers with their status", who })),
     HttpApiEndpoint.get("get", `${prefix}/v1/federation/destinations/:destination`, {
       params: ofDestination,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "One of them", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Another home server with its status", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.get("rooms", `${prefix}/v1/federation/destinations/:destination/rooms`, {
       params: ofDestination,
       query: page,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The rooms that it takes part in", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "The rooms of another home server", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("reset", `${prefix}/v1/federation/destinations/:destination/reset_connection`, {
       params: ofDestination,
       payload: anyBody,
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "Try it again now, whenever it failed last", text: "Errors: M_NOT_FOUND.", who })
+      documented({ summary: "End the back-off of another home server", text: "Errors: M_NOT_FOUND.", who })
     )
   )
   .middleware(Authentication)

@@ -93,7 +93,7 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Block a room, or end that",
+        summary: "Block or unblock a room",
         text: "No user of this server can enter a blocked room.",
         who
       })
@@ -122,7 +122,7 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "How the removals of a room stand",
+        summary: "The status of the removals of a room",
         text: "The newest first, 1,000 unless `limit` is given. Errors: M_NOT_FOUND.",
         who
       })
@@ -130,7 +130,7 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
     HttpApiEndpoint.get("deletion", `${prefix}/v2/rooms/delete_status/:deleteId`, {
       params: { deleteId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "How a removal stands", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "The status of a removal", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("purgeHistory", `${prefix}/v1/purge_history/:roomId`, {
       params: ofRoom,
       payload: HistoryPurge,
@@ -143,19 +143,19 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       payload: [HistoryPurge, Absent],
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "Remove the events before one", text: "State stays. Errors: M_NOT_FOUND.", who })
+      documented({ summary: "Remove the events before an event", text: "State stays. Errors: M_NOT_FOUND.", who })
     ),
     HttpApiEndpoint.get("purgeStatus", `${prefix}/v1/purge_history_status/:purgeId`, {
       params: { purgeId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "How the removal of history stands", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "The status of a removal of history", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("makeRoomAdmin", `${prefix}/v1/rooms/:roomId/make_room_admin`, {
       params: { roomId: RoomIdOrAlias },
       payload: [Schema.Struct({ user_id: Schema.optionalKey(UserId) }), Absent],
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Give a user, or oneself, the most power that somebody of this server has in a room",
+        summary: "Give a user the highest power level that a user of this server has in a room",
         text: "Errors: M_NOT_FOUND, M_UNKNOWN where nobody of this server may change power levels.",
         who
       })
@@ -168,13 +168,13 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       params: ofRoom,
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "Content that a room names", text: "Not of encrypted events. Errors: M_NOT_FOUND.", who })
+      documented({ summary: "Media that events of a room name", text: "Not of encrypted events. Errors: M_NOT_FOUND.", who })
     ),
     HttpApiEndpoint.post("quarantineMedia", `${prefix}/v1/room/:roomId/media/quarantine`, {
       params: ofRoom,
       payload: anyBody,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Serve no content of a room any more", text: "Errors: M_NOT_FOUND.", who }))
+    }).annotateMerge(documented({ summary: "Quarantine the media of a room", text: "Errors: M_NOT_FOUND.", who }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Rooms" }))

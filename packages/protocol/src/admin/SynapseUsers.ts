@@ -132,7 +132,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       payload: Schema.Struct({ suspend: Schema.Boolean }),
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Suspend an account, or end that", who })),
+    }).annotateMerge(documented({ summary: "Suspend or unsuspend an account", who })),
     HttpApiEndpoint.get("rate", `${prefix}/v1/users/:userId/override_ratelimit`, {
       params: ofUser,
       success: AnyObject
@@ -179,11 +179,11 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     HttpApiEndpoint.get("byAddress", `${prefix}/v1/threepid/:medium/users/:address`, {
       params: { medium: Schema.Literals(["email", "msisdn"]), address: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Whose an address is", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "The user of an address", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.get("bySubject", `${prefix}/v1/auth_providers/:provider/users/:externalId`, {
       params: { provider: Text, externalId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Whose an account elsewhere is", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "The user of an account at a provider", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.get("media", `${prefix}/v1/users/:userId/media`, {
       params: ofUser,
       query: { ...page, order_by: Schema.optionalKey(Text) },
@@ -192,7 +192,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     HttpApiEndpoint.delete("deleteMedia", `${prefix}/v1/users/:userId/media`, {
       params: ofUser,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Remove what a user has uploaded", who })),
+    }).annotateMerge(documented({ summary: "Remove the uploads of a user", who })),
     HttpApiEndpoint.post("joinRoom", `${prefix}/v1/join/:roomIdOrAlias`, {
       params: { roomIdOrAlias: RoomIdOrAlias },
       payload: Schema.Struct({ user_id: UserId }),
@@ -204,7 +204,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Redact what a user has sent",
+        summary: "Redact all events of a user",
         text:
           "Messages, and the profile in joins: the newest `limit` (1,000) of each room that are not later than the request. " +
           "The user redacts, or the administrator for users of other servers and with `use_admin`; without `rooms`, in " +
@@ -217,7 +217,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "How a redaction stands",
+        summary: "The status of a redaction",
         text: "`failed_redactions` has the first 1,000 errors by event ID. Errors: M_NOT_FOUND.",
         who
       })

@@ -119,7 +119,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       })
     ),
     HttpApiEndpoint.get("links", "/account/links", { success: Links }).annotateMerge(
-      documented({ summary: "The identities beside the password that the user can log in with", who: themselves })
+      documented({ summary: "The addresses and services by which the user can log in", who: themselves })
     ),
     HttpApiEndpoint.post("link", "/account/links", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
       documented({
@@ -131,7 +131,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       })
     ),
     HttpApiEndpoint.post("unlink", "/account/links/remove", { payload: RemoveLink, success: Done }).annotateMerge(
-      documented({ summary: "Take an address or a service away", text: "Errors: M_NOT_FOUND.", who: themselves })
+      documented({ summary: "Remove an address or a service", text: "Errors: M_NOT_FOUND.", who: themselves })
     ),
     HttpApiEndpoint.get("thirdPartyIds", "/account/3pid", { success: ThirdPartyIds }).annotateMerge(
       documented({ summary: "The addresses of the account", who: themselves })
@@ -156,7 +156,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       error: sessionErrors
     }).annotateMerge(
       documented({
-        summary: "Take an address away",
+        summary: "Remove an address",
         text:
           "With `sid` and `client_secret` of a session that has validated it, the identity server forgets it too. " +
           "Errors: M_NOT_FOUND.",

@@ -102,7 +102,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
       params: ofUser,
       payload: Schema.Struct({ admin: Schema.Boolean }),
       success: Done
-    }).annotateMerge(documented({ summary: "Make an admin, or one no longer", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "Set or remove the admin flag", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("resetPassword", "/admin/users/:userId/password", {
       params: ofUser,
       payload: Schema.Struct({ new_password: Password }),
@@ -138,7 +138,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
       params: { tokenId: boundedText(255) },
       success: Done
-    }).annotateMerge(documented({ summary: "Withdraw a registration token", text: "Errors: M_NOT_FOUND.", who }))
+    }).annotateMerge(documented({ summary: "Delete a registration token", text: "Errors: M_NOT_FOUND.", who }))
   )
   .middleware(Authentication)
   .annotateMerge(

@@ -39,7 +39,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       .middleware(OptionalAuthentication)
       .annotateMerge(
         documented({
-          summary: "Which room an alias leads to",
+          summary: "The room of an alias",
           text: "An alias of another server is resolved there, for callers with an access token. Errors: M_NOT_FOUND.",
           who: "anyone"
         })

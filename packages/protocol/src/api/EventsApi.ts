@@ -43,7 +43,7 @@ export class EventsApi extends HttpApiGroup.make("events")
     ),
     HttpApiEndpoint.get("initialSync", "/initialSync", { query: { limit }, success: InitialSync }).annotateMerge(
       documented({
-        summary: "All rooms of the user, to begin with",
+        summary: "The initial synchronisation of all rooms",
         text: "`limit` is the number of messages of each room (default 10, 0 for none). The stream continues at `end`.",
         who: "any user, for themselves"
       })
@@ -54,14 +54,14 @@ export class EventsApi extends HttpApiGroup.make("events")
       success: RoomInitialSync
     }).annotateMerge(
       documented({
-        summary: "One room, to begin with",
+        summary: "The initial synchronisation of a room",
         text: "As `/initialSync`, with the presence of the room's members. Errors: M_FORBIDDEN.",
         who: "members of the room"
       })
     ),
     HttpApiEndpoint.get("pushRules", "/pushrules/", { success: PushRules }).annotateMerge(
       documented({
-        summary: "Of what the user wants to be notified",
+        summary: "The push rules",
         text:
           "The API of 2014 has no push rules: clients that request them at their start get an empty set. The rules by " +
           "which this server notifies are those of `/_matrix/client/v3/pushrules`.",

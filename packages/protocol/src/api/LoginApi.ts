@@ -13,7 +13,7 @@ import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
 export class LoginApi extends HttpApiGroup.make("login")
   .add(
     HttpApiEndpoint.get("flows", "/login", { success: LoginFlows }).annotateMerge(
-      documented({ summary: "How to log in", who: "anyone" })
+      documented({ summary: "The login flows", who: "anyone" })
     ),
     HttpApiEndpoint.post("login", "/login", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
       documented({
@@ -27,7 +27,7 @@ export class LoginApi extends HttpApiGroup.make("login")
     ),
     HttpApiEndpoint.get("fallback", "/login/fallback", { success: HtmlPage }).annotateMerge(
       documented({
-        summary: "A page that logs in",
+        summary: "A page for login",
         text: "Performs the entire login and hands the result to the page that opened it.",
         who: "anyone"
       })

@@ -47,7 +47,7 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
       success: HtmlPage
     }).annotateMerge(
       documented({
-        summary: "On to the selected service",
+        summary: "Redirect to the selected service",
         text: "Redirects to the Authorization Request URI of the service. Errors: M_NOT_FOUND.",
         who: "anyone with the URI"
       })

@@ -43,12 +43,12 @@ export type ChangePresenceList = typeof ChangePresenceList.Type
 
 const params = { userId: UserId }
 const readList = {
-  summary: "One's own presence list",
+  summary: "The presence list of the user",
   text: "The users on the list, with the presence of those who have accepted. Errors: M_FORBIDDEN.",
   who: "the user"
 }
 const changeList = {
-  summary: "Change one's own presence list",
+  summary: "Change the presence list of the user",
   text:
     "`invite` asks users to be on it, `drop` removes users; `accept` and `deny` answer users who want the caller " +
     "on theirs. `deny` also revokes an earlier `accept`: the caller leaves that user's list, and a later request of " +
@@ -71,7 +71,7 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       params,
       payload: SetPresence,
       success: Done
-    }).annotateMerge(documented({ summary: "Set one's own presence", text: "Errors: M_FORBIDDEN.", who: "the user" })),
+    }).annotateMerge(documented({ summary: "Set the presence of the user", text: "Errors: M_FORBIDDEN.", who: "the user" })),
     HttpApiEndpoint.get("getList", "/presence/list/:userId", list).annotateMerge(documented(readList)),
     HttpApiEndpoint.post("changeList", "/presence/list/:userId", change).annotateMerge(documented(changeList)),
     HttpApiEndpoint.get("getObservers", "/presence/observers/:userId", {
@@ -79,7 +79,7 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       success: listBody<PresenceObserver>(Schema.Array(PresenceObserver))
     }).annotateMerge(
       documented({
-        summary: "The observers of one's own presence",
+        summary: "The observers of the user's presence",
         text:
           "The users with the caller on their presence list: those that the caller has accepted, and those that wait for " +
           "an answer. An extension of Greenroom. Errors: M_FORBIDDEN.",

@@ -36,7 +36,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       .middleware(OptionalAuthentication)
       .annotateMerge(
         documented({
-          summary: "Everything that the caller may see",
+          summary: "The profile of a user",
           text: "Errors: M_NOT_FOUND.",
           who: anyone,
           response: { displayname: "Alice", avatar_url: "https://example.org/alice.png", location: "London" }
@@ -54,7 +54,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       success: Done
     })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "Set one's own display name", text: profileText, who: "the user" })),
+      .annotateMerge(documented({ summary: "Set the display name", text: profileText, who: "the user" })),
     HttpApiEndpoint.get("getAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
       success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
@@ -67,7 +67,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       success: Done
     })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "Set one's own avatar", text: profileText, who: "the user" })),
+      .annotateMerge(documented({ summary: "Set the avatar", text: profileText, who: "the user" })),
     HttpApiEndpoint.get("getField", "/profile/:userId/:field", {
       params: { userId: UserId, field: ProfileField },
       success: AnyObject
@@ -89,7 +89,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       .middleware(Authentication)
       .annotateMerge(
         documented({
-          summary: "Set a field of one's own profile",
+          summary: "Set a profile field",
           text:
             'email, phone, url, location, bio or a namespaced name: `{"location": "London", "visibility": "rooms"}`. ' +
             "`visibility` is public (the default), rooms, contacts or private; null removes the field. Errors: M_BAD_JSON, " +

@@ -13,7 +13,7 @@ import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
 export class RegistrationApi extends HttpApiGroup.make("registration")
   .add(
     HttpApiEndpoint.get("flows", "/register", { success: LoginFlows }).annotateMerge(
-      documented({ summary: "How to register", who: "anyone" })
+      documented({ summary: "The registration flows", who: "anyone" })
     ),
     HttpApiEndpoint.post("register", "/register", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
       documented({
@@ -29,7 +29,7 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
     ),
     HttpApiEndpoint.get("fallback", "/register/fallback", { success: HtmlPage }).annotateMerge(
       documented({
-        summary: "A page that registers",
+        summary: "A page for registration",
         text: "Performs the entire registration and hands the result to the page that opened it.",
         who: "anyone"
       })

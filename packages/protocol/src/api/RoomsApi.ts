@@ -84,7 +84,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       payload: [CreateRoom, Absent],
       success: CreatedRoom
     }).annotateMerge(
-      documented({ summary: "Create a room, once", text: `${createDoc} ${idempotent}`, who: "any user" })
+      documented({ summary: "Create a room with a transaction ID", text: `${createDoc} ${idempotent}`, who: "any user" })
     ),
     HttpApiEndpoint.post("upgrade", "/rooms/:roomId/upgrade", {
       params: { roomId: RoomId },
@@ -110,7 +110,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(
-      documented({ summary: "Send an event, once", text: `${sendDoc} ${idempotent}`, who: senders, request: message })
+      documented({ summary: "Send an event with a transaction ID", text: `${sendDoc} ${idempotent}`, who: senders, request: message })
     ),
     HttpApiEndpoint.get("messages", "/rooms/:roomId/messages", {
       params: { roomId: RoomId },
@@ -144,7 +144,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       success: SentEvent
     }).annotateMerge(
       documented({
-        summary: "Redact an event, once",
+        summary: "Redact an event with a transaction ID",
         text: `${redactDoc} ${idempotent}`,
         who: redacters,
         request: redaction
@@ -156,7 +156,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       success: Done
     }).annotateMerge(
       documented({
-        summary: "Say that one types, or stopped",
+        summary: "Set whether the user is typing",
         text: "Ends after `timeout` ms. Other members receive m.typing. Errors: M_FORBIDDEN.",
         who: "members of the room, for themselves"
       })

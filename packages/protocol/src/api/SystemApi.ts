@@ -27,7 +27,7 @@ export type Health = typeof Health.Type
 export class SystemApi extends HttpApiGroup.make("system")
   .add(
     HttpApiEndpoint.get("health", "/health", { success: Health }).annotateMerge(
-      documented({ summary: "Is the server well?", text: "503 with the same body if it is not.", who: "anyone" })
+      documented({ summary: "The health of the server", text: "503 with the same body if it is not.", who: "anyone" })
     )
   )
   .annotateMerge(OpenApi.annotations({ title: "System", description: "For operators." })) {}

@@ -41,7 +41,7 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
       success: body(Schema.Struct({ device_id: Schema.String, device_data: JsonObject }))
     }).annotateMerge(documented({ summary: "The dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })),
     HttpApiEndpoint.delete("remove", path, { success: Named }).annotateMerge(
-      documented({ summary: "End the dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
+      documented({ summary: "Delete the dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
     ),
     HttpApiEndpoint.get("events", `${path}/:deviceId/events`, {
       params: { deviceId: DeviceId },

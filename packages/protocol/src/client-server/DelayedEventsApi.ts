@@ -66,12 +66,12 @@ export class DelayedEventsApi extends HttpApiGroup.make("clientServer.delayedEve
       success: body(Schema.Struct({ delayed_events: Schema.Array(Delayed) }))
     })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "The events that wait to be sent", who: "their author" })),
+      .annotateMerge(documented({ summary: "The delayed events of the user", who: "their author" })),
     HttpApiEndpoint.get("get", "/v1/delayed_events/:delayId", { params: delayId, success: body(Delayed) })
       .middleware(Authentication)
       .annotateMerge(
         documented({
-          summary: "An event that waits to be sent, or what became of it",
+          summary: "A delayed event, or its outcome",
           text: "Errors: M_NOT_FOUND.",
           who: "its author"
         })

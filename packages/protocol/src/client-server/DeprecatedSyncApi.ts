@@ -65,7 +65,7 @@ export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecate
       success: body(ClientEventSchema)
     }).annotateMerge(
       documented({
-        summary: "One event, whatever its room",
+        summary: "An event of any room",
         text: "Deprecated; use `/rooms/{roomId}/event/{eventId}`. Errors: M_NOT_FOUND.",
         who: "users who may see the event"
       })

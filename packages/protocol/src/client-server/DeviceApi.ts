@@ -44,14 +44,14 @@ export class DeviceApi extends HttpApiGroup.make("clientServer.devices")
       params: { deviceId: DeviceId },
       payload: [Schema.Struct({ auth: OptionalAuth }), Absent],
       success: Done
-    }).annotateMerge(documented({ summary: "Log a device out", text: interactive, who: themselves })),
+    }).annotateMerge(documented({ summary: "Log out a device", text: interactive, who: themselves })),
     HttpApiEndpoint.post("deleteMany", "/v3/delete_devices", {
       payload: Schema.Struct({
         devices: Schema.Array(DeviceId).check(Schema.isMaxLength(10_000)),
         auth: OptionalAuth
       }),
       success: Done
-    }).annotateMerge(documented({ summary: "Log devices out", text: interactive, who: themselves })),
+    }).annotateMerge(documented({ summary: "Log out devices", text: interactive, who: themselves })),
     HttpApiEndpoint.post("deactivate", "/v3/account/deactivate", {
       payload: [
         Schema.Struct({

@@ -120,7 +120,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
       success: ChangedKeys
     }).annotateMerge(
       documented({
-        summary: "Whose keys changed between two tokens",
+        summary: "The users whose keys changed between two tokens",
         text: "Errors: M_INVALID_PARAM for a token that this server did not issue.",
         who: "any user"
       })

@@ -57,7 +57,7 @@ export class FinderApi extends HttpApiGroup.make("clientServer.finder")
       success: body(Schema.Struct({ event_id: EventId, origin_server_ts: Schema.Int }))
     }).annotateMerge(
       documented({
-        summary: "The event next to a moment",
+        summary: "The event closest to a time",
         text: "Errors: M_NOT_FOUND.",
         who: "users who may see the room"
       })

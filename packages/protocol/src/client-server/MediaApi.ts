@@ -83,7 +83,7 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
       .annotateMerge(documented({ summary: "Upload a file", text: uploaded, who: "any user", binary: true })),
     HttpApiEndpoint.post("create", "/_matrix/media/v1/create", { success: ReservedUri }).annotateMerge(
       documented({
-        summary: "A content ID whose upload follows",
+        summary: "Create a content ID for a later upload",
         text: "It expires if no upload follows in time. Errors: M_LIMIT_EXCEEDED with too many unused ones.",
         who: "any user"
       })
@@ -106,10 +106,10 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
       query: previewed,
       success: Preview
     }).annotateMerge(
-      documented({ summary: "A preview of a web page, as old clients ask", text: previewText, who: "any user" })
+      documented({ summary: "A preview of a web page, for older clients", text: previewText, who: "any user" })
     ),
     HttpApiEndpoint.get("config", "/_matrix/media/v3/config", { success: MediaLimits }).annotateMerge(
-      documented({ summary: "The largest upload, as old clients ask", who: "any user" })
+      documented({ summary: "The largest upload, for older clients", who: "any user" })
     )
   )
   .middleware(Authentication)

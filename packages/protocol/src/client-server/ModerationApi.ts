@@ -50,7 +50,7 @@ export class ModerationApi extends HttpApiGroup.make("clientServer.moderation")
       success: body(Locked)
     }).annotateMerge(
       documented({
-        summary: "Lock an account, or unlock it",
+        summary: "Lock or unlock an account",
         text: `Its sessions last, but every request is M_USER_LOCKED, except to log out. ${errors}`,
         who
       })
@@ -65,7 +65,7 @@ export class ModerationApi extends HttpApiGroup.make("clientServer.moderation")
       success: body(Suspended)
     }).annotateMerge(
       documented({
-        summary: "Suspend an account, or end that",
+        summary: "Suspend or unsuspend an account",
         text: `It can read, but sending, joining, inviting and changes of its profile are M_USER_SUSPENDED. ${errors}`,
         who
       })

@@ -30,10 +30,10 @@ export class ProfileApi extends HttpApiGroup.make("clientServer.profile")
   .add(
     HttpApiEndpoint.get("profile", "/v3/profile/:userId", { params: { userId: UserId }, success: Profile })
       .middleware(OptionalAuthentication)
-      .annotateMerge(documented({ summary: "A profile", text: "Errors: M_NOT_FOUND.", who: everybody })),
+      .annotateMerge(documented({ summary: "The profile of a user", text: "Errors: M_NOT_FOUND.", who: everybody })),
     HttpApiEndpoint.get("field", "/v3/profile/:userId/:keyName", { params: field, success: AnyObject })
       .middleware(OptionalAuthentication)
-      .annotateMerge(documented({ summary: "One field", text: "Errors: M_NOT_FOUND.", who: everybody })),
+      .annotateMerge(documented({ summary: "A profile field", text: "Errors: M_NOT_FOUND.", who: everybody })),
     HttpApiEndpoint.put("setField", "/v3/profile/:userId/:keyName", {
       params: field,
       payload: AnyPayload,
@@ -42,14 +42,14 @@ export class ProfileApi extends HttpApiGroup.make("clientServer.profile")
       .middleware(Authentication)
       .annotateMerge(
         documented({
-          summary: "Set a field",
+          summary: "Set a profile field",
           text: "The body has the field by its name. Errors: M_MISSING_PARAM, M_KEY_TOO_LARGE, M_PROFILE_TOO_LARGE.",
           who: "the user"
         })
       ),
     HttpApiEndpoint.delete("removeField", "/v3/profile/:userId/:keyName", { params: field, success: Done })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "Take a field away", who: "the user" }))
+      .annotateMerge(documented({ summary: "Remove a profile field", who: "the user" }))
   )
   .annotateMerge(OpenApi.annotations({ title: "Profiles" })) {}
 
@@ -75,7 +75,7 @@ export class PresenceApi extends HttpApiGroup.make("clientServer.presence")
         status_msg: Schema.optionalKey(Schema.NullOr(boundedText(1_024)))
       }),
       success: Done
-    }).annotateMerge(documented({ summary: "Set one's presence", who: "the user" }))
+    }).annotateMerge(documented({ summary: "Set the presence of the user", who: "the user" }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Presence" })) {}

@@ -28,12 +28,12 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
   .add(
     HttpApiEndpoint.get("available", path, {
       success: body(Schema.Struct({ create_available: Schema.Boolean }))
-    }).annotateMerge(documented({ summary: "Can devices meet here?", text: off, who: "anyone" })),
+    }).annotateMerge(documented({ summary: "Are rendezvous sessions supported?", text: off, who: "anyone" })),
     HttpApiEndpoint.post("create", path, {
       payload: Schema.Struct({ data: Schema.String }).annotate({ identifier: "RendezvousData" }),
       success: Written
     }).annotateMerge(
-      documented({ summary: "Begin a meeting of two devices", text: `${off} M_TOO_LARGE.`, who: "anyone" })
+      documented({ summary: "Create a rendezvous session", text: `${off} M_TOO_LARGE.`, who: "anyone" })
     ),
     HttpApiEndpoint.get("get", `${path}/:id`, { params, success: Session }).annotateMerge(
       documented({ summary: "The text of the session", text: "Errors: M_NOT_FOUND.", who: knows })
@@ -46,27 +46,27 @@ export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
       success: Written
     }).annotateMerge(
       documented({
-        summary: "Write to the other device",
+        summary: "Replace the text of the session",
         text: "Errors: M_NOT_FOUND, M_TOO_LARGE, 409 M_CONCURRENT_WRITE if the text has changed since `sequence_token`.",
         who: knows
       })
     ),
     HttpApiEndpoint.delete("remove", `${path}/:id`, { params, success: Done }).annotateMerge(
-      documented({ summary: "End the meeting", text: "Errors: M_NOT_FOUND.", who: knows })
+      documented({ summary: "Delete a session", text: "Errors: M_NOT_FOUND.", who: knows })
     ),
     HttpApiEndpoint.post("createText", textPath, {
       success: body(Schema.Struct({ url: Schema.String }))
     }).annotateMerge(
-      documented({ summary: "Begin a meeting of two devices, form of 2024", text: off, who: "anyone", binary: true })
+      documented({ summary: "Create a rendezvous session, form of 2024", text: off, who: "anyone", binary: true })
     ),
     HttpApiEndpoint.get("getText", `${textPath}/:id`, { params, success: Bytes }).annotateMerge(
       documented({ summary: "The text of the session, form of 2024", who: knows })
     ),
     HttpApiEndpoint.put("putText", `${textPath}/:id`, { params, success: Done }).annotateMerge(
-      documented({ summary: "Write to the other device, form of 2024", who: knows, binary: true })
+      documented({ summary: "Replace the text of the session, form of 2024", who: knows, binary: true })
     ),
     HttpApiEndpoint.delete("removeText", `${textPath}/:id`, { params, success: Done }).annotateMerge(
-      documented({ summary: "End the meeting, form of 2024", who: knows })
+      documented({ summary: "Delete a session, form of 2024", who: knows })
     )
   )
   .annotateMerge(OpenApi.annotations({ title: "Sign-in by QR code" })) {}

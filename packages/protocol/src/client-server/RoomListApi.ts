@@ -105,7 +105,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
     })
       .middleware(Authentication)
       .annotateMerge(
-        documented({ summary: "List a room, or not", who: "members with the power to set the canonical alias" })
+        documented({ summary: "Add a room to the list, or remove it", who: "members with the power to set the canonical alias" })
       ),
     HttpApiEndpoint.put("setListedIn", "/v3/directory/list/appservice/:networkId/:roomId", {
       params: { networkId: boundedText(255), roomId: RoomId },
@@ -115,7 +115,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .middleware(Authentication)
       .annotateMerge(
         documented({
-          summary: "List a room in a network of an application service, or not",
+          summary: "Add a room to the list of a network of an application service, or remove it",
           text: "Errors: M_FORBIDDEN, M_NOT_FOUND.",
           who: "application services"
         })
@@ -127,7 +127,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .middleware(Authentication)
       .annotateMerge(
         documented({
-          summary: "Take a room off the list of a network of an application service",
+          summary: "Remove a room from the list of a network of an application service",
           text: "Not in the specification; the same as to list it as private. Errors: M_FORBIDDEN, M_NOT_FOUND.",
           who: "application services"
         })
@@ -139,7 +139,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .middleware(OptionalAuthentication)
       .annotateMerge(
         documented({
-          summary: "A room in short",
+          summary: "The summary of a room",
           text: "A room that this server lacks is requested from the servers in `via`, for callers with an access token. Errors: M_NOT_FOUND.",
           who: "users who are in the room, may join it or may read it; anyone, where it is open to all"
         })

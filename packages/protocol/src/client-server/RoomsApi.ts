@@ -84,7 +84,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Set state, empty state key", who: "members with the power to" })),
+    }).annotateMerge(documented({ summary: "Set state with the empty state key", who: "members with the power to" })),
     HttpApiEndpoint.put("setStateWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
       params: { ...room, eventType: EventType, stateKey: StateKey },
       query: { ts, [delayParameter]: delay },
@@ -132,7 +132,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
         not_membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"]))
       },
       success: body(Schema.Struct({ chunk: Events }))
-    }).annotateMerge(documented({ summary: "Memberships", who: seers })),
+    }).annotateMerge(documented({ summary: "The memberships of a room", who: seers })),
     HttpApiEndpoint.get("joinedMembers", "/v3/rooms/:roomId/joined_members", {
       params: room,
       success: body(Schema.Struct({ joined: Schema.Record(Schema.String, JoinedMember) }))
@@ -197,13 +197,13 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       params: { roomIdOrAlias: RoomIdOrAlias },
       payload: OptionalObject,
       success: JoinedRoom
-    }).annotateMerge(documented({ summary: "Ask to be invited", who: "users whom the join rules allow to" })),
+    }).annotateMerge(documented({ summary: "Knock at a room", who: "users whom the join rules allow to" })),
     HttpApiEndpoint.post("leave", "/v3/rooms/:roomId/leave", {
       params: room,
       payload: OptionalObject,
       success: Done
     }).annotateMerge(
-      documented({ summary: "Leave, or reject an invitation, or take a knock back", who: "joined, invited, knocking" })
+      documented({ summary: "Leave, reject an invitation, or take back a knock", who: "joined, invited, knocking" })
     ),
     HttpApiEndpoint.post("invite", "/v3/rooms/:roomId/invite", {
       params: room,
@@ -232,7 +232,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
         timeout: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
       }),
       success: Done
-    }).annotateMerge(documented({ summary: "Say that one types, or stopped", who: "members, for themselves" }))
+    }).annotateMerge(documented({ summary: "Set whether the user is typing", who: "members, for themselves" }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Rooms" })) {}

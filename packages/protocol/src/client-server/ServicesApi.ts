@@ -74,7 +74,7 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
       success: OpenIdToken
     }).annotateMerge(
       documented({
-        summary: "A token that proves to a third party who one is",
+        summary: "An OpenID token, which proves the identity of the user to a third party",
         text: "The third party asks `GET /_matrix/federation/v1/openid/userinfo`. It gives no access to the account.",
         who: "the user"
       })

@@ -23,7 +23,7 @@ export type Whoami = typeof Whoami.Type
 export class SessionApi extends HttpApiGroup.make("clientServer.session")
   .add(
     HttpApiEndpoint.get("whoami", "/v3/account/whoami", { success: Whoami }).annotateMerge(
-      documented({ summary: "Whose access token this is", who: "any user" })
+      documented({ summary: "The user and device of the access token", who: "any user" })
     ),
     HttpApiEndpoint.post("logout", "/v3/logout", { payload: OptionalObject, success: Done }).annotateMerge(
       documented({ summary: "End the access token and its device", who: "the user" })

@@ -108,7 +108,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
       .annotate(LongPoll, true)
       .annotateMerge(
         documented({
-          summary: "The updates in windows of the user's rooms",
+          summary: "The updates of a window of the user's rooms",
           text:
             "Simplified sliding sync (MSC4186). Waits up to `timeout` (at most five minutes), but not without `pos`. " +
             "Errors: M_UNKNOWN_POS for a position that is no longer stored (begin without `pos`); M_INVALID_PARAM.",

@@ -27,11 +27,11 @@ export class SsoApi extends HttpApiGroup.make("clientServer.sso")
       query: redirect,
       success: HtmlPage
     }).annotateMerge(
-      documented({ summary: "Log in at one of several", text: "Errors: M_INVALID_PARAM, M_NOT_FOUND.", who })
+      documented({ summary: "Log in at one of several providers", text: "Errors: M_INVALID_PARAM, M_NOT_FOUND.", who })
     ),
     HttpApiEndpoint.get("fallback", "/v3/auth/:stage/fallback/web", { ...stage, success: HtmlPage }).annotateMerge(
       documented({
-        summary: "A page to pass a stage of user-interactive authentication",
+        summary: "A page for a stage of user-interactive authentication",
         text: "It notifies the window that opened it of the completion. Errors: M_NOT_FOUND.",
         who: "anyone with the session"
       })
@@ -49,7 +49,7 @@ export class SsoPagesApi extends HttpApiGroup.make("clientServer.ssoPages")
       query: { id: Schema.String.check(Schema.isMaxLength(128)) },
       success: HtmlPage
     }).annotateMerge(
-      documented({ summary: "The name of a new account of somebody who came back from a provider", who })
+      documented({ summary: "The user name of a new account after a login at a provider", who })
     ),
     HttpApiEndpoint.get("login", "/_matrix/static/client/login", { success: HtmlPage }).annotateMerge(
       documented({ summary: "A page that performs a whole login", text: "It calls `window.onLogin`.", who })

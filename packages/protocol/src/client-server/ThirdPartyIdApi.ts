@@ -188,11 +188,11 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("clientServer.thirdPartyI
     HttpApiEndpoint.post("unbind", "/v3/account/3pid/unbind", {
       payload: Schema.Struct({ ...Address, ...idServer }),
       success: Unbound
-    }).annotateMerge(documented({ summary: "End that", who: themselves })),
+    }).annotateMerge(documented({ summary: "Stop letting others find the user by an address", who: themselves })),
     HttpApiEndpoint.post("delete", "/v3/account/3pid/delete", {
       payload: Schema.Struct({ ...Address, ...idServer }),
       success: Unbound
-    }).annotateMerge(documented({ summary: "Take an address away", text: "Errors: M_NOT_FOUND.", who: themselves }))
+    }).annotateMerge(documented({ summary: "Remove an address", text: "Errors: M_NOT_FOUND.", who: themselves }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Addresses of the account" })) {}

@@ -64,11 +64,11 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
       params: { ...inRoom, tag: EventType },
       payload: OptionalObject,
       success: Done
-    }).annotateMerge(documented({ summary: "Give a room a tag", who: own })),
+    }).annotateMerge(documented({ summary: "Set a tag of a room", who: own })),
     HttpApiEndpoint.delete("removeTag", "/v3/user/:userId/rooms/:roomId/tags/:tag", {
       params: { ...inRoom, tag: EventType },
       success: Done
-    }).annotateMerge(documented({ summary: "Take a tag away", who: own })),
+    }).annotateMerge(documented({ summary: "Remove a tag of a room", who: own })),
     HttpApiEndpoint.post("addFilter", "/v3/user/:userId/filter", {
       params: self,
       payload: Filter,
@@ -180,7 +180,7 @@ export class ReceiptsApi extends HttpApiGroup.make("clientServer.receipts")
       success: Done
     }).annotateMerge(
       documented({
-        summary: "Say how far one has read",
+        summary: "Set a receipt",
         text: "`thread_id` in the body names the thread. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
         who: "members"
       })
@@ -189,7 +189,7 @@ export class ReceiptsApi extends HttpApiGroup.make("clientServer.receipts")
       params: { roomId: RoomId },
       payload: [Schema.Struct({ "m.fully_read": Marker, "m.read": Marker, "m.read.private": Marker }), Absent],
       success: Done
-    }).annotateMerge(documented({ summary: "Say how far one has read, in several ways", who: "members" }))
+    }).annotateMerge(documented({ summary: "Set read markers", who: "members" }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Receipts" })) {}

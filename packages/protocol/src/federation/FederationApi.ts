@@ -154,7 +154,7 @@ export class FederationGroup extends HttpApiGroup.make("federation")
       success: PullAnswer
     }).annotateMerge(
       documented({
-        summary: "Transactions once more",
+        summary: "Repeat transactions",
         text: "Those to the asking server after `v`, oldest first. Errors: M_FORBIDDEN for another `origin`.",
         who: anyServer
       })
@@ -252,7 +252,7 @@ export class IdentityGroup extends HttpApiGroup.make("identity")
     ),
     HttpApiEndpoint.put("onBindToday", "/3pid/onbind", { payload: AnyObject, success: Done }).annotateMerge(
       documented({
-        summary: "The same, as identity servers of today say it",
+        summary: "The same in today's dialect",
         who: "identity servers"
       })
     )

@@ -61,7 +61,7 @@ export class KeyGroup extends HttpApiGroup.make("keys")
       documented({ summary: "The keys of this server, signed by them", who: "anyone" })
     ),
     HttpApiEndpoint.get("serverKeys", todaysKeyPath, { success: ownKeys }).annotateMerge(
-      documented({ summary: "The same where today's specification puts it", who: "anyone" })
+      documented({ summary: "The same at the path of today's specification", who: "anyone" })
     ),
     HttpApiEndpoint.get("serverKey", `${todaysKeyPath}/:keyId`, {
       params: { keyId: Schema.String },
@@ -84,7 +84,7 @@ export class KeyGroup extends HttpApiGroup.make("keys")
       success: KeyQueryAnswer
     }).annotateMerge(
       documented({
-        summary: "The same about one key, as servers of before version 1.1 of the specification ask",
+        summary: "The same for one key, for servers before version 1.1 of the specification",
         text: "Errors: M_LIMIT_EXCEEDED.",
         who: "anyone"
       })

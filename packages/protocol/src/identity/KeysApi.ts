@@ -26,7 +26,7 @@ export class KeysApi extends HttpApiGroup.make("keys")
     HttpApiEndpoint.get("isValid", "/pubkey/isvalid", {
       query: { public_key: Schema.String.check(Schema.isMaxLength(255)) },
       success: KeyValidity
-    }).annotateMerge(documented({ summary: "Does this server still sign with that key?", who: "anyone" })),
+    }).annotateMerge(documented({ summary: "Is a public key valid?", who: "anyone" })),
     HttpApiEndpoint.get("publicKey", "/pubkey/:keyId", {
       params: { keyId: Schema.String.check(Schema.isMaxLength(255)) },
       success: PublicKeyAnswer

@@ -74,7 +74,7 @@ export class LookupApi extends HttpApiGroup.make("lookup")
       })
     ),
     HttpApiEndpoint.get("hashDetails", "/hash_details", { success: HashDetails }).annotateMerge(
-      documented({ summary: "How addresses are hashed now", who: "anyone" })
+      documented({ summary: "The parameters of hashed lookups", who: "anyone" })
     ),
     HttpApiEndpoint.post("lookupHashed", "/lookup", {
       payload: HashedLookup,

@@ -44,7 +44,7 @@ export class ReplicationApi extends HttpApiGroup.make("replication")
       success: ReplicationAnswer
     }).annotateMerge(
       documented({
-        summary: "Associations of another server of the clique",
+        summary: "Push associations to another server of the clique",
         text: "Nothing of the body is looked at before its signature was checked. Errors: M_FORBIDDEN, M_BAD_JSON.",
         who: "the configured peers"
       })

@@ -41,7 +41,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("thirdPartyIds")
       error: sessionErrors
     }).annotateMerge(
       documented({
-        summary: "Which address a session has validated",
+        summary: "The address that a session has validated",
         text: "Errors: M_NO_VALID_SESSION, M_SESSION_NOT_VALIDATED, M_SESSION_EXPIRED.",
         who: "clients that have the client secret"
       })

@@ -94,7 +94,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       params: inRoom,
       query: at,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The same by IDs", text: hidden, who: inTheRoom })),
+    }).annotateMerge(documented({ summary: "The state before an event, as IDs", text: hidden, who: inTheRoom })),
     HttpApiEndpoint.get("eventAuth", "/v1/event_auth/:roomId/:eventId", {
       params: event,
       success: AnyObject
@@ -105,7 +105,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Events and what precedes them",
+        summary: "Events and their predecessors",
         text: `Newest first, at most ${maxBackfill}. ${hidden}`,
         who: inTheRoom
       })
@@ -125,7 +125,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       params: inRoom,
       query: { ts: number, dir: Schema.Literals(["f", "b"]) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The event next to a moment", text: hidden, who: inTheRoom })),
+    }).annotateMerge(documented({ summary: "The event closest to a time", text: hidden, who: inTheRoom })),
     HttpApiEndpoint.get("makeJoin", "/v1/make_join/:roomId/:userId", {
       params: membership,
       query: versions,
@@ -249,7 +249,7 @@ export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
       success: AnyObject
     }).annotateMerge(
       documented({
-        summary: "Whose OpenID token it is",
+        summary: "The user of an OpenID token",
         text: "Errors: M_UNKNOWN_TOKEN.",
         who: "third parties to which a user has given the token"
       })
