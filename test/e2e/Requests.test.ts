@@ -65,7 +65,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Requests", (it) => {
     })
   )
 
-  it.effect("a deactivated user leaves all rooms and cannot log in again, and the user ID stays taken", () =>
+  it.effect("a deactivated user leaves all rooms and cannot log in again, and the user ID cannot be registered again", () =>
     Effect.gen(function* () {
       const { ask } = yield* Stage
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]

@@ -138,7 +138,7 @@ export class AccountStore extends Context.Service<
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /**
      * Ends the account and all its tokens, and deletes its password, addresses, provider accounts, keys and account data. The user
-     * ID stays taken. With `erase`, users who were not in the room see its events without content. Returns the IDs of the ended
+     * ID cannot be registered again. With `erase`, users who were not in the room see its events without content. Returns the IDs of the ended
      * tokens.
      */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>

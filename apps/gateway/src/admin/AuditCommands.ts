@@ -79,7 +79,7 @@ const verify = Command.make(
         const verdict = yield* audit.verify(yield* notedHead(Option.getOrUndefined(options.head)))
         const { heads, problems, rows } = verdict
         const summary = `${plural(rows, "row")} and ${plural(heads, "signed head")}`
-        yield* print(options, verdict, problems.length === 0 ? `${summary}: the log is whole` : problems.join("\n"))
+        yield* print(options, verdict, problems.length === 0 ? `${summary}: the log is intact` : problems.join("\n"))
         if (problems.length > 0) {
           return yield* new AdminFailure({
             message: `the audit log is not whole: ${plural(problems.length, "problem")}`

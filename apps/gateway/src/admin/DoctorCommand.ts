@@ -75,6 +75,6 @@ export const command = Command.make("doctor", { ...commandOptions, peers }, (opt
       return yield* new AdminFailure({
         message: `${plural(errors, "error")} among ${plural(findings.length, "finding")}`
       })
-    if (!options.json) yield* Console.log("Nothing stands in the way of the server.")
+    if (!options.json) yield* Console.log("No problems found: the server can run here.")
   })
 ).pipe(Command.withDescription("Check configuration, database, disk, ports, certificate, clock, DNS and federation"))

@@ -97,8 +97,8 @@ export class Accounts extends Context.Service<
       options: { readonly logoutOthers: boolean }
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /**
-     * Deactivates the account: deletes tokens, keys, account data, presence and profile, and leaves its rooms; the user ID
-     * stays taken. With `erase` its files are deleted too, and its events are shown without content to users who were not
+     * Deactivates the account: deletes tokens, keys, account data, presence and profile, and leaves its rooms. The user
+     * ID cannot be registered again. With `erase` its files are deleted too, and its events are shown without content to users who were not
      * in the room.
      */
     readonly unregister: (session: Session, erase?: boolean) => Effect.Effect<void, MatrixError>

@@ -280,7 +280,7 @@ export class Administration extends Context.Service<
     readonly waiting: Effect.Effect<ReadonlyArray<Account>>
     /** Approves a new account, and notifies its email addresses. Errors: M_UNKNOWN if it does not wait, M_NOT_FOUND. */
     readonly approve: (user: string) => Effect.Effect<UserId, MatrixError>
-    /** Rejects a new account. Its user ID stays taken. Errors as for `approve`. */
+    /** Rejects a new account. Its user ID cannot be registered again. Errors as for `approve`. */
     readonly reject: (user: string) => Effect.Effect<UserId, MatrixError>
     /** The devices of a user. Errors: M_NOT_FOUND. */
     readonly devices: (user: string) => Effect.Effect<ReadonlyArray<Device>, MatrixError>

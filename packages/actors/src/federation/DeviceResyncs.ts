@@ -38,7 +38,7 @@ const make = Effect.gen(function* () {
     Effect.catchCause(actor(server).Resync(), (cause) =>
       Effect.gen(function* () {
         if (!times.has(server)) yield* plan(server, (yield* Clock.currentTimeMillis) + retryAfter)
-        yield* Effect.logDebug(`Devices of ${server} are asked for later`, cause)
+        yield* Effect.logDebug(`The devices of ${server} could not be fetched, trying again later`, cause)
       })
     )
 

@@ -356,7 +356,7 @@ const behaviour = Effect.gen(function* () {
     )
     return sending.pipe(
       Effect.catchCause((cause) =>
-        isOfUnavailableNode(cause) ? Effect.void : Effect.logError(`Sending to ${destination}`, cause)
+        isOfUnavailableNode(cause) ? Effect.void : Effect.logError(`Sending to ${destination} failed`, cause)
       ),
       Effect.forkIn(scope),
       Effect.asVoid

@@ -45,7 +45,7 @@ const make = Effect.gen(function* () {
     receive,
     fetch: (server, userIds, isUrgent) =>
       Effect.catchCause(fetch(server, userIds, isUrgent), (cause) =>
-        Effect.as(Effect.logWarning(`The devices of ${server} could not be asked for`, cause), new Set(userIds))
+        Effect.as(Effect.logWarning(`The devices of ${server} could not be fetched`, cause), new Set(userIds))
       )
   })
 })

@@ -71,7 +71,7 @@ const behaviour = Effect.gen(function* () {
   }
 
   const noAnswer = (error: RemoteError) =>
-    Effect.as(Effect.logDebug(`${server} gives no devices`, error), Option.none<JsonObject>())
+    Effect.as(Effect.logDebug(`${server} does not return the devices`, error), Option.none<JsonObject>())
 
   const askForMany = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
     const wanted = Object.fromEntries(userIds.map((userId) => [userId, []]))

@@ -18,6 +18,7 @@ import {
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
@@ -237,11 +238,11 @@ const make = Effect.gen(function* () {
     if (missed.length === 0) return
     pulling.add(origin)
     const last = (yield* store.latest(origin, namedInPull + 1)).filter((id) => id !== transaction_id)
-    yield* Effect.logInfo(`Asking ${origin} for transactions that did not come: ${missed.length}`)
+    yield* Effect.logInfo(`Asking ${origin} to repeat ${plural(missed.length, "missing transaction")}`)
     yield* pulls
       .withPermits(1)(pull(origin, last))
       .pipe(
-        Effect.catch((error) => Effect.logWarning(`${origin} does not send again what did not come`, error)),
+        Effect.catch((error) => Effect.logWarning(`${origin} does not repeat its missing transactions`, error)),
         Effect.ensuring(Effect.sync(() => pulling.delete(origin))),
         Effect.forkIn(scope)
       )

@@ -235,7 +235,7 @@ const make = Effect.gen(function* () {
       if (Result.isFailure(finished) || finished.success === undefined) {
         yield* takeBack(upgrade)
         const why = Result.isFailure(finished) ? finished.failure.error : "it had not begun, or another came first"
-        return yield* Effect.logWarning(`${nameOf(upgrade)} was interrupted, and is taken back: ${why}`)
+        return yield* Effect.logWarning(`${nameOf(upgrade)} was interrupted and is undone: ${why}`)
       }
       yield* unfinished.remove(upgrade.roomId, upgrade.userId)
       yield* Effect.log(`${nameOf(upgrade)}, which was interrupted, is finished`)

@@ -170,7 +170,7 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("a deactivated account is gone from rooms and profiles, and its name stays taken", () =>
+  it.effect("a deactivated account is gone from rooms and profiles, and its user ID cannot be registered again", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const rooms = yield* Rooms

@@ -37,7 +37,7 @@ export const makeAccountRequests = ({ api, once, repeatable }: Transport) => ({
     Effect.flatMap(repeatable(api.login.login({ payload: stageOf(options) })), finished),
   /** Ends the access token of this client. */
   logout: once(api.login.logout({ payload: undefined })),
-  /** Deactivates the account; its user ID stays taken. */
+  /** Deactivates the account; its user ID cannot be registered again. */
   unregister: once(api.registration.unregister({ payload: undefined })),
   /** The health of the server. */
   health: repeatable(api.system.health({}))

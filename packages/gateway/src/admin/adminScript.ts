@@ -118,7 +118,7 @@ const list = async (view) => {
     table.hidden = shown === 0
     more.hidden = state.next === undefined
     count.textContent = shown === 0
-      ? state.term ? "Nothing was found." : "Nothing is here."
+      ? state.term ? "No matches." : "No entries."
       : state.next === undefined ? "" : state.total ? number(shown) + " of " + number(state.total) : number(shown) + " are shown"
   }
   let turn = 0
@@ -180,15 +180,15 @@ const views = {
     columns: [
       ["User", (user) => user.name],
       ["Name", (user) => user.displayname],
-      ["Since", (user) => time(user.creation_ts)],
-      ["Is", (user) => ["admin", "locked", "suspended", "deactivated"].filter((key) => user[key]).join(", ")],
+      ["Registered", (user) => time(user.creation_ts)],
+      ["Status", (user) => ["admin", "locked", "suspended", "deactivated"].filter((key) => user[key]).join(", ")],
       ["Actions", (user) => user.deactivated ? "" : [
         ...(user.admin && !user.locked ? [] : [act(user.locked ? "Unlock" : "Lock", user.name, async () => {
           await admin("PUT", "/v2/users/" + part(user.name), { locked: !user.locked })
           return user.name + (user.locked ? " is no longer locked" : " is locked")
         })]),
         act("Deactivate", user.name, async () => {
-          if (!(await confirmed("Deactivate", user, "The account ends, its user ID stays taken. This cannot be undone."))) return false
+          if (!(await confirmed("Deactivate", user, "The account is deactivated, and its user ID cannot be registered again. This cannot be undone."))) return false
           await admin("POST", "/v1/deactivate/" + part(user.name), {})
           return user.name + " is deactivated"
         })
@@ -205,14 +205,14 @@ const views = {
       },
       columns: [
         ["User", (account) => account.user_id],
-        ["Since", (account) => time(account.created_ts)],
+        ["Registered", (account) => time(account.created_ts)],
         ["Actions", (account) => [
           act("Approve", account.user_id, async () => {
             await decide(account, "approve")
             return account.user_id + " is approved"
           }),
           act("Reject", account.user_id, async () => {
-            if (!(await confirmed("Reject", { name: account.user_id }, "The account ends, its user ID stays taken. This cannot be undone."))) return false
+            if (!(await confirmed("Reject", { name: account.user_id }, "The account is deactivated, and its user ID cannot be registered again. This cannot be undone."))) return false
             await decide(account, "reject")
             return account.user_id + " is rejected"
           })
@@ -236,7 +236,7 @@ const views = {
         ["Version", (room) => room.version],
         ["Actions", (room) => [act("Shut down", nameOf(room), async () => {
           const subject = { name: nameOf(room), id: room.room_id }
-          if (!(await confirmed("Shut down", subject, "Users of this server leave, the room is blocked, and removed from the database."))) return false
+          if (!(await confirmed("Shut down", subject, "All members of this server leave. The room is blocked and deleted from the database."))) return false
           await admin("DELETE", "/v1/rooms/" + part(room.room_id), { block: true, purge: true })
           return "The room is shut down"
         })]]
@@ -273,7 +273,7 @@ const views = {
       ["Waiting", (server) => number(server.queue_length)],
       ["Failure", (server) => server.last_error],
       ["Actions", (server) => [act("Ban", server.destination, async () => {
-        const reason = await confirmed("Ban", { name: server.destination }, "This server sends it no more requests, and refuses all of its requests.", true)
+        const reason = await confirmed("Ban", { name: server.destination }, "This server sends it no more requests and refuses all of its requests.", true)
         if (!reason) return false
         await call("PUT", "/_greenroom/admin/v1/bans/server/" + part(server.destination), { reason })
         return server.destination + " is banned"
@@ -290,15 +290,15 @@ const views = {
       columns: [
         ["#", (entry) => String(entry.seq)],
         ["When", (entry) => time(entry.at)],
-        ["Who", (entry) => entry.actor],
-        ["What", (entry) => entry.action],
-        ["To", (entry) => entry.target],
-        ["Why", (entry) => entry.reason]
+        ["By", (entry) => entry.actor],
+        ["Action", (entry) => entry.action],
+        ["Target", (entry) => entry.target],
+        ["Reason", (entry) => entry.reason]
       ]
     })
     const { heads, problems, rows } = await call("GET", "/_greenroom/admin/v1/audit/verify")
     const verdict = problems.length === 0
-      ? make("p", { className: "note", textContent: "The log is whole: " + plural(rows, "row") + ", " + plural(heads, "signed head") + "." })
+      ? make("p", { className: "note", textContent: "The audit log is intact: " + plural(rows, "row") + ", " + plural(heads, "signed head") + "." })
       : make("p", { className: "error", textContent: problems.slice(0, 20).join("; ") + (problems.length > 20 ? "; and more" : "") })
     return { node: make("div", {}, verdict, entries.node), refresh: entries.refresh }
   }

@@ -47,7 +47,7 @@ layer(gateway, { excludeTestServices: true })("the draft's client API", (it) => 
     })
   )
 
-  it.effect("an unregistered user cannot log in, and the user ID stays taken", () =>
+  it.effect("an unregistered user cannot log in, and the user ID cannot be registered again", () =>
     Effect.gen(function* () {
       const gone = yield* register("gone")
       assert.strictEqual((yield* asDraft(gone)("POST", "/unregister")).status, 200)

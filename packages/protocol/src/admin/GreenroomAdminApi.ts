@@ -142,8 +142,8 @@ const registrations = HttpApiGroup.make("greenroomAdmin.registrations")
       documented({
         summary: "Reject a new account",
         text:
-          "It is deactivated, and its user ID stays taken. Errors: M_NOT_FOUND, M_UNKNOWN for an account that does not wait " +
-          "(any more).",
+          "The account is deactivated, and its user ID cannot be registered again. Errors: M_NOT_FOUND; M_UNKNOWN if the account " +
+          "does not wait for approval.",
         who
       })
     )

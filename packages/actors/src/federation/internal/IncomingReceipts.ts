@@ -115,7 +115,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
   })
 
   const quietly = (work: Effect.Effect<void>) =>
-    Effect.catchCause(work, (cause) => Effect.logDebug("Receipts that wait stay for the next sweep", cause))
+    Effect.catchCause(work, (cause) => Effect.logDebug("Waiting receipts remain for the next sweep", cause))
 
   const sweep = Effect.gen(function* () {
     const waiting = yield* early.all

@@ -83,7 +83,7 @@ export const wholeAnswer = Effect.fnUntraced(function* (
     Effect.catchCause((cause) =>
       mayPass(cause)
         ? Effect.failCause(cause)
-        : Effect.as(Effect.logError(`The state before ${event_id} cannot be given`, cause), unhandled)
+        : Effect.as(Effect.logError(`The state before ${event_id} cannot be returned`, cause), unhandled)
     )
   )
 })

@@ -168,7 +168,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
           ? unfinished.remove(roomId, userId)
           : Effect.andThen(
               Effect.logWarning(
-                `The join of ${userId} to ${roomId} through ${server} failed, and is taken back`,
+                `The join of ${userId} to ${roomId} through ${server} failed, and is undone by a leave`,
                 cause
               ),
               announceLeave(userId, [server], {})
