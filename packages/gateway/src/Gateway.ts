@@ -339,7 +339,8 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
   const { isBack } = yield* Leases
-  answerRequests(server, inFlight, handle, limitBodyTime, yield* recording("client"), isBack)
+  const onRequest = yield* recording("client")
+  answerRequests(server, inFlight, handle, { onRequest, onIncomplete: limitBodyTime, isBack })
   server.on("upgrade", sockets.upgrade)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

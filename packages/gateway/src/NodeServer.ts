@@ -182,20 +182,30 @@ export const limitBodyTime = (request: IncomingMessage, response: ServerResponse
   else start()
 }
 
+type RequestListener = (request: IncomingMessage, response: ServerResponse) => void
+
+export interface AnswerOptions {
+  /** Gets each request when it arrives. */
+  readonly onRequest?: RequestListener | undefined
+  /** Gets each request whose body has not arrived whole, before `handle`. */
+  readonly onIncomplete?: RequestListener | undefined
+  /**
+   * Whether the process began or came back a moment ago (`Leases.isBack`). Requests whose clients have gone are not handled then:
+   * what they ask for may have been changed at another node since.
+   */
+  readonly isBack?: (() => boolean) | undefined
+}
+
 /**
  * Answers the requests of a server by `handle`: first all requests of one turn of the event loop are read, then they are
  * handled one after the other. Small bodies have arrived by then and are read without waiting, and the code of each of
- * the two steps stays in the caches of the processor. `onIncomplete` gets those whose bodies have not arrived whole,
- * `onRequest` all of them when they arrive. Where `isBack`, requests whose clients have gone are not handled: the process was stopped, and
- * what they ask for may have been changed at another one since. The server must have `requireHostHeader: false`.
+ * the two steps stays in the caches of the processor. The server must have `requireHostHeader: false`.
  */
 export const answerRequests = (
   server: EventEmitter,
   inFlight: InFlight,
-  handle: (request: IncomingMessage, response: ServerResponse) => void,
-  onIncomplete: (request: IncomingMessage, response: ServerResponse) => void = () => {},
-  onRequest?: (request: IncomingMessage, response: ServerResponse) => void,
-  isBack: () => boolean = () => false
+  handle: RequestListener,
+  { isBack = () => false, onIncomplete, onRequest }: AnswerOptions = {}
 ): void => {
   let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
   const answer = () => {
@@ -210,7 +220,7 @@ export const answerRequests = (
       if (response.destroyed || request.socket.destroyed) continue
       if (!request.complete) {
         inFlight.trackBody(request, response)
-        onIncomplete(request, response)
+        onIncomplete?.(request, response)
       }
       handle(request, response)
     }

@@ -141,11 +141,9 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const app = federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], []))
   const handle = yield* NodeHttpServer.makeHandler(
     HttpServerRequest.HttpServerRequest.use(({ method }) => sampled(method, { kind: "server" }, app)),
-    {
-      scope: requests
-    }
+    { scope: requests }
   )
-  answerRequests(server, inFlight, handle, undefined, yield* recording("federation"))
+  answerRequests(server, inFlight, handle, { onRequest: yield* recording("federation") })
   const { address, family, port } = yield* listen(server, options)
   const { begin } = yield* Departure
   yield* Effect.addFinalizer(() =>
