@@ -27,7 +27,7 @@ for (const entry of readdirSync(new URL("packages/actors/src/", import.meta.url)
   }
 }
 
-/** The layers above each package. The client stands beside: it needs the protocol alone. */
+/** The packages above each package. The client imports the protocol only. */
 const packages = {
   protocol: ["room", "store", "actors", "gateway", "client"],
   room: ["store", "actors", "gateway", "client"],
@@ -44,7 +44,7 @@ export default {
   forbidden: [
     {
       name: "no-cycles",
-      comment: "Files that import each other cannot be read, tested or replaced apart, types included.",
+      comment: "Files that import each other, types included, cannot be read, tested or replaced separately.",
       severity: "error",
       from: {},
       to: { circular: true }
@@ -58,14 +58,14 @@ export default {
     },
     ...Object.entries(packages).map(([name, above]) => ({
       name: `package-order-${name}`,
-      comment: "protocol <- room <- store <- actors <- gateway <- apps; the client needs the protocol alone.",
+      comment: "protocol <- room <- store <- actors <- gateway <- apps; the client imports the protocol only.",
       severity: "error",
       from: { path: `^packages/${name}/src/` },
       to: { path: `^(packages/${oneOf(above)}|apps)/` }
     })),
     ...actorFolders.slice(0, -1).map((folder, index) => ({
       name: `folder-order-${folder}`,
-      comment: "A folder imports those below it. What it needs of one above, it declares as a service.",
+      comment: "A folder imports those below it. It declares a service for what a folder above provides.",
       severity: "error",
       from: { path: `^packages/actors/src/${folder}/` },
       to: { path: `^packages/actors/src/${oneOf(actorFolders.slice(index + 1))}/` }
@@ -73,14 +73,14 @@ export default {
     {
       name: "internal-of-another-folder",
       comment:
-        "What lies in internal/ belongs to the folder around it. What two folders share is a module beside internal/.",
+        "A file of internal/ is imported only from the folder around it. A module that two folders share lies beside internal/.",
       severity: "error",
       from: { path: "^((packages|apps)/[^/]+/src/[^/]+)/" },
       to: { path: "/src/.*internal/", pathNot: ["^$1/", "^packages/[^/]+/src/internal/"] }
     },
     {
       name: "internal-of-a-folder",
-      comment: "The same for files that lie in no folder.",
+      comment: "The same for the files of src itself.",
       severity: "error",
       from: { path: "^(packages|apps)/[^/]+/src/[^/]+$" },
       to: { path: "/src/[^/]+/.*internal/" }
@@ -94,14 +94,14 @@ export default {
     },
     {
       name: "home-server-is-last",
-      comment: "HomeServer.ts puts the services together; nothing in the package imports it.",
+      comment: "HomeServer.ts provides all services; no file of the package imports it.",
       severity: "error",
       from: { path: "^packages/actors/src/[^/]+/" },
       to: { path: "^packages/actors/src/HomeServer\\.ts$" }
     },
     {
       name: "protocol-apart-from-behaviour",
-      comment: "The behaviour of an actor is registered with the runner; everybody else knows its messages.",
+      comment: "HomeServer.ts registers the behaviour of an actor with the runner; all other files import its messages.",
       severity: "error",
       from: { path: "^packages/", pathNot: "^packages/actors/(src/HomeServer\\.ts$|test/)" },
       to: {
@@ -110,7 +110,7 @@ export default {
     },
     {
       name: "gateway-without-store",
-      comment: "The gateway translates requests into calls of services; tables and SQL belong to those.",
+      comment: "The gateway translates requests into calls of services, which own the tables and the SQL.",
       severity: "error",
       from: { path: "^packages/gateway/src/" },
       to: {

@@ -1,7 +1,6 @@
 /**
- * The results of `.ci/run`. `failing REPORT` prints the test files that failed, one a line. `count ...` prints the tests
- * that failed, with their errors, those that passed only when they were run alone, and as the last line `N passed, N
- * failed`.
+ * The results of `.ci/run`. `failing REPORT` prints the test files that failed, one a line. `count ...` prints the failed tests
+ * with their errors, the tests that passed only alone, and as the last line `N passed, N failed`.
  */
 import { readFileSync } from "node:fs"
 
