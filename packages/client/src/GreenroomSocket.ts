@@ -48,7 +48,7 @@ import { makePendingRequests, type PendingRequests } from "./internal/PendingReq
 import { type ClientError, pauseAfter, retrying } from "./internal/Retry.ts"
 import { socketAddress } from "./internal/SocketAddress.ts"
 
-/** Where the stream begins, and in which form it arrives. */
+/** Options of the stream: its beginning and its form. */
 export interface GreenroomSocketOptions {
   /** A token, or `START`. Absent: from now on. */
   readonly from?: string
@@ -168,7 +168,7 @@ const keepConnected = (state: State): Effect.Effect<void> => {
   )
 }
 
-/** Why the next connection would fail too. Browsers do not see why a handshake was refused, so this asks by HTTP. */
+/** The reason why the next connection would fail too. Browsers hide why a handshake was refused, so it is requested by HTTP. */
 const diagnose = (
   { buffer, client }: State,
   { reason }: Socket.SocketError,

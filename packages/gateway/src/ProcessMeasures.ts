@@ -13,7 +13,7 @@ const resolution = 20
 
 const seconds = (nanoseconds: number): number => nanoseconds / 1e9
 
-/** Of the event loop: each value is about the time since the metrics were read last. */
+/** Lag of the event loop. Each value is about the time since the metrics were last read. */
 const measureEventLoop = Effect.gen(function* () {
   const delays = yield* Effect.acquireRelease(
     Effect.sync(() => {

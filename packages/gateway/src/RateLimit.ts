@@ -34,7 +34,7 @@ export class RateLimit extends Context.Service<
     readonly takeFrom: (kind: AddressRateKind, address: string, account?: string) => Effect.Effect<void, LimitExceeded>
   }
 >()("greenroom/gateway/RateLimit") {
-  /** Of a server of one process, or of one node of several where all kinds are counted by each node. */
+  /** For a server of one process, or for a node that counts all kinds itself. */
   static readonly layerOfProcess = (rates: Rates = defaultRates, nodes?: () => number): Layer.Layer<RateLimit> =>
     Layer.effect(
       RateLimit,
@@ -46,7 +46,7 @@ export class RateLimit extends Context.Service<
       )
     )
 
-  /** Of one node of several: logins and registrations are rare, and counted exactly. */
+  /** For one node of several. Logins and registrations are rare, and are counted exactly, in the database. */
   private static readonly layerOfCluster = (rates: Rates): Layer.Layer<RateLimit, never, Nodes | LoginThrottle> =>
     Layer.effect(
       RateLimit,

@@ -18,13 +18,13 @@ type Route = HttpRouter.Route<unknown, unknown>
 export class RequestRecord {
   readonly log: RequestLog
   readonly listener: ListenerName
-  /** By the clock of `performance`, in ms. */
+  /** Time of the clock of `performance`, in ms. */
   readonly begunAt = performance.now()
   /** The path of the endpoint, such as `/_matrix/client/v3/sync`; undefined where the request reached none. */
   route: string | undefined
   /** The user whose access token it has, or the server that has signed it. For the access log alone. */
   user: string | undefined
-  /** Of the client, also behind a trusted proxy. For the access log alone. */
+  /** The client's address, also behind a trusted proxy. Used by the access log only. */
   address: string | undefined
   private readonly number: number
 
@@ -91,7 +91,7 @@ class RequestLog {
   readonly options: RequestRecordsOptions
   private readonly registry: SeriesRegistry
   private readonly context: Context.Context<never>
-  /** By endpoint and method. */
+  /** Keys: endpoint and method. */
   private readonly series: { readonly [listener in ListenerName]: Map<string, Map<string, Series>> } = {
     client: new Map(),
     federation: new Map()

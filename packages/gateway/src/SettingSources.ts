@@ -117,7 +117,7 @@ const reasons: { readonly [tag: string]: string } = {
   BadResource: "it is no file"
 }
 
-/** Why a file could not be read. */
+/** The reason why a file could not be read. */
 const reasonOf = ({ reason }: PlatformError.PlatformError): string => reasons[reason._tag] ?? reason.message
 
 const readTomlFile = Effect.fnUntraced(function* (settings: Settings, file: string) {

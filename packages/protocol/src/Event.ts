@@ -62,7 +62,7 @@ export interface Unsigned {
   readonly prev_sender?: UserId
   /** The redaction that stripped this event. */
   readonly redacted_because?: EventId
-  /** Of an invitation or a knock: state of the room, as another server sent it. */
+  /** Stripped state of an invitation or a knock, as another server sent it. */
   readonly invite_room_state?: ReadonlyArray<JsonObject>
   /** The login that sent the event, and its transaction ID. Only that login receives it. */
   readonly transaction?: { readonly tokenId: number; readonly txnId: string }
@@ -121,7 +121,7 @@ export interface ClientEvent {
   readonly ts: number
   readonly origin_server_ts: number
   readonly state_key?: string
-  /** Of m.room.member: the same as in the content, as the first clients read it. */
+  /** The membership of m.room.member, also outside of `content`, where the first clients read it. */
   readonly membership?: string
   readonly prev_content?: JsonObject
   readonly redacts?: EventId

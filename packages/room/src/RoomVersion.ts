@@ -63,14 +63,14 @@ export interface EventPosition {
   readonly now: number
 }
 
-/** Why the rules do not allow an event. `rule` quotes the rule in words a person understands. */
+/** The reason why the rules do not allow an event. `rule` states the violated rule for people. */
 export interface Refusal {
   readonly rule: string
   /** True if the content is wrong, independent of the sender. */
   readonly ofContent?: boolean
 }
 
-/** How a PDU from another server can be wrong. */
+/** The reasons why a PDU from another server is refused. */
 export type PduProblem =
   | { readonly _tag: "Malformed"; readonly reason: string }
   | { readonly _tag: "TooLarge"; readonly bytes: number }
@@ -107,7 +107,7 @@ export interface StateResolution {
 /** An event that creates a room, before the room has an ID. */
 export type RoomProposal = Omit<EventProposal, "room_id">
 
-/** How the events of a version look: their IDs, their form as PDUs, redaction, hashes and signatures. */
+/** The event format of a version: event IDs, the form as PDUs, redaction, hashes and signatures. */
 export interface EventFormat {
   /** The most predecessors that an event names. */
   readonly maxPrevEvents: number
@@ -170,9 +170,9 @@ export interface EventFormat {
     keys: (server: ServerName) => VerifyKeys,
     isRight?: SignatureCheck
   ) => Result.Result<Event, PduProblem>
-  /** Whether the event bears a signature of the server by one of the keys; of its hash it says nothing. */
+  /** Whether the event bears a signature of the server by one of the keys. The hash is not checked. */
   readonly isSignedBy: (event: Event, server: ServerName, keys: VerifyKeys) => boolean
-  /** Adds our signature, and the hash where there is none yet. */
+  /** Adds our signature, and the content hash if there is none yet. */
   readonly sign: (event: Event, key: SigningKey) => Event
 }
 
@@ -180,11 +180,11 @@ export interface EventFormat {
 export interface Levels {
   /** The level of a user. */
   readonly user: (userId: string) => number
-  /** The level that an event of this type takes. */
+  /** The level that a sender needs for an event of this type. */
   readonly event: (type: string, isState: boolean) => number
   /** The level that one of these keys of m.room.power_levels sets, or its default. */
   readonly of: (key: LevelKey) => number
-  /** The level that `notifications` names for a key such as `room`; 50 where it names none. */
+  /** The level that `notifications` names for a key such as `room`; 50 by default. */
   readonly notification: (key: string) => number
 }
 
@@ -196,7 +196,7 @@ export interface AuthContext {
   readonly isRejected: (id: EventId) => boolean
 }
 
-/** Which events a version allows. */
+/** The authorisation rules of a version. */
 export interface AuthorisationRules {
   /** The types and state keys of the state that an event names as its auth events. */
   readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
@@ -221,11 +221,11 @@ export interface AuthorisationRules {
 
 /** Further differences between versions. */
 export interface RoomFeatures {
-  /** True if a signature counts only where the key was valid at the `origin_server_ts` of the event. */
+  /** True if a signature is accepted only if the key was valid at the `origin_server_ts` of the event. */
   readonly enforcesKeyValidity: boolean
-  /** The join rules by which one may knock; none where there is no knocking. */
+  /** The join rules that allow knocks; none if the version has no knocks. */
   readonly knockRules: ReadonlySet<string>
-  /** The join rules by which members of other rooms may join; none where there are no restricted rooms. */
+  /** The join rules that admit members of other rooms; none if the version has no restricted rooms. */
   readonly restrictedRules: ReadonlySet<string>
   /** True if m.room.create names its sender as `creator`. */
   readonly namesCreator: boolean
@@ -237,6 +237,6 @@ export interface RoomFeatures {
 
 export interface RoomVersion extends EventFormat, AuthorisationRules, RoomFeatures {
   readonly id: string
-  /** How one state follows from several. `resolveStates` of `StateConflict` applies it to whole states. */
+  /** The state resolution of the version. `resolveStates` of `StateConflict` applies it to whole states. */
   readonly stateResolution: StateResolution
 }

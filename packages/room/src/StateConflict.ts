@@ -7,7 +7,7 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { type AuthEdges, authChain, authDifference, eventsBetween } from "./AuthChains.ts"
 import type { StateConflict, StateMap, StateResolution } from "./RoomVersion.ts"
 
-/** Which states hold each event in conflict, bit `n` for the state number `n`. */
+/** The states that hold each event in conflict: bit `n` stands for the state number `n`. */
 export type HeldBy = ReadonlyMap<EventId, bigint>
 
 /**

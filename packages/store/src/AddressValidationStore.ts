@@ -8,7 +8,7 @@ import type { Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPar
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 
-/** To register with the address, to set a new password by it, to add it to an account. */
+/** The purpose: to register with the address, to reset a password by it, or to add it to an account. */
 export type ValidationPurpose = "registration" | "password" | "account"
 
 export interface NewValidation extends ThirdPartyId {

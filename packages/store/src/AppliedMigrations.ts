@@ -12,7 +12,7 @@ export interface AppliedMigration {
 /** The name of a migration as the program lists it, such as `0003_federation`. */
 const nameOf = ({ id, name }: AppliedMigration): string => `${String(id).padStart(4, "0")}_${name}`
 
-/** Why the program cannot use a database (`found` completes a sentence that begins with its name), and the remedy. */
+/** The reason why the program cannot use a database (`found` completes a sentence that begins with its name), and the remedy. */
 export interface MigrationsProblem {
   /** A newer version wrote the database. */
   readonly tooNew: boolean

@@ -40,7 +40,7 @@ const readOnlyProblem = ({ database }: Found): string =>
 /** The largest difference of the clocks of this machine and of the database that is not logged, in ms. */
 const maxSkew = 30_000
 
-/** With a wrong clock times of events are wrong, and keys and tokens expire at the wrong time. */
+/** A wrong clock gives events wrong times, and keys and tokens expire at the wrong time. */
 const clockProblem = (now: number): string | undefined => {
   const skew = Date.now() - now
   if (Math.abs(skew) <= maxSkew) return undefined

@@ -14,7 +14,7 @@ import { signalWork } from "./WorkSignals.ts"
 export interface NewDelayedEvent {
   readonly delayId: string
   readonly userId: UserId
-  /** With `txnKey`, identifies the request, so that a repeat finds the event of the first one. */
+  /** Identifies the request, together with `txnKey`, so that a repeat finds the event of the first one. */
   readonly tokenId: number
   readonly txnKey: string
   readonly roomId: RoomId

@@ -57,7 +57,7 @@ export interface PrekeyCounts {
   readonly unusedFallback: ReadonlyArray<string>
 }
 
-/** Why an upload changed nothing. */
+/** The reason why an upload changed nothing. */
 export class UploadRefused extends Data.TaggedError("UploadRefused")<{
   readonly reason: "no device" | "different key" | "too many"
   /** The ID of the key that is stored with another value. */

@@ -39,7 +39,7 @@ export class PresenceStore extends Context.Service<
   PresenceStore,
   {
     readonly get: (userId: UserId) => Effect.Effect<Option.Option<StoredPresence>>
-    /** Of many users at once; users without a stored presence are missing. */
+    /** The presences of many users. Users without a stored presence are missing. */
     readonly many: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, StoredPresence>>
     readonly save: (userId: UserId, presence: StoredPresence) => Effect.Effect<void>
     readonly remove: (userId: UserId) => Effect.Effect<void>

@@ -69,7 +69,7 @@ export class ProfileStore extends Context.Service<
     /** Deletes the whole profile, but not the copies in memberships. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
-    /** Of many users at once; users with neither are missing. */
+    /** The profiles of many users. Users with neither name nor avatar are missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
     /** The profiles in the newest memberships of users. For users of other servers these are the only known ones. */
     readonly memberProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>

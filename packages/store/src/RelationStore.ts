@@ -207,7 +207,7 @@ export class RelationStore extends Context.Service<
           ORDER BY xid DESC, nid DESC LIMIT 1
         ) AS latest`
 
-      /** Which of the events have relations, and of which types. */
+      /** The events, among the given, that have relations, and the types of these. */
       const relatedTo = (parents: ReadonlyArray<Parent>) => sql<{ id: string; types: ReadonlyArray<string> }>`
         SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
         WHERE relates_to = ANY (${texts(parents.map(({ event }) => event.event_id))}::text[])

@@ -24,9 +24,9 @@ export class RoomServerStore extends Context.Service<
       server: ServerName,
       page: { readonly from: number; readonly limit: number; readonly descending: boolean }
     ) => Effect.Effect<{ readonly rooms: ReadonlyArray<RoomId>; readonly total: number }>
-    /** Those of the rooms in which a server has joined members. */
+    /** The rooms, among the given, in which a server has joined members. */
     readonly roomsWith: (server: ServerName, roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
-    /** Those of the users who are joined to a room in which the server is. */
+    /** The users, among the given, that share a room with the server. */
     readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
   }
 >()("greenroom/store/RoomServerStore") {

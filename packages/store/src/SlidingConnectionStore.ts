@@ -12,7 +12,7 @@ import { SqlClient } from "effect/sql"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
-/** How a room was sent. */
+/** The state of a room in the connection: what was sent. */
 export interface SentRoom {
   /** The settings, as an index into those of the connection. */
   readonly config: number

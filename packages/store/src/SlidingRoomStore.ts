@@ -18,7 +18,7 @@ export interface ListedRoom {
   readonly roomNid: number
   readonly roomId: RoomId
   readonly membership: string
-  /** Of a joined room its last event, of others the change of the membership. */
+  /** The last event of a joined room, or the membership change of another room. */
   readonly position: StreamPosition
 }
 
@@ -75,7 +75,7 @@ export class SlidingRoomStore extends Context.Service<
     readonly inviters: (userId: UserId) => Effect.Effect<ReadonlyMap<number, UserId>>
     /** The newest state event of a type, with an empty state key, of each room that ever had one. */
     readonly newestOf: (roomNids: ReadonlyArray<number>, type: string) => Effect.Effect<ReadonlyMap<number, Event>>
-    /** Those of the rooms whose history was, or may have been, hidden from members at some time. */
+    /** The rooms, among the given, whose history was, or may have been, hidden from members at some time. */
     readonly withHiddenHistory: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlySet<number>>
     /** The transactions of the last events that count as activity, up to a position. */
     readonly bumpStamps: (

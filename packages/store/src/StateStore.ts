@@ -68,7 +68,7 @@ export interface Divergence {
   readonly changes: ReadonlyArray<StateChanges>
 }
 
-/** Which events of a state are read: those of some types, one key, or several keys. */
+/** Selects events of a state: those of some types, one key, or several keys. */
 export interface StateSelection {
   readonly types?: ReadonlyArray<string>
   readonly key?: StateKey

@@ -25,7 +25,7 @@ export interface MembershipAt {
   readonly changedAt: StreamPosition
   /** The membership at the earlier position; undefined if there was none, or no position was given. */
   readonly before: string | undefined
-  /** Of users who left or are banned: the membership right before the change. */
+  /** For users that left or are banned: the membership right before the change. */
   readonly previous: string | undefined
 }
 
@@ -92,7 +92,7 @@ export class SyncStore extends Context.Service<
       since?: StreamPosition,
       roomNids?: ReadonlyArray<number>
     ) => Effect.Effect<ReadonlyArray<MembershipAt>>
-    /** Those of the rooms that have an event after a position, up to another one. */
+    /** The rooms, among the given, that have an event after a position, up to another one. */
     readonly roomsWithNews: (
       roomNids: ReadonlyArray<number>,
       after: StreamPosition,

@@ -63,7 +63,7 @@ export class UnreadStore extends Context.Service<
       upTo: StreamPosition,
       ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyArray<UnreadCount>>
-    /** By the rows of a user with push rules of their own. */
+    /** Counts from the rows of a user with push rules of their own. */
     readonly byRows: (
       userId: UserId,
       rooms: ReadonlyArray<ReadRoom>,

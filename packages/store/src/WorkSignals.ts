@@ -26,7 +26,7 @@ export type WorkKind =
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 
-/** To be run in the transaction that writes down the work. */
+/** Run it in the transaction that stores the work. */
 export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind): Effect.Effect<unknown, SqlError> => sql`
   INSERT INTO short_lived (key, value) VALUES (${keyOf(kind)}, 'null')
   ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`

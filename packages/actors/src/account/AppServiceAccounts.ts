@@ -54,7 +54,7 @@ const make = Effect.gen(function* () {
 export class AppServiceAccounts extends Context.Service<
   AppServiceAccounts,
   {
-    /** With a `device` the user is also logged in. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE, M_USER_IN_USE, M_INVALID_USERNAME. */
+    /** If `device` is set, the user is also logged in. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE, M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly register: (
       token: Redacted.Redacted,
       username: string | undefined,

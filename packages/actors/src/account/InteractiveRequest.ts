@@ -15,7 +15,7 @@ export type AuthData = JsonObject
 
 /** The results of the completed stages. */
 export interface StageResults {
-  /** Of the registration token, as base64. */
+  /** The SHA-256 of the registration token, as base64. */
   readonly registrationToken?: string
   readonly email?: string
   readonly phoneNumber?: string

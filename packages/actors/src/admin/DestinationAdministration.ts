@@ -16,7 +16,7 @@ export interface DestinationPage {
   readonly descending: boolean
 }
 
-/** By what destinations are put in order. */
+/** The column by which destinations are sorted. */
 export type DestinationOrder = "destination" | "retry_last_ts" | "retry_interval" | "failure_ts" | "last_success_ts"
 
 const keyOf = (report: DestinationReport, order: DestinationOrder): string | number => {
@@ -60,7 +60,7 @@ const make = Effect.gen(function* () {
 export class DestinationAdministration extends Context.Service<
   DestinationAdministration,
   {
-    /** Those whose names have `search` in them. */
+    /** Selects destinations whose name contains `search`. */
     readonly page: (
       page: DestinationPage,
       search: string | undefined,

@@ -18,7 +18,7 @@ const make = Effect.gen(function* () {
   const store = yield* ReportStore
   const events = yield* EventStore
 
-  /** With the sender of the reported event. */
+  /** A report with the sender of the reported event. */
   const withSenders = Effect.fnUntraced(function* (reports: ReadonlyArray<Report>) {
     const stored = yield* events.byIds(reports.flatMap(({ eventId }) => eventId ?? []))
     const byId = new Map(stored.map(({ event }) => [event.event_id, event]))
@@ -69,7 +69,7 @@ export class Reports extends Context.Service<
     readonly page: (
       query: ReportQuery
     ) => Effect.Effect<{ readonly reports: ReadonlyArray<JsonObject>; readonly total: number }>
-    /** With the event that was reported. Errors: M_NOT_FOUND, also for a report about something else than `about`. */
+    /** One report with the reported event. Errors: M_NOT_FOUND, also if the report is not about `about`. */
     readonly find: (reportId: number, about?: ReportQuery["about"]) => Effect.Effect<JsonObject, MatrixError>
     /** Errors: as for `find`. */
     readonly remove: (reportId: number, about?: ReportQuery["about"]) => Effect.Effect<void, MatrixError>

@@ -152,7 +152,7 @@ export class UserAdministration extends Context.Service<
     readonly setAddresses: (userId: UserId, addresses: ReadonlyArray<ThirdPartyId>) => Effect.Effect<void, MatrixError>
     /** Replaces the accounts of a user at providers. Errors as for `setAddresses`. */
     readonly setSubjects: (userId: UserId, subjects: ReadonlyArray<ProviderSubject>) => Effect.Effect<void, MatrixError>
-    /** With `erase`, what the user has uploaded and sent goes too. */
+    /** `erase` deletes the user's uploads and hides their messages too. */
     readonly deactivate: (userId: UserId, erase: boolean) => Effect.Effect<void, MatrixError>
     /** Errors: M_BAD_JSON too. */
     readonly setPassword: (

@@ -20,7 +20,7 @@ const aliasesKeptFor = 10_000
 
 interface KnownRoom {
   readonly roomNid: number
-  /** Those of the service's users that are joined. */
+  /** The joined users of the service. */
   readonly joined: Set<UserId>
   hasAlias: boolean
   aliasesReadAt: number
@@ -86,7 +86,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     return isRoomWanted(roomId, yield* roomOf(roomNid, roomId)) ? roomNid : undefined
   })
 
-  /** To be called when aliases have changed: those of rooms are read again before they count. */
+  /** Call it after aliases change: aliases of rooms are read again before their next use. */
   const aliasesChanged = () => {
     changes++
   }
@@ -94,5 +94,5 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   return { wantsEvent, wantedRoom, aliasesChanged }
 })
 
-/** Which events and users an application service receives. */
+/** Selects the events and users that an application service receives. */
 export type AppServiceInterest = Effect.Success<ReturnType<typeof makeAppServiceInterest>>

@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
 
   const withProtocol = (protocol: string) => listening.filter(({ protocols }) => protocols.includes(protocol))
 
-  /** Of several services that reach one network, the instances count together. */
+  /** If several services reach one network, it has the instances of all. */
   const protocolOf = Effect.fn("AppServiceQueries.protocol")(function* (protocol: string) {
     const name = `protocol/${encode(protocol)}`
     const answers = yield* Effect.forEach(withProtocol(protocol), (service) =>

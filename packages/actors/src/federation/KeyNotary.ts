@@ -30,7 +30,7 @@ const refreshTime = "10 seconds"
 /** The most bytes that one answer has, roughly. */
 const maxAnswerBytes = 4 * 1024 * 1024
 
-/** Which keys of a server are asked for; all of them, if none is named. */
+/** The keys of a server that a request names; all of them, if it names none. */
 export interface KeyCriteria {
   readonly keyIds: ReadonlySet<string>
   /** Until when they should be valid, in ms since 1970. */

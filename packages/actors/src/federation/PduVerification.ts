@@ -35,7 +35,7 @@ export const problemText = (problem: VerificationProblem): string =>
 /** The event, redacted if its hash is wrong, or the fault of the PDU. */
 export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 
-/** Of how many rooms the vouchers are remembered, and for how long. */
+/** The number of rooms whose vouchers are kept in memory, and for how long. */
 const rememberedRooms = 10_000
 const rememberedFor = "1 minute"
 
@@ -162,7 +162,7 @@ function* verifyAll(
 interface Presumed {
   readonly results: Array<VerifiedPdu>
   readonly jobs: ReadonlyArray<SignatureJob>
-  /** Where the signatures of each result end in `jobs`. */
+  /** The index in `jobs` where the signatures of each result end. */
   readonly ends: ReadonlyArray<number>
 }
 

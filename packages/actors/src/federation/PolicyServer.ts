@@ -24,7 +24,7 @@ import { firstRefusal, type ListedRule, policyLists, textOf } from "../policy/Po
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 
-/** Of how many senders it is remembered when they wrote, and how many times of each. */
+/** The number of senders whose last events are remembered, and the number of events of each. */
 const rememberedSenders = 10_000
 const rememberedTimes = 200
 /** How long policy lists are served from memory. */
@@ -102,7 +102,7 @@ const make = Effect.gen(function* () {
     return (ms: number) => times.filter((at) => at > now - ms).length
   }
 
-  /** Why an event is refused; undefined lets it pass. */
+  /** The reason why an event is refused; undefined if it passes. */
   const judge = Effect.fnUntraced(function* (event: Event) {
     const earlier = yield* verdicts.find(event.event_id)
     if (earlier !== undefined) return earlier.refusal

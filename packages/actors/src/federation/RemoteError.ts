@@ -32,5 +32,5 @@ export class RemoteInvalid extends Schema.TaggedError<RemoteInvalid>()("RemoteIn
   reason: Schema.String
 }) {}
 
-/** Why a request to another home server failed. */
+/** The failure of a request to another home server. */
 export type RemoteError = RemoteUnreachable | RemoteRefused | RemoteInvalid

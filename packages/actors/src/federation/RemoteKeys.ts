@@ -64,9 +64,9 @@ export interface KeyNeed {
 
 /** The keys of one server. */
 export interface KeyRing {
-  /** Those of the keys that were good then. Empty where the server has none of them. */
+  /** The keys that were valid then. Empty if the server has none of them. */
   readonly choose: (need: KeyNeed) => VerifyKeys
-  /** Why it is not certain that the server has no such key, where it is not. */
+  /** Set if the server may have further keys: why they could not be fetched. */
   readonly problem: string | undefined
 }
 

@@ -40,7 +40,7 @@ const fetchTimeout = "5 seconds"
 
 /** A server with users who are about. */
 interface Watched {
-  /** By the monotonic clock. */
+  /** Time of the monotonic clock. */
   heardAt: number
   readonly users: Set<UserId>
 }
@@ -131,7 +131,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** Those that were not polled lately. */
+  /** The users that were not polled lately. */
   const unpolled = (userIds: ReadonlyArray<UserId>, now: number): ReadonlyArray<UserId> =>
     userIds.filter((userId) => {
       if (now - (polled.get(userId) ?? Number.NEGATIVE_INFINITY) < pollInterval) return false

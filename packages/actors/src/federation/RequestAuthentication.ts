@@ -47,7 +47,7 @@ export interface IncomingRequest {
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
 }
 
-/** Why a request was refused before its body was read. */
+/** The refusal of a request before its body is read. */
 export type AuthenticationError = Unauthorized | MatrixError
 
 const unauthorized = (error: string): Unauthorized => new Unauthorized({ error })

@@ -53,7 +53,7 @@ const forgetInterval = "1 hour"
 /** At which attempt in a row, since the start, a transaction is taken without the PDUs that cannot be handled. */
 const lastAttempt = 5
 
-/** Of how many transactions it is remembered that they failed. */
+/** The number of remembered failed transactions. */
 const rememberedFailures = 10_000
 
 /** The parts of a transaction that are taken. */
@@ -219,7 +219,7 @@ const make = Effect.gen(function* () {
     timeToLive: pullInterval
   })
 
-  /** Those that were not asked for lately. */
+  /** The transactions that were not requested lately. */
   const newlyMissed = Effect.fnUntraced(function* (origin: ServerName, ids: ReadonlyArray<string>) {
     const known = yield* store.known(origin, ids)
     const missed: Array<string> = []

@@ -73,7 +73,7 @@ export const detectType = (head: Uint8Array): Effect.Effect<string | undefined> 
         return found === undefined ? undefined : active.test(found.mime) ? markup : found.mime
       })
 
-/** How a file is served. */
+/** The headers with which a file is served. */
 export interface ServedType {
   readonly contentType: string
   readonly inline: boolean
@@ -84,7 +84,7 @@ export const isShownImage = (type: string): boolean => type.startsWith("image/")
 
 const isMedia = (essence: string): boolean => /^(?:image|audio|video)\//.test(essence)
 
-/** How a file is served that is called `declared` and looks like `detected`. */
+/** The headers for a file that is declared as `declared` and detected as `detected`. */
 export const servedType = (declared: string | undefined, detected: string | undefined): ServedType => {
   const given = declared !== undefined && wellFormed.test(declared) ? declared : bytes
   const essence = essenceOf(given)

@@ -41,7 +41,7 @@ export interface ListedRule {
   readonly reason: string
 }
 
-/** Why the event is refused, or undefined. */
+/** The reason why the event is refused, or undefined. */
 export type PolicyRule = (question: PolicyQuestion) => string | undefined
 
 /** A rule of your own. */

@@ -246,7 +246,7 @@ export class EphemeralStream extends Context.Service<
     readonly position: Effect.Effect<StreamPosition>
     /** The values newer than the position. The cost is in proportion to the result. */
     readonly since: (position: StreamPosition) => Effect.Effect<EphemeralChunk>
-    /** Who types in which of the rooms since the position, where that changed; undefined if changes are forgotten. */
+    /** The typing users of each room, among the given, where they changed since the position; undefined if changes since then are forgotten. */
     readonly typingSince: (
       position: StreamPosition,
       rooms: ReadonlySet<RoomId>

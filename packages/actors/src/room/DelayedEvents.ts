@@ -204,7 +204,7 @@ export class DelayedEvents extends Context.Service<
     ) => Effect.Effect<ActionOutcome, MatrixError>
     /** One event, also when it is finalised. Its author. Errors: M_NOT_FOUND. */
     readonly find: (session: Session, delayId: string) => Effect.Effect<DelayedEvent, MatrixError>
-    /** Those of the user that wait to be sent. */
+    /** The user's events that wait to be sent. */
     readonly list: (session: Session) => Effect.Effect<ReadonlyArray<DelayedEvent>>
     /** Cancels all events of a user. For the end of their account. */
     readonly cancelAll: (userId: UserId) => Effect.Effect<void>

@@ -12,7 +12,7 @@ import { Effect } from "effect"
 export interface EventSelection {
   /** Every event passes. */
   readonly isEverything: boolean
-  /** Those of the events of one room that pass, in their order. */
+  /** The events of one room that pass, in the given order. */
   readonly of: <A extends { readonly event: Event }>(
     roomNid: number,
     entries: ReadonlyArray<A>

@@ -124,7 +124,7 @@ export const makeHistoryVisibility = Effect.gen(function* () {
     return read.filter(({ event }) => visible.has(event.event_id))
   })
 
-  /** Those of the room's events that the reader may see, in the order given. */
+  /** The events of the room that the reader may see, in the given order. */
   const visibleTo = Effect.fnUntraced(function* <
     E extends { readonly event: Event; readonly position: StreamPosition }
   >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {

@@ -1,5 +1,5 @@
 /**
- * To which thread an event belongs, for receipts that name one.
+ * The thread of an event, for receipts that name one.
  *
  * Source: "Threaded read receipts" of the client-server specification.
  */

@@ -21,7 +21,7 @@ const maxPage = 100
 const maxDepth = 3
 const maxRelated = 1_000
 
-/** Which related events are read. */
+/** Selects related events. */
 export interface RelationsRequest {
   readonly relType?: string | undefined
   readonly eventType?: string | undefined
@@ -41,7 +41,7 @@ export interface RelatedEvents {
   readonly recursion_depth?: number
 }
 
-/** Which threads are read. */
+/** Selects threads. */
 export interface ThreadsRequest {
   readonly participated: boolean
   readonly from?: string | undefined

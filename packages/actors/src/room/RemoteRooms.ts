@@ -38,7 +38,7 @@ export interface RemoteState {
 /** The handshakes in which a server asks another one for a membership event. */
 export type MembershipHandshake = "join" | "leave" | "knock"
 
-/** Which of some events a room knows already, by their IDs. */
+/** The events, by ID, that a room knows already. */
 export type KnownEvents = (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, Event>>
 
 /** The answer of a server to a join. */

@@ -151,7 +151,7 @@ const make = Effect.gen(function* () {
       events.timelines([{ roomNid, after: position, upTo: theEnd }], "f", around)
     ])
     const distance = (at: number) => (direction === "f" ? at - ts : ts - at)
-    // Of events of the same moment the one that comes first in the direction of the search.
+    // Among events of the same moment, the first one in the direction of the search.
     const inOrder = [...older.toReversed(), ...newer]
     const [found] = (yield* filter(direction === "f" ? inOrder : inOrder.reverse()))
       .filter(({ event }) => distance(event.origin_server_ts) >= 0)

@@ -73,7 +73,7 @@ export const Propose = Rpc.make("Propose", {
     type: Schema.String,
     content: JsonObject,
     stateKey: Schema.optionalKey(Schema.String),
-    /** Of a membership: whether the user must be banned, or must not be. */
+    /** For a membership: whether the user must be banned, or must not be. */
     banned: Schema.optionalKey(Schema.Boolean),
     /** The sender is a guest, and joins only rooms that admit guests. */
     guest: Schema.optionalKey(Schema.Boolean),
@@ -200,7 +200,7 @@ export const ReceiveRetraction = Rpc.make("ReceiveRetraction", {
   error: MatrixError
 })
 
-/** Which servers take part in the room; none if ours does not. */
+/** The servers in the room; none if ours is not in it. */
 export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
 
 // Messages of our users that need other servers

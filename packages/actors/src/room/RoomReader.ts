@@ -27,14 +27,14 @@ import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal
 const maxPage = 1_000
 const defaultPage = 10
 
-/** Which messages are read. */
+/** Selects a page of messages. */
 export interface MessagesRequest {
   readonly from?: string | undefined
   readonly to?: string | undefined
   /** Required. */
   readonly dir: "f" | "b" | undefined
   readonly limit?: number | undefined
-  /** With `lazy_load_members` the answer has the memberships of the senders. */
+  /** If it has `lazy_load_members`, the answer has the memberships of the senders. */
   readonly filter?: RoomEventFilter | undefined
   /** Reads a room in which the user need not be. The caller has checked that the user is an administrator. */
   readonly asAdministrator?: boolean | undefined

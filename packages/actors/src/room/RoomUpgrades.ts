@@ -101,7 +101,7 @@ const make = Effect.gen(function* () {
     return (yield* predecessorOf(replacement)) === old.roomId ? replacement : undefined
   })
 
-  /** Where the tombstone of a room leads. */
+  /** The room that the tombstone names. */
   const replacementOf = Effect.fnUntraced(function* (roomId: RoomId) {
     const current = Option.getOrUndefined(yield* roomStore.currentState(roomId))
     if (current === undefined) return undefined

@@ -83,7 +83,7 @@ const maxScanned = 1_000
 const chunkSize = 50
 /** How long a search waits for the index to contain earlier messages. */
 const indexTimeout = "2 seconds"
-/** With more events a second only one batch a second is indexed, until so many are missing. */
+/** At higher rates of events one batch a second is indexed, until this many are missing. */
 const busy = 100
 const mostBehind = 50_000
 

@@ -58,7 +58,7 @@ const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, optio
     // A node that leaves stops the rooms of its shards until the others have seen it, and taken them.
     refreshAssignmentsInterval: "400 millis",
     runnerHealthCheckInterval: "1 second",
-    // How soon shards are taken again after PostgreSQL did not answer: no messages are stored that would be polled for.
+    // The retry interval of shard locks after PostgreSQL did not answer. No messages are stored, so nothing is polled.
     entityMessagePollInterval: "1 second",
     entityTerminationTimeout: "5 seconds",
     entityMaxIdleTime: options.maxIdleTime,

@@ -31,7 +31,7 @@ const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
     )
   )
 
-/** Why a database takes no writes, by SQLSTATE, and the remedy. */
+/** The reasons why a database refuses writes, by SQLSTATE, and the remedies. */
 const refusals: { readonly [code: string]: readonly [reason: string, remedy: string] } = {
   "25006": ["it is read-only", "Name the primary server, or set default_transaction_read_only = off."],
   "53100": ["its disk is full", "Make room on the disk of PostgreSQL: the server goes on by itself."]

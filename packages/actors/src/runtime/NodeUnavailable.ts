@@ -30,7 +30,7 @@ const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(de
 /** Marks the reasons of errors of SQL, in their JSON too. */
 const reasonTypeId: keyof SqlError.ConnectionError = "~effect/sql/SqlError/Reason"
 
-/** Of PostgreSQL: it starts or stops (57P01 to 57P05), or takes no more connections (53300). */
+/** SQLSTATEs of PostgreSQL while it starts or stops (57P01 to 57P05) or accepts no more connections (53300). */
 const awayStates = /^(57P0|53300)/
 
 /**

@@ -24,7 +24,7 @@ export class Nodes extends Context.Service<
     readonly onChange: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
   }
 >()("greenroom/actors/Nodes") {
-  /** Of a server of one process. */
+  /** For a server of one process. */
   static readonly alone = (): Nodes["Service"] => {
     const name = randomName()
     return {

@@ -47,7 +47,7 @@ const make = Effect.gen(function* () {
   const listeners = new Map<number, Map<() => void, Session>>()
   const observers = new Set<(ended: ReadonlyArray<EndedSession>) => void>()
   const caches = new Set<(tokenIds: ReadonlyArray<number> | undefined) => void>()
-  /** By token ID, oldest first. */
+  /** Keys: token IDs. Oldest first. */
   const remembered = new Map<number, End>()
 
   const hasEnded = ({ since = 0, tokenId }: Session) => {

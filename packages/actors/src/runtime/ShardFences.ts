@@ -12,7 +12,7 @@ export interface ShardFencing {
   readonly of: (shard: ShardId.ShardId) => Effect.Effect<Fence | undefined>
   /** The same where the node holds the shard now; undefined also where it does not. */
   readonly current: (shard: ShardId.ShardId) => Fence | undefined
-  /** Those of all shards that the node holds. */
+  /** The fencing tokens of all shards that the node holds. */
   readonly held: () => ReadonlyArray<Fence>
   /** Calls `listener` after the node took or lost shards, until the scope closes. */
   readonly onChange: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>

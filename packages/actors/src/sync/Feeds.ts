@@ -39,7 +39,7 @@ import { UserFeed } from "./internal/UserFeed.ts"
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
-/** Of how many rooms the last state is known. */
+/** The number of rooms whose last state is kept. */
 const maxLastStates = 10_000
 
 /** How long changes of presence are gathered after the last delivery, in milliseconds. */

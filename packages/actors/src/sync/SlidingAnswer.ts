@@ -36,7 +36,7 @@ export interface SlidingRoom {
   readonly invited_count?: number
   readonly notification_count?: number
   readonly highlight_count?: number
-  /** Of an invitation or a knock. */
+  /** The stripped state of an invitation or a knock. */
   readonly invite_state?: ReadonlyArray<unknown>
   readonly stripped_state?: ReadonlyArray<unknown>
 }

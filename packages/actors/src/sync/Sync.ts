@@ -55,7 +55,7 @@ interface Start {
   readonly messagesSeen: StreamPosition
 }
 
-/** Of several events of a user the last one. */
+/** The last event of each user. */
 const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPresence> => [
   ...new Map(events.map((event) => [event.sender, event])).values()
 ]

@@ -26,7 +26,7 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly state?: Events<ClientServerEvent>
   readonly state_after?: Events<ClientServerEvent>
   readonly summary?: {
-    /** Of rooms without a name. */
+    /** User IDs for the name of a room that has none. */
     readonly "m.heroes"?: ReadonlyArray<string>
     readonly "m.joined_member_count": number
     readonly "m.invited_member_count": number

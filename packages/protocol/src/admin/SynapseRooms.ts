@@ -19,7 +19,7 @@ const Shutdown = Schema.Struct({
   message: nullable(boundedText(4_096))
 })
 
-/** How a room is shut down. By default it is purged, and not blocked. */
+/** Options for shutting down a room. By default it is purged, and not blocked. */
 export type ShutdownRequest = typeof Shutdown.Type
 
 const HistoryPurge = Schema.Struct({

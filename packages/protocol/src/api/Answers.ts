@@ -17,7 +17,7 @@ const oneOf = (texts: ReadonlyArray<string>) =>
 
 const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
 
-/** Of an event: rooms of the versions 1 to 12 have user IDs that `UserId` refuses (`isHistoricalUserId`). */
+/** The sender of an event. Rooms of the versions 1 to 12 have user IDs that `UserId` refuses (`isHistoricalUserId`). */
 const Sender = Schema.String.annotate({ description: "The user ID of the sender" })
 
 /** An event, as `toClientEvent` makes it. */
@@ -171,15 +171,15 @@ export type PublicRoom = typeof PublicRoom.Type
 export const PublicRooms = body(Schema.Struct({ chunk: Schema.Array(PublicRoom), start, end }))
 export type PublicRooms = typeof PublicRooms.Type
 
-/** Which event came of a request. */
+/** The event that a request made. */
 export const SentEvent = body(Schema.Struct({ event_id: EventId }).annotate({ identifier: "SentEvent" }))
 export type SentEvent = typeof SentEvent.Type
 
-/** Which room was joined. */
+/** The joined room. */
 export const JoinedRoom = body(Schema.Struct({ room_id: RoomId }).annotate({ identifier: "JoinedRoom" }))
 export type JoinedRoom = typeof JoinedRoom.Type
 
-/** Which room was created. */
+/** The created room. */
 export const CreatedRoom = body(
   Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(RoomAlias) }).annotate({ identifier: "CreatedRoom" })
 )

@@ -33,7 +33,7 @@ const operationsBehind = (
   return out
 }
 
-/** How the access token travels. */
+/** The forms in which a request carries the access token. */
 const withToken = [{ access_token: [] }, { bearer: [] }]
 const securitySchemes = {
   access_token: { type: "apiKey", in: "query", name: "access_token" },

@@ -42,7 +42,7 @@ export interface CommonErrors {
   readonly withBody: ReadonlyArray<string>
   readonly withParameters: ReadonlyArray<string>
   readonly withPagination: ReadonlyArray<string>
-  /** With something in the path that there need not be. */
+  /** Endpoints with an optional part in the path. */
   readonly withPath: ReadonlyArray<string>
   readonly always: ReadonlyArray<string>
 }

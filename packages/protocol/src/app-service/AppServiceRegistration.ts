@@ -32,9 +32,9 @@ export const AppServiceRegistration = Schema.Struct({
   id: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)),
   /** The URL of the service, without a path behind it; null for one that is sent nothing. */
   url: Schema.NullOr(Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s?#]+$/))),
-  /** By which the service calls the home server, in an `Authorization` header: a space would end it there. */
+  /** The token of the service's requests to the home server. It is sent in an `Authorization` header, where a space would end it. */
   as_token: Token.check(Schema.isPattern(/^[!-~]+$/)),
-  /** By which the home server calls the service. */
+  /** The token of the home server's requests to the service. */
   hs_token: Token,
   /** The localpart of the service's own user. */
   sender_localpart: Schema.String.check(Schema.isPattern(/^[!-9;-~]{1,200}$/)),

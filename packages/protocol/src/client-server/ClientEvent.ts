@@ -38,7 +38,7 @@ export interface UnsignedData {
   /** The membership of the receiving user at the event. */
   readonly membership?: string
   readonly "m.relations"?: JsonObject
-  /** Of an invitation or a knock, in the event itself. */
+  /** Stripped state of an invitation or a knock, in the event itself. */
   readonly invite_room_state?: ReadonlyArray<StrippedEvent>
 }
 
@@ -48,7 +48,7 @@ export interface StrippedEvent {
   readonly state_key: string
   readonly sender: UserId
   readonly content: JsonObject
-  /** Of m.room.create, and of the receiver's own membership. */
+  /** Set on m.room.create and on the receiver's own membership. */
   readonly event_id?: EventId
   readonly origin_server_ts?: number
 }

@@ -30,11 +30,11 @@ const limit = Schema.optionalKey(
 
 const eventFilterFields = { limit, types: texts, not_types: texts, senders: users, not_senders: users }
 
-/** Which events pass, by type and sender. */
+/** Selects events by type and sender. */
 export const EventFilter = Schema.Struct(eventFilterFields).annotate({ identifier: "EventFilter" })
 export type EventFilter = typeof EventFilter.Type
 
-/** Which events of rooms pass, also by room, URL and relation. */
+/** Selects events of rooms, also by room, URL and relation. */
 export const RoomEventFilter = Schema.Struct({
   ...eventFilterFields,
   rooms,
@@ -45,7 +45,7 @@ export const RoomEventFilter = Schema.Struct({
   unread_thread_notifications: flag,
   related_by_senders: texts,
   related_by_rel_types: texts,
-  // Of MSC3874: by the relation of the event itself.
+  // MSC3874: selects by the relation of the event itself.
   "org.matrix.msc3874.rel_types": texts,
   "org.matrix.msc3874.not_rel_types": texts
 }).annotate({ identifier: "RoomEventFilter" })

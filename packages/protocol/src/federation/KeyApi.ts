@@ -30,7 +30,7 @@ const Criteria = Schema.Struct({
   )
 })
 
-/** Which keys of which servers: criteria by key ID, by server name. Without key IDs it is about all keys of the server. */
+/** The wanted keys: server names to key IDs to criteria. Without key IDs, all keys of the server are wanted. */
 export const KeyQuery = Schema.Struct({
   server_keys: Schema.Record(Schema.String, Schema.Record(Schema.String, Criteria)).check(
     Schema.makeFilter(

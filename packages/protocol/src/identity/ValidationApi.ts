@@ -67,7 +67,7 @@ const tokenKeys = { sid: SessionId, client_secret: ClientSecret, token: Token }
 export const SubmitToken = Schema.Struct(tokenKeys).annotate({ identifier: "SubmitToken" })
 export type SubmitToken = typeof SubmitToken.Type
 
-/** Which session was begun. `msisdn` is the number in its canonical form. */
+/** The new session. `msisdn` is the number in its canonical form. */
 export const BegunSession = body(
   Schema.Struct({ sid: Schema.String, msisdn: Schema.optionalKey(Schema.String) }).annotate({
     identifier: "BegunSession"

@@ -62,7 +62,7 @@ const bytesOf = (text: string): Uint8Array => Buffer.from(text, "utf8")
 
 // Making events
 
-/** How a PDU names other events. */
+/** The form in which a PDU refers to other events. */
 const referencesOf = (form: PduForm, events: ReadonlyArray<{ id: EventId; hash: () => string | undefined }>): Json =>
   events.map(({ hash, id }) => {
     if (form.eventIds !== "chosen") return id

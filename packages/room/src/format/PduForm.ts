@@ -15,7 +15,7 @@ import type { KeyLengths } from "../PduSize.ts"
 import { sharedParts } from "../SharedParts.ts"
 import { contentAfterRedaction, type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
 
-/** How the PDUs of a version look. */
+/** The form of the PDUs of a version. */
 export interface PduForm {
   /**
    * The form of event IDs: chosen by the origin, so that PDUs contain theirs and reference others by pairs of ID and hashes;

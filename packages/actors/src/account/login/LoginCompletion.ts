@@ -49,7 +49,7 @@ export const makeAccountCreation = Effect.gen(function* () {
     }
   })
 
-  /** With `isNamed` the localpart becomes the display name. */
+  /** If `isNamed`, the localpart becomes the display name. */
   const createAccount = Effect.fnUntraced(function* (shown: ShownByRegistration, isNamed = false) {
     if (shown.registrationToken !== undefined) {
       const used = yield* tokens.use(Buffer.from(shown.registrationToken, "base64"))

@@ -11,7 +11,7 @@ import type { ProviderSubject } from "@greenroom/store/UserIdentityStore"
 import { Effect, type Redacted } from "effect"
 import type { StageType } from "./LoginOptions.ts"
 
-/** To log in, to register, or to add a login method to an account. */
+/** The purpose: to log in, to register, or to add a login method to an account. */
 export type Purpose = "login" | "registration" | "link"
 
 /** A code or a link was mailed. */
@@ -53,7 +53,7 @@ export interface LoginProgress {
   readonly passwordHash?: string
   readonly email?: string
   readonly subject?: ProviderSubject
-  /** Of the registration token, as base64. */
+  /** The SHA-256 of the registration token, as base64. */
   readonly registrationToken?: string
   readonly deviceName?: string
   /** Begun by the fallback page, in the browser that has the secret with this hash. */

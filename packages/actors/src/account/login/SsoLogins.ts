@@ -22,7 +22,7 @@ import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults, loginFlowsOf, registrationFlowsOf } from "./LoginOptions.ts"
 import { OAuth2Client } from "./OAuth2Client.ts"
 
-/** To log a client in, or to confirm the operation of a session of `InteractiveAuth`. */
+/** The purpose: to log a client in, or to confirm the operation of a session of `InteractiveAuth`. */
 export type SsoTarget = { readonly redirectUrl: string } | { readonly interactive: string }
 
 /** The beginning of a login by SSO. */

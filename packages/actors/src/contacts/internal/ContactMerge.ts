@@ -24,7 +24,7 @@ interface Entry {
   readonly uid: string
   readonly properties: Map<string, Property>
   readonly addresses: Map<string, ContactAddress>
-  /** Of the cards that it was made of. */
+  /** The IDs of the merged cards. */
   readonly uids: Array<string>
   /** As it is stored, if it is. */
   readonly stored: string | undefined
@@ -71,7 +71,7 @@ export const planMerge = function* (
     for (const key of entry.addresses.keys()) if (!byAddress.has(key)) byAddress.set(key, entry)
   }
 
-  /** Of two contacts that a card shows to be the same, the older one stays. */
+  /** If a card shows that two contacts are the same, the older one is kept. */
   const join = (kept: Entry, other: Entry): void => {
     absorb(kept, other.properties, false)
     for (const [key, address] of other.addresses) {

@@ -44,7 +44,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
     return admits(() => acl?.event, origin)
   })
 
-  /** Those of members whose server may take part in the room. */
+  /** The receipts of members whose server may take part in the room. */
   const ofMembers = Effect.fnUntraced(function* (given: ReadonlyArray<EarlyReceipt>) {
     const admitted = new Map<string, boolean>()
     const found: Array<EarlyReceipt & { readonly roomNid: number }> = []

@@ -17,10 +17,10 @@ const maxQueryAnswerBytes = 8 * 1024 * 1024
 const fetchTimeout = 10_000
 const queryTimeout = 20_000
 
-/** Of how many servers it is remembered that they speak the draft alone. */
+/** The number of remembered servers that support the draft's protocol only. */
 const rememberedServers = 10_000
 
-/** Which keys of which servers are wanted, and until when they should be valid (ms since 1970). */
+/** Wanted keys by server, and the time until which they should be valid (ms since 1970). */
 export type WantedKeys = ReadonlyMap<ServerName, { readonly keyIds: ReadonlySet<string>; readonly validUntil: number }>
 
 export const makeKeyDownload = (transport: FederationTransport["Service"]) => {

@@ -241,7 +241,7 @@ export class ListReader {
     return parsed(this.bytes.subarray(start, end), this.parse)
   }
 
-  /** Where the value ends. Malformed values end somewhere, and fail when they are parsed. */
+  /** The index after the value. For malformed values it is any index; they fail when they are parsed. */
   private endOfValue(start: number): number | undefined {
     const { bytes } = this
     const limit = Math.min(bytes.length, start + maxEntryBytes)

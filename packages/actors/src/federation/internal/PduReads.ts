@@ -54,7 +54,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     return pdus
   })
 
-  /** Of events that the server may not see it gets what the protocol needs. */
+  /** Events that the server may not see are redacted. */
   const visiblePdus = Effect.fnUntraced(function* (origin: ServerName, given: ReadonlyArray<StoredEvent>) {
     const versions = yield* versionsOf(given.map(({ event }) => event.room_id))
     const key = yield* signingKeys.current

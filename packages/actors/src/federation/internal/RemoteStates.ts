@@ -43,7 +43,7 @@ export interface StateQuestion {
   readonly known?: KnownEvents | undefined
 }
 
-/** Those of the PDUs that pass the checks of form, signature and hash, and belong to the room. */
+/** The PDUs that belong to the room and pass the checks of form, signature and hash. */
 type GoodEvents = (pdus: ReadonlyArray<JsonObject>) => Effect.Effect<ReadonlyArray<Event>>
 
 const failed = ({ destination }: StateQuestion, reason: string) => new RemoteFailure({ destination, reason })

@@ -31,7 +31,7 @@ export const makeServerVisibility = Effect.gen(function* () {
   const roomServers = yield* RoomServerStore
   const erased = yield* ErasedUsers
 
-  /** Those of the events of one room that the server may not see. */
+  /** The events of one room that the server may not see. */
   const hiddenIn = Effect.fnUntraced(function* (
     origin: ServerName,
     roomNid: number,

@@ -33,7 +33,7 @@ const isOpenToAll = (state: StateLookup): boolean =>
   state("m.room.history_visibility", "")?.content.history_visibility === "world_readable"
 
 export class CurrentState {
-  /** By `stateKeyOf`. */
+  /** Keys: `stateKeyOf`. */
   private readonly byKey = new Map<string, CurrentEntry>()
   /** The results of `lookup`. */
   private readonly found = new Map<string, Map<string, Event>>()

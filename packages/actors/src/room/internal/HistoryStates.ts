@@ -206,7 +206,7 @@ const opennessOf = (key: string, event: Event | undefined): number => {
   return ["invite", "join"].indexOf(String(event?.content.membership))
 }
 
-/** Of each key the event that shows least: state resolution would choose one of them. */
+/** For each key the most restrictive event: state resolution would choose one of them. */
 const leastOpen = (parts: ReadonlyArray<Part>): Part => {
   const least = new Map<string, Event>()
   for (const key of new Set(parts.flatMap((part) => [...part.keys()]))) {

@@ -6,7 +6,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 
 const maxEvents = 4_000
-/** Of JSON. In memory an event takes about twice as much. */
+/** In bytes of JSON. An event takes about twice as much memory. */
 const maxCharacters = 4 * 1024 * 1024
 /** The length of an event beside its content, about. */
 const envelope = 700

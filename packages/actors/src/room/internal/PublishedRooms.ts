@@ -42,7 +42,7 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
   const roomStore = yield* RoomStore
   const viewer = yield* makeRoomViewer
 
-  /** Which lists a request reads; undefined for a network that nothing names. */
+  /** The lists that a request reads; undefined for an unknown network. */
   const listsOf = ({ allNetworks, network }: PublicRoomsRequest): RoomLists | undefined => {
     if (network === undefined) return allNetworks ? "all" : "own"
     return parseInstanceId(network)

@@ -10,10 +10,10 @@ import { Array as Arr, Effect } from "effect"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** Of how many events the auth edges are kept. */
+/** The number of events whose auth edges are kept. */
 const keptEdges = 50_000
 
-/** Of how many events it is remembered that they are of other rooms. */
+/** The number of remembered event IDs of other rooms. */
 const keptForeign = 1_000
 
 /** How many events are read at once. More would hold up the event loop. */

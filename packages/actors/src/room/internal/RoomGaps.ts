@@ -40,7 +40,7 @@ const gapTimeout = "20 seconds"
 export interface ClosedGap {
   /** The events and their missing predecessors, none before one that it follows. */
   readonly events: ReadonlyArray<Event>
-  /** Those that are history for this server. */
+  /** The events that are history for this server. */
   readonly history: ReadonlySet<EventId>
   /** The state before events whose predecessors were not found. */
   readonly states: ReadonlyMap<EventId, RemoteState>

@@ -140,7 +140,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   // Placing events in the graph
 
-  /** Why an event does not count. Undefined if it does. */
+  /** The reason why an event is rejected or soft-failed. Undefined if it is accepted. */
   const refusalOf = (placed: Placed): string | undefined => {
     if (placed._tag === "Unplaceable") return placed.reason
     const isRefused = placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed

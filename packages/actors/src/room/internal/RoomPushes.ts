@@ -27,7 +27,7 @@ const mentionsRoom = ({ content }: Event): boolean => {
 /** From how many members on an event that notifies them alike has one row for all of them. */
 const minShared = 8
 
-/** Those that are notified alike, where they are at least four fifths of all. */
+/** The members with equal notifications, if they are at least four fifths of all. */
 const largestGroup = (pushes: ReadonlyArray<OwnPush>, members: number): ReadonlyArray<OwnPush> => {
   const groups = Map.groupBy(pushes, ({ actions }) => actions)
   let largest: ReadonlyArray<OwnPush> = []

@@ -30,7 +30,7 @@ export interface PointState {
 interface Comparison {
   readonly agreed: Map<string, StateValue>
   readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>
-  /** Which states hold each event in conflict, bit `n` for the state number `n`. */
+  /** The states that hold each event in conflict: bit `n` stands for the state number `n`. */
   readonly heldBy: ReadonlyMap<EventId, bigint>
   readonly ids: ReadonlyMap<EventId, StateId>
 }
@@ -163,7 +163,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     return (id: EventId): number => room.current.citations(id) + (corrections.get(id) ?? 0)
   }
 
-  /** Those of the events that are in the auth chain of what all states agree on. */
+  /** The events, among the given, in the auth chains of the events on which all states agree. */
   const agreedAmong = Effect.fnUntraced(function* (
     room: RoomState,
     candidates: ReadonlySet<EventId>,

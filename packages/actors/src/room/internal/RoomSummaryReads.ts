@@ -70,7 +70,7 @@ export const makeRoomSummaryReads = Effect.gen(function* () {
   const states = yield* StateStore
   const sync = yield* SyncStore
 
-  /** Those of the rooms that this server takes part in. */
+  /** The rooms, among the given, that this server takes part in. */
   const held = Effect.fnUntraced(function* (roomIds: ReadonlyArray<RoomId>) {
     const found = yield* Effect.forEach(roomIds, (roomId) =>
       Effect.map(

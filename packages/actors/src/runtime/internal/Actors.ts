@@ -56,7 +56,7 @@ export type Handlers = { readonly [tag: string]: (request: LocalRequest) => unkn
 export type Registration = Parameters<Sharding.Sharding["Service"]["registerEntity"]>[2] & {}
 export type Handled = Effect.Effect<unknown, unknown>
 
-/** Which actors this process runs. */
+/** The actors that this process runs. */
 export interface Placement {
   /** The address of this process. */
   readonly here: RunnerAddress.RunnerAddress

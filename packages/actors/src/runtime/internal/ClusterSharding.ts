@@ -379,7 +379,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     }
   }
 
-  /** How messages of other nodes come to the actors, by a link or on Effect's way. */
+  /** Delivers messages of other nodes to the actors, by a link or through Effect's cluster. */
   const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown, expires: number) => {
     const refuse = Effect.suspend(() => Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`)))
     return options.isCurrent()

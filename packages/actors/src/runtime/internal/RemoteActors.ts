@@ -13,7 +13,7 @@ interface Receiver {
   readonly receive: (id: string, tag: string, payload: unknown, expires: number) => Handled
 }
 
-/** By the type of the entity. */
+/** Keys: types of entities. */
 export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>()(
   "greenroom/actors/runtime/internal/Receivers"
 ) {

@@ -37,7 +37,7 @@ export interface UserRoom {
 
 /** The rooms of a user. */
 export interface UserRooms {
-  /** By number. */
+  /** Keys: numbers of rooms. */
   readonly rooms: ReadonlyMap<number, UserRoom>
   /** Rises with each change of a membership or of encryption, and of the account data that decide which rooms a list shows. */
   readonly version: number
@@ -45,12 +45,12 @@ export interface UserRooms {
 
 interface RoomList extends UserRooms {
   readonly rooms: Map<number, UserRoom>
-  /** By ID. */
+  /** Keys: room IDs. */
   readonly numbers: Map<RoomId, number>
   version: number
   /** From where on the moves of these rooms are complete. */
   completeFrom: StreamPosition
-  /** By filter; the list without a filter has the empty name. Oldest use first. */
+  /** Keys: filters; the list without a filter has the empty key. Least recently used first. */
   readonly orders: Map<string, RoomOrder>
   lastUsed: number
 }

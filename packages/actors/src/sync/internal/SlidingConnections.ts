@@ -15,7 +15,7 @@ import { periodicallyOnce } from "../../runtime/Singletons.ts"
 /** How many rooms the versions in memory have together; a version counts as one more. */
 const maxRooms = 500_000
 
-/** With how many different settings the rooms of one connection are sent; then the client begins anew. */
+/** The most room configurations of one connection. With more, the client begins a new connection. */
 const maxConfigs = 500
 /** How many characters these settings have in all. */
 const maxConfigsLength = 1_000_000

@@ -32,7 +32,7 @@ export interface WantedRoom {
 
 export interface Wanted {
   readonly counts: { readonly [list: string]: { readonly count: number } }
-  /** By number; the most recent rooms of the first list come first. */
+  /** Keys: numbers of rooms. The most recent rooms of the first list come first. */
   readonly rooms: ReadonlyMap<number, WantedRoom>
   /**
    * Whether the same request asks for the same rooms for as long as the version of the user's rooms is the same: all lists are

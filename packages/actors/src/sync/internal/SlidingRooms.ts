@@ -40,7 +40,7 @@ export interface ShownRoom {
   readonly lists: ReadonlyArray<string>
   /** Up to where the client has the room; undefined for a room that it does not have. */
   readonly known: StreamPosition | undefined
-  /** With what the room was sent last. */
+  /** The configuration with which the room was sent last. */
   readonly former: RoomConfig | undefined
 }
 
@@ -72,7 +72,7 @@ interface Timeline {
 interface RoomState {
   /** The parts that are sent. */
   readonly required: ReadonlyArray<Event>
-  /** By type and state key, whatever of the rest was read; of a known room what changed. */
+  /** All events of state that were read, one for each key. For a known room the changes only. */
   readonly found: ReadonlyArray<Event>
 }
 

@@ -59,7 +59,7 @@ const passing = (filter: EventFilter | null | undefined, contents: ReadonlyArray
   return filter?.limit == null ? events : events.slice(0, filter.limit)
 }
 
-/** Of several updates of a user the last one counts. */
+/** The last update of each user. */
 const lastContents = (updates: ReadonlyArray<EphemeralUpdate>, now: number): ReadonlyArray<PresenceContent> => {
   const values = new Map<UserId, PresenceContent>()
   for (const update of updates) {

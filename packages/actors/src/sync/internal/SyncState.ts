@@ -10,7 +10,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { type StateEntry, type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 
-/** Which members a client wants: all, or those whose events it is about to show. */
+/** The memberships that a client wants: all, or those of the senders of events in the timeline. */
 export type WantedMembers = "all" | ReadonlySet<UserId>
 
 export const sameState = (a: StateRef | undefined, b: StateRef | undefined): boolean =>

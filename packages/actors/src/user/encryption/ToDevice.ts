@@ -30,7 +30,7 @@ const trimInterval = "10 minutes"
 export interface ToDeviceRequest {
   readonly type: string
   readonly txnId: string
-  /** By user and device, where `*` is every device. */
+  /** Keys: users, then devices; `*` is every device. */
   readonly messages: ReadonlyMap<UserId, JsonObject>
 }
 

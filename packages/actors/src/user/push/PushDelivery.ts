@@ -45,7 +45,7 @@ const noteAfter = 100_000
 /** How long the shards of this node must be stable before their users are read. */
 const settleTime = "1 second"
 
-/** How soon users are tried again that could not be served for a reason of this server's own, in ms. */
+/** The retry delay of users whose notifications failed because of a fault of this server, in ms. */
 const retryInterval = 5_000
 
 /** A pusher, and the position up to which it was notified. */

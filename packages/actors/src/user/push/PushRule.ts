@@ -21,9 +21,9 @@ export interface PushRule {
   readonly default: boolean
   readonly enabled: boolean
   readonly actions: ReadonlyArray<PushAction>
-  /** Of override and underride rules: all must hold. */
+  /** The conditions of override and underride rules: all must hold. */
   readonly conditions?: ReadonlyArray<JsonObject>
-  /** Of content rules: a glob. */
+  /** The glob of content rules. */
   readonly pattern?: string
 }
 

@@ -26,7 +26,7 @@ export interface Counts {
 /** The counts of a room, and of its threads. */
 export interface UnreadOfRoom {
   readonly unread_notifications: Counts
-  /** By the ID of the thread's root. Absent where counts by thread were not asked for. */
+  /** Keys: IDs of thread roots. Absent if the request did not ask for counts by thread. */
   readonly unread_thread_notifications?: { readonly [threadId: string]: Counts }
 }
 
