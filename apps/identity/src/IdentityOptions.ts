@@ -35,7 +35,7 @@ export interface IdentityOptionsShape {
   readonly codeLifetime: number
   /** How long a validated session may be used, in ms. */
   readonly sessionLifetime: number
-  /** After how long addresses are hashed with a new pepper, in ms. */
+  /** The time after which addresses are hashed with a new pepper, in ms. */
   readonly pepperLifetime: number
   /** Whether lookups of single addresses without a hash are allowed. */
   readonly singleLookup: boolean

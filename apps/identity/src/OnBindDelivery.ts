@@ -10,7 +10,7 @@ import { backoff } from "./Backoff.ts"
 import { HomeServers } from "./HomeServers.ts"
 import { type DueOnBind, OnBindQueue } from "./OnBindQueue.ts"
 
-/** After how long an undelivered request is dropped, in ms. */
+/** The time after which an undelivered request is dropped, in ms. */
 const giveUpAfter = 7 * 24 * 60 * 60_000
 
 /** How many requests are sent at once. */

@@ -38,7 +38,7 @@ export interface GreenroomClientOptions {
   readonly accessToken?: Redacted.Redacted
   /** The prefix of requests: the draft's, or its successor's (default: the draft's). */
   readonly prefix?: typeof clientPrefix | typeof laterClientPrefix
-  /** For how long a failing request is retried (default 30 seconds). */
+  /** The time for which a failing request is retried (default 30 seconds). */
   readonly retryTimeout?: Duration.Input
 }
 

@@ -37,7 +37,7 @@ export interface MatrixClientOptions {
   readonly baseUrl: string
   /** Absent for a client that registers or logs in. */
   readonly accessToken?: Redacted.Redacted
-  /** For how long a failing request is retried (default 30 seconds). */
+  /** The time for which a failing request is retried (default 30 seconds). */
   readonly retryTimeout?: Duration.Input
 }
 

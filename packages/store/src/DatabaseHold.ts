@@ -38,7 +38,7 @@ export class DatabaseTakenOver extends Data.TaggedError("DatabaseTakenOver")<{ r
 /** "grholder" in the bytes of ASCII. */
 const holderLock = 0x6772686f6c646572n
 
-/** After how long without traffic the lock's connection is probed, to notice its end and to keep firewalls from dropping it. */
+/** The idle time after which the lock's connection is probed, to notice its end and to keep firewalls from dropping it. */
 const keepAlive = "5 seconds"
 
 /** How long the lock's connection may take to answer before it counts as lost. */

@@ -25,7 +25,7 @@ export interface DestinationState {
   readonly lastSuccessAt: number | undefined
   readonly lastFailureAt: number | undefined
   readonly lastError: string | undefined
-  /** Until when it counts as a server that knows only the draft's dialect; in the past for others. */
+  /** The time until which it counts as a server that supports the draft's protocol only; in the past for others. */
   readonly draftUntil: number
 }
 

@@ -7,7 +7,7 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 
-/** For how long verdicts are kept, in ms. */
+/** The time for which verdicts are kept, in ms. */
 const lifetime = 7 * 86_400_000
 
 export interface Verdict {

@@ -17,7 +17,7 @@ import { bigints, texts } from "./PgArrays.ts"
 export interface PublishedRemoteKey {
   readonly keyId: string
   readonly publicKey: KeyObject
-  /** Until when a current key is valid without another request. */
+  /** The time until which a current key is valid without another request. */
   readonly validUntil: number
   /** When the server stopped signing with it; undefined while it is current. */
   readonly expiredAt: number | undefined

@@ -16,7 +16,7 @@ const channel = "greenroom_sessions"
 /** How long to wait before listening again after the connection was lost. */
 const reconnectInterval = "200 millis"
 
-/** After how long without traffic the connection is probed. */
+/** The idle time after which the connection is probed. */
 const keepAlive = "15 seconds"
 
 export type SessionSignal =

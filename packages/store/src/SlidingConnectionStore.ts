@@ -16,7 +16,7 @@ import type { StreamPosition } from "./StreamToken.ts"
 export interface SentRoom {
   /** The settings, as an index into those of the connection. */
   readonly config: number
-  /** Up to where it was sent; undefined for a live room, which each answer sends up to its own position. */
+  /** The position up to which the room was sent; undefined for a live room, which each answer sends up to its own position. */
   readonly upTo: StreamPosition | undefined
 }
 

@@ -14,7 +14,7 @@ import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { Destinations } from "./Destinations.ts"
 import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
 
-/** After how long a server is asked again where the actor failed, in ms. */
+/** The retry delay of a server whose actor failed, in ms. */
 const retryAfter = 30_000
 
 const make = Effect.gen(function* () {

@@ -33,7 +33,7 @@ const maxAnswerBytes = 4 * 1024 * 1024
 /** The keys of a server that a request names; all of them, if it names none. */
 export interface KeyCriteria {
   readonly keyIds: ReadonlySet<string>
-  /** Until when they should be valid, in ms since 1970. */
+  /** The time until which the keys should be valid, in ms since 1970. */
   readonly validUntil: number
 }
 

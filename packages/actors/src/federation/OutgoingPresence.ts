@@ -27,7 +27,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
 
-/** For how long changes are collected. */
+/** The time for which changes are collected. */
 const batchInterval: Duration.Input = "2 seconds"
 
 /** How many unpolled users are remembered, of all servers together; the oldest are sent again. */

@@ -15,7 +15,7 @@ import { Peers } from "./Peers.ts"
 /** How often typing is repeated to other servers while it lasts. Shorter than `remoteTypingTimeout`. */
 const repeatInterval = "20 seconds"
 
-/** For how long a user of another server types without the server saying so again, in milliseconds. */
+/** The time after which a user of another server stops typing, unless the server sends it again, in milliseconds. */
 export const remoteTypingTimeout = 45_000
 
 const make = Effect.gen(function* () {

@@ -42,13 +42,13 @@ const wakeTimeout = "10 seconds"
 /** The longest interval between two reads of all queues. */
 const sweepInterval = "10 minutes"
 
-/** After how long a destination is tried again whose actor failed, in milliseconds. */
+/** The retry delay of a destination whose actor failed, in milliseconds. */
 const retryAfter = 30_000
 
-/** For how long EDUs are gathered that the database has queued itself. */
+/** The time for which EDUs that the database queued itself are gathered. */
 const gatherTime = "1 second"
 
-/** For how long a node trusts that a back-off lasts, in milliseconds: another node may have ended it. */
+/** The time for which a node remembers a back-off, in milliseconds: another node may have ended it. */
 const trustBackoff = 10_000
 
 /**
@@ -61,7 +61,7 @@ const trimInterval = "10 minutes"
 /** How many receipts wait for one destination at most. */
 const mostReceipts = 10_000
 
-/** For how long acknowledged transactions are kept, and receipts that wait, in milliseconds; how often the former are deleted. */
+/** The lifetimes of acknowledged transactions and of waiting receipts, in milliseconds, and how often the former are deleted. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
 
@@ -107,7 +107,7 @@ const make = Effect.gen(function* () {
 
   /** Destinations whose actor is sending; `again` if something was committed since it began. */
   const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
-  /** Until when destinations are to be left alone, by the monotonic clock. */
+  /** The times, of the monotonic clock, before which destinations are not contacted. */
   const backoffs = new Map<ServerName, number>()
 
   const isBackedOff = (destination: ServerName, now: number): boolean => (backoffs.get(destination) ?? 0) > now

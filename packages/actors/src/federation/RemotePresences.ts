@@ -28,7 +28,7 @@ const pollInterval = 5 * 60_000
 /** How many users are remembered as polled. */
 const maxPolled = 100_000
 
-/** After how long a silence a server is polled, and after how long its users count as offline, in milliseconds. */
+/** The times of silence after which a server is polled, and after which its users count as offline, in milliseconds. */
 const pollAfter = 4 * 60_000
 const staleAfter = 10 * 60_000
 

@@ -21,7 +21,7 @@ import { FederationClient } from "./FederationClient.ts"
 import type { RemoteError } from "./RemoteError.ts"
 import { ServerServerClient } from "./ServerServerClient.ts"
 
-/** For how long an answer is good, and for how long the same failure is answered without asking again. */
+/** The lifetimes of a cached answer and of a cached failure. */
 const answerLifetime = "1 minute"
 const failureLifetime = "5 seconds"
 

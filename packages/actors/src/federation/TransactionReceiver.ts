@@ -40,13 +40,13 @@ const retryAfter = 5_000
 const maxPulled = 200
 const concurrentPulls = 8
 
-/** For how long a transaction that could not be pulled is not asked for again. */
+/** The time for which a transaction that could not be pulled is not requested again. */
 const pullInterval = "10 minutes"
 
 /** How many of the last transactions a pull names, beside the one that revealed the gap. */
 const namedInPull = 5
 
-/** For how long answers are kept, in milliseconds, and how often older ones are forgotten. */
+/** The time for which answers are kept, in milliseconds, and how often older ones are forgotten. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
 

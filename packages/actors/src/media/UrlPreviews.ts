@@ -33,7 +33,7 @@ const maxImageBytes = 10 * 1024 * 1024
 /** How long all of a preview may take. */
 const timeout = "25 seconds"
 
-/** For how long a preview and a failure are answered again, and how many are remembered. */
+/** The lifetimes of cached previews and failures, and the most that are cached. */
 const previewLifetime = "1 hour"
 const failureLifetime = "1 minute"
 const capacity = 1_000

@@ -32,7 +32,7 @@ interface User {
   idle: boolean
 }
 
-/** For how long a device stays hidden after its last poll with `set_presence=offline`, in ms. */
+/** The time for which a device stays hidden after its last poll with `set_presence=offline`, in ms. */
 export const hiddenFor = 5 * 60_000
 
 const hiddenKey = (userId: UserId, deviceId: string): string => `${userId} ${deviceId}`
@@ -40,7 +40,7 @@ const hiddenKey = (userId: UserId, deviceId: string): string => `${userId} ${dev
 /** The devices that are connected to this node, reported to the `Presence` actors. */
 export class DeviceConnections {
   private readonly users = new Map<UserId, User>()
-  /** Until when devices are hidden, the earliest end first. */
+  /** The time until which devices are hidden, the earliest end first. */
   private readonly hidden = new Map<string, number>()
   private readonly grace: number
   /** The time of the last call. */
@@ -149,7 +149,7 @@ export class DeviceConnections {
     return this.hiddenUntil(userId, deviceId) > now
   }
 
-  /** Until when the device is hidden; in the past where it is not. */
+  /** The time until which the device is hidden; in the past where it is not. */
   hiddenUntil(userId: UserId, deviceId: string): number {
     if (this.hidden.size === 0) return Number.NEGATIVE_INFINITY
     return this.hidden.get(hiddenKey(userId, deviceId)) ?? Number.NEGATIVE_INFINITY

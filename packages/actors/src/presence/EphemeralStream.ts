@@ -109,7 +109,7 @@ export interface EphemeralChunk {
   readonly complete: boolean
 }
 
-/** For how long an offline user and an empty typing list are remembered, in milliseconds. */
+/** The time for which an offline user and an empty typing list are remembered, in milliseconds. */
 const rememberedFor = 60 * 60 * 1000
 /** How many of those are remembered at most. */
 const rememberedAtMost = 50_000

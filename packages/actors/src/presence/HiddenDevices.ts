@@ -32,7 +32,7 @@ interface Value {
 
 const prefix = "hidden "
 
-/** For how long a value is kept after it was announced, in ms: for as long as it may be in force, and until every node has read it. */
+/** The time for which a value is kept after it was announced, in ms: while it may apply, and until every node has read it. */
 const keptFor = hiddenFor + 60_000
 
 /** Whether a short-lived value is of this kind. */

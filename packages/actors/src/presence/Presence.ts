@@ -78,7 +78,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   const stream = yield* EphemeralStream
   const nodes = yield* Nodes
   const idleAfter = Duration.toMillis(options.idleAfter ?? defaultIdleAfter)
-  /** Until when the state does not become less available, as reports of other nodes may be missing. */
+  /** The time until which the state does not become less available, as reports of other nodes may be missing. */
   let gatheringUntil = nodes.isCluster ? (yield* Clock.currentTimeMillis) + gatherTime : 0
 
   const settleAt = (now: number): Settled =>

@@ -41,7 +41,7 @@ const batchSize = 100
 /** The shortest interval between two queries for due events, in ms: another node may be sending the due one. */
 const shortestWait = 100
 
-/** For how long authors can ask what became of an event, in ms, and about how many events of theirs. */
+/** The time for which the outcome of an event is kept for its author, in ms, and the most outcomes of one author. */
 const keptFor = 7 * 24 * 60 * 60_000
 const maxFinalised = 500
 

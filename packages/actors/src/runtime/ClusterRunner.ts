@@ -42,7 +42,7 @@ export interface ClusterRunnerOptions extends LocalRunnerOptions {
  */
 const lockExpiration = 6_000
 
-/** For how long after it came back a node reads requests that were sent to it while it was stopped, in ms. */
+/** The time, after it came back, in which a node reads requests that were sent to it while it was stopped, in ms. */
 const catchUp = 10_000
 
 /** Among how many shards the actors are divided: the same on all nodes. Fences are kept by their numbers. */

@@ -16,7 +16,7 @@ const sliceTime = 4
 
 const sliceLock = Semaphore.makeUnsafe(1)
 
-/** Until when slices may run in this turn of the event loop; undefined before the first one. */
+/** The time until which slices may run in this turn of the event loop; undefined before the first one. */
 let turnEnd: number | undefined
 
 /** Successive computations of one turn of the event loop share its time. */

@@ -36,7 +36,7 @@ import { RecentEntries } from "./internal/RecentEntries.ts"
 import { sameState } from "./internal/SyncState.ts"
 import { UserFeed } from "./internal/UserFeed.ts"
 
-/** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
+/** The time for which a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
 /** The number of rooms whose last state is kept. */
@@ -399,9 +399,9 @@ const makeFeeds = Effect.gen(function* () {
     settled: log.settled,
     caughtUp: log.caughtUp,
     changed,
-    /** Up to where the feeds are complete. */
+    /** The position up to which the feeds are complete. */
     position: () => position,
-    /** Up to where the feeds have all presence and typing. */
+    /** The position up to which the feeds have all presence and typing. */
     ephemeralPosition: readUpdates,
     isBehind: (feed: UserFeed, position: StreamPosition) => comparePositions(position, feed.since) < 0
   }

@@ -12,7 +12,7 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
 /** How many events are signed and written at once. */
 const writtenAtOnce = 100
 
-/** After how long without reading the connection of a server is closed, in ms. */
+/** The time after which the connection of a server that does not read is closed, in ms. */
 const idleTimeout = 60_000
 
 /** Waits until the connection takes more, or is closed. */

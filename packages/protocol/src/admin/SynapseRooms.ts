@@ -28,7 +28,7 @@ const HistoryPurge = Schema.Struct({
   purge_up_to_ts: nullable(Time)
 })
 
-/** Up to where history is removed. */
+/** The position up to which history is removed. */
 export type HistoryPurgeRequest = typeof HistoryPurge.Type
 
 const reading = "As members receive it, without being one, whatever the history visibility. Errors: M_NOT_FOUND."

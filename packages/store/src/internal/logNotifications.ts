@@ -24,7 +24,7 @@ const followersLock = 0x6772666f6c6c6f77n
 /** How long to wait before listening again after the connection was lost. */
 const reconnectInterval = "200 millis"
 
-/** After how long without traffic the connection is probed: it may be silent for days, and must not die unnoticed. */
+/** The idle time after which the connection is probed: it may be silent for days, and must not die unnoticed. */
 const keepAlive = "15 seconds"
 
 interface LogListener {

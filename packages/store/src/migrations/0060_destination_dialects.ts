@@ -1,4 +1,4 @@
-/** Until when a destination is taken for one that speaks the draft's dialect alone, in milliseconds since 1970. */
+/** The time until which a destination counts as one that supports the draft's protocol only, in milliseconds since 1970. */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 

@@ -47,7 +47,7 @@ const sweepInterval = "1 hour"
 /** The most clients without a login, and how long one is kept if there are more, in ms. */
 const maxUnusedClients = 10_000
 const crowdedClientTtl = 3_600_000
-/** For how long after approval a user may reset their cross-signing keys, in ms. */
+/** The time after an approval in which a user may reset their cross-signing keys, in ms. */
 const keysResetTtl = 10 * 60_000
 /** Without vowels, to avoid words, and without characters that look alike. */
 const userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"

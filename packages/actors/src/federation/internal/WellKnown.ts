@@ -27,7 +27,7 @@ const timeout = 5_000
 const minute = 60_000
 const hour = 60 * minute
 
-/** For how long a delegation is believed, in ms. */
+/** The time for which a delegation is cached, in ms. */
 const shortest = 5 * minute
 const usual = 24 * hour
 const longest = 48 * hour

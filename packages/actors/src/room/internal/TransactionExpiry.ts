@@ -5,7 +5,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Effect } from "effect"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 
-/** For how long a repeat gets the first answer, in milliseconds. */
+/** The time for which a repeat gets the first answer, in milliseconds. */
 const rememberedFor = 30 * 24 * 60 * 60 * 1000
 
 /** Runs until the scope closes. */

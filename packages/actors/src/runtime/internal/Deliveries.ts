@@ -39,9 +39,9 @@ export const CurrentDelivery = Context.Reference<Delivery | undefined>("greenroo
   defaultValue: () => undefined
 })
 
-/** For how long a node that knows no batches is not asked again, in ms. */
+/** The time after which a node that does not support batches is asked again, in ms. */
 const olderFor = 60_000
-/** After how long a batch is not sent any more, in ms: the process was stopped between two turns of its event loop. */
+/** The time after which a batch is not sent any more, in ms: the process was stopped between two turns of its event loop. */
 const maxBatchAge = 3_000
 /** How many characters of messages wait for the end of the turn at most. */
 const maxWaitingCharacters = 1024 * 1024

@@ -16,10 +16,10 @@ import * as RunningTime from "./RunningTime.ts"
 /** How long a node may take to answer a ping, twice: as long as its hold of its shards lasts. */
 export const pingTimeout = "3 seconds"
 
-/** For how long the answer to a ping counts, in ms: all nodes are checked together, once a second. */
+/** The time for which the answer to a ping is reused, in ms: all nodes are checked together, once a second. */
 const answerFor = 900
 
-/** For how long a node counts as cut off after it has found so, in ms. */
+/** The time for which a node counts as cut off after it detected it, in ms. */
 const verdictFor = 3_000
 
 /** The entry of a node that has ended may be renewed this much later than it was reached last, in ms. */

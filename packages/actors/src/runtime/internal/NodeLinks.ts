@@ -25,7 +25,7 @@ import { Receivers } from "./RemoteActors.ts"
 /** The name of the protocol. */
 const protocol = "greenroom/1"
 
-/** After how long a line is not sent any more, in ms: the process was stopped between two turns of its event loop. */
+/** The time after which a line is not sent any more, in ms: the process was stopped between two turns of its event loop. */
 const maxLineAge = 3_000
 /** How many characters of messages wait for the end of the turn at most. */
 const maxWaitingCharacters = 1024 * 1024
@@ -34,7 +34,7 @@ const maxLine = 256 * 1024 * 1024
 /** The interval of pings to a node that owes an answer, in ms, and how many pings may stay unanswered. */
 const pingInterval = 2_000
 const maxSilentPings = 2
-/** For how long a node is not connected to after it could not be, in ms, and one of a version without links. */
+/** The time after which a failed connection to a node is tried again, in ms, and one to a node of a version without links. */
 const retryAfter = 1_000
 const olderFor = 60_000
 

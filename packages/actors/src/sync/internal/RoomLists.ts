@@ -16,7 +16,7 @@ import { Effect, Latch } from "effect"
 import { inviteRuleTypes } from "../../room/InvitePermission.ts"
 import { RecentMoves } from "./RecentMoves.ts"
 
-/** For how long a list is kept without being asked for, in milliseconds. */
+/** The idle time after which a list is dropped, in milliseconds. */
 const keptFor = 5 * 60_000
 
 /** How many rooms the lists of this node have together; the lists that were not asked for longest make room. */
@@ -48,7 +48,7 @@ interface RoomList extends UserRooms {
   /** Keys: room IDs. */
   readonly numbers: Map<RoomId, number>
   version: number
-  /** From where on the moves of these rooms are complete. */
+  /** The position from which on the moves of these rooms are complete. */
   completeFrom: StreamPosition
   /** Keys: filters; the list without a filter has the empty key. Least recently used first. */
   readonly orders: Map<string, RoomOrder>

@@ -20,7 +20,7 @@ export const makeSlidingDevices = Effect.gen(function* () {
   const devices = yield* makeSyncDevices
   const readToken = yield* makeReadToken
 
-  /** Up to where the client has messages, which are deleted; none for a token from a lost future. */
+  /** The position up to which the client has messages, which are deleted; none for a token from a lost future. */
   const acknowledged = Effect.fnUntraced(function* (
     session: Session,
     { to_device }: Wanted

@@ -22,7 +22,7 @@ import type { SyncUserData } from "./SyncUserData.ts"
 
 /** A room of an answer that the client does not have up to the answer before. */
 export interface LateRoom extends WantedRoom {
-  /** Up to where the client has the room; undefined for one that this answer sends for the first time. */
+  /** The position up to which the client has the room; undefined for one that this answer sends for the first time. */
   readonly known: StreamPosition | undefined
 }
 

@@ -38,7 +38,7 @@ export interface ShownRoom {
   readonly config: RoomConfig
   /** The lists that match the room. */
   readonly lists: ReadonlyArray<string>
-  /** Up to where the client has the room; undefined for a room that it does not have. */
+  /** The position up to which the client has the room; undefined for a room that it does not have. */
   readonly known: StreamPosition | undefined
   /** The configuration with which the room was sent last. */
   readonly former: RoomConfig | undefined

@@ -24,7 +24,7 @@ interface DevicesRange {
   readonly session: Session
   /** Undefined for a first answer. */
   readonly since: StreamPosition | undefined
-  /** Up to where the client has messages. */
+  /** The position up to which the client has messages. */
   readonly messagesSeen: StreamPosition | undefined
   readonly upTo: StreamPosition
   /** The most messages, at most `maxMessages`. */
@@ -33,7 +33,7 @@ interface DevicesRange {
 
 interface DevicesNews {
   readonly answer: SyncedDevices
-  /** Up to where the messages were read. */
+  /** The position up to which the messages were read. */
   readonly messagesSeen: StreamPosition
 }
 

@@ -42,7 +42,7 @@ export interface CountedTo {
 
 /** A device that reads the feed. */
 export interface FeedDevice {
-  /** Up to where it is known that no message waits for the device, which it has not acknowledged. */
+  /** The position up to which no unacknowledged message waits for the device. */
   acknowledgedTo?: StreamPosition
   /** The counts of its keys; undefined once they changed. */
   keyCounts?: PrekeyCounts | undefined

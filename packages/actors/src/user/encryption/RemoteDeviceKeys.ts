@@ -85,7 +85,7 @@ const withSignatures = (key: string, own: string | undefined): string => {
   return JSON.stringify({ ...rest, signatures: JSON.parse(mergeSignatures(JSON.stringify(signatures), own)) })
 }
 
-/** Until when all servers of a request may answer, on the monotonic clock: those that are asked last have less time. */
+/** The time until which all servers of a request may answer, on the monotonic clock: those that are asked last have less time. */
 const deadlineOf = (timeout: number | undefined): Effect.Effect<number> =>
   Effect.map(monotonicMillis, (now) => now + Math.min(Math.max(timeout ?? usualTimeout, 0), longestTimeout))
 
