@@ -14,7 +14,7 @@ export interface DebianPostgres extends AsyncDisposable {
 
 const versions = "/usr/lib/postgresql"
 
-/** The directory of the newest version that has all programs. Undefined where there is none. */
+/** The directory of the newest version that has all programs. Undefined if there is none. */
 const programs = (): string | undefined =>
   (fs.existsSync(versions) ? fs.readdirSync(versions) : [])
     .sort((a, b) => Number(b) - Number(a))
@@ -38,7 +38,7 @@ const waitUntilReady = (child: ChildProcess): Promise<void> =>
     child.once("exit", () => reject(new Error(`PostgreSQL did not start: ${said}`)))
   })
 
-/** Starts it on a fresh directory. Undefined where Debian's PostgreSQL is not installed. */
+/** Starts it on a fresh directory. Undefined if Debian's PostgreSQL is not installed. */
 export const startDebianPostgres = async (): Promise<DebianPostgres | undefined> => {
   const bin = programs()
   if (bin === undefined) return undefined

@@ -98,7 +98,7 @@ interface DeliveryCost extends Delivered {
   readonly statements: number
 }
 
-/** Messages to a room whose members wait at all nodes. The sender is at the first, another one holds the room where there is one. */
+/** Messages to a room whose members wait at all nodes. The sender is at the first, another one holds the room if there is one. */
 const deliver = async (
   { cluster, wires }: Watched,
   { members, messages, name }: { readonly members: number; readonly messages: number; readonly name: string }
@@ -124,7 +124,7 @@ const deliver = async (
   }
 }
 
-/** A room that the first node does not hold, where there are others, and its members. */
+/** A room that the first node does not hold, if there are others, and its members. */
 const elsewhere = async (cluster: Cluster, members: number, name: string): Promise<Audience> => {
   for (let attempt = 0; ; attempt++) {
     const input = { url: cluster.servers[0]!.url, members, name: `${name}${attempt}x` }

@@ -6,13 +6,13 @@
  *     npm run test:clients -- matrix-js-sdk                 some of them
  *     npm run test:clients -- --room-version 12             one room version
  *     npm run test:clients -- --server synapse              the control only
- *     npm run test:clients -- --control failures            the control only where Greenroom fails, afterwards
+ *     npm run test:clients -- --control failures            the control only if Greenroom fails, afterwards
  *     npm run test:clients -- --minutes 6                   what would take longer fails
  *     npm run test:clients -- --report counts.json          writes how many steps passed and failed
  *
  * With `GREENROOM_TEST_NODES=3` Greenroom is three nodes behind one address, and each request goes to the next one.
  *
- * Exit code 1: Greenroom fails where Synapse passes, or nothing was run. Exit code 2: only the control fails.
+ * Exit code 1: Greenroom fails if Synapse passes, or nothing was run. Exit code 2: only the control fails.
  */
 import { existsSync } from "node:fs"
 import { writeFile } from "node:fs/promises"

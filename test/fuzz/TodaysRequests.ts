@@ -15,7 +15,7 @@ export interface TodaysOperation {
   readonly method: string
   readonly path: string
   readonly query: ReadonlyArray<string>
-  /** The example of the body; undefined where there is none. */
+  /** The example of the body; undefined if there is none. */
   readonly example: unknown
   /** The content type of a body that is not JSON. */
   readonly otherType: string | undefined

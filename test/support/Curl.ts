@@ -13,7 +13,7 @@ export interface Answer {
   readonly status: number
   readonly headers: http.IncomingHttpHeaders
   readonly text: string
-  /** The body, undefined where it is not JSON. */
+  /** The body, undefined if it is not JSON. */
   readonly body: Body
 }
 

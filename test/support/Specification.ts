@@ -36,7 +36,7 @@ interface DocumentedResponse {
 }
 
 export interface Specification {
-  /** `POST /_matrix/client/v3/createRoom`, or undefined where the specification has no such operation. */
+  /** `POST /_matrix/client/v3/createRoom`, or undefined if the specification has no such operation. */
   readonly nameOf: (method: string, path: string) => string | undefined
   /** The names of all operations. */
   readonly names: ReadonlyArray<string>
@@ -45,7 +45,7 @@ export interface Specification {
     readonly method: string
     readonly path: string
     readonly status: number
-    /** Undefined where the answer is no JSON. */
+    /** Undefined if the answer is no JSON. */
     readonly body: unknown
     /** The content type. Without it only bodies are checked. */
     readonly type?: string | undefined

@@ -77,7 +77,7 @@ const migrated = (
     Database.namingUnreachable(url)
   )
 
-/** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+/** The database that the operator chose: `databaseUrl` if given, else the embedded server in `dataDir`. */
 export const layer = (options: DatabaseOptions): Layer.Layer<Clients, IdentityDatabaseError | EmbeddedPostgresError> =>
   Option.match(Option.fromNullishOr(options.databaseUrl), {
     onSome: (url) => migrated(url, options.maxConnections),

@@ -128,7 +128,7 @@ export class OnBindQueue extends Context.Service<
     readonly remove: (id: number) => Effect.Effect<void>
     /** `until` in milliseconds since 1970. */
     readonly postpone: (id: number, until: number) => Effect.Effect<void>
-    /** When the next entry is due, in milliseconds since 1970; undefined where there is none. */
+    /** When the next entry is due, in milliseconds since 1970; undefined if there is none. */
     readonly nextDue: Effect.Effect<number | undefined>
   }
 >()("greenroom/identity/OnBindQueue") {

@@ -3,7 +3,7 @@
  * `Layer.succeed(SmsSender, Option.some((message) => ...))`. The default one posts every message to a web service of the operator:
  *
  *     POST <url>
- *     Authorization: <authorization>, where configured
+ *     Authorization: <authorization>, if configured
  *     Content-Type: application/json
  *
  *     {"to": "+4915112345678", "from": "Greenroom", "text": "123456 is your code ..."}

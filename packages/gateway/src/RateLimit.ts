@@ -28,7 +28,7 @@ export class RateLimit extends Context.Service<
       ownRate?: Rate
     ) => Effect.Effect<void, LimitExceeded>
     /**
-     * Counts one request from an address, by its network where it is an IPv6 address, and by `account` where that is given.
+     * Counts one request from an address, by its network where it is an IPv6 address, and by `account` if that is given.
      * Errors: M_LIMIT_EXCEEDED, as `take`.
      */
     readonly takeFrom: (kind: AddressRateKind, address: string, account?: string) => Effect.Effect<void, LimitExceeded>

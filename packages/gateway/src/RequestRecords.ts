@@ -20,7 +20,7 @@ export class RequestRecord {
   readonly listener: ListenerName
   /** Time of the clock of `performance`, in ms. */
   readonly begunAt = performance.now()
-  /** The path of the endpoint, such as `/_matrix/client/v3/sync`; undefined where the request reached none. */
+  /** The path of the endpoint, such as `/_matrix/client/v3/sync`; undefined if the request reached none. */
   route: string | undefined
   /** The user whose access token it has, or the server that has signed it. For the access log alone. */
   user: string | undefined
@@ -34,7 +34,7 @@ export class RequestRecord {
     this.number = number
   }
 
-  /** Sent as `X-Request-Id` with the answer, and part of every line that is logged for the request, where there is an access log. */
+  /** Sent as `X-Request-Id` with the answer, and part of every line that is logged for the request, if there is an access log. */
   get id(): string {
     return `${prefix}-${this.number.toString(36)}`
   }
@@ -220,7 +220,7 @@ const tracing = (method: string, path: string, handler: Route["handler"]): Route
   Effect.withSpan(handler, `${method} ${path}`, { attributes: { "http.route": path, "http.request.method": method } })
 
 /**
- * The handler of a route, which adds the endpoint to the record, and where there is an access log the request ID to every line that it
+ * The handler of a route, which adds the endpoint to the record, and if there is an access log the request ID to every line that it
  * logs.
  */
 const recordingEndpoint = (path: string, handler: Route["handler"], accessLog: boolean): Route["handler"] =>

@@ -28,7 +28,7 @@ export const capacities = {
 export type SlotKind = keyof typeof capacities
 
 export interface Slot {
-  /** Waits until the request has the slot. Errors: M_LIMIT_EXCEEDED where too many wait. */
+  /** Waits until the request has the slot. Errors: M_LIMIT_EXCEEDED if too many wait. */
   readonly admission: Effect.Effect<void, LimitExceeded>
   /** Gives the slot back, whether the request has had it or not. May be called again. */
   readonly end: () => void

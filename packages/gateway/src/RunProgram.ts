@@ -53,7 +53,7 @@ const outliveReaders = (): void => {
   process.stderr.on("error", onError)
 }
 
-/** `describeFailure` gives the line for the operator; undefined where nothing failed, or where it was reported already. */
+/** `describeFailure` gives the line for the operator; undefined if nothing failed, or if it was reported already. */
 export const runProgram = <E>(
   name: string,
   program: Effect.Effect<void, E>,

@@ -211,7 +211,7 @@ export const decode = (bytes: Uint8Array, maxValues?: number): Result.Result<Jso
 
 /**
  * The text or number under a key of the outermost map, also of a map that is refused for what else it holds. Undefined
- * where there is none, and where the bytes are no MessagePack.
+ * if there is none, and where the bytes are no MessagePack.
  */
 export const readScalar = (bytes: Uint8Array, key: string): string | number | undefined => {
   const walk = new Walk(bytes, "find", new TextEncoder().encode(key))

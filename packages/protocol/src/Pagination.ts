@@ -19,10 +19,10 @@ export const maxLimit = 1000
  */
 export const maxPageBytes = 1024 * 1024
 
-/** How many messages a page has where the client does not say. */
+/** How many messages a page has by default. */
 export const defaultLimit = 10
 
-/** How long a long poll waits where the client does not say, in ms. */
+/** How long a long poll waits by default, in ms. */
 export const defaultTimeout = 30_000
 
 /** The longest a long poll waits, in ms. A greater `timeout` is taken as this. */

@@ -52,7 +52,7 @@ export type FrameId = string | number
 /** A request: its ID, its method, and the parameters of that method. */
 export type SocketRequest = { readonly id: FrameId } & SocketCall
 
-/** A frame without a known request. `id` is null where the frame has none. */
+/** A frame without a known request. `id` is null if the frame has none. */
 export interface RefusedFrame {
   readonly id: FrameId | null
   readonly error: NotJson | BadJson | BadPagination | TooLarge | Unrecognized

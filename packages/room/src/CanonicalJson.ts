@@ -170,7 +170,7 @@ const boundOfObject = (object: object, depth: number): number => {
 }
 
 /**
- * How many bytes the canonical form has at most, computed without making it. Throws `CanonicalJsonError` where there is none.
+ * How many bytes the canonical form has at most, computed without making it. Throws `CanonicalJsonError` if there is none.
  */
 export const boundOrThrow = (value: Json): number => boundOfValue(value, 0)
 

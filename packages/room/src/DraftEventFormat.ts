@@ -80,7 +80,7 @@ const malformed = (error: unknown): PduProblem => {
 /** An upper bound of the bytes of a PDU without the client's content and without the predecessors, whose IDs others chose. */
 const frameBytes = 32_768
 
-/** Throws `CanonicalJsonError` where what the client wrote has no canonical form. */
+/** Throws `CanonicalJsonError` if what the client wrote has no canonical form. */
 const sizeProblem = (event: Event): PduProblem | undefined => {
   const { content, invite_join = null, prev_events, state_key = "", type } = event
   const bound = boundOrThrow({ type, state_key, content, invite_join: invite_join as Json, prev_events })

@@ -18,7 +18,7 @@ export const creatorLevel = 100
 /** The power levels of a room at some point: the content of the event that sets them, or the creator of the room. */
 export interface PowerLevels {
   readonly content: JsonObject
-  /** The one with `creatorLevel`; only where no event sets power levels. */
+  /** The one with `creatorLevel`; only if no event sets power levels. */
   readonly creator: string | undefined
 }
 

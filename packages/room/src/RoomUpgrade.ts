@@ -139,7 +139,7 @@ export const upgradeSeed = (upgrade: RoomUpgrade, version: RoomVersion): RoomSee
   }
 }
 
-/** The power levels by which only moderators still send or invite. Undefined where they are so already. */
+/** The power levels by which only moderators still send or invite. Undefined if they are so already. */
 export const closingLevels = (state: StateLookup, version: RoomVersion): JsonObject | undefined => {
   const levels = version.levels(state)
   const least = Math.max(50, levels.of("users_default") + 1)

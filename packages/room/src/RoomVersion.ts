@@ -11,7 +11,7 @@ import type { Result } from "effect"
 import type { LevelKey } from "./LevelKeys.ts"
 import type { SignatureCheck, SigningKey, VerifyKeys } from "./Signing.ts"
 
-/** Looks up the state event of a type and state key; undefined where there is none. */
+/** Looks up the state event of a type and state key; undefined if there is none. */
 export type StateLookup = (type: string, stateKey: string) => Event | undefined
 
 /** A state: `stateKeyOf(type, stateKey)` to the ID of the event that sets it. */
@@ -125,7 +125,7 @@ export interface EventFormat {
   readonly createEventId: (roomId: RoomId) => EventId | undefined
   /**
    * A new event for a proposal: event ID, position in the graph, auth events, hash and our signature. For contents of our
-   * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
+   * own: throws `CanonicalJsonError` if the content has no canonical form, and does not look at the size.
    */
   readonly build: (proposal: EventProposal, position: EventPosition, key: SigningKey) => Event
   /**
@@ -200,7 +200,7 @@ export interface AuthContext {
 export interface AuthorisationRules {
   /** The types and state keys of the state that an event names as its auth events. */
   readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
-  /** The types and state keys of the state that `authorise` reads: with m.room.create where that is no auth event. */
+  /** The types and state keys of the state that `authorise` reads: with m.room.create if that is no auth event. */
   readonly decidingKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
   /** Undefined if the rules allow the event in that state, else why not. */
   readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined

@@ -17,7 +17,7 @@ export type ContactMedium = "email" | "msisdn" | "phone" | "matrix"
 export interface ContactAddress {
   readonly medium: ContactMedium
   readonly address: string
-  /** The user of the address, where one is known. */
+  /** The user of the address, if one is known. */
   readonly matrixId: UserId | undefined
 }
 

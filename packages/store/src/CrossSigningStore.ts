@@ -31,7 +31,7 @@ export class CrossSigningStore extends Context.Service<
     readonly put: (userId: UserId, keys: CrossSigningKeys, mayReplace: boolean) => Effect.Effect<boolean>
     /** Adds signatures to the user's master key, if it is still `keys`. */
     readonly signOwnMaster: (userId: UserId, added: SignedKeys) => Effect.Effect<boolean>
-    /** Stores signatures of a user on the master key of another one: JSON text. False where the user has signed `most` others. */
+    /** Stores signatures of a user on the master key of another one: JSON text. False if the user has signed `most` others. */
     readonly signOther: (signer: UserId, userId: UserId, signatures: string, most: number) => Effect.Effect<boolean>
     /** The signatures of a user on the master keys of others: JSON text. */
     readonly signaturesBy: (

@@ -244,7 +244,7 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
   Effect.andThen(SqlClient.SqlClient.use(backFillEventAuth))
 )
 
-/** The password of a URL, empty where it has none. */
+/** The password of a URL, empty if it has none. */
 const passwordOf = (url: Redacted.Redacted): Redacted.Redacted => {
   const parsed = URL.parse(Redacted.value(url))
   return Redacted.make(decodeURIComponent(parsed?.password || (parsed?.searchParams.get("password") ?? "")))

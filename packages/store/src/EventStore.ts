@@ -43,7 +43,7 @@ export class EventStore extends Context.Service<
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /**
      * The states before the events. Those of back-filled events have nothing but the history visibility and the memberships of
-     * local users; undefined where not even that is known.
+     * local users; undefined if not even that is known.
      */
     readonly visibilityStates: (
       stored: ReadonlyArray<StoredEvent>

@@ -12,7 +12,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { signalWork } from "./WorkSignals.ts"
 
 export interface NewMail {
-  /** An address in canonical form; undefined where nothing is sent, and the request must take as long as others. */
+  /** An address in canonical form; undefined if nothing is sent, and the request must take as long as others. */
   readonly recipient: string | undefined
   readonly subject: string
   readonly text: string

@@ -107,7 +107,7 @@ export class RoomAdministrationStore extends Context.Service<
     /** Removes everything of a hidden room, its row last. May be repeated. Returns the number of removed rows. */
     readonly purge: (roomNid: number, roomId: RoomId) => Effect.Effect<number>
 
-    /** The position just before an event, or before a time; undefined where nothing precedes it. */
+    /** The position just before an event, or before a time; undefined if nothing precedes it. */
     readonly historyPoint: (
       roomId: RoomId,
       before: { readonly eventId: EventId } | { readonly time: number }

@@ -32,7 +32,7 @@ export interface EventPush {
   readonly shared?: SharedPush
 }
 
-/** An event with its number, the state before it, and the state after it where that is another. */
+/** An event with its number, the state before it, and the state after it if that is another. */
 export interface LoggedEvent {
   readonly nid: number
   readonly event: Event
@@ -73,7 +73,7 @@ export interface MembershipChange {
 /** The row of the rooms table after a commit. */
 export interface RoomSummary {
   readonly forwardExtremities: ReadonlyArray<string>
-  /** Null where we know of the room only by an invitation. */
+  /** Null if we know of the room only by an invitation. */
   readonly currentState: StateRef | null
   readonly name: string | null
   readonly topic: string | null

@@ -74,7 +74,7 @@ export class RoomStore extends Context.Service<
     ) => Effect.Effect<ClientTransaction | undefined>
     /** Deletes the answers from before a time, in milliseconds since 1970. */
     readonly forgetTransactions: (before: number) => Effect.Effect<void>
-    /** A user's membership of a room; none where the room does not exist or the user never was in it. */
+    /** A user's membership of a room; none if the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
     /** The event by which the user left the room themself, or rejected an invitation to it. */
     readonly ownLeave: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<EventId>>

@@ -339,7 +339,7 @@ export class StateStore extends Context.Service<
 interface StateIdRow {
   readonly type: string
   readonly state_key: string
-  /** Null where the key was removed. */
+  /** Null if the key was removed. */
   readonly nid: bigint | null
   readonly event_id: string | null
 }
@@ -356,7 +356,7 @@ const commonState = (paths: ReadonlyArray<ReadonlyArray<StateRef>>): StateRef | 
   return undefined
 }
 
-/** The stretches of chains between a state and one that its path leads to; undefined where it does not. */
+/** The stretches of chains between a state and one that its path leads to; undefined if it does not. */
 const stretchesSince = (path: ReadonlyArray<StateRef>, base: StateRef) => {
   const last = path.findIndex(({ chain }) => chain === base.chain)
   if (last < 0 || path[last]!.seq < base.seq) return undefined

@@ -239,7 +239,7 @@ export class ToDeviceStore extends Context.Service<
     /** Deletes the messages up to a position, which the device has acknowledged. */
     readonly acknowledge: (userId: UserId, deviceId: string, upTo: StreamPosition) => Effect.Effect<void>
     /**
-     * Keeps the newest messages of each device, within both bounds, and as many of each server as of the others, where there are so
+     * Keeps the newest messages of each device, within both bounds, and as many of each server as of the others, if there are so
      * many. Returns how many were deleted.
      */
     readonly trim: (most: number, mostBytes: number) => Effect.Effect<number>

@@ -70,7 +70,7 @@ export const beginNotes = async (dataDir: string, embedded: boolean): Promise<Re
   }
 }
 
-/** Fails where the embedded database of a directory was not restored to its end. */
+/** Fails if the embedded database of a directory was not restored to its end. */
 export const checkRestored = (dataDir: string): Effect.Effect<void, EmbeddedPostgresError> =>
   Effect.flatMap(
     Effect.promise(() => readUnfinished(dataDir)),

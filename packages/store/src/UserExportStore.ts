@@ -60,7 +60,7 @@ export class UserExportStore extends Context.Service<
   {
     readonly parts: (userId: UserId) => Stream.Stream<ExportedPart>
     readonly add: (request: Omit<DataExport, "requestedAt" | "approvedBy">) => Effect.Effect<void>
-    /** False where it was approved already, has expired, or is of this administrator. */
+    /** False if it was approved already, has expired, or is of this administrator. */
     readonly approve: (exportId: string, by: UserId, expiresAt: number) => Effect.Effect<boolean>
     readonly find: (exportId: string) => Effect.Effect<DataExport | undefined>
     /** A page, the newest first. */

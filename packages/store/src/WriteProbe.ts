@@ -10,7 +10,7 @@ const chunks = 8_192
 
 class RollBack extends Data.TaggedError("RollBack") {}
 
-/** Fails where the database cannot be written to. Costs a quarter of a MiB of writes. */
+/** Fails if the database cannot be written to. Costs a quarter of a MiB of writes. */
 export const probeWrites: Effect.Effect<void, SqlError.SqlError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql

@@ -6,7 +6,7 @@ import { maxChainHeight, type NewChain, type StateDelta, type StateRef, StateSto
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { commitOf, makeEvent, openRoom, stores, type Writer } from "./support/TestRoom.ts"
 
-/** A step of a room's state; where there is a choice, `pick` makes it. */
+/** A step of a room's state; if there is a choice, `pick` makes it. */
 const Step = Schema.Struct({
   kind: Schema.Literals(["set", "set", "set", "remove", "fork", "snapshot"]),
   pick: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1000 }))

@@ -31,7 +31,7 @@ const checkNextLink = (link: string | undefined): Effect.Effect<void, BadJson> =
 const requireAddress = (address: string | undefined, what: string): Effect.Effect<string, InvalidAddress> =>
   address === undefined ? Effect.fail(new InvalidAddress({ error: `Not ${what}` })) : Effect.succeed(address)
 
-/** The sender of a medium, where one is configured. */
+/** The sender of a medium, if one is configured. */
 const requireSender = <A>(sender: Option.Option<A>, what: string): Effect.Effect<A, MediumNotSupported> =>
   Option.match(sender, {
     onNone: () => Effect.fail(new MediumNotSupported({ error: `This server sends no ${what}` })),

@@ -121,7 +121,7 @@ export class Accounts extends Context.Service<
     readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** Creates an account. Errors: M_USER_IN_USE. */
     readonly create: (request: AccountRequest) => Effect.Effect<UserId, UserInUse>
-    /** Creates an account of a guest, and logs in on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
+    /** Creates an account of a guest, and logs in on it. Errors: M_GUEST_ACCESS_FORBIDDEN if guests are off. */
     readonly registerGuest: (device: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /**
      * The guest of an access token, for an account under `username`, which must be the name of the guest. Errors:

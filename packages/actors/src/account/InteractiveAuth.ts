@@ -294,7 +294,7 @@ export class InteractiveAuth extends Context.Service<
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
     /** The registration of a session. Without such a session it has no parameters. */
     readonly begunRegistration: (session: string) => Effect.Effect<BegunRegistration>
-    /** Empty where registration is closed. */
+    /** Empty if registration is closed. */
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
     /** Proves the ownership of an account without a session, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>

@@ -96,7 +96,7 @@ const make = Effect.gen(function* () {
 export class SharedSecretRegistration extends Context.Service<
   SharedSecretRegistration,
   {
-    /** A nonce for one registration. Errors: M_NOT_FOUND where no secret is configured. */
+    /** A nonce for one registration. Errors: M_NOT_FOUND if no secret is configured. */
     readonly nonce: Effect.Effect<string, MatrixError>
     /** Errors: M_FORBIDDEN for a wrong mac, M_INVALID_PARAM for a stale nonce, M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly register: (request: SharedSecretRequest) => Effect.Effect<Credentials, MatrixError>

@@ -24,7 +24,7 @@ const byAddress = Effect.fnUntraced(function* (
 
 /**
  * The user ID or localpart that a request names in `identifier` or, as older clients do, in `user` or `medium` and
- * `address`; undefined where it names no user. Errors: M_FORBIDDEN for an address that no account has; M_BAD_JSON.
+ * `address`; undefined if it names no user. Errors: M_FORBIDDEN for an address that no account has; M_BAD_JSON.
  */
 export const userOfIdentifier = Effect.fnUntraced(function* (
   body: JsonObject,

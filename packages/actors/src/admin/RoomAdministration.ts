@@ -81,7 +81,7 @@ export interface NewShutdown {
   readonly block: boolean
   /** Remove the room from the database. */
   readonly purge: boolean
-  /** Purge also where users could not leave. */
+  /** Purge also if users could not leave. */
   readonly force: boolean
   /** Makes a new room in the name of this user, which everybody is put into. */
   readonly newRoomUserId?: UserId | undefined

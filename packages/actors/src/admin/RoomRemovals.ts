@@ -89,7 +89,7 @@ const make = Effect.gen(function* () {
     return Option.isNone(found) || !presentMemberships.includes(found.value.membership)
   })
 
-  /** Puts a user into the new room, and takes them out of this one. False where one of them was refused. */
+  /** Puts a user into the new room, and takes them out of this one. False if one of them was refused. */
   const moveUser = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, newRoom: RoomId | undefined) {
     const session = sessionOf(userId)
     const enter = newRoom === undefined ? Effect.void : Effect.asVoid(rooms.join(session, newRoom))

@@ -136,7 +136,7 @@ const make = Effect.gen(function* () {
 export class ServerNotices extends Context.Service<
   ServerNotices,
   {
-    /** Errors: M_UNKNOWN where notices are off, M_NOT_FOUND for a user that is none of this server. */
+    /** Errors: M_UNKNOWN if notices are off, M_NOT_FOUND for a user that is none of this server. */
     readonly send: (notice: Notice) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
     /** Sends what waits: notices of the command line, and those about new accounts. Must be repeated after `TryAgain`. */
     readonly sendWaiting: Effect.Effect<void, TryAgain>

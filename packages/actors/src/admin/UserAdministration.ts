@@ -31,7 +31,7 @@ export interface UserDetails extends AdministeredUser {
 interface Replacement<A> {
   /** Names an entry, of which no two have the same. */
   readonly name: (entry: A) => string
-  /** False where it is another user's. */
+  /** False if it is another user's. */
   readonly add: (entry: A) => Effect.Effect<boolean>
   readonly remove: (entry: A) => Effect.Effect<unknown>
 }
@@ -160,7 +160,7 @@ export class UserAdministration extends Context.Service<
       password: Parameters<Accounts["Service"]["setPassword"]>[1],
       logout: boolean
     ) => Effect.Effect<void, MatrixError>
-    /** Errors: M_FORBIDDEN too, where an administrator would be locked or suspended. */
+    /** Errors: M_FORBIDDEN too, if an administrator would be locked or suspended. */
     readonly setStanding: (
       userId: UserId,
       change: Parameters<AccountStandings["Service"]["set"]>[1]

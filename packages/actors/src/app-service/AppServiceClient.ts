@@ -51,7 +51,7 @@ const unknownPath: ReadonlySet<number> = new Set([404, 405, 501])
 
 const decodeAnswer = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))
 
-/** The JSON of an answer; none where it is not JSON. */
+/** The JSON of an answer; none if it is not JSON. */
 export const jsonOf = (answer: AppServiceAnswer) => decodeAnswer(answer.text)
 
 const make = Effect.gen(function* () {

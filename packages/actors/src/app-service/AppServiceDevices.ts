@@ -112,7 +112,7 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     return { counts, fallbacks }
   })
 
-  /** The part of a transaction that MSC3202 adds; undefined where there is nothing to say. */
+  /** The part of a transaction that MSC3202 adds; undefined if there is nothing to say. */
   const newsIn = Effect.fnUntraced(function* (slice: LogSlice, devices: ReadonlyArray<Device>) {
     const device_lists = yield* listsIn(slice)
     if (devices.length === 0 && device_lists.changed.length === 0 && device_lists.left.length === 0) return undefined

@@ -34,7 +34,7 @@ export type CardFormat = "vcard" | "jcard"
 /** A file to import. Without a format it is determined by the first character. */
 export interface ContactFile {
   readonly body: Readable
-  /** Bytes, where they are known before. */
+  /** Bytes, if they are known before. */
   readonly length: number | undefined
   readonly format: CardFormat | undefined
   readonly mergeBy: MergeBy
@@ -237,7 +237,7 @@ const make = Effect.gen(function* () {
     return { contact: yield* get(session, first), created: created > 0 }
   })
 
-  /** Changes a contact, if it has this version where one is given. Undefined if it has another one. */
+  /** Changes a contact. Undefined if `version` is given and the contact has another one. */
   const changing = <A>(
     { userId }: Session,
     contactId: string,
@@ -357,7 +357,7 @@ export class Contacts extends Context.Service<
   {
     /**
      * Adds all cards of a file, or none. Errors: M_INVALID_PARAM and M_NOT_JSON for a malformed file, M_TOO_LARGE,
-     * M_RESOURCE_LIMIT_EXCEEDED, M_LIMIT_EXCEEDED while many are imported, M_UNKNOWN where it does not arrive whole.
+     * M_RESOURCE_LIMIT_EXCEEDED, M_LIMIT_EXCEEDED while many are imported, M_UNKNOWN if it does not arrive whole.
      */
     readonly importFile: (session: Session, file: ContactFile) => Effect.Effect<ImportOutcome, MatrixError>
     /** All contacts as a file, by name. */

@@ -78,7 +78,7 @@ const make = Effect.gen(function* () {
 export class DeviceResyncs extends Context.Service<
   DeviceResyncs,
   {
-    /** When the server may be asked for its stale lists, in ms since 1970; undefined where none is stale. */
+    /** When the server may be asked for its stale lists, in ms since 1970; undefined if none is stale. */
     readonly plan: (server: ServerName, at: number | undefined) => Effect.Effect<void>
   }
 >()("greenroom/actors/federation/DeviceResyncs") {

@@ -8,7 +8,7 @@
  * | `m.receipt` | `ReceiptStore`; the same. Receipts of events that are not here wait for them (`internal/IncomingReceipts.ts`) |
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
- * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
+ * | `m.presence_invite` | the User actor of the observed user; accepted at once if that is configured |
  * | `m.direct_to_device` | the devices of our users, once for each message ID |
  * | `m.device_list_update`, `m.signing_key_update` | `RemoteDeviceLists`: the devices of users who share a room with ours |
  * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |

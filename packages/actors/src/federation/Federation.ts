@@ -46,7 +46,7 @@ export class Federation extends Context.Service<
   {
     /**
      * Takes the PDUs and EDUs of a transaction (`PUT /send`). A repeat of the origin's `transaction_id` gets the stored
-     * answer. A bad PDU has its error in the answer; the effect fails only where the whole must be sent again.
+     * answer. A bad PDU has its error in the answer; the effect fails only if the whole must be sent again.
      */
     readonly receiveTransaction: (
       origin: ServerName,

@@ -1,6 +1,6 @@
 /**
  * All requests to other home servers: signed with our key, their answers read within limits. A server in back-off is not
- * tried (`Destinations`), except where a user waits for a handshake with it.
+ * tried (`Destinations`), except if a user waits for a handshake with it.
  *
  * `FederationClient` makes its requests in the draft's dialect, `ServerServerClient` in today's. Where a request belongs to
  * no room, and so to no dialect, `callEither` tries today's first; all nodes remember for a day the servers that speak the draft's alone.
@@ -63,7 +63,7 @@ export interface Call<A> {
   readonly isCostly?: boolean
   /** Lists whose entries are handed over while the answer arrives. `read` gets them empty. */
   readonly lists?: StreamedLists
-  /** The answer, undefined where it is not of the form that was asked for. */
+  /** The answer, undefined if it is not of the form that was asked for. */
   readonly read: (answer: JsonObject) => A | undefined
 }
 

@@ -41,7 +41,7 @@ export class FederationRooms extends Context.Service<
       pdus: ReadonlyArray<unknown>,
       isLastAttempt?: boolean
     ) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
-    /** Fails with M_NOT_FOUND where the room is known and its federation speaks another dialect. */
+    /** Fails with M_NOT_FOUND if the room is known and its federation speaks another dialect. */
     readonly requireDialect: (roomId: RoomId, dialect: Dialect) => Effect.Effect<void, MatrixError>
     /** As `Federation.getPdu`, for rooms of any version. */
     readonly getPdu: (origin: ServerName, eventId: EventId) => Effect.Effect<JsonObject, MatrixError>

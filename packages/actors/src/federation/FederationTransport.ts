@@ -42,7 +42,7 @@ export type OpenRequest = Omit<TransportRequest, "maxBytes">
 export interface TransportResponse {
   readonly status: number
   readonly body: Buffer
-  /** The Retry-After header in ms, where there is one in seconds. */
+  /** The Retry-After header in ms, if there is one in seconds. */
   readonly retryAfter: number | undefined
 }
 
@@ -123,7 +123,7 @@ const describe = (error: Error): string => {
   return first.message || (first as NodeJS.ErrnoException).code || "the connection failed"
 }
 
-/** The Retry-After header in ms, where there is one in seconds. */
+/** The Retry-After header in ms, if there is one in seconds. */
 export const retryAfterOf = (response: IncomingMessage): number | undefined => {
   const seconds = response.headers["retry-after"]
   return seconds !== undefined && /^[0-9]{1,7}$/.test(seconds) ? Number(seconds) * 1_000 : undefined

@@ -193,7 +193,7 @@ const behaviour = Effect.gen(function* () {
     ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
   })
 
-  /** The request of a transaction with PDUs, stored before it is sent. Undefined where another one is in flight. */
+  /** The request of a transaction with PDUs, stored before it is sent. Undefined if another one is in flight. */
   const prepare = Effect.fnUntraced(function* (stored: NextTransaction, edus: ReadonlyArray<EduContent>) {
     if (stored.request !== undefined) return stored.request
     const request = yield* client.prepareTransaction({

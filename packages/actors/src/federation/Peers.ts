@@ -75,7 +75,7 @@ export interface DestinationReport {
   readonly last_attempt_ts?: number
   readonly last_success_ts?: number
   readonly last_error?: string
-  /** When it is tried again; absent where it need not be waited for. */
+  /** When it is tried again; absent if it need not be waited for. */
   readonly backoff_until?: number
 }
 
@@ -313,7 +313,7 @@ export class Peers extends Context.Service<
     readonly wakeForEdus: Effect.Effect<void>
     /** Receipts for these servers were stored (`OutgoingReceiptStore`). Does not wait until they are sent. */
     readonly wakeForReceipts: (destinations: ReadonlyArray<ServerName>) => Effect.Effect<void>
-    /** EDUs for a server; dropped where it cannot be reached. */
+    /** EDUs for a server; dropped if it cannot be reached. */
     readonly queueEdus: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
     /** A server has made a request: if it was in back-off, what waits for it is sent now. */
     readonly heardFrom: (origin: ServerName) => Effect.Effect<void>

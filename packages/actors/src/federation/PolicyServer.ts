@@ -61,7 +61,7 @@ const make = Effect.gen(function* () {
   const key: SigningKey | undefined = rules.length === 0 ? undefined : yield* (yield* PolicyKeyStore).key
   const publicKey = key === undefined ? undefined : encodeBase64(exportVerifyKey(verifyKeyOf(key)))
 
-  /** Events of the current state of a room; none where this server does not take part in it. */
+  /** Events of the current state of a room; none if this server does not take part in it. */
   const stateOf = Effect.fnUntraced(function* (roomId: RoomId, keys: ReadonlyArray<StateKey>) {
     const found = yield* rooms.currentState(roomId)
     if (Option.isNone(found)) return undefined
@@ -81,7 +81,7 @@ const make = Effect.gen(function* () {
   ).pipe(Effect.map((found) => found.flat()))
   const listed = yield* MonotonicCache.make({ lookup: () => readLists, capacity: 1, timeToLive: listsFreshness })
 
-  /** Fails with M_NOT_FOUND where another server, or none, is the policy server of the room. */
+  /** Fails with M_NOT_FOUND if another server, or none, is the policy server of the room. */
   const requirePolicy = Effect.fnUntraced(function* (roomId: RoomId) {
     const state = yield* stateOf(roomId, [["m.room.policy", ""]])
     const policy = policyIn(
@@ -145,11 +145,11 @@ const make = Effect.gen(function* () {
 export class PolicyServer extends Context.Service<
   PolicyServer,
   {
-    /** The key that m.room.policy names, in unpadded base64; none where this server is no policy server. */
+    /** The key that m.room.policy names, in unpadded base64; none if this server is no policy server. */
     readonly publicKey: Option.Option<string>
     /**
      * Signs a PDU whose sender's server has signed it: the signature by `ed25519:policy_server`. Errors: M_FORBIDDEN with
-     * the reason of the rule that refuses, M_NOT_FOUND where the room has another policy server, M_BAD_JSON.
+     * the reason of the rule that refuses, M_NOT_FOUND if the room has another policy server, M_BAD_JSON.
      */
     readonly sign: (pdu: JsonObject) => Effect.Effect<JsonObject, MatrixError>
   }

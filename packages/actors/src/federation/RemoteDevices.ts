@@ -52,7 +52,7 @@ const behaviour = Effect.gen(function* () {
   const destinations = yield* Destinations
   const resyncs = yield* DeviceResyncs
   const oneResync = Semaphore.makeUnsafe(1).withPermits(1)
-  /** The users that the server is being asked for; true where it gave their devices. */
+  /** The users that the server is being asked for; true if it gave their devices. */
   const asked = new Map<UserId, Deferred.Deferred<boolean>>()
 
   /** How often each user was asked for since `windowBegan`. */

@@ -20,7 +20,7 @@ export class RemoteRefused extends Schema.TaggedError<RemoteRefused>()("RemoteRe
   /** `M_UNKNOWN` where the server did not say. */
   errcode: Schema.String,
   error: Schema.String,
-  /** How long to wait, in ms, where the server said so. */
+  /** How long to wait, in ms, if the server said so. */
   retryAfter: Schema.optionalKey(Schema.Number),
   /** The version of the room, where it is the reason. */
   roomVersion: Schema.optionalKey(Schema.String)

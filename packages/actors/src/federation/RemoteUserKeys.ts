@@ -34,7 +34,7 @@ const toKey = (base64: Json | undefined) => {
   return key !== undefined && Result.isSuccess(key) ? key.success : undefined
 }
 
-/** Whether the signature of the user by a key is right. Undefined where there is none, or no such key. */
+/** Whether the signature of the user by a key is right. Undefined if there is no such signature or key. */
 const isSigned = (userId: string, signed: JsonObject, keyId: string, base64: Json | undefined): boolean | undefined => {
   const { signatures, unsigned: _, ...rest } = signed
   const ofUser = isJsonObject(signatures) && Object.hasOwn(signatures, userId) ? signatures[userId] : undefined
@@ -51,7 +51,7 @@ const isSigned = (userId: string, signed: JsonObject, keyId: string, base64: Jso
 const memberOf = (object: Json | undefined, name: string): Json | undefined =>
   isJsonObject(object) && Object.hasOwn(object, name) ? object[name] : undefined
 
-/** The keys of a device as clients get them: canonical JSON. Undefined where they are not its keys. */
+/** The keys of a device as clients get them: canonical JSON. Undefined if they are not its keys. */
 export const readDevice = (userId: string, deviceId: string, given: Json | undefined, name: Json | undefined) => {
   if (!isJsonObject(given)) return undefined
   const { unsigned: _, ...keys } = given
@@ -122,7 +122,7 @@ function* devicesText(
   return toDevices(devices)
 }
 
-/** An answer to `GET /user/devices/{userId}`, in steps. Undefined where it is none. */
+/** An answer to `GET /user/devices/{userId}`, in steps. Undefined if it is none. */
 export function* readUserDevices(userId: UserId, answer: JsonObject) {
   const { devices, master_key, self_signing_key, stream_id, user_id } = answer
   if (user_id !== userId || !Array.isArray(devices) || !Number.isSafeInteger(stream_id)) return undefined

@@ -43,7 +43,7 @@ export interface IncomingRequest {
   readonly acceptsVouchedKeys?: boolean
   /** Whether the body has PDUs, whose numbers are read by `ExactJson` (default false). */
   readonly hasPdus?: boolean
-  /** The body; empty where there is none. Fails where it is too large. */
+  /** The body; empty if there is none. Fails if it is too large. */
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
 }
 

@@ -29,7 +29,7 @@ import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { type Delegation, makeWellKnown } from "./internal/WellKnown.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
-/** The address to connect to, and the name in its certificate: empty where that is the address itself. */
+/** The address to connect to, and the name in its certificate: empty if that is the address itself. */
 export interface Target {
   readonly host: string
   readonly port: number

@@ -67,7 +67,7 @@ const batchOf = (jobs: ReadonlyArray<SignatureJob>): Batch => {
   return { texts, ends, signatures, keys, keyOf }
 }
 
-/** 1 for each right signature, in the order of the jobs; undefined where the thread has ended. */
+/** 1 for each right signature, in the order of the jobs; undefined if the thread has ended. */
 type Results = Uint8Array | undefined
 
 class SignatureThread {
@@ -155,7 +155,7 @@ export class SignatureThreads extends Context.Service<
   SignatureThreads,
   {
     readonly hasThreads: boolean
-    /** 1 for each right signature, in the order of the jobs; undefined where a thread has failed, which decides nothing. */
+    /** 1 for each right signature, in the order of the jobs; undefined if a thread has failed, which decides nothing. */
     readonly check: (jobs: ReadonlyArray<SignatureJob>) => Effect.Effect<Uint8Array | undefined>
   }
 >()("greenroom/actors/SignatureThreads") {

@@ -319,7 +319,7 @@ export class IdentityClient extends Context.Service<
     ) => Effect.Effect<void, IdentityFailure>
     /**
      * Removes the binding of a user of this server, by the server's own signature. Whether the address is not bound any
-     * more: false where the server does not do so, or cannot be asked.
+     * more: false if the server does not do so, or cannot be asked.
      */
     readonly withdraw: (
       server: IdentityServer,

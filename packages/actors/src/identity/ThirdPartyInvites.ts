@@ -183,7 +183,7 @@ const make = Effect.gen(function* () {
     } satisfies StoreInvite
   })
 
-  /** The user of the address; none where an invitation waits for one from now on. */
+  /** The user of the address; none if an invitation waits for one from now on. */
   const keep = Effect.fnUntraced(function* (
     session: Session,
     roomId: RoomId,

@@ -18,7 +18,7 @@ const shorten = (name: string): string => {
   return characters.join("") + extension
 }
 
-/** The last part of a path, without what misleads; undefined where nothing is left. */
+/** The last part of a path, without what misleads; undefined if nothing is left. */
 export const safeFileName = (name: string | undefined): string | undefined => {
   if (name === undefined) return undefined
   const last = name.toWellFormed().replace(unfit, "").split(/[/\\]/).at(-1)!.trim().replace(/^\.+/, "")
@@ -58,7 +58,7 @@ const asUtf8 = (text: string | undefined): string | undefined => {
   return decoded.includes("\ufffd") ? text : decoded
 }
 
-/** The file name in a `Content-Disposition` (RFC 6266); undefined where there is none. */
+/** The file name in a `Content-Disposition` (RFC 6266); undefined if there is none. */
 export const fileNameOf = (disposition: string | undefined): string | undefined => {
   if (disposition === undefined || disposition.length > 8_192) return undefined
   const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]

@@ -63,7 +63,7 @@ export interface MediaRequest {
   readonly authenticated: boolean
   /** How long to wait for an upload that was announced, in ms. */
   readonly timeout?: number | undefined
-  /** False where other servers must not be asked (default true). */
+  /** False if other servers must not be asked (default true). */
   readonly allowRemote?: boolean | undefined
 }
 
@@ -76,7 +76,7 @@ const maxReservations = 100
 /** When a user with too many may come back, in ms. */
 const reservationRetry = 60_000
 
-/** How long a download waits for its upload, in ms: where the client does not say, and at most. */
+/** How long a download waits for its upload, in ms: by default and at most. */
 const defaultTimeout = 20_000
 const maxTimeout = 120_000
 

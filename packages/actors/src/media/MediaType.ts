@@ -63,7 +63,7 @@ const looksActive = (head: Uint8Array): boolean => {
   return /^\s*(?:<|%PDF-|%!PS)/.test(text)
 }
 
-/** The type that the first bytes of a file show; undefined where they show none. */
+/** The type that the first bytes of a file show; undefined if they show none. */
 export const detectType = (head: Uint8Array): Effect.Effect<string | undefined> =>
   looksActive(head)
     ? Effect.succeed(markup)

@@ -42,7 +42,7 @@ const toMatrixError = (name: MediaName, status: number, errcode: string): Matrix
   return status === 404 ? new NotFound({ error: "There is no such content" }) : unavailable(name)
 }
 
-/** The errcode of an error; empty where it has none. */
+/** The errcode of an error; empty if it has none. */
 const readErrcode = async (response: IncomingMessage): Promise<string> => {
   const chunks: Array<Buffer> = []
   let size = 0
@@ -65,7 +65,7 @@ export class RemoteMedia extends Context.Service<
   {
     /**
      * A file of another server, whose stream ends with the scope. `timeout` is how long that server may wait for an upload,
-     * in ms. Errors: M_NOT_FOUND, also where the server cannot be asked; M_NOT_YET_UPLOADED; M_TOO_LARGE.
+     * in ms. Errors: M_NOT_FOUND, also if the server cannot be asked; M_NOT_YET_UPLOADED; M_TOO_LARGE.
      */
     readonly fetch: (name: MediaName, timeout: number) => Effect.Effect<RemoteFile, MatrixError, Scope.Scope>
   }

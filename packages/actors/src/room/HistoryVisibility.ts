@@ -82,7 +82,7 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const erased = yield* ErasedUsers
 
-  /** The visibility and the user's membership in the state before each event, by its index; nothing where that state is not known. */
+  /** The visibility and the user's membership in the state before each event, by its index; nothing if that state is not known. */
   const statesBefore = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>, userId: UserId) {
     const keys: ReadonlyArray<StateKey> = [
       [visibilityType, ""],

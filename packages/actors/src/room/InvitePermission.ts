@@ -59,7 +59,7 @@ const filterOf = (content: JsonObject): InviteRules => {
 export const makeInvitePermission = Effect.gen(function* () {
   const store = yield* AccountDataStore
 
-  /** The rules of a user of this server. `allowAll` itself where there are none. */
+  /** The rules of a user of this server. `allowAll` itself if there are none. */
   const of = (userId: UserId): Effect.Effect<InviteRules> =>
     Effect.map(store.several(userId, inviteRuleTypes), (found) => {
       if (found.get(permissionType)?.default_action === "block") return blockAll

@@ -45,7 +45,7 @@ export class PresetRooms extends Context.Service<
   PresetRooms,
   {
     /**
-     * Any user. Errors: M_UNSUPPORTED_ROOM_VERSION, M_INVALID_ROOM_STATE where the rules do not allow the state that was
+     * Any user. Errors: M_UNSUPPORTED_ROOM_VERSION, M_INVALID_ROOM_STATE if the rules do not allow the state that was
      * asked for, M_ROOM_IN_USE, M_BAD_JSON. With `txnId`, a repeat returns the first room.
      */
     readonly create: (

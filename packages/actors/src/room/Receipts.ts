@@ -117,7 +117,7 @@ export class Receipts extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Moves the `m.fully_read` marker forwards. Joined members. Errors: M_FORBIDDEN, M_NOT_FOUND. */
     readonly setFullyRead: (session: Session, roomId: RoomId, eventId: EventId) => Effect.Effect<void, MatrixError>
-    /** Sets several markers at once: all, or none where one is refused. Callers and errors as for `set`. */
+    /** Sets several markers at once: all, or none if one is refused. Callers and errors as for `set`. */
     readonly setMarkers: (session: Session, roomId: RoomId, markers: ReadMarkers) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Receipts") {

@@ -14,7 +14,7 @@ export class RemoteDirectory extends Context.Service<
   {
     /** The room that the alias names, and servers by which it can be joined. Errors: M_NOT_FOUND. */
     readonly resolve: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
-    /** A page of the public rooms of another server. Errors: M_NOT_FOUND where it cannot be asked, M_FORBIDDEN. */
+    /** A page of the public rooms of another server. Errors: M_NOT_FOUND if it cannot be asked, M_FORBIDDEN. */
     readonly publicRooms: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /** Another server's summary of a room, and of its children if it is a space. Errors: M_NOT_FOUND. */
     readonly hierarchy: (

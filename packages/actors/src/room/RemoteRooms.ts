@@ -20,7 +20,7 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   status: Schema.optionalKey(Schema.Number),
   /** The errcode that the other server gave. */
   errcode: Schema.optionalKey(Schema.String),
-  /** When it may be asked again, in ms, where it says so. */
+  /** When it may be asked again, in ms, if it says so. */
   retryAfter: Schema.optionalKey(Schema.Number),
   /** The version of the room, where the other server gives it as the reason. */
   roomVersion: Schema.optionalKey(Schema.String)

@@ -163,7 +163,7 @@ export const SendMembership = Rpc.make("SendMembership", {
 
 /**
  * Makes the membership that a user of another server asks for by an m.room.invite_join to this server. Answers with the
- * event by which the user is joined, also where they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
+ * event by which the user is joined, also if they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
  */
 export const InviteJoin = Rpc.make("InviteJoin", {
   payload: { event: Event },
@@ -178,7 +178,7 @@ export const GetState = Rpc.make("GetState", {
   error: MatrixError
 }).annotate(WithinAllowance, true)
 
-/** Whether a server takes part in the room. Errors: M_NOT_FOUND; M_FORBIDDEN where the m.room.server_acl keeps it out. */
+/** Whether a server takes part in the room. Errors: M_NOT_FOUND; M_FORBIDDEN if the m.room.server_acl keeps it out. */
 export const RequireServer = Rpc.make("RequireServer", { payload: { origin: ServerName }, error: MatrixError })
 
 /** An invite of one of our users by another server: answered with our signature beside its own. */

@@ -48,7 +48,7 @@ export interface ContextRequest extends Pick<MessagesRequest, "filter" | "asAdmi
 /** A page of messages, with the tokens at its ends. */
 export interface MessagesPage {
   readonly start: string
-  /** Absent where there is nothing more. */
+  /** Absent if there is nothing more. */
   readonly end?: string
   readonly chunk: ReadonlyArray<ClientServerEvent>
   readonly state?: ReadonlyArray<ClientServerEvent>

@@ -74,7 +74,7 @@ export class RoomSummaries extends Context.Service<
   {
     /** The public rooms of this server, the largest first. Anyone. Errors: M_INVALID_PARAM. */
     readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
-    /** The same of this or another server. Errors: M_NOT_FOUND where it cannot be asked. */
+    /** The same of this or another server. Errors: M_NOT_FOUND if it cannot be asked. */
     readonly publicRoomsOf: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /**
      * The summary of one room, which the named servers give for a room that this one lacks. Callers: users who are in it, may

@@ -2,7 +2,7 @@
  * Upgrading rooms: a room of another version takes the place of a room, whose members are led there by a tombstone.
  *
  * An upgrade that fails or is interrupted before it has made the new room has changed nothing. After that it continues where it ended, when
- * it is asked for again or by itself; where that is refused, or another upgrade came first, its user leaves the new room. One that was made
+ * it is asked for again or by itself; if that is refused, or another upgrade came first, its user leaves the new room. One that was made
  * is answered with the room that it made.
  *
  * Source: "Room Upgrades" of the client-server specification.

@@ -105,7 +105,7 @@ export const makeRoomViews = Effect.gen(function* () {
     })
   }
 
-  /** The view of a present or former member. Errors: M_FORBIDDEN, also where there is no such room. */
+  /** The view of a present or former member. Errors: M_FORBIDDEN, also if there is no such room. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
     const membership = yield* rooms.membership(userId, roomId)
     const seen = Option.isSome(membership) ? viewOf(membership.value) : undefined

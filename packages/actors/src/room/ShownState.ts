@@ -49,7 +49,7 @@ const maxShown = 50
 
 /**
  * The state that another server shows of a room, stripped. Faulty events are left out. From version 12 on they must be PDUs
- * with the right hashes, and the m.room.create event proves the room ID: undefined where it is missing.
+ * with the right hashes, and the m.room.create event proves the room ID: undefined if it is missing.
  */
 export const readShown = (
   version: RoomVersion,

@@ -69,7 +69,7 @@ export class Bans extends Context.Service<
   {
     /** Whether it is banned, as far as this node has heard. */
     readonly has: (kind: BanKind, value: string) => boolean
-    /** Errors: M_FORBIDDEN where it is banned. */
+    /** Errors: M_FORBIDDEN if it is banned. */
     readonly check: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
     /** The same by the database, which has a ban of the command line before the nodes have heard of it. */
     readonly checkStored: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>

@@ -1,6 +1,6 @@
 /**
  * The health of the database, for `/health`: whether it answers, and whether it can be written to. The latter is tried only
- * where there is reason to doubt it, and at most every few seconds, so that health checks cost nothing.
+ * if there is reason to doubt it, and at most every few seconds, so that health checks cost nothing.
  */
 import { statfs } from "node:fs/promises"
 import { EventLog } from "@greenroom/store/EventLog"

@@ -48,7 +48,7 @@ export interface HomeServerSettings {
    */
   readonly anyIdentityServer?: boolean
   /**
-   * The address at which other servers reach this one, where that is not its name: a host name or address, perhaps with a
+   * The address at which other servers reach this one, if that is not its name: a host name or address, perhaps with a
    * port.
    */
   readonly federationAddress?: string

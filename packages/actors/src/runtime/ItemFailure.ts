@@ -116,7 +116,7 @@ export const settled = <A, R>(
     }
   })
 
-/** Handles each item, also where others fail. Fails afterwards with the first failure. */
+/** Handles each item, also if others fail. Fails afterwards with the first failure. */
 export const handleEach = <A, E, R>(
   items: Iterable<A>,
   handle: (item: A) => Effect.Effect<unknown, E, R>,

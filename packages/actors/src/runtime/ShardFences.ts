@@ -10,7 +10,7 @@ import { Entity, type ShardId } from "effect/cluster"
 export interface ShardFencing {
   /** The fence of a shard that this node takes, or holds. Waits until it is raised. */
   readonly of: (shard: ShardId.ShardId) => Effect.Effect<Fence | undefined>
-  /** The same where the node holds the shard now; undefined also where it does not. */
+  /** The same where the node holds the shard now; undefined also if it does not. */
   readonly current: (shard: ShardId.ShardId) => Fence | undefined
   /** The fencing tokens of all shards that the node holds. */
   readonly held: () => ReadonlyArray<Fence>

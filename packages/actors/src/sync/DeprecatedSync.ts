@@ -70,7 +70,7 @@ const presenceEvent = ({ content, sender, type }: SyncedPresence) => ({
 const inRoom = (roomId: string, events: ReadonlyArray<object> = []) =>
   events.map((event) => ({ ...event, room_id: roomId }))
 
-/** The news of a room as one list of events. State before the timeline is news only where there is a gap. */
+/** The news of a room as one list of events. State before the timeline is news only if there is a gap. */
 const eventsOf = (roomId: string, { account_data, ephemeral, state, timeline }: SyncedRoom) => [
   ...inRoom(roomId, state?.events),
   ...inRoom(roomId, timeline.events),

@@ -48,7 +48,7 @@ export interface SyncedDevices extends SyncedKeyCounts {
   readonly device_lists?: { readonly changed: ReadonlyArray<UserId>; readonly left: ReadonlyArray<UserId> }
 }
 
-/** What is new, without the counts of keys. Messages to the device and device lists are absent where there are none. */
+/** What is new, without the counts of keys. Messages to the device and device lists are absent if there are none. */
 export interface SyncedNews extends Partial<Omit<SyncedDevices, keyof SyncedKeyCounts>> {
   readonly next_batch: string
   readonly rooms: {

@@ -11,7 +11,7 @@ import {
 } from "../../src/contacts/internal/Card.ts"
 import { jcardSplitter, vcardSplitter } from "../../src/contacts/internal/CardSplitter.ts"
 
-/** The card, or undefined where it is refused; anything else thrown fails the test. */
+/** The card, or undefined if it is refused; anything else thrown fails the test. */
 const accepted = <A>(read: () => A): A | undefined => {
   try {
     return read()

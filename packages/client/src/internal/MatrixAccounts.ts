@@ -43,7 +43,7 @@ const withToken = (registered: Registered) =>
 export const makeMatrixAccounts = ({ api, once, repeatable }: MatrixTransport) => ({
   /**
    * Creates an account and logs it in, where the server wants nothing but a password. Errors: M_USER_IN_USE, M_INVALID_USERNAME,
-   * M_FORBIDDEN where registration is closed.
+   * M_FORBIDDEN if registration is closed.
    */
   register: (options: MatrixRegistration) =>
     Effect.flatMap(

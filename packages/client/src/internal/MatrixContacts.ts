@@ -54,7 +54,7 @@ export const makeMatrixContacts = ({ api, fetch, once, repeatable }: MatrixTrans
     /** Adds a jCard, or merges it with a contact that is the same. Errors: M_INVALID_PARAM, M_TOO_LARGE. */
     addContact: (card: Json, merge: ContactMerge = "addresses") =>
       repeatable(contacts.add({ query: { merge }, payload: { card } })),
-    /** Replaces the card of a contact, only where it still has the ETag if one is given. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
+    /** Replaces the card of a contact. If an ETag is given, the stored card must still have it. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
     replaceContact: (contactId: string, card: Json, etag?: string) =>
       once(
         HttpClientRequest.put(pathOf(contactId)).pipe(

@@ -38,6 +38,6 @@ export const makePeopleRequests = ({ api, repeatable }: Transport) => ({
         payload: visibility === undefined ? { [field]: value } : { [field]: value, visibility }
       })
     ),
-  /** Time-limited credentials for a TURN server, `{}` where there is none. */
+  /** Time-limited credentials for a TURN server, `{}` if there is none. */
   turnServer: repeatable(api.voip.turnServer({}))
 })

@@ -156,7 +156,7 @@ export interface Endpoint {
 
 export interface AccountRules {
   /**
-   * Checks a request by its `group.endpoint`; undefined where there is nothing to check, as for nearly all requests. Endpoints
+   * Checks a request by its `group.endpoint`; undefined if there is nothing to check, as for nearly all requests. Endpoints
    * that only read are those of GET. `isOpen` is for an endpoint that needs no access token. Errors: M_USER_LOCKED, M_USER_SUSPENDED,
    * M_GUEST_ACCESS_FORBIDDEN.
    */

@@ -119,7 +119,7 @@ export const addressPagesHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         Effect.match(link, { onSuccess: toPage, onFailure: () => expiredPage })
       )
 
-    /** Opening a link confirms the address, except where the link is for a new password. */
+    /** Opening a link confirms the address, except if the link is for a new password. */
     const opened = (sid: string, token: string) =>
       Effect.flatMap(validations.link(sid, token), (link) =>
         link.purpose === "password" ? Effect.succeed(link) : validations.confirm(sid, token)

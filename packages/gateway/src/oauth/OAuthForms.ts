@@ -49,7 +49,7 @@ export const jsonAnswer = (value: object, status = 200): HttpServerResponse.Http
 export const errorAnswer = ({ description, error }: OAuthError): HttpServerResponse.HttpServerResponse =>
   jsonAnswer({ error, error_description: description }, error === "invalid_client" ? 401 : 400)
 
-/** The status is 303, after a POST too, where the specification has no other. */
+/** The status is 303, after a POST too, if the specification has no other. */
 export const redirectAnswer = (location: string, status: 302 | 303 = 303): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.setHeaders(HttpServerResponse.empty({ status }), { ...noStore, location })
 

@@ -232,7 +232,7 @@ const negotiate = (request: IncomingMessage): Effect.Effect<Subprotocol, BadRequ
     : Effect.succeed(chosen)
 }
 
-/** Counts a socket of a user until the scope closes. Errors: M_LIMIT_EXCEEDED where there are too many. */
+/** Counts a socket of a user until the scope closes. Errors: M_LIMIT_EXCEEDED if there are too many. */
 const makeSlots = () => {
   const taken = new Map<UserId, number>()
   const take = (userId: UserId) => {

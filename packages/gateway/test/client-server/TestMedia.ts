@@ -26,7 +26,7 @@ export interface Received {
   readonly status: number
   readonly headers: Headers
   readonly bytes: Buffer
-  /** The body, where it is JSON. */
+  /** The body, if it is JSON. */
   readonly body: Body
 }
 

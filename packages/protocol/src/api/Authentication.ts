@@ -32,7 +32,7 @@ export class CurrentSession extends Context.Service<CurrentSession, ClientSessio
   "greenroom/protocol/CurrentSession"
 ) {}
 
-/** The session of a request that needs no login: undefined where no access token was given. */
+/** The session of a request that needs no login: undefined if no access token was given. */
 export class CurrentViewer extends Context.Service<CurrentViewer, ClientSession | undefined>()(
   "greenroom/protocol/CurrentViewer"
 ) {}
@@ -45,7 +45,7 @@ export class Authentication extends HttpApiMiddleware.Service<Authentication, { 
 
 /**
  * Lets a request about this server through without an access token, but not with one that is not valid. Errors:
- * M_UNKNOWN_TOKEN; M_MISSING_TOKEN where another server would have to be asked.
+ * M_UNKNOWN_TOKEN; M_MISSING_TOKEN if another server would have to be asked.
  */
 export class OptionalAuthentication extends HttpApiMiddleware.Service<
   OptionalAuthentication,

@@ -177,7 +177,7 @@ const copyPath = (from: unknown, to: object, [name = "", ...rest]: ReadonlyArray
   copyPath(value, inner, rest)
 }
 
-/** Takes the wanted fields of events; undefined where all are wanted. */
+/** Takes the wanted fields of events; undefined if all are wanted. */
 export const compileFields = (fields: Texts): (<E extends object>(event: E) => E) | undefined => {
   if (fields == null) return undefined
   const paths = fields.map(pathOf)

@@ -68,7 +68,7 @@ export type SlidingSubscription = typeof SlidingSubscription.Type
 
 const scope = { enabled: optional(Schema.Boolean), lists: optional(names), rooms: optional(names) }
 const Scoped = Schema.Struct(scope)
-/** An extension that is about rooms: of which lists and subscriptions; all, where it does not say. */
+/** An extension that is about rooms: of which lists and subscriptions; all, if it does not say. */
 export type SlidingScope = typeof Scoped.Type
 
 export const SlidingExtensions = Schema.Struct({

@@ -105,12 +105,12 @@ export interface DeviceUpdate {
   /** The updates before it. */
   readonly previousIds: ReadonlyArray<number>
   readonly isDeleted: boolean
-  /** Absent where the device has none. */
+  /** Absent if the device has none. */
   readonly keys: JsonObject | undefined
   readonly displayName: string | undefined
 }
 
-/** A device of a user of the origin changed. `update` is undefined where the content does not say how. */
+/** A device of a user of the origin changed. `update` is undefined if the content does not say how. */
 export interface DeviceListEdu {
   readonly edu_type: "m.device_list_update"
   readonly content: { readonly user_id: UserId; readonly update: DeviceUpdate | undefined }

@@ -23,7 +23,7 @@ export class Unauthorized extends Schema.TaggedError<Unauthorized>()(
 export interface AuthenticatedRequest {
   /** The server that signed it. */
   readonly origin: ServerName
-  /** The body; undefined where there is none. */
+  /** The body; undefined if there is none. */
   readonly content: Json | undefined
 }
 

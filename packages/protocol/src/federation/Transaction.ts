@@ -61,7 +61,7 @@ export interface Transaction {
   readonly edus: ReadonlyArray<Json>
 }
 
-/** A transaction as we send it. `edus` may be absent where there are none. */
+/** A transaction as we send it. `edus` may be absent if there are none. */
 export interface OutgoingTransaction {
   readonly transaction_id: string
   readonly origin: ServerName

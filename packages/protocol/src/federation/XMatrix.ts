@@ -32,7 +32,7 @@ export interface RequestContent {
   readonly uri: string
   readonly origin: ServerName
   readonly destination: ServerName
-  /** The body, absent where there is none. */
+  /** The body, absent if there is none. */
   readonly content?: Json
 }
 
@@ -62,7 +62,7 @@ const readParameters = (text: string): ReadonlyMap<string, string> | undefined =
   return parameters
 }
 
-/** One signature of a value of the header. Undefined where it is not of that form, or says a thing twice. */
+/** One signature of a value of the header. Undefined if it is not of that form, or says a thing twice. */
 export const parseXMatrix = (header: string): XMatrix | undefined => {
   const start = scheme.exec(header)
   if (start === null) return undefined

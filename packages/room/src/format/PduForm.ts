@@ -70,7 +70,7 @@ const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> =>
         )
       ]
 
-/** True where the list of IDs says all that the PDU says. */
+/** True if the list of IDs says all that the PDU says. */
 const isPlain = (references: ReadonlyArray<Json>, ids: ReadonlyArray<EventId>): boolean =>
   ids.length === references.length && ids.every((id, index) => id === references[index])
 

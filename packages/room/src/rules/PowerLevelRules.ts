@@ -13,7 +13,7 @@ export interface PowerLevelOptions extends LevelOptions {
   readonly checksNotifications: boolean
 }
 
-/** True where all levels must be integers, also those under keys that are not read yet. */
+/** True if all levels must be integers, also those under keys that are not read yet. */
 export const isStrict = ({ readLevel }: LevelOptions): boolean => readLevel === readInteger
 
 /** The keys that hold levels by event type or kind of notification. */

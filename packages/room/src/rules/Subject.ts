@@ -16,7 +16,7 @@ export interface RuleOptions extends PowerLevelOptions {
   readonly roomIds: "chosen" | "createHash"
   /** True if there are rules of their own for m.room.aliases. */
   readonly checksAliases: boolean
-  /** True if an m.room.redaction is refused where its sender may not redact the event, by the servers in event IDs. */
+  /** True if an m.room.redaction is refused if its sender may not redact the event, by the servers in event IDs. */
   readonly checksRedactions: boolean
   /** The join rules by which one may knock. */
   readonly knockRules: ReadonlySet<string>

@@ -98,7 +98,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
       const slice = yield* advance()
       if (!slice.complete) continue
       if (hasReached(wokenBy)) break
-      // The database's transactions end in their own time, also where the clock is a test's.
+      // The database's transactions end in their own time, also if the clock is a test's.
       yield* Effect.promise(() => pauseFor(pause))
       pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
     }

@@ -170,7 +170,7 @@ export class RecentCommits {
     )
   }
 
-  /** Undefined where the first of them has more rows than the limit. */
+  /** Undefined if the first of them has more rows than the limit. */
   private sliceOf(committed: ReadonlyArray<Committed>, limit: number): LogSlice | undefined {
     const replayed = upToLimit(committed, limit)
     if (replayed.length === 0) return undefined

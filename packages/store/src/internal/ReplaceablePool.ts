@@ -146,7 +146,7 @@ export const make = Effect.fnUntraced(function* (
   })
 
   yield* keepRunning("Watching the pool of connections", watch).pipe(
-    // PostgreSQL answers in its own time, also where the clock is a test's.
+    // PostgreSQL answers in its own time, also if the clock is a test's.
     Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
   )
 

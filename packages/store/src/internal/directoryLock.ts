@@ -56,7 +56,7 @@ const inUse = (directory: string, holder: number): EmbeddedPostgresError =>
     message: `Process ${holder}, another Greenroom, uses the data directory ${directory}: end it first, or choose another directory with --data-dir.`
   })
 
-/** Fails where another process holds the lock, as `lockDirectory` would. Takes nothing. */
+/** Fails if another process holds the lock, as `lockDirectory` would. Takes nothing. */
 export const checkUnlocked = (directory: string): Effect.Effect<void, EmbeddedPostgresError> =>
   Effect.flatMap(
     Effect.promise(async () => holderOf(await fs.readFile(lockFile(directory), "utf8").catch(() => ""))),

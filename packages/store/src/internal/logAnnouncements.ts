@@ -56,7 +56,7 @@ const rowTexts = function* (commits: ReadonlyArray<RoomCommit>, bodies: Readonly
   }
 }
 
-/** The rows of commits as texts of JSON, or none where they are to be read. */
+/** The rows of commits as texts of JSON, or none if they are to be read. */
 export const announcementOf = (
   commits: ReadonlyArray<RoomCommit>,
   bodies: ReadonlyArray<string>
@@ -81,7 +81,7 @@ export const announcementOf = (
 
 const toState = (state: AnnouncedState): StateRef | null => (state === null ? null : { chain: state[0], seq: state[1] })
 
-/** Undefined where a row is of a kind that this version does not know. */
+/** Undefined if a row is of a kind that this version does not know. */
 const toRows = (xid: number, rows: ReadonlyArray<AnnouncedRow>): CommittedRows | undefined => {
   const events: Array<StreamedEvent> = []
   const memberships: Array<StreamedMembership> = []

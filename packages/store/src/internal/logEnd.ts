@@ -2,7 +2,7 @@
  * The end of the stored log: the position of its last row, over all kinds.
  *
  * Positions in the log begin with the number of a transaction plus an offset (`log_xid()`), so the next number must lie
- * above all that are stored. PostgreSQL sees to that, except where a dump was restored into a database cluster that has
+ * above all that are stored. PostgreSQL sees to that, except if a dump was restored into a database cluster that has
  * not counted as far: rows would be read late or never, and out of order. The offset is raised then. Order and tokens stay
  * what they were.
  */

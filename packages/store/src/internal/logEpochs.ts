@@ -31,7 +31,7 @@ const newName = (): string =>
     .slice(0, 12)
 
 interface EndRow {
-  /** Null where the epoch has not ended. */
+  /** Null if the epoch has not ended. */
   readonly xid: string | null
   readonly nid: bigint
 }
@@ -107,7 +107,7 @@ export class LogEpochs {
   }
 
   /**
-   * The position of a token, or the end of its epoch where it lies behind that: rows after it are new. Undefined where the
+   * The position of a token, or the end of its epoch where it lies behind that: rows after it are new. Undefined if the
    * database does not have the epoch, or no position of the token's number.
    */
   lastKnown(

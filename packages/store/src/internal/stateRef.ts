@@ -3,6 +3,6 @@
  */
 import type { StateRef } from "../StateStore.ts"
 
-/** Undefined where the columns are null. */
+/** Undefined if the columns are null. */
 export const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
   chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }

@@ -1,5 +1,5 @@
 /**
- * Denied requests to see presence: a later request of the same observer waits for an answer, also where it would
+ * Denied requests to see presence: a later request of the same observer waits for an answer, also if it would
  * be accepted at once otherwise.
  */
 import { Effect } from "effect"

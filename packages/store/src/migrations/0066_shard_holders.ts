@@ -1,4 +1,4 @@
-/** The holder of a shard, so that the next holder can end the connections of a lost node. Null where the shard was given back. */
+/** The holder of a shard, so that the next holder can end the connections of a lost node. Null if the shard was given back. */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 

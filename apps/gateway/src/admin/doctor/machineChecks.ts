@@ -73,7 +73,7 @@ const isAnswering = (host: string, port: number): Promise<boolean> =>
     socket.once("connect", () => socket.destroy())
   })
 
-/** The reason why the port cannot be listened on; undefined where it can. */
+/** The reason why the port cannot be listened on; undefined if it can. */
 const whyNot = (host: string, port: number): Promise<string | undefined> =>
   new Promise((resolve) => {
     const server = net.createServer()

@@ -167,7 +167,7 @@ const make = Effect.gen(function* () {
 export class LoginFlows extends Context.Service<
   LoginFlows,
   {
-    /** All valid flows. Errors: M_FORBIDDEN where registration is closed. */
+    /** All valid flows. Errors: M_FORBIDDEN if registration is closed. */
     readonly flows: (purpose: Purpose) => Effect.Effect<LoginFlowsAnswer, MatrixError>
     /**
      * One request of a login, a registration or a link. Answers with credentials, the next stage, or what the stage waits

@@ -59,7 +59,7 @@ export interface OAuth2Provider {
   readonly userinfoEndpoint?: string | undefined
   /** The key of the permanent user name in the answer of `userinfoEndpoint` (default `sub`). */
   readonly subjectClaim?: string | undefined
-  /** Default: `openid`, or nothing where the endpoints are given. */
+  /** Default: `openid`, or nothing if the endpoints are given. */
   readonly scope?: string | undefined
   /** How the client authenticates at the token endpoint (default `client_secret_basic`). */
   readonly authentication?: "client_secret_basic" | "client_secret_post" | undefined
@@ -157,7 +157,7 @@ export const loginFlowsOf = ({ flows }: LoginOptions): ReadonlyArray<Flow> => fl
 const withToken = (flow: Flow): Flow =>
   flow.includes("m.login.registration_token") ? flow : ["m.login.registration_token", ...flow]
 
-/** The flows to register, none where registration is closed. */
+/** The flows to register, none if registration is closed. */
 export const registrationFlowsOf = ({
   registration = "open",
   registrationFlows = passwordAlone

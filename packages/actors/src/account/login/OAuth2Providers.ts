@@ -81,7 +81,7 @@ const unavailable = (provider: OAuth2Provider) => (error: { readonly cause?: unk
     Effect.fail(new BadRequest({ error: `${provider.name} cannot be reached, try again later` }))
   )
 
-/** The subject: from the ID token where there is one, else from the provider's user info endpoint. */
+/** The subject: from the ID token if there is one, else from the provider's user info endpoint. */
 const subjectOf = async (
   provider: OAuth2Provider,
   configuration: client.Configuration,

@@ -155,7 +155,7 @@ const nameOf = (properties: Iterable<Property>): string => {
   return ""
 }
 
-/** The same card has the same UID, also where its program gave it none: importing it again adds nothing. */
+/** The same card has the same UID, also if its program gave it none: importing it again adds nothing. */
 const derivedUid = (properties: ReadonlyArray<Property>): string => {
   const hash = createHash("sha256").update(JSON.stringify(properties)).digest("hex")
   return `urn:uuid:${[hash.slice(0, 8), hash.slice(8, 12), `8${hash.slice(13, 16)}`, `8${hash.slice(17, 20)}`, hash.slice(20, 32)].join("-")}`
@@ -282,7 +282,7 @@ const upToDate = (properties: ReadonlyArray<Property>): ReadonlyArray<Property> 
   throw wrong(`VERSION: expected 4.0 or 3.0, got ${version.slice(0, 20).toWellFormed()}`)
 }
 
-/** The card as it is read after it was written, where that is the same from then on. Throws a `MatrixError`. */
+/** The card as it is read after it was written, if that is the same from then on. Throws a `MatrixError`. */
 const settled = (given: Card): Card => {
   let card = given
   for (let round = 0; round < 3; round += 1) {
@@ -330,7 +330,7 @@ export const addressesOf = ({ properties }: Card): ReadonlyArray<ContactAddress>
 
 const searchable = new Set(["fn", "n", "nickname", "email", "tel", "org", "impp"])
 
-/** A card as it is stored, under another UID where one is given. Throws M_TOO_LARGE. */
+/** A card as it is stored, under another UID if one is given. Throws M_TOO_LARGE. */
 export const toStored = (
   contactId: string,
   card: Card,

@@ -19,7 +19,7 @@ export const cardTooLarge = (what: string): MatrixError =>
 export interface CardSplitter {
   /** The cards that are complete with this text. Throws a `MatrixError`. */
   readonly push: (text: string) => ReadonlyArray<string>
-  /** Throws a `MatrixError` where the last card is not complete. */
+  /** Throws a `MatrixError` if the last card is not complete. */
   readonly end: () => ReadonlyArray<string>
 }
 
@@ -97,7 +97,7 @@ export const jcardSplitter = (): CardSplitter => {
     length = 0
   }
 
-  /** A character of a card; true where it is the last. */
+  /** A character of a card; true if it is the last. */
   const endsCard = (character: string): boolean => {
     length += 1
     if (length > maxCardLength) throw cardTooLarge(`Card ${number}`)
@@ -115,7 +115,7 @@ export const jcardSplitter = (): CardSplitter => {
     return depth <= 0
   }
 
-  /** A character between cards; true where it is the first of a card. */
+  /** A character between cards; true if it is the first of a card. */
   const beginsCard = (character: string): boolean => {
     if (blank.test(character)) return false
     if (state === "start" && character === "[") state = "first"

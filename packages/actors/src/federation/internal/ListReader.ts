@@ -146,7 +146,7 @@ export class ListReader {
     while (this.step());
   }
 
-  /** Reads what is expected next. False where it has not arrived whole. */
+  /** Reads what is expected next. False if it has not arrived whole. */
   private step(): boolean {
     while (this.position < this.bytes.length && isSpace(this.bytes[this.position]!)) this.position++
     if (this.position >= this.bytes.length) return false
@@ -229,7 +229,7 @@ export class ListReader {
     if (++this.entries > maxEntries) fail(`it has more than ${maxEntries} entries`, true)
   }
 
-  /** The value that begins here; undefined where it has not arrived whole. */
+  /** The value that begins here; undefined if it has not arrived whole. */
   private whole(): Json | undefined {
     const start = this.position
     const end = this.endOfValue(start)

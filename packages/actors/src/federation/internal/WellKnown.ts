@@ -1,6 +1,6 @@
 /**
  * The delegation of a server name: `https://<name>/.well-known/matrix/server`, its redirects followed, within limits of time
- * and size. The answer says for how long it is good: at most two days, one day where it does not say; that there is none is
+ * and size. The answer says for how long it is good: at most two days, one day if it does not say; that there is none is
  * believed for a minute at first, and for up to an hour the more often nothing is found.
  *
  * Source: "Server discovery" of the server-server specification.

@@ -1,5 +1,5 @@
 /**
- * Reading the answers of other servers: their outermost form, or undefined where it is another. PDUs stay as they came.
+ * Reading the answers of other servers: their outermost form, or undefined if it is another. PDUs stay as they came.
  *
  * Source: "Federation" of the draft, and the server-server specification.
  */

@@ -42,7 +42,7 @@ export interface Answer {
 export interface Call {
   readonly path: string
   readonly query?: { readonly [key: string]: string }
-  /** Sent by POST, where there is one. */
+  /** Sent by POST, if there is one. */
   readonly content?: JsonObject
   /** An access token of the user: the call is one of version 2, which wants it. */
   readonly accessToken?: string | undefined

@@ -10,7 +10,7 @@ type PartHeaders = ReadonlyMap<string, string>
 
 interface FilePart {
   readonly headers: PartHeaders
-  /** The bytes of the part. Fails where the body ends before the part. */
+  /** The bytes of the part. Fails if the body ends before the part. */
   readonly body: AsyncGenerator<Buffer, void>
 }
 
@@ -20,7 +20,7 @@ class MalformedMultipart extends Error {}
 const maxHeaderBytes = 16 * 1024
 const maxMetadataBytes = 64 * 1024
 
-/** The boundary of a `Content-Type`; undefined where there is none. */
+/** The boundary of a `Content-Type`; undefined if there is none. */
 export const boundaryOf = (contentType: string | undefined): string | undefined => {
   const found = /^multipart\/mixed\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))/i.exec(contentType ?? "")
   return found?.[1] ?? found?.[2]

@@ -27,7 +27,7 @@ const unfinished: ReadonlySet<string> = new Set(["too-slow", "too-much-memory", 
 const program = new URL(`./thumbnailProgram${import.meta.url.slice(-3)}`, import.meta.url)
 
 /**
- * How long a job may take, in ms. The process bounds the processor time of a job itself, so that this passes only where the machine
+ * How long a job may take, in ms. The process bounds the processor time of a job itself, so that this passes only if the machine
  * has no time for it: the image is not at fault.
  */
 const maxTime = 60_000

@@ -66,7 +66,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     return part
   }
 
-  /** What is kept of the state before an event, as the server gives it. Fails where that is not certain. */
+  /** What is kept of the state before an event, as the server gives it. Fails if that is not certain. */
   const partAt = Effect.fnUntraced(function* (room: RoomState, server: ServerName, at: EventId) {
     const { version } = room
     const whole = Effect.map(remote.stateAt(server, version, roomId, at), ({ state }) => partOf(state))
@@ -102,7 +102,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
 
   /**
    * The states before the events, none of which is before one that it follows. Without the states of a server that refuses to tell them;
-   * fails where it neither names nor gives a state, or names a visibility that cannot be had: the history is taken from another server
+   * fails if it neither names nor gives a state, or names a visibility that cannot be had: the history is taken from another server
    * then, or later.
    */
   const find = Effect.fnUntraced(function* (room: RoomState, server: ServerName, stretch: ReadonlyArray<Event>) {
@@ -195,7 +195,7 @@ export const isAccepted = (known: KnownEvent | undefined): known is KnownEvent =
 const sameEvents = (a: Part, b: Part): boolean =>
   a === b || (a.size === b.size && [...a].every(([key, event]) => b.get(key)?.event_id === event.event_id))
 
-/** What the states after all predecessors have in common; undefined where they differ. The m.room.create follows no state. */
+/** What the states after all predecessors have in common; undefined if they differ. The m.room.create follows no state. */
 const agreedPart = (parts: ReadonlyArray<Part>): Part | undefined => {
   const first = parts[0] ?? new Map<string, Event>()
   return parts.every((part) => sameEvents(part, first)) ? first : undefined

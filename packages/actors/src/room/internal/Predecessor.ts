@@ -9,7 +9,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 
-/** Undefined where the room has replaced none, or is not here. */
+/** Undefined if the room has replaced none, or is not here. */
 export const makePredecessorOf = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const states = yield* StateStore

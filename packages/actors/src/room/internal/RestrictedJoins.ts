@@ -35,7 +35,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const servers = yield* RoomServerStore
 
-  /** Whether a user is in one of the rooms; undefined where there are some, and no user of this server is in any of them. */
+  /** Whether a user is in one of the rooms; undefined if there are some, and no user of this server is in any of them. */
   const isMember = Effect.fnUntraced(function* (ours: ServerName, userId: UserId, allowed: ReadonlyArray<RoomId>) {
     if (allowed.length === 0) return false
     const known = yield* servers.roomsWith(ours, allowed.slice(0, maxRooms))
@@ -59,7 +59,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
 
   /**
    * The user of this server that authorises a restricted join; undefined if none is needed. Errors: M_FORBIDDEN,
-   * M_UNABLE_TO_AUTHORISE_JOIN where this server does not know the rooms that the user could be in, M_UNABLE_TO_GRANT_JOIN
+   * M_UNABLE_TO_AUTHORISE_JOIN if this server does not know the rooms that the user could be in, M_UNABLE_TO_GRANT_JOIN
    * where nobody here may invite.
    */
   const vouch = Effect.fnUntraced(function* (

@@ -27,7 +27,7 @@ export const makeRoomAnnotations = Effect.gen(function* () {
   const refusal = ({ target }: Annotation) =>
     new DuplicateAnnotation({ error: `The user has annotated ${target} with this key already` })
 
-  /** Sends an event. Errors: M_DUPLICATE_ANNOTATION where it repeats an annotation. */
+  /** Sends an event. Errors: M_DUPLICATE_ANNOTATION if it repeats an annotation. */
   const unlessRepeated = <A, E>(
     room: RoomState,
     proposal: EventProposal,

@@ -44,7 +44,7 @@ const mostAhead = 60_000
 interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
   readonly mustBeInvitable: (inviter: UserId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
-  /** Errors: M_FORBIDDEN where the user is in as many rooms as they may be. */
+  /** Errors: M_FORBIDDEN if the user is in as many rooms as they may be. */
   readonly entering: MembershipLimits["entering"]
   readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
 }

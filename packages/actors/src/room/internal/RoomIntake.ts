@@ -87,7 +87,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       ...ordered.filter(({ type }) => type === "m.room.create"),
       ...ordered.filter(({ type }) => type !== "m.room.create")
     ]
-    /** Undefined where an auth event is not known. */
+    /** Undefined if an auth event is not known. */
     const judge = (event: Event): EventStatus | undefined => {
       if (graph.citesForeign(event, found) !== undefined) return EventStatus.rejected
       if (!authIdsOf(room, event).every((id) => id === event.event_id || found.has(id))) return undefined

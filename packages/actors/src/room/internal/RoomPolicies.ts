@@ -48,7 +48,7 @@ export const makeRoomPolicies = Effect.gen(function* () {
 
   /**
    * The event with the signature of the policy server, where it needs one. Errors: the refusal in the policy server's words
-   * (M_FORBIDDEN, M_LIMIT_EXCEEDED), or M_CONNECTION_FAILED where it does not answer.
+   * (M_FORBIDDEN, M_LIMIT_EXCEEDED), or M_CONNECTION_FAILED if it does not answer.
    */
   const recommended = Effect.fnUntraced(function* (
     room: RoomState,

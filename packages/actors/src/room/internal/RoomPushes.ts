@@ -90,7 +90,7 @@ export class RoomPushes {
     return this.rules.has(state_key) && !this.membersWithRules().includes(state_key) ? state_key : undefined
   }
 
-  /** Undefined where the default rules say all. The room is as it is after the event. */
+  /** Undefined if the default rules say all. The room is as it is after the event. */
   of(event: Event, room: PushedRoom): EventPush | undefined {
     const members = this.membersWithRules()
     const invited = this.invitedBy(event, room.ours)

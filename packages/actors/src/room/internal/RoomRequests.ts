@@ -50,7 +50,7 @@ const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "lea
 /** The membership changes that lift bans. */
 const bannedFor = { kick: { banned: false }, unban: { banned: true } } as const
 
-/** How long typing lasts if the client does not say, in milliseconds. */
+/** How long typing lasts by default, in milliseconds. */
 const defaultTypingTimeout = 30_000
 
 const needsVoucher = ({ _tag }: MatrixError): boolean =>
@@ -268,7 +268,7 @@ export const makeRoomRequests = Effect.gen(function* () {
 
   /**
    * Rejects an invitation or takes a knock back, in a room that this server takes no part in. A user who has left already gets the
-   * first answer: the client may have lost it. Undefined where the rules of the room decide.
+   * first answer: the client may have lost it. Undefined if the rules of the room decide.
    */
   const leaveOutside = Effect.fnUntraced(function* (
     userId: UserId,

@@ -98,7 +98,7 @@ export class RoomState {
   /** Events in conflict, which are asked for again when the next event forks. */
   readonly bodies = new KeptEvents()
   private readonly participants: RoomServers
-  /** The users that events notify by push rules; undefined where push rules are not evaluated. */
+  /** The users that events notify by push rules; undefined if push rules are not evaluated. */
   private readonly pushes: RoomPushes | undefined
   /** Whether everybody finds the members in the user directory, by the last commit. */
   private showsMembers: boolean | undefined
@@ -195,7 +195,7 @@ export class RoomState {
     return this.version.tryBuild(proposal, position, this.ours, this.sealFor(proposal, key))
   }
 
-  /** The key that signs the event of a proposal when it is made; none where it does not leave the server yet. */
+  /** The key that signs the event of a proposal when it is made; none if it does not leave the server yet. */
   sealFor(proposal: EventProposal, key: SigningKey): SigningKey | undefined {
     return this.participants.concernsOthers(proposal) ? key : undefined
   }

@@ -83,7 +83,7 @@ export const makeRoomViewer = Effect.gen(function* () {
       ? Effect.succeed(false)
       : Effect.map(forgotten.of(userId), (rooms) => (rooms.get(roomNid) ?? -1) >= leftAt.xid)
 
-  /** Errors: M_FORBIDDEN, also where there is no such room. */
+  /** Errors: M_FORBIDDEN, also if there is no such room. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
     const membership = yield* rooms.membership(userId, roomId)
     const found = Option.isSome(membership) ? viewOf(userId, membership.value) : undefined

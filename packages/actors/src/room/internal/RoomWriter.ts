@@ -36,7 +36,7 @@ export const makeRoomWriter = Effect.gen(function* () {
   const { current: signingKey } = yield* SigningKeys
 
   let loading: Effect.Effect<RoomState, MatrixError> | undefined
-  /** The number under which the room in memory was opened; 0 where there is none. */
+  /** The number under which the room in memory was opened; 0 if there is none. */
   let fence = 0
 
   /** The room is opened first: then no earlier writer can add an answer to those that are read. */

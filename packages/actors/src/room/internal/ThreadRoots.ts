@@ -21,7 +21,7 @@ export const makeThreadRoots = Effect.gen(function* () {
     return yield* new BadRequest({ error: `m.relates_to: no thread starts at ${root}, which relates to another event` })
   })
 
-  /** Sends an event. Errors: M_UNKNOWN where it starts a thread at an event that relates to another one. */
+  /** Sends an event. Errors: M_UNKNOWN if it starts a thread at an event that relates to another one. */
   return <A, E>(
     room: RoomState,
     proposal: EventProposal,

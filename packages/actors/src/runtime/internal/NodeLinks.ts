@@ -231,7 +231,7 @@ const make = Effect.fnUntraced(function* (
       })
     )
 
-  /** The link to a node, which is opened where there is none: then there will be one. */
+  /** The link to a node, which is opened if there is none: then there will be one. */
   const linkTo = (address: RunnerAddress.RunnerAddress): Link | undefined => {
     const key = keyOf(address)
     const link = links.get(key)
@@ -317,7 +317,7 @@ const make = Effect.fnUntraced(function* (
 export class NodeLinks extends Context.Service<
   NodeLinks,
   {
-    /** Asks an actor of another node; undefined where no link leads to it now. */
+    /** Asks an actor of another node; undefined if no link leads to it now. */
     readonly ask: (message: ActorMessage) => Handled | undefined
     /** A message for the shard was answered by this node: the next ones go there by a link. */
     readonly answered: (shard: ShardId.ShardId, address: RunnerAddress.RunnerAddress) => void

@@ -95,7 +95,7 @@ export const layer = ({ deadlineFactor, isCurrent, moves }: ShardLockOptions) =>
 
       type Address = Parameters<typeof storage.release>[0]
       let here: Address | undefined
-      /** Frees all locks; undefined where locks were taken since. */
+      /** Frees all locks; undefined if locks were taken since. */
       let releasingAll: Fiber.Fiber<void, Failure> | undefined
       /** Frees all locks of a node that goes down by one statement, instead of two for each. */
       const releaseAtEnd = (address: Address) =>

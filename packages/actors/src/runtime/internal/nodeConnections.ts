@@ -112,7 +112,7 @@ const joinWrites = (socket: Duplex): void => {
 
 /**
  * After how long without a byte the system asks whether the other end of a connection is there, in ms: one to a node that was cut off is
- * closed some ten seconds later, also where nothing is sent.
+ * closed some ten seconds later, also if nothing is sent.
  */
 const keepAliveDelay = 5_000
 

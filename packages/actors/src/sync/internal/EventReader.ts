@@ -1,6 +1,6 @@
 /**
  * Reading the event stream: from the feed of the user where it reaches back far enough, else from the store; waiting
- * where there is nothing yet.
+ * if there is nothing yet.
  */
 
 import type { UserId } from "@greenroom/protocol/Identifiers"
@@ -36,7 +36,7 @@ import { Feeds } from "../Feeds.ts"
 import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
 import type { UserFeed } from "./UserFeed.ts"
 
-/** How many events a chunk of the stream has where the client does not say. */
+/** How many events a chunk of the stream has by default. */
 const defaultChunk = 100
 
 /** How many changes of presence and typing a chunk has at most. */

@@ -31,7 +31,7 @@ export class FeedEntry {
   readonly eventId: EventId
   readonly roomNid: number
   /**
-   * The state of the room before and after the event, where it is the same as after the event before: undefined where the
+   * The state of the room before and after the event, where it is the same as after the event before: undefined if the
    * event may have changed it, or that is not known.
    */
   readonly stateAt: StateRef | undefined

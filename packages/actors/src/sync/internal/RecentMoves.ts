@@ -29,7 +29,7 @@ export class RecentMoves<A> {
     return this.forgotten + this.moves.length
   }
 
-  /** The moves since there were `count`, oldest first; undefined where they are forgotten. */
+  /** The moves since there were `count`, oldest first; undefined if they are forgotten. */
   from(count: number): ReadonlyArray<A> | undefined {
     return count < this.forgotten ? undefined : this.moves.slice(count - this.forgotten).map(({ moved }) => moved)
   }

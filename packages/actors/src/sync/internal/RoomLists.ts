@@ -301,9 +301,9 @@ export const makeRoomLists = Effect.gen(function* () {
       const last = receipts.get(roomId)
       return last !== undefined && comparePositions(last, after) > 0
     },
-    /** The rooms with receipts from after a position; undefined where any room may have some. */
+    /** The rooms with receipts from after a position; undefined if any room may have some. */
     roomsWithReceipts: (after: StreamPosition): ReadonlySet<RoomId> | undefined => receiptMoves.after(after),
-    /** The rooms of a user that had an event after a position, among others; undefined where any may have had one. */
+    /** The rooms of a user that had an event after a position, among others; undefined if any may have had one. */
     moved: (userRooms: UserRooms, after: StreamPosition): ReadonlySet<number> | undefined =>
       comparePositions(after, (userRooms as RoomList).completeFrom) < 0 ? undefined : moves.after(after),
     /** The rooms that are in a user's list, and whether there are invitations among them. */

@@ -129,7 +129,7 @@ const union = (a: RoomConfig, b: RoomConfig): RoomConfig => ({
 
 /** The configurations of one request. Equal ones are one object, so thousands of rooms are compared by identity. */
 interface RoomConfigs {
-  /** The settings of one list or subscription. Errors: M_INVALID_PARAM where the request asks for too much state. */
+  /** The settings of one list or subscription. Errors: M_INVALID_PARAM if the request asks for too much state. */
   readonly read: (subscription: SlidingSubscription) => Effect.Effect<RoomConfig, InvalidParam>
   /** The union of two configurations. */
   readonly combine: (a: RoomConfig | undefined, b: RoomConfig) => RoomConfig

@@ -281,7 +281,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     return { states: found, heroes, changes }
   })
 
-  /** The events that are sent. State of a known room is sent only where it changed. */
+  /** The events that are sent. State of a known room is sent only if it changed. */
   const required = (
     { config, former, known, wholeState }: Reading,
     found: Iterable<Event>,

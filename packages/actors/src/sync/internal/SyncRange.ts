@@ -21,7 +21,7 @@ export interface SyncRange {
   readonly stateAfter: boolean
   /** The name of a device that gets a membership once (`lazyDevice`). */
   readonly lazyDevice?: string | undefined
-  /** The rooms that have news, where that is known. */
+  /** The rooms that have news, if that is known. */
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 

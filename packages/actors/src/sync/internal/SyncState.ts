@@ -44,7 +44,7 @@ export const makeSyncState = Effect.gen(function* () {
     return [...complete, ...rest, ...members]
   })
 
-  /** The keys in which two states may differ; undefined where they have no past in common. */
+  /** The keys in which two states may differ; undefined if they have no past in common. */
   const candidates = Effect.fnUntraced(function* (from: StateRef, to: StateRef) {
     const parted = yield* states.divergence([from, to])
     if (Option.isNone(parted)) return undefined

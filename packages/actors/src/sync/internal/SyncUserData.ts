@@ -23,7 +23,7 @@ export const makeSyncUserData = Effect.gen(function* () {
   const ephemeralStream = yield* EphemeralStream
 
   /**
-   * The rooms whose typing changed; undefined where some changes are forgotten. Then the typing of all rooms is sent, so that
+   * The rooms whose typing changed; undefined if some changes are forgotten. Then the typing of all rooms is sent, so that
    * no user is shown as typing for ever.
    */
   const typingChanged = (since: StreamPosition, upTo: StreamPosition) =>

@@ -277,7 +277,7 @@ export class CrossSigning extends Context.Service<
   CrossSigning,
   {
     /**
-     * Stores cross-signing keys of the user. False where they would replace others, and the user has not shown again that it
+     * Stores cross-signing keys of the user. False if they would replace others, and the user has not shown again that it
      * is them (`mayReplace`). Errors: M_INVALID_PARAM, M_MISSING_PARAM without a master key, M_INVALID_SIGNATURE,
      * M_FORBIDDEN for a key with the name of a device.
      */

@@ -21,7 +21,7 @@ import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { sliced } from "../../runtime/Slices.ts"
 import { objectText } from "./DeviceKeys.ts"
 
-/** How long servers may take, in ms, where the client does not say, and at most. */
+/** How long servers may take, in ms, by default and at most. */
 const usualTimeout = 10_000
 const longestTimeout = 30_000
 /** How many servers are asked at once. */

@@ -34,7 +34,7 @@ export interface MailProgress {
   readonly pusher: StoredPusher
   seen: StreamPosition
   failingSince: number | undefined
-  /** When a mail is due, by the monotonic clock; undefined where nothing is unread. */
+  /** When a mail is due, by the monotonic clock; undefined if nothing is unread. */
   mailAt: number | undefined
   /** The time to the next mail after the last one, in ms. */
   lastMail: { readonly at: number; readonly interval: number } | undefined

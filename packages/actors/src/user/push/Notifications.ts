@@ -22,7 +22,7 @@ import { compileRuleset, evaluate } from "./PushRuleEvaluation.ts"
 import { noSettings, rulesetOf } from "./PushRules.ts"
 import { readRoom } from "./UnreadCounts.ts"
 
-/** How many notifications a page has where the client does not say, and at most. */
+/** How many notifications a page has by default and at most. */
 const defaultPage = 20
 const maxPage = 100
 

@@ -56,7 +56,7 @@ interface Served {
   /** Under which the node serves the user. */
   fence: Fence | undefined
   readonly rooms: Set<RoomId>
-  /** The unread count that the pushers know; undefined where that is unknown. */
+  /** The unread count that the pushers know; undefined if that is unknown. */
   badge: number | undefined
   /** Whether the user may have read something. */
   hasRead: boolean
@@ -136,7 +136,7 @@ const make = Effect.gen(function* () {
 
   const shardOf = (userId: UserId) => sharding.getShardId(EntityId.make(userId), "default")
   const isOurs = (userId: UserId): boolean => sharding.hasShardId(shardOf(userId))
-  /** Also where the node has not shown for a while that it lives: it holds its shards until another node takes them. */
+  /** Also if the node has not shown for a while that it lives: it holds its shards until another node takes them. */
   const mayBeOurs = (userId: UserId): boolean => fencing.current(shardOf(userId)) !== undefined || isOurs(userId)
 
   const markDue = (userId: UserId) => {

@@ -15,7 +15,7 @@ export const makeUnsubscription = Effect.gen(function* () {
     createHmac("sha256", Redacted.value(secret)).update(pusherId).digest("base64url")
   return {
     tokenOf: (pusherId: number): string => `${pusherId}.${sign(String(pusherId))}`,
-    /** The pusher of a token; undefined where the token is not ours. */
+    /** The pusher of a token; undefined if the token is not ours. */
     pusherOf: (token: string): number | undefined => {
       const [pusherId = "", signature = ""] = token.split(".")
       if (!/^\d{1,15}$/.test(pusherId)) return undefined

@@ -41,7 +41,7 @@ interface Committed {
 export interface Notifying {
   /** Whether other nodes may follow the log. */
   readonly wakesOthers: boolean
-  /** The name under which this node announces rows; absent where no other node is known. */
+  /** The name under which this node announces rows; absent if no other node is known. */
   readonly announcer?: string
 }
 
