@@ -43,7 +43,7 @@ export const settings = {
   }),
   cluster: setting({
     name: "cluster",
-    description: "Run as one node of a home server of several, which share the database",
+    description: "Run as one of several nodes of a home server, which share the database",
     expects: truthExpects,
     schema: Truth,
     fallback: false,
@@ -67,7 +67,7 @@ export const settings = {
   }),
   clusterListenHost: optional({
     name: "cluster_listen_host",
-    description: "The address to listen on for the other nodes, if it is another than cluster_host",
+    description: "The address to listen on for the other nodes. Default: cluster_host",
     expects: "an address",
     schema: Text,
     flag: "host"
@@ -104,21 +104,21 @@ export const settings = {
   }),
   federationEnabled: setting({
     name: "federation.enabled",
-    description: "Talk with other home servers; without it nobody reaches this one, and it reaches nobody",
+    description: "Federate with other home servers",
     expects: truthExpects,
     schema: Truth,
     fallback: true
   }),
   federationAllow: setting({
     name: "federation.allow",
-    description: "The home servers with which this one talks: names, perhaps with * and ?. All, if there is none",
+    description: "The home servers with which this one federates: names with * and ?. Default: all",
     expects: "a list of server names, such as *.example.org",
     schema: list(/^[^\s,/@#!]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
   federationDeny: setting({
     name: "federation.deny",
-    description: "The home servers with which this one does not talk, whatever federation.allow says",
+    description: "The home servers with which this one does not federate, even if federation.allow names them",
     expects: "a list of server names, such as *.example.org",
     schema: list(/^[^\s,/@#!]+$/),
     fallback: [] as ReadonlyArray<string>
@@ -139,14 +139,14 @@ export const settings = {
   }),
   federationDnsServers: setting({
     name: "federation.dns_servers",
-    description: "The DNS servers that are asked for other home servers, instead of those of the system",
+    description: "The DNS servers that look up other home servers, instead of those of the system",
     expects: "a list of address:port, such as 10.0.0.1:53",
     schema: list(/^(\[[0-9A-Fa-f:.]+\]|[0-9.]+)(:[0-9]{1,5})?$/),
     fallback: [] as ReadonlyArray<string>
   }),
   federationAuthorities: setting({
     name: "federation.certificate_authorities",
-    description: "Files with certificates, as PEM, that are trusted beside those of the system",
+    description: "Files with PEM certificates that are trusted in addition to those of the system",
     expects: "a list of files",
     schema: list(/^[^,]+$/),
     fallback: [] as ReadonlyArray<string>
@@ -154,13 +154,13 @@ export const settings = {
   federationAddress: optional({
     name: "federation.address",
     description:
-      "The address at which other home servers reach this one, if not its name: served as /.well-known/matrix/server",
+      "The address at which other home servers reach this one, if not its name. Served as /.well-known/matrix/server",
     expects: "a server name, such as matrix.example.org:443",
     schema: Schema.String.check(Schema.makeFilter((text: string) => isServerName(text) || "Expected a server name"))
   }),
   federationKeyNotaries: setting({
     name: "federation.key_notaries",
-    description: "Home servers that are asked for the keys of servers which do not answer, and are believed",
+    description: "Trusted home servers that are asked for the signing keys of servers that do not answer",
     expects: "a list of server names",
     schema: list(/^[^\s,/@#!]+$/),
     fallback: [] as ReadonlyArray<string>
@@ -175,34 +175,34 @@ export const settings = {
   }),
   serverNoticesLocalpart: optional({
     name: "server_notices.localpart",
-    description: "The user who sends notices of administrators, such as server",
+    description: "The user that sends notices of administrators, such as server",
     expects: "a localpart of a user ID",
     schema: Schema.String.check(Schema.isPattern(/^[a-z0-9._=/+-]{1,200}$/)) as Schema.Codec<string>
   }),
   serverNoticesName: setting({
     name: "server_notices.name",
-    description: "Their display name, and the name of the rooms of notices",
+    description: "The display name of that user, and the name of the rooms with notices",
     expects: "a text",
     schema: Text,
     fallback: "Server notices"
   }),
   allowGuests: setting({
     name: "allow_guests",
-    description: "Let people look at open rooms, and write in those that let guests in, without registering",
+    description: "Let guests read world-readable rooms, and write in rooms that allow guests, without an account",
     expects: truthExpects,
     schema: Truth,
     fallback: false
   }),
   registrationSharedSecret: optional({
     name: "registration_shared_secret",
-    description: "Lets whoever knows this secret register, at the endpoint of Synapse's tools",
+    description: "A secret for registration at the endpoint of Synapse's tools",
     expects: "a text",
     schema: Secret,
     secret: true
   }),
   defaultRoomVersion: setting({
     name: "default_room_version",
-    description: "The version of rooms that today's client API makes where the client names none",
+    description: "The version of new rooms of today's client API if the client names none",
     expects: `a room version: ${stableVersions.join(", ")}`,
     schema: Schema.Literals(stableVersions),
     fallback: "12",
@@ -215,7 +215,7 @@ export const settings = {
   ...policySettings,
   identityServers: setting({
     name: "identity_servers",
-    description: "The identity servers that are trusted to say whose an email address or phone number is",
+    description: "Trusted identity servers, which say which user an email address or phone number belongs to",
     expects: "a list of URLs without a path, such as https://id.example.org; * stands for any that a client names",
     schema: list(/^(?:\*|https?:\/\/[^\s,/?#@]+)$/),
     fallback: [] as ReadonlyArray<string>
@@ -229,7 +229,7 @@ export const settings = {
   }),
   rtcLivekitUrls: setting({
     name: "rtc.livekit_urls",
-    description: "The LiveKit services that clients use for calls of several people",
+    description: "The LiveKit services that clients use for group calls",
     expects: "a list of URLs such as https://livekit.example.org",
     schema: list(/^https?:\/\/[^\s,]+$/),
     fallback: [] as ReadonlyArray<string>
@@ -250,7 +250,7 @@ export const settings = {
   }),
   turnTtl: setting({
     name: "turn.ttl",
-    description: "How many seconds the credentials for the TURN servers are good for",
+    description: "The lifetime of TURN credentials in seconds",
     expects: "a number of seconds",
     schema: integer(1, 31_536_000),
     fallback: 86_400
@@ -262,7 +262,7 @@ export const settings = {
   anonymousRate: rate("anonymous", "Requests without a valid access token, per address"),
   unlimitedUsers: setting({
     name: "rate_limits.exempt_users",
-    description: "Users whose requests no rate limits, beside administrators",
+    description: "Users without rate limits, in addition to administrators",
     expects: "a list of user IDs, such as @bot:example.org",
     schema: list(/^@[^:\s,]*:[^\s,]+$/),
     fallback: []

@@ -8,11 +8,11 @@ const limit = (name: string, description: string, fallback: number, expects = "a
   setting({ name: `limits.${name}`, description, expects, schema: integer(1, 1e12), fallback })
 
 export const limitSettings = {
-  roomLimit: limit("rooms", "How many rooms a user may be in", defaultLimits.rooms),
-  invitationLimit: limit("invitations", "How many invitations of a user may wait", defaultLimits.invitations),
-  deviceLimit: limit("devices", "How many devices a user may be logged in on", defaultLimits.devices),
-  aliasLimit: limit("aliases", "How many aliases a user may make, and a room may have", defaultLimits.aliases),
-  stateLimit: limit("state_bytes", "How large the state of a room may become", defaultLimits.stateBytes, "bytes")
+  roomLimit: limit("rooms", "The number of rooms that a user may be in", defaultLimits.rooms),
+  invitationLimit: limit("invitations", "The number of pending invitations of a user", defaultLimits.invitations),
+  deviceLimit: limit("devices", "The number of logged-in devices of a user", defaultLimits.devices),
+  aliasLimit: limit("aliases", "The number of aliases that a user may make, and that a room may have", defaultLimits.aliases),
+  stateLimit: limit("state_bytes", "The size of a room's state in bytes", defaultLimits.stateBytes, "bytes")
 } as const
 
 /** The limits of the settings. */

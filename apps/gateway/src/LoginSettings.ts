@@ -199,7 +199,7 @@ const attempts = (name: string, description: string, fallback: AttemptRate): Set
 export const loginSettings = {
   publicUrl: optional({
     name: "public_url",
-    description: "The URL of this server for people: links in mails and OAuth2 providers lead back to it",
+    description: "The public URL of this server. Links in mails and OAuth2 providers lead back to it",
     expects: "a URL such as https://example.org",
     schema: url as Schema.Codec<string>,
     flag: "url"
@@ -220,14 +220,14 @@ export const loginSettings = {
   }),
   registrationMode: setting<RegistrationMode>({
     name: "login.registration",
-    description: "The users that may register: everybody, holders of a registration token, no one",
+    description: "Who may register: everybody, holders of a registration token, nobody",
     expects: `one of ${registrationModes.join(", ")}`,
     schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
     fallback: "open"
   }),
   registrationApproval: setting({
     name: "registration_approval",
-    description: "New accounts wait until an administrator approves them",
+    description: "New accounts wait for the approval of an administrator",
     expects: truthExpects,
     schema: Truth,
     fallback: false,
@@ -235,35 +235,35 @@ export const loginSettings = {
   }),
   revealAddresses: setting({
     name: "login.reveal_addresses",
-    description: "Answer whether an address belongs to an account, and not only its owner by mail",
+    description: "Tell clients whether an address belongs to an account, and not only its owner by mail",
     expects: truthExpects,
     schema: Truth,
     fallback: false
   }),
   minPasswordLength: setting({
     name: "login.min_password_length",
-    description: "How many characters a new password has at least",
+    description: "The minimum length of new passwords in characters",
     expects: "a number from 1 to 128",
     schema: integer(1, 128),
     fallback: loginDefaults.minPasswordLength as number
   }),
   oauthMode: setting<OAuthMode>({
     name: "login.oauth",
-    description: "The OAuth 2.0 API: not served, beside the login of clients by themselves, in its place",
+    description: "The OAuth 2.0 API: not served, served beside the other logins, served in their place",
     expects: `one of ${oauthModes.join(", ")}`,
     schema: Schema.Literals(oauthModes) as Schema.Codec<OAuthMode, string>,
     fallback: "off"
   }),
   ssoRedirects: setting({
     name: "login.sso_redirects",
-    description: "Prefixes of client URLs to which a login by m.login.sso leads without asking",
+    description: "Prefixes of client URLs to which a login by m.login.sso redirects without asking the user",
     expects: "a list of URLs such as https://app.element.io/",
     schema: list(/^[a-z][a-z0-9+.-]*:[!-~]*$/),
     fallback: [] as ReadonlyArray<string>
   }),
   terms: setting({
     name: "login.terms",
-    description: "Documents that users accept when they register by today's client API",
+    description: "Documents that users must accept to register by today's client API",
     expects: "a list of tables with id, version, name and url, and perhaps language",
     schema: Policies,
     fallback: [] as ReadonlyArray<Policy>,
@@ -271,14 +271,14 @@ export const loginSettings = {
   }),
   loginSessionTtl: setting({
     name: "login.session_ttl",
-    description: "How many seconds a login may take",
+    description: "The time in seconds in which a login must be completed",
     expects: "a number of seconds from 60 to 86400",
     schema: integer(60, 86_400),
     fallback: loginDefaults.sessionTtl / 1_000
   }),
   tokenTtl: setting({
     name: "login.token_ttl",
-    description: "After how many seconds one must log in again; 0 for never",
+    description: "The lifetime of access tokens in seconds. 0: they do not expire",
     expects: "a number of seconds",
     schema: integer(0, 315_360_000),
     fallback: 0
@@ -290,19 +290,19 @@ export const loginSettings = {
   ),
   addressAttempts: attempts(
     "address_attempts",
-    "Failed attempts to log in from one address",
+    "Failed logins from one address",
     loginDefaults.addressAttempts
   ),
   mailRate: attempts("mail_rate", "Mails to one address", loginDefaults.mailRate),
   mailHost: optional({
     name: "mail.host",
-    description: "The mail server that takes our mails (SMTP)",
+    description: "The host name of the SMTP server that sends mails",
     expects: "a host name",
     schema: Text
   }),
   mailPort: setting({
     name: "mail.port",
-    description: "Its port",
+    description: "The port of the SMTP server",
     expects: portExpects,
     schema: integer(1, 65_535),
     fallback: 587
@@ -314,43 +314,43 @@ export const loginSettings = {
     schema: Schema.Literals(["tls", "starttls", "none"]) as Schema.Codec<"tls" | "starttls" | "none", string>,
     fallback: "starttls"
   }),
-  mailUser: optional({ name: "mail.user", description: "Our account there", expects: "a text", schema: Text }),
+  mailUser: optional({ name: "mail.user", description: "The account at the SMTP server", expects: "a text", schema: Text }),
   mailPassword: optional({
     name: "mail.password",
-    description: "Its password",
+    description: "The password at the SMTP server",
     expects: "a text",
     schema: Secret,
     secret: true
   }),
   mailFrom: optional({
     name: "mail.from",
-    description: "The address that mails are from",
+    description: "The sender of mails",
     expects: "an address such as Greenroom <noreply@example.org>",
     schema: Schema.String.check(Schema.isPattern(/^[^\r\n@]+@[^\r\n@\s]+$/)) as Schema.Codec<string>
   }),
   mailTemplates: optional({
     name: "mail.templates",
-    description: "A directory with templates of mails in place of ours",
+    description: "A directory with templates of mails that replace the built-in ones",
     expects: "a directory",
     schema: Text
   }),
   mailNotificationDelay: setting({
     name: "mail.notification_delay",
-    description: "After how many seconds a mail tells users of what they have not read, where they want mails",
+    description: "The time in seconds after which unread notifications are mailed to users that want it",
     expects: "a number of seconds from 1 to 86400",
     schema: integer(1, 86_400),
     fallback: loginDefaults.notificationDelay / 1_000
   }),
   mailVerify: setting({
     name: "mail.verify_certificate",
-    description: "Check the certificate of the mail server. Switch it off for tests only",
+    description: "Check the certificate of the SMTP server. Switch it off for tests only",
     expects: truthExpects,
     schema: Truth,
     fallback: true
   }),
   providers: setting({
     name: "oauth2.providers",
-    description: "The services that people may log in with",
+    description: "The OAuth2 providers with whose accounts people may log in",
     expects: "a list of tables with id, name, client_id, client_secret and issuer",
     schema: Providers,
     fallback: [] as ReadonlyArray<OAuth2Provider>,

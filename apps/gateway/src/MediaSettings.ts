@@ -68,7 +68,7 @@ export const mediaSettings = {
   }),
   mediaS3PathStyle: setting({
     name: "media.s3.path_style",
-    description: "Name the bucket in the path, and not in the host name",
+    description: "Put the bucket into the path, and not into the host name",
     expects: truthExpects,
     schema: Truth,
     fallback: true
@@ -82,63 +82,63 @@ export const mediaSettings = {
   }),
   mediaMaxRemoteBytes: setting({
     name: "media.max_remote_bytes",
-    description: "The largest file that is fetched from another server, in bytes",
+    description: "The largest file that is downloaded from another server, in bytes",
     expects: bytesExpects,
     schema: Bytes,
     fallback: mediaDefaults.maxRemoteBytes as number
   }),
   mediaRemoteCacheBytes: setting({
     name: "media.remote_cache_bytes",
-    description: "How many bytes of files of other servers are kept",
+    description: "The size of the cache of files of other servers, in bytes",
     expects: bytesExpects,
     schema: Bytes,
     fallback: mediaDefaults.remoteCacheBytes as number
   }),
   mediaLocalRetentionDays: setting({
     name: "media.local_retention_days",
-    description: "After how many days without a download uploaded files are removed; 0 keeps them",
+    description: "The number of days without a download after which uploaded files are removed; 0 keeps them",
     expects: daysExpects,
     schema: Days,
     fallback: mediaDefaults.localRetentionDays as number
   }),
   mediaRemoteRetentionDays: setting({
     name: "media.remote_retention_days",
-    description: "After how many days without a download files of other servers are removed; 0 keeps them",
+    description: "The number of days without a download after which files of other servers are removed; 0 keeps them",
     expects: daysExpects,
     schema: Days,
     fallback: mediaDefaults.remoteRetentionDays as number
   }),
   mediaQuotaBytes: setting({
     name: "media.quota_bytes",
-    description: "How many bytes each user may upload in all",
+    description: "The total size of the uploads of one user, in bytes",
     expects: bytesExpects,
     schema: Bytes,
     fallback: mediaDefaults.quotaBytes as number
   }),
   mediaQuotaFiles: setting({
     name: "media.quota_files",
-    description: "How many files each user may upload in all",
+    description: "The number of uploads of one user",
     expects: "a number of files",
     schema: integer(0, 1e12),
     fallback: mediaDefaults.quotaFiles as number
   }),
   mediaUrlPreviews: setting({
     name: "media.url_previews",
-    description: "Fetch web pages for previews of the URLs in messages",
+    description: "Fetch web pages for URL previews",
     expects: truthExpects,
     schema: Truth,
     fallback: true
   }),
   mediaPreviewPrivateAddresses: setting({
     name: "media.preview_private_addresses",
-    description: "Make previews of pages in private networks and on this machine too: users see what only these reach",
+    description: "Preview pages in private networks and on this machine too. Users then see what only these can reach",
     expects: truthExpects,
     schema: Truth,
     fallback: false
   }),
   mediaFreezeUnauthenticated: setting({
     name: "media.freeze_unauthenticated",
-    description: "Serve files that are uploaded from now on to users and servers only, not by the old endpoints",
+    description: "Serve new uploads to logged-in users and to servers only, not by the old endpoints",
     expects: truthExpects,
     schema: Truth,
     fallback: mediaDefaults.freezeUnauthenticated as boolean

@@ -14,7 +14,7 @@ const Ratio: Schema.Codec<number, string> = Schema.String.check(Schema.isPattern
 export const monitoringSettings = {
   logFormat: setting<LogFormat>({
     name: "log_format",
-    description: "How lines of the log are written",
+    description: "The format of log lines",
     expects: "text or json",
     schema: Schema.Literals(["text", "json"]),
     fallback: "text",
@@ -30,27 +30,27 @@ export const monitoringSettings = {
   }),
   tracingEndpoint: optional({
     name: "tracing.endpoint",
-    description: "The collector of OpenTelemetry that traces are sent to, by OTLP over HTTP",
+    description: "The OpenTelemetry collector that receives traces, by OTLP over HTTP",
     expects: "a URL such as http://127.0.0.1:4318",
     schema: Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s]+$/))
   }),
   tracingRatio: setting({
     name: "tracing.ratio",
-    description: "The part of requests and of transactions to other servers that is traced",
+    description: "The traced fraction of requests and of transactions to other servers",
     expects: "a number from 0 to 1, such as 0.01",
     schema: Ratio,
     fallback: 0.01
   }),
   metricsHost: setting({
     name: "metrics.host",
-    description: "The address to serve metrics on",
+    description: "The address on which metrics are served",
     expects: "an address or a host name",
     schema: Text,
     fallback: "127.0.0.1"
   }),
   metricsPort: optional({
     name: "metrics.port",
-    description: "The port to serve metrics on, for Prometheus. Without it there are none",
+    description: "The port on which Prometheus metrics are served. Without it no metrics are served",
     expects: portExpects,
     schema: integer(0, 65_535)
   })

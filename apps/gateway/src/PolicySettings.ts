@@ -24,28 +24,28 @@ export const policySettings = {
   policyLists: setting({
     name: "policy.lists",
     description:
-      "Rooms of this server that are moderation policy lists, whose bans this server follows as a policy server",
+      "Rooms of this server that are moderation policy lists. As a policy server it follows their bans",
     expects: "a list of room IDs",
     schema: list(/^![^\s,]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
   policyTimeout: setting({
     name: "policy.timeout",
-    description: "How long the policy server of a room may take to answer, in milliseconds",
+    description: "The time in milliseconds after which a request to the policy server of a room fails",
     expects: "milliseconds",
     schema: integer(100, 120_000),
     fallback: 10_000
   }),
   policyRetries: setting({
     name: "policy.retries",
-    description: "How often a policy server is asked again that does not answer",
+    description: "How often a failed request to a policy server is repeated",
     expects: "a number",
     schema: integer(0, 10),
     fallback: 1
   }),
   policySendAnyway: setting({
     name: "policy.send_anyway",
-    description: "Send events all the same where the policy server of the room does not answer",
+    description: "Send events without a signature if the policy server of the room does not answer",
     expects: truthExpects,
     schema: Truth,
     fallback: false

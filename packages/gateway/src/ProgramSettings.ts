@@ -92,7 +92,7 @@ export const programSettings = (options: ProgramOptions) =>
     }),
     logLevel: setting<LogLevelName>({
       name: "log_level",
-      description: "The least serious messages that are logged",
+      description: "The lowest level that is logged",
       expects: `one of ${logLevels.join(", ")}`,
       schema: LogLevelFromName,
       fallback: "info",

@@ -293,7 +293,7 @@ const make = Effect.gen(function* () {
     fence: Fence | undefined
   ) {
     const { pusher } = progress
-    let told: number | undefined
+    let badgeSent: number | undefined
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(pusher.userId, progress.seen, upTo, batch)
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
@@ -301,7 +301,7 @@ const make = Effect.gen(function* () {
         if (!notification.read && !notification.ignored) {
           yield* fences.check(fence)
           yield* notify(pusher, notification, badge)
-          told = badge
+          badgeSent = badge
         }
         yield* note(progress, notification.position)
       }
@@ -310,7 +310,7 @@ const make = Effect.gen(function* () {
       if (upTo.xid - progress.pusher.seen.xid > noteAfter) yield* note(progress, upTo)
       else progress.seen = upTo
     }
-    return told
+    return badgeSent
   })
 
   /** Notifications that could not be sent for so long are dropped. */
