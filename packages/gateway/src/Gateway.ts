@@ -90,6 +90,7 @@ import { Sockets } from "./socket/Sockets.ts"
 import { trustProxies } from "./TrustedProxies.ts"
 import { countBody, maxUnreadBytes, UnreadAnswers } from "./UnreadAnswers.ts"
 
+/** Address, limits and proxies of the client listener. */
 export interface GatewayOptions {
   readonly host: string
   /** 0 takes any free port. */
@@ -112,6 +113,7 @@ const docsPath = "/docs"
 const clientServerOpenapiPath = "/openapi/client-server.json"
 const clientServerDocsPath = "/docs/client-server"
 
+/** The listener of the client APIs, `/docs`, `/health` and the pages for users and administrators. */
 export class Gateway extends Context.Service<
   Gateway,
   {

@@ -92,6 +92,7 @@ const awaitAll = (source: IncomingMessage, limit: number): Effect.Effect<string>
     return Effect.sync(stop)
   })
 
+/** A request of Effect's HTTP server whose body is bounded, and read as JSON. */
 export class MatrixRequest extends Inspectable.Class implements HttpServerRequest.HttpServerRequest {
   readonly [HttpServerRequest.TypeId]: typeof HttpServerRequest.TypeId = HttpServerRequest.TypeId
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId

@@ -10,6 +10,7 @@ import { listen, makeNodeServer } from "./NodeServer.ts"
 import * as ProcessMeasures from "./ProcessMeasures.ts"
 import { pathOf } from "./RequestPath.ts"
 
+/** The address of the metrics. */
 export interface MetricsListenerOptions {
   readonly host: string
   /** 0 takes any free port. */

@@ -109,6 +109,7 @@ export interface InFlight {
   readonly drained: Effect.Effect<void>
 }
 
+/** A counter of requests for one server. */
 export const makeInFlight = (): InFlight => {
   let count = 0
   let isDraining = false
@@ -184,6 +185,7 @@ export const limitBodyTime = (request: IncomingMessage, response: ServerResponse
 
 type RequestListener = (request: IncomingMessage, response: ServerResponse) => void
 
+/** Hooks of `answerRequests`. */
 export interface AnswerOptions {
   /** Gets each request when it arrives. */
   readonly onRequest?: RequestListener | undefined

@@ -48,6 +48,7 @@ export interface ProgramOptions {
   readonly dataDirFallback: string
 }
 
+/** The settings that all programs have: name, address, data, log and proxies. */
 export const programSettings = (options: ProgramOptions) =>
   ({
     serverName: setting<ServerName>({

@@ -27,6 +27,7 @@ export interface Rates {
   /** Requests without a valid access token, per address. */
   readonly anonymous: Rate | Off
 }
+/** A kind of request that has a rate. */
 export type RateKind = keyof Rates
 
 /** The rates that count by the address of the client. */

@@ -15,6 +15,7 @@ import { RateLimiter } from "effect/persistence"
 import { boundedStore } from "./internal/BoundedRateLimiterStore.ts"
 import { type AddressRateKind, defaultRates, type Off, off, type Rate, type RateKind, type Rates } from "./Rate.ts"
 
+/** Counts requests, and refuses those above their rate. */
 export class RateLimit extends Context.Service<
   RateLimit,
   {

@@ -46,6 +46,7 @@ const prefix = randomBytes(4).toString("hex")
 /** The listeners of the gateway: for clients, and for other servers. */
 export type ListenerName = "client" | "federation"
 
+/** The records that are made of each request. */
 export interface RequestRecordsOptions {
   readonly metrics: boolean
   readonly accessLog: boolean

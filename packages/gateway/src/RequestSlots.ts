@@ -25,8 +25,10 @@ export const capacities = {
   transfers: { active: 24, waiting: 500 }
 } as const satisfies { readonly [kind: string]: Capacity }
 
+/** A kind of request with its own limits. */
 export type SlotKind = keyof typeof capacities
 
+/** The place of one request in the queue of its user. */
 export interface Slot {
   /** Waits until the request has the slot. Errors: M_LIMIT_EXCEEDED if too many wait. */
   readonly admission: Effect.Effect<void, LimitExceeded>
@@ -46,6 +48,7 @@ const retryAfter = 1_000
 
 const tooMany = new LimitExceeded({ error: "Too many requests at a time, try again later", retry_after_ms: retryAfter })
 
+/** Bounds the requests that each user has in flight. */
 export class RequestSlots extends Context.Service<
   RequestSlots,
   {

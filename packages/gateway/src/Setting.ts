@@ -40,6 +40,7 @@ export type Configuration<S> = {
   readonly [K in keyof S]: S[K] extends Setting<infer A> ? A : never
 }
 
+/** A setting with a default. */
 export const setting = <A>(options: Setting<A>): Setting<A> => options
 
 /** A setting that may be absent. */

@@ -17,6 +17,7 @@ import type { Configuration, Setting, Settings } from "./Setting.ts"
 /** The fault of the configuration, in one line. */
 export class ConfigurationError extends Data.TaggedError("ConfigurationError")<{ readonly message: string }> {}
 
+/** Fails with a `ConfigurationError`. */
 export const refuse = (message: string) => Effect.fail(new ConfigurationError({ message }))
 
 /** The operator's value of a setting, and its source. */
@@ -26,6 +27,7 @@ interface Written {
   readonly where: string
 }
 
+/** The places where an operator writes settings. */
 export interface Sources {
   /** Options of the command line by setting, `true` and `false` for switches. */
   readonly options: { readonly [key: string]: string | undefined }
@@ -34,6 +36,7 @@ export interface Sources {
   readonly environment: { readonly [name: string]: string | undefined }
 }
 
+/** The settings of a program, and the names of their variables. */
 export interface Program<S extends Settings> {
   readonly settings: S
   /** The prefix of the environment variables, such as `GREENROOM_`. */

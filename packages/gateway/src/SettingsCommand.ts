@@ -16,6 +16,7 @@ import { optionName, type Sources } from "./SettingSources.ts"
 
 type Options = { readonly [name: string]: Option.Option<string | boolean> }
 
+/** A program for `--help` and `--version`. */
 export interface ProgramDescription {
   readonly name: string
   readonly description: string

@@ -5,6 +5,7 @@
 import { Departure } from "@greenroom/actors/runtime/Departure"
 import { Context, Effect, Layer } from "effect"
 
+/** Whether the gateway is shutting down. */
 export class Shutdown extends Context.Service<
   Shutdown,
   {

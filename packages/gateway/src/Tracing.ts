@@ -6,6 +6,7 @@ import { Layer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { OtlpExporter, OtlpSerialization, OtlpTracer } from "effect/observability"
 
+/** Where traces are sent, and how many. */
 export interface TracingOptions {
   /** The collector, such as `http://127.0.0.1:4318`. */
   readonly endpoint: string
@@ -15,6 +16,7 @@ export interface TracingOptions {
   readonly serviceVersion: string
 }
 
+/** Sends the spans of the program to the collector. */
 export const layer = ({ endpoint, ratio, serviceName, serviceVersion }: TracingOptions): Layer.Layer<never> =>
   Layer.merge(
     Layer.succeed(SamplingRatio, ratio),

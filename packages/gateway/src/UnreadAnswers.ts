@@ -19,6 +19,7 @@ interface Unread {
   readonly cut: () => void
 }
 
+/** Bounds the bytes of answers that clients have not read. */
 export class UnreadAnswers extends Context.Service<
   UnreadAnswers,
   {

@@ -9,6 +9,8 @@ export const defaultLevels = {
   invite: 0
 } as const
 
+/** A key of m.room.power_levels that holds one level. */
 export type LevelKey = keyof typeof defaultLevels
 
+/** All keys of m.room.power_levels that hold one level. */
 export const levelKeys = Object.keys(defaultLevels) as ReadonlyArray<LevelKey>

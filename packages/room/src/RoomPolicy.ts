@@ -15,6 +15,7 @@ import { decodeBase64, importVerifyKey, type VerifyKeys } from "./Signing.ts"
 /** The ID of the key by which policy servers sign. */
 export const policyKeyId = "ed25519:policy_server"
 
+/** The policy server of a room, and its key. */
 export interface RoomPolicy {
   /** The policy server. */
   readonly via: ServerName

@@ -86,6 +86,7 @@ export interface StateConflict {
   readonly unconflicted: (key: string) => EventId | undefined
 }
 
+/** The state resolution algorithm of a version. */
 export interface StateResolution {
   /**
    * The auth events that take part beside the events in conflict: none; those in the auth chains of some states and not
@@ -235,6 +236,7 @@ export interface RoomFeatures {
   readonly redactsInContent: boolean
 }
 
+/** A room version: event format, authorisation rules, state resolution and further features. */
 export interface RoomVersion extends EventFormat, AuthorisationRules, RoomFeatures {
   readonly id: string
   /** The state resolution of the version. `resolveStates` of `StateConflict` applies it to whole states. */

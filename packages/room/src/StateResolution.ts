@@ -22,6 +22,7 @@ import {
 
 type EventLookup = (id: EventId) => Event | undefined
 
+/** The rules of a version that its state resolution applies. */
 export interface ResolutionRules {
   readonly authorise: RoomVersion["authorise"]
   readonly levels: RoomVersion["levels"]

@@ -12,6 +12,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Cause, Context, Effect, type Fiber, Layer } from "effect"
 import { Shutdown } from "../Shutdown.ts"
 
+/** A request that may wait for updates. */
 export interface LongPollRequest {
   readonly session: Session
   /** How long to wait, in ms. */
@@ -76,6 +77,7 @@ const make = Effect.gen(function* () {
   return LongPolls.of({ poll })
 })
 
+/** Runs requests that wait for updates. */
 export class LongPolls extends Context.Service<
   LongPolls,
   {

@@ -52,6 +52,7 @@ import type { TlsError } from "./TlsError.ts"
 /** The rates of requests of other servers. */
 export type FederationRates = Pick<Rates, "anonymous" | "requests" | "sends">
 
+/** Address, certificate and rates of the listener for other home servers. */
 export interface FederationListenerOptions {
   readonly host: string
   /** 0 takes any free port. */
@@ -167,6 +168,7 @@ const renewing = (server: Server, credentials: Effect.Effect<TlsCredentials, Tls
     Effect.map(credentials, (renewed) => server.setSecureContext(renewed))
   )
 
+/** The HTTPS listener of the server-server APIs. */
 export class FederationListener extends Context.Service<
   FederationListener,
   {

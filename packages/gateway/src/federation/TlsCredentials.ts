@@ -22,6 +22,7 @@ export interface TlsCredentials {
   readonly key: string
 }
 
+/** The files of the certificate, or the directory of a self-signed one. */
 export interface TlsOptions {
   readonly serverName: ServerName
   /** Files, as PEM. Either both or none. */

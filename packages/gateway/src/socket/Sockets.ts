@@ -64,6 +64,7 @@ const closingTimeout = "2 seconds"
 /** The path of the socket, under the draft's prefix. */
 const socketPath = `${clientPrefix}/socket`
 
+/** All WebSockets of this node. */
 export class Sockets extends Context.Service<
   Sockets,
   {
