@@ -78,7 +78,7 @@ describe("Settings of federation", () => {
         port: 0,
         environment: { GREENROOM_FEDERATION_PORT: String(port), GREENROOM_FEDERATION_ENABLED: "false" }
       })
-      assert.include(gateway.output(), "does not talk with other home servers")
+      assert.include(gateway.output(), "Federation is off")
       const outcome = yield* Effect.callback<string>((resume) => {
         const socket = connect(port, "127.0.0.1")
         socket.once("connect", () => resume(Effect.succeed("connected")))

@@ -189,7 +189,7 @@ const announce = ({ serverName }: GatewayConfig) =>
       yield* Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
       yield* Effect.log(
         Option.match(federation, {
-          onNone: () => "It does not talk with other home servers (federation.enabled)",
+          onNone: () => "Federation is off (federation.enabled)",
           onSome: (listener) => `Other home servers reach it on ${listener.url}`
         })
       )

@@ -38,7 +38,7 @@ const pageError =
   (server: ServerName) =>
   (error: RemoteError): MatrixError =>
     error._tag === "RemoteRefused" && (error.status === 403 || error.status === 401)
-      ? new Forbidden({ error: `${server} does not tell its public rooms` })
+      ? new Forbidden({ error: `${server} does not publish its public rooms` })
       : new NotFound({ error: `${server} cannot be asked for its public rooms now` })
 
 /** The error for the user. A server that cannot be asked leaves open whether there is such a thing. */
@@ -83,7 +83,7 @@ const make = Effect.gen(function* () {
       const [server, roomId, suggestedOnly]: [ServerName, RoomId, boolean] = JSON.parse(asked)
       return Effect.mapError(
         today.hierarchy(server, roomId, suggestedOnly),
-        () => new NotFound({ error: `${server} does not tell of ${roomId}` })
+        () => new NotFound({ error: `${server} has no summary of ${roomId}` })
       )
     },
     { capacity: pages, timeToLive: hierarchyLifetime }

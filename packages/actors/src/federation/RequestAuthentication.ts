@@ -124,7 +124,7 @@ const make = Effect.gen(function* () {
     const claims = yield* claimsOf(request.authorization, ourName)
     const { origin } = claims[0]
     if (!talksWith(config, origin)) {
-      return yield* new Forbidden({ error: `This server does not talk with ${origin}` })
+      return yield* new Forbidden({ error: `This server does not federate with ${origin}` })
     }
     if (bans !== undefined) yield* bans.check("server", origin)
     const keys = yield* keysOf(origin, claims, request.acceptsVouchedKeys ?? false)

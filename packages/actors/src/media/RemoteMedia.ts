@@ -30,7 +30,7 @@ export interface RemoteFile {
 const maxErrorBytes = 64 * 1024
 
 /** The other server does not give what it should. */
-export const unavailable = (name: MediaName) => new NotFound({ error: `${name.origin} does not give the content now` })
+export const unavailable = (name: MediaName) => new NotFound({ error: `${name.origin} does not serve the content now` })
 
 /** Whether a server does not know the endpoint, by its answer. */
 const isUnknownEndpoint = (status: number, errcode: string): boolean =>
@@ -38,7 +38,7 @@ const isUnknownEndpoint = (status: number, errcode: string): boolean =>
 
 const toMatrixError = (name: MediaName, status: number, errcode: string): MatrixError => {
   if (errcode === "M_NOT_YET_UPLOADED") return new NotYetUploaded({ error: "The content has not been uploaded yet" })
-  if (errcode === "M_TOO_LARGE") return new TooLarge({ error: `${name.origin} finds the content too large` })
+  if (errcode === "M_TOO_LARGE") return new TooLarge({ error: `${name.origin} refuses the content as too large` })
   return status === 404 ? new NotFound({ error: "There is no such content" }) : unavailable(name)
 }
 

@@ -65,10 +65,10 @@ export const makeMembershipLimits = Effect.gen(function* () {
       const from = serverNameOf(inviter)
       const { all, ofServer } = yield* store.countInvitations(userId, from)
       if (from !== serverName && ofServer >= Math.ceil(invitations / serversShare)) {
-        return yield* new Forbidden({ error: `${userId} has ${ofServer} invitations of ${from} without an answer` })
+        return yield* new Forbidden({ error: `${userId} has ${ofServer} pending invitations from ${from}` })
       }
       if (all < invitations) return
-      return yield* new Forbidden({ error: `${userId} has ${invitations} invitations without an answer` })
+      return yield* new Forbidden({ error: `${userId} has ${invitations} pending invitations` })
     })
   }
 })

@@ -160,7 +160,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     versions === undefined || versions.includes(room.version.id)
       ? Effect.void
       : new IncompatibleRoomVersion({
-          error: `The room has version ${room.version.id}, which the server does not say to know`,
+          error: `The room has version ${room.version.id}, which is not among the versions of the request`,
           room_version: room.version.id
         })
 
