@@ -101,7 +101,8 @@ export default {
     },
     {
       name: "protocol-apart-from-behaviour",
-      comment: "HomeServer.ts registers the behaviour of an actor with the runner; all other files import its messages.",
+      comment:
+        "HomeServer.ts registers the behaviour of an actor with the runner; all other files import its messages.",
       severity: "error",
       from: { path: "^packages/", pathNot: "^packages/actors/(src/HomeServer\\.ts$|test/)" },
       to: {

@@ -65,23 +65,25 @@ layer(Stage.layer(), { excludeTestServices: true })("Requests", (it) => {
     })
   )
 
-  it.effect("a deactivated user leaves all rooms and cannot log in again, and the user ID cannot be registered again", () =>
-    Effect.gen(function* () {
-      const { ask } = yield* Stage
-      const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
-      const room = yield* roomOf(alice, bob)
-      const from = yield* now(alice)
-      done(yield* bob.ask("POST", "/unregister", {}))
-      const left = yield* next(
-        alice,
-        from,
-        ({ state_key, type }) => type === "m.room.member" && state_key === bob.userId
-      )
-      assert.deepStrictEqual([left.content.membership, left.room_id], ["leave", room])
-      refused(yield* bob.ask("GET", "/events?timeout=0"), 401, "M_UNKNOWN_TOKEN")
-      refused(yield* ask("POST", "/login", { data: loginOf(bob) }), 403, "M_FORBIDDEN")
-      refused(yield* ask("POST", "/register", { data: loginOf(bob) }), 400, "M_USER_IN_USE")
-    })
+  it.effect(
+    "a deactivated user leaves all rooms and cannot log in again, and the user ID cannot be registered again",
+    () =>
+      Effect.gen(function* () {
+        const { ask } = yield* Stage
+        const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
+        const room = yield* roomOf(alice, bob)
+        const from = yield* now(alice)
+        done(yield* bob.ask("POST", "/unregister", {}))
+        const left = yield* next(
+          alice,
+          from,
+          ({ state_key, type }) => type === "m.room.member" && state_key === bob.userId
+        )
+        assert.deepStrictEqual([left.content.membership, left.room_id], ["leave", room])
+        refused(yield* bob.ask("GET", "/events?timeout=0"), 401, "M_UNKNOWN_TOKEN")
+        refused(yield* ask("POST", "/login", { data: loginOf(bob) }), 403, "M_FORBIDDEN")
+        refused(yield* ask("POST", "/register", { data: loginOf(bob) }), 400, "M_USER_IN_USE")
+      })
   )
 
   it.effect("the access token may travel in the header or in the query, and no content type is needed", () =>

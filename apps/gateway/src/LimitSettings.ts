@@ -11,7 +11,11 @@ export const limitSettings = {
   roomLimit: limit("rooms", "The number of rooms that a user may be in", defaultLimits.rooms),
   invitationLimit: limit("invitations", "The number of pending invitations of a user", defaultLimits.invitations),
   deviceLimit: limit("devices", "The number of logged-in devices of a user", defaultLimits.devices),
-  aliasLimit: limit("aliases", "The number of aliases that a user may make, and that a room may have", defaultLimits.aliases),
+  aliasLimit: limit(
+    "aliases",
+    "The number of aliases that a user may make, and that a room may have",
+    defaultLimits.aliases
+  ),
   stateLimit: limit("state_bytes", "The size of a room's state in bytes", defaultLimits.stateBytes, "bytes")
 } as const
 

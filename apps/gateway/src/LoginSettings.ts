@@ -288,11 +288,7 @@ export const loginSettings = {
     "Failed attempts to log in to one account, from wherever",
     loginDefaults.accountAttempts
   ),
-  addressAttempts: attempts(
-    "address_attempts",
-    "Failed logins from one address",
-    loginDefaults.addressAttempts
-  ),
+  addressAttempts: attempts("address_attempts", "Failed logins from one address", loginDefaults.addressAttempts),
   mailRate: attempts("mail_rate", "Mails to one address", loginDefaults.mailRate),
   mailHost: optional({
     name: "mail.host",
@@ -314,7 +310,12 @@ export const loginSettings = {
     schema: Schema.Literals(["tls", "starttls", "none"]) as Schema.Codec<"tls" | "starttls" | "none", string>,
     fallback: "starttls"
   }),
-  mailUser: optional({ name: "mail.user", description: "The account at the SMTP server", expects: "a text", schema: Text }),
+  mailUser: optional({
+    name: "mail.user",
+    description: "The account at the SMTP server",
+    expects: "a text",
+    schema: Text
+  }),
   mailPassword: optional({
     name: "mail.password",
     description: "The password at the SMTP server",

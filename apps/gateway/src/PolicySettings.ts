@@ -23,8 +23,7 @@ export const policySettings = {
   }),
   policyLists: setting({
     name: "policy.lists",
-    description:
-      "Rooms of this server that are moderation policy lists. As a policy server it follows their bans",
+    description: "Rooms of this server that are moderation policy lists. As a policy server it follows their bans",
     expects: "a list of room IDs",
     schema: list(/^![^\s,]+$/),
     fallback: [] as ReadonlyArray<string>

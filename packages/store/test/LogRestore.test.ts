@@ -101,44 +101,46 @@ describe("A log that was restored from a backup", () => {
     })
   )
 
-  it.live("after a dump is restored in a new database cluster, the log continues in order, and earlier tokens are valid", () =>
-    Effect.gen(function* () {
-      const dataDir = yield* Effect.acquireRelease(
-        Effect.promise(async () => {
-          const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-restore-"))
-          await fs.chmod(directory, 0o711)
-          return directory
-        }),
-        (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-      )
-      const url = yield* TestDatabase.url
-      const another = yield* EmbeddedPostgres.make({ dataDir, settings: { fsync: "off" } })
-      const target = yield* Layer.build(Layer.fresh(Database.migrated({ url: another.url, maxConnections: 2 })))
-      const { half, lost, token } = yield* Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* sql`DO ${sql.literal("$$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")}`
-        const half = yield* send(3)
-        const token = yield* send(4)
-        yield* restoreDump(sql, yield* SqlClient.SqlClient.pipe(Effect.provide(target)))
-        return { half, token, lost: yield* send(2) }
-      }).pipe(onNode(url))
-      yield* Effect.gen(function* () {
-        const log = yield* EventLog
-        assert.deepStrictEqual(yield* Effect.forEach([half, token, lost], isLost), [false, false, true])
-        const after = yield* send(5)
-        assert.isAbove(comparePositions(positionOf(after), positionOf(token)), 0)
-        const { events } = yield* log.readAfter(positionOf(half), 100)
-        assert.deepStrictEqual(
-          events.map(({ event }) => event.content.body),
-          events
-            .map(({ event }) => event.content.body)
-            .toSorted((a, b) => Number(String(a).slice(7)) - Number(String(b).slice(7)))
+  it.live(
+    "after a dump is restored in a new database cluster, the log continues in order, and earlier tokens are valid",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* Effect.acquireRelease(
+          Effect.promise(async () => {
+            const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-restore-"))
+            await fs.chmod(directory, 0o711)
+            return directory
+          }),
+          (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
         )
-        assert.lengthOf(events, 4 + 5)
-        const sql = yield* SqlClient.SqlClient
-        const [offset] = yield* sql<{ value: bigint }>`SELECT value FROM log_offset`
-        assert.isAbove(Number(offset!.value), 4_000)
-      }).pipe(onNode(another.url))
-    })
+        const url = yield* TestDatabase.url
+        const another = yield* EmbeddedPostgres.make({ dataDir, settings: { fsync: "off" } })
+        const target = yield* Layer.build(Layer.fresh(Database.migrated({ url: another.url, maxConnections: 2 })))
+        const { half, lost, token } = yield* Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          yield* sql`DO ${sql.literal("$$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")}`
+          const half = yield* send(3)
+          const token = yield* send(4)
+          yield* restoreDump(sql, yield* SqlClient.SqlClient.pipe(Effect.provide(target)))
+          return { half, token, lost: yield* send(2) }
+        }).pipe(onNode(url))
+        yield* Effect.gen(function* () {
+          const log = yield* EventLog
+          assert.deepStrictEqual(yield* Effect.forEach([half, token, lost], isLost), [false, false, true])
+          const after = yield* send(5)
+          assert.isAbove(comparePositions(positionOf(after), positionOf(token)), 0)
+          const { events } = yield* log.readAfter(positionOf(half), 100)
+          assert.deepStrictEqual(
+            events.map(({ event }) => event.content.body),
+            events
+              .map(({ event }) => event.content.body)
+              .toSorted((a, b) => Number(String(a).slice(7)) - Number(String(b).slice(7)))
+          )
+          assert.lengthOf(events, 4 + 5)
+          const sql = yield* SqlClient.SqlClient
+          const [offset] = yield* sql<{ value: bigint }>`SELECT value FROM log_offset`
+          assert.isAbove(Number(offset!.value), 4_000)
+        }).pipe(onNode(another.url))
+      })
   )
 })

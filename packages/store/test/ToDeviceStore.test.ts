@@ -49,25 +49,27 @@ layer(ToDeviceStore.layer.pipe(Layer.provideMerge(stores), Layer.provideMerge(Te
       })
     )
 
-    it.effect("a flood by a user of the same server deletes no messages of others, counted in messages or in bytes", () =>
-      Effect.gen(function* () {
-        const user = "@erin:example.org" as UserId
-        const text = "x".repeat(88)
-        const bytes = JSON.stringify({ text }).length
-        yield* fill(user, ["@bob:example.org", "@carol:example.org"], { text })
-        yield* fill(
-          user,
-          times(50, () => "@mallory:example.org"),
-          { text }
-        )
-        yield* (yield* ToDeviceStore).trim(1_000, 10 * bytes)
-        const left = yield* sendersOf(user)
-        assert.deepStrictEqual(left, [
-          "@bob:example.org",
-          "@carol:example.org",
-          ...times(8, () => "@mallory:example.org")
-        ])
-      })
+    it.effect(
+      "a flood by a user of the same server deletes no messages of others, counted in messages or in bytes",
+      () =>
+        Effect.gen(function* () {
+          const user = "@erin:example.org" as UserId
+          const text = "x".repeat(88)
+          const bytes = JSON.stringify({ text }).length
+          yield* fill(user, ["@bob:example.org", "@carol:example.org"], { text })
+          yield* fill(
+            user,
+            times(50, () => "@mallory:example.org"),
+            { text }
+          )
+          yield* (yield* ToDeviceStore).trim(1_000, 10 * bytes)
+          const left = yield* sendersOf(user)
+          assert.deepStrictEqual(left, [
+            "@bob:example.org",
+            "@carol:example.org",
+            ...times(8, () => "@mallory:example.org")
+          ])
+        })
     )
   }
 )

@@ -125,7 +125,11 @@ const reject = Command.make("reject", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
     Effect.tap(admin.reject(options.user), (userId) => printLine(options, `${userId} was rejected`))
   )
-).pipe(Command.withDescription("Reject an account that waits for approval: deactivates it. Its user ID cannot be registered again"))
+).pipe(
+  Command.withDescription(
+    "Reject an account that waits for approval: deactivates it. Its user ID cannot be registered again"
+  )
+)
 
 const show = Command.make("show", { ...commandOptions, user }, (options) =>
   run(options, (admin) =>
@@ -196,7 +200,11 @@ const logout = Command.make(
 ).pipe(Command.withDescription("End the login of one device"))
 
 const standings = {
-  lock: { change: { locked: true }, text: "is locked", description: "Lock an account, so that it cannot be used at all" },
+  lock: {
+    change: { locked: true },
+    text: "is locked",
+    description: "Lock an account, so that it cannot be used at all"
+  },
   unlock: { change: { locked: false }, text: "is no longer locked", description: "Unlock an account" },
   suspend: {
     change: { suspended: true },

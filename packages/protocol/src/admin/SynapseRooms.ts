@@ -168,7 +168,11 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       params: ofRoom,
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "Media that events of a room name", text: "Not of encrypted events. Errors: M_NOT_FOUND.", who })
+      documented({
+        summary: "Media that events of a room name",
+        text: "Not of encrypted events. Errors: M_NOT_FOUND.",
+        who
+      })
     ),
     HttpApiEndpoint.post("quarantineMedia", `${prefix}/v1/room/:roomId/media/quarantine`, {
       params: ofRoom,

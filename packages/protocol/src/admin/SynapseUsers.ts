@@ -183,7 +183,9 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     HttpApiEndpoint.get("bySubject", `${prefix}/v1/auth_providers/:provider/users/:externalId`, {
       params: { provider: Text, externalId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The user of an account at a provider", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(
+      documented({ summary: "The user of an account at a provider", text: "Errors: M_NOT_FOUND.", who })
+    ),
     HttpApiEndpoint.get("media", `${prefix}/v1/users/:userId/media`, {
       params: ofUser,
       query: { ...page, order_by: Schema.optionalKey(Text) },

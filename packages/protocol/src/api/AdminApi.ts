@@ -63,7 +63,9 @@ export const CreateRegistrationToken = Schema.Struct({
     })
   ),
   uses_allowed: Schema.optionalKey(
-    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).annotate({ description: "How many times it may be used (default: once)" })
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).annotate({
+      description: "How many times it may be used (default: once)"
+    })
   ),
   unlimited: Schema.optionalKey(Schema.Boolean.annotate({ description: "True for any number of uses" })),
   valid_for: Schema.optionalKey(
@@ -134,7 +136,9 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.post("createRegistrationToken", "/admin/registration_tokens", {
       payload: CreateRegistrationToken,
       success: NewRegistrationToken
-    }).annotateMerge(documented({ summary: "Make a registration token", text: "Only this answer contains the secret.", who })),
+    }).annotateMerge(
+      documented({ summary: "Make a registration token", text: "Only this answer contains the secret.", who })
+    ),
     HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
       params: { tokenId: boundedText(255) },
       success: Done

@@ -71,7 +71,9 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       params,
       payload: SetPresence,
       success: Done
-    }).annotateMerge(documented({ summary: "Set the presence of the user", text: "Errors: M_FORBIDDEN.", who: "the user" })),
+    }).annotateMerge(
+      documented({ summary: "Set the presence of the user", text: "Errors: M_FORBIDDEN.", who: "the user" })
+    ),
     HttpApiEndpoint.get("getList", "/presence/list/:userId", list).annotateMerge(documented(readList)),
     HttpApiEndpoint.post("changeList", "/presence/list/:userId", change).annotateMerge(documented(changeList)),
     HttpApiEndpoint.get("getObservers", "/presence/observers/:userId", {

@@ -84,7 +84,11 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       payload: [CreateRoom, Absent],
       success: CreatedRoom
     }).annotateMerge(
-      documented({ summary: "Create a room with a transaction ID", text: `${createDoc} ${idempotent}`, who: "any user" })
+      documented({
+        summary: "Create a room with a transaction ID",
+        text: `${createDoc} ${idempotent}`,
+        who: "any user"
+      })
     ),
     HttpApiEndpoint.post("upgrade", "/rooms/:roomId/upgrade", {
       params: { roomId: RoomId },
@@ -110,7 +114,12 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(
-      documented({ summary: "Send an event with a transaction ID", text: `${sendDoc} ${idempotent}`, who: senders, request: message })
+      documented({
+        summary: "Send an event with a transaction ID",
+        text: `${sendDoc} ${idempotent}`,
+        who: senders,
+        request: message
+      })
     ),
     HttpApiEndpoint.get("messages", "/rooms/:roomId/messages", {
       params: { roomId: RoomId },

@@ -105,7 +105,10 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
     })
       .middleware(Authentication)
       .annotateMerge(
-        documented({ summary: "Add a room to the list, or remove it", who: "members with the power to set the canonical alias" })
+        documented({
+          summary: "Add a room to the list, or remove it",
+          who: "members with the power to set the canonical alias"
+        })
       ),
     HttpApiEndpoint.put("setListedIn", "/v3/directory/list/appservice/:networkId/:roomId", {
       params: { networkId: boundedText(255), roomId: RoomId },

@@ -48,9 +48,7 @@ export class SsoPagesApi extends HttpApiGroup.make("clientServer.ssoPages")
     HttpApiEndpoint.post("register", "/_greenroom/sso/register", {
       query: { id: Schema.String.check(Schema.isMaxLength(128)) },
       success: HtmlPage
-    }).annotateMerge(
-      documented({ summary: "The user name of a new account after a login at a provider", who })
-    ),
+    }).annotateMerge(documented({ summary: "The user name of a new account after a login at a provider", who })),
     HttpApiEndpoint.get("login", "/_matrix/static/client/login", { success: HtmlPage }).annotateMerge(
       documented({ summary: "A page that performs a whole login", text: "It calls `window.onLogin`.", who })
     )

@@ -41,21 +41,23 @@ describe("receiving a file", () => {
     })
   )
 
-  it.effect("a slow sender is cut off even if its bytes come through a generator, which cannot be ended while it waits", () =>
-    Effect.gen(function* () {
-      const directory = yield* temporaryDirectory
-      const never = Promise.withResolvers<void>()
-      const chunks = async function* () {
-        yield Buffer.from("a")
-        await never.promise
-      }
-      const source = Readable.from(chunks(), { objectMode: false })
-      const receiving = yield* Effect.forkChild(Effect.flip(Effect.scoped(receive(directory, source, 1_000))))
-      yield* advance(66_000)
-      assert.include((yield* Fiber.join(receiving)).error, "too slowly")
-      assert.deepStrictEqual(yield* Effect.promise(() => fs.readdir(directory)), [])
-      never.resolve()
-    })
+  it.effect(
+    "a slow sender is cut off even if its bytes come through a generator, which cannot be ended while it waits",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporaryDirectory
+        const never = Promise.withResolvers<void>()
+        const chunks = async function* () {
+          yield Buffer.from("a")
+          await never.promise
+        }
+        const source = Readable.from(chunks(), { objectMode: false })
+        const receiving = yield* Effect.forkChild(Effect.flip(Effect.scoped(receive(directory, source, 1_000))))
+        yield* advance(66_000)
+        assert.include((yield* Fiber.join(receiving)).error, "too slowly")
+        assert.deepStrictEqual(yield* Effect.promise(() => fs.readdir(directory)), [])
+        never.resolve()
+      })
   )
 
   it.effect("a sender that keeps the lowest rate may take long", () =>
