@@ -10,9 +10,10 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventLog } from "@greenroom/store/EventLog"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import type { StateRef } from "@greenroom/store/StateStore"
 import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
-import { Array as Arr, Effect, Option, Struct } from "effect"
+import { Array as Arr, Effect, Option } from "effect"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
@@ -34,6 +35,16 @@ import { makeTimelineStates } from "./TimelineStates.ts"
 const roomsAtOnce = 32
 /** How many groups of a first answer are read at a time: PostgreSQL reads one while another is encoded. */
 const groupsAtOnce = 3
+
+/** What all groups of rooms of an answer share: so little of each room that it is read of all of them together. */
+interface Common {
+  /** How many rooms the answer has. */
+  readonly total: number
+  /** The numbers of the rooms in which the user sees every event. */
+  readonly open: Effect.Effect<ReadonlySet<number>>
+  /** The states at the ends of the timelines. */
+  readonly ends: Effect.Effect<ReadonlyMap<number, StateRef>>
+}
 
 interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
@@ -81,9 +92,9 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const renderer = yield* makeEventRenderer
   const selectionOf = yield* makeEventSelections
   const versions = yield* RoomStore
-  const { readTimelines } = yield* makeSyncTimelines
+  const { readOpen, readTimelines } = yield* makeSyncTimelines
   const { noteMembers, readStates } = yield* makeTimelineStates(sentMembers)
-  const { namedRooms, readSummaries } = yield* makeSyncSummaries
+  const { readSummaries } = yield* makeSyncSummaries
   const { readEntries } = yield* makeStrippedRooms
   const { addUserData, readUserData } = yield* makeSyncUserData
 
@@ -96,41 +107,57 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   })
 
   /** The news of rooms whose timeline is in the answer. */
-  const readRooms = (range: RoomsRange, rooms: ReadonlyArray<Reading>) =>
+  const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
+    const common: Common = {
+      total: rooms.length,
+      open: yield* Effect.cached(readOpen(range, rooms)),
+      ends: yield* Effect.cached(store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))))
+    }
+    const fresh = rooms.filter(({ known }) => known === undefined)
+    const [answers, summaries] = yield* Effect.all(
+      [readGroups(range, rooms, common), Effect.flatMap(common.ends, (ends) => readSummaries(range, fresh, ends))],
+      { concurrency: concurrencyOf(range) }
+    )
+    for (const { roomId, roomNid } of fresh) {
+      answers.set(roomId, { ...answers.get(roomId)!, summary: summaries.get(roomNid)! })
+    }
+    return answers
+  })
+
+  const readGroups = (range: RoomsRange, rooms: ReadonlyArray<Reading>, common: Common) =>
     rooms.length <= roomsAtOnce
-      ? readTogether(range, rooms, rooms.length)
+      ? readTogether(range, rooms, common)
       : Effect.map(
           Effect.forEach(
             Arr.chunksOf(rooms, roomsAtOnce),
-            (group) => Effect.map(readTogether(range, group, rooms.length), compactRooms),
+            (group) => Effect.map(readTogether(range, group, common), compactRooms),
             { concurrency: concurrencyOf(range) > 1 ? groupsAtOnce : 1 }
           ),
           (groups) => new Map(groups.flat())
         )
 
-  const readTogether = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>, total: number) {
+  const readTogether = Effect.fnUntraced(function* (
+    range: RoomsRange,
+    rooms: ReadonlyArray<Reading>,
+    { ends, open, total }: Common
+  ) {
     const { session } = range
-    const [fresh, others] = partition(rooms, ({ known }) => known === undefined)
-    const [timelines, knownStates, endStates, freshSummaries] = yield* Effect.all(
+    const others = rooms.filter(({ known }) => known !== undefined)
+    const [timelines, knownStates, endStates] = yield* Effect.all(
       [
-        readTimelines(range, rooms, total),
+        readTimelines(range, rooms, total, open),
         store.statesAt(others.map(({ known, roomNid }) => ({ roomNid, at: known! }))),
-        store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))),
-        readSummaries(range, fresh)
+        ends
       ],
       { concurrency: concurrencyOf(range) }
     )
-    const [states, freshNamed] = yield* Effect.all(
-      [readStates(range, rooms, { timelines, known: knownStates, ends: endStates }), namedRooms(fresh, endStates)],
-      { concurrency: concurrencyOf(range) }
-    )
+    const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
     const changed = others.filter(
       ({ roomNid }) =>
         states.get(roomNid)?.some(isOfSummary) ||
         timelines.get(roomNid)?.entries.some(({ event }) => isOfSummary(event))
     )
-    const summaries = new Map([...freshSummaries, ...(yield* readSummaries(range, changed))])
-    const named = new Set([...freshNamed, ...(yield* namedRooms(changed, endStates))])
+    const summaries = yield* readSummaries(range, changed, endStates)
     const lists: Array<RenderedList> = []
     for (const room of rooms) {
       const { known, roomId, roomNid } = room
@@ -151,8 +178,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
       const [timeline, stateEvents] = [rendered[2 * index]!, rendered[2 * index + 1]!]
       // Before a whole timeline there is nothing. Its token is that of its end, by which clients read the members of that time too.
       const first = limited || room.known !== undefined ? entries[0] : undefined
-      const whole = summaries.get(room.roomNid)
-      const summary = named.has(room.roomNid) && whole !== undefined ? Struct.omit(whole, ["m.heroes"]) : whole
+      const summary = summaries.get(room.roomNid)
       answers.set(room.roomId, {
         timeline: {
           events: timeline,

@@ -7,6 +7,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
+import type { SyncedRoom } from "../SyncAnswer.ts"
 import type { Reading, SyncRange } from "./SyncRange.ts"
 
 const maxHeroes = 5
@@ -23,11 +24,13 @@ const isFilled = (value: unknown): boolean => typeof value === "string" && value
 const isNaming = ({ content, type }: Event): boolean =>
   type === "m.room.name" ? isFilled(content.name) : type === "m.room.canonical_alias" && isFilled(content.alias)
 
+type Summary = NonNullable<SyncedRoom["summary"]>
+
 export const makeSyncSummaries = Effect.gen(function* () {
   const store = yield* SyncStore
   const states = yield* StateStore
 
-  /** The rooms that have a name or an alias. */
+  /** The rooms that have a name or an alias in the states at their ends. */
   const namedRooms = Effect.fnUntraced(function* (
     rooms: ReadonlyArray<Reading>,
     ends: ReadonlyMap<number, StateRef>
@@ -41,18 +44,23 @@ export const makeSyncSummaries = Effect.gen(function* () {
     return new Set(entries.filter(({ event }) => isNaming(event)).map(({ roomNid }) => roomNid))
   })
 
-  /** Counts and heroes are sent where memberships or names may have changed. */
-  const readSummaries = Effect.fnUntraced(function* ({ session }: SyncRange, rooms: ReadonlyArray<Reading>) {
+  /** The summaries of rooms with the states at their ends, by the numbers of the rooms. */
+  const readSummaries = Effect.fnUntraced(function* (
+    { session }: SyncRange,
+    rooms: ReadonlyArray<Reading>,
+    ends: ReadonlyMap<number, StateRef>
+  ): Effect.fn.Return<ReadonlyMap<number, Summary>> {
+    if (rooms.length === 0) return new Map()
     const roomNids = rooms.map(({ roomNid }) => roomNid)
-    const [counts, heroes] = yield* Effect.all([
-      store.memberCounts(roomNids),
-      store.heroes(session.userId, roomNids, maxHeroes)
-    ])
+    const counts = yield* store.memberCounts(roomNids)
+    const named = yield* namedRooms(rooms, ends)
+    const unnamed = roomNids.filter((roomNid) => !named.has(roomNid))
+    const heroes = yield* store.heroes(session.userId, unnamed, maxHeroes)
     return new Map(
       roomNids.map((roomNid) => [
         roomNid,
         {
-          "m.heroes": heroes.get(roomNid) ?? [],
+          ...(named.has(roomNid) ? {} : { "m.heroes": heroes.get(roomNid) ?? [] }),
           "m.joined_member_count": counts.get(roomNid)?.joined ?? 0,
           "m.invited_member_count": counts.get(roomNid)?.invited ?? 0
         }
@@ -60,5 +68,5 @@ export const makeSyncSummaries = Effect.gen(function* () {
     )
   })
 
-  return { namedRooms, readSummaries }
+  return { readSummaries }
 })

@@ -44,11 +44,21 @@ export const makeSyncTimelines = Effect.gen(function* () {
   const selectionOf = yield* makeEventSelections
   const { openTo, visibleTo } = yield* makeHistoryVisibility
 
-  /** The newest events of each room that pass the filter, and whether there are more of them. `total`: the rooms of the answer. */
+  /** The numbers of the rooms in which the user sees every event. */
+  const readOpen = ({ session }: RoomsRange, rooms: ReadonlyArray<Reading>): Effect.Effect<ReadonlySet<number>> =>
+    Effect.map(openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(session.userId, room))), (open) =>
+      new Set(rooms.filter((room) => !mayHaveBeenAway(room) || open.has(room.roomNid)).map(({ roomNid }) => roomNid))
+    )
+
+  /**
+   * The newest events of each room that pass the filter, and whether there are more of them. `total`: the rooms of the answer. `open`:
+   * those in which the user sees every event.
+   */
   const readTimelines = Effect.fnUntraced(function* (
     range: RoomsRange,
     rooms: ReadonlyArray<Reading>,
-    total: number
+    total: number,
+    open: Effect.Effect<ReadonlySet<number>>
   ): Effect.fn.Return<Map<number, Timeline>> {
     const timeline = range.filter.room?.timeline
     const selection = selectionOf(timeline)
@@ -57,22 +67,21 @@ export const makeSyncTimelines = Effect.gen(function* () {
     const scanned = isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
     const found = new Map<number, Timeline>()
     const { userId } = range.session
-    const [{ cut, entries }, open] = yield* Effect.all(
+    const [{ cut, entries }, seen] = yield* Effect.all(
       [
         store.timelines(
           rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
           scanned,
           bytesOfRoom(total)
         ),
-        openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(userId, room)))
+        open
       ],
       { concurrency: concurrencyOf(range) }
     )
     const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
-      const isShown = !mayHaveBeenAway(room) || open.has(room.roomNid)
-      const visible = isShown ? read : yield* visibleIn(userId, room, read)
+      const visible = seen.has(room.roomNid) ? read : yield* visibleIn(userId, room, read)
       const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
       const shown = limit === 0 ? [] : passed.slice(-limit)
       const isCut = read.length >= scanned || cut.has(room.roomNid) || visible.length < read.length
@@ -111,5 +120,5 @@ export const makeSyncTimelines = Effect.gen(function* () {
     leftAt: hasLeft(membership) ? changedAt : undefined
   })
 
-  return { readTimelines }
+  return { readOpen, readTimelines }
 })

@@ -46,13 +46,14 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
 
   /** Notes the memberships that are in the answer to a lazy device. */
   const noteMembers = (
-    { fullState, lazyDevice, stateAfter, upTo }: SyncRange,
+    { fullState, lazyDevice, since, stateAfter, upTo }: SyncRange,
     { known, roomNid }: Reading,
     timeline: ReadonlyArray<Event>,
     state: ReadonlyArray<Event>
   ) => {
     if (lazyDevice === undefined) return
-    if (known === undefined || fullState) sentMembers.forgetRoom(lazyDevice, roomNid)
+    // A first answer has forgotten all rooms.
+    if (since !== undefined && (known === undefined || fullState)) sentMembers.forgetRoom(lazyDevice, roomNid)
     const inOrder = stateAfter ? [...timeline, ...state] : [...state, ...timeline]
     sentMembers.note(lazyDevice, roomNid, inOrder.filter(isMembership), upTo)
   }
