@@ -23,7 +23,7 @@ import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
 import { lazyDevice, SentMembers } from "./internal/SentMembers.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
-import { makeSyncLive } from "./internal/SyncLive.ts"
+import { type LiveRooms, makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
 import { concurrencyOf } from "./internal/SyncRange.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
@@ -186,33 +186,46 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** The same from memory, where it has all that is new. Feeds do not contain the counts of keys. */
-  const readLive = Effect.fnUntraced(function* (
+  /** An answer from memory. Feeds do not contain the counts of keys. */
+  const newsOf = (
+    { userId }: Session,
+    { presence: wanted }: Filter,
+    { seen }: Start,
+    feed: UserFeed,
+    { join, upTo }: LiveRooms
+  ): Effect.Effect<SyncedNews> =>
+    Effect.flatMap(presence.read(userId, seen, wanted, feed), ({ events, seen }) => {
+      const cut = comparePositions(seen, upTo) === 0 ? undefined : { presence: seen }
+      return Effect.map(log.tokenOf(upTo, cut), (next_batch) => ({
+        next_batch,
+        rooms: { ...noRooms, join },
+        account_data: nothing,
+        presence: { events }
+      }))
+    })
+
+  /** The same from memory, where it has all that is new. Thousands of users may wait for one event: this takes few effects. */
+  const readLive = (
     session: Session,
     request: SyncRequest,
     filter: Filter,
     start: Start,
     feed: UserFeed
-  ): Effect.fn.Return<SyncedNews | undefined> {
+  ): Effect.Effect<SyncedNews | undefined> => {
     const { messagesSeen, position } = start
-    if (comparePositions(messagesSeen, position) < 0 || (yield* ignoresAnybody(feed))) return undefined
-    const found = yield* live.read(feed, {
+    if (comparePositions(messagesSeen, position) < 0) return Effect.undefined
+    const range = {
       session,
       filter,
-      since: start.position,
+      since: position,
       stateAfter: request.useStateAfter ?? false,
       lazyDevice: lazyDevice(session, request.filter, filter)
-    })
-    if (found === undefined) return undefined
-    const presences = yield* presence.read(session.userId, start.seen, filter.presence, feed)
-    const isCurrent = comparePositions(presences.seen, found.upTo) === 0
-    return {
-      next_batch: yield* log.tokenOf(found.upTo, isCurrent ? undefined : { presence: presences.seen }),
-      rooms: { join: found.join, invite: {}, knock: {}, leave: {} },
-      account_data: { events: [] },
-      presence: { events: presences.events }
     }
-  })
+    const read = Effect.flatMap(live.read(feed, range), (found) =>
+      found === undefined ? Effect.undefined : newsOf(session, filter, start, feed, found)
+    )
+    return Effect.flatMap(ignoresAnybody(feed), (ignores) => (ignores ? Effect.undefined : read))
+  }
 
   const withKeyCounts = (
     session: Session,

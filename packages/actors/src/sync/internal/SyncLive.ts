@@ -40,7 +40,8 @@ interface LiveRange {
   readonly lazyDevice: string | undefined
 }
 
-interface LiveRooms {
+/** The news of joined rooms, up to a position. */
+export interface LiveRooms {
   readonly upTo: StreamPosition
   readonly join: { readonly [roomId: string]: SyncedRoom }
 }
@@ -245,24 +246,50 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     return state
   }
 
+  const roomOf = (
+    range: LiveRange,
+    roomNid: number,
+    parts: RoomParts,
+    counted: CountedTo,
+    upTo: StreamPosition
+  ): SyncedRoom => {
+    const state = newMembers(range, roomNid, parts, upTo)
+    const { unread_notifications, unread_thread_notifications } = unreadOf(
+      counted,
+      range.filter.room?.timeline?.unread_thread_notifications ?? false
+    )
+    return {
+      timeline: parts.timeline,
+      ...(range.stateAfter ? { state_after: state } : { state }),
+      unread_notifications,
+      ...(unread_thread_notifications === undefined ? {} : { unread_thread_notifications })
+    }
+  }
+
   /** Most users who wait in a room find everything at hand: it costs no effect. */
-  const roomOf = Effect.fnUntraced(function* (
+  const roomAtHand = (
+    range: LiveRange,
+    feed: UserFeed,
+    entries: ReadonlyArray<FeedEntry>,
+    upTo: StreamPosition,
+    now: number
+  ): SyncedRoom | undefined => {
+    const { roomNid } = entries[0]!
+    const parts = partsAtHand(range, entries, now)
+    const counted = parts === undefined ? undefined : countsAtHand(feed, roomNid, upTo)
+    return parts === undefined || counted === undefined ? undefined : roomOf(range, roomNid, parts, counted, upTo)
+  }
+
+  const readRoom = Effect.fnUntraced(function* (
     range: LiveRange,
     feed: UserFeed,
     entries: ReadonlyArray<FeedEntry>,
     upTo: StreamPosition
   ): Effect.fn.Return<SyncedRoom> {
-    const { filter, stateAfter } = range
     const { roomNid } = entries[0]!
-    const parts = partsAtHand(range, entries, yield* monotonicMillis) ?? (yield* partsOf(range, entries))
-    const { timeline } = parts
-    const state = newMembers(range, roomNid, parts, upTo)
+    const parts = yield* partsOf(range, entries)
     const counted = countsAtHand(feed, roomNid, upTo) ?? (yield* countAgain(feed, roomNid, upTo))
-    return {
-      timeline,
-      ...(stateAfter ? { state_after: state } : { state }),
-      ...unreadOf(counted, filter.room?.timeline?.unread_thread_notifications ?? false)
-    }
+    return roomOf(range, roomNid, parts, counted, upTo)
   })
 
   /** The rooms of the user where other users type than before. Undefined if the changes are forgotten. */
@@ -291,31 +318,48 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     )
     const byRoom = Map.groupBy(shown, ({ event }) => event.room_id)
     const limit = filter.room?.timeline?.limit ?? defaultTimeline
-    return [...byRoom.values()].some((ofRoom) => ofRoom.length > limit) ? undefined : byRoom
+    return shown.length > limit && [...byRoom.values()].some((ofRoom) => ofRoom.length > limit) ? undefined : byRoom
   }
 
   return {
     /** The updates of a user's rooms; undefined if the store has to be read. */
-    read: Effect.fnUntraced(function* (feed: UserFeed, range: LiveRange): Effect.fn.Return<LiveRooms | undefined> {
-      const upTo = feeds.position()
-      const { filter, since } = range
-      const isHere =
-        isPlain(filter) &&
-        comparePositions(since, upTo) <= 0 &&
-        comparePositions(since, feed.rowsAt) >= 0 &&
-        !feeds.isBehind(feed, since)
-      const byRoom = isHere ? entriesOf(feed, range, upTo) : undefined
-      const typing = byRoom === undefined ? undefined : typingIn(feed, range, upTo)
-      if (byRoom === undefined || typing === undefined) return undefined
-      const join: Record<RoomId, SyncedRoom> = {}
-      for (const [roomId, entries] of byRoom) join[roomId] = yield* roomOf(range, feed, entries, upTo)
-      for (const { roomId, userIds } of typing) {
-        join[roomId] = {
-          ...(join[roomId] ?? { timeline: { events: [], limited: false, prev_batch: token(upTo) } }),
-          ephemeral: { events: [{ type: "m.typing", content: { user_ids: userIds } }] }
+    read: (feed: UserFeed, range: LiveRange): Effect.Effect<LiveRooms | undefined> =>
+      Effect.flatMap(monotonicMillis, (now) => {
+        const upTo = feeds.position()
+        const { filter, since } = range
+        const isHere =
+          isPlain(filter) &&
+          comparePositions(since, upTo) <= 0 &&
+          comparePositions(since, feed.rowsAt) >= 0 &&
+          !feeds.isBehind(feed, since)
+        const byRoom = isHere ? entriesOf(feed, range, upTo) : undefined
+        const typing = byRoom === undefined ? undefined : typingIn(feed, range, upTo)
+        if (byRoom === undefined || typing === undefined) return Effect.undefined
+        const join: Record<RoomId, SyncedRoom> = {}
+        const others: Array<readonly [RoomId, ReadonlyArray<FeedEntry>]> = []
+        for (const [roomId, entries] of byRoom) {
+          const room = roomAtHand(range, feed, entries, upTo, now)
+          if (room === undefined) others.push([roomId, entries])
+          else join[roomId] = room
         }
-      }
-      return { upTo, join }
-    })
+        const withTyping = (): LiveRooms => {
+          for (const { roomId, userIds } of typing) {
+            join[roomId] = {
+              ...(join[roomId] ?? { timeline: { events: [], limited: false, prev_batch: token(upTo) } }),
+              ephemeral: { events: [{ type: "m.typing", content: { user_ids: userIds } }] }
+            }
+          }
+          return { upTo, join }
+        }
+        if (others.length === 0) return Effect.succeed(withTyping())
+        return Effect.map(
+          Effect.forEach(others, ([roomId, entries]) =>
+            Effect.map(readRoom(range, feed, entries, upTo), (room) => {
+              join[roomId] = room
+            })
+          ),
+          withTyping
+        )
+      })
   }
 })
