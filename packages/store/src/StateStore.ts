@@ -7,7 +7,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { sharedParts } from "@greenroom/room/SharedParts"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, identity, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
@@ -41,6 +41,8 @@ export interface StateDelta extends StateChange {
 
 /** How many events are parsed before other work may run. */
 const parsedAtOnce = 1000
+
+const sharing = (event: Event): Event => Object.assign(event, sharedParts(event))
 
 /** How many parents a read may have to walk. */
 export const maxChainHeight = 8
@@ -101,6 +103,8 @@ export class StateStore extends Context.Service<
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
       only?: StateSelection
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
+    /** The whole state of a room, to stay in memory: what its events repeat is there once (`sharedParts`). */
+    readonly load: (roomNid: number, ref: StateRef) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** Some keys of several states, of each its own. */
     readonly readEach: (
       states: ReadonlyArray<{
@@ -184,6 +188,9 @@ export class StateStore extends Context.Service<
         return yield* eventsOf(entries(states, filter))
       }, Effect.orDie)
 
+      const load = (roomNid: number, ref: StateRef) =>
+        Effect.orDie(eventsOf(entries([{ roomNid, ref }], sql.literal("")), sharing))
+
       const readEach: StateStore["Service"]["readEach"] = Effect.fnUntraced(function* (states) {
         const wanted = states.flatMap(({ keys, roomNid }) =>
           keys.map(([type, stateKey]) => ({ roomNid, type, stateKey }))
@@ -209,7 +216,10 @@ export class StateStore extends Context.Service<
       }, Effect.orDie)
 
       /** The events of rows of `room_nid` and `event_nid`. */
-      const eventsOf = Effect.fnUntraced(function* (rowsOfEvents: Statement.Fragment) {
+      const eventsOf = Effect.fnUntraced(function* (
+        rowsOfEvents: Statement.Fragment,
+        toKept: (event: Event) => Event = identity
+      ) {
         const rows = yield* readWhole(
           sql,
           sql<SizedRow & { readonly room_nid: bigint }>`
@@ -222,12 +232,8 @@ export class StateStore extends Context.Service<
         )
         const found: Array<StateEntry> = []
         for (const row of rows) {
-          const event = JSON.parse(row.body) as Event
-          found.push({
-            roomNid: Number(row.room_nid),
-            nid: Number(row.nid),
-            event: Object.assign(event, sharedParts(event))
-          })
+          const event = toKept(JSON.parse(row.body) as Event)
+          found.push({ roomNid: Number(row.room_nid), nid: Number(row.nid), event })
           // A state may have 100,000 events: other work runs in between.
           if (found.length % parsedAtOnce === 0) yield* Effect.yieldNow
         }
@@ -331,7 +337,7 @@ export class StateStore extends Context.Service<
         return Option.some<Divergence>({ base, changes })
       }, Effect.orDie)
 
-      return StateStore.of({ chains, read, readEach, readIds, readKeys, divergence, ends })
+      return StateStore.of({ chains, read, load, readEach, readIds, readKeys, divergence, ends })
     })
   )
 }

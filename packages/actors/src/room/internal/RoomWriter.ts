@@ -73,7 +73,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     const version = roomVersion(opened.value.version)
     if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
     const { current, roomNid } = opened.value
-    const entries = current === undefined ? [] : yield* withoutAllowance(states.read([{ roomNid, ref: current }]))
+    const entries = current === undefined ? [] : yield* withoutAllowance(states.load(roomNid, current))
     const chains = opened.value.forwardExtremities.map(({ after }) => after.chain)
     const ends = yield* states.ends(current === undefined ? [] : [...new Set([...chains, current.chain])])
     const room = new RoomState(roomId, opened.value, version, serverName, entries, ends, pushRules)
