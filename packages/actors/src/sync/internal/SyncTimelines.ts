@@ -46,8 +46,10 @@ export const makeSyncTimelines = Effect.gen(function* () {
 
   /** The numbers of the rooms in which the user sees every event. */
   const readOpen = ({ session }: RoomsRange, rooms: ReadonlyArray<Reading>): Effect.Effect<ReadonlySet<number>> =>
-    Effect.map(openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(session.userId, room))), (open) =>
-      new Set(rooms.filter((room) => !mayHaveBeenAway(room) || open.has(room.roomNid)).map(({ roomNid }) => roomNid))
+    Effect.map(
+      openTo(rooms.filter(mayHaveBeenAway).map((room) => readerOf(session.userId, room))),
+      (open) =>
+        new Set(rooms.filter((room) => !mayHaveBeenAway(room) || open.has(room.roomNid)).map(({ roomNid }) => roomNid))
     )
 
   /**
