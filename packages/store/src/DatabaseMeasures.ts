@@ -26,7 +26,10 @@ const queries: ReadonlyArray<Query> = [
       pdus: ["greenroom_federation_queue_pdus", "PDUs that wait for other servers"],
       destinations: ["greenroom_federation_queue_destinations", "Other servers for which PDUs wait"],
       edus: ["greenroom_federation_queue_edus", "EDUs that must arrive and wait for other servers"],
-      receipts: ["greenroom_federation_queue_receipts", "Receipts that wait for other servers"],
+      receipts: [
+        "greenroom_federation_queue_receipts",
+        "Rooms with receipts that wait for other servers, once for each server"
+      ],
       failing: ["greenroom_federation_failing_destinations", "Other servers that did not answer when last tried"]
     },
     run: (sql) => sql`SELECT

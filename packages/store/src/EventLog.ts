@@ -26,6 +26,7 @@ import {
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { DatabaseHold } from "./DatabaseHold.ts"
 import { commitStatement } from "./internal/commit/roomCommitStatement.ts"
+import { keepFormerPresence } from "./internal/formerPresence.ts"
 import { inBatches } from "./internal/inBatches.ts"
 import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
 import { makeAnnouncementReader } from "./internal/logAnnouncements.ts"
@@ -390,7 +391,10 @@ const joinLog = Effect.fnUntraced(function* (
     if (follows !== undefined) yield* countOnAfter(sql, follows)
     yield* sql.withTransaction(
       Effect.gen(function* () {
-        if (starts) yield* sql`TRUNCATE short_lived, short_lived_marker`
+        if (starts) {
+          yield* keepFormerPresence(sql)
+          yield* sql`TRUNCATE short_lived, short_lived_marker`
+        }
         // The marker is missing after a crash of PostgreSQL: one of the nodes that notice begins the epoch.
         const fresh = yield* sql`INSERT INTO short_lived_marker DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING 1`
         if (!hasJoined || fresh.length > 0) yield* epochs.begin({ follows, fresh: fresh.length > 0 })

@@ -43,6 +43,9 @@ export class PresenceStore extends Context.Service<
     readonly many: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, StoredPresence>>
     readonly save: (userId: UserId, presence: StoredPresence) => Effect.Effect<void>
     readonly remove: (userId: UserId) => Effect.Effect<void>
+    /** Users who were not offline before the server started, at most `limit`, and have not been forgotten. */
+    readonly former: (limit: number) => Effect.Effect<ReadonlyArray<UserId>>
+    readonly forgetFormer: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
   }
 >()("greenroom/store/PresenceStore") {
   static readonly layer = Layer.effect(
@@ -75,7 +78,17 @@ export class PresenceStore extends Context.Service<
         get: (userId) => Effect.map(many([userId]), (found) => Option.fromNullishOr(found.get(userId))),
         many,
         save,
-        remove: (userId) => sql`DELETE FROM presence WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie)
+        remove: (userId) => sql`DELETE FROM presence WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
+        former: (limit) =>
+          sql<{ user_id: string }>`SELECT user_id FROM former_presence ORDER BY user_id LIMIT ${limit}`.pipe(
+            Effect.map((rows) => rows.map(({ user_id }) => user_id as UserId)),
+            Effect.orDie
+          ),
+        forgetFormer: (userIds) =>
+          sql`DELETE FROM former_presence WHERE user_id = ANY (${texts(userIds)}::text[])`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
       })
     })
   )

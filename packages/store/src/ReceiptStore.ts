@@ -4,13 +4,12 @@
  * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
  * is a defect. Source: "Receipts" of the client-server specification.
  */
-import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer, Option } from "effect"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
 import { positionSql } from "./internal/positionSql.ts"
 import type { LogRange } from "./LogSlice.ts"
-import { queuedReceipts } from "./OutgoingReceiptStore.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { ReceiptType } from "./ReceiptChange.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -54,11 +53,6 @@ export class ReceiptStore extends Context.Service<
   {
     /** False if the user's receipt is already at this event or a later one. */
     readonly set: (receipt: Receipt) => Effect.Effect<boolean>
-    /**
-     * As `set`, for a public receipt of a user of this server, and queues it for the other servers in the room in the same
-     * transaction (`OutgoingReceiptStore`). Returns those servers; None if the user's receipt is already at this event or a later one.
-     */
-    readonly publish: (receipt: Receipt, own: ServerName) => Effect.Effect<Option.Option<ReadonlyArray<ServerName>>>
     /** The receipts of rooms that a viewer may see: the public ones, and the viewer's own. */
     readonly read: (
       viewer: UserId,
@@ -84,38 +78,20 @@ export class ReceiptStore extends Context.Service<
         "room_nid, user_id, type, thread_id, event_id, event_xid::text AS event_xid, event_nid, ts"
       )
 
-      const insert = (receipt: Receipt) => sql`
-        INSERT INTO receipts (room_nid, user_id, type, thread_id, event_id, event_xid, event_nid, ts)
-        VALUES (${receipt.roomNid}, ${receipt.userId}, ${receipt.type}, ${receipt.threadId ?? ""}, ${receipt.eventId},
-                ${String(receipt.event.xid)}::xid8, ${receipt.event.nid}, ${receipt.ts})
-        ON CONFLICT (room_nid, user_id, type, thread_id) DO UPDATE SET
-          event_id = excluded.event_id, event_xid = excluded.event_xid, event_nid = excluded.event_nid,
-          ts = excluded.ts, xid = excluded.xid, nid = excluded.nid
-        WHERE (receipts.event_xid, receipts.event_nid) < (excluded.event_xid, excluded.event_nid)`
-
-      // Readers on this node wait until the log has it.
-      const noteCommit = (row: { readonly xid: string } | undefined) => {
-        if (row !== undefined) log.committed(Number(row.xid))
-      }
-
       const set = (receipt: Receipt) =>
-        sql<{ xid: string }>`${insert(receipt)} RETURNING xid::text`.pipe(
+        sql<{ xid: string }>`
+          INSERT INTO receipts (room_nid, user_id, type, thread_id, event_id, event_xid, event_nid, ts)
+          VALUES (${receipt.roomNid}, ${receipt.userId}, ${receipt.type}, ${receipt.threadId ?? ""}, ${receipt.eventId},
+                  ${String(receipt.event.xid)}::xid8, ${receipt.event.nid}, ${receipt.ts})
+          ON CONFLICT (room_nid, user_id, type, thread_id) DO UPDATE SET
+            event_id = excluded.event_id, event_xid = excluded.event_xid, event_nid = excluded.event_nid,
+            ts = excluded.ts, xid = excluded.xid, nid = excluded.nid
+          WHERE (receipts.event_xid, receipts.event_nid) < (excluded.event_xid, excluded.event_nid)
+          RETURNING xid::text`.pipe(
           Effect.map(([row]) => {
-            noteCommit(row)
+            // Readers on this node wait until the log has it.
+            if (row !== undefined) log.committed(Number(row.xid))
             return row !== undefined
-          }),
-          Effect.orDie
-        )
-
-      const publish = (receipt: Receipt, own: ServerName) =>
-        sql<{ xid: string; servers: ReadonlyArray<string> }>`
-          WITH RECURSIVE changed AS (
-            ${insert(receipt)} RETURNING xid, room_nid, user_id, thread_id, event_id, ts),
-          ${queuedReceipts(sql, receipt.roomNid, own)}
-          SELECT xid::text, ARRAY(SELECT destination FROM queued) AS servers FROM changed`.pipe(
-          Effect.map(([row]) => {
-            noteCommit(row)
-            return Option.map(Option.fromNullishOr(row), ({ servers }) => servers as ReadonlyArray<ServerName>)
           }),
           Effect.orDie
         )
@@ -138,7 +114,6 @@ export class ReceiptStore extends Context.Service<
 
       return ReceiptStore.of({
         set,
-        publish,
         read,
         onEvents: (viewer, roomNids, eventIds) =>
           roomNids.length === 0

@@ -7,6 +7,7 @@
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { presentServers } from "./internal/presentServers.ts"
 import { readPage } from "./internal/readPage.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -35,23 +36,11 @@ export class RoomServerStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      // Steps from one server to the next in the index, however many members each has.
       const serversOf = Effect.fnUntraced(function* (roomIds: ReadonlyArray<RoomId>) {
         const found = new Map<RoomId, Array<ServerName>>(roomIds.map((roomId) => [roomId, []]))
         if (roomIds.length === 0) return found
         const rows = yield* sql<{ room_id: string; server: string }>`
-          SELECT rooms.room_id, present.server FROM rooms CROSS JOIN LATERAL (
-            WITH RECURSIVE servers AS (
-              (SELECT server FROM memberships
-                WHERE room_nid = rooms.room_nid AND membership = 'join' ORDER BY server LIMIT 1)
-              UNION ALL
-              SELECT (SELECT further.server FROM memberships further
-                WHERE further.room_nid = rooms.room_nid AND further.membership = 'join'
-                  AND further.server > servers.server
-                ORDER BY further.server LIMIT 1)
-              FROM servers WHERE servers.server IS NOT NULL)
-            SELECT server FROM servers WHERE server IS NOT NULL
-          ) AS present
+          SELECT rooms.room_id, present.server FROM rooms CROSS JOIN LATERAL ${presentServers(sql, sql`rooms.room_nid`)} AS present
           WHERE rooms.room_id = ANY (${texts(roomIds)}::text[])`
         for (const row of rows) found.get(row.room_id as RoomId)?.push(row.server as ServerName)
         return found

@@ -1,7 +1,7 @@
 /**
  * Sends the presence of local users to the servers that share a room with the user, and to those of observers whom the user
- * has accepted. Changes are collected for a few seconds and sent once to each server, whatever the number of rooms and users
- * there. Activity alone is not sent.
+ * has accepted. Changes are collected for a few seconds, longer after they went to many servers, and sent once to each server,
+ * whatever the number of rooms and users there. Activity alone is not sent.
  *
  * A server that unpolls a user gets no presence of that user until it polls again.
  *
@@ -14,7 +14,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Clock, Context, type Duration, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import {
   EphemeralStream,
   type EphemeralUpdate,
@@ -25,10 +25,13 @@ import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
+import { inPortions } from "./internal/RoomPace.ts"
 import { Peers } from "./Peers.ts"
 
-/** The time for which changes are collected. */
-const batchInterval: Duration.Input = "2 seconds"
+/** For how long changes are collected, in ms: the longer, the more servers the last ones went to. */
+const shortestInterval = 2_000
+const longestInterval = 10_000
+const intervalPerServer = 10
 
 /** How many unpolled users are remembered, of all servers together; the oldest are sent again. */
 const maxUnpolled = 100_000
@@ -91,6 +94,7 @@ const make = Effect.gen(function* () {
     return changes
   }
 
+  let interval = shortestInterval
   const queueChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
     const changes = changesOf(updates)
     if (changes.size === 0) return
@@ -106,12 +110,13 @@ const make = Effect.gen(function* () {
         else known.push(push)
       }
     }
-    for (const [server, push] of pushes) yield* queuePushes(server, push)
+    interval = Math.min(longestInterval, Math.max(shortestInterval, pushes.size * intervalPerServer))
+    yield* inPortions(pushes, ([server, push]) => queuePushes(server, push))
   })
 
   let position = yield* stream.position
   const sendChanges = Effect.suspend(() => stream.changed(position)).pipe(
-    Effect.andThen(Effect.sleep(batchInterval)),
+    Effect.andThen(Effect.suspend(() => Effect.sleep(interval))),
     Effect.andThen(Effect.suspend(() => stream.since(position))),
     Effect.tap((chunk) =>
       Effect.sync(() => {

@@ -28,7 +28,7 @@ import { maxEdus, maxPdus, type TransactionAnswer } from "@greenroom/protocol/fe
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type EduTransaction, OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
-import { type OutgoingReceipt, OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
+import { OutgoingReceiptStore, type WaitingReceipts } from "@greenroom/store/OutgoingReceiptStore"
 import { type NextTransaction, OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
 import { ShardFenceStore, type StaleFence } from "@greenroom/store/ShardFenceStore"
 import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
@@ -68,8 +68,10 @@ interface Outgoing {
   readonly durable?: EduTransaction
   /** All EDUs of the transaction, receipts among them. */
   readonly edus: ReadonlyArray<EduContent>
-  readonly receipts: ReadonlyArray<OutgoingReceipt>
+  readonly receipts: WaitingReceipts
 }
+
+const noReceipts: WaitingReceipts = { receipts: [], rooms: [], more: false }
 
 const reasonOf = (error: RemoteRefused | RemoteInvalid): string =>
   error._tag === "RemoteRefused" ? `${error.status} ${error.errcode}: ${error.error}` : error.reason
@@ -131,7 +133,7 @@ const behaviour = Effect.gen(function* () {
       const durable = yield* Effect.onError(eduStore.next(destination, fence), () => Effect.sync(() => (queued = true)))
       if (Option.isSome(durable)) {
         queued = true
-        return { stored: undefined, durable: durable.value, edus: durable.value.edus, receipts: [] }
+        return { stored: undefined, durable: durable.value, edus: durable.value.edus, receipts: noReceipts }
       }
       const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
         Effect.sync(() => (queued = true))
@@ -140,9 +142,9 @@ const behaviour = Effect.gen(function* () {
       if (Option.isSome(stored)) {
         // Absent beside a PDU of a refused transaction: then the PDU itself is refused.
         const isAlone = stored.value.request !== undefined || singly > 0
-        if (isAlone) return { stored: stored.value, edus: [], receipts: [] }
+        if (isAlone) return { stored: stored.value, edus: [], receipts: noReceipts }
         // The events of receipts may be among further PDUs.
-        const receipts = stored.value.events.length < maxPdus ? yield* nextReceipts : []
+        const receipts = stored.value.events.length < maxPdus ? yield* nextReceipts : noReceipts
         return { stored: stored.value, ...withEdus(receipts, now) }
       }
     }
@@ -150,23 +152,32 @@ const behaviour = Effect.gen(function* () {
     return outgoing.edus.length === 0 ? undefined : { stored: undefined, ...outgoing }
   })
 
-  const withEdus = (receipts: ReadonlyArray<OutgoingReceipt>, now: number) => {
-    const edus = toReceiptEdus(receipts)
+  const withEdus = (receipts: WaitingReceipts, now: number) => {
+    const edus = toReceiptEdus(receipts.receipts)
     return { edus: [...edus, ...pending.take(maxEdus - edus.length, now)], receipts }
   }
 
-  const nextReceipts = Effect.suspend(() => {
-    if (!receiptsQueued) return Effect.succeed([])
+  const nextReceipts: Effect.Effect<WaitingReceipts> = Effect.suspend(() => {
+    if (!receiptsQueued) return Effect.succeed(noReceipts)
     receiptsQueued = false
-    return receiptStore.next(destination, maxReceipts).pipe(
-      Effect.tap((receipts) =>
+    return receiptStore.next(destination, maxReceipts, serverName).pipe(
+      Effect.tap(({ more }) =>
         Effect.sync(() => {
-          receiptsQueued ||= receipts.length === maxReceipts
+          receiptsQueued ||= more
         })
+      ),
+      // Rooms without receipts for the server, which may have left them.
+      Effect.flatMap((waiting) =>
+        waiting.receipts.length > 0 || waiting.rooms.length === 0
+          ? Effect.succeed(waiting)
+          : Effect.andThen(settleReceipts(waiting), nextReceipts)
       ),
       Effect.onError(() => Effect.sync(() => (receiptsQueued = true)))
     )
   })
+
+  const settleReceipts = ({ rooms }: WaitingReceipts) =>
+    rooms.length === 0 ? Effect.void : receiptStore.settle(destination, rooms)
 
   // Sending
 
@@ -277,22 +288,19 @@ const behaviour = Effect.gen(function* () {
     yield* Effect.logError(`${destination} refuses ${first?.event_id ?? "a PDU"}, it is dropped: ${reason}`)
   })
 
-  const removeReceipts = (receipts: ReadonlyArray<OutgoingReceipt>) =>
-    receipts.length === 0 ? Effect.void : receiptStore.remove(destination, receipts)
-
   /** A server that answers with errors can be reached: its back-off is known here alone. */
   const refused = Effect.fnUntraced(function* (
     { durable, receipts, stored }: Outgoing,
     error: RemoteRefused | RemoteInvalid
   ) {
-    const unstored = durable === undefined && receipts.length === 0 ? 1 : refusals + 1
+    const unstored = durable === undefined && receipts.receipts.length === 0 ? 1 : refusals + 1
     const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
     const isFinal = count >= refusalsUntilFinal(error)
     queued = true
     receiptsQueued = true
-    if (isFinal && stored === undefined && (durable !== undefined || receipts.length > 0)) {
+    if (isFinal && stored === undefined && (durable !== undefined || receipts.receipts.length > 0)) {
       if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
-      yield* removeReceipts(receipts)
+      yield* settleReceipts(receipts)
       yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reasonOf(error)}`)
     }
     if (!isFinal || stored === undefined) {
@@ -321,7 +329,7 @@ const behaviour = Effect.gen(function* () {
       return
     }
     refusals = 0
-    yield* removeReceipts(receipts)
+    yield* settleReceipts(receipts)
     if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
     if (stored !== undefined) yield* acknowledged(stored, answer)
   })

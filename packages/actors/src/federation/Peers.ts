@@ -58,9 +58,6 @@ const trustBackoff = 10_000
 const longestQueue = 50_000
 const trimInterval = "10 minutes"
 
-/** How many receipts wait for one destination at most. */
-const mostReceipts = 10_000
-
 /** The lifetimes of acknowledged transactions and of waiting receipts, in milliseconds, and how often the former are deleted. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
@@ -194,10 +191,10 @@ const make = Effect.gen(function* () {
   /** As `wakePeer`, for a destination whose receipts may wait too. */
   const resume = (destination: ServerName) => Effect.andThen(notifyOfReceipts(destination), wakePeer(destination))
 
-  const wakeForReceipts = Effect.fnUntraced(function* (woken: ReadonlyArray<ServerName>) {
-    const now = yield* monotonicMillis
-    for (const destination of woken) if (!isBackedOff(destination, now)) yield* notifyOfReceipts(destination)
-  })
+  const wakeForReceipts = (destination: ServerName) =>
+    Effect.flatMap(monotonicMillis, (now) =>
+      isBackedOff(destination, now) ? Effect.void : notifyOfReceipts(destination)
+    )
 
   const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
     const now = yield* monotonicMillis
@@ -262,7 +259,7 @@ const make = Effect.gen(function* () {
   )
   yield* periodicallyOnce("Trimming queues of EDUs", trimInterval, trimEdus)
 
-  const trimReceipts = Effect.flatMap(Clock.currentTimeMillis, (now) => receipts.trim(now - keptFor, mostReceipts))
+  const trimReceipts = Effect.flatMap(Clock.currentTimeMillis, (now) => receipts.trim(now - keptFor))
   yield* periodicallyOnce("Trimming queues of receipts", trimInterval, trimReceipts)
 
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
@@ -311,8 +308,8 @@ export class Peers extends Context.Service<
     readonly wake: (destinations: Iterable<ServerName>) => Effect.Effect<void>
     /** EDUs that must arrive were stored (`OutgoingEduStore`). Does not wait until they are sent. */
     readonly wakeForEdus: Effect.Effect<void>
-    /** Receipts for these servers were stored (`OutgoingReceiptStore`). Does not wait until they are sent. */
-    readonly wakeForReceipts: (destinations: ReadonlyArray<ServerName>) => Effect.Effect<void>
+    /** Receipts for the server were queued (`OutgoingReceiptStore`). Does not wait until they are sent. */
+    readonly wakeForReceipts: (destination: ServerName) => Effect.Effect<void>
     /** EDUs for a server; dropped if it cannot be reached. */
     readonly queueEdus: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
     /** A server has made a request: if it was in back-off, what waits for it is sent now. */

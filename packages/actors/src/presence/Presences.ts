@@ -79,6 +79,9 @@ const makeLastValues = Effect.gen(function* () {
 
 /** How many reports to Presence actors are under way at once. */
 const concurrentReports = 64
+/** How many users who were online before the server started are reported at once, and how long to wait after them. */
+const formerAtOnce = 200
+const formerInterval = "1 second"
 /** How long to wait before a failed report to a Presence actor is repeated, in milliseconds. */
 const retryAfter = 5_000
 
@@ -90,10 +93,12 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const lists = yield* PresenceListStore
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
+  const store = yield* PresenceStore
   const remotePresences = yield* RemotePresenceLookup
   const lastValues = yield* makeLastValues
   const log = yield* EventLog
-  const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
+  const grace = options.grace ?? "30 seconds"
+  const devices = new DeviceConnections(Duration.toMillis(grace))
   const somethingDue = Latch.makeUnsafe(false)
   const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
   const scope = yield* Effect.scope
@@ -142,6 +147,21 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     somethingDue.openUnsafe()
   })
   yield* keepRunningOnce("Reporting users after nodes came or went", Effect.andThen(goneNodes, reportOnline))
+
+  // Others still see users online who were so before the server started. Those who have not come back by now are offline.
+  const reportFormer = Effect.gen(function* () {
+    yield* Effect.sleep(grace)
+    for (;;) {
+      const former = yield* store.former(formerAtOnce)
+      if (former.length === 0) return yield* Effect.never
+      const now = yield* Clock.currentTimeMillis
+      for (const userId of former) devices.reportLater(userId, now)
+      somethingDue.openUnsafe()
+      yield* Effect.sleep(formerInterval)
+      yield* store.forgetFormer(former)
+    }
+  })
+  yield* keepRunningOnce("Reporting users who were online before", reportFormer)
 
   // One fiber checks once a second, and at once when a user connects or becomes active.
   const reportDue = Effect.gen(function* () {

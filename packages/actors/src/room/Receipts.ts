@@ -12,10 +12,8 @@ import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Layer, Option } from "effect"
-import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { isOfThread } from "./ReceiptThreads.ts"
-import { RemoteReceipts } from "./RemoteReceipts.ts"
 
 /** How far the user has read, as a client says it. */
 export interface ReadMarkers {
@@ -31,8 +29,6 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const store = yield* ReceiptStore
   const accountData = yield* AccountDataStore
-  const remote = yield* RemoteReceipts
-  const { serverName } = yield* HomeServerConfig
 
   const joinedRoom = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
     const membership = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
@@ -63,10 +59,7 @@ const make = Effect.gen(function* () {
     }
     const { position } = found
     const ts = yield* Clock.currentTimeMillis
-    const receipt = { roomNid, userId: session.userId, type, threadId, eventId, event: position, ts }
-    if (type === "m.read.private") return yield* Effect.asVoid(store.set(receipt))
-    const servers = yield* store.publish(receipt, serverName)
-    if (Option.isSome(servers)) yield* remote.wake(servers.value)
+    yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
   })
 
   /** The marker moves forwards only. This server may have removed the event at which it was before. */
