@@ -137,6 +137,21 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
+  it.effect("if the server does not answer, its events are completed by another server of the room", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, red, room, room_id } = here
+      const first = evil.event(room, { sender: mallory })
+      const second = evil.event(room, { sender: mallory }, { prevEvents: [first] })
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [second] })
+      assert.deepStrictEqual(yield* evil.tell(red, first, second), [undefined, undefined])
+      evil.respond = () => ({ status: 503, body: {} })
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const read = ids(yield* readBack(bob, room_id))
+      for (const event of [first, second, last]) assert.include(read, event.event_id)
+    })
+  )
+
   for (const status of [500, 502, 503, 504]) {
     it.effect(`an event whose state is answered with ${status} is refused, and accepted later`, () =>
       Effect.gen(function* () {

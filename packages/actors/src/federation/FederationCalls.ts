@@ -271,14 +271,20 @@ const make = Effect.gen(function* () {
       })
     )
 
-  const isUnreachable = (error: RemoteError): error is RemoteUnreachable => error._tag === "RemoteUnreachable"
+  /** The answer is that of a proxy, for a costly request: it shows neither that the server is there nor that it is not. */
+  const isOfProxy = (error: RemoteError): boolean =>
+    error._tag === "RemoteRefused" && unreachableStatuses.has(error.status)
 
-  /** Every answer shows that the server can be reached. */
+  /** Every other answer shows that the server can be reached. */
   const noted = <A>(destination: ServerName, effect: Effect.Effect<A, RemoteError>) =>
     effect.pipe(
       Effect.tap(() => destinations.succeeded(destination)),
       Effect.tapError((error) =>
-        isUnreachable(error) ? destinations.failed(destination, error.reason) : destinations.succeeded(destination)
+        error._tag === "RemoteUnreachable"
+          ? destinations.failed(destination, error.reason)
+          : isOfProxy(error)
+            ? Effect.void
+            : destinations.succeeded(destination)
       )
     )
 

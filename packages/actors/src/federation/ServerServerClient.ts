@@ -223,6 +223,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
           ["limit", String(limit + from.length)]
         ]),
         maxBytes: answerLimits.pages,
+        isCostly: true,
         hasPdus: true,
         read: (answer) => readPdus(answer)?.slice(0, limit + from.length)
       }),
@@ -239,6 +240,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         uri: path("v1", "get_missing_events", roomId),
         content: { earliest_events: earliest, latest_events: latest, limit },
         maxBytes: answerLimits.pages,
+        isCostly: true,
         hasPdus: true,
         // A server that has nothing to give may leave the list out.
         read: (answer) => objects(answer.events ?? [])?.slice(0, limit)

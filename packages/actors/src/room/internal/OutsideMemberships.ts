@@ -7,7 +7,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { type ClientTransaction, EventStatus } from "@greenroom/store/EventLog"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
@@ -73,7 +73,7 @@ export const makeOutsideMemberships = Effect.fnUntraced(function* (writer: RoomW
           event.origin !== origin ||
           event.room_id !== roomId
         ) {
-          return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
+          return yield* new InvalidParam({ error: `The PDU is not an invite by a user of ${origin}` })
         }
         const signed = version.sign(event, yield* signingKey)
         yield* prepare(versionId)

@@ -13,6 +13,7 @@ import {
   BadRequest,
   Forbidden,
   IncompatibleRoomVersion,
+  InvalidParam,
   isMatrixError,
   type MatrixError,
   NotFound
@@ -21,6 +22,7 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import type { StateRef } from "@greenroom/store/StateStore"
 import { Clock, Effect, Result } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
@@ -41,6 +43,9 @@ import { sameRef } from "./StateBranches.ts"
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
+
+/** How often other servers are asked for what an origin does not answer, in ms: it could make us ask them for nothing all the time. */
+const othersInterval = 5_000
 
 /** The auth chain of a state with those events of it that authorise others: Dendrite reads the chain alone. */
 function* wholeChain(state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>): Generator<void, ReadonlyArray<Event>> {
@@ -105,6 +110,20 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     room.servers.has(origin) ||
     events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
 
+  let othersAskedAt = Number.NEGATIVE_INFINITY
+
+  /** The gap before events. If their origin does not answer, the server with the most members in the room is asked. */
+  const closeGap = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+    const closed = yield* gaps.close(room, origin, events)
+    const now = yield* monotonicMillis
+    if (!closed.isOpen || !closed.hasFailed || now < othersAskedAt + othersInterval) return closed
+    othersAskedAt = now
+    const others = [...room.servers].filter(([server]) => server !== origin && server !== serverName)
+    const [other] = others.toSorted(([, a], [, b]) => b - a)
+    const byOther = other === undefined ? closed : yield* gaps.close(room, other[0], events, false)
+    return byOther.isOpen ? closed : byOther
+  })
+
   /** Missing events are fetched before the room's lock is taken, so that a slow server delays only itself. */
   const receive = (
     origin: ServerName,
@@ -118,7 +137,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
       const handled = events.filter((event) => !unhandled.has(event.event_id))
-      const closed = yield* gaps.close(now, origin, handled)
+      const closed = yield* closeGap(now, origin, handled)
       const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
       const outcomes = yield* intakeLock.withPermits(1)(
         Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution))
@@ -198,7 +217,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   const checkHandshake = (event: Event, origin: ServerName, handshake: MembershipHandshake) =>
     event.type !== "m.room.member" || event.content.membership !== handshake || event.state_key !== event.sender
-      ? new BadJson({ error: `The PDU is not a ${handshake} of its sender` })
+      ? new InvalidParam({ error: `The PDU is not a ${handshake} of its sender` })
       : event.origin !== origin || serverNameOf(event.sender) !== origin
         ? new Forbidden({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
         : Effect.void

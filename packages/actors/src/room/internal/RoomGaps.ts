@@ -14,7 +14,7 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect, Result } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
-import { isRefusal, type KnownEvents, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import { isRefusal, type KnownEvents, type RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 
@@ -46,6 +46,10 @@ export interface ClosedGap {
   readonly states: ReadonlyMap<EventId, RemoteState>
   /** The auth events of the events that were not known. */
   readonly authEvents: ReadonlyArray<Event>
+  /** Predecessors are missing. */
+  readonly isOpen: boolean
+  /** The server neither gave something nor said that it does not have it. */
+  readonly hasFailed: boolean
 }
 
 const isPlaced = (known: KnownEvent | undefined): boolean => known?.after !== undefined
@@ -79,7 +83,13 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     }
   })
 
-  const close = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+  /** `isSender`: the server has sent the events, and so has what they follow. Another one may have none of them. */
+  const close = Effect.fnUntraced(function* (
+    room: RoomState,
+    origin: ServerName,
+    events: ReadonlyArray<Event>,
+    isSender = true
+  ) {
     const { roomId, version } = room
     const batch = new Map(events.map((event) => [event.event_id, event]))
     const history = new Set<EventId>()
@@ -94,6 +104,14 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const withheld = new Set<EventId>()
     /** The origin gave events whose predecessors are missing, and no more: it is asked for the state at those, as Synapse does. */
     let endsHere = false
+    /** The origin did not answer a question, or failed. */
+    let failed = false
+    const noting = <A>(answer: Effect.Effect<A, RemoteFailure>) =>
+      Effect.tapError(answer, (failure) =>
+        Effect.sync(() => {
+          failed ||= !isRefusal(failure)
+        })
+      )
     /** The events of `states`. */
     const given = new Map<EventId, Event>()
     const statesAsked = new Set<EventId>()
@@ -130,7 +148,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     })
 
     const single = Effect.fnUntraced(function* (id: EventId) {
-      const found = yield* Effect.option(remote.event(origin, version, roomId, id))
+      const found = yield* Effect.option(noting(remote.event(origin, version, roomId, id)))
       if (found._tag === "Some") return [found.value]
       absent.add(id)
       return []
@@ -140,12 +158,14 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       singly
         ? Effect.map(Effect.forEach(missing, single, { concurrency: fewMissing }), (found) => found.flat())
         : Effect.orElseSucceed(
-            remote.backfill(
-              origin,
-              version,
-              roomId,
-              followers.slice(0, maxNamed).map((event) => event.event_id),
-              eventsPerRound
+            noting(
+              remote.backfill(
+                origin,
+                version,
+                roomId,
+                followers.slice(0, maxNamed).map((event) => event.event_id),
+                eventsPerRound
+              )
             ),
             (): ReadonlyArray<Event> => []
           )
@@ -181,7 +201,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         const { missing, toFetch } = yield* borders()
         if (missing.length === 0) return
         // If single events lead to further missing ones, whole pages are requested.
-        if (round === 0) {
+        if (round === 0 && isSender) {
           const { given, isWhole } = yield* between(toFetch, missing)
           const taken = yield* connect(given)
           if (isWhole && taken > 0) {
@@ -209,7 +229,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const findState = Effect.fnUntraced(function* (at: EventId) {
       if (statesAsked.has(at) || statesAsked.size >= maxStates) return "failed"
       statesAsked.add(at)
-      const result = yield* Effect.result(remote.stateAt(origin, version, roomId, at, knownByNow))
+      const result = yield* Effect.result(noting(remote.stateAt(origin, version, roomId, at, knownByNow)))
       if (Result.isFailure(result)) return isRefusal(result.failure) ? "refused" : "failed"
       states.set(at, result.success)
       for (const event of result.success.authChain) given.set(event.event_id, event)
@@ -331,14 +351,17 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       }
     })
 
-    yield* Effect.timeoutOption(
+    const isWhole = yield* Effect.timeoutOption(
       withAnswerBudget(
         maxBytes,
         Effect.all([findPredecessors, findStates, findAuthEvents, findMembers, findRejected], { discard: true })
       ),
       gapTimeout
     )
+    const isOpen = (yield* borders()).toFetch.some(({ event_id }) => !states.has(event_id))
     return {
+      isOpen,
+      hasFailed: failed || isWhole._tag === "None",
       events: topologicalOrder(batch.values()),
       history,
       states,

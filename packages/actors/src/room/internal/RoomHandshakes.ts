@@ -6,7 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type ServerName, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadRequest, IncompatibleRoomVersion, NotFound } from "@greenroom/protocol/MatrixError"
+import { NotFound } from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
@@ -75,10 +75,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
   ) {
     const template = yield* remote.makeMembership(server, handshake, roomId, userId)
     const version = roomVersion(template.room_version)
+    // Another server may tell it otherwise.
     if (version === undefined) {
-      return yield* new IncompatibleRoomVersion({
-        error: `The room has version ${template.room_version}, which is unknown here`,
-        room_version: template.room_version
+      return yield* new RemoteFailure({
+        destination: server,
+        reason: `The room has version ${template.room_version}, which is unknown here`,
+        errcode: "M_INCOMPATIBLE_ROOM_VERSION",
+        roomVersion: template.room_version
       })
     }
     const now = yield* Clock.currentTimeMillis
@@ -96,7 +99,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
       event.sender === userId &&
       event.state_key === userId
     if (Result.isFailure(built) || !isAsked(built.success)) {
-      return yield* new BadRequest({ error: `${server} proposes a membership that was not asked for` })
+      const reason = `${server} proposes a membership that was not asked for`
+      return yield* new RemoteFailure({ destination: server, reason, errcode: "M_BAD_JSON" })
     }
     return { version, event: built.success }
   })

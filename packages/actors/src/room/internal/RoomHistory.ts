@@ -28,8 +28,9 @@ const oldestEvents = 100
 const maxEnds = 20
 /** How many servers are asked, one after the other. */
 const maxServers = 10
-/** How long servers are asked for one piece of history, in ms. */
+/** How long servers are asked for one piece of history, in ms, and how long each of them that is asked before another one at least. */
 const fetchTimeout = 20_000
+const leastTimeout = 2_000
 /** How many bytes the answers may have together, those of all servers that are asked. */
 const fetchBytes = 16 * 1024 * 1024
 /** How long a gap that no server could fill is left alone, in ms, and how many such gaps are remembered. */
@@ -58,6 +59,9 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   /** Fetches in progress, by their first event: all requests for the same history share one fetch. */
   const underWay = new Map<EventId | undefined, Deferred.Deferred<boolean, Failure>>()
 
+  /** Servers that did not answer in time, and have not given history since: they are asked last. */
+  const slow = new Set<ServerName>()
+
   /** When gaps were tried that no server could fill. */
   const fruitless = new Map<EventId, number>()
 
@@ -65,6 +69,11 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     fruitless.delete(at)
     fruitless.set(at, now)
     if (fruitless.size > maxFruitless) fruitless.delete(fruitless.keys().next().value!)
+  }
+
+  const noteSlow = (server: ServerName) => {
+    slow.add(server)
+    if (slow.size > maxServers) slow.delete(slow.values().next().value!)
   }
 
   /** Fetches what precedes an event, or the oldest events that we have; true if there is more of it now. */
@@ -93,17 +102,23 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const end = at === undefined ? [] : (yield* events.byIds([at])).filter(({ roomNid }) => roomNid === room.roomNid)
     const ends = at === undefined ? yield* endsOfHistory(room) : end
     const starts = ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]
-    const servers = [...room.servers.keys()].filter((key) => key !== serverName).slice(0, maxServers)
+    const others = [...room.servers.keys()].filter((key) => key !== serverName)
+    const servers = others.toSorted((a, b) => Number(slow.has(a)) - Number(slow.has(b))).slice(0, maxServers)
     const attempts = starts.flatMap((from) => servers.map((server) => ({ from, server })))
     const isInside = end[0] !== undefined && (yield* hasOlder(room, end[0]))
     const until = now + fetchTimeout
-    for (const { from, server } of attempts) {
+    for (const [index, { from, server }] of attempts.entries()) {
       const left = until - (yield* monotonicMillis)
       if (left <= 0) break
-      const fetched = yield* Effect.option(Effect.timeout(fetchHistory(room, server, from, limit, isInside), left))
-      if (fetched._tag === "None" || fetched.value.events.length === 0) continue
-      if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
-        return true
+      // A silent server leaves time for the next one.
+      const timeout = index === attempts.length - 1 ? left : Math.min(left, Math.max(left / 2, leastTimeout))
+      const fetching = fetchHistory(room, server, from, limit, isInside)
+      const fetched = yield* Effect.option(Effect.timeoutOption(fetching, timeout))
+      if (Option.isSome(fetched) && Option.isNone(fetched.value)) noteSlow(server)
+      const found = Option.getOrUndefined(Option.flatten(fetched))
+      if (found === undefined || found.events.length === 0) continue
+      slow.delete(server)
+      if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, found)))) return true
     }
     if (at !== undefined) noteFruitless(at, now)
     return false
