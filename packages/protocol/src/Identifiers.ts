@@ -154,6 +154,9 @@ export const lowerCaseLocalpart = (localpart: string): string =>
 /** `@localpart:server`. Does not check the parts. */
 export const formatUserId = (localpart: string, serverName: ServerName): UserId =>
   `@${localpart}:${serverName}` as UserId
+/** The user ID that an operator means by a user name or a whole user ID. It is not checked. */
+export const userIdOfName = (name: string, serverName: ServerName): UserId =>
+  name.startsWith("@") ? (name as UserId) : formatUserId(lowerCaseLocalpart(name), serverName)
 /** `!localpart:server`. Does not check the parts. */
 export const formatRoomId = (localpart: string, serverName: ServerName): RoomId =>
   `!${localpart}:${serverName}` as RoomId

@@ -4,13 +4,20 @@
  * from its end. An attacker with write access to the database and the signing key could make a new chain. Therefore the heads are
  * also written to the server's log, which an operator can keep elsewhere.
  *
+ * An action has a row before it runs; if the row cannot be written, the action does not run. An action that fails has a second row,
+ * `room.delete.failed` for `room.delete`, with the number of the first one. After a crash during the action there is only the first.
+ *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
 
 export interface NewAuditEntry {
@@ -57,6 +64,9 @@ const origin = "0".repeat(64)
 
 /** "graudit" in the bytes of ASCII: the advisory lock under which rows are added one at a time. */
 const appendLock = 0x6772_6175_6469_7400n
+
+/** How often the row of a failure is tried again while the database takes none. */
+const failureRetryInterval = "5 seconds"
 
 /** How many rows one statement reads. */
 const batch = 1_000
@@ -110,10 +120,24 @@ const toEntry = (row: Row): AuditEntry => ({
 export const signedText = ({ hash, seq, signedAt }: Pick<AuditHead, "seq" | "hash" | "signedAt">): string =>
   `greenroom audit head ${seq} ${hash} ${signedAt}`
 
+/** Why an action failed. What a defect says may have secrets, and is in the log of the program. */
+const failureOf = (cause: Cause.Cause<unknown>): { readonly reason: string; readonly code?: string } => {
+  if (Cause.hasInterruptsOnly(cause)) return { reason: "Interrupted" }
+  const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (typeof failure !== "object" || failure === null) return { reason: "Internal error" }
+  const { _tag, error, message } = failure as { readonly [field: string]: unknown }
+  if (typeof error === "string") return { reason: error, ...(typeof _tag === "string" ? { code: _tag } : {}) }
+  return { reason: typeof message === "string" ? message : "Internal error" }
+}
+
 export class AuditStore extends Context.Service<
   AuditStore,
   {
-    readonly append: (entry: NewAuditEntry) => Effect.Effect<AuditEntry>
+    /**
+     * Adds a row, then runs the action. If the action fails or is interrupted, adds a row that says so, at once or when the
+     * database takes rows again.
+     */
+    readonly run: <A, E, R>(entry: NewAuditEntry, action: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
     readonly list: (query: AuditQuery) => Effect.Effect<ReadonlyArray<AuditEntry>>
     /** The last row, undefined for an empty log. */
     readonly last: Effect.Effect<{ readonly seq: number; readonly hash: string } | undefined>
@@ -132,6 +156,7 @@ export class AuditStore extends Context.Service<
     AuditStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const scope = yield* Effect.scope
 
       const lastRow = Effect.map(
         sql<{ seq: bigint; hash: Uint8Array }>`SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1`,
@@ -164,7 +189,30 @@ export class AuditStore extends Context.Service<
             return { ...entry, seq, at, previous, hash: hex(hash) }
           })
         )
-      }, Effect.orDie)
+      })
+
+      const appendFailure = Effect.fnUntraced(function* (
+        { action, actor, seq, target }: AuditEntry,
+        cause: Cause.Cause<unknown>
+      ) {
+        const { code, reason } = failureOf(cause)
+        const details = { row: seq, ...(code === undefined ? {} : { errcode: code }) }
+        const appended = append({ actor, action: `${action}.failed`, target, reason, details })
+        yield* Effect.catchCause(appended, (problem) =>
+          Effect.andThen(
+            Effect.logError(
+              `Audit log: the failure of row ${seq}, ${action}, cannot be recorded yet: ${reason}`,
+              problem
+            ),
+            Effect.forkIn(Effect.interruptible(Effect.retry(appended, Schedule.spaced(failureRetryInterval))), scope)
+          )
+        )
+      })
+
+      const run = <A, E, R>(entry: NewAuditEntry, action: Effect.Effect<A, E, R>) =>
+        Effect.flatMap(Effect.orDie(append(entry)), (row) =>
+          Effect.onExit(action, (exit) => (Exit.isFailure(exit) ? appendFailure(row, exit.cause) : Effect.void))
+        )
 
       const list = ({ actor, before, limit, target }: AuditQuery) =>
         sql<Row>`
@@ -200,7 +248,7 @@ export class AuditStore extends Context.Service<
       }, Effect.orDie)
 
       return AuditStore.of({
-        append,
+        run,
         list,
         verify,
         last: Effect.orDie(lastRow),

@@ -11,7 +11,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printAll, time } from "./CommandOutput.ts"
+import { AdminFailure, print, printAll, requirePositive, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 
 const withAudit = <A, E, R>(flags: CommandOptions, use: (audit: AuditLog["Service"]) => Effect.Effect<A, E, R>) =>
@@ -23,14 +23,15 @@ const withAudit = <A, E, R>(flags: CommandOptions, use: (audit: AuditLog["Servic
     )
   )
 
-const describe = ({ action, actor, at, reason, seq, target }: AuditEntry): string =>
+const describe = ({ action, actor, at, details = {}, reason, seq, target }: AuditEntry): string =>
   [
     `${seq}`,
     time(at),
     actor,
     action,
     ...(target === undefined ? [] : [target]),
-    ...(reason === undefined ? [] : [JSON.stringify(reason)])
+    ...(reason === undefined ? [] : [JSON.stringify(reason)]),
+    ...(Object.keys(details).length === 0 ? [] : [JSON.stringify(details)])
   ].join("  ")
 
 const list = Command.make(
@@ -43,16 +44,18 @@ const list = Command.make(
     target: Flag.String("target").pipe(Flag.optional, Flag.withDescription("Actions on a user or a room"))
   },
   (options) =>
-    withAudit(options, (audit) =>
-      Effect.flatMap(
-        audit.list({
-          limit: Math.max(1, options.limit),
+    withAudit(
+      options,
+      Effect.fnUntraced(function* (audit) {
+        yield* requirePositive("--limit", options.limit)
+        const entries = yield* audit.list({
+          limit: options.limit,
           before: Option.getOrUndefined(options.before),
           actor: Option.getOrUndefined(options.actor),
           target: Option.getOrUndefined(options.target)
-        }),
-        (entries) => printAll(options, entries, describe)
-      )
+        })
+        yield* printAll(options, entries, describe)
+      })
     )
 ).pipe(Command.withDescription("List the actions of administrators, newest first"))
 

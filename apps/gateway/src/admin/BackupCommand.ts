@@ -12,7 +12,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { GatewayConfig } from "../GatewayConfig.ts"
-import { configOf, databaseUrlOf } from "./CommandConfig.ts"
+import { configOf, databaseUrlOf, requireDatabase } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, time } from "./CommandOutput.ts"
 import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaLocation.ts"
@@ -62,6 +62,7 @@ export const command = Command.make("backup", { ...commandOptions, file, rate, w
   Effect.gen(function* () {
     const bytesPerSecond = Option.isNone(options.rate) ? undefined : yield* parseRate(options.rate.value)
     const config = yield* configOf(options)
+    yield* requireDatabase(config)
     const found = yield* databaseUrlOf(config)
     const url = Option.isSome(found) ? found.value : (yield* EmbeddedPostgres.make({ dataDir: config.dataDir })).url
     const withFiles = !options.withoutFiles && bucketOf(config) === undefined

@@ -13,10 +13,11 @@ import { type Ban, type BanKind, BanStore } from "@greenroom/store/BanStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { audited, commandLine } from "./Audited.ts"
 import { configOf } from "./CommandConfig.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 /** The kinds of bans by their words on the command line. */
 const kinds: Readonly<Record<string, BanKind>> = { user: "user", server: "server", content: "sha256" }
@@ -96,12 +97,11 @@ const add = Command.make(
         if (value === serverName)
           return yield* new AdminFailure({ message: "This server cannot be banned from itself" })
         const { reason } = options
-        yield* AuditStore.use((audit) =>
-          audit.append({ actor: commandLine, action: `ban.${kind}`, target: value, reason })
-        )
-        yield* BanStore.use((store) => store.add({ kind, value, reason, bannedBy: commandLine }))
         const isOurs = kind === "user" && serverNameOf(value as UserId) === serverName
-        if (isOurs) yield* AccountStore.use((store) => store.revokeAll(value as UserId))
+        yield* Effect.gen(function* () {
+          yield* BanStore.use((store) => store.add({ kind, value, reason, bannedBy: commandLine }))
+          if (isOurs) yield* AccountStore.use((store) => store.revokeAll(value as UserId))
+        }).pipe(audited({ action: `ban.${kind}`, target: value, reason }))
         yield* printLine(options, `${options.value} is banned${isOurs ? ", and logged in nowhere" : ""}`, {
           kind,
           value
@@ -115,10 +115,13 @@ const lift = Command.make("lift", { ...commandOptions, kind, value }, (options) 
     options,
     Effect.gen(function* () {
       const { kind, value } = yield* target(options.kind, options.value)
-      yield* AuditStore.use((audit) => audit.append({ actor: commandLine, action: `ban.lift_${kind}`, target: value }))
-      if (!(yield* BanStore.use((store) => store.lift(kind, value)))) {
-        return yield* new AdminFailure({ message: `${options.value} is not banned` })
-      }
+      yield* BanStore.use((store) => store.lift(kind, value)).pipe(
+        Effect.filterOrFail(
+          (lifted) => lifted,
+          () => new AdminFailure({ message: `${options.value} is not banned` })
+        ),
+        audited({ action: `ban.lift_${kind}`, target: value })
+      )
       yield* printLine(options, `${options.value} is not banned any more`, { kind, value })
     })
   )

@@ -9,6 +9,12 @@ import * as Effect from "effect/Effect"
 /** A command failed; the message is for the operator. */
 export class AdminFailure extends Data.TaggedError("AdminFailure")<{ readonly message: string }> {}
 
+/** Fails unless the number of an option is at least 1. */
+export const requirePositive = (option: string, value: number | undefined): Effect.Effect<void, AdminFailure> =>
+  value !== undefined && value < 1
+    ? Effect.fail(new AdminFailure({ message: `${option} must be at least 1` }))
+    : Effect.void
+
 /** The form of the output. */
 export interface Output {
   readonly json: boolean

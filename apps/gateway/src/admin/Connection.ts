@@ -2,8 +2,6 @@
  * Connects administrative commands to the configured database, or to that of a running gateway in the data directory. A command builds
  * only the services that it needs.
  */
-import * as fs from "node:fs"
-import * as path from "node:path"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import * as Database from "@greenroom/store/Database"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -12,9 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { GatewayConfig } from "../GatewayConfig.ts"
-import { configOf, databaseUrlOf } from "./CommandConfig.ts"
+import { configOf, databaseUrlOf, requireDatabase } from "./CommandConfig.ts"
 import type { CommandOptions } from "./CommandOptions.ts"
-import { AdminFailure } from "./CommandOutput.ts"
 
 /** The migrated database. Starts the embedded PostgreSQL if it does not run. */
 export const onSql = (flags: CommandOptions) =>
@@ -38,16 +35,6 @@ const homeServerOf = ({
   ...(localpart === undefined ? {} : { serverNotices: { localpart, name: serverNoticesName } })
 })
 
-/** Fails for a data directory without a database, so that a misspelt name does not create a new one. */
-const requireDatabase = ({ databaseUrl, dataDir }: GatewayConfig): Effect.Effect<void, AdminFailure> =>
-  databaseUrl !== undefined || fs.existsSync(path.join(dataDir, "postgres"))
-    ? Effect.void
-    : Effect.fail(
-        new AdminFailure({
-          message: `${path.resolve(dataDir)} has no database: start the server once, or name its directory with --data-dir`
-        })
-      )
-
 /** The services that `build` makes on the database. Fails if there is no database, unless the command may create it. */
 export const onDatabase = <A, E>(
   flags: CommandOptions,
@@ -63,6 +50,3 @@ export const onDatabase = <A, E>(
       )
     )
   )
-
-/** The actor of the command line's actions in the audit log. */
-export const commandLine = "command line"

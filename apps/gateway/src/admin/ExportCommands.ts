@@ -24,6 +24,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
+import { audited } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print, printLine, printPages, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
@@ -106,10 +107,9 @@ const request = Command.make(
         yield* given(options.reason)
         const admin = yield* authenticated(options.by)
         const { userId } = yield* Administration.use(({ user }) => user(options.user))
-        yield* AuditStore.use((audit) =>
-          audit.append({ actor: admin, action: "export.request", target: userId, reason: options.reason })
+        const asked = yield* UserExports.use((exports) => exports.request(userId, admin, options.reason)).pipe(
+          audited({ actor: admin, action: "export.request", target: userId, reason: options.reason })
         )
-        const asked = yield* UserExports.use((exports) => exports.request(userId, admin, options.reason))
         yield* print(
           options,
           { export_id: asked.exportId, user_id: userId, expires_ts: asked.expiresAt },
@@ -126,10 +126,9 @@ const approve = Command.make("approve", { ...commandOptions, exportId, by, reaso
       yield* given(options.reason)
       const admin = yield* authenticated(options.by)
       const details = { export_id: options.exportId }
-      yield* AuditStore.use((audit) =>
-        audit.append({ actor: admin, action: "export.approve", reason: options.reason, details })
+      const approved = yield* UserExports.use((exports) => exports.approve(options.exportId, admin)).pipe(
+        audited({ actor: admin, action: "export.approve", reason: options.reason, details })
       )
-      const approved = yield* UserExports.use((exports) => exports.approve(options.exportId, admin))
       const sentence = `${approved.requestedBy} can read ${approved.exportId} until ${time(approved.expiresAt)}`
       yield* print(options, toValue(approved), sentence)
     })
@@ -169,9 +168,10 @@ const read = Command.make(
         }
         const admin = yield* authenticated(options.by)
         const details = { export_id: options.exportId }
-        yield* AuditStore.use((audit) => audit.append({ actor: admin, action: "export.read", details }))
-        const lines = yield* UserExports.use((exports) => exports.read(options.exportId, admin))
-        yield* write(options.file, lines)
+        yield* UserExports.use((exports) => exports.read(options.exportId, admin)).pipe(
+          Effect.flatMap((lines) => write(options.file, lines)),
+          audited({ actor: admin, action: "export.read", details })
+        )
         yield* printLine(options, `${options.file} was written. Keep it secret.`, { file: options.file })
       })
     )

@@ -4,7 +4,6 @@
  *     greenroom federation destinations --failing
  *     greenroom federation retry blue.example.org
  */
-
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
@@ -14,9 +13,10 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { audited } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: DestinationState): string =>
   [
@@ -67,10 +67,7 @@ const retry = Command.make(
         if (!isServerName(server) || Option.isNone(yield* find(server))) {
           return yield* new AdminFailure({ message: `This server has never tried to reach ${server}` })
         }
-        yield* AuditStore.use((audit) =>
-          audit.append({ actor: commandLine, action: "federation.reset_connection", target: server })
-        )
-        yield* heardFrom(server)
+        yield* audited({ action: "federation.reset_connection", target: server })(heardFrom(server))
         yield* printLine(options, `A running server tries ${server} again within half a minute`, {
           destination: server
         })

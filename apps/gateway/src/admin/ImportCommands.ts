@@ -21,10 +21,11 @@ import { ContactStore } from "@greenroom/store/ContactStore"
 import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { administration } from "./AccountServices.ts"
+import { audited } from "./Audited.ts"
 import { configOf } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, print } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 const sizeOf = (file: string) =>
   Effect.tryPromise({
@@ -58,13 +59,10 @@ const importContacts = Effect.fnUntraced(function* (
       ? yield* new AdminFailure({ message: "--user must name the owner of the contacts" })
       : { userId, body: createReadStream(file), length, format: undefined }
   yield* accountOf(source.userId)
-  yield* AuditStore.use((audit) =>
-    audit.append({ actor: commandLine, action: "contacts.import", target: source.userId })
-  )
   const session = { userId: source.userId, tokenId: 0, deviceId: "" }
   const outcome = yield* Contacts.use((contacts) =>
     contacts.importFile(session, { body: source.body, length: source.length, format: source.format, mergeBy })
-  )
+  ).pipe(audited({ action: "contacts.import", target: source.userId }))
   return { userId: source.userId, ...outcome }
 })
 

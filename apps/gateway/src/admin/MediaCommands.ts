@@ -15,9 +15,10 @@ import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import { administration } from "./AccountServices.ts"
+import { audited } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, type Output, print, printAll, printLine, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 const describe = (row: MediaRow): string =>
   [
@@ -49,10 +50,6 @@ const run = <A, R>(
       )
     )
   )
-
-/** Adds an action to the audit log, before it runs. */
-const record = (action: string, target: string) =>
-  AuditStore.use((audit) => audit.append({ actor: commandLine, action, target }))
 
 const userIdOf = (name: string) =>
   Effect.map(
@@ -92,8 +89,8 @@ const onFile = (
       options,
       Effect.gen(function* () {
         const file = yield* parseMxc(options.uri)
-        yield* record(`media.${name}`, options.uri)
-        yield* act(yield* MediaKeeping)(file)
+        const change = act(yield* MediaKeeping)(file)
+        yield* audited({ action: `media.${name}`, target: options.uri })(change)
         yield* printLine(options, `${options.uri} ${done}`)
       })
     )
@@ -104,8 +101,9 @@ const removeAll = Command.make("remove-all", { ...commandOptions, user }, (optio
     options,
     Effect.gen(function* () {
       const userId = yield* userIdOf(options.user)
-      yield* record("media.remove_all", userId)
-      const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId))
+      const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId)).pipe(
+        audited({ action: "media.remove_all", target: userId })
+      )
       yield* printLine(options, `removed ${plural(count, "file")} of ${userId}`)
     })
   )

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
-import { formatUserId, isRoomId, isUserId, lowerCaseLocalpart, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { isRoomId, isUserId, serverNameOf, userIdOfName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
@@ -16,9 +16,10 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { audited, commandLine } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printPages, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { AdminFailure, print, printPages, requirePositive, time } from "./CommandOutput.ts"
+import { onDatabase } from "./Connection.ts"
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
@@ -38,7 +39,7 @@ const fail = (message: string) => Effect.fail(new AdminFailure({ message }))
 /** A user of this or, if that is `anywhere`, of another server. */
 const userIdOf = Effect.fnUntraced(function* (name: string, anywhere: boolean) {
   const { serverName } = yield* HomeServerConfig
-  const userId = name.startsWith("@") ? name : formatUserId(lowerCaseLocalpart(name), serverName)
+  const userId = userIdOfName(name, serverName)
   if (!isUserId(userId)) return yield* fail(`${name} is no user name or user ID`)
   const isOurs = serverNameOf(userId) === serverName
   const account = isOurs ? yield* AccountStore.use((store) => store.find(userId)) : Option.none()
@@ -71,8 +72,8 @@ export const redact = Command.make(
       options,
       Effect.gen(function* () {
         const days = Option.getOrUndefined(options.days)
-        if (options.limit < 1) return yield* fail("--limit must be at least 1")
-        if (days !== undefined && days < 1) return yield* fail("--days must be at least 1")
+        yield* requirePositive("--limit", options.limit)
+        yield* requirePositive("--days", days)
         const { isOurs, userId } = yield* userIdOf(options.user, true)
         const as = Option.getOrUndefined(options.as)
         if (!isOurs && as === undefined) return yield* fail(`${userId} is of another server: say with --as who redacts`)
@@ -92,10 +93,9 @@ export const redact = Command.make(
         }
         const redactId = randomBytes(8).toString("hex")
         const details = { ...wanted, sender }
-        yield* AuditStore.use((audit) =>
-          audit.append({ actor: commandLine, action: "user.redact", target: userId, reason, details })
-        )
-        yield* store.add({ redactId, userId, sender, requestedBy: commandLine, options: wanted })
+        yield* store
+          .add({ redactId, userId, sender, requestedBy: commandLine, options: wanted })
+          .pipe(audited({ action: "user.redact", target: userId, reason, details }))
         const text = `${redactId} was noted: a running server does it within seconds (see: greenroom user redactions ${options.user})`
         yield* print(options, { id: redactId }, text)
       })

@@ -9,9 +9,10 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { audited } from "./Audited.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printLine, printPages, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 const stores = () => Layer.merge(ReportStore.layer, AuditStore.layer)
 
@@ -34,14 +35,15 @@ const remove = Command.make(
   "remove",
   { ...commandOptions, id: Argument.Int("id").pipe(Argument.withDescription("The number of the report")) },
   (options) =>
-    Effect.gen(function* () {
-      yield* AuditStore.use((audit) =>
-        audit.append({ actor: commandLine, action: "report.delete", target: `${options.id}` })
-      )
-      const removed = yield* ReportStore.use((store) => store.remove(options.id))
-      if (!removed) return yield* new AdminFailure({ message: "There is no such report" })
-      yield* printLine(options, `report ${options.id} was removed`)
-    }).pipe(Effect.provide(onDatabase(options, stores)))
+    ReportStore.use((store) => store.remove(options.id)).pipe(
+      Effect.filterOrFail(
+        (removed) => removed,
+        () => new AdminFailure({ message: "There is no such report" })
+      ),
+      audited({ action: "report.delete", target: `${options.id}` }),
+      Effect.andThen(printLine(options, `report ${options.id} was removed`)),
+      Effect.provide(onDatabase(options, stores))
+    )
 ).pipe(Command.withDescription("Remove a report that is resolved"))
 
 export const command = Command.make("report").pipe(

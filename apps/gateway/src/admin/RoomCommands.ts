@@ -16,9 +16,10 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { audited, commandLine } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printAll, printLine, printPages, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { AdminFailure, print, printAll, printLine, printPages, requirePositive, time } from "./CommandOutput.ts"
+import { onDatabase } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
 const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))
@@ -44,9 +45,6 @@ const existing = Effect.fnUntraced(function* (text: string) {
   const found = yield* RoomAdministrationStore.use((store) => store.find(roomId))
   return Option.isSome(found) ? found.value : yield* new AdminFailure({ message: `There is no room ${roomId}` })
 })
-
-const record = (action: string, target: string, details: { readonly [name: string]: unknown } = {}) =>
-  AuditStore.use((audit) => audit.append({ actor: commandLine, action, target, details }))
 
 const describe = ({
   createdAt,
@@ -82,18 +80,19 @@ const list = Command.make(
   (options) =>
     run(
       options,
-      Effect.flatMap(
-        RoomAdministrationStore.use((store) =>
+      Effect.gen(function* () {
+        yield* requirePositive("--limit", options.limit)
+        const { rooms } = yield* RoomAdministrationStore.use((store) =>
           store.list({
             from: 0,
-            limit: Math.max(1, options.limit),
+            limit: options.limit,
             orderBy: "joined_members",
             descending: true,
             search: Option.getOrUndefined(options.search)
           })
-        ),
-        ({ rooms }) => printAll(options, rooms, describe, toValue)
-      )
+        )
+        yield* printAll(options, rooms, describe, toValue)
+      })
     )
 ).pipe(Command.withDescription("List rooms, the largest first"))
 
@@ -114,8 +113,9 @@ const setBlocked = (name: string, blocked: boolean, description: string) =>
       options,
       Effect.gen(function* () {
         const roomId = yield* roomIdOf(options.room)
-        yield* record("room.block", roomId, { block: blocked })
-        yield* RoomRemovalStore.use((store) => store.setBlocked(roomId, blocked ? commandLine : undefined))
+        yield* RoomRemovalStore.use((store) => store.setBlocked(roomId, blocked ? commandLine : undefined)).pipe(
+          audited({ action: "room.block", target: roomId, details: { block: blocked } })
+        )
         yield* printLine(options, `${roomId} is ${blocked ? "blocked" : "not blocked any more"}`)
       })
     )
@@ -123,10 +123,10 @@ const setBlocked = (name: string, blocked: boolean, description: string) =>
 
 const addRemoval = Effect.fnUntraced(function* (kind: Removal["kind"], roomId: RoomId, options: object) {
   const removalId = randomBytes(8).toString("hex")
-  yield* record(kind === "room" ? "room.delete" : "room.purge_history", roomId, { ...options })
+  const action = kind === "room" ? "room.delete" : "room.purge_history"
   yield* RoomRemovalStore.use((store) =>
     store.addRemoval({ removalId, kind, roomId, requestedBy: commandLine, options })
-  )
+  ).pipe(audited({ action, target: roomId, details: { ...options } }))
   return removalId
 })
 
@@ -220,7 +220,7 @@ const purgeHistory = Command.make(
     run(
       options,
       Effect.gen(function* () {
-        if (options.days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+        yield* requirePositive("--days", options.days)
         const { roomId } = yield* existing(options.room)
         const before = { time: Date.now() - options.days * 86_400_000 }
         const point = yield* RoomAdministrationStore.use((store) => store.historyPoint(roomId, before))

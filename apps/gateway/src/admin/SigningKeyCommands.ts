@@ -8,9 +8,10 @@ import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { audited } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { printAll, printLine, time } from "./CommandOutput.ts"
-import { commandLine, onDatabase } from "./Connection.ts"
+import { onDatabase } from "./Connection.ts"
 
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
@@ -28,11 +29,9 @@ const listKeys = Command.make("list", commandOptions, (options) =>
   withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
 ).pipe(Command.withDescription("List all signing keys, the current one first"))
 
-const recordRotation = AuditStore.use((audit) => audit.append({ actor: commandLine, action: "signing_key.rotate" }))
-
 const rotateKey = Command.make("rotate", commandOptions, (options) =>
   withKeys(options, ({ rotate }) =>
-    Effect.flatMap(Effect.andThen(recordRotation, rotate), ({ keyId }) =>
+    Effect.flatMap(audited({ action: "signing_key.rotate" })(rotate), ({ keyId }) =>
       printLine(
         options,
         `${keyId} signs from now on, in a running server within a minute. Older keys stay published.`,

@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { withAdministration as run } from "./AccountServices.ts"
 import { commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
+import { print, printAll, printLine, requirePositive, time } from "./CommandOutput.ts"
 
 const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken): string =>
   [
@@ -35,8 +35,8 @@ const createToken = Command.make(
       (admin) =>
         Effect.gen(function* () {
           const days = Option.getOrUndefined(options.days)
-          if (options.uses < 1) return yield* new AdminFailure({ message: "--uses must be at least 1" })
-          if (days !== undefined && days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+          yield* requirePositive("--uses", options.uses)
+          yield* requirePositive("--days", days)
           const { token, tokenId } = yield* admin.createToken({
             uses: options.unlimited ? "unlimited" : options.uses,
             validFor: days === undefined ? undefined : days * 86_400_000

@@ -66,6 +66,15 @@ describe("greenroom", () => {
         assert.deepStrictEqual([bans.length, ban], [2, expected])
         assert.strictEqual((yield* run("ban lift server spam.test")).out, "spam.test is not banned any more\n")
         assert.strictEqual((yield* run("ban lift server spam.test")).error, "greenroom: spam.test is not banned\n")
+        const audit = (yield* run("audit list --target spam.test")).out
+        assert.match(
+          audit,
+          /^\d+ {2}\S+ {2}command line {2}ban\.lift_server\.failed {2}spam\.test {2}"spam\.test is not banned" {2}\{"row":\d+\}\n/
+        )
+        assert.match(
+          (yield* run("audit list --target @alice:green.test")).out,
+          /user\.create\.failed {2}@alice:green\.test/
+        )
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
         assert.strictEqual(short.error, "greenroom: password: must have 8 to 512 characters\n")
         yield* (yield* FileSystem.FileSystem).writeFileString(file, '[server_notices]\nlocalpart = "alice"\n')

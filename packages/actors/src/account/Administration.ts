@@ -5,7 +5,7 @@
  * database (`layerOnStores`). Running nodes notice that sessions have ended, and finish the deactivation of accounts.
  */
 import { randomBytes } from "node:crypto"
-import { formatUserId, localpartOf, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, localpartOf, type UserId, userIdOfName } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
 import {
   BadJson,
@@ -112,7 +112,7 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
   })
 
   const user = Effect.fn("Administration.user")(function* (name: string) {
-    const userId = (name.startsWith("@") ? name : formatUserId(lowerCaseLocalpart(name), serverName)) as UserId
+    const userId = userIdOfName(name, serverName)
     const account = yield* store.find(userId)
     return Option.isSome(account) ? account.value : yield* new NotFound({ error: `There is no user ${userId}` })
   })

@@ -2,7 +2,7 @@
  * The audit log: what administrators did, on whom and why. Rows are a hash chain; its head is signed with the server's key
  * and written to the log of the program at an interval, so that rows that were changed, cut or inserted are found.
  *
- * An action is recorded before it runs; if it cannot be recorded it does not run.
+ * An action is recorded before it runs, and again if it fails; if it cannot be recorded it does not run.
  */
 import { decodeBase64, signBytes, verifyBytes } from "@greenroom/room/Signing"
 import {
@@ -72,7 +72,7 @@ const make = Effect.gen(function* () {
   })
 
   return AuditLog.of({
-    record: (entry) => Effect.asVoid(store.append(entry)),
+    run: store.run,
     list: store.list,
     signHead: signHead(),
     verify
@@ -83,7 +83,8 @@ const make = Effect.gen(function* () {
 export class AuditLog extends Context.Service<
   AuditLog,
   {
-    readonly record: (entry: NewAuditEntry) => Effect.Effect<void>
+    /** Records an action, and runs it. */
+    readonly run: AuditStore["Service"]["run"]
     /** The newest entries first. */
     readonly list: AuditStore["Service"]["list"]
     /** Signs the end of the chain, unless it is signed already. */

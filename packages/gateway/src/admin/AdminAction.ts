@@ -1,5 +1,5 @@
 /**
- * Shared by the endpoints for administrators: others are refused, and every action is in the audit log before it runs.
+ * Shared by the endpoints for administrators: others are refused, and every action is in the audit log before it runs, and its failure after.
  */
 import { Administration } from "@greenroom/actors/account/Administration"
 import { AdminServices } from "@greenroom/actors/admin/AdminServices"
@@ -28,11 +28,11 @@ export const makeAsAdmin = Effect.gen(function* () {
   return <A>(what: AdminAction, act: (admin: UserId) => Effect.Effect<A, MatrixError>) =>
     CurrentSession.use((session) =>
       Effect.andThen(
-        Effect.andThen(
-          administration.requireAdmin(session),
-          audit.record({ actor: session.userId, ...what, details: withoutUndefined(what.details ?? {}) })
-        ),
-        Effect.suspend(() => act(session.userId))
+        administration.requireAdmin(session),
+        audit.run(
+          { actor: session.userId, ...what, details: withoutUndefined(what.details ?? {}) },
+          Effect.suspend(() => act(session.userId))
+        )
       )
     )
 })

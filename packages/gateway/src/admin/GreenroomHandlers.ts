@@ -143,8 +143,8 @@ export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroom
     return handlers
       .handle("own", () =>
         CurrentSession.use(({ userId }) =>
-          Effect.andThen(
-            audit.record({ actor: userId, action: "export.own", target: userId }),
+          audit.run(
+            { actor: userId, action: "export.own", target: userId },
             Effect.map(exports.own(userId), asDownload)
           )
         )

@@ -293,7 +293,8 @@ const views = {
         ["By", (entry) => entry.actor],
         ["Action", (entry) => entry.action],
         ["Target", (entry) => entry.target],
-        ["Reason", (entry) => entry.reason]
+        ["Reason", (entry) => entry.reason],
+        ["Parameters", (entry) => Object.keys(entry.details).length === 0 ? "" : JSON.stringify(entry.details)]
       ]
     })
     const { heads, problems, rows } = await call("GET", "/_greenroom/admin/v1/audit/verify")

@@ -2,10 +2,11 @@
  * Administration of accounts, as calls of `Administration`. Callers: users with the admin flag.
  */
 import { type Account, Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { type UserId, userIdOfName } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -34,6 +35,7 @@ const redacted = (text: string | undefined) => (text === undefined ? undefined :
 export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers) =>
   withServices(function* () {
     const admin = yield* Administration
+    const { serverName } = yield* HomeServerConfig
     const sockets = yield* Sockets
     const asAdmin = yield* makeAsAdmin
 
@@ -50,7 +52,7 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
         )
       )
       .handle("createUser", ({ payload }) =>
-        asAdmin({ action: "user.create", target: payload.user }, () =>
+        asAdmin({ action: "user.create", target: userIdOfName(payload.user, serverName) }, () =>
           Effect.map(
             admin.createUser({
               user: payload.user,

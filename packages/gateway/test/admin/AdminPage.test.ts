@@ -78,7 +78,10 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the a
         await page.getByRole("heading", { name: "Servers" }).waitFor()
         await page.getByRole("button", { name: "Audit" }).click()
         await page.getByText("The audit log is intact").waitFor()
-        await page.getByRole("cell", { name: "room.delete", exact: true }).waitFor()
+        const deletion = page
+          .getByRole("row")
+          .filter({ has: page.getByRole("cell", { name: "room.delete", exact: true }) })
+        await deletion.getByRole("cell", { name: '{"block":true,"purge":true}' }).waitFor()
       })
       yield* picture(page, "admin-audit")
       yield* Effect.promise(async () => {

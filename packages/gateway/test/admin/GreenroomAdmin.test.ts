@@ -124,6 +124,25 @@ layer(gateway, { excludeTestServices: true })("the audit log", (it) => {
       })
   )
 
+  it.effect("has the failure of an action after the action, with the error that the administrator gets", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("failing")
+      const { body } = yield* askGreenroom(admin, "DELETE", "/bans/server/absent.test")
+      const audit = yield* askGreenroom(admin, "GET", "/audit?target=absent.test")
+      const [failed, begun] = audit.body.entries as unknown as ReadonlyArray<Record<string, unknown>>
+      assert.deepInclude(begun, { action: "ban.lift_server", actor: admin.id })
+      assert.deepInclude(failed, { action: "ban.lift_server.failed", actor: admin.id, reason: body.error })
+      assert.deepStrictEqual(failed!.details, { row: begun!.seq, errcode: "M_NOT_FOUND" })
+      const created = yield* ask("POST", "/admin/users", { token: admin.token, json: { user: "Failing" } })
+      assert.strictEqual(created.body.errcode, "M_USER_IN_USE")
+      const ofUser = yield* askGreenroom(admin, "GET", `/audit?target=${inPath(admin.id)}`)
+      const actions = (ofUser.body.entries as unknown as ReadonlyArray<Record<string, unknown>>).map(
+        (row) => row.action
+      )
+      assert.deepStrictEqual(actions, ["user.create.failed", "user.create"])
+    })
+  )
+
   it.effect("verification against a head that was noted elsewhere names the row that has another hash", () =>
     Effect.gen(function* () {
       const audit = yield* AuditLog
@@ -152,6 +171,8 @@ layer(gateway, { excludeTestServices: true })("the export of a user's data", (it
         json: { displayname: "Ex" }
       })
       yield* askToday("PUT", `/v3/user/${inPath(user.id)}/account_data/org.test`, { token: user.token, json: { a: 1 } })
+      // The answer to HEAD has no lines, and no export is left behind by it.
+      assert.strictEqual((yield* ask("HEAD", "//_greenroom/client/v1/export", { token: user.token })).status, 200)
       const answer = yield* ask("GET", "//_greenroom/client/v1/export", { token: user.token })
       assert.strictEqual(answer.status, 200)
       const lines = parseLines(answer.text)
@@ -180,6 +201,8 @@ layer(gateway, { excludeTestServices: true })("the export of a user's data", (it
       assert.strictEqual((yield* askGreenroom(first, "GET", path)).body.errcode, "M_FORBIDDEN")
       const twice = yield* askGreenroom(first, "POST", `${path}/approve`, { reason: "myself" })
       assert.deepStrictEqual([twice.status, twice.body.errcode], [403, "M_FORBIDDEN"])
+      const [refused] = yield* AuditLog.use((audit) => audit.list({ limit: 1 }))
+      assert.deepInclude(refused, { actor: first.id, action: "export.approve.failed", reason: twice.body.error })
       assert.strictEqual((yield* askGreenroom(second, "POST", `${path}/approve`, { reason: "seen" })).status, 200)
       assert.strictEqual((yield* askGreenroom(second, "GET", path)).status, 403)
       const read = yield* askGreenroom(first, "GET", path)
