@@ -29,23 +29,27 @@ const make = Effect.gen(function* () {
   const accounts = yield* AccountStore
   const running = new Set<UserId>()
 
-  /** One at a time of each user: it reads everything. */
+  /** One at a time of each user: it reads everything. It runs from its first line on: the answer to HEAD has none. */
   const lines = (userId: UserId): Effect.Effect<Stream.Stream<Uint8Array>, LimitExceeded> =>
     Effect.suspend(() => {
       if (running.has(userId)) return Effect.fail(busy)
-      running.add(userId)
       return Effect.map(Clock.currentTimeMillis, (created_ts) =>
-        Stream.ensuring(
-          sealed({ server_name: serverName, user_id: userId, created_ts }, store.parts(userId)),
-          Effect.sync(() => running.delete(userId))
-        )
+        Stream.suspend(() => {
+          running.add(userId)
+          return Stream.ensuring(
+            sealed({ server_name: serverName, user_id: userId, created_ts }, store.parts(userId)),
+            Effect.sync(() => running.delete(userId))
+          )
+        })
       )
     })
 
   const find = Effect.fnUntraced(function* (exportId: string) {
     const found = yield* store.find(exportId)
     if (found === undefined) return yield* new NotFound({ error: "There is no such export" })
-    if (found.expiresAt <= (yield* Clock.currentTimeMillis)) {
+    const left = found.expiresAt - (yield* Clock.currentTimeMillis)
+    // More is left than there was at first where the clock was set back.
+    if (left <= 0 || left > validity) {
       return yield* new Forbidden({ error: "The export has expired: ask for it again" })
     }
     return found
