@@ -16,7 +16,9 @@ export const probeWrites: Effect.Effect<void, SqlError.SqlError, SqlClient.SqlCl
   yield* sql
     .withTransaction(
       Effect.gen(function* () {
-        yield* sql`CREATE TABLE write_probe (data text STORAGE EXTERNAL)`
+        yield* sql`CREATE TABLE write_probe (data text)`
+        // CREATE TABLE has it from PostgreSQL 16 on.
+        yield* sql`ALTER TABLE write_probe ALTER data SET STORAGE EXTERNAL`
         yield* sql`
           INSERT INTO write_probe
           SELECT string_agg(md5(random()::text), '') FROM generate_series(1, ${chunks}::integer)`

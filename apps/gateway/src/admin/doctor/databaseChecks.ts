@@ -26,7 +26,9 @@ const littleTime = 60
 const checkWrites = async (client: Client, isRunning: boolean): Promise<Finding> => {
   try {
     await client.query("BEGIN")
-    await client.query("CREATE TABLE greenroom_doctor (data text STORAGE EXTERNAL)")
+    await client.query("CREATE TABLE greenroom_doctor (data text)")
+    // CREATE TABLE has it from PostgreSQL 16 on.
+    await client.query("ALTER TABLE greenroom_doctor ALTER data SET STORAGE EXTERNAL")
     await client.query(
       "INSERT INTO greenroom_doctor SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 8192)"
     )
