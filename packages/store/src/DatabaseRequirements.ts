@@ -7,6 +7,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlError from "effect/sql/SqlError"
+import { clockDifference } from "./ClockDifference.ts"
 
 /** The database does not meet the requirements. The message has the remedy. */
 export class DatabaseUnsuitable extends Data.TaggedError("DatabaseUnsuitable")<{ readonly message: string }> {}
@@ -44,8 +45,7 @@ const maxSkew = 30_000
 const clockProblem = (now: number): string | undefined => {
   const skew = Date.now() - now
   if (Math.abs(skew) <= maxSkew) return undefined
-  const how = `${Math.round(Math.abs(skew) / 1_000)} seconds ${skew > 0 ? "ahead of" : "behind"}`
-  return `The clock of this machine is ${how} that of the database: set the wrong one of them by NTP.`
+  return `The clock of this machine is ${clockDifference(skew)} that of the database: set the wrong one of them by NTP.`
 }
 
 /** Errors: `DatabaseUnsuitable`. */

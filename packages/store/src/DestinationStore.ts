@@ -65,7 +65,7 @@ const toState = (row: Row, now: number): DestinationState => {
     lastSuccessAt: optionalNumber(row.last_success_at),
     lastFailureAt,
     lastError: row.last_error === null ? undefined : JSON.parse(row.last_error),
-    draftUntil: Number(row.draft_until)
+    draftUntil: Number(row.draft_until) > now + draftMemory + clockTolerance ? 0 : Number(row.draft_until)
   }
 }
 

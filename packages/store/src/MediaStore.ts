@@ -187,7 +187,9 @@ export class MediaStore extends Context.Service<
         const rows = yield* counted(sql)(`content IDs ${userId}`)(sql`
           INSERT INTO media (origin, media_id, user_id, authenticated, created_at, expires_at, last_used_at)
           SELECT ${origin}, ${mediaId}, ${userId}::text, ${authenticated}, ${now}, ${expiresAt}, ${now}
-          WHERE (SELECT count(*) FROM media WHERE user_id = ${userId} AND sha256 IS NULL AND expires_at > ${now}) < ${limit}
+          WHERE ${limit} > (
+            SELECT count(*) FROM media WHERE user_id = ${userId} AND sha256 IS NULL
+              AND expires_at > ${now} AND expires_at <= ${expiresAt})
           RETURNING 1`)
         return rows.length === 1
       }, Effect.orDie)

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
+import { dueAt } from "./internal/dueAt.ts"
 import { signalWork } from "./WorkSignals.ts"
 
 export interface NewMail {
@@ -23,6 +24,9 @@ export interface OutgoingMail extends NewMail {
   /** The same for every attempt. */
   readonly mailId: string
 }
+
+/** The longest wait of a mail for its next attempt, in ms. */
+export const longestMailWait = 10 * 60_000
 
 /** How long a mail is tried, in ms. */
 const keptFor = 24 * 3_600_000
@@ -52,8 +56,8 @@ export class OutgoingMailStore extends Context.Service<
     readonly due: (limit: number) => Effect.Effect<ReadonlyArray<OutgoingMail>>
     /** Counts an attempt to send a mail. Gives how many there were, this one included; undefined if the mail waits no longer. */
     readonly attempt: (mailId: string) => Effect.Effect<number | undefined>
-    /** The mail is due at this time. */
-    readonly retryAt: (mailId: string, time: number) => Effect.Effect<void>
+    /** The mail is due after so many milliseconds, `longestMailWait` at most. */
+    readonly retryAfter: (mailId: string, wait: number) => Effect.Effect<void>
     /** The mail was sent, or is given up. */
     readonly remove: (mailId: string) => Effect.Effect<void>
     /** Removes mails that were tried for a day. Gives how many. */
@@ -78,7 +82,8 @@ export class OutgoingMailStore extends Context.Service<
       const due = Effect.fnUntraced(function* (limit: number) {
         const now = yield* Clock.currentTimeMillis
         const rows = yield* sql<Row>`
-          SELECT mail_id, recipient, subject, body, html FROM outgoing_mails WHERE retry_at <= ${now}
+          SELECT mail_id, recipient, subject, body, html FROM outgoing_mails
+          WHERE ${dueAt(sql, now, longestMailWait)} <= ${now}
           ORDER BY retry_at LIMIT ${limit}`
         return rows.map(toMail)
       }, Effect.orDie)
@@ -92,15 +97,21 @@ export class OutgoingMailStore extends Context.Service<
             Effect.map(([row]) => row?.attempts),
             Effect.orDie
           ),
-        retryAt: (mailId, time) =>
-          sql`UPDATE outgoing_mails SET retry_at = ${time} WHERE mail_id = ${mailId}`.pipe(Effect.asVoid, Effect.orDie),
+        retryAfter: Effect.fnUntraced(function* (mailId, wait) {
+          const now = yield* Clock.currentTimeMillis
+          yield* sql`UPDATE outgoing_mails SET retry_at = ${now + wait} WHERE mail_id = ${mailId}`
+        }, Effect.orDie),
         remove: (mailId) => sql`DELETE FROM outgoing_mails WHERE mail_id = ${mailId}`.pipe(Effect.asVoid, Effect.orDie),
         removeOld: Effect.gen(function* () {
           const now = yield* Clock.currentTimeMillis
           const rows = yield* sql`DELETE FROM outgoing_mails WHERE since < ${now - keptFor} RETURNING 1`
           return rows.length
         }).pipe(Effect.orDie),
-        nextAt: sql<{ at: bigint | null }>`SELECT min(retry_at) AS at FROM outgoing_mails`.pipe(
+        nextAt: Clock.currentTimeMillis.pipe(
+          Effect.flatMap(
+            (now) =>
+              sql<{ at: bigint | null }>`SELECT min(${dueAt(sql, now, longestMailWait)}) AS at FROM outgoing_mails`
+          ),
           Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
           Effect.orDie
         )

@@ -10,8 +10,9 @@
  * specification.
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer, Random } from "effect"
+import { Clock, Context, Effect, Layer, Random } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { dueAt } from "./internal/dueAt.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 
@@ -228,6 +229,9 @@ export class RemoteDeviceListStore extends Context.Service<
               ORDER BY user_id FOR UPDATE)`
         }, Effect.orDie)
 
+        /** The longest wait of a list with its number of failures. */
+        const longestWait = sql`least(${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(failures, 20))::bigint`
+
         /** Examines lists in the order of their users, in batches, each in a transaction of its own. */
         const sweep = Effect.gen(function* () {
           let deleted = 0
@@ -259,18 +263,27 @@ export class RemoteDeviceListStore extends Context.Service<
           due: (server, now, limit) =>
             sql<{ user_id: string }>`
               SELECT user_id FROM remote_device_lists
-              WHERE server = ${server} AND is_stale AND retry_at <= ${now} ORDER BY retry_at LIMIT ${limit}`.pipe(
+              WHERE server = ${server} AND is_stale AND ${dueAt(sql, now, longestWait)} <= ${now}
+              ORDER BY retry_at LIMIT ${limit}`.pipe(
               Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
               Effect.orDie
             ),
           nextResync: (server) =>
-            sql<{ at: bigint | null }>`
-              SELECT min(retry_at) AS at FROM remote_device_lists WHERE server = ${server} AND is_stale`.pipe(
+            Clock.currentTimeMillis.pipe(
+              Effect.flatMap(
+                (now) => sql<{ at: bigint | null }>`
+                  SELECT min(${dueAt(sql, now, longestWait)}) AS at FROM remote_device_lists
+                  WHERE server = ${server} AND is_stale`
+              ),
               Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
               Effect.orDie
             ),
-          stale: sql<{ server: string; at: bigint }>`
-            SELECT server, min(retry_at) AS at FROM remote_device_lists WHERE is_stale GROUP BY server`.pipe(
+          stale: Clock.currentTimeMillis.pipe(
+            Effect.flatMap(
+              (now) => sql<{ server: string; at: bigint }>`
+                SELECT server, min(${dueAt(sql, now, longestWait)}) AS at FROM remote_device_lists
+                WHERE is_stale GROUP BY server`
+            ),
             Effect.map((rows) => rows.map(({ at, server }) => ({ server: server as ServerName, at: Number(at) }))),
             Effect.orDie
           ),

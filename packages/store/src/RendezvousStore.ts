@@ -34,7 +34,7 @@ export class RendezvousStore extends Context.Service<
             counted(sql)("rendezvous")(sql`
               WITH expired AS (DELETE FROM rendezvous WHERE expires_at <= ${now})
               INSERT INTO rendezvous (id, data, expires_at) SELECT ${id}, ${data}, ${expiresAt}
-              WHERE (SELECT count(*) FROM rendezvous WHERE expires_at > ${now}) < ${limit} RETURNING 1`).pipe(
+              WHERE (SELECT count(*) FROM rendezvous WHERE expires_at > ${now} AND expires_at <= ${expiresAt}) < ${limit} RETURNING 1`).pipe(
               Effect.map((rows) => rows.length > 0),
               Effect.orDie
             )

@@ -88,7 +88,8 @@ export class ReportStore extends Context.Service<
           INSERT INTO reports (reporter, room_id, event_id, user_id, reason, created_at)
           SELECT ${reporter}, ${report.roomId ?? null}, ${report.eventId ?? null}, ${report.userId ?? null},
                  ${JSON.stringify(report.reason)}, ${now}
-          WHERE (SELECT count(*) FROM reports WHERE reporter = ${reporter} AND created_at > ${now - window}) < ${most}
+          WHERE (SELECT count(*) FROM reports WHERE reporter = ${reporter}
+            AND created_at > ${now - window} AND created_at <= ${now}) < ${most}
           RETURNING 1`)
         return rows.length > 0
       }, Effect.orDie)

@@ -81,6 +81,8 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
       })
       yield* speaksDraft(name)
       assert.isAbove(Option.getOrThrow(yield* find(name)).draftUntil, now)
+      yield* TestClock.setTime(now - 5 * 86_400_000)
+      assert.strictEqual(Option.getOrThrow(yield* find(name)).draftUntil, 0)
       assert.include(
         (yield* list).map((destinationState) => destinationState.destination),
         name

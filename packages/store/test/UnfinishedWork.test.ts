@@ -82,6 +82,21 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("unfinished work", (i
     })
   )
 
+  it.effect("is due at once if the clock was days ahead at its last attempt", () =>
+    Effect.gen(function* () {
+      const store = yield* UnfinishedUpgradeStore
+      yield* TestClock.setTime(start)
+      yield* store.put(upgrade)
+      yield* TestClock.setTime(start + 5 * 24 * hour)
+      assert.deepStrictEqual(yield* store.take("due"), [upgrade])
+      yield* TestClock.setTime(start + hour)
+      assert.strictEqual(yield* store.nextAt, 0)
+      assert.deepStrictEqual(yield* store.take("due"), [upgrade])
+      assert.strictEqual(yield* store.nextAt, start + 2 * hour)
+      yield* store.remove(roomId, userId)
+    })
+  )
+
   it.effect("a knock is kept, and not tried again", () =>
     Effect.gen(function* () {
       const store = yield* UnfinishedMembershipStore

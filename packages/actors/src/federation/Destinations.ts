@@ -40,7 +40,7 @@ const make = Effect.gen(function* () {
   const succeeded = Effect.fnUntraced(function* (destination: ServerName) {
     const state = Option.getOrUndefined(yield* MonotonicCache.get(known, destination))
     const now = yield* Clock.currentTimeMillis
-    if (state !== undefined && state.failures === 0 && now - (state.lastSuccessAt ?? 0) < noteInterval) return
+    if (state !== undefined && state.failures === 0 && Math.abs(now - (state.lastSuccessAt ?? 0)) < noteInterval) return
     yield* store.succeeded(destination)
     yield* forget(destination)
   })

@@ -6,6 +6,7 @@
  * went, one node reads the times of all servers from the table.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Context, Effect, Latch, Layer } from "effect"
@@ -23,16 +24,15 @@ const make = Effect.gen(function* () {
   const nodes = yield* Nodes
   const actor = yield* RemoteDevices.client
   const scope = yield* Effect.scope
-  /** The next time of each server, in ms since 1970. */
+  /** The next time of each server, in ms of the monotonic clock. */
   const times = new Map<ServerName, number>()
   const isChanged = Latch.makeUnsafe(false)
 
-  const plan = (server: ServerName, at: number | undefined) =>
-    Effect.sync(() => {
-      if (at === undefined) times.delete(server)
-      else times.set(server, at)
-      isChanged.openUnsafe()
-    })
+  const plan = Effect.fnUntraced(function* (server: ServerName, at: number | undefined) {
+    if (at === undefined) times.delete(server)
+    else times.set(server, (yield* monotonicMillis) + at - (yield* Clock.currentTimeMillis))
+    isChanged.openUnsafe()
+  })
 
   const resync = (server: ServerName) =>
     Effect.catchCause(actor(server).Resync(), (cause) =>
@@ -50,13 +50,13 @@ const make = Effect.gen(function* () {
 
   const nextStep = Effect.gen(function* () {
     const earliest = times.values().reduce((least, at) => Math.min(least, at), Number.POSITIVE_INFINITY)
-    const wait = earliest - (yield* Clock.currentTimeMillis)
+    const wait = earliest - (yield* monotonicMillis)
     yield* Effect.raceFirst(
       isChanged.await,
       wait === Number.POSITIVE_INFINITY ? Effect.never : Effect.sleep(Math.max(0, wait))
     )
     isChanged.closeUnsafe()
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     for (const [server, at] of times) {
       if (at > now) continue
       times.delete(server)

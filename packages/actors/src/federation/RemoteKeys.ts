@@ -86,6 +86,9 @@ type Trusted = ReadonlySet<ServerName> | undefined
 
 const never = Number.POSITIVE_INFINITY
 
+/** Why the keys of a server do not count. Those of all servers seem to have expired where this one's clock is ahead. */
+const expired = "the key object has expired, unless the clock of this machine is wrong"
+
 /** Whether the key was valid for the signed content. */
 const isGood = (key: RemoteKey, metAt: number, { atAnyTime, signedAt }: KeyNeed, trusted: Trusted, now: number) => {
   if (key.vouchers !== undefined) {
@@ -170,7 +173,7 @@ const make = Effect.gen(function* () {
     yield* MonotonicCache.invalidate(stored, server)
     yield* PubSub.publish(learned, server)
     // Old signatures can be checked by these keys; for new ones the server may have others that we do not know.
-    return voucher === undefined && read.success.validUntil <= now ? "the key object has expired" : undefined
+    return voucher === undefined && read.success.validUntil <= now ? expired : undefined
   })
 
   // Asking the server itself

@@ -229,7 +229,7 @@ export class Media extends Context.Service<
 
       const noteUse = Effect.fnUntraced(function* (row: MediaRow) {
         const now = yield* Clock.currentTimeMillis
-        if (now - row.lastUsedAt > useInterval) yield* store.used(row, now)
+        if (Math.abs(now - row.lastUsedAt) > useInterval) yield* store.used(row, now)
       })
 
       const toFile = (content: StoredContent): MediaFile => ({

@@ -121,4 +121,17 @@ layer(stores)("DeviceResyncs", (it) => {
       yield* forgetLists
     })
   )
+
+  it.effect("a list that was asked for while the clock was days ahead is asked for at once", () =>
+    Effect.gen(function* () {
+      yield* missUpdate(red, 5 * 86_400)
+      const { next } = yield* scene
+      assert.strictEqual(yield* next, red)
+      const due = yield* RemoteDeviceListStore.use((store) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => store.due(red, now, 10))
+      )
+      assert.deepStrictEqual<ReadonlyArray<string>>(due, [`@mallory:${red}`])
+      yield* forgetLists
+    })
+  )
 })

@@ -239,21 +239,22 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     )
   }).pipe(Effect.orDie)
 
-  const touch = (used: ReadonlyMap<number, Usage>) => {
+  const touch = Effect.fnUntraced(function* (used: ReadonlyMap<number, Usage>) {
     const rows = [...used]
-    return rows.length === 0
-      ? Effect.void
-      : sql`
-          UPDATE access_tokens SET
-            last_used_at = greatest(last_used_at, used.at),
-            last_seen_address = coalesce(used.address, last_seen_address)
-          FROM unnest(
-            ${bigints(rows.map(([tokenId]) => tokenId))}::bigint[],
-            ${bigints(rows.map(([, { at }]) => at))}::bigint[],
-            ${texts(rows.map(([, { address }]) => address ?? null))}::text[]
-          ) AS used (token_id, at, address)
-          WHERE access_tokens.token_id = used.token_id`.pipe(Effect.asVoid, Effect.orDie)
-  }
+    if (rows.length === 0) return
+    const now = yield* Clock.currentTimeMillis
+    // A time to come is of a clock that was set back.
+    yield* sql`
+      UPDATE access_tokens SET
+        last_used_at = CASE WHEN last_used_at > ${now} THEN used.at ELSE greatest(last_used_at, used.at) END,
+        last_seen_address = coalesce(used.address, last_seen_address)
+      FROM unnest(
+        ${bigints(rows.map(([tokenId]) => tokenId))}::bigint[],
+        ${bigints(rows.map(([, { at }]) => at))}::bigint[],
+        ${texts(rows.map(([, { address }]) => address ?? null))}::text[]
+      ) AS used (token_id, at, address)
+      WHERE access_tokens.token_id = used.token_id`
+  }, Effect.orDie)
 
   return {
     createToken,

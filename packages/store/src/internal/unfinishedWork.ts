@@ -7,6 +7,7 @@ import { Clock, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { Fragment } from "effect/sql/Statement"
 import { signalWork, type WorkKind } from "../WorkSignals.ts"
+import { dueAt } from "./dueAt.ts"
 
 /** The key of a piece of work. */
 interface UserInRoom {
@@ -26,7 +27,8 @@ export interface UnfinishedWork<A extends UserInRoom> {
   readonly find: (roomId: RoomId, userId: UserId) => Effect.Effect<A | undefined>
   /**
    * The work that is due for another attempt, or all of it; what is older than a week is forgotten. Each is due again after a wait as long
-   * as it has waited so far, 6 hours at most, unless it is removed. All is due that is of a time to come: the clock was set back.
+   * as it has waited so far, 6 hours at most, unless it is removed. What is of a time to come, or due in more than 6 hours, is due: the clock
+   * was set back.
    */
   readonly take: (which: "due" | "all") => Effect.Effect<ReadonlyArray<A>>
   /** When the next one is due, in milliseconds since 1970. */
@@ -88,13 +90,19 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
       yield* sql`DELETE FROM ${table} WHERE since < ${now - keptFor} AND ${isRepeated}`
       const rows = yield* sql<Found>`
         UPDATE ${table} SET attempts = attempts + 1, since = least(since, ${now}),
-          retry_at = ${now}::bigint + least(${longestWait}::bigint, greatest(${now}::bigint, retry_at) - since)
-        WHERE ${isRepeated} AND (${which === "all"} OR retry_at <= ${now} OR since > ${now})
+          retry_at = ${now}::bigint + least(${longestWait}::bigint, greatest(${now}::bigint, ${dueAt(sql, now, longestWait)}) - since)
+        WHERE ${isRepeated} AND (${which === "all"} OR ${dueAt(sql, now, longestWait)} <= ${now} OR since > ${now})
         RETURNING *`
       return rows.map(read)
     }, Effect.orDie),
 
-    nextAt: sql<{ at: bigint | null }>`SELECT min(retry_at) AS at FROM ${table} WHERE ${isRepeated}`.pipe(
+    nextAt: Clock.currentTimeMillis.pipe(
+      Effect.flatMap(
+        (now) =>
+          sql<{
+            at: bigint | null
+          }>`SELECT min(${dueAt(sql, now, longestWait)}) AS at FROM ${table} WHERE ${isRepeated}`
+      ),
       Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
       Effect.orDie
     )

@@ -1,6 +1,7 @@
 /**
  * A finding of `greenroom doctor`: its subject, the fault, and the remedy.
  */
+import { clockDifference } from "@greenroom/store/ClockDifference"
 import { Effect } from "effect"
 
 export interface Finding {
@@ -55,14 +56,23 @@ const maxSkew = 30_000
 
 /** Compares the clock of this machine with that of another, which answered with the time `otherTime` after `took` ms. */
 export const compareClocks = (other: string, otherTime: number, took: number): Finding => {
-  const skew = Math.round((Date.now() - took / 2 - otherTime) / 1_000)
-  if (Math.abs(skew) * 1_000 <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)
-  const how = skew > 0 ? `${skew} seconds ahead of` : `${-skew} seconds behind`
+  const skew = Date.now() - took / 2 - otherTime
+  if (Math.abs(skew) <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)
   return failure(
     "clock",
-    `is ${how} that of ${other}`,
+    `is ${clockDifference(skew)} that of ${other}`,
     "Set it by NTP, on the one of the two that is wrong (timedatectl set-ntp true)."
   )
+}
+
+/** Finds a clock that is behind the newest time in the database, where there is no other clock to compare it with. */
+export const compareRecords = (newest: number): ReadonlyArray<Finding> => {
+  const skew = Date.now() - newest
+  if (skew >= -maxSkew) return []
+  const found = `is ${clockDifference(skew)} the newest record of the database: it is slow, or was ahead when that was written`
+  return [
+    warning("clock", found, "Compare it with another clock. Set it by NTP if it is slow (timedatectl set-ntp true).")
+  ]
 }
 
 /** A time in days from now. */

@@ -9,7 +9,7 @@ import { databaseRemedy, isRefusal } from "@greenroom/store/DatabaseRemedy"
 import { unfinishedTable } from "@greenroom/store/UnfinishedRestore"
 import { Effect, type Redacted } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
-import { afterwards, compareClocks, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
+import { afterwards, compareClocks, compareRecords, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
 
 type Client = Parameters<Parameters<typeof withClient>[1]>[0]
 
@@ -142,15 +142,33 @@ const checkDestinations = async (client: Client): Promise<Pick<DatabaseState, "f
   return { findings: [finding], peers }
 }
 
+/** The time of the newest record that this machine has written; undefined where there is none. */
+const newestRecord = async (client: Client): Promise<number | undefined> => {
+  const { rows: there } = await client.query(
+    "SELECT to_regclass('client_transactions') IS NOT NULL AND to_regclass('audit_log') IS NOT NULL AS there"
+  )
+  if (!there[0].there) return undefined
+  const { rows } = await client.query<{ newest: number | null }>(`
+    SELECT greatest((SELECT max(created_at) FROM client_transactions),
+      (SELECT at FROM audit_log ORDER BY seq DESC LIMIT 1))::float8 AS newest`)
+  return rows[0]!.newest ?? undefined
+}
+
+/** The clock. The embedded database has that of this machine. */
+const checkClock = async (client: Client, { databaseUrl }: GatewayConfig): Promise<ReadonlyArray<Finding>> => {
+  if (databaseUrl === undefined) return compareRecords((await newestRecord(client)) ?? 0)
+  const begun = performance.now()
+  const { rows } = await client.query<{ now: number }>(
+    "SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now"
+  )
+  return [compareClocks("the database", rows[0]!.now, performance.now() - begun)]
+}
+
 const holders =
   "SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'greenroom%' AND pid <> pg_backend_pid() AND application_name <> 'greenroom backup'"
 
 const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseState> => {
-  const begun = performance.now()
-  const { rows } = await client.query<{ now: number; version: string }>(
-    "SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now, current_setting('server_version') AS version"
-  )
-  const took = performance.now() - begun
+  const { rows } = await client.query<{ version: string }>("SELECT current_setting('server_version') AS version")
   const { rows: running } = await client.query<{ count: number }>(holders)
   const isRunning = running[0]!.count > 0
   const destinations = await checkDestinations(client)
@@ -159,8 +177,7 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
     peers: destinations.peers,
     findings: [
       ok("database", `PostgreSQL ${rows[0]!.version} answers`),
-      // The embedded database has the clock of this machine.
-      ...(config.databaseUrl === undefined ? [] : [compareClocks("the database", rows[0]!.now, took)]),
+      ...(await checkClock(client, config)),
       ...(await checkEncoding(client)),
       await checkWrites(client, isRunning),
       await checkTables(client, config.serverName),

@@ -3,7 +3,7 @@
  * for a day. Where a node ends while the mail server takes a mail, it may arrive twice, with the same Message-ID.
  */
 import { redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
-import { type OutgoingMail, OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
+import { longestMailWait, type OutgoingMail, OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
 import { Clock, Effect, Fiber, Layer } from "effect"
 import { keepRunningOnce } from "../../runtime/Singletons.ts"
 import { signalsOfWork } from "../../runtime/WorkSignals.ts"
@@ -14,9 +14,8 @@ import { Mailer, type MailFailed } from "./Mailer.ts"
 const batchSize = 100
 const senders = 4
 
-/** The wait before the first repeat, in ms. It doubles with each one, up to the longest. */
+/** The wait before the first repeat, in ms. It doubles with each one, up to `longestMailWait`. */
 const firstWait = 1_000
-const longestWait = 10 * 60_000
 
 /** How long a node that goes down, or gives this work to another one, waits for the mail server. Then the mail is sent again. */
 const graceTime = "1 second"
@@ -38,8 +37,7 @@ const make = Effect.gen(function* () {
     if (attempts === 1) {
       yield* Effect.logWarning(`A mail to ${to} could not be sent, and is tried again for a day: ${reason}`)
     }
-    const wait = Math.min(longestWait, firstWait * 2 ** (attempts - 1))
-    yield* store.retryAt(mailId, (yield* Clock.currentTimeMillis) + wait)
+    yield* store.retryAfter(mailId, Math.min(longestMailWait, firstWait * 2 ** (attempts - 1)))
   })
 
   /** Another node may have sent the mail since it was read, where this one was stopped. */
@@ -70,7 +68,7 @@ const make = Effect.gen(function* () {
     const next = yield* store.nextAt
     if (next === undefined) return yield* storedMore
     const wait = next - (yield* Clock.currentTimeMillis)
-    yield* Effect.timeoutOption(storedMore, Math.max(firstWait, wait))
+    yield* Effect.timeoutOption(storedMore, Math.min(longestMailWait, Math.max(firstWait, wait)))
   })
   yield* keepRunningOnce("Sending mails", sendDue)
 })
