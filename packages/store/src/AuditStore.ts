@@ -17,6 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
 
@@ -104,14 +105,24 @@ const toHashed = (row: Row): Hashed => ({
   previous: hex(row.previous)
 })
 
+/** The value of JSON text of this kind; the text itself where somebody has changed the row into something else. */
+const read = <A>(text: string, isOfKind: (value: unknown) => value is A, otherwise: (text: string) => A): A => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isOfKind(value) ? value : otherwise(text)
+  } catch {
+    return otherwise(text)
+  }
+}
+
 const toEntry = (row: Row): AuditEntry => ({
   seq: Number(row.seq),
   at: Number(row.at),
   actor: row.actor,
   action: row.action,
   target: row.target ?? undefined,
-  reason: row.reason === null ? undefined : (JSON.parse(row.reason) as string),
-  details: JSON.parse(row.details) as { readonly [name: string]: unknown },
+  reason: row.reason === null ? undefined : read(row.reason, Predicate.isString, (text) => text),
+  details: read(row.details, Predicate.isObject, (text) => ({ changed: text })),
   previous: hex(row.previous),
   hash: hex(row.hash)
 })

@@ -65,6 +65,20 @@ layer(AuditStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AuditStore
     })
   )
 
+  it.effect("a row that somebody has changed into no JSON is listed all the same", () =>
+    Effect.gen(function* () {
+      const store = yield* AuditStore
+      const sql = yield* SqlClient.SqlClient
+      yield* store.run(entry("!changed"), Effect.void)
+      yield* sql`UPDATE audit_log SET reason = 'no JSON', details = 'none' WHERE target = '!changed'`
+      const changed = { ...begun, reason: "no JSON", details: { changed: "none" } }
+      assert.deepStrictEqual(yield* rowsOf("!changed"), [changed])
+      assert.deepStrictEqual((yield* store.verify([])).problems, [`row ${yield* rowOf("!changed")} was changed`])
+      yield* sql`UPDATE audit_log SET reason = '"spam"', details = '{}' WHERE target = '!changed'`
+      assert.deepStrictEqual((yield* store.verify([])).problems, [])
+    })
+  )
+
   it.effect("an action that cannot be recorded does not run", () =>
     Effect.gen(function* () {
       const store = yield* AuditStore

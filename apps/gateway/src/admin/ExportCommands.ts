@@ -62,8 +62,13 @@ const authenticated = Effect.fnUntraced(function* (name: string) {
   return account.userId
 })
 
+/** As the endpoints have it. */
+const shortestReason = 3
+
 const given = (text: string) =>
-  text.trim() === "" ? Effect.fail(new AdminFailure({ message: "--reason must not be empty" })) : Effect.void
+  text.trim().length < shortestReason
+    ? Effect.fail(new AdminFailure({ message: `--reason must have at least ${shortestReason} characters` }))
+    : Effect.void
 
 const toValue = (dataExport: DataExport) => ({
   export_id: dataExport.exportId,
