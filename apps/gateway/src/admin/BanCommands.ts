@@ -16,7 +16,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { audited, commandLine } from "./Audited.ts"
 import { configOf } from "./CommandConfig.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
+import { AdminFailure, printAll, printLine, requireReason, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 
 /** The kinds of bans by their words on the command line. */
@@ -97,6 +97,7 @@ const add = Command.make(
         if (value === serverName)
           return yield* new AdminFailure({ message: "This server cannot be banned from itself" })
         const { reason } = options
+        yield* requireReason(reason)
         const isOurs = kind === "user" && serverNameOf(value as UserId) === serverName
         yield* Effect.gen(function* () {
           yield* BanStore.use((store) => store.add({ kind, value, reason, bannedBy: commandLine }))

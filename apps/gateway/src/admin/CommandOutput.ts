@@ -15,13 +15,26 @@ export const requirePositive = (option: string, value: number | undefined): Effe
     ? Effect.fail(new AdminFailure({ message: `${option} must be at least 1` }))
     : Effect.void
 
+/** The shortest reason, as the endpoints have it. */
+const shortestReason = 3
+
+/** Fails unless the text of `--reason` says something. */
+export const requireReason = (text: string): Effect.Effect<void, AdminFailure> =>
+  text.trim().length < shortestReason
+    ? Effect.fail(new AdminFailure({ message: `--reason must have at least ${shortestReason} characters` }))
+    : Effect.void
+
 /** The form of the output. */
 export interface Output {
   readonly json: boolean
 }
 
+/** The last time that has a date, in milliseconds. */
+const lastTime = 8_640_000_000_000_000
+
 /** A time in milliseconds as text. */
-export const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
+export const time = (milliseconds: number): string =>
+  new Date(Math.max(-lastTime, Math.min(lastTime, milliseconds))).toISOString().replace(/\.\d+Z$/, "Z")
 
 /** `userId` becomes `user_id`. Keys that are no names of fields, such as room IDs, stay. */
 const snakeCase = (key: string): string =>

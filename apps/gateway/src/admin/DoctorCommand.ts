@@ -2,7 +2,7 @@
  * `greenroom doctor`: checks everything that a server needs, and prints a remedy for each fault. It changes nothing.
  */
 import * as fs from "node:fs/promises"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { Console, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
@@ -38,6 +38,8 @@ const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: Read
   const authorities = yield* Effect.promise(() =>
     Promise.all(config.federationAuthorities.map((file) => fs.readFile(file, "utf8")))
   )
+  const wrong = others.find((other) => !isServerName(other))
+  if (wrong !== undefined) return yield* new AdminFailure({ message: `--peer: ${wrong} is no server name` })
   const database = yield* databaseOf(config)
   const peers = others.length > 0 ? (others as ReadonlyArray<ServerName>) : database.peers
   const [machine, federation] = yield* Effect.all(

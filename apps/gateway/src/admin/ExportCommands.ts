@@ -26,7 +26,7 @@ import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
 import { audited } from "./Audited.ts"
 import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
-import { AdminFailure, print, printLine, printPages, time } from "./CommandOutput.ts"
+import { AdminFailure, print, printLine, printPages, requireReason, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 import { readSecret } from "./StandardInput.ts"
 
@@ -61,14 +61,6 @@ const authenticated = Effect.fnUntraced(function* (name: string) {
   yield* Administration.use((admin) => admin.requireAdmin({ userId: account.userId, tokenId: 0, deviceId: "" }))
   return account.userId
 })
-
-/** As the endpoints have it. */
-const shortestReason = 3
-
-const given = (text: string) =>
-  text.trim().length < shortestReason
-    ? Effect.fail(new AdminFailure({ message: `--reason must have at least ${shortestReason} characters` }))
-    : Effect.void
 
 const toValue = (dataExport: DataExport) => ({
   export_id: dataExport.exportId,
@@ -109,7 +101,7 @@ const request = Command.make(
     run(
       options,
       Effect.gen(function* () {
-        yield* given(options.reason)
+        yield* requireReason(options.reason)
         const admin = yield* authenticated(options.by)
         const { userId } = yield* Administration.use(({ user }) => user(options.user))
         const asked = yield* UserExports.use((exports) => exports.request(userId, admin, options.reason)).pipe(
@@ -128,7 +120,7 @@ const approve = Command.make("approve", { ...commandOptions, exportId, by, reaso
   run(
     options,
     Effect.gen(function* () {
-      yield* given(options.reason)
+      yield* requireReason(options.reason)
       const admin = yield* authenticated(options.by)
       const details = { export_id: options.exportId }
       const approved = yield* UserExports.use((exports) => exports.approve(options.exportId, admin)).pipe(

@@ -3,6 +3,7 @@
  *
  *     greenroom signing-key rotate
  */
+import { encodeBase64, exportVerifyKey } from "@greenroom/room/Signing"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
 import * as Command from "effect/cli/Command"
@@ -16,6 +17,13 @@ import { onDatabase } from "./Connection.ts"
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
 
+const toValue = ({ createdAt, expiredAt, keyId, publicKey }: PublishedKey) => ({
+  key_id: keyId,
+  public_key: encodeBase64(exportVerifyKey(publicKey)),
+  created_at: createdAt,
+  expired_at: expiredAt
+})
+
 const withKeys = <A, E>(
   flags: CommandOptions,
   use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>
@@ -26,7 +34,7 @@ const withKeys = <A, E>(
   )
 
 const listKeys = Command.make("list", commandOptions, (options) =>
-  withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
+  withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey, toValue)))
 ).pipe(Command.withDescription("List all signing keys, the current one first"))
 
 const rotateKey = Command.make("rotate", commandOptions, (options) =>

@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { withAdministration as run } from "./AccountServices.ts"
 import { commandOptions } from "./CommandOptions.ts"
-import { print, printAll, printLine, requirePositive, time } from "./CommandOutput.ts"
+import { AdminFailure, print, printAll, printLine, requirePositive, time } from "./CommandOutput.ts"
 
 const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken): string =>
   [
@@ -20,6 +20,9 @@ const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken):
     `used ${uses} of ${usesAllowed ?? "any number"}`,
     ...(expiresAt === undefined ? [] : [`expires ${time(expiresAt)}`])
   ].join("  ")
+
+/** How many days a token may be valid: a hundred years. */
+const mostDays = 36_500
 
 const createToken = Command.make(
   "create",
@@ -37,6 +40,9 @@ const createToken = Command.make(
           const days = Option.getOrUndefined(options.days)
           yield* requirePositive("--uses", options.uses)
           yield* requirePositive("--days", days)
+          if (days !== undefined && days > mostDays) {
+            return yield* new AdminFailure({ message: `--days must be at most ${mostDays}` })
+          }
           const { token, tokenId } = yield* admin.createToken({
             uses: options.unlimited ? "unlimited" : options.uses,
             validFor: days === undefined ? undefined : days * 86_400_000

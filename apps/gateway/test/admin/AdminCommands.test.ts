@@ -75,6 +75,14 @@ describe("greenroom", () => {
           (yield* run("audit list --target @alice:green.test")).out,
           /user\.create\.failed {2}@alice:green\.test/
         )
+        assert.match(
+          (yield* run("ban add server far.test --reason x")).error,
+          /--reason must have at least 3 characters/
+        )
+        assert.match((yield* run("token create --days 99999999999")).error, /--days must be at most 36500/)
+        assert.match((yield* run("doctor --peer no/name")).out, /error .*--peer: no\/name is no server name/)
+        const [key] = (yield* run("signing-key list --json")).out.split("\n")
+        assert.match(JSON.parse(key ?? "").public_key, /^[\w+/]{43}$/)
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
         assert.strictEqual(short.error, "greenroom: password: must have 8 to 512 characters\n")
         yield* (yield* FileSystem.FileSystem).writeFileString(file, '[server_notices]\nlocalpart = "alice"\n')
