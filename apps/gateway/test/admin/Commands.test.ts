@@ -78,7 +78,7 @@ const steps: ReadonlyArray<Step> = [
   },
   {
     command: "export request",
-    args: () => ["cleo", ...byAda, "--reason", "x"],
+    args: () => ["cleo", ...byAda, "--reason", "why"],
     input: "?",
     fails: /The password of .* is wrong/
   },
@@ -90,7 +90,7 @@ const steps: ReadonlyArray<Step> = [
   },
   {
     command: "export approve",
-    args: (known) => [known.export, ...byAda, "--reason", "x"],
+    args: (known) => [known.export, ...byAda, "--reason", "why"],
     input: "secret",
     fails: /Another administrator than the one who asked/
   },
