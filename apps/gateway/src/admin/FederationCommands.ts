@@ -5,6 +5,7 @@
  *     greenroom federation retry blue.example.org
  */
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
 import * as Argument from "effect/cli/Argument"
@@ -18,10 +19,13 @@ import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll, printLine, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 
+/** When the server is tried again: it may be due already. */
+const whenOf = (retryAt: number): string => (retryAt <= Date.now() ? "with the next message" : time(retryAt))
+
 const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: DestinationState): string =>
   [
     destination,
-    failures === 0 ? "reached" : `failed ${failures} times, tried again ${time(retryAt)}`,
+    failures === 0 ? "reached" : `failed ${plural(failures, "time")}, tried again ${whenOf(retryAt)}`,
     ...(lastSuccessAt === undefined ? [] : [`last reached ${time(lastSuccessAt)}`]),
     ...(failures === 0 || lastError === undefined ? [] : [lastError])
   ].join("  ")
