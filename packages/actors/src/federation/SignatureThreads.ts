@@ -6,7 +6,6 @@
 import type { KeyObject } from "node:crypto"
 import { availableParallelism } from "node:os"
 import { Worker } from "node:worker_threads"
-import { checkerCurve, type SignatureBatch, SignatureChecker } from "@greenroom/room/SignatureChecker"
 import { verifierFile, verifyKeyBytes } from "@greenroom/room/Signing"
 import { Context, Effect, Layer } from "effect"
 
@@ -21,25 +20,34 @@ export interface SignatureJob {
 const maxThreads = 4
 const idleTime = 10_000
 
-/**
- * The program of a thread. It is text that imports the one module: what strips types would take 20 MB in every thread. It calls
- * the class by no name, since a bundler may have given it another one.
- */
+/** Jobs as a thread receives them: the signed texts, the signatures and the keys, each one after the other. */
+interface Batch {
+  readonly texts: Uint8Array
+  readonly ends: Uint32Array
+  readonly signatures: Uint8Array
+  readonly keys: Uint8Array
+  readonly keyOf: Uint32Array
+}
+
+/** The program of a thread. It is text that imports the one module: what strips types would take 20 MB in every thread. */
 const program = `
-const { hash } = require("node:crypto")
-const { parentPort, workerData: { curve, verifier } } = require("node:worker_threads")
-const { crypto_sign_verify_detached: isRight } = require(verifier)
+const { parentPort, workerData } = require("node:worker_threads")
+const { crypto_sign_verify_detached: isRight } = require(workerData)
 
-const checker = new (${SignatureChecker})({ curve, isRight, sha512: (bytes) => hash("sha512", bytes, "buffer") })
-
-parentPort.on("message", (batch) => {
-  const results = checker.check(batch)
+parentPort.on("message", ({ texts, ends, signatures, keys, keyOf }) => {
+  const results = new Uint8Array(ends.length)
+  let begin = 0
+  for (let i = 0; i < ends.length; i++) {
+    const key = keys.subarray(32 * keyOf[i], 32 * keyOf[i] + 32)
+    const signature = signatures.subarray(64 * i, 64 * i + 64)
+    results[i] = isRight(signature, texts.subarray(begin, ends[i]), key) ? 1 : 0
+    begin = ends[i]
+  }
   parentPort.postMessage(results, [results.buffer])
 })
 `
 
-/** Jobs as a thread receives them. */
-const batchOf = (jobs: ReadonlyArray<SignatureJob>): SignatureBatch => {
+const batchOf = (jobs: ReadonlyArray<SignatureJob>): Batch => {
   const numbers = new Map<KeyObject, number>()
   for (const { key } of jobs) if (!numbers.has(key)) numbers.set(key, numbers.size)
   const texts = new Uint8Array(jobs.reduce((size, { bytes }) => size + bytes.length, 0))
@@ -72,7 +80,7 @@ class SignatureThread {
     this.ended = ended
     this.worker = new Worker(program, {
       eval: true,
-      workerData: { curve: checkerCurve(), verifier: verifierFile() },
+      workerData: verifierFile(),
       execArgv: [],
       env: {},
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 }

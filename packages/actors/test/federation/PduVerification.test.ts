@@ -169,7 +169,7 @@ describe("PduVerification", () => {
     Effect.gen(function* () {
       const { onGreen, verifyAs } = yield* verifier
       const version = roomVersion("11")!
-      const pdus = Array.from({ length: 3_000 }, (_, index): JsonObject => {
+      const pdus = Array.from({ length: 1_200 }, (_, index): JsonObject => {
         const proposal = {
           room_id: "!room:red.test" as RoomId,
           sender: `@alice:${index % 2 === 0 ? "red" : "green"}.test` as UserId,
