@@ -31,7 +31,6 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
-import { Presences } from "../presence/Presences.ts"
 import { Room } from "../room/RoomProtocol.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -77,7 +76,6 @@ const makeListReceiver = Effect.gen(function* () {
   const lists = yield* PresenceListStore
   const invitations = yield* PresenceInvitations
   const edus = yield* OutgoingEdus
-  const presences = yield* Presences
   const remotePresences = yield* RemotePresences
 
   const isOurs = Effect.fnUntraced(function* (userId: UserId) {
@@ -101,7 +99,6 @@ const makeListReceiver = Effect.gen(function* () {
     const accepts = edu_type === "m.presence_accept"
     const asked = accepts ? yield* lists.accept(observed, observer) : yield* lists.deny(observed, observer)
     if (!asked) return
-    yield* presences.listChanged(observer)
     if (accepts) yield* remotePresences.want([observed])
   })
 })

@@ -15,6 +15,8 @@ interface Device {
   connected: boolean
   /** The client reports that its user is away. */
   away: boolean
+  /** When the client said last whether its user is away. */
+  saidAt: number
   lastActiveAt: number
   /** It was active since the last report was made. */
   unreported: boolean
@@ -30,6 +32,8 @@ interface User {
   reportAt: number
   /** Whether the next activity must be reported to the actor. */
   idle: boolean
+  /** The published presence of an absent user to which a device has been reported as present. */
+  contradicted: object | undefined
 }
 
 /** The time for which a device stays hidden after its last poll with `set_presence=offline`, in ms. */
@@ -60,6 +64,7 @@ export class DeviceConnections {
     for (const user of this.users.values()) {
       user.reportAt -= back
       for (const device of user.devices.values()) {
+        device.saidAt -= back
         device.lastActiveAt -= back
         device.changedAt -= back
         device.graceEnds -= back
@@ -70,7 +75,7 @@ export class DeviceConnections {
   private user(userId: UserId): User {
     let user = this.users.get(userId)
     if (user === undefined) {
-      user = { devices: new Map(), reportAt: Number.POSITIVE_INFINITY, idle: false }
+      user = { devices: new Map(), reportAt: Number.POSITIVE_INFINITY, idle: false, contradicted: undefined }
       this.users.set(userId, user)
     }
     return user
@@ -83,6 +88,7 @@ export class DeviceConnections {
         connections: 0,
         connected: false,
         away: false,
+        saidAt: now,
         lastActiveAt: now,
         unreported: false,
         changedAt: 0,
@@ -94,16 +100,19 @@ export class DeviceConnections {
   }
 
   /**
-   * A poll or socket of the device opened; `away`: its client reports that its user is away. True if the actor needs a
-   * report.
+   * A poll or socket of the device opened; `away`: its client reports that its user is away. `absence`: the user's published presence,
+   * if that is `unavailable`, which an earlier poll at another node may have caused. True if the actor needs a report.
    */
-  connect(userId: UserId, deviceId: string, now: number, away = false): boolean {
+  connect(userId: UserId, deviceId: string, now: number, away = false, absence?: object): boolean {
     this.keepTime(now)
     const user = this.user(userId)
     const device = this.device(user, deviceId, now)
     this.hidden.delete(hiddenKey(userId, deviceId))
     device.connections++
-    if (device.connected && device.away === away) return false
+    device.saidAt = now
+    const contradicts = !away && absence !== undefined && absence !== user.contradicted
+    if (device.connected && device.away === away && !contradicts) return false
+    if (contradicts) user.contradicted = absence
     if (!device.connected) Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
     device.away = away
     user.reportAt = now
@@ -176,7 +185,7 @@ export class DeviceConnections {
     if (device.connections === 0 && isExtended) device.graceEnds = now + this.grace
     if (isNoted && !user.idle) return false
     if (!device.connected && !isHidden) Object.assign(device, { connected: true, changedAt: now })
-    device.away = false
+    Object.assign(device, { away: false, saidAt: now })
     user.idle = false
     user.reportAt = now
     return true
@@ -205,7 +214,7 @@ export class DeviceConnections {
   report(userId: UserId, now: number): ReadonlyArray<DeviceReport> {
     this.keepTime(now)
     const reports: Array<DeviceReport> = []
-    for (const device of this.users.get(userId)?.devices.values() ?? []) {
+    for (const [deviceId, device] of this.users.get(userId)?.devices ?? []) {
       if (device.connected && device.connections === 0 && device.graceEnds <= now) {
         const lastPoll = Math.max(device.changedAt, device.graceEnds - this.grace)
         Object.assign(device, { connected: false, changedAt: lastPoll })
@@ -214,6 +223,8 @@ export class DeviceConnections {
       reports.push({
         connected: device.connected,
         ...(device.away ? { away: true } : {}),
+        device: deviceId,
+        said_at: device.saidAt,
         last_active_at: device.lastActiveAt,
         changed_at: device.changedAt
       })

@@ -5,7 +5,7 @@
  * - Users connected to the event stream are `online`, others `offline`. Users who are connected, but did nothing on any
  *   device for `idleAfter`, are `unavailable` until the next activity.
  * - A client may say that its user is away (`set_presence=unavailable`). Where all connected ones do, the user is
- *   `unavailable`.
+ *   `unavailable`. Of a client that polls at several nodes the last poll counts.
  * - The draft lets each device report an idle timer and the server "take the highest reported time". Read here as the
  *   latest moment: the last activity of a user is the most recent one of any device.
  * - The user's choice has priority: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
@@ -24,6 +24,9 @@ export const DeviceReport = Schema.Struct({
   connected: Schema.Boolean,
   /** The client reports that its user is away. */
   away: Schema.optionalKey(Schema.Boolean),
+  /** Its ID, and when its client said last whether its user is away. */
+  device: Schema.optionalKey(Schema.String),
+  said_at: Schema.optionalKey(Schema.Number),
   last_active_at: Schema.Number,
   /** When it was connected or disconnected last. */
   changed_at: Schema.Number
@@ -67,6 +70,14 @@ const holds = (facts: PresenceFacts, choice: Choice, connected: boolean, now: nu
   return (disconnectedAt === undefined || disconnectedAt < choice.at) && now < choice.at + facts.idleAfter
 }
 
+/** Whether the clients of all connected devices say that their user is away. */
+const areAway = (devices: ReadonlyArray<DeviceReport>): boolean => {
+  const connected = devices.filter((report) => report.connected)
+  const isLast = ({ device, said_at = 0 }: DeviceReport) =>
+    device === undefined || connected.every((other) => other.device !== device || (other.said_at ?? 0) <= said_at)
+  return connected.filter(isLast).every(({ away }) => away === true)
+}
+
 /** The facts with no time after `now`: if the clock was put back, later times count as now. */
 const notAfter = ({ choice, devices, idleAfter, lastActiveAt }: PresenceFacts, now: number): PresenceFacts => ({
   devices: devices.map((device) => ({
@@ -96,9 +107,7 @@ export const settle = (known: PresenceFacts, now: number): Settled => {
       : { ...rest, state: choice.state, until: choice.at + facts.idleAfter }
   }
   if (choice?.state === "unavailable" || choice?.state === "offline") return { ...rest, state: choice.state }
-  // If every connected client reports its user away, the user is away.
-  const isAway = facts.devices.every((device) => !device.connected || device.away === true)
-  if (isAway) return { ...rest, state: "unavailable", idle: true }
+  if (areAway(facts.devices)) return { ...rest, state: "unavailable", idle: true }
   const idleAt = (lastActiveAt ?? now) + facts.idleAfter
   return now >= idleAt
     ? { ...rest, state: "unavailable", idle: true }

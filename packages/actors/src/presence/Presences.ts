@@ -11,7 +11,6 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { logEpochs } from "@greenroom/store/LogEpoch"
 import { rowsOf } from "@greenroom/store/LogKind"
-import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
 import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
@@ -29,8 +28,6 @@ import { type HiddenDevice, makeHiddenDevices } from "./HiddenDevices.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 import { Presence } from "./PresenceProtocol.ts"
 import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
-
-const nobody: ReadonlySet<UserId> = new Set()
 
 export type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 
@@ -173,22 +170,11 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   })
   yield* keepRunning("Reporting devices to Presence actors", reportDue)
 
-  const acceptedBy = yield* MonotonicCache.make({
-    capacity: 1_000,
-    timeToLive: "30 seconds",
-    lookup: (viewer: UserId) =>
-      Effect.map(
-        lists.list(viewer),
-        (rows): ReadonlySet<UserId> =>
-          rows.length === 0 ? nobody : new Set(rows.filter(({ accepted }) => accepted).map(({ userId }) => userId))
-      )
-  })
-
   const exists = (userId: UserId) =>
     Effect.map(accounts.find(userId), (account) => Option.isSome(account) && account.value.deactivatedAt === undefined)
 
   const maySee = Effect.fnUntraced(function* (viewer: UserId, userId: UserId) {
-    if (viewer === userId || (yield* MonotonicCache.get(acceptedBy, viewer)).has(userId)) return true
+    if (viewer === userId || (yield* lists.accepted(userId, viewer))) return true
     return yield* rooms.shareRoom(viewer, userId)
   })
 
@@ -277,7 +263,9 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const connect = ({ deviceId, userId }: Session, away = false) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const wasHidden = devices.hiddenUntil(userId, deviceId) > now
-      if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
+      const published = stream.presence(userId, userId)
+      const absence = published?.state === "unavailable" ? published : undefined
+      if (devices.connect(userId, deviceId, now, away, absence)) somethingDue.openUnsafe()
       return wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void
     })
 
@@ -307,8 +295,8 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     disconnect,
     withdraw,
     active,
-    acceptedBy: (viewer: UserId) => MonotonicCache.get(acceptedBy, viewer),
-    listChanged: (viewer: UserId) => MonotonicCache.invalidate(acceptedBy, viewer),
+    acceptedBy: (viewer: UserId) =>
+      Effect.map(lists.list(viewer), (rows) => rows.filter(({ accepted }) => accepted).map(({ userId }) => userId)),
     announce: (userId: UserId) => Effect.orDie(actor(userId).Announce(undefined, { discard: true })),
     forget: (userId: UserId) =>
       Effect.andThen(
@@ -360,11 +348,9 @@ export class Presences extends Context.Service<
     readonly active: (session: Session) => Effect.Effect<void>
     /**
      * The users whose presence the viewer may see because they accepted the viewer. Users who share a room with the viewer,
-     * and the viewer, are not included. From memory; at most half a minute behind changes on other nodes.
+     * and the viewer, are not included.
      */
-    readonly acceptedBy: (viewer: UserId) => Effect.Effect<ReadonlySet<UserId>>
-    /** The viewer's presence list changed: `acceptedBy` of this node asks the store again. */
-    readonly listChanged: (viewer: UserId) => Effect.Effect<void>
+    readonly acceptedBy: (viewer: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /**
      * Publishes the user's presence again, because the profile or the set of observers changed. Returns at once.
      */

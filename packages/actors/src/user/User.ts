@@ -129,12 +129,10 @@ const behaviour = Effect.gen(function* () {
 
   const accept = Effect.fnUntraced(function* (observer: UserId) {
     const hasAsked = yield* fenced(lists.accept(userId, observer))
-    if (hasAsked) yield* letSee(observer)
+    // The observer sees the presence from now on, and gets the present one.
+    if (hasAsked) yield* presences.announce(userId)
     return hasAsked
   })
-
-  /** Lets the observer see the presence from now on, and sends the present one. */
-  const letSee = (observer: UserId) => Effect.andThen(presences.listChanged(observer), presences.announce(userId))
 
   /** Accepted at once if this user has the observer on their own list, and never denied them. */
   const invited = Effect.fnUntraced(function* (observer: UserId) {
@@ -149,7 +147,6 @@ const behaviour = Effect.gen(function* () {
   const answerInvite = Effect.fnUntraced(function* (observer: UserId, accepting: boolean) {
     const hasAsked = accepting ? yield* accept(observer) : yield* fenced(lists.deny(userId, observer))
     if (!hasAsked) return yield* new NotFound({ error: `${observer} has not asked to see your presence` })
-    if (!accepting) yield* presences.listChanged(observer)
   })
 
   // An earlier change that did not reach all rooms.
@@ -161,8 +158,7 @@ const behaviour = Effect.gen(function* () {
     SetProfileField: ({ payload: { field, value, visibility } }) => oneAtATime(setField(field, value, visibility)),
     TellRooms: () => tellingRooms(updateRooms),
     InviteToList: ({ payload }) => oneAtATime(inviteToList(payload.observed)),
-    DropFromList: ({ payload }) =>
-      oneAtATime(Effect.tap(fenced(lists.drop(userId, payload.observed)), () => presences.listChanged(userId))),
+    DropFromList: ({ payload }) => oneAtATime(fenced(lists.drop(userId, payload.observed))),
     PresenceInvited: ({ payload }) => oneAtATime(invited(payload.observer)),
     AnswerPresenceInvite: ({ payload }) => oneAtATime(answerInvite(payload.observer, payload.accept)),
     Forget: () => oneAtATime(fenced(Effect.andThen(profiles.removeAll(userId), lists.removeAll(userId))))

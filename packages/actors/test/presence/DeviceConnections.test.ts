@@ -15,7 +15,7 @@ describe("DeviceConnections", () => {
     assert.isTrue(devices.report(alice, 31_999)[0]?.connected)
     assert.deepStrictEqual(devices.due(32_000), [alice])
     assert.deepStrictEqual(devices.report(alice, 32_000), [
-      { connected: false, last_active_at: 1_000, changed_at: 2_000 }
+      { connected: false, device: "phone", said_at: 1_000, last_active_at: 1_000, changed_at: 2_000 }
     ])
   })
 
@@ -28,7 +28,9 @@ describe("DeviceConnections", () => {
     assert.deepStrictEqual(devices.due(0), [])
     assert.isTrue(devices.report(alice, grace - 1)[0]?.connected)
     assert.deepStrictEqual(devices.due(grace), [alice])
-    assert.deepStrictEqual(devices.report(alice, grace), [{ connected: false, last_active_at: 0, changed_at: 0 }])
+    assert.deepStrictEqual(devices.report(alice, grace), [
+      { connected: false, device: "phone", said_at: 0, last_active_at: 0, changed_at: 0 }
+    ])
   })
 
   it("activity connects a device without polls for the grace period", () => {
@@ -45,7 +47,9 @@ describe("DeviceConnections", () => {
     assert.isFalse(devices.withdraw(alice, "phone", 500))
     assert.isTrue(devices.active(alice, "phone", 1_000))
     assert.deepStrictEqual(devices.due(1_000), [alice])
-    assert.deepStrictEqual(devices.report(alice, 1_000), [{ connected: false, last_active_at: 1_000, changed_at: 0 }])
+    assert.deepStrictEqual(devices.report(alice, 1_000), [
+      { connected: false, device: "phone", said_at: 1_000, last_active_at: 1_000, changed_at: 0 }
+    ])
     devices.reported(alice, answer, 1_000)
     assert.isFalse(devices.active(alice, "phone", 5_000))
     assert.deepStrictEqual(devices.due(30_999), [])
@@ -66,6 +70,20 @@ describe("DeviceConnections", () => {
     devices.report(alice, 1_000)
     devices.reported(alice, { until: undefined, idle: true }, 1_000)
     assert.deepStrictEqual(devices.due(1_000), [])
+  })
+
+  it("a poll of a user who is present is reported once to an actor that takes the user for absent", () => {
+    const devices = new DeviceConnections(grace)
+    const [absence, later] = [{ state: "unavailable" }, { state: "unavailable" }]
+    assert.isTrue(devices.connect(alice, "phone", 1_000))
+    assert.isFalse(devices.connect(alice, "phone", 2_000))
+    assert.isTrue(devices.connect(alice, "phone", 3_000, false, absence))
+    assert.deepStrictEqual(devices.due(3_000), [alice])
+    assert.strictEqual(devices.report(alice, 3_000)[0]?.said_at, 3_000)
+    assert.isFalse(devices.connect(alice, "phone", 4_000, false, absence))
+    assert.isTrue(devices.connect(alice, "phone", 5_000, false, later))
+    assert.isTrue(devices.connect(alice, "phone", 6_000, true, later))
+    assert.isFalse(devices.connect(alice, "phone", 7_000, true, { state: "unavailable" }))
   })
 
   it("a device whose client withdraws is disconnected at once, unless it still polls", () => {

@@ -33,6 +33,21 @@ describe("PresenceRules", () => {
     assert.strictEqual(settle(facts({ devices: [connected(0), connected(7 * minute)] }), 7 * minute).state, "online")
   })
 
+  it("a user is away if all clients say so, and of a client that polls at several nodes the last poll counts", () => {
+    const said = (said_at: number, away: boolean, device = "phone"): DeviceReport => ({
+      ...connected(minute),
+      ...(away ? { away } : {}),
+      device,
+      said_at
+    })
+    const stateWith = (...devices: ReadonlyArray<DeviceReport>) => settle(facts({ devices }), 2 * minute).state
+    assert.strictEqual(stateWith(said(1, false), said(2, true)), "unavailable")
+    assert.strictEqual(stateWith(said(3, false), said(2, true)), "online")
+    assert.strictEqual(stateWith(said(1, false), said(2, true), said(0, false, "laptop")), "online")
+    assert.strictEqual(stateWith(said(1, false), { ...said(2, true), connected: false }), "online")
+    assert.strictEqual(stateWith({ ...connected(minute), away: true }, connected(minute)), "online")
+  })
+
   it("a chosen state wins while connected, and idling suspends free_for_chat", () => {
     const choose = (state: "unavailable" | "offline" | "free_for_chat", now: number) =>
       settle(facts({ devices: [connected(minute)], choice: { state, at: minute } }), now).state

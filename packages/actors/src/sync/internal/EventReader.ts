@@ -133,7 +133,7 @@ export const makeEventReader = Effect.gen(function* () {
   const now = (): StreamToken => tokenAt(feeds.position(), feeds.ephemeralPosition())
 
   const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
-    if (from === undefined || from === "END") return Effect.map(feeds.settled, now)
+    if (from === undefined || from === "END") return Effect.map(feeds.caughtUp, now)
     // Typing is part of the first look alone: the rooms that the user has joined must be known by then.
     if (from === "START") return Effect.as(feeds.settled, { position: beginning, epoch: log.epoch() })
     return Effect.mapError(readToken(from), ({ reason }) => new BadPagination({ error: `from: ${reason}` }))
