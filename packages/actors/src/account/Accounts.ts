@@ -128,11 +128,14 @@ export class Accounts extends Context.Service<
      * M_UNKNOWN_TOKEN, M_FORBIDDEN, M_INVALID_USERNAME.
      */
     readonly guestOf: (token: string, username: string | undefined) => Effect.Effect<UserId, MatrixError>
-    /** Turns the account of a guest into a regular one; ends its sessions. Errors: M_FORBIDDEN. */
+    /**
+     * Turns the account of a guest into a regular one; ends its sessions. Made in a transaction of the caller. The result is run when
+     * that is committed, and waits until every node refuses these sessions. Errors: M_FORBIDDEN.
+     */
     readonly upgradeGuest: (
       userId: UserId,
       options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
-    ) => Effect.Effect<void, MatrixError>
+    ) => Effect.Effect<Effect.Effect<void>, MatrixError>
     /** Logs in a user who has proved their identity. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /**

@@ -42,7 +42,7 @@ const closed = new Forbidden({ error: "Registration is closed on this server" })
 const make = Effect.gen(function* () {
   const accounts = yield* Accounts
   const interactive = yield* InteractiveAuth
-  const { createAccount, together } = yield* makeAccountCreation
+  const { createAccount } = yield* makeAccountCreation
   const tokens = yield* RegistrationTokenStore
   const { registrationFlows: flows } = interactive
   const { registrationApproval } = yield* LoginConfig
@@ -66,8 +66,11 @@ const make = Effect.gen(function* () {
     })
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
-    const account = createAccount({ ...results, wanted, guest, passwordHash }, true)
-    return yield* loggedIn(yield* together(Effect.tap(account, finishAs)), request)
+    const userId = yield* createAccount(
+      { ...results, wanted, guest, passwordHash },
+      { isNamed: true, within: (account) => Effect.tap(account, ({ userId }) => finishAs(userId)) }
+    )
+    return yield* loggedIn(userId, request)
   })
 
   const loggedIn = Effect.fnUntraced(function* (

@@ -159,6 +159,22 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
+  it.effect("a second refresh ends the access token from before the first, also where that is remembered", () =>
+    Effect.gen(function* () {
+      const { body } = yield* registerToday("kit", { refresh_token: true })
+      const statusOf = (token: unknown) =>
+        Effect.map(askToday("GET", "/v3/account/whoami", { token: token as string }), ({ status }) => status)
+      assert.strictEqual(yield* statusOf(body.access_token), 200)
+      const first = (yield* post("/v3/refresh", { refresh_token: body.refresh_token })).body
+      assert.strictEqual(yield* statusOf(body.access_token), 200, "the new tokens were not used yet")
+      const second = (yield* post("/v3/refresh", { refresh_token: first.refresh_token })).body
+      assert.strictEqual(yield* statusOf(body.access_token), 401)
+      assert.strictEqual(yield* statusOf(first.access_token), 200)
+      assert.strictEqual(yield* statusOf(second.access_token), 200)
+      assert.strictEqual(yield* statusOf(first.access_token), 401)
+    })
+  )
+
   it.effect("a login token is valid for one login", () =>
     Effect.gen(function* () {
       const { id, token } = yield* registerToday("lee")

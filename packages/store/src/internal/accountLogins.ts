@@ -24,6 +24,8 @@ export interface AccessToken {
   readonly expiresAt: number | undefined
   /** The position in the log of the login on this device, as the `xid` of `session_revocations` are. */
   readonly since: number
+  /** It has just ended the former token, as the first use of a token from a refresh. */
+  readonly replaces?: boolean
 }
 
 export interface DeviceRow {
@@ -167,7 +169,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     const row = rows[0]
     if (row === undefined) return Option.none()
     if (row.is_next) yield* promote(Number(row.token_id), tokenHash)
-    return Option.some(toAccessToken(row))
+    return Option.some({ ...toAccessToken(row), ...(row.is_next ? { replaces: true } : {}) })
   }, Effect.orDie)
 
   const wasReplaced = Effect.fn("AccountStore.wasReplaced")(function* (token: Redacted.Redacted) {

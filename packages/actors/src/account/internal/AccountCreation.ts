@@ -34,7 +34,7 @@ export interface AccountRequest {
 }
 
 export const makeAccountCreation = Effect.fnUntraced(function* (
-  { authenticate, openSession, revokeAll }: AccountSessions,
+  { authenticate, openSession, refuseTokens }: AccountSessions,
   { checkPassword, hashPassword }: AccountPasswords
 ) {
   const { enableRegistration = true, guests = false, serverName, serverNotices } = yield* HomeServerConfig
@@ -81,8 +81,8 @@ export const makeAccountCreation = Effect.fnUntraced(function* (
       return yield* new Forbidden({ error: `${userId} is not a guest` })
     }
     if (options.awaitingApproval) yield* notifyAdministrators(userId)
-    // The sessions of the user are those of a guest.
-    yield* revokeAll(userId)
+    // The sessions of the user are those of a guest. Nodes hear of their end when the transaction is committed.
+    return refuseTokens(yield* store.revokeAll(userId))
   })
 
   const create = Effect.fn("Accounts.create")(function* ({

@@ -68,7 +68,7 @@ export const makeAccountSessions = Effect.gen(function* () {
   const revocations = yield* SessionRevocations
   yield* revocations.cache((tokenIds) => (tokenIds === undefined ? cache.clear() : cache.remove(tokenIds)))
 
-  /** Returns when every node refuses these tokens, which are no longer in the database. */
+  /** Returns when no node goes by what it remembers of these tokens, which are not in the database any more, or have changed there. */
   const refuseTokens = (tokenIds: ReadonlyArray<number>) =>
     Effect.suspend(() => {
       cache.remove(tokenIds)
@@ -150,6 +150,8 @@ export const makeAccountSessions = Effect.gen(function* () {
     }
     yield* bans.check("user", found.value.userId)
     if (standings.of(found.value.userId).locked) return yield* lockedError
+    // If the tokens of the refresh before were never used, the present access token is theirs now.
+    yield* refuseTokens([found.value.tokenId])
     return { ...next.answer, device_id: found.value.deviceId } as RefreshedTokens
   })
 
@@ -183,7 +185,7 @@ export const makeAccountSessions = Effect.gen(function* () {
       }
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
-    const { admin, clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
+    const { admin, clientId, deviceId, expiresAt, guest, replaces, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
       return yield* new UnknownToken({ error: "The access token has expired", ...softly })
     }
@@ -198,6 +200,7 @@ export const makeAccountSessions = Effect.gen(function* () {
       ...(admin ? { admin } : {})
     }
     cache.add(token, { session, expiresAt }, before)
+    if (replaces) yield* revocations.everywhere
     return session
   })
 
@@ -259,8 +262,8 @@ export const makeAccountSessions = Effect.gen(function* () {
   /** Deactivates an account in the database; returns when every node refuses its tokens. */
   const endAccount = Effect.fnUntraced(function* (userId: UserId, erase: boolean) {
     cache.remove(yield* store.deactivate(userId, erase))
-    // Application services may have sessions of the user too.
-    yield* revocations.everywhere
+    // Application services may have sessions of the user too. Nodes hear of erased users by the log.
+    yield* erase ? revocations.followedEverywhere : revocations.everywhere
   })
 
   const devicesOf = (userId: UserId) =>
@@ -287,6 +290,7 @@ export const makeAccountSessions = Effect.gen(function* () {
     logoutOthers,
     openSession,
     refresh,
+    refuseTokens,
     renameDevice,
     revokeAll,
     revokeSecret,

@@ -10,7 +10,7 @@ import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Effect, Redacted } from "effect"
+import { Effect, identity, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Accounts } from "../Accounts.ts"
 import { LoginConfig } from "./LoginConfig.ts"
@@ -25,6 +25,19 @@ export type ShownByRegistration = Partial<
     Record<"phoneNumber", string> &
     Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
 >
+
+interface MadeAccount {
+  readonly userId: UserId
+  /** To be run after the transaction. */
+  readonly committed: Effect.Effect<void>
+}
+
+interface AccountOptions {
+  /** If it is true, the localpart becomes the display name. */
+  readonly isNamed?: boolean
+  /** Adds to the transaction that makes the account. */
+  readonly within?: (account: Effect.Effect<MadeAccount, MatrixError>) => Effect.Effect<MadeAccount, MatrixError>
+}
 
 /** Creates an account from the results of stages. Errors: M_FORBIDDEN, M_USER_IN_USE. */
 export const makeAccountCreation = Effect.gen(function* () {
@@ -49,8 +62,10 @@ export const makeAccountCreation = Effect.gen(function* () {
     }
   })
 
-  /** If `isNamed`, the localpart becomes the display name. */
-  const createAccount = Effect.fnUntraced(function* (shown: ShownByRegistration, isNamed = false) {
+  const makeAccount = Effect.fnUntraced(function* (
+    shown: ShownByRegistration,
+    isNamed: boolean
+  ): Effect.fn.Return<MadeAccount, MatrixError> {
     if (shown.registrationToken !== undefined) {
       const used = yield* tokens.use(Buffer.from(shown.registrationToken, "base64"))
       if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
@@ -58,14 +73,22 @@ export const makeAccountCreation = Effect.gen(function* () {
     const passwordHash = shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
     const options = { passwordHash, awaitingApproval: registrationApproval }
     const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, isNamed, ...options }))
-    if (shown.guest !== undefined) yield* accounts.upgradeGuest(shown.guest, options)
+    const committed = shown.guest === undefined ? Effect.void : yield* accounts.upgradeGuest(shown.guest, options)
     yield* bind(userId, shown)
-    return userId
+    return { userId, committed }
   })
 
   /** Runs in one transaction, so that a registration that fails at the end can be tried again. */
   const together = <A>(effect: Effect.Effect<A, MatrixError>): Effect.Effect<A, MatrixError> =>
     Effect.catchTag(sql.withTransaction(effect), "SqlError", (error) => Effect.die(error))
+
+  const createAccount = (
+    shown: ShownByRegistration,
+    { isNamed = false, within = identity }: AccountOptions = {}
+  ): Effect.Effect<UserId, MatrixError> =>
+    Effect.flatMap(together(within(makeAccount(shown, isNamed))), ({ committed, userId }) =>
+      Effect.as(committed, userId)
+    )
 
   return { bind, createAccount, together }
 })
@@ -88,7 +111,8 @@ export const makeCompletion = Effect.gen(function* () {
     progress: LoginProgress
   ): Effect.fn.Return<LoginAnswer, MatrixError> {
     if (purpose === "registration") {
-      const userId = yield* together(Effect.andThen(endSession(session), createAccount(progress)))
+      const within = (account: Effect.Effect<MadeAccount, MatrixError>) => Effect.andThen(endSession(session), account)
+      const userId = yield* createAccount(progress, { within })
       return yield* accounts.openSession(userId, progress)
     }
     const { userId } = progress

@@ -124,7 +124,7 @@ const make = Effect.gen(function* () {
   const interactive = yield* InteractiveAuth
   const oauth2 = yield* OAuth2Client
   const sessions = yield* LoginSessionStore
-  const { createAccount, together } = yield* makeAccountCreation
+  const { createAccount } = yield* makeAccountCreation
 
   const offered = isAlone(loginFlowsOf(login))
   const registers = enableRegistration && isAlone(registrationFlowsOf(login))
@@ -200,7 +200,7 @@ const make = Effect.gen(function* () {
     if (session?.purpose !== purpose || subject === undefined) return yield* foreign
     if (hashOf(browserSecret ?? "") !== session.progress.browserHash) return yield* foreign
     const wanted = yield* accounts.chooseUserId(name)
-    const userId = yield* together(createAccount({ wanted, subject }, true))
+    const userId = yield* createAccount({ wanted, subject }, { isNamed: true })
     return yield* finish(session, userId)
   })
 
