@@ -303,11 +303,11 @@ const make = Effect.gen(function* () {
     const since = position?.token.position
     const messagesSeen = yield* devices.acknowledged(session, body.extensions ?? {})
     const once = withAllowance(look(session, body, connection, since, messagesSeen))
-    if (since === undefined || timeout === 0) {
-      // What another node has acknowledged is part of an answer that does not wait.
-      yield* log.caughtUp
-      return yield* complete(key, connection, yield* once, body)
-    }
+    // What another node has acknowledged is part of an answer that does not wait. Where another node has given out the position, its
+    // rooms would look left without what that one has read.
+    const isAhead = since !== undefined && comparePositions(since, log.position()) > 0
+    if (since === undefined || timeout === 0 || isAhead) yield* log.caughtUp
+    if (since === undefined || timeout === 0) return yield* complete(key, connection, yield* once, body)
     const deadline = (yield* monotonicMillis) + Math.min(timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
       const wait: Effect.Effect<SlidingAnswer, MatrixError> = Effect.suspend(() => {
