@@ -28,7 +28,7 @@ export interface SharedSecretRequest extends LoginDevice {
   readonly address: string
 }
 
-/** How long a nonce is valid, in milliseconds. */
+/** How long a nonce is valid, in milliseconds, and how far the clocks of nodes may differ. */
 const nonceLifetime = 60_000
 
 const off = new NotFound({ error: "Registration by a shared secret is not enabled" })
@@ -68,7 +68,7 @@ const make = Effect.gen(function* () {
     const end = nonce.lastIndexOf(".")
     const text = nonce.slice(0, end)
     const age = (yield* Clock.currentTimeMillis) - Number(text.slice(0, text.indexOf(".")))
-    if (end < 0 || !equal(nonce.slice(end + 1), signNonce(secret, text)) || !(age >= 0 && age <= nonceLifetime)) {
+    if (end < 0 || !equal(nonce.slice(end + 1), signNonce(secret, text)) || !(Math.abs(age) <= nonceLifetime)) {
       return yield* staleNonce
     }
   })
