@@ -8,6 +8,7 @@
  *     npm run test:conformance -- --keep DIRECTORY                logs of the servers and of the tests stay there
  *     npm run test:conformance -- --sytest ../sytest              Sytest instead, the older suite in Perl, see `sytest.ts`
  *     npm run test:conformance -- --sytest ../sytest tests/31sync/02sync.pl   one of its files
+ *     npm run test:conformance -- --nodes 3                       the first home server is three nodes, each request goes to the next one
  *
  * Needs Go and a clone of Complement. Where either is missing, it prints this and exits with 0.
  * `test/conformance/deployment` takes the place of Docker. Exit code 1: a test failed that `knownFailures.ts` does not name.
@@ -30,12 +31,18 @@ const { positionals, values } = parseArgs({
     run: { type: "string", default: "." },
     keep: { type: "string" },
     sytest: { type: "string" },
+    nodes: { type: "string", default: "1" },
     "time-out": { type: "string", default: "40m" }
   }
 })
 
 const here = fileURLToPath(new URL(".", import.meta.url))
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
+/** For the first home server, where it is several nodes. */
+const nodesEnvironment = {
+  CONFORMANCE_NODES: values.nodes,
+  CONFORMANCE_NODES_PROGRAM: fileURLToPath(new URL("./severalNodes.ts", import.meta.url))
+}
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 /** Complement starts our deployment where it would ask Docker. */
@@ -93,6 +100,7 @@ const test = async (complement: string, directory: string, name: string): Promis
         COMPLEMENT_SPAWN_HS_TIMEOUT_SECS: "120",
         CONFORMANCE_NODE: process.execPath,
         CONFORMANCE_PROGRAM: program,
+        ...nodesEnvironment,
         CONFORMANCE_DIRECTORY: directory,
         ...(values.keep === undefined ? {} : { CONFORMANCE_KEEP: "1" })
       }
@@ -134,7 +142,7 @@ const makeDirectory = async (): Promise<string> => {
 const testWithSytest = async (sytest: string): Promise<number> => {
   const directory = await makeDirectory()
   try {
-    return (await runSytest(path.resolve(sytest), directory, positionals)) === 0 ? 0 : 1
+    return (await runSytest(path.resolve(sytest), directory, positionals, nodesEnvironment)) === 0 ? 0 : 1
   } finally {
     if (values.keep === undefined) await fs.rm(directory, { recursive: true, force: true })
   }

@@ -26,7 +26,12 @@ const outcomeLine = /^(not )?ok \d+ (.*?)(?: \(\d+ subtests\))?( # skip .*)?$/
 const chapterOf = (file: string): string => file.split("/")[1]?.replace(/\.pl$/, "") ?? file
 
 /** Runs Sytest, with its servers and logs in `directory`. Returns the number of unknown failures. */
-export const runSytest = async (sytest: string, directory: string, files: ReadonlyArray<string>): Promise<number> => {
+export const runSytest = async (
+  sytest: string,
+  directory: string,
+  files: ReadonlyArray<string>,
+  environment: NodeJS.ProcessEnv
+): Promise<number> => {
   if (spawnSync("perl", ["-v"]).error !== undefined) {
     print("Sytest needs Perl, which is not installed")
     return 0
@@ -48,7 +53,8 @@ export const runSytest = async (sytest: string, directory: string, files: Readon
         ...process.env,
         PERL5LIB: [library, process.env.PERL5LIB].filter(Boolean).join(":"),
         GREENROOM_NODE: process.execPath,
-        GREENROOM_PROGRAM: program
+        GREENROOM_PROGRAM: program,
+        ...environment
       }
     }
   )

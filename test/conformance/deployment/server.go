@@ -110,7 +110,11 @@ func (s *server) start(peers []*server, within time.Duration) error {
 		return err
 	}
 	defer log.Close()
-	program := os.Getenv("CONFORMANCE_PROGRAM")
+	program, environment := os.Getenv("CONFORMANCE_PROGRAM"), s.environment(peers)
+	if nodes := os.Getenv("CONFORMANCE_NODES"); s == peers[0] && nodes != "1" {
+		program = os.Getenv("CONFORMANCE_NODES_PROGRAM")
+		environment = append(environment, "GREENROOM_TEST_NODES="+nodes)
+	}
 	process := exec.Command(os.Getenv("CONFORMANCE_NODE"), program,
 		"--server-name", s.name,
 		"--port", fmt.Sprint(s.clientPort),
@@ -118,7 +122,7 @@ func (s *server) start(peers []*server, within time.Duration) error {
 		"--no-federation-verify",
 		"--data-dir", filepath.Join(s.directory, "data"),
 	)
-	process.Env = s.environment(peers)
+	process.Env = environment
 	process.Stdout, process.Stderr = log, log
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := process.Start(); err != nil {

@@ -1,5 +1,5 @@
 # Starts Greenroom for Sytest: a process with an embedded PostgreSQL of its own. GREENROOM_NODE and GREENROOM_PROGRAM name the
-# program.
+# program. With CONFORMANCE_NODES the first home server is so many nodes, which CONFORMANCE_NODES_PROGRAM starts.
 package SyTest::Homeserver::Greenroom;
 
 use strict;
@@ -56,6 +56,12 @@ sub start
       ( map { ( "GREENROOM_RATE_LIMITS_$_" => "off" ) } qw( REGISTRATIONS LOGINS SENDS REQUESTS ANONYMOUS ) ),
    );
 
+   my $program = $ENV{GREENROOM_PROGRAM};
+   if( $self->{hs_index} == 0 and ( $ENV{CONFORMANCE_NODES} // 1 ) > 1 ) {
+      $program = $ENV{CONFORMANCE_NODES_PROGRAM};
+      $env{GREENROOM_TEST_NODES} = $ENV{CONFORMANCE_NODES};
+   }
+
    if( my $smtp = $self->{smtp_server_config} ) {
       $env{GREENROOM_MAIL_HOST} = $smtp->{host};
       $env{GREENROOM_MAIL_PORT} = $smtp->{port};
@@ -71,7 +77,7 @@ sub start
       setup => [ env => \%env ],
       command => [
          "sh", "-c", 'exec "$@" >"$0" 2>&1', $log,
-         $ENV{GREENROOM_NODE} // "node", $ENV{GREENROOM_PROGRAM},
+         $ENV{GREENROOM_NODE} // "node", $program,
          "--server-name", $self->server_name,
          "--host", $self->{bind_host},
          "--port", $self->{client_port},
