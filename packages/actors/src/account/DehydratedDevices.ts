@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
         ? beginning
         : (yield* Effect.mapError(readToken(from), ({ reason }) => new InvalidParam({ error: `from: ${reason}` })))
             .position
-    const upTo = yield* log.currentPosition
+    const upTo = yield* Effect.andThen(log.caughtUp, log.currentPosition)
     const waiting = yield* messages.read(session.userId, deviceId, after, upTo, batchSize + 1)
     const given = waiting.slice(0, batchSize)
     return {

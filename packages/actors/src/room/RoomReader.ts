@@ -17,7 +17,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
-import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
@@ -181,7 +181,9 @@ const make = Effect.gen(function* () {
     const limits = dir === "b" ? pagingBack : inPassing
     const page = yield* filledScan(seen, roomId, range, dir, limit, request.filter, limits)
     const chunk = page.found.map((entry) => entry.event)
-    const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
+    const newest = page.found[0]?.position ?? beginning
+    // Another node may have committed what was found, and this one not have followed the log so far.
+    const start = comparePositions(from, theEnd) === 0 ? laterPosition(yield* log.currentPosition, newest) : from
     // A page with events has a next position, an empty page is the last one: forwards events may come, and clients of both directions
     // read `end` of every page that has events.
     const last = page.found.at(-1)

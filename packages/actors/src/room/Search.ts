@@ -283,7 +283,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<SearchAnswer, MatrixError> {
     const highlights = yield* check(request)
     if (highlights.length === 0) return { count: 0, highlights: [], results: [] }
-    yield* Effect.timeoutOption(Effect.andThen(log.settled, indexAll), indexTimeout)
+    yield* Effect.timeoutOption(Effect.andThen(log.caughtUp, indexAll), indexTimeout)
     const filter = request.filter ?? undefined
     const start =
       request.next_batch === undefined

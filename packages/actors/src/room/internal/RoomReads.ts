@@ -62,7 +62,7 @@ export const makeRoomReads = Effect.gen(function* () {
 
   const initialSync = Effect.fnUntraced(function* (session: Session, roomId: RoomId, limit?: number) {
     // The position is read first: the state may be newer, and the stream repeats it then, but never older.
-    const at = yield* log.currentPosition
+    const at = yield* Effect.andThen(log.caughtUp, log.currentPosition)
     const { membership } = yield* views.view(session.userId, roomId)
     const [snapshot] = yield* views.snapshots(session.userId, [membership], clampLimit(limit), at)
     const presence = membership.membership === "join" ? yield* presenceOf(joinedIn(snapshot!.state ?? [])) : new Map()

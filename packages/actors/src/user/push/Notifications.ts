@@ -112,7 +112,7 @@ const make = Effect.gen(function* () {
     const { from, onlyHighlights } = options
     const upTo =
       from === undefined
-        ? yield* log.currentPosition
+        ? yield* Effect.andThen(log.caughtUp, log.currentPosition)
         : yield* Effect.mapBoth(readToken(from), {
             onFailure: ({ reason }) => new InvalidParam({ error: `from: ${reason}` }),
             onSuccess: ({ position }) => position

@@ -102,7 +102,8 @@ const make = Effect.gen(function* () {
     if (!pushkey.isWellFormed() || pushkey.includes("\0"))
       return yield* new BadRequest({ error: "pushkey: must be Unicode" })
     const pusher = { userId, deviceId, appId: app_id, pushkey, kind, setAt: yield* Clock.currentTimeMillis }
-    const isSet = yield* store.set({ ...pusher, description: description as JsonObject }, yield* log.currentPosition, {
+    const now = yield* Effect.andThen(log.caughtUp, log.currentPosition)
+    const isSet = yield* store.set({ ...pusher, description: description as JsonObject }, now, {
       alone: !append,
       most: maxPushers
     })

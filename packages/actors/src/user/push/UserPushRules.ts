@@ -10,6 +10,7 @@ import { type MatrixError, NotFound, ResourceLimitExceeded } from "@greenroom/pr
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { Context, Effect, Layer, Option, type Result } from "effect"
+import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import type { PushAction, PushRule, PushRuleKind, PushRuleset } from "./PushRule.ts"
 import {
   changeRule,
@@ -28,6 +29,7 @@ export const pushRulesContent = (ruleset: PushRuleset): JsonObject => ({ global:
 const make = Effect.gen(function* () {
   const store = yield* ClientSettingsStore
   const log = yield* EventLog
+  const { followedEverywhere } = yield* SessionRevocations
 
   const settingsOf = (userId: UserId) =>
     Effect.map(store.pushRules(userId), (found) => ({
@@ -38,7 +40,7 @@ const make = Effect.gen(function* () {
   const ruleset = (userId: UserId) => Effect.map(settingsOf(userId), ({ settings }) => rulesetOf(settings, userId))
 
   /**
-   * Changes the settings; they apply to later events of this node. Of two concurrent changes, the slower one is made again
+   * Changes the settings; they apply to all later events, at whatever node. Of two concurrent changes, the slower one is made again
    * on the result of the faster one.
    */
   const change = (
@@ -57,7 +59,7 @@ const make = Effect.gen(function* () {
       Effect.repeat({ until: (xid) => xid !== undefined }),
       Effect.flatMap((xid) => {
         log.committed(xid!)
-        return log.settled
+        return Effect.andThen(log.settled, followedEverywhere)
       })
     )
 
