@@ -46,6 +46,8 @@ const commandOf = (dockerfile: string, instruction: RegExp): ReadonlyArray<strin
   return JSON.parse(command)
 }
 
+const entries = ["protocol", "room", "store", "actors", "gateway", "client"]
+
 /** The sources are built and packed in a copy, and an empty project installs the tarballs. */
 describe("Packages", { timeout: 600_000 }, () => {
   let root: string
@@ -126,26 +128,28 @@ describe("Packages", { timeout: 600_000 }, () => {
     assert.deepStrictEqual(JSON.parse(stdout), { msgtype: "m.text", body: 'key "' })
   })
 
-  it("the same program and the declarations of the packages pass the type check", async () => {
+  it("the same program and the declarations of all packages pass the type check", async () => {
+    const imports = entries.map((name) => `export * as ${name} from "@greenroom/${name}"\n`)
+    await fs.writeFile(path.join(project(), "entries.ts"), imports.join(""))
     const options = { module: "nodenext", target: "es2024", strict: true, noEmit: true, types: ["node"] }
     await fs.writeFile(
       path.join(project(), "tsconfig.json"),
       JSON.stringify({
         compilerOptions: { ...options, typeRoots: [path.join(modules, "@types")] },
-        files: ["program.ts"]
+        files: ["program.ts", "entries.ts"]
       })
     )
     await inProject(path.join(modules, ".bin/tsc"), ["-p", "."])
   })
 
   it("every package has one entry point, and its internal modules cannot be imported", async () => {
-    const entries = ["protocol", "room", "store", "actors", "gateway", "client"].map((name) => `@greenroom/${name}`)
+    const names = entries.map((name) => `@greenroom/${name}`)
     const program = `
-      for (const name of ${JSON.stringify(entries)}) console.log(name, Object.keys(await import(name)).length > 0)
+      for (const name of ${JSON.stringify(names)}) console.log(name, Object.keys(await import(name)).length > 0)
       await import("@greenroom/actors/room/internal/RoomRequests").catch((error) => console.log(error.code))`
     const { stdout } = await inProject(process.execPath, ["--input-type=module", "--eval", program])
     assert.deepStrictEqual(stdout.trim().split("\n"), [
-      ...entries.map((name) => `${name} true`),
+      ...names.map((name) => `${name} true`),
       "ERR_PACKAGE_PATH_NOT_EXPORTED"
     ])
   })

@@ -77,6 +77,6 @@ export const command = Command.make("doctor", { ...commandOptions, peers }, (opt
       return yield* new AdminFailure({
         message: `${plural(errors, "error")} among ${plural(findings.length, "finding")}`
       })
-    if (!options.json) yield* Console.log("No problems found: the server can run here.")
+    if (!options.json) yield* Console.log("No failures: the server can run here.")
   })
 ).pipe(Command.withDescription("Check configuration, database, disk, ports, certificate, clock, DNS and federation"))

@@ -76,7 +76,9 @@ export interface PublicRoomPage {
 
 /** The range of a page of messages. `from` and `to` are tokens, `START` or `END`. */
 export interface MessagesQuery {
+  /** The stream token at which the page begins, `START` or `END`. */
   readonly from?: string
+  /** The stream token at which the page ends, `START` or `END`. */
   readonly to?: string
   /** Defaults to 10, at most 1,000. */
   readonly limit?: number

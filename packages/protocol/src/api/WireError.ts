@@ -15,7 +15,7 @@ import { isPaginationKey } from "../Pagination.ts"
 const errcode = { _tag: "errcode" } as const
 
 /** An error as it travels, with a status. */
-export const wire = <E extends Schema.Top & { readonly fields: { readonly _tag: Schema.Top } }>(
+export const wire = <E extends Schema.Top & { readonly fields: Schema.Struct.Fields & { readonly _tag: Schema.Top } }>(
   error: E,
   httpApiStatus: number,
   description: string
