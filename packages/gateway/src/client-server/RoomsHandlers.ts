@@ -191,9 +191,8 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
       .handle("messages", ({ params, query }) =>
         CurrentSession.use((session) =>
           reader.messages(session, params.roomId, {
-            // libQuotient 0.6 sends an empty `from` where `/sync` gave no `prev_batch`.
-            from: query.from || undefined,
-            to: query.to || undefined,
+            from: query.from,
+            to: query.to,
             dir: query.dir,
             limit: query.limit,
             filter: query.filter

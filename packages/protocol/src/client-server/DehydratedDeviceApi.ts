@@ -10,7 +10,7 @@ import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { JsonObject } from "../Json.ts"
-import { Token } from "./RoomsApi.ts"
+import { QueryToken, Token } from "./RoomsApi.ts"
 import { SimpleEvent } from "./SyncAnswer.ts"
 
 const path = "/unstable/org.matrix.msc3814.v1/dehydrated_device"
@@ -45,7 +45,7 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
     ),
     HttpApiEndpoint.get("events", `${path}/:deviceId/events`, {
       params: { deviceId: DeviceId },
-      query: { from: Schema.optional(Token) },
+      query: { from: QueryToken },
       success: Messages
     }).annotateMerge(documented({ summary: "The messages to the dehydrated device", ...reads })),
     HttpApiEndpoint.post("eventsByBody", `${path}/:deviceId/events`, {

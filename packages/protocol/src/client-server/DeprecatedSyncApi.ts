@@ -10,7 +10,7 @@ import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventId, RoomId } from "../Identifiers.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken } from "./RoomsApi.ts"
 import { SimpleEvent } from "./SyncAnswer.ts"
 
 const Chunk = body(
@@ -46,7 +46,7 @@ export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecate
   .add(
     HttpApiEndpoint.get("events", "/v3/events", {
       query: {
-        from: Schema.optional(Token),
+        from: QueryToken,
         timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for updates" })),
         room_id: Schema.optional(RoomId)
       },

@@ -11,7 +11,7 @@ import { Absent, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken } from "./RoomsApi.ts"
 
 const Reason = Schema.Struct({
   reason: Schema.optionalKey(Schema.NullOr(Schema.String)),
@@ -40,7 +40,7 @@ export class FinderApi extends HttpApiGroup.make("clientServer.finder")
       )
     }).annotateMerge(documented({ summary: "Find users who share a room, or are in a public one", who: "any user" })),
     HttpApiEndpoint.get("mutualRooms", "/v1/mutual_rooms", {
-      query: { user_id: UserId, from: Schema.optional(Token) },
+      query: { user_id: UserId, from: QueryToken },
       success: body(
         Schema.Struct({
           joined: Schema.Array(RoomId),

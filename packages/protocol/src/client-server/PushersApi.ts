@@ -13,7 +13,7 @@ import { boundedText } from "../api/Parameters.ts"
 import { RoomId } from "../Identifiers.ts"
 import { JsonObject } from "../Json.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken } from "./RoomsApi.ts"
 
 const own = "the user, for themselves"
 const Text = Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1_024))))
@@ -70,7 +70,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
     ),
     HttpApiEndpoint.get("notifications", "/v3/notifications", {
       query: {
-        from: Schema.optional(Token),
+        from: QueryToken,
         limit: Schema.optional(Count),
         only: Schema.optional(boundedText(64))
       },

@@ -11,12 +11,12 @@ import { documented } from "../api/Documentation.ts"
 import { EventType } from "../api/Parameters.ts"
 import { EventId, RoomId } from "../Identifiers.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken } from "./RoomsApi.ts"
 
 const params = { roomId: RoomId, eventId: EventId }
 const query = {
-  from: Schema.optional(Token),
-  to: Schema.optional(Token),
+  from: QueryToken,
+  to: QueryToken,
   dir: Schema.optional(Schema.Literals(["f", "b"])),
   limit: Schema.optional(Count),
   recurse: Schema.optional(Schema.Literals(["true", "false"])),
@@ -51,7 +51,7 @@ export class RelationsApi extends HttpApiGroup.make("clientServer.relations")
       params: { roomId: RoomId },
       query: {
         include: Schema.optional(Schema.Literals(["all", "participated"])),
-        from: Schema.optional(Token),
+        from: QueryToken,
         limit: Schema.optional(Count)
       },
       success: Page

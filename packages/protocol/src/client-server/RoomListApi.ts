@@ -10,7 +10,7 @@ import { Absent, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { RoomId, ServerName } from "../Identifiers.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken, Token } from "./RoomsApi.ts"
 import { SimpleEvent } from "./SyncAnswer.ts"
 
 const Visibility = Schema.Literals(["public", "private"])
@@ -56,7 +56,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
     HttpApiEndpoint.get("list", "/v3/publicRooms", {
       query: {
         limit: Schema.optional(Count),
-        since: Schema.optional(Token),
+        since: QueryToken,
         server: Schema.optional(ServerName)
       },
       success: Page
@@ -153,7 +153,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
         suggested_only: Schema.optional(Schema.Literals(["true", "false"])),
         limit: Schema.optional(Count),
         max_depth: Schema.optional(Count),
-        from: Schema.optional(Token)
+        from: QueryToken
       },
       success: body(Schema.Struct({ rooms: Schema.Array(SpaceRoom), next_batch: Schema.optionalKey(Schema.String) }))
     })

@@ -3,7 +3,7 @@
  *
  * Source: "Getting events for a room", "Sending events to a room", "Room membership" of the client-server specification.
  */
-import { Schema } from "effect"
+import { Schema, SchemaTransformation } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
 import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
@@ -37,6 +37,15 @@ export const Count = Schema.NumberFromString.check(
 
 /** A stream token in a query. */
 export const Token = boundedText(1_024)
+/** A token in a query that may be absent. An empty one counts as absent: mautrix-go, matrix-bot-sdk and libQuotient send it. */
+export const QueryToken = Schema.optional(
+  Token.pipe(
+    Schema.decodeTo(
+      Schema.UndefinedOr(Token),
+      SchemaTransformation.transform({ decode: (token) => token || undefined, encode: (token) => token ?? "" })
+    )
+  )
+)
 
 /** JSON in a query, such as a filter. */
 export const jsonQuery = <S extends Schema.Top>(schema: S) => Schema.fromJsonString(schema)
@@ -127,7 +136,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     HttpApiEndpoint.get("members", "/v3/rooms/:roomId/members", {
       params: room,
       query: {
-        at: Schema.optional(Token),
+        at: QueryToken,
         membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"])),
         not_membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"]))
       },
@@ -146,8 +155,8 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       query: {
         // Required, but checked after the right to read the room, so that its lack hides no M_FORBIDDEN.
         dir: Schema.optional(Schema.Literals(["f", "b"])),
-        from: Schema.optional(Token),
-        to: Schema.optional(Token),
+        from: QueryToken,
+        to: QueryToken,
         limit: Schema.optional(Count),
         filter: Schema.optional(jsonQuery(RoomEventFilter))
       },

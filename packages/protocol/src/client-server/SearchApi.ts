@@ -10,7 +10,7 @@ import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { RoomEventFilter } from "./Filter.ts"
-import { Token } from "./RoomsApi.ts"
+import { QueryToken } from "./RoomsApi.ts"
 
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 const limit = optional(Schema.Number.check(Schema.isInt(), Schema.isGreaterThanOrEqualTo(0)))
@@ -80,7 +80,7 @@ const Found = body(
 export class SearchApi extends HttpApiGroup.make("clientServer.search")
   .add(
     HttpApiEndpoint.post("search", "/v3/search", {
-      query: { next_batch: Schema.optional(Token) },
+      query: { next_batch: QueryToken },
       payload: Schema.Struct({ search_categories: Schema.Struct({ room_events: optional(RoomEvents) }) }),
       success: Found
     }).annotateMerge(

@@ -13,7 +13,7 @@ import { Authentication, LongPoll } from "../api/Authentication.ts"
 import { Absent } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken, Token } from "./RoomsApi.ts"
 import { SlidingAnswer } from "./SyncAnswer.ts"
 
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
@@ -98,7 +98,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
   .add(
     HttpApiEndpoint.post("slidingSync", "/v4/sync", {
       query: {
-        pos: Schema.optional(Token),
+        pos: QueryToken,
         timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for updates" })),
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"]))
       },

@@ -8,7 +8,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, LongPoll } from "../api/Authentication.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
-import { Count, Token } from "./RoomsApi.ts"
+import { Count, QueryToken } from "./RoomsApi.ts"
 import { SyncAnswer } from "./SyncAnswer.ts"
 
 const Flag = Schema.Literals(["true", "false"])
@@ -17,7 +17,7 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
   .add(
     HttpApiEndpoint.get("sync", "/v3/sync", {
       query: {
-        since: Schema.optional(Token),
+        since: QueryToken,
         filter: Schema.optional(boundedText(65_536)),
         full_state: Schema.optional(Flag),
         set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"])),
