@@ -80,52 +80,67 @@ export class NotificationStore extends Context.Service<
           (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > ${positionSql(sql, after)}
           AND (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) <= ${positionSql(sql, upTo)}`
         const byDefault = (table: string) => within(table, query.after, earlier(query.upTo, change))
+        const inRooms = (table: string) =>
+          roomNids === undefined
+            ? sql`true`
+            : sql`${sql.literal(table)}.room_nid = ANY (${bigints(roomNids)}::bigint[])`
+        // Events from before the user joined have notified others, and may be hidden from the user.
+        const rooms = sql`
+          entered AS MATERIALIZED (
+            SELECT room.room_nid, joined.xid, joined.nid FROM (
+              SELECT DISTINCT room_nid FROM membership_changes change
+              WHERE change.user_id = ${userId} AND change.membership = 'join'
+                AND (change.xid, change.nid) > ${positionSql(sql, query.after)} AND ${inRooms("change")}
+            ) AS room CROSS JOIN LATERAL (
+              SELECT change.xid, change.nid FROM membership_changes change
+              WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid AND change.membership = 'join'
+                AND NOT EXISTS (
+                  SELECT FROM membership_changes later
+                  WHERE later.user_id = ${userId} AND later.room_nid = room.room_nid AND later.membership <> 'join'
+                    AND (later.xid, later.nid) > (change.xid, change.nid))
+              ORDER BY change.xid, change.nid LIMIT 1
+            ) AS joined
+          ), room AS MATERIALIZED (
+            SELECT memberships.room_nid, coalesce(entered.xid, ${String(query.after.xid)}::xid8) AS xid,
+              coalesce(entered.nid, ${String(query.after.nid)}::bigint) AS nid
+            FROM memberships LEFT JOIN entered USING (room_nid)
+            WHERE memberships.user_id = ${userId} AND memberships.membership = 'join' AND ${inRooms("memberships")}
+          )`
+        const sinceJoin = (table: string) =>
+          sql`(${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > (room.xid, room.nid)`
         const ofRoom = (kind: Statement.Fragment) => sql`(
           SELECT events.xid, events.nid, events.room_nid,
             events.highlights OR mentions.user_id IS NOT NULL AS highlight, NULL::text AS actions, events.body
           FROM events LEFT JOIN mentions ON mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
             AND mentions.xid = events.xid AND mentions.nid = events.nid
           WHERE events.room_nid = room.room_nid AND notifies AND ${kind} AND sender <> ${userId}
-            AND ${byDefault("events")}
+            AND ${byDefault("events")} AND ${sinceJoin("events")}
             ${onlyHighlights ? sql`AND (events.highlights OR mentions.user_id IS NOT NULL)` : nothing}
           ORDER BY events.xid ${direction}, events.nid ${direction} LIMIT ${limit})`
-        /** Since when the user is in the room. */
-        const joined = sql`
-          SELECT change.xid, change.nid FROM membership_changes change
-          WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid AND change.membership = 'join'
-            AND NOT EXISTS (
-              SELECT FROM membership_changes later
-              WHERE later.user_id = ${userId} AND later.room_nid = room.room_nid AND later.membership <> 'join'
-                AND (later.xid, later.nid) > (change.xid, change.nid))
-          ORDER BY change.xid, change.nid LIMIT 1`
-        const inRooms = (table: string) =>
-          roomNids === undefined
-            ? sql`true`
-            : sql`${sql.literal(table)}.room_nid = ANY (${bigints(roomNids)}::bigint[])`
         const shared = sql`
           UNION ALL
-          SELECT part.* FROM memberships AS room CROSS JOIN LATERAL (${joined}) AS joined CROSS JOIN LATERAL (
+          SELECT part.* FROM room CROSS JOIN LATERAL (
             SELECT events.xid, events.nid, events.room_nid, push.highlight, push.actions, events.body
             FROM room_push_actions push JOIN events USING (nid)
-            WHERE push.room_nid = room.room_nid AND (push.xid, push.nid) > (joined.xid, joined.nid)
+            WHERE push.room_nid = room.room_nid AND ${sinceJoin("push")}
               AND ${within("push", laterPosition(query.after, change), query.upTo)}
               AND ${userId} <> ALL (push.others) AND (push.highlight OR ${!onlyHighlights})
             ORDER BY push.xid ${direction}, push.nid ${direction} LIMIT ${limit}
-          ) AS part
-          WHERE room.user_id = ${userId} AND room.membership = 'join' AND ${inRooms("room")}`
+          ) AS part`
         return sql<Row>`
+          WITH ${rooms}
           SELECT found.xid::text AS xid, found.nid, found.room_nid, rooms.room_id, rooms.joined_members, found.highlight,
             found.actions, found.body
           FROM (
-            SELECT part.* FROM memberships AS room CROSS JOIN LATERAL (
+            SELECT part.* FROM room CROSS JOIN LATERAL (
               ${ofRoom(sql`notify_count > 0 AND status <= 1`)}
               UNION ALL ${ofRoom(sql`coalesce(notify_count, -1) < 0 AND status = 0`)}
             ) AS part
-            WHERE room.user_id = ${userId} AND room.membership = 'join' AND ${inRooms("room")}
             UNION ALL (
               SELECT events.xid, events.nid, events.room_nid, true, NULL, events.body
-              FROM mentions JOIN events USING (nid)
-              WHERE mentions.user_id = ${userId} AND mentions.alone AND ${byDefault("mentions")} AND ${inRooms("mentions")}
+              FROM mentions JOIN room ON room.room_nid = mentions.room_nid AND ${sinceJoin("mentions")}
+              JOIN events ON events.nid = mentions.nid
+              WHERE mentions.user_id = ${userId} AND mentions.alone AND ${byDefault("mentions")}
               ORDER BY mentions.xid ${direction}, mentions.nid ${direction} LIMIT ${limit})
             UNION ALL (
               SELECT events.xid, events.nid, events.room_nid, false, NULL, events.body

@@ -143,6 +143,40 @@ layer(gateway, { excludeTestServices: true })("unread counts and notifications",
     })
   )
 
+  it.effect("nobody is notified of events from before they joined, or in rooms that they are not in", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("outside-alice")
+      const bob = yield* register("outside-bob")
+      const room = yield* roomWith(alice, [], {
+        preset: "private_chat",
+        initial_state: [{ type: "m.room.history_visibility", content: { history_visibility: "joined" } }]
+      })
+      const listed = Effect.map(as(bob)("GET", "/v3/notifications"), ({ body }) =>
+        (body.notifications as ReadonlyArray<{ event: { content: { body?: string } } }>).flatMap(
+          ({ event }) => event.content.body ?? []
+        )
+      )
+      const note = (body: string) => sendEvent(alice, room, { body, ...mentioning(bob.id) }, "org.example.note")
+      yield* sendText(alice, room, "before")
+      yield* note("before, for Bob")
+      assert.deepStrictEqual(yield* listed, [])
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      const old = yield* as(bob)("GET", "/v3/notifications?limit=1")
+      yield* joinRoom(bob, room)
+      assert.deepStrictEqual(yield* listed, [])
+      yield* sendText(alice, room, "inside")
+      yield* note("inside, for Bob")
+      assert.deepStrictEqual(yield* listed, ["inside, for Bob", "inside"])
+      const older = yield* as(bob)("GET", `/v3/notifications?from=${old.body.next_token}`)
+      assert.lengthOf(older.body.notifications as ReadonlyArray<object>, 0)
+      yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Robert" })
+      assert.deepStrictEqual(yield* listed, ["inside, for Bob", "inside"])
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* note("after, for Bob")
+      assert.deepStrictEqual(yield* listed, [])
+    })
+  )
+
   it.effect("push actions are deleted when read or when the user has left, and after a time in any case", () =>
     Effect.gen(function* () {
       const alice = yield* register("old-alice")
