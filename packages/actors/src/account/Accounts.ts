@@ -75,6 +75,8 @@ export class Accounts extends Context.Service<
     readonly logoutOthers: (session: Session) => Effect.Effect<ReadonlyArray<number>>
     /** Ends the session of one device, and returns its token IDs. Errors: M_NOT_FOUND. */
     readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    /** Ends the sessions of those of the devices that exist, and returns their token IDs. */
+    readonly logoutDevices: (userId: UserId, deviceIds: Iterable<string>) => Effect.Effect<ReadonlyArray<number>>
     /** The devices of the user, each with its last use. */
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
     /** The devices of any user, for administrators. */

@@ -3,6 +3,7 @@
  *
  * Source: "Device Management" and "Account management" of the client-server specification.
  */
+import { createHash } from "node:crypto"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Device } from "@greenroom/actors/account/Credentials"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
@@ -22,6 +23,10 @@ import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 import { unbindResult } from "./ThirdPartyIdHandlers.ts"
+
+/** The operation is stored with its session: a list of devices may have a megabyte. */
+const digestOf = (deviceIds: ReadonlyArray<string>): string =>
+  createHash("sha256").update(JSON.stringify(deviceIds)).digest("base64url")
 
 const noSuchDevice = new NotFound({ error: "There is no such device" })
 
@@ -63,13 +68,11 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>
       Effect.forEach(tokenIds, sockets.closeToken, { discard: true })
 
-    /** Does nothing if the device does not exist. */
-    const logOut = (session: Session, deviceId: string) =>
-      accounts.logoutDevice(session.userId, deviceId).pipe(
-        Effect.catchTag("M_NOT_FOUND", () => Effect.succeed([])),
-        Effect.flatMap(closeTokens),
-        Effect.andThen(deviceKeys.changed)
-      )
+    /** Leaves out the devices that do not exist. */
+    const logOut = ({ userId }: Session, deviceIds: ReadonlyArray<string>) =>
+      accounts
+        .logoutDevices(userId, deviceIds)
+        .pipe(Effect.flatMap(closeTokens), Effect.andThen(deviceKeys.changed), Effect.as(done))
 
     return handlers
       .handle("list", () =>
@@ -113,20 +116,16 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
           `DELETE /devices/${params.deviceId}`,
           request,
           payload?.auth,
-          (session) => Effect.as(logOut(session, params.deviceId), done),
+          (session) => logOut(session, [params.deviceId]),
           isAppService
         )
       )
       .handle("deleteMany", ({ payload, request }) =>
         confirmed(
-          `POST /delete_devices ${JSON.stringify(payload.devices)}`,
+          `POST /delete_devices ${digestOf(payload.devices)}`,
           request,
           payload.auth,
-          (session) =>
-            Effect.as(
-              Effect.forEach(payload.devices, (deviceId) => logOut(session, deviceId), { discard: true }),
-              done
-            ),
+          (session) => logOut(session, payload.devices),
           isAppService
         )
       )

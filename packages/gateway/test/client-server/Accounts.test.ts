@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Answer, askToday, gateway, gatewayWith, inPath, passwordOf, register } from "../TestGateway.ts"
+import { SqlClient } from "effect/sql"
+import { type Answer, askToday, gateway, gatewayWith, inPath, logIn, passwordOf, register } from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -215,6 +216,31 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
         const renamed = yield* askToday("PUT", "/v3/devices/TABLET", { token, json })
         assert.deepStrictEqual([renamed.status, renamed.body.errcode], [404, "M_NOT_FOUND"])
       }
+    })
+  )
+
+  it.effect("many devices are deleted at once, and their IDs are not stored with the session", () =>
+    Effect.gen(function* () {
+      const user = yield* registerToday("many-devices")
+      const others = yield* Effect.forEach(["A", "B", "C"], (device_id) =>
+        logIn("many-devices", undefined, { device_id })
+      )
+      const unknown = Array.from({ length: 9_000 }, (_, index) => `${"UNKNOWN".repeat(10)}${index}`)
+      const devices = ["A", "C", ...unknown]
+      const asked = yield* post("/v3/delete_devices", { devices }, user.token)
+      const [longest] = yield* SqlClient.SqlClient.use(
+        (sql) => sql<{ bytes: number }>`SELECT max(octet_length(progress)) AS bytes FROM login_sessions`
+      )
+      assert.isBelow(longest!.bytes, 2_000)
+      const auth = { ...passwordOf("many-devices"), session: asked.body.session }
+      const fewer = yield* post("/v3/delete_devices", { devices: ["A"], auth }, user.token)
+      assert.strictEqual(fewer.status, 403, fewer.text)
+      const deleted = yield* post("/v3/delete_devices", { devices, auth }, user.token)
+      assert.strictEqual(deleted.status, 200, deleted.text)
+      const whoami = (token: string) =>
+        Effect.map(askToday("GET", "/v3/account/whoami", { token }), ({ status }) => status)
+      const statuses = yield* Effect.forEach(others, ({ body }) => whoami(body.access_token))
+      assert.deepStrictEqual([...statuses, yield* whoami(user.token)], [401, 200, 401, 200])
     })
   )
 

@@ -242,12 +242,17 @@ export const makeAccountSessions = Effect.gen(function* () {
     return ended
   })
 
-  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
-    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (row.deviceId === deviceId ? [row.tokenId] : []))
-    if (tokenIds.length === 0) return yield* new NotFound({ error: "There is no such device" })
+  const logoutDevices = Effect.fn("Accounts.logoutDevices")(function* (userId: UserId, deviceIds: Iterable<string>) {
+    const wanted = new Set(deviceIds)
+    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (wanted.has(row.deviceId) ? [row.tokenId] : []))
     for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
     yield* refuseTokens(tokenIds)
     return tokenIds
+  })
+
+  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
+    const tokenIds = yield* logoutDevices(userId, [deviceId])
+    return tokenIds.length === 0 ? yield* new NotFound({ error: "There is no such device" }) : tokenIds
   })
 
   const renameDevice = Effect.fn("Accounts.renameDevice")(function* (
@@ -287,6 +292,7 @@ export const makeAccountSessions = Effect.gen(function* () {
     logout,
     logoutAll,
     logoutDevice,
+    logoutDevices,
     logoutOthers,
     openSession,
     refresh,
