@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, createRoom, gateway, inPath, putState, register, roomWith, sendText } from "../TestGateway.ts"
+import { as, createRoom, gateway, inPath, outcome, putState, register, roomWith, sendText } from "../TestGateway.ts"
 import { bodies, query, sync, types } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and invitations", (it) => {
@@ -17,6 +17,20 @@ layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and 
       })
       assert.deepStrictEqual(types(messages.rooms.join[tea]?.timeline), ["m.room.message"])
       assert.deepStrictEqual(messages.rooms.join[tea]?.state?.events, [])
+    })
+  )
+
+  it.effect("filters have few patterns and fields", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("few-alice")
+      const define = (filter: object) =>
+        Effect.map(as(alice)("POST", `/v3/user/${inPath(alice.id)}/filter`, filter), outcome)
+      const names = (count: number, name: string) => Array.from({ length: count }, (_, index) => `${name}${index}`)
+      assert.strictEqual(yield* define({ room: { timeline: { types: names(50, "org.*.x") } } }), "200")
+      assert.strictEqual(yield* define({ room: { timeline: { not_types: names(51, "org.*.x") } } }), "400 M_BAD_JSON")
+      assert.strictEqual(yield* define({ room: { timeline: { types: names(1_000, "org.x") } } }), "200")
+      assert.strictEqual(yield* define({ event_fields: names(50, "content.x") }), "200")
+      assert.strictEqual(yield* define({ event_fields: names(51, "content.x") }), "400 M_BAD_JSON")
     })
   )
 

@@ -13,6 +13,26 @@ import { isJsonObject } from "../Json.ts"
 const maxEntries = 1_000
 
 const texts = Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String).check(Schema.isMaxLength(maxEntries))))
+
+/** The most entries of a list each of which takes time for every event: patterns of types, and fields. */
+const maxSlowEntries = 50
+
+const fewFields = Schema.optionalKey(
+  Schema.NullOr(Schema.Array(Schema.String).check(Schema.isMaxLength(maxSlowEntries)))
+)
+
+const isPattern = (type: string): boolean => type.includes("*")
+
+const types = Schema.optionalKey(
+  Schema.NullOr(
+    Schema.Array(Schema.String).check(
+      Schema.isMaxLength(maxEntries),
+      Schema.makeFilter(
+        (types) => types.filter(isPattern).length <= maxSlowEntries || `Expected at most ${maxSlowEntries} patterns`
+      )
+    )
+  )
+)
 const idsWith = (sigil: string, expected: string) =>
   Schema.optionalKey(
     Schema.NullOr(
@@ -28,7 +48,7 @@ const limit = Schema.optionalKey(
   Schema.NullOr(Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0)))
 )
 
-const eventFilterFields = { limit, types: texts, not_types: texts, senders: users, not_senders: users }
+const eventFilterFields = { limit, types, not_types: types, senders: users, not_senders: users }
 
 /** Selects events by type and sender. */
 export const EventFilter = Schema.Struct(eventFilterFields).annotate({ identifier: "EventFilter" })
@@ -55,7 +75,7 @@ const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.
 
 /** What `/sync` returns. */
 export const Filter = Schema.Struct({
-  event_fields: texts,
+  event_fields: fewFields,
   event_format: optional(Schema.Literals(["client", "federation"])),
   presence: optional(EventFilter),
   account_data: optional(EventFilter),
@@ -75,10 +95,17 @@ export type Filter = typeof Filter.Type
 
 type Texts = ReadonlyArray<string> | null | undefined
 
+/** The steps of matching that the patterns of a list may take for one type: enough for all but hostile ones. */
+const maxSteps = 20_000
+
 const matcher = (patterns: ReadonlyArray<string>): ((text: string) => boolean) => {
   const exact = new Set(patterns.filter((pattern) => !/[*?]/.test(pattern)))
-  const globs = patterns.filter((pattern) => pattern.includes("*")).map((pattern) => parseGlob(pattern))
-  return (text) => exact.has(text) || globs.some((glob) => matchesGlob(text, glob))
+  const globs = patterns.filter(isPattern).map((pattern) => parseGlob(pattern))
+  return (text) => {
+    if (exact.has(text)) return true
+    const budget = { left: maxSteps }
+    return globs.some((glob) => matchesGlob(text, glob, budget))
+  }
 }
 
 /** Whether a list allows a text: no list allows everything, an empty one nothing. */
@@ -161,10 +188,11 @@ const own = (value: unknown, name: string): unknown =>
 const define = (target: object, name: string, value: unknown) =>
   Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true })
 
-const copyPath = (from: unknown, to: object, [name = "", ...rest]: ReadonlyArray<string>): void => {
+const copyPath = (from: unknown, to: object, path: ReadonlyArray<string>, at = 0): void => {
+  const name = path[at]!
   const value = own(from, name)
   if (value === undefined) return
-  if (rest.length === 0) {
+  if (at === path.length - 1) {
     define(to, name, value)
     return
   }
@@ -174,7 +202,7 @@ const copyPath = (from: unknown, to: object, [name = "", ...rest]: ReadonlyArray
   if (known === value) return
   const inner = (known as object | undefined) ?? {}
   define(to, name, inner)
-  copyPath(value, inner, rest)
+  copyPath(value, inner, path, at + 1)
 }
 
 /** Takes the wanted fields of events; undefined if all are wanted. */
