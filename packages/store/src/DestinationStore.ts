@@ -98,6 +98,11 @@ export class DestinationStore extends Context.Service<
     readonly speaksDraft: (destination: ServerName) => Effect.Effect<void>
     /** Ends the back-off of a server that sent a request. True if there was one. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
+    /**
+     * Forgets servers that were never reached and for which nothing waits: those that were last tried before a time, and the oldest of
+     * more than `most`. Anybody can name servers that do not exist.
+     */
+    readonly forgetUnreached: (before: number, most: number) => Effect.Effect<void>
   }
 >()("greenroom/store/DestinationStore") {
   static readonly layer = Layer.effect(
@@ -154,7 +159,22 @@ export class DestinationStore extends Context.Service<
         return rows.length > 0
       }, Effect.orDie)
 
+      const nothingWaits = sql.literal(
+        ["outgoing_pdus", "outgoing_edus", "outgoing_receipts", "outgoing_transactions"]
+          .map((table) => `NOT EXISTS (SELECT FROM ${table} WHERE ${table}.destination = destinations.destination)`)
+          .join(" AND ")
+      )
+
+      const forgetUnreached = (before: number, most: number) =>
+        sql`
+          DELETE FROM destinations WHERE last_success_at IS NULL AND ${nothingWaits} AND (
+            coalesce(last_failure_at, 0) < ${before} OR coalesce(last_failure_at, 0) < (
+              SELECT coalesce(unreached.last_failure_at, 0) FROM destinations AS unreached WHERE last_success_at IS NULL
+              ORDER BY last_failure_at DESC NULLS LAST OFFSET ${most - 1}::bigint LIMIT 1))
+          AND draft_until <= ${before}`.pipe(Effect.asVoid, Effect.orDie)
+
       return DestinationStore.of({
+        forgetUnreached,
         find: (destination) =>
           Effect.map(read(sql<Row>`SELECT * FROM destinations WHERE destination = ${destination}`), ([state]) =>
             Option.fromNullishOr(state)

@@ -5,11 +5,12 @@
  * An error of the database is a defect.
  */
 import { randomBytes } from "node:crypto"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
-import { type WaitingDestination, waitingIn } from "./internal/queues.ts"
+import { queuesOf, type WaitingDestination, waitingIn } from "./internal/queues.ts"
+import { texts } from "./PgArrays.ts"
 import { type Fence, stands } from "./ShardFenceStore.ts"
 
 export interface EduTransaction {
@@ -40,8 +41,15 @@ export class OutgoingEduStore extends Context.Service<
     readonly add: (destination: ServerName, edu_type: string, content: JsonObject) => Effect.Effect<void>
     /** The destinations with waiting EDUs. */
     readonly waiting: Effect.Effect<ReadonlyArray<WaitingDestination>>
-    /** Drops all but the newest EDUs of each destination. Returns how many were dropped. */
-    readonly trim: (most: number) => Effect.Effect<number>
+    /** The servers of those of the users that are in no room here, without the servers that were ever reached. */
+    readonly neverReached: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** For how many servers that were never reached something waits. */
+    readonly countUnreached: Effect.Effect<number>
+    /**
+     * Drops all but the newest EDUs of each destination, and those for servers that are in no room here and were never reached in so
+     * many attempts. Returns how many were dropped.
+     */
+    readonly trim: (most: number, attempts: number) => Effect.Effect<number>
   }
 >()("greenroom/store/OutgoingEduStore") {
   static readonly layer = Layer.effect(
@@ -81,7 +89,26 @@ export class OutgoingEduStore extends Context.Service<
             INSERT INTO outgoing_edus (destination, edu_type, content)
             VALUES (${destination}, ${edu_type}, ${JSON.stringify(content)})`.pipe(Effect.asVoid, Effect.orDie),
         waiting: Effect.orDie(waitingIn(sql, "outgoing_edus")),
-        trim: (most) =>
+        neverReached: (userIds) =>
+          sql<{ server: string }>`
+            SELECT DISTINCT stranger.server FROM (
+              SELECT substr(user_id, strpos(user_id, ':') + 1) AS server FROM unnest(${texts(userIds)}::text[]) AS given (user_id)
+              WHERE NOT EXISTS (
+                SELECT FROM memberships WHERE memberships.user_id = given.user_id AND membership IN ('join', 'invite'))
+            ) AS stranger
+            WHERE NOT EXISTS (
+              SELECT FROM destinations WHERE destination = stranger.server AND last_success_at IS NOT NULL)`.pipe(
+            Effect.map((rows) => rows.map(({ server }) => server as ServerName)),
+            Effect.orDie
+          ),
+        countUnreached: sql<{ count: number }>`
+          ${queuesOf(sql, "outgoing_edus")} SELECT count(*)::integer AS count
+          FROM queues LEFT JOIN destinations USING (destination)
+          WHERE queues.destination IS NOT NULL AND last_success_at IS NULL`.pipe(
+          Effect.map((rows) => rows[0]!.count),
+          Effect.orDie
+        ),
+        trim: (most, attempts) =>
           sql<{ dropped: number }>`
             WITH crowded AS (
               SELECT destination FROM outgoing_edus GROUP BY destination HAVING count(*) > ${most}),
@@ -89,8 +116,15 @@ export class OutgoingEduStore extends Context.Service<
               DELETE FROM outgoing_edus queued USING crowded WHERE queued.destination = crowded.destination
                 AND number <= (SELECT number FROM outgoing_edus further WHERE further.destination = crowded.destination
                   ORDER BY number DESC OFFSET ${most} LIMIT 1)
+              RETURNING 1),
+            given_up AS (
+              DELETE FROM outgoing_edus queued USING destinations WHERE queued.destination = destinations.destination
+                AND last_success_at IS NULL AND failures >= ${attempts}
+                AND queued.destination NOT IN (SELECT destination FROM crowded)
+                AND NOT EXISTS (
+                  SELECT FROM memberships WHERE memberships.server = queued.destination AND membership = 'join')
               RETURNING 1)
-            SELECT count(*)::integer AS dropped FROM dropped`.pipe(
+            SELECT ((SELECT count(*) FROM dropped) + (SELECT count(*) FROM given_up))::integer AS dropped`.pipe(
             Effect.map((rows) => rows[0]?.dropped ?? 0),
             Effect.orDie
           )

@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { DestinationStore } from "../src/DestinationStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -11,7 +12,7 @@ const fail = Effect.fnUntraced(function* (destination: ServerName) {
   return { failures, wait: retryAt - (yield* Clock.currentTimeMillis) }
 })
 
-layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("DestinationStore", (it) => {
+layer(DestinationStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("DestinationStore", (it) => {
   it.effect("every failure doubles the wait, up to a day", () =>
     Effect.gen(function* () {
       const name = "slow.org" as ServerName
@@ -87,6 +88,31 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
         (yield* list).map((destinationState) => destinationState.destination),
         name
       )
+    })
+  )
+
+  it.effect("servers that were never reached are forgotten after a time, and the oldest of too many", () =>
+    Effect.gen(function* () {
+      const { forgetUnreached, list, succeeded } = yield* DestinationStore
+      const sql = yield* SqlClient.SqlClient
+      yield* TestClock.adjust("60 days")
+      const started = yield* Clock.currentTimeMillis
+      for (const name of ["old", "reached", "awaited", "first", "second", "third"]) {
+        yield* fail(`${name}.unreached` as ServerName)
+        yield* TestClock.adjust("1 minute")
+      }
+      yield* succeeded("reached.unreached" as ServerName)
+      yield* sql`INSERT INTO outgoing_edus (destination, edu_type, content) VALUES ('awaited.unreached', 'm.test', '{}')`
+      const left = Effect.map(list, (all) =>
+        all
+          .map(({ destination }) => destination.split(".")[0])
+          .filter((_, index) => all[index]!.destination.endsWith(".unreached"))
+          .sort()
+      )
+      yield* forgetUnreached(started + 1, 100)
+      assert.deepStrictEqual(yield* left, ["awaited", "first", "reached", "second", "third"])
+      yield* forgetUnreached(0, 2)
+      assert.deepStrictEqual(yield* left, ["awaited", "reached", "second", "third"])
     })
   )
 })

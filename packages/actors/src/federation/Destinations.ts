@@ -68,7 +68,16 @@ const make = Effect.gen(function* () {
     return yield* store.heardFrom(destination)
   })
 
-  return Destinations.of({ check, succeeded, speaksDraft, noteDraft, failed, heardFrom, list: store.list })
+  return Destinations.of({
+    check,
+    succeeded,
+    speaksDraft,
+    noteDraft,
+    failed,
+    heardFrom,
+    list: store.list,
+    forgetUnreached: store.forgetUnreached
+  })
 })
 
 /** The back-off of each other home server, for all nodes. */
@@ -87,6 +96,8 @@ export class Destinations extends Context.Service<
     readonly noteDraft: (destination: ServerName) => Effect.Effect<void>
     /** Records a request of the server. True if it was backed off until now: waiting requests can go. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
+    /** Forgets servers that were never reached and last tried before a time, and the oldest of more than `most`. */
+    readonly forgetUnreached: (before: number, most: number) => Effect.Effect<void>
     /** Every server that this one has tried, for the operator. */
     readonly list: Effect.Effect<ReadonlyArray<DestinationState>>
   }

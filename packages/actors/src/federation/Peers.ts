@@ -58,6 +58,13 @@ const trustBackoff = 10_000
 const longestQueue = 50_000
 const trimInterval = "10 minutes"
 
+/** After how many attempts, over two hours, EDUs for a server that was never reached are dropped. */
+const maxAttempts = 13
+
+/** How many servers that were never reached are remembered, and for how long after the last attempt, in ms. */
+const mostUnreached = 10_000
+const unreachedFor = 86_400_000
+
 /** The lifetimes of acknowledged transactions and of waiting receipts, in milliseconds, and how often the former are deleted. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
@@ -252,12 +259,17 @@ const make = Effect.gen(function* () {
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
   yield* periodicallyOnce("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
 
-  const trimEdus = Effect.flatMap(edus.trim(longestQueue), (dropped) =>
+  const trimEdus = Effect.flatMap(edus.trim(longestQueue, maxAttempts), (dropped) =>
     dropped === 0
       ? Effect.void
       : Effect.logWarning(`Dropped ${plural(dropped, "EDU")} for servers that were away too long`)
   )
   yield* periodicallyOnce("Trimming queues of EDUs", trimInterval, trimEdus)
+
+  const forgetUnreached = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    destinations.forgetUnreached(now - unreachedFor, mostUnreached)
+  )
+  yield* periodicallyOnce("Forgetting servers that were never reached", trimInterval, forgetUnreached)
 
   const trimReceipts = Effect.flatMap(Clock.currentTimeMillis, (now) => receipts.trim(now - keptFor))
   yield* periodicallyOnce("Trimming queues of receipts", trimInterval, trimReceipts)

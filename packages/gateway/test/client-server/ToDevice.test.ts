@@ -1,9 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import { maxWaitingBytes, maxWaitingMessages } from "@greenroom/actors/user/encryption/ToDevice"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, gateway, roomWith, type TestUser } from "../TestGateway.ts"
+import { as, gateway, gatewayWith, roomWith, type TestUser } from "../TestGateway.ts"
 import {
   deviceKeys,
   numbers,
@@ -138,3 +139,41 @@ layer(gateway, { excludeTestServices: true })("messages to devices", (it) => {
     })
   )
 })
+
+layer(gatewayWith({}, { federation: { enabled: false } }), { excludeTestServices: true })(
+  "messages to devices of other servers",
+  (it) => {
+    it.effect("wait for few servers that were never reached", () =>
+      Effect.gen(function* () {
+        const alice = yield* registerDevice("strangers-alice")
+        const to = (txn: string, servers: number) =>
+          as(alice)("PUT", `/v3/sendToDevice/m.test/${txn}`, {
+            messages: Object.fromEntries(
+              Array.from({ length: servers }, (_, index) => [`@bob:s${index}.${txn}.invalid`, { PHONE: { n: 1 } }])
+            )
+          })
+        const waiting = SqlClient.SqlClient.use(
+          (sql) => sql<{ count: number }>`SELECT count(*)::integer AS count FROM outgoing_edus`
+        ).pipe(Effect.map(([row]) => row!.count))
+        const refused = yield* to("many", 21)
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [413, "M_TOO_LARGE"])
+        assert.strictEqual(yield* waiting, 0)
+        assert.strictEqual((yield* to("few", 1)).status, 200)
+        yield* SqlClient.SqlClient.use((sql) =>
+          Effect.andThen(
+            sql`
+            INSERT INTO outgoing_edus (destination, edu_type, content)
+            SELECT 's' || n || '.silent.invalid', 'm.direct_to_device', '{}' FROM generate_series(1, 999) n`,
+            sql`INSERT INTO destinations (destination, failures) VALUES ('s1.silent.invalid', 13), ('s2.silent.invalid', 12)`
+          )
+        )
+        const full = yield* to("full", 1)
+        assert.deepStrictEqual([full.status, full.body.errcode], [429, "M_LIMIT_EXCEEDED"])
+        assert.strictEqual(yield* waiting, 1_000)
+        const { trim } = yield* OutgoingEduStore
+        assert.strictEqual(yield* trim(50_000, 13), 1)
+        assert.strictEqual((yield* to("again", 1)).status, 200)
+      }).pipe(Effect.provide(OutgoingEduStore.layer))
+    )
+  }
+)

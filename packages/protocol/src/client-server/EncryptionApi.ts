@@ -132,7 +132,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     }).annotateMerge(
       documented({
         summary: "Send messages to devices",
-        text: "`*` is every device of a user. A repeat of the transaction sends nothing. Errors: M_TOO_LARGE.",
+        text: "`*` is every device of a user. A repeat of the transaction sends nothing. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED.",
         who: "any user"
       })
     )

@@ -6,8 +6,9 @@
 import { randomBytes } from "node:crypto"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadJson, LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { type OutgoingMessage, ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer } from "effect"
 import { Peers } from "../../federation/Peers.ts"
@@ -53,6 +54,10 @@ const readMessages = Effect.fnUntraced(function* (messages: ReadonlyMap<UserId, 
   return read
 })
 
+/** How many servers one request may name that were never reached, and for how many of them messages wait. */
+const maxUnknownServers = 20
+const maxUnreached = 1_000
+
 /** The most bytes of one EDU, where a message is not larger alone. */
 const maxEduBytes = 131_072
 
@@ -90,6 +95,21 @@ const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const peers = yield* Peers
   const store = yield* ToDeviceStore
+  const outgoing = yield* OutgoingEduStore
+
+  /** What is for servers that do not exist waits for long. */
+  const mustReach = Effect.fnUntraced(function* (messages: ReadonlyArray<OutgoingMessage>) {
+    const users = [...new Set(messages.map(({ userId }) => userId))]
+    const unknown = users.length === 0 ? [] : yield* outgoing.neverReached(users)
+    if (unknown.length > maxUnknownServers) {
+      const error = `messages: at most ${maxUnknownServers} servers that were never reached, of users who are in no room here`
+      return yield* new TooLarge({ error })
+    }
+    if (unknown.length > 0 && (yield* outgoing.countUnreached) >= maxUnreached) {
+      const error = "Messages wait for too many servers that were never reached, try again later"
+      return yield* new LimitExceeded({ error, retry_after_ms: 600_000 })
+    }
+  })
 
   const send = Effect.fn("ToDevice.send")(function* (
     { tokenId, userId }: Session,
@@ -99,6 +119,7 @@ const make = Effect.gen(function* () {
     const byServer = Map.groupBy(read, ({ userId }) => serverNameOf(userId))
     const ours = byServer.get(serverName) ?? []
     byServer.delete(serverName)
+    yield* mustReach([...byServer.values()].flat())
     const edus = [...byServer].flatMap(([destination, messages]) =>
       parts(messages).map((part) => ({ destination, content: toEdu(userId, type, part) }))
     )
