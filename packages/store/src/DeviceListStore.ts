@@ -33,8 +33,8 @@ export interface DeviceListNews {
 interface NewsRow {
   readonly user_id: string
   readonly shares: boolean
-  /** A change of membership: the event, and the former one. */
-  readonly body: string | null
+  /** Changes of the membership in a room, and the event before them. Null where the user counts as changed whatever they say. */
+  readonly bodies: ReadonlyArray<string> | null
   readonly former_body: string | null
 }
 
@@ -44,6 +44,13 @@ interface NewsRow {
  */
 const shortRange = 1_000
 
+/**
+ * How many membership events of one user in one room are read, and up to which size in bytes. A member who has more, or larger ones,
+ * counts as changed.
+ */
+const maxEvents = 8
+const maxEventBytes = 4 * 1024
+
 /** PostgreSQL cannot parse the bodies, which may contain U+0000. */
 const membershipIn = (body: string | null): unknown =>
   body === null ? undefined : (JSON.parse(body) as Event).content.membership
@@ -52,12 +59,15 @@ const membershipIn = (body: string | null): unknown =>
  * Undefined for changes of profiles, which are membership events too. Clients may encrypt for users who are invited, before they are in
  * the room.
  */
-const kindOf = ({ body, former_body, shares }: NewsRow): "changed" | "left" | undefined => {
-  const now = membershipIn(body)
+const kindsOf = ({ bodies, former_body, shares }: NewsRow): ReadonlyArray<"changed" | "left"> => {
+  const kind = shares ? "changed" : "left"
+  if (bodies === null) return [kind]
   const before = membershipIn(former_body)
-  if (now === "invite" && before !== "join" && before !== "invite") return "changed"
-  if (body !== null && (now === "join") === (before === "join")) return undefined
-  return shares ? "changed" : "left"
+  return bodies.flatMap((body) => {
+    const now = membershipIn(body)
+    if (now === "invite" && before !== "join" && before !== "invite") return ["changed"]
+    return (now === "join") === (before === "join") ? [] : [kind]
+  })
 }
 
 export class DeviceListStore extends Context.Service<
@@ -103,20 +113,30 @@ export class DeviceListStore extends Context.Service<
                 ORDER BY change.xid DESC, change.nid DESC LIMIT 1), false) AS was_joined) AS former
             WHERE memberships.user_id = ${userId}),
           movers AS MATERIALIZED (
-            SELECT events.state_key AS user_id, body, (
-              SELECT former.body FROM events former
-              WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
-                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${positionSql(sql, after)}
-              ORDER BY former.xid DESC, former.nid DESC LIMIT 1) AS former_body
-            FROM events
-            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND ${watched}),
+            SELECT change.user_id, CASE WHEN change.is_short AND coalesce(former.is_short, true) THEN change.bodies END AS bodies,
+              former.body AS former_body
+            FROM (
+              SELECT room_nid, state_key AS user_id, array_agg(body) FILTER (WHERE octet_length(body) <= ${maxEventBytes}) AS bodies,
+                count(*) <= ${maxEvents} AND max(octet_length(body)) <= ${maxEventBytes} AS is_short
+              FROM events
+              WHERE status = 0 AND type = 'm.room.member' AND ${within} AND ${watched}
+              GROUP BY room_nid, state_key
+            ) AS change
+            LEFT JOIN LATERAL (
+              SELECT CASE WHEN octet_length(body) <= ${maxEventBytes} THEN body END AS body,
+                octet_length(body) <= ${maxEventBytes} AS is_short
+              FROM events
+              WHERE events.room_nid = change.room_nid AND type = 'm.room.member'
+                AND state_key = change.user_id AND (xid, nid) <= ${positionSql(sql, after)}
+              ORDER BY events.xid DESC, events.nid DESC LIMIT 1
+            ) AS former ON true),
           met AS (
             SELECT DISTINCT user_id FROM memberships JOIN moved USING (room_nid)
             WHERE memberships.membership = 'join' AND (is_joined <> was_joined OR (is_joined AND was_out)))
-          SELECT user_id, ${shares("met.user_id")} AS shares, NULL AS body, NULL AS former_body
+          SELECT user_id, ${shares("met.user_id")} AS shares, NULL::text[] AS bodies, NULL AS former_body
           FROM met WHERE user_id <> ${userId} OR EXISTS (SELECT FROM moved WHERE is_joined AND NOT was_joined)
           UNION ALL
-          SELECT user_id, ${shares("movers.user_id")}, body, former_body FROM movers WHERE user_id <> ${userId}
+          SELECT user_id, ${shares("movers.user_id")}, bodies, former_body FROM movers WHERE user_id <> ${userId}
           UNION ALL
           SELECT user_id, true, NULL, NULL FROM device_list_changes
           WHERE ${within} AND (user_id = ${userId} OR ${shares("device_list_changes.user_id")})
@@ -124,7 +144,7 @@ export class DeviceListStore extends Context.Service<
           SELECT user_id, true, NULL, NULL FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
           Effect.map((rows) => {
             const users = (kind: "changed" | "left") => [
-              ...new Set(rows.filter((row) => kindOf(row) === kind).map((row) => row.user_id as UserId))
+              ...new Set(rows.filter((row) => kindsOf(row).includes(kind)).map((row) => row.user_id as UserId))
             ]
             return { changed: users("changed"), left: users("left") }
           }),

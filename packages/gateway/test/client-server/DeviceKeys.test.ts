@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
-import { as, gateway, inPath, joinRoom, roomWith, type TestUser } from "../TestGateway.ts"
+import { as, gateway, inPath, joinRoom, putState, roomWith, type TestUser } from "../TestGateway.ts"
 import {
   crossSigningKeys,
   type Device,
@@ -117,6 +117,27 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       assert.strictEqual((yield* joinRoom(alice, room)).status, 200)
       const returned = yield* sync(alice, before)
       assert.deepStrictEqual(returned.device_lists, { changed: [bob.id], left: [] })
+    })
+  )
+
+  it.effect("members with many or large changes of their profiles count as changed", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("movers-alice")
+      const [bob, carol, dan] = [
+        yield* registerDevice("movers-bob"),
+        yield* registerDevice("movers-carol"),
+        yield* registerDevice("movers-dan")
+      ]
+      const room = yield* roomWith(alice, [bob, carol, dan])
+      const { next_batch: since } = yield* sync(alice)
+      const change = (user: Device, more: object) =>
+        putState(user, room, "m.room.member", { membership: "join", ...more }, user.id)
+      yield* change(bob, { reason: "b".repeat(60_000) })
+      for (let index = 0; index < 20; index++) yield* change(carol, { displayname: `Carol ${index}` })
+      yield* change(dan, { displayname: "Dan" })
+      const { device_lists } = yield* sync(alice, since)
+      assert.sameMembers(device_lists!.changed as string[], [bob.id, carol.id])
+      assert.deepStrictEqual(device_lists!.left, [])
     })
   )
 
