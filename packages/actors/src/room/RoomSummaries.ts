@@ -99,7 +99,8 @@ export class RoomSummaries extends Context.Service<
     ) => Effect.Effect<
       {
         readonly room: HierarchyRoom
-        readonly children: ReadonlyArray<HierarchyRoom>
+        /** Without their own children. */
+        readonly children: ReadonlyArray<RoomSummary>
         readonly inaccessible_children: ReadonlyArray<RoomId>
       },
       MatrixError

@@ -156,23 +156,23 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     roomId: RoomId,
     suggestedOnly: boolean
   ) {
-    const entryOf = Effect.fnUntraced(function* (of: RoomId) {
+    const known = Effect.fnUntraced(function* (of: RoomId) {
       const [room] = yield* held([of])
-      if (room === undefined) return undefined
-      const [summary] = yield* summarise([room])
-      if (summary === undefined || !(yield* mayServerKnow(server, summary))) return "inaccessible" as const
-      return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+      const [summary] = room === undefined ? [] : yield* summarise([room])
+      if (room === undefined || summary === undefined) return undefined
+      return { room, summary, isAccessible: yield* mayServerKnow(server, summary) }
     })
-    const root = yield* entryOf(roomId)
-    if (root === undefined || root === "inaccessible") return yield* new NotFound({ error: noSuchRoom })
-    const children: Array<HierarchyRoom> = []
+    const root = yield* known(roomId)
+    if (root?.isAccessible !== true) return yield* new NotFound({ error: noSuchRoom })
+    const ofRoot = root.summary.room_type === "m.space" ? yield* childrenOf(root.room, suggestedOnly) : []
+    const children: Array<RoomSummary> = []
     const inaccessible: Array<RoomId> = []
-    for (const { state_key } of root.children_state.slice(0, maxTree)) {
-      const child = yield* entryOf(state_key as RoomId)
-      if (child === "inaccessible") inaccessible.push(state_key as RoomId)
-      else if (child !== undefined) children.push(child)
+    for (const { state_key } of ofRoot.slice(0, maxTree)) {
+      const child = yield* known(state_key as RoomId)
+      if (child?.isAccessible === true) children.push(child.summary)
+      else if (child !== undefined) inaccessible.push(state_key as RoomId)
     }
-    return { room: root, children, inaccessible_children: inaccessible }
+    return { room: treeEntry(root.summary, ofRoot), children, inaccessible_children: inaccessible }
   })
 
   return { hierarchy, hierarchyFor, askOthers }
