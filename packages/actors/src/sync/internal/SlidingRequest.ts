@@ -60,16 +60,44 @@ export interface RoomConfig {
 
 const member = "m.room.member"
 
-const matchesPattern = ([type, stateKey]: StatePattern, ofType: string, ofKey: string): boolean =>
-  (type === null || type === ofType) && (stateKey === null || stateKey === ofKey)
+/** Patterns, so that a key of the state is looked up however many there are. */
+interface CompiledPatterns {
+  readonly keys: ReadonlySet<string>
+  readonly types: ReadonlySet<string>
+  readonly keysOfAnyType: ReadonlySet<string>
+  readonly anything: boolean
+}
+
+const compiledPatterns = new WeakMap<ReadonlyArray<StatePattern>, CompiledPatterns>()
+
+const compile = (patterns: ReadonlyArray<StatePattern>): CompiledPatterns => {
+  const known = compiledPatterns.get(patterns)
+  if (known !== undefined) return known
+  const [keys, types, keysOfAnyType] = [new Set<string>(), new Set<string>(), new Set<string>()]
+  let anything = false
+  for (const [type, stateKey] of patterns) {
+    if (type === null && stateKey === null) anything = true
+    else if (type === null) keysOfAnyType.add(stateKey!)
+    else if (stateKey === null) types.add(type)
+    else keys.add(`${type}\0${stateKey}`)
+  }
+  const compiled = { keys, types, keysOfAnyType, anything }
+  compiledPatterns.set(patterns, compiled)
+  return compiled
+}
+
+/** Whether one of the patterns matches; with `isNamed`, one that names the type. */
+const matchesOne = (patterns: ReadonlyArray<StatePattern>, type: string, stateKey: string, isNamed: boolean) => {
+  const { anything, keys, keysOfAnyType, types } = compile(patterns)
+  if (types.has(type) || keys.has(`${type}\0${stateKey}`)) return true
+  return !isNamed && (anything || keysOfAnyType.has(stateKey))
+}
 
 /** Whether a config wants a key of the state. With lazy members, only patterns that name their type match members. */
 export const wantsState = ({ lazyMembers, sets }: RoomConfig, type: string, stateKey: string): boolean =>
   sets.some(
     ({ exclude, include }) =>
-      include.some(
-        (pattern) => matchesPattern(pattern, type, stateKey) && !(lazyMembers && type === member && pattern[0] === null)
-      ) && !exclude.some((pattern) => matchesPattern(pattern, type, stateKey))
+      matchesOne(include, type, stateKey, lazyMembers && type === member) && !matchesOne(exclude, type, stateKey, false)
   )
 
 /** The keys of the state that a config wants: single keys, all keys of some types, or any. */

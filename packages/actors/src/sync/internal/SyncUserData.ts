@@ -76,7 +76,9 @@ export const makeSyncUserData = Effect.gen(function* () {
       if (roomId === undefined) {
         if (globalPasses({ ...event, sender: session.userId, room_id: "" as RoomId })) global.push(event)
       } else if (isJoined.has(roomId) && dataPasses({ ...event, sender: session.userId, room_id: roomId })) {
-        dataByRoom.set(roomId, [...(dataByRoom.get(roomId) ?? []), event])
+        const known = dataByRoom.get(roomId)
+        if (known === undefined) dataByRoom.set(roomId, [event])
+        else known.push(event)
       }
     }
     const ephemeralPasses = compileFilter(roomFilter?.ephemeral)
