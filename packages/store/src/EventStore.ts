@@ -31,6 +31,17 @@ export interface TimelinePage {
   readonly cut: boolean
 }
 
+/** The events by which a type and state key were set in a room. */
+export interface StateHistory {
+  readonly events: ReadonlyArray<Event>
+  /** False where there are more events, or larger ones, than are read for every answer: then `events` lacks some. */
+  readonly isWhole: boolean
+}
+
+/** How many events of a history are read, and up to which size in bytes. */
+export const maxHistory = 10
+export const maxHistoryBytes = 8 * 1024
+
 /** The most feedback that is bundled into one page. */
 const maxFeedback = 10_000
 /** How many of the next events with the same type and state key are searched for replacements of a state event. */
@@ -57,14 +68,14 @@ export class EventStore extends Context.Service<
       ids: ReadonlyArray<EventId>,
       serverName: ServerName
     ) => Effect.Effect<{ readonly unknown: ReadonlyArray<EventId>; readonly part: ReadonlyArray<EventId> }>
-    /** All events of a type and state key in the history of rooms, current or not. */
+    /** What a type and state key were ever set to in the history of rooms, current or not. */
     readonly stateHistories: (
       roomNids: ReadonlyArray<number>,
       type: string,
       stateKey: string
-    ) => Effect.Effect<ReadonlyMap<number, ReadonlyArray<Event>>>
-    /** All events of a type and state key in the history of one room. */
-    readonly stateHistory: (roomNid: number, type: string, stateKey: string) => Effect.Effect<ReadonlyArray<Event>>
+    ) => Effect.Effect<ReadonlyMap<number, StateHistory>>
+    /** The same of one room. */
+    readonly stateHistory: (roomNid: number, type: string, stateKey: string) => Effect.Effect<StateHistory>
     /**
      * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction. With `maxBytes`, at most so many bytes of
      * each room, but at least one event.
@@ -163,29 +174,23 @@ export class EventStore extends Context.Service<
       const everInState = sql`status IN (0, 1, 4)`
 
       const stateHistories = (roomNids: ReadonlyArray<number>, type: string, stateKey: string) =>
-        sql<{ room_nid: bigint; body: string }>`
+        sql<{ room_nid: bigint; body: string | null }>`
           SELECT room.room_nid, set.body FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
           CROSS JOIN LATERAL (
-            SELECT body FROM events
+            SELECT CASE WHEN octet_length(body) <= ${maxHistoryBytes} THEN body END AS body FROM events
             WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = ${stateKey}
               AND ${everInState}
-            OFFSET 0
+            LIMIT ${maxHistory + 1}
           ) AS set`.pipe(
           Effect.map((rows) => {
-            const found = new Map<number, Array<Event>>(roomNids.map((roomNid) => [roomNid, []]))
-            for (const { body, room_nid } of rows) found.get(Number(room_nid))?.push(JSON.parse(body) as Event)
-            return found
+            const found = Map.groupBy(rows, ({ room_nid }) => Number(room_nid))
+            return new Map(roomNids.map((roomNid) => [roomNid, toHistory(found.get(roomNid) ?? [])]))
           }),
           Effect.orDie
         )
 
       const stateHistory = (roomNid: number, type: string, stateKey: string) =>
-        sql<{ body: string }>`
-          SELECT body FROM events
-          WHERE room_nid = ${roomNid} AND type = ${type} AND state_key = ${stateKey} AND ${everInState}`.pipe(
-          Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
-          Effect.orDie
-        )
+        Effect.map(stateHistories([roomNid], type, stateKey), (found) => found.get(roomNid)!)
 
       const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
@@ -339,6 +344,11 @@ interface EventRow {
 
 const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
   rows.reduce((sum, { body }) => sum + body.length, 0)
+
+const toHistory = (rows: ReadonlyArray<{ readonly body: string | null }>): StateHistory => {
+  const events = rows.filter(hasBody).map(({ body }) => JSON.parse(body) as Event)
+  return { events, isWhole: rows.length <= maxHistory && events.length === rows.length }
+}
 
 const toStreamedEvent = (row: Whole<SizedEventRow>): StreamedEvent => ({
   position: { xid: Number(row.xid), nid: Number(row.nid) },

@@ -23,17 +23,17 @@ export interface ChildrenQuery {
   readonly upTo: StreamPosition
   readonly direction: "f" | "b"
   readonly limit: number
+  readonly maxBytes: number
 }
 
 /** The aggregations of the events that relate to an event. */
 export interface Aggregation {
-  readonly parent: EventId
   /** The newest edits by the sender of the event, newest first. */
-  readonly edits: ReadonlyArray<Event>
+  readonly edits: ReadonlyArray<StreamedEvent>
   /** The events that refer to it, oldest first. */
   readonly references: ReadonlyArray<EventId>
   readonly thread?: {
-    readonly latest: Event
+    readonly latest: StreamedEvent
     readonly count: number
     readonly participated: boolean
   }
@@ -47,10 +47,11 @@ export interface Annotation {
   readonly key: string
 }
 
-/** A possible parent of relations, with the number of its room. */
+/** An event whose aggregations are wanted: of the related events up to a position. */
 export interface Parent {
   readonly event: Event
   readonly roomNid: number
+  readonly upTo: StreamPosition
 }
 
 export interface Thread {
@@ -62,6 +63,10 @@ export interface Thread {
 /** The most edits, and references, of one event that are read. */
 const maxEdits = 20
 const maxReferences = 100
+/** How many bytes the edits of one event may have beside the newest one. */
+const maxEditBytes = 16 * 1024
+/** How many bytes all edits of an answer may have, and all newest events of threads. The last events of the answer lack theirs then. */
+const maxBundleBytes = 4 * 1024 * 1024
 
 interface Row {
   readonly xid: string
@@ -79,7 +84,17 @@ const toStreamed = (row: Row): StreamedEvent => ({
 export class RelationStore extends Context.Service<
   RelationStore,
   {
-    readonly children: (query: ChildrenQuery) => Effect.Effect<ReadonlyArray<StreamedEvent>>
+    /** `cut`: `maxBytes` ended the page, which has at least one event, and there are more within `limit`. */
+    readonly children: (query: ChildrenQuery) => Effect.Effect<{
+      readonly events: ReadonlyArray<StreamedEvent>
+      readonly cut: boolean
+    }>
+    /** The IDs of events that relate to these ones, the oldest. */
+    readonly childIds: (
+      roomNid: number,
+      parents: ReadonlyArray<EventId>,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<EventId>>
     /** The events of a room to which an event relates, of one of these relation types, by one of these senders. */
     readonly related: (
       roomNid: number,
@@ -91,10 +106,17 @@ export class RelationStore extends Context.Service<
     ) => Effect.Effect<ReadonlySet<EventId>>
     /** Whether the sender has annotated the event like this, in a room. Redacted annotations do not count. */
     readonly isAnnotated: (roomNid: number, annotation: Annotation) => Effect.Effect<boolean>
-    /** The aggregations of the events that have any. The events may be of several rooms. */
+    /** Which of the events have events that relate to them, and by which of the types that are bundled. */
+    readonly relationTypes: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, ReadonlyArray<string>>>
+    /**
+     * The aggregations of events for a user, who may not see all of them. The events may be of several rooms. Events by `ignored` users
+     * are left out.
+     */
     readonly aggregations: (
       userId: UserId,
-      events: ReadonlyArray<Parent>
+      parents: ReadonlyArray<Parent>,
+      types: ReadonlyMap<EventId, ReadonlyArray<string>>,
+      ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<EventId, Aggregation>>
     /** Threads of a room by their newest event, newest first; those with an event by the user, or all. */
     readonly threads: (
@@ -113,20 +135,41 @@ export class RelationStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const none = sql.literal("")
 
+      const childrenOf = (roomNid: number, parents: ReadonlyArray<EventId>) => sql`
+        relates_to = ANY (${texts(parents)}::text[]) AND rel_type IS NOT NULL AND room_nid = ${roomNid} AND status <= 1`
+
       const children = (query: ChildrenQuery) => {
         const order = sql.literal(query.direction === "f" ? "ASC" : "DESC")
-        return sql<Row>`
-          SELECT xid::text AS xid, nid, room_nid, body FROM events
-          WHERE relates_to = ANY (${texts(query.parents)}::text[]) AND rel_type IS NOT NULL
-            AND room_nid = ${query.roomNid} AND status <= 1
-            AND (xid, nid) > ${positionSql(sql, query.after)} AND (xid, nid) <= ${positionSql(sql, query.upTo)}
-            ${query.relType === undefined ? none : sql`AND rel_type = ${query.relType}`}
-            ${query.eventType === undefined ? none : sql`AND type = ${query.eventType}`}
-          ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${query.limit}`.pipe(
-          Effect.map((rows) => rows.map(toStreamed)),
+        return sql<Row & { readonly found: bigint }>`
+          SELECT xid::text AS xid, nid, room_nid, body, found FROM (
+            SELECT page.*, count(*) OVER () AS found, sum(octet_length(body)) OVER (
+              ORDER BY xid ${order}, nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+            FROM (
+              SELECT xid, nid, room_nid, body FROM events
+              WHERE ${childrenOf(query.roomNid, query.parents)}
+                AND (xid, nid) > ${positionSql(sql, query.after)} AND (xid, nid) <= ${positionSql(sql, query.upTo)}
+                ${query.relType === undefined ? none : sql`AND rel_type = ${query.relType}`}
+                ${query.eventType === undefined ? none : sql`AND type = ${query.eventType}`}
+              ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${query.limit}
+            ) AS page
+          ) AS sized
+          WHERE coalesce(bytes_before, 0) < ${query.maxBytes}
+          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+          Effect.map((rows) => ({
+            events: rows.map(toStreamed),
+            cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
+          })),
           Effect.orDie
         )
       }
+
+      const childIds = (roomNid: number, parents: ReadonlyArray<EventId>, limit: number) =>
+        sql<{ event_id: string }>`
+          SELECT event_id FROM events WHERE ${childrenOf(roomNid, parents)}
+          ORDER BY events.xid, events.nid LIMIT ${limit}`.pipe(
+          Effect.map((rows) => rows.map((row) => row.event_id as EventId)),
+          Effect.orDie
+        )
 
       const related = (
         roomNid: number,
@@ -167,86 +210,116 @@ export class RelationStore extends Context.Service<
         ${texts(parents.map(({ event }) => event.event_id))}::text[],
         ${bigints(parents.map(({ roomNid }) => roomNid))}::bigint[],
         ${texts(parents.map(({ event }) => event.sender))}::text[],
-        ${texts(parents.map(({ event }) => event.type))}::text[]
-      ) AS parent (id, room_nid, sender, type)`
+        ${texts(parents.map(({ event }) => event.type))}::text[],
+        ${texts(parents.map(({ upTo }) => String(upTo.xid)))}::text[],
+        ${bigints(parents.map(({ upTo }) => upTo.nid))}::bigint[]
+      ) WITH ORDINALITY AS parent (id, room_nid, sender, type, up_to_xid, up_to_nid, place)`
 
-      const edits = (parents: ReadonlyArray<Parent>) => sql<{ parent: string; body: string }>`
-        SELECT parent.id AS parent, edit.body
-        FROM ${parentRows(parents)}
-        CROSS JOIN LATERAL (
-          SELECT body FROM events
-          WHERE relates_to = parent.id AND rel_type = 'm.replace' AND events.sender = parent.sender
-            AND events.type = parent.type AND state_key IS NULL AND events.room_nid = parent.room_nid AND status <= 1
-          ORDER BY xid DESC, nid DESC LIMIT ${maxEdits}
-        ) AS edit`
+      /** Related events that may be in the aggregation of the parent of the outer query. */
+      const known = (ignored: ReadonlyArray<UserId>) => sql`
+        events.room_nid = parent.room_nid AND status <= 1
+        AND (events.xid, events.nid) <= (parent.up_to_xid::xid8, parent.up_to_nid)
+        ${ignored.length === 0 ? none : sql`AND events.sender <> ALL (${texts(ignored)}::text[])`}`
 
-      const references = (parents: ReadonlyArray<Parent>) => sql<{ parent: string; event_id: string }>`
+      // The newest edits of all events come before the second ones of any.
+      const edits = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<Row & { parent: string }>`
+        SELECT parent, xid::text AS xid, nid, room_nid, body FROM (
+          SELECT parent.id AS parent, parent.room_nid, edit.*, parent.place, sum(octet_length(edit.body)) OVER (
+            ORDER BY edit.number, parent.place ROWS UNBOUNDED PRECEDING) AS total
+          FROM ${parentRows(parents)}
+          CROSS JOIN LATERAL (
+            SELECT * FROM (
+              SELECT newest.*, row_number() OVER (ORDER BY xid DESC, nid DESC) AS number,
+                sum(octet_length(body)) OVER (ORDER BY xid DESC, nid DESC ROWS UNBOUNDED PRECEDING) AS bytes
+              FROM (
+                SELECT xid, nid, body FROM events
+                WHERE relates_to = parent.id AND rel_type = 'm.replace' AND events.sender = parent.sender
+                  AND events.type = parent.type AND state_key IS NULL AND ${known(ignored)}
+                ORDER BY events.xid DESC, events.nid DESC LIMIT ${maxEdits}
+              ) AS newest
+            ) AS numbered WHERE number = 1 OR bytes <= ${maxEditBytes}
+          ) AS edit
+        ) AS sized WHERE total <= ${maxBundleBytes}
+        ORDER BY sized.place, sized.number`
+
+      const references = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<{
+        parent: string
+        event_id: string
+      }>`
         SELECT parent.id AS parent, reference.event_id
         FROM ${parentRows(parents)}
         CROSS JOIN LATERAL (
           SELECT event_id FROM events
-          WHERE relates_to = parent.id AND rel_type = 'm.reference' AND events.room_nid = parent.room_nid AND status <= 1
+          WHERE relates_to = parent.id AND rel_type = 'm.reference' AND ${known(ignored)}
           ORDER BY xid, nid LIMIT ${maxReferences}
         ) AS reference`
 
-      const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>) => sql<{
-        parent: string
-        count: number
-        participated: boolean
-        body: string
-      }>`
-        SELECT parent.id AS parent, thread.count, thread.participated, latest.body
-        FROM ${parentRows(parents)}
-        CROSS JOIN LATERAL (
-          SELECT count(*)::integer AS count, bool_or(events.sender = ${userId}) AS participated FROM events
-          WHERE events.room_nid = parent.room_nid AND thread_id = parent.id AND status <= 1
-        ) AS thread
-        CROSS JOIN LATERAL (
-          SELECT body FROM events
-          WHERE events.room_nid = parent.room_nid AND thread_id = parent.id AND status <= 1
-          ORDER BY xid DESC, nid DESC LIMIT 1
-        ) AS latest`
+      const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<
+        Row & { parent: string; count: number; participated: boolean }
+      >`
+        SELECT parent, count, participated, xid::text AS xid, nid, room_nid, body FROM (
+          SELECT parent.id AS parent, parent.room_nid, thread.count, latest.*,
+            thread.participated OR parent.sender = ${userId} AS participated,
+            sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS total
+          FROM ${parentRows(parents)}
+          CROSS JOIN LATERAL (
+            SELECT count(*)::integer AS count, bool_or(events.sender = ${userId}) AS participated FROM events
+            WHERE thread_id = parent.id AND ${known(ignored)}
+          ) AS thread
+          CROSS JOIN LATERAL (
+            SELECT xid, nid, body FROM events
+            WHERE thread_id = parent.id AND ${known(ignored)}
+            ORDER BY events.xid DESC, events.nid DESC LIMIT 1
+          ) AS latest
+        ) AS sized WHERE total <= ${maxBundleBytes}`
 
       /** The events, among the given, that have relations, and the types of these. */
-      const relatedTo = (parents: ReadonlyArray<Parent>) => sql<{ id: string; types: ReadonlyArray<string> }>`
-        SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
-        WHERE relates_to = ANY (${texts(parents.map(({ event }) => event.event_id))}::text[])
-          AND rel_type IN ('m.replace', 'm.reference', 'm.thread') AND status <= 1
-        GROUP BY relates_to`
+      const relationTypes = (ids: ReadonlyArray<EventId>) =>
+        sql<{ id: string; types: ReadonlyArray<string> }>`
+          SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
+          WHERE relates_to = ANY (${texts(ids)}::text[])
+            AND rel_type IN ('m.replace', 'm.reference', 'm.thread') AND status <= 1
+          GROUP BY relates_to`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ id, types }) => [id as EventId, types]))),
+          Effect.orDie
+        )
 
-      const aggregations = Effect.fnUntraced(function* (userId: UserId, parents: ReadonlyArray<Parent>) {
-        const found = new Map<EventId, Aggregation>()
-        if (parents.length === 0) return found
-        const related = yield* relatedTo(parents)
-        if (related.length === 0) return found
-        const typesOf = new Map(related.map(({ id, types }) => [id, types]))
-        const having = (type: string) => parents.filter(({ event }) => typesOf.get(event.event_id)?.includes(type))
+      const aggregations = Effect.fnUntraced(function* (
+        userId: UserId,
+        parents: ReadonlyArray<Parent>,
+        types: ReadonlyMap<EventId, ReadonlyArray<string>>,
+        ignored: ReadonlyArray<UserId>
+      ) {
+        const having = (type: string) => parents.filter(({ event }) => types.get(event.event_id)?.includes(type))
         const [edited, referred, threaded] = [having("m.replace"), having("m.reference"), having("m.thread")]
-        const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited)
-        const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred)
-        const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded)
+        const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited, ignored)
+        const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred, ignored)
+        const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded, ignored)
         const editsOf = Map.groupBy(editRows, (row) => row.parent)
         const referencesOf = Map.groupBy(referenceRows, (row) => row.parent)
         const threadOf = new Map(threadRows.map((row) => [row.parent, row]))
-        for (const { id } of related) {
-          const parent = id as EventId
-          const thread = threadOf.get(id)
-          found.set(parent, {
-            parent,
-            edits: (editsOf.get(id) ?? []).map((row) => JSON.parse(row.body) as Event),
-            references: (referencesOf.get(id) ?? []).map((row) => row.event_id as EventId),
-            ...(thread === undefined
-              ? {}
-              : {
-                  thread: {
-                    latest: JSON.parse(thread.body) as Event,
-                    count: thread.count,
-                    participated: thread.participated
-                  }
-                })
+        const found = new Set([...editsOf.keys(), ...referencesOf.keys(), ...threadOf.keys()])
+        return new Map(
+          Array.from(found, (id): [EventId, Aggregation] => {
+            const thread = threadOf.get(id)
+            return [
+              id as EventId,
+              {
+                edits: (editsOf.get(id) ?? []).map(toStreamed),
+                references: (referencesOf.get(id) ?? []).map((row) => row.event_id as EventId),
+                ...(thread === undefined
+                  ? {}
+                  : {
+                      thread: {
+                        latest: toStreamed(thread),
+                        count: thread.count,
+                        participated: thread.participated
+                      }
+                    })
+              }
+            ]
           })
-        }
-        return found
+        )
       }, Effect.orDie)
 
       const threads = (
@@ -281,7 +354,7 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      return RelationStore.of({ children, related, isAnnotated, aggregations, threads })
+      return RelationStore.of({ children, childIds, relationTypes, related, isAnnotated, aggregations, threads })
     })
   )
 }

@@ -26,14 +26,52 @@ export interface SearchQuery {
   readonly rooms?: ReadonlyArray<string> | undefined
   readonly notRooms?: ReadonlyArray<string> | undefined
   readonly upTo: StreamPosition
-  readonly offset: number
+  /** The hit before the first one; undefined for the first page. */
+  readonly after: HitPlace | undefined
   readonly limit: number
 }
 
-export interface SearchHit {
-  readonly eventId: EventId
+/** The place of a hit in either order. */
+export interface HitPlace {
   readonly rank: number
+  readonly position: StreamPosition
 }
+
+export interface SearchHit extends HitPlace {
+  readonly eventId: EventId
+}
+
+/** The number of matches in a room, on all pages, and the membership of the user. */
+export interface RoomMatches {
+  readonly roomNid: number
+  readonly membership: string
+  readonly count: number
+}
+
+export interface SearchResults {
+  readonly rooms: ReadonlyArray<RoomMatches>
+  readonly hits: ReadonlyArray<SearchHit>
+}
+
+interface HitRow {
+  readonly rooms: ReadonlyArray<string>
+  readonly event_id: string | null
+  readonly rank: number
+  readonly xid: string
+  readonly nid: bigint
+}
+
+const toRoomMatches = (text: string): RoomMatches => {
+  const [roomNid, membership, count] = text.split(" ")
+  return { roomNid: Number(roomNid), membership: membership!, count: Number(count) }
+}
+
+const toResults = (rows: ReadonlyArray<HitRow>): SearchResults => ({
+  rooms: rows[0]!.rooms.map(toRoomMatches),
+  hits: rows.flatMap(({ event_id, nid, rank, xid }) =>
+    event_id === null ? [] : [{ eventId: event_id as EventId, rank, position: { xid: Number(xid), nid: Number(nid) } }]
+  )
+})
 
 /** How many events are indexed in one transaction: readers of the log wait for its end. */
 const batchSize = 200
@@ -65,9 +103,7 @@ export class SearchStore extends Context.Service<
     /** Indexes the next batch. True if nothing is left. */
     readonly indexNext: Effect.Effect<boolean>
     /** Matches in rooms of the user, whether or not the user may see them. Undefined if the search took too long. */
-    readonly search: (
-      query: SearchQuery
-    ) => Effect.Effect<{ readonly count: number; readonly hits: ReadonlyArray<SearchHit> } | undefined>
+    readonly search: (query: SearchQuery) => Effect.Effect<SearchResults | undefined>
   }
 >()("greenroom/store/SearchStore") {
   static readonly layer = Layer.effect(
@@ -131,34 +167,44 @@ export class SearchStore extends Context.Service<
         Effect.map(Effect.all([indexTimeline, indexHistory]), ([timeline, history]) => timeline && history)
       )
 
-      const search = ({ keys, limit, notRooms, offset, order, rooms, term, upTo, userId }: SearchQuery) => {
-        const byOrder =
-          order === "rank" ? sql`rank DESC, match.xid DESC, match.nid DESC` : sql`match.xid DESC, match.nid DESC`
-        const found = sql<{ event_id: string; rank: number; count: number }>`
+      const search = ({ after, keys, limit, notRooms, order, rooms, term, upTo, userId }: SearchQuery) => {
+        const isRanked = order === "rank"
+        const byOrder = isRanked ? sql`rank DESC, xid DESC, nid DESC` : sql`xid DESC, nid DESC`
+        const isLater =
+          after === undefined
+            ? sql`true`
+            : isRanked
+              ? sql`(rank, xid, nid) < (${after.rank}::float8, ${String(after.position.xid)}::xid8, ${String(after.position.nid)}::bigint)`
+              : sql`(xid, nid) < ${positionSql(sql, after.position)}`
+        const found = sql<HitRow>`
           WITH room AS MATERIALIZED (
-            SELECT room_nid FROM memberships JOIN rooms USING (room_nid)
+            SELECT room_nid, membership FROM memberships JOIN rooms USING (room_nid)
             WHERE user_id = ${userId} AND membership IN ('join', 'leave', 'ban')
               AND ${rooms === undefined ? sql`true` : sql`room_id = ANY (${texts(rooms)}::text[])`}
               AND ${notRooms === undefined ? sql`true` : sql`room_id <> ALL (${texts(notRooms)}::text[])`}
           ), match AS (
-            SELECT nid, xid, ts_rank_cd(vector, query)::float8 AS rank
+            SELECT nid, xid, room_nid, ts_rank_cd(vector, query)::float8 AS rank
             FROM event_search, websearch_to_tsquery('simple', ${term}) AS query
             WHERE vector @@ query AND room_nid IN (SELECT room_nid FROM room) AND key = ANY (${texts(keys)}::text[])
               AND (xid, nid) <= ${positionSql(sql, upTo)}
             ORDER BY event_search.xid DESC, event_search.nid DESC LIMIT ${maxMatches}
           )
-          SELECT events.event_id, match.rank, (SELECT count(*)::integer FROM match) AS count
-          FROM match JOIN events ON events.nid = match.nid
-          ORDER BY ${byOrder} LIMIT ${limit} OFFSET ${offset}`
+          SELECT counted.rooms, events.event_id, hit.rank, hit.xid::text AS xid, hit.nid FROM (
+            SELECT ARRAY (
+              SELECT concat_ws(' ', room_nid, membership, count(*)) FROM match JOIN room USING (room_nid)
+              GROUP BY room_nid, membership) AS rooms
+          ) AS counted
+          LEFT JOIN (
+            SELECT nid, xid, rank FROM match WHERE ${isLater} ORDER BY ${byOrder} LIMIT ${limit}
+          ) AS hit ON true
+          LEFT JOIN events ON events.nid = hit.nid
+          ORDER BY ${isRanked ? sql`hit.rank DESC, hit.xid DESC, hit.nid DESC` : sql`hit.xid DESC, hit.nid DESC`}`
         return sql
           .withTransaction(
             Effect.andThen(sql`SET LOCAL statement_timeout = ${sql.literal(`'${searchTimeout}'`)}`, found)
           )
           .pipe(
-            Effect.map((rows) => ({
-              count: rows[0]?.count ?? 0,
-              hits: rows.map(({ event_id, rank }) => ({ eventId: event_id as EventId, rank }))
-            })),
+            Effect.map(toResults),
             Effect.catchIf(
               (error) => String((error.reason as { cause?: { code?: string } }).cause?.code) === "57014",
               () => Effect.undefined

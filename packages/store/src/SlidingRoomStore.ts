@@ -6,9 +6,11 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import { Array as Arr, Context, Effect, Layer } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
+import { maxHistory, maxHistoryBytes } from "./EventStore.ts"
 import { positionSql } from "./internal/positionSql.ts"
+import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import { parentOf, type StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -34,6 +36,9 @@ export interface FoundKey {
   readonly roomNid: number
   readonly event: Event
 }
+
+/** How many m.room.create events are read at once. */
+const createEventsAtOnce = 100
 
 /** Events that count as activity, for the order in which clients show rooms. */
 const bumpTypes = [
@@ -73,8 +78,10 @@ export class SlidingRoomStore extends Context.Service<
     readonly roomsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<ListedRoom>>
     /** The senders of the user's invitations, by room. */
     readonly inviters: (userId: UserId) => Effect.Effect<ReadonlyMap<number, UserId>>
-    /** The newest state event of a type, with an empty state key, of each room that ever had one. */
-    readonly newestOf: (roomNids: ReadonlyArray<number>, type: string) => Effect.Effect<ReadonlyMap<number, Event>>
+    /** The types of rooms, null for rooms without one. */
+    readonly typesOf: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, string | null>>
+    /** The rooms, among the given, that are encrypted. */
+    readonly encrypted: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
     /** The rooms, among the given, whose history was, or may have been, hidden from members at some time. */
     readonly withHiddenHistory: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlySet<number>>
     /** The transactions of the last events that count as activity, up to a position. */
@@ -116,30 +123,57 @@ export class SlidingRoomStore extends Context.Service<
           Effect.orDie
         )
 
-      const newestOf = (roomNids: ReadonlyArray<number>, type: string) =>
+      /** The newest state event of a type, with an empty state key, of each room. */
+      const newest = (roomNids: ReadonlyArray<number>, type: string, column: "body" | "nid") => sql`
+        SELECT room.room_nid, newest.${sql.literal(column)} FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+        CROSS JOIN LATERAL (
+          SELECT ${sql.literal(column)} FROM events
+          WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = '' AND status IN (0, 1, 4)
+          ORDER BY xid DESC, nid DESC LIMIT 1
+        ) AS newest`
+
+      // A few at a time: each event may have 64 KiB, of which one word is wanted.
+      const typesOf = (roomNids: ReadonlyArray<number>) =>
+        Effect.map(
+          Effect.forEach(Arr.chunksOf(roomNids, createEventsAtOnce), (some) =>
+            Effect.map(
+              newest(some, "m.room.create", "body") as Statement.Statement<{ room_nid: bigint; body: string }>,
+              (rows) =>
+                rows.map((row): readonly [number, string | null] => {
+                  const { type } = (JSON.parse(row.body) as Event).content
+                  return [Number(row.room_nid), typeof type === "string" ? type : null]
+                })
+            )
+          ),
+          (parts) => new Map(parts.flat())
+        ).pipe(Effect.orDie)
+
+      const encrypted = (roomNids: ReadonlyArray<number>) =>
         roomNids.length === 0
-          ? Effect.succeed(new Map<number, Event>())
-          : sql<{ room_nid: bigint; body: string }>`
-              SELECT room.room_nid, newest.body FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
-              CROSS JOIN LATERAL (
-                SELECT body FROM events
-                WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = '' AND status IN (0, 1, 4)
-                ORDER BY xid DESC, nid DESC LIMIT 1
-              ) AS newest`.pipe(
-              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), JSON.parse(row.body) as Event]))),
+          ? Effect.succeed([])
+          : (newest(roomNids, "m.room.encryption", "nid") as Statement.Statement<{ room_nid: bigint }>).pipe(
+              Effect.map((rows) => rows.map((row) => Number(row.room_nid))),
               Effect.orDie
             )
 
-      // JSON may have strings that PostgreSQL's text cannot hold: such an event counts as one that hides the history.
+      // JSON may have strings that PostgreSQL's text cannot hold: such an event counts as one that hides the history. So do those of
+      // which there are many, or large ones, because they would be parsed for every answer.
       const withHiddenHistory = (roomNids: ReadonlyArray<number>) =>
         roomNids.length === 0
           ? Effect.succeed(new Set<number>())
           : sql<{ room_nid: bigint }>`
-              SELECT DISTINCT room_nid FROM events
-              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])
-                AND type = 'm.room.history_visibility' AND state_key = ''
-                AND CASE WHEN pg_input_is_valid(body, 'jsonb')
-                  THEN body::jsonb #>> '{content,history_visibility}' IN ('joined', 'invited') ELSE true END`.pipe(
+              SELECT room.room_nid FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+              CROSS JOIN LATERAL (
+                SELECT count(*) > ${maxHistory} OR bool_or(CASE
+                  WHEN octet_length(body) <= ${maxHistoryBytes} AND pg_input_is_valid(body, 'jsonb')
+                  THEN body::jsonb #>> '{content,history_visibility}' IN ('joined', 'invited') ELSE true END) AS is_hidden
+                FROM (
+                  SELECT body FROM events
+                  WHERE events.room_nid = room.room_nid AND type = 'm.room.history_visibility' AND state_key = ''
+                  LIMIT ${maxHistory + 1}
+                ) AS set
+              ) AS history
+              WHERE history.is_hidden`.pipe(
               Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
               Effect.orDie
             )
@@ -165,7 +199,7 @@ export class SlidingRoomStore extends Context.Service<
       const stateKeys = Effect.fnUntraced(function* (keys: ReadonlyArray<WantedKey>) {
         if (keys.length === 0) return []
         const refs = new Map(keys.map(({ ref, roomNid }) => [roomNid, ref]))
-        const rows = yield* sql<{ room_nid: bigint; body: string }>`
+        const query = sql<SizedRow & { readonly room_nid: bigint }>`
           WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
             SELECT room_nid, chain, seq, 0 FROM unnest(
               ${bigints([...refs.keys()])}::bigint[],
@@ -177,7 +211,7 @@ export class SlidingRoomStore extends Context.Service<
           ), stretch (room_nid, chains, seqs) AS MATERIALIZED (
             SELECT room_nid, array_agg(chain ORDER BY height), array_agg(seq ORDER BY height) FROM walk GROUP BY room_nid
           )
-          SELECT key.room_nid, events.body
+          SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (SELECT key.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
           FROM unnest(
             ${bigints(keys.map(({ roomNid }) => roomNid))}::bigint[],
             ${texts(keys.map(({ type }) => type))}::text[],
@@ -195,7 +229,8 @@ export class SlidingRoomStore extends Context.Service<
             ) AS newest
             ORDER BY walked.height LIMIT 1
           ) AS found
-          CROSS JOIN LATERAL (SELECT body FROM events WHERE events.nid = found.event_nid OFFSET 0) AS events`
+          CROSS JOIN LATERAL (SELECT nid, body FROM events WHERE events.nid = found.event_nid OFFSET 0) AS events) AS sized`
+        const rows = yield* readWhole(sql, query)
         return rows.map((row): FoundKey => ({ roomNid: Number(row.room_nid), event: JSON.parse(row.body) as Event }))
       }, Effect.orDie)
 
@@ -209,7 +244,8 @@ export class SlidingRoomStore extends Context.Service<
       return SlidingRoomStore.of({
         inviters,
         roomsOf,
-        newestOf,
+        typesOf,
+        encrypted,
         withHiddenHistory,
         bumpStamps,
         stateKeys

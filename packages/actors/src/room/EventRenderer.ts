@@ -11,14 +11,15 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Clock, Effect } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
+import type { Reader } from "./HistoryVisibility.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
 
 /** The reader of the events, and the form in which they are rendered. */
 export interface RenderOptions {
   /** Leaves `room_id` out, because the answer names the room. */
   readonly withoutRoomId?: boolean
-  /** Bundles what relates to the events, which are all of the room with this number. */
-  readonly bundleIn?: number | undefined
+  /** Bundles what relates to the events, as far as this reader of their room may see it. */
+  readonly bundleFor?: Reader | undefined
   /** Renders the events as PDUs, with the annotations of clients beside. */
   readonly toPdu?: ((event: Event) => JsonObject) | undefined
   /** The user's membership at each of the events, as far as it is known. */
@@ -63,11 +64,11 @@ export const makeEventRenderer = Effect.gen(function* () {
     if (all.length === 0) return lists.map(() => [])
     const now = yield* Clock.currentTimeMillis
     const redactions = yield* redactionsOf(all)
-    const parents = lists.flatMap(({ bundleIn, events }) =>
-      bundleIn === undefined ? [] : events.map((event) => ({ event, roomNid: bundleIn }))
+    const bundled = lists.flatMap(({ bundleFor: reader, events }) =>
+      reader === undefined ? [] : events.map((event) => ({ event, reader }))
     )
-    const bundles = yield* aggregations.of(session.userId, parents, now)
-    return lists.map(({ bundleIn, events, memberships, pick, toPdu, withoutRoomId }) =>
+    const bundles = yield* aggregations.of(bundled, now)
+    return lists.map(({ bundleFor, events, memberships, pick, toPdu, withoutRoomId }) =>
       events.map((event, index) => {
         const rendered = toClientServerEvent(event, {
           now,
@@ -76,7 +77,7 @@ export const makeEventRenderer = Effect.gen(function* () {
           transactionId: transactionIdFor(session, event),
           membership: memberships?.[index],
           delayId: delayIdFor(session, event),
-          relations: bundleIn === undefined ? undefined : bundles.get(event.event_id)
+          relations: bundleFor === undefined ? undefined : bundles.get(event.event_id)
         })
         const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)
         return pick === undefined ? formed : pick(formed)

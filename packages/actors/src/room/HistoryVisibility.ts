@@ -10,7 +10,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { EventStore, type StateHistory, type StoredEvent } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -62,18 +62,22 @@ const moreOpen = (a: Visibility, b: Visibility): Visibility =>
   visibilityOrder.indexOf(a) >= visibilityOrder.indexOf(b) ? a : b
 
 /** Whether the settings that a room ever had show the reader everything. */
-const seesAll = ({ isAdministrator, isJoined }: Reader, history: ReadonlyArray<Event>): boolean => {
+const seesAll = ({ isAdministrator, isJoined }: Reader, { events: history, isWhole }: StateHistory): boolean => {
   if (isAdministrator === true) return true
+  if (!isWhole) return false
   const isOpen = (event: Event) => visibilityOf(event) === "world_readable"
   const isRestricted = (event: Event) => !isOpen(event) && visibilityOf(event) !== "shared"
   return (isJoined && !history.some(isRestricted)) || (history.length > 0 && history.every(isOpen))
 }
 
 /** The least open of the settings that a room ever had: for back-filled events before which the state is not known. */
-const leastOpen = (history: ReadonlyArray<Event>): Visibility =>
+const leastOpen = ({ events: history, isWhole }: StateHistory): Visibility =>
   history
     .map(visibilityOf)
-    .reduce((a, b) => (visibilityOrder.indexOf(a) <= visibilityOrder.indexOf(b) ? a : b), "shared" as Visibility)
+    .reduce(
+      (a, b) => (visibilityOrder.indexOf(a) <= visibilityOrder.indexOf(b) ? a : b),
+      isWhole ? ("shared" as Visibility) : "joined"
+    )
 
 /** Reads which part of the history of a room a user may see. */
 export const makeHistoryVisibility = Effect.gen(function* () {
@@ -174,7 +178,7 @@ export const makeHistoryVisibility = Effect.gen(function* () {
       ""
     )
     if (erased.any()) return new Set<number>()
-    const open = readers.filter((reader) => seesAll(reader, histories.get(reader.roomNid) ?? []))
+    const open = readers.filter((reader) => seesAll(reader, histories.get(reader.roomNid)!))
     return new Set(open.map(({ roomNid }) => roomNid))
   })
 

@@ -4,15 +4,19 @@
  * Source: "Relationships API" and "Threading" of the client-server specification.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
-import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { maxPageBytes } from "@greenroom/protocol/Pagination"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventLog } from "@greenroom/store/EventLog"
-import { EventStore } from "@greenroom/store/EventStore"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./EventRenderer.ts"
+import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { before, makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
 const defaultPage = 20
@@ -52,7 +56,9 @@ const pageSize = (limit: number | undefined): number => Math.min(Math.max(limit 
 
 const make = Effect.gen(function* () {
   const events = yield* EventStore
+  const rooms = yield* RoomStore
   const store = yield* RelationStore
+  const ignoredUsers = yield* makeIgnoredUsers
   const viewer = yield* makeRoomViewer
   const log = yield* EventLog
   const renderer = yield* makeEventRenderer
@@ -63,15 +69,8 @@ const make = Effect.gen(function* () {
     let last: ReadonlyArray<EventId> = [eventId]
     let depth = 0
     while (recurse && depth < maxDepth && last.length > 0 && parents.size < maxRelated) {
-      const children = yield* store.children({
-        roomNid,
-        parents: last,
-        after: beginning,
-        upTo: theEnd,
-        direction: "f",
-        limit: maxRelated - parents.size
-      })
-      last = children.map(({ event }) => event.event_id).filter((id) => !parents.has(id))
+      const children = yield* store.childIds(roomNid, last, maxRelated - parents.size)
+      last = children.filter((id) => !parents.has(id))
       for (const id of last) parents.add(id)
       depth++
     }
@@ -97,23 +96,46 @@ const make = Effect.gen(function* () {
         ? { after: to ?? beginning, upTo: from ?? theEnd }
         : { after: from ?? beginning, upTo: to ?? theEnd }
     const { eventType, relType } = request
-    const found = yield* store.children({ roomNid, parents, relType, eventType, ...range, direction, limit: limit + 1 })
+    const { cut, events: found } = yield* store.children({
+      roomNid,
+      parents,
+      relType,
+      eventType,
+      ...range,
+      direction,
+      limit: limit + 1,
+      maxBytes: maxPageBytes
+    })
     const page = found.slice(0, limit)
     const last = page.at(-1)
     const visible = yield* viewer.visibleTo(seen.reader, page)
     const chunk = yield* renderer.render(
       session,
-      visible.map(({ event }) => event),
-      { bundleIn: roomNid }
+      withoutIgnored(yield* ignoredUsers.of(session.userId), visible).map(({ event }) => event),
+      { bundleFor: seen.reader }
     )
     return {
       chunk,
-      ...(found.length > limit && last !== undefined
+      ...((cut || found.length > limit) && last !== undefined
         ? { next_batch: yield* log.tokenOf(direction === "b" ? before(last) : last.position) }
         : {}),
       ...(request.from === undefined ? {} : { prev_batch: request.from }),
       ...(request.recurse ? { recursion_depth: depth } : {})
     }
+  })
+
+  /** Threads of others that an ignored user has begun are shown, without what that user wrote. */
+  const withoutIgnoredContent = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    roots: ReadonlyArray<StoredEvent>
+  ) {
+    const ignored = yield* ignoredUsers.of(userId)
+    const id = ignored.size === 0 ? undefined : Option.getOrUndefined(yield* rooms.version(roomId))
+    const version = id === undefined ? undefined : roomVersion(id)
+    return roots.map(({ event }) =>
+      version !== undefined && ignored.has(event.sender) ? version.redact(event) : event
+    )
   })
 
   const threads = Effect.fn("Relations.threads")(function* (session: Session, roomId: RoomId, request: ThreadsRequest) {
@@ -130,11 +152,9 @@ const make = Effect.gen(function* () {
     const visible = yield* viewer.visibleTo(seen.reader, ordered)
     const last = found.at(-1)
     return {
-      chunk: yield* renderer.render(
-        session,
-        visible.map(({ event }) => event),
-        { bundleIn: roomNid }
-      ),
+      chunk: yield* renderer.render(session, yield* withoutIgnoredContent(session.userId, roomId, visible), {
+        bundleFor: seen.reader
+      }),
       ...(found.length < limit || last === undefined || comparePositions(last.latest, beginning) <= 0
         ? {}
         : { next_batch: yield* log.tokenOf(last.latest) })

@@ -132,7 +132,7 @@ const make = Effect.gen(function* () {
   const event = Effect.fn("RoomReader.event")(function* (session: Session, roomId: RoomId, eventId: EventId) {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const found = yield* visibleEvent(seen, roomId, eventId)
-    return (yield* renderer.render(session, [found.event], { bundleIn: seen.reader.roomNid }))[0]!
+    return (yield* renderer.render(session, [found.event], { bundleFor: seen.reader }))[0]!
   })
 
   const anyEvent = Effect.fn("RoomReader.anyEvent")(function* (session: Session, eventId: EventId) {
@@ -191,7 +191,7 @@ const make = Effect.gen(function* () {
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
-      chunk: yield* renderer.render(session, chunk, { bundleIn: reader.roomNid }),
+      chunk: yield* renderer.render(session, chunk, { bundleFor: reader }),
       ...(request.filter?.lazy_load_members ? { state: yield* membersFor(session, seen, chunk) } : {})
     }
   })
@@ -213,7 +213,7 @@ const make = Effect.gen(function* () {
     const seen = yield* (asAdministrator ? administratorsView : view)(session.userId, roomId)
     const centre = yield* visibleEvent(seen, roomId, eventId)
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
-    const bundled = { bundleIn: seen.reader.roomNid }
+    const bundled = { bundleFor: seen.reader }
     const lazyMembers = filter?.lazy_load_members ?? false
     const scanAround = (range: Omit<TimelineRange, "roomNid">, direction: "f" | "b", size: number) =>
       filledScan(seen, roomId, range, direction, size, filter, inPassing)

@@ -10,7 +10,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError, ResourceLimitExceeded } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
-import { type SearchHit, SearchStore } from "@greenroom/store/SearchStore"
+import { type HitPlace, type RoomMatches, type SearchHit, SearchStore } from "@greenroom/store/SearchStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { keepRunning } from "@greenroom/store/Supervision"
@@ -18,6 +18,8 @@ import { Context, Effect, Latch, Layer, Result } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./EventRenderer.ts"
 import { makeEventSelections } from "./EventSelection.ts"
+import { makeHistoryVisibility } from "./HistoryVisibility.ts"
+import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { before, makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
 
 /** The terms and the rooms of a search. */
@@ -87,21 +89,30 @@ const indexTimeout = "2 seconds"
 const busy = 100
 const mostBehind = 50_000
 
-/** The start of a page, among the results of the first one. */
+/**
+ * The start of a page: after a hit, among the matches up to the position of the first page. Numbers of hits would tell how many there
+ * are that the user may not see.
+ */
 interface Place {
-  readonly offset: number
   readonly upTo: StreamPosition
+  readonly after: HitPlace | undefined
 }
 
-const formatPage = ({ offset, upTo }: Place): string =>
-  Buffer.from(`${offset}.${upTo.xid}.${upTo.nid}`).toString("base64url")
+const formatPage = (upTo: StreamPosition, { position, rank }: HitPlace): string =>
+  Buffer.from([upTo.xid, upTo.nid, position.xid, position.nid, rank].join(" ")).toString("base64url")
+
+const placePattern = /^([0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,16}) (-?[0-9]{1,16}) ([0-9][0-9.e-]{0,30})$/
 
 const parsePage = (token: string): Result.Result<Place, MatrixError> => {
-  const [, offset, xid, nid] =
-    /^([0-9]{1,6})\.([0-9]{1,16})\.([0-9]{1,16})$/.exec(Buffer.from(token.slice(0, 100), "base64url").toString()) ?? []
-  return nid === undefined
-    ? Result.fail(new InvalidParam({ error: "next_batch: is no token of this server" }))
-    : Result.succeed({ offset: Number(offset), upTo: { xid: Number(xid), nid: Number(nid) } })
+  const numbers = placePattern
+    .exec(Buffer.from(token.slice(0, 200), "base64url").toString())
+    ?.slice(1)
+    .map(Number)
+  if (numbers === undefined || numbers.some(Number.isNaN)) {
+    return Result.fail(new InvalidParam({ error: "next_batch: is no token of this server" }))
+  }
+  const [upToXid, upToNid, xid, nid, rank] = numbers as [number, number, number, number, number]
+  return Result.succeed({ upTo: { xid: upToXid, nid: upToNid }, after: { rank, position: { xid, nid } } })
 }
 
 const wordsOf = (term: string): ReadonlyArray<string> => [
@@ -111,7 +122,7 @@ const wordsOf = (term: string): ReadonlyArray<string> => [
 interface Found {
   readonly stored: StoredEvent
   readonly view: View
-  readonly rank: number
+  readonly hit: SearchHit
 }
 
 const groupBy = (found: ReadonlyArray<Found>, key: "room_id" | "sender"): { readonly [value: string]: Group } => {
@@ -131,6 +142,8 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const { scan, stateOf, view, visibleTo } = yield* makeRoomViewer
   const selectionOf = yield* makeEventSelections
+  const ignoredUsers = yield* makeIgnoredUsers
+  const { openTo } = yield* makeHistoryVisibility
   const renderer = yield* makeEventRenderer
 
   // The index follows the log; searches bring it up to date. While many events come it leaves the processors to them.
@@ -180,6 +193,7 @@ const make = Effect.gen(function* () {
     limit: number
   ) {
     const selection = selectionOf(filter)
+    const ignored = yield* ignoredUsers.of(session.userId)
     const views = new Map<RoomId, View | undefined>()
     const found: Array<Found> = []
     for (let start = 0; start < hits.length; start += chunkSize) {
@@ -197,17 +211,31 @@ const make = Effect.gen(function* () {
         const seen = views.get(roomId)
         if (seen === undefined) continue
         const live = ofRoom.filter(({ event }) => event.unsigned?.redacted_because === undefined)
-        const passed = yield* selection.of(seen.reader.roomNid, yield* visibleTo(seen.reader, live))
+        const visible = withoutIgnored(ignored, yield* visibleTo(seen.reader, live))
+        const passed = yield* selection.of(seen.reader.roomNid, visible)
         for (const { event } of passed) shown.set(event.event_id, seen)
       }
-      for (const [index, { eventId, rank }] of chunk.entries()) {
-        const seen = shown.get(eventId)
+      for (const hit of chunk) {
+        const seen = shown.get(hit.eventId)
         if (seen === undefined) continue
-        found.push({ stored: stored.get(eventId)!, view: seen, rank })
-        if (found.length === limit) return { found, read: start + index + 1 }
+        found.push({ stored: stored.get(hit.eventId)!, view: seen, hit })
+        if (found.length === limit) return { found, last: hit }
       }
     }
-    return { found, read: hits.length }
+    return { found, last: hits.length === maxScanned ? hits.at(-1) : undefined }
+  })
+
+  /** The matches in rooms in which the user sees everything, and the results in others. */
+  const countOf = Effect.fnUntraced(function* (
+    { userId }: Session,
+    rooms: ReadonlyArray<RoomMatches>,
+    found: ReadonlyArray<Found>
+  ) {
+    const open = yield* openTo(
+      rooms.map(({ membership, roomNid }) => ({ userId, roomNid, isJoined: membership === "join", leftAt: undefined }))
+    )
+    const inOpen = rooms.reduce((sum, { count, roomNid }) => (open.has(roomNid) ? sum + count : sum), 0)
+    return inOpen + found.filter(({ view: { reader } }) => !open.has(reader.roomNid)).length
   })
 
   const profilesOf = Effect.fnUntraced(function* ({ stored, view: seen }: Found, senders: ReadonlyArray<UserId>) {
@@ -256,13 +284,13 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const resultOf = Effect.fnUntraced(function* (session: Session, hit: Found, request: SearchRequest) {
-    const { rank, stored, view: seen } = hit
-    const [result] = yield* renderer.render(session, [stored.event], { bundleIn: seen.reader.roomNid })
+  const resultOf = Effect.fnUntraced(function* (session: Session, found: Found, request: SearchRequest) {
+    const { hit, stored, view: seen } = found
+    const [result] = yield* renderer.render(session, [stored.event], { bundleFor: seen.reader })
     return {
-      rank,
+      rank: hit.rank,
       result: result!,
-      ...(request.event_context == null ? {} : { context: yield* contextOf(session, hit, request.event_context) })
+      ...(request.event_context == null ? {} : { context: yield* contextOf(session, found, request.event_context) })
     }
   })
 
@@ -287,7 +315,7 @@ const make = Effect.gen(function* () {
     const filter = request.filter ?? undefined
     const start =
       request.next_batch === undefined
-        ? { offset: 0, upTo: yield* log.currentPosition }
+        ? { upTo: yield* log.currentPosition, after: undefined }
         : yield* Effect.fromResult(parsePage(request.next_batch))
     const matches = yield* store.search({
       userId: session.userId,
@@ -302,19 +330,17 @@ const make = Effect.gen(function* () {
     if (matches === undefined)
       return yield* new ResourceLimitExceeded({ error: "The search took too long: ask for less" })
     const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
-    const { found, read } = yield* collect(session, matches.hits, filter, limit)
     // A full page may be the last one: then an empty page follows it, as clients know it from other servers.
-    const isMore = found.length === limit || start.offset + read < matches.count
+    const { found, last } = yield* collect(session, matches.hits, filter, limit)
     return {
-      // Beyond the last match there is nothing to count.
-      count: matches.hits.length === 0 ? start.offset : matches.count,
+      count: yield* countOf(session, matches.rooms, found),
       highlights,
-      results: yield* Effect.forEach(found, (hit) => resultOf(session, hit, request)),
+      results: yield* Effect.forEach(found, (each) => resultOf(session, each, request)),
       ...(request.include_state ? { state: yield* stateOfRooms(session, found) } : {}),
       ...(request.group_by.length === 0
         ? {}
         : { groups: Object.fromEntries(request.group_by.map((key) => [key, groupBy(found, key)])) }),
-      ...(isMore ? { next_batch: formatPage({ ...start, offset: start.offset + read }) } : {})
+      ...(last === undefined ? {} : { next_batch: formatPage(start.upTo, last) })
     }
   })
 

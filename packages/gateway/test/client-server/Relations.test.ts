@@ -75,6 +75,97 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
+  it.effect("a former member gets no aggregations of events from after the leave", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("former")
+      const root = yield* sendText(alice, room, "Tea?")
+      const edit = yield* sendText(alice, room, "* Tea at five?", relating("m.replace", root))
+      const answer = yield* sendText(alice, room, "in the thread", relating("m.thread", root))
+      const alone = yield* sendText(alice, room, "Coffee?")
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* sendText(alice, room, "* a secret", relating("m.replace", root))
+      yield* sendText(alice, room, "* a secret", relating("m.replace", alone))
+      yield* sendText(alice, room, "a secret", relating("m.thread", root))
+      yield* send(alice, room, relating("m.reference", root), "org.example.note")
+      const bundleOf = (user: TestUser, id: string) =>
+        Effect.map(
+          as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(id)}`),
+          ({ body }) => (body as unknown as BundledEvent).unsigned?.["m.relations"]
+        )
+      const seen = yield* bundleOf(bob, root)
+      assert.strictEqual(seen?.["m.replace"]?.event_id, edit)
+      assert.strictEqual(seen?.["m.thread"]?.latest_event.event_id, answer)
+      assert.strictEqual(seen?.["m.thread"]?.count, 1)
+      assert.isUndefined(seen?.["m.reference"])
+      assert.isUndefined(yield* bundleOf(bob, alone))
+      for (const path of [`messages?dir=b`, `context/${inPath(alone)}`, "threads"]) {
+        const version = path === "threads" ? "v1" : "v3"
+        const { text } = yield* as(bob)("GET", `/${version}/rooms/${inPath(room)}/${path}`)
+        assert.include(text, root)
+        assert.notInclude(text, "a secret")
+      }
+      assert.strictEqual((yield* bundleOf(alice, root))?.["m.thread"]?.count, 2)
+    })
+  )
+
+  it.effect("events of ignored users are in no aggregation, page or list of relations", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("ignored")
+      const root = yield* sendText(alice, room, "Tea?")
+      const mine = yield* sendText(alice, room, "yes", relating("m.thread", root))
+      const better = yield* sendText(alice, room, "* yes!", relating("m.replace", mine))
+      yield* sendText(bob, room, "no", relating("m.thread", root))
+      yield* send(bob, room, relating("m.reference", root), "org.example.note")
+      const begun = yield* sendText(bob, room, "my thread")
+      yield* sendText(alice, room, "in it", relating("m.thread", begun))
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`, {
+        ignored_users: { [bob.id]: {} }
+      })
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(root)}`)
+      const bundled = (body as unknown as BundledEvent).unsigned?.["m.relations"]
+      assert.isUndefined(bundled?.["m.reference"])
+      assert.strictEqual(bundled?.["m.thread"]?.count, 1)
+      const latest = bundled?.["m.thread"]?.latest_event
+      assert.strictEqual(latest?.event_id, mine)
+      assert.strictEqual(latest?.unsigned?.["m.relations"]?.["m.replace"]?.event_id, better)
+      const page = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`)
+      const sentByBob = (page.body.chunk as ReadonlyArray<{ readonly sender: string; readonly type: string }>).filter(
+        ({ sender, type }) => sender === bob.id && type !== "m.room.member"
+      )
+      assert.lengthOf(sentByBob, 0)
+      const related = yield* as(alice)("GET", `/v1/rooms/${inPath(room)}/relations/${inPath(root)}`)
+      assert.deepStrictEqual(ids(related.body.chunk), [mine])
+      const threads = yield* as(alice)("GET", `/v1/rooms/${inPath(room)}/threads`)
+      assert.deepStrictEqual(ids(threads.body.chunk), [begun, root])
+      assert.deepStrictEqual((threads.body.chunk as unknown as ReadonlyArray<BundledEvent>)[0]?.content, {})
+    })
+  )
+
+  it.effect("aggregations and pages of relations are bounded in bytes", () =>
+    Effect.gen(function* () {
+      const { alice, room } = yield* setUp("bounded")
+      const padding = "a".repeat(60_000)
+      const roots: Array<string> = []
+      for (let index = 0; index < 80; index++) roots.push(yield* sendText(alice, room, `${index}`))
+      for (const root of roots) yield* sendText(alice, room, padding, relating("m.replace", root))
+      for (let index = 0; index < 20; index++) yield* sendText(alice, room, padding, relating("m.replace", roots[79]!))
+      const filter = inPath(JSON.stringify({ "org.matrix.msc3874.not_rel_types": ["m.replace"] }))
+      const page = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=200&filter=${filter}`)
+      const shown = (page.body.chunk as unknown as ReadonlyArray<BundledEvent>).filter((e) =>
+        roots.includes(e.event_id)
+      )
+      assert.lengthOf(shown, 80)
+      const edited = shown.filter(({ unsigned }) => unsigned?.["m.relations"]?.["m.replace"] !== undefined)
+      assert.isBelow(edited.length, 75)
+      assert.isAbove(edited.length, 60)
+      const children = `/v1/rooms/${inPath(room)}/relations/${inPath(roots[79]!)}?limit=100`
+      const first = yield* as(alice)("GET", children)
+      assert.isBelow(ids(first.body.chunk).length, 20)
+      const rest = yield* as(alice)("GET", `${children}&from=${first.body.next_batch}`)
+      assert.lengthOf([...ids(first.body.chunk), ...ids(rest.body.chunk)], 21)
+    })
+  )
+
   it.effect("the relations of an event are listed in pages, by type, and recursively", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("children")

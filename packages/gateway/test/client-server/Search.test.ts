@@ -97,7 +97,17 @@ layer(gateway, { excludeTestServices: true })("search", (it) => {
       yield* sendText(alice, room, "secret after Carol")
       const order = { order_by: "recent" }
       assert.deepStrictEqual(bodies(yield* search(bob, "secret", order)), ["secret after Carol", "secret for Bob"])
-      assert.deepStrictEqual(bodies(yield* search(carol, "secret", order)), ["secret for Bob", "secret before Bob"])
+      const ofCarol = yield* search(carol, "secret", order)
+      assert.deepStrictEqual(bodies(ofCarol), ["secret for Bob", "secret before Bob"])
+      assert.strictEqual(ofCarol.count, 2)
+      // What later members say changes neither the number of matches nor the next page.
+      const page = yield* search(carol, "secret", { ...order, filter: { limit: 1 } })
+      assert.deepStrictEqual(bodies(page), ["secret for Bob"])
+      const rest = yield* search(carol, "secret", { ...order, filter: { limit: 1 } }, page.next_batch)
+      assert.deepStrictEqual(bodies(rest), ["secret before Bob"])
+      yield* sendText(alice, room, "mystery")
+      assert.strictEqual((yield* search(carol, "mystery")).count, 0)
+      assert.strictEqual((yield* search(bob, "secret", order)).count, 2)
     })
   )
 

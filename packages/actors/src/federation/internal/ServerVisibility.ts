@@ -43,7 +43,8 @@ export const makeServerVisibility = Effect.gen(function* () {
       for (const { event } of given.filter(isErased)) if (!isOfTheirs(origin, event)) hidden.add(event.event_id)
     }
     const history = yield* events.stateHistory(roomNid, visibilityType, "")
-    const asked = history.every(isOpen) ? [] : given.filter((storedEvent) => !isErased(storedEvent))
+    const asked =
+      history.isWhole && history.events.every(isOpen) ? [] : given.filter((storedEvent) => !isErased(storedEvent))
     if (asked.length === 0) return hidden
     const users = yield* roomServers.usersEver(roomNid, origin, maxUsers)
     const keys: ReadonlyArray<StateKey> = [

@@ -1,31 +1,50 @@
 /**
- * Aggregations bundled with events: their newest edit, references to them, and the summary of the thread that they begin.
+ * Aggregations bundled with events: their newest edit, references to them, and the summary of the thread that they begin; without
+ * what the reader may not see, and without events by users whom the reader ignores.
  *
  * Source: "Aggregations of child events" of the client-server specification.
  */
 import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type Aggregation, type Parent, RelationStore } from "@greenroom/store/RelationStore"
+import type { StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { type Aggregation, RelationStore } from "@greenroom/store/RelationStore"
 import { Effect } from "effect"
-import { makeHistoryVisibility } from "../HistoryVisibility.ts"
+import { makeHistoryVisibility, type Reader } from "../HistoryVisibility.ts"
+import { makeIgnoredUsers } from "../IgnoredUsers.ts"
+import { theEnd } from "./RoomViewer.ts"
+
+/** An event that may have an aggregation, and the reader of its room: the same user in all rooms. */
+export interface BundledEvent {
+  readonly event: Event
+  readonly reader: Reader
+}
+
+/** The most references of a room with a restricted history that are looked up. */
+const maxCheckedReferences = 100
 
 /** The edit that counts: the one that was made last, by the clock of its server. */
-const latestEdit = (edits: ReadonlyArray<Event>): Event | undefined =>
-  edits.reduce<Event | undefined>((latest, edit) => {
+const latestEdit = (edits: ReadonlyArray<StreamedEvent>): Event | undefined =>
+  edits.reduce<Event | undefined>((latest, { event: edit }) => {
     if (latest === undefined || edit.origin_server_ts > latest.origin_server_ts) return edit
     return edit.origin_server_ts === latest.origin_server_ts && edit.event_id > latest.event_id ? edit : latest
   }, undefined)
 
-const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonObject => {
+const bundle = (
+  { edits, references, thread }: Aggregation,
+  ofLatest: ReadonlyMap<EventId, JsonObject>,
+  now: number
+): JsonObject => {
   const edit = latestEdit(edits)
   const relations: Record<string, unknown> = {}
   if (edit !== undefined) relations["m.replace"] = toClientServerEvent(edit, { now })
   if (references.length > 0) relations["m.reference"] = { chunk: references.map((event_id) => ({ event_id })) }
   if (thread !== undefined) {
+    const { event } = thread.latest
     relations["m.thread"] = {
-      latest_event: toClientServerEvent(thread.latest, { now }),
+      latest_event: toClientServerEvent(event, { now, relations: ofLatest.get(event.event_id) }),
       count: thread.count,
       current_user_participated: thread.participated
     }
@@ -33,56 +52,83 @@ const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonOb
   return relations as JsonObject
 }
 
-const childrenOf = ({ edits, thread }: Aggregation): ReadonlyArray<Event> =>
+const childrenOf = ({ edits, thread }: Aggregation): ReadonlyArray<StreamedEvent> =>
   thread === undefined ? edits : [...edits, thread.latest]
 
-/** A redacted edit does not count. */
-const withChildren = (aggregation: Aggregation, shown: ReadonlyMap<EventId, Event>): Aggregation => {
-  const { edits, thread } = aggregation
+/** Without the children that are not shown. A redacted edit does not count. */
+const withChildren = (
+  { edits, references, thread }: Aggregation,
+  shown: ReadonlyMap<EventId, StreamedEvent>
+): Aggregation => {
+  const latest = thread && shown.get(thread.latest.event.event_id)
   return {
-    ...aggregation,
-    edits: edits.filter((edit) => shown.get(edit.event_id) === edit),
-    ...(thread === undefined
-      ? {}
-      : { thread: { ...thread, latest: shown.get(thread.latest.event_id) ?? thread.latest } })
+    edits: edits.filter((edit) => shown.get(edit.event.event_id) === edit),
+    references: references.filter((id) => shown.has(id)),
+    ...(thread === undefined || latest === undefined ? {} : { thread: { ...thread, latest } })
   }
 }
 
 export const makeAggregations = Effect.gen(function* () {
   const store = yield* RelationStore
-  const { pruneErased } = yield* makeHistoryVisibility
+  const events = yield* EventStore
+  const { openTo, visibleTo } = yield* makeHistoryVisibility
+  const ignoredUsers = yield* makeIgnoredUsers
 
-  /** The content of erased users is for those who saw it before, in bundles as in timelines. */
-  const pruned = Effect.fnUntraced(function* (
-    userId: UserId,
-    parents: ReadonlyArray<Parent>,
-    found: ReadonlyMap<EventId, Aggregation>
-  ) {
-    const shown = new Map<EventId, Event>()
-    for (const roomNid of new Set(parents.map(({ roomNid }) => roomNid))) {
-      const children = parents.flatMap(({ event, roomNid: of }) => {
-        const aggregation = of === roomNid ? found.get(event.event_id) : undefined
-        return aggregation === undefined ? [] : childrenOf(aggregation).map((event) => ({ event }))
-      })
-      const kept = yield* pruneErased({ userId, roomNid, isJoined: false, leftAt: undefined }, children)
-      for (const { event } of kept) shown.set(event.event_id, event)
-    }
-    return new Map([...found].map(([id, aggregation]) => [id, withChildren(aggregation, shown)]))
+  /** The aggregations of the events of one room as its reader may see them. */
+  const seenBy = Effect.fnUntraced(function* (
+    reader: Reader,
+    ofRoom: ReadonlyArray<readonly [EventId, Aggregation]>
+  ): Effect.fn.Return<ReadonlyArray<readonly [EventId, Aggregation]>> {
+    const references = ofRoom.flatMap(([, { references }]) => references).slice(0, maxCheckedReferences)
+    const children = [...ofRoom.flatMap(([, of]) => childrenOf(of)), ...(yield* events.byIds(references))]
+    const shown = new Map((yield* visibleTo(reader, children)).map((child) => [child.event.event_id, child]))
+    return ofRoom.map(([id, of]) => [id, withChildren(of, shown)] as const)
   })
 
+  const read = Effect.fnUntraced(function* (bundled: ReadonlyArray<BundledEvent>) {
+    const ids = bundled.map(({ event }) => event.event_id)
+    const types = ids.length === 0 ? new Map<EventId, ReadonlyArray<string>>() : yield* store.relationTypes(ids)
+    if (types.size === 0) return new Map<EventId, Aggregation>()
+    const related = bundled.filter(({ event }) => types.has(event.event_id))
+    const readers = new Map(related.map(({ reader }) => [reader.roomNid, reader]))
+    const open = yield* openTo([...readers.values()])
+    const parents = related.map(({ event, reader: { leftAt = theEnd, roomNid } }) => ({
+      event,
+      roomNid,
+      upTo: open.has(roomNid) ? theEnd : leftAt
+    }))
+    const { userId } = related[0]!.reader
+    const found = yield* store.aggregations(userId, parents, types, [...(yield* ignoredUsers.of(userId))])
+    const roomOf = new Map(parents.map(({ event, roomNid }) => [event.event_id, roomNid]))
+    const seen: Array<readonly [EventId, Aggregation]> = []
+    for (const [roomNid, ofRoom] of Map.groupBy(found, ([id]) => roomOf.get(id)!)) {
+      seen.push(...(open.has(roomNid) ? ofRoom : yield* seenBy(readers.get(roomNid)!, ofRoom)))
+    }
+    return new Map(seen)
+  })
+
+  /** The newest events of threads, which have aggregations of their own. They are in a thread, and begin none. */
+  const latestOf = (bundled: ReadonlyArray<BundledEvent>, found: ReadonlyMap<EventId, Aggregation>) =>
+    bundled.flatMap(({ event, reader }): ReadonlyArray<BundledEvent> => {
+      const latest = found.get(event.event_id)?.thread?.latest
+      return latest === undefined ? [] : [{ event: latest.event, reader }]
+    })
+
+  const none: ReadonlyMap<EventId, JsonObject> = new Map()
+
   return {
-    /** The aggregations of each event that has some. State events and edits have none. */
+    /** The aggregations of each event that has some. State events and redacted ones have none. */
     of: Effect.fnUntraced(function* (
-      userId: UserId,
-      events: ReadonlyArray<Parent>,
+      given: ReadonlyArray<BundledEvent>,
       now: number
     ): Effect.fn.Return<ReadonlyMap<EventId, JsonObject>> {
-      const parents = events.filter(
+      const bundled = given.filter(
         ({ event: { state_key, unsigned } }) => state_key === undefined && !unsigned?.redacted_because
       )
-      const stored = yield* store.aggregations(userId, parents)
-      const found = stored.size === 0 ? stored : yield* pruned(userId, parents, stored)
-      return new Map([...found].map(([id, aggregation]) => [id, bundle(aggregation, now)]))
+      const found = yield* read(bundled)
+      const ofLatest = yield* read(latestOf(bundled, found))
+      const inThreads = new Map(Array.from(ofLatest, ([id, of]) => [id, bundle(of, none, now)]))
+      return new Map(Array.from(found, ([id, of]) => [id, bundle(of, inThreads, now)]))
     })
   }
 })

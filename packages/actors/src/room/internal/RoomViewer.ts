@@ -18,6 +18,7 @@ import { Effect, Option } from "effect"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import { makeEventSelections } from "../EventSelection.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "../HistoryVisibility.ts"
+import { makeIgnoredUsers, withoutIgnored } from "../IgnoredUsers.ts"
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
 const maxScanned = 5_000
@@ -48,6 +49,7 @@ export const makeRoomViewer = Effect.gen(function* () {
   const { visibleTo } = yield* makeHistoryVisibility
   const readToken = yield* makeReadToken
   const selectionOf = yield* makeEventSelections
+  const ignoredUsers = yield* makeIgnoredUsers
 
   /** The position of a token. Errors: M_INVALID_PARAM. */
   const positionOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
@@ -120,7 +122,7 @@ export const makeRoomViewer = Effect.gen(function* () {
     return visible ?? (yield* notSeen(eventId))
   })
 
-  /** Reads on until `limit` events match, are visible, or the range ends. */
+  /** Reads on until `limit` events match, are visible and not of ignored users, or the range ends. */
   const scan = Effect.fnUntraced(function* (
     reader: Reader,
     range: { readonly after: StreamPosition; readonly upTo: StreamPosition },
@@ -129,13 +131,16 @@ export const makeRoomViewer = Effect.gen(function* () {
     filter: RoomEventFilter | undefined
   ): Effect.fn.Return<Scan> {
     const selection = selectionOf(filter)
+    const ignored = yield* ignoredUsers.of(reader.userId)
+    const isEverything = selection.isEverything && ignored.size === 0
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
     for (let scanned = 0; scanned < maxScanned; ) {
-      const size = Math.max(limit - found.length, selection.isEverything ? 1 : 100)
+      const size = Math.max(limit - found.length, isEverything ? 1 : 100)
       const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
       scanned += page.events.length
-      for (const entry of yield* selection.of(reader.roomNid, yield* visibleTo(reader, page.events))) {
+      const visible = withoutIgnored(ignored, yield* visibleTo(reader, page.events))
+      for (const entry of yield* selection.of(reader.roomNid, visible)) {
         found.push(entry)
         if (found.length === limit) return { found, end: direction === "b" ? before(entry) : entry.position }
       }

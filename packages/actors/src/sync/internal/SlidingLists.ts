@@ -11,8 +11,8 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
+import { makeIgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
-import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import type { RoomLists, UserRoom, UserRooms } from "./RoomLists.ts"
 import { makeRoomConfigs, type RoomConfig } from "./SlidingRequest.ts"
 
@@ -104,9 +104,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     if (allTypes.size > maxTypes) allTypes = new Map()
     const types = allTypes
     const unknown = rooms.flatMap(({ roomNid }) => (types.has(roomNid) ? [] : [roomNid]))
-    for (const [roomNid, { content }] of yield* store.newestOf(unknown, "m.room.create")) {
-      types.set(roomNid, typeof content.type === "string" ? content.type : null)
-    }
+    for (const [roomNid, type] of yield* store.typesOf(unknown)) types.set(roomNid, type)
     return types as ReadonlyMap<number, string | null>
   })
 
@@ -119,7 +117,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     if (allEncrypted.size > maxTypes) allEncrypted = new Set()
     const encrypted = allEncrypted
     const unknown = rooms.flatMap(({ roomNid }) => (encrypted.has(roomNid) ? [] : [roomNid]))
-    for (const roomNid of (yield* store.newestOf(unknown, "m.room.encryption")).keys()) encrypted.add(roomNid)
+    for (const roomNid of yield* store.encrypted(unknown)) encrypted.add(roomNid)
     return ({ roomNid }: UserRoom) => encrypted.has(roomNid)
   })
 

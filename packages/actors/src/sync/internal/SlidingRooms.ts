@@ -18,14 +18,15 @@ import { Effect } from "effect"
 import { ErasedUsers } from "../../room/ErasedUsers.ts"
 import { makeEventRenderer } from "../../room/EventRenderer.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
+import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../room/IgnoredUsers.ts"
 import type { Session } from "../../runtime/Session.ts"
-import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SlidingRoom } from "../SlidingAnswer.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { UserRoom } from "./RoomLists.ts"
 import { type RoomConfig, sourcesOf, wantsState } from "./SlidingRequest.ts"
 import type { StrippedRooms } from "./StrippedRooms.ts"
+import { hasLeft, readerOf } from "./SyncRange.ts"
 import { makeSyncState, sameState } from "./SyncState.ts"
 
 /** How many bytes of one room's timeline are sent. */
@@ -77,8 +78,6 @@ interface RoomState {
 }
 
 const noTimeline: Timeline = { entries: [], limited: false }
-
-const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
 
 const isMember = ({ type }: Event): boolean => type === "m.room.member"
 
@@ -144,13 +143,6 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     }
   }
 
-  const readerOf = (userId: UserId, { at, roomNid }: Reading) => ({
-    userId,
-    roomNid,
-    isJoined: at.membership === "join",
-    leftAt: hasLeft(at.membership) ? at.changedAt : undefined
-  })
-
   /** The newest events of each room. Rooms with the same limit are one query. */
   const readTimelines = Effect.fnUntraced(function* (
     userId: UserId,
@@ -177,7 +169,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
         const read = byRoom.get(reading.roomNid) ?? []
         const isHidden = reading.at.membership !== "join" || hidden.has(reading.roomNid) || erased.any()
         const mustFilter = isPartial(reading) && isHidden
-        const visible = mustFilter ? yield* visibleTo(readerOf(userId, reading), read) : read
+        const visible = mustFilter ? yield* visibleTo(readerOf(userId, reading.at), read) : read
         const shown = limit === 0 ? [] : withoutIgnored(ignored, visible).slice(-limit)
         const limited = read.length > limit || cut.has(reading.roomNid)
         found.set(reading.roomNid, { entries: shown, limited: limited || visible.length < read.length })
@@ -263,11 +255,14 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
           )
     ])
     const read = Map.groupBy([...single, ...ofTypes], ({ roomNid }) => roomNid)
+    const wholeOf = new Map(
+      byType.flatMap(({ anywhere, reading, ref }) => (anywhere ? [[reading.roomNid, ref] as const] : []))
+    )
     const found = new Map<number, RoomState>()
     for (const reading of readings) {
       const { roomNid } = reading
-      const anywhere = byType.find((entry) => entry.reading === reading && entry.anywhere)
-      const rest = anywhere === undefined ? [] : yield* readAnywhere(reading, anywhere.ref)
+      const whole = wholeOf.get(roomNid)
+      const rest = whole === undefined ? [] : yield* readAnywhere(reading, whole)
       const all = new Map<EventId, Event>()
       for (const event of changes.get(roomNid) ?? []) all.set(event.event_id, event)
       for (const { event } of read.get(roomNid) ?? []) all.set(event.event_id, event)
@@ -315,7 +310,14 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     })
 
   /** Name, avatar and heroes: all of them at first, and later what changed. */
-  const summaryOf = ({ known }: Reading, found: ReadonlyArray<Event>, heroes: ReadonlyArray<UserId> | undefined) => {
+  const summaryOf = (
+    { at, known }: Reading,
+    found: ReadonlyArray<Event>,
+    present: ReadonlyArray<UserId> | undefined
+  ) => {
+    // Who has entered the room since is nothing for former members.
+    const wasThere = (userId: UserId) => found.some((event) => isMember(event) && event.state_key === userId)
+    const heroes = hasLeft(at.membership) ? present?.filter(wasThere) : present
     const find = (type: string) => found.find((event) => event.type === type && event.state_key === "")
     const [name, avatar] = [find("m.room.name"), find("m.room.avatar")]
     const text = textOf(name, "name")
@@ -376,8 +378,9 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     const { changes, heroes, states: found } = yield* readStates(userId, readings, timelines)
     const [counts, bumps, unreadCounts] = yield* Effect.all([
       store.memberCounts([
-        ...heroes.keys(),
-        ...readings.filter(({ known }) => known === undefined).map(({ roomNid }) => roomNid)
+        ...joined
+          .filter(({ known, roomNid }) => known === undefined || heroes.has(roomNid))
+          .map(({ roomNid }) => roomNid)
       ]),
       rooms.bumpStamps(
         joined.map(({ roomNid }) => roomNid),
@@ -410,7 +413,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
           timeline.entries.map(({ event }) => event),
           {
             withoutRoomId: true,
-            bundleIn: isFirst || timeline.limited ? roomNid : undefined,
+            bundleFor: isFirst || timeline.limited ? readerOf(userId, at) : undefined,
             memberships: membershipsAt(session.userId, at, timeline.entries)
           }
         ),

@@ -3,10 +3,12 @@
  * timelines are in the answer.
  */
 import type { Filter } from "@greenroom/protocol/client-server/Filter"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
 import type { MembershipAt } from "@greenroom/store/SyncStore"
+import type { Reader } from "../../room/HistoryVisibility.ts"
+import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { IgnoredUsers } from "../../user/IgnoredUsers.ts"
 
 /** The request, and the positions between which it reads. */
 export interface SyncRange {
@@ -43,3 +45,11 @@ export interface Reading extends MembershipAt {
 }
 
 export const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
+
+/** The user as a reader of the room. */
+export const readerOf = (userId: UserId, { changedAt, membership, roomNid }: MembershipAt): Reader => ({
+  userId,
+  roomNid,
+  isJoined: membership === "join",
+  leftAt: hasLeft(membership) ? changedAt : undefined
+})

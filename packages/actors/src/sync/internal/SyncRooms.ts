@@ -16,13 +16,13 @@ import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/sto
 import { Array as Arr, Effect, Option } from "effect"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
-import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
+import { makeIgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import { compact, hasEvents, type SimpleEvent, type SyncAnswer, type SyncedRoom } from "../SyncAnswer.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { SentMembers } from "./SentMembers.ts"
 import { makeStrippedRooms } from "./StrippedRooms.ts"
-import { concurrencyOf, hasLeft, type Reading, type RoomsRange, type SyncRange } from "./SyncRange.ts"
+import { concurrencyOf, hasLeft, type Reading, type RoomsRange, readerOf, type SyncRange } from "./SyncRange.ts"
 import { isOfSummary, makeSyncSummaries } from "./SyncSummaries.ts"
 import { makeSyncTimelines, maxRoomBytes } from "./SyncTimelines.ts"
 import { makeSyncUserData } from "./SyncUserData.ts"
@@ -83,6 +83,9 @@ const compactRooms = (answers: ReadonlyMap<RoomId, SyncedRoom>): ReadonlyArray<r
 const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
   [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
 
+/** Summaries are of the present members, which former members do not get to know. */
+const isInside = ({ membership }: Reading): boolean => !hasLeft(membership)
+
 export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembers) {
   const log = yield* EventLog
   const store = yield* SyncStore
@@ -113,7 +116,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
       open: yield* Effect.cached(readOpen(range, rooms)),
       ends: yield* Effect.cached(store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))))
     }
-    const fresh = rooms.filter(({ known }) => known === undefined)
+    const fresh = rooms.filter((room) => room.known === undefined && isInside(room))
     const [answers, summaries] = yield* Effect.all(
       [readGroups(range, rooms, common), Effect.flatMap(common.ends, (ends) => readSummaries(range, fresh, ends))],
       { concurrency: concurrencyOf(range) }
@@ -153,9 +156,10 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
     )
     const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
     const changed = others.filter(
-      ({ roomNid }) =>
-        states.get(roomNid)?.some(isOfSummary) ||
-        timelines.get(roomNid)?.entries.some(({ event }) => isOfSummary(event))
+      (room) =>
+        isInside(room) &&
+        (states.get(room.roomNid)?.some(isOfSummary) ||
+          timelines.get(room.roomNid)?.entries.some(({ event }) => isOfSummary(event)))
     )
     const summaries = yield* readSummaries(range, changed, endStates)
     const lists: Array<RenderedList> = []
@@ -163,12 +167,12 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
       const { known, roomId, roomNid } = room
       const { entries, limited } = timelines.get(roomNid) ?? { entries: [], limited: false }
       // Events that were sent before get their new relations as events of their own.
-      const bundleIn = limited || known === undefined ? roomNid : undefined
+      const bundleFor = limited || known === undefined ? readerOf(session.userId, room) : undefined
       const format = yield* formatOf(range.filter, roomId)
       const shown = entries.map(({ event }) => event)
       noteMembers(range, room, shown, states.get(roomNid) ?? [])
       const memberships = membershipsAt(session.userId, room, entries)
-      lists.push({ events: shown, withoutRoomId: true, bundleIn, memberships, ...format })
+      lists.push({ events: shown, withoutRoomId: true, bundleFor, memberships, ...format })
       lists.push({ events: states.get(roomNid) ?? [], withoutRoomId: true, ...format })
     }
     const rendered = yield* renderer.renderLists(session, lists)

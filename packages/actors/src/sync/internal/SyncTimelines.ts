@@ -10,8 +10,8 @@ import { SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
-import { withoutIgnored } from "../../user/IgnoredUsers.ts"
-import { concurrencyOf, hasLeft, type Reading, type RoomsRange } from "./SyncRange.ts"
+import { withoutIgnored } from "../../room/IgnoredUsers.ts"
+import { concurrencyOf, type Reading, type RoomsRange, readerOf } from "./SyncRange.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
 export const defaultTimeline = 10
@@ -113,13 +113,6 @@ export const makeSyncTimelines = Effect.gen(function* () {
       const { event_id } = entry.event
       return visible.get(event_id) ?? (current.has(event_id) ? [entry] : [])
     })
-  })
-
-  const readerOf = (userId: UserId, { changedAt, membership, roomNid }: Reading) => ({
-    userId,
-    roomNid,
-    isJoined: membership === "join",
-    leftAt: hasLeft(membership) ? changedAt : undefined
   })
 
   return { readOpen, readTimelines }

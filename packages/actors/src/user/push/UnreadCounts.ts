@@ -14,8 +14,8 @@ import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type ReadRoom, type UnreadCount, UnreadStore } from "@greenroom/store/UnreadStore"
 import { Effect } from "effect"
+import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
-import type { IgnoredUsers } from "../IgnoredUsers.ts"
 
 /** Unread notifications, and how many of them are highlights. */
 export interface Counts {
