@@ -45,11 +45,14 @@ interface RoomView {
   readonly unread: number | undefined
 }
 
+const hasLeft = ({ membership }: Room): boolean => membership === "leave" || membership === "ban"
+
+/** Former members get no number of members: their clients keep the last one. */
 const viewOf = (room: Room, before?: RoomView): RoomView => ({
   membership: room.membership,
   name: room.name === undefined && room.initial !== true ? before?.name : room.name,
   last: room.timeline?.at(-1)?.event_id ?? (room.initial === true ? undefined : before?.last),
-  joined: room.joined_count ?? (room.initial === true ? undefined : before?.joined),
+  joined: hasLeft(room) ? undefined : (room.joined_count ?? (room.initial === true ? undefined : before?.joined)),
   unread: room.notification_count
 })
 
