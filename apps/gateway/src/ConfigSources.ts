@@ -60,6 +60,11 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.federationPort !== 0 && config.federationPort === config.port) {
     return yield* refuse(`--federation-port must differ from --port, both are ${config.port}`)
   }
+  const others = { "--port": config.port, "--federation-port": config.federationEnabled ? config.federationPort : 0 }
+  const taken = Object.entries(others).find(([, port]) => port !== 0 && port === config.metricsPort)
+  if (taken !== undefined && config.metricsHost === config.host) {
+    return yield* refuse(`metrics.port must differ from ${taken[0]}, both are ${taken[1]}`)
+  }
   const login = checkLoginSettings(config)
   if (login !== undefined) return yield* refuse(login)
   yield* checkDataDir(config.dataDir)

@@ -119,6 +119,7 @@ describe("ConfigSources", () => {
         ],
         [{ options: { tlsCert: "/none.pem", tlsKey: "/none.pem" } }, /^--tls-cert: cannot read \/none.pem/],
         [{ options: { federationPort: "8008" } }, /^--federation-port must differ from --port/],
+        [{ environment: { GREENROOM_METRICS_PORT: "8448" } }, /^metrics\.port must differ from --federation-port/],
         [{ options: { dataDir: "/dev/null/data" } }, /^--data-dir: cannot write to \/dev\/null/],
         [{ options: { logLevel: "loud" } }, /^--log-level must be one of trace/]
       ]
