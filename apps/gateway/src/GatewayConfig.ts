@@ -27,6 +27,7 @@ import { loginSettings } from "./LoginSettings.ts"
 import { mediaSettings } from "./MediaSettings.ts"
 import { monitoringSettings } from "./MonitoringSettings.ts"
 import { policySettings } from "./PolicySettings.ts"
+import { supportSettings } from "./SupportSettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string) =>
   rateSetting(kind, description, defaultRates[kind], "500/1s")
@@ -227,6 +228,7 @@ export const settings = {
     schema: list(/^[^,]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
+  ...supportSettings,
   rtcLivekitUrls: setting({
     name: "rtc.livekit_urls",
     description: "The LiveKit services that clients use for group calls",

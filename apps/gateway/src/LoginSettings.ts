@@ -55,11 +55,11 @@ const Flows: Schema.Codec<ReadonlyArray<Flow>, string> = Schema.String.check(
 
 const flowsExpects = `a list of flows such as m.login.password+m.login.email.code, of the stages ${stageTypes.join(", ")}`
 
-const url = Schema.String.check(
+export const url = Schema.String.check(
   Schema.makeFilter((text: string) => /^https?:\/\/[^/?#]/.test(text) && URL.canParse(text), {
     expected: "a URL such as https://accounts.example.com"
   })
-)
+) as Schema.Codec<string>
 
 const urlKeys = ["issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint"] as const
 type ProviderUrls = { readonly [K in (typeof urlKeys)[number]]?: string }
@@ -201,7 +201,7 @@ export const loginSettings = {
     name: "public_url",
     description: "The public URL of this server. Links in mails and OAuth2 providers lead back to it",
     expects: "a URL such as https://example.org",
-    schema: url as Schema.Codec<string>,
+    schema: url,
     flag: "url"
   }),
   loginFlows: setting({

@@ -37,6 +37,7 @@ import {
   MetricsListenError,
   NoticesUserTaken
 } from "./StartFailure.ts"
+import { toSupport } from "./SupportSettings.ts"
 
 /** The content of the files that the configuration names. */
 interface Files {
@@ -63,6 +64,7 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy 
     : { registrationSharedSecret: config.registrationSharedSecret }),
   login: toLoginOptions(config),
   limits: toLimits(config),
+  support: toSupport(config),
   media: toMediaOptions(config),
   identityServers: config.identityServers.filter((server) => server !== "*"),
   anyIdentityServer: config.identityServers.includes("*"),

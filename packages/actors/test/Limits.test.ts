@@ -24,8 +24,8 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       const open = (yield* rooms.create(bob, { visibility: "public" })).room_id
       const own: Array<RoomId> = []
       for (let count = 0; count < 3; count++) own.push((yield* rooms.create(alice, {})).room_id)
-      assert.strictEqual(yield* errcodeOf(rooms.create(alice, {})), "M_FORBIDDEN")
-      assert.strictEqual(yield* errcodeOf(rooms.join(alice, open)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(rooms.create(alice, {})), "M_USER_LIMIT_EXCEEDED")
+      assert.strictEqual(yield* errcodeOf(rooms.join(alice, open)), "M_USER_LIMIT_EXCEEDED")
       yield* rooms.join(alice, own[0]!)
       yield* rooms.leave(alice, own[0]!)
       yield* rooms.join(alice, open)

@@ -11,7 +11,6 @@ import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { makeSampled, SamplingRatio } from "@greenroom/actors/runtime/Sampling"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
-import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
 import { Etag, HttpIncomingMessage, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
@@ -41,6 +40,7 @@ import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
 import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import { clientErrorsLayer } from "./client-server/ClientErrorsLayer.ts"
 import * as ContactsHandlers from "./client-server/ContactsHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
 import { dehydratedDeviceHandlers } from "./client-server/DehydratedDeviceHandlers.ts"
@@ -231,7 +231,7 @@ const routes = Layer.mergeAll(
   docsPage(ClientServerApi, clientServerDocsPath)
 ).pipe(
   Layer.provide([handlers, clientServerHandlers]),
-  Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
+  Layer.provide([authenticationLayer, WireErrors.layer, clientErrorsLayer]),
   Layer.provide(ChangesRunToEnd.layer),
   Layer.provide(namingRoutes)
 )

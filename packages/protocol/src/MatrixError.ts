@@ -208,10 +208,10 @@ export class KeyTooLarge extends Schema.TaggedError<KeyTooLarge>()("M_KEY_TOO_LA
 export class UnknownDevice extends Schema.TaggedError<UnknownDevice>()("M_UNKNOWN_DEVICE", fields, {
   httpApiStatus: 400
 }) {}
-/** 403: a limit of the server or the account is reached. */
-export class ResourceLimitExceeded extends Schema.TaggedError<ResourceLimitExceeded>()(
-  "M_RESOURCE_LIMIT_EXCEEDED",
-  fields,
+/** 403: a limit of the account is reached. `info_uri` is a page for the user, which the gateway names. */
+export class UserLimitExceeded extends Schema.TaggedError<UserLimitExceeded>()(
+  "M_USER_LIMIT_EXCEEDED",
+  { ...fields, info_uri: Schema.optionalKey(Schema.String) },
   {
     httpApiStatus: 403
   }
@@ -307,7 +307,7 @@ export const MatrixError = Schema.Union([
   ProfileTooLarge,
   KeyTooLarge,
   UnknownDevice,
-  ResourceLimitExceeded,
+  UserLimitExceeded,
   WrongRoomKeysVersion,
   InvalidSignature,
   UnknownPos,
@@ -366,7 +366,7 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_PROFILE_TOO_LARGE: 400,
   M_KEY_TOO_LARGE: 400,
   M_UNKNOWN_DEVICE: 400,
-  M_RESOURCE_LIMIT_EXCEEDED: 403,
+  M_USER_LIMIT_EXCEEDED: 403,
   M_WRONG_ROOM_KEYS_VERSION: 403,
   M_INVALID_SIGNATURE: 400,
   M_UNKNOWN_POS: 400,
@@ -393,6 +393,7 @@ export interface ErrorBody {
   readonly approval_notice_medium?: string
   readonly room_version?: string
   readonly current_version?: string
+  readonly info_uri?: string
   readonly status?: number
   readonly body?: string
 }
@@ -404,6 +405,7 @@ const details = [
   "approval_notice_medium",
   "room_version",
   "current_version",
+  "info_uri",
   "status",
   "body"
 ] as const

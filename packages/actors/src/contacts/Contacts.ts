@@ -15,8 +15,8 @@ import {
   type MatrixError,
   NotFound,
   NotJson,
-  ResourceLimitExceeded,
-  TooLarge
+  TooLarge,
+  UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { type BookSize, type ContactPosition, ContactStore, type StoredContact } from "@greenroom/store/ContactStore"
 import { Clock, Context, Effect, Layer, Option, Semaphore, Stream } from "effect"
@@ -184,12 +184,12 @@ const make = Effect.gen(function* () {
     return cards
   })
 
-  const checkBook = ({ bytes, contacts }: BookSize): Effect.Effect<void, ResourceLimitExceeded> => {
+  const checkBook = ({ bytes, contacts }: BookSize): Effect.Effect<void, UserLimitExceeded> => {
     if (contacts > maxContacts) {
-      return Effect.fail(new ResourceLimitExceeded({ error: `At most ${maxContacts} contacts are kept` }))
+      return Effect.fail(new UserLimitExceeded({ error: `At most ${maxContacts} contacts are kept` }))
     }
     return bytes > maxBookBytes
-      ? Effect.fail(new ResourceLimitExceeded({ error: `Contacts of at most ${maxBookBytes} bytes are kept` }))
+      ? Effect.fail(new UserLimitExceeded({ error: `Contacts of at most ${maxBookBytes} bytes are kept` }))
       : Effect.void
   }
 
@@ -357,7 +357,7 @@ export class Contacts extends Context.Service<
   {
     /**
      * Adds all cards of a file, or none. Errors: M_INVALID_PARAM and M_NOT_JSON for a malformed file, M_TOO_LARGE,
-     * M_RESOURCE_LIMIT_EXCEEDED, M_LIMIT_EXCEEDED while many are imported, M_UNKNOWN if it does not arrive whole.
+     * M_USER_LIMIT_EXCEEDED, M_LIMIT_EXCEEDED while many are imported, M_UNKNOWN if it does not arrive whole.
      */
     readonly importFile: (session: Session, file: ContactFile) => Effect.Effect<ImportOutcome, MatrixError>
     /** All contacts as a file, by name. */

@@ -3,7 +3,7 @@
  * invitations may wait for an answer (`Limits`).
  */
 import { formatUserId, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, InviteBlocked } from "@greenroom/protocol/MatrixError"
+import { Forbidden, InviteBlocked, UserLimitExceeded } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -42,7 +42,9 @@ export const makeMembershipLimits = Effect.gen(function* () {
     if (isSender(userId)) return
     if ((yield* store.countMemberships(userId, ["join", "knock"])) + others < rooms) return
     if (roomId !== undefined && (yield* isIn(userId, roomId))) return
-    return yield* new Forbidden({ error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first` })
+    return yield* new UserLimitExceeded({
+      error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first`
+    })
   })
 
   return {
@@ -50,7 +52,7 @@ export const makeMembershipLimits = Effect.gen(function* () {
     mustBeOpen,
     /**
      * Runs `enter`, by which the user enters the room as one more, if they may; without a room ID, a new one. Rooms that they enter at
-     * the same time count too. Errors: M_FORBIDDEN.
+     * the same time count too. Errors: M_FORBIDDEN, M_USER_LIMIT_EXCEEDED.
      */
     entering: <A, E>(userId: UserId, roomId: RoomId | undefined, enter: Effect.Effect<A, E>) =>
       underWay(userId, (others) => Effect.andThen(mustTakeRoom(userId, roomId, others), enter)),

@@ -9,6 +9,20 @@ import * as Context from "effect/Context"
 import type * as Redacted from "effect/Redacted"
 import type { Limits } from "./Limits.ts"
 
+/** A user ID or an email address of the operator. `role`: `m.role.admin` or `m.role.security`. */
+export interface SupportContact {
+  readonly role: string
+  readonly matrix_id?: string
+  readonly email_address?: string
+}
+
+/** The contacts that the operator publishes for users. */
+export interface SupportContacts {
+  /** The URL of a page. */
+  readonly page?: string
+  readonly contacts?: ReadonlyArray<SupportContact>
+}
+
 /** The settings of a home server that several subjects need. */
 export interface HomeServerSettings {
   /** The name in our users' IDs. */
@@ -28,6 +42,8 @@ export interface HomeServerSettings {
    * "https://..."}`.
    */
   readonly rtcTransports?: ReadonlyArray<JsonObject>
+  /** Where users find help with this server (default: there is none). */
+  readonly support?: SupportContacts
   /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */
   readonly registrationSharedSecret?: Redacted.Redacted
   /** The version of rooms that today's API makes where the client names none (default `12`). */

@@ -9,9 +9,9 @@ import {
   Forbidden,
   type MatrixError,
   NotFound,
-  ResourceLimitExceeded,
   TooLarge,
-  Unrecognized
+  Unrecognized,
+  UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
@@ -40,7 +40,7 @@ const controlled: ReadonlySet<string> = new Set(["m.fully_read", "m.push_rules"]
 const mustBeSelf = ({ userId }: Session, owner: UserId): Effect.Effect<void, Forbidden> =>
   userId === owner ? Effect.void : Effect.fail(new Forbidden({ error: `This is for ${owner} alone` }))
 
-const full = new ResourceLimitExceeded({
+const full = new UserLimitExceeded({
   error: `A user keeps at most ${maxEntries} entries, and 16 MiB of those that are large`
 })
 
@@ -111,7 +111,7 @@ const make = Effect.gen(function* () {
       if (content === undefined) return known === undefined ? before : { ...before, tags: others }
       const after = { ...before, tags: { ...others, [tag]: content } }
       if (known === undefined && Object.keys(others).length >= maxTags) {
-        refused = new ResourceLimitExceeded({ error: `A room has at most ${maxTags} tags` })
+        refused = new UserLimitExceeded({ error: `A room has at most ${maxTags} tags` })
       } else if (JSON.stringify(after).length > maxContentLength) {
         refused = new TooLarge({ error: `The tags of a room have at most ${maxContentLength} characters` })
       }
@@ -134,7 +134,7 @@ const make = Effect.gen(function* () {
     const id = yield* settings.addFilter(owner, definition, maxFilters)
     return Option.isSome(id)
       ? id.value
-      : yield* new ResourceLimitExceeded({ error: `A user defines at most ${maxFilters} filters` })
+      : yield* new UserLimitExceeded({ error: `A user defines at most ${maxFilters} filters` })
   })
 
   /** Filters never change, and each /sync names one. */
@@ -162,7 +162,7 @@ export class AccountData extends Context.Service<
   AccountData,
   {
     /**
-     * Sets an entry; an empty object deletes it, as MSC3391 has it. Errors: M_FORBIDDEN, M_TOO_LARGE, M_RESOURCE_LIMIT_EXCEEDED,
+     * Sets an entry; an empty object deletes it, as MSC3391 has it. Errors: M_FORBIDDEN, M_TOO_LARGE, M_USER_LIMIT_EXCEEDED,
      * M_UNRECOGNIZED for types that the server sets.
      */
     readonly set: (

@@ -4,11 +4,11 @@
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
-import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
 import { Layer } from "effect"
 import { HttpApiBuilder, OpenApi } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { authenticationLayer } from "../client-api/Authentication.ts"
+import { clientErrorsLayer } from "../client-server/ClientErrorsLayer.ts"
 import { knownPaths } from "../KnownPaths.ts"
 import { docsPage } from "../pages/DocsPage.ts"
 import { adminPage, adminPagePath } from "./AdminPage.ts"
@@ -43,7 +43,7 @@ export const routes = Layer.mergeAll(
 ).pipe(
   Layer.provide([auditHandlers, banHandlers, exportHandlers, registrationHandlers, reportHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
-  Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
+  Layer.provide([authenticationLayer, WireErrors.layer, clientErrorsLayer]),
   Layer.provide(ChangesRunToEnd.layer)
 )
 

@@ -92,6 +92,7 @@ export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.media.downloadAs",
   "clientServer.media.thumbnail",
   "clientServer.media.config",
+  "clientServer.upload.config",
   "clientServer.profile.setField",
   "clientServer.profile.removeField",
   "clientServer.roomList.search",

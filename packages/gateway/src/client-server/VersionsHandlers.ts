@@ -11,6 +11,7 @@ import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { maxDelay, maxScheduled } from "@greenroom/actors/room/DelayedEvents"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { specificationVersions, type Versions } from "@greenroom/protocol/client-server/VersionsApi"
@@ -68,17 +69,22 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     const publicUrl = yield* PublicUrl
     const validations = yield* AddressValidations
     const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
-    const capabilities = {
-      "m.change_password": { enabled: true },
-      "m.room_versions": { default: version, available: roomVersions },
-      "m.set_displayname": { enabled: true },
-      "m.set_avatar_url": { enabled: true },
-      "m.profile_fields": { enabled: true },
-      "m.get_login_token": { enabled: true },
-      "org.matrix.msc4140.delayed_events": { max_delay_ms: maxDelay, max_scheduled: maxScheduled },
-      "m.3pid_changes": { enabled: validations.media.length > 0 }
+    const hasAddresses = validations.media.length > 0
+    /** Clients of the OAuth 2.0 API send their users to the page of the account instead. Guests have no password and one field. */
+    const capabilitiesOf = ({ clientId, guest = false }: Session, isAdmin: boolean) => {
+      const authenticatesAgain = { enabled: clientId === undefined && !guest }
+      return {
+        "m.change_password": authenticatesAgain,
+        "m.room_versions": { default: version, available: roomVersions },
+        "m.set_displayname": { enabled: true },
+        "m.set_avatar_url": { enabled: !guest },
+        "m.profile_fields": { enabled: true, ...(guest ? { allowed: ["displayname"] } : {}) },
+        "m.get_login_token": authenticatesAgain,
+        "org.matrix.msc4140.delayed_events": { max_delay_ms: maxDelay, max_scheduled: maxScheduled },
+        "m.3pid_changes": { enabled: hasAddresses && authenticatesAgain.enabled },
+        ...(isAdmin ? { "m.account_moderation": { suspend: true, lock: true } } : {})
+      }
     }
-    const moderate = { suspend: true, lock: true }
     return handlers
       .handle("versions", () =>
         Effect.succeed(
@@ -98,9 +104,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       )
       .handle("capabilities", () =>
         CurrentSession.use((session) =>
-          Effect.map(moderation.isAdmin(session), (isAdmin) => ({
-            capabilities: isAdmin ? { ...capabilities, "m.account_moderation": moderate } : capabilities
-          }))
+          Effect.map(moderation.isAdmin(session), (isAdmin) => ({ capabilities: capabilitiesOf(session, isAdmin) }))
         )
       )
   })
@@ -109,7 +113,9 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
 export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>
   withServices(function* () {
     const publicUrl = yield* PublicUrl
-    const { federationAddress, rtcTransports = [] } = yield* HomeServerConfig
+    const { federationAddress, identityServers = [], rtcTransports = [], support = {} } = yield* HomeServerConfig
+    const { contacts = [], page } = support
+    const [identityServer] = identityServers
     const { mode } = yield* OAuthServer
     const { publicKey } = yield* PolicyServer
     const authentication = (url: string) => ({
@@ -121,6 +127,7 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
           const url = publicUrl.get()
           return {
             "m.homeserver": { base_url: url },
+            ...(identityServer === undefined ? {} : { "m.identity_server": { base_url: identityServer } }),
             ...(rtcTransports.length === 0 ? {} : { "org.matrix.msc4143.rtc_foci": rtcTransports }),
             ...(mode === "off" ? {} : authentication(url))
           }
@@ -137,6 +144,13 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
           onSome: (ed25519) => Effect.succeed({ public_keys: { ed25519 } })
         })
       )
-      .handle("support", () => Effect.fail(new NotFound({ error: "The operator has configured no contact" })))
+      .handle("support", () =>
+        page === undefined && contacts.length === 0
+          ? Effect.fail(new NotFound({ error: "The operator has configured no contact" }))
+          : Effect.succeed({
+              ...(contacts.length === 0 ? {} : { contacts }),
+              ...(page === undefined ? {} : { support_page: page })
+            })
+      )
   })
 )

@@ -273,7 +273,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
         SELECT ${alice.id}, 'filled' || n, 'filled' || n, 'x', 'x', '', '["vcard",[]]', 12, 0
         FROM generate_series(1, 19950) AS n`
       const full = yield* importFile(alice, vcard("FN:One more"))
-      assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+      assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_USER_LIMIT_EXCEEDED"])
       const added = yield* contactsOf(alice)("POST", "", {
         json: {
           card: [
@@ -285,7 +285,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
           ]
         }
       })
-      assert.deepStrictEqual([added.status, added.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+      assert.deepStrictEqual([added.status, added.body.errcode], [403, "M_USER_LIMIT_EXCEEDED"])
       assert.deepStrictEqual(yield* names(alice, "?search=one%20more"), [])
       // A card can still be merged with an existing contact.
       assert.strictEqual(
@@ -302,7 +302,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
       const file = Array.from({ length: 130 }, (_, at) => vcard(`UID:large-${at}`, `FN:Large ${at}`, photo)).join("")
       assert.deepStrictEqual(counts(yield* importFile(alice, file)), [130, 0, 0, 130])
       const full = yield* importFile(alice, file.replaceAll("large-", "more-"))
-      assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+      assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_USER_LIMIT_EXCEEDED"])
       const exported = yield* contactsOf(alice)("GET", "/export?format=vcard")
       assert.isAbove(exported.text.length, file.length)
       assert.deepStrictEqual(counts(yield* importFile(bob, exported.text)), [130, 0, 0, 130])

@@ -130,6 +130,12 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
       assert.deepStrictEqual(yield* names(bob), ["Space", "Open"])
       assert.deepStrictEqual(yield* names(bob, "?max_depth=0"), ["Space"])
       assert.deepStrictEqual(yield* names(bob, "?limit=1"), ["Space"])
+      const page = (query: string) => as(bob)("GET", `/v1/rooms/${inPath(space)}/hierarchy?limit=1${query}`)
+      const from = `&from=${(yield* page("&max_depth=3")).body.next_batch}`
+      assert.deepStrictEqual(yield* names(bob, `?limit=1&max_depth=3${from}`), ["Open"])
+      for (const changed of [from, `${from}&max_depth=2`, `${from}&max_depth=3&suggested_only=true`, "&from=h1"]) {
+        assert.strictEqual((yield* page(changed)).body.errcode, "M_INVALID_PARAM", changed)
+      }
       const { body } = yield* as(bob)("GET", `/v1/rooms/${inPath(closed)}/hierarchy`)
       assert.strictEqual(body.errcode, "M_FORBIDDEN")
     })

@@ -185,7 +185,7 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       const { failures } = body as unknown as { readonly failures: Record<string, Record<string, { errcode: string }>> }
       assert.deepStrictEqual(
         Object.values(failures[stranger.id] ?? {}).map(({ errcode }) => errcode),
-        ["M_RESOURCE_LIMIT_EXCEEDED"]
+        ["M_USER_LIMIT_EXCEEDED"]
       )
     })
   )

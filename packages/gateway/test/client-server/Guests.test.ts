@@ -59,6 +59,12 @@ layer(gatewayWith({}, { guests: true }), { excludeTestServices: true })("guests"
       })
       assert.strictEqual(named.status, 200)
       assert.strictEqual((yield* as(visitor)("GET", "/v3/sync")).status, 200)
+      const { body: able } = yield* as(visitor)("GET", "/v3/capabilities")
+      assert.deepInclude(able.capabilities as object, {
+        "m.change_password": { enabled: false },
+        "m.set_avatar_url": { enabled: false },
+        "m.profile_fields": { enabled: true, allowed: ["displayname"] }
+      })
     })
   )
 
@@ -73,6 +79,9 @@ layer(gatewayWith({}, { guests: true }), { excludeTestServices: true })("guests"
       assert.strictEqual((yield* as(visitor)("GET", `/v1/room_summary/${inPath(body.room_id)}`)).status, 200)
       const file = yield* as(visitor)("GET", "/../media/v3/download/green.test/none")
       assert.strictEqual(file.body.errcode, "M_NOT_FOUND")
+      for (const config of ["/v1/media/config", "/../media/v3/config"]) {
+        assert.isNumber((yield* as(visitor)("GET", config)).body["m.upload.size"])
+      }
       assert.strictEqual((yield* as(visitor)("POST", "/v3/publicRooms", {})).status, 200)
       const password = yield* as(visitor)("POST", "/v3/account/password", { new_password: "another" })
       assert.strictEqual(password.body.errcode, "M_GUEST_ACCESS_FORBIDDEN")

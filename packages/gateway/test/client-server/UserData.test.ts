@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { Gateway } from "../../src/Gateway.ts"
 import { as, createRoom, gateway, inPath, logIn, outcome, register, sendText, type TestUser } from "../TestGateway.ts"
 
 interface Rule {
@@ -130,7 +131,10 @@ layer(gateway, { excludeTestServices: true })("account data, filters, push rules
       const put = (type: string, size: number) =>
         as(alice)("PUT", `${user}/account_data/org.example.${type}`, { x: "x".repeat(size) })
       for (let index = 0; index < 64; index++) assert.strictEqual((yield* put(`${index}`, 260_000)).status, 200)
-      assert.strictEqual((yield* put("more", 260_000)).body.errcode, "M_RESOURCE_LIMIT_EXCEEDED")
+      const { body: full } = yield* put("more", 260_000)
+      assert.strictEqual(full.errcode, "M_USER_LIMIT_EXCEEDED")
+      const { url } = yield* Gateway
+      assert.strictEqual(full.info_uri, `${url}/`, "the page about the limit")
       assert.strictEqual((yield* put("0", 200_000)).status, 200)
       assert.strictEqual((yield* put("small", 1_000)).status, 200)
     })

@@ -22,8 +22,17 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
         body.capabilities as { readonly "m.room_versions": { readonly available: object; readonly default: string } }
       )["m.room_versions"]
       assert.deepInclude(available, { [byDefault]: "stable", "1": "stable", "12": "stable" })
+      assert.deepInclude(body.capabilities as object, {
+        "m.change_password": { enabled: true },
+        "m.set_avatar_url": { enabled: true },
+        "m.profile_fields": { enabled: true },
+        "m.get_login_token": { enabled: true }
+      })
+      const { body: login } = yield* askToday("GET", "/v3/login")
+      assert.notInclude(JSON.stringify(login.flows), "application_service")
       const wellKnown = yield* ask("GET", "//.well-known/matrix/client")
       assert.match(JSON.stringify(wellKnown.body), /"m.homeserver":\{"base_url":"http:/)
+      assert.notProperty(wellKnown.body, "m.identity_server")
       const support = yield* ask("GET", "//.well-known/matrix/support")
       assert.strictEqual(`${support.status} ${support.body.errcode}`, "404 M_NOT_FOUND")
     })
@@ -50,6 +59,31 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
       const wrong = yield* askToday("DELETE", "/versions")
       assert.strictEqual(wrong.status, 405)
       assert.strictEqual(wrong.body.errcode, "M_UNRECOGNIZED")
+    })
+  )
+})
+
+const contacts = [
+  { role: "m.role.admin", matrix_id: "@admin:green.test" },
+  { role: "m.role.security", email_address: "security@green.test" }
+]
+
+layer(
+  gatewayWith(
+    {},
+    {
+      identityServers: ["https://id.test", "https://other.test"],
+      support: { page: "https://green.test/help", contacts }
+    }
+  ),
+  { excludeTestServices: true }
+)("well-known URIs", (it) => {
+  it.effect("name the identity server, and the contacts of the operator", () =>
+    Effect.gen(function* () {
+      const { body: client } = yield* ask("GET", "//.well-known/matrix/client")
+      assert.deepStrictEqual(client["m.identity_server"], { base_url: "https://id.test" })
+      const { body: support } = yield* ask("GET", "//.well-known/matrix/support")
+      assert.deepStrictEqual(support as object, { contacts, support_page: "https://green.test/help" })
     })
   )
 })

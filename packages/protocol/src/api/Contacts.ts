@@ -76,7 +76,7 @@ const merge = Schema.optional(
 )
 const GivenCard = Schema.Struct({ card: Jcard }).annotate({ identifier: "GivenContact" })
 const params = { contactId: boundedText(64) }
-const cardErrors = "Errors: M_INVALID_PARAM for a malformed card, M_TOO_LARGE, M_RESOURCE_LIMIT_EXCEEDED."
+const cardErrors = "Errors: M_INVALID_PARAM for a malformed card, M_TOO_LARGE, M_USER_LIMIT_EXCEEDED."
 const conditional = "With `If-Match` only where the contact has that ETag, else 412 M_UNKNOWN."
 const who = "the user"
 

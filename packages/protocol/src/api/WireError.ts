@@ -66,7 +66,7 @@ export const wireErrors = [
   wire(Errors.ProfileTooLarge, 400, "The profile would be larger than 64 KiB"),
   wire(Errors.KeyTooLarge, 400, "The name of the profile field is longer than 255 bytes"),
   wire(Errors.UnknownDevice, 400, "The device that an application service acts as does not belong to the user"),
-  wire(Errors.ResourceLimitExceeded, 403, "A limit of the server or the account is reached"),
+  wire(Errors.UserLimitExceeded, 403, "A limit of the account is reached; `info_uri` is a page about it"),
   wire(Errors.WrongRoomKeysVersion, 403, "Another version of the key backup, `current_version`, is in use"),
   wire(Errors.InvalidSignature, 400, "A key is not signed as it must be"),
   wire(Errors.UnknownPos, 400, "The position of the sliding sync connection is not known any more"),

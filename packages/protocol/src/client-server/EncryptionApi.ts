@@ -73,7 +73,7 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
         summary: "Upload keys of the device",
         text:
           "All or none. Errors: M_INVALID_PARAM for keys of another device or another key under a known ID, M_TOO_LARGE, " +
-          "M_RESOURCE_LIMIT_EXCEEDED.",
+          "M_USER_LIMIT_EXCEEDED.",
         who: "the user, for the device of the session"
       })
     ),

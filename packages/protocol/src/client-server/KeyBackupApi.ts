@@ -52,7 +52,7 @@ const session = { ...room, sessionId: SessionId }
 
 const changing =
   "A key that is there stays unless the new one is better. Errors: M_WRONG_ROOM_KEYS_VERSION, M_NOT_FOUND, M_TOO_LARGE, " +
-  "M_RESOURCE_LIMIT_EXCEEDED."
+  "M_USER_LIMIT_EXCEEDED."
 
 export class KeyBackupApi extends HttpApiGroup.make("clientServer.keyBackup")
   .add(

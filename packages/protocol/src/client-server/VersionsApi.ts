@@ -140,7 +140,11 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
       })
     ),
     HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: Support }).annotateMerge(
-      documented({ summary: "The contacts of this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
+      documented({
+        summary: "The contacts of this server",
+        text: "Errors: M_NOT_FOUND where the operator publishes none.",
+        who: "anyone"
+      })
     )
   )
   .annotateMerge(OpenApi.annotations({ title: "Well-known URIs" })) {}

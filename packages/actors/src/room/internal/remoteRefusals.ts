@@ -10,7 +10,8 @@ import {
   InviteBlocked,
   LimitExceeded,
   MatrixError,
-  NotFound
+  NotFound,
+  UnsupportedRoomVersion
 } from "@greenroom/protocol/MatrixError"
 import { Option, Schema } from "effect"
 import type { RemoteFailure } from "../RemoteRooms.ts"
@@ -38,7 +39,6 @@ const passedOn: ReadonlySet<string | undefined> = new Set([
   "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
   "M_GUEST_ACCESS_FORBIDDEN",
   "M_INVALID_ROOM_STATE",
-  "M_RESOURCE_LIMIT_EXCEEDED",
   "M_TOO_LARGE",
   "M_UNSUPPORTED_ROOM_VERSION"
 ])
@@ -72,6 +72,9 @@ export const mayPassLater = ({ _tag }: { readonly _tag: string }): boolean =>
 export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
   const { errcode, reason } = failure
   if (errcode === "M_INVITE_BLOCKED") return new InviteBlocked({ error: reason })
+  if (errcode === "M_INCOMPATIBLE_ROOM_VERSION") {
+    return new UnsupportedRoomVersion({ error: `${destination} does not know the version of the room` })
+  }
   if (errcode === "M_BAD_JSON") return new BadJson({ error: `${destination} cannot take the invite: ${reason}` })
   if (errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND") return new Forbidden({ error: reason })
   return (

@@ -14,9 +14,9 @@ import {
   type MatrixError,
   MissingParam,
   NotFound,
-  ResourceLimitExceeded,
   TooLarge,
-  toErrorBody
+  toErrorBody,
+  UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { checkSignature, decodeBase64, importVerifyKey } from "@greenroom/room/Signing"
 import { type CrossSigningKeys, CrossSigningStore, type KeyUsage, keyUsages } from "@greenroom/store/CrossSigningStore"
@@ -208,7 +208,7 @@ const make = Effect.gen(function* () {
     yield* verify(userId, signed, signer, userSigning)
     const signatures = only(signed, signer, userSigning).signatures
     if (yield* store.signOther(signer, userId, signatures, maxSignedUsers)) return
-    yield* new ResourceLimitExceeded({ error: `A user signs at most ${maxSignedUsers} other users` })
+    yield* new UserLimitExceeded({ error: `A user signs at most ${maxSignedUsers} other users` })
   })
 
   const signKey = Effect.fnUntraced(function* (signer: UserId, userId: UserId, keyId: string, given: Json) {

@@ -7,13 +7,7 @@
  */
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import {
-  BadJson,
-  InvalidParam,
-  type MatrixError,
-  ResourceLimitExceeded,
-  TooLarge
-} from "@greenroom/protocol/MatrixError"
+import { BadJson, InvalidParam, type MatrixError, TooLarge, UserLimitExceeded } from "@greenroom/protocol/MatrixError"
 import { encode } from "@greenroom/room/CanonicalJson"
 import {
   DeviceKeyStore,
@@ -156,7 +150,7 @@ const make = Effect.gen(function* () {
       Effect.mapError(({ keyId, reason }): MatrixError => {
         if (reason === "different key") return new InvalidParam({ error: `one_time_keys: ${keyId} is another key` })
         if (reason === "no device") return new InvalidParam({ error: "The session has no device" })
-        return new ResourceLimitExceeded({ error: `At most ${maxOneTimeKeys} one-time keys of a device can wait` })
+        return new UserLimitExceeded({ error: `At most ${maxOneTimeKeys} one-time keys of a device can wait` })
       }),
       Effect.tap(() => (device === undefined ? Effect.void : peers.wakeForEdus))
     )
@@ -223,7 +217,7 @@ export class DeviceKeys extends Context.Service<
   {
     /**
      * Stores keys of the session's device, all or none. Errors: M_INVALID_PARAM for keys of another device, or another key
-     * under a known ID; M_TOO_LARGE; M_RESOURCE_LIMIT_EXCEEDED.
+     * under a known ID; M_TOO_LARGE; M_USER_LIMIT_EXCEEDED.
      */
     readonly upload: (session: Session, request: KeyUploadRequest) => Effect.Effect<PrekeyCounts, MatrixError>
     /** A device was renamed or deleted: notifies other servers at once. */

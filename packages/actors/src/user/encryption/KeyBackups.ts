@@ -10,8 +10,8 @@ import {
   InvalidParam,
   type MatrixError,
   NotFound,
-  ResourceLimitExceeded,
   TooLarge,
+  UserLimitExceeded,
   WrongRoomKeysVersion
 } from "@greenroom/protocol/MatrixError"
 import {
@@ -166,7 +166,7 @@ const make = Effect.gen(function* () {
     return yield* store.put(userId, numberOf(version) ?? 0, keys, limits).pipe(
       Effect.mapError((error): MatrixError => {
         if (error._tag === "BackupFull") {
-          return new ResourceLimitExceeded({
+          return new UserLimitExceeded({
             error: `A key backup has at most ${limits.keys} keys and ${limits.bytes >> 20} MiB, those of a user ${limits.bytesOfUser >> 20} MiB`
           })
         }
@@ -219,7 +219,7 @@ export class KeyBackups extends Context.Service<
     /**
      * Stores keys in the current version. A key that is there stays, unless the new one is verified and it is not, or has a
      * lower first index, or was forwarded less often. Errors: M_WRONG_ROOM_KEYS_VERSION, M_NOT_FOUND, M_BAD_JSON, M_TOO_LARGE,
-     * M_RESOURCE_LIMIT_EXCEEDED.
+     * M_USER_LIMIT_EXCEEDED.
      */
     readonly put: (
       session: Session,

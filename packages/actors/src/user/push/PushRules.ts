@@ -13,7 +13,7 @@ import {
   InvalidParam,
   type MatrixError,
   NotFound,
-  ResourceLimitExceeded
+  UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { Result } from "effect"
 import { defaultRules } from "./DefaultPushRules.ts"
@@ -114,7 +114,7 @@ export const putRule = (
   const rules = ownRules(settings, kind)
   const known = rules.findIndex((other) => other.rule_id === ruleId)
   if (known === -1 && countOf(settings) >= maxPushRules) {
-    return Result.fail(new ResourceLimitExceeded({ error: `A user has at most ${maxPushRules} push rules` }))
+    return Result.fail(new UserLimitExceeded({ error: `A user has at most ${maxPushRules} push rules` }))
   }
   const others = rules.filter((other) => other.rule_id !== ruleId)
   return Result.map(insertionIndex(others, rule), (index = Math.max(known, 0)) => {

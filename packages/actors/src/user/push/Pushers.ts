@@ -12,8 +12,8 @@ import {
   type MatrixError,
   MissingParam,
   NotFound,
-  ResourceLimitExceeded,
-  ThirdPartyIdNotFound
+  ThirdPartyIdNotFound,
+  UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { type PusherKind, PusherStore, type StoredPusher } from "@greenroom/store/PusherStore"
@@ -107,7 +107,7 @@ const make = Effect.gen(function* () {
       alone: !append,
       most: maxPushers
     })
-    if (!isSet) return yield* new ResourceLimitExceeded({ error: `A user has at most ${maxPushers} pushers` })
+    if (!isSet) return yield* new UserLimitExceeded({ error: `A user has at most ${maxPushers} pushers` })
   })
 
   return Pushers.of({
@@ -127,7 +127,7 @@ export class Pushers extends Context.Service<
     readonly list: (session: Session) => Effect.Effect<ReadonlyArray<JsonObject>>
     /**
      * Makes, changes or removes a pusher. Errors: M_MISSING_PARAM, M_INVALID_PARAM for a kind or URL that cannot be used,
-     * M_THREEPID_NOT_FOUND for an address that is not the user's, M_RESOURCE_LIMIT_EXCEEDED.
+     * M_THREEPID_NOT_FOUND for an address that is not the user's, M_USER_LIMIT_EXCEEDED.
      */
     readonly set: (session: Session, request: PusherRequest) => Effect.Effect<void, MatrixError>
     /** The pusher whose mails a link in one of them ends. Errors: M_NOT_FOUND. */

@@ -6,7 +6,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type MatrixError, NotFound, ResourceLimitExceeded } from "@greenroom/protocol/MatrixError"
+import { type MatrixError, NotFound, UserLimitExceeded } from "@greenroom/protocol/MatrixError"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { Context, Effect, Layer, Option, type Result } from "effect"
@@ -51,7 +51,7 @@ const make = Effect.gen(function* () {
       const { settings, stored } = yield* settingsOf(userId)
       const changed = yield* Effect.fromResult(by(settings))
       if (JSON.stringify(changed).length > maxPushRuleText) {
-        return yield* new ResourceLimitExceeded({ error: "The push rules of a user are too long" })
+        return yield* new UserLimitExceeded({ error: "The push rules of a user are too long" })
       }
       const content = pushRulesContent(rulesetOf(changed, userId))
       return yield* store.setPushRules(userId, stored, changed as unknown as JsonObject, content)
@@ -86,7 +86,7 @@ export class UserPushRules extends Context.Service<
     readonly ruleset: (userId: UserId) => Effect.Effect<PushRuleset>
     /** Errors: M_NOT_FOUND. */
     readonly rule: (userId: UserId, kind: PushRuleKind, ruleId: string) => Effect.Effect<PushRule, MatrixError>
-    /** Errors: M_INVALID_PARAM, M_UNKNOWN, M_RESOURCE_LIMIT_EXCEEDED. */
+    /** Errors: M_INVALID_PARAM, M_UNKNOWN, M_USER_LIMIT_EXCEEDED. */
     readonly put: (
       userId: UserId,
       kind: PushRuleKind,
@@ -95,7 +95,7 @@ export class UserPushRules extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Errors: M_NOT_FOUND. */
     readonly delete: (userId: UserId, kind: PushRuleKind, ruleId: string) => Effect.Effect<void, MatrixError>
-    /** Errors: M_NOT_FOUND, M_UNKNOWN, M_RESOURCE_LIMIT_EXCEEDED. */
+    /** Errors: M_NOT_FOUND, M_UNKNOWN, M_USER_LIMIT_EXCEEDED. */
     readonly change: (
       userId: UserId,
       kind: PushRuleKind,

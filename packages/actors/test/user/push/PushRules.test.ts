@@ -160,7 +160,7 @@ describe("the push rules of a user", () => {
       room: Array.from({ length: maxPushRules }, (_, i) => ({ rule_id: `r${i}`, enabled: true, actions: [] }))
     }
     const full = { ...noSettings, own }
-    assert.strictEqual(errcodeOf(putRule(full, "room", "one", { actions: [] })), "M_RESOURCE_LIMIT_EXCEEDED")
+    assert.strictEqual(errcodeOf(putRule(full, "room", "one", { actions: [] })), "M_USER_LIMIT_EXCEEDED")
     assert.strictEqual(errcodeOf(putRule(full, "room", "r0", { actions: [] })), undefined)
   })
 })
