@@ -9,6 +9,7 @@ import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
 import { Mailbox } from "../../apps/identity/test/support/Mailbox.ts"
 import {
   ask,
+  askUrl,
   serverName as identityName,
   identityWith,
   lookup,
@@ -180,6 +181,43 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
       }
       for (const room of [roomId, otherRoom]) {
         assert.strictEqual(yield* membershipOf(alice, room, mallory.userId), 404)
+      }
+    })
+  )
+
+  it.effect("a user who brings what the identity server signed joins without the address in the account", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* Homes
+      const alice = yield* person(red, "alice-link")
+      const key = yield* (yield* SigningKeys).current
+      for (const home of [red, blue]) {
+        const [lena, thief] = [yield* person(home, "lena"), yield* person(home, "thief")]
+        const roomId = yield* createRoom(alice, { room_version: "11" })
+        yield* inviteAddress(alice, roomId, `lena-${home.port}@mail.example`)
+        yield* takeMail
+        const token = yield* tokenFor(red, roomId)
+        const proofFor = (user: Person, by: SigningKey) =>
+          Result.getOrThrow(signJson({ mxid: user.userId, sender: alice.userId, token } as JsonObject, by))
+        const joinWith = (user: Person, third_party_signed: unknown) =>
+          askUrl(
+            "POST",
+            `${home.url}/_matrix/client/v3/join/${encodeURIComponent(roomId)}`,
+            { third_party_signed },
+            { authorization: `Bearer ${user.token}` }
+          )
+        const forged = proofFor(thief, generateSigningKey(identityName, key.keyId))
+        for (const [proof, errcode] of [
+          [forged, "M_FORBIDDEN"],
+          [proofFor(lena, key), "M_FORBIDDEN"],
+          [{ ...proofFor(lena, key), mxid: thief.userId }, "M_FORBIDDEN"],
+          ["proof", "M_BAD_JSON"],
+          [{ mxid: thief.userId }, "M_BAD_JSON"]
+        ] as const) {
+          assert.strictEqual((yield* joinWith(thief, proof)).body.errcode, errcode)
+        }
+        const joined = yield* joinWith(lena, proofFor(lena, key))
+        assert.strictEqual(joined.status, 200, joined.text)
+        assert.strictEqual(yield* membershipOf(alice, roomId, lena.userId), "join")
       }
     })
   )

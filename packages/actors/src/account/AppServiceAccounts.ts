@@ -4,8 +4,9 @@
  * Source: "Server admin style permissions" of the application service API.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Exclusive, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Exclusive, Forbidden, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { Context, Effect, Layer, Option, Redacted } from "effect"
 import { AppServices } from "../app-service/AppServices.ts"
 import { Accounts } from "./Accounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
@@ -16,6 +17,7 @@ export const appServiceLogin = "m.login.application_service"
 const make = Effect.gen(function* () {
   const services = yield* AppServices
   const accounts = yield* Accounts
+  const store = yield* AccountStore
 
   const serviceOf = Effect.fnUntraced(function* (token: Redacted.Redacted) {
     const service = services.withToken(Redacted.value(token))
@@ -39,10 +41,13 @@ const make = Effect.gen(function* () {
     user: string | undefined,
     device: LoginDevice
   ) {
-    const service = yield* serviceOf(token)
+    const service = yield* Effect.mapError(serviceOf(token), ({ error }) => new Forbidden({ error }))
     const userId = user === undefined ? service.sender : accounts.toUserId(user)
     if (userId === undefined || !service.hasUser(userId)) {
       return yield* new Exclusive({ error: `${user} is outside the namespaces of the application service` })
+    }
+    if (Option.isNone(yield* store.find(userId))) {
+      return yield* new Forbidden({ error: `${userId} is not registered: register the user first` })
     }
     return yield* accounts.openSession(userId, device)
   })
@@ -60,7 +65,10 @@ export class AppServiceAccounts extends Context.Service<
       username: string | undefined,
       device: LoginDevice | undefined
     ) => Effect.Effect<Credentials | { readonly user_id: UserId }, MatrixError>
-    /** Logs in as the named user, or as the user of the service itself. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE. */
+    /**
+     * Logs in as the named user, or as the user of the service itself. Errors: M_EXCLUSIVE; M_FORBIDDEN for another token, and where
+     * there is no such user.
+     */
     readonly login: (
       token: Redacted.Redacted,
       user: string | undefined,

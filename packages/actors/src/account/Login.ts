@@ -7,7 +7,9 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Accounts } from "./Accounts.ts"
+import { appServiceLogin } from "./AppServiceAccounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginFlowsOf } from "./login/LoginOptions.ts"
@@ -27,7 +29,18 @@ export interface LoginRequest extends LoginDevice {
 /** A login type as clients read it. */
 export type LoginType = JsonObject & { readonly type: string }
 
+/**
+ * The login on the page of this server. It is the flow that clients prefer which do not speak the OAuth 2.0 API, but know of it: they get
+ * what the page offers, and lead their users to the page of the account. Clients of 2022 to 2025 know the second name.
+ */
+const pageLogin: LoginType = {
+  type: "m.login.sso",
+  oauth_aware_preferred: true,
+  "org.matrix.msc3824.delegated_oidc_compatibility": true
+}
+
 const make = Effect.gen(function* () {
+  const { appServices = [] } = yield* HomeServerConfig
   const login = yield* LoginConfig
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
@@ -67,6 +80,8 @@ const make = Effect.gen(function* () {
     types: [
       ...(byPassword ? [{ type: "m.login.password" }] : []),
       ...(sso.providers.length === 0 ? [] : [{ type: "m.login.sso", identity_providers: sso.providers }]),
+      ...(sso.byPage ? [pageLogin] : []),
+      ...(appServices.length === 0 ? [] : [{ type: appServiceLogin }]),
       { type: "m.login.token", get_login_token: true }
     ],
     login: Effect.fn("Login.login")((request: LoginRequest) =>

@@ -12,13 +12,14 @@
  * | `onBind` from an identity server, sender of ours | `take` |
  * | `onBind` from an identity server, other sender | the home server of the sender |
  * | `exchange` from the home server of the user | `take` |
+ * | `accept` from a user of ours who has the link of the message | `take`, or the home server of the sender |
  *
  * Source: "Identity" of the draft; "Third-party invites" of the server-server specification.
  */
 import { RoomId, type ServerName, serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
-import { type BoundInvite, type OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
+import { type BoundInvite, type OnBind, SignedBySender, SignedInvite } from "@greenroom/protocol/identity/OnBind"
 import { canonicalAddress, type Medium, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import {
@@ -124,8 +125,9 @@ const Template = Schema.Struct({
   })
 })
 const decodeTemplate = Schema.decodeUnknownResult(Template)
+const decodeProof = Schema.decodeUnknownResult(SignedBySender)
 
-const templateOf = ({ mxid, room_id, sender, signed }: BoundInvite): JsonObject => ({
+const templateOf = ({ mxid, room_id, sender, signed }: SignedFor): JsonObject => ({
   type: "m.room.member",
   room_id,
   sender,
@@ -298,6 +300,24 @@ const make = Effect.gen(function* () {
     )
   }
 
+  const accept = Effect.fn("ThirdPartyInvites.accept")(function* (
+    { userId }: Session,
+    roomId: RoomId,
+    given: JsonObject
+  ) {
+    const proof = decodeProof(given)
+    if (Result.isFailure(proof)) {
+      return yield* new BadJson({ error: `third_party_signed: ${describeIssue(proof.failure.issue).text}` })
+    }
+    const { mxid, sender } = proof.success
+    if (mxid !== userId) return yield* new Forbidden({ error: "third_party_signed: it is for another user" })
+    const accepted = { mxid, room_id: roomId, sender, signed: proof.success }
+    const home = serverNameOf(sender)
+    if (home === serverName) return yield* take(accepted)
+    const exchanged = todays.exchangeThirdPartyInvite(home, roomId, templateOf(accepted))
+    yield* Effect.mapError(exchanged, toMatrixError)
+  })
+
   const requireOurs = Effect.fnUntraced(function* (mxid: UserId) {
     const account = yield* accounts.find(mxid)
     if (serverNameOf(mxid) !== serverName || Option.isNone(account) || account.value.deactivatedAt !== undefined) {
@@ -345,7 +365,7 @@ const make = Effect.gen(function* () {
 
   const check = (address: AddressToInvite) => Effect.asVoid(Effect.andThen(canonical(address), serverOf(address)))
 
-  return ThirdPartyInvites.of({ check, invite, onBind, exchange, exchangeToday })
+  return ThirdPartyInvites.of({ check, invite, accept, onBind, exchange, exchangeToday })
 })
 
 /** Invitations of email addresses and phone numbers. */
@@ -364,6 +384,11 @@ export class ThirdPartyInvites extends Context.Service<
       address: AddressToInvite,
       txnId?: string
     ) => Effect.Effect<void, MatrixError>
+    /**
+     * Invites the user to the room by what an identity server has signed for them (`third_party_signed`). Errors: M_FORBIDDEN,
+     * M_BAD_JSON, M_LIMIT_EXCEEDED if it is to be repeated later.
+     */
+    readonly accept: (session: Session, roomId: RoomId, signed: JsonObject) => Effect.Effect<void, MatrixError>
     /**
      * An identity server reports that an address was bound to a user of ours. Errors: M_FORBIDDEN if no invitation in it is
      * valid, M_LIMIT_EXCEEDED if the caller must repeat it later.

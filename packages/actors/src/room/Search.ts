@@ -7,7 +7,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { InvalidParam, type MatrixError, ResourceLimitExceeded } from "@greenroom/protocol/MatrixError"
+import { BadRequest, InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { type HitPlace, type RoomMatches, type SearchHit, SearchStore } from "@greenroom/store/SearchStore"
@@ -328,7 +328,7 @@ const make = Effect.gen(function* () {
       limit: maxScanned
     })
     if (matches === undefined)
-      return yield* new ResourceLimitExceeded({ error: "The search took too long: ask for less" })
+      return yield* new BadRequest({ error: "The search took too long: ask for less" })
     const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
     // A full page may be the last one: then an empty page follows it, as clients know it from other servers.
     const { found, last } = yield* collect(session, matches.hits, filter, limit)
@@ -353,7 +353,7 @@ export class Search extends Context.Service<
   {
     /**
      * A page of results in rooms that the user is in or has left, as far as the user may see them. Errors:
-     * M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED for a search that takes too long.
+     * M_INVALID_PARAM, M_UNKNOWN for a search that takes too long.
      */
     readonly search: (session: Session, request: SearchRequest) => Effect.Effect<SearchAnswer, MatrixError>
   }

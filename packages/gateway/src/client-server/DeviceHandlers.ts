@@ -16,7 +16,7 @@ import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
-import type { HttpServerRequest } from "effect/http"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { Sockets } from "../socket/Sockets.ts"
@@ -27,6 +27,8 @@ import { unbindResult } from "./ThirdPartyIdHandlers.ts"
 /** The operation is stored with its session: a list of devices may have a megabyte. */
 const digestOf = (deviceIds: ReadonlyArray<string>): string =>
   createHash("sha256").update(JSON.stringify(deviceIds)).digest("base64url")
+
+const created = HttpServerResponse.jsonUnsafe({}, { status: 201 })
 
 const noSuchDevice = new NotFound({ error: "There is no such device" })
 
@@ -100,7 +102,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
             // An application service creates a device of its users by updating it.
             if (!isThere && isAppService(session)) {
               yield* accounts.openSession(userId, { deviceId, ...(name === undefined ? {} : { deviceName: name }) })
-              return done
+              return created
             }
             if (!isThere) return yield* noSuchDevice
             if (name !== undefined) {

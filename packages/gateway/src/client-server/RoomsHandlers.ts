@@ -14,7 +14,7 @@ import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { delayParameter, type SentEvent } from "@greenroom/protocol/client-server/RoomsApi"
 import { type EventId, isRoomId, isUserId, type RoomAlias, type RoomId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, MissingParam, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Struct } from "effect"
 import { HttpServerResponse } from "effect/http"
@@ -56,10 +56,23 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         )
       )
 
+    /** Users who opened the link of an invitation by mail bring what the identity server has signed. */
+    const acceptInvite = Effect.fnUntraced(function* (
+      session: Session,
+      roomIdOrAlias: RoomId | RoomAlias,
+      signed: Json | undefined
+    ) {
+      if (signed == null) return
+      if (!isJsonObject(signed)) return yield* new BadJson({ error: "third_party_signed: expected an object" })
+      const roomId = isRoomId(roomIdOrAlias) ? roomIdOrAlias : (yield* rooms.resolveAlias(roomIdOrAlias)).room_id
+      yield* invites.accept(session, roomId, signed)
+    })
+
     const join = (roomIdOrAlias: RoomId | RoomAlias, body: JsonObject | null | undefined) =>
       CurrentSession.use((session) =>
         Effect.gen(function* () {
           const content = yield* membershipContent(body)
+          yield* acceptInvite(session, roomIdOrAlias, body?.third_party_signed)
           return yield* rooms.join(session, roomIdOrAlias, content, undefined, yield* namedServers)
         })
       )

@@ -10,13 +10,13 @@ import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { browserSecretOf, setBrowserSecret } from "../client-api/BrowserSecret.ts"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { formOf, redirectAnswer } from "../oauth/OAuthForms.ts"
+import { formOf, paths, redirectAnswer } from "../oauth/OAuthForms.ts"
 import { expiredPage } from "../pages/EmailLinkPage.ts"
 import { fallbackPage } from "../pages/FallbackPage.ts"
 import {
@@ -34,6 +34,12 @@ import { addressOf } from "../TrustedProxies.ts"
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
 
+/** The client to which a login returns, and the page that its user wants to see first. */
+interface Redirect {
+  readonly redirectUrl: string
+  readonly action?: "login" | "register" | undefined
+}
+
 /** The page for a browser that came back from a provider. */
 export const ssoAnswer = (outcome: SsoOutcome, serverName: ServerName): Response => {
   if ("confirmed" in outcome) return stagePassedPage
@@ -50,30 +56,29 @@ export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.s
     const limit = yield* RateLimit
     const publicUrl = yield* PublicUrl
 
-    const answerBegun = (begun: SsoBegun, redirectUrl: string): Response =>
-      "providers" in begun
-        ? providersPage(begun.providers, redirectUrl, serverName)
-        : HttpServerResponse.setHeader(
-            redirectAnswer(begun.uri, 302),
-            "set-cookie",
-            setBrowserSecret(begun.browserSecret, publicUrl.get())
-          )
+    const answerBegun = (begun: SsoBegun, { action = "login", redirectUrl }: Redirect): Response => {
+      if ("providers" in begun) return providersPage(begun.providers, redirectUrl, serverName)
+      if ("byPage" in begun) {
+        const query = new URLSearchParams({ redirectUrl, register: action === "register" ? "1" : "0" })
+        return redirectAnswer(`${publicUrl.get()}${paths.sso}?${query}`, 302)
+      }
+      const cookie = setBrowserSecret(begun.browserSecret, publicUrl.get())
+      return HttpServerResponse.setHeader(redirectAnswer(begun.uri, 302), "set-cookie", cookie)
+    }
 
-    const begin = (request: Request, target: SsoTarget, provider?: string): Effect.Effect<Response, MatrixError> =>
+    const begin = (request: Request, target: SsoTarget & Partial<Redirect>, provider?: string) =>
       Effect.gen(function* () {
         const address = addressOf(request)
         yield* limit.takeFrom("anonymous", address)
         const begun = yield* sso.begin({ target, provider, address, publicUrl: publicUrl.get() })
-        return answerBegun(begun, "redirectUrl" in target ? target.redirectUrl : "")
+        return answerBegun(begun, { redirectUrl: "", ...target })
       })
 
     const noPage = new NotFound({ error: "stage: this stage has no page" })
 
     return handlers
-      .handle("redirect", ({ query, request }) => begin(request, { redirectUrl: query.redirectUrl }))
-      .handle("redirectTo", ({ params, query, request }) =>
-        begin(request, { redirectUrl: query.redirectUrl }, params.idpId)
-      )
+      .handle("redirect", ({ query, request }) => begin(request, query))
+      .handle("redirectTo", ({ params, query, request }) => begin(request, query, params.idpId))
       .handle("fallback", ({ params: { stage }, query: { session }, request }) =>
         Effect.gen(function* () {
           yield* limit.takeFrom("anonymous", addressOf(request))

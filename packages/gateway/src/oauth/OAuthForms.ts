@@ -14,6 +14,7 @@ export const paths = {
   registration: `${oauthPrefix}/oauth2/registration`,
   authorise: `${oauthPrefix}/oauth2/authorize`,
   page: `${oauthPrefix}/oauth2/continue`,
+  sso: `${oauthPrefix}/oauth2/sso`,
   token: `${oauthPrefix}/oauth2/token`,
   revoke: `${oauthPrefix}/oauth2/revoke`,
   device: `${oauthPrefix}/oauth2/device`,

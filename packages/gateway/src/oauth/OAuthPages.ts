@@ -11,6 +11,7 @@ import { makeBrowserLogins } from "./BrowserLogins.ts"
 import { makeConsentPages } from "./ConsentPages.ts"
 import { paths } from "./OAuthForms.ts"
 import { makePage } from "./OAuthPageAnswer.ts"
+import { makeSsoPages } from "./SsoPages.ts"
 
 export const oauthPages = HttpRouter.use((router) =>
   withServices(function* () {
@@ -19,11 +20,14 @@ export const oauthPages = HttpRouter.use((router) =>
     const logins = yield* makeBrowserLogins
     const { ask, begin, decide, link } = yield* makeConsentPages(page, logins)
     const { changeAccount, showAccount } = yield* makeAccountPages(page, logins)
+    const sso = yield* makeSsoPages(page, logins)
 
     yield* router.add("GET", paths.authorise, begin)
     yield* router.add("GET", paths.page, ask)
     yield* router.add("POST", paths.page, decide)
     yield* router.add("GET", paths.link, link)
+    yield* router.add("GET", paths.sso, sso.ask)
+    yield* router.add("POST", paths.sso, sso.decide)
     yield* router.add("GET", paths.account, showAccount)
     yield* router.add("POST", paths.account, changeAccount)
   })

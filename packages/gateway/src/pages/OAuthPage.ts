@@ -24,12 +24,11 @@ const field = (name: string, label: string, attributes: string): string =>
 
 const nameOf = ({ client }: Question): string => client.client_name ?? new URL(client.client_uri).host
 
-/** The targets of a form: the client, by its origin or scheme. */
-const formActionOf = ({ redirectUri }: Question): string | undefined => {
-  if (redirectUri === undefined) return undefined
-  const { host, protocol } = new URL(redirectUri)
-  return host === "" ? protocol : `${protocol}//${host}`
-}
+/** The origin of a client's URL, or its scheme where it has none: the target of a form that redirects there. */
+const originOf = ({ host, protocol }: URL): string => (host === "" ? protocol : `${protocol}//${host}`)
+
+const formActionOf = ({ redirectUri }: Question): string | undefined =>
+  redirectUri === undefined ? undefined : originOf(new URL(redirectUri))
 
 const asked = (question: Question | undefined): string =>
   question === undefined ? "" : `<p class="soft">to continue to ${escapeHtml(nameOf(question))}</p>`
@@ -150,6 +149,18 @@ ${form("refuse", button("Cancel", "plain"))}
 ${form("logout", button("Use another account", "link"))}`
   })
 }
+
+/** For a client that logs in by `m.login.sso`. The server knows nothing of it but its URL. */
+export const ssoConsentPage = (client: URL, userId: UserId, serverName: ServerName) =>
+  page({
+    title: `Log in? - ${serverName}`,
+    formAction: originOf(client),
+    content: `${mark}
+<h1>Log in at ${escapeHtml(originOf(client))}?</h1>
+<p>It gets full access to your account ${escapeHtml(userId)}. Go on only if it was there that you wanted to log in.</p>
+${form("approve", button("Go on"))}
+${form("logout", button("Use another account", "link"))}`
+  })
 
 export const userCodePage = (serverName: ServerName, wrong?: string): HttpServerResponse.HttpServerResponse =>
   page({

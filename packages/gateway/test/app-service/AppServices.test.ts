@@ -7,7 +7,7 @@ import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Gateway } from "../../src/Gateway.ts"
 import { crossSigningKeys } from "../client-server/DeviceClient.ts"
-import { as, askToday, createRoom, gatewayWith, inPath, register as registerUser } from "../TestGateway.ts"
+import { as, askToday, createRoom, gatewayWith, inPath, outcome, register as registerUser } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 
 const asToken = "as-token-of-the-bridge"
@@ -122,6 +122,17 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       })
       assert.strictEqual(login.body.user_id, "@_irc_x:green.test")
       assert.isString(login.body.access_token)
+      // mautrix bridges do not start with encryption where the login type is not listed.
+      const { body: types } = yield* askToday("GET", "/v3/login")
+      assert.deepInclude(types.flows as ReadonlyArray<object>, { type })
+      const refusal = (user: string, token: string) =>
+        Effect.map(
+          askToday("POST", "/v3/login", { token, json: { type, identifier: { type: "m.id.user", user } } }),
+          outcome
+        )
+      assert.strictEqual(yield* refusal("_irc_unregistered", asToken), "403 M_FORBIDDEN")
+      assert.strictEqual(yield* refusal("_irc_x", "of-nobody"), "403 M_FORBIDDEN")
+      assert.strictEqual(yield* refusal("as-names", asToken), "400 M_EXCLUSIVE")
 
       const alice = yield* as(yield* registerUser("as-names"))("POST", "/v3/createRoom", {
         room_alias_name: "_irc_mine"
@@ -392,7 +403,9 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const unknown = asService("GET", `/v3/account/whoami?${asUser}&device_id=PUPPET`)
       assert.strictEqual((yield* unknown).body.errcode, "M_UNKNOWN_DEVICE")
       const made = yield* asService("PUT", `/v3/devices/PUPPET?${asUser}`, { display_name: "Puppet" })
-      assert.strictEqual(made.status, 200, made.text)
+      assert.strictEqual(made.status, 201, made.text)
+      const renamed = yield* asService("PUT", `/v3/devices/PUPPET?${asUser}`, { display_name: "Puppet" })
+      assert.strictEqual(renamed.status, 200, renamed.text)
       const found = yield* asService("GET", `/v3/devices/PUPPET?${asUser}`)
       assert.strictEqual((found.body as { display_name?: string }).display_name, "Puppet")
       const whoami = yield* asService("GET", `/v3/account/whoami?${asUser}&device_id=PUPPET`)

@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, gateway, passwordOf, roomWith, type TestUser } from "../TestGateway.ts"
+import { as, gateway, logIn, passwordOf, roomWith, type TestUser } from "../TestGateway.ts"
 import {
   crossSigningKeys,
   deviceKeys,
@@ -34,6 +34,8 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       assert.strictEqual((yield* as(alice)("POST", setUp, withoutMaster)).body.errcode, "M_MISSING_PARAM")
       assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).text, "{}")
       assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).text, "{}")
+      const named = yield* logIn("cross-alice", undefined, { device_id: keys.master.publicKey })
+      assert.deepStrictEqual([named.status, named.body.errcode], [403, "M_FORBIDDEN"], "no device is named like a key")
       const ofBob = crossSigningKeys(bob)
       yield* as(bob)("POST", setUp, ofBob.upload)
 

@@ -119,6 +119,12 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         json: {}
       })
       assert.strictEqual(deactivation.body.errcode, "M_FORBIDDEN")
+      const { body: able } = yield* askToday("GET", "/v3/capabilities", { token: renewed.body.access_token })
+      assert.deepInclude(able.capabilities as object, {
+        "m.change_password": { enabled: false },
+        "m.get_login_token": { enabled: false },
+        "m.3pid_changes": { enabled: false }
+      })
       const { revocation_endpoint } = yield* metadata
       yield* postForm(revocation_endpoint!, { token: renewed.body.refresh_token!, client_id: request.clientId })
       assert.strictEqual((yield* whoami(renewed.body.access_token)).body.errcode, "M_UNKNOWN_TOKEN")

@@ -39,7 +39,13 @@ export class DeviceApi extends HttpApiGroup.make("clientServer.devices")
       params: { deviceId: DeviceId },
       payload: Schema.Struct({ display_name: Schema.optionalKey(Schema.NullOr(DeviceName)) }),
       success: Done
-    }).annotateMerge(documented({ summary: "Rename a device", text: "Errors: M_NOT_FOUND.", who: themselves })),
+    }).annotateMerge(
+      documented({
+        summary: "Rename a device",
+        text: "The status is 201 where an application service creates the device. Errors: M_NOT_FOUND.",
+        who: themselves
+      })
+    ),
     HttpApiEndpoint.delete("delete", "/v3/devices/:deviceId", {
       params: { deviceId: DeviceId },
       payload: [Schema.Struct({ auth: OptionalAuth }), Absent],

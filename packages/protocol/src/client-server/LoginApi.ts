@@ -59,6 +59,8 @@ export type LoggedIn = typeof LoggedIn.Type
 const LoginFlow = Schema.Struct({
   type: Schema.String,
   get_login_token: Schema.optionalKey(Schema.Boolean),
+  oauth_aware_preferred: Schema.optionalKey(Schema.Boolean),
+  "org.matrix.msc3824.delegated_oidc_compatibility": Schema.optionalKey(Schema.Boolean),
   identity_providers: Schema.optionalKey(
     Schema.Array(
       Schema.Struct({

@@ -88,7 +88,7 @@ export class SearchApi extends HttpApiGroup.make("clientServer.search")
         summary: "Search in messages, and in names and topics of rooms",
         text:
           'In rooms that the user is in or has left, as far as the user may see them. `"quoted words"` are a phrase, ' +
-          "`or` separates alternatives, `-` excludes a word. Errors: M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED.",
+          "`or` separates alternatives, `-` excludes a word. Errors: M_INVALID_PARAM, M_UNKNOWN where it takes too long.",
         who: "any user"
       })
     )

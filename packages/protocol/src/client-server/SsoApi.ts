@@ -9,7 +9,12 @@ import { documented } from "../api/Documentation.ts"
 import { HtmlPage } from "../api/HtmlPage.ts"
 import { boundedText } from "../api/Parameters.ts"
 
-const redirect = { redirectUrl: boundedText(2_048) }
+const redirect = {
+  redirectUrl: boundedText(2_048),
+  action: Schema.optional(
+    Schema.Literals(["login", "register"]).annotate({ description: "The page that the user wants to see first" })
+  )
+}
 const stage = { params: { stage: boundedText(255) }, query: { session: boundedText(128) } }
 const who = "anyone"
 
@@ -17,7 +22,7 @@ export class SsoApi extends HttpApiGroup.make("clientServer.sso")
   .add(
     HttpApiEndpoint.get("redirect", "/v3/login/sso/redirect", { query: redirect, success: HtmlPage }).annotateMerge(
       documented({
-        summary: "Log in at a provider",
+        summary: "Log in at a provider, or on the page of this server",
         text: "Redirects a browser there, which returns to `redirectUrl` with a `loginToken`. Errors: M_INVALID_PARAM, M_NOT_FOUND.",
         who
       })

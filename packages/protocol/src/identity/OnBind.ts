@@ -22,13 +22,20 @@ export const onBindPath = "/_matrix/federation/v1/3pid/onbind"
 /** The most invitations in one request, and the most that are kept for one address. */
 export const maxInvitesPerAddress = 100
 
-/** The proof that `mxid` may take the invitation `token`. */
-export const SignedInvite = Schema.Struct({
+const signedFields = {
   mxid: UserId,
   token: Schema.String,
   signatures: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String))
-})
+}
+/** What identity servers sign beside the fields is part of the signed object. */
+const rest = [Schema.Record(Schema.String, Schema.Json)] as const
+
+/** The proof that `mxid` may take the invitation `token`. */
+export const SignedInvite = Schema.StructWithRest(Schema.Struct(signedFields), rest)
 export type SignedInvite = typeof SignedInvite.Type
+
+/** The proof that a user brings who opened the link in the message: it names the `sender` of the invitation, too. */
+export const SignedBySender = Schema.StructWithRest(Schema.Struct({ ...signedFields, sender: UserId }), rest)
 
 export const BoundInvite = Schema.Struct({
   medium: Medium,

@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, NotFound, UnknownToken, UserDeactivated } from "@greenroom/protocol/MatrixError"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import { periodically } from "@greenroom/store/Supervision"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { Bans } from "../../runtime/Bans.ts"
@@ -44,6 +45,8 @@ const loginTokenTtl = 2 * 60_000
 /** The most valid login tokens of a user. One more ends the oldest. */
 const maxLoginTokens = 100
 const refreshPattern = /^grr_([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}$/
+/** The names of cross-signing keys. */
+const publicKeyPattern = /^[A-Za-z0-9+/]{43}$/
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
 /** The device is still logged in: its client renews the token, or logs in again as itself. */
@@ -62,6 +65,7 @@ export const makeAccountSessions = Effect.gen(function* () {
   const { devices: deviceLimit } = { ...defaultLimits, ...limits }
   const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
+  const crossSigning = yield* CrossSigningStore
   const standings = yield* AccountStandings
   const bans = yield* Bans
   const cache = new SessionCache(maxCachedSessions)
@@ -99,6 +103,15 @@ export const makeAccountSessions = Effect.gen(function* () {
     }
   })
 
+  /** A device with the name of a cross-signing key of the user could be taken for the key. Errors: M_FORBIDDEN. */
+  const mustNotNameKey = Effect.fnUntraced(function* (userId: UserId, deviceId: string) {
+    if (!publicKeyPattern.test(deviceId)) return
+    const keys = Object.values((yield* crossSigning.keys([userId])).get(userId) ?? {})
+    if (keys.some((key) => Object.hasOwn(JSON.parse(key.keys).keys, `ed25519:${deviceId}`))) {
+      return yield* new Forbidden({ error: "device_id: a cross-signing key of the user has this name" })
+    }
+  })
+
   const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
     yield* bans.check("user", userId)
     if (standings.of(userId).locked) return yield* lockedError
@@ -106,6 +119,7 @@ export const makeAccountSessions = Effect.gen(function* () {
     const { answer, expiresAt, refreshFamily, refreshToken, token } = yield* newTokens(refresh)
     // A device without a name could not be found by its path.
     const deviceId = device.deviceId || randomBytes(8).toString("base64url")
+    yield* mustNotNameKey(userId, deviceId)
     const created = yield* store.createToken({
       userId,
       token,

@@ -3,9 +3,11 @@
  * with a token for one login. A user without an account chooses a name, if registration needs nothing but the provider. A user
  * confirms an operation (`InteractiveAuth`) in the same way.
  *
+ * Without providers, but with the OAuth 2.0 API, the login is on the pages of that: clients that do not speak the API get in by them, too.
+ *
  * The state of a login is in `login_sessions`, and belongs to the browser that began it.
  *
- * Source: "SSO client login/authentication" of the client-server specification.
+ * Source: "SSO client login/authentication" and "OAuth 2.0 aware clients" of the client-server specification.
  */
 import { createHash, randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
@@ -35,8 +37,9 @@ export interface SsoRequest {
   readonly publicUrl: string
 }
 
-/** The browser is sent to the provider with a secret that it keeps, or selects a provider. */
+/** The browser is sent to the provider with a secret that it keeps, selects a provider, or gets the page of this server. */
 export type SsoBegun =
+  | { readonly byPage: true }
   | { readonly uri: string; readonly browserSecret: string }
   | { readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }> }
 
@@ -48,14 +51,18 @@ export interface SsoReturn {
   readonly publicUrl: string
 }
 
+/** The URL of the client with a token for one login. `trusted`: whether the operator trusts the URL. */
+export interface SsoGrant {
+  readonly location: string
+  readonly trusted: boolean
+  readonly userId: UserId
+}
+
 /**
  * The next step: return to the client, whose URL the operator trusts or not; choose a name for a new account; or the operation is
  * confirmed.
  */
-export type SsoOutcome =
-  | { readonly location: string; readonly trusted: boolean; readonly userId: UserId }
-  | { readonly chooseName: string }
-  | { readonly confirmed: true }
+export type SsoOutcome = SsoGrant | { readonly chooseName: string } | { readonly confirmed: true }
 
 interface Progress {
   readonly target: SsoTarget
@@ -127,14 +134,16 @@ const make = Effect.gen(function* () {
   const { createAccount } = yield* makeAccountCreation
 
   const offered = isAlone(loginFlowsOf(login))
+  const byPage = !offered && (login.oauth ?? "off") !== "off"
   const registers = enableRegistration && isAlone(registrationFlowsOf(login))
 
   const isTrusted = (redirectUrl: string): boolean =>
     (login.ssoRedirects ?? []).some((prefix) => redirectUrl.startsWith(prefix))
 
   const begin = Effect.fn("SsoLogins.begin")(function* ({ address, provider, publicUrl, target }: SsoRequest) {
-    if (!offered) return yield* notOffered
+    if (!offered && !byPage) return yield* notOffered
     yield* checkTarget(target)
+    if (byPage) return provider === undefined && "redirectUrl" in target ? { byPage } : yield* notOffered
     const [only] = oauth2.providers
     const id = provider ?? (oauth2.providers.length === 1 ? only?.id : undefined)
     if (id === undefined) return { providers: oauth2.providers }
@@ -158,6 +167,12 @@ const make = Effect.gen(function* () {
     return created ? { uri, browserSecret } : yield* tooMany
   })
 
+  const grant = Effect.fn("SsoLogins.grant")(function* (userId: UserId, redirectUrl: string) {
+    yield* checkTarget({ redirectUrl })
+    const { login_token } = yield* accounts.createLoginToken(userId)
+    return { location: withToken(redirectUrl, login_token), trusted: isTrusted(redirectUrl), userId }
+  })
+
   const finish = Effect.fnUntraced(function* (
     session: Session,
     userId: UserId
@@ -168,9 +183,7 @@ const make = Effect.gen(function* () {
       yield* interactive.pass(target.interactive, "m.login.sso", userId)
       return { confirmed: true }
     }
-    const { login_token } = yield* accounts.createLoginToken(userId)
-    const { redirectUrl } = target
-    return { location: withToken(redirectUrl, login_token), trusted: isTrusted(redirectUrl), userId }
+    return yield* grant(userId, target.redirectUrl)
   })
 
   const comeBack = Effect.fnUntraced(function* (
@@ -206,7 +219,11 @@ const make = Effect.gen(function* () {
 
   return SsoLogins.of({
     providers: offered ? oauth2.providers : [],
+    byPage,
     begin,
+    grant,
+    check: (redirectUrl) => checkTarget({ redirectUrl }),
+    isTrusted,
     comeBack: Effect.fn("SsoLogins.comeBack")(function* (back: SsoReturn) {
       const state = new URLSearchParams(back.query).get("state")
       const found: Option.Option<Session> = state === null ? Option.none() : yield* sessions.takeByState(keyOf(state))
@@ -220,8 +237,16 @@ const make = Effect.gen(function* () {
 export class SsoLogins extends Context.Service<
   SsoLogins,
   {
-    /** The providers that suffice to log in; empty if `m.login.sso` is not offered. */
+    /** The providers that suffice to log in; empty if there are none. */
     readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
+    /** Whether the login is on a page of this server. */
+    readonly byPage: boolean
+    /** Whether a browser may be sent to the URL of a client. Errors: M_INVALID_PARAM. */
+    readonly check: (redirectUrl: string) => Effect.Effect<void, MatrixError>
+    /** Whether the operator trusts the URL: the user is not asked. */
+    readonly isTrusted: (redirectUrl: string) => boolean
+    /** Lets the client at a URL log the user in once. Errors: M_INVALID_PARAM. */
+    readonly grant: (userId: UserId, redirectUrl: string) => Effect.Effect<SsoGrant, MatrixError>
     /** Errors: M_INVALID_PARAM for a URL that a browser cannot open, M_NOT_FOUND, M_LIMIT_EXCEEDED. */
     readonly begin: (request: SsoRequest) => Effect.Effect<SsoBegun, MatrixError>
     /** Handles a browser that returned from a provider; none if `begin` did not send it there. Errors: M_FORBIDDEN. */

@@ -95,6 +95,7 @@ const noRooms = Layer.succeed(ServerServer, {
 const noInvites = Layer.succeed(ThirdPartyInvites, {
   check: () => notFound,
   invite: () => notFound,
+  accept: () => notFound,
   onBind: () => notFound,
   exchange: () => notFound,
   exchangeToday: () => notFound
