@@ -327,8 +327,7 @@ const make = Effect.gen(function* () {
       ...start,
       limit: maxScanned
     })
-    if (matches === undefined)
-      return yield* new BadRequest({ error: "The search took too long: ask for less" })
+    if (matches === undefined) return yield* new BadRequest({ error: "The search took too long: ask for less" })
     const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
     // A full page may be the last one: then an empty page follows it, as clients know it from other servers.
     const { found, last } = yield* collect(session, matches.hits, filter, limit)

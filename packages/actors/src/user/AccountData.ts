@@ -17,6 +17,7 @@ import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { pushRulesContent, UserPushRules } from "./push/UserPushRules.ts"
 
 /** The longest content of one entry, in characters of JSON. */
 const maxContentLength = 262_144
@@ -51,6 +52,7 @@ const tagsOf = (content: JsonObject): JsonObject => (isJsonObject(content.tags) 
 const make = Effect.gen(function* () {
   const store = yield* AccountDataStore
   const settings = yield* ClientSettingsStore
+  const pushRules = yield* UserPushRules
 
   const set = Effect.fn("AccountData.set")(function* (
     session: Session,
@@ -87,6 +89,7 @@ const make = Effect.gen(function* () {
     type: string
   ) {
     yield* mustBeSelf(session, owner)
+    if (roomId === undefined && type === "m.push_rules") return pushRulesContent(yield* pushRules.ruleset(owner))
     const found = yield* store.get(owner, roomId, type)
     return Option.isSome(found) ? found.value : yield* new NotFound({ error: `You keep no ${type} here` })
   })

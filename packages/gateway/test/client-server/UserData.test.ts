@@ -33,6 +33,8 @@ layer(gateway, { excludeTestServices: true })("account data, filters, push rules
       })
       const controlled = yield* as(alice)("PUT", `${own}/account_data/m.push_rules`, {})
       assert.strictEqual(outcome(controlled), "405 M_BAD_JSON")
+      const rules = yield* as(alice)("GET", `${own}/account_data/m.push_rules`)
+      assert.deepStrictEqual(rules.body, (yield* as(alice)("GET", "/v3/pushrules/")).body, "no rule has been changed")
       const large = yield* as(alice)("PUT", path, { text: "x".repeat(300_000) })
       assert.strictEqual(large.body.errcode, "M_TOO_LARGE")
     })
