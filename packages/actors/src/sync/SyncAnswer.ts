@@ -27,7 +27,7 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly state_after?: Events<ClientServerEvent>
   readonly summary?: {
     /** User IDs for the name of a room that has none. */
-    readonly "m.heroes"?: ReadonlyArray<string>
+    readonly "m.heroes"?: ReadonlyArray<UserId>
     readonly "m.joined_member_count": number
     readonly "m.invited_member_count": number
   }

@@ -193,7 +193,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     Effect.gen(function* () {
       const alice = yield* register("lazy-alice")
       const users = [yield* register("lazy-bob"), yield* register("lazy-carol"), yield* register("lazy-dan")]
-      const room = yield* createRoom(alice)
+      const room = yield* createRoom(alice, { name: "Named" })
       for (const user of users) yield* joinRoom(user, room)
       for (const n of [1, 2]) yield* sendText(users[0]!, room, `${n}`)
       const filter = { room: { timeline: { limit: 2 }, state: { lazy_load_members: true } } }
@@ -213,7 +213,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       Effect.gen(function* () {
         const alice = yield* register("once-alice")
         const bob = yield* register("once-bob")
-        const room = yield* createRoom(alice)
+        const room = yield* createRoom(alice, { name: "Named" })
         yield* joinRoom(bob, room)
         const lazy = { lazy_load_members: true }
         const filter = { room: { timeline: { limit: 1 }, state: lazy } }
@@ -253,6 +253,40 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
         const elsewhere = { ...alice, token: other.body.access_token }
         assert.strictEqual(bobs(yield* sync(elsewhere, { filter })), 1, "another device has no members yet")
       })
+  )
+
+  it.effect("lazy loading returns the members who give a room without a name its name", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("hero-alice")
+      const [bob, carol] = [yield* register("hero-bob"), yield* register("hero-carol")]
+      const room = yield* createRoom(alice)
+      yield* joinRoom(bob, room)
+      yield* sendText(alice, room, "1")
+      const filter = { room: { timeline: { limit: 1 }, state: { lazy_load_members: true } } }
+      const namesOf = (answer: Answer, key: "state" | "state_after" = "state") => {
+        const { [key]: state, summary } = answer.rooms.join[room] ?? {}
+        return {
+          heroes: summary?.["m.heroes"],
+          members: state?.events.filter(({ type }) => type === "m.room.member").map(({ state_key }) => state_key)
+        }
+      }
+      const first = yield* sync(alice, { filter })
+      assert.deepStrictEqual(namesOf(first).heroes, [bob.id])
+      assert.sameMembers(namesOf(first).members ?? [], [alice.id, bob.id])
+      const after = yield* sync(alice, { filter, use_state_after: true })
+      assert.sameMembers(namesOf(after, "state_after").members ?? [], [alice.id, bob.id])
+      yield* joinRoom(carol, room)
+      yield* sendText(alice, room, "2")
+      const next = yield* sync(alice, { filter, since: after.next_batch })
+      assert.deepStrictEqual(namesOf(next).heroes, [bob.id, carol.id])
+      assert.deepStrictEqual(namesOf(next).members, [carol.id], "the client has the membership of bob")
+      const elsewhere = { ...alice, token: (yield* logIn("hero-alice")).body.access_token }
+      const other = yield* sync(elsewhere, { filter, since: after.next_batch })
+      assert.sameMembers(namesOf(other).members ?? [], [alice.id, bob.id, carol.id], "another device has none")
+      yield* putState(alice, room, "m.room.name", { name: "Named" })
+      const named = yield* sync(elsewhere, { filter })
+      assert.deepStrictEqual(namesOf(named), { heroes: undefined, members: [alice.id] })
+    })
   )
 
   it.effect("lazy loading returns members who left, in state_after and after a gap", () =>

@@ -44,6 +44,8 @@ interface Common {
   readonly open: Effect.Effect<ReadonlySet<number>>
   /** The states at the ends of the timelines. */
   readonly ends: Effect.Effect<ReadonlyMap<number, StateRef>>
+  /** The summaries of the rooms that are new to the client. */
+  readonly freshSummaries: Effect.Effect<ReadonlyMap<number, NonNullable<SyncedRoom["summary"]>>>
 }
 
 interface SyncedRooms {
@@ -96,7 +98,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const selectionOf = yield* makeEventSelections
   const versions = yield* RoomStore
   const { readOpen, readTimelines } = yield* makeSyncTimelines
-  const { noteMembers, readStates } = yield* makeTimelineStates(sentMembers)
+  const { noteMembers, readHeroes, readStates } = yield* makeTimelineStates(sentMembers)
   const { readSummaries } = yield* makeSyncSummaries
   const { readEntries } = yield* makeStrippedRooms
   const { addUserData, readUserData } = yield* makeSyncUserData
@@ -111,16 +113,17 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
 
   /** The news of rooms whose timeline is in the answer. */
   const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
+    const fresh = rooms.filter((room) => room.known === undefined && isInside(room))
+    const ends = yield* Effect.cached(store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))))
     const common: Common = {
       total: rooms.length,
       open: yield* Effect.cached(readOpen(range, rooms)),
-      ends: yield* Effect.cached(store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))))
+      ends,
+      freshSummaries: yield* Effect.cached(Effect.flatMap(ends, (found) => readSummaries(range, fresh, found)))
     }
-    const fresh = rooms.filter((room) => room.known === undefined && isInside(room))
-    const [answers, summaries] = yield* Effect.all(
-      [readGroups(range, rooms, common), Effect.flatMap(common.ends, (ends) => readSummaries(range, fresh, ends))],
-      { concurrency: concurrencyOf(range) }
-    )
+    const [answers, summaries] = yield* Effect.all([readGroups(range, rooms, common), common.freshSummaries], {
+      concurrency: concurrencyOf(range)
+    })
     for (const { roomId, roomNid } of fresh) {
       answers.set(roomId, { ...answers.get(roomId)!, summary: summaries.get(roomNid)! })
     }
@@ -142,7 +145,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const readTogether = Effect.fnUntraced(function* (
     range: RoomsRange,
     rooms: ReadonlyArray<Reading>,
-    { ends, open, total }: Common
+    { ends, freshSummaries, open, total }: Common
   ) {
     const { session } = range
     const others = rooms.filter(({ known }) => known !== undefined)
@@ -154,14 +157,18 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
       ],
       { concurrency: concurrencyOf(range) }
     )
-    const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
+    const around = { timelines, known: knownStates, ends: endStates }
+    const found = yield* readStates(range, rooms, around)
     const changed = others.filter(
       (room) =>
         isInside(room) &&
-        (states.get(room.roomNid)?.some(isOfSummary) ||
+        (found.get(room.roomNid)?.some(isOfSummary) ||
           timelines.get(room.roomNid)?.entries.some(({ event }) => isOfSummary(event)))
     )
     const summaries = yield* readSummaries(range, changed, endStates)
+    const ofFresh = range.filter.room?.state?.lazy_load_members ? yield* freshSummaries : undefined
+    const heroesOf = (roomNid: number) => (summaries.get(roomNid) ?? ofFresh?.get(roomNid))?.["m.heroes"] ?? []
+    const states = yield* readHeroes(range, rooms, around, heroesOf, found)
     const lists: Array<RenderedList> = []
     for (const room of rooms) {
       const { known, roomId, roomNid } = room

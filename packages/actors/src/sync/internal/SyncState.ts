@@ -109,6 +109,8 @@ export const makeSyncState = Effect.gen(function* () {
 
   return {
     readStates,
+    /** The memberships of the wanted users in the states of rooms, by the numbers of the rooms. */
+    readMembers: (wanted: ReadonlyArray<WantedState>) => Effect.map(membersOf(wanted), eventsByRoom),
     /** The same of one room. */
     readState: (roomNid: number, state: StateRef, known: StateRef | undefined, members: WantedMembers) =>
       Effect.map(readStates([{ roomNid, state, known, members }]), (found) => found.get(roomNid) ?? [])

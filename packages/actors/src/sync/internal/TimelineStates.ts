@@ -58,18 +58,60 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     sentMembers.note(lazyDevice, roomNid, inOrder.filter(isMembership), upTo)
   }
 
+  /** The state that a client has to know of a room beside the timeline: the one before it, or after it. */
+  const stateBeside = ({ stateAfter }: SyncRange, { roomNid }: Reading, { ends, timelines }: StatesOfRooms) =>
+    stateAfter ? ends.get(roomNid) : (timelines.get(roomNid)?.entries[0]?.stateBefore ?? ends.get(roomNid))
+
+  /**
+   * The memberships of heroes, by which a client with lazy loading names a room: those that are neither in the answer nor with the
+   * client. `heroesOf`: the users by the number of the room; `found`: the state in the answer.
+   */
+  const readHeroes = Effect.fnUntraced(function* (
+    range: SyncRange,
+    rooms: ReadonlyArray<Reading>,
+    states: StatesOfRooms,
+    heroesOf: (roomNid: number) => ReadonlyArray<UserId>,
+    found: ReadonlyMap<number, ReadonlyArray<Event>>
+  ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
+    const { filter, fullState } = range
+    if (!filter.room?.state?.lazy_load_members) return found
+    const wanted = rooms.flatMap((room): ReadonlyArray<WantedState> => {
+      const { known, roomNid } = room
+      const ref = stateBeside(range, room, states)
+      const members = new Set(heroesOf(roomNid))
+      if (ref === undefined || members.size === 0) return []
+      const has = known === undefined || fullState ? undefined : hasMember(range, roomNid)
+      return [{ roomNid, state: ref, known: undefined, members, has }]
+    })
+    if (wanted.length === 0) return found
+    const read = yield* state.readMembers(wanted)
+    const matches = compileFilter(filter.room.state)
+    const all = new Map(found)
+    for (const { has = () => false, roomNid } of wanted) {
+      const before = found.get(roomNid) ?? []
+      const timeline = states.timelines.get(roomNid)?.entries ?? []
+      const sent = new Set([...before, ...timeline.map(({ event }) => event)].map(({ event_id }) => event_id))
+      const more = (read.get(roomNid) ?? []).filter(
+        (event) => matches(event) && !sent.has(event.event_id) && !has(event)
+      )
+      all.set(roomNid, [...before, ...more])
+    }
+    return all
+  })
+
   /** The state that goes with each timeline. */
   const readStates = Effect.fnUntraced(function* (
     range: SyncRange,
     rooms: ReadonlyArray<Reading>,
-    { ends, known, timelines }: StatesOfRooms
+    states: StatesOfRooms
   ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
     const { filter, fullState, stateAfter } = range
+    const { known, timelines } = states
     const shownIn = ({ roomNid }: Reading) => timelines.get(roomNid)?.entries ?? []
     const wanted = rooms.flatMap((room): ReadonlyArray<WantedState> => {
       const { roomNid } = room
       const shown = shownIn(room)
-      const state = stateAfter ? ends.get(roomNid) : (shown[0]?.stateBefore ?? ends.get(roomNid))
+      const state = stateBeside(range, room, states)
       if (state === undefined) return []
       const isNew = fullState || room.known === undefined
       const members = wantedMembers(range, shown, isNew)
@@ -94,5 +136,5 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     return stateOfRooms
   })
 
-  return { readStates, noteMembers }
+  return { readStates, readHeroes, noteMembers }
 })
