@@ -32,6 +32,8 @@ export interface PublicRoomPage {
   readonly next: PublicRoomPosition | undefined
   /** The position of the first room of the page, undefined if no rooms come before it. */
   readonly previous: PublicRoomPosition | undefined
+  /** How many rooms all pages have together; undefined for an empty page that is not the first. */
+  readonly total: number | undefined
 }
 
 /** A network of an application service, with a list of rooms of its own. */
@@ -54,6 +56,7 @@ interface Row {
   readonly joined_members: number
   readonly aliases: string
   readonly remaining: bigint
+  readonly total: bigint
 }
 
 const toRoom = (row: Row): PublicRoomRow => ({
@@ -72,11 +75,14 @@ const positionOf = (row: Row): PublicRoomPosition => ({
 /** The page of rows, which are in the order of reading. Where a page was asked for from, there is a room. */
 const toPage = (rows: ReadonlyArray<Row>, start: PublicRoomStart | undefined): PublicRoomPage => {
   const [first, last] = [rows.at(0), rows.at(-1)]
-  if (first === undefined || last === undefined) return { rooms: [], next: undefined, previous: undefined }
+  if (first === undefined || last === undefined) {
+    return { rooms: [], next: undefined, previous: undefined, total: start === undefined ? 0 : undefined }
+  }
+  const total = Number(first.total)
   const beyond = rows.length === Number(first.remaining) ? undefined : positionOf(last)
   return start?.backwards === true
-    ? { rooms: rows.toReversed().map(toRoom), next: positionOf(first), previous: beyond }
-    : { rooms: rows.map(toRoom), next: beyond, previous: start === undefined ? undefined : positionOf(first) }
+    ? { rooms: rows.toReversed().map(toRoom), next: positionOf(first), previous: beyond, total }
+    : { rooms: rows.map(toRoom), next: beyond, previous: start === undefined ? undefined : positionOf(first), total }
 }
 
 /** Whether a room has a text in its name, topic or an alias. */
@@ -152,13 +158,16 @@ export class PublicRoomStore extends Context.Service<
             start?.backwards === true
               ? [sql`>`, sql`joined_members, room_nid DESC`]
               : [sql`<`, sql`joined_members DESC, room_nid`]
+          const isListed = sql`${isInLists(sql, lists)} AND current_chain IS NOT NULL AND joined_members > 0
+            AND ${search === undefined ? sql`true` : contains(sql, search)}`
+          const total =
+            start === undefined ? sql`count(*) OVER ()` : sql`(SELECT count(*) FROM rooms WHERE ${isListed})`
           return sql<Row>`
             WITH listed AS (
-              SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining
+              SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining, ${total} AS total
               FROM rooms
-              WHERE ${isInLists(sql, lists)} AND current_chain IS NOT NULL AND joined_members > 0
+              WHERE ${isListed}
                 AND (joined_members, -room_nid) ${isBeyond} (${start?.joinedMembers ?? 2 ** 31 - 1}, ${-(start?.roomNid ?? 0)})
-                AND ${search === undefined ? sql`true` : contains(sql, search)}
               ORDER BY ${order} LIMIT ${limit}
             ), named AS (
               SELECT listed.*, (

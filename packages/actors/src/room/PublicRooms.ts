@@ -59,5 +59,6 @@ export interface PublicRooms {
   readonly chunk: ReadonlyArray<RoomSummary>
   readonly next_batch?: string
   readonly prev_batch?: string
-  readonly total_room_count_estimate: number
+  /** How many rooms all pages have together, as far as that is known. */
+  readonly total_room_count_estimate?: number
 }

@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, askToday, createRoom, gateway, inPath, joinRoom, register } from "../TestGateway.ts"
+import { as, askToday, createRoom, gateway, inPath, joinRoom, register, roomWith } from "../TestGateway.ts"
 
 const ids = (chunk: unknown) => (chunk as ReadonlyArray<{ readonly room_id: string }>).map(({ room_id }) => room_id)
 
@@ -34,6 +34,31 @@ layer(gateway, { excludeTestServices: true })("the directory of public rooms", (
       assert.strictEqual((yield* as(bob)("PUT", listed, { visibility: "public" })).body.errcode, "M_FORBIDDEN")
       yield* as(alice)("PUT", listed, { visibility: "public" })
       assert.include(yield* search("secret"), secret)
+    })
+  )
+
+  it.effect("says how many rooms all pages have, and reads on to rooms of the wanted type", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("total-alice")
+      const bob = yield* register("total-bob")
+      const space = yield* roomWith(alice, [], {
+        visibility: "public",
+        name: "Hall of spaces",
+        creation_content: { type: "m.space" }
+      })
+      for (const name of ["Hall one", "Hall two"]) yield* roomWith(alice, [bob], { visibility: "public", name })
+      const page = (since?: string, filter: object = {}) =>
+        as(bob)("POST", "/v3/publicRooms", { limit: 1, since, filter: { generic_search_term: "hall", ...filter } })
+      const first = yield* page()
+      const second = yield* page(String(first.body.next_batch))
+      const last = yield* page(String(second.body.next_batch))
+      const totals = [first, second, last].map(({ body }) => body.total_room_count_estimate)
+      assert.deepStrictEqual([...totals, last.body.next_batch], [3, 3, 3, undefined])
+      const spaces = yield* page(undefined, { room_types: ["m.space"] })
+      assert.deepStrictEqual(ids(spaces.body.chunk), [space])
+      assert.notProperty(spaces.body, "total_room_count_estimate")
+      const others = yield* page(undefined, { room_types: [null] })
+      assert.notInclude(ids(others.body.chunk), space)
     })
   )
 

@@ -128,9 +128,9 @@ export const readPublicRooms = ({
         chunk: rooms,
         ...(typeof next_batch === "string" ? { next_batch } : {}),
         ...(typeof prev_batch === "string" ? { prev_batch } : {}),
-        total_room_count_estimate: Number.isSafeInteger(total_room_count_estimate)
-          ? (total_room_count_estimate as number)
-          : rooms.length
+        ...(Number.isSafeInteger(total_room_count_estimate)
+          ? { total_room_count_estimate: total_room_count_estimate as number }
+          : {})
       }
 }
 

@@ -7,6 +7,7 @@ import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import {
+  type PublicRoomPage,
   type PublicRoomPosition,
   type PublicRoomStart,
   PublicRoomStore,
@@ -24,6 +25,9 @@ import { makeRoomViewer } from "./RoomViewer.ts"
 /** The most rooms of one answer, and the number if the client names none. */
 const maxPage = 100
 const defaultPage = 50
+
+/** How many pages of the list are read for one answer, where rooms are left out for their type. */
+const maxPagesRead = 20
 
 /** The start of a page of the list: the members and the number of the room before it, or after it. */
 const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam> => {
@@ -51,18 +55,27 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
   const publicRooms = Effect.fn("RoomSummaries.publicRooms")(function* (request: PublicRoomsRequest) {
     const lists = listsOf(request)
     if (lists === undefined) return { chunk: [], total_room_count_estimate: 0 } satisfies PublicRooms
-    const start = request.since === undefined ? undefined : yield* parseSince(request.since)
+    const { search, since, types } = request
+    const start = since === undefined ? undefined : yield* parseSince(since)
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
-    const { next, previous, rooms: page } = yield* list.page(start, limit, request.search, lists)
-    const summaries = yield* summarise(yield* held(page.map(({ roomId }) => roomId)))
-    const wanted = summaries.filter(
-      ({ room_type = null }) => request.types === undefined || request.types.includes(room_type)
-    )
+    const first = yield* list.page(start, limit, search, lists)
+    const wantedOf = Effect.fnUntraced(function* ({ rooms }: PublicRoomPage) {
+      const summaries = yield* summarise(yield* held(rooms.map(({ roomId }) => roomId)))
+      return summaries.filter(({ room_type = null }) => types === undefined || types.includes(room_type))
+    })
+    let [chunk, next] = [yield* wantedOf(first), first.next]
+    // Clients take a page without rooms for the last one.
+    for (let read = 1; chunk.length === 0 && next !== undefined && !start?.backwards && read < maxPagesRead; read++) {
+      const page: PublicRoomPage = yield* list.page(next, limit, search, lists)
+      chunk = yield* wantedOf(page)
+      next = page.next
+    }
     return {
-      chunk: wanted,
+      chunk,
       ...(next === undefined ? {} : { next_batch: formatSince("p", next) }),
-      ...(previous === undefined ? {} : { prev_batch: formatSince("q", previous) }),
-      total_room_count_estimate: wanted.length
+      ...(first.previous === undefined ? {} : { prev_batch: formatSince("q", first.previous) }),
+      // The types of rooms that are on other pages are not known.
+      ...(types !== undefined || first.total === undefined ? {} : { total_room_count_estimate: first.total })
     } satisfies PublicRooms
   })
 

@@ -28,6 +28,24 @@ const maxAsked = 50
 const maxServersOfRoom = 3
 const askingTimeout = 15_000
 
+/** How deep the tree is walked. */
+const depthOf = (request: HierarchyRequest): number => Math.min(request.maxDepth ?? maxDepth, maxDepth)
+
+/** The token of a page: its start among the rooms of the whole tree, and what the tree depends on. */
+const formatPage = (start: number, request: HierarchyRequest): string =>
+  `h${start}_${request.suggestedOnly ? "s" : "a"}${depthOf(request)}`
+
+/** The start of a page. Errors: M_INVALID_PARAM. */
+const parsePage = (request: HierarchyRequest): Effect.Effect<number, InvalidParam> => {
+  const { from } = request
+  if (from === undefined) return Effect.succeed(0)
+  const start = /^h([0-9]{1,6})_[as][0-9]+$/.exec(from)?.[1]
+  if (start === undefined) return Effect.fail(new InvalidParam({ error: "from: is no token of this hierarchy" }))
+  return from === formatPage(Number(start), request)
+    ? Effect.succeed(Number(start))
+    : Effect.fail(new InvalidParam({ error: "suggested_only, max_depth: must be those of the first page" }))
+}
+
 const noSuchRoom = "There is no such room that you may know of"
 
 const byOrder = (a: Event, b: Event): number => {
@@ -113,7 +131,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
 
   /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
   const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest, most: number) {
-    const depthLimit = Math.min(request.maxDepth ?? maxDepth, maxDepth)
+    const depthLimit = depthOf(request)
     const tree: Array<HierarchyRoom> = []
     const seen = new Set<RoomId>()
     const ask = yield* askOthers(request.suggestedOnly)
@@ -141,13 +159,12 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     request: HierarchyRequest
   ) {
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
-    const start = request.from === undefined ? 0 : Number(/^h([0-9]{1,6})$/.exec(request.from)?.[1] ?? Number.NaN)
-    if (Number.isNaN(start)) return yield* new InvalidParam({ error: "from: is no token of this hierarchy" })
+    const start = yield* parsePage(request)
     const tree = yield* walk(session, roomId, request, Math.min(maxTree, start + limit + 1))
     if (tree[0]?.room_id !== roomId) return yield* new Forbidden({ error: noSuchRoom })
     return {
       rooms: tree.slice(start, start + limit),
-      ...(tree.length > start + limit ? { next_batch: `h${start + limit}` } : {})
+      ...(tree.length > start + limit ? { next_batch: formatPage(start + limit, request) } : {})
     }
   })
 
