@@ -124,9 +124,9 @@ const migrations = {
   "0091_tombstones_of_upgrades": () => import("./migrations/0091_tombstones_of_upgrades.ts"),
   "0092_delayed_event_times": () => import("./migrations/0092_delayed_event_times.ts"),
   "0093_outgoing_receipts": () => import("./migrations/0093_outgoing_receipts.ts"),
-  "0105_rooms_of_outgoing_receipts": () => import("./migrations/0105_rooms_of_outgoing_receipts.ts"),
-  "0106_former_presence": () => import("./migrations/0106_former_presence.ts"),
-  "0115_account_rates": () => import("./migrations/0115_account_rates.ts")
+  "0094_rooms_of_outgoing_receipts": () => import("./migrations/0094_rooms_of_outgoing_receipts.ts"),
+  "0095_former_presence": () => import("./migrations/0095_former_presence.ts"),
+  "0096_account_rates": () => import("./migrations/0096_account_rates.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */
