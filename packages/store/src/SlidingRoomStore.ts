@@ -156,17 +156,18 @@ export class SlidingRoomStore extends Context.Service<
               Effect.orDie
             )
 
-      // JSON may have strings that PostgreSQL's text cannot hold: such an event counts as one that hides the history. So do those of
-      // which there are many, or large ones, because they would be parsed for every answer.
+      // The events are searched as text: JSON may have strings that PostgreSQL's text cannot hold, and within a string the quotation marks
+      // of a member would be escaped. A member of this name elsewhere in the event counts too. So do events of which there are many, or
+      // large ones, because they would be searched for every answer.
       const withHiddenHistory = (roomNids: ReadonlyArray<number>) =>
         roomNids.length === 0
           ? Effect.succeed(new Set<number>())
           : sql<{ room_nid: bigint }>`
               SELECT room.room_nid FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
               CROSS JOIN LATERAL (
-                SELECT count(*) > ${maxHistory} OR bool_or(CASE
-                  WHEN octet_length(body) <= ${maxHistoryBytes} AND pg_input_is_valid(body, 'jsonb')
-                  THEN body::jsonb #>> '{content,history_visibility}' IN ('joined', 'invited') ELSE true END) AS is_hidden
+                SELECT count(*) > ${maxHistory} OR bool_or(CASE WHEN octet_length(body) <= ${maxHistoryBytes}
+                  THEN strpos(body, '"history_visibility":"joined"') > 0 OR strpos(body, '"history_visibility":"invited"') > 0
+                  ELSE true END) AS is_hidden
                 FROM (
                   SELECT body FROM events
                   WHERE events.room_nid = room.room_nid AND type = 'm.room.history_visibility' AND state_key = ''

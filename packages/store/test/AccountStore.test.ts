@@ -202,6 +202,7 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const phone = yield* login("p", "PHONE", deviceName)
       const desk = yield* login("d", "DESK")
       const address = undefined
+      yield* TestClock.setTime(6_000_000_000)
       yield* store.touch(
         new Map([
           [phone, { at: 5_000_000_000, address: "192.0.2.1" }],

@@ -214,8 +214,11 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
         as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`),
         ({ body }) => body as unknown
       )
-      const given = { reason: "tea", foo: "bar", membership: "ban", displayname: "Alice", third_party_signed: {} }
-      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, given)).status, 200)
+      const given = { reason: "tea", foo: "bar", membership: "ban", displayname: "Alice" }
+      const join = (body: object) => as(bob)("POST", `/v3/join/${inPath(room)}`, body)
+      const unsigned = yield* join({ ...given, third_party_signed: {} })
+      assert.deepStrictEqual([unsigned.status, unsigned.body.errcode], [400, "M_BAD_JSON"])
+      assert.strictEqual((yield* join(given)).status, 200)
       assert.deepStrictEqual(yield* membership, { membership: "join", reason: "tea", foo: "bar" })
       assert.strictEqual((yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: 7 })).status, 400)
       const leave = as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, { reason: "cold" })

@@ -4,9 +4,12 @@
  */
 import type { SqlClient } from "effect/sql"
 
-/** A statement, for the transaction that empties `short_lived`. */
+/**
+ * A statement, for the transaction that empties `short_lived`. The values are searched as text: PostgreSQL does not take JSON apart that
+ * has U+0000 in a string, such as a status message. Within a string the quotation marks of a member would be escaped.
+ */
 export const keepFormerPresence = (sql: SqlClient.SqlClient) => sql`
   INSERT INTO former_presence (user_id)
   SELECT users.user_id FROM short_lived JOIN users ON users.user_id = short_lived.key
-  WHERE short_lived.value::json #>> '{value,state}' <> 'offline'
+  WHERE strpos(short_lived.value, '"state":"') > 0 AND strpos(short_lived.value, '"state":"offline"') = 0
   ON CONFLICT DO NOTHING`
