@@ -64,7 +64,7 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
 
   /**
    * The memberships of heroes, by which a client with lazy loading names a room: those that are neither in the answer nor with the
-   * client. `heroesOf`: the users by the number of the room; `found`: the state in the answer.
+   * client. Those of senders have been read. `heroesOf`: the users by the number of the room; `found`: the state in the answer.
    */
   const readHeroes = Effect.fnUntraced(function* (
     range: SyncRange,
@@ -78,9 +78,11 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     const wanted = rooms.flatMap((room): ReadonlyArray<WantedState> => {
       const { known, roomNid } = room
       const ref = stateBeside(range, room, states)
-      const members = new Set(heroesOf(roomNid))
+      const isNew = known === undefined || fullState
+      const read = wantedMembers(range, states.timelines.get(roomNid)?.entries ?? [], isNew)
+      const members = new Set(heroesOf(roomNid).filter((userId) => read !== "all" && !read.has(userId)))
       if (ref === undefined || members.size === 0) return []
-      const has = known === undefined || fullState ? undefined : hasMember(range, roomNid)
+      const has = isNew ? undefined : hasMember(range, roomNid)
       return [{ roomNid, state: ref, known: undefined, members, has }]
     })
     if (wanted.length === 0) return found
