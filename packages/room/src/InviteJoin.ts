@@ -1,6 +1,6 @@
 /**
  * m.room.invite_join: a user asks another server, the `target_host` in its content, to make their membership of a room.
- * Servers that speak only the draft join in this way. It is signed by the user's server as any PDU. It is no event of the
+ * Servers that speak only the draft join in this way. The user's server signs it as any PDU. It is not part of the
  * room's graph, so that server needs to know nothing about the graph.
  *
  * The membership carries it, in PDU form under `invite_join`. So every server that sees the membership sees for itself

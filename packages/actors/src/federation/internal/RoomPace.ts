@@ -1,7 +1,7 @@
 /**
- * The pace of what goes to all servers of a room and may be gathered: receipts, typing and presence. Each server gets a transaction, so
- * the more servers a room has, the less often something is sent; what happens in between goes together. The servers are told in
- * portions, so that other work goes on meanwhile.
+ * The pace of what goes to all servers of a room and may be gathered: receipts, typing and presence. Each server gets a transaction.
+ * A room with many servers is therefore sent less often, and what happens in between goes together. Servers are told in portions, so
+ * that other work goes on meanwhile.
  */
 import { Array as Arr, Effect } from "effect"
 

@@ -254,15 +254,10 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     upTo: StreamPosition
   ): SyncedRoom => {
     const state = newMembers(range, roomNid, parts, upTo)
-    const { unread_notifications, unread_thread_notifications } = unreadOf(
-      counted,
-      range.filter.room?.timeline?.unread_thread_notifications ?? false
-    )
     return {
       timeline: parts.timeline,
       ...(range.stateAfter ? { state_after: state } : { state }),
-      unread_notifications,
-      ...(unread_thread_notifications === undefined ? {} : { unread_thread_notifications })
+      ...unreadOf(counted, range.filter.room?.timeline?.unread_thread_notifications ?? false)
     }
   }
 

@@ -79,8 +79,8 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
       const { known, roomNid } = room
       const ref = stateBeside(range, room, states)
       const isNew = known === undefined || fullState
-      const read = wantedMembers(range, states.timelines.get(roomNid)?.entries ?? [], isNew)
-      const members = new Set(heroesOf(roomNid).filter((userId) => read !== "all" && !read.has(userId)))
+      const senders = wantedMembers(range, states.timelines.get(roomNid)?.entries ?? [], isNew)
+      const members = new Set(heroesOf(roomNid).filter((userId) => senders !== "all" && !senders.has(userId)))
       if (ref === undefined || members.size === 0) return []
       const has = isNew ? undefined : hasMember(range, roomNid)
       return [{ roomNid, state: ref, known: undefined, members, has }]
