@@ -37,6 +37,8 @@ export interface TimelineEntry {
   /** Undefined for back-filled history, whose state is not known. */
   readonly stateBefore: StateRef | undefined
   readonly stateAfter: StateRef | undefined
+  /** Whether other events relate to it. */
+  readonly isRelatedTo: boolean
 }
 
 interface MembershipRow {
@@ -55,9 +57,10 @@ interface EntryRow extends SizedEventRow {
   readonly state_seq: number | null
   readonly after_chain: bigint | null
   readonly after_seq: number | null
+  readonly is_related_to: boolean
 }
 
-const entryColumns = ", state_chain, state_seq, after_chain, after_seq"
+const entryColumns = ", event_id, state_chain, state_seq, after_chain, after_seq"
 
 const toEntry = (row: Whole<EntryRow>): TimelineEntry => {
   const stateBefore = stateRef(row.state_chain, row.state_seq)
@@ -66,7 +69,8 @@ const toEntry = (row: Whole<EntryRow>): TimelineEntry => {
     position: { xid: Number(row.xid), nid: Number(row.nid) },
     event: JSON.parse(row.body) as Event,
     stateBefore,
-    stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateBefore
+    stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateBefore,
+    isRelatedTo: row.is_related_to
   }
 }
 
@@ -111,6 +115,8 @@ export class SyncStore extends Context.Service<
     readonly statesAt: (
       rooms: ReadonlyArray<{ readonly roomNid: number; readonly at: StreamPosition }>
     ) => Effect.Effect<ReadonlyMap<number, StateRef>>
+    /** How many users have or had a membership in each room. Rooms with more than `most` are left out. */
+    readonly userCounts: (roomNids: ReadonlyArray<number>, most: number) => Effect.Effect<ReadonlyMap<number, number>>
     /** How many users of each room are joined and invited. */
     readonly memberCounts: (
       roomNids: ReadonlyArray<number>
@@ -193,7 +199,9 @@ export class SyncStore extends Context.Service<
           ? Effect.succeed({ entries: [], cut: new Set<number>() })
           : sql<EntryRow>`
               SELECT range.room_nid, hit.xid::text AS xid, hit.nid, hit.body, hit.state_chain, hit.state_seq, hit.after_chain,
-                hit.after_seq, beginning.after_gap
+                hit.after_seq, beginning.after_gap, EXISTS (
+                  SELECT FROM events AS child WHERE child.relates_to = hit.event_id AND child.rel_type IS NOT NULL OFFSET 0
+                ) AS is_related_to
               FROM ${rangeRows(sql, ranges)}
               LEFT JOIN LATERAL (
                 SELECT xid, nid FROM timeline_gaps
@@ -245,6 +253,19 @@ export class SyncStore extends Context.Service<
               Effect.orDie
             )
 
+      const userCounts = (roomNids: ReadonlyArray<number>, most: number) =>
+        sql<{ room_nid: bigint; users: number }>`
+          SELECT room.room_nid, counted.users FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+          CROSS JOIN LATERAL (
+            SELECT count(*)::integer AS users FROM (
+              SELECT FROM memberships WHERE memberships.room_nid = room.room_nid LIMIT ${most + 1}
+            ) AS user_of_room
+          ) AS counted
+          WHERE counted.users <= ${most}`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ room_nid, users }) => [Number(room_nid), users]))),
+          Effect.orDie
+        )
+
       const memberCounts = (roomNids: ReadonlyArray<number>) =>
         roomNids.length === 0
           ? Effect.succeed(new Map<number, { joined: number; invited: number }>())
@@ -280,7 +301,7 @@ export class SyncStore extends Context.Service<
               Effect.orDie
             )
 
-      return SyncStore.of({ memberships, roomsWithNews, timelines, statesAt, memberCounts, heroes })
+      return SyncStore.of({ memberships, roomsWithNews, timelines, statesAt, userCounts, memberCounts, heroes })
     })
   )
 }

@@ -165,6 +165,10 @@ layer(database)("the plans of hot queries", (it) => {
           few.map(({ roomNid }) => roomNid),
           5
         ),
+        "counts of users": sync.userCounts(
+          few.map(({ roomNid }) => roomNid),
+          64
+        ),
         "keys of states for sliding sync": sliding.stateKeys(
           few.map(({ ref, roomNid }) => ({ ref, roomNid, type: "m.room.member", stateKey: userOf(3) }))
         ),

@@ -50,7 +50,8 @@ export const makeEventRenderer = Effect.gen(function* () {
 
   /** The redactions that stripped these events, by their IDs. */
   const redactionsOf = Effect.fnUntraced(function* (shown: ReadonlyArray<Event>) {
-    const ids = shown.flatMap(({ unsigned }) => unsigned?.redacted_because ?? [])
+    const ids: Array<EventId> = []
+    for (const { unsigned } of shown) if (unsigned?.redacted_because !== undefined) ids.push(unsigned.redacted_because)
     if (ids.length === 0) return new Map<EventId, Event>()
     return new Map((yield* events.byIds(ids)).map(({ event }) => [event.event_id, event]))
   })

@@ -11,6 +11,7 @@ import {
   sendText,
   type TestUser
 } from "../TestGateway.ts"
+import { type Answer, sync } from "./SyncClient.ts"
 
 interface BundledEvent {
   readonly event_id: string
@@ -73,6 +74,27 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       const inPage = (page.body.chunk as unknown as ReadonlyArray<BundledEvent>).find((e) => e.event_id === root)
       assert.strictEqual(inPage?.unsigned?.["m.relations"]?.["m.replace"]?.event_id, edit)
     })
+  )
+
+  it.effect(
+    "/sync bundles the edit of a message in a first answer and after a gap; otherwise the edit is news itself",
+    () =>
+      Effect.gen(function* () {
+        const { alice, bob, room } = yield* setUp("sync-bundle")
+        const root = yield* sendText(alice, room, "Tee?")
+        const editsIn = (answer: Answer) =>
+          answer.rooms.join[room]?.timeline.events.map(
+            (event) => (event as unknown as BundledEvent).unsigned?.["m.relations"]?.["m.replace"]?.event_id
+          )
+        const { next_batch: since } = yield* sync(bob)
+        const edit = yield* sendText(alice, room, "* Tea?", relating("m.replace", root))
+        assert.isTrue(editsIn(yield* sync(bob))?.includes(edit))
+        assert.deepStrictEqual(editsIn(yield* sync(bob, { since })), [undefined])
+        const second = yield* sendText(alice, room, "Biscuits?")
+        const newest = yield* sendText(alice, room, "* Biscuits!", relating("m.replace", second))
+        const limited = { room: { timeline: { limit: 2 } } }
+        assert.deepStrictEqual(editsIn(yield* sync(bob, { since, filter: limited })), [newest, undefined])
+      })
   )
 
   it.effect("a former member gets no aggregations of events from after the leave", () =>

@@ -23,7 +23,7 @@ import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { SentMembers } from "./SentMembers.ts"
 import { makeStrippedRooms } from "./StrippedRooms.ts"
 import { concurrencyOf, hasLeft, type Reading, type RoomsRange, readerOf, type SyncRange } from "./SyncRange.ts"
-import { isOfSummary, makeSyncSummaries } from "./SyncSummaries.ts"
+import { isOfSummary, makeSyncSummaries, type Summary } from "./SyncSummaries.ts"
 import { makeSyncTimelines, maxRoomBytes } from "./SyncTimelines.ts"
 import { makeSyncUserData } from "./SyncUserData.ts"
 import { makeTimelineStates } from "./TimelineStates.ts"
@@ -36,6 +36,9 @@ const roomsAtOnce = 32
 /** How many groups of a first answer are read at a time: PostgreSQL reads one while another is encoded. */
 const groupsAtOnce = 3
 
+/** Rooms with more users are not counted. */
+const maxCountedUsers = 64
+
 /** What all groups of rooms of an answer share: so little of each room that it is read of all of them together. */
 interface Common {
   /** How many rooms the answer has. */
@@ -44,8 +47,10 @@ interface Common {
   readonly open: Effect.Effect<ReadonlySet<number>>
   /** The states at the ends of the timelines. */
   readonly ends: Effect.Effect<ReadonlyMap<number, StateRef>>
+  /** How many users the rooms have that are new to the client, where members are loaded lazily. */
+  readonly users: Effect.Effect<ReadonlyMap<number, number>>
   /** The summaries of the rooms that are new to the client. */
-  readonly freshSummaries: Effect.Effect<ReadonlyMap<number, NonNullable<SyncedRoom["summary"]>>>
+  readonly freshSummaries: Effect.Effect<ReadonlyMap<number, Summary>>
 }
 
 interface SyncedRooms {
@@ -98,7 +103,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const selectionOf = yield* makeEventSelections
   const versions = yield* RoomStore
   const { readOpen, readTimelines } = yield* makeSyncTimelines
-  const { noteMembers, readHeroes, readStates } = yield* makeTimelineStates(sentMembers)
+  const { noteMembers, addHeroes, readStates } = yield* makeTimelineStates(sentMembers)
   const { readSummaries } = yield* makeSyncSummaries
   const { readEntries } = yield* makeStrippedRooms
   const { addUserData, readUserData } = yield* makeSyncUserData
@@ -114,14 +119,22 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   /** The news of rooms whose timeline is in the answer. */
   const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
     const fresh = rooms.filter((room) => room.known === undefined && isInside(room))
+    const freshNids = fresh.map(({ roomNid }) => roomNid)
+    const isLazy = range.filter.room?.state?.lazy_load_members ?? false
     const ends = yield* Effect.cached(store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end }))))
     const common: Common = {
       total: rooms.length,
       open: yield* Effect.cached(readOpen(range, rooms)),
       ends,
+      users: yield* Effect.cached(
+        isLazy && fresh.length > 0
+          ? store.userCounts(freshNids, maxCountedUsers)
+          : Effect.succeed(new Map<number, number>())
+      ),
       freshSummaries: yield* Effect.cached(Effect.flatMap(ends, (found) => readSummaries(range, fresh, found)))
     }
-    const [answers, summaries] = yield* Effect.all([readGroups(range, rooms, common), common.freshSummaries], {
+    // All groups wait for the summaries, which are read one after the other, so that these begin first.
+    const [summaries, answers] = yield* Effect.all([common.freshSummaries, readGroups(range, rooms, common)], {
       concurrency: concurrencyOf(range)
     })
     for (const { roomId, roomNid } of fresh) {
@@ -145,19 +158,23 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const readTogether = Effect.fnUntraced(function* (
     range: RoomsRange,
     rooms: ReadonlyArray<Reading>,
-    { ends, freshSummaries, open, total }: Common
+    { ends, freshSummaries, open, total, users }: Common
   ) {
     const { session } = range
     const others = rooms.filter(({ known }) => known !== undefined)
-    const [timelines, knownStates, endStates] = yield* Effect.all(
+    const [timelines, knownStates, endStates, counts, ofFresh] = yield* Effect.all(
       [
         readTimelines(range, rooms, total, open),
         store.statesAt(others.map(({ known, roomNid }) => ({ roomNid, at: known! }))),
-        ends
+        ends,
+        users,
+        freshSummaries
       ],
       { concurrency: concurrencyOf(range) }
     )
-    const around = { timelines, known: knownStates, ends: endStates }
+    const heroesIn = (summaries: ReadonlyMap<number, Summary>) => (roomNid: number) =>
+      summaries.get(roomNid)?.["m.heroes"] ?? []
+    const around = { timelines, known: knownStates, ends: endStates, users: counts, heroesOf: heroesIn(ofFresh) }
     const found = yield* readStates(range, rooms, around)
     const changed = others.filter(
       (room) =>
@@ -166,15 +183,14 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
           timelines.get(room.roomNid)?.entries.some(({ event }) => isOfSummary(event)))
     )
     const summaries = yield* readSummaries(range, changed, endStates)
-    const ofFresh = range.filter.room?.state?.lazy_load_members ? yield* freshSummaries : undefined
-    const heroesOf = (roomNid: number) => (summaries.get(roomNid) ?? ofFresh?.get(roomNid))?.["m.heroes"] ?? []
-    const states = yield* readHeroes(range, rooms, around, heroesOf, found)
+    const states = yield* addHeroes(range, changed, around, heroesIn(summaries), found)
     const lists: Array<RenderedList> = []
     for (const room of rooms) {
       const { known, roomId, roomNid } = room
       const { entries, limited } = timelines.get(roomNid) ?? { entries: [], limited: false }
       // Events that were sent before get their new relations as events of their own.
-      const bundleFor = limited || known === undefined ? readerOf(session.userId, room) : undefined
+      const isBundled = (limited || known === undefined) && entries.some(({ isRelatedTo }) => isRelatedTo)
+      const bundleFor = isBundled ? readerOf(session.userId, room) : undefined
       const format = yield* formatOf(range.filter, roomId)
       const shown = entries.map(({ event }) => event)
       noteMembers(range, room, shown, states.get(roomNid) ?? [])
@@ -283,8 +299,10 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
 
   const read = Effect.fn("SyncRooms.read")(function* (range: SyncRange): Effect.fn.Return<SyncedRooms> {
     const { fullState, session, since } = range
-    const { changed, entered, joined, leftInside, leftOutside, newToClient, reading } = yield* selectRooms(range)
-    const ignored = yield* ignoredUsers.of(session.userId)
+    const [selected, ignored] = yield* Effect.all([selectRooms(range), ignoredUsers.of(session.userId)], {
+      concurrency: concurrencyOf(range)
+    })
+    const { changed, entered, joined, leftInside, leftOutside, newToClient, reading } = selected
     const roomsRange: RoomsRange = { ...range, ignored }
     // A first answer has all rooms, so that their counts can be read without knowing the answer.
     const [answers, userData, allCounts] = yield* Effect.all(

@@ -22,26 +22,35 @@ export interface WantedState {
   readonly state: StateRef
   readonly known: StateRef | undefined
   readonly members: WantedMembers
+  /** How many users have or had a membership in the room, if that is known. */
+  readonly users?: number | undefined
   /** Whether the client has a membership, which did not change since then. */
   readonly has?: ((membership: Event) => boolean) | undefined
 }
+
+/** Whether a room has so few members who are not wanted that its state is read whole: a key by itself takes twice as long. */
+const isReadWhole = ({ members, users = Number.POSITIVE_INFINITY }: WantedState): boolean =>
+  members === "all" || users <= 2 * members.size
 
 export const makeSyncState = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
 
-  /** The whole states of rooms. Of the members only those who are wanted are read. */
+  /** The states of rooms, with those members who are wanted. */
   const wholes = Effect.fnUntraced(function* (wanted: ReadonlyArray<WantedState>) {
-    const [all, lazy] = [
-      wanted.filter(({ members }) => members === "all"),
-      wanted.filter(({ members }) => members !== "all")
-    ]
+    const whole = wanted.filter(isReadWhole)
+    const lazy = wanted.filter((room) => !isReadWhole(room))
     const refs = (rooms: ReadonlyArray<WantedState>) => rooms.map(({ roomNid, state }) => ({ roomNid, ref: state }))
     const [complete, rest, members] = yield* Effect.all(
-      [states.read(refs(all)), states.read(refs(lazy), { except: "m.room.member" }), membersOf(lazy)],
+      [states.read(refs(whole)), states.read(refs(lazy), { except: "m.room.member" }), membersOf(lazy)],
       { concurrency: 2 }
     )
-    return [...complete, ...rest, ...members]
+    const wantedIn = new Map(whole.map(({ members, roomNid }) => [roomNid, members]))
+    const isWanted = ({ event: { state_key, type }, roomNid }: StateEntry) => {
+      const wantedMembers = type === "m.room.member" ? wantedIn.get(roomNid)! : "all"
+      return wantedMembers === "all" || wantedMembers.has(state_key as UserId)
+    }
+    return [...complete.filter(isWanted), ...rest, ...members]
   })
 
   /** The keys in which two states may differ; undefined if they have no past in common. */

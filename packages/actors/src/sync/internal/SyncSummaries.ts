@@ -8,7 +8,7 @@ import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import type { SyncedRoom } from "../SyncAnswer.ts"
-import type { Reading, SyncRange } from "./SyncRange.ts"
+import { concurrencyOf, type Reading, type SyncRange } from "./SyncRange.ts"
 
 const maxHeroes = 5
 
@@ -24,7 +24,7 @@ const isFilled = (value: unknown): boolean => typeof value === "string" && value
 const isNaming = ({ content, type }: Event): boolean =>
   type === "m.room.name" ? isFilled(content.name) : type === "m.room.canonical_alias" && isFilled(content.alias)
 
-type Summary = NonNullable<SyncedRoom["summary"]>
+export type Summary = NonNullable<SyncedRoom["summary"]>
 
 export const makeSyncSummaries = Effect.gen(function* () {
   const store = yield* SyncStore
@@ -46,16 +46,17 @@ export const makeSyncSummaries = Effect.gen(function* () {
 
   /** The summaries of rooms with the states at their ends, by the numbers of the rooms. */
   const readSummaries = Effect.fnUntraced(function* (
-    { session }: SyncRange,
+    range: SyncRange,
     rooms: ReadonlyArray<Reading>,
     ends: ReadonlyMap<number, StateRef>
   ): Effect.fn.Return<ReadonlyMap<number, Summary>> {
     if (rooms.length === 0) return new Map()
     const roomNids = rooms.map(({ roomNid }) => roomNid)
-    const counts = yield* store.memberCounts(roomNids)
-    const named = yield* namedRooms(rooms, ends)
+    const [counts, named] = yield* Effect.all([store.memberCounts(roomNids), namedRooms(rooms, ends)], {
+      concurrency: concurrencyOf(range)
+    })
     const unnamed = roomNids.filter((roomNid) => !named.has(roomNid))
-    const heroes = yield* store.heroes(session.userId, unnamed, maxHeroes)
+    const heroes = yield* store.heroes(range.session.userId, unnamed, maxHeroes)
     return new Map(
       roomNids.map((roomNid) => [
         roomNid,

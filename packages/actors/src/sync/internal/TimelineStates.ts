@@ -20,6 +20,10 @@ interface StatesOfRooms {
   readonly known: ReadonlyMap<number, StateRef>
   /** The states at the ends of the timelines. */
   readonly ends: ReadonlyMap<number, StateRef>
+  /** How many users have or had a membership in each room, as far as it is known. */
+  readonly users: ReadonlyMap<number, number>
+  /** The heroes of the rooms that are new to the client. */
+  readonly heroesOf: (roomNid: number) => ReadonlyArray<UserId>
 }
 
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
@@ -28,10 +32,16 @@ const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.roo
 export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: SentMembers) {
   const state = yield* makeSyncState
 
-  /** The senders whose memberships the client needs to show the timeline. */
-  const wantedMembers = (range: SyncRange, shown: ReadonlyArray<TimelineEntry>, isNew: boolean): WantedMembers => {
+  /** The senders whose memberships the client needs to show the timeline, and the heroes by which it names the room. */
+  const wantedMembers = (
+    range: SyncRange,
+    shown: ReadonlyArray<TimelineEntry>,
+    isNew: boolean,
+    heroes: ReadonlyArray<UserId>
+  ): WantedMembers => {
     if (!range.filter.room?.state?.lazy_load_members) return "all"
-    const wanted = new Set(shown.map(({ event }) => event.sender))
+    const wanted = new Set(heroes)
+    for (const { event } of shown) wanted.add(event.sender)
     // Only the state after the timeline contains the memberships in it.
     if (range.stateAfter) for (const { event } of shown) if (isMembership(event)) wanted.add(event.state_key as UserId)
     if (isNew) wanted.add(range.session.userId)
@@ -63,10 +73,10 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     stateAfter ? ends.get(roomNid) : (timelines.get(roomNid)?.entries[0]?.stateBefore ?? ends.get(roomNid))
 
   /**
-   * The memberships of heroes, by which a client with lazy loading names a room: those that are neither in the answer nor with the
+   * Adds the memberships of heroes to the states of rooms whose summaries changed: those that are neither in the answer nor with the
    * client. Those of senders have been read. `heroesOf`: the users by the number of the room; `found`: the state in the answer.
    */
-  const readHeroes = Effect.fnUntraced(function* (
+  const addHeroes = Effect.fnUntraced(function* (
     range: SyncRange,
     rooms: ReadonlyArray<Reading>,
     states: StatesOfRooms,
@@ -79,7 +89,7 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
       const { known, roomNid } = room
       const ref = stateBeside(range, room, states)
       const isNew = known === undefined || fullState
-      const senders = wantedMembers(range, states.timelines.get(roomNid)?.entries ?? [], isNew)
+      const senders = wantedMembers(range, states.timelines.get(roomNid)?.entries ?? [], isNew, [])
       const members = new Set(heroesOf(roomNid).filter((userId) => senders !== "all" && !senders.has(userId)))
       if (ref === undefined || members.size === 0) return []
       const has = isNew ? undefined : hasMember(range, roomNid)
@@ -108,7 +118,7 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     states: StatesOfRooms
   ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
     const { filter, fullState, stateAfter } = range
-    const { known, timelines } = states
+    const { heroesOf, known, timelines, users } = states
     const shownIn = ({ roomNid }: Reading) => timelines.get(roomNid)?.entries ?? []
     const wanted = rooms.flatMap((room): ReadonlyArray<WantedState> => {
       const { roomNid } = room
@@ -116,17 +126,18 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
       const state = stateBeside(range, room, states)
       if (state === undefined) return []
       const isNew = fullState || room.known === undefined
-      const members = wantedMembers(range, shown, isNew)
-      return [
-        { roomNid, state, known: isNew ? undefined : known.get(roomNid), members, has: hasMember(range, roomNid) }
-      ]
+      const members = wantedMembers(range, shown, isNew, heroesOf(roomNid))
+      const before = isNew ? undefined : known.get(roomNid)
+      return [{ roomNid, state, known: before, members, users: users.get(roomNid), has: hasMember(range, roomNid) }]
     })
     const matches = compileFilter(filter.room?.state)
     const stateOfRooms = new Map<number, ReadonlyArray<Event>>()
     for (const [roomNid, events] of yield* state.readStates(wanted)) stateOfRooms.set(roomNid, events.filter(matches))
     if (stateAfter) return stateOfRooms
     for (const room of rooms) {
-      const inTimeline = new Set(shownIn(room).map(({ event }) => event.event_id))
+      const inTimeline = new Set(
+        shownIn(room).flatMap(({ event }) => (event.state_key === undefined ? [] : event.event_id))
+      )
       const events = stateOfRooms.get(room.roomNid)
       if (events !== undefined && inTimeline.size > 0) {
         stateOfRooms.set(
@@ -138,5 +149,5 @@ export const makeTimelineStates = Effect.fnUntraced(function* (sentMembers: Sent
     return stateOfRooms
   })
 
-  return { readStates, readHeroes, noteMembers }
+  return { readStates, addHeroes, noteMembers }
 })
