@@ -134,9 +134,9 @@ export class SearchStore extends Context.Service<
         const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
         const rows = yield* sql<EventRow>`
           WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
-          SELECT nid, room_nid, xid::text AS xid, type, body FROM events, complete
+          SELECT nid, room_nid, xid::text AS xid, type, body FROM events
           WHERE status = 0 AND (xid, nid) > (${progress!.xid}::xid8, ${progress!.nid}::bigint)
-            AND xid < complete.edge AND type = ANY (${types}::text[])
+            AND xid < (SELECT edge FROM complete) AND type = ANY (${types}::text[])
           ORDER BY events.xid, events.nid LIMIT ${batchSize}`
         const last = rows.at(-1)
         if (last === undefined) return true

@@ -11,6 +11,7 @@ import { AuthChainStore } from "../src/AuthChainStore.ts"
 import { EventLog } from "../src/EventLog.ts"
 import { EventStore } from "../src/EventStore.ts"
 import { RoomStore } from "../src/RoomStore.ts"
+import { SearchStore } from "../src/SearchStore.ts"
 import { SlidingRoomStore } from "../src/SlidingRoomStore.ts"
 import { StateStore } from "../src/StateStore.ts"
 import { beginning } from "../src/StreamToken.ts"
@@ -106,7 +107,7 @@ const reads = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     )
   })
 
-const database = Layer.mergeAll(stores, SyncStore.layer, SlidingRoomStore.layer).pipe(
+const database = Layer.mergeAll(stores, SyncStore.layer, SlidingRoomStore.layer, SearchStore.layer).pipe(
   Layer.provideMerge(TestDatabase.layer)
 )
 
@@ -223,6 +224,16 @@ layer(database)("the plans of hot queries", (it) => {
         })
       )
       for (const [table, count] of rows) assert.isAtMost(count, 20, table)
+    })
+  )
+
+  it.effect("read for the search index no more events than a batch has, however many are to be indexed", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { indexNext } = yield* SearchStore
+      yield* sql`UPDATE events SET type = 'm.room.message'`
+      const { rows } = yield* reads(indexNext)
+      assert.isAtMost(rows("events"), 1_000)
     })
   )
 })

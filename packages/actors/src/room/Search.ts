@@ -14,7 +14,7 @@ import { type HitPlace, type RoomMatches, type SearchHit, SearchStore } from "@g
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Context, Effect, Latch, Layer, Result } from "effect"
+import { Context, Duration, Effect, Latch, Layer, Result } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./EventRenderer.ts"
 import { makeEventSelections } from "./EventSelection.ts"
@@ -85,9 +85,9 @@ const maxScanned = 1_000
 const chunkSize = 50
 /** How long a search waits for the index to contain earlier messages. */
 const indexTimeout = "2 seconds"
-/** At higher rates of events one batch a second is indexed, until this many are missing. */
-const busy = 100
-const mostBehind = 50_000
+/** The part of the time that indexing takes while events come, until so many are missing. */
+const indexingShare = 0.1
+const mostBehind = 1_000_000
 
 /**
  * The start of a page: after a hit, among the matches up to the position of the first page. Numbers of hits would tell how many there
@@ -167,10 +167,13 @@ const make = Effect.gen(function* () {
   const follow = Effect.gen(function* () {
     yield* grown.await
     const before = seen
-    yield* Effect.sleep("1 second")
-    const isBusy = seen - before > busy && seen - indexed < mostBehind
-    if (!isBusy) grown.closeUnsafe()
-    yield* isBusy ? store.indexNext : indexAll
+    const [took, isDone] = yield* Effect.timed(store.indexNext)
+    const isBusy = seen > before && seen - indexed < mostBehind
+    if (isDone) {
+      indexed = Math.max(indexed, before)
+      if (seen === before) grown.closeUnsafe()
+      yield* Effect.sleep("1 second")
+    } else if (isBusy) yield* Effect.sleep(Duration.times(took, 1 / indexingShare - 1))
   })
   yield* keepRunning("Indexing what is said in rooms", follow)
 
