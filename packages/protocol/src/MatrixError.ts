@@ -253,7 +253,7 @@ export class BadStatus extends Schema.TaggedError<BadStatus>()(
   { ...fields, status: Schema.Int, body: Schema.String },
   { httpApiStatus: 502 }
 ) {}
-/** 502: the application service cannot be reached. */
+/** 502: an application service or another server cannot be reached, or refuses what this server sent. */
 export class ConnectionFailed extends Schema.TaggedError<ConnectionFailed>()("M_CONNECTION_FAILED", fields, {
   httpApiStatus: 502
 }) {}

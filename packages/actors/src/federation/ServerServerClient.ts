@@ -163,7 +163,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       timeoutFactor: shortTimeoutFactor,
       isUrgent: true
     }
-    const readState = (answer: JsonObject) => ({ state: objects(answer.knock_room_state) ?? [] })
+    const readState = ({ knock_room_state: shown }: JsonObject) => ({ state: Array.isArray(shown) ? shown : [] })
     const first = { ...common, read: readState, uri: path("v1", `send_${handshake}`, roomId, id) }
     return handshake === "knock" ? call(first) : newest({ ...first, uri: path("v2", "send_leave", roomId, id) }, first)
   }

@@ -7,7 +7,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import type { RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { Context, type Effect, type Result, Schema } from "effect"
@@ -51,10 +51,11 @@ export interface RemoteJoin extends RemoteState {
 export class RemoteRooms extends Context.Service<
   RemoteRooms,
   {
-    /** Checks PDUs of any origin. Invalid ones have a reason. */
+    /** Checks PDUs of any origin. Invalid ones have a reason. `voucher` is a server that vouches for keys of others. */
     readonly verify: (
       version: RoomVersion,
-      pdus: ReadonlyArray<unknown>
+      pdus: ReadonlyArray<unknown>,
+      voucher?: ServerName
     ) => Effect.Effect<ReadonlyArray<Result.Result<Event, string>>>
     /** The predecessors of the events, newest first, at most `limit`. */
     readonly backfill: (
@@ -124,7 +125,7 @@ export class RemoteRooms extends Context.Service<
       version: RoomVersion,
       handshake: "leave" | "knock",
       event: Event
-    ) => Effect.Effect<{ readonly shown: ReadonlyArray<JsonObject> }, RemoteFailure>
+    ) => Effect.Effect<{ readonly shown: ReadonlyArray<Json> }, RemoteFailure>
     /**
      * Hands an invite to the server of the invited user, with what the user is shown of the room, and gives it back
      * countersigned.

@@ -59,22 +59,21 @@ const missingOf = (body: JsonObject): Effect.Effect<MissingEvents, BadJson> => {
   })
 }
 
-const shownOf = (value: Json | undefined): ReadonlyArray<JsonObject> =>
-  Array.isArray(value) ? value.filter(isJsonObject) : []
+const listOf = (value: Json | undefined): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
 
 /** An invite by the second version of the endpoint. Errors: M_BAD_JSON. */
 const inviteOf = (body: JsonObject) => {
   const { event, invite_room_state, room_version } = body
   if (!isJsonObject(event)) return new BadJson({ error: "event: expected an object" })
   if (typeof room_version !== "string") return new BadJson({ error: "room_version: expected a string" })
-  return Effect.succeed({ event, roomVersion: room_version, shown: shownOf(invite_room_state) })
+  return Effect.succeed({ event, roomVersion: room_version, shown: listOf(invite_room_state) })
 }
 
 /** An invite by the first version of the endpoint, which is for rooms of versions 1 and 2. */
 const firstInviteOf = (event: JsonObject) => ({
   event,
   roomVersion: "1",
-  shown: isJsonObject(event.unsigned) ? shownOf(event.unsigned.invite_room_state) : []
+  shown: isJsonObject(event.unsigned) ? listOf(event.unsigned.invite_room_state) : []
 })
 
 const requestOf = (body: JsonObject) => {

@@ -74,7 +74,11 @@ export const wireErrors = [
   wire(Errors.CannotOverwriteMedia, 409, "The content ID has its content already"),
   wire(Errors.UrlNotSet, 400, "The registration of the application service has no URL"),
   wire(Errors.BadStatus, 502, "The application service answered with an error, `status` and `body`"),
-  wire(Errors.ConnectionFailed, 502, "The application service cannot be reached"),
+  wire(
+    Errors.ConnectionFailed,
+    502,
+    "An application service or another server cannot be reached, or refuses what it was sent"
+  ),
   wire(Errors.ConnectionTimeout, 504, "The application service did not answer in time")
 ] as const
 

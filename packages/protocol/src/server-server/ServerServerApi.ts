@@ -60,7 +60,9 @@ const send = (name: string, text: string) =>
 const incompatible = "M_INCOMPATIBLE_ROOM_VERSION where `ver` lacks the version of the room. "
 const invited = documented({
   summary: "Invite a user of the asked server",
-  text: "Answers with the event, countersigned. Errors: M_INCOMPATIBLE_ROOM_VERSION, M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.",
+  text:
+    "Answers with the event, countersigned. Errors: M_INCOMPATIBLE_ROOM_VERSION, M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON; " +
+    "M_INVALID_PARAM from version 12 on, where `invite_room_state` has other things than valid PDUs of the room or lacks m.room.create.",
   who: "the home server of the one who invites"
 })
 const rooms = documented({ summary: "The list of public rooms", text: "Errors: M_INVALID_PARAM.", who: anyServer })
@@ -170,7 +172,7 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       params: sentEvent,
       payload: AnyObject,
       success: AnyObject
-    }).annotateMerge(send("knock", "Answers with stripped state of the room.")),
+    }).annotateMerge(send("knock", "Answers with PDUs of the state that the user is shown.")),
     HttpApiEndpoint.put("inviteV1", "/v1/invite/:roomId/:eventId", {
       params: sentEvent,
       payload: AnyObject,

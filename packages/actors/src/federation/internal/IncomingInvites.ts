@@ -12,18 +12,20 @@ import {
   serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, IncompatibleRoomVersion, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Effect, Option } from "effect"
+import { Effect, Option, Result } from "effect"
 import { makeMembershipLimits } from "../../room/MembershipLimits.ts"
 import { Room } from "../../room/RoomProtocol.ts"
-import { readShown } from "../../room/ShownState.ts"
+import { mustShowPdus, readShown } from "../../room/ShownState.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { Bans } from "../../runtime/Bans.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { PduVerification, problemText } from "../PduVerification.ts"
 import type { IncomingHandshakes } from "./IncomingHandshakes.ts"
 import type { KnownVersions } from "./KnownVersions.ts"
 
@@ -31,8 +33,8 @@ import type { KnownVersions } from "./KnownVersions.ts"
 export interface ReceivedInvite {
   readonly event: JsonObject
   readonly roomVersion: string
-  /** The room state for the invited user: stripped events, or PDUs. */
-  readonly shown: ReadonlyArray<JsonObject>
+  /** The room state for the invited user. Absent in the draft's dialect, which has none. */
+  readonly shown?: ReadonlyArray<Json>
 }
 
 /** Whether an event invites a user of the server. */
@@ -52,12 +54,13 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
   const accounts = yield* AccountStore
   const limits = yield* makeMembershipLimits
   const bans = yield* Bans
+  const verification = yield* PduVerification
 
   const takeInvite = Effect.fnUntraced(function* (
     origin: ServerName,
     event: Event,
     version: string = defaultRoomVersion.id,
-    shown: ReadonlyArray<JsonObject> = []
+    readState: Effect.Effect<ReadonlyArray<JsonObject>, InvalidParam> = Effect.succeed([])
   ) {
     if (!isInviteOf(serverName, event))
       return yield* new InvalidParam({ error: "the PDU is no invite of a user of this server" })
@@ -68,7 +71,24 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     yield* bans.check("user", event.sender)
     yield* limits.mustBeOpen(event.room_id)
     yield* limits.mustTakeInvitation(event.state_key as UserId, event.sender)
+    const shown = yield* readState
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
+  })
+
+  /** The room state for the invited user, stripped. The inviting server vouches for keys of servers that are away. */
+  const readInviteState = Effect.fnUntraced(function* (
+    origin: ServerName,
+    version: RoomVersion,
+    event: Event,
+    shown: ReadonlyArray<Json>
+  ) {
+    const { events, fault } = yield* readShown(version, event.room_id, shown, (pdus) =>
+      Effect.map(verification.verifyPdus(version, pdus, origin), (results) => results.map(Result.mapError(problemText)))
+    )
+    if (fault === undefined) return events
+    if (mustShowPdus(version, event.room_id)) return yield* new InvalidParam({ error: `invite_room_state: ${fault}` })
+    yield* Effect.logWarning(`The invite ${event.event_id} from ${origin} has a faulty invite_room_state: ${fault}`)
+    return events
   })
 
   const inviteTo = Effect.fn("FederationRooms.invite")(function* (
@@ -92,15 +112,12 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
       return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
     }
     const event = yield* readHandshake(roomId, eventId, pdu, version)
-    const strippedState = readShown(version, roomId, shown)
-    if (strippedState === undefined) {
-      return yield* new InvalidParam({ error: "invite_room_state: lacks the m.room.create of the room" })
-    }
-    return { event: version.toPdu(yield* takeInvite(origin, event, id, strippedState)) }
+    const readState = shown === undefined ? undefined : readInviteState(origin, version, event, shown)
+    return { event: version.toPdu(yield* takeInvite(origin, event, id, readState)) }
   })
 
   const invite = (origin: ServerName, roomId: RoomId, eventId: EventId, event: JsonObject) =>
-    inviteTo(origin, roomId, eventId, { event, roomVersion: defaultRoomVersion.id, shown: [] })
+    inviteTo(origin, roomId, eventId, { event, roomVersion: defaultRoomVersion.id })
 
   return { invite, inviteTo, takeInvite }
 })

@@ -292,7 +292,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (
           const { event, version } = yield* complete(server, "knock", userId, content)
           const { shown } = yield* remote.sendMembership(server, version, "knock", event)
           yield* unfinished.put({ roomId, userId, membership: "knock", servers: [server], content: {} })
-          return { event: withShown(event, readShown(version, roomId, shown) ?? []), version }
+          const { events, fault } = yield* readShown(version, roomId, shown, (pdus) =>
+            remote.verify(version, pdus, server)
+          )
+          if (fault !== undefined) {
+            yield* Effect.logWarning(`${server} answered a knock on ${roomId} with a faulty knock_room_state: ${fault}`)
+          }
+          return { event: withShown(event, events), version }
         })
       )
     ).pipe(

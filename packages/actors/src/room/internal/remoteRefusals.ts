@@ -5,6 +5,7 @@ import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import {
   BadJson,
   BadRequest,
+  ConnectionFailed,
   Forbidden,
   IncompatibleRoomVersion,
   InviteBlocked,
@@ -43,6 +44,9 @@ const passedOn: ReadonlySet<string | undefined> = new Set([
   "M_UNSUPPORTED_ROOM_VERSION"
 ])
 
+/** The errors by which another server says that this one made a fault. Clients get a 5xx error for them. */
+const blaming: ReadonlySet<string | undefined> = new Set(["M_INVALID_PARAM", "M_MISSING_PARAM"])
+
 const decodeError = Schema.decodeUnknownOption(MatrixError)
 
 /** How long a client waits where another server limits the rate, in ms: where that does not say it, and at most. */
@@ -50,15 +54,18 @@ const defaultWait = 5_000
 const longestWait = 60_000
 
 /**
- * The error of another server that the client gets as it came: the errcode where it means the same here, else that it is
- * forbidden. Undefined for errors that say nothing to a client.
+ * The error of another server that the client gets: the errcode as it came where it means the same here, else that it is
+ * forbidden, or that the servers do not understand each other. Undefined for errors that say nothing to a client.
  */
-const passedError = ({ errcode, reason, retryAfter, status }: RemoteFailure): MatrixError | undefined => {
+const passedError = ({ destination, errcode, reason, retryAfter, status }: RemoteFailure): MatrixError | undefined => {
   if (errcode === "M_LIMIT_EXCEEDED" || status === 429) {
     return new LimitExceeded({
       error: reason,
       retry_after_ms: Math.min(Math.max(0, retryAfter ?? defaultWait), longestWait)
     })
+  }
+  if (blaming.has(errcode)) {
+    return new ConnectionFailed({ error: `${destination} does not accept what this server sent: ${reason}` })
   }
   if (passedOn.has(errcode)) return Option.getOrUndefined(decodeError({ _tag: errcode, error: reason }))
   return status === 403 ? new Forbidden({ error: reason }) : undefined
@@ -66,7 +73,7 @@ const passedError = ({ errcode, reason, retryAfter, status }: RemoteFailure): Ma
 
 /** Whether the same request may succeed later. */
 export const mayPassLater = ({ _tag }: { readonly _tag: string }): boolean =>
-  _tag === "M_NOT_FOUND" || _tag === "M_LIMIT_EXCEEDED"
+  _tag === "M_NOT_FOUND" || _tag === "M_LIMIT_EXCEEDED" || _tag === "M_CONNECTION_FAILED"
 
 /** The error of an invite that the server of the invited user did not countersign. */
 export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
