@@ -1,5 +1,5 @@
 /**
- * Presence that other servers have of users whose server was killed.
+ * Presence that other servers have of users whose server was killed, or its database too.
  *
  * Source: "Presence" of the server-server specification.
  */
@@ -37,23 +37,31 @@ const follow = Effect.fnUntraced(function* (viewer: Person) {
 })
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Presence after a kill", (it) => {
-  it.effect("users who do not come back are sent as offline, and others stay online", () =>
-    Effect.gen(function* () {
-      const [red, blue] = (yield* Servers).servers as [HomeServer, HomeServer]
-      const alice = yield* red.register("alice")
-      const andrew = yield* red.register("andrew")
-      const bob = yield* blue.register("bob")
-      const { room_alias } = yield* createRoom(alice, { visibility: "public", room_alias_name: "square" })
-      for (const person of [andrew, bob]) yield* join(person, room_alias)
-      const { last, seen, until } = yield* follow(bob)
-      yield* sync(alice)
-      yield* sync(andrew)
-      yield* until(() => last(alice.userId) === "online" && last(andrew.userId) === "online")
-      yield* red.kill
-      yield* red.start
-      yield* Effect.forkChild(Effect.forever(sync(andrew)))
-      yield* until(() => last(alice.userId) === "offline")
-      assert.isFalse(seen.some(([userId, state]) => userId === andrew.userId && state === "offline"))
-    })
-  )
+  for (const { name, crash } of [
+    { name: "of the server", crash: "" },
+    // What a crash of PostgreSQL leaves of UNLOGGED tables.
+    { name: "of the server and PostgreSQL", crash: "TRUNCATE short_lived, short_lived_marker" }
+  ]) {
+    it.effect(`${name}: users who do not come back are sent as offline, and others stay online`, () =>
+      Effect.gen(function* () {
+        const [red, blue] = (yield* Servers).servers as [HomeServer, HomeServer]
+        const suffix = crash === "" ? "" : "-crash"
+        const alice = yield* red.register(`alice${suffix}`)
+        const andrew = yield* red.register(`andrew${suffix}`)
+        const bob = yield* blue.register(`bob${suffix}`)
+        const { room_alias } = yield* createRoom(alice, { visibility: "public", room_alias_name: `square${suffix}` })
+        for (const person of [andrew, bob]) yield* join(person, room_alias)
+        const { last, seen, until } = yield* follow(bob)
+        yield* sync(alice)
+        yield* sync(andrew)
+        yield* until(() => last(alice.userId) === "online" && last(andrew.userId) === "online")
+        yield* red.kill
+        if (crash !== "") yield* red.select(crash)
+        yield* red.start
+        yield* Effect.forkChild(Effect.forever(sync(andrew)))
+        yield* until(() => last(alice.userId) === "offline")
+        assert.isFalse(seen.some(([userId, state]) => userId === andrew.userId && state === "offline"))
+      })
+    )
+  }
 })

@@ -126,7 +126,8 @@ const migrations = {
   "0093_outgoing_receipts": () => import("./migrations/0093_outgoing_receipts.ts"),
   "0094_rooms_of_outgoing_receipts": () => import("./migrations/0094_rooms_of_outgoing_receipts.ts"),
   "0095_former_presence": () => import("./migrations/0095_former_presence.ts"),
-  "0096_account_rates": () => import("./migrations/0096_account_rates.ts")
+  "0096_account_rates": () => import("./migrations/0096_account_rates.ts"),
+  "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -6,8 +6,9 @@
  * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two reports,
  * and loses nothing by it. In a cluster it stays in memory while its user is active, as each node reports its own devices
  * alone; a new actor waits for the reports of all nodes (`gatherTime`) before it takes the user for less available than was
- * published. Written to the store when it settles: when the user chooses, when a choice ends, and when the user turns
- * unavailable or offline. Never on activity.
+ * published. Written to the store when it settles: when the user chooses, when a choice ends, when the user turns
+ * unavailable or offline, and when others see that the user is not offline any more, which a later start has to know. Never on
+ * activity.
  *
  * Source: "Presence" of the specification.
  */
@@ -46,6 +47,8 @@ interface State {
   /** The devices by node. */
   readonly reports: Map<string, ReadonlyArray<DeviceReport>>
   state: PresenceState
+  /** The state in the store. */
+  stored: PresenceState
   choice: Choice | undefined
   statusMessage: string | undefined
   lastActiveAt: number | undefined
@@ -62,9 +65,12 @@ const ownValue = (userId: UserId, state: State): PresenceValue => ({
   ...(state.lastActiveAt === undefined ? {} : { last_active_at: state.lastActiveAt })
 })
 
+/** Whether others see a user in this state as offline. */
+const looksOffline = (state: string): boolean => state === "hidden" || state === "offline"
+
 /** As others see it: hidden users look exactly like offline users, and neither show a status message. */
 const othersValue = (own: PresenceValue): PresenceValue => {
-  if (own.state !== "hidden" && own.state !== "offline") return own
+  if (!looksOffline(own.state)) return own
   const { status_msg: _, ...rest } = own
   return { ...rest, state: "offline", presence: "offline" }
 }
@@ -98,6 +104,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
 
   const load = Effect.gen(function* () {
     const row = Option.getOrUndefined(yield* store.get(userId))
+    state.stored = row?.state ?? "offline"
     state.statusMessage = row?.status_msg
     state.lastActiveAt = row?.last_active_at
     if (row?.chosen_at !== undefined) state.choice = { state: row.state, at: row.chosen_at }
@@ -107,14 +114,15 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     yield* loadProfile
   })
 
-  const save = Effect.suspend(() =>
-    store.save(userId, {
-      state: state.choice?.state ?? state.state,
+  const save = Effect.suspend(() => {
+    state.stored = state.choice?.state ?? state.state
+    return store.save(userId, {
+      state: state.stored,
       status_msg: state.statusMessage,
       last_active_at: state.lastActiveAt,
       chosen_at: state.choice?.at
     })
-  )
+  })
 
   /** Publishes changes. A choice is published even if it changes nothing, since clients wait for it; `hidden` shows only to the user. */
   const publish = (chosen: boolean) =>
@@ -161,7 +169,8 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     state.state = settled.state
     state.choice = settled.choice
     state.lastActiveAt = settled.lastActiveAt
-    if (chosen || rests || choiceEnded) yield* save
+    const appears = looksOffline(state.stored) && !looksOffline(settled.state)
+    if (chosen || rests || choiceEnded || appears) yield* save
     yield* publish(chosen)
     return { until: settled.until, idle: settled.idle }
   })
@@ -169,6 +178,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   const state: State = {
     reports: new Map(),
     state: "offline",
+    stored: "offline",
     choice: undefined,
     statusMessage: undefined,
     lastActiveAt: undefined,
@@ -203,7 +213,8 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     Own: () => Effect.sync(() => ownValue(userId, state)),
     Forget: Effect.fnUntraced(function* () {
       yield* store.remove(userId)
-      Object.assign(state, { state: "offline", choice: undefined, statusMessage: undefined, profile: {} })
+      const nothing = { state: "offline", stored: "offline", choice: undefined, statusMessage: undefined, profile: {} }
+      Object.assign(state, nothing)
       state.reports.clear()
       yield* publish(false)
     })

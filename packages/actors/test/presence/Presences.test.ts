@@ -202,7 +202,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("stores settled presence, and no activity between", () =>
+  it.effect("stores that a user appears, and settled presence, and no activity between", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const store = yield* PresenceStore
@@ -210,9 +210,11 @@ layer(stores)("Presences", (it) => {
       const start = yield* Clock.currentTimeMillis
       yield* poll(laura)
       yield* published(laura.userId, beginning)
+      const appeared = yield* store.get(laura.userId)
+      assert.deepInclude(yield* Effect.fromOption(appeared), { state: "online", last_active_at: start })
       yield* TestClock.adjust("2 minutes")
       yield* presences.active(laura)
-      assert.isTrue((yield* store.get(laura.userId))._tag === "None")
+      assert.deepStrictEqual(yield* store.get(laura.userId), appeared)
       const before = yield* position
       yield* TestClock.adjust("5 minutes")
       yield* published(laura.userId, before)
