@@ -114,6 +114,7 @@ import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
 import { Voip } from "./account/Voip.ts"
 import { AdminServices } from "./admin/AdminServices.ts"
 import { AuditLog } from "./admin/AuditLog.ts"
+import { AppServiceBackOff } from "./app-service/AppServiceBackOff.ts"
 import { AppServiceClient } from "./app-service/AppServiceClient.ts"
 import { AppServicePing } from "./app-service/AppServicePing.ts"
 import { AppServiceQueries } from "./app-service/AppServiceQueries.ts"
@@ -383,7 +384,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
   Layer.provideMerge(RoomSuccessionLive.layer),
   Layer.provideMerge(Layer.merge(AppServiceQueries.layer, AppServiceSessions.layer)),
-  Layer.provideMerge(Layer.merge(AppServiceClient.layer, AppServices.layer)),
+  Layer.provideMerge(Layer.mergeAll(AppServiceBackOff.layer, AppServiceClient.layer, AppServices.layer)),
   Layer.provideMerge(Layer.merge(UserPushRules.layer, MemberPushRulesLive.layer)),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))

@@ -7,6 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Exclusive, Forbidden, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
+import { AppServiceBackOff } from "../app-service/AppServiceBackOff.ts"
 import { AppServices } from "../app-service/AppServices.ts"
 import { Accounts } from "./Accounts.ts"
 import type { Credentials, LoginDevice } from "./Credentials.ts"
@@ -16,12 +17,17 @@ export const appServiceLogin = "m.login.application_service"
 
 const make = Effect.gen(function* () {
   const services = yield* AppServices
+  const backOff = yield* AppServiceBackOff
   const accounts = yield* Accounts
   const store = yield* AccountStore
 
   const serviceOf = Effect.fnUntraced(function* (token: Redacted.Redacted) {
     const service = services.withToken(Redacted.value(token))
-    return service ?? (yield* new UnknownToken({ error: "The access token does not belong to an application service" }))
+    if (service === undefined) {
+      return yield* new UnknownToken({ error: "The access token does not belong to an application service" })
+    }
+    yield* backOff.heardFrom(service.id)
+    return service
   })
 
   const register = Effect.fn("AppServiceAccounts.register")(function* (

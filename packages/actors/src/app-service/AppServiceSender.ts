@@ -3,7 +3,8 @@
  * on from where the last transaction ended, and each transaction is stored before it is sent, so that a service gets
  * everything, in order, and a repeat has the same ID and the same bytes.
  *
- * A service that refuses or cannot be reached is tried again with back-off, for ever: nothing is skipped.
+ * A service that refuses or cannot be reached is tried again with back-off, for ever: nothing is skipped. A request of the service ends
+ * the back-off (`AppServiceBackOff`).
  *
  * Source: "Pushing events" and "Pushing ephemeral data" of the application service API.
  */
@@ -20,10 +21,11 @@ import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { runForever } from "@greenroom/store/Supervision"
 import { signalsWork } from "@greenroom/store/WorkSignals"
-import { Clock, Effect, Latch, Layer, Option, Schedule } from "effect"
+import { Clock, Effect, Latch, Layer, Option, Random, Result } from "effect"
 import { Singleton } from "effect/cluster"
 import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralStream.ts"
 import { receiptEvents } from "../presence/ReceiptEvents.ts"
+import { AppServiceBackOff } from "./AppServiceBackOff.ts"
 import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
 import { type DeviceMessages, makeAppServiceDevices } from "./AppServiceDevices.ts"
 import { makeAppServiceInterest } from "./AppServiceInterest.ts"
@@ -36,13 +38,18 @@ const maxSkipped = 10_000
 
 const noMessages: DeviceMessages = { events: [], devices: [], delivered: Effect.void }
 
-/** 1, 2, 4 seconds and so on up to five minutes, each by up to a fifth more or less. */
-const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("5 minutes")]))
+/** The wait after the first failure and the longest one, in ms. It doubles with each failure. */
+const firstWait = 1_000
+const longestWait = 300_000
+
+/** How much longer or shorter chance makes a wait. */
+const jitter = 0.2
 
 const serve = Effect.fnUntraced(function* (service: AppService) {
   const log = yield* EventLog
   const store = yield* AppServiceStore
   const client = yield* AppServiceClient
+  const backOff = yield* AppServiceBackOff
   const rooms = yield* RoomStore
   const receipts = yield* ReceiptStore
   const shortLived = yield* ShortLivedStore
@@ -122,15 +129,16 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
 
   const sendUntilTaken = Effect.fnUntraced(function* (transaction: AppServiceTransaction, fence: number) {
     let failures = 0
-    yield* send(transaction).pipe(
-      Effect.tapError((reason) =>
-        failures++ === 0
-          ? Effect.logWarning(`The application service ${service.id} does not take transactions: ${reason}`)
-          : Effect.void
-      ),
-      Effect.retry(backOff),
-      Effect.orDie
-    )
+    let wait = firstWait
+    for (;;) {
+      const sent = yield* Effect.result(send(transaction))
+      if (Result.isSuccess(sent)) break
+      if (failures++ === 0) {
+        yield* Effect.logWarning(`The application service ${service.id} does not take transactions: ${sent.failure}`)
+      }
+      const isHeard = yield* backOff.wait(service.id, wait * (1 + jitter * (2 * (yield* Random.next) - 1)))
+      wait = isHeard ? firstWait : Math.min(longestWait, 2 * wait)
+    }
     if (failures > 0) yield* Effect.logInfo(`The application service ${service.id} takes transactions again`)
     yield* store.acknowledge(service.id, fence)
   })

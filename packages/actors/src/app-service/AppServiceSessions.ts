@@ -12,6 +12,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
+import { AppServiceBackOff } from "./AppServiceBackOff.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 
 /** The caller of a request, by its token and parameters. */
@@ -33,6 +34,7 @@ const toTimestamp = (text: string): Effect.Effect<number, InvalidParam> =>
 
 const make = Effect.gen(function* () {
   const services = yield* AppServices
+  const backOff = yield* AppServiceBackOff
   const accounts = yield* AccountStore
   const store = yield* AppServiceStore
   const revocations = yield* SessionRevocations
@@ -69,6 +71,7 @@ const make = Effect.gen(function* () {
     service,
     { deviceId, ts, userId = service.sender }
   ) {
+    yield* backOff.heardFrom(service.id)
     if (!isUserId(userId) || !service.hasUser(userId)) {
       return yield* new Forbidden({ error: `user_id: the application service cannot act as ${userId.slice(0, 255)}` })
     }
