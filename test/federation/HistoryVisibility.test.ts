@@ -1,11 +1,11 @@
 /** Users read back-filled history according to the history visibility and their membership at each event. */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Effect } from "effect"
+import { Array as Arr, Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { ids } from "./support/HostileNetwork.ts"
 import { type FederationAnswer, type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, getState, isMember, readBack, sees, setState } from "./support/Network.ts"
+import { change, expectOk, getState, isMember, readBack, say, sees, setState } from "./support/Network.ts"
 import { Servers, sceneOf } from "./support/TodaysHostility.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
@@ -121,7 +121,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
         const room = yield* createRoom(alice, "11")
         const isBob = (membership: string) => (event: Event) =>
           event.room_id === room && isMember(bob.userId, membership)(event)
-        const say = (body: string) =>
+        const post = (body: string) =>
           expectOk(
             alice.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
               msgtype: "m.text",
@@ -131,24 +131,24 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
         const show = (history_visibility: string) =>
           expectOk(setState(alice, room, visibilityType, { history_visibility }))
         yield* show("world_readable")
-        yield* say("to-the-world")
+        yield* post("to-the-world")
         yield* show("shared")
-        yield* say("shared")
+        yield* post("shared")
         yield* show("invited")
-        yield* say("before-the-invitation")
+        yield* post("before-the-invitation")
         yield* expectOk(change(alice, room, "invite", bob.userId))
-        yield* say("after-the-invitation")
+        yield* post("after-the-invitation")
         yield* show("joined")
-        yield* say("before-the-join")
+        yield* post("before-the-join")
         yield* expectOk(joinThrough(bob, room, red))
         yield* sees(alice, isBob("join") as never)
-        yield* say("to-a-member")
+        yield* post("to-a-member")
         yield* sees(bob, ({ content }) => content.body === "to-a-member")
         yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/leave`, {}))
         yield* sees(alice, isBob("leave") as never)
-        yield* say("while-away")
+        yield* post("while-away")
         yield* show("shared")
-        yield* say("shared-while-away")
+        yield* post("shared-while-away")
         yield* expectOk(joinThrough(bob, room, red))
         const read = (yield* readBack(bob, room)).toReversed()
         assert.deepStrictEqual(
@@ -156,6 +156,37 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
           ["to-the-world", "shared", "after-the-invitation", "to-a-member", "shared-while-away"]
         )
       })
+  )
+
+  it.effect("a server with hundreds of members receives the messages that one of them could see", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
+      yield* expectOk(setState(alice, room_id, visibilityType, { history_visibility: "joined" }))
+      const message = yield* say(alice, room_id, "for members")
+      const received = yield* evil.receives(({ event_id }) => event_id === message)
+      // All others join after the message, and the membership of the one who could see it is the newest.
+      let last = received
+      const joins = [...Array.from({ length: 250 }, (_, index) => `@crowd${index}:evil.test`), mallory].map(
+        (userId) => {
+          const content = { membership: "join", displayname: "one of many" }
+          last = evil.event(
+            room,
+            { type: "m.room.member", state_key: userId, sender: userId, content },
+            { prevEvents: [last] }
+          )
+          return last
+        }
+      )
+      for (const batch of Arr.chunksOf(joins, 50)) {
+        const errors = yield* evil.tell(red, ...batch)
+        assert.deepStrictEqual(
+          errors.filter((error) => error !== undefined),
+          []
+        )
+      }
+      const { body } = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(message)}`)
+      assert.strictEqual(body.pdus[0].content.body, "for members")
+    })
   )
 
   it.effect("the state after branches with different history visibility is requested", () =>

@@ -18,7 +18,10 @@ export class RoomServerStore extends Context.Service<
     readonly serversOf: (
       roomIds: ReadonlyArray<RoomId>
     ) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>
-    /** Users of a server that are or were in a room, invited ones among them, at most `limit`. */
+    /**
+     * Users of a server that are or were in a room, invited ones among them, at most `limit`: those who are in it first, by the time of
+     * their membership.
+     */
     readonly usersEver: (roomNid: number, server: ServerName, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
     /** The rooms in which a server has joined members, by their IDs, and how many there are. */
     readonly roomsOf: (
@@ -83,7 +86,8 @@ export class RoomServerStore extends Context.Service<
 
       const usersEver = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
         const rows = yield* sql<{ user_id: string }>`
-          SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server} LIMIT ${limit}`
+          SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server}
+          ORDER BY membership <> 'join', event_nid LIMIT ${limit}`
         return rows.map((row) => row.user_id as UserId)
       }, Effect.orDie)
 

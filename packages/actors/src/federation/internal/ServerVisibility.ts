@@ -11,18 +11,32 @@ import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
-import { type StateKey, StateStore } from "@greenroom/store/StateStore"
-import { Effect } from "effect"
+import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
+import { Array as Arr, Effect } from "effect"
 import { ErasedUsers } from "../../room/ErasedUsers.ts"
 
 const visibilityType = "m.room.history_visibility"
 
-/** The most users of a server whose memberships are checked. */
-const maxUsers = 200
+/**
+ * How many users of a server have their memberships read at once, and of how many it is done. Those who are in the room come first, the
+ * longest there before the others: mostly one of the first decides. An event that none of so many admits stays hidden.
+ */
+const usersAtOnce = 200
+const maxUsers = 2_000
 
-const isOpen = (event: Event | undefined): boolean => {
+/** The memberships that admit a server to an event. Undefined if every server may see it that takes part in the room now. */
+const admittingOf = (event: Event | undefined): ReadonlySet<unknown> | undefined => {
   const visibility = event?.content.history_visibility
-  return visibility !== "joined" && visibility !== "invited"
+  if (visibility === "joined") return new Set(["join"])
+  return visibility === "invited" ? new Set(["join", "invite"]) : undefined
+}
+
+const isOpen = (event: Event | undefined): boolean => admittingOf(event) === undefined
+
+/** A state, and the events before which it was the state of the room. */
+interface StateBefore {
+  readonly ref: StateRef
+  readonly events: ReadonlyArray<Event>
 }
 
 export const makeServerVisibility = Effect.gen(function* () {
@@ -30,6 +44,38 @@ export const makeServerVisibility = Effect.gen(function* () {
   const states = yield* StateStore
   const roomServers = yield* RoomServerStore
   const erased = yield* ErasedUsers
+
+  /** Some keys of several states. */
+  const readKeys = Effect.fnUntraced(function* (befores: ReadonlyArray<StateBefore>, keys: ReadonlyArray<StateKey>) {
+    const refs = befores.map(({ ref }, index) => ({ roomNid: index, ref }))
+    const found = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
+    return befores.map((_, index) => (found.get(index) ?? []).map(({ event }) => event))
+  })
+
+  /** The states in which no user of the server has a membership that admits it. */
+  const restrictedIn = Effect.fnUntraced(function* (
+    roomNid: number,
+    origin: ServerName,
+    befores: ReadonlyArray<StateBefore>
+  ) {
+    const visibilities = yield* readKeys(befores, [[visibilityType, ""]])
+    let restricted = befores.flatMap((before, index) => {
+      const admitting = admittingOf(visibilities[index]![0])
+      return admitting === undefined ? [] : [{ ...before, admitting }]
+    })
+    if (restricted.length === 0) return restricted
+    for (const users of Arr.chunksOf(yield* roomServers.usersEver(roomNid, origin, maxUsers), usersAtOnce)) {
+      const members = yield* readKeys(
+        restricted,
+        users.map((userId) => ["m.room.member", userId])
+      )
+      restricted = restricted.filter(
+        ({ admitting }, index) => !members[index]!.some(({ content }) => admitting.has(content.membership))
+      )
+      if (restricted.length === 0) break
+    }
+    return restricted
+  })
 
   /** The events of one room that the server may not see. */
   const hiddenIn = Effect.fnUntraced(function* (
@@ -46,20 +92,20 @@ export const makeServerVisibility = Effect.gen(function* () {
     const asked =
       history.isWhole && history.events.every(isOpen) ? [] : given.filter((storedEvent) => !isErased(storedEvent))
     if (asked.length === 0) return hidden
-    const users = yield* roomServers.usersEver(roomNid, origin, maxUsers)
-    const keys: ReadonlyArray<StateKey> = [
-      [visibilityType, ""],
-      ...users.map((userId): StateKey => ["m.room.member", userId])
-    ]
     const known = yield* events.visibilityStates(asked)
-    const refs = known.flatMap((ref, index) => (ref === undefined ? [] : [{ roomNid: index, ref }]))
-    const before = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
-    asked.forEach(({ event, status }, index) => {
-      const state = (before.get(index) ?? []).map((entry) => entry.event)
-      // The room was restricted at some time, perhaps before a back-filled event whose state is not known.
-      const isUnknown = known[index] === undefined && status === EventStatus.backfilled
-      if (isUnknown ? !isOfTheirs(origin, event) : !isVisible(origin, event, state)) hidden.add(event.event_id)
+    const withState = asked.flatMap(({ event }, index) => {
+      const ref = known[index]
+      return ref === undefined ? [] : [{ event, ref }]
     })
+    const befores = [...Map.groupBy(withState, ({ ref }) => `${ref.chain} ${ref.seq}`).values()].map(
+      (of): StateBefore => ({ ref: of[0]!.ref, events: of.map(({ event }) => event) })
+    )
+    const refused = (yield* restrictedIn(roomNid, origin, befores)).flatMap((before) => before.events)
+    // The room was restricted at some time, perhaps before a back-filled event whose state is not known.
+    const unknown = asked.filter(({ status }, index) => known[index] === undefined && status === EventStatus.backfilled)
+    for (const event of [...refused, ...unknown.map((storedEvent) => storedEvent.event)]) {
+      if (!isOfTheirs(origin, event)) hidden.add(event.event_id)
+    }
     return hidden
   })
 
@@ -85,14 +131,3 @@ export const makeServerVisibility = Effect.gen(function* () {
 const isOfTheirs = (origin: ServerName, { sender, state_key, type }: Event): boolean =>
   serverNameOf(sender) === origin ||
   (type === "m.room.member" && state_key !== undefined && serverNameOf(state_key as UserId) === origin)
-
-const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>): boolean => {
-  if (isOfTheirs(origin, event)) return true
-  const visibility = state.find(({ type }) => type === visibilityType)
-  const memberships = state.filter(({ type }) => type === "m.room.member").map(({ content }) => content.membership)
-  if (isOpen(visibility)) return true
-  return (
-    memberships.includes("join") ||
-    (visibility?.content.history_visibility === "invited" && memberships.includes("invite"))
-  )
-}
