@@ -1,6 +1,7 @@
 /** Rooms with a policy server: events that it refuses are not sent, and events without its signature are soft-failed. */
 import { assert, describe, it, vi } from "@effect/vitest"
 import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
+import { ServerServerClient } from "@greenroom/actors/federation/ServerServerClient"
 import { defineRule, flood } from "@greenroom/actors/policy/PolicyRules"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
@@ -94,6 +95,22 @@ describe("Policy servers", () => {
       yield* setState(red, alice, room, "m.room.policy", {})
       assert.strictEqual(yield* say(red, alice, room, "spam at last"), "sent")
       yield* blue.sees(bob, isMessage("spam at last"))
+    })
+  )
+
+  it.live("a refusal has status 400, and a server that is no policy server does not know the request", () =>
+    Effect.gen(function* () {
+      const { alice, blue, evil, guard, red, room } = yield* scene
+      const mallory = "@mallory:evil.test"
+      const known = yield* evil.join({ serverName: red.serverName, federationPort: red.settings.port }, room, mallory)
+      yield* red.sees(alice, isMembership(mallory, "join"))
+      const pdu = evil.toPdu(evil.event(known, { sender: mallory, content: message("spam") }))
+      const answerOf = (server: TestServer) =>
+        Effect.flip(
+          blue.run(Effect.flatMap(ServerServerClient, (client) => client.askPolicy(server.serverName, pdu, 10_000)))
+        )
+      assert.deepInclude(yield* answerOf(guard), { status: 400, errcode: "M_FORBIDDEN", error: "No spam here" })
+      assert.deepInclude(yield* answerOf(red), { status: 404, errcode: "M_UNRECOGNIZED" })
     })
   )
 

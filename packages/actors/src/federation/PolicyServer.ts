@@ -9,7 +9,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, type MatrixError, NotFound, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { needsRecommendation, policyIn, policyKeyId } from "@greenroom/room/RoomPolicy"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
@@ -47,7 +47,8 @@ const remember = <K, V>(map: Map<K, V>, key: K, value: V, most: number): void =>
   if (map.size > most) map.delete(map.keys().next().value!)
 }
 
-const unrecognized = new NotFound({ error: "This server is not the policy server of the room" })
+const unprotected = new NotFound({ error: "This server is not the policy server of the room" })
+const unrecognized = new Unrecognized({ error: "This server is no policy server" })
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -89,7 +90,7 @@ const make = Effect.gen(function* () {
       (server) => server === serverName
     )
     const named = policy?.keys.get(policyKeyId)
-    if (named === undefined || encodeBase64(exportVerifyKey(named)) !== publicKey) return yield* unrecognized
+    if (named === undefined || encodeBase64(exportVerifyKey(named)) !== publicKey) return yield* unprotected
   })
 
   /** When senders wrote, by room and user, in ms. */
@@ -126,7 +127,7 @@ const make = Effect.gen(function* () {
     if (!isRoomId(roomId)) return yield* new BadJson({ error: "room_id: expected a room ID" })
     const id = yield* rooms.version(roomId)
     const version = Option.isSome(id) ? roomVersion(id.value) : undefined
-    if (version === undefined) return yield* unrecognized
+    if (version === undefined) return yield* unprotected
     yield* requirePolicy(roomId)
     const [verified] = yield* verification.verifyPdus(version, [pdu])
     const event = yield* Effect.fromResult(

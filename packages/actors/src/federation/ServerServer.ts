@@ -72,8 +72,10 @@ const make = Effect.gen(function* () {
     return yield* rooms.getState(origin, roomId, at)
   })
 
+  /** The specification has 403 here for a server outside the room. A room that does not exist gives the same answer. */
   const getStateIds = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, at: EventId) {
-    yield* require(origin, roomId)
+    const outside = new Forbidden({ error: `${origin} is not in the room` })
+    yield* Effect.catchTag(require(origin, roomId), "M_NOT_FOUND", () => Effect.fail(outside))
     yield* mustExist(roomId, at)
     return yield* rooms.getStateIds(origin, roomId, at)
   })
@@ -217,7 +219,7 @@ export class ServerServer extends Context.Service<
       roomId: RoomId,
       at: EventId
     ) => Effect.Effect<{ readonly pdus: Pdus; readonly auth_chain: Pdus }, MatrixError>
-    /** The same by IDs. Errors: M_NOT_FOUND. */
+    /** The same by IDs. Errors: M_NOT_FOUND; M_FORBIDDEN for a server outside the room. */
     readonly getStateIds: (
       origin: ServerName,
       roomId: RoomId,

@@ -18,8 +18,8 @@ export class PolicyFederationGroup extends HttpApiGroup.make("serverServer.polic
         summary: "Ask the policy server of a room to sign an event",
         text:
           "The body is the PDU, signed by the server of its sender. The answer is the signature of this server by its key " +
-          "`ed25519:policy_server`. Errors: M_FORBIDDEN with the reason for the event's sender, M_BAD_JSON, M_NOT_FOUND where " +
-          "this server is not the policy server of the room, M_LIMIT_EXCEEDED.",
+          "`ed25519:policy_server`. Errors: M_FORBIDDEN (400) with the reason for the event's sender, M_BAD_JSON, M_NOT_FOUND where " +
+          "this server is not the policy server of the room, M_UNRECOGNIZED where it is none at all, M_LIMIT_EXCEEDED.",
         who: "any home server"
       })
     )

@@ -96,7 +96,13 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       params: inRoom,
       query: at,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The state before an event, as IDs", text: hidden, who: inTheRoom })),
+    }).annotateMerge(
+      documented({
+        summary: "The state before an event, as IDs",
+        text: "Errors: M_NOT_FOUND; M_FORBIDDEN for a server outside the room, also where there is none.",
+        who: inTheRoom
+      })
+    ),
     HttpApiEndpoint.get("eventAuth", "/v1/event_auth/:roomId/:eventId", {
       params: event,
       success: AnyObject
