@@ -1,0 +1,50 @@
+/**
+ * The servers through which a user of this one reaches a room (`via`).
+ */
+import { type RoomId, type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect, Option } from "effect"
+import { ask } from "../../runtime/Ask.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { Room } from "../RoomProtocol.ts"
+
+export const makeViaServers = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const rooms = yield* RoomStore
+
+  /** Whether this server takes part in the room. */
+  const isHere = (roomId: RoomId) =>
+    Effect.map(
+      Effect.orElseSucceed(ask(room(roomId).Servers()), (): ReadonlyArray<ServerName> => []),
+      (servers) => servers.includes(serverName)
+    )
+
+  /**
+   * Servers through which a remote room can be reached: the inviter's, and those that are named. The server in the room ID may
+   * have left long ago: it is tried where no other server is known.
+   */
+  const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
+    const membership = yield* rooms.membership(userId, roomId)
+    const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
+    const others = [...new Set([...inviter, ...named])].filter((server) => server !== serverName)
+    const maker = serverPartOf(roomId)
+    return others.length > 0 || maker === undefined || maker === serverName ? others : [maker]
+  })
+
+  /**
+   * The servers through which a user enters a room that this one takes no part in; none where it does. A room of our own that we
+   * have lost, as after a restore of a backup, is entered through others like any other.
+   */
+  const serversOutside = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    named: ReadonlyArray<ServerName>
+  ) {
+    return (yield* isHere(roomId)) ? [] : yield* serversFor(userId, roomId, named)
+  })
+
+  return { isHere, serversFor, serversOutside }
+})
+
+export type ViaServers = Effect.Success<typeof makeViaServers>
