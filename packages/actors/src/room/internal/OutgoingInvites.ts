@@ -93,3 +93,5 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
 
   return { invitePlaced, inviteRemotely }
 })
+
+export type OutgoingInvites = Effect.Success<ReturnType<typeof makeOutgoingInvites>>
