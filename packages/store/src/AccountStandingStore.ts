@@ -66,6 +66,7 @@ export class AccountStandingStore extends Context.Service<
   {
     /** Every account that is locked or suspended, or has a rate of its own. */
     readonly all: Effect.Effect<ReadonlyArray<AccountStanding>>
+    /** The standing of an account; that of an account in good standing where nothing is stored. */
     readonly find: (userId: UserId) => Effect.Effect<AccountStanding>
     /**
      * Returns the new standing. Delayed events of an account that is locked or suspended are

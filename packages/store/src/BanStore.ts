@@ -34,6 +34,7 @@ export class BanStore extends Context.Service<
     /** The bans in force. */
     readonly all: Effect.Effect<ReadonlyArray<Ban>>
     readonly isBanned: (kind: BanKind, value: string) => Effect.Effect<boolean>
+    /** Bans a value, or bans it again with another reason. */
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
     /** False if there was none. */
     readonly lift: (kind: BanKind, value: string) => Effect.Effect<boolean>

@@ -307,6 +307,7 @@ export class ContactStore extends Context.Service<
       before: number,
       limit: number
     ) => Effect.Effect<ReadonlyArray<{ readonly medium: "email" | "msisdn"; readonly address: string }>>
+    /** Stores an answer of an identity server: the addresses that were looked up, each with its user if it has one. */
     readonly lookedUp: (userId: UserId, found: ReadonlyArray<ContactAddress>, at: number) => Effect.Effect<void>
     /** The Matrix users among the contacts that have the text in their card or user ID, by name. */
     readonly users: (userId: UserId, text: string, limit: number) => Effect.Effect<ReadonlyArray<FoundUser>>

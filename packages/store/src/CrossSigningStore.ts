@@ -23,6 +23,7 @@ interface Row extends SignedKeys {
 export class CrossSigningStore extends Context.Service<
   CrossSigningStore,
   {
+    /** The keys of users by their usage. Users without keys are missing. */
     readonly keys: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyMap<UserId, CrossSigningKeys>>
     /**
      * Stores keys of a user. Different existing keys are replaced if the user has no master key or `mayReplace`. Otherwise nothing

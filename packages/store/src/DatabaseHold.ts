@@ -306,6 +306,7 @@ const make = Effect.fnUntraced(function* (
 export class DatabaseHold extends Context.Service<
   DatabaseHold,
   {
+    /** Whether the process holds the database alone, or with other nodes. */
     readonly mode: HoldMode
     /** The name of the pool's connections, by which the next holder finds them. */
     readonly applicationName: string

@@ -111,6 +111,7 @@ export class KeyBackupStore extends Context.Service<
     readonly create: (userId: UserId, algorithm: string, authData: BackupData, most: number) => Effect.Effect<number>
     /** A version, or the newest one. */
     readonly find: (userId: UserId, version?: number) => Effect.Effect<Option.Option<KeyBackup>>
+    /** Does nothing if there is no such version. */
     readonly setAuthData: (userId: UserId, version: number, authData: BackupData) => Effect.Effect<void>
     /** False if there never was such a version. */
     readonly remove: (userId: UserId, version: number) => Effect.Effect<boolean>
@@ -121,6 +122,7 @@ export class KeyBackupStore extends Context.Service<
       keys: ReadonlyArray<BackedUpKey>,
       limits: BackupLimits
     ) => Effect.Effect<KeyCount, WrongVersion | BackupFull>
+    /** The keys of a version that are selected; none if there is no such version. */
     readonly keys: (
       userId: UserId,
       version: number,

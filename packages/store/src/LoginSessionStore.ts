@@ -77,6 +77,7 @@ export class LoginSessionStore extends Context.Service<
     readonly create: (session: NewLoginSession, most: number) => Effect.Effect<boolean>
     /** This and the next methods return none if there is no such session, or it has expired. */
     readonly find: (secret: Redacted.Redacted) => Found
+    /** Finds a session by the secret of the link in its mail. */
     readonly findByLink: (link: Redacted.Redacted) => Found
     /** Finds a session once: the state is deleted. */
     readonly takeByState: (state: Redacted.Redacted) => Found

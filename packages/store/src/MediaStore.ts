@@ -122,7 +122,9 @@ export class MediaStore extends Context.Service<
     readonly putRemote: (name: MediaName, content: StoredContent, authenticated: boolean) => Effect.Effect<void>
     /** How much the user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<Quota>
+    /** The thumbnail of an image, by the hash of the image and the name of the size and method. */
     readonly thumbnail: (source: Uint8Array, variant: string) => Effect.Effect<Option.Option<ThumbnailRow>>
+    /** Notes a thumbnail whose content is stored. Another node may have been first: its row stays. */
     readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
     /**
      * Quarantines content, with all of its content IDs; with `by` undefined, releases it. Quarantined content of another server is not
@@ -161,6 +163,7 @@ export class MediaStore extends Context.Service<
       limit: number,
       removeFile: (sha256: Uint8Array) => Effect.Effect<void>
     ) => Effect.Effect<number>
+    /** Notes that the content was read, which delays its removal. */
     readonly used: (name: MediaName, now: number) => Effect.Effect<void>
   }
 >()("greenroom/store/MediaStore") {

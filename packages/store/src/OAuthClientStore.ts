@@ -22,6 +22,7 @@ export class OAuthClientStore extends Context.Service<
     readonly removeUnused: (registeredBefore: number) => Effect.Effect<void>
     /** Lets a user reset their cross-signing keys until a time. */
     readonly allowKeysReset: (userId: UserId, until: number) => Effect.Effect<void>
+    /** Whether the time of `allowKeysReset` has not passed. */
     readonly mayResetKeys: (userId: UserId) => Effect.Effect<boolean>
   }
 >()("greenroom/store/OAuthClientStore") {

@@ -24,6 +24,7 @@ const toVerdict = ({ refusal }: Row): Verdict => ({ refusal: refusal ?? undefine
 export class PolicyVerdictStore extends Context.Service<
   PolicyVerdictStore,
   {
+    /** The verdict of this server as a policy server on an event; undefined if none is stored. */
     readonly find: (eventId: EventId) => Effect.Effect<Verdict | undefined>
     /** Stores a verdict, unless another node has stored one. Returns the stored one. */
     readonly add: (eventId: EventId, verdict: Verdict) => Effect.Effect<Verdict>

@@ -45,6 +45,7 @@ export class PresenceStore extends Context.Service<
     readonly remove: (userId: UserId) => Effect.Effect<void>
     /** Users who were not offline before the server started, at most `limit`, and have not been forgotten. */
     readonly former: (limit: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Removes users from those of `former`. */
     readonly forgetFormer: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
   }
 >()("greenroom/store/PresenceStore") {

@@ -63,11 +63,13 @@ export class ProfileStore extends Context.Service<
     /** All fields of a user, by name. */
     readonly fields: (userId: UserId) => Effect.Effect<ReadonlyMap<string, ProfileFieldValue>>
     readonly field: (userId: UserId, field: string) => Effect.Effect<Option.Option<ProfileFieldValue>>
+    /** Sets a field. A new display name or avatar is pending from then on (`pendingPropagation`). */
     readonly set: (userId: UserId, field: string, value: ProfileFieldValue) => Effect.Effect<void>
     /** Removes a field. Does nothing if it is not set. */
     readonly remove: (userId: UserId, field: string) => Effect.Effect<void>
     /** Deletes the whole profile, but not the copies in memberships. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
+    /** Display name and avatar; empty for a user without a profile. */
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
     /** The profiles of many users. Users with neither name nor avatar are missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>

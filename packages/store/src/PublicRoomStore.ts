@@ -118,6 +118,7 @@ export class PublicRoomStore extends Context.Service<
     readonly isListed: (roomId: RoomId) => Effect.Effect<Option.Option<boolean>>
     /** The rooms among these that are in the list. */
     readonly listedOf: (roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
+    /** Whether the room directory of this server has the room. Does nothing for an unknown room. */
     readonly setListed: (roomId: RoomId, listed: boolean) => Effect.Effect<void>
     /** Adds a room to the list of a network, or removes it. */
     readonly setListedIn: (network: RoomNetwork, roomId: RoomId, listed: boolean) => Effect.Effect<void>

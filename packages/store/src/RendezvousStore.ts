@@ -22,6 +22,7 @@ export class RendezvousStore extends Context.Service<
     readonly find: (id: string) => Effect.Effect<Option.Option<RendezvousSession>>
     /** Replaces the text if its sequence is still this one. Undefined if it is not, or there is no such session. */
     readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>>
+    /** False if there was none. */
     readonly remove: (id: string) => Effect.Effect<boolean>
   }
 >()("greenroom/store/RendezvousStore") {

@@ -95,6 +95,7 @@ export class RoomStore extends Context.Service<
     readonly joinedRoomsOfAll: (
       userIds: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<RoomId>>>
+    /** Whether both users are joined to a room. */
     readonly shareRoom: (a: UserId, b: UserId) => Effect.Effect<boolean>
     /** The users joined to any room that the user is joined to. */
     readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>

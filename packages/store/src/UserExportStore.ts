@@ -58,6 +58,7 @@ const contactBatch = 20
 export class UserExportStore extends Context.Service<
   UserExportStore,
   {
+    /** All that is stored of the user, read in batches: the account first, the events of each room last. */
     readonly parts: (userId: UserId) => Stream.Stream<ExportedPart>
     readonly add: (request: Omit<DataExport, "requestedAt" | "approvedBy">) => Effect.Effect<void>
     /** False if it was approved already, has expired, or is of this administrator. */

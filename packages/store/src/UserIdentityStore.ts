@@ -45,6 +45,7 @@ export class UserIdentityStore extends Context.Service<
     readonly addressesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<VerifiedAddress>>
     /** False if the provider's account is linked to another user. */
     readonly linkSubject: (userId: UserId, subject: ProviderSubject) => Effect.Effect<boolean>
+    /** False if it was not linked to the user. */
     readonly unlinkSubject: (userId: UserId, subject: ProviderSubject) => Effect.Effect<boolean>
     readonly userOfSubject: (subject: ProviderSubject) => Effect.Effect<Option.Option<UserId>>
     readonly subjectsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<ProviderSubject>>
