@@ -186,8 +186,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
         const proposed = { type: "m.room.member", state_key: guest.userId, content: { membership: "join" } }
         const template = format.toTemplate(evil.event(own, { ...proposed, sender: guest.userId }))
         const state = [...own.state.values()]
-        const answers = (told: ReadonlyArray<Event>) => {
-          const pdus = told.map(format.toPdu)
+        const answers = (given: ReadonlyArray<Event>) => {
+          const pdus = given.map(format.toPdu)
           evil.respond = ({ path }) =>
             path.startsWith("/v1/make_join")
               ? { status: 200, body: { room_version: version, event: template } }

@@ -46,7 +46,7 @@ describe("A log that was restored from a backup", () => {
       const lostLater = yield* send(5).pipe(onNode(url))
       const after = yield* Effect.gen(function* () {
         assert.deepStrictEqual(yield* Effect.forEach([before, lost, lostLater], isLost), [false, true, true])
-        // Who read up to a lost token has all that the database has of its epoch.
+        // A reader that has read up to a lost token has all that the database has of its epoch.
         assert.deepStrictEqual(yield* Effect.forEach([before, lost, lostLater], lastKnown), [
           ...[positionOf(before), positionOf(before), undefined]
         ])

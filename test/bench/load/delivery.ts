@@ -25,7 +25,7 @@ export interface DeliveryInput extends Audience {
   readonly otherUrls?: ReadonlyArray<string>
   /** The processes whose processor time is measured. */
   readonly pids?: ReadonlyArray<number>
-  /** From one message to the next, in ms (default 300): those who were told ask again meanwhile. */
+  /** From one message to the next, in ms (default 300): receivers poll again meanwhile. */
   readonly pause?: number
 }
 

@@ -8,7 +8,7 @@ import { type ClientError, retrying } from "../../src/internal/Retry.ts"
 const unreachable = new ConnectionError({ error: "The server cannot be reached", transient: true })
 const tooMany = new LimitExceeded({ error: "Too many requests", retry_after_ms: 700 })
 
-/** A request that fails as often as it is told to, and says when it was sent. */
+/** A request that fails a given number of times, and says when it was sent. */
 const failing = (times: number, error: ClientError) => {
   const sentAt: Array<number> = []
   const request = Effect.flatMap(Clock.currentTimeMillis, (now) => {

@@ -81,9 +81,9 @@ export const authEventsRefusal = (
   if (namesAuthEventTwice(event)) return refusal("unexpected")
   for (const authEvent of authEvents) {
     if (!event.auth_events.includes(authEvent.event_id)) return refusal("incomplete")
-    const place = expected.findIndex(([type, stateKey]) => type === authEvent.type && stateKey === authEvent.state_key)
-    if (place < 0) return refusal("unexpected")
-    expected.splice(place, 1)
+    const index = expected.findIndex(([type, stateKey]) => type === authEvent.type && stateKey === authEvent.state_key)
+    if (index < 0) return refusal("unexpected")
+    expected.splice(index, 1)
     if (authEvent.room_id !== event.room_id) return refusal("otherRoom")
     if (context.isRejected(authEvent.event_id)) return refusal("rejected")
   }

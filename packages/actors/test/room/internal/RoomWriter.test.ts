@@ -7,7 +7,7 @@ import { makeRoomWriter } from "../../../src/room/internal/RoomWriter.ts"
 import { Rooms } from "../../../src/room/Rooms.ts"
 import { guest, layer as homeServer } from "../../TestHomeServer.ts"
 
-/** A writer that is told late that it has opened the room for the first time. */
+/** A writer that learns late that it has opened the room for the first time. */
 const slowWriter = Effect.fnUntraced(function* (roomId: RoomId) {
   const rooms = yield* RoomStore
   const [opened, tell] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
