@@ -17,33 +17,28 @@
  * A transaction that the server refuses is sent again a few times, then PDU by PDU; a PDU that it refuses alone is dropped
  * (`TransactionRefusal`). So no single item stops the queue.
  *
+ * `PeerQueue` decides what the next transaction has, `PeerSending` sends it.
+ *
  * A server that cannot be reached is in back-off until `Destinations` says otherwise; then typing and presence for it are dropped. A short
  * wait passes in the actor. A long one does not keep it in memory: `Peers` resumes servers whose back-off has ended.
  *
  * Source: "Transactions" of the specification.
  */
-import { randomBytes } from "node:crypto"
-import { todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
-import { maxEdus, maxPdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { type EduTransaction, OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
-import { OutgoingReceiptStore, type WaitingReceipts } from "@greenroom/store/OutgoingReceiptStore"
-import { type NextTransaction, OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
-import { ShardFenceStore, type StaleFence } from "@greenroom/store/ShardFenceStore"
-import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
+import type { StaleFence } from "@greenroom/store/ShardFenceStore"
+import { Clock, Effect, FiberHandle, Random, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
-import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { isOfUnavailableNode } from "../runtime/NodeUnavailable.ts"
 import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
 import { Destinations } from "./Destinations.ts"
-import { FederationRooms } from "./FederationRooms.ts"
-import { FederationTransport } from "./FederationTransport.ts"
-import { toReceiptEdus } from "./OutgoingReceipts.ts"
+import { makePeerQueue, type Outgoing } from "./internal/PeerQueue.ts"
+import { makePeerSending } from "./internal/PeerSending.ts"
 import { Peer } from "./PeerProtocol.ts"
-import { type EduContent, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
-import { ServerServerClient } from "./ServerServerClient.ts"
 import { refusalsUntilFinal, waitAfterRefusal } from "./TransactionRefusal.ts"
 
 // --- State ------------------------------------------------------------------------------------------------------------
@@ -53,25 +48,6 @@ const longestOwnWait = 60_000
 
 /** The shortest wait after a failure, in milliseconds. */
 const shortestWait = 500
-
-/** How long a server that was not there may take to show that it is, in milliseconds, and how much it may say. */
-const probeTimeout = 10_000
-const maxProbeBytes = 64 * 1024
-
-/** How many receipts a transaction has at most: each may be an EDU of its own, and typing and presence have room beside them. */
-const maxReceipts = 80
-
-/** A transaction to send; without `stored`, of EDUs alone: of those that must arrive, or of those that may be lost. */
-interface Outgoing {
-  readonly stored: NextTransaction | undefined
-  /** A transaction of EDUs that must arrive. */
-  readonly durable?: EduTransaction
-  /** All EDUs of the transaction, receipts among them. */
-  readonly edus: ReadonlyArray<EduContent>
-  readonly receipts: WaitingReceipts
-}
-
-const noReceipts: WaitingReceipts = { receipts: [], rooms: [], more: false }
 
 const reasonOf = (error: RemoteRefused | RemoteInvalid): string =>
   error._tag === "RemoteRefused" ? `${error.status} ${error.errcode}: ${error.error}` : error.reason
@@ -84,27 +60,16 @@ const refusedPdus = ({ pdus }: TransactionAnswer): ReadonlyArray<string> =>
 const behaviour = Effect.gen(function* () {
   const destination = (yield* Entity.CurrentAddress).entityId as unknown as ServerName
   const scope = yield* Effect.scope
-  const { serverName } = yield* HomeServerConfig
   const store = yield* OutgoingStore
   const eduStore = yield* OutgoingEduStore
-  const receiptStore = yield* OutgoingReceiptStore
   const destinations = yield* Destinations
-  const rooms = yield* FederationRooms
-  const client = yield* ServerServerClient
-  const transport = yield* FederationTransport
-  const fences = yield* ShardFenceStore
   const { refused: fenceRefused } = yield* ShardFences
   const fence = yield* actorFence
+  const queue = yield* makePeerQueue(destination, fence)
+  const sending = yield* makePeerSending(destination, fence)
   const retry = yield* FiberHandle.make()
   const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
 
-  const pending = new PendingEdus()
-  /** Whether the store may have something for the server. */
-  let queued = true
-  /** Whether the store may have receipts for the server that are in no transaction. */
-  let receiptsQueued = true
-  /** The transaction in flight that has no EDUs for sure. */
-  let withoutEdus: string | undefined
   /** Another node has taken the shard: this actor sends nothing more. */
   let isReplaced = false
 
@@ -124,122 +89,19 @@ const behaviour = Effect.gen(function* () {
   /** How many of the next PDUs are sent one by one, because a transaction with them was refused. */
   let singly = 0
 
-  // The next transaction
-
-  const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
-    if (queued) {
-      queued = false
-      // Before events that are read with the keys which they bring.
-      const durable = yield* Effect.onError(eduStore.next(destination, fence), () => Effect.sync(() => (queued = true)))
-      if (Option.isSome(durable)) {
-        queued = true
-        return { stored: undefined, durable: durable.value, edus: durable.value.edus, receipts: noReceipts }
-      }
-      const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
-        Effect.sync(() => (queued = true))
-      )
-      queued = queued || Option.isSome(stored)
-      if (Option.isSome(stored)) {
-        // Absent beside a PDU of a refused transaction: then the PDU itself is refused.
-        const isAlone = stored.value.request !== undefined || singly > 0
-        if (isAlone) return { stored: stored.value, edus: [], receipts: noReceipts }
-        // The events of receipts may be among further PDUs.
-        const receipts = stored.value.events.length < maxPdus ? yield* nextReceipts : noReceipts
-        return { stored: stored.value, ...withEdus(receipts, now) }
-      }
-    }
-    const outgoing = withEdus(yield* nextReceipts, now)
-    return outgoing.edus.length === 0 ? undefined : { stored: undefined, ...outgoing }
-  })
-
-  const withEdus = (receipts: WaitingReceipts, now: number) => {
-    const edus = toReceiptEdus(receipts.receipts)
-    return { edus: [...edus, ...pending.take(maxEdus - edus.length, now)], receipts }
-  }
-
-  const nextReceipts: Effect.Effect<WaitingReceipts> = Effect.suspend(() => {
-    if (!receiptsQueued) return Effect.succeed(noReceipts)
-    receiptsQueued = false
-    return receiptStore.next(destination, maxReceipts, serverName).pipe(
-      Effect.tap(({ more }) =>
-        Effect.sync(() => {
-          receiptsQueued ||= more
-        })
-      ),
-      // Rooms without receipts for the server, which may have left them.
-      Effect.flatMap((waiting) =>
-        waiting.receipts.length > 0 || waiting.rooms.length === 0
-          ? Effect.succeed(waiting)
-          : Effect.andThen(settleReceipts(waiting), nextReceipts)
-      ),
-      Effect.onError(() => Effect.sync(() => (receiptsQueued = true)))
-    )
-  })
-
-  const settleReceipts = ({ rooms }: WaitingReceipts) =>
-    rooms.length === 0 ? Effect.void : receiptStore.settle(destination, rooms)
-
   // Sending
 
-  /** The cheapest request that shows whether the server is there: nothing is signed for an unreachable one. */
-  const probe = transport
-    .request({
-      destination,
-      method: "GET",
-      uri: todaysKeyPath,
-      maxBytes: maxProbeBytes,
-      timeout: probeTimeout,
-      mayRepeat: true
-    })
-    .pipe(
-      Effect.catchTag("RemoteInvalid", () => Effect.void),
-      Effect.tapError(({ reason }) => destinations.failed(destination, reason))
-    )
-
-  const envelope = (edus: ReadonlyArray<EduContent>) => ({
-    origin: serverName,
-    destination,
-    prev_ids: [],
-    pdus: [],
-    ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
-  })
-
-  /** The request of a transaction with PDUs, stored before it is sent. Undefined if another one is in flight. */
-  const prepare = Effect.fnUntraced(function* (stored: NextTransaction, edus: ReadonlyArray<EduContent>) {
-    if (stored.request !== undefined) return stored.request
-    const request = yield* client.prepareTransaction({
-      ...envelope(edus),
-      transaction_id: stored.transactionId,
-      ts: stored.ts,
-      prev_ids: stored.prevIds,
-      pdus: yield* rooms.toPdus(stored.events)
-    })
-    if (!(yield* store.prepare(destination, stored, request, fence))) return
-    withoutEdus = edus.length === 0 ? stored.transactionId : undefined
-    return request
-  })
-
-  /** A transaction of EDUs alone. */
-  const sendEdus = Effect.fnUntraced(function* (edus: ReadonlyArray<EduContent>, durable: EduTransaction | undefined) {
-    if (durable === undefined) yield* fences.check(fence)
-    return yield* client.sendEdus({
-      ...envelope(edus),
-      transaction_id: durable?.transactionId ?? randomBytes(12).toString("base64url"),
-      ts: durable?.ts ?? (yield* Clock.currentTimeMillis)
-    })
-  })
-
-  const send = Effect.fnUntraced(function* ({ durable, edus, stored }: Outgoing) {
-    if (unreachable) yield* probe
-    unreachable = false
-    if (stored === undefined) return yield* sendEdus(edus, durable)
-    const request = yield* prepare(stored, edus)
-    return request === undefined ? undefined : yield* client.sendTransaction(destination, request)
-  })
+  /** Shows that a server is there that was not: nothing is signed for an unreachable one. */
+  const reach = Effect.suspend(() =>
+    unreachable
+      ? Effect.map(sending.probe, () => {
+          unreachable = false
+        })
+      : Effect.void
+  )
 
   /** The PDUs of the transaction wait no longer. */
   const settle = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
-    withoutEdus = undefined
     singly = Math.max(0, singly - events.length)
     yield* store.acknowledge(destination, transactionId)
   })
@@ -254,10 +116,9 @@ const behaviour = Effect.gen(function* () {
   /** The server is left alone for so many ms, and typing and presence for it are dropped. */
   const backOffFor = (duration: number) =>
     Effect.map(monotonicMillis, (now) => {
-      pending.clear()
+      queue.drop()
       // Commits and receipts during this time do not wake this actor.
-      queued = true
-      receiptsQueued = true
+      queue.noteAll()
       backoffUntil = now + duration
     })
 
@@ -278,7 +139,7 @@ const behaviour = Effect.gen(function* () {
   /** The transaction will not be taken as it is: its PDUs go one by one, and the only PDU of one is dropped. */
   const giveUp = Effect.fnUntraced(function* (stored: StoredTransaction, reason: string) {
     const [first, ...others] = stored.events
-    const mayHaveEdus = singly === 0 && withoutEdus !== stored.transactionId
+    const mayHaveEdus = singly === 0 && !sending.hasNoEdus(stored.transactionId)
     if (others.length > 0 || mayHaveEdus) {
       singly = Math.max(singly, stored.events.length)
       yield* store.reduce(destination, stored.transactionId, fence)
@@ -296,11 +157,10 @@ const behaviour = Effect.gen(function* () {
     const unstored = durable === undefined && receipts.receipts.length === 0 ? 1 : refusals + 1
     const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
     const isFinal = count >= refusalsUntilFinal(error)
-    queued = true
-    receiptsQueued = true
+    queue.noteAll()
     if (isFinal && stored === undefined && (durable !== undefined || receipts.receipts.length > 0)) {
       if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
-      yield* settleReceipts(receipts)
+      yield* queue.settleReceipts(receipts)
       yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reasonOf(error)}`)
     }
     if (!isFinal || stored === undefined) {
@@ -323,13 +183,13 @@ const behaviour = Effect.gen(function* () {
   ) {
     // Another transaction was in flight: the EDUs go with the next one.
     if (answer === undefined) {
-      const now = yield* monotonicMillis
-      for (const edu of edus) if (edu.edu_type !== "m.receipt") pending.add(edu, now)
-      receiptsQueued = true
+      const lost = edus.filter(({ edu_type }) => edu_type !== "m.receipt")
+      queue.add(lost, yield* monotonicMillis)
+      queue.noteReceipts()
       return
     }
     refusals = 0
-    yield* settleReceipts(receipts)
+    yield* queue.settleReceipts(receipts)
     if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
     if (stored !== undefined) yield* acknowledged(stored, answer)
   })
@@ -338,9 +198,9 @@ const behaviour = Effect.gen(function* () {
     while (!isReplaced) {
       const now = yield* monotonicMillis
       if (now < backoffUntil) return yield* waitForRetry(now)
-      const outgoing = yield* next(now)
+      const outgoing = yield* queue.next(now, singly > 0)
       if (outgoing === undefined) return
-      const answer = yield* Effect.result(send(outgoing))
+      const answer = yield* Effect.result(Effect.andThen(reach, sending.send(outgoing)))
       if (Result.isSuccess(answer)) yield* done(outgoing, answer.success)
       else if (answer.failure._tag === "StaleFence") yield* replaced(answer.failure)
       else if (answer.failure._tag === "RemoteUnreachable") yield* unreached(answer.failure)
@@ -348,7 +208,7 @@ const behaviour = Effect.gen(function* () {
     }
   })
 
-  const sendAll = Effect.onError(sendWaiting, () => Effect.sync(() => (receiptsQueued = true)))
+  const sendAll = Effect.onError(sendWaiting, () => Effect.sync(queue.noteReceipts))
 
   let starting = false
 
@@ -356,13 +216,13 @@ const behaviour = Effect.gen(function* () {
   const start: Effect.Effect<void> = Effect.suspend(() => {
     if (starting) return Effect.void
     starting = true
-    const sending = oneAtATime(
+    const sendingAll = oneAtATime(
       Effect.suspend(() => {
         starting = false
         return sendAll
       })
     )
-    return sending.pipe(
+    return sendingAll.pipe(
       Effect.catchCause((cause) =>
         isOfUnavailableNode(cause) ? Effect.void : Effect.logError(`Sending to ${destination} failed`, cause)
       ),
@@ -374,27 +234,26 @@ const behaviour = Effect.gen(function* () {
   return Peer.of({
     Drain: () =>
       Effect.suspend(() => {
-        queued = true
+        queue.noteStored()
         return Effect.map(Effect.andThen(oneAtATime(sendAll), monotonicMillis), (now) => ({
           spareFor: Math.max(0, backoffUntil - now)
         }))
       }),
     ReceiptsQueued: () =>
       Effect.flatMap(monotonicMillis, (now) => {
-        receiptsQueued = true
+        queue.noteReceipts()
         return now < backoffUntil ? Effect.void : start
       }),
     Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
       const now = yield* monotonicMillis
       if (now < backoffUntil) return
-      for (const edu of edus) pending.add(edu, now)
+      queue.add(edus, now)
       yield* start
     }),
     HeardFrom: () =>
       Effect.suspend(() => {
         backoffUntil = 0
-        queued = true
-        receiptsQueued = true
+        queue.noteAll()
         return start
       })
   })
