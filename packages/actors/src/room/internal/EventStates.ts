@@ -11,9 +11,10 @@ import type { CommitFailed, StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
 import { Effect } from "effect"
 import type { RoomEvents } from "./RoomEvents.ts"
-import type { PointState, RoomResolution } from "./RoomResolution.ts"
+import type { RoomResolution } from "./RoomResolution.ts"
 import type { Extremity, KnownEvent, RoomState } from "./RoomState.ts"
 import { nameOf, noChanges, type StateChanges, type StateValue, sameRef } from "./StateBranches.ts"
+import { type PointState, valueAt } from "./StateComparison.ts"
 
 /** A state: IDs and numbers of its events. */
 export type IdMap = ReadonlyMap<string, StateId>
@@ -24,7 +25,7 @@ export interface PlannedChange {
   readonly known: KnownEvent | "itself" | undefined
 }
 
-export const makeEventStates = (roomEvents: RoomEvents, { ensure, resolve, valueAt }: RoomResolution) => {
+export const makeEventStates = (roomEvents: RoomEvents, { ensure, resolve }: RoomResolution) => {
   const pointOf = (ref: StateRef): PointState => ({ ref, changes: noChanges })
 
   /** A state from another server, as changes of the current one. */

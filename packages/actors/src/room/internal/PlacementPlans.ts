@@ -15,8 +15,9 @@ import type { EventStates, IdMap, PlannedChange } from "./EventStates.ts"
 import type { NamingRedactions, ReceivedRedactions } from "./ReceivedRedactions.ts"
 import { withReplaced } from "./ReplacedState.ts"
 import type { RoomEvents } from "./RoomEvents.ts"
-import type { PointState, RoomResolution } from "./RoomResolution.ts"
+import type { RoomResolution } from "./RoomResolution.ts"
 import type { Extremity, KnownEvent, RoomState } from "./RoomState.ts"
+import type { PointState } from "./StateComparison.ts"
 
 export interface PlacementPlan {
   /** The generation of the room at which the plan was begun. */

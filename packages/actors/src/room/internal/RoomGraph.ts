@@ -20,11 +20,12 @@ import { makeForkedProposals } from "./ForkedProposals.ts"
 import { makePlacementPlans, type PlacementPlan, type PlanOptions } from "./PlacementPlans.ts"
 import { makeReceivedRedactions } from "./ReceivedRedactions.ts"
 import { makeRoomEvents } from "./RoomEvents.ts"
-import { makeRoomResolution, type PointState } from "./RoomResolution.ts"
+import { makeRoomResolution } from "./RoomResolution.ts"
 import type { CurrentChange, KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomStep } from "./RoomStep.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 import { sameRef } from "./StateBranches.ts"
+import type { PointState } from "./StateComparison.ts"
 
 /** How an event other than a newly received one is placed. */
 export interface PlaceOptions extends PlanOptions {
