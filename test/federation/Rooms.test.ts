@@ -200,6 +200,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
       const { room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
       const knock = setState(bob, room_id, "m.room.member", { membership: "knock" }, bob.userId)
       yield* expectOk(setState(alice, room_id, "m.room.join_rules", { join_rule: "knock" }))
+      const misshapen = setState(bob, room_id, "m.room.member", { membership: "knock", displayname: 5 }, bob.userId)
+      assert.strictEqual((yield* misshapen).status, 400)
       yield* expectOk(knock)
       yield* sees(alice, isIn(room_id, bob, "knock"))
       yield* expectOk(change(bob, room_id, "leave"))

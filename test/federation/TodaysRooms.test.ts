@@ -233,40 +233,45 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
   )
 
   for (const version of ["11", "12"]) {
-    it.live(`version ${version}: a retracted invite and a retracted knock end on both servers`, () =>
-      Effect.gen(function* () {
-        const [red, blue] = yield* twoHomeServers
-        const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
-        const room = yield* create(red, alice, version, "private")
-        const member = (action: "invite" | "kick") =>
-          red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, action, bob.userId)))
-        const permit = (content: JsonObject) =>
-          blue.run(
-            Effect.flatMap(AccountData, (data) =>
-              data.set(bob, bob.userId, undefined, "m.invite_permission_config", content)
+    it.live(
+      `version ${version}: a repeated invite is one, and a retracted invite and a retracted knock end on both servers`,
+      () =>
+        Effect.gen(function* () {
+          const [red, blue] = yield* twoHomeServers
+          const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+          const room = yield* create(red, alice, version, "private")
+          const member = (action: "invite" | "kick") =>
+            red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, action, bob.userId)))
+          const permit = (content: JsonObject) =>
+            blue.run(
+              Effect.flatMap(AccountData, (data) =>
+                data.set(bob, bob.userId, undefined, "m.invite_permission_config", content)
+              )
             )
+          yield* permit({ default_action: "block" })
+          assert.strictEqual(yield* tagOf(member("invite")), "M_INVITE_BLOCKED")
+          yield* permit({})
+          const inBlue = (membership: string) => blue.sees(bob, isMembership(bob.userId, membership))
+          const invite = Effect.flatMap(Rooms, (rooms) =>
+            rooms.setState(alice, room, "m.room.member", bob.userId, { membership: "invite" }, "an invitation")
           )
-        yield* permit({ default_action: "block" })
-        assert.strictEqual(yield* tagOf(member("invite")), "M_INVITE_BLOCKED")
-        yield* permit({})
-        const inBlue = (membership: string) => blue.sees(bob, isMembership(bob.userId, membership))
-        yield* member("invite")
-        yield* inBlue("invite")
-        yield* member("kick")
-        yield* inBlue("leave")
-        assert.strictEqual(yield* tagOf(join(blue, bob, room, red)), "M_FORBIDDEN")
-        yield* setState(red, alice, room, "m.room.join_rules", { join_rule: "knock" })
-        const knock = Effect.flatMap(Rooms, (rooms) =>
-          rooms.setMembership(bob, room, "knock", bob.userId, undefined, undefined, [red.serverName])
-        )
-        yield* blue.run(knock)
-        yield* red.sees(alice, isMembership(bob.userId, "knock"))
-        yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
-        yield* red.sees(alice, (event) => {
-          const isLeave = isMembership(bob.userId, "leave")(event)
-          return isLeave && "user_id" in event && event.user_id === bob.userId
+          assert.deepStrictEqual(yield* red.run(invite), yield* red.run(invite))
+          yield* inBlue("invite")
+          yield* member("kick")
+          yield* inBlue("leave")
+          assert.strictEqual(yield* tagOf(join(blue, bob, room, red)), "M_FORBIDDEN")
+          yield* setState(red, alice, room, "m.room.join_rules", { join_rule: "knock" })
+          const knock = Effect.flatMap(Rooms, (rooms) =>
+            rooms.setMembership(bob, room, "knock", bob.userId, undefined, undefined, [red.serverName])
+          )
+          yield* blue.run(knock)
+          yield* red.sees(alice, isMembership(bob.userId, "knock"))
+          yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
+          yield* red.sees(alice, (event) => {
+            const isLeave = isMembership(bob.userId, "leave")(event)
+            return isLeave && "user_id" in event && event.user_id === bob.userId
+          })
         })
-      })
     )
   }
 
