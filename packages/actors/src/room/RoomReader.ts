@@ -11,7 +11,7 @@ import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type MatrixError, MissingParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError, MissingParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
@@ -71,7 +71,8 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const filled = yield* makeGapFilling
-  const { administratorsView, notSeen, outside, positionOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
+  const { administratorsView, notSeen, outside, positionOf, scan, stateOf, view, visibleEvent, visibleTo } =
+    yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
@@ -111,14 +112,17 @@ const make = Effect.gen(function* () {
     return yield* renderer.render(session, wanted)
   })
 
-  /** The members as of the newest event up to a position. */
+  /** The members as of the newest event up to a position. Errors: M_FORBIDDEN if the reader may not see that event. */
   const membersAt = Effect.fnUntraced(function* (seen: View, at: StreamPosition) {
     const { leftAt, roomNid } = seen.reader
     const upTo = leftAt !== undefined && comparePositions(leftAt, at) < 0 ? leftAt : at
     const [newest] = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", 1)
     const stored = newest === undefined ? undefined : (yield* events.byIds([newest.event.event_id]))[0]
     const ref = stored?.stateAfter ?? stored?.stateBefore
-    if (ref === undefined) return []
+    if (stored === undefined || ref === undefined) return []
+    if ((yield* visibleTo(seen.reader, [stored])).length === 0) {
+      return yield* new Forbidden({ error: "at: you may not see the room as it was at that position" })
+    }
     return (yield* states.read([{ roomNid, ref }], { types: ["m.room.member"] })).map(({ event }) => event)
   })
 

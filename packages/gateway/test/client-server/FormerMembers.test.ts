@@ -1,5 +1,6 @@
 /**
- * Former members of a room see it as it was when they left, and learn nothing of what came later: not by the summary either.
+ * Former members of a room see it as it was when they left, and learn nothing of what came later: not by the summary either. Members
+ * of a room whose history is hidden learn nothing of what was before their join.
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -25,6 +26,30 @@ layer(gateway, { excludeTestServices: true })("former members", (it) => {
       assert.include(sliding.text, alice.id)
       assert.notInclude(sliding.text, carol.id)
       assert.notInclude(sliding.text, "joined_count")
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("later members", (it) => {
+  it.effect("do not get the members from before their join where the history is hidden", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("later-alice")
+      const bob = yield* register("later-bob")
+      for (const visibility of ["joined", "shared"]) {
+        const hidden = { type: "m.room.history_visibility", content: { history_visibility: visibility } }
+        const room = yield* roomWith(alice, [], { initial_state: [hidden] })
+        yield* as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/displayname`, { displayname: "Before" })
+        const at = (yield* as(bob)("GET", "/v3/sync")).body.next_batch as string
+        yield* as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/displayname`, { displayname: "After" })
+        yield* joinRoom(bob, room)
+        const members = `/v3/rooms/${inPath(room)}/members`
+        const before = yield* as(bob)("GET", `${members}?at=${at}`)
+        assert.strictEqual(before.status, visibility === "joined" ? 403 : 200)
+        const joined = (yield* as(bob)("GET", "/v3/sync")).body.next_batch as string
+        const now = yield* as(bob)("GET", `${members}?at=${joined}`)
+        assert.lengthOf(now.body.chunk, 2)
+        assert.strictEqual((yield* as(alice)("GET", `${members}?at=${at}`)).status, 200)
+      }
     })
   )
 })
