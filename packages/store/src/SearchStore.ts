@@ -90,7 +90,7 @@ interface EventRow {
 
 /** The text of an event, as PostgreSQL's text can hold it. */
 const textOf = ({ body, type }: EventRow) => {
-  const key = searchableKeys[type]
+  const key = searchableKeys.get(type)
   if (key === undefined) return undefined
   const { content } = JSON.parse(body) as Event
   const text = content[key.slice("content.".length)]
@@ -110,7 +110,7 @@ export class SearchStore extends Context.Service<
     SearchStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const types = texts(Object.keys(searchableKeys))
+      const types = texts([...searchableKeys.keys()])
 
       /** The end of a statement, which inserts the searchable rows. */
       const insert = (rows: ReadonlyArray<EventRow>) => {

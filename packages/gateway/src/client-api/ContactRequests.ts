@@ -64,13 +64,13 @@ const versionOf = ({ headers }: HttpServerRequest.HttpServerRequest): number | u
   return Number(/^"([0-9]{1,15})"$/.exec(tag.trim())?.[1] ?? -1)
 }
 
-const formats: { readonly [type: string]: CardFormat } = {
-  "text/vcard": "vcard",
-  "text/x-vcard": "vcard",
-  "text/directory": "vcard",
-  "application/vcard+json": "jcard",
-  "application/json": "jcard"
-}
+const formats: ReadonlyMap<string, CardFormat> = new Map([
+  ["text/vcard", "vcard"],
+  ["text/x-vcard", "vcard"],
+  ["text/directory", "vcard"],
+  ["application/vcard+json", "jcard"],
+  ["application/json", "jcard"]
+])
 
 /** The body of the request as a file. Errors: M_INVALID_PARAM for another character set than UTF-8. */
 const fileOf = (
@@ -87,7 +87,7 @@ const fileOf = (
   return Effect.succeed({
     body,
     length: length === undefined ? undefined : Number(length),
-    format: formats[type.split(";")[0]?.trim().toLowerCase() ?? ""],
+    format: formats.get(type.split(";")[0]!.trim().toLowerCase()),
     mergeBy
   })
 }

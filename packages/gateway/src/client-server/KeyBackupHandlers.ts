@@ -61,11 +61,11 @@ export const keyBackupHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       )
       .handle("all", ({ query }) => keys(query.version))
       .handle("room", ({ params, query }) =>
-        Effect.map(keys(query.version, params.roomId), ({ rooms }) => rooms[params.roomId] ?? { sessions: {} })
+        Effect.map(keys(query.version, params.roomId), ({ rooms }) => Object.values(rooms)[0] ?? { sessions: {} })
       )
       .handle("session", ({ params: { roomId, sessionId }, query }) =>
         Effect.flatMap(keys(query.version, roomId, sessionId), ({ rooms }): Effect.Effect<SessionKey, MatrixError> => {
-          const found = rooms[roomId]?.sessions[sessionId]
+          const [found] = Object.values(rooms).flatMap(({ sessions }) => Object.values(sessions))
           return found === undefined ? Effect.fail(noKey) : Effect.succeed(found)
         })
       )

@@ -239,13 +239,13 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     ): Effect.fn.Return<Wanted, InvalidParam> {
       const configs = makeRoomConfigs(userId)
       const wanted = new Map<number, WantedRoom>()
-      const counts: Record<string, { readonly count: number }> = {}
+      const counts = new Map<string, { readonly count: number }>()
       let isSteady = true
       for (const [name, list] of Object.entries(given ?? {})) {
         const config = yield* configs.read(list)
         const filters = list.filters ?? {}
         const passed = yield* passing(userId, userRooms, filters, direct)
-        counts[name] = { count: passed.length }
+        counts.set(name, { count: passed.length })
         const ranges = rangesOf(list, passed.length)
         isSteady &&= isFilteredSteadily(filters) && isWhole(ranges, passed.length)
         const names = [name]
@@ -271,7 +271,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
           isSubscribed: true
         })
       }
-      return { counts, rooms: wanted, isSteady }
+      return { counts: Object.fromEntries(counts), rooms: wanted, isSteady }
     })
   }
 })

@@ -41,9 +41,7 @@ export const insertOutgoing = (commits: ReadonlyArray<RoomCommit>) => {
 /** History comes below what the search index has read of the log: it waits to be indexed by itself. */
 export const queueForSearch = (commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) =>
-    placedIn(commit).filter(
-      ({ event, status }) => status === EventStatus.backfilled && searchableKeys[event.type] !== undefined
-    )
+    placedIn(commit).filter(({ event, status }) => status === EventStatus.backfilled && searchableKeys.has(event.type))
   )
   if (empty) return undefined
   return part`, queued_for_search AS (
