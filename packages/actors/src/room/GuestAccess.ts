@@ -39,9 +39,7 @@ export const layer = Layer.effectDiscard(
       for (const userId of yield* accounts.guestsIn(roomNid)) {
         yield* rooms
           .leave({ userId, tokenId: 0, deviceId: "" }, roomId)
-          .pipe(
-            Effect.catch((error) => Effect.logWarning(`The guest ${userId} could not leave ${roomId}: ${error.error}`))
-          )
+          .pipe(Effect.catchCause((cause) => Effect.logWarning(`The guest ${userId} could not leave ${roomId}`, cause)))
       }
     })
 
