@@ -6,7 +6,12 @@
  * Source: "API Standards" of the specification.
  */
 
-import { isOfUnavailableNode, isOutOfResources, lackOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
+import {
+  isOfEndedAccount,
+  isOfUnavailableNode,
+  isOutOfResources,
+  lackOfResources
+} from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
@@ -17,7 +22,8 @@ import {
   type MatrixError,
   statusOf,
   TooLarge,
-  toErrorBody
+  toErrorBody,
+  UnknownToken
 } from "@greenroom/protocol/MatrixError"
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -68,6 +74,9 @@ export const unavailable: ErrorBody = {
   error: "The database or a node of this server cannot take the request now, try again",
   retry_after_ms: 1_000
 }
+
+/** The answer to a request whose account was deactivated while it was handled. */
+export const accountEnded = new UnknownToken({ error: "The account was deactivated" })
 
 const nodeUnavailable = HttpServerResponse.jsonUnsafe(unavailable, { status: 503, headers: { "retry-after": "1" } })
 
@@ -142,6 +151,7 @@ export const answerCause = (
     if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
   }
   if (isOfUnavailableNode(cause)) return Effect.succeed(nodeUnavailable)
+  if (isOfEndedAccount(cause)) return Effect.succeed(errorResponse(accountEnded))
   return isOutOfResources(cause) ? refuseUnstored(cause, request) : answerDefect(cause, request)
 }
 

@@ -54,10 +54,10 @@ const brokenOff = new BadRequest({ error: "The body could not be read" })
 const noBytes = new Uint8Array()
 
 /** Reads a body to its end, without waiting where it has arrived whole. */
-const readAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
+const readAll = (source: IncomingMessage, limit: number, afterWait: Effect.Effect<void>): Effect.Effect<string> =>
   source.complete && source.readableFlowing === null && source.readableLength <= limit
     ? decode((source.read() as Buffer | null) ?? noBytes)
-    : awaitAll(source, limit)
+    : Effect.tap(awaitAll(source, limit), () => afterWait)
 
 /** The server drains the rest of a body that is too large. */
 const awaitAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
@@ -101,6 +101,8 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
   readonly headers: Headers.Headers
   private readonly inner: Inner
   private body: string | undefined
+  /** Runs when a body has arrived that had to be waited for. */
+  afterWait: Effect.Effect<void> = Effect.void
 
   constructor(inner: Inner) {
     super()
@@ -115,7 +117,8 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
 
   get text(): Effect.Effect<string> {
     if (this.body !== undefined) return Effect.succeed(this.body)
-    return Effect.map(readAll(this.inner.source as IncomingMessage, limitOf(this.url)), (body) => {
+    const { source } = this.inner
+    return Effect.map(readAll(source as IncomingMessage, limitOf(this.url), this.afterWait), (body) => {
       this.body = body
       return body
     })

@@ -135,11 +135,14 @@ const waitInQueue = (queues: Map<string, Queue>, key: string, queue: Queue, capa
   }
 }
 
-/** Runs the work of a request in its slot, which ends when the work has ended and the response is closed. */
+const nothing = () => Effect.void
+
+/** Runs the work of a request in its slot, which ends when the work has ended and the response is closed. `after` follows the work. */
 export const withSlot = <A, E, R>(
   slot: Slot,
   response: ServerResponse,
-  work: Effect.Effect<A, E, R>
+  work: Effect.Effect<A, E, R>,
+  after: () => Effect.Effect<void> = nothing
 ): Effect.Effect<A, E | LimitExceeded, R> => {
   let open = 2
   const release = () => {
@@ -151,6 +154,6 @@ export const withSlot = <A, E, R>(
   const whole = slot.admission === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.admission), () => work)
   return Effect.onExit(whole, () => {
     release()
-    return Effect.void
+    return after()
   })
 }

@@ -121,7 +121,7 @@ export class AccountDataStore extends Context.Service<
           RETURNING xid::text`
       }
 
-      const countedFor = (userId: UserId) => counted(sql)(`account_data ${userId}`)
+      const countedFor = (userId: UserId) => counted(sql)(`account_data ${userId}`, userId)
 
       /** A small entry that exists is written without counting. */
       const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject, most: number) => {

@@ -142,8 +142,11 @@ export class AccountStore extends Context.Service<
      * tokens.
      */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>
-    /** Deactivated accounts that still have memberships or a profile: the unfinished work of a process that ended. */
-    readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
+    /**
+     * Deactivated accounts that still have memberships, a presence or a profile: the unfinished work of a process that ended, or of a
+     * request that was under way. Of all accounts, or of one.
+     */
+    readonly unfinishedDeactivations: (userId?: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Signals a node to finish interrupted deactivations. */
     readonly signalDeactivations: Effect.Effect<void>
     /** A unique number, for the localpart of a user who did not choose one. */
@@ -310,15 +313,18 @@ export class AccountStore extends Context.Service<
           Effect.orDie
         ),
         deactivate,
-        unfinishedDeactivations: sql<{ user_id: string }>`
-          SELECT user_id FROM users WHERE deactivated_at IS NOT NULL AND (
-            EXISTS (SELECT 1 FROM memberships
-                    WHERE memberships.user_id = users.user_id AND membership IN ('join', 'invite', 'knock'))
-            OR EXISTS (SELECT 1 FROM profile_fields WHERE profile_fields.user_id = users.user_id)
-          )`.pipe(
-          Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
-          Effect.orDie
-        ),
+        unfinishedDeactivations: (userId) =>
+          sql<{ user_id: string }>`
+            SELECT user_id FROM users
+            WHERE deactivated_at IS NOT NULL AND ${userId === undefined ? sql`true` : sql`user_id = ${userId}`} AND (
+              EXISTS (SELECT 1 FROM memberships
+                      WHERE memberships.user_id = users.user_id AND membership IN ('join', 'invite', 'knock'))
+              OR EXISTS (SELECT 1 FROM presence WHERE presence.user_id = users.user_id)
+              OR EXISTS (SELECT 1 FROM profile_fields WHERE profile_fields.user_id = users.user_id)
+            )`.pipe(
+            Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
+            Effect.orDie
+          ),
         signalDeactivations: Effect.asVoid(Effect.orDie(signalWork(sql, "deactivations"))),
         allocateLocalpart: sql<{ number: string }>`SELECT nextval('allocated_localparts')::text AS number`.pipe(
           Effect.map((rows) => rows[0]!.number),

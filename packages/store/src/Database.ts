@@ -127,7 +127,8 @@ const migrations = {
   "0094_rooms_of_outgoing_receipts": () => import("./migrations/0094_rooms_of_outgoing_receipts.ts"),
   "0095_former_presence": () => import("./migrations/0095_former_presence.ts"),
   "0096_account_rates": () => import("./migrations/0096_account_rates.ts"),
-  "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts")
+  "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts"),
+  "0115_ended_accounts": () => import("./migrations/0115_ended_accounts.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -156,7 +156,7 @@ export class PusherStore extends Context.Service<
 
       return PusherStore.of({
         set: (pusher, seen, options) =>
-          Effect.orDie(counted(sql)(`pushers ${pusher.userId}`)(set(pusher, seen, options))),
+          Effect.orDie(counted(sql)(`pushers ${pusher.userId}`, pusher.userId)(set(pusher, seen, options))),
         remove: (userId, appId, pushkey) =>
           sql`
             UPDATE pushers SET ${gone}

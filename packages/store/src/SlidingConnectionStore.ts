@@ -85,6 +85,8 @@ export class SlidingConnectionStore extends Context.Service<
 
       const open = Effect.fnUntraced(function* ({ deviceId, name, userId }: ConnectionKey) {
         const now = yield* Clock.currentTimeMillis
+        // Locked before its rows, as by its deactivation.
+        yield* sql`SELECT require_active_account(${userId})`
         yield* sql`
           DELETE FROM sliding_connections WHERE user_id = ${userId} AND device_id = ${deviceId} AND (
             name = ${name} OR connection IN (

@@ -106,6 +106,11 @@ export class Accounts extends Context.Service<
     readonly unregister: (session: Session, erase?: boolean) => Effect.Effect<void, MatrixError>
     /** `unregister` by an operator. */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<void, MatrixError>
+    /**
+     * Does what is left of the deactivation of an account, for a request whose session has ended while it was handled. Does nothing for
+     * an active account.
+     */
+    readonly finishDeactivation: (userId: UserId) => Effect.Effect<void>
     /** Sets a password in the name of an operator, and ends every session. Errors: M_BAD_JSON. */
     readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
 

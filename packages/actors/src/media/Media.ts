@@ -23,6 +23,7 @@ import { Bans } from "../runtime/Bans.ts"
 import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { safeFileName } from "./FileName.ts"
 import { Arrivals } from "./internal/Arrivals.ts"
 import { makeInFlight } from "./internal/InFlight.ts"
@@ -127,6 +128,7 @@ export class Media extends Context.Service<
       const files = yield* MediaFiles
       const store = yield* MediaStore
       const bans = yield* Bans
+      const revocations = yield* SessionRevocations
       const arrivals = new Arrivals()
 
       const newName = (): MediaName => ({ origin: serverName, mediaId: randomBytes(18).toString("base64url") })
@@ -153,15 +155,17 @@ export class Media extends Context.Service<
       })
 
       const receiveUpload = Effect.fnUntraced(function* (
+        session: Session,
         upload: Upload
       ): Effect.fn.Return<StoredContent, MatrixError, Scope.Scope> {
         const received = yield* receive(yield* files.incoming, upload.body, maxUploadBytes)
+        yield* revocations.check(session)
         return yield* keep(received, upload.contentType, upload.fileName)
       })
 
       const upload = Effect.fn("Media.upload")(function* (session: Session, upload: Upload) {
         yield* checkRoom(session.userId, upload)
-        const content = yield* receiveUpload(upload)
+        const content = yield* receiveUpload(session, upload)
         const name = newName()
         const added = yield* store.add({
           ...name,
@@ -197,7 +201,7 @@ export class Media extends Context.Service<
       const uploadTo = Effect.fn("Media.uploadTo")(function* (session: Session, name: MediaName, upload: Upload) {
         yield* checkReserved(session, name)
         yield* checkRoom(session.userId, upload)
-        const content = yield* receiveUpload(upload)
+        const content = yield* receiveUpload(session, upload)
         const row = { ...name, userId: session.userId, content, authenticated: freezeUnauthenticated, quota }
         switch (yield* store.complete(row)) {
           case "no-such-id":

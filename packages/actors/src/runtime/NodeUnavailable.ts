@@ -88,6 +88,13 @@ export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
 /** Whether a request failed because nothing could be written, as on a full disk. Nobody but the operator can mend that. */
 export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => findIn(cause, hasNoResources) !== undefined
 
+/** With which SQLSTATE the database refuses what a deactivated account would store (migration `0115_ended_accounts`). */
+const endedAccountState = "UD001"
+
+/** Whether a request failed because its account was deactivated while it was handled. */
+export const isOfEndedAccount = (cause: Cause.Cause<unknown>): boolean =>
+  findIn(cause, (fault) => Predicate.hasProperty(fault, "code") && fault.code === endedAccountState) !== undefined
+
 /** The message of PostgreSQL or the system for why nothing could be written. */
 export const lackOfResources = (cause: Cause.Cause<unknown>): string | undefined => {
   const fault = findIn(cause, hasNoResources)

@@ -7,6 +7,7 @@
  *
  *     const forget = revocations.onEnd(session, () => socket.close(closeCodes.unknownToken))
  */
+import { UnknownToken } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { type LogRow, rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
@@ -26,6 +27,8 @@ const maxRemembered = 20_000
 export interface EndedSession extends SessionRevocation {
   readonly since: number
 }
+
+const endedError = Effect.fail(new UnknownToken({ error: "The session has ended" }))
 
 /** The fields that identify an ended session. */
 type End = Pick<EndedSession, "tokenId" | "since">
@@ -117,6 +120,7 @@ const make = Effect.gen(function* () {
   return SessionRevocations.of({
     isOver,
     hasEnded,
+    check: (session) => (hasEnded(session) ? endedError : Effect.void),
     onEnd,
     isTrusted: agreement.isTrusted,
     everywhere: agreement.reached(),
@@ -134,6 +138,8 @@ export class SessionRevocations extends Context.Service<
     readonly isOver: (session: Session) => boolean
     /** `isOver`, except for sessions that have only expired. */
     readonly hasEnded: (session: Session) => boolean
+    /** Errors: M_UNKNOWN_TOKEN if the session has ended, but not if it has only expired. */
+    readonly check: (session: Session) => Effect.Effect<void, UnknownToken>
     /**
      * Calls `listener` once the session has ended, at once if it has already. The result takes it back. Costs some hundred
      * bytes: for each connection, not for each request.

@@ -2,15 +2,19 @@
  * Authenticates client requests: resolves the access token to the session of the handler, counts the request against the
  * rate of the user, and reports the user's activity to presence.
  *
+ * A request that had to wait for its body, or for its turn among those of its user, is authenticated and checked again after that.
+ *
  * Source: "Registration and login" of the specification.
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import {
   Authentication,
   CurrentSession,
@@ -23,6 +27,7 @@ import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, Semaphore } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
+import { MatrixRequest } from "../MatrixRequest.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { noteUser, recordsUsers } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
@@ -72,6 +77,30 @@ const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Ef
     return withSlot(slot, NodeHttpServerRequest.toServerResponse(request) as ServerResponse, handler)
   })
 
+/**
+ * Answers requests that change something, in their slots. `check` runs again where a request has waited for its slot or its body.
+ * What a request does in rooms after its account was deactivated is undone.
+ */
+const makeAnswerChange = Effect.gen(function* () {
+  const accounts = yield* Accounts
+  const revocations = yield* SessionRevocations
+
+  return <A, E, R>(
+    slot: Slot,
+    session: Session,
+    handler: Effect.Effect<A, E, R>,
+    check: Effect.Effect<void, MatrixError>
+  ): Effect.Effect<A, E | MatrixError, R> =>
+    Effect.withFiber((fiber) => {
+      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+      if (request instanceof MatrixRequest) request.afterWait = Effect.orDie(check)
+      const work = slot.admission === Effect.void ? handler : Effect.andThen(check, handler)
+      return withSlot(slot, NodeHttpServerRequest.toServerResponse(request) as ServerResponse, work, () =>
+        revocations.hasEnded(session) ? accounts.finishDeactivation(session.userId) : Effect.void
+      )
+    })
+})
+
 const slotKindOf = (annotations: Context.Context<never>, changes: boolean): SlotKind => {
   if (Context.get(annotations, Transfer)) return "transfers"
   return changes ? "sends" : Context.get(annotations, LongPoll) ? "polls" : "reads"
@@ -87,13 +116,19 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const administration = yield* Administration
     const recorded = yield* recordingUser
     const session = recorded(withToken(yield* makeAuthenticate))
+    const answerChange = yield* makeAnswerChange
+
+    /** Checks that the account may make the request. */
+    const permitted = (session: Session, group: string, endpoint: Endpoint): Effect.Effect<void, MatrixError> => {
+      const checked = rules.request(session, group, endpoint) ?? Effect.void
+      return isForAdmins(group, endpoint) ? Effect.andThen(checked, administration.requireAdmin(session)) : checked
+    }
 
     /** Counts the request and checks that the account may make it, before any of its body is read. */
     const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: Endpoint) => {
       const counted = take(rate, session)
-      const checked = rules.request(session, group, endpoint)
-      const allowed = checked === undefined ? counted : Effect.andThen(counted, checked)
-      return isForAdmins(group, endpoint) ? Effect.andThen(allowed, administration.requireAdmin(session)) : allowed
+      const checked = permitted(session, group, endpoint)
+      return checked === Effect.void ? counted : Effect.andThen(counted, checked)
     }
 
     return (handler, { endpoint, group }) => {
@@ -101,12 +136,12 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
       const rate = changes ? "sends" : "requests"
       const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
+      const stillPermitted = Effect.flatMap(session, (session) => permitted(session, group.identifier, endpoint))
       return Effect.flatMap(session, (session) =>
         Effect.flatMapEager(allowed(rate, session, group.identifier, endpoint), () => {
-          const handled = inSlot(
-            slots.enter(kind, session.userId),
-            Effect.provideService(handler, CurrentSession, session)
-          )
+          const slot = slots.enter(kind, session.userId)
+          const work = Effect.provideService(handler, CurrentSession, session)
+          const handled = changes ? answerChange(slot, session, work, stillPermitted) : inSlot(slot, work)
           return isActivity ? Effect.flatMap(presences.active(session), () => handled) : handled
         })
       )

@@ -6,7 +6,7 @@
  * wait for the client (`Outbox`), and the number of invalid frames.
  */
 
-import { isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
+import { isOfEndedAccount, isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
@@ -23,7 +23,7 @@ import {
 } from "@greenroom/protocol/SocketFrame"
 import { Cause, Effect, FiberSet, Result, type Scope } from "effect"
 import type { WebSocket } from "ws"
-import { unavailable } from "../MatrixHttp.ts"
+import { accountEnded, unavailable } from "../MatrixHttp.ts"
 import type { UnreadAnswers } from "../UnreadAnswers.ts"
 import { makeOutbox, type Outbox } from "./Outbox.ts"
 import type { Calls } from "./SocketMethods.ts"
@@ -173,6 +173,7 @@ const bodyOfDefect = (defect: unknown, { method }: SocketRequest): Effect.Effect
   if (isMatrixError(defect)) return Effect.succeed(toErrorBody(defect))
   const cause = Cause.die(defect)
   if (isOfUnavailableNode(cause)) return Effect.succeed(unavailable)
+  if (isOfEndedAccount(cause)) return Effect.succeed(toErrorBody(accountEnded))
   return Effect.logError("Internal error while answering a request of a socket", cause).pipe(
     Effect.annotateLogs("method", method),
     Effect.as<ErrorBody>(

@@ -5,6 +5,7 @@
  */
 
 import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
@@ -12,6 +13,7 @@ import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Leases } from "@greenroom/actors/runtime/Leases"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import { Events } from "@greenroom/actors/sync/Events"
 import { Users } from "@greenroom/actors/user/Users"
 import { done } from "@greenroom/protocol/api/Body"
@@ -114,9 +116,23 @@ const isReading = ({ method, params }: SocketCall): boolean => {
   }
 }
 
-/** A call that changes something runs to its end when the socket closes, and holds a lease, like an HTTP request (`ChangesRunToEnd`). */
-const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>, { hold }: (typeof Leases)["Service"]) =>
-  isReading(call) ? effect : Effect.uninterruptible(hold(effect))
+/**
+ * A call that changes something runs to its end when the socket closes, and holds a lease, like an HTTP request (`ChangesRunToEnd`). What
+ * it does in rooms after its account was deactivated is undone.
+ */
+const makeRunToEnd = Effect.gen(function* () {
+  const { hold } = yield* Leases
+  const accounts = yield* Accounts
+  const revocations = yield* SessionRevocations
+  return <A, E>(session: Session, call: SocketCall, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    isReading(call)
+      ? effect
+      : Effect.uninterruptible(
+          Effect.onExit(hold(effect), () =>
+            revocations.hasEnded(session) ? accounts.finishDeactivation(session.userId) : Effect.void
+          )
+        )
+})
 
 /** Calls that count as activity of the user. Setting the presence does not. */
 const isActivity = (call: SocketCall): boolean =>
@@ -125,6 +141,8 @@ const isActivity = (call: SocketCall): boolean =>
 export const makeCalls: Effect.Effect<
   Calls,
   never,
+  | Accounts
+  | SessionRevocations
   | Rooms
   | RoomReader
   | AccountStandings
@@ -139,7 +157,7 @@ export const makeCalls: Effect.Effect<
   const presences = yield* Presences
   const take = yield* makeTakeOfUser
   const slots = yield* RequestSlots
-  const leases = yield* Leases
+  const runToEnd = yield* makeRunToEnd
   const rules = yield* makeAccountRules
   const methods: Methods = {
     ...roomMethods(yield* Rooms, yield* Events),
@@ -152,7 +170,7 @@ export const makeCalls: Effect.Effect<
       return take(isReading(call) ? "requests" : "sends", session).pipe(
         Effect.andThen(rules.call(session, call)),
         Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-        Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params), leases)))
+        Effect.andThen(Effect.suspend(() => runToEnd(session, call, method(session, call.params))))
       )
     }
   }

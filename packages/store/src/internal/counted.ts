@@ -4,12 +4,23 @@
  *
  * Source: PostgreSQL, "Advisory Locks", "Read Committed Isolation Level".
  */
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import * as Effect from "effect/Effect"
 import type { SqlClient, SqlError } from "effect/sql"
 
-/** Runs a write that counts rows first, one at a time for each key: what is counted and whose, such as `pushers @alice:example.org`. */
+/**
+ * Runs a write that counts rows first, one at a time for each key: what is counted and whose, such as `pushers @alice:example.org`. A write
+ * that locks rows of an account names it: the account is locked first, as by its deactivation, so that the two never wait for each other.
+ */
 export const counted =
   (sql: SqlClient.SqlClient) =>
-  (key: string) =>
+  (key: string, account?: UserId) =>
   <A, E>(write: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError.SqlError> =>
-    sql.withTransaction(Effect.andThen(sql`SELECT pg_advisory_xact_lock(hashtextextended(${key}, 0))`, write))
+    sql.withTransaction(
+      Effect.andThen(
+        sql`
+          SELECT pg_advisory_xact_lock(hashtextextended(${key}, 0))
+            ${account === undefined ? sql.literal("") : sql`, require_active_account(${account})`}`,
+        write
+      )
+    )

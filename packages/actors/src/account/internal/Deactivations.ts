@@ -1,6 +1,7 @@
 /**
  * The deactivation of accounts: the account ends in the database, then its user leaves all rooms and is forgotten. Work that a
- * restart interrupted is finished later.
+ * restart interrupted is finished later. The database refuses to store anything for an account that has ended; a request under way
+ * meanwhile may still join a room, and the user leaves it when that request has ended.
  *
  * Source: "Account deactivation" of the client-server specification.
  */
@@ -11,6 +12,7 @@ import { Effect } from "effect"
 import { Presences } from "../../presence/Presences.ts"
 import { DelayedEvents } from "../../room/DelayedEvents.ts"
 import { Rooms } from "../../room/Rooms.ts"
+import { handleEach, settled } from "../../runtime/ItemFailure.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { keepRunningOnce } from "../../runtime/Singletons.ts"
 import { signalsOfWork } from "../../runtime/WorkSignals.ts"
@@ -56,13 +58,15 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
 
   const deactivate = (userId: UserId, erase?: boolean) => unregister({ userId, tokenId: 0, deviceId: "" }, erase)
 
-  // Deactivations that were interrupted by a restart, or done by the command line.
-  const finishDeactivations = Effect.gen(function* () {
-    for (const userId of yield* store.unfinishedDeactivations)
-      yield* finishDeactivation({ userId, tokenId: 0, deviceId: "" })
+  const finishDeactivations = Effect.fnUntraced(function* (ofUser?: UserId) {
+    yield* handleEach(yield* store.unfinishedDeactivations(ofUser), (userId) =>
+      settled(`The deactivation of ${userId}`, finishDeactivation({ userId, tokenId: 0, deviceId: "" }))
+    )
   })
-  const signalled = Effect.timeoutOption(yield* signalsOfWork("deactivations"), sweepInterval)
-  yield* keepRunningOnce("Finishing deactivations of accounts", Effect.andThen(finishDeactivations, signalled))
 
-  return { deactivate, unregister }
+  // Deactivations that were interrupted by a restart, or done by the command line.
+  const signalled = Effect.timeoutOption(yield* signalsOfWork("deactivations"), sweepInterval)
+  yield* keepRunningOnce("Finishing deactivations of accounts", Effect.andThen(finishDeactivations(), signalled))
+
+  return { deactivate, finishDeactivation: (userId: UserId) => Effect.ignore(finishDeactivations(userId)), unregister }
 })
