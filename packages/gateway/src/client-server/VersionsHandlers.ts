@@ -57,7 +57,8 @@ const roomVersions = {
 /** Signing in by QR code takes the device grant of the OAuth 2.0 API. */
 const oauthFeatures = { "org.matrix.msc4108": true, "io.element.msc4388": true }
 
-const versions: Versions = { versions: specificationVersions, unstable_features: unstableFeatures }
+/** Without it clients of mautrix-go do not ask for the transports of calls. */
+const callFeatures = { "org.matrix.msc4143": true }
 
 const noOAuth = Effect.fail(new Unrecognized({ error: "This server does not serve the OAuth 2.0 API" }))
 
@@ -68,7 +69,15 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     const limit = yield* RateLimit
     const publicUrl = yield* PublicUrl
     const validations = yield* AddressValidations
-    const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
+    const { defaultRoomVersion: version = "12", rtcTransports = [] } = yield* HomeServerConfig
+    const versions: Versions = {
+      versions: specificationVersions,
+      unstable_features: {
+        ...unstableFeatures,
+        ...(oauth.mode === "off" ? {} : oauthFeatures),
+        ...(rtcTransports.length === 0 ? {} : callFeatures)
+      }
+    }
     const hasAddresses = validations.media.length > 0
     /** Clients of the OAuth 2.0 API send their users to the page of the account instead. Guests have no password and one field. */
     const capabilitiesOf = ({ clientId, guest = false }: Session, isAdmin: boolean) => {
@@ -86,13 +95,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       }
     }
     return handlers
-      .handle("versions", () =>
-        Effect.succeed(
-          oauth.mode === "off"
-            ? versions
-            : { ...versions, unstable_features: { ...unstableFeatures, ...oauthFeatures } }
-        )
-      )
+      .handle("versions", () => Effect.succeed(versions))
       .handle("authMetadata", ({ request }) =>
         Effect.andThen(
           limit.takeFrom("anonymous", addressOf(request)),

@@ -15,6 +15,7 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
         "org.matrix.msc3981": true,
         "uk.tcpip.msc4133": true
       })
+      assert.notProperty(versions.body.unstable_features as object, "org.matrix.msc4143")
       assert.strictEqual(versions.headers.get("access-control-allow-origin"), "*")
       const { token } = yield* register("capable")
       const { body } = yield* askToday("GET", "/v3/capabilities", { token })
@@ -93,13 +94,15 @@ const transports = [{ type: "livekit", livekit_service_url: "https://livekit.tes
 layer(gatewayWith({}, { rtcTransports: transports }), { excludeTestServices: true })(
   "the transports of calls",
   (it) => {
-    it.effect("are in the endpoint and in the well-known file", () =>
+    it.effect("are in the endpoint and in the well-known file, and a feature of the versions", () =>
       Effect.gen(function* () {
         const alice = yield* register("rtc-alice")
         const { body } = yield* as(alice)("GET", "/unstable/org.matrix.msc4143/rtc/transports")
         assert.deepStrictEqual(body.rtc_transports, transports)
         const { body: wellKnown } = yield* ask("GET", "//.well-known/matrix/client")
         assert.deepStrictEqual(wellKnown["org.matrix.msc4143.rtc_foci"], transports)
+        const { body: versions } = yield* askToday("GET", "/versions")
+        assert.propertyVal(versions.unstable_features as object, "org.matrix.msc4143", true)
       })
     )
   }
