@@ -117,6 +117,15 @@ describe.skipIf(!hasPython)("synadm", () => {
         })
         assert.deepStrictEqual((redacted as { readonly content: object }).content, {})
 
+        const upload = yield* Effect.promise(async () => {
+          const headers = { authorization: `Bearer ${eve.access_token}`, "content-type": "text/plain" }
+          const response = await fetch(`${url}/_matrix/media/v3/upload`, { method: "POST", headers, body: "kept" })
+          return ((await response.json()) as { readonly content_uri: string }).content_uri
+        })
+        yield* synadm("media", "protect", upload.split("/").at(-1)!)
+        const { media } = yield* synadm("user", "media", "eve")
+        assert.strictEqual((media as unknown as ReadonlyArray<Record<string, unknown>>)[0]?.safe_from_quarantine, true)
+
         const removed = yield* synadm("room", "delete", "--v1", room!)
         assert.deepStrictEqual(removed.kicked_users, ["@eve:green.test"] as never)
         assert.strictEqual((yield* synadm("room", "list")).total_rooms, 0 as never)

@@ -133,7 +133,7 @@ export const settings = {
   }),
   federationPrivateAddresses: setting({
     name: "federation.private_addresses",
-    description: "Let other home servers have addresses of this machine and of private networks",
+    description: "Let other home servers and push gateways have addresses of this machine and of private networks",
     expects: truthExpects,
     schema: Truth,
     fallback: false

@@ -128,7 +128,8 @@ const migrations = {
   "0095_former_presence": () => import("./migrations/0095_former_presence.ts"),
   "0096_account_rates": () => import("./migrations/0096_account_rates.ts"),
   "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts"),
-  "0115_ended_accounts": () => import("./migrations/0115_ended_accounts.ts")
+  "0115_ended_accounts": () => import("./migrations/0115_ended_accounts.ts"),
+  "0120_protected_media": () => import("./migrations/0120_protected_media.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

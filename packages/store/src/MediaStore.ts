@@ -40,6 +40,7 @@ export interface MediaRow extends MediaName {
   readonly expiresAt: number | undefined
   readonly lastUsedAt: number
   readonly quarantinedBy: string | undefined
+  readonly isProtected: boolean
 }
 
 /** A stored thumbnail. */
@@ -63,6 +64,7 @@ interface Row {
   readonly expires_at: bigint | null
   readonly last_used_at: bigint
   readonly quarantined_by: string | null
+  readonly protected: boolean
 }
 
 const toRow = (row: Row): MediaRow => ({
@@ -83,7 +85,8 @@ const toRow = (row: Row): MediaRow => ({
   createdAt: Number(row.created_at),
   expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
   lastUsedAt: Number(row.last_used_at),
-  quarantinedBy: row.quarantined_by ?? undefined
+  quarantinedBy: row.quarantined_by ?? undefined,
+  isProtected: row.protected
 })
 
 /** The content that a user has, or may have. */
@@ -127,10 +130,12 @@ export class MediaStore extends Context.Service<
     /** Notes a thumbnail whose content is stored. Another node may have been first: its row stays. */
     readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
     /**
-     * Quarantines content, with all of its content IDs; with `by` undefined, releases it. Quarantined content of another server is not
-     * fetched. False for an unknown content ID of this server, or if nothing was in quarantine.
+     * Quarantines content, with all of its content IDs that are not protected; with `by` undefined, releases it. Quarantined content of
+     * another server is not fetched. False for an unknown content ID of this server, or if nothing changed.
      */
     readonly quarantine: (name: MediaName, by: string | undefined, isRemote: boolean) => Effect.Effect<boolean>
+    /** Protects a content ID from quarantine and from `removeLocal` and `removeLarge`, or ends that. False if there is none. */
+    readonly protect: (name: MediaName, isProtected: boolean) => Effect.Effect<boolean>
     /** Deletes a content ID. False if there is none. */
     readonly remove: (name: MediaName) => Effect.Effect<boolean>
     /** Deletes at most `limit` content IDs of a user. Returns their number. */
@@ -147,7 +152,7 @@ export class MediaStore extends Context.Service<
     readonly removeExpired: (now: number, limit: number) => Effect.Effect<number>
     /** `removeLocal` for content of at least `size` bytes that is not the avatar of a user. */
     readonly removeLarge: (origin: ServerName, before: number, size: number, limit: number) => Effect.Effect<number>
-    /** Deletes content of this server, or of others, that was last used before a time, except quarantined content. */
+    /** Deletes content of this server, or of others, that was last used before a time, except quarantined and protected content. */
     readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
     readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
     /** Deletes the least recently used content of other servers, down to the quota. */
@@ -297,13 +302,19 @@ export class MediaStore extends Context.Service<
           UPDATE media SET quarantined_by = ${by ?? null}
           WHERE ((origin = ${origin} AND media_id = ${mediaId})
               OR sha256 = (SELECT sha256 FROM media WHERE origin = ${origin} AND media_id = ${mediaId}))
-            AND (quarantined_by IS NULL) = ${by !== undefined}
+            AND (quarantined_by IS NULL) = ${by !== undefined} AND NOT (protected AND ${by !== undefined})
           RETURNING 1`
         if (rows.length > 0 || by === undefined || !isRemote) return rows.length > 0
         const added = yield* sql`
           INSERT INTO media (origin, media_id, authenticated, created_at, last_used_at, quarantined_by)
           VALUES (${origin}, ${mediaId}, false, ${now}, ${now}, ${by}) ON CONFLICT DO NOTHING RETURNING 1`
         return added.length > 0
+      }, Effect.orDie)
+
+      const protect = Effect.fnUntraced(function* ({ mediaId, origin }: MediaName, isProtected: boolean) {
+        const rows = yield* sql`
+          UPDATE media SET protected = ${isProtected} WHERE origin = ${origin} AND media_id = ${mediaId} RETURNING 1`
+        return rows.length > 0
       }, Effect.orDie)
 
       /** Deletes rows of `media` that a query selects by `ctid`, and returns their size to the quotas of the users. */
@@ -380,6 +391,7 @@ export class MediaStore extends Context.Service<
 
       return MediaStore.of({
         quarantine,
+        protect,
         remove: ({ mediaId, origin }) =>
           Effect.map(
             removeRows(sql`SELECT ctid FROM media WHERE origin = ${origin} AND media_id = ${mediaId}`),
@@ -399,11 +411,11 @@ export class MediaStore extends Context.Service<
         removeLocal: (origin, before, limit) =>
           removeRows(sql`
             SELECT ctid FROM media WHERE origin = ${origin} AND sha256 IS NOT NULL AND last_used_at < ${before}
-              AND quarantined_by IS NULL LIMIT ${limit}`),
+              AND quarantined_by IS NULL AND NOT protected LIMIT ${limit}`),
         removeLarge: (origin, before, size, limit) =>
           removeRows(sql`
             SELECT ctid FROM media WHERE origin = ${origin} AND sha256 IS NOT NULL AND last_used_at < ${before}
-              AND size >= ${size} AND quarantined_by IS NULL AND NOT EXISTS (
+              AND size >= ${size} AND quarantined_by IS NULL AND NOT protected AND NOT EXISTS (
                 SELECT 1 FROM profile_fields WHERE profile_fields.user_id = media.user_id AND field = 'avatar_url'
                   AND value = '"mxc://' || origin || '/' || media_id || '"')
             LIMIT ${limit}`),

@@ -113,6 +113,10 @@ export class StateStore extends Context.Service<
         readonly keys: ReadonlyArray<StateKey>
       }>
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
+    /** The number of events of several states, by `roomNid`. */
+    readonly sizes: (
+      states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>
+    ) => Effect.Effect<ReadonlyMap<number, number>>
     /** The IDs and numbers of the events of one state, by state key. */
     readonly readIds: (ref: StateRef) => Effect.Effect<Map<string, StateId>>
     /** Some keys of a state; those that it does not have are left out. */
@@ -190,6 +194,14 @@ export class StateStore extends Context.Service<
 
       const load = (roomNid: number, ref: StateRef) =>
         Effect.orDie(eventsOf(entries([{ roomNid, ref }], sql.literal("")), sharing))
+
+      const sizes = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) =>
+        sql<{ readonly room_nid: bigint; readonly size: bigint }>`
+          SELECT room_nid, count(*) AS size FROM (${entries(states, sql.literal(""))}) AS newest
+          WHERE event_nid IS NOT NULL GROUP BY room_nid`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ room_nid, size }) => [Number(room_nid), Number(size)]))),
+          Effect.orDie
+        )
 
       const readEach: StateStore["Service"]["readEach"] = Effect.fnUntraced(function* (states) {
         const wanted = states.flatMap(({ keys, roomNid }) =>
@@ -337,7 +349,7 @@ export class StateStore extends Context.Service<
         return Option.some<Divergence>({ base, changes })
       }, Effect.orDie)
 
-      return StateStore.of({ chains, read, load, readEach, readIds, readKeys, divergence, ends })
+      return StateStore.of({ chains, read, load, sizes, readEach, readIds, readKeys, divergence, ends })
     })
   )
 }

@@ -62,6 +62,24 @@ export interface UserMediaUsage {
   readonly bytes: number
 }
 
+const usageOrders = {
+  user_id: "user_id",
+  displayname: "displayname",
+  media_count: "count",
+  media_length: "bytes"
+} as const
+
+export interface MediaUsageQuery {
+  readonly from: number
+  readonly limit: number
+  readonly orderBy: keyof typeof usageOrders
+  readonly descending: boolean
+  readonly search?: string | undefined
+  /** Uploads from and until a time, both included. */
+  readonly since?: number | undefined
+  readonly until?: number | undefined
+}
+
 interface Row {
   readonly user_id: string
   readonly admin: boolean
@@ -106,12 +124,10 @@ export class UserAdministrationStore extends Context.Service<
       query: UserQuery
     ) => Effect.Effect<{ readonly users: ReadonlyArray<AdministeredUser>; readonly total: number }>
     readonly find: (userId: UserId) => Effect.Effect<AdministeredUser | undefined>
-    /** How much users have uploaded, the largest amount first. */
-    readonly mediaUsage: (query: {
-      readonly from: number
-      readonly limit: number
-      readonly search?: string | undefined
-    }) => Effect.Effect<{ readonly users: ReadonlyArray<UserMediaUsage>; readonly total: number }>
+    /** How much users have uploaded. */
+    readonly mediaUsage: (
+      query: MediaUsageQuery
+    ) => Effect.Effect<{ readonly users: ReadonlyArray<UserMediaUsage>; readonly total: number }>
   }
 >()("greenroom/store/UserAdministrationStore") {
   static readonly layer = Layer.effect(
@@ -152,6 +168,7 @@ export class UserAdministrationStore extends Context.Service<
         )
 
       const mediaUsage: UserAdministrationStore["Service"]["mediaUsage"] = Effect.fnUntraced(function* (query) {
+        const { descending, orderBy, since, until } = query
         const search = containing(query.search)
         const { rows, total } = yield* readPage<{
           readonly user_id: string
@@ -164,8 +181,9 @@ export class UserAdministrationStore extends Context.Service<
               (SELECT value FROM profile_fields WHERE profile_fields.user_id = media.user_id AND field = 'displayname') AS displayname
             FROM media
             WHERE user_id IS NOT NULL AND sha256 IS NOT NULL AND (${search}::text IS NULL OR user_id LIKE ${search})
+              AND created_at BETWEEN ${since ?? 0} AND ${until ?? Number.MAX_SAFE_INTEGER}
             GROUP BY user_id`,
-          order: sql`bytes DESC, user_id`,
+          order: sql.literal(`${usageOrders[orderBy]} ${descending ? "DESC NULLS LAST" : "ASC NULLS FIRST"}, user_id`),
           from: query.from,
           limit: query.limit
         })

@@ -120,6 +120,18 @@ export const command = Command.make("media").pipe(
       (keeping) => (name) => keeping.quarantine(name, "the command line")
     ),
     onFile("release", "Serve a file again", "is served again", (keeping) => keeping.release),
+    onFile(
+      "protect",
+      "Protect a file of this server from quarantine and from removal by its age",
+      "is protected",
+      (keeping) => (name) => keeping.protect(name, true)
+    ),
+    onFile(
+      "unprotect",
+      "End the protection of a file",
+      "is protected no longer",
+      (keeping) => (name) => keeping.protect(name, false)
+    ),
     onFile("remove", "Remove a file. Its bytes go within two hours", "was removed", (keeping) => keeping.remove),
     removeAll
   ])

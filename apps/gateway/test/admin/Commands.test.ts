@@ -120,6 +120,8 @@ const steps: ReadonlyArray<Step> = [
   { command: "media list", args: onAda },
   { command: "media quarantine", args: ({ uri }) => [uri] },
   { command: "media release", args: ({ uri }) => [uri] },
+  { command: "media protect", args: ({ uri }) => [uri] },
+  { command: "media unprotect", args: ({ uri }) => [uri] },
   { command: "media remove", args: ({ uri }) => [uri] },
   { command: "media remove-all", args: onAda },
   { command: "room list" },

@@ -37,6 +37,8 @@ export interface RoomDetails extends AdministeredRoom {
   readonly historyVisibility: string | undefined
   readonly roomType: string | undefined
   readonly isReplaced: boolean
+  /** The number of events of the current state. */
+  readonly stateEvents: number
 }
 
 const detailKeys: ReadonlyArray<StateKey> = [
@@ -53,7 +55,7 @@ const detailKeys: ReadonlyArray<StateKey> = [
 /** The power level of users that may do everything, as the presets give it to creators. */
 const fullPower = 100
 
-const withDetails = (room: AdministeredRoom, state: ReadonlyArray<Event>): RoomDetails => {
+const withDetails = (room: AdministeredRoom, state: ReadonlyArray<Event>, stateEvents: number): RoomDetails => {
   const find = (type: string) => state.find((event) => event.type === type)
   const text = (type: string, key: string) => {
     const value = find(type)?.content[key]
@@ -71,7 +73,8 @@ const withDetails = (room: AdministeredRoom, state: ReadonlyArray<Event>): RoomD
     guestAccess: text("m.room.guest_access", "guest_access"),
     historyVisibility: text("m.room.history_visibility", "history_visibility"),
     roomType: text("m.room.create", "type"),
-    isReplaced: find("m.room.tombstone") !== undefined
+    isReplaced: find("m.room.tombstone") !== undefined,
+    stateEvents
   }
 }
 
@@ -113,14 +116,14 @@ const make = Effect.gen(function* () {
   })
 
   const detailed = Effect.fnUntraced(function* (found: ReadonlyArray<AdministeredRoom>) {
-    const entries = yield* states.read(
-      found.map(({ roomNid, state }) => ({ roomNid, ref: state })),
-      { keys: detailKeys }
-    )
+    const refs = found.map(({ roomNid, state }) => ({ roomNid, ref: state }))
+    const entries = yield* states.read(refs, { keys: detailKeys })
+    const sizes = yield* states.sizes(refs)
     return found.map((room) =>
       withDetails(
         room,
-        entries.flatMap(({ event, roomNid }) => (roomNid === room.roomNid ? [event] : []))
+        entries.flatMap(({ event, roomNid }) => (roomNid === room.roomNid ? [event] : [])),
+        sizes.get(room.roomNid) ?? 0
       )
     )
   })

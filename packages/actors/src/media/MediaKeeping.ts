@@ -9,12 +9,12 @@
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
-import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { removeInBatches } from "@greenroom/store/Batches"
 import { type MediaName, type MediaRow, MediaStore, type Quota } from "@greenroom/store/MediaStore"
 import { periodically } from "@greenroom/store/Supervision"
 import { underLease } from "@greenroom/store/WriteLease"
-import { Clock, Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
@@ -45,15 +45,21 @@ export const parseMxc = (uri: string): Effect.Effect<MediaName, BadRequest> => {
 }
 
 const missing = new NotFound({ error: "There is no such content here" })
+const protectedContent = new Forbidden({ error: "This content is protected from quarantine" })
 
 /** Retention, quarantine and removal of files. */
 export class MediaKeeping extends Context.Service<
   MediaKeeping,
   {
-    /** Stops serving content, whatever content IDs it has here or gets later. `by` says who decided. Errors: M_NOT_FOUND. */
+    /**
+     * Stops serving content, whatever content IDs it has here or gets later, except those that are protected. `by` says who decided.
+     * Errors: M_NOT_FOUND, M_FORBIDDEN for a content ID that is protected.
+     */
     readonly quarantine: (name: MediaName, by: string) => Effect.Effect<void, MatrixError>
     /** Serves content again. Errors: M_NOT_FOUND. */
     readonly release: (name: MediaName) => Effect.Effect<void, MatrixError>
+    /** Protects a content ID of this server from quarantine and from removal by age, or ends that. Errors: M_NOT_FOUND. */
+    readonly protect: (name: MediaName, isProtected: boolean) => Effect.Effect<void, MatrixError>
     /** Forgets a content ID. Content of other servers may be fetched again. Errors: M_NOT_FOUND. */
     readonly remove: (name: MediaName) => Effect.Effect<void, MatrixError>
     /** Forgets everything that a user has uploaded: how many content IDs. */
@@ -129,8 +135,13 @@ const removeOlder = async (directory: string, before: number): Promise<void> => 
 const makeActions = (store: MediaStore["Service"], serverName: ServerName): MediaKeeping["Service"] => {
   const found = (changed: boolean) => (changed ? Effect.void : Effect.fail(missing))
   return {
-    quarantine: (name, by) => Effect.flatMap(store.quarantine(name, by, name.origin !== serverName), found),
+    quarantine: Effect.fnUntraced(function* (name, by) {
+      const row = yield* store.find(name)
+      if (Option.isSome(row) && row.value.isProtected) return yield* protectedContent
+      yield* Effect.flatMap(store.quarantine(name, by, name.origin !== serverName), found)
+    }),
     release: (name) => Effect.flatMap(store.quarantine(name, undefined, false), found),
+    protect: (name, isProtected) => Effect.flatMap(store.protect(name, isProtected), found),
     remove: (name) => Effect.flatMap(store.remove(name), found),
     removeAllOf: (userId) => removeInBatches(batch, store.removeUploads(userId, batch)),
     uploadsOf: (userId, last) => store.uploadsOf(userId, last, 100),

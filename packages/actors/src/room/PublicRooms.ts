@@ -33,6 +33,12 @@ export interface HierarchyPart {
 }
 
 /** A page of the tree of a space. */
+export interface HierarchyPage {
+  readonly rooms: ReadonlyArray<HierarchyRoom>
+  readonly next_batch?: string
+}
+
+/** A request for a page of the tree of a space. */
 export interface HierarchyRequest {
   readonly suggestedOnly: boolean
   readonly maxDepth?: number | undefined

@@ -14,7 +14,14 @@ import type { Session } from "../runtime/Session.ts"
 import { makePublishedRooms } from "./internal/PublishedRooms.ts"
 import { makeRoomSummaryReads } from "./internal/RoomSummaryReads.ts"
 import { makeSpaceHierarchies } from "./internal/SpaceHierarchies.ts"
-import type { HierarchyRequest, HierarchyRoom, PublicRooms, PublicRoomsRequest, RoomSummary } from "./PublicRooms.ts"
+import type {
+  HierarchyPage,
+  HierarchyRequest,
+  HierarchyRoom,
+  PublicRooms,
+  PublicRoomsRequest,
+  RoomSummary
+} from "./PublicRooms.ts"
 import { RemoteDirectory } from "./RemoteDirectory.ts"
 import { Rooms } from "./Rooms.ts"
 
@@ -27,7 +34,7 @@ const make = Effect.gen(function* () {
   const reads = yield* makeRoomSummaryReads
   const { held, mayKnow, membershipOf, summarise } = reads
   const { isListed, publicRooms, setListed, setListedIn } = yield* makePublishedRooms(reads)
-  const { askOthers, hierarchy, hierarchyFor } = yield* makeSpaceHierarchies(reads)
+  const { askOthers, hierarchy, hierarchyFor, localHierarchy } = yield* makeSpaceHierarchies(reads)
 
   const publicRoomsOf = (server: ServerName, request: PublicRoomsRequest) =>
     server === serverName ? publicRooms(request) : remote.publicRooms(server, request)
@@ -62,6 +69,7 @@ const make = Effect.gen(function* () {
     setListedIn,
     summary,
     hierarchy,
+    localHierarchy,
     hierarchyFor,
     isListed,
     setListed
@@ -90,7 +98,9 @@ export class RoomSummaries extends Context.Service<
       session: Session,
       roomId: RoomId,
       request: HierarchyRequest
-    ) => Effect.Effect<{ readonly rooms: ReadonlyArray<HierarchyRoom>; readonly next_batch?: string }, MatrixError>
+    ) => Effect.Effect<HierarchyPage, MatrixError>
+    /** The same for administrators: every room that this server has, and no others. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
+    readonly localHierarchy: (roomId: RoomId, request: HierarchyRequest) => Effect.Effect<HierarchyPage, MatrixError>
     /** A room and its children, as far as users of a server may know of them. Errors: M_NOT_FOUND. */
     readonly hierarchyFor: (
       server: ServerName,

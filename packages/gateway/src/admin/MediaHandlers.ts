@@ -5,9 +5,10 @@
  */
 import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
 import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Effect } from "effect"
+import { Context, Effect, Order } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { makeAdminActions } from "./AdminAction.ts"
@@ -24,8 +25,22 @@ export const toMedia = (row: Row) => ({
   created_ts: row.createdAt,
   last_access_ts: row.lastUsedAt,
   quarantined_by: row.quarantinedBy ?? null,
-  safe_from_quarantine: false
+  safe_from_quarantine: row.isProtected
 })
+
+export const byMediaId = Order.mapInput(Order.String, (row: Row) => row.mediaId)
+
+/** The orders of uploads, by Synapse's names. */
+export const mediaOrders = {
+  media_id: byMediaId,
+  upload_name: Order.mapInput(Order.String, ({ content }: Row) => content?.fileName ?? ""),
+  created_ts: Order.mapInput(Order.Number, (row: Row) => row.createdAt),
+  last_access_ts: Order.mapInput(Order.Number, (row: Row) => row.lastUsedAt),
+  media_length: Order.mapInput(Order.Number, ({ content }: Row) => content?.size ?? 0),
+  media_type: Order.mapInput(Order.String, ({ content }: Row) => content?.contentType ?? ""),
+  quarantined_by: Order.mapInput(Order.String, (row: Row) => row.quarantinedBy ?? ""),
+  safe_from_quarantine: Order.mapInput(Order.Boolean, (row: Row) => row.isProtected)
+}
 
 const nameOf = ({ mediaId, serverName }: { readonly serverName: ServerName; readonly mediaId: string }) => ({
   origin: serverName,
@@ -40,6 +55,12 @@ export const mediaHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin
     const { asAdmin, services } = yield* makeAdminActions
     const keeping = yield* MediaKeeping
     const media = Context.get(services, MediaAdministration)
+    const { serverName } = yield* HomeServerConfig
+    const protect = (mediaId: string, isProtected: boolean) =>
+      asAdmin(
+        { action: isProtected ? "media.protect" : "media.unprotect", target: uriOf({ serverName, mediaId }) },
+        () => Effect.as(keeping.protect(nameOf({ serverName, mediaId }), isProtected), {})
+      )
     return handlers
       .handle("get", ({ params }) =>
         asAdmin({ action: "media.show", target: uriOf(params) }, () =>
@@ -56,6 +77,8 @@ export const mediaHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin
           Effect.as(keeping.release(nameOf(params)), {})
         )
       )
+      .handle("protect", ({ params: { mediaId } }) => protect(mediaId, true))
+      .handle("unprotect", ({ params: { mediaId } }) => protect(mediaId, false))
       .handle("quarantineOfUser", ({ params: { userId } }) =>
         asAdmin({ action: "media.quarantine_user", target: userId }, (admin) =>
           Effect.map(media.quarantineUser(userId, admin), (num_quarantined) => ({ num_quarantined }))

@@ -7,6 +7,7 @@ import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration
 import { RoomAdministration, type RoomDetails } from "@greenroom/actors/admin/RoomAdministration"
 import { RoomFinder } from "@greenroom/actors/room/RoomFinder"
 import { RoomReader } from "@greenroom/actors/room/RoomReader"
+import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import type { HistoryPurgeRequest, ShutdownRequest } from "@greenroom/protocol/admin/SynapseRooms"
@@ -33,6 +34,7 @@ const toRoom = (room: RoomDetails) => ({
   join_rules: room.joinRule ?? null,
   guest_access: room.guestAccess ?? null,
   history_visibility: room.historyVisibility ?? null,
+  state_events: room.stateEvents,
   room_type: room.roomType ?? null,
   tombstoned: room.isReplaced
 })
@@ -99,6 +101,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
     const directory = yield* Rooms
     const reader = yield* RoomReader
     const finder = yield* RoomFinder
+    const summaries = yield* RoomSummaries
     const rooms = Context.get(services, RoomAdministration)
     const media = Context.get(services, MediaAdministration)
 
@@ -138,7 +141,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
               isEmpty: flagOf(query.empty_rooms)
             })
             return withoutUndefined({
-              rooms: found.rooms.map((room) => ({ ...toRoom(room), state_events: 0 })),
+              rooms: found.rooms.map(toRoom),
               offset: page.from,
               total_rooms: found.total,
               next_batch: nextOf(page.from, found.rooms.length, found.total),
@@ -149,23 +152,31 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
       )
       .handle("get", ({ params: { roomId } }) =>
         asAdmin({ action: "room.show", target: roomId }, () =>
-          Effect.gen(function* () {
-            const room = yield* rooms.find(roomId)
-            const state = yield* rooms.state(roomId)
-            return {
-              ...toRoom(room),
-              avatar: room.avatarUrl ?? null,
-              topic: room.topic ?? null,
-              state_events: state.length,
-              creation_ts: room.createdAt,
-              forgotten: room.joinedLocalMembers === 0
-            }
-          })
+          Effect.map(rooms.find(roomId), (room) => ({
+            ...toRoom(room),
+            avatar: room.avatarUrl ?? null,
+            topic: room.topic ?? null,
+            creation_ts: room.createdAt,
+            forgotten: room.joinedLocalMembers === 0
+          }))
         )
       )
       .handle("members", ({ params: { roomId } }) =>
         asAdmin({ action: "room.members", target: roomId }, () =>
           Effect.map(rooms.members(roomId), (members) => ({ members, total: members.length }))
+        )
+      )
+      .handle("hierarchy", ({ params: { roomId }, query: { from, limit, max_depth, suggested_only } }) =>
+        asAdmin({ action: "room.hierarchy", target: roomId }, () =>
+          Effect.map(
+            summaries.localHierarchy(roomId, {
+              from,
+              limit,
+              maxDepth: max_depth,
+              suggestedOnly: flagOf(suggested_only) ?? false
+            }),
+            ({ rooms, ...rest }) => ({ ...rest, rooms: rooms as unknown as ReadonlyArray<JsonObject> })
+          )
         )
       )
       .handle("state", ({ params: { roomId } }) =>

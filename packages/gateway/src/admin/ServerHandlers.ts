@@ -16,7 +16,7 @@ import { Clock, Context, Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
-import { flagOf, makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+import { flagOf, makeAdminActions, nextOf, orderOf, pageOf, withoutUndefined } from "./AdminAction.ts"
 import { pageOfReports } from "./ReportHandlers.ts"
 
 const toToken = (token: RegistrationToken) => ({
@@ -29,6 +29,13 @@ const toToken = (token: RegistrationToken) => ({
 
 const isValid = ({ expiresAt, uses, usesAllowed }: RegistrationToken, now: number): boolean =>
   (usesAllowed === undefined || uses < usesAllowed) && (expiresAt === undefined || expiresAt > now)
+
+const usageOrders = {
+  user_id: "user_id",
+  displayname: "displayname",
+  media_count: "media_count",
+  media_length: "media_length"
+} as const
 
 /** The default length of a generated secret. */
 const secretLength = 16
@@ -185,7 +192,14 @@ export const serverHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmi
         asAdmin({ action: "server.media_usage" }, () =>
           Effect.gen(function* () {
             const page = pageOf(query)
-            const found = yield* users.mediaUsage({ ...page, search: query.search_term })
+            const found = yield* users.mediaUsage({
+              ...page,
+              orderBy: yield* orderOf(usageOrders, query.order_by ?? "media_length"),
+              descending: query.order_by === undefined || page.descending,
+              search: query.search_term,
+              since: query.from_ts,
+              until: query.until_ts
+            })
             return withoutUndefined({
               users: found.users.map(({ bytes, count, displayName, userId }) => ({
                 user_id: userId,

@@ -17,12 +17,12 @@ import type { UserQuery } from "@greenroom/protocol/admin/SynapseUsers"
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalAddress, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Redacted } from "effect"
+import { Context, Effect, Order, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { flagOf, makeAdminActions, nextOf, orderOf, pageOf, withoutUndefined } from "./AdminAction.ts"
-import { toMedia } from "./MediaHandlers.ts"
+import { byMediaId, mediaOrders, toMedia } from "./MediaHandlers.ts"
 
 type User = Omit<UserDetails, "addresses" | "subjects">
 
@@ -39,6 +39,7 @@ const toUser = (user: User) => ({
   suspended: user.suspended,
   shadow_banned: false,
   approved: user.approved,
+  creation_ts: user.createdAt,
   last_seen_ts: user.lastSeenAt ?? null
 })
 
@@ -47,7 +48,7 @@ const fromRate = ({ burstCount, messagesPerSecond }: AccountRate) => ({
   burst_count: burstCount
 })
 
-/** A single user has more fields than one of a list, and the time of creation in seconds. */
+/** A single user has more fields than one of a list, and the time of creation in seconds instead of milliseconds. */
 const toUserDetails = (user: UserDetails) => ({
   ...toUser(user),
   creation_ts: Math.floor(user.createdAt / 1_000),
@@ -138,11 +139,18 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
       if (logout) yield* sockets.closeUser(userId)
     })
 
-    const pageOfMedia = Effect.fnUntraced(function* (userId: UserId, query: Parameters<typeof pageOf>[0]) {
+    const pageOfMedia = Effect.fnUntraced(function* (
+      userId: UserId,
+      query: Parameters<typeof pageOf>[0] & { readonly order_by?: string }
+    ) {
+      const order = yield* orderOf(mediaOrders, query.order_by ?? "created_ts")
       yield* users.find(userId)
       const { from, limit } = pageOf(query)
+      const isDescending = query.dir === undefined ? query.order_by === undefined : query.dir === "b"
       const all = yield* media.uploadsOf(userId)
-      const chosen = all.slice(from, from + limit)
+      const chosen = all
+        .toSorted(Order.combine(isDescending ? Order.flip(order) : order, byMediaId))
+        .slice(from, from + limit)
       return withoutUndefined({
         media: chosen.map(toMedia),
         total: all.length,

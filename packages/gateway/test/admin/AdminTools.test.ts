@@ -53,6 +53,32 @@ layer(gateway, { excludeTestServices: true })("the administration API for modera
     })
   )
 
+  it.effect("shows administrators the rooms of a space, private ones too, in pages, and others nothing", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("space-boss"), yield* register("space-rosa")]
+      const made = (json: object) => Effect.map(as(user)("POST", "/v3/createRoom", json), ({ body }) => body.room_id)
+      const space = yield* made({ creation_content: { type: "m.space" } })
+      const rooms = [yield* made({ name: "A" }), yield* made({ name: "B" })]
+      for (const child of [...rooms, "!elsewhere:red.test"]) {
+        const content = { via: ["green.test"], order: child === rooms[0] ? "a" : "b" }
+        yield* as(user)("PUT", `/v3/rooms/${inPath(space)}/state/m.space.child/${inPath(child)}`, content)
+      }
+      const ask = (query: string, of: string = space) =>
+        askAdmin(admin, "GET", `/v1/rooms/${inPath(of)}/hierarchy${query}`)
+      const idsOf = ({ body }: Answer) =>
+        (body.rooms as unknown as ReadonlyArray<{ readonly room_id: string }>).map(({ room_id }) => room_id)
+      assert.deepStrictEqual(idsOf(yield* ask("")), [space, ...rooms])
+      assert.deepStrictEqual(idsOf(yield* ask("?max_depth=0")), [space])
+      const first = yield* ask("?limit=2")
+      assert.deepStrictEqual(idsOf(first), [space, rooms[0]!])
+      assert.deepStrictEqual(idsOf(yield* ask(`?limit=2&from=${first.body.next_batch}`)), [rooms[1]!])
+      assert.strictEqual((yield* ask("", "!none:green.test")).body.errcode, "M_NOT_FOUND")
+      const { body } = yield* as(admin)("GET", `/v1/rooms/${inPath(space)}/hierarchy`)
+      assert.strictEqual(body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* askAdmin(user, "GET", `/v1/rooms/${inPath(space)}/hierarchy`)).status, 403)
+    })
+  )
+
   it.effect("shows administrators the messages of rooms they are not in, and others nothing", () =>
     Effect.gen(function* () {
       const [admin, user, other] = [yield* registerAdmin("boss12"), yield* register("rita"), yield* register("otto")]

@@ -34,9 +34,59 @@ layer(gateway, { excludeTestServices: true })("lists for administrators", (it) =
     })
   )
 
+  it.effect("uploads, and their amounts by user, are in the order that is asked for", () =>
+    Effect.gen(function* () {
+      const [admin, user, other] = [
+        yield* registerAdmin("sort-boss"),
+        yield* register("sort-ada"),
+        yield* register("sort-eve")
+      ]
+      const upload = ({ token }: typeof user, name: string, body: string) =>
+        ask("POST", `//_matrix/media/v3/upload?filename=${name}`, {
+          token,
+          body,
+          headers: { "content-type": "text/plain" }
+        })
+      for (const [name, body] of [
+        ["b.txt", "middle"],
+        ["a.txt", "the longest"],
+        ["c.txt", "short"]
+      ] as const) {
+        assert.strictEqual((yield* upload(user, name, body)).status, 200)
+      }
+      yield* upload(other, "d.txt", "a single file that is longer than those of the other user")
+      const names = (query: string) =>
+        Effect.map(askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/media${query}`), ({ body }) =>
+          (body.media as unknown as ReadonlyArray<{ readonly upload_name: string }>).map(
+            ({ upload_name }) => upload_name[0]
+          )
+        )
+      assert.deepStrictEqual(yield* names("?order_by=upload_name"), ["a", "b", "c"])
+      assert.deepStrictEqual(yield* names("?order_by=upload_name&dir=b"), ["c", "b", "a"])
+      assert.deepStrictEqual(yield* names("?order_by=media_length"), ["c", "b", "a"])
+      assert.deepStrictEqual(yield* names("?order_by=media_length&dir=b&limit=1"), ["a"])
+      const newestFirst = yield* names("")
+      assert.deepStrictEqual((yield* names("?dir=f")).toReversed(), newestFirst)
+      const users = (query: string) =>
+        Effect.map(askAdmin(admin, "GET", `/v1/statistics/users/media?search_term=sort-${query}`), ({ body }) =>
+          (body.users as unknown as ReadonlyArray<{ readonly user_id: string }>).map(({ user_id }) => user_id)
+        )
+      assert.deepStrictEqual(yield* users(""), [other.id, user.id])
+      assert.deepStrictEqual(yield* users("&order_by=user_id"), [user.id, other.id])
+      assert.deepStrictEqual(yield* users("&order_by=media_count"), [other.id, user.id])
+      assert.deepStrictEqual(yield* users("&order_by=media_count&dir=b"), [user.id, other.id])
+      assert.deepStrictEqual(yield* users("&until_ts=1"), [])
+      assert.lengthOf(yield* users("&from_ts=1"), 2)
+    })
+  )
+
   it.effect("an unknown order is refused", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("order-boss")
+      const own = `/v1/users/${inPath(admin.id)}/media`
+      for (const list of ["/v1/statistics/users/media", own]) {
+        assert.strictEqual((yield* askAdmin(admin, "GET", `${list}?order_by=nothing`)).body.errcode, "M_INVALID_PARAM")
+      }
       for (const list of ["/v1/rooms", "/v2/users", "/v1/federation/destinations"]) {
         for (const order of ["nothing", "__proto__", "constructor"]) {
           const refused = yield* askAdmin(admin, "GET", `${list}?order_by=${order}`)

@@ -57,6 +57,8 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
         [list.body.total, (list.body.users as ReadonlyArray<{ name: string }>)[0]?.name],
         [1, "@made:green.test"]
       )
+      const [listed] = list.body.users as ReadonlyArray<{ creation_ts: number }>
+      assert.strictEqual(Math.floor(listed!.creation_ts / 1_000), made.body.creation_ts)
       const admins = yield* askAdmin(admin, "GET", "/v2/users?admins=true&limit=1&order_by=creation_ts&dir=b")
       assert.strictEqual(admins.body.next_token, "1")
       const devices = yield* askAdmin(admin, "GET", `${path}/devices`)
@@ -146,6 +148,9 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
         (state.body.state as ReadonlyArray<{ type: string }>).map(({ type }) => type),
         "m.room.power_levels"
       )
+      const count = (state.body.state as ReadonlyArray<object>).length
+      assert.strictEqual((list.body.rooms as ReadonlyArray<{ state_events: number }>)[0]!.state_events, count)
+      assert.strictEqual((yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}`)).body.state_events, count)
       const extremities = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}/forward_extremities`)
       assert.strictEqual(extremities.body.count, 1)
       const joined = yield* askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/joined_rooms`)
@@ -324,6 +329,28 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
       assert.strictEqual((yield* download(first)).status, 404)
       yield* askAdmin(admin, "POST", `/v1/media/unquarantine/${path(first)}`, {})
       assert.strictEqual((yield* download(first)).status, 200)
+      const ids = [first, second].map((uri) => uri.slice("mxc://green.test/".length))
+      yield* askAdmin(admin, "POST", `/v1/media/protect/${ids[0]}`, {})
+      const refused = yield* askAdmin(admin, "POST", `/v1/media/quarantine/${path(first)}`, {})
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+      const ofUser = yield* askAdmin(admin, "POST", `/v1/user/${inPath(user.id)}/media/quarantine`, {})
+      assert.strictEqual(ofUser.body.num_quarantined, 1)
+      const removed = yield* askAdmin(admin, "POST", `/v1/media/delete?before_ts=${Date.now() + 60_000}`, {})
+      assert.strictEqual(removed.body.total, 0)
+      const shown = yield* askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/media`)
+      const flags = (shown.body.media as ReadonlyArray<Record<string, unknown>>).map((row) => [
+        row.media_id,
+        row.safe_from_quarantine,
+        row.quarantined_by
+      ])
+      assert.sameDeepMembers(flags, [
+        [ids[0], true, null],
+        [ids[1], false, admin.id]
+      ])
+      yield* askAdmin(admin, "POST", `/v1/media/unprotect/${ids[0]}`, {})
+      yield* askAdmin(admin, "POST", `/v1/media/unquarantine/${path(second)}`, {})
+      const noFile = yield* askAdmin(admin, "POST", "/v1/media/protect/none", {})
+      assert.strictEqual(noFile.body.errcode, "M_NOT_FOUND")
       const usage = yield* askAdmin(admin, "GET", "/v1/statistics/users/media?search_term=mia")
       assert.deepInclude((usage.body.users as ReadonlyArray<object>)[0], { media_count: 2, media_length: 11 })
       const list = yield* askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/media?limit=1`)

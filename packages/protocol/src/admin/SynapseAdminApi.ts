@@ -28,12 +28,30 @@ const media = HttpApiGroup.make("synapseAdmin.media")
       params: ofMedia,
       payload: anyBody,
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Quarantine a file", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(
+      documented({ summary: "Quarantine a file", text: "Errors: M_NOT_FOUND; M_FORBIDDEN for a protected file.", who })
+    ),
     HttpApiEndpoint.post("release", `${prefix}/v1/media/unquarantine/:serverName/:mediaId`, {
       params: ofMedia,
       payload: anyBody,
       success: AnyObject
     }).annotateMerge(documented({ summary: "Release a file from quarantine", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("protect", `${prefix}/v1/media/protect/:mediaId`, {
+      params: { mediaId: ofMedia.mediaId },
+      payload: anyBody,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Protect a file of this server from quarantine",
+        text: "It is not removed by its age either. Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
+    HttpApiEndpoint.post("unprotect", `${prefix}/v1/media/unprotect/:mediaId`, {
+      params: { mediaId: ofMedia.mediaId },
+      payload: anyBody,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "End the protection of a file", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.post("quarantineOfUser", `${prefix}/v1/user/:userId/media/quarantine`, {
       params: ofUser,
       payload: anyBody,
@@ -50,7 +68,7 @@ const media = HttpApiGroup.make("synapseAdmin.media")
     }).annotateMerge(
       documented({
         summary: "Remove files of this server that were not used since a time",
-        text: "Avatars of users stay.",
+        text: "Avatars of users and protected files stay.",
         who
       })
     ),
@@ -171,9 +189,21 @@ const server = HttpApiGroup.make("synapseAdmin.server")
       documented({ summary: "Send a notice to a user, once for each transaction ID", text: noticeErrors, who })
     ),
     HttpApiEndpoint.get("mediaUsage", `${prefix}/v1/statistics/users/media`, {
-      query: { ...page, search_term: Schema.optionalKey(Text), order_by: Schema.optionalKey(Text) },
+      query: {
+        ...page,
+        search_term: Schema.optionalKey(Text),
+        order_by: Schema.optionalKey(Text),
+        from_ts: Schema.optionalKey(Count),
+        until_ts: Schema.optionalKey(Count)
+      },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The amount of uploads by user", who }))
+    }).annotateMerge(
+      documented({
+        summary: "The amount of uploads by user",
+        text: "The largest first unless `order_by` is given.",
+        who
+      })
+    )
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "The server" }))

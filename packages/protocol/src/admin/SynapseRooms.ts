@@ -56,6 +56,22 @@ export const rooms = HttpApiGroup.make("synapseAdmin.rooms")
       params: ofRoom,
       success: AnyObject
     }).annotateMerge(documented({ summary: "The state of a room", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("hierarchy", `${prefix}/v1/rooms/:roomId/hierarchy`, {
+      params: ofRoom,
+      query: {
+        from: Schema.optionalKey(Text),
+        limit: page.limit,
+        max_depth: Schema.optionalKey(Count),
+        suggested_only: Schema.optionalKey(Flag)
+      },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "The rooms of a space",
+        text: "All that this server has, private ones too. Others are left out. Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
     HttpApiEndpoint.get("messages", `${prefix}/v1/rooms/:roomId/messages`, {
       params: ofRoom,
       query: {

@@ -190,7 +190,13 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       query: { ...page, order_by: Schema.optionalKey(Text) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "The uploads of a user", who })),
+    }).annotateMerge(
+      documented({
+        summary: "The uploads of a user",
+        text: "The newest first unless `order_by` or `dir` is given.",
+        who
+      })
+    ),
     HttpApiEndpoint.delete("deleteMedia", `${prefix}/v1/users/:userId/media`, {
       params: ofUser,
       success: AnyObject

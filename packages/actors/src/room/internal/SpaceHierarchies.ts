@@ -129,12 +129,25 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
   })
 
+  /** The rooms that users may know of. Rooms that this server lacks are described by others. */
+  const knownToUser = Effect.fnUntraced(function* ({ userId }: Session, suggestedOnly: boolean) {
+    const ask = yield* askOthers(suggestedOnly)
+    return Effect.fnUntraced(function* (roomId: RoomId, via: unknown) {
+      const entry = (yield* localEntry(roomId, suggestedOnly)) ?? (yield* ask(roomId, via))
+      return entry !== undefined && (yield* mayKnow(userId, entry)) ? entry : undefined
+    })
+  })
+
   /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
-  const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest, most: number) {
+  const walk = Effect.fnUntraced(function* (
+    root: RoomId,
+    request: HierarchyRequest,
+    most: number,
+    entryOf: (roomId: RoomId, via: unknown) => Effect.Effect<HierarchyRoom | undefined>
+  ) {
     const depthLimit = depthOf(request)
     const tree: Array<HierarchyRoom> = []
     const seen = new Set<RoomId>()
-    const ask = yield* askOthers(request.suggestedOnly)
     const stack: Array<{ readonly roomId: RoomId; readonly depth: number; readonly via: unknown }> = [
       { roomId: root, depth: 0, via: [] }
     ]
@@ -142,8 +155,8 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
       const { depth, roomId, via } = stack.pop()!
       if (seen.has(roomId)) continue
       seen.add(roomId)
-      const entry = (yield* localEntry(roomId, request.suggestedOnly)) ?? (yield* ask(roomId, via))
-      if (entry === undefined || !(yield* mayKnow(session.userId, entry))) continue
+      const entry = yield* entryOf(roomId, via)
+      if (entry === undefined) continue
       tree.push(entry)
       if (depth >= depthLimit) continue
       for (const { content, state_key } of entry.children_state.toReversed()) {
@@ -153,19 +166,36 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     return tree
   })
 
+  const pageOf = Effect.fnUntraced(function* (
+    roomId: RoomId,
+    request: HierarchyRequest,
+    entryOf: (roomId: RoomId, via: unknown) => Effect.Effect<HierarchyRoom | undefined>
+  ) {
+    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    const start = yield* parsePage(request)
+    const tree = yield* walk(roomId, request, Math.min(maxTree, start + limit + 1), entryOf)
+    if (tree[0]?.room_id !== roomId) return undefined
+    return {
+      rooms: tree.slice(start, start + limit),
+      ...(tree.length > start + limit ? { next_batch: formatPage(start + limit, request) } : {})
+    }
+  })
+
   const hierarchy = Effect.fn("RoomSummaries.hierarchy")(function* (
     session: Session,
     roomId: RoomId,
     request: HierarchyRequest
   ) {
-    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
-    const start = yield* parsePage(request)
-    const tree = yield* walk(session, roomId, request, Math.min(maxTree, start + limit + 1))
-    if (tree[0]?.room_id !== roomId) return yield* new Forbidden({ error: noSuchRoom })
-    return {
-      rooms: tree.slice(start, start + limit),
-      ...(tree.length > start + limit ? { next_batch: formatPage(start + limit, request) } : {})
-    }
+    const page = yield* pageOf(roomId, request, yield* knownToUser(session, request.suggestedOnly))
+    return page ?? (yield* new Forbidden({ error: noSuchRoom }))
+  })
+
+  const localHierarchy = Effect.fn("RoomSummaries.localHierarchy")(function* (
+    roomId: RoomId,
+    request: HierarchyRequest
+  ) {
+    const page = yield* pageOf(roomId, request, (of) => localEntry(of, request.suggestedOnly))
+    return page ?? (yield* new NotFound({ error: `There is no room ${roomId}` }))
   })
 
   const hierarchyFor = Effect.fn("RoomSummaries.hierarchyFor")(function* (
@@ -192,5 +222,5 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     return { room: treeEntry(root.summary, ofRoot), children, inaccessible_children: inaccessible }
   })
 
-  return { hierarchy, hierarchyFor, askOthers }
+  return { hierarchy, localHierarchy, hierarchyFor, askOthers }
 })
