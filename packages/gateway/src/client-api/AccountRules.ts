@@ -135,19 +135,26 @@ const guestError = new GuestAccessForbidden({ error: "Guests may not call this e
 
 const suspendedError = new UserSuspended({ error: "A suspended account may not call this endpoint" })
 
-const whileSuspendedBySocket: ReadonlySet<SocketCall["method"]> = new Set([
-  "leave",
-  "messages",
-  "initialSync",
-  "members",
-  "ping"
-])
+/** Calls by WebSocket that only read. Other calls count against the rate of sends. */
+export const isReading = ({ method, params }: SocketCall): boolean => {
+  switch (method) {
+    case "messages":
+    case "initialSync":
+    case "members":
+    case "ping":
+      return true
+    case "state":
+      return params.content === undefined
+    case "presence":
+      return params.state === undefined && params.presence === undefined
+    case "profile":
+      return params.value === undefined
+    default:
+      return false
+  }
+}
 
-const mayCallWhileSuspended = ({ method, params }: SocketCall): boolean =>
-  whileSuspendedBySocket.has(method) ||
-  (method === "state" && params.content === undefined) ||
-  (method === "presence" && params.state === undefined && params.presence === undefined) ||
-  (method === "profile" && params.value === undefined)
+const mayCallWhileSuspended = (call: SocketCall): boolean => call.method === "leave" || isReading(call)
 
 /** An endpoint of a group: its name and its HTTP method. */
 export interface Endpoint {

@@ -21,7 +21,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Pagination } from "@greenroom/protocol/Pagination"
 import type { SocketCall, SocketMethod, SocketParams } from "@greenroom/protocol/SocketMethod"
 import { Effect } from "effect"
-import { makeAccountRules } from "../client-api/AccountRules.ts"
+import { isReading, makeAccountRules } from "../client-api/AccountRules.ts"
 import { pagination } from "../client-api/Paging.ts"
 import type { RateLimit } from "../RateLimit.ts"
 import { RequestSlots, type Slot } from "../RequestSlots.ts"
@@ -96,25 +96,6 @@ const peopleMethods = (users: Users["Service"], presences: Presences["Service"])
     },
     ping: () => Effect.succeed(done)
   }) satisfies Partial<Methods>
-
-/** Calls that only read. Other calls count against the rate of sends. */
-const isReading = ({ method, params }: SocketCall): boolean => {
-  switch (method) {
-    case "messages":
-    case "initialSync":
-    case "members":
-    case "ping":
-      return true
-    case "state":
-      return params.content === undefined
-    case "presence":
-      return params.state === undefined && params.presence === undefined
-    case "profile":
-      return params.value === undefined
-    default:
-      return false
-  }
-}
 
 /**
  * A call that changes something runs to its end when the socket closes, and holds a lease, like an HTTP request (`ChangesRunToEnd`). What

@@ -1,6 +1,19 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, askToday, createRoom, gatewayWith, inPath, register, sendText, type TestUser } from "../TestGateway.ts"
+import { registerAdmin } from "../admin/TestAdmin.ts"
+import { connect } from "../socket/TestSocket.ts"
+import {
+  as,
+  askToday,
+  createRoom,
+  gatewayWith,
+  inPath,
+  joinRoom,
+  register,
+  sendEvent,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
 const guest = Effect.map(
   askToday("POST", "/v3/register?kind=guest", { json: {} }),
@@ -42,6 +55,7 @@ layer(gatewayWith({}, { guests: true }), { excludeTestServices: true })("guests"
 
   it.effect("are refused at endpoints that guests may not call", () =>
     Effect.gen(function* () {
+      const alice = yield* register("refusing-alice")
       const visitor = yield* guest
       const refused = [
         ["POST", "/v3/createRoom", {}],
@@ -49,7 +63,10 @@ layer(gatewayWith({}, { guests: true }), { excludeTestServices: true })("guests"
         ["PUT", `/v3/profile/${inPath(visitor.id)}/avatar_url`, { avatar_url: "mxc://green.test/x" }],
         ["POST", "/v3/search", { search_categories: {} }],
         ["POST", "/v3/user_directory/search", { search_term: "alice" }],
-        ["POST", "/v3/account/deactivate", {}]
+        ["POST", "/v3/account/deactivate", {}],
+        ["POST", "/v3/join/!room:elsewhere.test", {}],
+        ["PUT", `/v3/rooms/!room:elsewhere.test/state/m.room.member/${inPath(visitor.id)}`, { membership: "knock" }],
+        ["PUT", `/v3/rooms/!room:elsewhere.test/state/m.room.member/${inPath(alice.id)}`, { membership: "invite" }]
       ] as const
       for (const [method, path, json] of refused) {
         assert.strictEqual((yield* as(visitor)(method, path, json)).body.errcode, "M_GUEST_ACCESS_FORBIDDEN", path)
@@ -66,6 +83,23 @@ layer(gatewayWith({}, { guests: true }), { excludeTestServices: true })("guests"
         "m.profile_fields": { enabled: true, allowed: ["displayname"] }
       })
     })
+  )
+
+  it.effect("cannot use the WebSocket, and send nothing while they are suspended", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("guest-boss")
+      const visitor = yield* guest
+      const room = yield* createRoom(admin, { preset: "public_chat" })
+      yield* setAccess(admin, room, "can_join")
+      yield* joinRoom(visitor, room)
+      const socket = yield* connect(visitor, "m.json")
+      yield* socket.ask(1, { method: "ping", params: {} })
+      const answer = yield* socket.answer
+      assert.strictEqual("error" in answer && answer.error.errcode, "M_GUEST_ACCESS_FORBIDDEN")
+      yield* as(admin)("PUT", `/v1/admin/suspend/${inPath(visitor.id)}`, { suspended: true })
+      const sent = yield* sendEvent(visitor, room, { msgtype: "m.text", body: "more" })
+      assert.strictEqual(sent.body.errcode, "M_USER_SUSPENDED")
+    }).pipe(Effect.scoped)
   )
 
   it.effect("read what needs no access token, and search the directory of public rooms", () =>

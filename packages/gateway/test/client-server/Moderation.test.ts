@@ -1,9 +1,13 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { RoomId } from "@greenroom/protocol/Identifiers"
+import { closeCodes } from "@greenroom/protocol/SocketFrame"
+import type { SocketCall } from "@greenroom/protocol/SocketMethod"
 import { Effect, Fiber } from "effect"
 import { forGuests, groupsWhileSuspended, redactions, whileSuspended } from "../../src/client-api/AccountRules.ts"
 import { registerAdmin } from "../admin/TestAdmin.ts"
+import { connect } from "../socket/TestSocket.ts"
 import {
   as,
   ask,
@@ -52,6 +56,8 @@ layer(gateway, { excludeTestServices: true })("the administration of accounts", 
       const refused = yield* whoami()
       assert.strictEqual(refused.status, 401)
       assert.deepInclude(refused.body, { errcode: "M_USER_LOCKED", soft_logout: true })
+      const ofOpen = yield* as(user)("GET", `/v3/profile/${inPath(user.id)}`)
+      assert.strictEqual(ofOpen.body.errcode, "M_USER_LOCKED", "also where no access token is needed")
       const login = yield* logIn("lois")
       assert.strictEqual(login.body.errcode, "M_USER_LOCKED")
       const asked = yield* as(admin)("GET", `/v1/admin/lock/${inPath(user.id)}`)
@@ -105,6 +111,46 @@ layer(gateway, { excludeTestServices: true })("the administration of accounts", 
       const free = yield* as(user)("POST", "/v3/createRoom", {})
       assert.strictEqual(free.status, 200)
     })
+  )
+
+  it.effect("a suspended account reads and leaves by WebSocket, and does nothing else; a lock closes its sockets", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("boss7")
+      const user = yield* register("sid")
+      const room_id = RoomId.make(yield* createRoom(user, { preset: "public_chat" }))
+      const socket = yield* connect(user, "m.json")
+      yield* put("suspend", user.id, true, admin)
+      const errorOf = (call: SocketCall) =>
+        Effect.map(Effect.andThen(socket.ask(1, call), socket.answer), (answer) =>
+          "error" in answer ? answer.error.errcode : undefined
+        )
+      const content = { msgtype: "m.text", body: "more" }
+      const changes: ReadonlyArray<SocketCall> = [
+        { method: "send", params: { room_id, type: "m.room.message", content } },
+        { method: "state", params: { room_id, type: "m.room.topic", content: { topic: "Mine" } } },
+        { method: "presence", params: { state: "unavailable" } },
+        { method: "presence", params: { presence: "unavailable" } },
+        { method: "profile", params: { field: "displayname", value: "Sid" } },
+        { method: "createRoom", params: {} }
+      ]
+      for (const call of changes) assert.strictEqual(yield* errorOf(call), "M_USER_SUSPENDED", JSON.stringify(call))
+      const reads: ReadonlyArray<SocketCall> = [
+        { method: "messages", params: { room_id } },
+        { method: "initialSync", params: {} },
+        { method: "members", params: { room_id } },
+        { method: "state", params: { room_id, type: "m.room.create" } },
+        { method: "presence", params: {} },
+        { method: "profile", params: {} },
+        { method: "ping", params: {} },
+        { method: "leave", params: { room_id } }
+      ]
+      for (const call of reads) assert.isUndefined(yield* errorOf(call), JSON.stringify(call))
+      const closed = yield* Effect.forkChild(socket.closed, { startImmediately: true })
+      yield* put("lock", user.id, true, admin)
+      assert.strictEqual((yield* Fiber.join(closed)).code, closeCodes.unknownToken)
+      const refused = yield* Effect.flip(connect(user, "m.json"))
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [401, "M_USER_LOCKED"])
+    }).pipe(Effect.scoped)
   )
 
   it.effect("administrators alone lock and suspend accounts, and no accounts of administrators", () =>
