@@ -1,7 +1,17 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { type Answer, askToday, gateway, gatewayWith, inPath, logIn, passwordOf, register } from "../TestGateway.ts"
+import {
+  type Answer,
+  askToday,
+  gateway,
+  gatewayWith,
+  inPath,
+  logIn,
+  outcome,
+  passwordOf,
+  register
+} from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -207,6 +217,14 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
       assert.strictEqual(wrong.body.session, asked.body.session)
       const elsewhere = yield* post("/v3/account/deactivate", { auth: { session: asked.body.session } }, token)
       assert.deepStrictEqual([elsewhere.status, elsewhere.body.errcode], [403, "M_FORBIDDEN"])
+      const stranger = yield* registerToday("mias-stranger")
+      for (const [as, auth, outcomeOf] of [
+        [stranger.token, { ...passwordOf("mias-stranger"), session: asked.body.session }, "403 M_FORBIDDEN"],
+        [token, { type: "m.login.dummy", session: asked.body.session }, "401 M_FORBIDDEN"]
+      ] as const) {
+        const refused = yield* askToday("DELETE", "/v3/devices/TABLET", { token: as, json: { auth } })
+        assert.strictEqual(outcome(refused), outcomeOf)
+      }
       const json = { auth: { ...passwordOf("mia"), session: asked.body.session } }
       assert.strictEqual((yield* askToday("DELETE", "/v3/devices/TABLET", { token, json })).status, 200)
       const gone = yield* askToday("GET", "/v3/account/whoami", { token: other.body.access_token })

@@ -1,12 +1,14 @@
 import { createHash, createPublicKey, type JsonWebKey, randomBytes, verify } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/Rate.ts"
-import { metadata, postForm, registerClient, scopeOf, whoami } from "../login/OAuthClient.ts"
+import { registerAdmin } from "../admin/TestAdmin.ts"
+import { deviceGrant, metadata, postForm, registerClient, scopeOf, whoami } from "../login/OAuthClient.ts"
 import { loginGateway } from "../login/TestLogin.ts"
 import { makeUserAgent } from "../login/UserAgent.ts"
-import { ask, askToday, gateway, inPath, register } from "../TestGateway.ts"
+import { as, ask, askToday, gateway, inPath, passwordOf, register } from "../TestGateway.ts"
 
 /** A browser without scripts, whose URLs are relative to the gateway. */
 const makeBrowser = () => {
@@ -151,6 +153,21 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
+  it.effect("a code is no code of a device, and expires", () =>
+    Effect.gen(function* () {
+      yield* register("gus")
+      const request = yield* makeRequest("EXPIRES123")
+      const code = yield* authorize(request, "gus")
+      const asDevice = { grant_type: deviceGrant, device_code: code, client_id: request.clientId }
+      assert.strictEqual((yield* postForm(request.tokenUrl, asDevice)).body.error, "expired_token")
+      const expired = '{"codeUntil": 1}'
+      yield* SqlClient.SqlClient.use(
+        (sql) => sql`UPDATE login_sessions SET progress = progress::jsonb || ${expired}::jsonb WHERE purpose = 'oauth'`
+      )
+      assert.strictEqual((yield* exchange(request, code)).body.error, "invalid_grant")
+    })
+  )
+
   it.effect("a refresh token can be used again until the next one is used; after that it ends the session", () =>
     Effect.gen(function* () {
       yield* register("ida")
@@ -179,6 +196,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         "https://element.test/callback?more",
         "https://element.test/callback#x",
         "test.element:/callback/x",
+        "http://localhost:51234/other",
         "http://localhost@evil.test/callback"
       ]) {
         const request = yield* makeRequest("DEVICE1234", { redirect_uri })
@@ -217,6 +235,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         [{ client_uri: "https://user:pw@element.test/" }, "invalid_client_metadata"],
         [{ logo_uri: "https://evil.test/logo.png" }, "invalid_client_metadata"],
         [{ redirect_uris: ["https://evil.test/"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["https://evilelement.test/"] }, "invalid_redirect_uri"],
         [{ redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
         [{ client_uri: "https://javascript/", redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
         [{ client_uri: "https://data/", redirect_uris: ["data:text/html,x"] }, "invalid_redirect_uri"],
@@ -299,17 +318,23 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       })
       assert.match(begun.body.user_code!, /^[A-Z]{4}-[A-Z]{4}$/)
       const poll = postForm(token_endpoint!, {
-        grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+        grant_type: deviceGrant,
         device_code: begun.body.device_code!,
         client_id: client.client_id!
       })
       assert.strictEqual((yield* poll).body.error, "authorization_pending")
       assert.strictEqual((yield* poll).body.error, "slow_down")
+      const another = (yield* registerClient({ client_name: "Another" })).body.client_id!
+      const stolen = { grant_type: deviceGrant, device_code: begun.body.device_code!, client_id: another }
+      assert.strictEqual((yield* postForm(token_endpoint!, stolen)).body.error, "invalid_grant")
       const { visit } = makeBrowser()
       assert.include((yield* visit("/_greenroom/link?user_code=AAAA-AAAA")).text, "wrong")
+      const bySecret = yield* visit(`/_greenroom/oauth2/continue?id=${begun.body.device_code}`)
+      assert.strictEqual(bySecret.status, 400, "the secret of the device opens no page")
       const { location = "" } = yield* visit(begun.body.verification_uri_complete!)
       yield* visit(location, { action: "login", user: "eve", password: "secret-eve" })
       assert.include((yield* visit(location, { action: "approve" })).text, "linked")
+      assert.strictEqual((yield* visit(location, { action: "refuse" })).status, 400, "a decision is final")
       const { body } = yield* poll
       assert.deepInclude((yield* whoami(body.access_token)).body, { device_id: "TELEVISION" })
       assert.strictEqual((yield* poll).body.error, "expired_token")
@@ -335,6 +360,27 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`)
       assert.strictEqual(profile.status, 404)
       assert.include((yield* visit(page)).text, "Log in")
+    })
+  )
+})
+
+layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the login of a browser", (it) => {
+  it.effect("ends when the password changes and when the account is locked", () =>
+    Effect.gen(function* () {
+      const user = yield* register("hal")
+      const admin = yield* registerAdmin("hals-admin")
+      const { visit } = makeBrowser()
+      const page = "/_greenroom/account"
+      const logInWith = (password: string) => visit(page, { action: "login", user: "hal", password })
+      yield* logInWith("secret-hal")
+      assert.include((yield* visit(page)).text, user.id)
+      const change = { new_password: "another-password", auth: passwordOf("hal") }
+      assert.strictEqual((yield* as(user)("POST", "/v3/account/password", change)).status, 200)
+      assert.notInclude((yield* visit(page)).text, user.id)
+      yield* logInWith("another-password")
+      assert.include((yield* visit(page)).text, user.id)
+      yield* as(admin)("PUT", `/v1/admin/lock/${inPath(user.id)}`, { locked: true })
+      assert.notInclude((yield* visit(page)).text, user.id)
     })
   )
 })

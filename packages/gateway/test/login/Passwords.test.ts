@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { outcome, register } from "../TestGateway.ts"
+import { askToday, outcome, passwordOf, register } from "../TestGateway.ts"
 import { login, loginGateway, loginGatewayOnDatabase, password, post, signUp } from "./TestLogin.ts"
 
 describe("a password", () => {
@@ -42,6 +42,20 @@ describe("a password", () => {
       assert.strictEqual(outcome(yield* change("secret-alice")), "429 M_LIMIT_EXCEEDED")
       const refused = yield* login({ type: password, user: "alice", password: "secret-alice" })
       assert.strictEqual(outcome(refused), "429 M_LIMIT_EXCEEDED")
+    }).pipe(Effect.provide(loginGateway({ accountAttempts: { limit: 3, window: 600_000 } })))
+  )
+
+  it.live("has the same limit where it confirms an operation", () =>
+    Effect.gen(function* () {
+      const { token } = yield* register("alice")
+      const confirm = (secret: string) =>
+        Effect.map(
+          askToday("POST", "/v3/account/deactivate", { token, json: { auth: passwordOf("alice", secret) } }),
+          ({ body }) => body.errcode
+        )
+      for (let count = 0; count < 3; count++) assert.strictEqual(yield* confirm(`guess ${count}`), "M_FORBIDDEN")
+      assert.strictEqual(yield* confirm("secret-alice"), "M_LIMIT_EXCEEDED")
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
     }).pipe(Effect.provide(loginGateway({ accountAttempts: { limit: 3, window: 600_000 } })))
   )
 
