@@ -61,6 +61,22 @@ layer(KeyBackupStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("KeyBac
       const better = yield* put(keyOf("a", 200, 4))
       assert.strictEqual(better.count, 1)
       assert.notStrictEqual(better.etag, first.etag)
+      const forwarded = yield* put({ ...keyOf("a", 200, 3), forwardedCount: 2 })
+      assert.notStrictEqual(forwarded.etag, better.etag)
+      assert.deepStrictEqual(yield* put({ ...keyOf("a", 200, 3), forwardedCount: 2 }), forwarded)
+      assert.notStrictEqual((yield* put({ ...keyOf("a", 200, 3), forwardedCount: 1 })).etag, forwarded.etag)
+    })
+  )
+
+  it.effect("a backup above limits that were lowered since takes keys that need no more bytes", () =>
+    Effect.gen(function* () {
+      const store = yield* KeyBackupStore
+      const { put, userId, version } = yield* userWithBackup("lowered")
+      yield* put(keyOf("a", 1_000), keyOf("b", 1_000))
+      const lower = { keys: 1, bytes: 1_000, bytesOfUser: 1_000 }
+      assert.strictEqual((yield* store.put(userId, version, [keyOf("a", 900, 4)], lower)).count, 2)
+      const more = store.put(userId, version, [keyOf("a", 901, 3)], lower)
+      assert.strictEqual((yield* Effect.flip(more))._tag, "BackupFull")
     })
   )
 

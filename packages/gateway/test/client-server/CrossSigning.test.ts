@@ -8,6 +8,7 @@ import {
   openDevice,
   query,
   registerDevice,
+  signingDevice,
   sync,
   upload
 } from "./DeviceClient.ts"
@@ -30,6 +31,8 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       const forged = { ...keys.upload, self_signing_key: { ...keys.upload.self_signing_key, signatures: {} } }
       const setUp = "/v3/keys/device_signing/upload"
       assert.strictEqual((yield* as(alice)("POST", setUp, forged)).body.errcode, "M_INVALID_SIGNATURE")
+      const misused = { ...keys.upload, master_key: { ...keys.upload.master_key, usage: ["self_signing"] } }
+      assert.strictEqual((yield* as(alice)("POST", setUp, misused)).body.errcode, "M_INVALID_PARAM")
       const { master_key: _, ...withoutMaster } = keys.upload
       assert.strictEqual((yield* as(alice)("POST", setUp, withoutMaster)).body.errcode, "M_MISSING_PARAM")
       assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).text, "{}")
@@ -76,12 +79,46 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       assert.deepStrictEqual(yield* signersFor(bob), [bob.id])
       assert.deepStrictEqual(yield* signersFor(alice), [])
 
+      const { keyId, publicKey } = crossSigningKeys(bob).userSigning
+      const ofOther = ofBob.master.sign({ user_id: bob.id, usage: ["user_signing"], keys: { [keyId]: publicKey } })
+      const authOfBob = { auth: passwordOf("cross-bob") }
+      assert.strictEqual((yield* as(bob)("POST", setUp, { user_signing_key: ofOther, ...authOfBob })).text, "{}")
+      assert.deepStrictEqual(yield* signersFor(bob), [], "a signature ends with the key that made it")
+      const again = { user_signing_key: ofBob.upload.user_signing_key, ...authOfBob }
+      assert.strictEqual((yield* as(bob)("POST", setUp, again)).text, "{}")
+      yield* uploadSignatures(bob, { [alice.id]: { [keys.master.publicKey]: signedMaster } })
+      assert.deepStrictEqual(yield* signersFor(bob), [bob.id])
+
       const replacement = crossSigningKeys(alice)
       const asked = yield* as(alice)("POST", setUp, replacement.upload)
       assert.strictEqual(asked.status, 401)
       const auth = { ...passwordOf("cross-alice"), session: asked.body.session }
       assert.strictEqual((yield* as(alice)("POST", setUp, { ...replacement.upload, auth })).text, "{}")
       assert.deepStrictEqual(yield* signersFor(bob), [])
+    })
+  )
+
+  it.effect("a master key is signed as it is stored, and only if the user has one", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("master-alice")
+      const bob = yield* registerDevice("master-bob")
+      const device = signingDevice(alice)
+      yield* upload(alice, { device_keys: device.keys })
+      const keys = crossSigningKeys(alice)
+      const ofBob = crossSigningKeys(bob)
+      yield* as(bob)("POST", "/v3/keys/device_signing/upload", ofBob.upload)
+      const failed = (user: TestUser, signed: object) =>
+        Effect.map(
+          as(user)("POST", "/v3/keys/signatures/upload", { [alice.id]: { [keys.master.publicKey]: signed } }),
+          ({ body }) => Object.keys(body.failures as object)
+        )
+      const byBob = ofBob.userSigning.sign(keys.upload.master_key)
+      assert.deepStrictEqual(yield* failed(bob, byBob), [alice.id], "there is no such key yet")
+      yield* as(alice)("POST", "/v3/keys/device_signing/upload", keys.upload)
+      assert.deepStrictEqual(yield* failed(bob, byBob), [])
+      const altered = { ...keys.upload.master_key, usage: ["master", "other"] }
+      assert.deepStrictEqual(yield* failed(alice, device.sign(altered)), [alice.id])
+      assert.deepStrictEqual(yield* failed(alice, device.sign(keys.upload.master_key)), [])
     })
   )
 

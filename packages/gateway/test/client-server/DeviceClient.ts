@@ -67,17 +67,23 @@ export const query = (user: TestUser, ...users: ReadonlyArray<TestUser>) =>
     ({ body }) => body.device_keys as Record<string, Record<string, { readonly [key: string]: unknown }>>
   )
 
-/** A new cross-signing key of a user. */
-const signingKey = (userId: string) => {
+/** A new key of a user: a cross-signing key, or that of the device with the name. */
+const signingKey = (userId: string, device?: string) => {
   const { privateKey, publicKey } = generateKeyPairSync("ed25519")
   const text = publicKey.export({ format: "der", type: "spki" }).subarray(12).toString("base64").replace(/=+$/, "")
-  const keyId = `ed25519:${text}`
+  const keyId = `ed25519:${device ?? text}`
   const sign = <A extends object>(object: A) => {
     const bytes = Buffer.from(Result.getOrThrow(encode(object as never)))
     const signature = sign_(null, bytes, privateKey).toString("base64").replace(/=+$/, "")
     return { ...object, signatures: { [userId]: { [keyId]: signature } } }
   }
   return { publicKey: text, keyId, sign }
+}
+
+/** A device with a key that signs. */
+export const signingDevice = (of: Device) => {
+  const { keyId, publicKey, sign } = signingKey(of.id, of.device)
+  return { keys: { ...deviceKeys(of), keys: { [keyId]: publicKey } }, sign }
 }
 
 /** New cross-signing keys of a user, and the body of their upload. */

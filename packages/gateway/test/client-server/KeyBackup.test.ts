@@ -45,6 +45,13 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
       assert.strictEqual((yield* as(alice)("PUT", `${path}/version/${version}`, update)).text, "{}")
       const other = yield* as(alice)("PUT", `${path}/version/${version}`, { ...update, algorithm: "other" })
       assert.strictEqual(other.body.errcode, "M_INVALID_PARAM")
+      const elsewhere = yield* as(alice)("PUT", `${path}/version/${version}`, { ...update, version: "77" })
+      assert.strictEqual(elsewhere.body.errcode, "M_INVALID_PARAM", "the version is that of the path")
+      const long = { ...update, auth_data: { public_key: "x".repeat(70_000) } }
+      assert.strictEqual((yield* as(alice)("PUT", `${path}/version/${version}`, long)).body.errcode, "M_TOO_LARGE")
+      const large = { ...key(8), session_data: { n: "x".repeat(20_000) } }
+      const stated = yield* as(alice)("PUT", `${path}/keys/${room}/s4?version=${version}`, large)
+      assert.strictEqual(stated.body.errcode, "M_TOO_LARGE")
       assert.deepInclude((yield* as(alice)("GET", `${path}/version`)).body as object, {
         version,
         count: 3,
