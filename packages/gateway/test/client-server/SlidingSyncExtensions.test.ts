@@ -131,8 +131,10 @@ layer(gateway, { excludeTestServices: true })("extensions of sliding sync, and E
         "m.receipt": [event],
         "m.typing": { user_ids: [alice.id] }
       })
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read.private/${inPath(event)}`, {})
       const anew = yield* sync(bob, { ...body, conn_id: "other" })
       assert.property(anew.extensions.receipts?.rooms[room]?.content ?? {}, event)
+      assert.notInclude(JSON.stringify(anew.extensions.receipts), alice.id, "a private receipt of another user")
       assert.property(anew.extensions.typing?.rooms ?? {}, room)
     })
   )

@@ -143,9 +143,34 @@ layer(gateway, { excludeTestServices: true })("rooms in sliding sync", (it) => {
       assert.deepStrictEqual(Object.values(lists), [{ count: 1 }])
       yield* as(alice)("PUT", path, { ignored_users: {} })
       assert.lengthOf(Object.keys((yield* sync(alice, list([[0, 9]]))).rooms), 2)
+      yield* as(alice)("PUT", path, { ignored_users: { [bob.id]: {} } })
+      const [fromBob] = Object.keys((yield* sync(bob, list([[0, 9]]))).rooms)
+      const subscription = { timeline_limit: 1, required_state: [["m.room.create", ""]] }
+      const subscribed = yield* sync(alice, { room_subscriptions: { [fromBob!]: subscription } })
+      assert.deepStrictEqual(subscribed.rooms, {}, "nor by a subscription")
       const permission = `/v3/user/${inPath(alice.id)}/account_data/m.invite_permission_config`
       yield* as(alice)("PUT", permission, { default_action: "block" })
       assert.deepStrictEqual((yield* sync(alice, list([[0, 9]]))).rooms, {})
+    })
+  )
+
+  it.effect("the timeline has no messages of ignored users", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("slide-deaf")
+      const bob = yield* register("slide-unheard")
+      const room = yield* createRoom(alice, { name: "club" })
+      yield* inviteAndJoin(alice, bob, room)
+      const ignored = `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`
+      yield* as(alice)("PUT", ignored, { ignored_users: { [bob.id]: {} } })
+      yield* sendText(alice, room, "mine")
+      yield* sendText(bob, room, "unheard")
+      const wants = list([[0, 9]], { timeline_limit: 10 })
+      const first = yield* sync(alice, wants)
+      assert.deepStrictEqual(bodies(first.rooms[room]), ["mine"])
+      yield* sendText(bob, room, "unheard again")
+      yield* sendText(alice, room, "mine again")
+      const next = yield* sync(alice, wants, first.pos)
+      assert.deepStrictEqual(bodies(next.rooms[room]), ["mine again"])
     })
   )
 
@@ -198,6 +223,15 @@ layer(gateway, { excludeTestServices: true })("rooms in sliding sync", (it) => {
         assert.sameMembers(Object.keys(answer.rooms), [...expected], JSON.stringify(filters))
         assert.strictEqual(answer.lists.all?.count, expected.length)
       }
+      const removed = `/v3/rooms/${inPath(space)}/state/m.space.child/${inPath(secret)}`
+      yield* as(alice)("PUT", removed, {})
+      const inSpace = (id: string) =>
+        Effect.map(sync(alice, list([[0, 9]], { filters: { spaces: [id] } })), ({ rooms }) => rooms)
+      assert.deepStrictEqual(yield* inSpace(space), {}, "a child without servers is none")
+      yield* as(bob)("PUT", `/v3/rooms/${inPath(invitation)}/state/m.space.child/${inPath(secret)}`, {
+        via: ["x.test"]
+      })
+      assert.deepStrictEqual(yield* inSpace(invitation), {}, "nor is one of a space that the user is not in")
       const dm = yield* sync(alice, list([[0, 9]], { filters: { is_dm: true } }))
       assert.isTrue(dm.rooms[direct]?.is_dm)
     })

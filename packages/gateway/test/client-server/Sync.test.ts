@@ -1,6 +1,17 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { as, createRoom, gateway, inPath, joinRoom, logIn, putState, register, sendText } from "../TestGateway.ts"
+import {
+  as,
+  createRoom,
+  gateway,
+  inPath,
+  joinRoom,
+  logIn,
+  putState,
+  register,
+  roomWith,
+  sendText
+} from "../TestGateway.ts"
 import { type Answer, bodies, type Events, memberships, type SyncedRoom, sync, syncUntil, types } from "./SyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("sync", (it) => {
@@ -286,6 +297,28 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       yield* putState(alice, room, "m.room.name", { name: "Named" })
       const named = yield* sync(elsewhere, { filter })
       assert.deepStrictEqual(namesOf(named), { heroes: undefined, members: [alice.id] })
+      yield* putState(alice, room, "m.room.name", { name: "" })
+      assert.deepStrictEqual(namesOf(yield* sync(elsewhere, { filter })).heroes, [bob.id, carol.id])
+      const alias = "#hero:green.test"
+      yield* as(alice)("PUT", `/v3/directory/room/${inPath(alias)}`, { room_id: room })
+      yield* putState(alice, room, "m.room.canonical_alias", { alias })
+      assert.isUndefined(namesOf(yield* sync(elsewhere, { filter })).heroes, "the alias names the room")
+    })
+  )
+
+  it.effect("a room is named after its members, then after former ones, and not after users who knock", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("former-hero-alice")
+      const [bob, carol, dan] = yield* Effect.all(
+        ["bob", "carol", "dan"].map((name) => register(`former-hero-${name}`))
+      )
+      const room = yield* roomWith(alice, [bob!])
+      yield* as(bob!)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* joinRoom(carol!, room)
+      yield* putState(alice, room, "m.room.join_rules", { join_rule: "knock" })
+      yield* as(dan!)("POST", `/v3/knock/${inPath(room)}`, {})
+      const { summary } = (yield* sync(alice)).rooms.join[room] ?? {}
+      assert.deepStrictEqual(summary?.["m.heroes"], [carol!.id, bob!.id])
     })
   )
 

@@ -1,7 +1,20 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
-import { as, createRoom, gateway, inPath, logIn, outcome, register, sendText, type TestUser } from "../TestGateway.ts"
+import {
+  as,
+  createRoom,
+  gateway,
+  inPath,
+  logIn,
+  outcome,
+  redactEvent,
+  register,
+  roomWith,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
+import { sync } from "./SyncClient.ts"
 
 interface Rule {
   readonly rule_id: string
@@ -233,14 +246,38 @@ layer(gateway, { excludeTestServices: true })("account data, filters, push rules
       assert.strictEqual(yield* status(reply, second), "400 M_INVALID_PARAM")
       assert.strictEqual(yield* status(reply, "main"), "400 M_INVALID_PARAM")
       assert.strictEqual(yield* status(second, "main"), "200 ")
+      yield* redactEvent(alice, room, reply)
+      assert.strictEqual(yield* status(reply, first), "200 ", "what remains of it does not name its thread")
+      const elsewhere = yield* sendText(alice, yield* createRoom(alice), "elsewhere")
+      assert.strictEqual(yield* status(reply, elsewhere), "400 M_INVALID_PARAM")
       const markers = `/v3/rooms/${inPath(room)}/read_markers`
       yield* as(alice)("POST", markers, { "m.fully_read": second, "m.read.private": second })
       yield* as(alice)("POST", markers, { "m.fully_read": first })
+      const newest = yield* sendText(alice, room, "3")
+      const partly = yield* as(alice)("POST", markers, { "m.fully_read": newest, "m.read": "$no:green.test" })
+      assert.strictEqual(partly.body.errcode, "M_NOT_FOUND")
       const kept = yield* as(alice)(
         "GET",
         `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/account_data/m.fully_read`
       )
       assert.deepStrictEqual(kept.body, { event_id: second } as never)
+    })
+  )
+
+  it.effect("a receipt does not move back, and ends with the membership", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("back-alice")
+      const bob = yield* register("back-bob")
+      const room = yield* roomWith(alice, [bob])
+      const [first, second] = [yield* sendText(alice, room, "1"), yield* sendText(alice, room, "2")]
+      const receipt = (id: string) => as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(id)}`, {})
+      yield* receipt(second)
+      assert.strictEqual((yield* receipt(first)).status, 200)
+      const { ephemeral } = (yield* sync(alice)).rooms.join[room] ?? {}
+      const receipts = ephemeral?.events.find(({ type }) => type === "m.receipt")
+      assert.deepStrictEqual(Object.keys(receipts?.content ?? {}), [second])
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.strictEqual((yield* receipt(second)).body.errcode, "M_FORBIDDEN")
     })
   )
 })
