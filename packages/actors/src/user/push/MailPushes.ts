@@ -19,6 +19,7 @@ import { PublicUrl } from "../../runtime/PublicUrl.ts"
 import { NotificationMailer, type NotificationMailFailed } from "./NotificationMailer.ts"
 import { makeNotificationMails } from "./NotificationMails.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
+import { makePusherProgress, type PusherProgress } from "./PusherProgress.ts"
 import { makeUnsubscription, unsubscribePath } from "./Unsubscription.ts"
 
 /** How many notifications one mail may list. */
@@ -29,17 +30,6 @@ const maxInterval = 86_400_000
 const firstRetry = 60_000
 const maxRetry = 3_600_000
 
-/** A pusher, and the position up to which it was notified. */
-export interface MailProgress {
-  readonly pusher: StoredPusher
-  seen: StreamPosition
-  failingSince: number | undefined
-  /** When a mail is due, by the monotonic clock; undefined if nothing is unread. */
-  mailAt: number | undefined
-  /** The time to the next mail after the last one, in ms. */
-  lastMail: { readonly at: number; readonly interval: number } | undefined
-}
-
 export const makeMailPushes = Effect.gen(function* () {
   const store = yield* PusherStore
   const fences = yield* ShardFenceStore
@@ -49,9 +39,10 @@ export const makeMailPushes = Effect.gen(function* () {
   const publicUrl = yield* PublicUrl
   const compose = yield* makeNotificationMails
   const { tokenOf } = yield* makeUnsubscription
+  const progresses = yield* makePusherProgress
 
   /** The unread notifications after the position of a pusher. Moves the position over those that were read. */
-  const unreadOf = Effect.fnUntraced(function* (progress: MailProgress, upTo: StreamPosition) {
+  const unreadOf = Effect.fnUntraced(function* (progress: PusherProgress, upTo: StreamPosition) {
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(progress.pusher.userId, progress.seen, upTo, maxInMail)
       const end = found.length === maxInMail ? found.at(-1)!.position : upTo
@@ -66,7 +57,7 @@ export const makeMailPushes = Effect.gen(function* () {
     Effect.map(identities.userOfAddress({ medium: "email", address: pushkey }), Option.contains(userId))
 
   const send = Effect.fnUntraced(function* (
-    { pusher }: MailProgress,
+    { pusher }: PusherProgress,
     unread: ReadonlyArray<Notification>,
     fence: Fence | undefined
   ) {
@@ -84,7 +75,7 @@ export const makeMailPushes = Effect.gen(function* () {
     })
   })
 
-  const noteSent = Effect.fnUntraced(function* (progress: MailProgress, end: StreamPosition) {
+  const noteSent = Effect.fnUntraced(function* (progress: PusherProgress, end: StreamPosition) {
     const at = yield* Clock.currentTimeMillis
     const { lastMail } = progress
     const isLongAgo = lastMail === undefined || at - lastMail.at > maxInterval
@@ -93,18 +84,16 @@ export const makeMailPushes = Effect.gen(function* () {
     yield* store.noteMail(progress.pusher.pusherId, end, { at, interval })
   })
 
-  const noteFailure = Effect.fnUntraced(function* (progress: MailProgress, { reason }: NotificationMailFailed) {
-    const now = yield* Clock.currentTimeMillis
-    progress.failingSince ??= now
-    const failing = now - progress.failingSince
+  const noteFailure = Effect.fnUntraced(function* (progress: PusherProgress, { reason }: NotificationMailFailed) {
+    yield* progresses.noteFailure(progress)
+    const failing = (yield* Clock.currentTimeMillis) - progress.failingSince!
     progress.mailAt = (yield* monotonicMillis) + Math.min(maxRetry, Math.max(firstRetry, failing))
-    yield* store.noteProgress([progress.pusher.pusherId], progress.seen, progress.failingSince)
     const address = redactAddress({ medium: "email", address: progress.pusher.pushkey })
     yield* Effect.logWarning(`A mail about notifications to ${address} could not be sent, trying again: ${reason}`)
   })
 
   /** How long a first unread notification waits, in ms. */
-  const waitOf = ({ lastMail }: MailProgress) =>
+  const waitOf = ({ lastMail }: PusherProgress) =>
     Effect.map(Clock.currentTimeMillis, (now) =>
       // If the clock was set back, the last mail was not sent later than now.
       lastMail === undefined ? delay : Math.max(delay, Math.min(lastMail.at, now) + lastMail.interval - now)
@@ -112,7 +101,7 @@ export const makeMailPushes = Effect.gen(function* () {
 
   /** Sends the due mail, or stores when one will be due. `hasRead` says that the user has read something since the last mail. */
   const advance = Effect.fnUntraced(function* (
-    progress: MailProgress,
+    progress: PusherProgress,
     upTo: StreamPosition,
     fence: Fence | undefined,
     hasRead: boolean
