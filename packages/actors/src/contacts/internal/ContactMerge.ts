@@ -51,6 +51,68 @@ const absorb = (entry: Entry, properties: ReadonlyMap<string, Property>, named: 
   checkCount(entry.properties.size)
 }
 
+/** The contacts of an address book while cards are merged into it. */
+class MergedBook {
+  readonly entries = new Set<Entry>()
+  /** The IDs of stored contacts that were merged into others. */
+  readonly removed: Array<string> = []
+  private readonly byUid = new Map<string, Entry>()
+  private readonly byAddress = new Map<string, Entry>()
+
+  add(entry: Omit<Entry, "addresses" | "uids">, addresses: ReadonlyArray<ContactAddress>): void {
+    const byKey = new Map(addresses.map((address) => [keyOf(address), address]))
+    const added = { ...entry, uids: [entry.uid], addresses: byKey }
+    this.entries.add(added)
+    this.byUid.set(added.uid, added)
+    for (const key of byKey.keys()) if (!this.byAddress.has(key)) this.byAddress.set(key, added)
+  }
+
+  /** The contacts that are the same as a card. */
+  matching(card: Card, addresses: ReadonlyArray<ContactAddress>, by: MergeBy): ReadonlyArray<Entry> {
+    const own = this.byUid.get(card.uid)
+    if (by === "uid") return own === undefined ? [] : [own]
+    const found = new Set(own === undefined ? [] : [own])
+    for (const address of addresses) {
+      const entry = this.byAddress.get(keyOf(address))
+      if (entry !== undefined) found.add(entry)
+    }
+    return [...found]
+  }
+
+  /** Merges a card into a contact that is the same. True if that changed the contact. */
+  merge(target: Entry, card: Card, addresses: ReadonlyArray<ContactAddress>, others: ReadonlyArray<Entry>): boolean {
+    const before = target.changed
+    target.changed = false
+    for (const other of others) this.join(target, other)
+    absorb(target, card.properties, target.uid === card.uid && this.byUid.get(card.uid) === target)
+    for (const address of addresses) this.addAddress(target, address)
+    if (!this.byUid.has(card.uid)) target.uids.push(card.uid)
+    this.byUid.set(card.uid, target)
+    const isChanged = target.changed
+    target.changed ||= before
+    return isChanged
+  }
+
+  /** If a card shows that two contacts are the same, the older one is kept. */
+  private join(kept: Entry, other: Entry): void {
+    absorb(kept, other.properties, false)
+    for (const address of other.addresses.values()) this.addAddress(kept, address)
+    for (const uid of other.uids) {
+      kept.uids.push(uid)
+      this.byUid.set(uid, kept)
+    }
+    kept.changed = true
+    this.entries.delete(other)
+    if (other.stored !== undefined) this.removed.push(other.contactId)
+  }
+
+  private addAddress(entry: Entry, address: ContactAddress): void {
+    const key = keyOf(address)
+    if (!entry.addresses.has(key)) entry.addresses.set(key, address)
+    this.byAddress.set(key, entry)
+  }
+}
+
 /** Yields after each card, so that many take many slices. */
 export const planMerge = function* (
   known: ReadonlyArray<StoredContact>,
@@ -58,90 +120,33 @@ export const planMerge = function* (
   by: MergeBy,
   newId: () => string
 ): Generator<void, MergePlan> {
-  const entries = new Set<Entry>()
-  const byUid = new Map<string, Entry>()
-  const byAddress = new Map<string, Entry>()
-  const removed: Array<string> = []
+  const book = new MergedBook()
   let [created, merged, unchanged] = [0, 0, 0]
   let first: string | undefined
-
-  const index = (entry: Entry): void => {
-    entries.add(entry)
-    byUid.set(entry.uid, entry)
-    for (const key of entry.addresses.keys()) if (!byAddress.has(key)) byAddress.set(key, entry)
-  }
-
-  /** If a card shows that two contacts are the same, the older one is kept. */
-  const join = (kept: Entry, other: Entry): void => {
-    absorb(kept, other.properties, false)
-    for (const [key, address] of other.addresses) {
-      if (!kept.addresses.has(key)) kept.addresses.set(key, address)
-      byAddress.set(key, kept)
-    }
-    for (const uid of other.uids) {
-      kept.uids.push(uid)
-      byUid.set(uid, kept)
-    }
-    kept.changed = true
-    entries.delete(other)
-    if (other.stored !== undefined) removed.push(other.contactId)
-  }
-
-  const matchesOf = (card: Card, addresses: ReadonlyArray<ContactAddress>): ReadonlyArray<Entry> => {
-    const own = byUid.get(card.uid)
-    if (by === "uid") return own === undefined ? [] : [own]
-    const found = new Set(own === undefined ? [] : [own])
-    for (const address of addresses) {
-      const entry = byAddress.get(keyOf(address))
-      if (entry !== undefined) found.add(entry)
-    }
-    return [...found]
-  }
-
-  for (const contact of known) {
-    const addresses = new Map(contact.addresses.map((address) => [keyOf(address), address]))
-    const { properties } = fromStored(contact.card)
-    const { card, contactId, uid } = contact
-    index({ contactId, uid, uids: [uid], stored: card, properties, addresses, changed: false })
+  for (const { addresses, card, contactId, uid } of known) {
+    const { properties } = fromStored(card)
+    book.add({ contactId, uid, stored: card, properties, changed: false }, addresses)
     yield
   }
-
   for (const card of cards) {
     const addresses = addressesOf(card)
-    const [target, ...others] = matchesOf(card, addresses)
+    const [target, ...others] = book.matching(card, addresses, by)
+    const contactId = target?.contactId ?? newId()
     if (target === undefined) {
-      const own = new Map(addresses.map((address) => [keyOf(address), address]))
-      const contactId = newId()
       const { properties, uid } = card
-      index({ contactId, uid, uids: [uid], stored: undefined, properties, addresses: own, changed: true })
-      first ??= contactId
+      book.add({ contactId, uid, stored: undefined, properties, changed: true }, addresses)
       created += 1
-    } else {
-      const before = target.changed
-      target.changed = false
-      for (const other of others) join(target, other)
-      absorb(target, card.properties, byUid.get(card.uid) === target && target.uid === card.uid)
-      for (const address of addresses) {
-        const key = keyOf(address)
-        if (!target.addresses.has(key)) target.addresses.set(key, address)
-        byAddress.set(key, target)
-      }
-      if (!byUid.has(card.uid)) target.uids.push(card.uid)
-      byUid.set(card.uid, target)
-      first ??= target.contactId
-      if (target.changed) merged += 1
-      else unchanged += 1
-      target.changed ||= before
-    }
+    } else if (book.merge(target, card, addresses, others)) merged += 1
+    else unchanged += 1
+    first ??= contactId
     yield
   }
-
   const save: Array<NewContact> = []
-  for (const entry of entries) {
+  for (const entry of book.entries) {
     if (!entry.changed) continue
     const saved = toStored(entry.contactId, entry, [...entry.addresses.values()])
     if (saved.card !== entry.stored) save.push(saved)
     yield
   }
-  return { save, remove: removed, created, merged, unchanged, first }
+  return { save, remove: book.removed, created, merged, unchanged, first }
 }
