@@ -19,7 +19,8 @@ import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
-import { makeRoomLists, type UserRoom, type UserRooms } from "./internal/RoomLists.ts"
+import { makeRoomLists } from "./internal/RoomLists.ts"
+import type { UserRoom, UserRooms } from "./internal/RoomOrders.ts"
 import {
   type ConnectionChanges,
   formatPos,

@@ -1,7 +1,7 @@
 /**
  * The rooms of the users that sync by windows, the most recent first. A list is read once, at the first request of its user,
- * and then follows the event log: an event costs one step for its room, however many users are in it. The order of a list is
- * kept, and the rooms that had events meanwhile are moved when it is asked for.
+ * and then follows the event log: an event costs one step for its room, however many users are in it. `RoomOrders` keeps the rooms in
+ * their order.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { accountDataChanges } from "@greenroom/store/AccountDataChange"
@@ -15,6 +15,7 @@ import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Latch } from "effect"
 import { inviteRuleTypes } from "../../room/InvitePermission.ts"
 import { RecentMoves } from "./RecentMoves.ts"
+import { makeRoomOrders, type OrderedRooms, type RoomOrder, type UserRoom, type UserRooms } from "./RoomOrders.ts"
 
 /** The idle time after which a list is dropped, in milliseconds. */
 const keptFor = 5 * 60_000
@@ -25,54 +26,18 @@ const maxListed = 2_000_000
 /** For how many rooms the last receipt is known. */
 const maxReceipts = 100_000
 
-export interface UserRoom {
-  readonly roomNid: number
-  readonly roomId: RoomId
-  readonly membership: string
-  /** The position at which the membership began, or of the room's last event when the list was read. */
-  readonly changedAt: StreamPosition
-  /** Whether the room is in the user's list: left rooms are only sent to clients that know them. */
-  readonly listed: boolean
-}
-
-/** The rooms of a user. */
-export interface UserRooms {
-  /** Keys: numbers of rooms. */
-  readonly rooms: ReadonlyMap<number, UserRoom>
-  /** Rises with each change of a membership or of encryption, and of the account data that decide which rooms a list shows. */
-  readonly version: number
-}
-
-interface RoomList extends UserRooms {
+interface RoomList extends OrderedRooms {
   readonly rooms: Map<number, UserRoom>
   /** Keys: room IDs. */
   readonly numbers: Map<RoomId, number>
   version: number
   /** The position from which on the moves of these rooms are complete. */
   completeFrom: StreamPosition
-  /** Keys: filters; the list without a filter has the empty key. Least recently used first. */
-  readonly orders: Map<string, RoomOrder>
   lastUsed: number
-}
-
-/** The rooms that are in a user's list and pass a filter. */
-export interface RoomOrder {
-  readonly version: number
-  /** The most recent last. */
-  readonly rooms: Array<UserRoom>
-  readonly hasInvitations: boolean
-  /** How many moves are in the order. */
-  moves: number
 }
 
 /** Account data that decide which rooms a list shows. */
 const listTypes: ReadonlySet<string> = new Set(["m.direct", "m.tag", "m.ignored_user_list", ...inviteRuleTypes])
-
-/** How many filters the rooms of a user are kept in order for. */
-const maxOrders = 16
-
-/** A list is sorted again if more rooms than this moved since it was read last. */
-const maxMoved = 100
 
 const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"
 
@@ -226,57 +191,7 @@ export const makeRoomLists = Effect.gen(function* () {
   const standing = ({ changedAt, membership, roomNid }: UserRoom): StreamPosition =>
     membership === "join" ? (latest.get(roomNid) ?? changedAt) : changedAt
 
-  /** Puts a room where it stands, coming from the end: it had the last event of all of them a moment ago. */
-  const insert = (rooms: Array<UserRoom>, room: UserRoom) => {
-    const at = standing(room)
-    let index = rooms.length
-    while (index > 0 && comparePositions(standing(rooms[index - 1]!), at) > 0) index--
-    rooms.splice(index, 0, room)
-  }
-
-  const sorted = ({ rooms, version }: RoomList, passes: (room: UserRoom) => boolean): RoomOrder => {
-    const listed = Array.from(rooms.values()).filter((room) => room.listed && passes(room))
-    const standings = listed.map((room) => ({ room, at: standing(room) }))
-    standings.sort((a, b) => comparePositions(a.at, b.at))
-    return {
-      version,
-      rooms: standings.map(({ room }) => room),
-      hasInvitations: listed.some(({ membership }) => membership === "invite"),
-      moves: moves.end
-    }
-  }
-
-  /** Moves the rooms that had events since the order was read. False if it must be made again. */
-  const follow = (list: RoomList, order: RoomOrder): boolean => {
-    const moved = order.version === list.version ? moves.from(order.moves) : undefined
-    if (moved === undefined || moved.length > maxMoved) return false
-    order.moves = moves.end
-    for (const roomNid of new Set(moved)) {
-      const room = list.rooms.get(roomNid)
-      const index = room?.membership === "join" ? order.rooms.lastIndexOf(room) : -1
-      if (room === undefined || index === -1) continue
-      order.rooms.splice(index, 1)
-      insert(order.rooms, room)
-    }
-    return true
-  }
-
-  const keep = (list: RoomList, name: string, order: RoomOrder): RoomOrder => {
-    list.orders.delete(name)
-    list.orders.set(name, order)
-    for (const oldest of list.orders.keys()) {
-      if (list.orders.size <= maxOrders) break
-      list.orders.delete(oldest)
-    }
-    return order
-  }
-
-  /** The order that is kept under a name, if it is one of this version. */
-  const known = (list: RoomList, name: string): RoomOrder | undefined => {
-    const order = list.orders.get(name)
-    return order !== undefined && follow(list, order) ? keep(list, name, order) : undefined
-  }
-
+  const { keep, known, sorted } = makeRoomOrders(standing, moves)
   const all = () => true
 
   const orderOf = (list: RoomList): RoomOrder => known(list, "") ?? keep(list, "", sorted(list, all))

@@ -13,7 +13,8 @@ import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
 import { makeIgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
-import type { RoomLists, UserRoom, UserRooms } from "./RoomLists.ts"
+import type { RoomLists } from "./RoomLists.ts"
+import type { UserRoom, UserRooms } from "./RoomOrders.ts"
 import { makeRoomConfigs, type RoomConfig } from "./SlidingRequest.ts"
 
 /** For how many rooms their type is known. */

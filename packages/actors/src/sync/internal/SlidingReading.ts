@@ -5,7 +5,7 @@
  */
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import type { MembershipAt } from "@greenroom/store/SyncStore"
-import type { UserRoom } from "./RoomLists.ts"
+import type { UserRoom } from "./RoomOrders.ts"
 import type { RoomConfig } from "./SlidingRequest.ts"
 import { hasLeft } from "./SyncRange.ts"
 
