@@ -1,12 +1,12 @@
 /**
- * The sessions of accounts: logging devices in, tokens, and the end of sessions. A token is a secret of 32 random bytes; only its
- * hash is stored. Sessions are cached in memory. A logout is answered once every node refuses the token (`SessionRevocations`).
+ * The sessions of accounts: logging devices in, and finding the session of a token. Only the hash of a token is stored. Sessions are
+ * cached in memory. `SessionTokens` makes the tokens, `DeviceSessions` ends sessions.
  *
  * Source: "Registration and login" of the draft, "Refreshing access tokens" of the client-server specification.
  */
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, NotFound, UnknownToken, UserDeactivated } from "@greenroom/protocol/MatrixError"
+import { Forbidden, UnknownToken, UserDeactivated } from "@greenroom/protocol/MatrixError"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import { periodically } from "@greenroom/store/Supervision"
@@ -18,16 +18,10 @@ import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
-import {
-  awaitingApproval,
-  type Credentials,
-  type Device,
-  type LoginDevice,
-  type RefreshedTokens
-} from "../Credentials.ts"
-import { LoginConfig } from "../login/LoginConfig.ts"
-import { loginDefaults } from "../login/LoginOptions.ts"
+import { awaitingApproval, type Credentials, type LoginDevice, type RefreshedTokens } from "../Credentials.ts"
 import { SessionCache } from "../SessionCache.ts"
+import { makeDeviceSessions, maxDeviceNameLength } from "./DeviceSessions.ts"
+import { familyOf, isAccessToken, makeSessionTokens } from "./SessionTokens.ts"
 
 /** The capacity of the session cache. */
 const maxCachedSessions = 50_000
@@ -35,24 +29,11 @@ const maxCachedSessions = 50_000
 const usageInterval = "30 seconds"
 /** How often expired tokens are deleted. */
 const sweepInterval = "10 minutes"
-const maxDeviceNameLength = 200
-const tokenPrefix = "gr_"
-const refreshPrefix = "grr_"
-const loginTokenPrefix = "grl_"
-const tokenBytes = 32
-/** How long a login token is valid, in ms. */
-const loginTokenTtl = 2 * 60_000
-/** The most valid login tokens of a user. One more ends the oldest. */
-const maxLoginTokens = 100
-const refreshPattern = /^grr_([A-Za-z0-9_-]{43})\.[A-Za-z0-9_-]{43}$/
 /** The names of cross-signing keys. */
 const publicKeyPattern = /^[A-Za-z0-9+/]{43}$/
-const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
 /** The device is still logged in: its client renews the token, or logs in again as itself. */
 const softly = { soft_logout: true } as const
-
-const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 /** The error of a login on an account that is deactivated or waits for approval. */
 const refusalOf = (account: Option.Option<Account>) =>
@@ -63,7 +44,6 @@ const refusalOf = (account: Option.Option<Account>) =>
 export const makeAccountSessions = Effect.gen(function* () {
   const { limits, serverName } = yield* HomeServerConfig
   const { devices: deviceLimit } = { ...defaultLimits, ...limits }
-  const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
   const crossSigning = yield* CrossSigningStore
   const standings = yield* AccountStandings
@@ -79,29 +59,8 @@ export const makeAccountSessions = Effect.gen(function* () {
       return tokenIds.length === 0 ? Effect.void : revocations.everywhere
     })
 
-  const revokeAll = (userId: UserId) => Effect.flatMap(store.revokeAll(userId), refuseTokens)
-
-  /** The next tokens of a login, and how long the access token lasts. */
-  const newTokens = Effect.fnUntraced(function* (refresh: boolean, family = newSecret("")) {
-    const ttl = refresh
-      ? (loginOptions.refreshableTokenTtl ?? loginDefaults.refreshableTokenTtl)
-      : loginOptions.tokenTtl
-    const expiresAt = ttl === undefined ? undefined : (yield* Clock.currentTimeMillis) + ttl
-    const token = newSecret(tokenPrefix)
-    const refreshToken = newSecret(`${refreshPrefix}${family}.`)
-    const answer = {
-      access_token: token,
-      ...(refresh ? { refresh_token: refreshToken } : {}),
-      ...(ttl === undefined ? {} : { expires_in_ms: ttl })
-    }
-    return {
-      answer,
-      token: Redacted.make(token),
-      refreshToken: Redacted.make(refreshToken),
-      refreshFamily: Redacted.make(family),
-      expiresAt
-    }
-  })
+  const { createLoginToken, newTokens, takeLoginToken } = yield* makeSessionTokens
+  const devices = yield* makeDeviceSessions(refuseTokens)
 
   /** A device with the name of a cross-signing key of the user could be taken for the key. Errors: M_FORBIDDEN. */
   const mustNotNameKey = Effect.fnUntraced(function* (userId: UserId, deviceId: string) {
@@ -138,7 +97,8 @@ export const makeAccountSessions = Effect.gen(function* () {
       Effect.andThen(store.revoke(userId, tokenId), refuseTokens([tokenId]))
     )
     if (created.value.replaced) yield* refuseTokens([tokenId])
-    else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
+    else
+      for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* devices.logoutDevice(userId, unused)
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
 
@@ -152,7 +112,7 @@ export const makeAccountSessions = Effect.gen(function* () {
   })
 
   const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string, clientId?: string) {
-    const family = refreshPattern.exec(refreshToken)?.[1]
+    const family = familyOf(refreshToken)
     const next = yield* newTokens(true, family)
     const found = yield* store.refresh(Redacted.make(refreshToken), next, clientId)
     if (Option.isNone(found)) {
@@ -169,20 +129,6 @@ export const makeAccountSessions = Effect.gen(function* () {
     return { ...next.answer, device_id: found.value.deviceId } as RefreshedTokens
   })
 
-  const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
-    const token = newSecret(loginTokenPrefix)
-    const expiresAt = (yield* Clock.currentTimeMillis) + loginTokenTtl
-    yield* store.createLoginToken(userId, Redacted.make(token), expiresAt, maxLoginTokens)
-    return { login_token: token, expires_in_ms: loginTokenTtl }
-  })
-
-  const takeLoginToken = Effect.fn("Accounts.takeLoginToken")(function* (token: string) {
-    const userId = yield* store.takeLoginToken(Redacted.make(token))
-    return Option.isSome(userId)
-      ? userId.value
-      : yield* new Forbidden({ error: "The login token is unknown, was used, or has expired" })
-  })
-
   const authenticate = (token: string, address?: string | undefined) =>
     Effect.clockWith((clock) => {
       const now = clock.currentTimeMillisUnsafe()
@@ -192,9 +138,9 @@ export const makeAccountSessions = Effect.gen(function* () {
 
   const findSession = Effect.fnUntraced(function* (token: string, now: number) {
     const { revocations: before } = cache
-    const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
+    const found = isAccessToken(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
     if (Option.isNone(found)) {
-      if (tokenPattern.test(token) && (yield* store.wasReplaced(Redacted.make(token)))) {
+      if (isAccessToken(token) && (yield* store.wasReplaced(Redacted.make(token)))) {
         return yield* new UnknownToken({ error: "The access token was replaced by a refresh", ...softly })
       }
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
@@ -235,49 +181,6 @@ export const makeAccountSessions = Effect.gen(function* () {
     Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds))
   )
 
-  const logout = Effect.fn("Accounts.logout")(function* (session: Session) {
-    yield* store.revoke(session.userId, session.tokenId)
-    yield* refuseTokens([session.tokenId])
-  })
-
-  const revokeSecret = Effect.fn("Accounts.revokeSecret")(function* (secret: string) {
-    const ended = yield* store.revokeSecret(Redacted.make(secret))
-    yield* refuseTokens(ended)
-    return ended
-  })
-
-  const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
-    yield* revokeAll(session.userId)
-  })
-
-  const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
-    const ended = yield* store.revokeAll(session.userId, { except: session.tokenId })
-    yield* refuseTokens(ended)
-    return ended
-  })
-
-  const logoutDevices = Effect.fn("Accounts.logoutDevices")(function* (userId: UserId, deviceIds: Iterable<string>) {
-    const wanted = new Set(deviceIds)
-    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (wanted.has(row.deviceId) ? [row.tokenId] : []))
-    for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
-    yield* refuseTokens(tokenIds)
-    return tokenIds
-  })
-
-  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
-    const tokenIds = yield* logoutDevices(userId, [deviceId])
-    return tokenIds.length === 0 ? yield* new NotFound({ error: "There is no such device" }) : tokenIds
-  })
-
-  const renameDevice = Effect.fn("Accounts.renameDevice")(function* (
-    userId: UserId,
-    deviceId: string,
-    name: string | undefined
-  ) {
-    const renamed = yield* store.renameDevice(userId, deviceId, name?.slice(0, maxDeviceNameLength))
-    if (!renamed) return yield* new NotFound({ error: "There is no such device" })
-  })
-
   /** Deactivates an account in the database; returns when every node refuses its tokens. */
   const endAccount = Effect.fnUntraced(function* (userId: UserId, erase: boolean) {
     cache.remove(yield* store.deactivate(userId, erase))
@@ -285,35 +188,15 @@ export const makeAccountSessions = Effect.gen(function* () {
     yield* erase ? revocations.followedEverywhere : revocations.everywhere
   })
 
-  const devicesOf = (userId: UserId) =>
-    Effect.map(store.devices(userId), (rows) =>
-      rows.map(
-        ({ deviceId, lastSeenAddress, lastUsedAt, name }): Device => ({
-          device_id: deviceId,
-          last_seen_ts: lastUsedAt,
-          ...(lastSeenAddress === undefined ? {} : { last_seen_ip: lastSeenAddress }),
-          ...(name === undefined ? {} : { display_name: name })
-        })
-      )
-    )
-
   return {
+    ...devices,
     authenticate,
     createLoginToken,
     endAccount,
-    devices: (session: Session) => Effect.andThen(writeUsage, devicesOf(session.userId)),
-    devicesOf,
-    logout,
-    logoutAll,
-    logoutDevice,
-    logoutDevices,
-    logoutOthers,
+    devices: (session: Session) => Effect.andThen(writeUsage, devices.devicesOf(session.userId)),
     openSession,
     refresh,
     refuseTokens,
-    renameDevice,
-    revokeAll,
-    revokeSecret,
     takeLoginToken
   }
 })
