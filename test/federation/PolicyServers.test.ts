@@ -6,8 +6,10 @@ import { defineRule, flood } from "@greenroom/actors/policy/PolicyRules"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
+import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Option } from "effect"
 import { freePort, homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
@@ -134,5 +136,33 @@ describe("Policy servers", () => {
         assert.strictEqual(yield* say(red, alice, room, "and so on"), "sent")
         yield* blue.sees(bob, isMessage("and so on"))
       })
+  )
+
+  it.live("the policy server judges an event once, and signs for rooms whose m.room.policy names its key", () =>
+    Effect.gen(function* () {
+      const { alice, evil, guard, keeper, red, room } = yield* scene
+      const mallory = "@mallory:evil.test"
+      const known = yield* evil.join({ serverName: red.serverName, federationPort: red.settings.port }, room, mallory)
+      yield* guard.sees(keeper, isMembership(mallory, "join"))
+      const ask = (event: Event) =>
+        Effect.match(guard.run(PolicyServer.use((policy) => policy.sign(evil.toPdu(event)))), {
+          onSuccess: (keys) => Object.keys(keys).join(),
+          onFailure: ({ _tag }) => _tag
+        })
+      const text = (body: string) => evil.event(known, { sender: mallory, content: message(body) })
+      const repeated = text("a good message")
+      const answers = yield* Effect.replicateEffect(ask(repeated), 6)
+      assert.deepStrictEqual([...answers, yield* ask(text("another"))], Array(7).fill("ed25519:policy_server"))
+      const policy = evil.event(known, { sender: mallory, type: "m.room.policy", state_key: "", content: {} })
+      assert.strictEqual(yield* ask(policy), "M_BAD_JSON")
+
+      const foreign = {
+        via: guard.serverName,
+        public_keys: { ed25519: encodeBase64(exportVerifyKey(verifyKeyOf(evil.key))) }
+      }
+      const { event_id } = yield* setState(red, alice, room, "m.room.policy", foreign)
+      yield* guard.sees(keeper, (event) => "event_id" in event && event.event_id === event_id)
+      assert.strictEqual(yield* ask(text("for another key")), "M_NOT_FOUND")
+    })
   )
 })

@@ -241,6 +241,41 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("an old key has ended by now, whatever its server says, and a key that is current too has not", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      yield* TestClock.adjust("1 hour")
+      const now = yield* Clock.currentTimeMillis
+      published.object = keyObject(
+        {
+          verify_keys: { [second.keyId]: text(second) },
+          old_verify_keys: {
+            [first.keyId]: { key: text(first), expired_ts: now + day },
+            [second.keyId]: { key: text(second), expired_ts: 1 }
+          }
+        },
+        second
+      )
+      assert.isTrue(yield* has(keys, need(second)))
+      assert.isTrue(yield* has(keys, need(first, now - 1)))
+      assert.isFalse(yield* has(keys, need(first, now + 1)))
+    })
+  )
+
+  it.effect("keys are fetched at most every two minutes, however soon their server lets them expire", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      const now = yield* Clock.currentTimeMillis
+      published.object = keyObject({ valid_until_ts: now + 1_000 })
+      assert.isTrue(yield* has(keys, need(first)))
+      yield* TestClock.adjust("110 seconds")
+      assert.isTrue(yield* has(keys, need(first)))
+      assert.strictEqual(server.requests.length, 1)
+    })
+  )
+
   it.effect("keys that their server lets expire verify earlier signatures", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
@@ -360,6 +395,19 @@ describe("RemoteKeys of servers that cannot be asked", () => {
         assert.isFalse(yield* hasFor(keys, need(first, 1_000), [notaryName]))
         yield* TestClock.adjust("3 minutes")
       }
+    })
+  )
+
+  it.effect("the first ten objects about a server are read", () =>
+    Effect.gen(function* () {
+      const { keys, server, vouched, vouchedBy } = yield* withNotary
+      yield* server.close
+      const after = (wrong: number) => [...Array<JsonObject>(wrong).fill(keyObject({})), vouchedBy(keyObject({}))]
+      vouched.objects = after(10)
+      assert.isFalse(yield* hasFor(keys, need(first, 1_000), [notaryName]))
+      yield* TestClock.adjust("3 minutes")
+      vouched.objects = after(9)
+      assert.isTrue(yield* hasFor(keys, need(first, 1_000), [notaryName]))
     })
   )
 

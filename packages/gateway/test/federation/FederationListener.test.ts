@@ -194,7 +194,8 @@ describe("FederationListener", () => {
         { authorization: "Bearer abc" },
         { authorization: "X-Matrix origin=,key=,sig=" },
         { authorization: `${valid},origin=evil.org` },
-        { authorization: `${valid},destination="elsewhere.org"` }
+        { authorization: `${valid},destination="elsewhere.org"` },
+        { authorization: `${valid},X-Matrix origin="elsewhere.org",key="ed25519:1",sig="abc"` }
       ]
       for (const headers of unsigned) {
         const path = "/matrix/federation/v1/send/t1"
@@ -329,6 +330,10 @@ describe("FederationListener", () => {
           assert.isTrue(Result.isSuccess(verifyJson(object, blue!, new Map([[ours.keyId, verifyKeyOf(ours)]]))))
         }
       }
+      const earlier = answers[0]!.body.server_keys as ReadonlyArray<JsonObject>
+      const [earlierId = ""] = Object.keys(earlier[1]!.verify_keys as object)
+      const ofOne = yield* ask({ port, path: `/_matrix/key/v2/query/${red}/${encodeURIComponent(earlierId)}` })
+      assert.deepStrictEqual(ofOne.body.server_keys, [earlier[1]])
       const servers = (answers[1]!.body.server_keys as ReadonlyArray<JsonObject>).map(({ server_name }) => server_name)
       assert.sameMembers(servers, [blue, red, red])
       assert.deepStrictEqual((yield* ask({ port, path: `/_matrix/key/v2/query/${nobody}` })).body, { server_keys: [] })
@@ -350,6 +355,7 @@ describe("FederationListener", () => {
       const { body, status } = yield* guess(3)
       assert.deepInclude({ status, errcode: body.errcode }, { status: 429, errcode: "M_LIMIT_EXCEEDED" })
       assert.strictEqual((yield* ask({ port, path: "/_matrix/federation/v1/version" })).status, 429)
+      assert.strictEqual((yield* ask({ port, path: "/_matrix/key/v2/query/red.test" })).status, 429)
     })
   )
 

@@ -1,0 +1,45 @@
+/** Who may join a room whose join rule names other rooms, where this server decides alone. */
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { as, gateway, inPath, joinRoom, outcome, putState, register, roomWith, type TestUser } from "../TestGateway.ts"
+
+/** A room of `owner` that lets in who meets one of the conditions. */
+const restrictedRoom = Effect.fnUntraced(function* (owner: TestUser, allow: ReadonlyArray<object>, version = "12") {
+  const room = yield* roomWith(owner, [], { preset: "private_chat", room_version: version })
+  yield* putState(owner, room, "m.room.join_rules", { join_rule: "restricted", allow })
+  return room
+})
+
+const membersOf = (room: string) => ({ type: "m.room_membership", room_id: room })
+const joins = (user: TestUser, room: string) => Effect.map(joinRoom(user, room), outcome)
+
+layer(gateway, { excludeTestServices: true })("restricted rooms", (it) => {
+  it.effect("let in present members of a room that is named as one, and nobody else", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("restricted-alice")
+      const [bob, carol] = [yield* register("restricted-bob"), yield* register("restricted-carol")]
+      const club = yield* roomWith(alice, [bob, carol])
+      const room = yield* restrictedRoom(alice, [membersOf(club)])
+      yield* as(carol)("POST", `/v3/rooms/${inPath(club)}/leave`, {})
+      assert.strictEqual(yield* joins(carol, room), "403 M_FORBIDDEN")
+      assert.strictEqual(yield* joins(bob, room), "200")
+      const others = yield* restrictedRoom(alice, [{ ...membersOf(club), type: "org.example.something" }])
+      assert.strictEqual(yield* joins(bob, others), "403 M_FORBIDDEN")
+      const nobodys = yield* restrictedRoom(alice, [])
+      assert.strictEqual(yield* joins(bob, nobodys), "403 M_FORBIDDEN")
+    })
+  )
+
+  it.effect("let nobody in when no member may invite: another server could", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("voucher-alice"), yield* register("voucher-bob")]
+      const carol = yield* register("voucher-carol")
+      const club = yield* roomWith(alice, [bob, carol])
+      const room = yield* restrictedRoom(alice, [membersOf(club)], "11")
+      yield* putState(alice, room, "m.room.power_levels", { users: { [alice.id]: 100 }, invite: 50 })
+      assert.strictEqual(yield* joins(bob, room), "200")
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.notStrictEqual(yield* joins(carol, room), "200")
+    })
+  )
+})
