@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import { contentHash } from "@greenroom/room/ContentHash"
 import { redactionV1, redactPdu } from "@greenroom/room/format/RedactionAlgorithm"
 import type { EventProposal, RoomVersion } from "@greenroom/room/RoomVersion"
@@ -261,6 +262,10 @@ describe("Dropped PDUs", () => {
         assert.isDefined(problem(of, { ...pdu, [name]: null }), name)
       }
       for (const wrong of [[], null, "", 1]) assert.isDefined(problem(of, wrong))
+      const voucher = { type: "m.room.member", state_key: alice, content: { join_authorised_via_users_server: 5 } }
+      const membership = (membership: string) => ({ ...pdu, ...voucher, content: { ...voucher.content, membership } })
+      assert.isDefined(problem(of, membership("join")))
+      assert.isUndefined(problem(of, membership("leave")))
       assert.isDefined(problem(of, { ...pdu, state_key: null }))
       assert.isDefined(problem(of, { ...pdu, depth: -1 }))
     }
@@ -390,6 +395,11 @@ describe("Templates", () => {
       assert.deepStrictEqual(Result.getOrThrow(of.verify(event, keys)), event)
       assert.isTrue(Result.isFailure(of.complete({ ...template, type: 1 }, key, 77)))
       assert.isTrue(Result.isFailure(of.complete([], key, 77)))
+      for (let length = 64_800; length < 65_536; length += 20) {
+        const large = of.complete({ ...template, content: { membership: "join", reason: "x".repeat(length) } }, key, 77)
+        const bytes = Result.isSuccess(large) ? encodeOrThrow(of.toPdu(large.success)).length : 0
+        assert.isAtMost(bytes, 65_536, "with its hash and signature")
+      }
     }
   })
 })

@@ -146,9 +146,7 @@ const powerLevelRules = [...ordinaryRules, usersHaveLevels, creatorsHaveNoLevels
 
 /** The server that made an event, in versions whose event IDs name it. */
 const isOfSameServer = (redaction: Event, redacts: Event["redacts"]): boolean =>
-  redacts !== undefined &&
-  serverPartOf(redacts) !== undefined &&
-  serverPartOf(redacts) === serverPartOf(redaction.event_id)
+  redacts !== undefined && serverPartOf(redacts) === serverPartOf(redaction.event_id)
 
 const redactionIsAllowed = rule<Subject>(
   "Users redact events of their own server; others take the power level `redact`",

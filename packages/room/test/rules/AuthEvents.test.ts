@@ -2,6 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import { Result } from "effect"
 import { bob, ids, makeRoom, proposalOf } from "../support/LinearRoom.ts"
 
 describe("Auth events", () => {
@@ -30,6 +32,22 @@ describe("Auth events", () => {
       if (id !== "12") assert.strictEqual(judge(elsewhere), "The auth events of an event belong to its room")
       assert.strictEqual(judge(authEvents.slice(1), event.auth_events), "The auth events of an event must be known")
       assert.include(judge([...authEvents, room.state("m.room.join_rules", "")!]), "state that decides about it")
+      const levels = room.state("m.room.power_levels", "")!
+      const second = { ...levels, event_id: `${levels.event_id}x` as EventId }
+      assert.include(judge([...authEvents, second]), "one of each sort")
+    }
+  })
+
+  it("an event that names an auth event twice is rejected", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+      const event = room.build(proposalOf(bob, "m.room.message"))
+      const pdu = room.version.toPdu(event)
+      const named = pdu.auth_events as ReadonlyArray<Json>
+      const twice = Result.getOrThrow(room.version.fromPdu({ ...pdu, auth_events: [...named, named[0]!] }))
+      const context = { create: room.create, isRejected: () => false }
+      const refusal = room.version.authoriseByAuthEvents(twice, room.authEventsOf(event), context)
+      assert.include(refusal?.rule, "one of each sort")
     }
   })
 })

@@ -60,6 +60,8 @@ describe("m.room.create", () => {
       const room = makeRoom(id)
       const again = { ...room.create, prev_events: [room.last.event_id] } as Event
       assert.include(room.version.authorise(again, () => undefined)?.rule, "comes once")
+      const keyed = { ...room.create, state_key: "x" } as Event
+      assert.include(room.version.authorise(keyed, () => undefined)?.rule, 'the state key ""')
       const otherVersion = { ...room.create, content: { creator: alice, room_version: "elsewhere" } } as Event
       assert.include(room.version.authorise(otherVersion, () => undefined)?.rule, "names the room version")
       const moved = { ...room.create, sender: bob } as Event
@@ -67,6 +69,25 @@ describe("m.room.create", () => {
       const { creator: _, ...content } = room.create.content
       const withoutCreator = { ...room.create, content } as Event
       assert.strictEqual(room.version.authorise(withoutCreator, () => undefined) === undefined, Number(id) > 10)
+    }
+  })
+})
+
+describe("Types and state keys", () => {
+  it("an event with a type or a state key of more than 255 bytes is rejected", () => {
+    for (const id of ids) {
+      const [within, beyond] = ["\u{1f4a5}".repeat(63), "\u{1f4a5}".repeat(64)]
+      const room = makeRoom(id).allows(proposalOf(bob, within, {}, within))
+      room.refuses(proposalOf(bob, beyond, {}, ""), "at most 255 bytes")
+      room.refuses(proposalOf(bob, "m.test", {}, beyond), "at most 255 bytes")
+    }
+  })
+
+  it("state under the ID of a user is set by that user", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(proposalOf(bob, "m.test", {}, bob))
+      room.refuses(proposalOf(alice, "m.test", {}, bob), "is set by the user that it names")
+      room.refuses(proposalOf(alice, "m.test", {}, "@nobody"), "is set by the user that it names")
     }
   })
 })

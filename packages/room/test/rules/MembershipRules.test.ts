@@ -1,6 +1,8 @@
 /** The rules about memberships that changed between the room versions 1 to 12. */
 import { assert, describe, it } from "@effect/vitest"
+import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
+import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { alice, bob, carol, dave, ids, LinearRoom, makeRoom, mustBeInvited, since } from "../support/LinearRoom.ts"
 import { keyOf, serverOf } from "../support/TestRoom.ts"
@@ -28,6 +30,8 @@ describe("The first join", () => {
         )
       assert.isUndefined(version.authorise(joinOf(alice), position.state))
       assert.include(version.authorise(joinOf(bob), position.state)?.rule, mustBeInvited)
+      const later = { ...joinOf(alice), prev_events: [create.event_id, "$other" as EventId] }
+      assert.include(version.authorise(later, position.state)?.rule, mustBeInvited)
     }
   })
 })
@@ -41,6 +45,22 @@ describe("Bans", () => {
       room.refuses(room.member(bob, carol, "leave"), "Lifting a ban takes the power level `ban`")
       room.refuses(room.member(carol, carol, "leave"), "Users leave rooms")
       room.allows(room.member(alice, carol, "leave"))
+    }
+  })
+})
+
+describe("Removals and bans", () => {
+  it("users are removed and banned by members with a higher power level than theirs", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(makeRoom(id).member(carol, carol, "join"))
+      room.allows(room.levels(alice, { [bob]: 50, [carol]: 50, [dave]: 60 }))
+      for (const membership of ["leave", "ban"]) {
+        room.refuses(room.member(dave, carol, membership), senderMustBeJoined)
+        for (const target of [alice, carol]) {
+          room.refuses(room.member(bob, target, membership), "only those with a lower power level")
+        }
+      }
+      room.allows(room.levels(alice, { [bob]: 50, [carol]: 49 })).allows(room.member(bob, carol, "ban"))
     }
   })
 })
@@ -114,6 +134,8 @@ describe("Restricted rooms (MSC3083)", () => {
       const proposal = { ...join(room, bob), room_id: room.create.room_id }
       const keys = room.version.authEventKeys(proposal).map(([type, stateKey]) => stateKeyOf(type, stateKey))
       assert.strictEqual(keys.includes(stateKeyOf("m.room.member", bob)), Number(id) >= 8)
+      const leave = { ...proposal, content: { ...proposal.content, membership: "leave" } }
+      assert.notInclude(room.version.authEventKeys(leave).flat(), bob)
     }
   })
 })

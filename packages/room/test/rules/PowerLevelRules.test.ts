@@ -127,6 +127,23 @@ describe("Power levels", () => {
     }
   })
 
+  it("power levels under another state key have no effect, and are not compared with those in force", () => {
+    for (const id of ids) {
+      const room = leveled(id)
+      room.allows({ ...change(room, { users: { [carol]: 100 } }), state_key: "x" })
+      assert.strictEqual(room.version.levels(room.state).user(carol), 0)
+    }
+  })
+
+  it("notifying a room takes the power level 50, if m.room.power_levels names no other", () => {
+    for (const id of ids) {
+      const room = leveled(id)
+      assert.strictEqual(room.version.levels(room.state).notification("room"), 50)
+      room.allows(room.levels(alice, { [bob]: 50 }, { notifications: { room: 20 } }))
+      assert.strictEqual(room.version.levels(room.state).notification("room"), 20)
+    }
+  })
+
   it("power levels name users by their IDs", () => {
     for (const id of ids) {
       const room = leveled(id)

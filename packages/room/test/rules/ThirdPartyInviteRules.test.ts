@@ -2,6 +2,7 @@
 import { describe, it } from "@effect/vitest"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Result } from "effect"
 import { alice, bob, carol, dave, ids, type LinearRoom, makeRoom, proposalOf } from "../support/LinearRoom.ts"
@@ -61,6 +62,7 @@ describe("Third-party invites", () => {
   it("third-party invites need the power to invite", () => {
     for (const id of ids) {
       const room = makeRoom(id)
+      room.refuses(proposalOf(carol, "m.room.third_party_invite", {}, "token"), senderMustBeJoined)
       room.allows(room.member(carol, carol, "join")).allows(room.levels(alice, { [bob]: 50 }, { invite: 50 }))
       room.refuses(
         proposalOf(carol, "m.room.third_party_invite", {}, "token"),

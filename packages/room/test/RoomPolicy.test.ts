@@ -1,0 +1,32 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { needsRecommendation, policyIn } from "@greenroom/room/RoomPolicy"
+import { encodeBase64, exportVerifyKey, generateSigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { alice, makeRoom, proposalOf } from "./support/LinearRoom.ts"
+
+const via = "policy.example" as ServerName
+const ed25519 = encodeBase64(exportVerifyKey(verifyKeyOf(generateSigningKey(via, "ed25519:policy_server"))))
+
+describe("The policy server of a room", () => {
+  it("is in force while it has a user in the room, and is named with a key", () => {
+    const policyOf = (content: JsonObject, stateKey = "") => {
+      const room = makeRoom("11").allows(proposalOf(alice, "m.room.policy", content, stateKey))
+      return policyIn(room.state, (server) => server === via)?.via
+    }
+    const public_keys = { ed25519 }
+    assert.strictEqual(policyOf({ via, public_keys }), via)
+    assert.isUndefined(policyOf({ via: "elsewhere.example", public_keys }))
+    assert.isUndefined(policyOf({ via, public_keys }, "other"))
+    assert.isUndefined(policyOf({ via }))
+    assert.isUndefined(policyOf({ via, public_keys: { ed25519: "short" } }))
+    assert.isUndefined(policyOf({ via: "no server name", public_keys }))
+  })
+
+  it("recommends every event but the one that names it", () => {
+    assert.isFalse(needsRecommendation({ type: "m.room.policy", state_key: "" }))
+    assert.isTrue(needsRecommendation({ type: "m.room.policy", state_key: "other" }))
+    assert.isTrue(needsRecommendation({ type: "m.room.policy" }))
+    assert.isTrue(needsRecommendation({ type: "m.room.message" }))
+  })
+})
