@@ -115,7 +115,49 @@ describe("the rates of the client API", () => {
         assert.deepStrictEqual([status, body.errcode], [429, "M_LIMIT_EXCEEDED"])
         assert.isAbove(Number(headers.get("retry-after")), 0)
       }
+      const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`, { token: user.token })
+      assert.strictEqual(profile.status, 429, "also where no access token is needed")
     }).pipe(Effect.provide(gateway))
+  )
+
+  it.live("count requests with wrong access tokens by their address", () =>
+    Effect.gen(function* () {
+      const guess = (token: string) => Effect.map(askToday("GET", "/v3/account/whoami", { token }), outcome)
+      assert.deepStrictEqual(
+        [yield* guess("one"), yield* guess("two"), yield* guess("three")],
+        ["401 M_UNKNOWN_TOKEN", "401 M_UNKNOWN_TOKEN", "429 M_LIMIT_EXCEEDED"]
+      )
+    }).pipe(Effect.provide(gatewayWith({ rates: { ...unlimited, anonymous: twice } })))
+  )
+
+  it.live("apply to the users of an application service that has rates, and not to its own user", () =>
+    Effect.gen(function* () {
+      const token = "as-token"
+      const username = "_irc_limited"
+      yield* askToday("POST", "/v3/register", { token, json: { type: "m.login.application_service", username } })
+      const read = (path: string) => Effect.map(askToday("GET", `/v3/account/whoami${path}`, { token }), outcome)
+      for (let request = 0; request < 5; request++) assert.strictEqual(yield* read(""), "200")
+      const asUser = read(`?user_id=${inPath(`@${username}:green.test`)}`)
+      assert.deepStrictEqual([yield* asUser, yield* asUser, yield* asUser], ["200", "200", "429 M_LIMIT_EXCEEDED"])
+    }).pipe(
+      Effect.provide(
+        gatewayWith(
+          { rates: { ...unlimited, requests: twice } },
+          {
+            appServices: [
+              {
+                id: "bridge",
+                url: null,
+                as_token: "as-token",
+                hs_token: "unused",
+                sender_localpart: "bridgebot",
+                namespaces: { users: [{ exclusive: true, regex: "@_irc_.*" }] }
+              }
+            ]
+          }
+        )
+      )
+    )
   )
 
   it.live("of a single user are set and removed by administrators", () =>
@@ -144,6 +186,12 @@ describe("the rates of the client API", () => {
       assert.strictEqual((yield* ofRate(slow)("POST", { messages_per_second: -1 })).body.errcode, "M_BAD_JSON")
       assert.strictEqual((yield* ofRate({ ...slow, id: "@nobody:green.test" })("POST", none)).status, 404)
       assert.strictEqual((yield* askAdmin(slow, "GET", `/v1/users/${inPath(slow.id)}/override_ratelimit`)).status, 403)
+      const read = Effect.map(askToday("GET", "/v3/account/whoami", { token: slow.token }), outcome)
+      assert.deepStrictEqual(
+        [yield* read, yield* read],
+        ["200", refused],
+        "the request before counts; it is a rate of sends"
+      )
     }).pipe(Effect.provide(gateway))
   )
 })

@@ -7,7 +7,16 @@ import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Gateway } from "../../src/Gateway.ts"
 import { crossSigningKeys } from "../client-server/DeviceClient.ts"
-import { as, askToday, createRoom, gatewayWith, inPath, outcome, register as registerUser } from "../TestGateway.ts"
+import {
+  as,
+  askToday,
+  createRoom,
+  gatewayWith,
+  inPath,
+  outcome,
+  register as registerUser,
+  sendText
+} from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 
 const asToken = "as-token-of-the-bridge"
@@ -114,6 +123,8 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       assert.strictEqual((yield* register({ type, username: "plain" }, asToken)).body.errcode, "M_EXCLUSIVE")
       const taken = yield* register({ username: "_irc_x", password: "secret", auth: { type: "m.login.dummy" } })
       assert.strictEqual(taken.body.errcode, "M_EXCLUSIVE")
+      const shared = yield* register({ username: "other_x", password: "secret", auth: { type: "m.login.dummy" } })
+      assert.strictEqual(shared.body.user_id, "@other_x:green.test", "a namespace that is not exclusive")
       assert.strictEqual((yield* register({ type, username: "_irc_x" }, asToken)).body.user_id, "@_irc_x:green.test")
       assert.strictEqual((yield* register({ type, username: "_irc_x" }, asToken)).body.errcode, "M_USER_IN_USE")
       const login = yield* asService("POST", "/v3/login", {
@@ -138,6 +149,10 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         room_alias_name: "_irc_mine"
       })
       assert.strictEqual(alice.body.errcode, "M_EXCLUSIVE")
+      const inMiddle = yield* as(yield* registerUser("as-middle"))("POST", "/v3/createRoom", {
+        room_alias_name: "not#_irc_mine"
+      })
+      assert.strictEqual(inMiddle.status, 200, "names are compared from their beginning")
       const made = yield* asService("POST", "/v3/createRoom", { room_alias_name: "_irc_tea" })
       assert.strictEqual(made.status, 200, made.text)
       const outside = yield* asService("PUT", `/v3/directory/room/${inPath("#plain:green.test")}`, {
@@ -182,6 +197,13 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         // The message before the join was not sent: an invited user does not make the room one of the service.
         assert.strictEqual(message.content.body, "hi")
         assert.strictEqual(message.sender, alice.id)
+        yield* asService("POST", `/v3/rooms/${inPath(room)}/leave?user_id=${inPath(user)}`, {})
+        yield* sendText(alice, room, "after the leave")
+        yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: user })
+        yield* nextEvent(
+          ({ content, room_id, state_key }) => room_id === room && state_key === user && content.membership === "invite"
+        )
+        assert.isFalse(bridge.received.some(({ text }) => text.includes("after the leave")))
         for (const { authorization, path } of bridge.received) {
           assert.strictEqual(authorization, `Bearer ${hsToken}`)
           assert.notInclude(path, hsToken)
