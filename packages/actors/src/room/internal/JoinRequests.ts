@@ -4,7 +4,7 @@
  * Source: "Joining rooms", "Knocking on rooms" of the client-server specification.
  */
 import { checkEvent } from "@greenroom/protocol/EventCheck"
-import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { GuestAccessForbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -32,14 +32,20 @@ export const makeJoinRequests = Effect.fnUntraced(function* (
   const ownContent = (userId: UserId, content: JsonObject): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile, ...content }))
 
-  /** This server has no user that can authorise a restricted join; another server may have one. */
+  /**
+   * This server has no user that can authorise a restricted join; another server may have one. Where no other server takes
+   * part, the refusal of this one is the answer.
+   */
   const joinByVoucher = Effect.fnUntraced(function* (
     userId: UserId,
     roomId: RoomId,
     content: JsonObject,
-    named: ReadonlyArray<ServerName>
-  ) {
-    const servers = [...named, ...(yield* ask(room(roomId).Servers()))]
+    named: ReadonlyArray<ServerName>,
+    refusal: MatrixError
+  ): Effect.fn.Return<void, MatrixError> {
+    const known = [...named, ...(yield* ask(room(roomId).Servers()))]
+    const servers = known.filter((server) => server !== serverNameOf(userId))
+    if (servers.length === 0) return yield* refusal
     yield* ask(room(roomId).JoinRemotely({ userId, content, servers }))
   })
 
@@ -63,7 +69,9 @@ export const makeJoinRequests = Effect.fnUntraced(function* (
     yield* Effect.catch(
       propose(session, roomId, joining, transactionOf(session, "join", undefined, txnId)),
       (refusal) =>
-        needsVoucher(refusal) ? joinByVoucher(session.userId, roomId, membership, servers) : Effect.fail(refusal)
+        needsVoucher(refusal)
+          ? joinByVoucher(session.userId, roomId, membership, servers, refusal)
+          : Effect.fail(refusal)
     )
     return { room_id: roomId }
   })
