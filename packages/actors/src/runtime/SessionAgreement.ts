@@ -26,11 +26,10 @@ export interface SessionAgreement {
   /** Whether this node may believe what it remembers of sessions. */
   readonly isTrusted: () => boolean
   /**
-   * Waits until no node believes in sessions that have ended by now. With the number of a transaction: also until all have
-   * followed the log to its end.
+   * Waits until no other node believes in sessions that have ended by now. With the number of a transaction: also until the others
+   * have followed the log to its end.
    */
   readonly reached: (xid?: number) => Effect.Effect<void>
-  readonly isNeeded: boolean
 }
 
 /** The reactions of a node to ended sessions. */
@@ -45,7 +44,7 @@ export interface SessionHearer {
   readonly followed: (xid: number) => Effect.Effect<void>
 }
 
-const alone: SessionAgreement = { isTrusted: () => true, reached: () => Effect.void, isNeeded: false }
+const alone: SessionAgreement = { isTrusted: () => true, reached: () => Effect.void }
 
 /** A question to the other nodes. */
 interface Question {
@@ -164,8 +163,7 @@ export const makeAgreement: (
             Effect.asVoid(Effect.timeoutOption(asked, trustFor)),
             Effect.sync(() => questions.delete(number))
           )
-        }),
-      isNeeded: true
+        })
     }
   }
 )

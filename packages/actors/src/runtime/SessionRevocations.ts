@@ -14,6 +14,7 @@ import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { type SessionRevocation, sessionRevocations } from "@greenroom/store/SessionRevocation"
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { makeDeadlines } from "./Deadlines.ts"
+import { HomeServerConfig } from "./HomeServerConfig.ts"
 import type { Session } from "./Session.ts"
 import { makeAgreement } from "./SessionAgreement.ts"
 
@@ -22,6 +23,9 @@ import { makeAgreement } from "./SessionAgreement.ts"
  * registers a little later.
  */
 const maxRemembered = 20_000
+
+/** The longest wait until this node has followed the log, which an older transaction may hold up. */
+const followTimeout = "2 seconds"
 
 /** A session that has ended, and until when it was one: `since` of a later login on the device is greater. */
 export interface EndedSession extends SessionRevocation {
@@ -44,6 +48,7 @@ const registered = <A>(all: Set<A>, entry: A): Effect.Effect<void, never, Scope.
   )
 
 const make = Effect.gen(function* () {
+  const { appServices = [] } = yield* HomeServerConfig
   const log = yield* EventLog
   const clock = yield* Clock.Clock
   const addDeadline = yield* makeDeadlines
@@ -99,6 +104,13 @@ const make = Effect.gen(function* () {
     })
   })
 
+  const followedEverywhere = Effect.flatMap(log.nextTransaction, (xid) =>
+    Effect.all([Effect.timeoutOption(log.reached(xid), followTimeout), agreement.reached(xid)], {
+      concurrency: "unbounded",
+      discard: true
+    })
+  )
+
   const onEnd = (session: Session, listener: () => void) => {
     if (isOver(session)) {
       listener()
@@ -123,8 +135,9 @@ const make = Effect.gen(function* () {
     check: (session) => (hasEnded(session) ? endedError : Effect.void),
     onEnd,
     isTrusted: agreement.isTrusted,
-    everywhere: agreement.reached(),
-    followedEverywhere: agreement.isNeeded ? Effect.flatMap(log.nextTransaction, agreement.reached) : Effect.void,
+    // Sessions of application services end with the device, and this node, too, learns their token IDs by the log.
+    everywhere: appServices.length > 0 ? followedEverywhere : agreement.reached(),
+    followedEverywhere,
     observe: (observer) => registered(observers, observer),
     cache: (forget) => registered(caches, forget)
   })
@@ -148,11 +161,11 @@ export class SessionRevocations extends Context.Service<
     /** Whether this node may trust its memory of sessions. If not, the database must be asked. */
     readonly isTrusted: () => boolean
     /**
-     * Waits until every node refuses the sessions that have ended by now: for some milliseconds, or for two seconds where a
-     * node does not answer.
+     * Waits until every node, this one included, refuses the sessions that have ended by now: for some milliseconds, or for two seconds
+     * where a node does not answer.
      */
     readonly everywhere: Effect.Effect<void>
-    /** As `everywhere`, for changes that nodes read from the log: waits until all have read it up to its present end. */
+    /** As `everywhere`, for changes that nodes read from the log: waits until all, this one included, have read it to its present end. */
     readonly followedEverywhere: Effect.Effect<void>
     /** Calls `forget` with token IDs whose sessions must be looked up again; without any, with all. Until the scope closes. */
     readonly cache: (

@@ -184,7 +184,7 @@ export const makeAccountSessions = Effect.gen(function* () {
   /** Deactivates an account in the database; returns when every node refuses its tokens. */
   const endAccount = Effect.fnUntraced(function* (userId: UserId, erase: boolean) {
     cache.remove(yield* store.deactivate(userId, erase))
-    // Application services may have sessions of the user too. Nodes hear of erased users by the log.
+    // Nodes hear of erased users by the log.
     yield* erase ? revocations.followedEverywhere : revocations.everywhere
   })
 

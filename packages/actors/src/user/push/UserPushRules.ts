@@ -59,7 +59,7 @@ const make = Effect.gen(function* () {
       Effect.repeat({ until: (xid) => xid !== undefined }),
       Effect.flatMap((xid) => {
         log.committed(xid!)
-        return Effect.andThen(log.settled, followedEverywhere)
+        return followedEverywhere
       })
     )
 
