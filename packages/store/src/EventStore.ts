@@ -115,10 +115,11 @@ export class EventStore extends Context.Service<
     readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /** The state events that replaced a state event and carry its content as `prev_content`. */
     readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
-    /** Every change of the user's memberships up to a position, in stream order. */
+    /** Every change of the user's memberships up to a position, in stream order: those in all rooms, or in one. */
     readonly membershipHistory: (
       userId: UserId,
-      upTo: StreamPosition
+      upTo: StreamPosition,
+      roomNid?: number
     ) => Effect.Effect<ReadonlyArray<StreamedMembership>>
   }
 >()("greenroom/store/EventStore") {
@@ -302,11 +303,12 @@ export class EventStore extends Context.Service<
           Effect.orDie
         )
 
-      const membershipHistory = (userId: UserId, upTo: StreamPosition) =>
+      const membershipHistory = (userId: UserId, upTo: StreamPosition, roomNid?: number) =>
         sql<MembershipRow>`
           SELECT xid::text AS xid, nid, room_nid, room_id, user_id, membership
           FROM membership_changes JOIN rooms USING (room_nid)
           WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(sql, upTo)}
+            AND ${roomNid === undefined ? sql`true` : sql`room_nid = ${roomNid}`}
           ORDER BY membership_changes.xid, membership_changes.nid`.pipe(
           Effect.map((rows) => rows.map(toStreamedMembership)),
           Effect.orDie

@@ -8,11 +8,14 @@ import { type ClientServerEvent, toClientServerEvent } from "@greenroom/protocol
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import type { Reader } from "./HistoryVisibility.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
+import { theEnd } from "./internal/RoomViewer.ts"
 
 /** The reader of the events, and the form in which they are rendered. */
 export interface RenderOptions {
@@ -68,7 +71,14 @@ export const makeEventRenderer = Effect.gen(function* () {
     const bundled = lists.flatMap(({ bundleFor: reader, events }) =>
       reader === undefined ? [] : events.map((event) => ({ event, reader }))
     )
-    const bundles = yield* aggregations.of(bundled, now)
+    const bundles = yield* aggregations.of(bundled, (event, relations) =>
+      toClientServerEvent(event, {
+        now,
+        transactionId: transactionIdFor(session, event),
+        delayId: delayIdFor(session, event),
+        relations
+      })
+    )
     return lists.map(({ bundleFor, events, memberships, pick, toPdu, withoutRoomId }) =>
       events.map((event, index) => {
         const rendered = toClientServerEvent(event, {
@@ -89,7 +99,39 @@ export const makeEventRenderer = Effect.gen(function* () {
   const render = (session: Session, events: ReadonlyArray<Event>, options: RenderOptions = {}) =>
     Effect.map(renderLists(session, [{ ...options, events }]), (lists) => lists[0]!)
 
-  return { render, renderLists }
+  /** The reader's membership at each of the room's events, by the order of the log. */
+  const membershipsAt = Effect.fnUntraced(function* (
+    { roomNid, userId }: Reader,
+    positions: ReadonlyArray<StreamPosition>
+  ) {
+    const changes = yield* events.membershipHistory(userId, theEnd, roomNid)
+    return positions.map(
+      (position) =>
+        changes.findLast((change) => comparePositions(change.position, position) <= 0)?.membership ?? "leave"
+    )
+  })
+
+  /** Renders events of a room with what relates to them, and with the membership that their reader had at each. */
+  const renderTimeline = Effect.fnUntraced(function* (
+    session: Session,
+    reader: Reader,
+    entries: ReadonlyArray<Pick<StreamedEvent, "event" | "position">>
+  ) {
+    if (entries.length === 0) return []
+    return yield* render(
+      session,
+      entries.map(({ event }) => event),
+      {
+        bundleFor: reader,
+        memberships: yield* membershipsAt(
+          reader,
+          entries.map(({ position }) => position)
+        )
+      }
+    )
+  })
+
+  return { render, renderLists, renderTimeline }
 })
 
 /** Renders stored events as clients receive them. */

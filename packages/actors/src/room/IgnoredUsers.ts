@@ -16,8 +16,9 @@ export type IgnoredUsers = ReadonlySet<UserId>
 /** The ignored users of a user without any. */
 export const nobody: IgnoredUsers = new Set()
 
-const usersOf = ({ ignored_users: users }: JsonObject): IgnoredUsers =>
-  isJsonObject(users) ? new Set(Object.keys(users) as Array<UserId>) : nobody
+/** Nobody ignores themselves. */
+const usersOf = ({ ignored_users: users }: JsonObject, by: UserId): IgnoredUsers =>
+  isJsonObject(users) ? new Set((Object.keys(users) as Array<UserId>).filter((userId) => userId !== by)) : nobody
 
 /** Whether an event is one that the user does not get. */
 const isIgnored = (ignored: IgnoredUsers, { sender, state_key }: Pick<Event, "sender" | "state_key">): boolean =>
@@ -34,7 +35,7 @@ export const makeIgnoredUsers = Effect.gen(function* () {
 
   const of = (userId: UserId): Effect.Effect<IgnoredUsers> =>
     Effect.map(store.get(userId, undefined, "m.ignored_user_list"), (content) =>
-      Option.match(content, { onNone: () => nobody, onSome: usersOf })
+      Option.match(content, { onNone: () => nobody, onSome: (list) => usersOf(list, userId) })
     )
 
   return { of }

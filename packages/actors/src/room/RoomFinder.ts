@@ -86,6 +86,7 @@ const make = Effect.gen(function* () {
     const { eventId, roomId } = subject
     if (roomId !== undefined && eventId !== undefined) {
       const seen = yield* Effect.mapError(viewer.view(session.userId, roomId), () => viewer.notSeen(eventId))
+      if (!seen.reader.isJoined) return yield* viewer.notSeen(eventId)
       yield* viewer.visibleEvent(seen, roomId, eventId)
     } else if (roomId !== undefined && !(yield* rooms.exists(roomId))) {
       return
@@ -207,8 +208,8 @@ export class RoomFinder extends Context.Service<
     /** Users who have left the room. It is no longer shown to them. Errors: M_UNKNOWN, M_NOT_FOUND. */
     readonly forget: (session: Session, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /**
-     * Reports an event that the user may see, a room or a user. A report of a room that is not here is accepted and dropped: the
-     * answer does not tell whether a room exists. Errors: M_NOT_FOUND, M_LIMIT_EXCEEDED.
+     * Reports an event that the user may see in a room that they are in, a room or a user. A report of a room that is not here is
+     * accepted and dropped: the answer does not tell whether a room exists. Errors: M_NOT_FOUND, M_LIMIT_EXCEEDED.
      */
     readonly report: (
       session: Session,

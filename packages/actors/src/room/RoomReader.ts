@@ -13,7 +13,7 @@ import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, MissingParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
-import { EventLog } from "@greenroom/store/EventLog"
+import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -21,6 +21,7 @@ import { beginning, comparePositions, laterPosition, type StreamPosition } from 
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
+import { makeEventSelections } from "./EventSelection.ts"
 import { type FillLimits, inPassing, makeGapFilling, pagingBack } from "./internal/GapFilling.ts"
 import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
 
@@ -71,8 +72,9 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const filled = yield* makeGapFilling
-  const { administratorsView, notSeen, outside, positionOf, scan, stateOf, view, visibleEvent, visibleTo } =
+  const { administratorsView, notSeen, outside, positionOf, scan, shownEvent, stateOf, view, visibleTo } =
     yield* makeRoomViewer
+  const selectionOf = yield* makeEventSelections
   const renderer: EventRenderer = yield* makeEventRenderer
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
@@ -135,8 +137,7 @@ const make = Effect.gen(function* () {
   /** An event in a room that the reader may not see is answered like one that does not exist. */
   const event = Effect.fn("RoomReader.event")(function* (session: Session, roomId: RoomId, eventId: EventId) {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
-    const found = yield* visibleEvent(seen, roomId, eventId)
-    return (yield* renderer.render(session, [found.event], { bundleFor: seen.reader }))[0]!
+    return (yield* renderer.renderTimeline(session, seen.reader, [yield* shownEvent(seen, roomId, eventId)]))[0]!
   })
 
   const anyEvent = Effect.fn("RoomReader.anyEvent")(function* (session: Session, eventId: EventId) {
@@ -176,7 +177,6 @@ const make = Effect.gen(function* () {
     const { asAdministrator, dir } = request
     const seen = yield* (asAdministrator ? administratorsView : view)(session.userId, roomId)
     if (dir === undefined) return yield* new MissingParam({ error: "dir: missing key" })
-    const { reader } = seen
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
     const from =
       request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* positionOf(request.from, "from")
@@ -184,7 +184,6 @@ const make = Effect.gen(function* () {
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
     const limits = dir === "b" ? pagingBack : inPassing
     const page = yield* filledScan(seen, roomId, range, dir, limit, request.filter, limits)
-    const chunk = page.found.map((entry) => entry.event)
     const newest = page.found[0]?.position ?? beginning
     // Another node may have committed what was found, and this one not have followed the log so far.
     const start = comparePositions(from, theEnd) === 0 ? laterPosition(yield* log.currentPosition, newest) : from
@@ -195,14 +194,14 @@ const make = Effect.gen(function* () {
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
-      chunk: yield* renderer.render(session, chunk, { bundleFor: reader }),
-      ...(request.filter?.lazy_load_members ? { state: yield* membersFor(session, seen, chunk) } : {})
+      chunk: yield* renderer.renderTimeline(session, seen.reader, page.found),
+      ...(request.filter?.lazy_load_members ? { state: yield* membersFor(session, seen, page.found) } : {})
     }
   })
 
   /** The memberships of the senders. */
-  const membersFor = Effect.fnUntraced(function* (session: Session, seen: View, chunk: ReadonlyArray<Event>) {
-    const senders = [...new Set(chunk.map(({ sender }) => sender))]
+  const membersFor = Effect.fnUntraced(function* (session: Session, seen: View, page: ReadonlyArray<StreamedEvent>) {
+    const senders = [...new Set(page.map(({ event }) => event.sender))]
     const keys = senders.map((sender) => ["m.room.member", sender] as const)
     return yield* renderer.render(session, keys.length === 0 ? [] : yield* stateOf(seen, { keys }))
   })
@@ -215,9 +214,8 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<EventContext, MatrixError> {
     const { asAdministrator, filter } = request
     const seen = yield* (asAdministrator ? administratorsView : view)(session.userId, roomId)
-    const centre = yield* visibleEvent(seen, roomId, eventId)
+    const centre = yield* shownEvent(seen, roomId, eventId)
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
-    const bundled = { bundleFor: seen.reader }
     const lazyMembers = filter?.lazy_load_members ?? false
     const scanAround = (range: Omit<TimelineRange, "roomNid">, direction: "f" | "b", size: number) =>
       filledScan(seen, roomId, range, direction, size, filter, inPassing)
@@ -234,30 +232,23 @@ const make = Effect.gen(function* () {
     const ref = stored?.stateAfter ?? stored?.stateBefore ?? seen.state
     const shown = [centre, ...older.found, ...newer.found].map((entry) => entry.event)
     const members = [...new Set(shown.map(({ sender }) => sender))].map((sender) => ["m.room.member", sender] as const)
-    const state = (yield* states.read(
-      [{ roomNid: seen.reader.roomNid, ref }],
-      lazyMembers ? { keys: members } : undefined
-    )).map((entry) => entry.event)
-    const rest = lazyMembers
-      ? (yield* stateOf({ ...seen, state: ref })).filter(({ type }) => type !== "m.room.member")
-      : []
+    const at = [{ roomNid: seen.reader.roomNid, ref }]
+    const state = lazyMembers
+      ? [...(yield* states.read(at, { except: "m.room.member" })), ...(yield* states.read(at, { keys: members }))]
+      : yield* states.read(at)
+    const wanted = yield* selectionOf(filter).of(seen.reader.roomNid, state)
     return {
-      event: (yield* renderer.render(session, [centre.event], bundled))[0]!,
-      events_before: yield* renderer.render(
-        session,
-        older.found.map((entry) => entry.event),
-        bundled
-      ),
-      events_after: yield* renderer.render(
-        session,
-        newer.found.map((entry) => entry.event),
-        bundled
-      ),
+      event: (yield* renderer.renderTimeline(session, seen.reader, [centre]))[0]!,
+      events_before: yield* renderer.renderTimeline(session, seen.reader, older.found),
+      events_after: yield* renderer.renderTimeline(session, seen.reader, newer.found),
       start: yield* log.tokenOf(
         older.end ?? (older.found.at(-1) === undefined ? before(centre) : before(older.found.at(-1)!))
       ),
       end: yield* log.tokenOf(newer.end ?? last.position),
-      state: yield* renderer.render(session, [...rest, ...state])
+      state: yield* renderer.render(
+        session,
+        wanted.map(({ event }) => event)
+      )
     }
   })
 

@@ -289,7 +289,7 @@ const make = Effect.gen(function* () {
 
   const resultOf = Effect.fnUntraced(function* (session: Session, found: Found, request: SearchRequest) {
     const { hit, stored, view: seen } = found
-    const [result] = yield* renderer.render(session, [stored.event], { bundleFor: seen.reader })
+    const [result] = yield* renderer.renderTimeline(session, seen.reader, [stored])
     return {
       rank: hit.rank,
       result: result!,

@@ -199,6 +199,12 @@ layer(gateway, { excludeTestServices: true })("the user directory, and forgettin
         reports.map(({ eventId, userId }) => eventId ?? userId),
         [eve.id, undefined, event]
       )
+      yield* putState(alice, room, "m.room.history_visibility", { history_visibility: "world_readable" })
+      const open = yield* sendText(alice, room, "for the world")
+      const preview = `/v3/rooms/${inPath(room)}/report/${inPath(open)}`
+      assert.strictEqual((yield* as(eve)("POST", preview, { reason: "x" })).body.errcode, "M_NOT_FOUND")
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.strictEqual((yield* as(alice)("POST", path, { reason: "late" })).body.errcode, "M_NOT_FOUND")
     })
   )
 })

@@ -18,6 +18,7 @@ interface BundledEvent {
   readonly type: string
   readonly content: { readonly [key: string]: unknown }
   readonly unsigned?: {
+    readonly transaction_id?: string
     readonly "m.relations"?: {
       readonly "m.replace"?: BundledEvent
       readonly "m.reference"?: { readonly chunk: ReadonlyArray<{ readonly event_id: string }> }
@@ -36,7 +37,19 @@ const relating = (rel_type: string, event_id: string, more: object = {}) => ({
   "m.relates_to": { rel_type, event_id, ...more }
 })
 
+const editing = (event_id: string, body: string) => ({
+  ...relating("m.replace", event_id),
+  "m.new_content": { msgtype: "m.text", body }
+})
+
 const ids = (chunk: unknown) => (chunk as ReadonlyArray<BundledEvent>).map(({ event_id }) => event_id)
+
+/** What is bundled with an event. */
+const bundleOf = (user: TestUser, room: string, event: string) =>
+  Effect.map(
+    as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(event)}`),
+    ({ body }) => (body as unknown as BundledEvent).unsigned?.["m.relations"]
+  )
 
 /** Two members of a room. */
 const setUp = Effect.fnUntraced(function* (name: string) {
@@ -50,17 +63,14 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("bundle")
       const root = yield* sendText(alice, room, "Tee?")
-      yield* sendText(alice, room, "* Tea", relating("m.replace", root))
-      const edit = yield* sendText(alice, room, "* Tea?", relating("m.replace", root))
-      yield* sendText(bob, room, "* Coffee!", relating("m.replace", root))
+      yield* sendText(alice, room, "* Tea", editing(root, "Tea"))
+      const edit = yield* sendText(alice, room, "* Tea?", editing(root, "Tea?"))
+      yield* sendText(bob, room, "* Coffee!", editing(root, "Coffee!"))
+      yield* sendText(alice, room, "no new content", relating("m.replace", root))
       const reference = yield* send(bob, room, relating("m.reference", root), "org.example.note")
       yield* sendText(alice, room, "in the thread", relating("m.thread", root))
       const newest = yield* sendText(alice, room, "still there", relating("m.thread", root))
-      const read = (user: TestUser) =>
-        Effect.map(
-          as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(root)}`),
-          ({ body }) => (body as unknown as BundledEvent).unsigned?.["m.relations"]
-        )
+      const read = (user: TestUser) => bundleOf(user, room, root)
       const bundled = yield* read(bob)
       assert.strictEqual(bundled?.["m.replace"]?.event_id, edit)
       assert.deepStrictEqual(bundled?.["m.reference"]?.chunk, [{ event_id: reference }])
@@ -87,11 +97,11 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
             (event) => (event as unknown as BundledEvent).unsigned?.["m.relations"]?.["m.replace"]?.event_id
           )
         const { next_batch: since } = yield* sync(bob)
-        const edit = yield* sendText(alice, room, "* Tea?", relating("m.replace", root))
+        const edit = yield* sendText(alice, room, "* Tea?", editing(root, "Tea?"))
         assert.isTrue(editsIn(yield* sync(bob))?.includes(edit))
         assert.deepStrictEqual(editsIn(yield* sync(bob, { since })), [undefined])
         const second = yield* sendText(alice, room, "Biscuits?")
-        const newest = yield* sendText(alice, room, "* Biscuits!", relating("m.replace", second))
+        const newest = yield* sendText(alice, room, "* Biscuits!", editing(second, "Biscuits!"))
         const limited = { room: { timeline: { limit: 2 } } }
         assert.deepStrictEqual(editsIn(yield* sync(bob, { since, filter: limited })), [newest, undefined])
       })
@@ -101,65 +111,27 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("former")
       const root = yield* sendText(alice, room, "Tea?")
-      const edit = yield* sendText(alice, room, "* Tea at five?", relating("m.replace", root))
+      const edit = yield* sendText(alice, room, "* Tea at five?", editing(root, "Tea at five?"))
       const answer = yield* sendText(alice, room, "in the thread", relating("m.thread", root))
       const alone = yield* sendText(alice, room, "Coffee?")
       yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
-      yield* sendText(alice, room, "* a secret", relating("m.replace", root))
-      yield* sendText(alice, room, "* a secret", relating("m.replace", alone))
+      yield* sendText(alice, room, "* a secret", editing(root, "a secret"))
+      yield* sendText(alice, room, "* a secret", editing(alone, "a secret"))
       yield* sendText(alice, room, "a secret", relating("m.thread", root))
       yield* send(alice, room, relating("m.reference", root), "org.example.note")
-      const bundleOf = (user: TestUser, id: string) =>
-        Effect.map(
-          as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(id)}`),
-          ({ body }) => (body as unknown as BundledEvent).unsigned?.["m.relations"]
-        )
-      const seen = yield* bundleOf(bob, root)
+      const seen = yield* bundleOf(bob, room, root)
       assert.strictEqual(seen?.["m.replace"]?.event_id, edit)
       assert.strictEqual(seen?.["m.thread"]?.latest_event.event_id, answer)
       assert.strictEqual(seen?.["m.thread"]?.count, 1)
       assert.isUndefined(seen?.["m.reference"])
-      assert.isUndefined(yield* bundleOf(bob, alone))
+      assert.isUndefined(yield* bundleOf(bob, room, alone))
       for (const path of [`messages?dir=b`, `context/${inPath(alone)}`, "threads"]) {
         const version = path === "threads" ? "v1" : "v3"
         const { text } = yield* as(bob)("GET", `/${version}/rooms/${inPath(room)}/${path}`)
         assert.include(text, root)
         assert.notInclude(text, "a secret")
       }
-      assert.strictEqual((yield* bundleOf(alice, root))?.["m.thread"]?.count, 2)
-    })
-  )
-
-  it.effect("events of ignored users are in no aggregation, page or list of relations", () =>
-    Effect.gen(function* () {
-      const { alice, bob, room } = yield* setUp("ignored")
-      const root = yield* sendText(alice, room, "Tea?")
-      const mine = yield* sendText(alice, room, "yes", relating("m.thread", root))
-      const better = yield* sendText(alice, room, "* yes!", relating("m.replace", mine))
-      yield* sendText(bob, room, "no", relating("m.thread", root))
-      yield* send(bob, room, relating("m.reference", root), "org.example.note")
-      const begun = yield* sendText(bob, room, "my thread")
-      yield* sendText(alice, room, "in it", relating("m.thread", begun))
-      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`, {
-        ignored_users: { [bob.id]: {} }
-      })
-      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(root)}`)
-      const bundled = (body as unknown as BundledEvent).unsigned?.["m.relations"]
-      assert.isUndefined(bundled?.["m.reference"])
-      assert.strictEqual(bundled?.["m.thread"]?.count, 1)
-      const latest = bundled?.["m.thread"]?.latest_event
-      assert.strictEqual(latest?.event_id, mine)
-      assert.strictEqual(latest?.unsigned?.["m.relations"]?.["m.replace"]?.event_id, better)
-      const page = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`)
-      const sentByBob = (page.body.chunk as ReadonlyArray<{ readonly sender: string; readonly type: string }>).filter(
-        ({ sender, type }) => sender === bob.id && type !== "m.room.member"
-      )
-      assert.lengthOf(sentByBob, 0)
-      const related = yield* as(alice)("GET", `/v1/rooms/${inPath(room)}/relations/${inPath(root)}`)
-      assert.deepStrictEqual(ids(related.body.chunk), [mine])
-      const threads = yield* as(alice)("GET", `/v1/rooms/${inPath(room)}/threads`)
-      assert.deepStrictEqual(ids(threads.body.chunk), [begun, root])
-      assert.deepStrictEqual((threads.body.chunk as unknown as ReadonlyArray<BundledEvent>)[0]?.content, {})
+      assert.strictEqual((yield* bundleOf(alice, room, root))?.["m.thread"]?.count, 2)
     })
   )
 
@@ -169,8 +141,8 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       const padding = "a".repeat(60_000)
       const roots: Array<string> = []
       for (let index = 0; index < 80; index++) roots.push(yield* sendText(alice, room, `${index}`))
-      for (const root of roots) yield* sendText(alice, room, padding, relating("m.replace", root))
-      for (let index = 0; index < 20; index++) yield* sendText(alice, room, padding, relating("m.replace", roots[79]!))
+      for (const root of roots) yield* sendText(alice, room, padding, editing(root, "b"))
+      for (let index = 0; index < 20; index++) yield* sendText(alice, room, padding, editing(roots[79]!, "b"))
       const filter = inPath(JSON.stringify({ "org.matrix.msc3874.not_rel_types": ["m.replace"] }))
       const page = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=200&filter=${filter}`)
       const shown = (page.body.chunk as unknown as ReadonlyArray<BundledEvent>).filter((e) =>
@@ -185,6 +157,45 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.isBelow(ids(first.body.chunk).length, 20)
       const rest = yield* as(alice)("GET", `${children}&from=${first.body.next_batch}`)
       assert.lengthOf([...ids(first.body.chunk), ...ids(rest.body.chunk)], 21)
+    })
+  )
+
+  it.effect("the newest event of a thread is bundled with its own edit, as its sender's device gets it", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("latest")
+      const root = yield* sendText(alice, room, "root")
+      const sent = yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/latest-txn`, {
+        msgtype: "m.text",
+        body: "in teh thread",
+        ...relating("m.thread", root)
+      })
+      const edit = yield* sendText(bob, room, "* in the thread", editing(sent.body.event_id, "in the thread"))
+      const editOfEdit = yield* sendText(bob, room, "* no", editing(edit, "no"))
+      const thread = yield* Effect.map(bundleOf(bob, room, root), (bundled) => bundled?.["m.thread"])
+      assert.strictEqual(thread?.latest_event.event_id, sent.body.event_id)
+      assert.strictEqual(thread?.latest_event.unsigned?.transaction_id, "latest-txn")
+      assert.strictEqual(thread?.latest_event.unsigned?.["m.relations"]?.["m.replace"]?.event_id, edit)
+      assert.isUndefined(yield* bundleOf(bob, room, edit), `${editOfEdit} edits an edit, which is not possible`)
+      const ofAlice = yield* bundleOf(alice, room, root)
+      assert.isTrue(ofAlice?.["m.thread"]?.current_user_participated, "alice sent the root")
+      assert.isUndefined(ofAlice?.["m.thread"]?.latest_event.unsigned?.transaction_id)
+    })
+  )
+
+  it.effect("a redacted event keeps its thread and the references to it, and loses its edits", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("redacted")
+      const root = yield* sendText(alice, room, "root")
+      yield* sendText(alice, room, "* Root", editing(root, "Root"))
+      const reference = yield* send(bob, room, relating("m.reference", root), "org.example.note")
+      const inThread = yield* sendText(bob, room, "in the thread", relating("m.thread", root))
+      yield* redactEvent(alice, room, root)
+      const bundled = yield* bundleOf(bob, room, root)
+      assert.hasAllKeys(bundled, ["m.reference", "m.thread"])
+      assert.deepStrictEqual(bundled?.["m.reference"]?.chunk, [{ event_id: reference }])
+      assert.strictEqual(bundled?.["m.thread"]?.latest_event.event_id, inThread)
+      const { body } = yield* as(bob)("GET", `/v1/rooms/${inPath(room)}/threads`)
+      assert.deepStrictEqual(ids(body.chunk), [root])
     })
   )
 

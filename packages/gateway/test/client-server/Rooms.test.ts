@@ -9,6 +9,7 @@ import {
   joinRoom,
   messageBodies,
   register,
+  roomWith,
   sendText,
   type TestUser
 } from "../TestGateway.ts"
@@ -129,6 +130,17 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.deepStrictEqual(messageBodies(body.events_before), ["2", "1"])
       assert.deepStrictEqual(messageBodies(body.events_after), ["4", "5"])
       assert.isTrue((body.state as ReadonlyArray<ClientEvent>).some(({ type }) => type === "m.room.create"))
+      const types = (json: object) =>
+        Effect.map(
+          as(alice)(
+            "GET",
+            `/v3/rooms/${inPath(room)}/context/${inPath(ids[2]!)}?filter=${inPath(JSON.stringify(json))}`
+          ),
+          ({ body }) => [body.event, ...(body.state as ReadonlyArray<object>)].map((e) => (e as ClientEvent).type)
+        )
+      const filtered = ["m.room.message", "m.room.create"]
+      assert.deepStrictEqual(yield* types({ types: ["m.room.create"] }), filtered, "the filter selects state, too")
+      assert.deepStrictEqual(yield* types({ types: ["m.room.create"], lazy_load_members: true }), filtered)
       const missing = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/context/${inPath("$none:green.test")}`)
       assert.strictEqual(missing.body.errcode, "M_NOT_FOUND")
     })
@@ -202,6 +214,31 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       yield* setVisibility("world_readable")
       yield* sendText(alice, room, "to the world")
       assert.deepStrictEqual(messageBodies((yield* as(eve)("GET", messages)).body.chunk), ["to the world"])
+    })
+  )
+
+  it.effect("events say what the membership of the reader was when they were sent", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("was-alice")
+      const bob = yield* register("was-bob")
+      const room = yield* roomWith(alice)
+      const path = `/v3/rooms/${inPath(room)}`
+      const first = yield* sendText(alice, room, "before")
+      yield* as(alice)("POST", `${path}/invite`, { user_id: bob.id })
+      yield* sendText(alice, room, "invited")
+      yield* joinRoom(bob, room)
+      const last = yield* sendText(alice, room, "joined")
+      const membershipsOf = (events: unknown) =>
+        (events as ReadonlyArray<ClientEvent>).map(({ unsigned }) => unsigned?.membership)
+      const page = yield* as(bob)("GET", `${path}/messages?dir=b&limit=5`)
+      assert.deepStrictEqual(membershipsOf(page.body.chunk), ["join", "join", "invite", "invite", "leave"])
+      const ofAlice = yield* as(alice)("GET", `${path}/messages?dir=b&limit=5`)
+      assert.deepStrictEqual(membershipsOf(ofAlice.body.chunk), ["join", "join", "join", "join", "join"])
+      const { body: context } = yield* as(bob)("GET", `${path}/context/${inPath(last)}?limit=4`)
+      assert.deepStrictEqual(membershipsOf([context.event]), ["join"])
+      assert.deepStrictEqual(membershipsOf(context.events_before), ["join", "invite"])
+      const event = yield* as(bob)("GET", `${path}/event/${inPath(first)}`)
+      assert.deepStrictEqual(membershipsOf([event.body]), ["leave"])
     })
   )
 

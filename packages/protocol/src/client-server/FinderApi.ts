@@ -71,7 +71,9 @@ export class FinderApi extends HttpApiGroup.make("clientServer.finder")
       params: { roomId: RoomId, eventId: EventId },
       payload: reportPayload,
       success: Done
-    }).annotateMerge(documented({ summary: "Report an event", who: "users who may see it" })),
+    }).annotateMerge(
+      documented({ summary: "Report an event", text: "Errors: M_NOT_FOUND.", who: "members who may see it" })
+    ),
     HttpApiEndpoint.post("reportRoom", "/v3/rooms/:roomId/report", {
       params: { roomId: RoomId },
       payload: reportPayload,

@@ -36,9 +36,10 @@ const summed = {
 const Summary = body(
   Schema.Struct({ ...summed, membership: Schema.optionalKey(Schema.String) }).annotate({ identifier: "RoomSummary" })
 )
-const SpaceRoom = Schema.Struct({ ...summed, children_state: Schema.Array(SimpleEvent) }).annotate({
-  identifier: "SpaceRoom"
-})
+const SpaceRoom = Schema.Struct({
+  ...summed,
+  children_state: Schema.Array(Schema.Struct({ ...SimpleEvent.fields, origin_server_ts: Schema.Int }))
+}).annotate({ identifier: "SpaceRoom" })
 /** A room in the hierarchy of a space. */
 export type SpaceRoom = typeof SpaceRoom.Type
 const Page = body(

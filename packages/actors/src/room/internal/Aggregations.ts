@@ -4,10 +4,10 @@
  *
  * Source: "Aggregations of child events" of the client-server specification.
  */
-import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type Aggregation, RelationStore } from "@greenroom/store/RelationStore"
@@ -22,12 +22,16 @@ export interface BundledEvent {
   readonly reader: Reader
 }
 
+/** Renders an event for the reader, with its own aggregations. */
+type Render = (event: Event, relations?: JsonObject) => ClientServerEvent
+
 /** The most references of a room with a restricted history that are looked up. */
 const maxCheckedReferences = 100
 
-/** The edit that counts: the one that was made last, by the clock of its server. */
+/** The edit that counts: the one that was made last, by the clock of its server. The server cannot see the content of an encrypted one. */
 const latestEdit = (edits: ReadonlyArray<StreamedEvent>): Event | undefined =>
   edits.reduce<Event | undefined>((latest, { event: edit }) => {
+    if (edit.type !== "m.room.encrypted" && !isJsonObject(edit.content["m.new_content"])) return latest
     if (latest === undefined || edit.origin_server_ts > latest.origin_server_ts) return edit
     return edit.origin_server_ts === latest.origin_server_ts && edit.event_id > latest.event_id ? edit : latest
   }, undefined)
@@ -35,16 +39,16 @@ const latestEdit = (edits: ReadonlyArray<StreamedEvent>): Event | undefined =>
 const bundle = (
   { edits, references, thread }: Aggregation,
   ofLatest: ReadonlyMap<EventId, JsonObject>,
-  now: number
+  render: Render
 ): JsonObject => {
   const edit = latestEdit(edits)
   const relations: Record<string, unknown> = {}
-  if (edit !== undefined) relations["m.replace"] = toClientServerEvent(edit, { now })
+  if (edit !== undefined) relations["m.replace"] = render(edit)
   if (references.length > 0) relations["m.reference"] = { chunk: references.map((event_id) => ({ event_id })) }
   if (thread !== undefined) {
     const { event } = thread.latest
     relations["m.thread"] = {
-      latest_event: toClientServerEvent(event, { now, relations: ofLatest.get(event.event_id) }),
+      latest_event: render(event, ofLatest.get(event.event_id)),
       count: thread.count,
       current_user_participated: thread.participated
     }
@@ -117,18 +121,16 @@ export const makeAggregations = Effect.gen(function* () {
   const none: ReadonlyMap<EventId, JsonObject> = new Map()
 
   return {
-    /** The aggregations of each event that has some. State events and redacted ones have none. */
+    /** The aggregations of each event that has some. State events have none. */
     of: Effect.fnUntraced(function* (
       given: ReadonlyArray<BundledEvent>,
-      now: number
+      render: Render
     ): Effect.fn.Return<ReadonlyMap<EventId, JsonObject>> {
-      const bundled = given.filter(
-        ({ event: { state_key, unsigned } }) => state_key === undefined && !unsigned?.redacted_because
-      )
+      const bundled = given.filter(({ event: { state_key } }) => state_key === undefined)
       const found = yield* read(bundled)
       const ofLatest = yield* read(latestOf(bundled, found))
-      const inThreads = new Map(Array.from(ofLatest, ([id, of]) => [id, bundle(of, none, now)]))
-      return new Map(Array.from(found, ([id, of]) => [id, bundle(of, inThreads, now)]))
+      const inThreads = new Map(Array.from(ofLatest, ([id, of]) => [id, bundle(of, none, render)]))
+      return new Map(Array.from(found, ([id, of]) => [id, bundle(of, inThreads, render)]))
     })
   }
 })

@@ -18,7 +18,7 @@ import { Effect, Option } from "effect"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import { makeEventSelections } from "../EventSelection.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "../HistoryVisibility.ts"
-import { makeIgnoredUsers, withoutIgnored } from "../IgnoredUsers.ts"
+import { type IgnoredUsers, makeIgnoredUsers, nobody, withoutIgnored } from "../IgnoredUsers.ts"
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
 const maxScanned = 5_000
@@ -115,11 +115,23 @@ export const makeRoomViewer = Effect.gen(function* () {
 
   const notSeen = (eventId: EventId) => new NotFound({ error: `There is no event ${eventId} here that you may see` })
 
+  /** The users whom the reader ignores. Administrators get all events. */
+  const ignoredBy = ({ isAdministrator, userId }: Reader): Effect.Effect<IgnoredUsers> =>
+    isAdministrator ? Effect.succeed(nobody) : ignoredUsers.of(userId)
+
+  /** An event that the reader may see, also one by a user whom the reader ignores. Errors: M_NOT_FOUND. */
   const visibleEvent = Effect.fnUntraced(function* (seen: View, roomId: RoomId, eventId: EventId) {
     const [stored] = yield* events.byIds([eventId])
     if (stored === undefined || stored.status > 1 || stored.event.room_id !== roomId) return yield* notSeen(eventId)
     const [visible] = yield* visibleTo(seen.reader, [stored])
     return visible ?? (yield* notSeen(eventId))
+  })
+
+  /** An event that the reader gets. Errors: M_NOT_FOUND. */
+  const shownEvent = Effect.fnUntraced(function* (seen: View, roomId: RoomId, eventId: EventId) {
+    const visible = yield* visibleEvent(seen, roomId, eventId)
+    const [shown] = withoutIgnored(yield* ignoredBy(seen.reader), [visible])
+    return shown ?? (yield* notSeen(eventId))
   })
 
   /** Reads on until `limit` events match, are visible and not of ignored users, or the range ends. */
@@ -131,7 +143,7 @@ export const makeRoomViewer = Effect.gen(function* () {
     filter: RoomEventFilter | undefined
   ): Effect.fn.Return<Scan> {
     const selection = selectionOf(filter)
-    const ignored = yield* ignoredUsers.of(reader.userId)
+    const ignored = yield* ignoredBy(reader)
     const isEverything = selection.isEverything && ignored.size === 0
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
@@ -154,7 +166,18 @@ export const makeRoomViewer = Effect.gen(function* () {
     return { found, end: direction === "b" ? upTo : after }
   })
 
-  return { outside, positionOf, view, administratorsView, stateOf, notSeen, visibleEvent, scan, visibleTo }
+  return {
+    outside,
+    positionOf,
+    view,
+    administratorsView,
+    stateOf,
+    notSeen,
+    visibleEvent,
+    shownEvent,
+    scan,
+    visibleTo
+  }
 })
 
 export type RoomViewer = Effect.Success<typeof makeRoomViewer>
