@@ -27,6 +27,9 @@ export interface Receipt {
   readonly ts: number
 }
 
+/** How many receipts of others in the threads of a room `ofRooms` reads. */
+const maxOfThreads = 500
+
 interface Row {
   readonly room_nid: bigint
   readonly user_id: string
@@ -53,11 +56,13 @@ export class ReceiptStore extends Context.Service<
   {
     /** False if the user's receipt is already at this event or a later one. */
     readonly set: (receipt: Receipt) => Effect.Effect<boolean>
-    /** The receipts of rooms that a viewer may see: the public ones, and the viewer's own. */
+    /** The receipts that rooms have now and a viewer may see: the public ones, of threads the newest, and all of the viewer's own. */
+    readonly ofRooms: (viewer: UserId, roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Receipt>>
+    /** The receipts of rooms that a viewer may see, and that were set in a range of the log. */
     readonly read: (
       viewer: UserId,
       roomNids: ReadonlyArray<number>,
-      range?: LogRange
+      range: LogRange
     ) => Effect.Effect<ReadonlyArray<Receipt>>
     /** The receipts on some events that a viewer may see, and all of the viewer's own. */
     readonly onEvents: (
@@ -96,24 +101,37 @@ export class ReceiptStore extends Context.Service<
           Effect.orDie
         )
 
-      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range?: LogRange) =>
+      const ofRooms = (viewer: UserId, roomNids: ReadonlyArray<number>) =>
+        roomNids.length === 0
+          ? Effect.succeed([])
+          : sql<Row>`
+              SELECT ${columns} FROM receipts
+              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])
+                AND (user_id = ${viewer} OR (type = 'm.read' AND thread_id IN ('', 'main')))
+              UNION ALL
+              SELECT newest.* FROM unnest(${bigints(roomNids)}::bigint[]) AS room (number) CROSS JOIN LATERAL (
+                SELECT ${columns} FROM receipts
+                WHERE room_nid = room.number AND type = 'm.read' AND thread_id NOT IN ('', 'main') AND user_id <> ${viewer}
+                ORDER BY receipts.xid DESC, receipts.nid DESC LIMIT ${maxOfThreads}
+              ) AS newest`.pipe(
+              Effect.map((rows) => rows.map(toReceipt)),
+              Effect.orDie
+            )
+
+      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range: LogRange) =>
         roomNids.length === 0
           ? Effect.succeed([])
           : sql<Row>`
               SELECT ${columns} FROM receipts
               WHERE room_nid = ANY (${bigints(roomNids)}::bigint[]) AND (type = 'm.read' OR user_id = ${viewer})
-                AND ${
-                  range === undefined
-                    ? sql`true`
-                    : sql`(xid, nid) > ${positionSql(sql, range.after)}
-                    AND (xid, nid) <= ${positionSql(sql, range.upTo)}`
-                }`.pipe(
+                AND (xid, nid) > ${positionSql(sql, range.after)} AND (xid, nid) <= ${positionSql(sql, range.upTo)}`.pipe(
               Effect.map((rows) => rows.map(toReceipt)),
               Effect.orDie
             )
 
       return ReceiptStore.of({
         set,
+        ofRooms,
         read,
         onEvents: (viewer, roomNids, eventIds) =>
           roomNids.length === 0

@@ -50,7 +50,7 @@ export const makeSyncUserData = Effect.gen(function* () {
     const [data, newReceipts, allReceipts] = yield* Effect.all([
       accountData.read(session.userId, written),
       written === undefined ? Effect.succeed([]) : receipts.read(session.userId, others, written),
-      receipts.read(session.userId, fresh)
+      receipts.ofRooms(session.userId, fresh)
     ])
     const typingRooms = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo)
     return { data, receipts: [...newReceipts, ...allReceipts], typingRooms }
