@@ -5,7 +5,7 @@
  * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
@@ -18,6 +18,8 @@ export interface StoredNotification {
   readonly roomNid: number
   readonly roomId: RoomId
   readonly event: Event
+  /** The root of the thread that the event is in; undefined for the main timeline. */
+  readonly threadId: EventId | undefined
   readonly highlight: boolean
   /** Undefined if they follow from the default push rules. */
   readonly actions: ReadonlyArray<string | JsonObject> | undefined
@@ -47,6 +49,7 @@ interface Row {
   readonly joined_members: number
   readonly highlight: boolean
   readonly actions: string | null
+  readonly thread_id: string | null
   readonly body: string
 }
 
@@ -55,6 +58,7 @@ const toNotification = (row: Row): StoredNotification => ({
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
   event: JSON.parse(row.body) as Event,
+  threadId: (row.thread_id ?? undefined) as EventId | undefined,
   highlight: row.highlight,
   actions: row.actions === null ? undefined : (JSON.parse(row.actions) as ReadonlyArray<string | JsonObject>),
   joinedMembers: row.joined_members
@@ -110,7 +114,7 @@ export class NotificationStore extends Context.Service<
           sql`(${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > (room.xid, room.nid)`
         const ofRoom = (kind: Statement.Fragment) => sql`(
           SELECT events.xid, events.nid, events.room_nid,
-            events.highlights OR mentions.user_id IS NOT NULL AS highlight, NULL::text AS actions, events.body
+            events.highlights OR mentions.user_id IS NOT NULL AS highlight, NULL::text AS actions, events.thread_id, events.body
           FROM events LEFT JOIN mentions ON mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
             AND mentions.xid = events.xid AND mentions.nid = events.nid
           WHERE events.room_nid = room.room_nid AND notifies AND ${kind} AND sender <> ${userId}
@@ -120,7 +124,7 @@ export class NotificationStore extends Context.Service<
         const shared = sql`
           UNION ALL
           SELECT part.* FROM room CROSS JOIN LATERAL (
-            SELECT events.xid, events.nid, events.room_nid, push.highlight, push.actions, events.body
+            SELECT events.xid, events.nid, events.room_nid, push.highlight, push.actions, events.thread_id, events.body
             FROM room_push_actions push JOIN events USING (nid)
             WHERE push.room_nid = room.room_nid AND ${sinceJoin("push")}
               AND ${within("push", laterPosition(query.after, change), query.upTo)}
@@ -130,26 +134,26 @@ export class NotificationStore extends Context.Service<
         return sql<Row>`
           WITH ${rooms}
           SELECT found.xid::text AS xid, found.nid, found.room_nid, rooms.room_id, rooms.joined_members, found.highlight,
-            found.actions, found.body
+            found.actions, found.thread_id, found.body
           FROM (
             SELECT part.* FROM room CROSS JOIN LATERAL (
               ${ofRoom(sql`notify_count > 0 AND status <= 1`)}
               UNION ALL ${ofRoom(sql`coalesce(notify_count, -1) < 0 AND status = 0`)}
             ) AS part
             UNION ALL (
-              SELECT events.xid, events.nid, events.room_nid, true, NULL, events.body
+              SELECT events.xid, events.nid, events.room_nid, true, NULL, events.thread_id, events.body
               FROM mentions JOIN room ON room.room_nid = mentions.room_nid AND ${sinceJoin("mentions")}
               JOIN events ON events.nid = mentions.nid
               WHERE mentions.user_id = ${userId} AND mentions.alone AND ${byDefault("mentions")}
               ORDER BY mentions.xid ${direction}, mentions.nid ${direction} LIMIT ${limit})
             UNION ALL (
-              SELECT events.xid, events.nid, events.room_nid, false, NULL, events.body
+              SELECT events.xid, events.nid, events.room_nid, false, NULL, events.thread_id, events.body
               FROM membership_changes change JOIN events ON events.nid = change.nid
               WHERE change.user_id = ${userId} AND change.membership = 'invite' AND ${byDefault("change")}
                 AND ${inRooms("change")} AND ${!onlyHighlights}
               ORDER BY change.xid ${direction}, change.nid ${direction} LIMIT ${limit})
             UNION ALL (
-              SELECT events.xid, events.nid, events.room_nid, push_actions.highlight, push_actions.actions, events.body
+              SELECT events.xid, events.nid, events.room_nid, push_actions.highlight, push_actions.actions, events.thread_id, events.body
               FROM push_actions JOIN events USING (nid)
               WHERE push_actions.user_id = ${userId}
                 AND ${within("push_actions", laterPosition(query.after, change), query.upTo)}

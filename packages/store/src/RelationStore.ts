@@ -4,6 +4,7 @@
  * An error of the database is a defect. Source: "Forming relationships between events" and "Threading" of the client-server
  * specification.
  */
+import { relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
@@ -58,6 +59,8 @@ export interface Thread {
   readonly root: EventId
   /** The position of the newest event of the thread. */
   readonly latest: StreamPosition
+  /** Whether the user has sent the root, or an event in the thread. */
+  readonly participated: boolean
 }
 
 /** The most edits, and references, of one event that are read. */
@@ -80,6 +83,10 @@ const toStreamed = (row: Row): StreamedEvent => ({
   roomNid: Number(row.room_nid),
   event: JSON.parse(row.body) as Event
 })
+
+/** Redacted events and edits cannot be edited. The threads and references of redacted events remain. */
+const isEditable = (event: Event): boolean =>
+  event.unsigned?.redacted_because === undefined && relationOf(event)?.relType !== "m.replace"
 
 export class RelationStore extends Context.Service<
   RelationStore,
@@ -118,14 +125,12 @@ export class RelationStore extends Context.Service<
       types: ReadonlyMap<EventId, ReadonlyArray<string>>,
       ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<EventId, Aggregation>>
-    /** Threads of a room by their newest event, newest first; those with an event by the user, or all. */
+    /** Threads of a room whose newest event lies before a position, by that event, newest first. */
     readonly threads: (
       roomNid: number,
-      options: {
-        readonly participant?: UserId | undefined
-        readonly before: StreamPosition
-        readonly limit: number
-      }
+      userId: UserId,
+      before: StreamPosition,
+      limit: number
     ) => Effect.Effect<ReadonlyArray<Thread>>
   }
 >()("greenroom/store/RelationStore") {
@@ -254,21 +259,30 @@ export class RelationStore extends Context.Service<
           ORDER BY xid, nid LIMIT ${maxReferences}
         ) AS reference`
 
+      /** The events in the thread of the parent of the outer query. */
+      const inThread = sql`
+        events.room_nid = parent.room_nid AND thread_id = parent.id AND rel_type = 'm.thread' AND status <= 1`
+      const upTo = sql`(parent.up_to_xid::xid8, parent.up_to_nid)`
+
+      /** How many events of the thread are by these users. */
+      const countBy = (senders: ReadonlyArray<UserId>) => sql`(
+        SELECT count(*) FROM events
+        WHERE ${inThread} AND events.sender = ANY (${texts(senders)}::text[]) AND (events.xid, events.nid) <= ${upTo})`
+
       const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<
         Row & { parent: string; count: number; participated: boolean }
       >`
         SELECT parent, count, participated, xid::text AS xid, nid, room_nid, body FROM (
-          SELECT parent.id AS parent, parent.room_nid, thread.count, latest.*,
-            thread.participated OR parent.sender = ${userId} AS participated,
-            sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS total
+          SELECT parent.id AS parent, parent.room_nid,
+            (threads.events - (SELECT count(*) FROM events WHERE ${inThread} AND (events.xid, events.nid) > ${upTo})
+              ${ignored.length === 0 ? none : sql`- ${countBy(ignored)}`})::integer AS count,
+            parent.sender = ${userId} OR ${countBy([userId])} > 0 AS participated,
+            latest.*, sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS total
           FROM ${parentRows(parents)}
-          CROSS JOIN LATERAL (
-            SELECT count(*)::integer AS count, bool_or(events.sender = ${userId}) AS participated FROM events
-            WHERE thread_id = parent.id AND ${known(ignored)}
-          ) AS thread
+          JOIN threads ON threads.root = parent.id AND threads.room_nid = parent.room_nid
           CROSS JOIN LATERAL (
             SELECT xid, nid, body FROM events
-            WHERE thread_id = parent.id AND ${known(ignored)}
+            WHERE thread_id = parent.id AND rel_type = 'm.thread' AND ${known(ignored)}
             ORDER BY events.xid DESC, events.nid DESC LIMIT 1
           ) AS latest
         ) AS sized WHERE total <= ${maxBundleBytes}`
@@ -276,10 +290,12 @@ export class RelationStore extends Context.Service<
       /** The events, among the given, that have relations, and the types of these. */
       const relationTypes = (ids: ReadonlyArray<EventId>) =>
         sql<{ id: string; types: ReadonlyArray<string> }>`
-          SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
-          WHERE relates_to = ANY (${texts(ids)}::text[])
-            AND rel_type IN ('m.replace', 'm.reference', 'm.thread') AND status <= 1
-          GROUP BY relates_to`.pipe(
+          SELECT id, array_agg(DISTINCT type) AS types FROM (
+            SELECT relates_to AS id, rel_type AS type FROM events
+            WHERE relates_to = ANY (${texts(ids)}::text[]) AND rel_type IN ('m.replace', 'm.reference') AND status <= 1
+            UNION ALL
+            SELECT root, 'm.thread' FROM threads WHERE root = ANY (${texts(ids)}::text[])
+          ) AS related GROUP BY id`.pipe(
           Effect.map((rows) => new Map(rows.map(({ id, types }) => [id as EventId, types]))),
           Effect.orDie
         )
@@ -291,7 +307,8 @@ export class RelationStore extends Context.Service<
         ignored: ReadonlyArray<UserId>
       ) {
         const having = (type: string) => parents.filter(({ event }) => types.get(event.event_id)?.includes(type))
-        const [edited, referred, threaded] = [having("m.replace"), having("m.reference"), having("m.thread")]
+        const edited = having("m.replace").filter(({ event }) => isEditable(event))
+        const [referred, threaded] = [having("m.reference"), having("m.thread")]
         const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited, ignored)
         const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred, ignored)
         const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded, ignored)
@@ -322,33 +339,24 @@ export class RelationStore extends Context.Service<
         )
       }, Effect.orDie)
 
-      const threads = (
-        roomNid: number,
-        options: {
-          readonly participant?: UserId | undefined
-          readonly before: StreamPosition
-          readonly limit: number
-        }
-      ) =>
-        sql<{ root: string; xid: string; nid: bigint }>`
-          SELECT newest.thread_id AS root, newest.xid::text AS xid, newest.nid FROM (
-            SELECT DISTINCT ON (thread_id) thread_id, xid, nid FROM events
-            WHERE room_nid = ${roomNid} AND thread_id IS NOT NULL AND status <= 1
-            ORDER BY thread_id, xid DESC, nid DESC
-          ) AS newest JOIN events AS root ON root.event_id = newest.thread_id AND root.room_nid = ${roomNid}
-          WHERE (newest.xid, newest.nid) < ${positionSql(sql, options.before)} AND root.status <= 1
-            ${
-              options.participant === undefined
-                ? none
-                : sql`AND (root.sender = ${options.participant} OR EXISTS (
-                    SELECT 1 FROM events own
-                    WHERE own.room_nid = ${roomNid} AND own.thread_id = newest.thread_id AND own.status <= 1
-                      AND own.sender = ${options.participant}))`
-            }
-          ORDER BY newest.xid DESC, newest.nid DESC LIMIT ${options.limit}`.pipe(
+      const threads = (roomNid: number, userId: UserId, before: StreamPosition, limit: number) =>
+        sql<{ root: string; xid: string; nid: bigint; participated: boolean }>`
+          SELECT threads.root, threads.xid::text AS xid, threads.nid, root.sender = ${userId} OR EXISTS (
+            SELECT FROM events
+            WHERE events.room_nid = threads.room_nid AND thread_id = threads.root AND rel_type = 'm.thread'
+              AND events.sender = ${userId} AND events.status <= 1
+          ) AS participated
+          FROM threads JOIN events AS root ON root.event_id = threads.root AND root.room_nid = threads.room_nid
+          WHERE threads.room_nid = ${roomNid} AND (threads.xid, threads.nid) < ${positionSql(sql, before)}
+            AND root.status <= 1
+          ORDER BY threads.xid DESC, threads.nid DESC LIMIT ${limit}`.pipe(
           Effect.map((rows) =>
             rows.map(
-              (row): Thread => ({ root: row.root as EventId, latest: { xid: Number(row.xid), nid: Number(row.nid) } })
+              (row): Thread => ({
+                root: row.root as EventId,
+                latest: { xid: Number(row.xid), nid: Number(row.nid) },
+                participated: row.participated
+              })
             )
           ),
           Effect.orDie

@@ -10,6 +10,8 @@ import { SqlClient } from "effect/sql"
 import { AuthChainStore } from "../src/AuthChainStore.ts"
 import { EventLog } from "../src/EventLog.ts"
 import { EventStore } from "../src/EventStore.ts"
+import { threadsOf } from "../src/internal/commit/eventThreads.ts"
+import { RelationStore } from "../src/RelationStore.ts"
 import { RoomStore } from "../src/RoomStore.ts"
 import { SearchStore } from "../src/SearchStore.ts"
 import { SlidingRoomStore } from "../src/SlidingRoomStore.ts"
@@ -17,7 +19,7 @@ import { StateStore } from "../src/StateStore.ts"
 import { beginning } from "../src/StreamToken.ts"
 import { SyncStore } from "../src/SyncStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
-import { commitOf, memberEvent, openRoom, stores } from "./support/TestRoom.ts"
+import { commitOf, makeEvent, memberEvent, openRoom, stores } from "./support/TestRoom.ts"
 
 const roomCount = 30
 const members = 500
@@ -107,9 +109,13 @@ const reads = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     )
   })
 
-const database = Layer.mergeAll(stores, SyncStore.layer, SlidingRoomStore.layer, SearchStore.layer).pipe(
-  Layer.provideMerge(TestDatabase.layer)
-)
+const database = Layer.mergeAll(
+  stores,
+  RelationStore.layer,
+  SyncStore.layer,
+  SlidingRoomStore.layer,
+  SearchStore.layer
+).pipe(Layer.provideMerge(TestDatabase.layer))
 
 layer(database)("the plans of hot queries", (it) => {
   it.effect("read large tables by their indexes, with and without statistics", () =>
@@ -124,11 +130,18 @@ layer(database)("the plans of hot queries", (it) => {
       const sync = yield* SyncStore
       const roomStore = yield* RoomStore
       const chains = yield* AuthChainStore
+      const relations = yield* RelationStore
       const [room] = rooms
       const few = rooms.slice(0, 20)
       const ranges = few.map(({ roomNid }) => ({ roomNid, after: beginning, upTo: theEnd }))
       const at = few.map(({ roomNid }) => ({ roomNid, at: theEnd }))
       const someIds = few.map(({ ids }) => ids[7] as EventId)
+      const reactions = yield* commitOf(
+        room!,
+        someIds.map((event_id) =>
+          makeEvent(room!.roomId, { content: { "m.relates_to": { rel_type: "m.annotation", event_id, key: "+" } } })
+        )
+      )
       const queries: { readonly [name: string]: Effect.Effect<unknown, unknown> } = {
         "states of many rooms": states.read(few),
         "one key of a state": states.read([room!], { key: ["m.room.member", userOf(3)] }),
@@ -153,6 +166,7 @@ layer(database)("the plans of hot queries", (it) => {
         "a page of a timeline": events.page(ranges, "b", 100, 100_000),
         "events by ID": events.byIds(someIds),
         "history of memberships": events.membershipHistory(userOf(3), theEnd),
+        "history of a membership": events.membershipHistory(userOf(3), theEnd, room!.roomNid),
         "timelines of /sync": sync.timelines(ranges, 11, 100_000),
         "memberships of /sync": sync.memberships(userOf(3), theEnd),
         "rooms with news": sync.roomsWithNews(
@@ -182,7 +196,9 @@ layer(database)("the plans of hot queries", (it) => {
         "a membership": roomStore.membership(userOf(3), room!.roomId),
         "memberships of a user": roomStore.membershipsOf(userOf(3), ["join", "invite"]),
         "a room in common": roomStore.shareRoom(userOf(3), userOf(4)),
-        "an auth chain": chains.events(someIds)
+        "an auth chain": chains.events(someIds),
+        "types of relations": relations.relationTypes(someIds),
+        "threads of new events": threadsOf(sql, [reactions])
       }
       for (const statistics of ["without", "with"]) {
         if (statistics === "with") yield* sql`ANALYZE`

@@ -3,9 +3,9 @@
  *
  * Source: "Threaded read receipts" of the client-server specification.
  */
+import { maxThreadHops, relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
 import { EventStatus } from "@greenroom/store/EventLog"
 import type { EventStore } from "@greenroom/store/EventStore"
 import { Effect } from "effect"
@@ -13,21 +13,12 @@ import { Effect } from "effect"
 /** The thread ID of events outside of threads. */
 const mainThread = "main"
 
-/** A reaction to an edit of an event in a thread is the longest chain that clients make. */
-const maxRelationDepth = 3
-
-const relationOf = ({ content }: Event): { readonly event_id: EventId; readonly rel_type: unknown } | undefined => {
-  const relation = content["m.relates_to"]
-  return isJsonObject(relation) && typeof relation.event_id === "string"
-    ? { event_id: relation.event_id as EventId, rel_type: relation.rel_type }
-    : undefined
-}
-
 const isRedacted = ({ unsigned }: Event) => unsigned?.redacted_because !== undefined
 
 /**
- * Whether an event is of a thread: its root or in it, or an edit or a reaction of one of these. The thread of a redacted event is
- * not known: it may be any whose root is in the room. The main timeline has every event outside of threads.
+ * Whether a receipt of a thread may be at an event: the root, an event in the thread, or one that relates to the root, which clients show
+ * in both timelines. The thread of a redacted event is not known: it may be any whose root is in the room. The main timeline has every
+ * event that is in no thread.
  */
 export const isOfThread = Effect.fnUntraced(function* (
   events: EventStore["Service"],
@@ -39,14 +30,15 @@ export const isOfThread = Effect.fnUntraced(function* (
     const isHere = found?.event.room_id === event.room_id && found.status <= EventStatus.backfilled
     return isHere ? found.event : undefined
   })
-  let relation = relationOf(event)
-  if (threadId === mainThread) return relation?.rel_type !== "m.thread"
+  const isMain = threadId === mainThread
   if (event.event_id === threadId) return true
-  if (isRedacted(event)) return (yield* inRoom(threadId)) !== undefined
-  for (let depth = 0; depth < maxRelationDepth && relation !== undefined; depth++) {
-    if (relation.event_id === threadId) return true
-    const parent: Event | undefined = yield* inRoom(relation.event_id)
+  if (!isMain && isRedacted(event)) return (yield* inRoom(threadId)) !== undefined
+  let relation = relationOf(event)
+  for (let hops = 1; relation !== undefined && hops <= maxThreadHops; hops++) {
+    if (relation.relType === "m.thread") return relation.eventId === threadId
+    if (!isMain && relation.eventId === threadId) return true
+    const parent: Event | undefined = hops < maxThreadHops ? yield* inRoom(relation.eventId) : undefined
     relation = parent && relationOf(parent)
   }
-  return false
+  return isMain
 })

@@ -10,12 +10,13 @@ import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
-import { RelationStore } from "@greenroom/store/RelationStore"
+import { RelationStore, type Thread } from "@greenroom/store/RelationStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./EventRenderer.ts"
+import type { Reader } from "./HistoryVisibility.ts"
 import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { before, makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
@@ -24,6 +25,9 @@ const maxPage = 100
 /** How far relations of relations are followed, and over how many events. */
 const maxDepth = 3
 const maxRelated = 1_000
+/** To find threads in which the user has taken part, so many are read at once, and for one page. */
+const threadsAtOnce = 100
+const maxScannedThreads = 1_000
 
 /** Selects related events. */
 export interface RelationsRequest {
@@ -109,13 +113,9 @@ const make = Effect.gen(function* () {
     const page = found.slice(0, limit)
     const last = page.at(-1)
     const visible = yield* viewer.visibleTo(seen.reader, page)
-    const chunk = yield* renderer.render(
-      session,
-      withoutIgnored(yield* ignoredUsers.of(session.userId), visible).map(({ event }) => event),
-      { bundleFor: seen.reader }
-    )
+    const shown = withoutIgnored(yield* ignoredUsers.of(session.userId), visible)
     return {
-      chunk,
+      chunk: yield* renderer.renderTimeline(session, seen.reader, shown),
       ...((cut || found.length > limit) && last !== undefined
         ? { next_batch: yield* log.tokenOf(direction === "b" ? before(last) : last.position) }
         : {}),
@@ -133,31 +133,45 @@ const make = Effect.gen(function* () {
     const ignored = yield* ignoredUsers.of(userId)
     const id = ignored.size === 0 ? undefined : Option.getOrUndefined(yield* rooms.version(roomId))
     const version = id === undefined ? undefined : roomVersion(id)
-    return roots.map(({ event }) =>
-      version !== undefined && ignored.has(event.sender) ? version.redact(event) : event
+    return roots.map((root) =>
+      version !== undefined && ignored.has(root.event.sender) ? { ...root, event: version.redact(root.event) } : root
     )
+  })
+
+  /** A page of the threads of a room, and the position before which the next one begins. */
+  const threadsBefore = Effect.fnUntraced(function* (
+    { roomNid, userId }: Reader,
+    before: StreamPosition,
+    limit: number,
+    participated: boolean
+  ) {
+    const size = participated ? threadsAtOnce : limit
+    const page: Array<Thread> = []
+    let end = before
+    for (let scanned = 0; scanned < maxScannedThreads; scanned += size) {
+      const found = yield* store.threads(roomNid, userId, end, size)
+      for (const thread of found) {
+        end = thread.latest
+        if (thread.participated || !participated) page.push(thread)
+        if (page.length === limit) return { page, end }
+      }
+      if (found.length < size) return { page, end: undefined }
+    }
+    return { page, end }
   })
 
   const threads = Effect.fn("Relations.threads")(function* (session: Session, roomId: RoomId, request: ThreadsRequest) {
     const seen = yield* viewer.view(session.userId, roomId)
-    const { roomNid } = seen.reader
     const limit = pageSize(request.limit)
-    const found = yield* store.threads(roomNid, {
-      participant: request.participated ? session.userId : undefined,
-      before: request.from === undefined ? theEnd : yield* viewer.positionOf(request.from, "from"),
-      limit
-    })
-    const roots = new Map((yield* events.byIds(found.map(({ root }) => root))).map((s) => [s.event.event_id, s]))
-    const ordered = found.flatMap(({ root }) => roots.get(root) ?? [])
+    const from = request.from === undefined ? theEnd : yield* viewer.positionOf(request.from, "from")
+    const { end, page } = yield* threadsBefore(seen.reader, from, limit, request.participated)
+    const roots = new Map((yield* events.byIds(page.map(({ root }) => root))).map((s) => [s.event.event_id, s]))
+    const ordered = page.flatMap(({ root }) => roots.get(root) ?? [])
     const visible = yield* viewer.visibleTo(seen.reader, ordered)
-    const last = found.at(-1)
+    const shown = yield* withoutIgnoredContent(session.userId, roomId, visible)
     return {
-      chunk: yield* renderer.render(session, yield* withoutIgnoredContent(session.userId, roomId, visible), {
-        bundleFor: seen.reader
-      }),
-      ...(found.length < limit || last === undefined || comparePositions(last.latest, beginning) <= 0
-        ? {}
-        : { next_batch: yield* log.tokenOf(last.latest) })
+      chunk: yield* renderer.renderTimeline(session, seen.reader, shown),
+      ...(end === undefined || comparePositions(end, beginning) <= 0 ? {} : { next_batch: yield* log.tokenOf(end) })
     }
   })
 

@@ -15,7 +15,8 @@ import {
   type TestUser
 } from "../TestGateway.ts"
 
-const inThread = (root: string) => ({ "m.relates_to": { rel_type: "m.thread", event_id: root } })
+const relating = (rel_type: string, event_id: string) => ({ "m.relates_to": { rel_type, event_id } })
+const inThread = (root: string) => relating("m.thread", root)
 const mentioning = (...user_ids: ReadonlyArray<string>) => ({ "m.mentions": { user_ids } })
 
 interface Counts {
@@ -28,9 +29,9 @@ interface Unread {
 }
 
 /** The unread counts of a room, with those of its threads if `byThread`. */
-const unread = Effect.fnUntraced(function* (user: TestUser, room: string, byThread = false) {
+const unread = Effect.fnUntraced(function* (user: TestUser, room: string, byThread = false, since = "") {
   const filter = JSON.stringify({ room: { timeline: { unread_thread_notifications: byThread } } })
-  const { body } = yield* as(user)("GET", `/v3/sync?filter=${inPath(filter)}`)
+  const { body } = yield* as(user)("GET", `/v3/sync?filter=${inPath(filter)}&since=${since}`)
   return (body.rooms as { readonly join: { readonly [roomId: string]: Unread } }).join[room]!
 })
 /** The numbers of notifications and of highlights in a room. */
@@ -116,6 +117,58 @@ layer(gateway, { excludeTestServices: true })("unread counts and notifications",
       yield* read(bob, room, other, "main")
       assert.deepStrictEqual((yield* unread(bob, room, true)).unread_notifications, apart(0))
       assert.deepStrictEqual(yield* counts(bob, room), [1, 0])
+    })
+  )
+
+  it.effect("an event counts in the thread of the event that it relates to, over three relations", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("related-alice")
+      const bob = yield* register("related-bob")
+      const carol = yield* register("related-carol")
+      const room = yield* roomWith(alice, [bob, carol])
+      const conditions = [{ kind: "event_match", key: "type", pattern: "m.reaction" }]
+      yield* putRule(carol, "override", "reactions", { conditions, actions: ["notify"] })
+      const root = yield* sendText(alice, room, "root")
+      const inIt = yield* sendText(alice, room, "in the thread", inThread(root))
+      const { body: synced } = yield* as(bob)("GET", "/v3/sync")
+      yield* unread(bob, room, true, String(synced.next_batch))
+      yield* sendText(alice, room, "about it", relating("m.reference", inIt))
+      const edit = yield* sendText(alice, room, "* Bob", {
+        ...relating("m.replace", inIt),
+        "m.new_content": { msgtype: "m.text", body: "Bob" },
+        ...mentioning(bob.id)
+      })
+      const third = yield* sendText(alice, room, "about the edit", relating("m.reference", edit))
+      const fourth = yield* sendText(alice, room, "about that", relating("m.reference", third))
+      yield* sendText(alice, room, "about the root", relating("m.reference", root))
+      const reaction = { "m.relates_to": { rel_type: "m.annotation", event_id: inIt, key: "🍵" } }
+      yield* sendEvent(alice, room, reaction, "m.reaction")
+      const apart = (notification_count: number, highlight_count = 0) => ({ notification_count, highlight_count })
+      for (const since of ["", String(synced.next_batch)]) {
+        const ofBob = yield* unread(bob, room, true, since)
+        assert.deepStrictEqual(ofBob.unread_notifications, apart(3), since)
+        assert.deepStrictEqual(ofBob.unread_thread_notifications, { [root]: apart(4, 1) }, since)
+      }
+      assert.deepStrictEqual((yield* unread(carol, room, true)).unread_thread_notifications, { [root]: apart(4) })
+      assert.strictEqual((yield* read(bob, room, third, "main")).body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* read(bob, room, fourth, root)).body.errcode, "M_INVALID_PARAM")
+      yield* read(bob, room, third, root)
+      const rest = yield* unread(bob, room, true)
+      assert.deepStrictEqual([rest.unread_notifications, rest.unread_thread_notifications], [apart(3), {}])
+      const { body } = yield* as(bob)("GET", "/v3/notifications")
+      const listed = body.notifications as ReadonlyArray<{ event: { content: { body?: string } }; read: boolean }>
+      assert.deepStrictEqual(
+        listed.map(({ event, read }) => [event.content.body, read]),
+        [
+          ["about the root", false],
+          ["about that", false],
+          ["about the edit", true],
+          ["* Bob", true],
+          ["about it", true],
+          ["in the thread", true],
+          ["root", false]
+        ]
+      )
     })
   )
 

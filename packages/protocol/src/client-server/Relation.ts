@@ -33,10 +33,25 @@ export const relationOf = ({ content }: Pick<Event, "content">): Relation | unde
     : undefined
 }
 
-/** The root of the thread that the event is in; undefined for the main timeline. */
-export const threadOf = (event: Pick<Event, "content">): EventId | undefined => {
-  const relation = relationOf(event)
-  return relation?.relType === "m.thread" ? relation.eventId : undefined
+/** How many relations are followed from an event to the root of its thread. A reaction to an edit of an event in a thread has three. */
+export const maxThreadHops = 3
+
+/**
+ * The root of the thread that an event is in: by its own relation, or by that of an event that it relates to. Undefined for the main
+ * timeline. `relation`: the relation of an event, where it is known.
+ *
+ * Source: "Threaded read receipts" of the client-server specification.
+ */
+export const threadBy = (
+  relation: (eventId: EventId) => Relation | undefined,
+  eventId: EventId
+): EventId | undefined => {
+  let at = relation(eventId)
+  for (let hops = 1; at !== undefined && hops <= maxThreadHops; hops++) {
+    if (at.relType === "m.thread") return at.eventId
+    at = relation(at.eventId)
+  }
+  return undefined
 }
 
 /** The users whom an event mentions. */

@@ -8,7 +8,7 @@
  * Source: "Syncing" of the client-server specification.
  */
 import { allowsRoom, compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"
-import { defaultPush, mentionedBy, threadOf } from "@greenroom/protocol/client-server/Relation"
+import { defaultPush, mentionedBy, relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
@@ -86,17 +86,25 @@ const plus = (counts: Counts | undefined, notifications: number, highlights: num
   highlight_count: (counts?.highlight_count ?? 0) + highlights
 })
 
-/** The effect of one event of the main timeline or a thread on the counts of a user with the default push rules. */
-const addTo = ({ main, threads }: CountedTo, event: Event, userId: UserId): Pick<CountedTo, "main" | "threads"> => {
+/**
+ * The effect of one event on the counts of a user with the default push rules. Undefined if the event counts in the thread of an event
+ * to which it relates.
+ */
+const addTo = (
+  { main, threads }: CountedTo,
+  event: Event,
+  userId: UserId
+): Pick<CountedTo, "main" | "threads"> | undefined => {
   if (event.sender === userId) return { main, threads }
-  const { mentions, notifies } = defaultPush(event, false)
+  const relation = relationOf(event)
+  const { mentions, notifies } = defaultPush(event, false, relation)
   const isMentioned = mentions && mentionedBy(event).includes(userId)
   if (!notifies && !isMentioned) return { main, threads }
-  const thread = threadOf(event)
   const highlights = isMentioned ? 1 : 0
-  return thread === undefined
-    ? { main: plus(main, 1, highlights), threads }
-    : { main, threads: { ...threads, [thread]: plus(threads[thread], 1, highlights) } }
+  if (relation === undefined) return { main: plus(main, 1, highlights), threads }
+  if (relation.relType !== "m.thread") return undefined
+  const { eventId: thread } = relation
+  return { main, threads: { ...threads, [thread]: plus(threads[thread], 1, highlights) } }
 }
 
 const unreadOf = ({ main, threads }: CountedTo, byThread: boolean): UnreadOfRoom => {
@@ -161,7 +169,11 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     const entries = feed.of(roomNid, known.upTo, upTo)
     if (entries.some((entry) => !entry.isPlain || mentionsRoom(entry.event))) return undefined
     let counted: CountedTo = { ...known, upTo }
-    for (const { event } of entries) counted = { upTo, ...addTo(counted, event, userId) }
+    for (const { event } of entries) {
+      const counts = addTo(counted, event, userId)
+      if (counts === undefined) return undefined
+      counted = { upTo, ...counts }
+    }
     feed.noteCounts(roomNid, counted)
     return counted
   }

@@ -4,7 +4,6 @@
  * Source: "Listing notifications" of the client-server specification.
  */
 import { type ClientServerEvent, toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
-import { threadOf } from "@greenroom/protocol/client-server/Relation"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -76,10 +75,9 @@ const make = Effect.gen(function* () {
     const rooms = new Map(
       roomNids.map((roomNid) => [roomNid, readRoom({ roomNid, joinedAt: beginning }, own.get(roomNid) ?? [])])
     )
-    return ({ event, position, roomNid }: StoredNotification): boolean => {
+    return ({ position, roomNid, threadId }: StoredNotification): boolean => {
       const { after, mainAfter, threads } = rooms.get(roomNid)!
-      const thread = threadOf(event)
-      const readTo = thread === undefined ? mainAfter : (threads.get(thread) ?? after)
+      const readTo = threadId === undefined ? mainAfter : (threads.get(threadId) ?? after)
       return comparePositions(position, readTo) <= 0 || comparePositions(position, after) <= 0
     }
   })

@@ -7,12 +7,14 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, isEventId } from "@greenroom/protocol/Identifiers"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../../RoomCommit.ts"
 import { collect, placedIn } from "./commitRows.ts"
+import type { ThreadOf } from "./eventThreads.ts"
 
 /** The columns of an event beside its body. */
 interface DescribedEvent {
   readonly logged: LoggedEvent
   readonly push: DefaultPush
   readonly relation: Relation | undefined
+  /** The root of the thread that the event is in. */
   readonly threadId: EventId | undefined
   /**
    * Events of the main timeline that notify members are numbered, counted from what the room had before the batch. -1 - n
@@ -48,9 +50,9 @@ const writerOf = (writers: Map<string, Writer>, commit: RoomCommit): Writer => {
 const laterInTimeline = (latest: number | null, { nid, status }: LoggedEvent): number | null =>
   status === EventStatus.timeline && (latest === null || nid > latest) ? nid : latest
 
-const describeEvent = (writer: Writer, logged: LoggedEvent): DescribedEvent => {
+const describeEvent = (writer: Writer, logged: LoggedEvent, threadOf: ThreadOf): DescribedEvent => {
   const relation = relationOf(logged.event)
-  const threadId = relation?.relType === "m.thread" ? relation.eventId : undefined
+  const threadId = relation && threadOf(writer.last.roomNid, logged.event.event_id)
   const push = defaultPush(logged.event, logged.push?.mentionsRoom ?? false, relation)
   const inTimeline = logged.status === EventStatus.timeline
   const isNumbered = inTimeline && push.notifies && threadId === undefined
@@ -60,13 +62,13 @@ const describeEvent = (writer: Writer, logged: LoggedEvent): DescribedEvent => {
 }
 
 /** Describes the events of all commits, and their writers. */
-export const describe = (commits: ReadonlyArray<RoomCommit>) => {
+export const describe = (commits: ReadonlyArray<RoomCommit>, threadOf: ThreadOf) => {
   const writers = new Map<string, Writer>()
   const described = commits.map((commit): DescribedCommit => {
     const writer = writerOf(writers, commit)
     writer.last = commit
     for (const logged of placedIn(commit)) writer.latestNid = laterInTimeline(writer.latestNid, logged)
-    return { commit, events: commit.events.map((logged) => describeEvent(writer, logged)) }
+    return { commit, events: commit.events.map((logged) => describeEvent(writer, logged, threadOf)) }
   })
   return { described, writers: [...writers.values()] }
 }

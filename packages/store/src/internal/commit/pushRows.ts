@@ -1,10 +1,9 @@
 /**
  * The part of the commit statement that writes which users an event notifies, where the default push rules do not say it.
  */
-import { mentionedBy, threadOf } from "@greenroom/protocol/client-server/Relation"
+import { mentionedBy } from "@greenroom/protocol/client-server/Relation"
 import { bigints, booleans, textArrayLiteral, texts } from "../../PgArrays.ts"
-import { EventStatus, type RoomCommit } from "../../RoomCommit.ts"
-import { rowsOf } from "./commitRows.ts"
+import { EventStatus } from "../../RoomCommit.ts"
 import { type DescribedCommit, rowsOfDescribed } from "./describedEvents.ts"
 import { part } from "./statementParts.ts"
 
@@ -34,10 +33,10 @@ export const insertMentions = (commits: ReadonlyArray<DescribedCommit>) => {
 }
 
 /** The users with push rules of their own that events notify. */
-export const insertPushActions = (commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
-    events.flatMap(({ event, nid, push }) =>
-      (push?.own ?? []).map((own) => ({ ...own, nid, threadId: threadOf(event) ?? null }))
+export const insertPushActions = (commits: ReadonlyArray<DescribedCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOfDescribed(commits, ({ events }) =>
+    events.flatMap(({ logged: { nid, push }, threadId = null }) =>
+      (push?.own ?? []).map((own) => ({ ...own, nid, threadId }))
     )
   )
   if (empty) return undefined
@@ -56,10 +55,10 @@ export const insertPushActions = (commits: ReadonlyArray<RoomCommit>) => {
 }
 
 /** Events that notify most members with push rules of their own alike. */
-export const insertRoomPushActions = (commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
-    events.flatMap(({ event, nid, push }) =>
-      push?.shared === undefined ? [] : [{ ...push.shared, nid, threadId: threadOf(event) ?? null }]
+export const insertRoomPushActions = (commits: ReadonlyArray<DescribedCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOfDescribed(commits, ({ events }) =>
+    events.flatMap(({ logged: { nid, push }, threadId = null }) =>
+      push?.shared === undefined ? [] : [{ ...push.shared, nid, threadId }]
     )
   )
   if (empty) return undefined

@@ -1,6 +1,6 @@
 /**
  * The statement by which the event log commits what rooms have changed: one statement, one transaction, one round trip for
- * a whole batch. Each part inserts the rows of one table for all rooms of the batch; the files beside this one have the parts.
+ * a whole batch. (The threads of events that relate to others are read before, in a second round trip.) Each part inserts the rows of one table for all rooms of the batch; the files beside this one have the parts.
  */
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
@@ -18,6 +18,7 @@ import {
   removeGaps,
   updateRedacted
 } from "./eventRows.ts"
+import { threadsOf } from "./eventThreads.ts"
 import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
 import {
   insertOutgoing,
@@ -55,7 +56,7 @@ export const commitStatement = Effect.fnUntraced(function* (
   { announcer, wakesOthers }: Notifying
 ): Effect.fn.Return<Committed, SqlError.SqlError> {
   const bodies = bodiesOf(commits)
-  const { described, writers } = describe(commits)
+  const { described, writers } = describe(commits, yield* threadsOf(sql, commits))
   const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
   const parts = [
     part`WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)`,
@@ -70,8 +71,8 @@ export const commitStatement = Effect.fnUntraced(function* (
     placeOutliers(commits),
     insertAuthEdges(commits),
     insertMentions(described),
-    insertPushActions(commits),
-    insertRoomPushActions(commits),
+    insertPushActions(described),
+    insertRoomPushActions(described),
     queueForSearch(commits),
     insertGaps(commits),
     removeGaps(commits),
