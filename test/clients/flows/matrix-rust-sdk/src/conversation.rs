@@ -1,6 +1,7 @@
 //! What two users do in a room.
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use matrix_sdk::{
+    Room,
     attachment::{AttachmentInfo, BaseImageInfo, Thumbnail},
     media::{MediaFormat, MediaRequestParameters, MediaThumbnailSettings},
     room::edit::EditedContent,
@@ -18,7 +19,7 @@ use matrix_sdk::{
 };
 use matrix_sdk_ui::{
     room_list_service::filters,
-    timeline::{AttachmentConfig, AttachmentSource, EventTimelineItem, RoomExt, TimelineDetails, TimelineFocus},
+    timeline::{AttachmentConfig, AttachmentSource, EventTimelineItem, TimelineDetails, TimelineFocus},
 };
 
 use crate::{
@@ -117,13 +118,7 @@ pub async fn messages(steps: &Steps, flow: &Flow) {
             let focus = TimelineFocus::Thread {
                 root_event_id: root.clone(),
             };
-            let at_thread = bob
-                .room(room)
-                .await?
-                .timeline_builder()
-                .with_focus(focus.clone())
-                .build()
-                .await?;
+            let at_thread = bob.focused(room, focus.clone()).await?;
             say(&at_thread, "soup").await?;
             say(&at_thread, "and bread").await?;
             let answer = message(at_alice, "soup").await?;
@@ -137,13 +132,7 @@ pub async fn messages(steps: &Steps, flow: &Flow) {
                     .is_some_and(|summary| summary.num_replies == 2)
             })
             .await?;
-            let opened = alice
-                .room(room)
-                .await?
-                .timeline_builder()
-                .with_focus(focus)
-                .build()
-                .await?;
+            let opened = alice.focused(room, focus).await?;
             while !opened.paginate_backwards(20).await? {}
             message(&opened, "what is for lunch?").await?;
             message(&opened, "and bread").await?;
@@ -164,6 +153,13 @@ pub async fn messages(steps: &Steps, flow: &Flow) {
             .await
         })
         .await;
+}
+
+async fn all_read(room: &Room) -> Result<()> {
+    until("read on the other device", || async {
+        (room.num_unread_messages() == 0).then_some(())
+    })
+    .await
 }
 
 /// Receipts, markers, typing, and marks of rooms.
@@ -188,10 +184,7 @@ pub async fn reading(steps: &Steps, flow: &Flow) {
                 item.event_id() == Some(&id) && item.read_receipts().contains_key(bob.user_id())
             })
             .await?;
-            until("read on the other device", || async {
-                (at.num_unread_messages() == 0).then_some(())
-            })
-            .await
+            all_read(&at).await
         })
         .await;
     steps
@@ -201,10 +194,7 @@ pub async fn reading(steps: &Steps, flow: &Flow) {
             at_bob.send_single_receipt(ReceiptType::ReadPrivate, id.clone()).await?;
             at_bob.send_single_receipt(ReceiptType::FullyRead, id.clone()).await?;
             let at = bob2.room(room).await?;
-            until("read on the other device", || async {
-                (at.num_unread_messages() == 0).then_some(())
-            })
-            .await?;
+            all_read(&at).await?;
             until("the marker", || async {
                 let marker = at.account_data("m.fully_read".into()).await.ok()??;
                 marker.json().get().contains(id.as_str()).then_some(())
@@ -353,11 +343,7 @@ pub async fn timelines(steps: &Steps, flow: &Flow) {
                 at.pinned_event_ids()?.contains(&id).then_some(())
             })
             .await?;
-            let pinned = at
-                .timeline_builder()
-                .with_focus(TimelineFocus::PinnedEvents)
-                .build()
-                .await?;
+            let pinned = bob.focused(room, TimelineFocus::PinnedEvents).await?;
             message(&pinned, "the Wi-Fi password is on the fridge").await?;
             ensure!(alice.room(room).await?.unpin_event(&id).await?);
             until("unpinned", || async { at.pinned_event_ids()?.is_empty().then_some(()) }).await
@@ -377,13 +363,7 @@ pub async fn timelines(steps: &Steps, flow: &Flow) {
                     hide_threaded_events: false,
                 },
             };
-            let around = bob
-                .room(room)
-                .await?
-                .timeline_builder()
-                .with_focus(focus)
-                .build()
-                .await?;
+            let around = bob.focused(room, focus).await?;
             message(&around, "good morning").await?;
             while !around.paginate_forwards(5).await? {}
             message(&around, "our garden").await?;

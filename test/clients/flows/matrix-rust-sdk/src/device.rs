@@ -19,10 +19,10 @@ use matrix_sdk_ui::{
     eyeball_im::Vector,
     room_list_service::{RoomListItem, filters},
     sync_service::SyncService,
-    timeline::{RoomExt, Timeline},
+    timeline::{RoomExt, Timeline, TimelineFocus},
 };
 
-use crate::steps::until;
+use crate::{rooms::becomes, steps::until};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -66,8 +66,19 @@ impl Device {
 
     pub async fn timeline(&self, room_id: &RoomId) -> Result<Timeline> {
         let room = self.room(room_id).await?;
-        until("joined", || async { (room.state() == RoomState::Joined).then_some(()) }).await?;
+        becomes(&room, RoomState::Joined).await?;
         Ok(room.timeline().await?)
+    }
+
+    /// A timeline of a part of the room: a thread, what is around an event, or the pinned events.
+    pub async fn focused(&self, room_id: &RoomId, focus: TimelineFocus) -> Result<Timeline> {
+        Ok(self
+            .room(room_id)
+            .await?
+            .timeline_builder()
+            .with_focus(focus)
+            .build()
+            .await?)
     }
 
     /// The rooms of the list as a user sees them.

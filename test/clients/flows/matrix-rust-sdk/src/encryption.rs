@@ -70,6 +70,15 @@ pub async fn verify(ours: VerificationRequest, theirs: &Device, slow: &[&Device]
     .await?
 }
 
+/// Waits until the device is verified by its user's own identity.
+async fn is_verified(device: &Device) -> Result<()> {
+    let state = device.client.encryption().verification_state();
+    until("verified", || async {
+        (state.get() == VerificationState::Verified).then_some(())
+    })
+    .await
+}
+
 pub async fn encryption(steps: &Steps, flow: &Flow) {
     let Flow {
         alice,
@@ -105,10 +114,7 @@ pub async fn encryption(steps: &Steps, flow: &Flow) {
             .await?;
             verify(request, alice, &[]).await?;
             let encryption = alice2.client.encryption();
-            until("verified", || async {
-                (encryption.verification_state().get() == VerificationState::Verified).then_some(())
-            })
-            .await?;
+            is_verified(alice2).await?;
             until("the secrets", || async {
                 encryption.cross_signing_status().await?.is_complete().then_some(())
             })
@@ -139,26 +145,15 @@ pub async fn encryption(steps: &Steps, flow: &Flow) {
                 .context("no identity")?;
             let request = identity.request_verification().await?;
             verify(request, bob, &[alice, bob]).await?;
-            until("verified", || async {
-                let identity = alice
-                    .client
-                    .encryption()
-                    .get_user_identity(bob.user_id())
-                    .await
-                    .ok()??;
-                identity.is_verified().then_some(())
-            })
-            .await?;
-            until("verified on the other device", || async {
-                let identity = alice2
-                    .client
-                    .encryption()
-                    .get_user_identity(bob.user_id())
-                    .await
-                    .ok()??;
-                identity.is_verified().then_some(())
-            })
-            .await
+            for device in [alice, alice2] {
+                until("verified on both devices", || async {
+                    let encryption = device.client.encryption();
+                    let identity = encryption.get_user_identity(bob.user_id()).await.ok()??;
+                    identity.is_verified().then_some(())
+                })
+                .await?;
+            }
+            Ok(())
         })
         .await;
     if let Some(key) = key {
@@ -166,11 +161,7 @@ pub async fn encryption(steps: &Steps, flow: &Flow) {
             .step("a new device recovers, and reads the history from the backup", async {
                 let device = Device::login(url, alice.user_id().as_str(), "alice's laptop").await?;
                 device.client.encryption().recovery().recover(&key).await?;
-                let encryption = device.client.encryption();
-                until("verified", || async {
-                    (encryption.verification_state().get() == VerificationState::Verified).then_some(())
-                })
-                .await?;
+                is_verified(&device).await?;
                 let timeline = device.timeline(room).await?;
                 until("the history", || async {
                     timeline.paginate_backwards(50).await.ok()?;

@@ -1,13 +1,23 @@
 //! Absences, a killed server, and logins that end.
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
-use matrix_sdk::{authentication::matrix::MatrixSession, ruma::EventId};
+use matrix_sdk::{Client, authentication::matrix::MatrixSession, ruma::EventId};
 
 use crate::{
     Flow,
     device::new_client,
-    rooms::{body_of, events, message, text},
+    rooms::{events, message, numbered, say_numbered},
     steps::{self, Steps, until},
 };
+
+/// Resumes the queue of outgoing messages whenever it has stopped, as it does when a message could not be sent.
+async fn keep_sending(client: &Client) {
+    loop {
+        client.send_queue().set_enabled(true).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
 
 pub async fn interruptions(steps: &Steps, flow: &Flow) {
     let Flow {
@@ -21,34 +31,11 @@ pub async fn interruptions(steps: &Steps, flow: &Flow) {
     steps
         .step("the gap after an absence is filled, in order", async {
             bob.sync.stop().await;
-            for index in 0..60 {
-                at_alice.send(text(&format!("absent {index}"))).await?;
-            }
+            say_numbered(at_alice, "absent", 60, Duration::ZERO).await?;
             message(at_alice, "absent 59").await?;
             bob.sync.start().await;
             message(at_bob, "absent 59").await?;
-            until("all of it", || async {
-                let count = events(at_bob)
-                    .await
-                    .iter()
-                    .filter(|item| body_of(item).is_some_and(|body| body.starts_with("absent ")))
-                    .count();
-                if count == 60 {
-                    return Some(());
-                }
-                at_bob.paginate_backwards(20).await.ok()?;
-                None
-            })
-            .await?;
-            let bodies: Vec<_> = events(at_bob)
-                .await
-                .iter()
-                .filter_map(body_of)
-                .filter(|body| body.starts_with("absent "))
-                .collect();
-            let wanted: Vec<_> = (0..60).map(|index| format!("absent {index}")).collect();
-            ensure!(bodies == wanted, "{bodies:?}");
-            Ok(())
+            numbered(at_bob, "absent", 60).await
         })
         .await;
     steps
@@ -77,41 +64,14 @@ pub async fn interruptions(steps: &Steps, flow: &Flow) {
         steps
             .step("the server is killed: what was sent meanwhile arrives once", async {
                 let kill = steps::kill_server();
-                let sending = async {
-                    for index in 0..20 {
-                        at_alice.send(text(&format!("amid {index}"))).await?;
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    }
-                    anyhow::Ok(())
-                };
+                let sending = say_numbered(at_alice, "amid", 20, Duration::from_millis(50));
                 let (killed, sent) = tokio::join!(kill, sending);
                 killed?;
                 sent?;
-                alice.client.send_queue().set_enabled(true).await;
-                until("all of it", || async {
-                    alice.client.send_queue().set_enabled(true).await;
-                    let bodies: Vec<_> = events(at_bob)
-                        .await
-                        .iter()
-                        .filter_map(body_of)
-                        .filter(|body| body.starts_with("amid "))
-                        .collect();
-                    if bodies.len() == 20 {
-                        return Some(());
-                    }
-                    at_bob.paginate_backwards(20).await.ok()?;
-                    None
-                })
-                .await?;
-                let bodies: Vec<_> = events(at_bob)
-                    .await
-                    .iter()
-                    .filter_map(body_of)
-                    .filter(|body| body.starts_with("amid "))
-                    .collect();
-                let wanted: Vec<_> = (0..20).map(|index| format!("amid {index}")).collect();
-                ensure!(bodies == wanted, "{bodies:?}");
-                Ok(())
+                tokio::select! {
+                    outcome = numbered(at_bob, "amid", 20) => outcome,
+                    () = keep_sending(&alice.client) => unreachable!(),
+                }
             })
             .await;
     }

@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use device::{Device, register};
 use matrix_sdk::{RoomMemberships, RoomState, ruma::OwnedRoomId, sliding_sync::Version as SlidingSyncVersion};
 use matrix_sdk_ui::{room_list_service::filters, sync_service::State as SyncState, timeline::Timeline};
-use rooms::encrypted_room;
+use rooms::{becomes, encrypted_room};
 use steps::{Steps, until};
 
 /// The users, their devices, and the room that most steps use. `at_bob` is the timeline of the room at the first device of bob.
@@ -104,10 +104,7 @@ async fn begin(steps: &Steps) -> Option<Flow> {
                 "the invitation has no name"
             );
             at_bob.join().await?;
-            until("joined", || async {
-                (at_bob.state() == RoomState::Joined).then_some(())
-            })
-            .await?;
+            becomes(&at_bob, RoomState::Joined).await?;
             until("bob is a member", || async {
                 let members = room.members(RoomMemberships::JOIN).await.ok()?;
                 (members.len() == 2).then_some(())

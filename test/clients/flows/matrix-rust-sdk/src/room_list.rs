@@ -23,7 +23,7 @@ use matrix_sdk_ui::{
 
 use crate::{
     Flow,
-    rooms::{encrypted_room, room_of, say},
+    rooms::{becomes, encrypted_room, room_of, say},
     steps::{self, Steps, until},
 };
 
@@ -102,7 +102,7 @@ pub async fn room_list(steps: &Steps, flow: &Flow) {
                 (room.is_none_or(|room| room.state() == RoomState::Left)).then_some(())
             })
             .await?;
-            until("left", || async { (at.state() == RoomState::Left).then_some(()) }).await?;
+            becomes(&at, RoomState::Left).await?;
             at.forget().await?;
             ensure!(bob.client.get_room(&id).is_none());
             Ok(())
@@ -126,7 +126,7 @@ pub async fn room_list(steps: &Steps, flow: &Flow) {
             let id = room_of(alice, "with a bouncer", &[bob]).await?;
             let at = bob.room(&id).await?;
             alice.room(&id).await?.kick_user(bob.user_id(), Some("out")).await?;
-            until("kicked", || async { (at.state() == RoomState::Left).then_some(()) }).await?;
+            becomes(&at, RoomState::Left).await?;
             alice
                 .room(&id)
                 .await?
@@ -205,15 +205,9 @@ pub async fn room_list(steps: &Steps, flow: &Flow) {
             };
             ensure!(request.member_info.reason.as_deref() == Some("may I?"));
             request.accept().await?;
-            until("invited", || async {
-                (knocked.state() == RoomState::Invited).then_some(())
-            })
-            .await?;
+            becomes(&knocked, RoomState::Invited).await?;
             knocked.join().await?;
-            until("joined", || async {
-                (knocked.state() == RoomState::Joined).then_some(())
-            })
-            .await
+            becomes(&knocked, RoomState::Joined).await
         })
         .await;
     steps
@@ -244,10 +238,7 @@ pub async fn room_list(steps: &Steps, flow: &Flow) {
             let (found, _) = search.results();
             ensure!(found.iter().any(|room| room.room_id == id), "not in the directory");
             let joined = bob.client.join_room_by_id_or_alias((&*alias).into(), &[]).await?;
-            until("joined", || async {
-                (joined.state() == RoomState::Joined).then_some(())
-            })
-            .await
+            becomes(&joined, RoomState::Joined).await
         })
         .await;
 }

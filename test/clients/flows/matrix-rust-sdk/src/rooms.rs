@@ -1,7 +1,9 @@
 //! Rooms, their timelines, and messages in them.
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use matrix_sdk::{
-    RoomState,
+    Room, RoomState,
     ruma::{
         OwnedEventId, OwnedRoomId, OwnedUserId,
         api::client::room::create_room::v3 as create_room,
@@ -71,6 +73,46 @@ pub async fn say(timeline: &Timeline, body: &str) -> Result<OwnedEventId> {
         .to_owned())
 }
 
+/// Sends messages with a prefix and a number, from 0 on.
+pub async fn say_numbered(timeline: &Timeline, prefix: &str, count: usize, pause: Duration) -> Result<()> {
+    for index in 0..count {
+        timeline.send(text(&format!("{prefix} {index}"))).await?;
+        tokio::time::sleep(pause).await;
+    }
+    Ok(())
+}
+
+/// Waits for the messages of [`say_numbered`], and looks for them in earlier parts of the timeline. Fails unless each is there once, in order.
+pub async fn numbered(timeline: &Timeline, prefix: &str, count: usize) -> Result<()> {
+    let bodies = || async {
+        let all = events(timeline).await;
+        let bodies = all.iter().filter_map(body_of);
+        bodies
+            .filter(|body| body.starts_with(&format!("{prefix} ")))
+            .collect::<Vec<_>>()
+    };
+    until("all of it", || async {
+        if bodies().await.len() >= count {
+            return Some(());
+        }
+        timeline.paginate_backwards(20).await.ok()?;
+        None
+    })
+    .await?;
+    let found = bodies().await;
+    let wanted: Vec<_> = (0..count).map(|index| format!("{prefix} {index}")).collect();
+    ensure!(found == wanted, "{found:?}");
+    Ok(())
+}
+
+/// Waits until the own membership in a room is this one.
+pub async fn becomes(room: &Room, state: RoomState) -> Result<()> {
+    until(&format!("{state:?}"), || async {
+        (room.state() == state).then_some(())
+    })
+    .await
+}
+
 pub fn encrypted_room(name: &str, invite: Vec<OwnedUserId>) -> create_room::Request {
     let mut request = create_room::Request::new();
     request.name = Some(name.to_owned());
@@ -93,7 +135,7 @@ pub async fn room_of(owner: &Device, name: &str, others: &[&Device]) -> Result<O
     for device in others {
         let room = until("the invitation", || async { device.client.get_room(&room_id) }).await?;
         room.join().await?;
-        until("joined", || async { (room.state() == RoomState::Joined).then_some(()) }).await?;
+        becomes(&room, RoomState::Joined).await?;
     }
     Ok(room_id)
 }
