@@ -28,12 +28,6 @@ export default Effect.gen(function* () {
     'the root of the thread of the event, or of the one of an event that it relates to; NULL also once the event was redacted'`
 
   yield* sql`
-    INSERT INTO threads (root, room_nid, events, xid, nid)
-    SELECT DISTINCT ON (thread_id, room_nid) thread_id, room_nid, count(*) OVER (PARTITION BY thread_id, room_nid), xid, nid
-    FROM events WHERE rel_type = 'm.thread' AND thread_id IS NOT NULL AND status <= 1
-    ORDER BY thread_id, room_nid, xid DESC, nid DESC`
-
-  yield* sql`
     CREATE FUNCTION count_thread_events() RETURNS trigger LANGUAGE plpgsql AS ${sql.literal(`$$
     BEGIN
       IF TG_OP <> 'INSERT' AND OLD.rel_type = 'm.thread' AND OLD.status <= 1 THEN
@@ -64,6 +58,13 @@ export default Effect.gen(function* () {
   yield* sql`
     CREATE TRIGGER count_thread_events_removed AFTER DELETE ON events
     FOR EACH ROW WHEN (OLD.rel_type = 'm.thread') EXECUTE FUNCTION count_thread_events()`
+
+  // The triggers lock the table: a node of the former version writes no event until they are in force.
+  yield* sql`
+    INSERT INTO threads (root, room_nid, events, xid, nid)
+    SELECT DISTINCT ON (thread_id, room_nid) thread_id, room_nid, count(*) OVER (PARTITION BY thread_id, room_nid), xid, nid
+    FROM events WHERE rel_type = 'm.thread' AND thread_id IS NOT NULL AND status <= 1
+    ORDER BY thread_id, room_nid, xid DESC, nid DESC`
 
   yield* sql`CREATE INDEX events_thread_sender ON events (thread_id, sender) WHERE thread_id IS NOT NULL`
   yield* sql`CREATE INDEX events_related ON events (relates_to, rel_type, xid, nid) WHERE relates_to IS NOT NULL`
