@@ -2,16 +2,25 @@
  * The settings of policy servers: requests to those of rooms, and the rules of this server as a policy server. A part of
  * `GatewayConfig`.
  */
+import { registerHooks } from "node:module"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import type { PolicyOptions } from "@greenroom/actors/policy/PolicyConfig"
 import type { PolicyRule } from "@greenroom/actors/policy/PolicyRules"
 import type { HomeServerSettings } from "@greenroom/actors/runtime/HomeServerConfig"
-import { type Configuration, integer, list, optional, setting, Truth, truthExpects } from "@greenroom/gateway/Setting"
+import {
+  type Configuration,
+  list,
+  optional,
+  setting,
+  Text,
+  Truth,
+  truthExpects,
+  wholeNumber
+} from "@greenroom/gateway/Setting"
 import { ConfigurationError, refuse } from "@greenroom/gateway/SettingSources"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 
 export const policySettings = {
   policyRules: optional({
@@ -19,7 +28,7 @@ export const policySettings = {
     description:
       "The file with the rules by which this server is a policy server: a module that exports a list of rules",
     expects: "a file",
-    schema: Schema.String
+    schema: Text
   }),
   policyLists: setting({
     name: "policy.lists",
@@ -31,15 +40,13 @@ export const policySettings = {
   policyTimeout: setting({
     name: "policy.timeout",
     description: "The time in milliseconds after which a request to the policy server of a room fails",
-    expects: "milliseconds",
-    schema: integer(100, 120_000),
+    ...wholeNumber("a number of milliseconds", 100, 120_000),
     fallback: 10_000
   }),
   policyRetries: setting({
     name: "policy.retries",
     description: "How often a failed request to a policy server is repeated",
-    expects: "a number",
-    schema: integer(0, 10),
+    ...wholeNumber("a number", 0, 10),
     fallback: 1
   }),
   policySendAnyway: setting({
@@ -63,9 +70,22 @@ export const toPolicyServers = (config: PolicyConfiguration): NonNullable<HomeSe
 const isRules = (value: unknown): value is ReadonlyArray<PolicyRule> =>
   Array.isArray(value) && value.every((entry) => typeof entry === "function")
 
+/** Imports a module that may be anywhere: its imports of `@greenroom/...` lead to the modules of this program. */
+const importRules = async (file: string): Promise<{ readonly default?: unknown }> => {
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) =>
+      next(specifier, specifier.startsWith("@greenroom/") ? { ...context, parentURL: import.meta.url } : context)
+  })
+  try {
+    return await import(pathToFileURL(resolve(file)).href)
+  } finally {
+    hooks.deregister()
+  }
+}
+
 const readRules = Effect.fnUntraced(function* (file: string) {
   const module = yield* Effect.tryPromise({
-    try: () => import(pathToFileURL(resolve(file)).href) as Promise<{ readonly default?: unknown }>,
+    try: () => importRules(file),
     catch: (error) => new ConfigurationError({ message: `policy.rules: ${file} cannot be loaded: ${error}` })
   })
   if (isRules(module.default)) return module.default

@@ -25,9 +25,9 @@ export interface PolicyQuestion {
   readonly text: string
   /** Milliseconds since 1970. */
   readonly now: number
-  /** Since when the sender has their membership in the room, as their server says; undefined for users who are not in it. */
+  /** The time of the sender's membership in the room, from their server; undefined for users who are not in the room. */
   readonly joinedAt: number | undefined
-  /** How many events of this sender in this room were judged in the last `ms` milliseconds, with this one. */
+  /** The number of events of this sender in this room in the last `ms` milliseconds, this one included. */
   readonly recentEvents: (ms: number) => number
   /** The rules of the moderation policy lists that the operator has named. */
   readonly lists: ReadonlyArray<ListedRule>
@@ -44,7 +44,7 @@ export interface ListedRule {
 /** The reason why the event is refused, or undefined. */
 export type PolicyRule = (question: PolicyQuestion) => string | undefined
 
-/** A rule of your own. */
+/** Gives a function the type of a rule. */
 export const defineRule = (rule: PolicyRule): PolicyRule => rule
 
 const isMessage = ({ event }: PolicyQuestion): boolean =>
@@ -62,9 +62,10 @@ const isBelow = (host: string, domain: string): boolean => host === domain || ho
 export const spam =
   (...patterns: ReadonlyArray<RegExp>): PolicyRule =>
   ({ text }) =>
-    patterns.some((pattern) => pattern.test(text)) ? "The message looks like spam" : undefined
+    // Unlike `test`, `search` keeps no position in patterns with the flag `g`.
+    patterns.some((pattern) => text.search(pattern) >= 0) ? "The message looks like spam" : undefined
 
-/** Refuses what goes beyond so many events of one sender in so many seconds. */
+/** Refuses messages of a sender who has sent more than `events` in the last `seconds`. */
 export const flood =
   ({ events, seconds }: { readonly events: number; readonly seconds: number }): PolicyRule =>
   (question) =>
@@ -80,7 +81,7 @@ export const links =
       ? "Links are not allowed here"
       : undefined
 
-/** Refuses files: all, or of these `msgtype`s. */
+/** Refuses stickers and files: all files, or those of these `msgtype`s. */
 export const media =
   (types: ReadonlyArray<string> = ["m.image", "m.video", "m.audio", "m.file"]): PolicyRule =>
   ({ event }) =>
@@ -88,7 +89,7 @@ export const media =
       ? "Files are not allowed here"
       : undefined
 
-/** Applies rules only to users that have joined the room within so many minutes. */
+/** Applies rules only to users that have joined the room within the last `minutes`, or are not in it. */
 export const newAccounts =
   ({ minutes }: { readonly minutes: number }, ...rules: ReadonlyArray<PolicyRule>): PolicyRule =>
   (question) => {
