@@ -46,6 +46,24 @@ const checkAuthority = Effect.fnUntraced(function* (file: string) {
   })
 })
 
+/** Checks that no two listeners of this server have the same address. */
+const checkPorts = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const listeners = [
+    { option: "--port", host: config.host, port: config.port },
+    { option: "--federation-port", host: config.host, port: config.federationEnabled ? config.federationPort : 0 },
+    {
+      option: "--cluster-port",
+      host: config.clusterListenHost ?? config.clusterHost,
+      port: config.cluster ? config.clusterPort : 0
+    },
+    { option: "metrics.port", host: config.metricsHost, port: config.metricsPort ?? 0 }
+  ].filter(({ port }) => port !== 0)
+  for (const [index, { host, option, port }] of listeners.entries()) {
+    const other = listeners.slice(0, index).find((earlier) => earlier.host === host && earlier.port === port)
+    if (other !== undefined) return yield* refuse(`${option} must differ from ${other.option}, both are ${port}`)
+  }
+})
+
 /** Rules that concern several settings. */
 const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
@@ -57,14 +75,13 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.turnUris.length > 0 && config.turnSharedSecret === undefined) {
     return yield* refuse("turn.uris needs turn.shared_secret")
   }
-  if (config.federationPort !== 0 && config.federationPort === config.port) {
-    return yield* refuse(`--federation-port must differ from --port, both are ${config.port}`)
+  if (config.mediaS3Endpoint !== undefined && config.mediaS3AccessKeyId === undefined) {
+    return yield* refuse("media.s3.endpoint needs media.s3.access_key_id")
   }
-  const others = { "--port": config.port, "--federation-port": config.federationEnabled ? config.federationPort : 0 }
-  const taken = Object.entries(others).find(([, port]) => port !== 0 && port === config.metricsPort)
-  if (taken !== undefined && config.metricsHost === config.host) {
-    return yield* refuse(`metrics.port must differ from ${taken[0]}, both are ${taken[1]}`)
+  if (config.mediaS3Endpoint !== undefined && config.mediaS3SecretAccessKey === undefined) {
+    return yield* refuse("media.s3.endpoint needs media.s3.secret_access_key")
   }
+  yield* checkPorts(config)
   const login = checkLoginSettings(config)
   if (login !== undefined) return yield* refuse(login)
   yield* checkDataDir(config.dataDir)

@@ -9,15 +9,16 @@ import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings
 import { defaultRates } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
-  integer,
+  fixedPort,
   list,
+  listenPort,
   optional,
-  portExpects,
   Secret,
   setting,
   Text,
   Truth,
-  truthExpects
+  truthExpects,
+  wholeNumber
 } from "@greenroom/gateway/Setting"
 import { isServerName } from "@greenroom/protocol/Identifiers"
 import { stableVersions } from "@greenroom/room/StableVersions"
@@ -39,7 +40,7 @@ export const settings = {
     serverNameExpects: "a server name, such as example.org or localhost:8448",
     api: "client API",
     port: 8008,
-    dataDir: "The directory of the embedded database and the self-signed certificate",
+    dataDir: "The directory of the embedded database, uploaded files and the self-signed certificate",
     dataDirFallback: "./data"
   }),
   cluster: setting({
@@ -61,8 +62,7 @@ export const settings = {
   clusterPort: setting({
     name: "cluster_port",
     description: "The port for the other nodes",
-    expects: portExpects,
-    schema: integer(1, 65_535),
+    ...fixedPort,
     fallback: 8449,
     flag: "number"
   }),
@@ -76,8 +76,7 @@ export const settings = {
   federationPort: setting({
     name: "federation_port",
     description: "The port of the federation API",
-    expects: portExpects,
-    schema: integer(0, 65_535),
+    ...listenPort,
     fallback: 8448,
     flag: "number"
   }),
@@ -253,8 +252,7 @@ export const settings = {
   turnTtl: setting({
     name: "turn.ttl",
     description: "The lifetime of TURN credentials in seconds",
-    expects: "a number of seconds",
-    schema: integer(1, 31_536_000),
+    ...wholeNumber("a number of seconds", 1, 31_536_000),
     fallback: 86_400
   }),
   registrationRate: rate("registrations", "Registrations, per address"),

@@ -2,10 +2,10 @@
  * The settings of limits per user and per room. A part of `GatewayConfig`.
  */
 import { defaultLimits, type Limits } from "@greenroom/actors/runtime/Limits"
-import { type Configuration, integer, setting } from "@greenroom/gateway/Setting"
+import { type Configuration, setting, wholeNumber } from "@greenroom/gateway/Setting"
 
-const limit = (name: string, description: string, fallback: number, expects = "a number") =>
-  setting({ name: `limits.${name}`, description, expects, schema: integer(1, 1e12), fallback })
+const limit = (name: string, description: string, fallback: number, what = "a number") =>
+  setting({ name: `limits.${name}`, description, ...wholeNumber(what, 1, 1e12), fallback })
 
 export const limitSettings = {
   roomLimit: limit("rooms", "The number of rooms that a user may be in", defaultLimits.rooms),
@@ -16,7 +16,7 @@ export const limitSettings = {
     "The number of aliases that a user may make, and that a room may have",
     defaultLimits.aliases
   ),
-  stateLimit: limit("state_bytes", "The size of a room's state in bytes", defaultLimits.stateBytes, "bytes")
+  stateLimit: limit("state_bytes", "The size of a room's state in bytes", defaultLimits.stateBytes, "a number of bytes")
 } as const
 
 /** The limits of the settings. */

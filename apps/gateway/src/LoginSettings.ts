@@ -18,16 +18,16 @@ import {
 import { off, type Rate, RateFromString } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
-  integer,
+  fixedPort,
   list,
   optional,
-  portExpects,
   Secret,
   type Setting,
   setting,
   Text,
   Truth,
-  truthExpects
+  truthExpects,
+  wholeNumber
 } from "@greenroom/gateway/Setting"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
@@ -243,8 +243,7 @@ export const loginSettings = {
   minPasswordLength: setting({
     name: "login.min_password_length",
     description: "The minimum length of new passwords in characters",
-    expects: "a number from 1 to 128",
-    schema: integer(1, 128),
+    ...wholeNumber("a number of characters", 1, 128),
     fallback: loginDefaults.minPasswordLength as number
   }),
   oauthMode: setting<OAuthMode>({
@@ -272,15 +271,13 @@ export const loginSettings = {
   loginSessionTtl: setting({
     name: "login.session_ttl",
     description: "The time in seconds in which a login must be completed",
-    expects: "a number of seconds from 60 to 86400",
-    schema: integer(60, 86_400),
+    ...wholeNumber("a number of seconds", 60, 86_400),
     fallback: loginDefaults.sessionTtl / 1_000
   }),
   tokenTtl: setting({
     name: "login.token_ttl",
     description: "The lifetime of access tokens in seconds. 0: they do not expire",
-    expects: "a number of seconds",
-    schema: integer(0, 315_360_000),
+    ...wholeNumber("a number of seconds", 0, 315_360_000),
     fallback: 0
   }),
   accountAttempts: attempts(
@@ -299,8 +296,7 @@ export const loginSettings = {
   mailPort: setting({
     name: "mail.port",
     description: "The port of the SMTP server",
-    expects: portExpects,
-    schema: integer(1, 65_535),
+    ...fixedPort,
     fallback: 587
   }),
   mailSecurity: setting<"tls" | "starttls" | "none">({
@@ -338,8 +334,7 @@ export const loginSettings = {
   mailNotificationDelay: setting({
     name: "mail.notification_delay",
     description: "The time in seconds after which unread notifications are mailed to users that want it",
-    expects: "a number of seconds from 1 to 86400",
-    schema: integer(1, 86_400),
+    ...wholeNumber("a number of seconds", 1, 86_400),
     fallback: loginDefaults.notificationDelay / 1_000
   }),
   mailVerify: setting({

@@ -4,21 +4,19 @@
 import { type MediaOptions, mediaDefaults, type S3Options } from "@greenroom/actors/media/MediaConfig"
 import {
   type Configuration,
-  integer,
   optional,
   Secret,
   setting,
   Text,
   Truth,
-  truthExpects
+  truthExpects,
+  wholeNumber
 } from "@greenroom/gateway/Setting"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
-const bytesExpects = "a number of bytes"
-const Bytes = integer(0, 1e15)
-const daysExpects = "a number of days"
-const Days = integer(0, 36_500)
+const bytes = wholeNumber("a number of bytes", 0, 1e15)
+const days = wholeNumber("a number of days", 0, 36_500)
 
 export const mediaSettings = {
   mediaDirectory: optional({
@@ -76,50 +74,43 @@ export const mediaSettings = {
   mediaMaxUploadBytes: setting({
     name: "media.max_upload_bytes",
     description: "The largest upload, in bytes",
-    expects: bytesExpects,
-    schema: Bytes,
+    ...bytes,
     fallback: mediaDefaults.maxUploadBytes as number
   }),
   mediaMaxRemoteBytes: setting({
     name: "media.max_remote_bytes",
     description: "The largest file that is downloaded from another server, in bytes",
-    expects: bytesExpects,
-    schema: Bytes,
+    ...bytes,
     fallback: mediaDefaults.maxRemoteBytes as number
   }),
   mediaRemoteCacheBytes: setting({
     name: "media.remote_cache_bytes",
     description: "The size of the cache of files of other servers, in bytes",
-    expects: bytesExpects,
-    schema: Bytes,
+    ...bytes,
     fallback: mediaDefaults.remoteCacheBytes as number
   }),
   mediaLocalRetentionDays: setting({
     name: "media.local_retention_days",
     description: "The number of days without a download after which uploaded files are removed; 0 keeps them",
-    expects: daysExpects,
-    schema: Days,
+    ...days,
     fallback: mediaDefaults.localRetentionDays as number
   }),
   mediaRemoteRetentionDays: setting({
     name: "media.remote_retention_days",
     description: "The number of days without a download after which files of other servers are removed; 0 keeps them",
-    expects: daysExpects,
-    schema: Days,
+    ...days,
     fallback: mediaDefaults.remoteRetentionDays as number
   }),
   mediaQuotaBytes: setting({
     name: "media.quota_bytes",
     description: "The total size of the uploads of one user, in bytes",
-    expects: bytesExpects,
-    schema: Bytes,
+    ...bytes,
     fallback: mediaDefaults.quotaBytes as number
   }),
   mediaQuotaFiles: setting({
     name: "media.quota_files",
     description: "The number of uploads of one user",
-    expects: "a number of files",
-    schema: integer(0, 1e12),
+    ...wholeNumber("a number of files", 0, 1e12),
     fallback: mediaDefaults.quotaFiles as number
   }),
   mediaUrlPreviews: setting({

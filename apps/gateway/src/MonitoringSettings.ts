@@ -2,7 +2,7 @@
  * The settings of metrics, traces and logs. A part of `GatewayConfig`.
  */
 import type { LogFormat } from "@greenroom/gateway/Logging"
-import { integer, optional, portExpects, setting, Text, Truth, truthExpects } from "@greenroom/gateway/Setting"
+import { listenPort, optional, setting, Text, Truth, truthExpects } from "@greenroom/gateway/Setting"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 
@@ -51,7 +51,6 @@ export const monitoringSettings = {
   metricsPort: optional({
     name: "metrics.port",
     description: "The port on which Prometheus metrics are served. Without it no metrics are served",
-    expects: portExpects,
-    schema: integer(0, 65_535)
+    ...listenPort
   })
 } as const

@@ -28,7 +28,8 @@ export class ClusterNeedsDatabase extends Data.TaggedError("ClusterNeedsDatabase
 /** The account that is configured to send server notices is the account of a user. */
 export class NoticesUserTaken extends Data.TaggedError("NoticesUserTaken")<{ readonly message: string }> {}
 
-const describeListen = (error: ListenError, portOption = "--port"): string => {
+/** `portOption` and `hostOption` name the settings of the listener. */
+const describeListen = (error: ListenError, portOption: string, hostOption = "--host"): string => {
   const where = `${error.host} port ${error.port}`
   switch (error.code) {
     case "EADDRINUSE":
@@ -36,7 +37,7 @@ const describeListen = (error: ListenError, portOption = "--port"): string => {
     case "EACCES":
       return `${portOption}: not allowed to listen on ${where}`
     default:
-      return `--host: cannot listen on ${where} (${error.code})`
+      return `${hostOption}: cannot listen on ${where} (${error.code})`
   }
 }
 
@@ -72,10 +73,11 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return undefined
-  if (error instanceof ListenError) return describeListen(error)
+  if (error instanceof ListenError) return describeListen(error, "--port")
   if (error instanceof FederationListenError) return describeListen(error.listen, "--federation-port")
-  if (error instanceof MetricsListenError) return describeListen(error.listen, "metrics.port")
-  if (error instanceof ClusterListenError) return describeListen(error.listen, "--cluster-port")
+  if (error instanceof MetricsListenError) return describeListen(error.listen, "metrics.port", "metrics.host")
+  if (error instanceof ClusterListenError)
+    return describeListen(error.listen, "--cluster-port", "--cluster-listen-host")
   if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
   if (!hasTag(error)) return withRemedy(error instanceof Error ? error.message : String(error))
   const option = optionOf[error._tag]

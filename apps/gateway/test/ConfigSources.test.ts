@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Redacted } from "effect"
 import { readConfig, type Sources } from "../src/ConfigSources.ts"
 import { toLoginOptions } from "../src/LoginSettings.ts"
+import { toMediaOptions } from "../src/MediaSettings.ts"
 
 /** The configuration from a TOML file, the environment and options, in a data directory of its own. */
 const read = (written: {
@@ -112,6 +113,13 @@ describe("ConfigSources", () => {
           { environment: { GREENROOM_PROT: "1", GREENROOM_IDENTITY_SERVER: "", PORT: "1" } },
           /^GREENROOM_IDENTITY_SERVER, GREENROOM_PROT: there are no such settings$/
         ],
+        [{ options: { clusterPort: "0" } }, /^--cluster-port must be a port number from 1 to 65535, not "0"$/],
+        [{ toml: "[turn]\nttl = 0" }, /^turn.ttl in .* must be a number of seconds from 1 to 31536000, not "0"$/],
+        [{ toml: "[turn]\nuris = 1979-05-27" }, /^turn.uris in .* must be a list of URIs/],
+        [{ toml: "[policy]\nlists = [1, 2]" }, /^policy.lists in .* must be a list of room IDs$/],
+        [{ toml: "[port]\nnumber = 1" }, /^port in .* must be a port number from 0 to 65535$/],
+        [{ toml: '[media.s3]\nbukket = "a"' }, /^media.s3.bukket in .* is not a setting$/],
+        [{ toml: '[media.s3]\nendpoint = "http://a"' }, /^media.s3.endpoint needs media.s3.access_key_id$/],
         [{ options: { tlsCert: "/none.pem" } }, /^--tls-cert and --tls-key must be given together$/],
         [
           { environment: { GREENROOM_FEDERATION_CERTIFICATE_AUTHORITIES: "/none.pem" } },
@@ -120,6 +128,10 @@ describe("ConfigSources", () => {
         [{ options: { tlsCert: "/none.pem", tlsKey: "/none.pem" } }, /^--tls-cert: cannot read \/none.pem/],
         [{ options: { federationPort: "8008" } }, /^--federation-port must differ from --port/],
         [{ environment: { GREENROOM_METRICS_PORT: "8448" } }, /^metrics\.port must differ from --federation-port/],
+        [
+          { toml: 'cluster = true\ncluster_port = 8008\ndatabase_url = "postgresql://a/b"' },
+          /^--cluster-port must differ from --port, both are 8008$/
+        ],
         [{ options: { dataDir: "/dev/null/data" } }, /^--data-dir: cannot write to \/dev\/null/],
         [{ options: { logLevel: "loud" } }, /^--log-level must be one of trace/]
       ]
@@ -136,6 +148,31 @@ describe("ConfigSources", () => {
       const message = yield* refused({ options: { databaseUrl: "mysql://root:hush@localhost/" } })
       assert.match(message, /^--database-url must be a URL/)
       assert.notInclude(message, "hush")
+    })
+  )
+
+  it.effect("a table of the file may be within another one", () =>
+    Effect.gen(function* () {
+      const config = yield* read({
+        toml: `
+          [media]
+          quota_files = 7
+          [media.s3]
+          endpoint = "https://s3.example.org"
+          bucket = "rooms"
+          access_key_id = "greenroom"
+          secret_access_key = "hush"
+        `
+      })
+      assert.strictEqual(config.mediaQuotaFiles, 7)
+      assert.deepInclude(toMediaOptions(config).s3, { endpoint: "https://s3.example.org", bucket: "rooms" })
+    })
+  )
+
+  it.effect("the port of a listener that is off may be taken by another one", () =>
+    Effect.gen(function* () {
+      const config = yield* read({ toml: "[federation]\nenabled = false", options: { port: "8448" } })
+      assert.strictEqual(config.port, 8448)
     })
   )
 
@@ -206,7 +243,10 @@ describe("ConfigSources", () => {
     ],
     [{ toml: `${provider}\nid = "one"\nuserinfo_endpoint = "http://a.b/me"` }, /userinfo_endpoint: expected an https/],
     [{ environment: { GREENROOM_OAUTH2_PROVIDERS: "hush" } }, /must be a list of tables with id/],
-    [{ toml: "[login]\nmin_password_length = 0" }, /login\.min_password_length in .* must be a number from 1 to 128/]
+    [
+      { toml: "[login]\nmin_password_length = 0" },
+      /login\.min_password_length in .* must be a number of characters from 1 to 128/
+    ]
   ] as const) {
     it.effect(`${JSON.stringify(written)} ${message === undefined ? "is the default" : "is refused"}`, () =>
       Effect.gen(function* () {

@@ -1,11 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
+import { ListenError } from "@greenroom/gateway/ListenError"
 import { databaseRemedy } from "@greenroom/store/DatabaseRemedy"
 import { Cause, Data } from "effect"
-import { describeFailure } from "../src/StartFailure.ts"
+import { ClusterListenError, describeFailure, MetricsListenError } from "../src/StartFailure.ts"
 
 class EmbeddedPostgresError extends Data.TaggedError("EmbeddedPostgresError")<{ readonly message: string }> {}
 
 describe("StartFailure", () => {
+  it("an address that is not of this machine is reported with the setting that named it", () => {
+    const listen = new ListenError({ code: "EADDRNOTAVAIL", host: "10.0.0.1", port: 9101 })
+    const where = "cannot listen on 10.0.0.1 port 9101 (EADDRNOTAVAIL)"
+    assert.strictEqual(describeFailure(Cause.fail(listen)), `--host: ${where}`)
+    assert.strictEqual(describeFailure(Cause.fail(new MetricsListenError({ listen }))), `metrics.host: ${where}`)
+    assert.strictEqual(
+      describeFailure(Cause.fail(new ClusterListenError({ listen }))),
+      `--cluster-listen-host: ${where}`
+    )
+  })
+
   it("the message about a full disk has the option and the remedy", () => {
     const full = "ENOSPC: no space left on device, write"
     assert.strictEqual(describeFailure(Cause.die(new Error(full))), `${full}: the disk is full, make room`)

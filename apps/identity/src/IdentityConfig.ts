@@ -9,18 +9,18 @@ import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings
 import type { Off, Rate } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
-  integer,
+  fixedPort,
   list,
   networks,
   networksExpects,
   optional,
-  portExpects,
   Secret,
   type Setting,
   setting,
   Text,
   Truth,
-  truthExpects
+  truthExpects,
+  wholeNumber
 } from "@greenroom/gateway/Setting"
 import * as Schema from "effect/Schema"
 import { defaultRequestRates } from "./RequestRates.ts"
@@ -34,8 +34,7 @@ const webUrlExpects = "a URL such as https://id.example.org"
 const seconds = (name: string, description: string, fallback: number): Setting<number> => ({
   name,
   description,
-  expects: "a number of seconds",
-  schema: integer(1, 315_360_000),
+  ...wholeNumber("a number of seconds", 1, 315_360_000),
   fallback
 })
 
@@ -78,8 +77,7 @@ export const settings = {
   smtpPort: setting({
     name: "smtp.port",
     description: "The port of the SMTP server",
-    expects: portExpects,
-    schema: integer(1, 65_535),
+    ...fixedPort,
     fallback: 587,
     flag: "number"
   }),

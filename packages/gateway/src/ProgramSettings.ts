@@ -6,15 +6,14 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type Off, type Rate, RateFromString } from "./Rate.ts"
 import {
   DatabaseUrl,
-  integer,
   LogLevelFromName,
   type LogLevelName,
+  listenPort,
   logLevels,
   networks,
   networksExpects,
   OwnServerName,
   optional,
-  portExpects,
   type Setting,
   setting,
   Text
@@ -70,8 +69,7 @@ export const programSettings = (options: ProgramOptions) =>
     port: setting({
       name: "port",
       description: `The port of the ${options.api}. 0 takes any free one`,
-      expects: portExpects,
-      schema: integer(0, 65_535),
+      ...listenPort,
       fallback: options.port,
       flag: "number"
     }),

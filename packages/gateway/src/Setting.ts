@@ -83,14 +83,20 @@ export const OwnServerName = ServerName.check(Schema.makeFilter(isReachableName)
 /** The URL of a PostgreSQL database, which may hold a password. */
 export const DatabaseUrl: Schema.Codec<Redacted.Redacted, string> = Secret.check(Schema.makeFilter(isDatabaseUrl))
 
-/** A whole number. */
-export const integer = (minimum: number, maximum: number): Schema.Codec<number, string> =>
-  Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/)).pipe(
+/** The `expects` and `schema` of a setting that is a whole number. `what` names it, such as `a port number`. */
+export const wholeNumber = (
+  what: string,
+  minimum: number,
+  maximum: number
+): Pick<Setting<number>, "expects" | "schema"> => ({
+  expects: `${what} from ${minimum} to ${maximum}`,
+  schema: Schema.String.check(Schema.isPattern(/^[0-9]{1,16}$/)).pipe(
     Schema.decodeTo(
       Schema.Number.check(Schema.isBetween({ minimum, maximum })),
       SchemaTransformation.transform<number, string>({ decode: Number, encode: String })
     )
   )
+})
 
 /** `true` or `false`. */
 export const Truth: Schema.Codec<boolean, string> = Schema.Literals(["true", "false"]).pipe(
@@ -115,7 +121,10 @@ export const list = (pattern: RegExp): Schema.Codec<ReadonlyArray<string>, strin
     )
   )
 
-export const portExpects = "a port number from 0 to 65535"
+/** A port to listen on; 0 takes any free one. */
+export const listenPort = wholeNumber("a port number", 0, 65_535)
+/** A port that others connect to. */
+export const fixedPort = wholeNumber("a port number", 1, 65_535)
 export const truthExpects = "true or false"
 
 /** Addresses and networks. */

@@ -117,7 +117,7 @@ const decode = (
 const reasons: { readonly [tag: string]: string } = {
   NotFound: "there is no such file",
   PermissionDenied: "the account that runs this program may not read it",
-  BadResource: "it is no file"
+  BadResource: "it is not a file"
 }
 
 /** The reason why a file could not be read. */
@@ -136,23 +136,29 @@ const readTomlFile = Effect.fnUntraced(function* (settings: Settings, file: stri
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
 
+/** The values of a TOML document by the paths of their keys, such as `media.s3.bucket`. Tables that hold no settings stay values. */
+const valuesOf = (
+  names: ReadonlyArray<string>,
+  document: Record<string, unknown>,
+  prefix = ""
+): ReadonlyArray<readonly [name: string, value: unknown]> =>
+  Object.entries(document).flatMap(([key, value]) => {
+    const path = `${prefix}${key}`
+    const holdsSettings = names.some((name) => name.startsWith(`${path}.`))
+    return isTable(value) && holdsSettings ? valuesOf(names, value, `${path}.`) : [[path, value] as const]
+  })
+
 /** The settings of a TOML document by name. Keys that are no setting are errors: most are misspelt. */
 const flatten = Effect.fnUntraced(function* (settings: Settings, document: Record<string, unknown>, file: string) {
-  const known = new Set(Object.values(settings).map(({ name }) => name))
-  const tables = new Set(
-    [...known].filter((name) => name.includes(".")).map((name) => name.slice(0, name.indexOf(".")))
-  )
-  const entries = Object.entries(document).flatMap(([key, value]) =>
-    tables.has(key) && isTable(value)
-      ? Object.entries(value).map(([inner, item]) => [`${key}.${inner}`, item] as const)
-      : [[key, value] as const]
-  )
+  const known = new Map(Object.values(settings).map((setting) => [setting.name, setting]))
   const out = new Map<string, Written>()
-  for (const [name, value] of entries) {
-    if (!known.has(name)) return yield* refuse(`${name} in ${file} is not a setting`)
+  for (const [name, value] of valuesOf([...known.keys()], document)) {
+    const setting = known.get(name)
+    const where = `${name} in ${file}`
+    if (setting === undefined) return yield* refuse(`${where} is not a setting`)
     const text = toText(value)
-    if (text === undefined) return yield* refuse(`${name} in ${file} must be a text, a number, true, false or a list`)
-    out.set(name, { text, where: `${name} in ${file}` })
+    if (text === undefined) return yield* refuse(`${where} must be ${setting.expects}`)
+    out.set(name, { text, where })
   }
   return out
 })
