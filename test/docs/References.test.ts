@@ -25,6 +25,19 @@ const linksOf = (text: string): ReadonlyArray<string> =>
 const sourcesOf = (text: string): ReadonlyArray<string> =>
   [...text.matchAll(/`([\w@][\w@./-]*\.ts)`/g)].map(([, source]) => source!)
 
+/** The anchors that GitHub gives to the headings of a document. */
+const anchorsOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(" ", "-")
+  )
+
+/** The links of a document to headings, of its own or of another document. */
+const headingLinksOf = (text: string): ReadonlyArray<readonly [file: string, anchor: string]> =>
+  [...text.matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)/g)].map(([, file, anchor]) => [file!, anchor!])
+
 const exists = (source: string): boolean => {
   const end = `/${source.replace(/^(\.\.?\/)+/, "")}`
   return files.some((file) => `/${file}`.endsWith(end))
@@ -43,6 +56,17 @@ describe("Documents", () => {
       assert.deepStrictEqual([...missing, ...sourcesOf(text).filter((source) => !exists(source))], [])
     })
   }
+
+  it("the headings that documents refer to exist", () => {
+    const missing = documents.flatMap((document) => {
+      const file = path.join(root, document)
+      return headingLinksOf(fs.readFileSync(file, "utf8")).filter(([target, anchor]) => {
+        const linked = target === "" ? file : path.resolve(path.dirname(file), target)
+        return !anchorsOf(fs.readFileSync(linked, "utf8")).includes(anchor)
+      })
+    })
+    assert.deepStrictEqual(missing, [])
+  })
 
   it("docs/architecture.md lists every actor with its messages, state and invariants", () => {
     const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
