@@ -268,7 +268,7 @@ describe("greenroom backup and restore", () => {
         yield* write("changed", changed)
         assert.match(yield* restore("changed"), /changed is damaged\. Nothing was restored\.\n$/)
         yield* write("foreign", Buffer.from("PGDMP and so on"))
-        assert.match(yield* restore("foreign"), /foreign is no backup of Greenroom\. Nothing was restored\.\n$/)
+        assert.match(yield* restore("foreign"), /foreign is not a backup of Greenroom\. Nothing was restored\.\n$/)
         yield* write("newer", Buffer.concat([Buffer.from("greenroom-backup 3\n"), whole.subarray(19)]))
         assert.match(yield* restore("newer"), /newer is a backup of a newer Greenroom/)
         assert.match(yield* restore("nothing"), /nothing is not there\. Nothing was restored\.\n$/)

@@ -240,7 +240,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joins
       }
       // Requests in the name of a member, and passed on by another server.
       const asAlice = inviteJoin(here, { by: evil, sender: alice.userId })
-      assert.match((yield* request(here, asAlice)).error, /is no user of evil.test/)
+      assert.match((yield* request(here, asAlice)).error, /is not a user of evil.test/)
       const publicRoom = yield* scene()
       const passedOn = inviteJoin(publicRoom)
       assert.match((yield* evil.tell(red, passedOn))[0] ?? "taken", /There is no room|in the room/)

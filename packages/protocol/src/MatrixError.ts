@@ -236,7 +236,7 @@ export class UnknownPos extends Schema.TaggedError<UnknownPos>()("M_UNKNOWN_POS"
 export class NotYetUploaded extends Schema.TaggedError<NotYetUploaded>()("M_NOT_YET_UPLOADED", fields, {
   httpApiStatus: 504
 }) {}
-/** 409: the content ID has its content already. */
+/** 409: the content ID already has content. */
 export class CannotOverwriteMedia extends Schema.TaggedError<CannotOverwriteMedia>()(
   "M_CANNOT_OVERWRITE_MEDIA",
   fields,

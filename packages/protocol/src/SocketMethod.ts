@@ -53,7 +53,7 @@ export const socketMethods = {
     description: "Lifts the ban of a user: `{}`. As `PUT /rooms/{roomId}/unban/{txnId}`."
   }),
   typing: Schema.Struct({ room_id, ...Typing.fields }).annotate({
-    description: "Says that the caller types, or stopped: `{}`. As `PUT /rooms/{roomId}/typing/{userId}`."
+    description: "Sets whether the caller is typing: `{}`. As `PUT /rooms/{roomId}/typing/{userId}`."
   }),
   presence: Schema.Struct({
     user_id: Schema.optionalKey(UserId),

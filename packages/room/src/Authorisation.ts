@@ -163,19 +163,19 @@ const inviteeIsOutside = rule("Users who are in the room or banned cannot be inv
 })
 
 const inviterHasLevel = rule(
-  "Inviting takes the power level `invite`",
+  "Inviting requires the power level `invite`",
   ({ levels, senderLevel }) => senderLevel >= levelFor(levels, "invite")
 )
 
 const leaverWasThere = rule(leaverMustBeThere, (subject) => ["join", "invite", "knock"].includes(targetIs(subject)))
 
 const unbannerHasLevel = rule(
-  "Lifting a ban takes the power level `ban`",
+  "Lifting a ban requires the power level `ban`",
   (subject) => targetIs(subject) !== "ban" || subject.senderLevel >= levelFor(subject.levels, "ban")
 )
 
 const kickerHasLevel = rule(
-  "Removing others takes the power level `kick`",
+  "Removing others requires the power level `kick`",
   ({ levels, senderLevel }) => senderLevel >= levelFor(levels, "kick")
 )
 
@@ -190,7 +190,7 @@ const kickedIsBelow = rule(
 )
 
 const bannerHasLevel = rule(
-  "Banning takes the power level `ban`",
+  "Banning requires the power level `ban`",
   ({ levels, senderLevel }) => senderLevel >= levelFor(levels, "ban")
 )
 
@@ -233,7 +233,7 @@ const aliasesBelongToServer = rule(
 )
 
 const senderHasLevel = rule(
-  "An event takes the power level of its type",
+  "An event requires the power level of its type",
   ({ event, levels, senderLevel }) => senderLevel >= eventLevel(levels, event.type, event.state_key !== undefined)
 )
 
@@ -350,7 +350,7 @@ export const authoriseRedaction = (redaction: Event, target: Event, state: State
   const levels = powerLevels(state("m.room.power_levels", ""), state("m.room.create", ""))
   return target.sender === redaction.sender || userLevel(levels, redaction.sender) >= levelFor(levels, "redact")
     ? undefined
-    : { rule: "Redacting events of others takes the power level `redact`" }
+    : { rule: "Redacting events of others requires the power level `redact`" }
 }
 
 /** The authorisation rules of the draft's room version. */

@@ -69,7 +69,7 @@ describe("The first events of a room", () => {
     room.allow(stateProposal(alice, "m.room.join_rules", { join_rule: "public" }))
     room.allow(memberProposal(bob, bob, "join"))
     const escalation = stateProposal(bob, "m.room.power_levels", { users: { [bob]: 100 } })
-    assert.strictEqual(room.refuse(escalation), "An event takes the power level of its type")
+    assert.strictEqual(room.refuse(escalation), "An event requires the power level of its type")
     assert.include(
       room.refuse({ ...escalation, sender: alice, content: { users: { [alice]: 101 } } }),
       "above their own"
@@ -203,7 +203,7 @@ describe("Joining", () => {
 describe("Inviting, leaving, removing, banning", () => {
   it("members with the power level `invite` can invite", () => {
     const room = withPower({ [bob]: 0 }, { invite: 10 })
-    assert.strictEqual(room.refuse(memberProposal(bob, carol, "invite")), "Inviting takes the power level `invite`")
+    assert.strictEqual(room.refuse(memberProposal(bob, carol, "invite")), "Inviting requires the power level `invite`")
     assert.strictEqual(room.refuse(memberProposal(carol, carol, "invite")), "The sender must be in the room")
     room.allow(memberProposal(alice, carol, "invite"))
     room.allow(memberProposal(alice, carol, "invite"))
@@ -225,7 +225,10 @@ describe("Inviting, leaving, removing, banning", () => {
     const room = withPower({ [bob]: 50, [carol]: 50 })
     const dave = user("dave")
     room.allow(memberProposal(dave, dave, "join"))
-    assert.strictEqual(room.refuse(memberProposal(dave, bob, "leave")), "Removing others takes the power level `kick`")
+    assert.strictEqual(
+      room.refuse(memberProposal(dave, bob, "leave")),
+      "Removing others requires the power level `kick`"
+    )
     assert.strictEqual(
       room.refuse(memberProposal(bob, carol, "leave")),
       "Users remove only those with a lower power level"
@@ -243,11 +246,14 @@ describe("Inviting, leaving, removing, banning", () => {
 
   it("banning and lifting a ban need the power level `ban`, and banning a higher level than theirs", () => {
     const room = withPower({ [bob]: 60, [carol]: 40 }, { ban: 60, kick: 40 })
-    assert.strictEqual(room.refuse(memberProposal(carol, bob, "ban")), "Banning takes the power level `ban`")
+    assert.strictEqual(room.refuse(memberProposal(carol, bob, "ban")), "Banning requires the power level `ban`")
     assert.strictEqual(room.refuse(memberProposal(bob, alice, "ban")), "Users ban only those with a lower power level")
     const dave = user("dave")
     room.allow(memberProposal(bob, dave, "ban"))
-    assert.strictEqual(room.refuse(memberProposal(carol, dave, "leave")), "Lifting a ban takes the power level `ban`")
+    assert.strictEqual(
+      room.refuse(memberProposal(carol, dave, "leave")),
+      "Lifting a ban requires the power level `ban`"
+    )
     room.allow(memberProposal(bob, dave, "leave"))
     room.allow(memberProposal(dave, dave, "join"))
   })
@@ -270,11 +276,11 @@ describe("Inviting, leaving, removing, banning", () => {
 })
 
 describe("State and messages", () => {
-  it("An event takes the power level of its type", () => {
+  it("An event requires the power level of its type", () => {
     const room = withPower({ [bob]: 10 }, { events: { "m.room.message": 5, "m.room.topic": 10 }, events_default: 20 })
     room.allow(messageProposal(bob))
     room.allow(stateProposal(bob, "m.room.topic", { topic: "x" }))
-    const rule = "An event takes the power level of its type"
+    const rule = "An event requires the power level of its type"
     assert.strictEqual(room.refuse(stateProposal(bob, "m.room.name", { name: "x" })), rule)
     assert.strictEqual(room.refuse({ ...messageProposal(bob), type: "org.example.other" }), rule)
     assert.strictEqual(room.refuse(stateProposal(bob, "constructor", {})), rule)
@@ -329,7 +335,9 @@ describe("State and messages", () => {
       )
     assert.isUndefined(redaction(bob, his))
     assert.isUndefined(redaction(alice, his))
-    assert.deepStrictEqual(redaction(bob, hers), { rule: "Redacting events of others takes the power level `redact`" })
+    assert.deepStrictEqual(redaction(bob, hers), {
+      rule: "Redacting events of others requires the power level `redact`"
+    })
     assert.deepStrictEqual(redaction(alice, room.events[0]!), { rule: "m.room.create cannot be redacted" })
   })
 })

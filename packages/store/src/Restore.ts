@@ -73,7 +73,7 @@ const readStart = async (file: string): Promise<number> => {
   const { bytesRead } = await handle.read(start, 0, start.length, 0)
   await handle.close()
   const [line, version] = /^greenroom-backup ([0-9]+)\n?/.exec(start.toString("latin1", 0, bytesRead)) ?? []
-  if (line === undefined) throw refuse(file, "is no backup of Greenroom")
+  if (line === undefined) throw refuse(file, "is not a backup of Greenroom")
   if (Number(version) > newestFormat || !line.endsWith("\n")) {
     throw refuse(file, "is a backup of a newer Greenroom: restore it with that one")
   }

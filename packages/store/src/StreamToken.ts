@@ -72,7 +72,7 @@ const parseCut = (text: string): Option.Option<StreamToken["cut"]> => {
   return Option.some(cut)
 }
 
-/** Undefined for text that is no token of this format. `START` and `END` are not tokens here. */
+/** Undefined for text that is not a token of this format. `START` and `END` are not tokens here. */
 export const parseToken = (text: string): Option.Option<StreamToken> => {
   const match = pattern.exec(text) ?? formerPattern.exec(text)
   if (match === null) return Option.none()

@@ -73,7 +73,7 @@ const verify = Command.make(
     ...commandOptions,
     head: Flag.String("head").pipe(
       Flag.optional,
-      Flag.withDescription("ROW:HASH as the server wrote it into its log: also notices a log that was made anew")
+      Flag.withDescription("ROW:HASH from the log of the server: detects an audit log that was replaced as a whole")
     )
   },
   (options) =>

@@ -18,10 +18,10 @@ import { AdminFailure, print, time } from "./CommandOutput.ts"
 import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaLocation.ts"
 import { makeProgress, size } from "./Progress.ts"
 
-const file = Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet"))
+const file = Argument.String("file").pipe(Argument.withDescription("The file to write, which must not exist"))
 
 const rate = Flag.String("rate").pipe(
-  Flag.withDescription("At most so many bytes a second, such as 10M, to leave the disk to the server"),
+  Flag.withDescription("Limit the bytes read per second, such as 10M, to leave time of the disk to the server"),
   Flag.optional
 )
 

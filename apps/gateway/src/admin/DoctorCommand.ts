@@ -39,7 +39,7 @@ const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: Read
     Promise.all(config.federationAuthorities.map((file) => fs.readFile(file, "utf8")))
   )
   const wrong = others.find((other) => !isServerName(other))
-  if (wrong !== undefined) return yield* new AdminFailure({ message: `--peer: ${wrong} is no server name` })
+  if (wrong !== undefined) return yield* new AdminFailure({ message: `--peer: ${wrong} is not a server name` })
   const database = yield* databaseOf(config)
   const peers = others.length > 0 ? (others as ReadonlyArray<ServerName>) : database.peers
   const [machine, federation] = yield* Effect.all(

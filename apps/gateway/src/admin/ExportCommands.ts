@@ -32,7 +32,7 @@ import { readSecret } from "./StandardInput.ts"
 
 const exportId = Argument.String("id").pipe(Argument.withDescription("The ID of the export"))
 const by = Flag.String("as").pipe(
-  Flag.withDescription("The administrator who does it, whose password is read from standard input")
+  Flag.withDescription("The administrator that does it. The password is read from standard input")
 )
 const reason = Flag.String("reason").pipe(Flag.withDescription("Why, for the audit log"))
 
@@ -153,7 +153,7 @@ const read = Command.make(
   {
     ...commandOptions,
     exportId,
-    file: Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet")),
+    file: Argument.String("file").pipe(Argument.withDescription("The file to write, which must not exist")),
     by
   },
   (options) =>

@@ -45,7 +45,7 @@ const destinations = Command.make(
     ...commandOptions,
     failing: Flag.Boolean("failing").pipe(
       Flag.withDefault(false),
-      Flag.withDescription("Those alone that could not be reached last")
+      Flag.withDescription("Only servers whose last request failed")
     )
   },
   (options) =>

@@ -83,11 +83,13 @@ const contacts = Command.make(
     ),
     user: Flag.String("user").pipe(
       Flag.optional,
-      Flag.withDescription("Whose contacts they become; an export names its user itself")
+      Flag.withDescription(
+        "The user whose address book gets the contacts; not needed for an export, which names its user"
+      )
     ),
     merge: Flag.Literals("merge", ["addresses", "uid"]).pipe(
       Flag.withDefault("addresses"),
-      Flag.withDescription("How two cards are the same contact: by a common UID or address, or by the UID alone")
+      Flag.withDescription("How cards of the same contact are found: by a common UID or address, or by the UID alone")
     )
   },
   (options) =>

@@ -115,11 +115,11 @@ export const command = Command.make("media").pipe(
     list,
     onFile(
       "quarantine",
-      "Serve a file to nobody, whatever it is called, also when it is uploaded again",
+      "Put a file into quarantine: its content is served to nobody, under any name",
       "is served no longer",
       (keeping) => (name) => keeping.quarantine(name, "the command line")
     ),
-    onFile("release", "Serve a file again", "is served again", (keeping) => keeping.release),
+    onFile("release", "Release a file from quarantine", "is served again", (keeping) => keeping.release),
     onFile(
       "protect",
       "Protect a file of this server from quarantine and from removal by its age",

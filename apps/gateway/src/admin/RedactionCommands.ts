@@ -40,7 +40,7 @@ const fail = (message: string) => Effect.fail(new AdminFailure({ message }))
 const userIdOf = Effect.fnUntraced(function* (name: string, anywhere: boolean) {
   const { serverName } = yield* HomeServerConfig
   const userId = userIdOfName(name, serverName)
-  if (!isUserId(userId)) return yield* fail(`${name} is no user name or user ID`)
+  if (!isUserId(userId)) return yield* fail(`${name} is not a user name or user ID`)
   const isOurs = serverNameOf(userId) === serverName
   const account = isOurs ? yield* AccountStore.use((store) => store.find(userId)) : Option.none()
   if (Option.isNone(account) && (isOurs || !anywhere)) return yield* fail(`There is no user ${userId}`)
@@ -61,7 +61,7 @@ export const redact = Command.make(
       Flag.withDefault(1_000),
       Flag.withDescription("How many events of each room, the newest (default: 1000)")
     ),
-    days: Flag.Int("days").pipe(Flag.withDescription("Only events of the last so many days"), Flag.optional),
+    days: Flag.Int("days").pipe(Flag.withDescription("Only events of the last N days"), Flag.optional),
     as: Flag.String("as").pipe(
       Flag.withDescription("The user of this server who redacts, for users of other servers and those who left"),
       Flag.optional
@@ -80,7 +80,7 @@ export const redact = Command.make(
         const sender = as === undefined ? userId : (yield* userIdOf(as, false)).userId
         const rooms = options.room.filter(isRoomId)
         const noRoom = options.room.find((room) => !isRoomId(room))
-        if (noRoom !== undefined) return yield* fail(`${noRoom} is no room ID, such as !opaque:example.org`)
+        if (noRoom !== undefined) return yield* fail(`${noRoom} is not a room ID, such as !opaque:example.org`)
         const store = yield* UserRedactionStore
         const [unknown] = yield* store.unknownRooms(rooms)
         if (unknown !== undefined) return yield* fail(`There is no room ${unknown}`)

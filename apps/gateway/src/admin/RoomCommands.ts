@@ -185,11 +185,14 @@ const shutDown = Command.make(
     ...commandOptions,
     room,
     wait,
-    block: Flag.Boolean("block").pipe(Flag.withDefault(false), Flag.withDescription("Let no user enter it again")),
+    block: Flag.Boolean("block").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("Block the room: users of this server cannot enter it again")
+    ),
     keep: Flag.Boolean("keep").pipe(Flag.withDefault(false), Flag.withDescription("Keep its events in the database")),
     force: Flag.Boolean("force").pipe(
       Flag.withDefault(false),
-      Flag.withDescription("Purge also where users could not leave")
+      Flag.withDescription("Purge the room even if users could not leave")
     )
   },
   (options) =>
@@ -210,10 +213,10 @@ const purgeHistory = Command.make(
     ...commandOptions,
     room,
     wait,
-    days: Flag.Int("days").pipe(Flag.withDescription("Events that are older than so many days")),
+    days: Flag.Int("days").pipe(Flag.withDescription("Only events older than this number of days")),
     local: Flag.Boolean("local").pipe(
       Flag.withDefault(false),
-      Flag.withDescription("Also events of users of this server, which no other server may have")
+      Flag.withDescription("Also events of users of this server, which other servers may not have")
     )
   },
   (options) =>
@@ -247,8 +250,8 @@ export const command = Command.make("room").pipe(
   Command.withSubcommands([
     list,
     show,
-    setBlocked("block", true, "Let no user of this server enter a room"),
-    setBlocked("unblock", false, "Let users enter a room again"),
+    setBlocked("block", true, "Block a room: users of this server cannot enter it"),
+    setBlocked("unblock", false, "Unblock a room"),
     shutDown,
     purgeHistory,
     removals

@@ -64,7 +64,7 @@ const create = Command.make(
     passwordStdin,
     withoutPassword: Flag.Boolean("without-password").pipe(
       Flag.withDefault(false),
-      Flag.withDescription("For a user who logs in by email or a service")
+      Flag.withDescription("Make an account without a password, for logins by email or an OAuth2 provider")
     ),
     admin: Flag.Boolean("admin").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin")),
     email: Flag.String("email").pipe(

@@ -80,7 +80,7 @@ describe("greenroom", () => {
           /--reason must have at least 3 characters/
         )
         assert.match((yield* run("token create --days 99999999999")).error, /--days must be at most 36500/)
-        assert.match((yield* run("doctor --peer no/name")).out, /error .*--peer: no\/name is no server name/)
+        assert.match((yield* run("doctor --peer no/name")).out, /error .*--peer: no\/name is not a server name/)
         const [key] = (yield* run("signing-key list --json")).out.split("\n")
         assert.match(JSON.parse(key ?? "").public_key, /^[\w+/]{43}$/)
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")

@@ -282,7 +282,7 @@ describe("every command of greenroom", () => {
         assert.match(yield* refused([lines[0], ...lines.slice(2)].join("\n")), /bad was changed or is damaged/)
         assert.match(yield* refused(whole.replace('"version":1', '"version":2')), /an export of a newer Greenroom/)
         assert.match(yield* refused(whole.replaceAll("green.test", "other.test")), /of the server other\.test/)
-        assert.match(yield* refused('{"a": 1}\n'), /is no export of Greenroom/)
+        assert.match(yield* refused('{"a": 1}\n'), /is not an export of Greenroom/)
         assert.match(yield* refused(whole, " --user ben"), /is an export of @cat:green\.test, not of @ben/)
         const again = yield* run(`import contacts ${file}`)
         assert.match(again.out, /^@cat:green\.test has 1 contact: 0 new, 0 merged, 1 unchanged\n$/)

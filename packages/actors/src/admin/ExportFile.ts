@@ -89,7 +89,8 @@ const objectOf = (line: Buffer): { readonly [name: string]: unknown } | undefine
 
 const headerOf = (file: string, line: Buffer, serverName: ServerName): ExportHeader => {
   const found = objectOf(line)
-  if (found?.type !== "header" || found.format !== "greenroom-export") throw refuse(file, "is no export of Greenroom")
+  if (found?.type !== "header" || found.format !== "greenroom-export")
+    throw refuse(file, "is not an export of Greenroom")
   const header = found as unknown as ExportHeader
   if (!(header.version <= newestExport)) {
     throw refuse(file, "is an export of a newer Greenroom: import it with that one")

@@ -26,8 +26,10 @@ const make = Effect.gen(function* () {
 
   const ping = Effect.fn("AppServicePing.ping")(function* (session: Session, id: string, transactionId?: string) {
     const service = session.appService === id ? services.withId(id) : undefined
-    if (service === undefined) return yield* new Forbidden({ error: "An application service pings itself alone" })
-    if (service.url === undefined) return yield* new UrlNotSet({ error: "The registration has no URL" })
+    if (service === undefined)
+      return yield* new Forbidden({ error: "The access token does not belong to this application service" })
+    if (service.url === undefined)
+      return yield* new UrlNotSet({ error: "The registration of the application service has no URL" })
     const began = yield* monotonicMillis
     const body = transactionId === undefined ? {} : { transaction_id: transactionId }
     const answer = yield* Effect.mapError(

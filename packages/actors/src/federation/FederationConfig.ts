@@ -8,11 +8,11 @@ import type { AddressPolicy } from "./AddressPolicy.ts"
 
 /** The settings of federation. */
 export interface FederationOptions {
-  /** Whether this server talks with others at all, in either direction (default true). */
+  /** Whether this server federates: sends requests to other servers, and answers theirs (default true). */
   readonly enabled?: boolean
-  /** The servers with which it talks, as globs of their names (default: all). */
+  /** The servers with which it federates, as globs of their names (default: all). */
   readonly allow?: ReadonlyArray<string>
-  /** The servers with which it does not, whatever `allow` says (default: none). */
+  /** The servers with which it does not federate, even if `allow` has them (default: none). */
   readonly deny?: ReadonlyArray<string>
   /** Whether the certificates of other servers must be valid (default true). False for tests and closed networks. */
   readonly verifyCertificates?: boolean
@@ -26,19 +26,19 @@ export interface FederationOptions {
    */
   readonly addressPolicy?: AddressPolicy
   /**
-   * Servers that are trusted to tell the keys of others, where those do not tell them themselves (default: none). In a
-   * room the server through which this one joined it is asked as well.
+   * Notaries: servers that are trusted to give the signing keys of servers that do not answer themselves (default: none). In a
+   * room, the server through which this one joined is asked as well.
    */
   readonly keyNotaries?: ReadonlyArray<ServerName>
   /** The DNS servers to ask, `address:port`, instead of those of the system. */
   readonly dnsServers?: ReadonlyArray<string>
   /** The port of `.well-known/matrix/server` of other servers (default 443); 0: it is not looked up. For tests. */
   readonly wellKnownPort?: number
-  /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */
+  /** The time to open a connection, in ms (default 5,000). Then the next target is tried. */
   readonly connectTimeout?: number
-  /** How long a connection that is used again may be silent, in ms (default 5,000), before a new one is tried. */
+  /** The time without an answer on a reused connection, in ms (default 5,000). Then a new connection is tried. */
   readonly silenceTimeout?: number
-  /** How long a request may take in all, in ms (default 30,000). Large answers may take four times as long. */
+  /** The time limit of a request, in ms (default 30,000). Large answers may take four times as long. */
   readonly requestTimeout?: number
 }
 
@@ -50,7 +50,7 @@ export class FederationConfig extends Context.Service<FederationConfig, Federati
 const isNamed = (patterns: ReadonlyArray<string>, host: string): boolean =>
   patterns.some((pattern) => matchesGlob(host, parseGlob(pattern, { ignoreCase: true })))
 
-/** Whether this server talks with that one. Ports do not count. */
+/** Whether this server federates with that one. Ports are ignored. */
 export const talksWith = (
   { allow = [], deny = [], enabled = true }: FederationOptions,
   server: ServerName

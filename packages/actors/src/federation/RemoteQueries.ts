@@ -99,7 +99,7 @@ const make = Effect.gen(function* () {
       eventNear: (server, roomId, ...moment) =>
         Effect.mapError(
           today.timestampToEvent(server, roomId, ...moment),
-          () => new NotFound({ error: `${server} does not know the moment in ${roomId}` })
+          () => new NotFound({ error: `${server} knows no event of ${roomId} near that time` })
         )
     })
   )

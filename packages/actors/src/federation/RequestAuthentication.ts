@@ -2,7 +2,7 @@
  * Authenticates requests of the federation API: the signature of a home server is checked before the body is interpreted. In
  * this order, each with its answer:
  *
- * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401; an origin that is no server name: 400
+ * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401; an origin that is not a server name: 400
  * 2. an origin with which this server does not talk (`FederationConfig`), or that is banned: 403; none of its current keys
  *    is one of those named, or it cannot be asked for its keys: 401
  * 3. the body over its limit: 413 (from `readBody`)
@@ -62,7 +62,7 @@ const claimsOf = (
   if (first === undefined && headers.some(hasMalformedOrigin)) {
     return Effect.fail(new BadRequest({ error: "The origin of the request is not a server name" }))
   }
-  if (first === undefined) return Effect.fail(unauthorized("The Authorization header is no X-Matrix signature"))
+  if (first === undefined) return Effect.fail(unauthorized("The Authorization header is not an X-Matrix signature"))
   if (rest.some((xMatrix) => xMatrix.origin !== first.origin)) {
     return Effect.fail(unauthorized("The request is signed by several servers"))
   }

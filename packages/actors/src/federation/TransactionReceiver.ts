@@ -109,7 +109,9 @@ const makeQueues = () => {
     Effect.suspend((): Effect.Effect<A, E | LimitExceeded> => {
       const line = lines.get(origin) ?? { lock: Semaphore.makeUnsafe(1), length: 0 }
       if (line.length > maxWaiting) {
-        return Effect.fail(new LimitExceeded({ error: "Too many transactions wait", retry_after_ms: retryAfter }))
+        return Effect.fail(
+          new LimitExceeded({ error: "Too many transactions are waiting, try again later", retry_after_ms: retryAfter })
+        )
       }
       line.length++
       lines.set(origin, line)

@@ -222,7 +222,7 @@ const make = Effect.gen(function* () {
   const trusted: IdentityClient["Service"]["trusted"] = (name) => {
     const [first] = identityServers
     if (first === undefined)
-      return Effect.fail(new BadRequest({ error: "This home server works with no identity server" }))
+      return Effect.fail(new BadRequest({ error: "This home server has no identity server configured" }))
     const server = name === undefined ? first : identityServers.find((url) => url === name || hostOf(url) === name)
     return server === undefined
       ? Effect.fail(new Forbidden({ error: "id_server: this home server does not trust that identity server" }))

@@ -161,7 +161,7 @@ const make = Effect.gen(function* () {
     const levels = yield* levelsFor(session.userId, roomId)
     if (Option.isNone(levels)) return yield* new Forbidden({ error: "Only members of the room can invite" })
     if (levels.value.user(session.userId) < levels.value.of("invite")) {
-      return yield* new Forbidden({ error: "Inviting takes the power level `invite`" })
+      return yield* new Forbidden({ error: "Inviting requires the power level `invite`" })
     }
     const now = yield* Clock.currentTimeMillis
     if ((yield* invites.countBetween(session.userId, now - hour, now)) + others >= maxInvitesPerHour) {
@@ -343,7 +343,7 @@ const make = Effect.gen(function* () {
     bound: BoundInvite
   ) {
     if (serverNameOf(bound.mxid) !== origin) {
-      return yield* new Forbidden({ error: `mxid: ${bound.mxid} is no user of ${origin}` })
+      return yield* new Forbidden({ error: `mxid: ${bound.mxid} is not a user of ${origin}` })
     }
     if (bound.room_id !== roomId) return yield* new BadJson({ error: "room_id: expected the room of the path" })
     yield* take(bound)
@@ -358,7 +358,7 @@ const make = Effect.gen(function* () {
     const bound = decodeTemplate(template)
     if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
     const { content, room_id, sender, state_key: mxid } = bound.success
-    if (serverNameOf(mxid) !== origin) return yield* new Forbidden({ error: `${mxid} is no user of ${origin}` })
+    if (serverNameOf(mxid) !== origin) return yield* new Forbidden({ error: `${mxid} is not a user of ${origin}` })
     if (room_id !== roomId) return yield* new BadJson({ error: "room_id: expected the room of the path" })
     yield* take({ mxid, room_id, sender, signed: content.third_party_invite.signed })
   })

@@ -90,7 +90,7 @@ const maxFetches = 100
 const tooBusy = new LimitExceeded({ error: "Too many files are being fetched, try again later", retry_after_ms: 5_000 })
 const notFound = new NotFound({ error: "There is no such content" })
 const notYet = new NotYetUploaded({ error: "The content has not been uploaded yet" })
-const overQuota = new Forbidden({ error: "You have uploaded as much as you may" })
+const overQuota = new Forbidden({ error: "Your quota of uploads is used up" })
 
 const isMediaId = (mediaId: string): boolean => /^[A-Za-z0-9_-]{1,255}$/.test(mediaId)
 
@@ -193,7 +193,7 @@ export class Media extends Context.Service<
         const row = Option.getOrUndefined(yield* store.find(name))
         const now = yield* Clock.currentTimeMillis
         if (row === undefined || name.origin !== serverName) return yield* notFound
-        if (row.userId !== userId) return yield* new Forbidden({ error: "The content ID is somebody else's" })
+        if (row.userId !== userId) return yield* new Forbidden({ error: "The content ID belongs to another user" })
         if (row.content !== undefined) return yield* hasContent
         if (row.expiresAt !== undefined && row.expiresAt <= now) return yield* notFound
       })
@@ -284,4 +284,4 @@ export class Media extends Context.Service<
   )
 }
 
-const hasContent = new CannotOverwriteMedia({ error: "The content ID has its content already" })
+const hasContent = new CannotOverwriteMedia({ error: "The content ID already has content" })

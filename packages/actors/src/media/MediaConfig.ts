@@ -22,31 +22,32 @@ export interface S3Options {
 /** The settings of the content repository. */
 export interface MediaOptions {
   /**
-   * The directory of the files (default: `media` in the data directory). Nodes of a cluster share it; without it, and without
-   * `s3`, they put files into the database.
+   * The directory of the files (default: `media` in the data directory). Nodes of a cluster must share it. If neither it nor `s3` is
+   * given, nodes store files in the database.
    */
   readonly directory?: string
-  /** A store for the files instead of the directory, where they are only received then. */
+  /** A store for the files. The directory is then used for uploads in progress only. */
   readonly s3?: S3Options
   /** The largest upload, in bytes (default 100 MiB). */
   readonly maxUploadBytes?: number
   /** The largest file that is fetched from another server, in bytes (default 100 MiB). */
   readonly maxRemoteBytes?: number
-  /** How many bytes each user may upload in all (default: 10 GiB). */
+  /** The total size of the uploads of one user, in bytes (default 10 GiB). */
   readonly quotaBytes?: number
-  /** How many files each user may upload in all (default: 100,000). */
+  /** The number of uploads of one user (default 100,000). */
   readonly quotaFiles?: number
   /**
    * The space for content of other servers in bytes (default 10 GiB), and as much for thumbnails. The least recently used content
    * is removed first, and the oldest thumbnails.
    */
   readonly remoteCacheBytes?: number
-  /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
+  /** The number of days without a download after which uploads are removed (default 0: never). */
   readonly localRetentionDays?: number
+  /** The same for files of other servers. */
   readonly remoteRetentionDays?: number
   /** Whether previews of web pages are made (default true). */
   readonly urlPreviews?: boolean
-  /** The addresses that previews are made from (default "public"). */
+  /** The addresses of web pages that are previewed (default "public"). */
   readonly previewAddresses?: AddressPolicy
   /** Whether files uploaded from now on are served to users and servers only, not by the old endpoints (default false). */
   readonly freezeUnauthenticated?: boolean

@@ -72,7 +72,7 @@ const keyOf = ({
 }: Pick<DelayedRequest, "roomId" | "type"> & { readonly stateKey?: string | undefined; readonly txnId: string }) =>
   JSON.stringify([roomId, type, stateKey ?? null, txnId])
 
-const unknown = new NotFound({ error: "delay_id: there is no such event" })
+const unknown = new NotFound({ error: "delay_id: there is no such delayed event" })
 
 const make = Effect.gen(function* () {
   const store = yield* DelayedEventStore

@@ -58,7 +58,8 @@ const make = Effect.gen(function* () {
     from: string | undefined
   ) {
     if (userId === session.userId) return yield* new InvalidParam({ error: "user_id: must be another user" })
-    if (from?.startsWith("!") === false) return yield* new InvalidParam({ error: "from: no token of this endpoint" })
+    if (from?.startsWith("!") === false)
+      return yield* new InvalidParam({ error: "from: is not a token of this endpoint" })
     const found = yield* directory.mutualRooms(session.userId, userId, from as RoomId | undefined, mutualPage + 1)
     const joined = found.rooms.slice(0, mutualPage)
     const last = joined.at(-1)

@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
     const state = entries.map(({ event }) => event)
     const levels = version.levels(lookupIn(state))
     if (levels.user(userId) < levels.event("m.room.tombstone", true)) {
-      return yield* new Forbidden({ error: "An upgrade takes the power to send m.room.tombstone" })
+      return yield* new Forbidden({ error: "An upgrade requires the power level to send m.room.tombstone" })
     }
     const [last] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "b", 1)
     if (last === undefined) return yield* new NotFound({ error: `There is no room ${roomId}` })

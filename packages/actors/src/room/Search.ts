@@ -109,7 +109,7 @@ const parsePage = (token: string): Result.Result<Place, MatrixError> => {
     ?.slice(1)
     .map(Number)
   if (numbers === undefined || numbers.some(Number.isNaN)) {
-    return Result.fail(new InvalidParam({ error: "next_batch: is no token of this server" }))
+    return Result.fail(new InvalidParam({ error: "next_batch: is not a token of this server" }))
   }
   const [upToXid, upToNid, xid, nid, rank] = numbers as [number, number, number, number, number]
   return Result.succeed({ upTo: { xid: upToXid, nid: upToNid }, after: { rank, position: { xid, nid } } })

@@ -27,13 +27,13 @@ export interface SupportContacts {
 export interface HomeServerSettings {
   /** The name in our users' IDs. */
   readonly serverName: ServerName
-  /** The directory of the embedded PostgreSQL, media and keys. */
+  /** The directory of the embedded PostgreSQL, uploaded files, and the self-signed certificate. */
   readonly dataDir: string
-  /** Another PostgreSQL instead of the embedded one. */
+  /** The URL of a PostgreSQL database to use instead of the embedded one. */
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
-  /** Whether people may take part as guests, without an account of their own (default false). */
+  /** Whether guests, who have no account of their own, are allowed (default false). */
   readonly guests?: boolean
   /** The user that sends the notices of administrators, and their display name (default: no notices). */
   readonly serverNotices?: { readonly localpart: string; readonly name: string }
@@ -42,11 +42,11 @@ export interface HomeServerSettings {
    * "https://..."}`.
    */
   readonly rtcTransports?: ReadonlyArray<JsonObject>
-  /** Where users find help with this server (default: there is none). */
+  /** Where users find help with this server (default: none). */
   readonly support?: SupportContacts
   /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */
   readonly registrationSharedSecret?: Redacted.Redacted
-  /** The version of rooms that today's API makes where the client names none (default `12`). */
+  /** The version of rooms that clients create by today's API without naming one (default `12`). */
   readonly defaultRoomVersion?: string
   /**
    * Whether every user may see the presence of all users of this server, as on the reference server of 2014. By
@@ -54,34 +54,34 @@ export interface HomeServerSettings {
    */
   readonly acceptPresenceInvites?: boolean
   /**
-   * URLs of the identity servers that are trusted to say whose an address is, without a slash at the end. The first is
-   * asked where a client names none (default: none).
+   * URLs of identity servers that are trusted about which user an address belongs to, without a slash at the end. The first is the
+   * default if a client names none (default: none).
    */
   readonly identityServers?: ReadonlyArray<string>
   /**
    * Whether clients may name any other identity server, at a public address, to bind an address there, to look addresses up and to
-   * invite by them (default false). It is not trusted to say whose an address of an account is.
+   * invite by them (default false). It is not trusted about the addresses of accounts.
    */
   readonly anyIdentityServer?: boolean
   /**
-   * The address at which other servers reach this one, if that is not its name: a host name or address, perhaps with a
+   * The address at which other servers reach this one, if that is not its name: a host name or address, optionally with a
    * port.
    */
   readonly federationAddress?: string
-  /** How the policy servers of rooms are asked. */
+  /** Requests to the policy servers of rooms. */
   readonly policyServers?: {
-    /** How long one may take to answer, in ms (default 10,000). */
+    /** The time limit of a request, in ms (default 10,000). */
     readonly timeout?: number
-    /** How often one is asked again that does not answer (default 1). */
+    /** How often a failed request is repeated (default 1). */
     readonly retries?: number
-    /** Whether events are sent even if the policy server does not answer (default false). */
+    /** Whether events are sent without a signature if the policy server does not answer (default false). */
     readonly sendAnyway?: boolean
   }
-  /** How much one user or one room may have. */
+  /** Limits of one user and of one room. */
   readonly limits?: Partial<Limits>
-  /** User IDs whose requests no rate limits (default: none). Administrators have none in any case. */
+  /** User IDs without rate limits (default: none). Administrators never have rate limits. */
   readonly unlimitedUsers?: ReadonlyArray<string>
-  /** The application services of this server (default: none). Their IDs and `as_token`s differ. */
+  /** The application services of this server (default: none). Their IDs and `as_token`s must differ. */
   readonly appServices?: ReadonlyArray<AppServiceRegistration>
   readonly turn?: {
     readonly uris: ReadonlyArray<string>

@@ -31,7 +31,7 @@ export const makeReadToken: Effect.Effect<ReadToken, never, EventLog> = Effect.m
   (log) => (text) =>
     Option.match(parseToken(text.replace(connection, "")), {
       onNone: () =>
-        Effect.fail(new TokenRefused({ reason: `${text.slice(0, 64)} is no token of this server`, isLost: false })),
+        Effect.fail(new TokenRefused({ reason: `${text.slice(0, 64)} is not a token of this server`, isLost: false })),
       onSome: (token) =>
         Effect.flatMap(log.isLost(token), (isLost) => (isLost ? Effect.fail(lost) : Effect.succeed(token)))
     })

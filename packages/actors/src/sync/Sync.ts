@@ -108,7 +108,9 @@ const make = Effect.gen(function* () {
     if (given === undefined || given === "") return noFilter
     if (given.startsWith("{")) {
       const filter = decodeFilter(given)
-      return Option.isSome(filter) ? filter.value : yield* new InvalidParam({ error: "filter: is no filter" })
+      return Option.isSome(filter)
+        ? filter.value
+        : yield* new InvalidParam({ error: "filter: expected a filter ID, or a filter as JSON" })
     }
     // Some clients send 0 instead of no filter.
     if (given === "0") return noFilter

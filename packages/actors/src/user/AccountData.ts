@@ -39,10 +39,12 @@ const tagType = "m.tag"
 const controlled: ReadonlySet<string> = new Set(["m.fully_read", "m.push_rules"])
 
 const mustBeSelf = ({ userId }: Session, owner: UserId): Effect.Effect<void, Forbidden> =>
-  userId === owner ? Effect.void : Effect.fail(new Forbidden({ error: `This is for ${owner} alone` }))
+  userId === owner
+    ? Effect.void
+    : Effect.fail(new Forbidden({ error: `userId: the access token belongs to ${userId}` }))
 
 const full = new UserLimitExceeded({
-  error: `A user keeps at most ${maxEntries} entries, and 16 MiB of those that are large`
+  error: `A user has at most ${maxEntries} entries of account data, and 16 MiB of large ones`
 })
 
 const isEmpty = (content: JsonObject): boolean => Object.keys(content).length === 0
@@ -91,7 +93,9 @@ const make = Effect.gen(function* () {
     yield* mustBeSelf(session, owner)
     if (roomId === undefined && type === "m.push_rules") return pushRulesContent(yield* pushRules.ruleset(owner))
     const found = yield* store.get(owner, roomId, type)
-    return Option.isSome(found) ? found.value : yield* new NotFound({ error: `You keep no ${type} here` })
+    return Option.isSome(found)
+      ? found.value
+      : yield* new NotFound({ error: `There is no account data of the type ${type}` })
   })
 
   const tags = Effect.fn("AccountData.tags")(function* (session: Session, owner: UserId, roomId: RoomId) {

@@ -99,7 +99,7 @@ const checkField = (field: string, value: Json): Effect.Effect<void, MatrixError
 const onlyOneself = (session: Session, userId: UserId): Effect.Effect<void, MatrixError> =>
   session.userId === userId
     ? Effect.void
-    : Effect.fail(new Forbidden({ error: `You are ${session.userId}; this is for ${userId} alone` }))
+    : Effect.fail(new Forbidden({ error: `userId: the access token belongs to ${session.userId}` }))
 
 /** The content of the EDUs about presence lists. */
 const inviteContent = (observer: UserId, observed: UserId): JsonObject => ({
@@ -269,7 +269,8 @@ const make = Effect.gen(function* () {
       : notifyServer(serverNameOf(observed), "m.presence_invite", observer, observed)
 
   const checkInvites = Effect.fnUntraced(function* (observer: UserId, observed: ReadonlyArray<UserId>) {
-    if (observed.includes(observer)) return yield* new BadJson({ error: "invite: you always see yourself" })
+    if (observed.includes(observer))
+      return yield* new BadJson({ error: "invite: users cannot be on their own presence list" })
     yield* Effect.forEach(observed.filter(isOurs), mustExist, { concurrency: concurrentInvites, discard: true })
   })
 

@@ -39,7 +39,7 @@ export const makeMatrixMedia = ({ fetch, once, repeatable }: MatrixTransport) =>
   const at = (kind: string, uri: string, query = ""): Effect.Effect<MatrixFile, ClientError> => {
     const [, server, id] = mxc.exec(uri) ?? []
     return server === undefined || id === undefined
-      ? Effect.fail(new InvalidParam({ error: `${JSON.stringify(uri)} is no mxc:// URI` }))
+      ? Effect.fail(new InvalidParam({ error: `${JSON.stringify(uri)} is not an mxc:// URI` }))
       : file(`/_matrix/client/v1/media/${kind}/${encodeURIComponent(server)}/${encodeURIComponent(id)}${query}`)
   }
   return {

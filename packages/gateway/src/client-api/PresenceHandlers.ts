@@ -25,7 +25,8 @@ export const presenceHandlers = HttpApiBuilder.group(ClientApi, "presence", (han
     const changeList = (userId: UserId, { accept = [], deny = [], drop, invite }: ChangePresenceList) =>
       Effect.gen(function* () {
         const session = yield* CurrentSession
-        if (session.userId !== userId) return yield* new Forbidden({ error: "This is the list of another user" })
+        if (session.userId !== userId)
+          return yield* new Forbidden({ error: `userId: the access token belongs to ${session.userId}` })
         for (const observer of accept) yield* users.answerPresenceInvite(session, observer, true)
         for (const observer of deny) yield* users.answerPresenceInvite(session, observer, false)
         yield* users.updatePresenceList(session, userId, {

@@ -16,7 +16,7 @@ export const byUser = (
   const wrong = entries.find(([userId]) => !isUserId(userId))
   return wrong === undefined
     ? Effect.succeed(entries as never)
-    : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is no user ID` }))
+    : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is not a user ID` }))
 }
 
 /** The devices of each user; an empty list means all of them. Errors: M_INVALID_PARAM, M_BAD_JSON if it is no list. */

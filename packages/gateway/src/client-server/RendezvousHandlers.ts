@@ -24,7 +24,7 @@ const off = new Unrecognized({ error: "Devices sign in by QR code through the OA
 
 const concurrent = (status: 409 | 412) =>
   HttpServerResponse.jsonUnsafe(
-    { errcode: "M_CONCURRENT_WRITE", error: "The other device has written in the meantime" },
+    { errcode: "M_CONCURRENT_WRITE", error: "The other device has changed the data: read it again" },
     { status }
   )
 

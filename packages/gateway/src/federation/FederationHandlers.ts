@@ -143,7 +143,7 @@ export const federationHandlers = HttpApiBuilder.group(FederationApi, "federatio
           Effect.gen(function* () {
             if ((query.origin ?? origin) !== origin) {
               return yield* new Forbidden({
-                error: "A transaction is sent again only to its destination"
+                error: "Only the destination of a transaction may request it again"
               })
             }
             const transactions = yield* federation.pull(origin, query.v ?? [])

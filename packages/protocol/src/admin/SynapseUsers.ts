@@ -81,11 +81,11 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       payload: Schema.Struct({ devices: Schema.Array(Text) }),
       success: AnyObject
-    }).annotateMerge(documented({ summary: "End logins", who })),
+    }).annotateMerge(documented({ summary: "Log out devices", who })),
     HttpApiEndpoint.get("device", `${prefix}/v2/users/:userId/devices/:deviceId`, {
       params: { ...ofUser, deviceId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "A login", text: "Errors: M_NOT_FOUND.", who })),
+    }).annotateMerge(documented({ summary: "A device of a user", text: "Errors: M_NOT_FOUND.", who })),
     HttpApiEndpoint.put("renameDevice", `${prefix}/v2/users/:userId/devices/:deviceId`, {
       params: { ...ofUser, deviceId: Text },
       payload: Schema.Struct({ display_name: nullable(Text) }),
@@ -94,7 +94,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     HttpApiEndpoint.delete("deleteDevice", `${prefix}/v2/users/:userId/devices/:deviceId`, {
       params: { ...ofUser, deviceId: Text },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "End a login", who })),
+    }).annotateMerge(documented({ summary: "Log out a device", who })),
     HttpApiEndpoint.get("joinedRooms", `${prefix}/v1/users/:userId/joined_rooms`, {
       params: ofUser,
       success: AnyObject

@@ -39,7 +39,11 @@ export type InviteTarget = typeof InviteTarget.Type
 const inRoom = { roomId: RoomId }
 const once = { roomId: RoomId, txnId: TransactionId }
 
-const joinRoom = { summary: "Join a room", text: "Errors: M_FORBIDDEN, M_NOT_FOUND.", who: "whom the join rules allow" }
+const joinRoom = {
+  summary: "Join a room",
+  text: "Errors: M_FORBIDDEN, M_NOT_FOUND.",
+  who: "users whom the join rules allow"
+}
 const leaveRoom = {
   summary: "Leave a room, or reject an invitation",
   text: "Errors: M_FORBIDDEN.",
@@ -50,27 +54,27 @@ const inviteUser = {
   text:
     "An address that belongs to a user invites the user. Any other gets a message from the identity server, and its user " +
     "is invited after binding it. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be reached.",
-  who: "members of the room with the power to invite"
+  who: "members of the room with the power level `invite`"
 }
 const banUser = {
   summary: "Ban a user",
   text: "Errors: M_FORBIDDEN.",
-  who: "members with the power to ban, and more of it than the user"
+  who: "members with the power level `ban` who have a higher level than the user"
 }
 const unbanUser = {
   summary: "Lift a ban",
   text: "An extension of the draft's API. Errors: M_FORBIDDEN, also if the user is not banned.",
-  who: "members with the power to ban and to kick, and more of it than the user"
+  who: "members with the power levels `ban` and `kick` who have a higher level than the user"
 }
 const kickUser = {
   summary: "Remove a user",
   text: "Errors: M_FORBIDDEN, also if the user is banned: a kick does not lift a ban.",
-  who: "members with the power to kick, and more of it than the user"
+  who: "members with the power level `kick` who have a higher level than the user"
 }
 const joinAny = {
   summary: "Join a room by its ID or alias",
   text: "Joins over federation if this server is not in the room. Errors: M_FORBIDDEN, M_NOT_FOUND.",
-  who: "whom the join rules allow"
+  who: "users whom the join rules allow"
 }
 const onceOf = (doc: { readonly summary: string; readonly text: string; readonly who: string }) =>
   documented({ ...doc, summary: `${doc.summary}, once`, text: `${doc.text} ${idempotent}` })

@@ -68,10 +68,10 @@ const sendDoc =
   "The content of the event; its type says which keys it needs. Errors: M_BAD_JSON, M_FORBIDDEN, M_TOO_LARGE."
 const message = { msgtype: "m.text", body: "More tea?" }
 const redaction = { reason: "Said in the wrong room" }
-const senders = "members of the room with the power to send events of the type"
+const senders = "members of the room with the power level of the type"
 const redactDoc =
   'Strips the event to what the protocol needs. Optional: `{"reason"}`. Errors: M_FORBIDDEN, M_NOT_FOUND, M_INVALID_PARAM for an event of another room.'
-const redacters = "the sender of the event, and members with the power to redact"
+const redacters = "the sender of the event, and members with the power level `redact`"
 
 export class RoomsApi extends HttpApiGroup.make("rooms")
   .add(
@@ -100,7 +100,7 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
         text:
           "An extension of the draft. Settings, power levels, bans and aliases are copied; m.room.tombstone names the new " +
           "room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
-        who: "members with the power to send m.room.tombstone",
+        who: "members with the power level of m.room.tombstone",
         request: { new_version: "12" }
       })
     ),

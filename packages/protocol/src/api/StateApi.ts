@@ -16,7 +16,7 @@ const byKey = { ...byType, stateKey: StateKey }
 
 const setDoc =
   "The content of the state event, which replaces the one before. Errors: M_BAD_JSON, M_FORBIDDEN, M_TOO_LARGE."
-const setters = "members of the room with the power to set the type; m.room.member follows the rules of membership"
+const setters = "members of the room with the power level of the type; m.room.member follows the membership rules"
 const getDoc = "The content alone. Errors: M_NOT_FOUND, M_FORBIDDEN."
 const topic = { topic: "Five o'clock" }
 const membership = { membership: "join", displayname: "Alice" }

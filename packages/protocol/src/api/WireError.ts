@@ -71,7 +71,7 @@ export const wireErrors = [
   wire(Errors.InvalidSignature, 400, "A key is not signed as it must be"),
   wire(Errors.UnknownPos, 400, "The position of the sliding sync connection is not known any more"),
   wire(Errors.NotYetUploaded, 504, "The content was announced but did not arrive yet"),
-  wire(Errors.CannotOverwriteMedia, 409, "The content ID has its content already"),
+  wire(Errors.CannotOverwriteMedia, 409, "The content ID already has content"),
   wire(Errors.UrlNotSet, 400, "The registration of the application service has no URL"),
   wire(Errors.BadStatus, 502, "The application service answered with an error, `status` and `body`"),
   wire(

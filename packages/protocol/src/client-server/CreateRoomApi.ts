@@ -70,7 +70,7 @@ export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
         text:
           "Settings, power levels, bans, rooms of a space and aliases of this server are copied; m.room.tombstone leads the " +
           "members to the new room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
-        who: "members with the power to send m.room.tombstone"
+        who: "members with the power level of m.room.tombstone"
       })
     )
   )

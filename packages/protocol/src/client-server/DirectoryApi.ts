@@ -42,7 +42,7 @@ export class DirectoryApi extends HttpApiGroup.make("clientServer.directory")
     HttpApiEndpoint.delete("remove", "/v3/directory/room/:alias", { params: alias, success: Done })
       .middleware(Authentication)
       .annotateMerge(
-        documented({ summary: "Remove an alias", who: "its creator, and members with the power to set state" })
+        documented({ summary: "Remove an alias", who: "its creator, and members with the power level of state events" })
       ),
     HttpApiEndpoint.get("aliases", "/v3/rooms/:roomId/aliases", {
       params: { roomId: RoomId },

@@ -65,7 +65,7 @@ const Preview = body(
 
 const thumbnailed =
   "JPEG or PNG, and WebP for an animation that stays one. No larger than the image. Errors: M_NOT_FOUND, " +
-  "M_NOT_YET_UPLOADED, M_UNKNOWN for what is no image, M_TOO_LARGE for too many pixels."
+  "M_NOT_YET_UPLOADED, M_UNKNOWN if the content is not an image, M_TOO_LARGE for too many pixels."
 const previewed = { url: boundedText(4_096), ts: Schema.optional(Count) }
 const previewText =
   "By the names of Open Graph; the image is an `mxc://` URI. Pages at addresses that are not public have none. Errors: " +
@@ -98,7 +98,7 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
         documented({
           summary: "Upload the file of a content ID",
           text: `${uploaded} M_NOT_FOUND, M_CANNOT_OVERWRITE_MEDIA.`,
-          who: "who created the content ID",
+          who: "the user who created the content ID",
           binary: true
         })
       ),

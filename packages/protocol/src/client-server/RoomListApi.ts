@@ -108,7 +108,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .annotateMerge(
         documented({
           summary: "Add a room to the list, or remove it",
-          who: "members with the power to set the canonical alias"
+          who: "members with the power level of m.room.canonical_alias"
         })
       ),
     HttpApiEndpoint.put("setListedIn", "/v3/directory/list/appservice/:networkId/:roomId", {

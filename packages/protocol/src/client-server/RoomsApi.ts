@@ -73,7 +73,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       documented({
         summary: "Send an event",
         text: `${idempotent} Errors: M_DUPLICATE_ANNOTATION, M_TOO_LARGE.`,
-        who: "members with the power to send the type"
+        who: "members with the power level of the type"
       })
     ),
     HttpApiEndpoint.post("sendWithoutTransaction", "/v3/rooms/:roomId/send/:eventType", {
@@ -85,7 +85,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       documented({
         summary: "Send an event without a transaction ID, as Synapse does",
         text: "A repeat sends another event.",
-        who: "members with the power to send the type"
+        who: "members with the power level of the type"
       })
     ),
     HttpApiEndpoint.put("setState", "/v3/rooms/:roomId/state/:eventType", {
@@ -93,19 +93,25 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Set state with the empty state key", who: "members with the power to" })),
+    }).annotateMerge(
+      documented({ summary: "Set state with the empty state key", who: "members with the required power level" })
+    ),
     HttpApiEndpoint.put("setStateWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
       params: { ...room, eventType: EventType, stateKey: StateKey },
       query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Set state", who: "members with the power to" })),
+    }).annotateMerge(documented({ summary: "Set state", who: "members with the required power level" })),
     HttpApiEndpoint.put("redact", "/v3/rooms/:roomId/redact/:eventId/:txnId", {
       params: { ...room, eventId: EventId, txnId: TransactionId },
       payload: OptionalObject,
       success: SentEvent
     }).annotateMerge(
-      documented({ summary: "Redact an event", text: idempotent, who: "its sender, and members with the power to" })
+      documented({
+        summary: "Redact an event",
+        text: idempotent,
+        who: "its sender, and members with the power level `redact`"
+      })
     ),
     HttpApiEndpoint.post("redactWithoutTransaction", "/v3/rooms/:roomId/redact/:eventId", {
       params: { ...room, eventId: EventId },
@@ -115,7 +121,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       documented({
         summary: "Redact an event without a transaction ID, as Synapse does",
         text: "A repeat makes another redaction.",
-        who: "its sender, and members with the power to"
+        who: "its sender, and members with the power level `redact`"
       })
     ),
     HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", { params: room, success: Events }).annotateMerge(
@@ -206,34 +212,39 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       params: { roomIdOrAlias: RoomIdOrAlias },
       payload: OptionalObject,
       success: JoinedRoom
-    }).annotateMerge(documented({ summary: "Knock at a room", who: "users whom the join rules allow to" })),
+    }).annotateMerge(documented({ summary: "Knock at a room", who: "users whom the join rules allow to knock" })),
     HttpApiEndpoint.post("leave", "/v3/rooms/:roomId/leave", {
       params: room,
       payload: OptionalObject,
       success: Done
     }).annotateMerge(
-      documented({ summary: "Leave, reject an invitation, or take back a knock", who: "joined, invited, knocking" })
+      documented({
+        summary: "Leave, reject an invitation, or take back a knock",
+        who: "users who are joined or invited, or knock"
+      })
     ),
     HttpApiEndpoint.post("invite", "/v3/rooms/:roomId/invite", {
       params: room,
       payload: AnyPayload,
       success: Done
-    }).annotateMerge(documented({ summary: "Invite a user or a third-party ID", who: "members with the power to" })),
+    }).annotateMerge(
+      documented({ summary: "Invite a user or a third-party ID", who: "members with the required power level" })
+    ),
     HttpApiEndpoint.post("kick", "/v3/rooms/:roomId/kick", {
       params: room,
       payload: Target,
       success: Done
-    }).annotateMerge(documented({ summary: "Remove a user", who: "members with the power to" })),
+    }).annotateMerge(documented({ summary: "Remove a user", who: "members with the required power level" })),
     HttpApiEndpoint.post("ban", "/v3/rooms/:roomId/ban", {
       params: room,
       payload: Target,
       success: Done
-    }).annotateMerge(documented({ summary: "Ban a user", who: "members with the power to" })),
+    }).annotateMerge(documented({ summary: "Ban a user", who: "members with the required power level" })),
     HttpApiEndpoint.post("unban", "/v3/rooms/:roomId/unban", {
       params: room,
       payload: Target,
       success: Done
-    }).annotateMerge(documented({ summary: "Lift a ban", who: "members with the power to" })),
+    }).annotateMerge(documented({ summary: "Lift a ban", who: "members with the required power level" })),
     HttpApiEndpoint.put("typing", "/v3/rooms/:roomId/typing/:userId", {
       params: { ...room, userId: UserId },
       payload: Schema.Struct({

@@ -56,12 +56,20 @@ const messageErrors =
 
 const email = <const Name extends string, const Path extends `/${string}`>(name: Name, path: Path, purpose: string) =>
   HttpApiEndpoint.post(name, path, { payload: RequestEmail, success: Begun }).annotateMerge(
-    documented({ summary: `Validate an email address, ${purpose}`, text: messageErrors, who: "anyone, not often" })
+    documented({
+      summary: `Validate an email address, ${purpose}`,
+      text: messageErrors,
+      who: "anyone, at a limited rate"
+    })
   )
 
 const phone = <const Name extends string, const Path extends `/${string}`>(name: Name, path: Path, purpose: string) =>
   HttpApiEndpoint.post(name, path, { payload: RequestPhone, success: Begun }).annotateMerge(
-    documented({ summary: `Validate a phone number, ${purpose}`, text: messageErrors, who: "anyone, not often" })
+    documented({
+      summary: `Validate a phone number, ${purpose}`,
+      text: messageErrors,
+      who: "anyone, at a limited rate"
+    })
   )
 
 export class AddressValidationApi extends HttpApiGroup.make("clientServer.addressValidation")
@@ -115,7 +123,7 @@ export class PasswordApi extends HttpApiGroup.make("clientServer.password")
       documented({
         summary: "Change the password",
         text: `${interactive} Errors: M_WEAK_PASSWORD, M_FORBIDDEN.`,
-        who: "the user, and without an access token whoever shows that an address of the account is theirs"
+        who: "the user; without an access token, anyone who proves that an address of the account is theirs"
       })
     )
   )

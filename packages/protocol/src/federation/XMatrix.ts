@@ -75,7 +75,7 @@ export const parseXMatrix = (header: string): XMatrix | undefined => {
   return { origin: origin as ServerName, key, sig, ...(destination === undefined ? {} : { destination }) }
 }
 
-/** Whether a value of the header names an origin that is no server name. */
+/** Whether a value of the header names an origin that is not a server name. */
 export const hasMalformedOrigin = (header: string): boolean => {
   const start = scheme.exec(header)
   const origin = start === null ? undefined : readParameters(header.slice(start[0].length).trimEnd())?.get("origin")

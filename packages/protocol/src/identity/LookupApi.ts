@@ -70,7 +70,7 @@ export class LookupApi extends HttpApiGroup.make("lookup")
       documented({
         summary: "The user of an address",
         text: "The association as it was signed; `{}` if there is none. Errors: M_INVALID_ADDRESS, M_LIMIT_EXCEEDED.",
-        who: "anyone, not often"
+        who: "anyone, at a limited rate"
       })
     ),
     HttpApiEndpoint.get("hashDetails", "/hash_details", { success: HashDetails }).annotateMerge(
@@ -84,7 +84,7 @@ export class LookupApi extends HttpApiGroup.make("lookup")
       documented({
         summary: "The users of addresses",
         text: `At most ${maxLookups} hashes. Every hash counts against the limit. Errors: M_INVALID_PEPPER, M_LIMIT_EXCEEDED.`,
-        who: "anyone, not often"
+        who: "anyone, at a limited rate"
       })
     )
   )

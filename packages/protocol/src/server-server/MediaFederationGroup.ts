@@ -29,7 +29,7 @@ export class MediaFederationGroup extends HttpApiGroup.make("serverServer.media"
     }).annotateMerge(
       documented({
         summary: "A thumbnail of an image",
-        text: "Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED, M_UNKNOWN for what is no image, M_TOO_LARGE.",
+        text: "Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED, M_UNKNOWN if the content is not an image, M_TOO_LARGE.",
         who: "any home server"
       })
     )

@@ -253,7 +253,7 @@ export const eventFormat = (options: FormatOptions): EventFormat => ({
   signers: signers(options),
   inviteJoinOf: () => undefined,
   membershipFor: (inviteJoin) => {
-    throw new Error(`${inviteJoin.event_id} is no event of room version ${options.id}`)
+    throw new Error(`${inviteJoin.event_id} is not an event of room version ${options.id}`)
   },
   verify: verify(options),
   isSignedBy: isSignedBy(options),

@@ -79,7 +79,7 @@ const roomIsFederated = rule<Subject>(
 )
 
 const senderHasLevel = rule<Subject>(
-  "An event takes the power level of its type",
+  "An event requires the power level of its type",
   ({ event, levels, senderLevel }) => senderLevel >= levels.event(event.type, event.state_key !== undefined)
 )
 
@@ -100,7 +100,7 @@ const aliasesBelongToServer = rule<Subject>(
 // m.room.third_party_invite
 
 const inviterHasLevel = rule<Subject>(
-  "Inviting takes the power level `invite`",
+  "Inviting requires the power level `invite`",
   ({ levels, senderLevel }) => senderLevel >= levels.of("invite")
 )
 
@@ -207,7 +207,7 @@ const authoriseRedaction =
     const isOwn = options.checksRedactions
       ? isOfSameServer(redaction, target.event_id)
       : serverNameOf(target.sender) === serverNameOf(redaction.sender)
-    return isOwn ? undefined : refuse("Redacting events of other servers takes the power level `redact`")
+    return isOwn ? undefined : refuse("Redacting events of other servers requires the power level `redact`")
   }
 
 /** The authorisation rules of a room version. */

@@ -60,7 +60,7 @@ const inviteeIsOutside = rule<Subject>(
 )
 
 const inviterHasLevel = rule<Subject>(
-  "Inviting takes the power level `invite`",
+  "Inviting requires the power level `invite`",
   ({ levels, senderLevel }) => senderLevel >= levels.of("invite")
 )
 
@@ -90,17 +90,17 @@ const leaverIsThere = rule<Subject>(leaverMustBeThere, (subject) => {
 })
 
 const unbannerHasLevel = rule<Subject>(
-  "Lifting a ban takes the power level `ban`",
+  "Lifting a ban requires the power level `ban`",
   (subject) => targetIs(subject) !== "ban" || subject.senderLevel >= subject.levels.of("ban")
 )
 
 const kickerHasLevel = rule<Subject>(
-  "Removing others takes the power level `kick`",
+  "Removing others requires the power level `kick`",
   ({ levels, senderLevel }) => senderLevel >= levels.of("kick")
 )
 
 const bannerHasLevel = rule<Subject>(
-  "Banning takes the power level `ban`",
+  "Banning requires the power level `ban`",
   ({ levels, senderLevel }) => senderLevel >= levels.of("ban")
 )
 

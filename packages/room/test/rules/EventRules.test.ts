@@ -99,7 +99,7 @@ describe("m.room.aliases", () => {
       const own = proposalOf(dave, "m.room.aliases", { aliases: [] }, "two.example")
       const other = proposalOf(bob, "m.room.aliases", { aliases: [] }, "one.example")
       if (Number(id) < 6) room.allows(own).refuses(other, "The state key of m.room.aliases is the server of its sender")
-      else room.allows(other).refuses(own, "An event takes the power level of its type")
+      else room.allows(other).refuses(own, "An event requires the power level of its type")
     }
   })
 })
@@ -117,7 +117,7 @@ describe("Redactions", () => {
       const ofBob = room.build(proposalOf(bob, "m.room.message"))
       assert.isUndefined(redactionRefusal(room, bob, room.build(proposalOf(carol, "m.room.message"))))
       assert.isUndefined(redactionRefusal(room, dave, ofBob))
-      assert.include(redactionRefusal(room, carol, ofBob), "takes the power level `redact`")
+      assert.include(redactionRefusal(room, carol, ofBob), "requires the power level `redact`")
       assert.strictEqual(redactionRefusal(room, alice, room.create), "m.room.create cannot be redacted")
       const elsewhere = { ...ofBob, room_id: makeRoom("1").create.room_id }
       assert.strictEqual(redactionRefusal(room, alice, elsewhere), "A redaction strips an event of its own room")

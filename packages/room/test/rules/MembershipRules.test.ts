@@ -42,7 +42,7 @@ describe("Bans", () => {
       const room = makeRoom(id)
       room.allows(room.levels(alice, { [bob]: 50 }, { ban: 75, kick: 50 }))
       room.allows(room.member(alice, carol, "ban"))
-      room.refuses(room.member(bob, carol, "leave"), "Lifting a ban takes the power level `ban`")
+      room.refuses(room.member(bob, carol, "leave"), "Lifting a ban requires the power level `ban`")
       room.refuses(room.member(carol, carol, "leave"), "Users leave rooms")
       room.allows(room.member(alice, carol, "leave"))
     }

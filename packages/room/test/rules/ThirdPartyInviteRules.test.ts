@@ -66,7 +66,7 @@ describe("Third-party invites", () => {
       room.allows(room.member(carol, carol, "join")).allows(room.levels(alice, { [bob]: 50 }, { invite: 50 }))
       room.refuses(
         proposalOf(carol, "m.room.third_party_invite", {}, "token"),
-        "Inviting takes the power level `invite`"
+        "Inviting requires the power level `invite`"
       )
     }
   })

@@ -137,7 +137,7 @@ const checkDestinations = async (client: Client): Promise<Pick<DatabaseState, "f
       : warning(
           "federation",
           `these servers did not answer last: ${names}`,
-          "Where all are missing, look at DNS, the firewall and the certificate; look at one by --peer NAME."
+          "If no server answers, check DNS, the firewall and the certificate. `greenroom doctor --peer NAME` checks one server."
         )
   return { findings: [finding], peers }
 }

@@ -85,9 +85,7 @@ export const makeInteractiveStages = Effect.gen(function* () {
   /** The user has agreed to a reset of their cross-signing keys on the account page. */
   const approvedReset = Effect.fnUntraced(function* ({ request, results }: StageAttempt) {
     const approved = request.session !== undefined && (yield* oauthClients.mayResetKeys(request.session.userId))
-    return approved
-      ? results
-      : yield* new Forbidden({ error: "The reset has not been approved on the page of the account" })
+    return approved ? results : yield* new Forbidden({ error: "Approve the reset on the page of your account first" })
   })
 
   /** An address that a session of `AddressValidations` has validated. */

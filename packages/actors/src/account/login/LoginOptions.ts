@@ -29,13 +29,13 @@ export type RegistrationMode = (typeof registrationModes)[number]
 export interface MailOptions {
   readonly host: string
   readonly port: number
-  /** `tls` from the first byte, `starttls` or no connection, `none` for a server on the same machine. */
+  /** `tls` from the first byte; `starttls`, or the connection fails; `none` for a server on the same machine. */
   readonly security: "tls" | "starttls" | "none"
   readonly user?: string | undefined
   readonly password?: Redacted.Redacted | undefined
-  /** The address that mails are from, such as `Greenroom <noreply@example.org>`. */
+  /** The sender of mails, such as `Greenroom <noreply@example.org>`. */
   readonly from: string
-  /** A directory with templates instead of ours, see `MailTemplates`. */
+  /** A directory with templates that replace the built-in ones, see `MailTemplates`. */
   readonly templates?: string | undefined
   /** The shortest delay between a notification and the mail about it, in ms (default: 10 minutes). */
   readonly notificationDelay?: number | undefined

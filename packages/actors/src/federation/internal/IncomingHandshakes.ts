@@ -73,7 +73,7 @@ export const makeIncomingHandshakes = Effect.fnUntraced(function* ({ findVersion
     (origin, roomId, userId, versions) =>
       serverNameOf(userId) === origin
         ? ask(room(roomId).MakeMembership({ handshake, userId, ...(versions === undefined ? {} : { versions }) }))
-        : Effect.fail(new Forbidden({ error: `${userId} is no user of ${origin}` }))
+        : Effect.fail(new Forbidden({ error: `${userId} is not a user of ${origin}` }))
 
   const sendMembership = Effect.fnUntraced(function* (
     handshake: MembershipHandshake,

@@ -63,7 +63,7 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     readState: Effect.Effect<ReadonlyArray<JsonObject>, InvalidParam> = Effect.succeed([])
   ) {
     if (!isInviteOf(serverName, event))
-      return yield* new InvalidParam({ error: "the PDU is no invite of a user of this server" })
+      return yield* new InvalidParam({ error: "the PDU is not an invite of a user of this server" })
     const account = yield* accounts.find(event.state_key as UserId)
     if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
       return yield* new NotFound({ error: `There is no user ${event.state_key}` })

@@ -37,7 +37,7 @@ export const makeInviteJoins = Effect.gen(function* () {
 
   /** The reason why this server cannot answer it, whatever the room. */
   const misdirected = ({ content: { target_host }, origin, sender }: Event): MatrixError | undefined => {
-    if (serverNameOf(sender) !== origin) return new Forbidden({ error: `${sender} is no user of ${origin}` })
+    if (serverNameOf(sender) !== origin) return new Forbidden({ error: `${sender} is not a user of ${origin}` })
     if (target_host === serverName) return undefined
     const host = typeof target_host === "string" && isServerName(target_host) ? target_host : "no server"
     return new BadJson({ error: `The target_host is ${host}; this is ${serverName}` })

@@ -34,7 +34,7 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
       return yield* new RemoteRefused({ destination, status, errcode: "M_UNKNOWN", error: `status ${status}` })
     }
     const json = yield* Effect.mapError(parseJson(body), ({ reason }) => new RemoteInvalid({ destination, reason }))
-    return isJsonObject(json) ? json : yield* new RemoteInvalid({ destination, reason: "the answer is no object" })
+    return isJsonObject(json) ? json : yield* new RemoteInvalid({ destination, reason: "the answer is not an object" })
   })
 
   const get = (destination: ServerName, uri: string): Effect.Effect<JsonObject, RemoteError> =>

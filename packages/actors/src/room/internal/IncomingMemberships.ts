@@ -113,7 +113,8 @@ export const makeIncomingMemberships = (
     }
     const origin = serverNameOf(userId)
     const { built, state } = yield* graph.build(room, proposal, now, origin, undefined)
-    if (Result.isFailure(built)) return yield* new BadRequest({ error: "The membership cannot be made" })
+    if (Result.isFailure(built))
+      return yield* new BadRequest({ error: "The membership event would be invalid or too large" })
     const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     return { room_version: room.version.id, event: room.version.toTemplate(built.success) }

@@ -59,7 +59,8 @@ export const makeJoinRequests = Effect.fnUntraced(function* (
     const membership = { ...(yield* ownContent(session.userId, content)), membership: "join" }
     const through = yield* serversOutside(session.userId, roomId, servers)
     if (through.length > 0) {
-      if (session.guest) return yield* new GuestAccessForbidden({ error: `${roomId} is not known to let guests in` })
+      if (session.guest)
+        return yield* new GuestAccessForbidden({ error: `This server does not know whether guests may join ${roomId}` })
       const problem = checkEvent("m.room.member", session.userId, membership)
       if (problem !== undefined) return yield* problem
       yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))

@@ -33,7 +33,7 @@ const maxPagesRead = 20
 const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam> => {
   const [, direction, joined, roomNid] = /^([pq])([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
   return joined === undefined || roomNid === undefined
-    ? Effect.fail(new InvalidParam({ error: "since: is no token of this list" }))
+    ? Effect.fail(new InvalidParam({ error: "since: is not a token of this list" }))
     : Effect.succeed({ joinedMembers: Number(joined), roomNid: Number(roomNid), backwards: direction === "q" })
 }
 
@@ -102,7 +102,7 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
     )
     if (levels === undefined || levels.user(session.userId) < levels.event("m.room.canonical_alias", true)) {
       return yield* new Forbidden({
-        error: `Listing a room on ${serverName} takes the power to set its canonical alias`
+        error: `Listing a room on ${serverName} requires the power level to set its canonical alias`
       })
     }
     yield* list.setListed(roomId, listed)
@@ -117,7 +117,7 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
   ) {
     const serviceId = session.appService
     if (serviceId === undefined)
-      return yield* new Forbidden({ error: "Application services alone list rooms of networks" })
+      return yield* new Forbidden({ error: "Only application services list rooms in their networks" })
     yield* isListed(roomId)
     yield* list.setListedIn({ serviceId, networkId }, roomId, listed)
   })

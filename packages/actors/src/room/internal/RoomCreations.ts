@@ -101,7 +101,8 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   ) {
     const proposal = { type: "m.room.create", sender: session.userId, state_key: "", content: seed.create }
     const made = version.createRoom(proposal, yield* signingKeys.current, yield* timestamp)
-    if (Result.isFailure(made)) return yield* new BadJson({ error: "The m.room.create has no form or is too large" })
+    if (Result.isFailure(made))
+      return yield* new BadJson({ error: "creation_content: the m.room.create event would be invalid or too large" })
     const create = made.success
     const isReserved = aliasName !== undefined && (yield* reserveAlias(session, create.room_id, aliasName))
     const membership = { membership: "invite", ...(isDirect ? { is_direct: true } : {}) }

@@ -54,7 +54,7 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
     const target = stored.event
     // The rules of rooms leave it to a server which of its users may redact events of each other.
     if (!isModerator && target.sender !== payload.sender) {
-      return yield* new Forbidden({ error: "Redacting events of others takes the power level `redact`" })
+      return yield* new Forbidden({ error: "Redacting events of others requires the power level `redact`" })
     }
     const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
     const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)

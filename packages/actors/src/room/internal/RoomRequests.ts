@@ -53,7 +53,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     const problem = checkEvent("m.room.aliases", stateKey, content)
     if (problem !== undefined) return yield* problem
     if (stateKey !== serverName) {
-      return yield* new Forbidden({ error: `state_key: ${serverName} speaks for its own aliases only` })
+      return yield* new Forbidden({ error: `state_key: must be ${serverName}, the server of the sender` })
     }
     const aliases = content.aliases as ReadonlyArray<RoomAlias>
     const foreign = aliases.find((alias) => serverNameOf(alias) !== serverName)

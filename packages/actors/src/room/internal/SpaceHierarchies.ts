@@ -40,7 +40,7 @@ const parsePage = (request: HierarchyRequest): Effect.Effect<number, InvalidPara
   const { from } = request
   if (from === undefined) return Effect.succeed(0)
   const start = /^h([0-9]{1,6})_[as][0-9]+$/.exec(from)?.[1]
-  if (start === undefined) return Effect.fail(new InvalidParam({ error: "from: is no token of this hierarchy" }))
+  if (start === undefined) return Effect.fail(new InvalidParam({ error: "from: is not a token of this hierarchy" }))
   return from === formatPage(Number(start), request)
     ? Effect.succeed(Number(start))
     : Effect.fail(new InvalidParam({ error: "suggested_only, max_depth: must be those of the first page" }))

@@ -88,7 +88,7 @@ export const makeStateForServers = Effect.fnUntraced(function* (
     atHand?: KnownState
   ): Effect.fn.Return<RemoteState, Failure> {
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
-    if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
+    if (ref === undefined) return yield* new NotFound({ error: `There is no event ${at} in this room` })
     const read = Effect.gen(function* () {
       const state =
         atHand !== undefined && sameRef(ref, atHand.ref)

@@ -82,7 +82,7 @@ export const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure)
   if (errcode === "M_INCOMPATIBLE_ROOM_VERSION") {
     return new UnsupportedRoomVersion({ error: `${destination} does not know the version of the room` })
   }
-  if (errcode === "M_BAD_JSON") return new BadJson({ error: `${destination} cannot take the invite: ${reason}` })
+  if (errcode === "M_BAD_JSON") return new BadJson({ error: `${destination} refuses the invite: ${reason}` })
   if (errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND") return new Forbidden({ error: reason })
   return (
     passedError(failure) ?? new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })

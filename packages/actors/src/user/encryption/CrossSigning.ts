@@ -72,7 +72,7 @@ const verify = Effect.fnUntraced(function* (name: string, signed: SignedKeys, us
   const bytes = decodeBase64(key.publicKey)
   const imported = bytes === undefined ? undefined : importVerifyKey(bytes)
   if (imported === undefined || Result.isFailure(imported)) {
-    return yield* new InvalidSignature({ error: `${name}: ${key.keyId} is no Ed25519 key` })
+    return yield* new InvalidSignature({ error: `${name}: ${key.keyId} is not an Ed25519 key` })
   }
   const wrong = checkSignature(
     Buffer.from(signed.keys),
@@ -106,7 +106,7 @@ const make = Effect.gen(function* () {
 
   const readKey = Effect.fnUntraced(function* (userId: UserId, usage: KeyUsage, given: JsonObject) {
     const name = `${usage}_key`
-    if (given.user_id !== userId) return yield* new InvalidParam({ error: `${name}: user_id must be the user's` })
+    if (given.user_id !== userId) return yield* new InvalidParam({ error: `${name}: user_id must be ${userId}` })
     if (!Array.isArray(given.usage) || !given.usage.includes(usage)) {
       return yield* new InvalidParam({ error: `${name}: usage must have ${usage}` })
     }
@@ -177,7 +177,8 @@ const make = Effect.gen(function* () {
       const publicKey = ofDevice?.[keyId]
       return Object.hasOwn(given, keyId) && typeof publicKey === "string" ? [{ keyId, publicKey }] : []
     })
-    if (signers.length === 0) return yield* new InvalidSignature({ error: "No device of the user has signed" })
+    if (signers.length === 0)
+      return yield* new InvalidSignature({ error: "The signature of a device of the user is missing" })
     for (const signer of signers) {
       yield* verify("master", signed, userId, signer)
       yield* store.signOwnMaster(userId, only(signed, userId, signer))
@@ -187,7 +188,7 @@ const make = Effect.gen(function* () {
   const signOwn = Effect.fnUntraced(function* (userId: UserId, keyId: string, signed: SignedKeys) {
     const { master } = yield* keysOf(userId)
     if (storedKeyOf(master)?.publicKey !== keyId) return yield* signDevice(userId, keyId, signed)
-    if (!isSame(master, signed)) return yield* new BadRequest({ error: "The key is another one than the stored one" })
+    if (!isSame(master, signed)) return yield* new BadRequest({ error: "The key differs from the stored master key" })
     return yield* signOwnMaster(userId, signed)
   })
 
@@ -212,7 +213,8 @@ const make = Effect.gen(function* () {
   })
 
   const signKey = Effect.fnUntraced(function* (signer: UserId, userId: UserId, keyId: string, given: Json) {
-    if (!isJsonObject(given)) return yield* new InvalidParam({ error: "Expected a signed object" })
+    if (!isJsonObject(given))
+      return yield* new InvalidParam({ error: `${keyId.slice(0, 255)}: expected a signed object` })
     const signed = yield* splitSignatures(keyId.slice(0, 255), given)
     yield* userId === signer ? signOwn(userId, keyId, signed) : signOther(signer, userId, signed)
   })

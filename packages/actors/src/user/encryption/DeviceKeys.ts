@@ -148,8 +148,9 @@ const make = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     return yield* store.upload({ userId, deviceId, device, oneTime, fallback }, now, maxOneTimeKeys).pipe(
       Effect.mapError(({ keyId, reason }): MatrixError => {
-        if (reason === "different key") return new InvalidParam({ error: `one_time_keys: ${keyId} is another key` })
-        if (reason === "no device") return new InvalidParam({ error: "The session has no device" })
+        if (reason === "different key")
+          return new InvalidParam({ error: `one_time_keys: a different key is stored as ${keyId}` })
+        if (reason === "no device") return new InvalidParam({ error: "The access token has no device" })
         return new UserLimitExceeded({ error: `At most ${maxOneTimeKeys} one-time keys of a device can wait` })
       }),
       Effect.tap(() => (device === undefined ? Effect.void : peers.wakeForEdus))
