@@ -99,7 +99,7 @@ type Texts = ReadonlyArray<string> | null | undefined
 const maxSteps = 20_000
 
 const matcher = (patterns: ReadonlyArray<string>): ((text: string) => boolean) => {
-  const exact = new Set(patterns.filter((pattern) => !/[*?]/.test(pattern)))
+  const exact = new Set(patterns.filter((pattern) => !isPattern(pattern)))
   const globs = patterns.filter(isPattern).map((pattern) => parseGlob(pattern))
   return (text) => {
     if (exact.has(text)) return true
