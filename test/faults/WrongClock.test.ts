@@ -9,6 +9,7 @@ import * as https from "node:https"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, Fiber, Redacted } from "effect"
 import { type Body, curl } from "../support/Curl.ts"
 import { freePorts } from "../support/FreePort.ts"
@@ -47,7 +48,7 @@ interface Finding {
 /** The findings of `greenroom doctor`. */
 const examine = (args: ReadonlyArray<string>, environment: { readonly [name: string]: string }) =>
   Effect.callback<ReadonlyArray<Finding>>((resume) => {
-    const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...environment }
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME, NODE_OPTIONS: nodeOptions, ...environment }
     execFile(process.execPath, [program, "doctor", "--json", ...args], { env }, (_failure, out) => {
       const lines = out.trim().split("\n")
       resume(Effect.succeed(lines.map((line) => JSON.parse(line))))

@@ -5,6 +5,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, Redacted, Schedule, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
@@ -75,6 +76,7 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      NODE_OPTIONS: nodeOptions,
       GREENROOM_FEDERATION_PORT: "0",
       ...unlimited,
       ...options.environment

@@ -8,6 +8,7 @@ import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, FileSystem, Layer, Redacted, Schedule } from "effect"
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
@@ -30,7 +31,7 @@ interface Program {
 const runCommand = (command: string, args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync((): Program => {
-      const child = spawn(command, args, { env: { PATH: process.env.PATH }, stdio: "pipe" })
+      const child = spawn(command, args, { env: { PATH: process.env.PATH, NODE_OPTIONS: nodeOptions }, stdio: "pipe" })
       const output = { stdout: "", stderr: "" }
       for (const name of ["stdout", "stderr"] as const) {
         child[name].setEncoding("utf8").on("data", (text: string) => {

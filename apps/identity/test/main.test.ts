@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { assert, layer } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, Layer, Redacted } from "effect"
 import { askUrl } from "./support/TestIdentity.ts"
 
@@ -18,7 +19,9 @@ interface Program {
 const start = (args: ReadonlyArray<string>, environment: Record<string, string> = {}) =>
   Effect.acquireRelease(
     Effect.sync((): Program => {
-      const child = spawn(process.execPath, [main, ...args], { env: { PATH: process.env.PATH ?? "", ...environment } })
+      const child = spawn(process.execPath, [main, ...args], {
+        env: { PATH: process.env.PATH ?? "", NODE_OPTIONS: nodeOptions, ...environment }
+      })
       let output = ""
       const read = (chunk: Buffer) => {
         output += chunk

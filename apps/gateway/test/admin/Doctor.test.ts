@@ -10,6 +10,7 @@ import { NodeServices } from "@effect/platform-node"
 import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, FileSystem, Redacted } from "effect"
 import { generate } from "selfsigned"
 
@@ -33,7 +34,7 @@ const doctor = (
     const environment = Object.entries(settings).map(([name, value]) => [`GREENROOM_${name}`, value])
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "inherit"],
-      env: { PATH: process.env.PATH, ...Object.fromEntries(environment) }
+      env: { PATH: process.env.PATH, NODE_OPTIONS: nodeOptions, ...Object.fromEntries(environment) }
     })
     let out = ""
     child.stdout.setEncoding("utf8").on("data", (text: string) => {

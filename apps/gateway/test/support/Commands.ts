@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Console, Effect, Layer, type Scope, Stdio, Stream } from "effect"
 import { groups } from "../../src/admin/Groups.ts"
 import { commandProgram } from "../../src/admin/RunCommand.ts"
@@ -58,7 +59,9 @@ export const greenroom = (
   { environment = {}, input = "" }: ProgramOptions = {}
 ): Effect.Effect<CommandResult> =>
   Effect.callback<CommandResult>((resume) => {
-    const child = spawn(process.execPath, [program, ...args], { env: { PATH: process.env.PATH, ...environment } })
+    const child = spawn(process.execPath, [program, ...args], {
+      env: { PATH: process.env.PATH, NODE_OPTIONS: nodeOptions, ...environment }
+    })
     const output = { out: "", error: "" }
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       output.out += text
@@ -76,7 +79,10 @@ export const startGreenroom = (
 ): Effect.Effect<{ readonly kill: Effect.Effect<void> }, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = spawn(process.execPath, [program, ...args], { stdio: "ignore", env: { PATH: process.env.PATH } })
+      const child = spawn(process.execPath, [program, ...args], {
+        stdio: "ignore",
+        env: { PATH: process.env.PATH, NODE_OPTIONS: nodeOptions }
+      })
       const ended = new Promise((resolve) => child.once("close", resolve))
       const kill = Effect.promise(async () => {
         child.kill("SIGKILL")

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, FileSystem, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
@@ -13,7 +14,7 @@ export const gateway = (options: ReadonlyArray<string>): Effect.Effect<string, n
       Effect.callback<{ readonly url: string; readonly stop: Promise<unknown>; readonly kill: () => void }>(
         (resume) => {
           const child = spawn(process.execPath, [program, "--port", "0", "--federation-port", "0", ...options], {
-            env: { PATH: process.env.PATH },
+            env: { PATH: process.env.PATH, NODE_OPTIONS: nodeOptions },
             stdio: ["ignore", "pipe", "inherit"]
           })
           const stop = new Promise((resolve) => child.once("close", resolve))

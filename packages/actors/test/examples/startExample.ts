@@ -7,6 +7,7 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
+import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect } from "effect"
 
 /** A directory that goes with the scope. PostgreSQL, which does not run as root, must be able to walk through it. */
@@ -41,7 +42,7 @@ export const startExample = (
       const program = fileURLToPath(new URL(`../../examples/${name}.ts`, import.meta.url))
       const child = spawn(process.execPath, [program, ...args], {
         stdio: ["pipe", "pipe", "inherit"],
-        env: { ...process.env, ...environment }
+        env: { ...process.env, NODE_OPTIONS: nodeOptions, ...environment }
       })
       let output = ""
       child.stdout.setEncoding("utf8").on("data", (chunk) => {
