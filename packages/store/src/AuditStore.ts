@@ -6,6 +6,7 @@
  *
  * An action has a row before it runs; if the row cannot be written, the action does not run. An action that fails has a second row,
  * `room.delete.failed` for `room.delete`, with the number of the first one. After a crash during the action there is only the first.
+ * Work that outlasts its action keeps that number (`AuditSeq`), and records its failure with it.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -19,6 +20,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import * as SqlClient from "effect/sql/SqlClient"
 
 export interface NewAuditEntry {
@@ -86,6 +88,12 @@ interface Row {
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")
 
+const lastRow = (sql: SqlClient.SqlClient) =>
+  Effect.map(
+    sql<{ seq: bigint; hash: Uint8Array }>`SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1`,
+    ([row]) => (row === undefined ? undefined : { seq: Number(row.seq), hash: hex(row.hash) })
+  )
+
 type Hashed = Omit<Row, "seq" | "at" | "hash" | "previous"> & {
   readonly seq: number
   readonly at: number
@@ -131,8 +139,63 @@ const toEntry = (row: Row): AuditEntry => ({
 export const signedText = ({ hash, seq, signedAt }: Pick<AuditHead, "seq" | "hash" | "signedAt">): string =>
   `greenroom audit head ${seq} ${hash} ${signedAt}`
 
+/** The number of the row of the action that runs; undefined outside of one. */
+export const AuditSeq = Context.Reference<number | undefined>("greenroom/store/AuditSeq", {
+  defaultValue: () => undefined
+})
+
+/** Adds a row at the end of the chain. */
+const append = Effect.fn("AuditStore.append")(function* (sql: SqlClient.SqlClient, entry: NewAuditEntry) {
+  const at = yield* Clock.currentTimeMillis
+  return yield* sql.withTransaction(
+    Effect.gen(function* () {
+      yield* sql`SELECT pg_advisory_xact_lock(${appendLock})`
+      const last = yield* lastRow(sql)
+      const seq = (last?.seq ?? 0) + 1
+      const previous = last?.hash ?? origin
+      const row = {
+        seq,
+        at,
+        actor: entry.actor,
+        action: entry.action,
+        target: entry.target ?? null,
+        reason: entry.reason === undefined ? null : JSON.stringify(entry.reason),
+        details: JSON.stringify(entry.details ?? {}),
+        previous
+      }
+      const hash = hashOf(row)
+      yield* sql`
+        INSERT INTO audit_log (seq, at, actor, action, target, reason, details, previous, hash)
+        VALUES (${seq}, ${at}, ${row.actor}, ${row.action}, ${row.target}, ${row.reason}, ${row.details},
+                ${Buffer.from(previous, "hex")}, ${hash})`
+      return seq
+    })
+  )
+})
+
+/** Adds the row that says why the action of another row failed. For work that outlasts its action, in the transaction that ends it. */
+export const appendFailure = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  seq: number,
+  { code, reason }: ActionFailure
+) {
+  const [row] = yield* sql<Pick<Row, "actor" | "action" | "target">>`
+    SELECT actor, action, target FROM audit_log WHERE seq = ${seq}`
+  // Somebody has cut the row, which a verification finds.
+  if (row === undefined) return
+  const { action, actor, target } = row
+  const details = { row: seq, ...(code === undefined ? {} : { errcode: code }) }
+  yield* append(sql, { actor, action: `${action}.failed`, target: target ?? undefined, reason, details })
+})
+
+interface ActionFailure {
+  readonly reason: string
+  /** The error code of Matrix. */
+  readonly code?: string
+}
+
 /** Why an action failed. What a defect says may have secrets, and is in the log of the program. */
-const failureOf = (cause: Cause.Cause<unknown>): { readonly reason: string; readonly code?: string } => {
+const failureOf = (cause: Cause.Cause<unknown>): ActionFailure => {
   if (Cause.hasInterruptsOnly(cause)) return { reason: "Interrupted" }
   const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
   if (typeof failure !== "object" || failure === null) return { reason: "Internal error" }
@@ -149,6 +212,8 @@ export class AuditStore extends Context.Service<
      * database takes rows again.
      */
     readonly run: <A, E, R>(entry: NewAuditEntry, action: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    /** A stream that outlasts the action that runs, such as a download: if it fails or is interrupted, a row says so too. */
+    readonly following: <A, E, R>(stream: Stream.Stream<A, E, R>) => Effect.Effect<Stream.Stream<A, E, R>>
     readonly list: (query: AuditQuery) => Effect.Effect<ReadonlyArray<AuditEntry>>
     /** The last row, undefined for an empty log. */
     readonly last: Effect.Effect<{ readonly seq: number; readonly hash: string } | undefined>
@@ -169,61 +234,26 @@ export class AuditStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const scope = yield* Effect.scope
 
-      const lastRow = Effect.map(
-        sql<{ seq: bigint; hash: Uint8Array }>`SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1`,
-        ([row]) => (row === undefined ? undefined : { seq: Number(row.seq), hash: hex(row.hash) })
-      )
-
-      const append = Effect.fn("AuditStore.append")(function* (entry: NewAuditEntry) {
-        const at = yield* Clock.currentTimeMillis
-        return yield* sql.withTransaction(
-          Effect.gen(function* () {
-            yield* sql`SELECT pg_advisory_xact_lock(${appendLock})`
-            const last = yield* lastRow
-            const seq = (last?.seq ?? 0) + 1
-            const previous = last?.hash ?? origin
-            const row = {
-              seq,
-              at,
-              actor: entry.actor,
-              action: entry.action,
-              target: entry.target ?? null,
-              reason: entry.reason === undefined ? null : JSON.stringify(entry.reason),
-              details: JSON.stringify(entry.details ?? {}),
-              previous
-            }
-            const hash = hashOf(row)
-            yield* sql`
-              INSERT INTO audit_log (seq, at, actor, action, target, reason, details, previous, hash)
-              VALUES (${seq}, ${at}, ${row.actor}, ${row.action}, ${row.target}, ${row.reason}, ${row.details},
-                      ${Buffer.from(previous, "hex")}, ${hash})`
-            return { ...entry, seq, at, previous, hash: hex(hash) }
-          })
-        )
-      })
-
-      const appendFailure = Effect.fnUntraced(function* (
-        { action, actor, seq, target }: AuditEntry,
-        cause: Cause.Cause<unknown>
-      ) {
-        const { code, reason } = failureOf(cause)
-        const details = { row: seq, ...(code === undefined ? {} : { errcode: code }) }
-        const appended = append({ actor, action: `${action}.failed`, target, reason, details })
-        yield* Effect.catchCause(appended, (problem) =>
+      /** Adds the row of a failure, at once or when the database takes rows again. */
+      const recordFailure = (seq: number) => (exit: Exit.Exit<unknown, unknown>) => {
+        if (Exit.isSuccess(exit)) return Effect.void
+        const failure = failureOf(exit.cause)
+        const appended = appendFailure(sql, seq, failure)
+        return Effect.catchCause(appended, (problem) =>
           Effect.andThen(
-            Effect.logError(
-              `Audit log: the failure of row ${seq}, ${action}, cannot be recorded yet: ${reason}`,
-              problem
-            ),
+            Effect.logError(`Audit log: the failure of row ${seq} cannot be recorded yet: ${failure.reason}`, problem),
             Effect.forkIn(Effect.interruptible(Effect.retry(appended, Schedule.spaced(failureRetryInterval))), scope)
           )
         )
-      })
+      }
 
       const run = <A, E, R>(entry: NewAuditEntry, action: Effect.Effect<A, E, R>) =>
-        Effect.flatMap(Effect.orDie(append(entry)), (row) =>
-          Effect.onExit(action, (exit) => (Exit.isFailure(exit) ? appendFailure(row, exit.cause) : Effect.void))
+        Effect.flatMap(Effect.orDie(append(sql, entry)), (seq) =>
+          Effect.onExit(Effect.provideService(action, AuditSeq, seq), recordFailure(seq))
         )
+
+      const following = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
+        Effect.map(AuditSeq, (seq) => (seq === undefined ? stream : Stream.onExit(stream, recordFailure(seq))))
 
       const list = ({ actor, before, limit, target }: AuditQuery) =>
         sql<Row>`
@@ -262,7 +292,8 @@ export class AuditStore extends Context.Service<
         run,
         list,
         verify,
-        last: Effect.orDie(lastRow),
+        following,
+        last: Effect.orDie(lastRow(sql)),
         heads: sql<{ seq: bigint; hash: Uint8Array; signed_at: bigint; key_id: string; signature: string }>`
           SELECT * FROM audit_heads ORDER BY seq`.pipe(
           Effect.map((rows) =>

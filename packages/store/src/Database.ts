@@ -129,6 +129,7 @@ const migrations = {
   "0096_account_rates": () => import("./migrations/0096_account_rates.ts"),
   "0100_threads": () => import("./migrations/0100_threads.ts"),
   "0101_receipts_of_threads": () => import("./migrations/0101_receipts_of_threads.ts"),
+  "0105_audited_work": () => import("./migrations/0105_audited_work.ts"),
   "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts"),
   "0115_ended_accounts": () => import("./migrations/0115_ended_accounts.ts"),
   "0120_protected_media": () => import("./migrations/0120_protected_media.ts")

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
+import { AuditSeq, appendFailure } from "./AuditStore.ts"
 import { signalWork } from "./WorkSignals.ts"
 
 export interface WaitingNotice {
@@ -29,7 +30,8 @@ export class NoticeStore extends Context.Service<
     readonly add: (userId: UserId, content: JsonObject) => Effect.Effect<void>
     /** The oldest queued notices. */
     readonly waiting: (limit: number) => Effect.Effect<ReadonlyArray<WaitingNotice>>
-    readonly remove: (noticeId: number) => Effect.Effect<void>
+    /** Removes a notice that was sent, or that could not be sent: `error` goes into the audit log, if the notice is of an administrator. */
+    readonly remove: (noticeId: number, error?: string) => Effect.Effect<void>
   }
 >()("greenroom/store/NoticeStore") {
   static readonly layer = Layer.effect(
@@ -53,12 +55,12 @@ export class NoticeStore extends Context.Service<
             Effect.orDie
           ),
         add: (userId, content) =>
-          sql`INSERT INTO waiting_notices (user_id, content) VALUES (${userId}, ${JSON.stringify(content)})`.pipe(
-            Effect.andThen(signalWork(sql, "server notices")),
-            sql.withTransaction,
-            Effect.asVoid,
-            Effect.orDie
-          ),
+          Effect.flatMap(
+            AuditSeq,
+            (auditSeq) => sql`
+              INSERT INTO waiting_notices (user_id, content, audit_seq)
+              VALUES (${userId}, ${JSON.stringify(content)}, ${auditSeq ?? null})`
+          ).pipe(Effect.andThen(signalWork(sql, "server notices")), sql.withTransaction, Effect.asVoid, Effect.orDie),
         waiting: (limit) =>
           sql<{ notice_id: bigint; user_id: UserId; content: string }>`
             SELECT notice_id, user_id, content FROM waiting_notices ORDER BY notice_id LIMIT ${limit}`.pipe(
@@ -71,8 +73,16 @@ export class NoticeStore extends Context.Service<
             ),
             Effect.orDie
           ),
-        remove: (noticeId) =>
-          sql`DELETE FROM waiting_notices WHERE notice_id = ${noticeId}`.pipe(Effect.asVoid, Effect.orDie)
+        remove: Effect.fnUntraced(
+          function* (noticeId, error) {
+            const [removed] = yield* sql<{ audit_seq: bigint | null }>`
+            DELETE FROM waiting_notices WHERE notice_id = ${noticeId} RETURNING audit_seq`
+            if (error === undefined || removed === undefined || removed.audit_seq === null) return
+            yield* appendFailure(sql, Number(removed.audit_seq), { reason: error })
+          },
+          sql.withTransaction,
+          Effect.orDie
+        )
       })
     })
   )

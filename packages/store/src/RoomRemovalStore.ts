@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Statement from "effect/sql/Statement"
+import { AuditSeq, appendFailure } from "./AuditStore.ts"
 import { signalWork } from "./WorkSignals.ts"
 
 export type RemovalStatus = "scheduled" | "shutting_down" | "purging" | "complete" | "failed"
@@ -69,7 +70,7 @@ export class RoomRemovalStore extends Context.Service<
 
     /** Signals work of the kind `removals`. */
     readonly addRemoval: (removal: NewRemoval) => Effect.Effect<void>
-    /** Changes nothing once the removal is finished. */
+    /** Changes nothing once the removal is finished. An error goes into the audit log too, in the name of the action that added it. */
     readonly setRemoval: (
       removalId: string,
       change: {
@@ -100,17 +101,20 @@ export class RoomRemovalStore extends Context.Service<
           Effect.orDie
         )
 
-      const setRemoval: RoomRemovalStore["Service"]["setRemoval"] = Effect.fnUntraced(function* (
-        removalId,
-        { error, result, status }
-      ) {
-        const now = yield* Clock.currentTimeMillis
-        const finished = status === "complete" || status === "failed" ? now : null
-        yield* sql`
+      const setRemoval: RoomRemovalStore["Service"]["setRemoval"] = Effect.fnUntraced(
+        function* (removalId, { error, result, status }) {
+          const now = yield* Clock.currentTimeMillis
+          const finished = status === "complete" || status === "failed" ? now : null
+          const [changed] = yield* sql<{ audit_seq: bigint | null }>`
             UPDATE room_removals SET status = ${status}, error = ${error ?? null}, finished_at = ${finished},
               result = coalesce(${result === undefined ? null : JSON.stringify(result)}, result)
-            WHERE removal_id = ${removalId} AND finished_at IS NULL`
-      }, Effect.orDie)
+            WHERE removal_id = ${removalId} AND finished_at IS NULL RETURNING audit_seq`
+          if (error === undefined || changed === undefined || changed.audit_seq === null) return
+          yield* appendFailure(sql, Number(changed.audit_seq), { reason: error })
+        },
+        sql.withTransaction,
+        Effect.orDie
+      )
 
       return RoomRemovalStore.of({
         isBlocked: (roomId) =>
@@ -131,10 +135,11 @@ export class RoomRemovalStore extends Context.Service<
                   ON CONFLICT DO NOTHING`
         }, Effect.orDie),
         addRemoval: Effect.fnUntraced(function* ({ kind, options, removalId, requestedBy, roomId }) {
-          const now = yield* Clock.currentTimeMillis
+          const [now, auditSeq = null] = [yield* Clock.currentTimeMillis, yield* AuditSeq]
           const added = sql`
-            INSERT INTO room_removals (removal_id, kind, room_id, requested_by, options, status, result, created_at)
-            VALUES (${removalId}, ${kind}, ${roomId}, ${requestedBy}, ${JSON.stringify(options)}, 'scheduled', '{}', ${now})`
+            INSERT INTO room_removals (removal_id, kind, room_id, requested_by, options, status, result, created_at, audit_seq)
+            VALUES (${removalId}, ${kind}, ${roomId}, ${requestedBy}, ${JSON.stringify(options)}, 'scheduled', '{}', ${now},
+              ${auditSeq})`
           yield* sql.withTransaction(Effect.andThen(added, signalWork(sql, "removals")))
         }, Effect.orDie),
         setRemoval,

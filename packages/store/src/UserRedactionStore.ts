@@ -4,12 +4,14 @@
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { plural } from "@greenroom/protocol/Plural"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Statement from "effect/sql/Statement"
+import { AuditSeq, appendFailure } from "./AuditStore.ts"
 import { texts } from "./PgArrays.ts"
 import { signalWork } from "./WorkSignals.ts"
 
@@ -80,6 +82,10 @@ export class UserRedactionStore extends Context.Service<
   {
     /** Signals work of the kind `user redactions`. */
     readonly add: (redaction: NewUserRedaction) => Effect.Effect<void>
+    /**
+     * Changes nothing once the redaction is finished. One that ends with events that could not be redacted has a row in the audit log
+     * that says so.
+     */
     readonly set: (
       redactId: string,
       status: UserRedactionStatus,
@@ -143,18 +149,28 @@ export class UserRedactionStore extends Context.Service<
 
       return UserRedactionStore.of({
         add: Effect.fnUntraced(function* ({ options, redactId, requestedBy, sender, userId }) {
-          const now = yield* Clock.currentTimeMillis
+          const [now, auditSeq = null] = [yield* Clock.currentTimeMillis, yield* AuditSeq]
           const added = sql`
-            INSERT INTO user_redactions (redact_id, user_id, sender, requested_by, options, status, failed, created_at)
-            VALUES (${redactId}, ${userId}, ${sender}, ${requestedBy}, ${JSON.stringify(options)}, 'scheduled', '{}', ${now})`
+            INSERT INTO user_redactions (redact_id, user_id, sender, requested_by, options, status, failed, created_at, audit_seq)
+            VALUES (${redactId}, ${userId}, ${sender}, ${requestedBy}, ${JSON.stringify(options)}, 'scheduled', '{}', ${now},
+              ${auditSeq})`
           yield* sql.withTransaction(Effect.andThen(added, signalWork(sql, "user redactions")))
         }, Effect.orDie),
-        set: Effect.fnUntraced(function* (redactId, status, failed) {
-          const finished = status === "completed" || status === "failed" ? yield* Clock.currentTimeMillis : null
-          yield* sql`
+        set: Effect.fnUntraced(
+          function* (redactId, status, failed) {
+            const finished = status === "completed" || status === "failed" ? yield* Clock.currentTimeMillis : null
+            const [changed] = yield* sql<{ audit_seq: bigint | null }>`
             UPDATE user_redactions SET status = ${status}, failed = ${JSON.stringify(failed)}, finished_at = ${finished}
-            WHERE redact_id = ${redactId}`
-        }, Effect.orDie),
+            WHERE redact_id = ${redactId} AND finished_at IS NULL RETURNING audit_seq`
+            const failures = Object.values(failed)
+            if (finished === null || failures.length === 0 || changed === undefined || changed.audit_seq === null)
+              return
+            const reason = `${plural(failures.length, "event")} could not be redacted, the first one because: ${failures[0]}`
+            yield* appendFailure(sql, Number(changed.audit_seq), { reason })
+          },
+          sql.withTransaction,
+          Effect.orDie
+        ),
         find: (redactId) => Effect.map(select(sql`redact_id = ${redactId}`), ([found]) => found),
         list: (userId, { from, limit }) =>
           select(sql`user_id = ${userId} ORDER BY created_at DESC, redact_id LIMIT ${limit} OFFSET ${from}`),

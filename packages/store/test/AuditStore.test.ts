@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { AuditStore } from "../src/AuditStore.ts"
@@ -62,6 +62,24 @@ layer(AuditStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AuditStore
       yield* Effect.repeat(rowsOf("!stopped"), { until: (rows) => rows.length === 1 })
       yield* Fiber.interrupt(running)
       assert.deepInclude((yield* rowsOf("!stopped"))[1], { ...failed, reason: "Interrupted" })
+    })
+  )
+
+  it.effect("a stream that outlasts its action has a row if it fails or is interrupted, and none if it ends", () =>
+    Effect.gen(function* () {
+      const store = yield* AuditStore
+      const streamOf = <A, E>(target: string, stream: Stream.Stream<A, E>) =>
+        store.run(entry(target), store.following(stream))
+      yield* Stream.runDrain(yield* streamOf("!ended", Stream.make(1, 2)))
+      assert.deepStrictEqual(yield* rowsOf("!ended"), [begun])
+      const failing = Stream.concat(Stream.make(1), Stream.fail({ error: "no space" }))
+      yield* Effect.exit(Stream.runDrain(yield* streamOf("!failing", failing)))
+      assert.deepInclude((yield* rowsOf("!failing"))[1], { ...failed, reason: "no space" })
+      const running = yield* Effect.forkChild(Stream.runDrain(yield* streamOf("!left", Stream.never)), {
+        startImmediately: true
+      })
+      yield* Fiber.interrupt(running)
+      assert.deepInclude((yield* rowsOf("!left"))[1], { ...failed, reason: "Interrupted" })
     })
   )
 

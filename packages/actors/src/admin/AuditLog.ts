@@ -73,6 +73,7 @@ const make = Effect.gen(function* () {
 
   return AuditLog.of({
     run: store.run,
+    following: store.following,
     list: store.list,
     signHead: signHead(),
     verify
@@ -85,6 +86,7 @@ export class AuditLog extends Context.Service<
   {
     /** Records an action, and runs it. */
     readonly run: AuditStore["Service"]["run"]
+    readonly following: AuditStore["Service"]["following"]
     /** The newest entries first. */
     readonly list: AuditStore["Service"]["list"]
     /** Signs the end of the chain, unless it is signed already. */

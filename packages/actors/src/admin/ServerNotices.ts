@@ -120,7 +120,7 @@ const make = Effect.gen(function* () {
     if (Result.isFailure(sent)) {
       yield* Effect.logWarning(`A notice to ${userId} could not be sent: ${sent.failure.error}`)
     }
-    yield* store.remove(noticeId)
+    yield* store.remove(noticeId, Result.isFailure(sent) ? sent.failure.error : undefined)
   })
 
   const sendWaiting: Effect.Effect<void, TryAgain> = Effect.gen(function* () {

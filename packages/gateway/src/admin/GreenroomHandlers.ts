@@ -118,17 +118,19 @@ export const registrationHandlers = HttpApiBuilder.group(
     })
 )
 
-const asDownload = (lines: Stream.Stream<Uint8Array>) =>
-  HttpServerResponse.stream(lines, {
-    contentType: "application/jsonl",
-    headers: { "content-disposition": 'attachment; filename="export.jsonl"', "cache-control": "no-store" }
-  })
-
 export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdmin.exports", (handlers) =>
   withServices(function* () {
     const { asAdmin, services } = yield* makeAdminActions
     const audit = yield* AuditLog
     const exports = Context.get(services, UserExports)
+    /** If the client does not get all of the lines, the audit log says so. */
+    const asDownload = (lines: Stream.Stream<Uint8Array>) =>
+      Effect.map(audit.following(lines), (followed) =>
+        HttpServerResponse.stream(followed, {
+          contentType: "application/jsonl",
+          headers: { "content-disposition": 'attachment; filename="export.jsonl"', "cache-control": "no-store" }
+        })
+      )
     type Export = Effect.Success<ReturnType<typeof exports.find>>
     const toExport = (dataExport: Export): JsonObject =>
       withoutUndefined({
@@ -145,7 +147,7 @@ export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroom
         CurrentSession.use(({ userId }) =>
           audit.run(
             { actor: userId, action: "export.own", target: userId },
-            Effect.map(exports.own(userId), asDownload)
+            Effect.flatMap(exports.own(userId), asDownload)
           )
         )
       )
@@ -175,7 +177,7 @@ export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroom
       )
       .handle("read", ({ params: { exportId } }) =>
         asAdmin({ action: "export.read", details: { export_id: exportId } }, (admin) =>
-          Effect.map(exports.read(exportId, admin), asDownload)
+          Effect.flatMap(exports.read(exportId, admin), asDownload)
         )
       )
   })
