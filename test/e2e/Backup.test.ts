@@ -199,7 +199,7 @@ const killRestore = Effect.fnUntraced(function* (file: string, dataDir: string, 
   const other = ["--data-dir", dataDir, "--database-url", Redacted.value(yield* TestDatabase.url)]
   const withoutFiles = path.join(path.dirname(file), "without-files.backup")
   const commands = [
-    ["user", "list", ...other, "--server-name", GatewayProcess.serverName],
+    ["user", "create", "bob", ...other, "--server-name", GatewayProcess.serverName],
     ["backup", withoutFiles, "--without-files", ...other],
     ["restore", withoutFiles, ...settings]
   ]

@@ -6,7 +6,6 @@ import { X509Certificate } from "node:crypto"
 import { settings as identitySettings } from "@greenroom/app-identity/IdentityConfig"
 import {
   ConfigurationError,
-  checkDataDir,
   checkReadable,
   readSettings,
   refuse,
@@ -84,5 +83,4 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   yield* checkPorts(config)
   const login = checkLoginSettings(config)
   if (login !== undefined) return yield* refuse(login)
-  yield* checkDataDir(config.dataDir)
 })

@@ -15,6 +15,7 @@ import { logging } from "@greenroom/gateway/Logging"
 import { checkListen } from "@greenroom/gateway/NodeServer"
 import { RequestRecords } from "@greenroom/gateway/RequestRecords"
 import { cutShort, runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
+import { checkDataDir } from "@greenroom/gateway/SettingSources"
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
@@ -217,6 +218,7 @@ const unlessSilent = ({ silent }: DatabaseHold["Service"], cause: Cause.Cause<un
 /** Runs until the program gets a signal to stop or loses its database, then shuts down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
+  yield* checkDataDir(config.dataDir)
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
   const appServices = yield* readAppServices(config.appServiceFiles)

@@ -1,5 +1,5 @@
 /**
- * Makes a data directory, with the directories above it.
+ * Makes a data directory, with the directories above it, with the same permissions whatever the umask is.
  *
  * Node's recursive `mkdir` never returns if a directory cannot be created although its parent exists, as in `/proc`. This function
  * creates one directory after the other, and fails if the system refuses one.
@@ -17,13 +17,19 @@ const isThere = async (directory: string): Promise<boolean> => {
   return true
 }
 
+/** Other accounts may traverse a data directory, because PostgreSQL may run under one of them, but not list it. */
+const traversable = 0o711
+
 /** True if the directory was created, false if it existed. Fails with an error whose message is one line. */
-export const makeDataDirectory = async (directory: string, mode = 0o777): Promise<boolean> => {
+export const makeDataDirectory = async (directory: string, mode = traversable): Promise<boolean> => {
   if (await isThere(directory)) return false
   const parent = path.dirname(path.resolve(directory))
   if (parent !== path.resolve(directory)) await makeDataDirectory(parent, mode)
-  await fs.mkdir(directory, { mode }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error
-  })
+  await fs.mkdir(directory, { mode }).then(
+    () => fs.chmod(directory, mode),
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error
+    }
+  )
   return true
 }

@@ -150,6 +150,9 @@ export class DatabaseUnreachable extends Data.TaggedError("DatabaseUnreachable")
   readonly cause: SqlError.SqlError
 }> {}
 
+/** No home server of this version has used the database yet. The message has the remedy. */
+export class DatabaseUnused extends Data.TaggedError("DatabaseUnused")<{ readonly message: string }> {}
+
 export type DatabaseError =
   | SqlError.SqlError
   | Migrator.MigrationError
@@ -201,14 +204,14 @@ const reporting = (wanted: Migrations, report: (migration: string, done: number)
   )
 }
 
-/** Fails if the migrations of the database are not the first ones of this program. */
-const checkApplied: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
+/** The version of the database, 0 if it is empty. Fails if its migrations are not the first ones of this program. */
+const checkApplied: Effect.Effect<number, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const [found] = yield* sql<{ there: boolean }>`SELECT to_regclass('migrations') IS NOT NULL AS there`
-  if (found?.there !== true) return
+  if (found?.there !== true) return 0
   const applied = yield* sql<AppliedMigration>`SELECT migration_id AS id, name FROM migrations`
   const problem = migrationsProblem(applied, migrationNames)
-  if (problem === undefined) return
+  if (problem === undefined) return Math.max(0, ...applied.map(({ id }) => id))
   const message = `The database ${problem.found}. ${problem.remedy}`
   return yield* problem.tooNew ? new DatabaseTooNew({ message }) : new DatabaseUnsuitable({ message })
 })
@@ -252,6 +255,24 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
   Effect.andThen(SqlClient.SqlClient.use(backFillEventAuth))
 )
 
+/** Fails unless a home server of this version has used the database. Changes nothing. */
+const checkCurrent: Effect.Effect<void, DatabaseError | DatabaseUnused, SqlClient.SqlClient> = Effect.gen(function* () {
+  yield* checkWhole
+  yield* checkRequirements
+  const version = yield* checkApplied
+  if (version > 0 && version < newestMigration) {
+    return yield* new DatabaseUnused({
+      message: `The database is at version ${version}, and this Greenroom needs ${newestMigration}: start the server, or run greenroom migrate`
+    })
+  }
+  const sql = yield* SqlClient.SqlClient
+  const owners = version === 0 ? [] : yield* sql`SELECT 1 FROM server_settings WHERE name = 'server_name'`
+  if (owners.length > 0) return
+  return yield* new DatabaseUnused({
+    message: "No server has used this database yet: start the server once, or name another database with --database-url"
+  })
+})
+
 /** The password of a URL, empty if it has none. */
 const passwordOf = (url: Redacted.Redacted): Redacted.Redacted => {
   const parsed = URL.parse(Redacted.value(url))
@@ -279,6 +300,12 @@ export const pool = ({
 /** A pool of connections to a migrated database. */
 export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
   Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)), namingUnreachable(options.url))
+
+/** A pool of connections to the database of a home server of this version. */
+const current = (
+  options: PoolOptions
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | DatabaseUnused> =>
+  Layer.effectDiscard(checkCurrent).pipe(Layer.provideMerge(pool(options)), namingUnreachable(options.url))
 
 /** A migrated pool, held against every process that wants the database alone or in another mode. */
 const held = ({
@@ -348,6 +375,12 @@ export const layer = (
   options: DatabaseOptions
 ): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | EmbeddedPostgresError> =>
   onChosen(options, migrated)
+
+/** The configured database, which a home server of this version has used, for programs that create and migrate nothing. */
+export const currentLayer = (
+  options: DatabaseOptions
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | DatabaseUnused | EmbeddedPostgresError> =>
+  onChosen(options, current)
 
 /** The migrated configured database for the home server, of which one process at a time runs on a database. */
 export const exclusiveLayer = (

@@ -71,11 +71,11 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
   return { url: url(databaseName), adminUrl: url("postgres") }
 })
 
-/** Creates the data directory. Other accounts may traverse it, because PostgreSQL may run under one of them, but not list it. */
+/** Creates the data directory. Returns its path without symbolic links. */
 const useDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
   Effect.tryPromise({
     try: async () => {
-      if (await makeDataDirectory(dataDir, 0o711)) await fs.chmod(dataDir, 0o711)
+      await makeDataDirectory(dataDir)
       return await fs.realpath(dataDir)
     },
     catch: (cause) =>

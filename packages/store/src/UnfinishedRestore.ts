@@ -55,7 +55,7 @@ export interface RestoreNotes {
 /** Begins the notes, or continues those of a restore that was cut off. */
 export const beginNotes = async (dataDir: string, embedded: boolean): Promise<RestoreNotes> => {
   const before = (await readUnfinished(dataDir))?.files ?? []
-  await makeDataDirectory(dataDir, 0o711)
+  await makeDataDirectory(dataDir)
   const begun = `${fileOf(dataDir)}.new`
   await fs.writeFile(begun, [embedded ? embeddedLine : externalLine, ...before.map(hex), ""].join("\n"), {
     mode: 0o600,

@@ -13,15 +13,25 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf, requireDatabase } from "./CommandConfig.ts"
 import type { CommandOptions } from "./CommandOptions.ts"
 
-/** The migrated database. Starts the embedded PostgreSQL if it does not run. */
-export const onSql = (flags: CommandOptions) =>
+/** The database, by one of the layers of `Database`. Starts the embedded PostgreSQL if it does not run. */
+const onSql = <E>(
+  flags: CommandOptions,
+  layer: (options: Database.DatabaseOptions) => Layer.Layer<SqlClient.SqlClient, E>
+) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const config = yield* configOf(flags)
       const databaseUrl = Option.getOrUndefined(yield* databaseUrlOf(config))
-      return Database.layer({ databaseUrl, dataDir: config.dataDir, maxConnections: 2 })
+      return layer({ databaseUrl, dataDir: config.dataDir, maxConnections: 2 })
     })
   )
+
+/** The database, created and migrated if need be. */
+export const onMigratedSql = (flags: CommandOptions) => onSql(flags, Database.layer)
+
+/** The database of a home server of this version. Fails if there is none, and creates nothing. */
+const onExistingSql = (flags: CommandOptions) =>
+  Layer.unwrap(Effect.as(Effect.flatMap(configOf(flags), requireDatabase), onSql(flags, Database.currentLayer)))
 
 /** The parts of the home server's configuration that the services of commands need. */
 const homeServerOf = ({
@@ -35,18 +45,18 @@ const homeServerOf = ({
   ...(localpart === undefined ? {} : { serverNotices: { localpart, name: serverNoticesName } })
 })
 
-/** The services that `build` makes on the database. Fails if there is no database, unless the command may create it. */
+/** The services that `build` makes on the database, which `mayBeFirst` creates and migrates if need be. */
 export const onDatabase = <A, E>(
   flags: CommandOptions,
   build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>,
   mayBeFirst = false
 ) =>
   Layer.unwrap(
-    Effect.map(Effect.tap(configOf(flags), mayBeFirst ? Effect.succeed : requireDatabase), (config) =>
+    Effect.map(configOf(flags), (config) =>
       build(config).pipe(
         Layer.provide(ServerSettings.layer(config.serverName)),
         Layer.provide(Layer.succeed(HomeServerConfig, homeServerOf(config))),
-        Layer.provide(onSql(flags))
+        Layer.provide(mayBeFirst ? onMigratedSql(flags) : onExistingSql(flags))
       )
     )
   )

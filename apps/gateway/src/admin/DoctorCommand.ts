@@ -2,13 +2,14 @@
  * `greenroom doctor`: checks everything that a server needs, and prints a remedy for each fault. It changes nothing.
  */
 import * as fs from "node:fs/promises"
+import * as path from "node:path"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { Console, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { toFederationOptions } from "../FederationSettings.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
-import { configOf, databaseUrlOf } from "./CommandConfig.ts"
+import { configOf, databaseUrlOf, requireDatabase } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll } from "./CommandOutput.ts"
 import { checkDatabase, type DatabaseState } from "./doctor/databaseChecks.ts"
@@ -27,11 +28,14 @@ const peers = Flag.String("peer").pipe(
 const databaseOf = Effect.fnUntraced(function* (config: GatewayConfig): Effect.fn.Return<DatabaseState> {
   const url = Option.getOrUndefined(yield* databaseUrlOf(config))
   if (url !== undefined) return yield* checkDatabase(url, config)
-  return {
-    isRunning: false,
-    peers: [],
-    findings: [ok("database", "the embedded PostgreSQL runs with the server, which does not run")]
-  }
+  const found = (yield* Effect.isSuccess(requireDatabase(config)))
+    ? ok("database", "the embedded PostgreSQL runs with the server, which does not run")
+    : warning(
+        "database",
+        `${path.resolve(config.dataDir)} has no database yet`,
+        "The first start of the server makes one. If there should be one, name its directory with --data-dir."
+      )
+  return { isRunning: false, peers: [], findings: [found] }
 })
 
 const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: ReadonlyArray<string>) {

@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { commandOptions } from "./CommandOptions.ts"
 import { printLine } from "./CommandOutput.ts"
-import { onSql } from "./Connection.ts"
+import { onMigratedSql } from "./Connection.ts"
 import { makeProgress } from "./Progress.ts"
 
 /** Shows the progress bar while the layer of the database is built, which migrates it. */
@@ -25,5 +25,5 @@ export const command = Command.make("migrate", commandOptions, (options) =>
     const [row] = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
     const database = row?.id ?? newestMigration
     yield* printLine(options, `The database is at version ${database}`, { version: database })
-  }).pipe(Effect.provide(Layer.provide(onSql(options), showing)))
+  }).pipe(Effect.provide(Layer.provide(onMigratedSql(options), showing)))
 ).pipe(Command.withDescription("Migrate the database to the version of this program, without starting the server"))

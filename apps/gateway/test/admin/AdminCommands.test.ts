@@ -1,4 +1,5 @@
 import { NodeServices } from "@effect/platform-node"
+import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, FileSystem, Redacted } from "effect"
@@ -100,6 +101,62 @@ describe("greenroom", () => {
   )
 
   it.live(
+    "commands other than the first account, migrate and restore create no database, no tables and no data directory",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporaryDirectory
+        const dataDir = `${directory}/data`
+        const files = yield* FileSystem.FileSystem
+        const looks = [
+          "user list",
+          "audit verify",
+          "signing-key list",
+          "backup /tmp/none",
+          "media list alice",
+          "room list"
+        ]
+        for (const args of looks) {
+          assert.deepStrictEqual(yield* command([...args.split(" "), "--data-dir", dataDir]), {
+            code: 1,
+            out: "",
+            error: `greenroom: ${dataDir} has no database: start the server once, or name its directory with --data-dir\n`
+          })
+        }
+        const onEmbedded = ["--data-dir", dataDir, "--server-name", "localhost"]
+        assert.match((yield* command(["doctor", ...onEmbedded])).out, /warning .*data has no database yet/)
+        assert.deepStrictEqual(yield* files.readDirectory(directory), [])
+        const database = yield* TestDatabase.emptyUrl
+        const onEmpty = [...onEmbedded, "--database-url", Redacted.value(database)]
+        assert.match(
+          (yield* command(["doctor", ...onEmpty])).out,
+          /database +is empty; the first start makes its tables/
+        )
+        const connection = yield* PgConnection.make({ url: database })
+        const unused =
+          "greenroom: No server has used this database yet: start the server once, or name another database"
+        for (const args of looks.filter((args) => !args.startsWith("backup"))) {
+          assert.include((yield* command([...args.split(" "), ...onEmpty])).error, unused, args)
+        }
+        const tables = "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        assert.lengthOf((yield* connection.query(tables)).rows, 0)
+        assert.strictEqual((yield* command(["migrate", ...onEmpty])).code, 0)
+        assert.include((yield* command(["user", "list", ...onEmpty])).error, unused)
+        assert.lengthOf((yield* connection.query("SELECT FROM server_settings")).rows, 0)
+        assert.strictEqual((yield* command(["user", "create", "alice", ...onEmpty])).code, 0)
+        assert.match((yield* command(["user", "list", ...onEmpty])).out, /^@alice:localhost /)
+        yield* connection.query(
+          "DELETE FROM migrations WHERE migration_id = (SELECT max(migration_id) FROM migrations)"
+        )
+        assert.match(
+          (yield* command(["user", "list", ...onEmpty])).error,
+          /^greenroom: The database is at version \d+, and this Greenroom needs \d+: start the server, or run greenroom migrate\n$/
+        )
+        assert.deepStrictEqual(yield* files.readDirectory(directory), [])
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    manyProcesses
+  )
+
+  it.live(
     "the program without arguments lists all commands",
     () =>
       Effect.gen(function* () {
@@ -125,11 +182,6 @@ describe("greenroom", () => {
         const dataDir = `${yield* temporaryDirectory}/data`
         const run = (args: string, input?: string) => command([...args.split(" "), "--data-dir", dataDir], input)
         const args = "user create alice --password-stdin --data-dir".split(" ")
-        assert.deepStrictEqual(yield* run("user list"), {
-          code: 1,
-          out: "",
-          error: `greenroom: ${dataDir} has no database: start the server once, or name its directory with --data-dir\n`
-        })
         assert.strictEqual((yield* greenroom([...args, dataDir], { input: "first" })).code, 0)
         yield* Effect.scoped(
           Effect.gen(function* () {
