@@ -98,6 +98,16 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
     })
   )
 
+  it.effect("a key that a device is named like is refused, whether or not the device has keys", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("cross-named")
+      const { master, upload } = crossSigningKeys(alice)
+      assert.strictEqual((yield* logIn("cross-named", undefined, { device_id: master.publicKey })).status, 200)
+      const { body, status } = yield* as(alice)("POST", "/v3/keys/device_signing/upload", upload)
+      assert.deepStrictEqual([status, body.errcode], [403, "M_FORBIDDEN"])
+    })
+  )
+
   it.effect("a master key is signed as it is stored, and only if the user has one", () =>
     Effect.gen(function* () {
       const alice = yield* registerDevice("master-alice")

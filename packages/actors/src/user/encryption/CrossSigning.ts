@@ -19,6 +19,7 @@ import {
   UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { checkSignature, decodeBase64, importVerifyKey } from "@greenroom/room/Signing"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { type CrossSigningKeys, CrossSigningStore, type KeyUsage, keyUsages } from "@greenroom/store/CrossSigningStore"
 import { DeviceKeyStore, mergeSignatures, type SignedKeys } from "@greenroom/store/DeviceKeyStore"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
@@ -95,6 +96,7 @@ const only = ({ keys, signatures }: SignedKeys, userId: UserId, { keyId }: Publi
 const make = Effect.gen(function* () {
   const store = yield* CrossSigningStore
   const devices = yield* DeviceKeyStore
+  const accounts = yield* AccountStore
   const { serverName } = yield* HomeServerConfig
   const peers = yield* Peers
   const remoteLists = yield* RemoteDeviceListStore
@@ -133,11 +135,11 @@ const make = Effect.gen(function* () {
     return keys
   })
 
-  /** Otherwise a device could be taken for a key of the user, and the other way round. */
+  /** Otherwise a device could be taken for a key of the user, and the other way round. Devices without keys may upload some later. */
   const checkNoDevice = Effect.fnUntraced(function* (userId: UserId, keys: CrossSigningKeys) {
     const names = new Set(keyUsages.flatMap((usage) => storedKeyOf(keys[usage])?.publicKey ?? []))
-    const stored = yield* devices.query([userId])
-    if (stored.some(({ deviceId }) => names.has(deviceId))) {
+    const known = [...(yield* accounts.devices(userId)), ...(yield* devices.query([userId]))]
+    if (known.some(({ deviceId }) => names.has(deviceId))) {
       return yield* new Forbidden({ error: "A device of the user has the name of the key" })
     }
   })
