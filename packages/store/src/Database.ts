@@ -127,12 +127,12 @@ const migrations = {
   "0094_rooms_of_outgoing_receipts": () => import("./migrations/0094_rooms_of_outgoing_receipts.ts"),
   "0095_former_presence": () => import("./migrations/0095_former_presence.ts"),
   "0096_account_rates": () => import("./migrations/0096_account_rates.ts"),
-  "0100_threads": () => import("./migrations/0100_threads.ts"),
-  "0101_receipts_of_threads": () => import("./migrations/0101_receipts_of_threads.ts"),
-  "0105_audited_work": () => import("./migrations/0105_audited_work.ts"),
-  "0110_stored_appearances": () => import("./migrations/0110_stored_appearances.ts"),
-  "0115_ended_accounts": () => import("./migrations/0115_ended_accounts.ts"),
-  "0120_protected_media": () => import("./migrations/0120_protected_media.ts")
+  "0097_threads": () => import("./migrations/0097_threads.ts"),
+  "0098_receipts_of_threads": () => import("./migrations/0098_receipts_of_threads.ts"),
+  "0099_audited_work": () => import("./migrations/0099_audited_work.ts"),
+  "0100_stored_appearances": () => import("./migrations/0100_stored_appearances.ts"),
+  "0101_ended_accounts": () => import("./migrations/0101_ended_accounts.ts"),
+  "0102_protected_media": () => import("./migrations/0102_protected_media.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

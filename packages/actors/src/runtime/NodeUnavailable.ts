@@ -88,7 +88,7 @@ export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
 /** Whether a request failed because nothing could be written, as on a full disk. Nobody but the operator can mend that. */
 export const isOutOfResources = (cause: Cause.Cause<unknown>): boolean => findIn(cause, hasNoResources) !== undefined
 
-/** With which SQLSTATE the database refuses what a deactivated account would store (migration `0115_ended_accounts`). */
+/** With which SQLSTATE the database refuses what a deactivated account would store (migration `0101_ended_accounts`). */
 const endedAccountState = "UD001"
 
 /** Whether a request failed because its account was deactivated while it was handled. */
