@@ -34,6 +34,8 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
       const waiting = yield* Effect.forkChild(events.poll(bob, { from: nothing.end, timeout: 60_000 }))
       const fromNow = yield* Effect.forkChild(events.poll(bob, { timeout: 60_000 }))
       yield* Effect.yieldNow
+      // It waits for what those before it wait for: by then the polls have begun.
+      yield* endFor(bob)
       const sent = yield* say(alice, room_id, "wake up")
       for (const chunk of [yield* Fiber.join(waiting), yield* Fiber.join(fromNow)]) {
         const [event, ...more] = eventsOf(chunk)
@@ -267,6 +269,8 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
       )
       const abandoned = yield* Effect.forkChild(next)
       yield* Effect.yieldNow
+      // By then the stream has begun.
+      yield* endFor(alice)
       yield* Fiber.interrupt(abandoned)
       yield* Effect.forEach(numbered(20), (body) => say(alice, room_id, body))
       const read: Array<ClientEvent> = []

@@ -284,7 +284,9 @@ layer(gatewayWithBrowser, { excludeTestServices: true })("the pages of the OAuth
       const { complaints, page } = yield* visit(fallback, { viewport: phone })
       yield* picture(page, "oauth-reset-fallback")
       yield* pressByKeyboard(page, "Go on")
-      yield* act(() => page.getByRole("alert").getByText("has not been approved").waitFor())
+      yield* act(() =>
+        page.getByRole("alert").getByText("Approve the reset on the page of your account first").waitFor()
+      )
       const [account] = yield* act(() =>
         Promise.all([
           page.context().waitForEvent("page"),
