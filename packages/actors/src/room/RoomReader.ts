@@ -230,17 +230,20 @@ const make = Effect.gen(function* () {
     const last = newer.found.at(-1) ?? centre
     const [stored] = yield* events.byIds([last.event.event_id])
     const ref = stored?.stateAfter ?? stored?.stateBefore ?? seen.state
-    const shown = [centre, ...older.found, ...newer.found].map((entry) => entry.event)
-    const members = [...new Set(shown.map(({ sender }) => sender))].map((sender) => ["m.room.member", sender] as const)
+    const timeline = [centre, ...older.found, ...newer.found]
+    const members = [...new Set(timeline.map(({ event }) => event.sender))].map(
+      (sender) => ["m.room.member", sender] as const
+    )
     const at = [{ roomNid: seen.reader.roomNid, ref }]
     const state = lazyMembers
       ? [...(yield* states.read(at, { except: "m.room.member" })), ...(yield* states.read(at, { keys: members }))]
       : yield* states.read(at)
     const wanted = yield* selectionOf(filter).of(seen.reader.roomNid, state)
+    const [event, ...around] = yield* renderer.renderTimeline(session, seen.reader, timeline)
     return {
-      event: (yield* renderer.renderTimeline(session, seen.reader, [centre]))[0]!,
-      events_before: yield* renderer.renderTimeline(session, seen.reader, older.found),
-      events_after: yield* renderer.renderTimeline(session, seen.reader, newer.found),
+      event: event!,
+      events_before: around.slice(0, older.found.length),
+      events_after: around.slice(older.found.length),
       start: yield* log.tokenOf(
         older.end ?? (older.found.at(-1) === undefined ? before(centre) : before(older.found.at(-1)!))
       ),

@@ -1,6 +1,7 @@
 /**
  * The statement by which the event log commits what rooms have changed: one statement, one transaction, one round trip for
- * a whole batch. (The threads of events that relate to others are read before, in a second round trip.) Each part inserts the rows of one table for all rooms of the batch; the files beside this one have the parts.
+ * a whole batch. Each part inserts the rows of one table for all rooms of the batch; the files beside this one have the parts. Where events
+ * relate to others, the threads of these are read before, in a round trip of its own.
  */
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
