@@ -8,7 +8,8 @@ import { ServerName } from "@greenroom/protocol/Identifiers"
 import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, Redacted, Schedule, type Scope } from "effect"
 
-const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
+/** The arguments of Node with which `npm start` runs the gateway, from anywhere. */
+export const npmStart = [fileURLToPath(new URL("../../build/run.mjs", import.meta.url)), "start"] as const
 
 /** The default server name. */
 export const serverName = ServerName.make("green.test")
@@ -23,7 +24,7 @@ export interface GatewayOptions {
   readonly port?: number
   /** Other settings, as environment variables. */
   readonly environment?: { readonly [name: string]: string }
-  /** The file of the program. Default: the gateway of this repository. */
+  /** The file of the program. Default: the gateway of this repository, as `npm start` runs it. */
   readonly program?: string
   /** A command that runs the program, such as `ip netns exec name`. */
   readonly runBy?: ReadonlyArray<string>
@@ -71,7 +72,8 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
     ...database
   ]
   const [command = process.execPath, ...before] = [...(options.runBy ?? []), process.execPath]
-  return spawn(command, [...before, options.program ?? program, ...args], {
+  const program = options.program === undefined ? npmStart : [options.program]
+  return spawn(command, [...before, ...program, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       PATH: process.env.PATH,

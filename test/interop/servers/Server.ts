@@ -3,8 +3,8 @@ import { execFile, spawn } from "node:child_process"
 import { readFile, rm } from "node:fs/promises"
 import * as path from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import type { Registered } from "../../support/Synapse.ts"
 import * as Synapse from "../../support/Synapse.ts"
 import { Link } from "../synapse/Link.ts"
@@ -38,7 +38,6 @@ const exchange = async (directory: string, how: Restart): Promise<void> => {
   if (how !== "anew") await promisify(execFile)("cp", ["-a", from, to])
 }
 
-const program = fileURLToPath(new URL("../../../apps/gateway/src/main.ts", import.meta.url))
 const password = "correct horse battery staple"
 
 /** Registers by the current client API. */
@@ -82,7 +81,7 @@ const startGreenroomProcess = async (name: string, dataDir: string, port: number
   const child = spawn(
     process.execPath,
     [
-      program,
+      ...GatewayProcess.npmStart,
       ...["--server-name", name, "--port", `${port + 20}`, "--data-dir", dataDir],
       ...["--federation-port", `${port + 10}`, "--no-federation-verify"]
     ],
