@@ -24,6 +24,7 @@ const reservedFor = 60_000
 export class DirectoryStore extends Context.Service<
   DirectoryStore,
   {
+    /** An alias whose room is being created, or was never completed, is not found. */
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
     /**
      * Creates an alias. Does nothing if it names this room already, and then gives false. An alias whose room was never
@@ -35,6 +36,8 @@ export class DirectoryStore extends Context.Service<
       entry: DirectoryEntry,
       limit?: number
     ) => Effect.Effect<boolean, RoomInUse | Forbidden>
+    /** Frees an alias that was reserved for a room whose creation was refused. */
+    readonly release: (alias: RoomAlias, roomId: RoomId) => Effect.Effect<void>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
     /** Moves all aliases of a room to another room. */
@@ -47,6 +50,10 @@ export class DirectoryStore extends Context.Service<
     DirectoryStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+
+      /** Whether the room that an alias names exists. */
+      const hasRoom = sql`EXISTS (
+        SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL)`
 
       const isFull = (alias: RoomAlias, { creator, roomId }: DirectoryEntry, limit: number) =>
         sql<{ full: boolean }>`
@@ -68,10 +75,9 @@ export class DirectoryStore extends Context.Service<
           INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)
           VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now})
           ON CONFLICT (alias) DO UPDATE
-            SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator
-            WHERE room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor}
-              AND NOT EXISTS (
-                SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL)
+            SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator,
+              created_at = excluded.created_at
+            WHERE room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor} AND NOT ${hasRoom}
           RETURNING 1`)
         if (created.length > 0) return true
         const same = yield* Effect.orDie(sql`
@@ -95,7 +101,8 @@ export class DirectoryStore extends Context.Service<
       return DirectoryStore.of({
         find: (alias) =>
           sql<{ room_id: string; servers: ReadonlyArray<string>; creator: string }>`
-            SELECT room_id, servers, creator FROM room_aliases WHERE alias = ${alias}`.pipe(
+            SELECT room_id, servers, creator FROM room_aliases
+            WHERE alias = ${alias} AND ${hasRoom}`.pipe(
             Effect.map((rows) =>
               Option.map(
                 Option.fromNullishOr(rows[0]),
@@ -109,6 +116,12 @@ export class DirectoryStore extends Context.Service<
             Effect.orDie
           ),
         create,
+        release: (alias, roomId) =>
+          Effect.asVoid(
+            Effect.orDie(
+              sql`DELETE FROM room_aliases WHERE alias = ${alias} AND room_id = ${roomId} AND NOT ${hasRoom}`
+            )
+          ),
         remove: (alias) =>
           signalled(sql`DELETE FROM room_aliases WHERE alias = ${alias} RETURNING 1`).pipe(
             Effect.map((rows) => rows.length > 0),

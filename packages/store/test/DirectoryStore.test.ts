@@ -1,6 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import type { RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { DirectoryStore } from "../src/DirectoryStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
@@ -10,6 +12,12 @@ const entry = {
   servers: ["example.org", "other.example"] as ReadonlyArray<string> as ReadonlyArray<ServerName>,
   creator: "@alice:example.org" as UserId
 }
+
+/** The room exists from then on. */
+const complete = (roomId: RoomId) =>
+  SqlClient.SqlClient.use(
+    (sql) => sql`INSERT INTO rooms (room_id, version, created_at, current_chain) VALUES (${roomId}, 'test', 0, 1)`
+  )
 
 layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("DirectoryStore", (it) => {
   it.effect("a user and a room have a limited number of aliases", () =>
@@ -35,6 +43,7 @@ layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Direct
     Effect.gen(function* () {
       const store = yield* DirectoryStore
       assert.isTrue(Option.isNone(yield* store.find(alias)))
+      yield* complete(entry.roomId)
       assert.isTrue(yield* store.create(alias, entry))
       const other = { ...entry, servers: [], creator: "@bob:example.org" as UserId }
       assert.isFalse(yield* store.create(alias, other), "it named this room already")
@@ -46,6 +55,41 @@ layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Direct
       assert.isTrue(yield* store.remove(alias))
       assert.isFalse(yield* store.remove(alias))
       assert.isTrue(Option.isNone(yield* store.find(alias)))
+    })
+  )
+
+  it.effect(
+    "the alias of a room that is not complete is not found, and can be taken after a minute by one other room",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* DirectoryStore
+        const half = "#half:example.org" as RoomAlias
+        const take = (roomId: string) => store.create(half, { ...entry, roomId: roomId as RoomId })
+        const found = Effect.map(store.find(half), (found) => Option.getOrUndefined(found)?.roomId)
+        yield* take("!first:example.org")
+        assert.isUndefined(yield* found)
+        assert.strictEqual((yield* Effect.flip(take("!second:example.org")))._tag, "M_ROOM_IN_USE")
+        yield* TestClock.adjust("2 minutes")
+        yield* take("!second:example.org")
+        assert.strictEqual((yield* Effect.flip(take("!third:example.org")))._tag, "M_ROOM_IN_USE")
+        yield* complete("!second:example.org" as RoomId)
+        assert.strictEqual(yield* found, "!second:example.org")
+        yield* TestClock.adjust("2 minutes")
+        assert.strictEqual((yield* Effect.flip(take("!third:example.org")))._tag, "M_ROOM_IN_USE")
+      })
+  )
+
+  it.effect("an alias is released while its room is not complete", () =>
+    Effect.gen(function* () {
+      const store = yield* DirectoryStore
+      const refused = "#released:example.org" as RoomAlias
+      const roomId = "!released:example.org" as RoomId
+      yield* store.create(refused, { ...entry, roomId: "!refused:example.org" as RoomId })
+      yield* store.release(refused, "!refused:example.org" as RoomId)
+      yield* store.create(refused, { ...entry, roomId })
+      yield* complete(roomId)
+      yield* store.release(refused, roomId)
+      assert.strictEqual(Option.getOrThrow(yield* store.find(refused)).roomId, roomId)
     })
   )
 })

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { EventId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { EventId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
@@ -65,14 +65,18 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("a creation that is refused stores nothing, and its transaction ID can be used again", () =>
+  it.effect("a creation that is refused stores nothing, and its alias and transaction ID can be used again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const alice = guest("alice")
-      const tooLarge = yield* Effect.flip(rooms.create(alice, { topic: "x".repeat(70_000) }, "1"))
+      const room_alias_name = "refused"
+      const tooLarge = yield* Effect.flip(rooms.create(alice, { room_alias_name, topic: "x".repeat(70_000) }, "1"))
       assert.strictEqual(tooLarge._tag, "M_TOO_LARGE")
-      const { room_id } = yield* rooms.create(alice, { topic: "shorter" }, "1")
-      assert.lengthOf(yield* timeline(alice, room_id), 6)
+      const alias = "#refused:green.test" as RoomAlias
+      assert.strictEqual((yield* Effect.flip(rooms.resolveAlias(alias)))._tag, "M_NOT_FOUND")
+      const { room_id } = yield* rooms.create(alice, { room_alias_name, topic: "shorter" }, "1")
+      assert.strictEqual((yield* rooms.resolveAlias(alias)).room_id, room_id)
+      assert.lengthOf(yield* timeline(alice, room_id), 7)
       yield* assertOneChain(alice, room_id)
       const none = yield* Effect.flip(
         rooms.send(alice, "!none:green.test" as RoomId, "m.room.message", message("hi"), "1")

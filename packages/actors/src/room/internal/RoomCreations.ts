@@ -125,7 +125,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
         ...(aliasName === undefined ? {} : { alias: aliasOf(aliasName) }),
         ...transaction
       })
-    )
+    ).pipe(Effect.tapError(() => (isReserved ? directory.release(aliasOf(aliasName), create.room_id) : Effect.void)))
     // The room ID is that of another room: the alias is needed for the next attempt.
     if (created === null && isReserved) yield* directory.remove(aliasOf(aliasName))
     if (created?.room_id === create.room_id) yield* inviteForeign(session, create.room_id, foreign, membership)
