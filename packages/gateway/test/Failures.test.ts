@@ -79,6 +79,28 @@ describe("while the database does not accept connections", () => {
   )
 })
 
+describe("while the disk of the database is full", () => {
+  it.live("every message for a busy room is answered with 503", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room = yield* createRoom(alice)
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.unsafe(`
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE 'no space' USING ERRCODE = '53100'; END $$`)
+      yield* sql`CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()`
+      const send = (number: number) =>
+        ask("PUT", `/rooms/${inPath(room)}/send/m.room.message/${number}`, {
+          token: alice.token,
+          json: { msgtype: "m.text", body: "hello" }
+        })
+      const messages = Array.from({ length: 200 }, (_, number) => number)
+      const answers = yield* Effect.forEach(messages, send, { concurrency: 20 })
+      assert.deepStrictEqual([...new Set(answers.map(({ status }) => status))], [503])
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+})
+
 describe("/health", () => {
   const log = captureLog()
 

@@ -15,6 +15,7 @@ import { StateStore } from "@greenroom/store/StateStore"
 import { Cause, Effect, Exit, Latch, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { NodeUnavailable } from "../../runtime/NodeUnavailable.ts"
 import { MemberPushRules } from "../MemberPushRules.ts"
 import { RoomState } from "./RoomState.ts"
 import { RoomTransactions } from "./RoomTransactions.ts"
@@ -110,6 +111,12 @@ export const makeRoomWriter = Effect.gen(function* () {
       (room) => (room.membershipOf(userId) === "join" ? Effect.succeed(room) : mustBeJoined)
     )
 
+  /** A request that failed with the commits of others is not at fault, whatever those failed of: it can be repeated later. */
+  const defectOf = (failure: StaleWriter | CommitFailed) =>
+    failure._tag === "CommitFailed" && failure.untouched
+      ? new NodeUnavailable(`The commits of other requests for ${roomId} failed`)
+      : failure
+
   /**
    * Runs a request to its commit. If the commit fails, the state in memory is dropped; a request of which nothing can have
    * been stored, or whose transaction ID shows it, runs again on the reloaded room. After a defect the state in memory
@@ -124,7 +131,7 @@ export const makeRoomWriter = Effect.gen(function* () {
       const left = budget - (isBlameless ? 1 : (maxAttempts + 1) / 2)
       return Effect.andThen(
         forgetAfter(failure),
-        left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(failure)
+        left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(defectOf(failure))
       )
     }
     const attempt = (budget: number): Effect.Effect<A, MatrixError> =>
