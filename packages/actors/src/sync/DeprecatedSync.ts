@@ -6,7 +6,7 @@
  */
 import type { ClientServerEvent, StrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
-import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -14,6 +14,7 @@ import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { Context, Effect, Layer } from "effect"
 import { RoomReader } from "../room/RoomReader.ts"
 import type { Session } from "../runtime/Session.ts"
+import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { Feeds } from "./Feeds.ts"
 import type { SyncedPresence } from "./internal/SyncPresence.ts"
 import { Sync } from "./Sync.ts"
@@ -115,6 +116,7 @@ const make = Effect.gen(function* () {
   const eventStore = yield* EventStore
   const publicRooms = yield* PublicRoomStore
   const feeds = yield* Feeds
+  const readToken = yield* makeReadToken
 
   /** Wakes readers that wait for events of a room that they are not in. */
   const watching = new Map<RoomId, Set<() => void>>()
@@ -139,6 +141,10 @@ const make = Effect.gen(function* () {
   const now = Effect.flatMap(Effect.andThen(log.caughtUp, log.currentPosition), (position) => log.tokenOf(position))
 
   const events = Effect.fn("DeprecatedSync.events")(function* (session: Session, { from, timeout }: EventsRequest) {
+    // `/sync` answers a token of a lost future with all rooms, which here would be shown as news. The client reads them by `initialSync`.
+    if (from !== undefined) {
+      yield* Effect.mapError(readToken(from), ({ reason }) => new InvalidParam({ error: `from: ${reason}` }))
+    }
     const start = from ?? (yield* now)
     const filter = JSON.stringify({ room: { timeline: { limit: maxLimit } } })
     const answer = yield* sync.sync(session, { since: start, filter, timeout })

@@ -63,6 +63,22 @@ layer(gateway, { excludeTestServices: true })("the event stream that /sync repla
     })
   )
 
+  it.effect("refuses a token of a lost future, as the event stream of a room does", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("lost-alice")
+      const room = yield* createRoom(alice)
+      yield* sendText(alice, room, "one")
+      const lost = "t1_999999999_1_lostlostlost"
+      for (const from of [lost, "nonsense"]) {
+        for (const inRoom of ["", `room_id=${inPath(room)}&`]) {
+          const { body, status } = yield* as(alice)("GET", `/v3/events?${inRoom}from=${from}&timeout=0`)
+          assert.deepStrictEqual([status, body.errcode], [400, "M_INVALID_PARAM"])
+          assert.match(body.error, /^from: /)
+        }
+      }
+    })
+  )
+
   it.effect("shows world-readable rooms to users who have not joined, and no other rooms", () =>
     Effect.gen(function* () {
       const alice = yield* register("peek-alice")
