@@ -4,6 +4,7 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { positionSql } from "./internal/positionSql.ts"
 import { stateRef } from "./internal/stateRef.ts"
 import { texts } from "./PgArrays.ts"
 import type { ClientTransaction } from "./RoomCommit.ts"
@@ -101,6 +102,8 @@ export class RoomStore extends Context.Service<
     readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Joined members of a room. */
     readonly joinedMembers: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** The users of this server who were joined to a room at a position. */
+    readonly joinedAt: (roomNid: number, position: StreamPosition) => Effect.Effect<ReadonlyArray<UserId>>
     /** The version of a room of which this server knows, be it by an invitation alone. */
     readonly version: (roomId: RoomId) => Effect.Effect<Option.Option<string>>
     /** True if the room exists here: it was created here or joined over federation. */
@@ -289,6 +292,18 @@ export class RoomStore extends Context.Service<
         joinedMembers: (roomNid) =>
           sql<{ user_id: string }>`
             SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND membership = 'join'`.pipe(
+            Effect.map(userIds),
+            Effect.orDie
+          ),
+        joinedAt: (roomNid, position) =>
+          sql<{ user_id: string }>`
+            SELECT user_id FROM memberships CROSS JOIN LATERAL (
+              SELECT change.membership FROM membership_changes change
+              WHERE change.user_id = memberships.user_id AND change.room_nid = memberships.room_nid
+                AND (change.xid, change.nid) <= ${positionSql(sql, position)}
+              ORDER BY change.xid DESC, change.nid DESC LIMIT 1
+            ) AS last
+            WHERE memberships.room_nid = ${roomNid} AND last.membership = 'join'`.pipe(
             Effect.map(userIds),
             Effect.orDie
           ),

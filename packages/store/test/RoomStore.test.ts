@@ -4,6 +4,7 @@ import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "../src/EventLog.ts"
 import { RoomStore } from "../src/RoomStore.ts"
+import { endOfTransaction } from "../src/StreamToken.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import {
   alice,
@@ -167,6 +168,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
       assert.isFalse(yield* rooms.shareRoom(carol!, erin!))
       assert.deepStrictEqual(new Set(yield* rooms.roommates(carol!)), new Set([carol!, dave!]))
       assert.deepStrictEqual(yield* rooms.joinedMembers(second.roomNid), [carol!])
+      assert.deepStrictEqual(yield* rooms.joinedAt(second.roomNid, endOfTransaction(Number.MAX_SAFE_INTEGER)), [carol!])
       const of = (wanted: ReadonlyArray<string>) =>
         Effect.map(rooms.membershipsOf(erin!, wanted), (found) => found.map(({ roomId }) => roomId))
       assert.deepStrictEqual(yield* of(["join"]), [])

@@ -10,6 +10,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import type { StreamedEvent } from "@greenroom/store/LogSlice"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import type { AppService } from "./AppServices.ts"
 
@@ -37,12 +38,14 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   const directory = yield* DirectoryStore
   const known = new Map<RoomId, KnownRoom>()
   let changes = 0
+  /** How far the log has been read. A service that was away is far behind the present: rooms are read as they were there. */
+  let position = beginning
 
   const readAliases = Effect.fnUntraced(function* (roomId: RoomId) {
     return service.hasAliases && (yield* directory.aliasesOf(roomId)).some(service.hasAlias)
   })
 
-  const roomOf = Effect.fnUntraced(function* (roomNid: number, roomId: RoomId) {
+  const roomOf = Effect.fnUntraced(function* (roomNid: number, roomId: RoomId, at: StreamPosition) {
     const now = yield* monotonicMillis
     const found = known.get(roomId)
     if (found !== undefined) {
@@ -53,7 +56,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
       }
       return found
     }
-    const joined = new Set((yield* rooms.joinedMembers(roomNid)).filter(service.hasUser))
+    const joined = new Set((yield* rooms.joinedAt(roomNid, at)).filter(service.hasUser))
     const room: KnownRoom = { roomNid, joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now, changes }
     known.set(roomId, room)
     if (known.size > maxRooms) known.delete(known.keys().next().value!)
@@ -64,8 +67,8 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     joined.size > 0 || hasAlias || service.hasRoom(roomId)
 
   /** Pass the events in the order of the log: a membership decides about the events after it. */
-  const wantsEvent = Effect.fnUntraced(function* ({ event, roomNid }: StreamedEvent) {
-    const room = yield* roomOf(roomNid, event.room_id)
+  const wantsEvent = Effect.fnUntraced(function* ({ event, position: { nid, xid }, roomNid }: StreamedEvent) {
+    const room = yield* roomOf(roomNid, event.room_id, { xid, nid: nid - 1 })
     const before = isRoomWanted(event.room_id, room)
     const member = memberOf(event)
     if (member !== undefined && service.hasUser(member)) {
@@ -83,7 +86,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   const wantedRoom = Effect.fnUntraced(function* (roomId: RoomId) {
     const roomNid = known.get(roomId)?.roomNid ?? (yield* numberOf(roomId))
     if (roomNid === undefined) return undefined
-    return isRoomWanted(roomId, yield* roomOf(roomNid, roomId)) ? roomNid : undefined
+    return isRoomWanted(roomId, yield* roomOf(roomNid, roomId, position)) ? roomNid : undefined
   })
 
   /** Call it after aliases change: aliases of rooms are read again before their next use. */
@@ -91,7 +94,18 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     changes++
   }
 
-  return { wantsEvent, wantedRoom, aliasesChanged }
+  /** The log is read from this position on: what is remembered is of another one. */
+  const begin = (from: StreamPosition) => {
+    known.clear()
+    position = from
+  }
+
+  /** The events up to this position were passed. */
+  const reached = (upTo: StreamPosition) => {
+    position = upTo
+  }
+
+  return { begin, reached, wantsEvent, wantedRoom, aliasesChanged }
 })
 
 /** Selects the events and users that an application service receives. */

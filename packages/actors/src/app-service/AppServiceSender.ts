@@ -102,6 +102,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     for (const streamed of slice.events) {
       if (yield* interest.wantsEvent(streamed)) events.push(toClientServerEvent(streamed.event, { now }))
     }
+    interest.reached(slice.upTo)
     const ephemeral = service.receivesEphemeral
       ? [...(yield* receiptsIn(slice, after)), ...(yield* shortLivedIn(slice))]
       : []
@@ -163,6 +164,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     const progress = yield* store.begin(service.id, yield* log.tokenOf(yield* log.currentPosition))
     const { fence } = progress
     let position = yield* startOf(progress)
+    interest.begin(position)
     if (progress.inFlight !== undefined) yield* sendUntilTaken(progress.inFlight, fence)
     /** The last row that was read: a token says how far the log had come, and nothing is stored behind its last row. */
     let last = position

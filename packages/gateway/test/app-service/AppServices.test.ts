@@ -15,6 +15,7 @@ import {
   inPath,
   outcome,
   register as registerUser,
+  roomWith,
   sendText
 } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
@@ -260,6 +261,45 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         1
       )
     })
+  )
+
+  it.effect(
+    "a service that was away gets the events of rooms that its users have left, and none from before they came",
+    () =>
+      Effect.gen(function* () {
+        const bridge = yield* BridgeServer
+        const user = yield* puppet("_irc_away")
+        const alice = yield* registerUser("as-away")
+        const refused: Array<string> = []
+        bridge.replyWith = async ({ path, text }) => {
+          if (!path.includes("/v1/transactions/")) return { status: 200 }
+          refused.push(text)
+          return { status: 500 }
+        }
+        yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})
+        yield* Effect.promise(async () => {
+          while (refused.length === 0) await pauseFor(10)
+        })
+        const [left, entered] = [yield* roomWith(alice), yield* roomWith(alice)]
+        const move = (what: string, room: string) =>
+          asService("POST", `/v3/rooms/${inPath(room)}/${what}?user_id=${inPath(user)}`, {})
+        yield* move("join", left)
+        yield* sendText(alice, left, "while it was in")
+        yield* move("leave", left)
+        yield* sendText(alice, left, "after it left")
+        yield* sendText(alice, entered, "before it came")
+        yield* move("join", entered)
+        yield* sendText(alice, entered, "after it came")
+        bridge.replyWith = async () => ({ status: 200 })
+        yield* nextEvent(({ content }) => content.body === "after it came")
+        const sent = (body: string) => bridge.received.some(({ text }) => text.includes(body))
+        assert.deepStrictEqual(["while it was in", "after it left", "before it came", "after it came"].map(sent), [
+          true,
+          false,
+          false,
+          true
+        ])
+      })
   )
 
   it.effect("the progress of a service is stored as the position of a row, which is valid after a restart", () =>
