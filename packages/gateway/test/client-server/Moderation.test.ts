@@ -70,6 +70,21 @@ layer(gateway, { excludeTestServices: true })("the administration of accounts", 
     })
   )
 
+  it.effect("a locked account gets no new tokens by its refresh token, which is valid again once it is unlocked", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("boss2")
+      const registered = yield* askToday("POST", "/v3/register", {
+        json: { username: "liam", password: "secret", refresh_token: true, auth: { type: "m.login.dummy" } }
+      })
+      const { refresh_token, user_id } = registered.body
+      const refresh = askToday("POST", "/v3/refresh", { json: { refresh_token } })
+      yield* put("lock", user_id, true, admin)
+      assert.strictEqual((yield* refresh).body.errcode, "M_USER_LOCKED")
+      yield* put("lock", user_id, false, admin)
+      assert.strictEqual((yield* refresh).status, 200)
+    })
+  )
+
   it.effect("a suspended account can read, leave and redact its own events, and do nothing else in rooms", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("boss2")
