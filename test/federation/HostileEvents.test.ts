@@ -169,6 +169,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })(
         )
       })
     )
+
+    it.effect(
+      "a message to devices that comes again arrives once; message IDs of different senders are not the same",
+      () =>
+        Effect.gen(function* () {
+          const { alice, evil, mallory, red } = yield* sceneOf("11")
+          const direct = (sender: string): Body => ({
+            edu_type: "m.direct_to_device",
+            content: { sender, type: "m.test", message_id: "same", messages: { [alice.userId]: { "*": {} } } }
+          })
+          const senders = [mallory, mallory.replace("@", "@other-")]
+          for (const sender of [...senders, mallory]) yield* evil.send(red, [], { edus: [direct(sender)] })
+          const synced = yield* expectOk(alice.ask("GET", "//_matrix/client/v3/sync?timeout=0"))
+          assert.deepStrictEqual(
+            synced.to_device.events.map(({ sender }: Body) => sender),
+            senders
+          )
+        })
+    )
   }
 )
 

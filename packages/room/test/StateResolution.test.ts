@@ -127,6 +127,18 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.name"), { name: "late" })
   })
 
+  it("join rules under another state key are ordinary state: the later ones win", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    const joinRules = (sender: UserId, join_rule: string) => ({
+      ...stateProposal(sender, "m.room.join_rules", { join_rule }),
+      state_key: "other"
+    })
+    split.on(split.two, joinRules(bob, "public"), 1_000)
+    split.on(split.one, joinRules(alice, "invite"), 2_000)
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.join_rules", "other"), { join_rule: "invite" })
+  })
+
   it("a name set under newer power levels wins over one set under older ones, whatever the timestamps are", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, [bob]: 50 }, invite: 10 }))
