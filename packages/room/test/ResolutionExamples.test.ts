@@ -98,6 +98,19 @@ describe("MSC1442", () => {
       assert.strictEqual(message3.get(topicKey), topic4.event_id)
     })
 
+    it(`power levels on which all states agree order topics, but not in version 12 (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const p1 = example.levels(alice, { [bob]: 50 })
+      const late = example.state(bob, "m.room.topic", { topic: "late" }, [p1], 2_000)
+      const p2 = example.levels(alice, { [bob]: 60 }, [late])
+      const early = example.state(alice, "m.room.topic", { topic: "early" }, [p2], 1_000)
+      const state = example.after(early)
+      const other = new Map(state).set(topicKey, late.event_id)
+      const resolved = example.resolve(state, other)
+      assert.strictEqual(resolved.get(levelsKey), p2.event_id)
+      assert.strictEqual(resolved.get(topicKey), (id === "12" ? late : early).event_id)
+    })
+
     it(`the auth difference counts in version ${id}: bob, a new moderator, promotes charlie`, () => {
       const example = new Example(id, [bob, charlie])
       example.levels(alice, {})
