@@ -173,6 +173,43 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
     })
   )
 
+  it.effect(
+    "a device that logs in again ends the tokens of a refresh before that, also those that were not used yet",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* AccountStore
+        const hal = user("relogging")
+        yield* store.create(hal)
+        const device = { userId: hal, deviceId: "D" }
+        const next = (token: string) => ({
+          token: secret(token),
+          refreshToken: secret(`refresh ${token}`),
+          refreshFamily: secret(`family ${token}`),
+          expiresAt: undefined
+        })
+        yield* store.createToken({ ...device, ...next("h1") })
+        assert.isTrue(Option.isSome(yield* store.refresh(secret("refresh h1"), next("h2"))))
+        yield* store.createToken({ ...device, ...next("h3") })
+        assert.isTrue(Option.isNone(yield* store.findToken(secret("h2"))))
+        assert.isTrue(Option.isNone(yield* store.refresh(secret("refresh h2"), next("h4"))))
+        assert.isTrue(Option.isSome(yield* store.findToken(secret("h3"))))
+      })
+  )
+
+  it.effect("a login with a refresh token outlasts its access token", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const ida = user("outlasting")
+      yield* store.create(ida)
+      const refreshToken = secret("refresh i1")
+      yield* store.createToken({ userId: ida, token: secret("i1"), deviceId: "D", expiresAt: 1, refreshToken })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* store.removeExpired, [])
+      const next = { token: secret("i2"), refreshToken: secret("i2 refresh"), refreshFamily: secret("i") }
+      assert.isTrue(Option.isSome(yield* store.refresh(refreshToken, { ...next, expiresAt: undefined })))
+    })
+  )
+
   it.effect("a login token is valid for one login and a limited time", () =>
     Effect.gen(function* () {
       const store = yield* AccountStore
