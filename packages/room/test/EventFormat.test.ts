@@ -232,6 +232,22 @@ describe("Hashes and signatures", () => {
       const expected = Number(id) < 8 ? ["domain"] : ["domain", "other"]
       assert.deepStrictEqual(of.signers(event) as ReadonlyArray<string>, expected)
     }
+    for (const id of ids.filter((id) => Number(id) >= 3)) {
+      const of = version(id)
+      const signersOf = (content: JsonObject) =>
+        of.signers(eventOf(of, { type: "m.room.member", state_key: alice, content })) as ReadonlyArray<string>
+      const third_party_invite = { signed: {} }
+      assert.deepStrictEqual(signersOf({ membership: "invite", third_party_invite }), [])
+      // Otherwise everybody could let others join or leave.
+      for (const membership of ["join", "leave", "ban", "knock"]) {
+        assert.deepStrictEqual(signersOf({ membership, third_party_invite }), ["domain"], membership)
+      }
+      assert.deepStrictEqual(
+        signersOf({ ...join, membership: "leave" }),
+        ["domain"],
+        "only joins are authorised by others"
+      )
+    }
     const moved = { ...version("1").toPdu(eventOf(version("1"))), event_id: "$x:other" }
     const signers = version("1").signers(Result.getOrThrow(version("1").fromPdu(moved)))
     assert.deepStrictEqual(signers as ReadonlyArray<string>, ["domain", "other"])

@@ -196,6 +196,26 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       })
   )
 
+  it.effect("a login is ended by each of its secrets, also by those that were not used yet", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const jo = user("ending")
+      yield* store.create(jo)
+      for (const ending of ["j1", "refresh j1", "j2", "refresh j2"]) {
+        const tokens = (token: string) => ({
+          token: secret(token),
+          refreshToken: secret(`refresh ${token}`),
+          refreshFamily: secret("family of jo"),
+          expiresAt: undefined
+        })
+        const login = Option.getOrThrow(yield* store.createToken({ userId: jo, deviceId: "D", ...tokens("j1") }))
+        yield* store.refresh(secret("refresh j1"), tokens("j2"))
+        assert.deepStrictEqual(yield* store.revokeSecret(secret(ending)), [login.tokenId], ending)
+      }
+      assert.deepStrictEqual(yield* store.devices(jo), [])
+    })
+  )
+
   it.effect("a login with a refresh token outlasts its access token", () =>
     Effect.gen(function* () {
       const store = yield* AccountStore

@@ -100,4 +100,16 @@ layer(homeServer, { excludeTestServices: true })("redactions of other servers", 
         })
     )
   }
+
+  it.effect("that name an event of another room strip nothing, and are not shown", () =>
+    Effect.gen(function* () {
+      const [other, here] = [yield* scene("11"), yield* scene("11")]
+      yield* other.receive(other.message)
+      const misdirected = here.redaction(carol, other.message.event_id)
+      const { refusal } = yield* here.receive(misdirected)
+      assert.strictEqual(refusal, "The redacted event is of another room")
+      assert.strictEqual((yield* Effect.flip(here.read(misdirected.event_id)))._tag, "M_NOT_FOUND")
+      assert.strictEqual((yield* other.read(other.message.event_id)).content.body, "secret")
+    })
+  )
 })
