@@ -93,16 +93,18 @@ const rejoining = Effect.fnUntraced(function* () {
   })
   const isHistory = ({ event_id }: Event) =>
     here.blue.select(`SELECT status FROM events WHERE event_id = '${event_id}'`)
-  return { ...here, left, visibilityEvent, messageEvent, stateWith, read, readAgain, isHistory }
+  /** The other server does not give the event before its history, so that the states after it are not known here. */
+  const withheld = messageEvent("withheld", left)
+  return { ...here, withheld, visibilityEvent, messageEvent, stateWith, read, readAgain, isHistory }
 })
 
 /** The same with two branches of history that are merged later. One of them has joined history visibility. */
 const branching = Effect.gen(function* () {
   const here = yield* rejoining()
-  const { left, read, messageEvent, visibilityEvent, stateWith } = here
-  const closed = visibilityEvent("joined", [left])
+  const { withheld, read, messageEvent, visibilityEvent, stateWith } = here
+  const closed = visibilityEvent("joined", [withheld])
   const secret = messageEvent("secret", closed)
-  const open = messageEvent("open", left)
+  const open = messageEvent("open", withheld)
   const merged = messageEvent("merged", secret, open)
   const reopened = visibilityEvent("shared", [merged])
   const last = messageEvent("last", reopened)
@@ -220,8 +222,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
 
   it.effect("a history visibility that only the state of the other server names is fetched and applies", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
-      const closed = visibilityEvent("joined", [left])
+      const { isHistory, withheld, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const closed = visibilityEvent("joined", [withheld])
       // The other server withholds the event before it, so that history begins with the message.
       const secret = messageEvent("secret", closed)
       const opened = visibilityEvent("shared", [secret])
@@ -238,8 +240,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
 
   it.effect("history after a forged history visibility is not stored", () =>
     Effect.gen(function* () {
-      const { evil, isHistory, left, read, room, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
-      const secret = messageEvent("secret", left)
+      const { evil, isHistory, withheld, read, room, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const secret = messageEvent("secret", withheld)
       const opened = visibilityEvent("shared", [secret])
       const last = messageEvent("last", opened)
       const forged = evil.event(
@@ -248,7 +250,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
           ...{ type: visibilityType, state_key: "", sender: "@stranger:evil.test" },
           content: { history_visibility: "world_readable" }
         },
-        { prevEvents: [left] }
+        { prevEvents: [withheld] }
       )
       const { bodies } = yield* read(
         [secret, opened, last],
@@ -262,10 +264,10 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
 
   it.effect("history after a history visibility that is unavailable is not stored", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
-      const secret = messageEvent("secret", left)
+      const { isHistory, withheld, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const secret = messageEvent("secret", withheld)
       const opened = visibilityEvent("shared", [secret])
-      const absent = { ...visibilityEvent("joined", [left]), event_id: imaginedHash().event_id }
+      const absent = { ...visibilityEvent("joined", [withheld]), event_id: imaginedHash().event_id }
       const { bodies } = yield* read(
         [secret, opened, messageEvent("last", opened)],
         stateWith(opened),
@@ -287,8 +289,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
       `the state is requested from a server that answers a request for the IDs of its events with ${name}`,
       () =>
         Effect.gen(function* () {
-          const { left, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
-          const closed = visibilityEvent("joined", [left])
+          const { withheld, read, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+          const closed = visibilityEvent("joined", [withheld])
           const secret = messageEvent("secret", closed)
           const opened = visibilityEvent("shared", [secret])
           const last = messageEvent("last", opened)
@@ -303,8 +305,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
 
   it.effect("history whose states are unavailable is stored later", () =>
     Effect.gen(function* () {
-      const { isHistory, left, read, readAgain, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
-      const closed = visibilityEvent("joined", [left])
+      const { isHistory, withheld, read, readAgain, messageEvent, visibilityEvent, stateWith } = yield* rejoining()
+      const closed = visibilityEvent("joined", [withheld])
       const secret = messageEvent("secret", closed)
       const opened = visibilityEvent("shared", [secret])
       const last = messageEvent("last", opened)

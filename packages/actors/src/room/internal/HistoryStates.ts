@@ -2,9 +2,9 @@
  * Who may read back-filled events: the history visibility and the memberships of our users in the state before each of them.
  * The rest of that state is not kept.
  *
- * The server that gave the events is asked for the state before the first of them; those of the others follow from it. It is
- * asked again where the predecessors of an event are elsewhere, or differ in what decides. No other server is asked: one
- * that has the events could show them to anybody, and gains nothing by a state that it makes up.
+ * The states of events that follow what was placed here, as after a leave, follow from ours. Before the first of the others the server
+ * that gave the events is asked for the state, and again where the predecessors of an event are elsewhere, or differ in what decides. No
+ * other server is asked: one that has the events could show them to anybody, and gains nothing by a state that it makes up.
  *
  * Source: "Room history visibility" of the client-server specification; "Retrieving events" of the server-server one.
  */
@@ -14,7 +14,7 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
-import type { StateRef } from "@greenroom/store/StateStore"
+import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option, Result } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { visibilityOf, visibilityOrder } from "../HistoryVisibility.ts"
@@ -38,6 +38,8 @@ const questionsTimeout = "10 seconds"
 const idsTimeout = "4 seconds"
 
 const visibilityKey = stateKeyOf("m.room.history_visibility", "")
+/** What the keys of memberships begin with. */
+const memberKeys = stateKeyOf("m.room.member", "")
 
 /** The states before events, and the events of them that were not known here. */
 export interface FoundStates {
@@ -49,6 +51,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
   const { log, nextChain, roomId, serverName, withNids } = writer
   const remote = yield* RemoteRooms
   const events = yield* EventStore
+  const states = yield* StateStore
 
   const keyOf = ({ state_key, type }: Event): string | undefined => {
     if (state_key === undefined) return undefined
@@ -56,6 +59,9 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     const isOurs = type === "m.room.member" && serverNameOf(state_key as UserId) === serverName
     return isOurs || key === visibilityKey ? key : undefined
   }
+
+  const isKept = (key: string): boolean =>
+    key === visibilityKey || (key.startsWith(memberKeys) && key.endsWith(`:${serverName}`))
 
   const partOf = (state: Iterable<Event>): Part => {
     const part = new Map<string, Event>()
@@ -100,6 +106,23 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     return new Map([...found, ...partOf(fetched.flatMap((event) => (event._tag === "Some" ? [event.value] : [])))])
   })
 
+  /** What is kept of the states after those predecessors of the events that were placed here. */
+  const partsAfterOurs = Effect.fnUntraced(function* (room: RoomState, stretch: ReadonlyArray<Event>) {
+    const inside = new Set(stretch.map(({ event_id }) => event_id))
+    const outside = stretch.flatMap(({ prev_events }) => prev_events.filter((id) => !inside.has(id)))
+    const placed = [...(yield* graph.known(room, outside))].filter(([, { after }]) => after !== undefined)
+    const parts = new Map<EventId, Part>()
+    for (const [id, { after }] of placed.slice(0, maxQuestions)) {
+      const kept = [...(yield* states.readIds(after!))].filter(([key]) => isKept(key))
+      const known = yield* graph.known(
+        room,
+        kept.map(([, value]) => value.id)
+      )
+      parts.set(id, partOf([...known.values()].map(({ event }) => event)))
+    }
+    return parts
+  })
+
   /**
    * The states before the events, none of which is before one that it follows. Without the states of a server that refuses to tell them;
    * fails if it neither names nor gives a state, or names a visibility that cannot be had: the history is taken from another server
@@ -107,7 +130,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
    */
   const find = Effect.fnUntraced(function* (room: RoomState, server: ServerName, stretch: ReadonlyArray<Event>) {
     const before = new Map<EventId, Part>()
-    const after = new Map<EventId, Part | undefined>()
+    const after = new Map<EventId, Part | undefined>(yield* partsAfterOurs(room, stretch))
     const given: Array<Part> = []
     let questions = 0
     const ask = Effect.fnUntraced(function* (at: EventId) {
