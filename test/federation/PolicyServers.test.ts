@@ -10,7 +10,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
-import { Effect, Option } from "effect"
+import { Effect, Option, Result } from "effect"
 import { freePort, homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
 
@@ -113,6 +113,27 @@ describe("Policy servers", () => {
         )
       assert.deepInclude(yield* answerOf(guard), { status: 400, errcode: "M_FORBIDDEN", error: "No spam here" })
       assert.deepInclude(yield* answerOf(red), { status: 404, errcode: "M_UNRECOGNIZED" })
+    })
+  )
+
+  it.live("a membership of a server that is kept out is refused without asking the policy server", () =>
+    Effect.gen(function* () {
+      const { alice, evil, guard, red, room } = yield* scene
+      const at = { serverName: red.serverName, federationPort: red.settings.port }
+      const user = encodeURIComponent("@mallory:evil.test")
+      const made = yield* evil.ask(at, "GET", `/v1/make_join/${encodeURIComponent(room)}/${user}?ver=12`)
+      const version = evil.useVersion(room, "12")
+      const join = Result.getOrThrow(version.complete(made.body.event, evil.key, Date.now()))
+      const sendJoin = evil.ask(
+        at,
+        "PUT",
+        `/v2/send_join/${encodeURIComponent(room)}/${join.event_id}`,
+        version.toPdu(join)
+      )
+      yield* setState(red, alice, room, "m.room.server_acl", { allow: ["*"], deny: ["evil.test"] })
+      yield* guard.stop
+      const { body, status } = yield* sendJoin
+      assert.deepStrictEqual([status, body.errcode], [403, "M_FORBIDDEN"], body.error)
     })
   )
 

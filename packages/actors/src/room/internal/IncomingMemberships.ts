@@ -163,21 +163,37 @@ export const makeIncomingMemberships = (
         : Effect.succeed({ event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] })
     )
 
-  /** The policy server of the room may refuse the membership, which then fails. */
-  const takeRecommended = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
-    Effect.flatMap(
-      Effect.flatMap(loadOurs, (room) => policies.recommended(room, event)),
-      (signed) => takeMembership(origin, handshake, signed)
-    )
+  /** The room, if the server may hand in the membership. */
+  const requireAcceptable = Effect.fnUntraced(function* (
+    origin: ServerName,
+    handshake: MembershipHandshake,
+    event: Event
+  ): Effect.fn.Return<RoomState, Failure> {
+    const room = yield* loadOurs
+    yield* checkHandshake(event, origin, handshake)
+    yield* requireVisible(room, event.sender, handshake)
+    yield* requireAdmitted(room.lookup, origin)
+    yield* requireVouched(room, event)
+    return room
+  })
+
+  /**
+   * The policy server of the room may refuse the membership, which then fails. It is asked only about memberships that are acceptable
+   * otherwise, and without the lock: the room may change meanwhile.
+   */
+  const takeRecommended = Effect.fnUntraced(function* (
+    origin: ServerName,
+    handshake: MembershipHandshake,
+    event: Event
+  ) {
+    const room = yield* requireAcceptable(origin, handshake, event)
+    return yield* takeMembership(origin, handshake, yield* policies.recommended(room, event))
+  })
 
   const takeMembership = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
     intakeLock.withPermits(1)(
       Effect.gen(function* () {
-        const room = yield* loadOurs
-        yield* checkHandshake(event, origin, handshake)
-        yield* requireVisible(room, event.sender, handshake)
-        yield* requireAdmitted(room.lookup, origin)
-        yield* requireVouched(room, event)
+        const room = yield* requireAcceptable(origin, handshake, event)
         const known = stateNow(room)
         yield* placeMembership(room, event, (after) => {
           const others = new Set(after.destinations())
