@@ -308,6 +308,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
+  it.effect("an invite by the first version of the endpoint is for a room of version 1 or 2", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* Servers
+      const [red] = servers as [HomeServer]
+      const founder = yield* red.register("old-founder")
+      const guest = yield* red.register("old-guest")
+      const statusIn = Effect.fnUntraced(function* (id: string) {
+        const roomId = yield* createRoom(founder, id)
+        const room = yield* evil.join(red, roomId, "@old:evil.test")
+        const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
+        const event = evil.event(room, { ...membership, sender: "@old:evil.test" })
+        const path = `/v1/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+        return (yield* evil.ask(red, "PUT", path, evil.toPdu(event))).status
+      })
+      const statuses = [yield* statusIn("1"), yield* statusIn("2"), yield* statusIn("3")]
+      assert.deepStrictEqual(statuses, [200, 200, 400])
+    })
+  )
+
   it.effect("the server of an invited user gets the invite once, and the event that ends it", () =>
     Effect.gen(function* () {
       const { evil, servers } = yield* Servers

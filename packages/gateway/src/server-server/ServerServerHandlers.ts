@@ -69,10 +69,10 @@ const inviteOf = (body: JsonObject) => {
   return Effect.succeed({ event, roomVersion: room_version, shown: listOf(invite_room_state) })
 }
 
-/** An invite by the first version of the endpoint, which is for rooms of versions 1 and 2. */
+/** An invite by the first version of the endpoint, which is for rooms of versions 1 and 2 and does not say which. */
 const firstInviteOf = (event: JsonObject) => ({
   event,
-  roomVersion: "1",
+  roomVersion: undefined,
   shown: isJsonObject(event.unsigned) ? listOf(event.unsigned.invite_room_state) : []
 })
 

@@ -32,7 +32,8 @@ import type { KnownVersions } from "./KnownVersions.ts"
 /** An invite of a user of ours as it came. */
 export interface ReceivedInvite {
   readonly event: JsonObject
-  readonly roomVersion: string
+  /** Absent: version 1 or 2, whose events have one form. */
+  readonly roomVersion: string | undefined
   /** The room state for the invited user. Absent in the draft's dialect, which has none. */
   readonly shown?: ReadonlyArray<Json>
 }
@@ -95,8 +96,11 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     origin: ServerName,
     roomId: RoomId,
     eventId: EventId,
-    { event: pdu, roomVersion: id, shown }: ReceivedInvite
+    { event: pdu, roomVersion: named, shown }: ReceivedInvite
   ) {
+    const isHere = yield* rooms.exists(roomId)
+    const known = isHere ? yield* findVersion(roomId) : undefined
+    const id = named ?? (known?.id === "2" ? known.id : "1")
     const version = roomVersion(id)
     if (version === undefined) {
       return yield* new IncompatibleRoomVersion({
@@ -104,10 +108,8 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
         room_version: id.slice(0, 64)
       })
     }
-    const isHere = yield* rooms.exists(roomId)
     // A server without users in the room may invite to it, unless its m.room.server_acl excludes that server.
     if (isHere) yield* Effect.catchTag(ask(room(roomId).RequireServer({ origin })), "M_NOT_FOUND", () => Effect.void)
-    const known = isHere ? yield* findVersion(roomId) : undefined
     if (known !== undefined && known !== version) {
       return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
     }
