@@ -129,12 +129,21 @@ export class AccountStore extends Context.Service<
       readonly after?: UserId | undefined
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<Account>>
-    /** Sets the hash. With `replacing`, only if the present hash is that one. */
+    /** Sets the hash. With `replacing`, only if the present hash is that one. False if it was not set. */
     readonly setPasswordHash: (
       userId: UserId,
       passwordHash: Redacted.Redacted,
       replacing?: Redacted.Redacted
-    ) => Effect.Effect<void>
+    ) => Effect.Effect<boolean>
+    /**
+     * Sets the hash, and in the same commit ends the login tokens of the user and all access tokens but `except`. Returns the IDs of
+     * the ended tokens.
+     */
+    readonly replacePassword: (
+      userId: UserId,
+      passwordHash: Redacted.Redacted,
+      options?: { readonly except?: number }
+    ) => Effect.Effect<ReadonlyArray<number>>
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /**
      * Ends the account and all its tokens, and deletes its password, addresses, provider accounts, keys and account data. The user
@@ -152,7 +161,10 @@ export class AccountStore extends Context.Service<
     /** A unique number, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
-    /** Logs in a new or known device; undefined if the account does not exist, is deactivated or waits for approval. */
+    /**
+     * Logs in a new or known device; undefined if the account does not exist, is deactivated or waits for approval, or has another
+     * password than the one that was verified.
+     */
     readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
     /**
      * The session of a token; undefined if the token is unknown or revoked, or its account is deactivated. The first use of
@@ -203,6 +215,16 @@ export class AccountStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const logins = makeAccountLogins(sql)
+
+      const setPasswordHash = (userId: UserId, passwordHash: Redacted.Redacted, replacing?: Redacted.Redacted) =>
+        Effect.map(
+          sql`
+            UPDATE users SET password_hash = ${Redacted.value(passwordHash)}
+            WHERE user_id = ${userId} AND deactivated_at IS NULL
+              AND ${replacing === undefined ? sql`true` : sql`password_hash = ${Redacted.value(replacing)}`}
+            RETURNING 1`,
+          (rows) => rows.length > 0
+        )
 
       const create = Effect.fn("AccountStore.create")(function* (userId: UserId, options: NewAccountOptions = {}) {
         const passwordHash = options.passwordHash === undefined ? null : Redacted.value(options.passwordHash)
@@ -263,13 +285,20 @@ export class AccountStore extends Context.Service<
             Effect.orDie
           ),
         setPasswordHash: (userId, passwordHash, replacing) =>
-          sql`
-            UPDATE users SET password_hash = ${Redacted.value(passwordHash)}
-            WHERE user_id = ${userId} AND deactivated_at IS NULL
-              AND ${replacing === undefined ? sql`true` : sql`password_hash = ${Redacted.value(replacing)}`}`.pipe(
-            Effect.asVoid,
-            Effect.orDie
-          ),
+          Effect.orDie(setPasswordHash(userId, passwordHash, replacing)),
+        replacePassword: (userId, passwordHash, options) =>
+          // The tokens are read by a statement of their own: the update waits for logins under way, which its snapshot does not show.
+          sql
+            .withTransaction(
+              Effect.andThen(
+                setPasswordHash(userId, passwordHash),
+                Effect.andThen(
+                  sql`DELETE FROM login_tokens WHERE user_id = ${userId}`,
+                  logins.revokeAll(userId, options)
+                )
+              )
+            )
+            .pipe(Effect.orDie),
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
         admins: sql<{ user_id: UserId }>`

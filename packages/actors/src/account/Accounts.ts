@@ -14,6 +14,7 @@ import {
   type Device,
   type LoginDevice,
   type RefreshedTokens,
+  type VerifiedUser,
   wrongCredentials
 } from "./Credentials.ts"
 import { type AccountRequest, makeAccountCreation } from "./internal/AccountCreation.ts"
@@ -32,9 +33,10 @@ const make = Effect.gen(function* () {
     readonly password: Redacted.Redacted
     readonly deviceName?: string
   }) {
-    const userId = yield* passwords.verifyPassword(options.user, options.password)
-    if (Option.isNone(userId)) return yield* wrongCredentials
-    return yield* sessions.openSession(userId.value, options)
+    const verified = yield* passwords.verifyPassword(options.user, options.password)
+    if (Option.isNone(verified)) return yield* wrongCredentials
+    const { passwordHash, userId } = verified.value
+    return yield* sessions.openSession(userId, { ...options, passwordHash })
   })
 
   return Accounts.of({ login, ...sessions, ...passwords, ...creation, ...deactivations })
@@ -124,8 +126,8 @@ export class Accounts extends Context.Service<
     readonly chooseUserId: (requested: string, caller?: AppService) => Effect.Effect<UserId, MatrixError>
     /** Errors: M_BAD_JSON for a password that is too short or too long. */
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
-    /** The user ID, if the password is right. Takes the same time whether the user exists or not. */
-    readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
+    /** The user, if the password is right. Takes the same time whether the user exists or not. */
+    readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<VerifiedUser>>
     /** Creates an account. Errors: M_USER_IN_USE. */
     readonly create: (request: AccountRequest) => Effect.Effect<UserId, UserInUse>
     /** Creates an account of a guest, and logs in on it. Errors: M_GUEST_ACCESS_FORBIDDEN if guests are off. */

@@ -230,8 +230,7 @@ const endingsOnStores = Effect.gen(function* () {
   const endings: Endings = {
     setPassword: Effect.fnUntraced(function* (userId, password) {
       yield* checkPassword(password)
-      yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)))
-      yield* store.revokeAll(userId)
+      yield* store.replacePassword(userId, Redacted.make(yield* passwords.hash(password)))
     }),
     deactivate: (userId) => Effect.andThen(store.deactivate(userId), store.signalDeactivations),
     logoutDevice: Effect.fnUntraced(function* (userId, deviceId) {

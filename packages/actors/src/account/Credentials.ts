@@ -5,6 +5,7 @@
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, UserAwaitingApproval } from "@greenroom/protocol/MatrixError"
+import type { Redacted } from "effect"
 
 /** The result of a login. */
 export interface Credentials {
@@ -33,6 +34,14 @@ export interface LoginDevice {
   readonly clientId?: string | undefined
   /** The network address of the client, if known. */
   readonly address?: string | undefined
+  /** The hash by which the password was verified: no login with a password that was replaced meanwhile. */
+  readonly passwordHash?: Redacted.Redacted | undefined
+}
+
+/** A user whose password was verified, and the hash that it was verified by. */
+export interface VerifiedUser {
+  readonly userId: UserId
+  readonly passwordHash: Redacted.Redacted
 }
 
 /** A device of a user. */

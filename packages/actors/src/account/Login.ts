@@ -10,7 +10,7 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Accounts } from "./Accounts.ts"
 import { appServiceLogin } from "./AppServiceAccounts.ts"
-import type { Credentials, LoginDevice } from "./Credentials.ts"
+import type { Credentials, LoginDevice, VerifiedUser } from "./Credentials.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginFlowsOf } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
@@ -60,10 +60,13 @@ const make = Effect.gen(function* () {
 
   const withToken = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
     if (typeof body.token !== "string") return yield* new MissingParam({ error: "token: missing key" })
-    return yield* throttle.attempt(`login token ${address}`, address, accounts.takeLoginToken(body.token))
+    const userId = yield* throttle.attempt(`login token ${address}`, address, accounts.takeLoginToken(body.token))
+    return { userId }
   })
 
-  const identify = (request: LoginRequest) => {
+  const identify = (
+    request: LoginRequest
+  ): Effect.Effect<Pick<VerifiedUser, "userId"> & Partial<VerifiedUser>, MatrixError> => {
     switch (request.body.type) {
       case "m.login.password":
         return withPassword(request)
@@ -85,7 +88,9 @@ const make = Effect.gen(function* () {
       { type: "m.login.token", get_login_token: true }
     ],
     login: Effect.fn("Login.login")((request: LoginRequest) =>
-      Effect.flatMap(identify(request), (userId) => accounts.openSession(userId, request))
+      Effect.flatMap(identify(request), ({ passwordHash, userId }) =>
+        accounts.openSession(userId, { ...request, passwordHash })
+      )
     )
   })
 })

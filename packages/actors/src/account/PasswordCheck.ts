@@ -1,11 +1,10 @@
 /**
  * Checks a user's password. Attempts are limited as for every login.
  */
-import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
-import { wrongCredentials } from "./Credentials.ts"
+import { type VerifiedUser, wrongCredentials } from "./Credentials.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 
 /** Checks a user's password under the limits of `LoginThrottle`. */
@@ -13,7 +12,11 @@ export class PasswordCheck extends Context.Service<
   PasswordCheck,
   {
     /** `user` is a localpart or a whole user ID. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED. */
-    readonly check: (user: string, password: Redacted.Redacted, address: string) => Effect.Effect<UserId, MatrixError>
+    readonly check: (
+      user: string,
+      password: Redacted.Redacted,
+      address: string
+    ) => Effect.Effect<VerifiedUser, MatrixError>
   }
 >()("greenroom/actors/PasswordCheck") {
   static readonly layer = Layer.effect(

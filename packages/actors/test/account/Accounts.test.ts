@@ -2,7 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import { formatUserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Accounts } from "../../src/account/Accounts.ts"
 import { Passwords } from "../../src/account/Passwords.ts"
@@ -167,6 +168,53 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
       assert.strictEqual((yield* accounts.authenticate(own.access_token)).userId, own.user_id)
       assert.strictEqual(yield* errcodeOf(accounts.login({ user: "frank", password })), "M_FORBIDDEN")
       yield* accounts.login({ user: "frank", password: renewed })
+    })
+  )
+
+  it.effect("a login that is under way while its password is replaced is refused", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const sql = yield* SqlClient.SqlClient
+      const { user_id } = yield* accounts.register({ localpart: "mallory", password })
+      const begun = Deferred.makeUnsafe<void>()
+      const login = yield* Effect.forkChild(
+        Effect.andThen(Deferred.await(begun), accounts.login({ user: "mallory", password }))
+      )
+      const waitsForUs = sql`SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))`
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* sql`UPDATE users SET password_hash = 'another' WHERE user_id = ${user_id}`
+          yield* Deferred.succeed(begun, undefined)
+          yield* Effect.repeat(waitsForUs, {
+            until: (rows) => rows.length > 0,
+            schedule: Schedule.spaced("10 millis")
+          })
+        })
+      )
+      assert.strictEqual(yield* errcodeOf(Fiber.join(login)), "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a password is replaced together with the end of the sessions, or not at all", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const sql = yield* SqlClient.SqlClient
+      const { access_token, user_id } = yield* accounts.register({ localpart: "trent", password })
+      const session = yield* accounts.authenticate(access_token)
+      const renewed = Redacted.make("battery staple")
+      yield* sql`
+        CREATE FUNCTION keep_sessions() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE 'no space' USING ERRCODE = '53100'; END $$`
+      yield* sql`
+        CREATE TRIGGER keep_sessions BEFORE DELETE ON access_tokens FOR EACH ROW EXECUTE FUNCTION keep_sessions()`
+      yield* Effect.exit(accounts.setPassword(user_id, renewed))
+      yield* sql`DROP TRIGGER keep_sessions ON access_tokens`
+      yield* accounts.authenticate(access_token)
+      yield* accounts.login({ user: "trent", password })
+
+      const { login_token } = yield* accounts.createLoginToken(user_id)
+      yield* accounts.replacePassword(session, renewed, { logoutOthers: true })
+      assert.strictEqual(yield* errcodeOf(accounts.takeLoginToken(login_token)), "M_FORBIDDEN")
     })
   )
 

@@ -50,9 +50,10 @@ export const makeBrowserLogins = Effect.gen(function* () {
 
   const logIn = (request: Request, form: Params): Attempt<UserId> => {
     const user = form.get("user") ?? ""
+    const check = passwords.check(user, Redacted.make(form.get("password") ?? ""), addressOf(request))
     return Effect.andThen(
       limit.takeFrom("logins", addressOf(request), user),
-      passwords.check(user, Redacted.make(form.get("password") ?? ""), addressOf(request))
+      Effect.map(check, ({ userId }) => userId)
     )
   }
 

@@ -53,6 +53,8 @@ export interface NewToken {
   readonly address?: string | undefined
   /** The client of the OAuth 2.0 API that logs in. */
   readonly clientId?: string | undefined
+  /** The hash of the password that was verified. */
+  readonly passwordHash?: Redacted.Redacted | undefined
 }
 
 /** A login that was made. */
@@ -128,7 +130,11 @@ export const tokenIds = (rows: ReadonlyArray<{ token_id: bigint }>): ReadonlyArr
   rows.map((row) => Number(row.token_id))
 
 export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
-  // The row lock makes a login and a deactivation at the same time happen one after the other.
+  /** While a password was verified, it may have been replaced. */
+  const hasPassword = (hash: Redacted.Redacted | undefined) =>
+    hash === undefined ? sql`true` : sql`password_hash = ${Redacted.value(hash)}`
+
+  // The row lock makes a login and a deactivation, or a change of the password, at the same time happen one after the other.
   const createToken = Effect.fn("AccountStore.createToken")(function* (token: NewToken) {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* sql<{ token_id: bigint; replaced: boolean }>`
@@ -138,7 +144,8 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
       SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea,
              ${optionalHash(token.refreshFamily)}::bytea, user_id, ${token.deviceId}, ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
              ${token.address ?? null}, ${token.clientId ?? null}
-      FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL AND NOT awaiting_approval FOR SHARE
+      FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL AND NOT awaiting_approval
+        AND ${hasPassword(token.passwordHash)} FOR SHARE
       ON CONFLICT (user_id, device_id) DO UPDATE SET
         token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash,
         refresh_family = excluded.refresh_family, expires_at = excluded.expires_at,

@@ -16,6 +16,7 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { Effect, Option, Redacted } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
+import type { VerifiedUser } from "../Credentials.ts"
 import { LoginConfig } from "../login/LoginConfig.ts"
 import { LoginThrottle } from "../login/LoginThrottle.ts"
 import { Passwords } from "../Passwords.ts"
@@ -29,7 +30,7 @@ export interface PasswordChange {
   readonly address: string
 }
 
-export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers, revokeAll }: AccountSessions) {
+export const makeAccountPasswords = Effect.fnUntraced(function* ({ refuseTokens }: AccountSessions) {
   const { serverName } = yield* HomeServerConfig
   const store = yield* AccountStore
   const passwords = yield* Passwords
@@ -41,8 +42,11 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
     return Redacted.make(yield* passwords.hash(password))
   })
 
-  /** True for the right password. A hash with an outdated cost is replaced. */
-  const verify = Effect.fnUntraced(function* (userId: UserId | undefined, password: Redacted.Redacted) {
+  /** None for a wrong password. A hash with an outdated cost is replaced. */
+  const verify = Effect.fnUntraced(function* (
+    userId: UserId | undefined,
+    password: Redacted.Redacted
+  ): Effect.fn.Return<Option.Option<VerifiedUser>> {
     const account = userId === undefined ? Option.none() : yield* store.find(userId)
     const hash = Option.isSome(account) ? account.value.passwordHash : undefined
     const text = Redacted.value(password)
@@ -52,9 +56,12 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
       isPossible ? password : Redacted.make(""),
       hash && Redacted.value(hash)
     )
-    if (!correct || !isPossible || userId === undefined) return false
-    if (outdated) yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)), hash)
-    return true
+    if (!correct || !isPossible || userId === undefined || hash === undefined) return Option.none()
+    if (!outdated) return Option.some({ userId, passwordHash: hash })
+    const passwordHash = Redacted.make(yield* passwords.hash(password))
+    const isReplaced = yield* store.setPasswordHash(userId, passwordHash, hash)
+    // Another login may have replaced the hash, or the user the password.
+    return isReplaced ? Option.some({ userId, passwordHash }) : yield* verify(userId, password)
   })
 
   const toUserId = (user: string): UserId | undefined => {
@@ -64,13 +71,18 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
   }
 
   const verifyPassword = Effect.fn("Accounts.verifyPassword")(function* (user: string, password: Redacted.Redacted) {
-    const userId = toUserId(user)
-    return (yield* verify(userId, password)) ? Option.fromNullishOr(userId) : Option.none()
+    return yield* verify(toUserId(user), password)
   })
 
   const setPassword = Effect.fn("Accounts.setPassword")(function* (userId: UserId, password: Redacted.Redacted) {
-    yield* store.setPasswordHash(userId, yield* hashPassword(password))
-    yield* revokeAll(userId)
+    yield* refuseTokens(yield* store.replacePassword(userId, yield* hashPassword(password)))
+  })
+
+  /** Returns the IDs of the ended tokens, when every node refuses them. */
+  const replaceAndEndOthers = Effect.fnUntraced(function* (session: Session, hash: Redacted.Redacted) {
+    const ended = yield* store.replacePassword(session.userId, hash, { except: session.tokenId })
+    yield* refuseTokens(ended)
+    return ended
   })
 
   const changePassword = Effect.fn("Accounts.changePassword")(function* (
@@ -78,13 +90,12 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
     { address, newPassword, oldPassword }: PasswordChange
   ) {
     yield* checkPassword(newPassword, "new_password")
-    const check = Effect.flatMap(verify(session.userId, oldPassword), (correct) =>
-      correct ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
+    const check = Effect.flatMap(verify(session.userId, oldPassword), (verified) =>
+      Option.isSome(verified) ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
     )
     // Attempts with only the access token are throttled like logins.
     yield* throttle.attempt(session.userId, address, check)
-    yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
-    return yield* logoutOthers(session)
+    return yield* replaceAndEndOthers(session, Redacted.make(yield* passwords.hash(newPassword)))
   })
 
   const replacePassword = Effect.fn("Accounts.replacePassword")(function* (
@@ -92,8 +103,10 @@ export const makeAccountPasswords = Effect.fnUntraced(function* ({ logoutOthers,
     password: Redacted.Redacted,
     options: { readonly logoutOthers: boolean }
   ) {
-    yield* store.setPasswordHash(session.userId, yield* hashPassword(password))
-    return options.logoutOthers ? yield* logoutOthers(session) : []
+    const hash = yield* hashPassword(password)
+    if (options.logoutOthers) return yield* replaceAndEndOthers(session, hash)
+    yield* store.setPasswordHash(session.userId, hash)
+    return []
   })
 
   return { changePassword, checkPassword, hashPassword, replacePassword, setPassword, toUserId, verifyPassword }

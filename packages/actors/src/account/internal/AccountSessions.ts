@@ -18,7 +18,13 @@ import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
-import { awaitingApproval, type Credentials, type LoginDevice, type RefreshedTokens } from "../Credentials.ts"
+import {
+  awaitingApproval,
+  type Credentials,
+  type LoginDevice,
+  type RefreshedTokens,
+  wrongCredentials
+} from "../Credentials.ts"
 import { SessionCache } from "../SessionCache.ts"
 import { makeDeviceSessions, maxDeviceNameLength } from "./DeviceSessions.ts"
 import { familyOf, isAccessToken, makeSessionTokens } from "./SessionTokens.ts"
@@ -35,11 +41,13 @@ const publicKeyPattern = /^[A-Za-z0-9+/]{43}$/
 /** The device is still logged in: its client renews the token, or logs in again as itself. */
 const softly = { soft_logout: true } as const
 
-/** The error of a login on an account that is deactivated or waits for approval. */
-const refusalOf = (account: Option.Option<Account>) =>
-  Option.isSome(account) && account.value.deactivatedAt === undefined && account.value.awaitingApproval
-    ? awaitingApproval
-    : new UserDeactivated({ error: "The account was deactivated" })
+/** The error of a login on an account that is deactivated or waits for approval, or whose password was replaced meanwhile. */
+const refusalOf = (account: Option.Option<Account>) => {
+  if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
+    return new UserDeactivated({ error: "The account was deactivated" })
+  }
+  return account.value.awaitingApproval ? awaitingApproval : wrongCredentials
+}
 
 export const makeAccountSessions = Effect.gen(function* () {
   const { limits, serverName } = yield* HomeServerConfig
@@ -88,7 +96,8 @@ export const makeAccountSessions = Effect.gen(function* () {
       clientId: device.clientId,
       refreshToken: refresh ? refreshToken : undefined,
       refreshFamily: refresh ? refreshFamily : undefined,
-      address: device.address
+      address: device.address,
+      passwordHash: device.passwordHash
     })
     if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
     const { tokenId } = created.value

@@ -113,7 +113,7 @@ export const makeCompletion = Effect.gen(function* () {
     if (purpose === "registration") {
       const within = (account: Effect.Effect<MadeAccount, MatrixError>) => Effect.andThen(endSession(session), account)
       const userId = yield* createAccount(progress, { within })
-      return yield* accounts.openSession(userId, progress)
+      return yield* accounts.openSession(userId, { deviceName: progress.deviceName })
     }
     const { userId } = progress
     if (userId === undefined)
@@ -123,6 +123,8 @@ export const makeCompletion = Effect.gen(function* () {
       return {}
     }
     yield* endSession(session)
-    return yield* accounts.openSession(userId, progress)
+    const { deviceName, passwordHash } = progress
+    const verified = passwordHash === undefined ? {} : { passwordHash: Redacted.make(passwordHash) }
+    return yield* accounts.openSession(userId, { deviceName, ...verified })
   })
 })

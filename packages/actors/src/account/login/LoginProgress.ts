@@ -50,6 +50,7 @@ export interface LoginProgress {
   readonly userId?: UserId
   /** Registration: the requested user ID. */
   readonly wanted?: UserId
+  /** Registration: the hash of the new password. Login: the one by which the password was verified. */
   readonly passwordHash?: string
   readonly email?: string
   readonly subject?: ProviderSubject

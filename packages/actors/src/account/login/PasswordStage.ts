@@ -14,8 +14,9 @@ import { expectedUser, type Outcome, passed, prove, type StageRequest, textOf } 
 export const makePasswordStage = (accounts: Accounts["Service"], passwords: PasswordCheck["Service"]) => {
   const login = Effect.fnUntraced(function* (request: StageRequest, password: Redacted.Redacted) {
     const user = expectedUser(request.progress) || (textOf(request, "user") ?? "")
-    const userId = yield* passwords.check(user, password, request.address)
-    return passed(yield* prove(request.progress, userId, wrongCredentials.error))
+    const { passwordHash, userId } = yield* passwords.check(user, password, request.address)
+    const progress = yield* prove(request.progress, userId, wrongCredentials.error)
+    return passed({ ...progress, passwordHash: Redacted.value(passwordHash) })
   })
 
   return Effect.fnUntraced(function* (request: StageRequest) {
