@@ -1,5 +1,5 @@
 /**
- * Tells the other servers of a room how far users of this one have read. One node follows the receipts in the log and queues their rooms
+ * Sends the read receipts of our users to the other servers in their rooms. One node follows the receipts in the log and queues their rooms
  * for the servers in them (`OutgoingReceiptStore`); the `Peer` actors send them. A room is queued at once, and again only after a while
  * that grows with the number of its servers (`RoomPace`): the last receipts of all its users then go together.
  *

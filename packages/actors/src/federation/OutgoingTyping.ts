@@ -1,5 +1,5 @@
 /**
- * Sends other servers which of our users type in rooms that they share: when a user starts and stops, and again from
+ * Sends typing notifications of our users to the other servers in the room: when a user starts and stops, and again from
  * time to time, because other servers end the typing of a user after a while without a repeat. In a room with many servers changes are
  * gathered for a while (`RoomPace`); one that was taken back by then is not sent.
  *

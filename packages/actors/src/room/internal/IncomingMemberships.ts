@@ -148,8 +148,8 @@ export const makeIncomingMemberships = (
   })
 
   /**
-   * Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. The state
-   * is read without holding the room, as much as `allowance` lets through.
+   * Places the membership of a user of another server, sends it to the other servers in the room, and returns the state before
+   * it. The state is read without holding the room, as much as `allowance` lets through.
    */
   const sendMembership = (
     origin: ServerName,
