@@ -68,6 +68,9 @@ const textOf = (error: { readonly message: string }): string => {
 const withRemedy = (text: string): string =>
   /ENOSPC|No space left on device/.test(text) ? `${text}: the disk is full, make room` : text
 
+/** An error without a file is of the self-signed certificate, which is kept in the data directory. */
+const tlsOption = ({ file }: TlsError): string => (file === undefined ? "--data-dir" : `--tls-${file}`)
+
 /** The line for the operator; undefined if nothing failed or the failure was reported already. */
 export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
@@ -78,7 +81,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (error instanceof MetricsListenError) return describeListen(error.listen, "metrics.port", "metrics.host")
   if (error instanceof ClusterListenError)
     return describeListen(error.listen, "--cluster-port", "--cluster-listen-host")
-  if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
+  if (error instanceof TlsError) return `${tlsOption(error)}: ${withRemedy(error.message)}`
   if (!hasTag(error)) return withRemedy(error instanceof Error ? error.message : String(error))
   const option = optionOf[error._tag]
   const text = withRemedy(textOf(error))

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { TlsError } from "@greenroom/gateway/federation/TlsError"
 import { ListenError } from "@greenroom/gateway/ListenError"
 import { databaseRemedy } from "@greenroom/store/DatabaseRemedy"
 import { Cause, Data } from "effect"
@@ -24,6 +25,10 @@ describe("StartFailure", () => {
     assert.strictEqual(
       describeFailure(Cause.fail(new EmbeddedPostgresError({ message: `Cannot write into data: ${full}` }))),
       `--data-dir: Cannot write into data: ${full}: the disk is full, make room`
+    )
+    assert.strictEqual(
+      describeFailure(Cause.fail(new TlsError({ message: `A TLS certificate cannot be made: ${full}` }))),
+      `--data-dir: A TLS certificate cannot be made: ${full}: the disk is full, make room`
     )
     const named = "Cannot make the database in postgres (--data-dir): EACCES"
     assert.strictEqual(describeFailure(Cause.fail(new EmbeddedPostgresError({ message: named }))), named)

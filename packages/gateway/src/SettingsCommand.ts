@@ -52,12 +52,28 @@ const configFlag = (manual: string) =>
     Flag.optional
   )
 
-const toSources = (keys: ReadonlyArray<string>, options: Options, environment: Sources["environment"]): Sources => ({
-  options: Object.fromEntries(
-    keys.flatMap((key) =>
-      Option.match(options[key] ?? Option.none(), { onNone: () => [], onSome: (value) => [[key, String(value)]] })
+/** The flags of the settings that can be given on the command line, by the key of the setting. */
+export const settingFlags = (settings: Settings): Record<string, Flag.Flag<Option.Option<string | boolean>>> =>
+  Object.fromEntries(
+    Object.entries(settings).flatMap(([key, setting]) =>
+      "flag" in setting ? [[key, toFlag(setting as Setting<unknown>)]] : []
     )
-  ),
+  )
+
+/** The values of the parsed flags that were given, by the key of the setting. */
+export const givenOptions = (
+  keys: ReadonlyArray<string>,
+  options: { readonly [name: string]: unknown }
+): Sources["options"] =>
+  Object.fromEntries(
+    keys.flatMap((key) => {
+      const option = options[key]
+      return Option.isOption(option) && Option.isSome(option) ? [[key, String(option.value)]] : []
+    })
+  )
+
+const toSources = (keys: ReadonlyArray<string>, options: Options, environment: Sources["environment"]): Sources => ({
+  options: givenOptions(keys, options),
   configFile: Option.getOrUndefined(options.config ?? Option.none()) as string | undefined,
   environment
 })
@@ -74,11 +90,9 @@ export const runCommandLine = <E, R>(
   start: (sources: Sources) => Effect.Effect<void, E, R>,
   tasks: ReadonlyArray<Task<E, R>> = []
 ) => {
-  const keys = Object.keys(settings).filter((key) => "flag" in settings[key]!)
-  const flags: Record<string, Flag.Flag<Option.Option<string | boolean>>> = {
-    ...Object.fromEntries(keys.map((key) => [key, toFlag(settings[key] as Setting<unknown>)])),
-    config: configFlag(manual)
-  }
+  const ofSettings = settingFlags(settings)
+  const keys = Object.keys(ofSettings)
+  const flags = { ...ofSettings, config: configFlag(manual) }
   const sourcesOf = (options: unknown) => toSources(keys, options as Options, environment)
   const program = Command.make(name).pipe(
     Command.withSharedFlags(flags),
@@ -94,13 +108,17 @@ export const runCommandLine = <E, R>(
   return Command.runWith(command, { version })(args)
 }
 
+/** `Unrecognized flag: --prot in command X Did you mean this? --port` as two sentences. */
+const describeInvocation = (message = "wrong options"): string =>
+  message.replace(/\s*Did you mean this\?\s*/, ". Did you mean ").replace(/(\. Did you mean .*)$/s, "$1?")
+
 /** Services that `runCommandLine` needs beside the platform's: errors in one line, without the help before them. */
 export const layer = (program: string): Layer.Layer<never> =>
   Layer.merge(
     CliOutput.layerPresenter({
       present: (event) =>
         event._tag === "InvalidInvocation"
-          ? printError(program, `${event.errors[0]?.message ?? "wrong options"} (see --help)`)
+          ? printError(program, `${describeInvocation(event.errors[0]?.message)} (see --help)`)
           : CliOutput.defaultPresenter.present(event)
     }),
     CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] })

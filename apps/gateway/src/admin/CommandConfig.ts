@@ -7,16 +7,16 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { readConfig } from "../ConfigSources.ts"
+import { readConfig, type Sources } from "../ConfigSources.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { type CommandOptions, settingsLocation } from "./CommandOptions.ts"
 import { AdminFailure } from "./CommandOutput.ts"
 
-/** The settings of the gateway with these options. */
-export const configOf = Effect.fnUntraced(function* (flags: CommandOptions) {
+/** The settings of the gateway with these options, and with `others` that the command takes. */
+export const configOf = Effect.fnUntraced(function* (flags: CommandOptions, others: Sources["options"] = {}) {
   const { config, dataDir, databaseUrl, serverName } = settingsLocation(flags)
   return yield* readConfig({
-    options: { dataDir, databaseUrl, serverName },
+    options: { ...others, dataDir, databaseUrl, serverName },
     configFile: config,
     environment: process.env
   })

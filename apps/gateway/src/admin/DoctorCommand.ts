@@ -3,12 +3,13 @@
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
+import { givenOptions, settingFlags } from "@greenroom/gateway/SettingsCommand"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { Console, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { toFederationOptions } from "../FederationSettings.ts"
-import type { GatewayConfig } from "../GatewayConfig.ts"
+import { type GatewayConfig, settings } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf, requireDatabase } from "./CommandConfig.ts"
 import { commandOptions } from "./CommandOptions.ts"
 import { AdminFailure, printAll } from "./CommandOutput.ts"
@@ -68,10 +69,15 @@ const clockAlone = () =>
 const describe = ({ check, found, remedy, status }: Finding): string =>
   `${status.padEnd(7)}  ${check.padEnd(13)}  ${found}${remedy === undefined ? "" : `\n${" ".repeat(24)} -> ${remedy}`}`
 
-export const command = Command.make("doctor", { ...commandOptions, peers }, (options) =>
+/** All options of the gateway: a server that was started with `--port` is looked for at that port. */
+const gatewayOptions = settingFlags(settings)
+
+export const command = Command.make("doctor", { ...gatewayOptions, ...commandOptions, peers }, (options) =>
   Effect.gen(function* () {
     const findings = yield* Effect.catch(
-      Effect.flatMap(configOf(options), (config) => examine(config, options.peers)),
+      Effect.flatMap(configOf(options, givenOptions(Object.keys(gatewayOptions), options)), (config) =>
+        examine(config, options.peers)
+      ),
       ({ message }) =>
         Effect.succeed([failure("configuration", message, "Correct the setting; docs/configuration.md describes it.")])
     )

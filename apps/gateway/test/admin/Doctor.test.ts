@@ -180,14 +180,15 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "doctor reports ports in use, and an expired certificate",
+    "doctor reports ports in use, and an expired certificate, of the settings in its options too",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
         const { pems, port } = yield* peerAt(new Date(), new Date(Date.now() - 86_400_000))
         const [cert, key] = [path.join(settings.DATA_DIR, "cert.pem"), path.join(settings.DATA_DIR, "key.pem")]
         yield* Effect.promise(() => Promise.all([fs.writeFile(cert, pems.cert), fs.writeFile(key, pems.private)]))
-        const { findings } = yield* doctor({ ...settings, FEDERATION_PORT: `${port}`, TLS_CERT: cert, TLS_KEY: key })
+        const options = ["--federation-port", `${port}`, "--tls-cert", cert, "--tls-key", key]
+        const { findings } = yield* doctor(settings, options)
         assertError(findings, "ports", /taken by another program/)
         assertError(findings, "tls", /has expired/)
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),

@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process"
 import { createPrivateKey, randomUUID, X509Certificate } from "node:crypto"
-import { readFile, rename, writeFile } from "node:fs/promises"
+import { readFile, rename, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { isIP } from "node:net"
 import { join } from "node:path"
@@ -124,8 +124,13 @@ const writeSelfSigned = Effect.fnUntraced(function* (file: string, { dataDir, se
     const credentials = await makeSelfSigned(serverName, now)
     const draft = `${file}.${randomUUID()}`
     await makeDataDirectory(dataDir)
-    await writeFile(draft, `${credentials.key.trimEnd()}\n${credentials.cert.trimEnd()}\n`, { mode: 0o600 })
-    await rename(draft, file)
+    try {
+      await writeFile(draft, `${credentials.key.trimEnd()}\n${credentials.cert.trimEnd()}\n`, { mode: 0o600 })
+      await rename(draft, file)
+    } catch (error) {
+      await rm(draft, { force: true })
+      throw error
+    }
     return credentials
   })
 })
@@ -148,7 +153,7 @@ export const tlsCredentials = Effect.fn("TlsCredentials")(function* (options: Tl
   const { tlsCert, tlsKey } = options
   if (tlsCert !== undefined && tlsKey !== undefined) return yield* read(tlsCert, tlsKey)
   if (tlsCert !== undefined || tlsKey !== undefined) {
-    return yield* new TlsError({ message: "A TLS certificate and its key must be given together" })
+    return yield* new TlsError({ message: "A TLS certificate and its key must be given together", file: "cert" })
   }
   const file = join(options.dataDir, "federation-tls.pem")
   return yield* Effect.catch(readSelfSigned(file, options), () => writeSelfSigned(file, options))

@@ -105,7 +105,7 @@ const checkPort = async (setting: string, host: string, port: number, isRunning:
     return failure(
       "ports",
       `${where} is closed, though the server runs`,
-      `Start the server with this ${setting}, or look in its log for why it does not listen.`
+      `If the server was started with another ${setting}, give doctor the same options. Else look in its log.`
     )
   }
   const code = await whyNot(host, port)
