@@ -148,6 +148,8 @@ layer(gateway, { excludeTestServices: true })("the user directory, and forgettin
       assert.deepStrictEqual(yield* leftRooms, [])
       yield* joinRoom(bob, room)
       assert.strictEqual((yield* messages).status, 200)
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      assert.strictEqual((yield* messages).status, 200, "left again, and not forgotten since")
     })
   )
 

@@ -1,10 +1,10 @@
 /** The rules about auth events, in the room versions 1 to 12. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import { bob, ids, makeRoom, proposalOf } from "../support/LinearRoom.ts"
+import { alice, bob, ids, makeRoom, proposalOf } from "../support/LinearRoom.ts"
 
 describe("Auth events", () => {
   it("an event with a rejected auth event is rejected", () => {
@@ -48,6 +48,21 @@ describe("Auth events", () => {
       const context = { create: room.create, isRejected: () => false }
       const refusal = room.version.authoriseByAuthEvents(twice, room.authEventsOf(event), context)
       assert.include(refusal?.rule, "one of each sort")
+    }
+  })
+
+  it("the membership of the user who authorises a join is named once, also where that is the user who joins", () => {
+    for (const id of ids.filter((id) => Number(id) >= 8)) {
+      const keysOf = (voucher: UserId) =>
+        makeRoom(id)
+          .version.authEventKeys({
+            ...proposalOf(bob, "m.room.member", { membership: "join", join_authorised_via_users_server: voucher }, bob),
+            room_id: "!room:example.org" as RoomId
+          })
+          .filter(([type]) => type === "m.room.member")
+          .map(([, stateKey]) => stateKey)
+      assert.deepStrictEqual(keysOf(alice), [bob, alice])
+      assert.deepStrictEqual(keysOf(bob), [bob])
     }
   })
 })

@@ -32,6 +32,8 @@ describe("The first join", () => {
       assert.include(version.authorise(joinOf(bob), position.state)?.rule, mustBeInvited)
       const later = { ...joinOf(alice), prev_events: [create.event_id, "$other" as EventId] }
       assert.include(version.authorise(later, position.state)?.rule, mustBeInvited)
+      const elsewhere = { ...joinOf(alice), prev_events: ["$other" as EventId] }
+      assert.include(version.authorise(elsewhere, position.state)?.rule, mustBeInvited)
     }
   })
 })

@@ -99,6 +99,9 @@ describe("Power levels", () => {
       const above = change(room, { notifications: { room: 51 } })
       if (Number(id) < 6) room.allows(above)
       else room.refuses(above, "Users cannot give or take a power level above their own")
+      const malformed = room.levels(alice, { [bob]: 50 }, { notifications: { room: "loud" } })
+      if (Number(id) < 6) room.allows(malformed)
+      else room.refuses(malformed, "Power levels are integers")
     }
   })
 
