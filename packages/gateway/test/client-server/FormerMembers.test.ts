@@ -26,6 +26,14 @@ layer(gateway, { excludeTestServices: true })("former members", (it) => {
       assert.include(sliding.text, alice.id)
       assert.notInclude(sliding.text, carol.id)
       assert.notInclude(sliding.text, "joined_count")
+      const now = (yield* as(carol)("GET", "/v3/sync")).body.next_batch as string
+      const members = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/members?at=${now}`)
+      assert.sameMembers(
+        members.body.chunk.map(({ state_key }) => state_key),
+        [alice.id, bob.id]
+      )
+      const joined = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/joined_members`)
+      assert.strictEqual(joined.body.errcode, "M_FORBIDDEN")
     })
   )
 })
