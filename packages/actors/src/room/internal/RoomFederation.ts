@@ -2,7 +2,7 @@
  * A room that several servers share, as its actor sees it: events and requests of other servers. Requests of other servers
  * run one after the other; events of our own users are handled between them. Memberships of users of other servers are in
  * `IncomingMemberships`, the state that other servers ask for in `StateForServers`. Requests of our users to other servers are in
- * `RoomHandshakes`, `OutgoingInvites` and `RoomHistory`.
+ * `OutgoingJoins`, `OutgoingLeaves`, `OutgoingKnocks`, `OutgoingInvites` and `RoomHistory`.
  *
  * Source: docs/federation.md, "Receiving a PDU" and "Joining".
  */
@@ -13,10 +13,13 @@ import { Effect } from "effect"
 import type { Caution, Outcome } from "../RoomProtocol.ts"
 import { admits, keptOut } from "../ServerAcl.ts"
 import { isVisibleTo, makeIncomingMemberships } from "./IncomingMemberships.ts"
+import { makeOutgoingHandshakes } from "./OutgoingHandshakes.ts"
 import { makeOutgoingInvites } from "./OutgoingInvites.ts"
+import { makeOutgoingJoins } from "./OutgoingJoins.ts"
+import { makeOutgoingKnocks } from "./OutgoingKnocks.ts"
+import { makeOutgoingLeaves } from "./OutgoingLeaves.ts"
 import { makeOutsideMemberships } from "./OutsideMemberships.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
-import { makeRoomHandshakes } from "./RoomHandshakes.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
 import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
@@ -35,7 +38,10 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, intakeLock, placeAll, unhandled } = intake
   const outside = yield* makeOutsideMemberships(writer, intake)
-  const handshakes = yield* makeRoomHandshakes(writer, intake, outside)
+  const handshakes = yield* makeOutgoingHandshakes(writer)
+  const leaves = yield* makeOutgoingLeaves(writer, intake, outside, handshakes)
+  const joins = yield* makeOutgoingJoins(writer, intake, outside, handshakes, leaves)
+  const knocks = yield* makeOutgoingKnocks(writer, intake, outside, handshakes)
   const invites = yield* makeOutgoingInvites(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
   const restricted = yield* makeRestrictedJoins
@@ -72,7 +78,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   ): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
-      yield* Effect.timeoutOption(handshakes.settled, longestJoinWait)
+      yield* Effect.timeoutOption(joins.settled, longestJoinWait)
       const now = yield* intakeLock.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
@@ -97,7 +103,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     requireServer: states.requireServer,
     ...memberships,
     ...outside,
-    ...handshakes,
+    joinRemotely: joins.joinRemotely,
+    leaveRemotely: leaves.leaveRemotely,
+    ...knocks,
     ...invites,
     ...history
   }

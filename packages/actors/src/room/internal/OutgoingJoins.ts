@@ -1,0 +1,128 @@
+/**
+ * Joins of our users to rooms of other servers.
+ *
+ * Source: docs/federation.md, "Joining".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { NotFound } from "@greenroom/protocol/MatrixError"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
+import { Effect, Fiber, Latch, Option } from "effect"
+import { RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
+import type { OutgoingHandshakes } from "./OutgoingHandshakes.ts"
+import type { OutgoingLeaves } from "./OutgoingLeaves.ts"
+import type { OutsideMemberships } from "./OutsideMemberships.ts"
+import { makeRoomBeginning } from "./RoomBeginning.ts"
+import type { Failure, RoomIntake } from "./RoomIntake.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** How long a join may take, with all servers that are tried. */
+const joinLimit = "2 minutes"
+
+export const makeOutgoingJoins = Effect.fnUntraced(function* (
+  writer: RoomWriter,
+  intake: RoomIntake,
+  { prepare }: OutsideMemberships,
+  { complete, firstOf, forkRequest, joins }: OutgoingHandshakes,
+  { announceLeave }: OutgoingLeaves
+) {
+  const { load, roomId } = writer
+  const { gaps, graph, intakeLock, placeAll } = intake
+  const remote = yield* RemoteRooms
+  const unfinished = yield* UnfinishedMembershipStore
+  const install = makeRoomBeginning(writer, intake)
+
+  /** Open unless a server has been handed a join of ours that is not installed yet. */
+  const settled = Latch.makeUnsafe(true)
+  let unsettled = 0
+
+  /** Other servers send events as soon as they know of a join: those wait until it is installed. */
+  const settling = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      unsettled++
+      settled.closeUnsafe()
+      return Effect.ensuring(
+        effect,
+        Effect.sync(() => {
+          if (--unsettled === 0) settled.openUnsafe()
+        })
+      )
+    })
+
+  /** Joins through the first server that makes it possible. A second request of a user shares the join that is under way. */
+  const joinRemotely = (
+    userId: UserId,
+    content: JsonObject,
+    servers: ReadonlyArray<ServerName>
+  ): Effect.Effect<void, Failure> =>
+    Effect.suspend(() => {
+      const current = joins.get(userId)
+      if (current !== undefined) return Fiber.join(current)
+      const joining = firstOf(servers, (server) => joinThrough(server, userId, content)).pipe(
+        Effect.timeoutOrElse({
+          duration: joinLimit,
+          orElse: () => new NotFound({ error: `${roomId} cannot be joined now: it takes too long` })
+        }),
+        Effect.ensuring(Effect.sync(() => joins.delete(userId)))
+      )
+      return Effect.flatMap(forkRequest(joining), (fiber) => {
+        joins.set(userId, fiber)
+        return Fiber.join(fiber)
+      })
+    })
+
+  const joinThrough = Effect.fnUntraced(function* (server: ServerName, userId: UserId, content: JsonObject) {
+    const { event, version } = yield* complete(server, "join", userId, content)
+    yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
+    let isRefused = false
+    const sent = Effect.tapError(remote.sendJoin(server, version, event, yield* earlierMembers), ({ status }) =>
+      Effect.sync(() => {
+        isRefused = status !== undefined && status < 500
+      })
+    )
+    yield* settling(
+      Effect.flatMap(sent, (answer) =>
+        Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
+      )
+    ).pipe(
+      // A server that has not refused the join may have accepted it: a proxy before it may have given up first.
+      Effect.onError((cause) =>
+        isRefused
+          ? unfinished.remove(roomId, userId)
+          : Effect.andThen(
+              Effect.logWarning(
+                `The join of ${userId} to ${roomId} through ${server} failed, and is undone by a leave`,
+                cause
+              ),
+              announceLeave(userId, [server], {})
+            )
+      )
+    )
+    yield* unfinished.remove(roomId, userId)
+  })
+
+  /** The state that the room has from an earlier membership: of the members only the new ones are then fetched. */
+  const earlierMembers = Effect.map(Effect.option(load), (found) =>
+    Option.isSome(found) && found.value.current.size > 0 ? graph.knownBodies(found.value) : undefined
+  )
+
+  const takeJoin = Effect.fnUntraced(function* (
+    server: ServerName,
+    version: RoomVersion,
+    event: Event,
+    answer: RemoteState
+  ) {
+    yield* prepare(version.id)
+    const room = yield* load
+    yield* remote.joinedThrough(server, roomId)
+    // A local user may have joined during the handshake; then the join is an event like any other.
+    if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
+    yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
+      Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
+    )
+  })
+
+  return { joinRemotely, settled: settled.await }
+})
