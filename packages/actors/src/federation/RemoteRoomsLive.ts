@@ -10,13 +10,14 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect, Fiber, Layer, Result, Scope } from "effect"
+import { Effect, Layer, Scope } from "effect"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
 import type { JoinAnswer } from "./internal/answers.ts"
+import { makeReceivedPdus } from "./internal/ReceivedPdus.ts"
 import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
-import { PduVerification, problemText } from "./PduVerification.ts"
+import { PduVerification } from "./PduVerification.ts"
 import { PolicyServer } from "./PolicyServer.ts"
 import type { RemoteError } from "./RemoteError.ts"
 import { ServerServerClient } from "./ServerServerClient.ts"
@@ -55,10 +56,6 @@ interface Dialect extends StateRequests {
   readonly invite: ServerServerClient["Service"]["invite"]
 }
 
-/** How many batches of PDUs are verified at a time, and how long one waits for those before it. */
-const batchesAtOnce = 3
-const longestBatchWait = "250 millis"
-
 /** How long a policy server may take, in ms. */
 const defaultPolicyTimeout = 10_000
 
@@ -70,85 +67,7 @@ const make = Effect.gen(function* () {
   const policyServer = yield* PolicyServer
   const { policyServers = {}, serverName } = yield* HomeServerConfig
 
-  const verify = Effect.fnUntraced(function* (
-    version: RoomVersion,
-    pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
-  ) {
-    const results = yield* verification.verifyPdus(version, pdus, voucher)
-    return results.map(Result.mapError(problemText))
-  })
-
-  /** The valid PDUs of the room, and why the others are not. */
-  const sorted = Effect.fnUntraced(function* (
-    version: RoomVersion,
-    roomId: RoomId,
-    pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
-  ) {
-    const events: Array<Event> = []
-    const reasons: Array<string> = []
-    for (const entry of yield* verify(version, pdus, voucher)) {
-      if (Result.isFailure(entry)) reasons.push(entry.failure)
-      else if (entry.success.room_id === roomId) events.push(entry.success)
-      else reasons.push("it is of another room")
-    }
-    return { events, reasons }
-  })
-
-  const logBad = (destination: ServerName, roomId: RoomId, reasons: ReadonlyArray<string>) =>
-    reasons.length === 0
-      ? Effect.void
-      : Effect.logWarning(
-          `${reasons.length} bad PDUs of ${roomId} from ${destination} are ignored, the first because ${reasons[0]}`
-        )
-
-  /** The valid PDUs of the room. Invalid ones are logged. */
-  const good = (
-    destination: ServerName,
-    version: RoomVersion,
-    roomId: RoomId,
-    pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
-  ) =>
-    Effect.flatMap(sorted(version, roomId, pdus, voucher), ({ events, reasons }) =>
-      Effect.as(logBad(destination, roomId, reasons), events)
-    )
-
-  /**
-   * Verifies PDUs batch by batch, while the next ones arrive. What has to be waited for, as keys of servers that are away,
-   * holds up the batches after it only shortly.
-   */
-  const gathering = (destination: ServerName, version: RoomVersion, roomId: RoomId) => {
-    type Sorted = Effect.Success<ReturnType<typeof sorted>>
-    const batches: Array<{ readonly list: string; readonly fiber: Fiber.Fiber<Sorted> }> = []
-    const take = Effect.fnUntraced(function* (list: string, pdus: ReadonlyArray<unknown>) {
-      const before = batches.at(-batchesAtOnce)
-      if (before !== undefined) yield* Effect.timeoutOption(Fiber.await(before.fiber), longestBatchWait)
-      const fiber = yield* Effect.forkScoped(sorted(version, roomId, pdus, destination))
-      batches.push({ list, fiber })
-    })
-    const gathered = Effect.gen(function* () {
-      const events = new Map<string, Array<Event>>()
-      const reasons: Array<string> = []
-      for (const { fiber, list } of batches) {
-        const found = yield* Fiber.join(fiber)
-        const of = events.get(list)
-        if (of === undefined) events.set(list, found.events)
-        else for (const event of found.events) of.push(event)
-        reasons.push(...found.reasons)
-      }
-      yield* logBad(destination, roomId, reasons)
-      return { state: events.get("state") ?? [], authChain: events.get("auth_chain") ?? [] }
-    })
-    return { take, gathered }
-  }
-
-  const verifyPdu = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
-    const [verified] = yield* verify(version, [pdu])
-    if (Result.isSuccess(verified!)) return verified.success
-    return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified!.failure}` })
-  })
+  const { validOf, verify, verifyArriving, verifyPdu } = makeReceivedPdus(verification)
 
   // The dialects
 
@@ -217,7 +136,7 @@ const make = Effect.gen(function* () {
 
   const stateAt = (question: StateQuestion, voucher?: ServerName) =>
     remoteState(dialectOf(question.version), question, (pdus) =>
-      good(question.destination, question.version, question.roomId, pdus, voucher)
+      validOf(question.destination, question.version, question.roomId, pdus, voucher)
     )
 
   /** Hands a join in, and verifies the answer while it arrives. */
@@ -228,7 +147,7 @@ const make = Effect.gen(function* () {
     omitMembers: boolean
   ) {
     const { event_id: at, room_id: roomId } = event
-    const { gathered, take } = gathering(destination, version, roomId)
+    const { take, verified } = verifyArriving(destination, version, roomId)
     const scope = yield* Effect.scope
     const answer = yield* Effect.mapError(
       dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), omitMembers, (list, pdus) =>
@@ -240,7 +159,7 @@ const make = Effect.gen(function* () {
     if (signed !== undefined && signed.event_id !== at) {
       return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
     }
-    return { signed, ...(yield* gathered), isPartial: answer.members_omitted === true }
+    return { signed, ...(yield* verified), isPartial: answer.members_omitted === true }
   }, Effect.scoped)
 
   return RemoteRooms.of({
@@ -249,11 +168,11 @@ const make = Effect.gen(function* () {
     backfill: (destination, version, roomId, from, limit) =>
       Effect.flatMap(
         Effect.mapError(dialectOf(version).backfill(destination, roomId, from, limit), failureOf),
-        (pdus) => good(destination, version, roomId, pdus)
+        (pdus) => validOf(destination, version, roomId, pdus)
       ),
     missingEvents: (destination, version, roomId, earliest, latest, limit) =>
       Effect.flatMap(dialectOf(version).missingEvents({ destination, roomId, earliest, latest, limit }), (pdus) =>
-        good(destination, version, roomId, pdus)
+        validOf(destination, version, roomId, pdus)
       ),
     stateAt: (destination, version, roomId, at, known) => stateAt({ destination, version, roomId, at, known }),
     stateIds: (destination, version, roomId, at) => {
