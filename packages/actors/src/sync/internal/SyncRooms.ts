@@ -4,14 +4,13 @@
  *
  * Source: "Syncing" of the client-server specification.
  */
-import { allowsRoom, compileFields, type Filter } from "@greenroom/protocol/client-server/Filter"
+import { compileFields, type Filter } from "@greenroom/protocol/client-server/Filter"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventLog } from "@greenroom/store/EventLog"
-import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import type { StateRef } from "@greenroom/store/StateStore"
-import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Array as Arr, Effect, Option } from "effect"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
@@ -23,6 +22,7 @@ import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { SentMembers } from "./SentMembers.ts"
 import { makeStrippedRooms } from "./StrippedRooms.ts"
 import { concurrencyOf, hasLeft, type Reading, type RoomsRange, readerOf, type SyncRange } from "./SyncRange.ts"
+import { makeSyncSelection } from "./SyncSelection.ts"
 import { isOfSummary, makeSyncSummaries, type Summary } from "./SyncSummaries.ts"
 import { makeSyncTimelines, maxRoomBytes } from "./SyncTimelines.ts"
 import { makeSyncUserData } from "./SyncUserData.ts"
@@ -87,16 +87,12 @@ const compactRooms = (answers: ReadonlyMap<RoomId, SyncedRoom>): ReadonlyArray<r
     }
   ])
 
-const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
-  [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
-
 /** Summaries are of the present members, which former members do not get to know. */
 const isInside = ({ membership }: Reading): boolean => !hasLeft(membership)
 
 export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembers) {
   const log = yield* EventLog
   const store = yield* SyncStore
-  const forgotten = yield* ForgottenRoomStore
   const ignoredUsers = yield* makeIgnoredUsers
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
@@ -106,6 +102,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
   const { noteMembers, addHeroes, readStates } = yield* makeTimelineStates(sentMembers)
   const { readSummaries } = yield* makeSyncSummaries
   const { readEntries } = yield* makeStrippedRooms
+  const selectRooms = yield* makeSyncSelection
   const { addUserData, readUserData } = yield* makeSyncUserData
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
@@ -259,46 +256,9 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
       filter.room?.timeline?.unread_thread_notifications ?? false
     )
 
-  /** The user's rooms that may be in the answer, by what is sent of them. */
-  const selectRooms = Effect.fnUntraced(function* (range: SyncRange) {
-    const { filter, fullState, lazyDevice, roomNids, session, since, upTo } = range
-    const passes = allowsRoom(filter.room)
-    if (since === undefined && lazyDevice !== undefined) sentMembers.forget(lazyDevice)
-    const memberships = (yield* store.memberships(session.userId, upTo, since, roomNids)).filter(({ roomId }) =>
-      passes(roomId)
-    )
-    const isNew = ({ changedAt }: MembershipAt) => since === undefined || comparePositions(changedAt, since) > 0
-    const joined = memberships.filter(({ membership }) => membership === "join")
-    const sendsLeft = since !== undefined || (filter.room?.include_leave ?? false)
-    const forgottenRooms = since === undefined && sendsLeft ? yield* forgotten.of(session.userId) : undefined
-    const left = memberships.filter(
-      (room) =>
-        sendsLeft &&
-        hasLeft(room.membership) &&
-        isNew(room) &&
-        (forgottenRooms?.get(room.roomNid) ?? -1) < room.changedAt.xid
-    )
-    const [leftInside, leftOutside] = partition(left, (room) => room.before === "join" || room.previous === "join")
-    const entered = new Set(
-      joined.filter((room) => isNew(room) && room.before !== "join").map(({ roomNid }) => roomNid)
-    )
-    const joinedNids = joined.map(({ roomNid }) => roomNid)
-    const withNews =
-      since === undefined || fullState ? new Set(joinedNids) : yield* store.roomsWithNews(joinedNids, since, upTo)
-    const reading = [
-      ...joined
-        .filter(({ roomNid }) => withNews.has(roomNid) || entered.has(roomNid))
-        .map((room): Reading => ({ ...room, known: entered.has(room.roomNid) ? undefined : since, end: upTo })),
-      ...leftInside.map(
-        (room): Reading => ({ ...room, known: room.before === "join" ? since : undefined, end: room.changedAt })
-      )
-    ]
-    const newToClient = since === undefined ? new Set(joinedNids) : entered
-    return { changed: memberships.filter(isNew), entered, joined, leftInside, leftOutside, newToClient, reading }
-  })
-
   const read = Effect.fn("SyncRooms.read")(function* (range: SyncRange): Effect.fn.Return<SyncedRooms> {
-    const { fullState, session, since } = range
+    const { fullState, lazyDevice, session, since } = range
+    if (since === undefined && lazyDevice !== undefined) sentMembers.forget(lazyDevice)
     const [selected, ignored] = yield* Effect.all([selectRooms(range), ignoredUsers.of(session.userId)], {
       concurrency: concurrencyOf(range)
     })
