@@ -23,6 +23,8 @@ const rejoining = Effect.fnUntraced(function* () {
   const promoted = yield* evil.receives(
     ({ content, type }) => type === "m.room.power_levels" && (content.users as Body)[mallory] === 100
   )
+  // Only a leave that follows the promotion makes room for what Mallory does after it.
+  yield* sees(bob, ({ event_id }) => event_id === promoted.event_id)
   yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/leave`, {}))
   const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
   const past = [promoted, left]
