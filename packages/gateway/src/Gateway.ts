@@ -62,7 +62,7 @@ import { rendezvousHandlers } from "./client-server/RendezvousHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { searchHandlers } from "./client-server/SearchHandlers.ts"
-import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
+import { openIdHandlers, servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
 import { slidingSyncHandlers } from "./client-server/SlidingSyncHandlers.ts"
@@ -170,6 +170,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.profileHandlers,
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
+  openIdHandlers,
   syncHandlers,
   slidingSyncHandlers,
   deprecatedSyncHandlers,

@@ -5,9 +5,9 @@
  */
 import { randomBytes } from "node:crypto"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
-import { Clock, Context, Effect, Layer, type Option, Redacted } from "effect"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 
@@ -31,8 +31,8 @@ export class OpenIdTokens extends Context.Service<
   {
     /** Creates a token. Callers: the user. Errors: M_FORBIDDEN. */
     readonly request: (session: Session, userId: UserId) => Effect.Effect<OpenIdToken, MatrixError>
-    /** The user of a token. Callers: everyone who has the token. */
-    readonly userOf: (token: string) => Effect.Effect<Option.Option<UserId>>
+    /** The user of a token. Callers: everyone who has the token. Errors: M_UNKNOWN_TOKEN. */
+    readonly userInfo: (token: string) => Effect.Effect<{ readonly sub: UserId }, MatrixError>
   }
 >()("greenroom/actors/OpenIdTokens") {
   static readonly layer = Layer.effect(
@@ -55,7 +55,13 @@ export class OpenIdTokens extends Context.Service<
         }
       })
 
-      return OpenIdTokens.of({ request, userOf: (token) => store.find(Redacted.make(token)) })
+      const userInfo = Effect.fn("OpenIdTokens.userInfo")(function* (token: string) {
+        const user = yield* store.find(Redacted.make(token))
+        if (Option.isSome(user)) return { sub: user.value }
+        return yield* new UnknownToken({ error: "The token is unknown or has expired" })
+      })
+
+      return OpenIdTokens.of({ request, userInfo })
     })
   )
 }

@@ -10,12 +10,14 @@ import { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueri
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import type { Json } from "@greenroom/protocol/Json"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect, Option } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 
 /** What application services answer is passed on as it is. */
 const passOn = (found: Json): HttpServerResponse.HttpServerResponse => HttpServerResponse.jsonUnsafe(found)
@@ -61,5 +63,19 @@ export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       .handle("usersOfProtocol", ({ params }) => findIn("user", params.protocol))
       .handle("locations", ({ query }) => Effect.map(queries.findByName("location", { alias: query.alias }), passOn))
       .handle("users", ({ query }) => Effect.map(queries.findByName("user", { userid: query.userid }), passOn))
+  })
+)
+
+/** The answer to a third party that has an OpenID token. */
+const userInfoOf = ({ userInfo }: OpenIdTokens["Service"], token: string) =>
+  Effect.map(userInfo(token), (found): JsonObject => ({ ...found }))
+
+export const openIdHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.openId", (handlers) =>
+  withServices(function* () {
+    const tokens = yield* OpenIdTokens
+    const limit = yield* RateLimit
+    return handlers.handle("userinfo", ({ query, request }) =>
+      Effect.andThen(limit.takeFrom("anonymous", addressOf(request)), userInfoOf(tokens, query.access_token))
+    )
   })
 )

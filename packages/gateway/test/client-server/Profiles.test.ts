@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { as, ask, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("profiles, aliases and presence by today's client API", (it) => {
   it.effect("users set their own profile fields, including custom ones, which everybody can read", () =>
@@ -77,6 +77,16 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and presence by
       assert.strictEqual(whoami.body.errcode, "M_UNKNOWN_TOKEN")
       const foreign = yield* as(alice)("POST", `/v3/user/${inPath("@bob:green.test")}/openid/request_token`, {})
       assert.strictEqual(foreign.body.errcode, "M_FORBIDDEN")
+      // Integration managers ask at the address of the client API.
+      const userInfo = (token: string) => ask("GET", `//_matrix/federation/v1/openid/userinfo?access_token=${token}`)
+      const known = yield* userInfo(body.access_token)
+      assert.deepStrictEqual([known.status, known.body], [200, { sub: alice.id }] as never)
+      for (const unknown of ["guessed", alice.token]) {
+        const { body, status } = yield* userInfo(unknown)
+        assert.deepStrictEqual([status, body.errcode], [401, "M_UNKNOWN_TOKEN"])
+      }
+      const others = yield* ask("GET", "//_matrix/federation/v1/version")
+      assert.deepStrictEqual([others.status, others.body.errcode], [404, "M_UNRECOGNIZED"])
     })
   )
 

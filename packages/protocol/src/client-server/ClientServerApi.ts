@@ -31,7 +31,7 @@ import { RendezvousApi } from "./RendezvousApi.ts"
 import { RoomListApi } from "./RoomListApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
 import { SearchApi } from "./SearchApi.ts"
-import { ServicesApi } from "./ServicesApi.ts"
+import { OpenIdApi, ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { SharedSecretApi } from "./SharedSecretApi.ts"
 import { SlidingSyncApi } from "./SlidingSyncApi.ts"
@@ -49,7 +49,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi, DeprecatedSyncApi)
   .add(DelayedEventsApi, DehydratedDeviceApi, RendezvousApi, ContactsApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UnsubscribeApi, SsoPagesApi, UploadApi, OldMediaApi)
+  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UnsubscribeApi, SsoPagesApi, UploadApi, OldMediaApi, OpenIdApi)
   .middleware(ClientErrors)
 
 export const ClientServerApi = api.annotateMerge(

@@ -11,6 +11,7 @@ import { Absent, body, listBody, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
+import { openIdUserInfo, serverServerPrefix } from "../server-server/OpenIdUserInfo.ts"
 
 /** A token that proves the identity of the user to a third party. */
 export const OpenIdToken = body(
@@ -116,3 +117,9 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Services for third parties" })) {}
+
+/** What third parties ask here about users of this server. */
+export class OpenIdApi extends HttpApiGroup.make("clientServer.openId")
+  .add(openIdUserInfo)
+  .prefix(serverServerPrefix)
+  .annotateMerge(OpenApi.annotations({ title: "OpenID" })) {}

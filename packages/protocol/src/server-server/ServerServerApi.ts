@@ -18,10 +18,8 @@ import { FederationTransactionId, Transaction } from "../federation/Transaction.
 import { EventId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
 import { EncryptionFederationGroup } from "./EncryptionFederationGroup.ts"
 import { MediaFederationGroup } from "./MediaFederationGroup.ts"
+import { openIdUserInfo, serverServerPrefix } from "./OpenIdUserInfo.ts"
 import { PolicyFederationGroup } from "./PolicyFederationGroup.ts"
-
-/** The prefix of today's federation API. */
-const serverServerPrefix = "/_matrix/federation"
 
 /** The most events that one answer to `backfill` has. */
 export const maxBackfill = 100
@@ -252,16 +250,7 @@ export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
     HttpApiEndpoint.get("version", "/v1/version", { success: AnyObject }).annotateMerge(
       documented({ summary: "Name and version of the server", who: "anyone" })
     ),
-    HttpApiEndpoint.get("userinfo", "/v1/openid/userinfo", {
-      query: { access_token: boundedText(1_000) },
-      success: AnyObject
-    }).annotateMerge(
-      documented({
-        summary: "The user of an OpenID token",
-        text: "Errors: M_UNKNOWN_TOKEN.",
-        who: "third parties to which a user has given the token"
-      })
-    )
+    openIdUserInfo
   )
   .prefix(serverServerPrefix)
   .annotateMerge(OpenApi.annotations({ title: "For everybody" })) {}
