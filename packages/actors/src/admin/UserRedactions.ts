@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { plural } from "@greenroom/protocol/Plural"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { EventStore } from "@greenroom/store/EventStore"
 import {
@@ -75,6 +76,22 @@ const make = Effect.gen(function* () {
       (result) => (Result.isFailure(result) ? result.failure.error : undefined)
     )
 
+  const fail = (failed: Record<string, string>, eventId: EventId, error: string) => {
+    if (Object.keys(failed).length < maxFailures) failed[eventId] = error
+  }
+
+  /** The events with these IDs. One that cannot be read is a failure of its own, and does not hold up the others. */
+  const read: (
+    eventIds: ReadonlyArray<EventId>,
+    failed: Record<string, string>
+  ) => Effect.Effect<ReadonlyArray<Event>, TryAgain> = Effect.fnUntraced(function* (eventIds, failed) {
+    const found = yield* settled(`Reading ${plural(eventIds.length, "event")} to redact`, events.byIds(eventIds))
+    if (Result.isSuccess(found)) return found.success.map(({ event }) => event)
+    if (eventIds.length > 1) return (yield* Effect.forEach(eventIds, (eventId) => read([eventId], failed))).flat()
+    for (const eventId of eventIds) fail(failed, eventId, found.failure.error)
+    return []
+  })
+
   /** Fails if the room is not available. The next attempt leaves out the events that are redacted already. */
   const redactRoom = Effect.fnUntraced(function* (
     redaction: UserRedaction,
@@ -86,7 +103,7 @@ const make = Effect.gen(function* () {
     do {
       const found = yield* store.events(redaction, roomId, place)
       for (const eventIds of Arr.chunksOf(found.eventIds, batch)) {
-        const byId = new Map((yield* events.byIds(eventIds)).map(({ event }) => [event.event_id, event]))
+        const byId = new Map((yield* read(eventIds, failed)).map((event) => [event.event_id, event]))
         const chosen = eventIds
           .flatMap((eventId) => byId.get(eventId) ?? [])
           .filter((event) => isChosen(redaction.options, event))
@@ -96,7 +113,7 @@ const make = Effect.gen(function* () {
           chosen.filter(({ unsigned }) => unsigned?.redacted_because === undefined),
           ({ event_id }) =>
             Effect.map(redact(redaction, roomId, event_id), (error) => {
-              if (error !== undefined && Object.keys(failed).length < maxFailures) failed[event_id] = error
+              if (error !== undefined) fail(failed, event_id, error)
             }),
           concurrency
         )

@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import {
   as,
   createRoom,
@@ -62,6 +63,25 @@ layer(gateway, { excludeTestServices: true })("the redaction of a user's events"
       assert.deepStrictEqual(yield* Effect.forEach(rooms, (room) => read(bob, room)), after)
       const [entry] = yield* AuditStore.use(({ list }) => list({ limit: 1, target: eve.id }))
       assert.deepInclude(entry, { actor: boss.id, action: "user.redact", reason: "spam" })
+    })
+  )
+
+  it.effect("names an event whose stored form cannot be read, and redacts the others", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const [boss, eve] = [yield* registerAdmin("boss-damaged"), yield* register("eve-damaged")]
+      const room = yield* createRoom(eve)
+      yield* sendText(eve, room, "before")
+      const damaged = yield* sendText(eve, room, "damaged")
+      yield* sendText(eve, room, "after")
+      const [stored] = yield* sql<{ body: string }>`SELECT body FROM events WHERE event_id = ${damaged}`
+      yield* sql`UPDATE events SET body = left(body, 20) WHERE event_id = ${damaged}`
+      assert.deepStrictEqual(yield* redact(boss, eve.id, { rooms: [room] }), {
+        status: "completed",
+        failed_redactions: { [damaged]: "Internal error" }
+      })
+      yield* sql`UPDATE events SET body = ${stored!.body} WHERE event_id = ${damaged}`
+      assert.deepStrictEqual((yield* read(eve, room)).texts, ["damaged"])
     })
   )
 
