@@ -408,6 +408,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(Layer.mergeAll(EphemeralStream.layer, SessionRevocations.layer, ErasedUsers.layer)),
     Layer.provideMerge(storesOfLog),
     Layer.provideMerge(DatabaseFiles.layerOver(S3Files.layerConfigured(options.media?.s3))),
+    Layer.merge(S3Files.checkAtStart(options.media?.s3)),
     Layer.provideMerge(runner),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.mergeAll(Layer.succeed(HomeServerConfig, options), PublicUrl.layer, Departure.layer)),

@@ -155,6 +155,17 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
+    "doctor reports a store of files that cannot be reached",
+    () =>
+      Effect.gen(function* () {
+        const { code, findings } = yield* doctor({ ...(yield* well), MEDIA_S3_ENDPOINT: "http://127.0.0.1:1" })
+        assert.strictEqual(code, 1)
+        assertError(findings, "files", /^the bucket greenroom of http:\/\/127\.0\.0\.1:1 cannot be used: ECONNREFUSED/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live(
     "doctor reports a database with another encoding, one of a development version, and an incomplete backup",
     () =>
       Effect.gen(function* () {

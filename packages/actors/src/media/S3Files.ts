@@ -149,5 +149,58 @@ const layerS3 = (options: S3Options) =>
     })
   )
 
+/** How long the store may take to answer the check, in ms. */
+const checkTimeout = 10_000
+
+/** The errors by which a store says that it may not say whether a file exists. Reading and writing files may be allowed all the same. */
+const hidesFiles = (name: string): boolean => name === "AccessDenied" || name === "Forbidden"
+
+/** Why the files of a store cannot be used. `isCertain`: false if the key may just not be allowed to list the bucket. */
+export interface S3Problem {
+  readonly reason: string
+  readonly isCertain: boolean
+}
+
+const problemOf = (error: unknown): S3Problem | undefined => {
+  if (isMissing(error)) return undefined
+  const { code, message, name } = error as { readonly name?: string; readonly message?: string; readonly code?: string }
+  const reason = [...new Set([code ?? name, message])].filter((text) => text !== undefined && text !== "").join(": ")
+  return { reason: reason.replaceAll(/\s+/g, " "), isCertain: !hidesFiles(name ?? "") }
+}
+
+/** Asks the store for a file that it does not have: undefined if it answers so. */
+export const checkStore = (options: S3Options): Effect.Effect<S3Problem | undefined> =>
+  Effect.promise(async () => {
+    const { client, sdk } = await loadClient(options)
+    const absent = { Bucket: options.bucket, Key: `${options.prefix ?? ""}greenroom-check` }
+    try {
+      await client.send(new sdk.GetObjectCommand(absent), { abortSignal: AbortSignal.timeout(checkTimeout) })
+      return undefined
+    } catch (error) {
+      return problemOf(error)
+    } finally {
+      client.destroy()
+    }
+  })
+
+/**
+ * Checks the store once, beside the start of the server: a fault of it is logged. The server starts all the same, since rooms work without
+ * files, and the store may come back.
+ */
+export const checkAtStart = (s3: S3Options | undefined): Layer.Layer<never> =>
+  s3 === undefined
+    ? Layer.empty
+    : Layer.effectDiscard(
+        Effect.forkScoped(
+          Effect.flatMap(checkStore(s3), (problem) => {
+            if (problem === undefined) return Effect.void
+            const bucket = `media.s3: the bucket ${s3.bucket} of ${s3.endpoint}`
+            return problem.isCertain
+              ? Effect.logError(`${bucket} cannot be used, so uploads and downloads fail: ${problem.reason}`)
+              : Effect.logWarning(`${bucket} does not say whether it has a file: ${problem.reason}`)
+          })
+        )
+      )
+
 /** Files where the options of the content repository say. */
 export const layerConfigured = (s3: S3Options | undefined) => (s3 === undefined ? MediaFiles.layerDisk : layerS3(s3))

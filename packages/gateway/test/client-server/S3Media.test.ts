@@ -4,8 +4,9 @@ import { readdirSync } from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { S3Options } from "@greenroom/actors/media/MediaConfig"
+import { checkAtStart, checkStore } from "@greenroom/actors/media/S3Files"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Logger, Queue, Redacted } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
 import { temporaryDirectory } from "../support/Loopback.ts"
 import { hasS3Store, s3Store } from "../support/S3Store.ts"
@@ -48,4 +49,38 @@ describe.skipIf(!hasS3Store)("files in an S3-compatible store", () => {
       }).pipe(Effect.provide(TestDatabase.layer), Effect.scoped),
     120_000
   )
+
+  it.live(
+    "a bucket that does not exist and a wrong secret are found before they are needed",
+    () =>
+      Effect.gen(function* () {
+        const { s3 } = yield* s3Store
+        assert.isUndefined(yield* checkStore(s3))
+        const absent = yield* checkStore({ ...s3, bucket: "absent" })
+        assert.match(absent?.reason ?? "", /NoSuchBucket/)
+        const wrong = yield* checkStore({ ...s3, secretAccessKey: Redacted.make("wrong") })
+        assert.match(wrong?.reason ?? "", /SignatureDoesNotMatch/)
+        assert.deepStrictEqual([absent?.isCertain, wrong?.isCertain], [true, true])
+      }).pipe(Effect.scoped),
+    120_000
+  )
 })
+
+it.live("a server that starts while its store of files is away says so in one line", () =>
+  Effect.gen(function* () {
+    const lines = yield* Queue.unbounded<string>()
+    const logger = Logger.make(({ logLevel, message }) => Queue.offerUnsafe(lines, `${logLevel} ${String(message)}`))
+    const s3: S3Options = {
+      endpoint: "http://127.0.0.1:1",
+      region: "us-east-1",
+      bucket: "greenroom",
+      accessKeyId: "green",
+      secretAccessKey: Redacted.make("secret")
+    }
+    yield* Layer.build(Layer.provide(checkAtStart(s3), Logger.layer([logger])))
+    assert.match(
+      yield* Queue.take(lines),
+      /^Error media\.s3: the bucket greenroom of http:\/\/127\.0\.0\.1:1 cannot be used, .*ECONNREFUSED.*$/
+    )
+  }).pipe(Effect.scoped)
+)

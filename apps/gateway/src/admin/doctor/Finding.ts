@@ -5,7 +5,7 @@ import { clockDifference } from "@greenroom/store/ClockDifference"
 import { Effect } from "effect"
 
 export interface Finding {
-  /** The subject: `configuration`, `disk`, `database`, `clock`, `ports`, `tls`, `dns`, `federation`. */
+  /** The subject: `configuration`, `disk`, `files`, `database`, `clock`, `ports`, `tls`, `dns`, `federation`. */
   readonly check: string
   readonly status: "ok" | "warning" | "error"
   readonly found: string

@@ -1,14 +1,17 @@
 /**
- * The checks of the machine: disk, ports, certificate.
+ * The checks of the machine: disk, store of uploaded files, ports, certificate.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
 import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
+import { checkStore } from "@greenroom/actors/media/S3Files"
 import { plural } from "@greenroom/protocol/Plural"
 import { Effect } from "effect"
 import type { GatewayConfig } from "../../GatewayConfig.ts"
+import { toMediaOptions } from "../../MediaSettings.ts"
+import { bucketOf } from "../MediaLocation.ts"
 import { size } from "../Progress.ts"
 import { afterwards, checking, daysUntil, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
 
@@ -61,6 +64,30 @@ const checkDisk = (config: GatewayConfig, isRunning: boolean) =>
       ? []
       : [await checkDirectory("the files", config.mediaDirectory, isRunning)])
   ])
+
+/** The store of the uploaded files, if it is no directory. */
+const checkFiles = (config: GatewayConfig): Effect.Effect<ReadonlyArray<Finding>> => {
+  const { s3 } = toMediaOptions(config)
+  if (s3 === undefined) return Effect.succeed([])
+  const bucket = `the bucket ${bucketOf(config)}`
+  return Effect.map(checkStore(s3), (problem) => {
+    if (problem === undefined) return [ok("files", `${bucket} answers`)]
+    const { isCertain, reason } = problem
+    return [
+      isCertain
+        ? failure(
+            "files",
+            `${bucket} cannot be used: ${reason}`,
+            "Start the store, make the bucket, or correct media.s3 in the settings."
+          )
+        : warning(
+            "files",
+            `${bucket} does not say whether it has a file: ${reason}`,
+            "Allow the access key to read, write, delete and list (s3:ListBucket), or upload a file as a test."
+          )
+    ]
+  })
+}
 
 /** Whether a program listens on the port. */
 const isAnswering = (host: string, port: number): Promise<boolean> =>
@@ -212,7 +239,7 @@ const checkTls = ({ federationEnabled, serverName, tlsCert, tlsKey }: GatewayCon
 
 export const checkMachine = (config: GatewayConfig, isRunning: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.map(
-    Effect.all([checkDisk(config, isRunning), checkPorts(config, isRunning), checkTls(config)], {
+    Effect.all([checkDisk(config, isRunning), checkFiles(config), checkPorts(config, isRunning), checkTls(config)], {
       concurrency: "unbounded"
     }),
     (findings) => findings.flat()
