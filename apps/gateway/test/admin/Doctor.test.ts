@@ -158,7 +158,9 @@ describe("greenroom doctor", () => {
     "doctor reports a store of files that cannot be reached",
     () =>
       Effect.gen(function* () {
-        const { code, findings } = yield* doctor({ ...(yield* well), MEDIA_S3_ENDPOINT: "http://127.0.0.1:1" })
+        const store = { MEDIA_S3_ENDPOINT: "http://127.0.0.1:1", MEDIA_S3_BUCKET: "greenroom" }
+        const key = { MEDIA_S3_ACCESS_KEY_ID: "key", MEDIA_S3_SECRET_ACCESS_KEY: "secret" }
+        const { code, findings } = yield* doctor({ ...(yield* well), ...store, ...key })
         assert.strictEqual(code, 1)
         assertError(findings, "files", /^the bucket greenroom of http:\/\/127\.0\.0\.1:1 cannot be used: ECONNREFUSED/)
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
