@@ -10,9 +10,10 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import { canonicalClientServerUrl } from "@greenroom/protocol/client-server/CanonicalPath"
 import { shapeProblem } from "@greenroom/protocol/JsonShape"
-import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
+import { NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Inspectable } from "effect"
 import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "effect/http"
+import { receiveBody } from "./RequestBody.ts"
 
 /** The longest body of a request, in bytes. Uploads have a limit of their own. */
 export const maxBodyBytes = 1024 * 1024
@@ -48,49 +49,17 @@ const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
   }
 }
 
-const tooLarge = (limit: number) => new TooLarge({ error: `The body is larger than ${limit} bytes` })
-const brokenOff = new BadRequest({ error: "The body could not be read" })
-
 const noBytes = new Uint8Array()
 
 /** Reads a body to its end, without waiting where it has arrived whole. */
 const readAll = (source: IncomingMessage, limit: number, afterWait: Effect.Effect<void>): Effect.Effect<string> =>
   source.complete && source.readableFlowing === null && source.readableLength <= limit
     ? decode((source.read() as Buffer | null) ?? noBytes)
-    : Effect.tap(awaitAll(source, limit), () => afterWait)
-
-/** The server drains the rest of a body that is too large. */
-const awaitAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
-  Effect.callback<string>((resume) => {
-    const chunks: Array<Buffer> = []
-    let size = 0
-    const finish = (result: Effect.Effect<string>) => {
-      stop()
-      resume(result)
-    }
-    const refuse = (error: MatrixError) => {
-      source.pause()
-      finish(Effect.die(error))
-    }
-    const onData = (chunk: Buffer) => {
-      size += chunk.length
-      if (size > limit) refuse(tooLarge(limit))
-      else chunks.push(chunk)
-    }
-    const onEnd = () => finish(decode(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
-    const onClose = () => refuse(brokenOff)
-    const stop = () => {
-      source.off("data", onData)
-      source.off("end", onEnd)
-      source.off("error", onClose)
-      source.off("close", onClose)
-    }
-    source.on("data", onData)
-    source.on("end", onEnd)
-    source.on("error", onClose)
-    source.on("close", onClose)
-    return Effect.sync(stop)
-  })
+    : receiveBody(source, limit).pipe(
+        Effect.orDie,
+        Effect.flatMap(decode),
+        Effect.tap(() => afterWait)
+      )
 
 /** A request of Effect's HTTP server whose body is bounded, and read as JSON. */
 export class MatrixRequest extends Inspectable.Class implements HttpServerRequest.HttpServerRequest {

@@ -14,6 +14,7 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option } from "effect"
 import { CurrentAnswerBudget } from "../runtime/AnswerBudget.ts"
+import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationConfig } from "./FederationConfig.ts"
@@ -151,10 +152,10 @@ const eachChunk = Effect.fnUntraced(function* <E>(
 
 const readBody = (destination: ServerName, response: IncomingMessage, maxBytes: number) =>
   Effect.suspend(() => {
-    const chunks: Array<Buffer> = []
+    const bytes = new ByteCollector()
     return Effect.map(
-      eachChunk(destination, response, maxBytes, (chunk) => Effect.sync(() => void chunks.push(chunk))),
-      () => Buffer.concat(chunks)
+      eachChunk(destination, response, maxBytes, (chunk) => Effect.sync(() => bytes.add(chunk))),
+      () => bytes.take()
     )
   })
 

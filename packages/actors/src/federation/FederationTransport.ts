@@ -13,6 +13,7 @@ import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, identity, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
+import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { Departure } from "../runtime/Departure.ts"
 import { lookupAllowed } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, talksWith } from "./FederationConfig.ts"
@@ -135,11 +136,9 @@ const readAnswer = (
   maxBytes: number,
   done: (result: TransportResponse | AnswerTooLarge | Error) => void
 ): void => {
-  const chunks: Array<Buffer> = []
-  let size = 0
+  const bytes = new ByteCollector()
   response.on("data", (chunk: Buffer) => {
-    size += chunk.length
-    if (size <= maxBytes) return void chunks.push(chunk)
+    if (bytes.length + chunk.length <= maxBytes) return bytes.add(chunk)
     response.destroy()
     done(new AnswerTooLarge())
   })
@@ -147,7 +146,7 @@ const readAnswer = (
   response.once("end", () =>
     setImmediate(done, {
       status: response.statusCode ?? 0,
-      body: Buffer.concat(chunks),
+      body: bytes.take(),
       retryAfter: retryAfterOf(response)
     })
   )

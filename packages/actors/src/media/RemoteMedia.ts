@@ -14,6 +14,7 @@ import { Destinations } from "../federation/Destinations.ts"
 import { addressPolicyOf, FederationConfig } from "../federation/FederationConfig.ts"
 import { defaultRequestTimeout, FederationTransport } from "../federation/FederationTransport.ts"
 import { authorizationOf } from "../federation/RequestSigning.ts"
+import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { fileNameOf } from "./FileName.ts"
 import { boundaryOf, readFilePart } from "./internal/Multipart.ts"
@@ -44,15 +45,13 @@ const toMatrixError = (name: MediaName, status: number, errcode: string): Matrix
 
 /** The errcode of an error; empty if it has none. */
 const readErrcode = async (response: IncomingMessage): Promise<string> => {
-  const chunks: Array<Buffer> = []
-  let size = 0
+  const bytes = new ByteCollector()
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxErrorBytes) return ""
-    chunks.push(chunk)
+    bytes.add(chunk)
+    if (bytes.length > maxErrorBytes) return ""
   }
   try {
-    const { errcode } = JSON.parse(Buffer.concat(chunks).toString()) as { readonly errcode?: unknown }
+    const { errcode } = JSON.parse(bytes.take().toString()) as { readonly errcode?: unknown }
     return typeof errcode === "string" ? errcode : ""
   } catch {
     return ""

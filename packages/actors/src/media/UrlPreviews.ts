@@ -14,6 +14,7 @@ import { InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenr
 import { MediaStore } from "@greenroom/store/MediaStore"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Exit, Layer } from "effect"
+import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -54,14 +55,12 @@ const busy = new LimitExceeded({ error: "Too many previews are being made, try a
 
 /** The beginning of an answer. */
 const readSome = async (response: IncomingMessage): Promise<Buffer> => {
-  const chunks: Array<Buffer> = []
-  let size = 0
+  const bytes = new ByteCollector()
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk)
-    size += chunk.length
-    if (size >= maxPageBytes) break
+    bytes.add(chunk)
+    if (bytes.length >= maxPageBytes) break
   }
-  return Buffer.concat(chunks).subarray(0, maxPageBytes)
+  return bytes.take().subarray(0, maxPageBytes)
 }
 
 const isPage = (type: string): boolean => /^\s*(?:text\/html|application\/xhtml\+xml)\b/i.test(type)

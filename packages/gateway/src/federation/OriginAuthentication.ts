@@ -9,10 +9,10 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
-import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
-import { ByteSize, Effect, Layer } from "effect"
-import { HttpIncomingMessage, type HttpServerError, HttpServerRequest } from "effect/http"
+import { Effect, Layer } from "effect"
+import { HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { receiveBody, tooLarge } from "../RequestBody.ts"
 import { noteUser, recordsUsers } from "../RequestRecords.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
@@ -34,21 +34,12 @@ const roomEndpoints: ReadonlySet<string> = new Set([
   ...["event", "stateIds", "eventAuth", "missingEvents"]
 ])
 
-const bodyError = (error: HttpServerError.HttpServerError, limit: number): TooLarge | BadRequest =>
-  error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
-    ? new TooLarge({ error: `The body is larger than ${limit} bytes` })
-    : new BadRequest({ error: "The body could not be read" })
-
 /** The body of a request. Errors: M_TOO_LARGE over the limit, in bytes. */
 export const readBody = (request: HttpServerRequest.HttpServerRequest, limit: number) => {
-  if (Number(request.headers["content-length"] ?? 0) > limit) {
-    return Effect.fail(new TooLarge({ error: `The body is larger than ${limit} bytes` }))
-  }
-  return request.arrayBuffer.pipe(
-    Effect.map((buffer) => new Uint8Array(buffer)),
-    Effect.mapError((error) => bodyError(error, limit)),
-    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(limit))
-  )
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+  return Number(incoming.headers["content-length"] ?? 0) > limit
+    ? Effect.fail(tooLarge(limit))
+    : receiveBody(incoming, limit)
 }
 
 /** The parts of Node's request that the signature covers. */

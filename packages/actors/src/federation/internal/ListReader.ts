@@ -8,6 +8,7 @@
  */
 import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { ByteCollector } from "../../runtime/ByteCollector.ts"
 import { JsonSyntaxError } from "../JsonSyntaxError.ts"
 
 /** The longest value, in bytes, that is parsed at once: in a list, or beside one. */
@@ -83,8 +84,7 @@ export class ListReader {
   private expected: Expected = "object"
   private key = ""
   private list: Array<Json> = []
-  private arrived: Array<Buffer> = []
-  private arrivedBytes = 0
+  private readonly arrived = new ByteCollector()
   /** The bytes that are read now, and where the next of them is. */
   private bytes: Buffer = Buffer.alloc(0)
   private position = 0
@@ -104,9 +104,8 @@ export class ListReader {
 
   /** Adds bytes as they arrive. */
   push(chunk: Buffer): void {
-    this.arrived.push(chunk)
-    this.arrivedBytes += chunk.length
-    if (this.arrivedBytes >= this.readAtOnce) this.read()
+    this.arrived.add(chunk)
+    if (this.arrived.length >= this.readAtOnce) this.read()
   }
 
   /** Reads a whole body, and yields after each entry of a list and each other value. */
@@ -139,10 +138,8 @@ export class ListReader {
 
   private read(): void {
     this.looked -= this.position
-    this.bytes = Buffer.concat([this.bytes.subarray(this.position), ...this.arrived])
+    this.bytes = Buffer.concat([this.bytes.subarray(this.position), this.arrived.take()])
     this.position = 0
-    this.arrived = []
-    this.arrivedBytes = 0
     while (this.step());
   }
 

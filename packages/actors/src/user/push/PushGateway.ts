@@ -11,6 +11,7 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Context, Data, Effect, Layer } from "effect"
 import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "../../federation/FederationConfig.ts"
+import { ByteCollector } from "../../runtime/ByteCollector.ts"
 
 /** The gateway could not be reached, or did not take the notification. */
 export class PushFailed extends Data.TaggedError("PushFailed")<{ readonly reason: string }> {}
@@ -74,17 +75,15 @@ const make = Effect.gen(function* () {
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) }
       }
       const request = (isSecure ? httpsRequest : httpRequest)(url, settings, (response) => {
-        const chunks: Array<Buffer> = []
-        let size = 0
+        const bytes = new ByteCollector()
         response.on("data", (chunk: Buffer) => {
-          size += chunk.length
-          if (size > maxAnswer) request.destroy(new Error("the answer is too large"))
-          else chunks.push(chunk)
+          bytes.add(chunk)
+          if (bytes.length > maxAnswer) request.destroy(new Error("the answer is too large"))
         })
         response.once("end", () => {
           const { statusCode = 0 } = response
           if (statusCode < 200 || statusCode > 299) fail(`answered with ${statusCode}`)
-          else resume(Effect.succeed(rejectedOf(Buffer.concat(chunks).toString())))
+          else resume(Effect.succeed(rejectedOf(bytes.take().toString())))
         })
         response.once("error", ({ message }) => fail(message))
       })

@@ -1,0 +1,52 @@
+import type { IncomingMessage } from "node:http"
+import { Readable } from "node:stream"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { receiveBody } from "../src/RequestBody.ts"
+
+setFlagsFromString("--expose-gc")
+const collectGarbage = runInNewContext("gc") as () => void
+
+/** The memory of objects and buffers that are in use, in bytes. */
+const used = () => {
+  collectGarbage()
+  const { external, heapUsed } = process.memoryUsage()
+  return external + heapUsed
+}
+
+describe("receiveBody", () => {
+  it.live("a body that arrives byte by byte occupies memory in proportion to its bytes", () =>
+    Effect.gen(function* () {
+      const length = 200_000
+      const source = new Readable({ read: () => {} })
+      const receiving = yield* Effect.forkChild(receiveBody(source as IncomingMessage, length), {
+        startImmediately: true
+      })
+      const before = used()
+      for (let sent = 0; sent < length; sent++) {
+        source.push(Buffer.from("a"))
+        if (sent % 1_000 === 0) yield* Effect.promise(() => new Promise(setImmediate))
+      }
+      yield* Effect.promise(() => new Promise(setImmediate))
+      assert.isBelow(used() - before, 10 * length)
+      source.push(null)
+      assert.strictEqual((yield* Fiber.join(receiving)).toString(), "a".repeat(length))
+    })
+  )
+
+  it.live("a body over the limit, and one that breaks off, are refused", () =>
+    Effect.gen(function* () {
+      const large = Readable.from([Buffer.alloc(10), Buffer.alloc(1)]) as unknown as IncomingMessage
+      assert.strictEqual((yield* Effect.flip(receiveBody(large, 10)))._tag, "M_TOO_LARGE")
+      const broken = new Readable({ read: () => {} })
+      const receiving = yield* Effect.forkChild(Effect.flip(receiveBody(broken as IncomingMessage, 10)), {
+        startImmediately: true
+      })
+      broken.push(Buffer.from("a"))
+      broken.destroy()
+      assert.strictEqual((yield* Fiber.join(receiving))._tag, "M_UNKNOWN")
+    })
+  )
+})
