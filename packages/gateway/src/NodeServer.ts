@@ -36,8 +36,9 @@ const maxPipelined = 32
 /** The most connections at a time. */
 const maxConnections = 32_768
 
-/** Requests that offer another protocol, such as h2c, are answered by HTTP/1.1. */
-const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === "websocket"
+/** Requests that offer another protocol, such as h2c, are answered by HTTP/1.1, and so are those that are refused for their Host. */
+const isWebSocketUpgrade = (request: IncomingMessage): boolean =>
+  request.headers.upgrade?.toLowerCase() === "websocket" && !hasWrongHost(request)
 
 /** Long polls wait without a limit: nothing here cuts the answer of a complete request. */
 export const makeNodeServer = (): Server => {
@@ -167,9 +168,21 @@ const refuse = (response: ServerResponse, status: number, error: string): void =
   response.writeHead(status, { ...headers, ...corsHeaders }).end(body)
 }
 
-/** HTTP/1.1 requires the header. Node would refuse the request without a body. */
-const lacksHost = ({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean =>
-  headers.host === undefined && httpVersionMajor === 1 && httpVersionMinor === 1
+/**
+ * Whether Host is missing in a request of HTTP/1.1, where Node would refuse it without a body, or is given twice. A proxy in front
+ * might have read the other one.
+ *
+ * Source: RFC 9112, section 3.2.
+ */
+const hasWrongHost = ({ headers, httpVersionMajor, httpVersionMinor, rawHeaders }: IncomingMessage): boolean => {
+  if (headers.host === undefined) return httpVersionMajor === 1 && httpVersionMinor === 1
+  let count = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 4 && name.toLowerCase() === "host") count++
+  }
+  return count > 1
+}
 
 /** Ends a request whose body does not arrive in time. For uploads the time starts with an answer before the end of the body. */
 export const limitBodyTime = (request: IncomingMessage, response: ServerResponse): void => {
@@ -230,7 +243,7 @@ export const answerRequests = (
   const take = (request: IncomingMessage, response: ServerResponse) => {
     inFlight.track(response)
     onRequest?.(request, response)
-    if (lacksHost(request)) return refuse(response, 400, "Host: expected the name of the server")
+    if (hasWrongHost(request)) return refuse(response, 400, "Host: expected the name of the server, once")
     if (arrived.push([request, response]) === 1) setImmediate(answer)
   }
   const waiting = new WeakMap<Socket, number>()

@@ -76,3 +76,30 @@ describe("bytes that are not HTTP", () => {
     }).pipe(Effect.scoped)
   )
 })
+
+describe("the Host header", () => {
+  it.live("must be given once, also in the handshake of a WebSocket", () =>
+    Effect.gen(function* () {
+      const server = makeNodeServer()
+      answerRequests(server, makeInFlight(), (_, response) => response.end())
+      server.on("upgrade", (_request, socket) => socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n"))
+      const { port } = yield* listen(server, { host: "127.0.0.1", port: 0 })
+      const statusFor = (headers: ReadonlyArray<string>, version = "1.1") =>
+        Effect.promise(() => {
+          const client = connect(port, "127.0.0.1")
+          client.write([`GET / HTTP/${version}`, ...headers, "", ""].join("\r\n"))
+          return text(client)
+        }).pipe(Effect.map((answer) => Number(answer.split(" ")[1])))
+      const close = "Connection: close"
+      const upgrade = ["Upgrade: websocket", "Connection: upgrade"]
+      assert.strictEqual(yield* statusFor(["Host: a", close]), 200)
+      assert.strictEqual(yield* statusFor(["Host: a", ...upgrade]), 101)
+      assert.strictEqual(yield* statusFor(["Host: a", "HOST: b", close]), 400)
+      assert.strictEqual(yield* statusFor(["Host: a", "Host: a", close]), 400)
+      assert.strictEqual(yield* statusFor(["Host: a", "Host: b"], "1.0"), 400)
+      assert.strictEqual(yield* statusFor([close]), 400)
+      assert.strictEqual(yield* statusFor(["Host: a", "Host: b", ...upgrade]), 400)
+      assert.strictEqual(yield* statusFor(upgrade), 400)
+    }).pipe(Effect.scoped)
+  )
+})
