@@ -188,13 +188,17 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
         const state = [...own.state.values()]
         const answers = (given: ReadonlyArray<Event>) => {
           const pdus = given.map(format.toPdu)
-          evil.respond = ({ path }) =>
+          evil.respond = ({ body, path }) =>
             path.startsWith("/v1/make_join")
               ? { status: 200, body: { room_version: version, event: template } }
               : path.includes("/send_join")
-                ? { status: 200, body: { state: pdus, auth_chain: pdus } }
+                ? { status: 200, body: { state: pdus, auth_chain: pdus, event: redactedJoin(body as Body) } }
                 : notFound
         }
+        // The server returns the join without its content: it keeps what our user has sent.
+        const redactedJoin = (join: Body) => ({ ...join, content: { membership: "join" } })
+        const name = { displayname: "The Guest" }
+        yield* expectOk(guest.ask("PUT", `//_matrix/client/v3/profile/${guest.userId}/displayname`, name))
         answers(state.slice(0, -1))
         const join = joinThrough(guest, own.roomId, evil)
         assert.strictEqual((yield* join).status, 403)
@@ -209,6 +213,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
           state.map(({ event_id }) => event_id)
         )
         assert.lengthOf(known, state.length + 1)
+        const joined = known.find(({ state_key }) => state_key === guest.userId)
+        assert.strictEqual(joined?.content.displayname, name.displayname)
       })
     )
 

@@ -59,6 +59,16 @@ interface Dialect extends StateRequests {
 /** How long a policy server may take, in ms. */
 const defaultPolicyTimeout = 10_000
 
+/** Whether an answer has our event: the rest of it may be redacted there. */
+const isSame = (returned: Event, ours: Event): boolean =>
+  returned.event_id === ours.event_id && returned.hashes?.sha256 === ours.hashes?.sha256
+
+/** Our event with the signatures that another server has added. */
+const withSignatures = (ours: Event, returned: Event): Event => ({
+  ...ours,
+  signatures: { ...returned.signatures, ...ours.signatures }
+})
+
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const todays = yield* ServerServerClient
@@ -155,11 +165,15 @@ const make = Effect.gen(function* () {
       ),
       failureOf
     )
-    const signed = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
-    if (signed !== undefined && signed.event_id !== at) {
+    const returned = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
+    if (returned !== undefined && !isSame(returned, event)) {
       return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
     }
-    return { signed, ...(yield* verified), isPartial: answer.members_omitted === true }
+    return {
+      signed: returned === undefined ? undefined : withSignatures(event, returned),
+      ...(yield* verified),
+      isPartial: answer.members_omitted === true
+    }
   }, Effect.scoped)
 
   return RemoteRooms.of({
@@ -233,10 +247,10 @@ const make = Effect.gen(function* () {
         verifyPdu(destination, version, answer.event),
         ({ reason }) => new RemoteFailure({ destination, reason, errcode: "M_BAD_JSON" })
       )
-      if (signed.event_id !== event.event_id || signed.hashes?.sha256 !== event.hashes?.sha256) {
+      if (!isSame(signed, event)) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
       }
-      return { ...event, signatures: { ...signed.signatures, ...event.signatures } }
+      return withSignatures(event, signed)
     })
   })
 })
