@@ -21,6 +21,7 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["org.matrix.msc3856/rooms/", "v1/rooms/"],
   ["org.matrix.msc3440/rooms/", "v1/rooms/"],
   ["fi.mau.msc2659/appservice/", "v1/appservice/"],
+  ["org.matrix.msc4260/users/", "v3/users/"],
   ["org.matrix.msc3882/login/token", "v1/login/get_token"],
   ["org.matrix.msc3882/login/get_token", "v1/login/get_token"],
   ["org.matrix.msc3916/media/", "v1/media/"],

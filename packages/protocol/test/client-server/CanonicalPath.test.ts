@@ -12,6 +12,7 @@ describe("CanonicalPath", () => {
       "/_matrix/client/unstable/im.nheko.summary/rooms/!a:b/summary?via=c":
         "/_matrix/client/v1/room_summary/!a:b?via=c",
       "/_matrix/client/unstable/org.matrix.msc4151/rooms/!a:b/report": "/_matrix/client/v3/rooms/!a:b/report",
+      "/_matrix/client/unstable/org.matrix.msc4260/users/@a:b/report": "/_matrix/client/v3/users/@a:b/report",
       "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?pos=1": "/_matrix/client/v4/sync?pos=1",
       "/_matrix/client/unstable/account/3pid/bind": "/_matrix/client/v3/account/3pid/bind",
       "/_matrix/client/unstable/keys/device_signing/upload": "/_matrix/client/v3/keys/device_signing/upload",
