@@ -72,7 +72,7 @@ layer(gateway, { excludeTestServices: true })("the administration of accounts", 
 
   it.effect("a locked account gets no new tokens by its refresh token, which is valid again once it is unlocked", () =>
     Effect.gen(function* () {
-      const admin = yield* registerAdmin("boss2")
+      const admin = yield* registerAdmin("boss8")
       const registered = yield* askToday("POST", "/v3/register", {
         json: { username: "liam", password: "secret", refresh_token: true, auth: { type: "m.login.dummy" } }
       })
