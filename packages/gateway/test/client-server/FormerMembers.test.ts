@@ -4,7 +4,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, gateway, inPath, joinRoom, register, roomWith } from "../TestGateway.ts"
+import { as, gateway, inPath, joinRoom, register, roomWith, sendEvent } from "../TestGateway.ts"
 import { list, request } from "./SlidingSyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("former members", (it) => {
@@ -46,9 +46,8 @@ layer(gateway, { excludeTestServices: true })("later members", (it) => {
       for (const visibility of ["joined", "shared"]) {
         const hidden = { type: "m.room.history_visibility", content: { history_visibility: visibility } }
         const room = yield* roomWith(alice, [], { initial_state: [hidden] })
-        yield* as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/displayname`, { displayname: "Before" })
+        yield* sendEvent(alice, room, { msgtype: "m.text", body: "before" })
         const at = (yield* as(bob)("GET", "/v3/sync")).body.next_batch as string
-        yield* as(alice)("PUT", `/v3/profile/${inPath(alice.id)}/displayname`, { displayname: "After" })
         yield* joinRoom(bob, room)
         const members = `/v3/rooms/${inPath(room)}/members`
         const before = yield* as(bob)("GET", `${members}?at=${at}`)
