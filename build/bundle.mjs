@@ -56,9 +56,10 @@ const keptBundles = 5
 
 const removeOldBundles = () => {
   const all = fs.readdirSync(bundles).map((name) => path.join(bundles, name))
-  const age = (directory) => fs.statSync(directory).mtimeMs
+  // Another process may write and remove bundles meanwhile.
+  const age = (directory) => fs.statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0
   for (const directory of all.sort((a, b) => age(b) - age(a)).slice(keptBundles))
-    fs.rmSync(directory, { recursive: true })
+    fs.rmSync(directory, { recursive: true, force: true })
 }
 
 /** All that a bundle is made of, told by sizes and times of change: reading it would take longer. */
