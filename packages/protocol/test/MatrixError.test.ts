@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { wireErrors } from "@greenroom/protocol/api/WireError"
+import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthentication"
+import * as IdentityErrors from "@greenroom/protocol/identity/IdentityError"
 import * as Errors from "@greenroom/protocol/MatrixError"
-import { Effect, Schema } from "effect"
+import { Cause, Effect, Schema } from "effect"
 
 const details = { error: "e", retry_after_ms: 1, room_version: "9", current_version: "1", status: 500, body: "{}" }
 
@@ -35,6 +37,16 @@ describe("errors", () => {
     ]) {
       assert.isFalse(Errors.isMatrixError(other))
     }
+  })
+
+  it("the text of an error is its message, and travels once", () => {
+    const others = [new IdentityErrors.TokenIncorrect({ error: "e" }), new Unauthorized({ error: "e" })]
+    for (const error of [...every, ...others]) {
+      assert.strictEqual(error.message, "e")
+      assert.strictEqual(String(error), `${error._tag}: e`)
+      assert.notProperty(JSON.parse(JSON.stringify(error)), "message")
+    }
+    assert.include(Cause.pretty(Cause.fail(new Errors.Forbidden({ error: "no entry" }))), "M_FORBIDDEN: no entry")
   })
 
   it.effect("errors can be caught by their errcode", () =>

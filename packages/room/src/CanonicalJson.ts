@@ -14,7 +14,11 @@ import * as Schema from "effect/Schema"
 /** The value has no canonical form. `reason` names the fault. */
 export class CanonicalJsonError extends Schema.TaggedError<CanonicalJsonError>()("CanonicalJsonError", {
   reason: Schema.String
-}) {}
+}) {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** How deep arrays and objects may nest. Deeper values are refused, so that no input exhausts the stack. */
 export const maxNesting = 256

@@ -26,10 +26,18 @@ export type VerifyKeys = ReadonlyMap<string, KeyObject>
 /** A signature is absent or wrong. `reason` says which. */
 export class SignatureError extends Schema.TaggedError<SignatureError>()("SignatureError", {
   reason: Schema.String
-}) {}
+}) {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** Bytes that are not a key. */
-export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { reason: Schema.String }) {}
+export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { reason: Schema.String }) {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 const keyIdPattern = /^ed25519:[A-Za-z0-9_.+/=-]{1,100}$/
 

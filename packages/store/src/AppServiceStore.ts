@@ -9,7 +9,11 @@ import { Context, Data, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 
 /** Another sender has begun to serve the application service. */
-export class SenderReplaced extends Data.TaggedError("SenderReplaced")<{ readonly serviceId: string }> {}
+export class SenderReplaced extends Data.TaggedError("SenderReplaced")<{ readonly serviceId: string }> {
+  override get message(): string {
+    return `another sender serves the application service ${this.serviceId}`
+  }
+}
 
 export interface AppServiceTransaction {
   readonly id: number

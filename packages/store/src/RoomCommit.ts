@@ -121,7 +121,11 @@ export interface ClientTransaction {
 export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", {
   roomId: Schema.String,
   fence: Schema.Number
-}) {}
+}) {
+  override get message(): string {
+    return `another writer has opened ${this.roomId} since writer ${this.fence}`
+  }
+}
 
 /**
  * The commit failed. `untouched` says that nothing of it was stored for sure; otherwise the connection may have been
@@ -132,4 +136,8 @@ export class CommitFailed extends Schema.TaggedError<CommitFailed>()("CommitFail
   fence: Schema.Number,
   untouched: Schema.Boolean,
   cause: Schema.Defect()
-}) {}
+}) {
+  override get message(): string {
+    return `a commit of ${this.roomId} failed: ${this.cause}`
+  }
+}

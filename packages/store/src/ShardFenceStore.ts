@@ -19,7 +19,11 @@ export interface Fence {
 }
 
 /** Another node has taken the shard. */
-export class StaleFence extends Data.TaggedError("StaleFence")<{ readonly fence: Fence }> {}
+export class StaleFence extends Data.TaggedError("StaleFence")<{ readonly fence: Fence }> {
+  override get message(): string {
+    return `another node has taken shard ${this.fence.shard} since fence ${this.fence.number}`
+  }
+}
 
 /**
  * A condition of SQL: the fence is in force. The node that raises it waits for the statement, and so sees what it has written.

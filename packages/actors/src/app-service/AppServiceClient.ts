@@ -21,7 +21,11 @@ const maxAnswer = ByteSize.fromInputUnsafe(1024 * 1024)
 export class AppServiceUnreachable extends Data.TaggedError("AppServiceUnreachable")<{
   readonly isTimeout: boolean
   readonly reason: string
-}> {}
+}> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** The answer of an application service. */
 export interface AppServiceAnswer {

@@ -8,4 +8,8 @@ export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("Json
   reason: Schema.String,
   /** It may be JSON: one of the bounds was reached. */
   isTooLong: Schema.Boolean
-}) {}
+}) {
+  override get message(): string {
+    return this.reason
+  }
+}

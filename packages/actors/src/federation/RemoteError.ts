@@ -10,7 +10,11 @@ export class RemoteUnreachable extends Schema.TaggedError<RemoteUnreachable>()("
   reason: Schema.String,
   /** When the next attempt will be made (ms since 1970), where this one was not. */
   retryAt: Schema.optionalKey(Schema.Number)
-}) {}
+}) {
+  override get message(): string {
+    return `${this.destination}: ${this.reason}`
+  }
+}
 
 /** The server answered with an error. */
 export class RemoteRefused extends Schema.TaggedError<RemoteRefused>()("RemoteRefused", {
@@ -24,13 +28,21 @@ export class RemoteRefused extends Schema.TaggedError<RemoteRefused>()("RemoteRe
   retryAfter: Schema.optionalKey(Schema.Number),
   /** The version of the room, where it is the reason. */
   roomVersion: Schema.optionalKey(Schema.String)
-}) {}
+}) {
+  override get message(): string {
+    return `${this.destination}: ${this.status} ${this.errcode}: ${this.error}`
+  }
+}
 
 /** The server answered with something that is no answer: not JSON, too large, not of the form that was asked for. */
 export class RemoteInvalid extends Schema.TaggedError<RemoteInvalid>()("RemoteInvalid", {
   destination: ServerName,
   reason: Schema.String
-}) {}
+}) {
+  override get message(): string {
+    return `${this.destination}: ${this.reason}`
+  }
+}
 
 /** The failure of a request to another home server. */
 export type RemoteError = RemoteUnreachable | RemoteRefused | RemoteInvalid

@@ -24,7 +24,11 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   retryAfter: Schema.optionalKey(Schema.Number),
   /** The version of the room, where the other server gives it as the reason. */
   roomVersion: Schema.optionalKey(Schema.String)
-}) {}
+}) {
+  override get message(): string {
+    return `${this.destination}: ${this.reason}`
+  }
+}
 
 /** The server lacks the requested events, or refuses them. Any other failure may be temporary. */
 export const isRefusal = ({ status = 0 }: RemoteFailure): boolean => status >= 400 && status < 500 && status !== 429

@@ -12,7 +12,11 @@ export class TokenRefused extends Data.TaggedError("TokenRefused")<{
   readonly reason: string
   /** Whether it is from a lost future: the client must start again from nothing. */
   readonly isLost: boolean
-}> {}
+}> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** Reads a token, and checks that its position exists in this database. */
 export type ReadToken = (text: string) => Effect.Effect<StreamToken, TokenRefused>

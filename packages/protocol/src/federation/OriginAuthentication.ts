@@ -11,9 +11,10 @@ import { HttpApiMiddleware } from "effect/http-api"
 import { wireErrors } from "../api/WireError.ts"
 import type { ServerName } from "../Identifiers.ts"
 import type { Json } from "../Json.ts"
+import { WireErrorClass } from "../WireErrorClass.ts"
 
 /** 401: the request has no signature of the server that it says to be from, or is meant for another server. */
-export class Unauthorized extends Schema.TaggedError<Unauthorized>()(
+export class Unauthorized extends WireErrorClass<Unauthorized>()(
   "M_UNAUTHORIZED",
   { error: Schema.String },
   { httpApiStatus: 401 }

@@ -4,44 +4,45 @@
  */
 import { Schema } from "effect"
 import { UserId } from "../Identifiers.ts"
+import { WireErrorClass } from "../WireErrorClass.ts"
 
 const fields = { error: Schema.String }
 const errcode = { _tag: "errcode" } as const
 
 /** 400: not an email address, or not a phone number. */
-export class InvalidAddress extends Schema.TaggedError<InvalidAddress>()("M_INVALID_ADDRESS", fields, {
+export class InvalidAddress extends WireErrorClass<InvalidAddress>()("M_INVALID_ADDRESS", fields, {
   httpApiStatus: 400
 }) {}
 /** 400: no validation session has this `sid` and `client_secret`. */
-export class NoValidSession extends Schema.TaggedError<NoValidSession>()("M_NO_VALID_SESSION", fields, {
+export class NoValidSession extends WireErrorClass<NoValidSession>()("M_NO_VALID_SESSION", fields, {
   httpApiStatus: 400
 }) {}
 /** 400: the session has expired. */
-export class SessionExpired extends Schema.TaggedError<SessionExpired>()("M_SESSION_EXPIRED", fields, {
+export class SessionExpired extends WireErrorClass<SessionExpired>()("M_SESSION_EXPIRED", fields, {
   httpApiStatus: 400
 }) {}
 /** 400: the token of the session was not submitted yet. */
-export class SessionNotValidated extends Schema.TaggedError<SessionNotValidated>()("M_SESSION_NOT_VALIDATED", fields, {
+export class SessionNotValidated extends WireErrorClass<SessionNotValidated>()("M_SESSION_NOT_VALIDATED", fields, {
   httpApiStatus: 400
 }) {}
 /** 400: the token is wrong, was used already, or too many wrong ones were tried. */
-export class TokenIncorrect extends Schema.TaggedError<TokenIncorrect>()("M_TOKEN_INCORRECT", fields, {
+export class TokenIncorrect extends WireErrorClass<TokenIncorrect>()("M_TOKEN_INCORRECT", fields, {
   httpApiStatus: 400
 }) {}
 /** 400: addresses were hashed with a pepper or an algorithm that does not hold; the right ones are given. */
-export class InvalidPepper extends Schema.TaggedError<InvalidPepper>()(
+export class InvalidPepper extends WireErrorClass<InvalidPepper>()(
   "M_INVALID_PEPPER",
   { ...fields, algorithm: Schema.String, lookup_pepper: Schema.String },
   { httpApiStatus: 400 }
 ) {}
 /** 400: the address belongs to a user already, who can be invited as such. */
-export class ThirdPartyIdInUse extends Schema.TaggedError<ThirdPartyIdInUse>()(
+export class ThirdPartyIdInUse extends WireErrorClass<ThirdPartyIdInUse>()(
   "M_THREEPID_IN_USE",
   { ...fields, mxid: UserId },
   { httpApiStatus: 400 }
 ) {}
 /** 400: this server sends no messages to this sort of address. */
-export class MediumNotSupported extends Schema.TaggedError<MediumNotSupported>()(
+export class MediumNotSupported extends WireErrorClass<MediumNotSupported>()(
   "M_THREEPID_MEDIUM_NOT_SUPPORTED",
   fields,
   {
@@ -49,7 +50,7 @@ export class MediumNotSupported extends Schema.TaggedError<MediumNotSupported>()
   }
 ) {}
 /** 502: the mail or the text message could not be handed over. */
-export class MessageSendError extends Schema.TaggedError<MessageSendError>()("M_MESSAGE_SEND_ERROR", fields, {
+export class MessageSendError extends WireErrorClass<MessageSendError>()("M_MESSAGE_SEND_ERROR", fields, {
   httpApiStatus: 502
 }) {}
 

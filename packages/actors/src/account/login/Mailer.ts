@@ -19,7 +19,11 @@ export class MailFailed extends Data.TaggedError("MailFailed")<{
   readonly reason: string
   /** The mail server has refused this mail, and would again. */
   readonly isRefusal: boolean
-}> {}
+}> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** What the headers of a mail name. */
 export interface MailHeaders {

@@ -24,7 +24,11 @@ export type OAuthErrorCode =
 export class OAuthError extends Data.TaggedError("OAuthError")<{
   readonly error: OAuthErrorCode
   readonly description: string
-}> {}
+}> {
+  override get message(): string {
+    return `${this.error}: ${this.description}`
+  }
+}
 
 /** An `OAuthError` with its description. */
 export const oauthError = (error: OAuthErrorCode, description: string) => new OAuthError({ error, description })

@@ -8,7 +8,11 @@ import { Data, Effect, type Scope } from "effect"
 import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
 
 /** It could not be fetched, or must not be. */
-export class FetchFailed extends Data.TaggedError("FetchFailed")<{ readonly reason: string }> {}
+export class FetchFailed extends Data.TaggedError("FetchFailed")<{ readonly reason: string }> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 interface FetchOptions {
   readonly policy: AddressPolicy

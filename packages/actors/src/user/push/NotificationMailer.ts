@@ -5,7 +5,11 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Data, type Effect } from "effect"
 
 /** The mail server did not take a mail. `reason` names no recipient. */
-export class NotificationMailFailed extends Data.TaggedError("NotificationMailFailed")<{ readonly reason: string }> {}
+export class NotificationMailFailed extends Data.TaggedError("NotificationMailFailed")<{ readonly reason: string }> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** A room as a mail shows it. All texts have one line. */
 export interface UnreadRoom {

@@ -14,7 +14,11 @@ import { addressPolicyOf, FederationConfig } from "../../federation/FederationCo
 import { ByteCollector } from "../../runtime/ByteCollector.ts"
 
 /** The gateway could not be reached, or did not take the notification. */
-export class PushFailed extends Data.TaggedError("PushFailed")<{ readonly reason: string }> {}
+export class PushFailed extends Data.TaggedError("PushFailed")<{ readonly reason: string }> {
+  override get message(): string {
+    return this.reason
+  }
+}
 
 /** How long a request may take, in ms, and how large its answer may be, in bytes. */
 const requestTimeout = 15_000
