@@ -80,21 +80,30 @@ const maxMatches = 5_000
 /** How long a search may take. */
 const searchTimeout = "5s"
 
-interface EventRow {
-  readonly nid: bigint
-  readonly room_nid: bigint
+/** Events to be indexed. */
+interface Batch {
+  readonly nids: ReadonlyArray<bigint>
+  /** Those of them whose text PostgreSQL cannot read: characters that it has no text for are escaped in JSON. */
+  readonly escaped: ReadonlyArray<bigint>
+}
+
+interface TimelineBatch extends Batch {
+  /** The position of the last event. */
   readonly xid: string
+  readonly nid: bigint
+}
+
+interface EscapedRow {
+  readonly nid: bigint
   readonly type: string
   readonly body: string
 }
 
 /** The text of an event, as PostgreSQL's text can hold it. */
-const textOf = ({ body, type }: EventRow) => {
-  const key = searchableKeys.get(type)
-  if (key === undefined) return undefined
+const textOf = ({ body, type }: EscapedRow): string => {
   const { content } = JSON.parse(body) as Event
-  const text = content[key.slice("content.".length)]
-  return typeof text === "string" && text !== "" ? { key, text: text.toWellFormed().replaceAll("\0", " ") } : undefined
+  const text = content[searchableKeys.get(type)!.slice("content.".length)]
+  return typeof text === "string" ? text.toWellFormed().replaceAll("\0", " ") : ""
 }
 
 export class SearchStore extends Context.Service<
@@ -111,56 +120,70 @@ export class SearchStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const types = texts([...searchableKeys.keys()])
+      const keys = texts([...searchableKeys.values()])
+      const isEscaped = sql`position('\\u' IN body) > 0`
 
-      /** The end of a statement, which inserts the searchable rows. */
-      const insert = (rows: ReadonlyArray<EventRow>) => {
-        const found = rows.flatMap((row) => {
-          const text = textOf(row)
-          return text === undefined ? [] : [{ ...text, row }]
-        })
-        return sql`
+      /**
+       * The end of a statement, which inserts the texts of a batch if `claimed` has a row. PostgreSQL takes the texts out of the events, which
+       * costs the gateway nothing.
+       */
+      const insert = Effect.fnUntraced(function* ({ escaped, nids }: Batch) {
+        const rows =
+          escaped.length === 0
+            ? []
+            : yield* sql<EscapedRow>`
+                SELECT nid, type, body FROM events
+                WHERE nid = ANY (${bigints(escaped.map(Number))}::bigint[]) AND type = ANY (${types}::text[])`
+        return sql`, found AS MATERIALIZED (
+            SELECT nid, room_nid, xid, key, CASE
+              WHEN given.nid IS NOT NULL THEN given.text
+              WHEN ${isEscaped} THEN NULL
+              WHEN json_typeof(body::json #> string_to_array(key, '.')) = 'string' THEN body::json #>> string_to_array(key, '.')
+            END AS text
+            FROM events JOIN unnest(${types}::text[], ${keys}::text[]) AS searchable (type, key) USING (type)
+            LEFT JOIN unnest(
+              ${bigints(rows.map(({ nid }) => Number(nid)))}::bigint[], ${texts(rows.map(textOf))}::text[]
+            ) AS given (nid, text) USING (nid)
+            WHERE nid = ANY (${bigints(nids.map(Number))}::bigint[]))
           INSERT INTO event_search (nid, room_nid, xid, key, vector)
-          SELECT nid, room_nid, xid::xid8, key, to_tsvector('simple', text) FROM unnest(
-            ${bigints(found.map(({ row }) => Number(row.nid)))}::bigint[],
-            ${bigints(found.map(({ row }) => Number(row.room_nid)))}::bigint[],
-            ${texts(found.map(({ row }) => row.xid))}::text[],
-            ${texts(found.map(({ key }) => key))}::text[], ${texts(found.map(({ text }) => text))}::text[]
-          ) AS given (nid, room_nid, xid, key, text)`
-      }
+          SELECT nid, room_nid, xid, key, to_tsvector('simple', text) FROM found
+          WHERE text <> '' AND EXISTS (SELECT FROM claimed)
+          ON CONFLICT (nid) DO NOTHING`
+      })
 
-      // A crash may undo a batch, which is indexed again then. The batch is read before the transaction begins, so that this is
-      // short. If several nodes read the same batch, one of them writes it.
+      // A crash may undo a batch, which is indexed again then. The batch is chosen before the transaction begins, so that this is
+      // short. If several nodes choose the same batch, one of them writes it.
       const indexTimeline = Effect.gen(function* () {
         const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
-        const rows = yield* sql<EventRow>`
-          WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
-          SELECT nid, room_nid, xid::text AS xid, type, body FROM events
-          WHERE status = 0 AND (xid, nid) > (${progress!.xid}::xid8, ${progress!.nid}::bigint)
-            AND xid < (SELECT edge FROM complete) AND type = ANY (${types}::text[])
-          ORDER BY events.xid, events.nid LIMIT ${batchSize}`
-        const last = rows.at(-1)
-        if (last === undefined) return true
+        const [batch] = yield* sql<TimelineBatch>`
+          WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge), batch AS MATERIALIZED (
+            SELECT nid, xid, ${isEscaped} AS escaped FROM events
+            WHERE status = 0 AND (xid, nid) > (${progress!.xid}::xid8, ${progress!.nid}::bigint)
+              AND xid < (SELECT edge FROM complete) AND type = ANY (${types}::text[])
+            ORDER BY events.xid, events.nid LIMIT ${batchSize})
+          SELECT ARRAY(SELECT nid FROM batch) AS nids, ARRAY(SELECT nid FROM batch WHERE escaped) AS escaped, xid::text AS xid, nid
+          FROM batch ORDER BY batch.xid DESC, batch.nid DESC LIMIT 1`
+        if (batch === undefined) return true
         yield* sql`
-          WITH ${asynchronousCommit(sql)}, moved AS (
-            UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint FROM asynchronous_commit
+          WITH ${asynchronousCommit(sql)}, claimed AS (
+            UPDATE search_progress SET xid = ${batch.xid}::xid8, nid = ${batch.nid}::bigint FROM asynchronous_commit
             WHERE xid = ${progress!.xid}::xid8 AND nid = ${progress!.nid}::bigint RETURNING 1)
-          ${insert(rows)} WHERE EXISTS (SELECT FROM moved)
-          ON CONFLICT (nid) DO NOTHING`
-        return rows.length < batchSize
+          ${yield* insert(batch)}`
+        return batch.nids.length < batchSize
       })
 
       const indexHistory = Effect.gen(function* () {
-        const rows = yield* sql<EventRow>`
-          SELECT nid, room_nid, xid::text AS xid, type, body FROM search_queue LEFT JOIN events USING (nid)
-          ORDER BY nid LIMIT ${batchSize}`
-        if (rows.length === 0) return true
+        const [batch] = yield* sql<Batch>`
+          WITH batch AS MATERIALIZED (SELECT nid FROM search_queue ORDER BY nid LIMIT ${batchSize})
+          SELECT ARRAY(SELECT nid FROM batch) AS nids,
+            ARRAY(SELECT nid FROM batch JOIN events USING (nid) WHERE ${isEscaped}) AS escaped`
+        if (batch!.nids.length === 0) return true
         yield* sql`
-          WITH ${asynchronousCommit(sql)}, taken AS (
+          WITH ${asynchronousCommit(sql)}, claimed AS (
             DELETE FROM search_queue USING asynchronous_commit
-            WHERE nid = ANY (${bigints(rows.map(({ nid }) => Number(nid)))}::bigint[]))
-          ${insert(rows.filter(({ body }) => body !== null))}
-          ON CONFLICT (nid) DO NOTHING`
-        return rows.length < batchSize
+            WHERE nid = ANY (${bigints(batch!.nids.map(Number))}::bigint[]) RETURNING 1)
+          ${yield* insert(batch!)}`
+        return batch!.nids.length < batchSize
       })
 
       const indexNext = Effect.orDie(

@@ -25,4 +25,35 @@ layer(layers, { excludeTestServices: true })("the search index", (it) => {
       assert.lengthOf(yield* sql`SELECT 1 FROM search_queue`, 0)
     })
   )
+
+  it.effect("reads texts that PostgreSQL cannot take out of JSON, and no others than texts", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const search = yield* SearchStore
+      const sql = yield* SqlClient.SqlClient
+      const room = yield* openRoom("characters")
+      const bodies = [
+        "plain word",
+        "null\0word",
+        "half\ud800word",
+        "literal \\u0000 word",
+        "",
+        17,
+        { body: "inner" },
+        null
+      ]
+      const events = bodies.map((body) => makeEvent(room.roomId, { type: "m.room.message", content: { body } }))
+      const [history, timeline] = [yield* commitOf(room, events.slice(0, 2)), yield* commitOf(room, events.slice(2))]
+      yield* log.append({ ...history, events: history.events.map((event) => ({ ...event, status: 1 })) })
+      yield* log.append(timeline)
+      yield* Effect.repeat(search.indexNext, { until: (isDone) => isDone })
+      const indexed = yield* sql<{ words: string }>`
+        SELECT array_to_string(tsvector_to_array(vector), ' ') AS words FROM event_search JOIN events USING (nid)
+        WHERE event_id = ANY (${events.map(({ event_id }) => event_id)}) ORDER BY depth`
+      assert.deepStrictEqual(
+        indexed.map(({ words }) => words),
+        ["plain word", "null word", "half\ufffdword", "literal u0000 word"]
+      )
+    })
+  )
 })

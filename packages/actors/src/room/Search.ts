@@ -85,9 +85,11 @@ const maxScanned = 1_000
 const chunkSize = 50
 /** How long a search waits for the index to contain earlier messages. */
 const indexTimeout = "2 seconds"
-/** The part of the time that indexing takes while events come, until so many are missing. */
-const indexingShare = 0.1
-const mostBehind = 1_000_000
+/**
+ * The part of the time that indexing takes while events come, by how many are missing. As many as a search can wait for are left to a
+ * pause: PostgreSQL indexes 20,000 in about a second.
+ */
+const indexingShare = (missing: number): number => (missing < 20_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
 
 /**
  * The start of a page: after a hit, among the matches up to the position of the first page. Numbers of hits would tell how many there
@@ -168,12 +170,11 @@ const make = Effect.gen(function* () {
     yield* grown.await
     const before = seen
     const [took, isDone] = yield* Effect.timed(store.indexNext)
-    const isBusy = seen > before && seen - indexed < mostBehind
     if (isDone) {
       indexed = Math.max(indexed, before)
       if (seen === before) grown.closeUnsafe()
       yield* Effect.sleep("1 second")
-    } else if (isBusy) yield* Effect.sleep(Duration.times(took, 1 / indexingShare - 1))
+    } else if (seen > before) yield* Effect.sleep(Duration.times(took, 1 / indexingShare(seen - indexed) - 1))
   })
   yield* keepRunning("Indexing what is said in rooms", follow)
 
