@@ -1,0 +1,53 @@
+/**
+ * Keeps the full-text index of messages up to date. It follows the log; a search brings it up to date at once. While many events
+ * come, indexing leaves the processors to them.
+ */
+import { EventLog } from "@greenroom/store/EventLog"
+import { SearchStore } from "@greenroom/store/SearchStore"
+import { keepRunning } from "@greenroom/store/Supervision"
+import { Duration, Effect, Latch } from "effect"
+
+/**
+ * The part of the time that indexing takes while events come, by how many are missing. As many as a search can wait for are left to a
+ * pause: PostgreSQL indexes 20,000 in about a second.
+ */
+const indexingShare = (missing: number): number => (missing < 20_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
+
+export const makeSearchIndexing = Effect.gen(function* () {
+  const store = yield* SearchStore
+  const log = yield* EventLog
+
+  let seen = 0
+  let indexed = Number.NEGATIVE_INFINITY
+  const grown = Latch.makeUnsafe(true)
+  yield* log.follow((slice) =>
+    Effect.sync(() => {
+      if (slice.events.length === 0) return
+      seen += slice.events.length
+      grown.openUnsafe()
+    })
+  )
+  const indexAll = Effect.suspend(() => {
+    const before = seen
+    const repeated = Effect.repeat(store.indexNext, { until: (isDone) => isDone })
+    return Effect.map(repeated, () => {
+      indexed = Math.max(indexed, before)
+    })
+  })
+  const follow = Effect.gen(function* () {
+    yield* grown.await
+    const before = seen
+    const [took, isDone] = yield* Effect.timed(store.indexNext)
+    if (isDone) {
+      indexed = Math.max(indexed, before)
+      if (seen === before) grown.closeUnsafe()
+      yield* Effect.sleep("1 second")
+    } else if (seen > before) yield* Effect.sleep(Duration.times(took, 1 / indexingShare(seen - indexed) - 1))
+  })
+  yield* keepRunning("Indexing what is said in rooms", follow)
+
+  return {
+    /** Indexes every event that this node has read from the log. */
+    indexAll
+  }
+})
