@@ -8,23 +8,18 @@ import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { EventLog } from "@greenroom/store/EventLog"
-import { logEpochs } from "@greenroom/store/LogEpoch"
-import { rowsOf } from "@greenroom/store/LogKind"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
-import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
-import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { keepRunning } from "@greenroom/store/Supervision"
-import { Clock, Context, Duration, Effect, Latch, Layer, Option, Semaphore } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Option } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
+import { Nodes } from "../runtime/Nodes.ts"
 import type { Session } from "../runtime/Session.ts"
-import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { DeviceConnections, hiddenFor } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
 import { type HiddenDevice, makeHiddenDevices } from "./HiddenDevices.ts"
+import { makeDeviceReports } from "./internal/DeviceReports.ts"
+import { makeLastValues } from "./internal/LastValues.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 import { Presence } from "./PresenceProtocol.ts"
 import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
@@ -40,48 +35,6 @@ export interface PresencesOptions {
 /** The longest status message, in UTF-16 code units. */
 const maxStatusMessage = 1024
 
-/** The last values of users: from this node's stream, or offline as the store knows them. */
-const makeLastValues = Effect.gen(function* () {
-  const stream = yield* EphemeralStream
-  const store = yield* PresenceStore
-  const profiles = yield* ProfileStore
-  const { serverName } = yield* HomeServerConfig
-
-  const offline = (userId: UserId, profile: PublicProfile | undefined, stored: StoredPresence | undefined) => ({
-    user_id: userId,
-    state: "offline",
-    presence: "offline",
-    ...profile,
-    ...(stored?.last_active_at === undefined ? {} : { last_active_at: stored.last_active_at })
-  })
-
-  return Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, viewer: UserId | undefined) {
-    const known = userIds.map((userId): PresenceValue | undefined => stream.presence(userId, viewer))
-    const absent = userIds.filter((_, index) => known[index] === undefined)
-    if (absent.length === 0) return known as ReadonlyArray<PresenceValue>
-    const [ours, others] = [
-      absent.filter((userId) => serverNameOf(userId) === serverName),
-      absent.filter((userId) => serverNameOf(userId) !== serverName)
-    ]
-    const [stored, profile, memberProfile] = yield* Effect.all(
-      [store.many(ours), profiles.publicProfiles(ours), profiles.memberProfiles(others)],
-      { concurrency: 3 }
-    )
-    return userIds.map(
-      (userId, index): PresenceValue =>
-        known[index] ?? offline(userId, profile.get(userId) ?? memberProfile.get(userId), stored.get(userId))
-    )
-  })
-})
-
-/** How many reports to Presence actors are under way at once. */
-const concurrentReports = 64
-/** How many users who were online before the server started are reported at once, and how long to wait after them. */
-const formerAtOnce = 200
-const formerInterval = "1 second"
-/** How long to wait before a failed report to a Presence actor is repeated, in milliseconds. */
-const retryAfter = 5_000
-
 const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const actor = yield* Presence.client
   const nodes = yield* Nodes
@@ -90,85 +43,12 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const lists = yield* PresenceListStore
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
-  const store = yield* PresenceStore
   const remotePresences = yield* RemotePresenceLookup
   const lastValues = yield* makeLastValues
-  const log = yield* EventLog
-  const grace = options.grace ?? "30 seconds"
+  const grace = Duration.fromInputUnsafe(options.grace ?? "30 seconds")
   const devices = new DeviceConnections(Duration.toMillis(grace))
-  const somethingDue = Latch.makeUnsafe(false)
-  const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
-  const scope = yield* Effect.scope
+  const { reportDueNow, reportOf, reportOrRetry } = yield* makeDeviceReports(devices, grace)
   const clock = yield* Clock.Clock
-
-  const reportOf = (userId: UserId, now: number) => ({
-    node: nodes.name,
-    devices: devices.report(userId, now)
-  })
-
-  const report = Effect.fnUntraced(function* (userId: UserId) {
-    const now = yield* Clock.currentTimeMillis
-    const outlook = yield* actor(userId).Report(reportOf(userId, now))
-    devices.reported(userId, outlook, now)
-  })
-
-  const reportOrRetry = (userId: UserId) =>
-    Effect.catchCause(Effect.timeout(report(userId), "10 seconds"), (cause) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        devices.reportLater(userId, now + retryAfter)
-        return Effect.logWarning("A report to a Presence actor failed, trying again", cause)
-      })
-    )
-
-  // After a crash of the database all users are offline until their actors report again.
-  yield* log.follow((slice) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      if (!rowsOf(slice.rows, logEpochs).some(({ row }) => row.fresh)) return
-      devices.reportAll(now)
-      somethingDue.openUnsafe()
-    })
-  )
-
-  // An actor that moves to another node gets the reports of all nodes again.
-  const movedActors = yield* latchOfChanges(nodes)
-  const reportAll = Effect.map(Clock.currentTimeMillis, (now) => {
-    devices.reportAll(now)
-    somethingDue.openUnsafe()
-  })
-  yield* keepRunning("Reporting devices after nodes came or went", Effect.andThen(movedActors, reportAll))
-
-  // Users whose only connection was to a lost node are reported by one of the other nodes.
-  const goneNodes = yield* latchOfChanges(nodes)
-  const reportOnline = Effect.map(Clock.currentTimeMillis, (now) => {
-    for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.reportLater(userId, now)
-    somethingDue.openUnsafe()
-  })
-  yield* keepRunningOnce("Reporting users after nodes came or went", Effect.andThen(goneNodes, reportOnline))
-
-  // Others still see users online who were so before the server started. Those who have not come back by now are offline.
-  const reportFormer = Effect.gen(function* () {
-    yield* Effect.sleep(grace)
-    for (;;) {
-      const former = yield* store.former(formerAtOnce)
-      if (former.length === 0) return yield* Effect.never
-      const now = yield* Clock.currentTimeMillis
-      for (const userId of former) devices.reportLater(userId, now)
-      somethingDue.openUnsafe()
-      yield* Effect.sleep(formerInterval)
-      yield* store.forgetFormer(former)
-    }
-  })
-  yield* keepRunningOnce("Reporting users who were online before", reportFormer)
-
-  // One fiber checks once a second, and at once when a user connects or becomes active.
-  const reportDue = Effect.gen(function* () {
-    yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
-    somethingDue.closeUnsafe()
-    for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
-      yield* Effect.forkIn(reporting(reportOrRetry(userId)), scope)
-    }
-  })
-  yield* keepRunning("Reporting devices to Presence actors", reportDue)
 
   const exists = (userId: UserId) =>
     Effect.map(accounts.find(userId), (account) => Option.isSome(account) && account.value.deactivatedAt === undefined)
@@ -249,7 +129,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   })
 
   const withdrawAt = (userId: UserId, deviceId: string, now: number) => {
-    if (devices.withdraw(userId, deviceId, now)) somethingDue.openUnsafe()
+    if (devices.withdraw(userId, deviceId, now)) reportDueNow()
   }
 
   /** Takes an announcement of another node. */
@@ -265,7 +145,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
       const wasHidden = devices.hiddenUntil(userId, deviceId) > now
       const published = stream.presence(userId, userId)
       const absence = published?.state === "unavailable" ? published : undefined
-      if (devices.connect(userId, deviceId, now, away, absence)) somethingDue.openUnsafe()
+      if (devices.connect(userId, deviceId, now, away, absence)) reportDueNow()
       return wasHidden ? announce({ userId, deviceId, until: 0 }) : Effect.void
     })
 
@@ -282,7 +162,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
 
   const active = ({ deviceId, userId }: Session) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
-      if (devices.active(userId, deviceId, now)) somethingDue.openUnsafe()
+      if (devices.active(userId, deviceId, now)) reportDueNow()
     })
 
   return {
