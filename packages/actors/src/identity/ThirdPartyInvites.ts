@@ -18,100 +18,28 @@
  */
 import { RoomId, type ServerName, serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
-import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
 import { type BoundInvite, type OnBind, SignedBySender, SignedInvite } from "@greenroom/protocol/identity/OnBind"
-import { canonicalAddress, type Medium, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import {
-  BadJson,
-  BadRequest,
-  Forbidden,
-  LimitExceeded,
-  type MatrixError,
-  NotFound
-} from "@greenroom/protocol/MatrixError"
-import { isDraft } from "@greenroom/room/DraftRoomVersion"
-import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { ProfileStore } from "@greenroom/store/ProfileStore"
-import { RoomStore } from "@greenroom/store/RoomStore"
-import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
-import { Clock, Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { Context, Effect, Layer, Option, Result, Schema } from "effect"
 import { FederationClient } from "../federation/FederationClient.ts"
 import type { RemoteError } from "../federation/RemoteError.ts"
 import { ServerServerClient } from "../federation/ServerServerClient.ts"
-import { makeRoomLevels } from "../room/RoomLevels.ts"
-import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { makeUnderWay } from "../runtime/UnderWay.ts"
-import { IdentityClient } from "./IdentityClient.ts"
-import type { IdentityServer } from "./IdentityServer.ts"
+import { type AddressToInvite, makeAddressInvites } from "./internal/AddressInvites.ts"
+import { isFinal, makeKeptInvites, notYet, type SignedFor } from "./internal/KeptInvites.ts"
 
-/** An address to invite, as a client wrote it. */
-export interface AddressToInvite {
-  readonly medium: ThirdPartyId["medium"]
-  readonly address: string
-  /** The identity server; the first trusted one if none is named. */
-  readonly id_server?: string
-  /** A token of the inviting user for that server: it is asked by version 2 of its API. */
-  readonly id_access_token?: string
-}
-
-/** How many addresses a user may invite in an hour: every one of them gets a message. */
-const maxInvitesPerHour = 50
-
-const hour = 60 * 60_000
+export type { AddressToInvite } from "./internal/AddressInvites.ts"
 
 /** How many invitations of one message are worked on at once. */
 const concurrency = 4
-
-/** The most signatures of an invitation that are checked. */
-const maxSignatures = 8
-
-/** When one that could not be made yet is worth another try, in ms. */
-const retryAfter = 60_000
-
-const notYet = (error: string) => new LimitExceeded({ error, retry_after_ms: retryAfter })
-
-/** The error that ends the attempts. */
-const isFinal = ({ _tag }: MatrixError): boolean => _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
-
-/** Whether one of the keys has signed it, whatever names the signature gives for signer and key. */
-export const isSignedBy = (signed: SignedInvite, publicKeys: ReadonlyArray<string>): boolean => {
-  const keys = publicKeys.flatMap((text) => {
-    const bytes = decodeBase64(text)
-    const key = bytes === undefined ? undefined : importVerifyKey(bytes)
-    return key !== undefined && Result.isSuccess(key) ? [key.success] : []
-  })
-  return Object.entries(signed.signatures)
-    .flatMap(([signer, byKey]) => Object.keys(byKey).map((keyId) => ({ signer: signer as ServerName, keyId })))
-    .filter(({ keyId }) => isKeyId(keyId))
-    .slice(0, maxSignatures)
-    .some(({ keyId, signer }) =>
-      keys.some((key) => Result.isSuccess(verifyJson(signed as unknown as JsonObject, signer, new Map([[keyId, key]]))))
-    )
-}
-
-const expectedAddress: { readonly [medium in Medium]: string } = {
-  email: "an email address, such as alice@example.org",
-  msisdn: "an international phone number, such as +4915112345678"
-}
-
-const canonical = ({ address, medium }: AddressToInvite): Effect.Effect<ThirdPartyId, BadJson> => {
-  const text = canonicalAddress({ address, medium })
-  return text === undefined
-    ? Effect.fail(new BadJson({ error: `address: expected ${expectedAddress[medium]}` }))
-    : Effect.succeed({ medium, address: text })
-}
 
 const toMatrixError = (error: RemoteError): MatrixError =>
   error._tag === "RemoteRefused" && [400, 403, 404].includes(error.status)
     ? new Forbidden({ error: error.error })
     : notYet(`${error.destination} cannot be reached now`)
-
-/** The fields that accepting an invitation needs. */
-type SignedFor = Pick<BoundInvite, "mxid" | "room_id" | "sender" | "signed">
 
 /** The invite that the sender's server is to make, without its place in the room. */
 const Template = Schema.Struct({
@@ -141,150 +69,11 @@ const templateOf = ({ mxid, room_id, sender, signed }: SignedFor): JsonObject =>
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
-  const identity = yield* IdentityClient
-  const invites = yield* ThirdPartyInviteStore
   const accounts = yield* AccountStore
-  const profiles = yield* ProfileStore
-  const memberships = yield* RoomStore
-  const levelsFor = yield* makeRoomLevels
-  const rooms = yield* Rooms
   const federation = yield* FederationClient
   const todays = yield* ServerServerClient
-
-  // A user of ours invites an address
-
-  const contentOf = (session: Session, roomId: RoomId, type: string) =>
-    Effect.orElseSucceed(rooms.getState(session, roomId, type, ""), (): JsonObject => ({}))
-
-  /** Checked first, so that only members with the power to invite send mails or learn who has an address. */
-  const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId, others: number) {
-    const levels = yield* levelsFor(session.userId, roomId)
-    if (Option.isNone(levels)) return yield* new Forbidden({ error: "Only members of the room can invite" })
-    if (levels.value.user(session.userId) < levels.value.of("invite")) {
-      return yield* new Forbidden({ error: "Inviting requires the power level `invite`" })
-    }
-    const now = yield* Clock.currentTimeMillis
-    if ((yield* invites.countBetween(session.userId, now - hour, now)) + others >= maxInvitesPerHour) {
-      return yield* new LimitExceeded({ error: "Too many addresses were invited", retry_after_ms: hour })
-    }
-  })
-
-  /** The content of the message to the address. */
-  const described = Effect.fnUntraced(function* (session: Session, roomId: RoomId, of: ThirdPartyId) {
-    const { name } = yield* contentOf(session, roomId, "m.room.name")
-    const { displayname } = yield* profiles.publicProfile(session.userId)
-    const shortText = (text: unknown) =>
-      typeof text === "string" && text !== "" ? text.slice(0, 200).toWellFormed() : undefined
-    const [room_name, sender_display_name] = [shortText(name), shortText(displayname)]
-    return {
-      ...of,
-      room_id: roomId,
-      sender: session.userId,
-      ...(room_name === undefined ? {} : { room_name }),
-      ...(sender_display_name === undefined ? {} : { sender_display_name })
-    } satisfies StoreInvite
-  })
-
-  /** The user of the address; none if an invitation waits for one from now on. */
-  const keep = Effect.fnUntraced(function* (
-    session: Session,
-    roomId: RoomId,
-    server: IdentityServer,
-    of: ThirdPartyId,
-    { accessToken, transaction }: { readonly accessToken: string | undefined; readonly transaction: string | undefined }
-  ) {
-    const outcome = yield* identity.storeInvite(server, yield* described(session, roomId, of), accessToken)
-    if ("user" in outcome) return Option.some(outcome.user)
-    const { keys, ...kept } = outcome.kept
-    const invite = { ...kept, roomId, sender: session.userId, publicKeys: keys.map(({ public_key }) => public_key) }
-    if (yield* isToday(roomId)) {
-      const content = { display_name: kept.displayName, ...keys[0], public_keys: keys }
-      yield* rooms.setState(session, roomId, "m.room.third_party_invite", kept.token, content)
-    }
-    if (
-      !(yield* invites.add(invite, transaction)) &&
-      !(transaction !== undefined && (yield* invites.isDone(transaction)))
-    ) {
-      return yield* new BadRequest({ error: "The identity server gave the token of another invitation" })
-    }
-    return Option.none()
-  })
-
-  /** Servers that are not trusted are asked in the name of the user alone. */
-  const serverOf = ({ id_access_token, id_server }: AddressToInvite): Effect.Effect<IdentityServer, MatrixError> =>
-    id_access_token === undefined ? identity.trusted(id_server) : identity.named(id_server)
-
-  const findByHash = (server: IdentityServer, of: ThirdPartyId, accessToken: string) =>
-    Effect.map(identity.lookupHashed(server, [of], accessToken), ([user]) => Option.fromNullishOr(user))
-
-  const underWay = makeUnderWay()
-
-  const invite = Effect.fn("ThirdPartyInvites.invite")(
-    (session: Session, roomId: RoomId, address: AddressToInvite, txnId?: string) =>
-      underWay(session.userId, (others) => inviteBeside(others, session, roomId, address, txnId))
-  )
-
-  const inviteBeside = Effect.fnUntraced(function* (
-    others: number,
-    session: Session,
-    roomId: RoomId,
-    address: AddressToInvite,
-    txnId: string | undefined
-  ) {
-    const transaction = txnId === undefined ? undefined : `${session.tokenId} ${roomId} ${txnId}`
-    if (transaction !== undefined && (yield* invites.isDone(transaction))) return
-    const of = yield* canonical(address)
-    const server = yield* serverOf(address)
-    yield* requireMayInvite(session, roomId, others)
-    const accessToken = address.id_access_token
-    const bound =
-      accessToken === undefined ? yield* identity.lookup(server, of) : yield* findByHash(server, of, accessToken)
-    const user = Option.isSome(bound) ? bound : yield* keep(session, roomId, server, of, { accessToken, transaction })
-    if (Option.isSome(user)) {
-      yield* rooms.setMembership(session, roomId, "invite", user.value, undefined, txnId)
-    }
-  })
-
-  // An address was bound
-
-  /** Whether the room's version is one of today's, in which the token is part of the room. */
-  const isToday = (roomId: RoomId) =>
-    Effect.map(memberships.version(roomId), (id) => Option.isSome(id) && !isDraft({ id: id.value }))
-
-  /** Invites the user, in the name of the sender. Does nothing for a user who is invited or joined already. */
-  const inviteUser = Effect.fnUntraced(function* (
-    { displayName, roomId, sender }: ThirdPartyInvite,
-    userId: UserId,
-    signed: SignedInvite
-  ) {
-    const membership = yield* memberships.membership(userId, roomId)
-    if (Option.isSome(membership) && ["invite", "join"].includes(membership.value.membership)) return
-    const session = { userId: sender, tokenId: 0, deviceId: "" }
-    if (!(yield* isToday(roomId))) return yield* rooms.setMembership(session, roomId, "invite", userId)
-    const third_party_invite = { display_name: displayName, signed: signed as unknown as JsonObject }
-    yield* rooms.setState(session, roomId, "m.room.member", userId, { membership: "invite", third_party_invite })
-  })
-
-  const take = Effect.fn("ThirdPartyInvites.take")(function* ({ mxid, room_id, sender, signed }: SignedFor) {
-    const found = yield* invites.find(signed.token)
-    if (Option.isNone(found) || found.value.roomId !== room_id || found.value.sender !== sender) {
-      return yield* new Forbidden({ error: "There is no such invitation" })
-    }
-    if (signed.mxid !== mxid || !isSignedBy(signed, found.value.publicKeys)) {
-      return yield* new Forbidden({
-        error: "signed: no valid signature of the identity server that keeps the invitation"
-      })
-    }
-    const claim = yield* invites.claim(signed.token, mxid)
-    if (claim === "ended") return
-    if (claim === "busy") return yield* notYet("The user is being invited")
-    if (claim !== "claimed") return yield* new Forbidden({ error: "Another user has taken the invitation" })
-    yield* inviteUser(found.value, mxid, signed).pipe(
-      Effect.tapError((error) => (isFinal(error) ? invites.end(signed.token) : Effect.void)),
-      Effect.onError(() => invites.release(signed.token))
-    )
-    yield* invites.end(signed.token)
-  })
+  const { check, invite } = yield* makeAddressInvites
+  const { isToday, take } = yield* makeKeptInvites
 
   const passOn = (bound: BoundInvite): Effect.Effect<void, MatrixError> => {
     const home = serverNameOf(bound.sender)
@@ -362,8 +151,6 @@ const make = Effect.gen(function* () {
     if (room_id !== roomId) return yield* new BadJson({ error: "room_id: expected the room of the path" })
     yield* take({ mxid, room_id, sender, signed: content.third_party_invite.signed })
   })
-
-  const check = (address: AddressToInvite) => Effect.asVoid(Effect.andThen(canonical(address), serverOf(address)))
 
   return ThirdPartyInvites.of({ check, invite, accept, onBind, exchange, exchangeToday })
 })
