@@ -16,6 +16,7 @@ import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, Refe
 import { Etag, HttpIncomingMessage, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
+import { shareConnections } from "./ConnectionShares.ts"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
@@ -87,7 +88,7 @@ import { namingRoutes, RequestRecords, recording } from "./RequestRecords.ts"
 import { RequestSlots } from "./RequestSlots.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
-import { trustProxies } from "./TrustedProxies.ts"
+import { type TrustedProxies, trustProxies } from "./TrustedProxies.ts"
 import { countBody, maxUnreadBytes, UnreadAnswers } from "./UnreadAnswers.ts"
 
 /** Address, limits and proxies of the client listener. */
@@ -298,7 +299,7 @@ const makeAdminApp = Effect.gen(function* () {
 })
 
 /** All routes of the HTTP server. */
-const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
+const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: TrustedProxies) {
   const shutdown = yield* Shutdown
   const unread = yield* UnreadAnswers
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
@@ -326,7 +327,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
           }
         )
   )
-  return trustProxies(trustedProxies).middleware(unlessGoingDown)
+  return trustedProxies.middleware(unlessGoingDown)
 })
 
 const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
@@ -336,7 +337,9 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
   const server = makeNodeServer()
   const inFlight = makeInFlight()
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
-  const app = yield* makeHttpApp(options.trustedProxies ?? [])
+  const trustedProxies = trustProxies(options.trustedProxies ?? [])
+  shareConnections(server, trustedProxies.isTrusted)
+  const app = yield* makeHttpApp(trustedProxies)
   const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
     Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))

@@ -168,14 +168,18 @@ const refuse = (response: ServerResponse, status: number, error: string): void =
   response.writeHead(status, { ...headers, ...corsHeaders }).end(body)
 }
 
+/** A name or an address, with a port or without one: the characters of RFC 3986, section 3.2.2. */
+const hostPattern = /^(?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d*)?$/i
+
 /**
- * Whether Host is missing in a request of HTTP/1.1, where Node would refuse it without a body, or is given twice. A proxy in front
- * might have read the other one.
+ * Whether Host is missing in a request of HTTP/1.1, where Node would refuse it without a body, is no host, or is given twice. A proxy in
+ * front might have read the other one.
  *
  * Source: RFC 9112, section 3.2.
  */
 const hasWrongHost = ({ headers, httpVersionMajor, httpVersionMinor, rawHeaders }: IncomingMessage): boolean => {
   if (headers.host === undefined) return httpVersionMajor === 1 && httpVersionMinor === 1
+  if (!hostPattern.test(headers.host)) return true
   let count = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index]!

@@ -1,9 +1,10 @@
 /**
- * Receives the body of a request, up to a limit. The memory for it is in proportion to its bytes, however small the chunks are.
+ * Receives the bodies of requests: each up to a limit, and all that have not arrived whole up to another one. The memory for them is in
+ * proportion to their bytes, however small the chunks are.
  */
 import type { IncomingMessage } from "node:http"
 import { ByteCollector } from "@greenroom/actors/runtime/ByteCollector"
-import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadRequest, LimitExceeded, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 
 /** The refusal of a body over its limit, in bytes. */
@@ -11,29 +12,82 @@ export const tooLarge = (limit: number): TooLarge => new TooLarge({ error: `The 
 
 const brokenOff = new BadRequest({ error: "The body could not be read" })
 
+const tooMany = new LimitExceeded({
+  error: "Too many requests are arriving at a time, try again later",
+  retry_after_ms: 1_000
+})
+
+/** Why a body was not received. */
+export type BodyError = TooLarge | BadRequest | LimitExceeded
+
+interface ArrivingBody {
+  readonly bytes: ByteCollector
+  readonly refuse: (error: BodyError) => void
+}
+
 /**
- * Waits for the end of a body of at most `limit` bytes. The server drains the rest of one that is too large. Errors: M_TOO_LARGE;
- * 400 if the connection ends.
+ * Bodies that are arriving. Where they hold more than the limit together, the oldest is refused: a body that is not sent to occupy
+ * memory has arrived by then, and those that come later have room.
  */
-export const receiveBody = (source: IncomingMessage, limit: number): Effect.Effect<Buffer, TooLarge | BadRequest> =>
+export class ArrivingBodies {
+  private readonly limit: number
+  private held = 0
+  /** The oldest first. */
+  private readonly bodies = new Set<ArrivingBody>()
+
+  /** `limit` in bytes. */
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  add(body: ArrivingBody, chunk: Buffer): void {
+    body.bytes.add(chunk)
+    this.bodies.add(body)
+    this.held += chunk.length
+    for (const oldest of this.bodies) {
+      if (this.held <= this.limit) return
+      oldest.refuse(tooMany)
+    }
+  }
+
+  /** Forgets a body that has arrived or was refused. Its bytes must still be there. */
+  remove(body: ArrivingBody): void {
+    if (this.bodies.delete(body)) this.held -= body.bytes.length
+  }
+}
+
+/** The bodies of this process, which may hold 128 MiB: sixteen of the largest that servers send. */
+const arriving = new ArrivingBodies(128 * 1024 * 1024)
+
+/**
+ * Waits for the end of a body of at most `limit` bytes. The server drains the rest of one that is refused. Errors: M_TOO_LARGE;
+ * M_LIMIT_EXCEEDED if too many bytes of incomplete bodies are held; 400 if the connection ends.
+ */
+export const receiveBody = (
+  source: IncomingMessage,
+  limit: number,
+  among: ArrivingBodies = arriving
+): Effect.Effect<Buffer, BodyError> =>
   Effect.callback((resume) => {
     if (source.destroyed || source.readableEnded) return resume(Effect.fail(brokenOff))
     const bytes = new ByteCollector()
-    const finish = (result: Effect.Effect<Buffer, TooLarge | BadRequest>) => {
-      stop()
-      resume(result)
-    }
-    const refuse = (error: TooLarge | BadRequest) => {
+    const refuse = (error: BodyError) => {
       source.pause()
-      finish(Effect.fail(error))
+      stop()
+      resume(Effect.fail(error))
     }
+    const body = { bytes, refuse }
     const onData = (chunk: Buffer) => {
-      bytes.add(chunk)
+      among.add(body, chunk)
       if (bytes.length > limit) refuse(tooLarge(limit))
     }
-    const onEnd = () => finish(Effect.succeed(bytes.take()))
+    const onEnd = () => {
+      stop()
+      resume(Effect.succeed(bytes.take()))
+    }
     const onClose = () => refuse(brokenOff)
     const stop = () => {
+      among.remove(body)
       source.off("data", onData)
       source.off("end", onEnd)
       source.off("error", onClose)

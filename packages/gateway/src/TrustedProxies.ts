@@ -3,9 +3,9 @@
  * names in `X-Forwarded-For`. One rule for HTTP requests and for WebSocket handshakes.
  */
 import type { IncomingMessage } from "node:http"
-import { Effect, Option } from "effect"
+import { Effect, Option, Result } from "effect"
 import { HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "effect/http"
-import { IpNetwork } from "effect/net"
+import { IpNetwork, NetAddress } from "effect/net"
 
 type HttpApp<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
@@ -14,6 +14,8 @@ export interface TrustedProxies {
   readonly middleware: <E, R>(app: HttpApp<E, R>) => HttpApp<E, R | HttpServerRequest.HttpServerRequest>
   /** The address of the client that sent a request which no HTTP application sees. */
   readonly addressOf: (request: IncomingMessage) => Effect.Effect<string>
+  /** Whether an address is that of a trusted proxy. */
+  readonly isTrusted: (address: string) => boolean
 }
 
 const unknown = "unknown"
@@ -28,15 +30,21 @@ const toNetwork = (text: string): IpNetwork.IpNetwork =>
 
 const trustNone: TrustedProxies = {
   middleware: (app) => app,
-  addressOf: ({ socket }) => Effect.sync(() => socket.remoteAddress ?? unknown)
+  addressOf: ({ socket }) => Effect.sync(() => socket.remoteAddress ?? unknown),
+  isTrusted: () => false
 }
 
 /** `proxies` are addresses and networks, such as `127.0.0.1` or `10.0.0.0/8`. */
 export const trustProxies = (proxies: ReadonlyArray<string>): TrustedProxies => {
   if (proxies.length === 0) return trustNone
+  const networks = proxies.map(toNetwork)
+  const isTrusted = (address: string): boolean => {
+    const parsed = NetAddress.ipFromString(address.replace(/^::ffff:(?=\d+\.)/, ""))
+    return Result.isSuccess(parsed) && networks.some((network) => IpNetwork.contains(network, parsed.success))
+  }
   // The middleware passes on whatever the application returns.
   const middleware = HttpMiddleware.xForwardedHeaders({
-    trustedProxies: proxies.map(toNetwork)
+    trustedProxies: networks
   }) as <A, E, R>(app: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | HttpServerRequest.HttpServerRequest>
   const address = middleware(HttpServerRequest.HttpServerRequest.useSync(addressOf))
   const toRequest = ({ headers, socket }: IncomingMessage) =>
@@ -47,6 +55,7 @@ export const trustProxies = (proxies: ReadonlyArray<string>): TrustedProxies => 
     ).modify({ remoteAddress: Option.fromNullishOr(socket.remoteAddress) })
   return {
     middleware,
+    isTrusted,
     addressOf: (request) =>
       Effect.suspend(() => Effect.provideService(address, HttpServerRequest.HttpServerRequest, toRequest(request)))
   }

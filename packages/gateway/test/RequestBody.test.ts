@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { receiveBody } from "../src/RequestBody.ts"
+import { ArrivingBodies, receiveBody } from "../src/RequestBody.ts"
 
 setFlagsFromString("--expose-gc")
 const collectGarbage = runInNewContext("gc") as () => void
@@ -47,6 +47,33 @@ describe("receiveBody", () => {
       broken.push(Buffer.from("a"))
       broken.destroy()
       assert.strictEqual((yield* Fiber.join(receiving))._tag, "M_UNKNOWN")
+    })
+  )
+
+  it.live("where incomplete bodies hold too much together, the oldest are refused, and later ones arrive", () =>
+    Effect.gen(function* () {
+      const among = new ArrivingBodies(1_000)
+      const receive = () =>
+        Effect.gen(function* () {
+          const source = new Readable({ read: () => {} })
+          const received = receiveBody(source as IncomingMessage, 600, among)
+          const fiber = yield* Effect.forkChild(Effect.exit(received), { startImmediately: true })
+          source.push(Buffer.alloc(400))
+          yield* Effect.promise(() => new Promise(setImmediate))
+          return { source, fiber }
+        })
+      const [first, second] = [yield* receive(), yield* receive()]
+      second.source.push(null)
+      assert.strictEqual((yield* yield* Fiber.join(second.fiber)).length, 400)
+      const third = yield* receive()
+      assert.isUndefined(first.fiber.pollUnsafe())
+      const fourth = yield* receive()
+      assert.strictEqual((yield* Effect.flip(yield* Fiber.join(first.fiber)))._tag, "M_LIMIT_EXCEEDED")
+      for (const { fiber, source } of [third, fourth]) {
+        source.push(Buffer.alloc(100))
+        source.push(null)
+        assert.strictEqual((yield* yield* Fiber.join(fiber)).length, 500)
+      }
     })
   )
 })

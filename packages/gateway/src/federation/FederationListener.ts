@@ -31,6 +31,7 @@ import { Clock, Context, Effect, Layer, Option, References, Scope } from "effect
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
+import { shareConnections } from "../ConnectionShares.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import type { ListenError } from "../ListenError.ts"
 import { answerClientError, answerRequests, listen, makeInFlight } from "../NodeServer.ts"
@@ -93,6 +94,7 @@ const maxConnections = 4_096
 const makeTlsServer = (credentials: TlsCredentials): Server => {
   const server = createServer({ ...credentials, ...serverLimits, ALPNProtocols: ["http/1.1"] })
   server.maxConnections = maxConnections
+  shareConnections(server)
   server.on("clientError", answerClientError)
   server.on("tlsClientError", (_error, socket) => socket.destroy())
   return server
