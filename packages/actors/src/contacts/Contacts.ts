@@ -7,36 +7,33 @@
  * Source: "Address book repository" of the draft, which names no endpoints; RFC 6350 and RFC 7095.
  */
 import { randomBytes } from "node:crypto"
-import type { Readable } from "node:stream"
 import {
-  BadRequest,
   InvalidParam,
   LimitExceeded,
   type MatrixError,
   NotFound,
-  NotJson,
-  TooLarge,
   UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { type BookSize, type ContactPosition, ContactStore, type StoredContact } from "@greenroom/store/ContactStore"
 import { Clock, Context, Effect, Layer, Option, Semaphore, Stream } from "effect"
 import { IdentityClient } from "../identity/IdentityClient.ts"
 import type { Session } from "../runtime/Session.ts"
-import { sliced } from "../runtime/Slices.ts"
 import type { Card } from "./internal/Card.ts"
+import {
+  attempt,
+  type CardFormat,
+  type FileOfCards,
+  failing,
+  makeContactFiles,
+  maxContacts
+} from "./internal/ContactFiles.ts"
 import type { MergeBy, MergePlan } from "./internal/ContactMerge.ts"
 
+export type { CardFormat } from "./internal/ContactFiles.ts"
 export type { MergeBy } from "./internal/ContactMerge.ts"
 
-/** The format of an exported address book. */
-export type CardFormat = "vcard" | "jcard"
-
-/** A file to import. Without a format it is determined by the first character. */
-export interface ContactFile {
-  readonly body: Readable
-  /** Bytes, if they are known before. */
-  readonly length: number | undefined
-  readonly format: CardFormat | undefined
+/** A file to import. */
+export interface ContactFile extends FileOfCards {
   readonly mergeBy: MergeBy
 }
 
@@ -56,12 +53,8 @@ export interface ContactPage {
   readonly total: number
 }
 
-/** The bounds of a user's contacts. */
-const maxContacts = 20_000
+/** The most bytes of a user's contacts; `maxContacts` is their number. */
 const maxBookBytes = 32 * 1024 * 1024
-
-/** The largest import, in bytes: room for the export of a full book, which folds lines and escapes characters. */
-const maxImportBytes = 48 * 1024 * 1024
 
 const defaultPage = 100
 const maxPage = 500
@@ -78,9 +71,6 @@ const lookupInterval = 24 * 3_600_000
 const lookupBatch = 500
 const maxLookupBatches = 40
 
-const brokenOff = new BadRequest({ error: "The file did not arrive whole" })
-const importTooLarge = new TooLarge({ error: `The file is larger than ${maxImportBytes} bytes` })
-const notUtf8 = new NotJson({ error: "The file is not UTF-8" })
 const busy = new LimitExceeded({ error: "Too many imports are under way, try again later", retry_after_ms: 5_000 })
 const notFound = new NotFound({ error: "There is no such contact" })
 const noPage = new InvalidParam({ error: "from: expected a next_batch of this list" })
@@ -99,35 +89,6 @@ const fromToken = (token: string): Effect.Effect<ContactPosition, InvalidParam> 
     catch: () => noPage
   })
 
-const isError = (error: unknown): error is MatrixError =>
-  error instanceof InvalidParam || error instanceof TooLarge || error instanceof NotJson
-
-/** Protocol errors that a generator throws become its failure; everything else is a defect. */
-const failing = <A>(computation: () => Generator<void, A>): Effect.Effect<A, MatrixError> =>
-  Effect.flatten(
-    sliced(function* (): Generator<void, Effect.Effect<A, MatrixError>> {
-      try {
-        return Effect.succeed(yield* computation())
-      } catch (error) {
-        if (isError(error)) return Effect.fail(error)
-        throw error
-      }
-    })
-  )
-
-const attempt = <A>(read: () => A): Effect.Effect<A, MatrixError> =>
-  failing(function* () {
-    return read()
-  })
-
-/** The same error, with the number of the card. */
-const ofCard = (number: number, error: unknown): unknown => {
-  const text = isError(error) ? `Card ${number}: ${error.error}` : ""
-  if (error instanceof InvalidParam) return new InvalidParam({ error: text })
-  if (error instanceof TooLarge) return new TooLarge({ error: text })
-  return error instanceof NotJson ? new NotJson({ error: text }) : error
-}
-
 const newId = (): string => randomBytes(12).toString("base64url")
 
 const make = Effect.gen(function* () {
@@ -135,54 +96,7 @@ const make = Effect.gen(function* () {
   const identity = yield* IdentityClient
   const imports = yield* Semaphore.make(maxImports)
   const loaded = yield* Effect.cached(Effect.promise(() => import("./internal/Loaded.ts")))
-
-  /** Reads all cards of a file. One card at a time is in memory as text. */
-  const readCards = Effect.fnUntraced(function* ({ body, format, length }: ContactFile) {
-    const { jcardSplitter, readJcardText, readVcard, vcardSplitter } = yield* loaded
-    if (length !== undefined && length > maxImportBytes) return yield* importTooLarge
-    const decoder = new TextDecoder("utf-8", { fatal: true })
-    const decode = (chunk: Uint8Array | undefined) =>
-      Effect.try({ try: () => decoder.decode(chunk, { stream: chunk !== undefined }), catch: () => notUtf8 })
-    const cards: Array<Card> = []
-    let size = 0
-    let reader: { readonly split: ReturnType<typeof vcardSplitter>; readonly read: (text: string) => Card } | undefined
-
-    const take = (text: string, atEnd: boolean) =>
-      failing(function* () {
-        const first = text.trimStart()[0]
-        if (reader === undefined && first !== undefined) {
-          const isJcard = format === undefined ? first === "[" : format === "jcard"
-          reader = isJcard
-            ? { split: jcardSplitter(), read: readJcardText }
-            : { split: vcardSplitter(), read: readVcard }
-        }
-        if (reader === undefined) return
-        const { read, split } = reader
-        for (const part of [...split.push(text), ...(atEnd ? split.end() : [])]) {
-          try {
-            cards.push(read(part))
-          } catch (error) {
-            throw ofCard(cards.length + 1, error)
-          }
-          if (cards.length > maxContacts) throw new TooLarge({ error: `The file has more than ${maxContacts} cards` })
-          yield
-        }
-      })
-
-    // The server drains the rest of a file that is refused.
-    yield* Stream.fromAsyncIterable(
-      body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>,
-      () => brokenOff
-    ).pipe(
-      Stream.runForEach((chunk) => {
-        size += chunk.length
-        if (size > maxImportBytes) return Effect.fail(importTooLarge)
-        return Effect.flatMap(decode(chunk), (text) => take(text, false))
-      })
-    )
-    yield* Effect.flatMap(decode(undefined), (text) => take(text, true))
-    return cards
-  })
+  const readCards = makeContactFiles(loaded)
 
   const checkBook = ({ bytes, contacts }: BookSize): Effect.Effect<void, UserLimitExceeded> => {
     if (contacts > maxContacts) {
