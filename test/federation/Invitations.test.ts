@@ -1,6 +1,7 @@
 /** What refuses invitations that other servers send to users of this one. */
 import { assert, describe, it } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { RoomFinder } from "@greenroom/actors/room/RoomFinder"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { Bans } from "@greenroom/actors/runtime/Bans"
 import type { Session } from "@greenroom/actors/runtime/Session"
@@ -53,6 +54,24 @@ describe("Invitations of other servers", () => {
       const invite = Effect.flatMap(makeRoom(red, alice), (room) => refusal(red, alice, room, bob.userId))
       assert.deepStrictEqual([yield* invite, yield* invite], [undefined, undefined])
       assert.include(yield* invite, "2 pending invitations from red.test")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("can be rejected and forgotten while the server of the inviter is away", () =>
+    Effect.gen(function* () {
+      const [red, blue] = (yield* homeServers(["red.test", "blue.test"])) as [TestServer, TestServer]
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const room = yield* makeRoom(red, alice)
+      assert.isUndefined(yield* refusal(red, alice, room, bob.userId))
+      const forget = Effect.match(blue.run(RoomFinder.use((finder) => finder.forget(bob, room))), {
+        onSuccess: () => undefined,
+        onFailure: ({ _tag }) => _tag
+      })
+      assert.strictEqual(yield* forget, "M_UNKNOWN")
+      yield* red.stop
+      yield* blue.run(Rooms.use((rooms) => rooms.leave(bob, room)))
+      assert.isUndefined(yield* forget)
+      assert.isUndefined(yield* forget)
     }).pipe(Effect.scoped)
   )
 })

@@ -209,6 +209,34 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
+  it.live("an invited user sees a space of another server and its rooms before joining", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const mallory = yield* blue.person("mallory")
+      const make = (name: string, creationContent: JsonObject) =>
+        Effect.map(
+          red.run(PresetRooms.use((rooms) => rooms.create(alice, { name, preset: "private_chat", creationContent }))),
+          ({ room_id }) => room_id
+        )
+      const space = yield* make("space", { type: "m.space" })
+      const room = yield* make("room", {})
+      const via = { via: [red.serverName] }
+      yield* red.run(Rooms.use((rooms) => rooms.setState(alice, space, "m.space.child", room, via)))
+      const invite = (to: RoomId) =>
+        red.run(Rooms.use((rooms) => rooms.setMembership(alice, to, "invite", bob.userId)))
+      const shownTo = (session: Session) =>
+        Effect.match(
+          blue.run(RoomSummaries.use((rooms) => rooms.hierarchy(session, space, { suggestedOnly: false }))),
+          { onSuccess: ({ rooms }) => rooms.map(({ name }) => name), onFailure: ({ _tag }) => _tag }
+        )
+      yield* invite(space)
+      yield* invite(room)
+      assert.deepStrictEqual(yield* shownTo(bob), ["space", "room"])
+      assert.strictEqual(yield* shownTo(mallory), "M_FORBIDDEN")
+    })
+  )
+
   it.live("only members of the allowed room can join a restricted one", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers

@@ -30,6 +30,8 @@ export class RoomServerStore extends Context.Service<
     ) => Effect.Effect<{ readonly rooms: ReadonlyArray<RoomId>; readonly total: number }>
     /** The rooms, among the given, in which a server has joined members. */
     readonly roomsWith: (server: ServerName, roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
+    /** Whether a user of the server has an invitation to the room. */
+    readonly isInvited: (server: ServerName, roomId: RoomId) => Effect.Effect<boolean>
     /** The users, among the given, that share a room with the server. */
     readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
   }
@@ -84,6 +86,14 @@ export class RoomServerStore extends Context.Service<
         return new Set(rows.map((row) => row.room_id as RoomId))
       }, Effect.orDie)
 
+      const isInvited = (server: ServerName, roomId: RoomId) =>
+        sql`
+          SELECT FROM memberships JOIN rooms USING (room_nid)
+          WHERE room_id = ${roomId} AND memberships.server = ${server} AND memberships.membership = 'invite' LIMIT 1`.pipe(
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
+
       const usersEver = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
         const rows = yield* sql<{ user_id: string }>`
           SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server}
@@ -91,7 +101,7 @@ export class RoomServerStore extends Context.Service<
         return rows.map((row) => row.user_id as UserId)
       }, Effect.orDie)
 
-      return RoomServerStore.of({ roomsOf, roomsWith, serversOf, sharing, usersEver })
+      return RoomServerStore.of({ isInvited, roomsOf, roomsWith, serversOf, sharing, usersEver })
     })
   )
 }

@@ -68,12 +68,11 @@ const make = Effect.gen(function* () {
   })
 
   const forget = Effect.fn("RoomFinder.forget")(function* (session: Session, roomId: RoomId) {
-    const found = Option.getOrUndefined(yield* rooms.membership(session.userId, roomId))
-    if (found === undefined) return yield* new NotFound({ error: `You were never in ${roomId}` })
-    if (found.membership !== "leave" && found.membership !== "ban") {
-      return yield* new BadRequest({ error: `${session.userId} must leave ${roomId} first` })
+    if (yield* forgotten.forget(session.userId, roomId)) return
+    if (Option.isNone(yield* rooms.membership(session.userId, roomId))) {
+      return yield* new NotFound({ error: `You were never in ${roomId}` })
     }
-    yield* forgotten.forget(session.userId, found.roomNid)
+    return yield* new BadRequest({ error: `${session.userId} must leave ${roomId} first` })
   })
 
   const report = Effect.fn("RoomFinder.report")(function* (

@@ -122,9 +122,10 @@ export const makeRoomSummaryReads = Effect.gen(function* () {
     return room.join_rule === "restricted" && (yield* isAllowed(userId, room.allowed_room_ids ?? []))
   })
 
-  /** Whether users of a server may know of the room. */
+  /** Whether users of a server may know of the room: as `mayKnow` for any of them. */
   const mayServerKnow = Effect.fnUntraced(function* (server: ServerName, room: RoomSummary) {
     if (yield* mayKnow(undefined, room)) return true
+    if (yield* roomServers.isInvited(server, room.room_id)) return true
     const servers = yield* roomServers.serversOf([
       room.room_id,
       ...(room.allowed_room_ids ?? []).slice(0, maxAllowedRooms)

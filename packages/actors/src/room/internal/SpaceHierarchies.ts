@@ -16,6 +16,7 @@ import type { Session } from "../../runtime/Session.ts"
 import type { HierarchyRequest, HierarchyRoom, RoomSummary } from "../PublicRooms.ts"
 import { RemoteDirectory } from "../RemoteDirectory.ts"
 import type { HeldRoom, RoomSummaryReads } from "./RoomSummaryReads.ts"
+import { makeViaServers } from "./ViaServers.ts"
 
 /** The most rooms of one answer, and the number if the client names none. */
 const maxPage = 100
@@ -76,6 +77,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
   const { serverName } = yield* HomeServerConfig
   const remote = yield* RemoteDirectory
   const states = yield* StateStore
+  const { serversFor } = yield* makeViaServers
 
   /** The children of a space in their order: valid ones, which name a server. */
   const childrenOf = Effect.fnUntraced(function* ({ roomNid, state }: HeldRoom, suggestedOnly: boolean) {
@@ -140,7 +142,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
 
   /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
   const walk = Effect.fnUntraced(function* (
-    root: RoomId,
+    root: { readonly roomId: RoomId; readonly via: ReadonlyArray<ServerName> },
     request: HierarchyRequest,
     most: number,
     entryOf: (roomId: RoomId, via: unknown) => Effect.Effect<HierarchyRoom | undefined>
@@ -149,7 +151,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     const tree: Array<HierarchyRoom> = []
     const seen = new Set<RoomId>()
     const stack: Array<{ readonly roomId: RoomId; readonly depth: number; readonly via: unknown }> = [
-      { roomId: root, depth: 0, via: [] }
+      { ...root, depth: 0 }
     ]
     while (stack.length > 0 && tree.length < most) {
       const { depth, roomId, via } = stack.pop()!
@@ -167,14 +169,14 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
   })
 
   const pageOf = Effect.fnUntraced(function* (
-    roomId: RoomId,
+    root: { readonly roomId: RoomId; readonly via: ReadonlyArray<ServerName> },
     request: HierarchyRequest,
     entryOf: (roomId: RoomId, via: unknown) => Effect.Effect<HierarchyRoom | undefined>
   ) {
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
     const start = yield* parsePage(request)
-    const tree = yield* walk(roomId, request, Math.min(maxTree, start + limit + 1), entryOf)
-    if (tree[0]?.room_id !== roomId) return undefined
+    const tree = yield* walk(root, request, Math.min(maxTree, start + limit + 1), entryOf)
+    if (tree[0]?.room_id !== root.roomId) return undefined
     return {
       rooms: tree.slice(start, start + limit),
       ...(tree.length > start + limit ? { next_batch: formatPage(start + limit, request) } : {})
@@ -186,7 +188,9 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     roomId: RoomId,
     request: HierarchyRequest
   ) {
-    const page = yield* pageOf(roomId, request, yield* knownToUser(session, request.suggestedOnly))
+    // A space that the user is only invited to is described by the server of the inviter.
+    const root = { roomId, via: yield* serversFor(session.userId, roomId, []) }
+    const page = yield* pageOf(root, request, yield* knownToUser(session, request.suggestedOnly))
     return page ?? (yield* new Forbidden({ error: noSuchRoom }))
   })
 
@@ -194,7 +198,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
     roomId: RoomId,
     request: HierarchyRequest
   ) {
-    const page = yield* pageOf(roomId, request, (of) => localEntry(of, request.suggestedOnly))
+    const page = yield* pageOf({ roomId, via: [] }, request, (of) => localEntry(of, request.suggestedOnly))
     return page ?? (yield* new NotFound({ error: `There is no room ${roomId}` }))
   })
 
