@@ -223,8 +223,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       const room = yield* make("room", {})
       const via = { via: [red.serverName] }
       yield* red.run(Rooms.use((rooms) => rooms.setState(alice, space, "m.space.child", room, via)))
-      const invite = (to: RoomId) =>
-        red.run(Rooms.use((rooms) => rooms.setMembership(alice, to, "invite", bob.userId)))
+      const invite = (to: RoomId) => red.run(Rooms.use((rooms) => rooms.setMembership(alice, to, "invite", bob.userId)))
       const shownTo = (session: Session) =>
         Effect.match(
           blue.run(RoomSummaries.use((rooms) => rooms.hierarchy(session, space, { suggestedOnly: false }))),

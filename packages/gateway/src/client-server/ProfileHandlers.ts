@@ -41,8 +41,8 @@ export const profileHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
             yield* checkName(params.keyName)
             const value = payload[params.keyName]
             if (value === undefined) return yield* new MissingParam({ error: `${params.keyName}: missing key` })
-            // An empty avatar URL removes the avatar.
-            const isNone = params.keyName === "avatar_url" && value === ""
+            // Clients remove the name and the avatar by the empty string, as Synapse does.
+            const isNone = value === "" && ["displayname", "avatar_url"].includes(params.keyName)
             yield* users.setProfileField(session, params.userId, params.keyName, isNone ? null : value)
             return done
           })

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import { as, ask, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("profiles, aliases and presence by today's client API", (it) => {
@@ -27,6 +27,31 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and presence by
       ] as const) {
         assert.strictEqual((yield* as(user)("PUT", path, json)).body.errcode, errcode)
       }
+    })
+  )
+
+  it.effect("an empty display name is none, in the profile and in rooms", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("profile-cleared")
+      const own = `/v3/profile/${inPath(alice.id)}`
+      yield* as(alice)("PUT", `${own}/displayname`, { displayname: "Alice" })
+      yield* as(alice)("PUT", `${own}/avatar_url`, { avatar_url: "mxc://green.test/alice" })
+      const room = yield* createRoom(alice)
+      const inRoom = Effect.map(
+        as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(alice.id)}`),
+        ({ body }) => body
+      )
+      assert.include(yield* inRoom, { displayname: "Alice", avatar_url: "mxc://green.test/alice" } as never)
+      yield* as(alice)("PUT", `${own}/displayname`, { displayname: "" })
+      yield* as(alice)("PUT", `${own}/avatar_url`, { avatar_url: "" })
+      assert.deepStrictEqual((yield* askToday("GET", own)).body, {} as never)
+      yield* inRoom.pipe(
+        Effect.repeat({
+          until: (content) => !("displayname" in content || "avatar_url" in content),
+          schedule: Schedule.spaced(20)
+        })
+      )
+      assert.deepStrictEqual(yield* inRoom, { membership: "join" } as never)
     })
   )
 
