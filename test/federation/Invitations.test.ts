@@ -1,10 +1,13 @@
 /** What refuses invitations that other servers send to users of this one. */
 import { assert, describe, it } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import { RoomFinder } from "@greenroom/actors/room/RoomFinder"
+import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { Bans } from "@greenroom/actors/runtime/Bans"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { Users } from "@greenroom/actors/user/Users"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -72,6 +75,44 @@ describe("Invitations of other servers", () => {
       yield* blue.run(Rooms.use((rooms) => rooms.leave(bob, room)))
       assert.isUndefined(yield* forget)
       assert.isUndefined(yield* forget)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("show the names of the invited to the members before they join, also of another server", () =>
+    Effect.gen(function* () {
+      const [red, blue] = (yield* homeServers(["red.test", "blue.test"])) as [TestServer, TestServer]
+      const [alice, carl, bob] = [yield* red.person("alice"), yield* red.person("carl"), yield* blue.person("bob")]
+      const rename = (server: TestServer, session: Session, name: string) =>
+        server.run(Users.use((users) => users.setProfileField(session, session.userId, "displayname", name)))
+      yield* rename(red, carl, "Carl")
+      yield* rename(blue, bob, "Bob")
+      const nameIn = (room: RoomId, { userId }: Session) =>
+        Effect.map(
+          red.run(RoomReader.use((rooms) => rooms.stateEvent(alice, room, "m.room.member", userId))),
+          ({ content }) => content
+        )
+      const create = PresetRooms.use((rooms) =>
+        rooms.create(alice, { preset: "trusted_private_chat", invite: [bob.userId, carl.userId], isDirect: true })
+      )
+      const { room_id: talk } = yield* red.run(create)
+      assert.deepInclude(yield* nameIn(talk, bob), { membership: "invite", displayname: "Bob", is_direct: true })
+      assert.deepInclude(yield* nameIn(talk, carl), { membership: "invite", displayname: "Carl", is_direct: true })
+      const room = yield* makeRoom(red, alice)
+      assert.isUndefined(yield* refusal(red, alice, room, bob.userId))
+      assert.deepInclude(yield* nameIn(room, bob), { membership: "invite", displayname: "Bob" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("take no name over that is too long for a profile", () =>
+    Effect.gen(function* () {
+      const [red, blue] = (yield* homeServers(["red.test", "blue.test"])) as [TestServer, TestServer]
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const name = "b".repeat(257)
+      yield* blue.run(Users.use((users) => users.setProfileField(bob, bob.userId, "displayname", name)))
+      const room = yield* makeRoom(red, alice)
+      assert.isUndefined(yield* refusal(red, alice, room, bob.userId))
+      const read = RoomReader.use((rooms) => rooms.stateEvent(alice, room, "m.room.member", bob.userId))
+      assert.deepStrictEqual((yield* red.run(read)).content, { membership: "invite" })
     }).pipe(Effect.scoped)
   )
 })

@@ -88,11 +88,10 @@ const make = Effect.gen(function* () {
     },
     { capacity: pages, timeToLive: hierarchyLifetime }
   )
-  return Context.make(
-    RemoteQueries,
-    RemoteQueries.of({ profile: (userId) => MonotonicCache.get(profiles, userId) })
-  ).pipe(
+  const profile = (userId: UserId) => MonotonicCache.get(profiles, userId)
+  return Context.make(RemoteQueries, RemoteQueries.of({ profile })).pipe(
     Context.add(RemoteDirectory, {
+      profile,
       resolve: (alias) => MonotonicCache.get(aliases, alias),
       publicRooms: (server, request) => MonotonicCache.get(publicRooms, JSON.stringify([server, request])),
       hierarchy: (...asked) => MonotonicCache.get(hierarchies, JSON.stringify(asked)),

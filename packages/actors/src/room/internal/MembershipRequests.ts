@@ -6,11 +6,11 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
 import type { MembershipLimits } from "../MembershipLimits.ts"
 import type { EventRequests } from "./EventRequests.ts"
+import { makeInvitedProfiles } from "./InvitedProfiles.ts"
 import type { InviteRequests } from "./InviteRequests.ts"
 import type { JoinRequests } from "./JoinRequests.ts"
 import type { LeaveRequests } from "./LeaveRequests.ts"
@@ -36,7 +36,7 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
   leaves: { leaveOutside },
   limits: { entering }
 }: Requests) {
-  const profiles = yield* ProfileStore
+  const invitedProfile = yield* makeInvitedProfiles
 
   const setMembership = Effect.fnUntraced(function* (
     session: Session,
@@ -54,7 +54,7 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
     const content = { membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock") return yield* Effect.asVoid(knock(session, roomId, content, transaction, servers))
     if (action === "invite") {
-      const invitation = { ...(yield* profiles.publicProfile(target)), ...content }
+      const invitation = { ...(yield* invitedProfile(target)), ...content }
       return yield* Effect.asVoid(invite(session, roomId, target, invitation, transaction))
     }
     const change = { type: "m.room.member", stateKey: target, content, ...bannedFor[action] }

@@ -33,6 +33,7 @@ import type { Session } from "../../runtime/Session.ts"
 import type { MembershipLimits } from "../MembershipLimits.ts"
 import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
 import { type CreatedRoom, Room, requestTransaction } from "../RoomProtocol.ts"
+import { makeInvitedProfiles } from "./InvitedProfiles.ts"
 import { creationScope, transactionKey } from "./RoomTransactions.ts"
 
 /** How often a room that exists already is tried again with a later time. */
@@ -61,6 +62,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const directory = yield* DirectoryStore
   const appServices = yield* AppServices
   const signingKeys = yield* SigningKeys
+  const invitedProfile = yield* makeInvitedProfiles
   /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
   const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
@@ -110,6 +112,16 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
       isDraft(version) || serverNameOf(userId) === serverName ? "first" : "foreign"
     )
+    const invitations = yield* Effect.forEach(
+      first,
+      (state_key) =>
+        Effect.map(invitedProfile(state_key), (profile) => ({
+          type: "m.room.member",
+          state_key,
+          content: { ...profile, ...membership }
+        })),
+      { concurrency: 8 }
+    )
     // Events before the m.room.policy that names the policy server need no signature of it.
     const isPolicy = ({ type }: { readonly type: string }) => type === "m.room.policy"
     const created = yield* ask(
@@ -117,11 +129,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
         create,
         version: version.id,
         listed,
-        state: [
-          ...seed.state.filter((event) => !isPolicy(event)),
-          ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership })),
-          ...seed.state.filter(isPolicy)
-        ],
+        state: [...seed.state.filter((event) => !isPolicy(event)), ...invitations, ...seed.state.filter(isPolicy)],
         ...(aliasName === undefined ? {} : { alias: aliasOf(aliasName) }),
         ...transaction
       })
@@ -137,13 +145,15 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     Effect.forEach(
       invited,
       (userId) =>
-        ask(
-          room(roomId).InviteRemotely({
-            sender: session.userId,
-            invited: userId,
-            content,
-            ...requestTransaction(nodes, session, "invite", undefined)
-          })
+        Effect.flatMap(invitedProfile(userId), (profile) =>
+          ask(
+            room(roomId).InviteRemotely({
+              sender: session.userId,
+              invited: userId,
+              content: { ...profile, ...content },
+              ...requestTransaction(nodes, session, "invite", undefined)
+            })
+          )
         ).pipe(Effect.catch(({ error }) => Effect.logWarning(`${userId} was not invited to ${roomId}: ${error}`))),
       { concurrency: 8, discard: true }
     )
