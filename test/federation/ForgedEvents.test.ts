@@ -4,14 +4,16 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import { exchangeMessages, leavesRoomUnchanged, refusalsOf, refused } from "./support/HostileNetwork.ts"
+import { type HostileRoom, notFound } from "./support/HostileServer.ts"
 import { change, endBackoff, expectOk, isMember, readBack, say, sees, setState } from "./support/Network.ts"
 import { forgedSignature, levelsOf, memberOf, Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
-import { createRoom } from "./support/TodaysScene.ts"
+import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
 
@@ -190,6 +192,67 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forge
       }
       yield* exchangeMessages(one)
       yield* exchangeMessages(other)
+    })
+  )
+
+  it.effect("a room whose state has the IDs of many events in another room is joined without those events", () =>
+    Effect.gen(function* () {
+      const here = yield* sceneOf("1")
+      const { alice, evil, mallory, number, red } = here
+      const originals: Array<Event> = []
+      for (let batch = 0; batch < 22; batch++) {
+        const events = Array.from({ length: 50 }, () => {
+          const event = evil.event(here.room, { sender: mallory })
+          here.room.extremities = [event]
+          return event
+        })
+        assert.deepStrictEqual([...new Set(yield* evil.tell(red, ...events))], [undefined])
+        originals.push(...events)
+      }
+      const roomId = `!copies${number}:evil.test`
+      const version = evil.useVersion(roomId, "1")
+      const room: HostileRoom = { roomId, version, state: new Map(), extremities: [] }
+      const host = `@host${number}:evil.test`
+      const state = (type: string, state_key: string, sender: string, content: Body) => {
+        const event = evil.event(room, { type, state_key, sender, content })
+        room.state.set(stateKeyOf(type, state_key), event)
+        room.extremities = [event]
+        return event
+      }
+      const own = [
+        state("m.room.create", "", host, { creator: host }),
+        state("m.room.member", host, host, { membership: "join" }),
+        state("m.room.join_rules", "", host, { join_rule: "public" })
+      ]
+      const copies = originals.map(({ event_id }, index) => {
+        const user = `@copy${index}:evil.test`
+        const content = { membership: "join" }
+        const copy = evil.event(room, { type: "m.room.member", state_key: user, sender: user, content })
+        return evil.rename(copy, event_id)
+      })
+      evil.respond = ({ body, path }) => {
+        if (path.startsWith("/v1/make_join/")) {
+          const content = { membership: "join" }
+          const join = evil.event(room, {
+            type: "m.room.member",
+            state_key: alice.userId,
+            sender: alice.userId,
+            content
+          })
+          const { hashes: _hashes, signatures: _signatures, ...template } = evil.toPdu(join)
+          return { status: 200, body: { room_version: "1", event: template } }
+        }
+        const pdus = (events: ReadonlyArray<Event>) => events.map((event) => evil.toPdu(event))
+        return path.startsWith("/v2/send_join/")
+          ? { status: 200, body: { event: body, state: pdus([...own, ...copies]), auth_chain: pdus(own) } }
+          : notFound
+      }
+      yield* expectOk(joinThrough(alice, roomId, evil))
+      const members = yield* expectOk(alice.ask("GET", `/rooms/${encodeURIComponent(roomId)}/members`))
+      const joined = members.chunk.map(({ state_key }: Body) => state_key).sort()
+      assert.deepStrictEqual(joined, [alice.userId, host].sort())
+      yield* say(alice, roomId, "joined")
+      yield* exchangeMessages(here)
     })
   )
 

@@ -14,7 +14,7 @@ import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import type { EventStates, IdMap, PlannedChange } from "./EventStates.ts"
 import type { NamingRedactions, ReceivedRedactions } from "./ReceivedRedactions.ts"
 import { withReplaced } from "./ReplacedState.ts"
-import type { RoomEvents } from "./RoomEvents.ts"
+import type { FoundEvents, LookedUp, RoomEvents } from "./RoomEvents.ts"
 import type { RoomResolution } from "./RoomResolution.ts"
 import type { Extremity, KnownEvent, RoomState } from "./RoomState.ts"
 import type { PointState } from "./StateComparison.ts"
@@ -52,7 +52,7 @@ export interface PlanOptions {
 /** The rows of the store that placing events needs, read for all events together. `refresh` keeps it up to date. */
 interface Survey {
   /** Events that are named, and those themselves. */
-  readonly events: Map<EventId, KnownEvent | undefined>
+  readonly events: LookedUp
   /** The redactions that strip each of the events. */
   readonly redactions: NamingRedactions
 }
@@ -63,7 +63,7 @@ export const makePlacementPlans = (
   states: EventStates,
   { earlierRedactions, misdirected, redactionsBy }: ReceivedRedactions
 ) => {
-  const { isForeign, knownOrInLine, settled } = roomEvents
+  const { knownOrInLine, settled } = roomEvents
   const { currentChanges, currentFor, lookupIn, replacedBy, stateBefore, stateByOther } = states
 
   /** Reads what placing the events needs, which would otherwise be read for each of them. */
@@ -80,7 +80,7 @@ export const makePlacementPlans = (
 
   /** A redaction that was placed strips events that follow it in the survey; what it has stripped is to be read again. */
   const refresh = ({ events, redactions }: Survey, { event, redactions: stripped, status }: PlacementPlan) => {
-    for (const { event_id } of stripped) events.delete(event_id)
+    for (const { event_id } of stripped) events.events.delete(event_id)
     const { redacts, type } = event
     const named = type === "m.room.redaction" && status <= EventStatus.backfilled ? redacts : undefined
     const known = named === undefined ? undefined : redactions.get(named)
@@ -88,10 +88,8 @@ export const makePlacementPlans = (
   }
 
   /** The rule that an event breaks whose auth events are of another room. */
-  const citesForeign = ({ auth_events }: Event, around: ReadonlyMap<EventId, KnownEvent>): Refusal | undefined =>
-    auth_events.some((id) => !around.has(id) && isForeign(id))
-      ? { rule: "The auth events of an event belong to its room" }
-      : undefined
+  const citesForeign = ({ auth_events }: Event, { foreign }: FoundEvents): Refusal | undefined =>
+    auth_events.some((id) => foreign.has(id)) ? { rule: "The auth events of an event belong to its room" } : undefined
 
   /** The plan for an event; the status of one that has its place, or the reason why the event cannot be placed. */
   const plan = Effect.fnUntraced(function* (
@@ -107,7 +105,7 @@ export const makePlacementPlans = (
     const wasRejected = own?.status === EventStatus.rejected
     const isOpen = own === undefined || own.status === EventStatus.outlier || (wasRejected && given !== undefined)
     if (!isOpen) return own.status
-    if (own === undefined && isForeign(event.event_id)) return "its ID is that of an event in another room" as const
+    if (around.foreign.has(event.event_id)) return "its ID is that of an event in another room" as const
     // The event gets another number: queued states that contain the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* settled(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
@@ -122,7 +120,7 @@ export const makePlacementPlans = (
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
     const current = yield* currentFor(room, event, given === undefined ? undefined : before)
     const refusal = misplaced ?? refusalBefore(room, event, authEvents, authContextOf(room, event, around), lookup)
-    const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current))
+    const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current, around))
     const isTaken = judgement.status === EventStatus.timeline
     if (wasRejected && !isTaken) return own.status
     const followed = new Set(event.prev_events)
@@ -146,8 +144,8 @@ export const makePlacementPlans = (
   })
 
   /** The rule by which the event is not shown, although the state before it allows it. */
-  const softRefusal = (room: RoomState, event: Event, current: StateLookup): Refusal | undefined =>
-    room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event)
+  const softRefusal = (room: RoomState, event: Event, current: StateLookup, around: FoundEvents): Refusal | undefined =>
+    room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event, around)
 
   return { survey, refresh, citesForeign, plan }
 }

@@ -9,13 +9,13 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { Refusal, StateLookup } from "@greenroom/room/RoomVersion"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Effect } from "effect"
-import type { RoomEvents } from "./RoomEvents.ts"
+import type { FoundEvents, RoomEvents } from "./RoomEvents.ts"
 import type { RoomState } from "./RoomState.ts"
 
 /** The redactions in the room that name each of some events. */
 export type NamingRedactions = Map<EventId, ReadonlyArray<Event>>
 
-export const makeReceivedRedactions = Effect.fnUntraced(function* ({ isForeign, known }: RoomEvents) {
+export const makeReceivedRedactions = Effect.fnUntraced(function* ({ known }: RoomEvents) {
   const events = yield* EventStore
 
   /** The state events that replaced a redacted one, without the copy of its content. */
@@ -69,8 +69,8 @@ export const makeReceivedRedactions = Effect.fnUntraced(function* ({ isForeign, 
   })
 
   /** A redaction that names an event of another room: it never has an effect, and is not shown. */
-  const misdirected = ({ redacts, type }: Event): Refusal | undefined =>
-    type === "m.room.redaction" && redacts !== undefined && isForeign(redacts)
+  const misdirected = ({ redacts, type }: Event, { foreign }: FoundEvents): Refusal | undefined =>
+    type === "m.room.redaction" && redacts !== undefined && foreign.has(redacts)
       ? { rule: "The redacted event is of another room" }
       : undefined
 

@@ -13,17 +13,24 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** The number of events whose auth edges are kept. */
 const keptEdges = 50_000
 
-/** The number of remembered event IDs of other rooms. */
-const keptForeign = 1_000
-
 /** How many events are read at once. More would hold up the event loop. */
 const readAtOnce = 500
 
 /** How many such reads are under way at a time. */
 const readsAtOnce = 4
 
-/** Events that were looked up before they are needed: undefined of those that are not stored. `RoomState.recent` is newer. */
-type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
+/** The events of the room that were found, by ID. */
+export class FoundEvents extends Map<EventId, KnownEvent> {
+  /** The IDs of events in other rooms: in versions 1 and 2 servers choose the IDs of their events. */
+  readonly foreign = new Set<EventId>()
+}
+
+/** Events that were looked up before they are needed. `RoomState.recent` is newer. */
+export interface LookedUp {
+  /** Undefined of those that the room does not know. */
+  readonly events: Map<EventId, KnownEvent | undefined>
+  readonly foreign: ReadonlySet<EventId>
+}
 
 const noEvents: ReadonlyArray<EventId> = []
 
@@ -34,43 +41,37 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   const events = yield* EventStore
   const chains = yield* AuthChainStore
   const edges = new Map<EventId, ReadonlyArray<EventId>>()
-  const foreign = new Set<EventId>()
 
   /** The queued events are written; the store shows them from then on. */
   const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
 
   const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>, atHand?: LookedUp) {
-    const found = new Map<EventId, KnownEvent>()
+    const found = new FoundEvents()
     if (room.isBlank && !choosesIds(room)) return found
     const wanted: Array<EventId> = []
     for (const id of new Set(ids)) {
-      const near = room.recent.get(id) ?? atHand?.get(id)
+      const near = room.recent.get(id) ?? atHand?.events.get(id)
       if (near !== undefined) found.set(id, near)
-      else if (atHand?.has(id) !== true) wanted.push(id)
+      else if (atHand?.events.has(id) !== true) wanted.push(id)
+      else if (atHand.foreign.has(id)) found.foreign.add(id)
     }
     const parts = yield* Effect.forEach(Arr.chunksOf(wanted, readAtOnce), events.byIds, { concurrency: readsAtOnce })
     for (const part of parts) {
       for (const stored of part) {
         const { event, status, stateAfter: after, stateBefore: before } = stored
-        if (stored.roomNid !== room.roomNid) {
-          foreign.add(event.event_id)
-          if (foreign.size > keptForeign) foreign.delete(foreign.values().next().value!)
-          continue
-        }
-        found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
+        if (stored.roomNid !== room.roomNid) found.foreign.add(event.event_id)
+        else found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
       }
     }
     return found
   })
 
-  /** Whether an event that was looked up is of another room: in versions 1 and 2 servers choose the IDs of their events. */
-  const isForeign = (id: EventId): boolean => foreign.has(id)
-
   /** Looks up events that are soon to be asked for, those that are not known too. */
   const lookUp = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
     const wanted = new Set(ids)
     const found = yield* known(room, wanted)
-    return new Map([...wanted].map((id) => [id, found.get(id)])) satisfies LookedUp
+    const events = new Map([...wanted].map((id) => [id, found.get(id)]))
+    return { events, foreign: found.foreign } satisfies LookedUp
   })
 
   /** The same as `known`; if a needed event is neither in memory nor stored, waits for the queued commits. */
@@ -148,7 +149,6 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
 
   return {
     known,
-    isForeign,
     lookUp,
     knownOrInLine,
     bodyAt,

@@ -51,7 +51,7 @@ const attemptsBesideOthers = 3
 export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { log, nextChain, nextNid, withNids } = writer
   const roomEvents = yield* makeRoomEvents(writer)
-  const { isForeign, known, settled } = roomEvents
+  const { known, settled } = roomEvents
   const resolution = yield* makeRoomResolution(writer, roomEvents)
   const states = makeEventStates(roomEvents, resolution)
   const redactions = yield* makeReceivedRedactions(roomEvents)
@@ -148,7 +148,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     (ids) =>
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
-  return { known, isForeign, citesForeign, knownBodies, survey, place, build, settled }
+  return { known, citesForeign, knownBodies, survey, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

@@ -80,7 +80,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       return ids
     })
     const found = yield* graph.known(room, asked)
-    const unknown = [...byId.values()].filter(({ event_id: id }) => !found.has(id) && !graph.isForeign(id))
+    const unknown = [...byId.values()].filter(({ event_id: id }) => !found.has(id) && !found.foreign.has(id))
     const ordered = yield* sliced(() => topologicalSteps(unknown))
     // In version 12 no event names the m.room.create that authorises it.
     const fresh = [
