@@ -8,31 +8,23 @@
  * Source: MSC4186.
  */
 import type { SlidingSyncBody } from "@greenroom/protocol/client-server/SlidingSyncApi"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, UnknownPos } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { withAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import type { ConnectionKey, SentRoom, SlidingConnection } from "@greenroom/store/SlidingConnectionStore"
+import type { ConnectionKey, SlidingConnection } from "@greenroom/store/SlidingConnectionStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
 import { makeRoomLists } from "./internal/RoomLists.ts"
-import type { UserRoom, UserRooms } from "./internal/RoomOrders.ts"
-import {
-  type ConnectionChanges,
-  formatPos,
-  makeSlidingConnections,
-  parsePos,
-  type SlidingPosition
-} from "./internal/SlidingConnections.ts"
+import { formatPos, makeSlidingConnections, parsePos, type SlidingPosition } from "./internal/SlidingConnections.ts"
 import { makeSlidingDevices } from "./internal/SlidingDevices.ts"
-import { type LateRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
-import { makeSlidingLists, type Wanted, type WantedRoom } from "./internal/SlidingLists.ts"
-import { isExpanded, type ShownRoom } from "./internal/SlidingReading.ts"
-import { checkRequest, type RoomConfig } from "./internal/SlidingRequest.ts"
+import { makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
+import { makeSlidingLists } from "./internal/SlidingLists.ts"
+import { makeSlidingPlans } from "./internal/SlidingPlans.ts"
+import { checkRequest } from "./internal/SlidingRequest.ts"
 import { makeSlidingRooms } from "./internal/SlidingRooms.ts"
 import { makeStrippedRooms } from "./internal/StrippedRooms.ts"
 import { makeSyncUserData } from "./internal/SyncUserData.ts"
@@ -50,61 +42,9 @@ export interface SlidingSyncRequest {
 /** The longest that anybody waits, in ms. */
 const maxTimeout = 300_000
 
-/** How many rooms one answer sends that the client does not have; the others come with the next. */
-const maxNewRooms = 200
-
-/** The setting of a room whose client knows that the user has left it. */
-const sentAsLeft = -1
-
 const none: SlidingConnection = { connection: 0, version: 0, configs: [], rooms: new Map() }
 
 const unknownPos = new UnknownPos({ error: "pos: this position is not kept any more; begin anew without it" })
-
-/** The subject of an answer, and the changes of its connection. */
-interface Plan {
-  readonly counts: Wanted["counts"]
-  readonly shown: ReadonlyArray<ShownRoom>
-  /** Rooms that the client does not have up to the answer before, and those that it has. */
-  readonly late: ReadonlyArray<LateRoom>
-  readonly live: ReadonlyMap<RoomId, WantedRoom>
-  readonly changes: ConnectionChanges
-}
-
-/** The request of a connection whose client has everything that it asks for. */
-interface SteadyPlan {
-  readonly asked: string
-  readonly rooms: UserRooms["rooms"]
-  readonly version: number
-  readonly wanted: Wanted
-  readonly live: ReadonlyMap<RoomId, WantedRoom>
-}
-
-const askedOf = ({ lists, room_subscriptions }: SlidingSyncBody): string => JSON.stringify([lists, room_subscriptions])
-
-/** The settings of a connection while an answer adds to them. */
-const makeConfigs = (former: ReadonlyArray<string>) => {
-  const texts = [...former]
-  const indices = new Map(texts.map((text, index) => [text, index]))
-  const indexOfText = (text: string): number => {
-    const known = indices.get(text)
-    if (known !== undefined) return known
-    indices.set(text, texts.length)
-    return texts.push(text) - 1
-  }
-  // The rooms of a list share one object.
-  const seen = new Map<RoomConfig, number>()
-  return {
-    texts,
-    indexOf: (config: RoomConfig): number => {
-      const known = seen.get(config)
-      if (known !== undefined) return known
-      const index = indexOfText(JSON.stringify(config))
-      seen.set(config, index)
-      return index
-    },
-    at: (index: number): RoomConfig => JSON.parse(texts[index] ?? "null") as RoomConfig
-  }
-}
 
 const make = Effect.gen(function* () {
   const log = yield* EventLog
@@ -112,6 +52,7 @@ const make = Effect.gen(function* () {
   const lists = yield* makeRoomLists
   const connections = yield* makeSlidingConnections
   const wantedRooms = yield* makeSlidingLists(lists)
+  const planOf = makeSlidingPlans(lists, wantedRooms)
   const rooms = yield* makeSlidingRooms(yield* makeStrippedRooms)
   const extensions = yield* makeSlidingExtensions(lists, yield* makeSyncUserData)
   const devices = yield* makeSlidingDevices
@@ -122,119 +63,6 @@ const make = Effect.gen(function* () {
       if (Option.isNone(parsed) || (yield* log.isLost(parsed.value.token))) return yield* unknownPos
       return parsed.value
     })
-
-  const hasNews = (room: UserRoom, known: StreamPosition): boolean => comparePositions(lists.standing(room), known) > 0
-
-  /** Rooms that no list shows any more: if the user has left them, they are sent to the client once. */
-  const planUnwanted = (
-    connection: SlidingConnection,
-    since: StreamPosition,
-    upTo: StreamPosition,
-    all: ReadonlyMap<number, UserRoom>,
-    wanted: Wanted,
-    configAt: (index: number) => RoomConfig
-  ) => {
-    const changes = new Map<number, SentRoom>()
-    const left: Array<ShownRoom> = []
-    for (const [roomNid, { config, upTo: sent }] of connection.rooms) {
-      if (config === sentAsLeft || wanted.rooms.has(roomNid)) continue
-      const room = all.get(roomNid)
-      if (room?.listed) {
-        if (sent === undefined) changes.set(roomNid, { config, upTo: since })
-        continue
-      }
-      changes.set(roomNid, { config: sentAsLeft, upTo })
-      const gone = room ?? {
-        roomNid,
-        roomId: "" as UserRoom["roomId"],
-        membership: "leave",
-        changedAt: upTo,
-        listed: false
-      }
-      left.push({ room: gone, config: configAt(config), lists: [], known: sent ?? since, former: undefined })
-    }
-    return { changes, left }
-  }
-
-  const plan = (
-    connection: SlidingConnection,
-    since: StreamPosition | undefined,
-    upTo: StreamPosition,
-    all: ReadonlyMap<number, UserRoom>,
-    wanted: Wanted
-  ): Plan => {
-    const late: Array<LateRoom> = []
-    const live = new Map<RoomId, WantedRoom>()
-    const configs = makeConfigs(connection.configs)
-    const { changes, left } = planUnwanted(connection, since ?? beginning, upTo, all, wanted, configs.at)
-    const shown: Array<ShownRoom> = [...left]
-    let added = 0
-    for (const [roomNid, wantedRoom] of wanted.rooms) {
-      const { config, lists, room } = wantedRoom
-      const sent = connection.rooms.get(roomNid)
-      if (sent === undefined || sent.config === sentAsLeft) {
-        if (added === maxNewRooms) continue
-        added++
-        shown.push({ room, config, lists, known: undefined, former: undefined })
-        late.push({ ...wantedRoom, known: undefined })
-        changes.set(roomNid, { config: configs.indexOf(config), upTo: undefined })
-        continue
-      }
-      const known = sent.upTo ?? since
-      const index = configs.indexOf(config)
-      const former = index === sent.config ? undefined : configs.at(sent.config)
-      if (known === undefined || hasNews(room, known) || isExpanded(former, config)) {
-        shown.push({ room, config, lists, known, former })
-      }
-      if (known !== undefined && since !== undefined && comparePositions(known, since) >= 0) {
-        live.set(room.roomId, wantedRoom)
-      } else late.push({ ...wantedRoom, known })
-      if (sent.upTo !== undefined || index !== sent.config) changes.set(roomNid, { config: index, upTo: undefined })
-    }
-    return { counts: wanted.counts, shown, late, live, changes: { configs: configs.texts, rooms: changes } }
-  }
-
-  /** The next answer of a connection whose client has all rooms: it is made from the rooms that had events since. */
-  const steadyPlans = new WeakMap<SlidingConnection, SteadyPlan>()
-
-  const steadyPlan = (
-    connection: SlidingConnection,
-    since: StreamPosition | undefined,
-    userRooms: UserRooms,
-    body: SlidingSyncBody
-  ): Plan | undefined => {
-    const steady = steadyPlans.get(connection)
-    if (steady === undefined || since === undefined) return undefined
-    if (steady.rooms !== userRooms.rooms || steady.version !== userRooms.version) return undefined
-    const moved = steady.asked === askedOf(body) ? lists.moved(userRooms, since) : undefined
-    if (moved === undefined) return undefined
-    const shown = Array.from(moved).flatMap((roomNid): ReadonlyArray<ShownRoom> => {
-      const wanted = steady.wanted.rooms.get(roomNid)
-      if (wanted === undefined || !hasNews(wanted.room, since)) return []
-      return [{ room: wanted.room, config: wanted.config, lists: wanted.lists, known: since, former: undefined }]
-    })
-    const changes = { configs: connection.configs, rooms: new Map<number, SentRoom>() }
-    return { counts: steady.wanted.counts, shown, late: [], live: steady.live, changes }
-  }
-
-  const wholePlan = Effect.fnUntraced(function* (
-    { userId }: Session,
-    body: SlidingSyncBody,
-    connection: SlidingConnection,
-    since: StreamPosition | undefined,
-    upTo: StreamPosition,
-    userRooms: UserRooms,
-    version: number,
-    direct: ReadonlySet<string>
-  ) {
-    const { rooms } = userRooms
-    const wanted = yield* wantedRooms.wanted(userId, userRooms, body, direct)
-    const planned = plan(connection, since, upTo, rooms, wanted)
-    if (wanted.isSteady && planned.changes.rooms.size === 0 && since !== undefined) {
-      steadyPlans.set(connection, { asked: askedOf(body), rooms, version, wanted, live: planned.live })
-    }
-    return planned
-  })
 
   /** An answer whose changes are not written yet. */
   const look = Effect.fnUntraced(function* (
@@ -251,9 +79,8 @@ const make = Effect.gen(function* () {
     // A position of another node may be ahead of what this one has read.
     const upTo = laterPosition(yield* lists.currentPosition, since ?? beginning)
     const direct = yield* wantedRooms.direct(userId)
-    const { changes, counts, late, live, shown } =
-      steadyPlan(connection, since, userRooms, body) ??
-      (yield* wholePlan(session, body, connection, since, upTo, userRooms, version, direct))
+    const planned = planOf({ userId, body, connection, since, upTo, userRooms, version, direct })
+    const { changes, counts, late, live, shown } = yield* planned
     const answers = yield* rooms.read(session, since, upTo, shown, direct)
     const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, late, live, answers })
     const encryption = yield* devices.read(session, body.extensions ?? {}, messagesSeen, since, upTo)
