@@ -61,10 +61,18 @@ const unlimited = Object.fromEntries(
 /** Forward extremities by the administration API of Synapse, which Greenroom supports. */
 const extremitiesBy = (url: string) => {
   let admin: Promise<Registered> | undefined
-  return async (room: string): Promise<ReadonlyArray<string>> => {
+  const ask = async (path: string): Promise<Response> => {
     admin ??= Synapse.registerAt(url)("caretaker", password, true)
+    return fetch(url + path, { headers: { authorization: `Bearer ${(await admin).access_token}` } })
+  }
+  return async (room: string): Promise<ReadonlyArray<string>> => {
     const path = `/_synapse/admin/v1/rooms/${encodeURIComponent(room)}/forward_extremities`
-    const response = await fetch(url + path, { headers: { authorization: `Bearer ${(await admin).access_token}` } })
+    let response = await ask(path)
+    if (response.status === 401) {
+      // The server was installed anew, or restored from before the registration.
+      admin = undefined
+      response = await ask(path)
+    }
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
     const { results } = (await response.json()) as { readonly results: ReadonlyArray<{ readonly event_id: string }> }
     return results.map(({ event_id }) => event_id)
