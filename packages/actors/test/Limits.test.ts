@@ -7,7 +7,7 @@ import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { errcodeOf, person, serverName } from "./TestHomeServer.ts"
 
 const limits = { rooms: 3, invitations: 2, devices: 2, aliases: 2, stateBytes: 20_000 }
@@ -29,6 +29,18 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       yield* rooms.join(alice, own[0]!)
       yield* rooms.leave(alice, own[0]!)
       yield* rooms.join(alice, open)
+    })
+  )
+
+  it.effect("rooms that a user enters at once count together", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const gina = yield* person("gina")
+      const made = yield* Effect.all(
+        Array.from({ length: 6 }, () => Effect.option(rooms.create(gina, {}))),
+        { concurrency: "unbounded" }
+      )
+      assert.lengthOf(made.filter(Option.isSome), 3)
     })
   )
 

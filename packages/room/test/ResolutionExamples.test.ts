@@ -166,6 +166,28 @@ describe("Version 1", () => {
     const ban2 = example2.member(alice, bob, "ban", [fork2])
     assert.isUndefined(example2.after(topic2, ban2).get(topicKey))
   })
+
+  it("a membership that only one side has decides about power levels in version 1", () => {
+    const example = new Example("1", [])
+    const fork = example.levels(alice, { [bob]: 100 })
+    const shallow = example.levels(alice, { [bob]: 100, [charlie]: 10 }, [fork])
+    const join = example.member(bob, bob, "join", [fork])
+    const deep = example.levels(bob, { [bob]: 100, [charlie]: 20 }, [join])
+    assert.strictEqual(example.after(shallow, deep).get(levelsKey), deep.event_id)
+  })
+
+  it("of topics that are all refused in version 1, the least deep one wins", () => {
+    const example = new Example("1", [bob])
+    const fork = example.levels(alice, { [bob]: 50 })
+    const shallow = example.state(bob, "m.room.topic", { topic: "shallow" }, [fork])
+    const ban = example.member(alice, bob, "ban", [shallow])
+    const name = example.state(alice, "m.room.name", { name: "name" }, [fork])
+    const deep = example.state(bob, "m.room.topic", { topic: "deep" }, [name])
+    assert.isAbove(deep.depth, shallow.depth)
+    const state = example.after(ban, deep)
+    assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), ban.event_id)
+    assert.strictEqual(state.get(topicKey), shallow.event_id)
+  })
 })
 
 describe("MSC4297", () => {

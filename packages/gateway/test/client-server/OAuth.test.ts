@@ -153,6 +153,22 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
+  it.effect("a code that several requests use at once gives tokens to one of them", () =>
+    Effect.gen(function* () {
+      yield* register("joy")
+      const request = yield* makeRequest("ATONCE1234")
+      const code = yield* authorize(request, "joy")
+      const answers = yield* Effect.all(
+        Array.from({ length: 4 }, () => exchange(request, code)),
+        { concurrency: "unbounded" }
+      )
+      assert.lengthOf(
+        answers.filter(({ body }) => body.access_token !== undefined),
+        1
+      )
+    })
+  )
+
   it.effect("a code is no code of a device, and expires", () =>
     Effect.gen(function* () {
       yield* register("gus")

@@ -59,6 +59,26 @@ describe("Third-party invites", () => {
     beyond.refuses(invite(beyond, bob, signed(carol)), "is signed by a key that the token names")
   })
 
+  it("at most 32 signatures of third-party invites are tried", () => {
+    const proof = signed(carol)
+    const others = (length: number) => Array.from({ length }, (_, n) => [`ed25519:${n + 1}`, "A".repeat(86)])
+    const behind = (length: number) => ({
+      ...proof,
+      signatures: { "other.example": Object.fromEntries(others(length)), ...(proof.signatures as JsonObject) }
+    })
+    const within = withToken("12")
+    within.allows(invite(within, bob, behind(31)))
+    const beyond = withToken("12")
+    beyond.refuses(invite(beyond, bob, behind(32)), "is signed by a key that the token names")
+  })
+
+  it("the member `unsigned` is no part of what an identity server signed", () => {
+    for (const id of ids) {
+      const room = withToken(id)
+      room.allows(invite(room, bob, { ...signed(carol), unsigned: { age: 1 } }))
+    }
+  })
+
   it("third-party invites need the power to invite", () => {
     for (const id of ids) {
       const room = makeRoom(id)
