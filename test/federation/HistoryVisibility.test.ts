@@ -1,7 +1,7 @@
 /** Users read back-filled history according to the history visibility and their membership at each event. */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Array as Arr, Effect } from "effect"
+import { Array as Arr, Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { ids } from "./support/HostileNetwork.ts"
 import { type FederationAnswer, type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
@@ -190,6 +190,37 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
       }
       const { body } = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(message)}`)
       assert.strictEqual(body.pdus[0].content.body, "for members")
+    })
+  )
+
+  it.effect("a server receives of the time before its join what its invited user could see", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const roomId = yield* createRoom(alice, "11")
+      const version = evil.useVersion(roomId, "11")
+      const guest = `@guest${number}:evil.test`
+      evil.respond = ({ body, path }) =>
+        path.startsWith("/v2/invite/")
+          ? {
+              status: 200,
+              body: { event: version.toPdu(version.sign(Result.getOrThrow(version.fromPdu(body.event)), evil.key)) }
+            }
+          : notFound
+      const sayAs = (history_visibility: string) =>
+        Effect.andThen(
+          expectOk(setState(alice, roomId, visibilityType, { history_visibility })),
+          say(alice, roomId, history_visibility)
+        )
+      const before = yield* sayAs("invited")
+      yield* expectOk(change(alice, roomId, "invite", guest))
+      const messages = [before, yield* sayAs("joined"), yield* sayAs("invited")]
+      yield* evil.join(red, roomId, guest)
+      const bodies: Array<unknown> = []
+      for (const eventId of messages) {
+        const { body } = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(eventId)}`)
+        bodies.push(body.pdus[0].content.body)
+      }
+      assert.deepStrictEqual(bodies, [undefined, undefined, "invited"])
     })
   )
 

@@ -11,7 +11,7 @@ import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { exchangeMessages, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
 import { type HostileRoom, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, type HomeServer, isMember, say, sees } from "./support/Network.ts"
+import { change, expectOk, type HomeServer, isMember, say, sees, setState } from "./support/Network.ts"
 import { forgedSignature, room, Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
@@ -330,6 +330,69 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       })
       const statuses = [yield* statusIn("1"), yield* statusIn("2"), yield* statusIn("3")]
       assert.deepStrictEqual(statuses, [200, 200, 400])
+    })
+  )
+
+  it.effect("a server hands in memberships of its own users alone, each at its endpoint and by its ID", () =>
+    Effect.gen(function* () {
+      const here = yield* sceneOf("11")
+      const { alice, bob, evil, mallory, red, room: known, room_id } = here
+      const memberOf = (userId: string, membership: string) =>
+        evil.event(known, {
+          type: "m.room.member",
+          state_key: userId,
+          sender: userId,
+          content: { membership, displayname: "by evil.test" }
+        })
+      const handIn = Effect.fnUntraced(function* (endpoint: string, event: Event, eventId = event.event_id) {
+        const path = `/v2/${endpoint}/${encodeURIComponent(room_id)}/${encodeURIComponent(eventId)}`
+        const { body, status } = yield* evil.ask(red, "PUT", path, evil.toPdu(event))
+        if (status !== 200) assert.isUndefined(body.state)
+        return [status, body.errcode]
+      })
+      const own = memberOf(mallory, "join")
+      yield* leavesRoomUnchanged(
+        here,
+        Effect.gen(function* () {
+          // The server of Alice adds its signature to joins, but not to hers.
+          assert.deepStrictEqual(yield* handIn("send_join", memberOf(alice.userId, "join")), [403, "M_FORBIDDEN"])
+          const bobs = known.state.get(stateKeyOf("m.room.member", bob.userId))!
+          assert.deepStrictEqual(yield* handIn("send_join", bobs), [403, "M_FORBIDDEN"])
+          assert.deepStrictEqual(yield* handIn("send_join", memberOf(mallory, "leave")), [400, "M_INVALID_PARAM"])
+          assert.deepStrictEqual(yield* handIn("send_leave", own), [400, "M_INVALID_PARAM"])
+          assert.deepStrictEqual(yield* handIn("send_join", own, imaginedHash().event_id), [400, "M_BAD_JSON"])
+        })
+      )
+      yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["evil.test"] }))
+      assert.deepStrictEqual(yield* handIn("send_join", own), [403, "M_FORBIDDEN"])
+      const guest = yield* red.register("kept-out-guest")
+      const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
+      const invite = evil.event(known, { ...membership, sender: mallory })
+      const path = `/v2/invite/${encodeURIComponent(room_id)}/${encodeURIComponent(invite.event_id)}`
+      const invitation = { event: evil.toPdu(invite), room_version: "11", invite_room_state: [] }
+      assert.strictEqual((yield* evil.ask(red, "PUT", path, invitation)).status, 403)
+      yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"] }))
+      assert.strictEqual((yield* handIn("send_join", own))[0], 200)
+    })
+  )
+
+  it.effect("a server takes no joins of a room that all of its users have left", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red } = yield* sceneOf("11")
+      const roomId = yield* createRoom(alice, "11")
+      const known = yield* evil.join(red, roomId, mallory)
+      yield* expectOk(change(alice, roomId, "kick", mallory))
+      yield* expectOk(alice.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/leave`, {}))
+      const join = { type: "m.room.member", state_key: mallory, sender: mallory, content: { membership: "join" } }
+      const event = evil.event(known, join)
+      const make = room("make_join", roomId, `/${encodeURIComponent(mallory)}?ver=11`)
+      const send = `/v2/send_join/${encodeURIComponent(roomId)}/${encodeURIComponent(event.event_id)}`
+      for (const { body, status } of [
+        yield* evil.ask(red, "GET", make),
+        yield* evil.ask(red, "PUT", send, evil.toPdu(event))
+      ]) {
+        assert.deepStrictEqual([status, body.errcode], [404, "M_NOT_FOUND"])
+      }
     })
   )
 

@@ -3,7 +3,9 @@
  * removed, or are denied by m.room.server_acl: there is no internal error, and no server reads a room without permission.
  */
 import { assert, layer, vi } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import type { Event } from "@greenroom/protocol/Event"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { Context, Effect, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { type Random, randomFrom } from "../support/Seed.ts"
 import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
@@ -384,6 +386,46 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
+  it.effect("a server gets no events of another room by naming them in one of its own", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red, room_id } = yield* todaysScene(yield* Servers, "11")
+      const secret = yield* createRoom(alice, "11", { preset: "private_chat", name: "a secret room" })
+      const eventId = yield* say(alice, secret, "a secret message")
+      const [here, named] = [encodeURIComponent(room_id), encodeURIComponent(eventId)]
+      const missing = { earliest_events: [], latest_events: [eventId], limit: 10 }
+      for (const { body, text } of [
+        yield* evil.ask(red, "GET", `/v1/backfill/${here}?v=${named}&limit=10`),
+        yield* evil.ask(red, "POST", `/v1/get_missing_events/${here}`, missing),
+        yield* evil.ask(red, "GET", `/v1/state/${here}?event_id=${named}`),
+        yield* evil.ask(red, "GET", `/v1/state_ids/${here}?event_id=${named}`),
+        yield* evil.ask(red, "GET", `/v1/event_auth/${here}/${named}`)
+      ]) {
+        assert.notInclude(text, "a secret")
+        for (const given of [body.pdus, body.events, body.pdu_ids, body.auth_chain]) assert.isEmpty(given ?? [])
+      }
+    })
+  )
+
+  it.effect("missing events are those of the wanted depth", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red, room_id } = yield* todaysScene(yield* Servers, "11")
+      const sent: Array<string> = []
+      for (const text of ["one", "two", "three", "four"]) sent.push(yield* say(alice, room_id, text))
+      const { depth } = yield* evil.receives(({ event_id }) => event_id === sent[1])
+      const wanted = { earliest_events: [], latest_events: [sent[3]], limit: 10 }
+      const idsFrom = Effect.fnUntraced(function* (min_depth: number) {
+        const { body } = yield* evil.ask(red, "POST", `/v1/get_missing_events/${encodeURIComponent(room_id)}`, {
+          ...wanted,
+          min_depth
+        })
+        const events = body.events.map((pdu: Body) => Result.getOrThrow(roomVersion("11")!.fromPdu(pdu)))
+        return events.map(({ event_id }: Event) => event_id)
+      })
+      assert.deepStrictEqual(yield* idsFrom(depth), sent.slice(1, 3))
+      assert.deepStrictEqual(yield* idsFrom(depth + 1), sent.slice(2, 3))
+    })
+  )
+
   it.effect("a transaction that is sent many times concurrently, and again with another body, has one effect", () =>
     Effect.gen(function* () {
       const net = yield* Servers
@@ -427,6 +469,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       yield* evil.tell(red, borrowed)
       const [stored] = yield* red.select(`SELECT status FROM events WHERE event_id = '${borrowed.event_id}'`)
       assert.strictEqual(stored?.status, 3)
+      const asked = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(borrowed.event_id)}`)
+      assert.deepStrictEqual([asked.status, asked.body.errcode], [404, "M_NOT_FOUND"])
       assert.notInclude(
         JSON.stringify(
           yield* expectOk(

@@ -30,6 +30,20 @@ layer(gateway, { excludeTestServices: true })("restricted rooms", (it) => {
     })
   )
 
+  it.effect("are looked up in the first 50 rooms of the rule, and cannot tell who is in rooms of other servers", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("fifty-alice"), yield* register("fifty-bob")]
+      const club = yield* roomWith(alice, [bob])
+      const behind = (length: number) => [
+        ...Array.from({ length }, (_, n) => membersOf(`!unknown${n}:elsewhere.test`)),
+        membersOf(club)
+      ]
+      assert.strictEqual(yield* joins(bob, yield* restrictedRoom(alice, behind(49))), "200")
+      const beyond = yield* restrictedRoom(alice, behind(50))
+      assert.strictEqual(yield* joins(bob, beyond), "400 M_UNABLE_TO_AUTHORISE_JOIN")
+    })
+  )
+
   it.effect("let nobody in while no member may invite", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* register("voucher-alice"), yield* register("voucher-bob")]

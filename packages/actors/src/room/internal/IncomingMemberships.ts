@@ -73,6 +73,10 @@ export const makeIncomingMemberships = (
   { graph, intakeLock, loadOurs, notFound }: RoomIntake,
   { invites, policies, restricted, states }: HandshakeNeeds
 ) => {
+  /** Without a user of ours in the room this server does not know what became of it. Invitations can be rejected. */
+  const requireOurs = (room: RoomState, handshake: MembershipHandshake): Effect.Effect<void, MatrixError> =>
+    handshake === "leave" || room.servers.has(serverName) ? Effect.void : notFound
+
   // On MakeMembership
 
   /** A room that is closed to the user does not exist in the draft's dialect; today's answers M_FORBIDDEN. */
@@ -94,8 +98,7 @@ export const makeIncomingMemberships = (
   ): Effect.fn.Return<{ readonly room_version: string; readonly event: JsonObject }, Failure> {
     yield* invites.invitePlaced(userId)
     const room = yield* loadOurs
-    // Without a user of ours in the room this server does not know what became of it. Invitations can be rejected.
-    if (handshake !== "leave" && !room.servers.has(serverName)) return yield* notFound
+    yield* requireOurs(room, handshake)
     yield* requireVisible(room, userId, handshake)
     yield* requireAdmitted(room.lookup, serverNameOf(userId))
     yield* requireKnown(room, versions)
@@ -171,6 +174,7 @@ export const makeIncomingMemberships = (
   ): Effect.fn.Return<RoomState, Failure> {
     const room = yield* loadOurs
     yield* checkHandshake(event, origin, handshake)
+    yield* requireOurs(room, handshake)
     yield* requireVisible(room, event.sender, handshake)
     yield* requireAdmitted(room.lookup, origin)
     yield* requireVouched(room, event)
