@@ -124,7 +124,7 @@ const endpoints = (
       destination,
       method: "GET" as const,
       maxBytes: type === "profile" ? answerLimits.profile : answerLimits.small,
-      timeoutFactor: isUrgent ? shortTimeoutFactor : 1,
+      timeoutFactor: shortTimeoutFactor,
       isUrgent,
       read
     }

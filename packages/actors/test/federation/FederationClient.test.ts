@@ -1,8 +1,9 @@
+import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Layer } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
@@ -113,6 +114,17 @@ describe("FederationClient", () => {
         servers: [name]
       })
       yield* client.queryProfile(alice)
+    })
+  )
+
+  it.effect("a user waits ten seconds for the profile of a server that never answers", () =>
+    Effect.gen(function* () {
+      const { client, server, state } = yield* world
+      state.reply = undefined
+      const asking = yield* Effect.forkChild(Effect.flip(client.queryProfile(alice)))
+      while (server.requests.length === 0) yield* Effect.promise(() => setImmediate())
+      yield* TestClock.adjust("10 seconds")
+      assert.deepInclude(yield* Fiber.join(asking), { _tag: "RemoteUnreachable" })
     })
   )
 
