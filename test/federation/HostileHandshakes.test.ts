@@ -285,6 +285,61 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     }
   }
 
+  it.effect(
+    "a user who has left is not in the room again because another user joins through a server that says so",
+    () =>
+      Effect.gen(function* () {
+        const { evil, number, red } = yield* sceneOf("11")
+        const [guest, host] = [yield* red.register(`guest${number}`), `@host${number}:evil.test`]
+        const other = yield* red.register(`other${number}`)
+        const roomId = `!stale${number}:evil.test`
+        const version = evil.useVersion(roomId, "11")
+        const known: HostileRoom = { roomId, version, state: new Map(), extremities: [] }
+        const add = (event: Event) => {
+          known.state.set(stateKeyOf(event.type, event.state_key!), event)
+          known.extremities = [event]
+        }
+        const set = (type: string, state_key: string, content: Body) =>
+          add(evil.event(known, { type, state_key, sender: host, content }))
+        set("m.room.create", "", { room_version: "11" })
+        set("m.room.member", host, { membership: "join" })
+        set("m.room.join_rules", "", { join_rule: "public" })
+        evil.respond = ({ body, method, path }) => {
+          const user = /^\/v1\/make_join\/[^/]+\/([^?]+)/.exec(path)?.[1]
+          if (user !== undefined) {
+            const member = { type: "m.room.member", state_key: user, sender: user, content: { membership: "join" } }
+            const { hashes: _hashes, signatures: _signatures, ...event } = evil.toPdu(evil.event(known, member))
+            return { status: 200, body: { room_version: "11", event } }
+          }
+          if (method !== "PUT" || !path.startsWith("/v2/send_join/")) return notFound
+          const state = [...known.state.values()].map((event) => evil.toPdu(event))
+          add(Result.getOrThrow(version.fromPdu(body)))
+          return { status: 200, body: { event: body, state, auth_chain: state } }
+        }
+        yield* expectOk(joinThrough(guest, roomId, evil))
+        yield* expectOk(joinThrough(other, roomId, evil))
+        const joined = yield* evil.receives(({ state_key }) => state_key === other.userId)
+        yield* expectOk(change(other, roomId, "leave"))
+        yield* expectOk(change(guest, roomId, "leave"))
+        // The other user's join is in the state, and the leave is not.
+        add(joined)
+        yield* expectOk(joinThrough(guest, roomId, evil))
+        const roomsOf = (person: typeof guest) =>
+          Effect.map(
+            expectOk(person.ask("GET", "//_matrix/client/v3/joined_rooms")),
+            ({ joined_rooms }) => joined_rooms
+          )
+        assert.include(yield* roomsOf(guest), roomId)
+        assert.notInclude(yield* roomsOf(other), roomId)
+        const members = yield* expectOk(guest.ask("GET", `/rooms/${encodeURIComponent(roomId)}/members`))
+        const joinedMembers = members.chunk.filter(({ content }: Body) => content.membership === "join")
+        assert.notInclude(
+          joinedMembers.map(({ state_key }: Body) => state_key),
+          other.userId
+        )
+      })
+  )
+
   it.effect("an invite with a wrong room version does not block the room", () =>
     Effect.gen(function* () {
       const { evil, servers } = yield* Servers

@@ -23,7 +23,18 @@ import type { RoomWriter } from "./RoomWriter.ts"
 const writtenAtOnce = 1_000
 
 export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: RoomIntake) => {
-  const { log, nextChain, nextNid, roomId, withNids } = writer
+  const { log, nextChain, nextNid, roomId, serverName, withNids } = writer
+
+  /**
+   * The leave by which one of our users ended the join in a given state. The other server may lie, or may not have received the leave:
+   * nobody is in a room again because another user joins it.
+   */
+  const endOf = (room: RoomState, key: string, { event, nid }: CurrentEntry): CurrentEntry | undefined => {
+    if (event.type !== "m.room.member" || event.content.membership !== "join") return undefined
+    const current = room.current.get(key)
+    const isOwnLeave = current?.event.content.membership === "leave" && current.event.sender === event.state_key
+    return isOwnLeave && event.origin === serverName && nid < current.nid ? current : undefined
+  }
 
   /** The events of the state, by type and state key. */
   const entriesOf = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
@@ -34,7 +45,8 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
         yield
         const found = known.get(event_id)
         if (found === undefined || found.status === EventStatus.rejected || state_key === undefined) continue
-        entries.set(stateKeyOf(type, state_key), { nid: found.nid, event: found.event })
+        const [key, entry] = [stateKeyOf(type, state_key), { nid: found.nid, event: found.event }]
+        entries.set(key, endOf(room, key, entry) ?? entry)
       }
       return entries
     })
