@@ -3,7 +3,7 @@
  */
 import type { SupportContact, SupportContacts } from "@greenroom/actors/runtime/HomeServerConfig"
 import { type Configuration, list, optional, setting } from "@greenroom/gateway/Setting"
-import { url } from "./LoginSettings.ts"
+import { url } from "./LoginTables.ts"
 
 /** User IDs and email addresses. */
 const contacts = list(/^(@[^:\s,]*:[^\s,]+|[^@\s,]+@[^@\s,]+)$/)
