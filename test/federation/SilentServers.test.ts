@@ -69,4 +69,27 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Silent 
       for (const server of silent) server.hangUp()
     })
   )
+
+  it.effect("a server that waits for answers to its transactions stops without an error in its log", () =>
+    Effect.gen(function* () {
+      const { servers, silent } = yield* World
+      const [red] = servers as [HomeServer]
+      const [able, baker] = silent as [HostileServer, HostileServer]
+      const anna = yield* red.register("anna")
+      const roomId = yield* createRoom(anna, "11")
+      yield* able.join(red, roomId, "@able:able.test")
+      able.answersTransactions = false
+      const sent = yield* say(anna, roomId, "unanswered")
+      yield* able.receives(({ event_id }) => event_id === sent)
+      // A request of a client under way lets the server wait until it gives up those to other servers.
+      baker.respond = () => "never"
+      const asked = baker.asked.length
+      yield* Effect.forkChild(joinThrough(anna, "!room:baker.test", baker))
+      yield* Effect.repeat(Effect.sleep("20 millis"), { until: () => baker.asked.length > asked })
+      const { gateway } = red.scene
+      yield* red.stop
+      assert.notInclude(gateway.output(), "level=ERROR")
+      yield* red.start
+    })
+  )
 })

@@ -96,6 +96,8 @@ export class HostileServer {
   readonly asked: Array<string> = []
   /** How it answers these requests. */
   respond: Responder = () => notFound
+  /** Whether it answers transactions. */
+  answersTransactions = true
   private readonly versions = new Map<string, RoomVersion>()
   private transactions = 0
   private waiting: Array<() => void> = []
@@ -148,7 +150,7 @@ export class HostileServer {
     }
     this.receivedEdus.push(...(body.edus ?? []))
     for (const wake of this.waiting.splice(0)) wake()
-    return { status: 200, body: { pdus: {} } }
+    return this.answersTransactions ? { status: 200, body: { pdus: {} } } : "never"
   }
 
   /** Closes the connections of the requests that it has not answered. */

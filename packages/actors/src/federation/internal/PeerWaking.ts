@@ -7,6 +7,7 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Cause, Effect, type Fiber, Queue, Semaphore } from "effect"
 import { makeDeadlines } from "../../runtime/Deadlines.ts"
+import { isOfUnavailableNode } from "../../runtime/NodeUnavailable.ts"
 import { makeSampled } from "../../runtime/Sampling.ts"
 import { Peer } from "../PeerProtocol.ts"
 import type { EduContent } from "../PendingEdus.ts"
@@ -60,9 +61,9 @@ export const makePeerWaking = Effect.gen(function* () {
     else backoffs.delete(destination)
   })
 
-  /** An actor that moves to another node, or goes down with this one, is no failure. */
+  /** An actor that moves to another node, or goes down with this one while it waits for the destination, is no failure. */
   const logFailure = (destination: ServerName, cause: Cause.Cause<unknown>) =>
-    Cause.hasInterruptsOnly(cause)
+    Cause.hasInterruptsOnly(cause) || isOfUnavailableNode(cause)
       ? Effect.void
       : Effect.logError(`The Peer actor of ${destination} failed: nothing is sent now`, cause)
 
