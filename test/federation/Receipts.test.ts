@@ -63,6 +63,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Recei
     })
   )
 
+  it.effect("thousands of receipts of users who are not in the room cost a query for each EDU", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red, room_id } = yield* sceneOf("11")
+      const event = yield* say(alice, room_id, "read")
+      const receipt = { data: { ts: 1 }, event_ids: [event] }
+      const edus = Array.from({ length: 20 }, (_, edu) => {
+        const users = Array.from({ length: 1_000 }, (_, user) => [`@stranger${edu}x${user}:evil.test`, receipt])
+        return { edu_type: "m.receipt", content: { [room_id]: { "m.read": Object.fromEntries(users) } } }
+      })
+      const commits = Effect.map(
+        red.select("SELECT xact_commit::integer AS count FROM pg_stat_database WHERE datname = current_database()"),
+        ([row]) => row.count as number
+      )
+      const before = yield* commits
+      assert.strictEqual((yield* evil.send(red, [], { edus })).status, 200)
+      assert.isBelow((yield* commits) - before, 2_000)
+    })
+  )
+
   for (const [end, stop] of [
     ["a restart", "stop"],
     ["a kill", "kill"]

@@ -42,6 +42,14 @@ export interface RoomMembership {
   readonly ended: EndOfMembership | undefined
 }
 
+/** A room that a user is joined to. */
+export interface RoomOfUser {
+  readonly userId: UserId
+  readonly roomId: RoomId
+  readonly roomNid: number
+  readonly current: StateRef | undefined
+}
+
 /** The end of a user's time in a room. Later changes of the membership (an invitation, a ban) do not move it. */
 export interface EndOfMembership {
   readonly at: StreamPosition
@@ -77,6 +85,10 @@ export class RoomStore extends Context.Service<
     readonly forgetTransactions: (before: number) => Effect.Effect<void>
     /** A user's membership of a room; none if the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
+    /** Those of the users who are joined to the room that they are named with, in one query. */
+    readonly joinedOf: (
+      named: ReadonlyArray<{ readonly userId: UserId; readonly roomId: RoomId }>
+    ) => Effect.Effect<ReadonlyArray<RoomOfUser>>
     /** The event by which the user left the room themself, or rejected an invitation to it. */
     readonly ownLeave: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<EventId>>
     /** How many rooms the user has one of the memberships in. */
@@ -229,6 +241,26 @@ export class RoomStore extends Context.Service<
         membership: (userId, roomId) =>
           Effect.map(memberships(sql`memberships.user_id = ${userId} AND rooms.room_id = ${roomId}`), (rows) =>
             Option.fromNullishOr(rows[0])
+          ),
+        joinedOf: (named) =>
+          sql<Pick<MembershipRow, "room_nid" | "room_id" | "current_chain" | "current_seq"> & { user_id: string }>`
+            SELECT memberships.user_id, rooms.room_id, rooms.room_nid, rooms.current_chain, rooms.current_seq
+            FROM unnest(
+              ${texts(named.map(({ userId }) => userId))}::text[],
+              ${texts(named.map(({ roomId }) => roomId))}::text[]
+            ) AS named (user_id, room_id)
+            JOIN rooms ON rooms.room_id = named.room_id
+            JOIN memberships ON memberships.room_nid = rooms.room_nid AND memberships.user_id = named.user_id
+            WHERE memberships.membership = 'join'`.pipe(
+            Effect.map((rows) =>
+              rows.map((row) => ({
+                userId: row.user_id as UserId,
+                roomId: row.room_id as RoomId,
+                roomNid: Number(row.room_nid),
+                current: stateRef(row.current_chain, row.current_seq)
+              }))
+            ),
+            Effect.orDie
           ),
         ownLeave: (userId, roomId) =>
           sql<{ event_id: string }>`

@@ -13,10 +13,10 @@ import { type EarlyReceipt, EarlyReceiptStore } from "@greenroom/store/EarlyRece
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
+import { type RoomOfUser, RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { periodically } from "@greenroom/store/Supervision"
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import { isOfThread } from "../../room/ReceiptThreads.ts"
 import { admits } from "../../room/ServerAcl.ts"
 
@@ -37,7 +37,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
   const awaited = new Set<EventId>()
 
   /** Whether the m.room.server_acl of the room lets the server take part in it. */
-  const isAdmitted = Effect.fnUntraced(function* (origin: ServerName, { current, roomNid }: RoomMembership) {
+  const isAdmitted = Effect.fnUntraced(function* (origin: ServerName, { current, roomNid }: RoomOfUser) {
     if (current === undefined) return false
     const keys = [["m.room.server_acl", ""]] as const
     const [acl] = yield* states.read([{ roomNid, ref: current }], { keys })
@@ -46,16 +46,18 @@ export const makeIncomingReceipts = Effect.gen(function* () {
 
   /** The receipts of members whose server may take part in the room. */
   const ofMembers = Effect.fnUntraced(function* (given: ReadonlyArray<EarlyReceipt>) {
+    const nameOf = ({ roomId, userId }: Pick<RoomOfUser, "roomId" | "userId">) => `${userId} ${roomId}`
+    const joined = new Map((yield* rooms.joinedOf(given)).map((room) => [nameOf(room), room]))
     const admitted = new Map<string, boolean>()
     const found: Array<EarlyReceipt & { readonly roomNid: number }> = []
     for (const receipt of given) {
-      const { origin, roomId, userId } = receipt
-      const membership = yield* rooms.membership(userId, roomId)
-      if (Option.isNone(membership) || membership.value.membership !== "join") continue
+      const { origin, roomId } = receipt
+      const room = joined.get(nameOf(receipt))
+      if (room === undefined) continue
       const key = `${origin} ${roomId satisfies RoomId}`
-      const isIn = admitted.get(key) ?? (yield* isAdmitted(origin, membership.value))
+      const isIn = admitted.get(key) ?? (yield* isAdmitted(origin, room))
       admitted.set(key, isIn)
-      if (isIn) found.push({ ...receipt, roomNid: membership.value.roomNid })
+      if (isIn) found.push({ ...receipt, roomNid: room.roomNid })
     }
     return found
   })
