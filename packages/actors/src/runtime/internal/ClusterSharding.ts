@@ -11,163 +11,24 @@
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { periodically } from "@greenroom/store/Supervision"
-import { underLease } from "@greenroom/store/WriteLease"
-import {
-  Cause,
-  Clock,
-  Context,
-  Deferred,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  identity,
-  Latch,
-  Option,
-  Request,
-  RequestResolver,
-  type Scope
-} from "effect"
-import { Entity, EntityAddress, EntityId, Envelope, Message, ShardId, Sharding, ShardingConfig } from "effect/cluster"
-import { Headers } from "effect/http"
-import type { Rpc } from "effect/rpc"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, identity, Latch, Option, type Scope } from "effect"
+import { Entity, EntityId, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 import type { SqlError } from "effect/sql"
 import { Departure } from "../Departure.ts"
 import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
-import { AnswerWithin, handledWithin, MayRepeat, usualAnswer } from "../Repetition.ts"
-import { isTraced } from "../Sampling.ts"
+import { handledWithin } from "../Repetition.ts"
 import type { ShardFencing } from "../ShardFences.ts"
 import { ActorKinds, makeClient } from "./ActorClients.ts"
-import {
-  Actors,
-  type Handled,
-  type Handlers,
-  isMoved,
-  type Placement,
-  type Registration,
-  type ResidentCount
-} from "./Actors.ts"
-import { CurrentDelivery, type Delivery } from "./Deliveries.ts"
+import { Actors, type Handlers, isMoved, type Placement, type Registration, type ResidentCount } from "./Actors.ts"
+import { makeRaise, makeRelease, releaseTimeout } from "./FenceRequests.ts"
+import { group, isRefused, makeForward, makeSend, type RemoteClient } from "./ForwardedMessages.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
 import { NodeLinks } from "./NodeLinks.ts"
 import { forOtherNode, Receivers } from "./RemoteActors.ts"
 import type { ShardMoves } from "./ShardMoves.ts"
 
-const group = "default"
-
-/** How long to wait before a message is sent again. */
+/** How long to wait before the fence of a shard is raised again. */
 const retryInterval = "100 millis"
-
-/** How long a message waits on a node that the others do not reach, in ms: their network may stay cut for long. */
-const excludedWait = 1_000
-
-/** The error of the connection to another node. */
-const connectionFailures: ReadonlySet<unknown> = new Set(["SocketError", "RpcClientError", "RunnerUnavailable"])
-
-/** Whether a message got no answer from the node that it was sent to. */
-const isUnanswered = (cause: Cause.Cause<unknown>): boolean =>
-  Cause.hasInterruptsOnly(cause) ||
-  cause.reasons.some((reason) => Cause.isDieReason(reason) && connectionFailures.has(tagOf(reason.defect)))
-
-type RemoteClient = (id: string) => { readonly [tag: string]: (payload: unknown) => Handled }
-
-/** The answer of an actor that takes no more messages. */
-const refusals: ReadonlySet<unknown> = new Set(["MailboxFull", "EntityNotAssignedToRunner"])
-const tagOf = (error: unknown): unknown => (error as { readonly _tag?: unknown } | null)?._tag
-const isRefused = (error: unknown): boolean => refusals.has(tagOf(error))
-
-/** Sends a message as Effect's client of an entity does, but for its bookkeeping of requests: none is interrupted or acknowledged. */
-const makeSend =
-  (entity: Entity.Any, { getShardId, getSnowflake, sendOutgoing }: Sharding.Sharding["Service"]) =>
-  (id: string, tag: string, payload: unknown, delivery: Delivery): Handled =>
-    Effect.flatMap(getSnowflake, (requestId) => {
-      const rpc = entity.protocol.requests.get(tag)!
-      const replied = Deferred.makeUnsafe<unknown, unknown>()
-      const entityId = EntityId.make(id)
-      const address = EntityAddress.make({ shardId: getShardId(entityId, group), entityType: entity.type, entityId })
-      const message = new Message.OutgoingRequest<never>({
-        envelope: Envelope.makeRequest<never>({ requestId, address, tag, payload, headers: Headers.empty } as never),
-        context: Context.make(CurrentDelivery, delivery) as never,
-        lastReceivedReply: Option.none(),
-        rpc: rpc as never,
-        annotations: rpc.annotations,
-        respond: (reply) =>
-          Effect.sync(() => {
-            if (reply._tag === "WithExit") Deferred.doneUnsafe(replied, reply.exit as Exit.Exit<unknown, unknown>)
-          })
-      })
-      return Effect.andThen(sendOutgoing(message as never, false), Deferred.await(replied))
-    })
-
-/** Sends messages by a link to the node where one leads to it, and else through Effect's cluster. */
-const makeForward = (
-  entity: Entity.Any,
-  send: ReturnType<typeof makeSend>,
-  traced: Effect.Effect<RemoteClient>,
-  links: NodeLinks["Service"],
-  clock: Clock.Clock,
-  hasShard: (shard: ShardId.ShardId) => boolean,
-  isExcluded: () => boolean,
-  whileStaying: Departure["Service"]["whileStaying"]
-): Placement["forward"] => {
-  const { type } = entity
-  const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${type} ${id} does not answer`)
-
-  /** Through Effect's cluster, which finds the node. */
-  const through = (id: string, tag: string, payload: unknown, shard: ShardId.ShardId, expires: number): Handled => {
-    const { annotations } = entity.protocol.requests.get(tag)!
-    const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
-    const delivery: Delivery = { expires, isUnderWay: false }
-    const once: Handled = underLease(
-      Effect.withFiber((fiber) =>
-        isTraced(fiber.context)
-          ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload))
-          : send(id, tag, payload, delivery)
-      )
-    )
-    const attempt: Handled = Effect.catchCause(once, (cause) => {
-      if (!isUnanswered(cause)) return Effect.failCause(cause)
-      return mayRepeat ? Effect.delay(attempt, retryInterval) : Effect.die(unavailable(id))
-    })
-    const sent = Effect.catchIf(
-      attempt,
-      (error) => tagOf(error) === "EntityNotAssignedToRunner",
-      () => Effect.die(unavailable(id))
-    )
-    const left = () => expires - monotonicMillisUnsafe(clock)
-    /**
-     * Gives up a message that has expired, once no node can have it: neither this one nor another. On a node that the others do not
-     * reach it expires soon.
-     */
-    const expired: Handled = Effect.suspend(() => {
-      if (left() > 0 && !isExcluded()) return Effect.delay(expired, Math.min(left(), excludedWait))
-      return delivery.isUnderWay || hasShard(shard) ? Effect.delay(expired, retryInterval) : Effect.die(unavailable(id))
-    })
-    return Effect.timeoutOrElse(Effect.raceFirst(sent, Effect.delay(expired, excludedWait)), {
-      duration: Context.get(annotations, AnswerWithin),
-      orElse: () => Effect.die(unavailable(id))
-    })
-  }
-
-  return (id, tag, payload, shard) => {
-    const expires = monotonicMillisUnsafe(clock) + handledWithin
-    const rpc = entity.protocol.requests.get(tag) as unknown as Rpc.AnyWithProps
-    const otherwise = (isUnanswered: boolean) =>
-      isUnanswered && !Context.get(rpc.annotations, MayRepeat)(payload as never)
-        ? Effect.die(unavailable(id))
-        : through(id, tag, payload, shard, expires)
-    const within = Duration.toMillis(Context.get(rpc.annotations, AnswerWithin))
-    const answered = underLease(
-      Effect.withFiber((fiber) => {
-        const asked = isTraced(fiber.context)
-          ? undefined
-          : links.ask({ shard, type, id, rpc, payload, within, expiresIn: handledWithin, otherwise })
-        return asked ?? through(id, tag, payload, shard, expires)
-      })
-    )
-    return within > usualAnswer ? whileStaying(answered) : answered
-  }
-}
 
 /** A name for the guard of each shard, such that Effect places it there. */
 const guardNames = (sharding: Sharding.Sharding["Service"], shards: number): ReadonlyMap<ShardId.ShardId, string> => {
@@ -197,55 +58,6 @@ interface ClusterShardingParts {
   /** The shards that this node holds, with the number of the fence of each. */
   readonly held: ReadonlyMap<ShardId.ShardId, number>
 }
-
-/** How long giving back a shard may take before it is tried again. */
-const releaseTimeout = "3 seconds"
-
-/**
- * Gives shards back: all that go at once in one statement. Tries until it is done, or the node's hold of its shards is over: the next
- * holder ends the connections of a node that did not give a shard back, and with them its locks of all others.
- */
-const makeRelease = (store: ShardFenceStore["Service"], isCurrent: () => boolean) => {
-  const resolver = RequestResolver.make<ReleaseFence>((entries) =>
-    Effect.map(Effect.exit(store.release(entries.map(({ request }) => request.shard.id))), (exit) => {
-      for (const entry of entries) entry.completeUnsafe(exit)
-    })
-  )
-  return (shard: ShardId.ShardId) => {
-    const once = Effect.request(new ReleaseFence({ shard }), resolver).pipe(Effect.timeout(releaseTimeout))
-    const untilReleased: Effect.Effect<void> = Effect.catchCause(once, () =>
-      isCurrent() ? Effect.delay(untilReleased, retryInterval) : Effect.void
-    )
-    return untilReleased
-  }
-}
-
-class ReleaseFence extends Request.TaggedClass("ReleaseFence")<
-  { readonly shard: ShardId.ShardId },
-  void,
-  SqlError.SqlError
-> {}
-
-/** Raises fences: of all shards that come at once in one statement. */
-const makeRaise = (store: ShardFenceStore["Service"]) => {
-  const resolver = RequestResolver.make<RaiseFence>((entries) =>
-    Effect.matchCause(store.raise(entries.map(({ request }) => request.shard.id)), {
-      onFailure: (cause) => {
-        for (const entry of entries) entry.completeUnsafe(Exit.failCause(cause))
-      },
-      onSuccess: (numbers) => {
-        for (const entry of entries) entry.completeUnsafe(Exit.succeed(numbers.get(entry.request.shard.id)!))
-      }
-    })
-  )
-  return (shard: ShardId.ShardId) => Effect.request(new RaiseFence({ shard }), resolver)
-}
-
-class RaiseFence extends Request.TaggedClass("RaiseFence")<
-  { readonly shard: ShardId.ShardId },
-  number,
-  SqlError.SqlError
-> {}
 
 /** On Effect's `Sharding`. Returns when this node holds shards; lives until the scope ends. */
 export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions) {
