@@ -7,11 +7,11 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { Effect, Result } from "effect"
+import { Effect, Result, Schedule } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { exchangeMessages, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
 import { type HostileRoom, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, type HomeServer, isMember, say, sees, setState } from "./support/Network.ts"
+import { change, expectOk, getState, type HomeServer, isMember, say, sees, setState } from "./support/Network.ts"
 import { forgedSignature, room, Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
@@ -280,6 +280,19 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
               }
             })
           )
+          // Bob may not invite, and his server cannot authorise joins by Alice, who may.
+          const levels = (yield* getState(alice, guarded, "m.room.power_levels")).body
+          yield* expectOk(setState(alice, guarded, "m.room.power_levels", { ...levels, invite: 50 }))
+          const second = `@second${number}:evil.test`
+          yield* evil.join(red, club, second)
+          const makeSecond = room("make_join", guarded, `/${encodeURIComponent(second)}?ver=${version}`)
+          // Until the server has the levels and the join, it gives a template or knows no member of the club.
+          const last = yield* Effect.repeat(evil.ask(blue, "GET", makeSecond), {
+            until: ({ status }) => status === 400,
+            schedule: Schedule.spaced("100 millis"),
+            times: 100
+          })
+          assert.strictEqual(last.body.errcode, "M_UNABLE_TO_GRANT_JOIN")
         })
       )
     }

@@ -200,4 +200,37 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       assert.sameMembers(Object.keys(seen[alice.id] ?? {}), [`ed25519:${alice.device}`, keys.selfSigning.keyId])
     })
   )
+
+  it.effect("master keys are those of their user, signed by the keys that the signatures name, and no others", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("named-alice")
+      const mallory = yield* registerDevice("named-mallory")
+      const device = signingDevice(alice)
+      yield* upload(alice, { device_keys: device.keys })
+      const keys = crossSigningKeys(alice)
+      const ofMallory = crossSigningKeys(mallory)
+      const setUp = "/v3/keys/device_signing/upload"
+      const { body } = yield* as(mallory)("POST", setUp, { master_key: keys.upload.master_key })
+      assert.strictEqual(body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).status, 200)
+      assert.strictEqual((yield* as(mallory)("POST", setUp, ofMallory.upload)).status, 200)
+      const failed = (user: TestUser, keyId: string, signed: object) =>
+        Effect.map(as(user)("POST", "/v3/keys/signatures/upload", { [alice.id]: { [keyId]: signed } }), ({ body }) =>
+          Object.keys(body.failures as object)
+        )
+      const forgedBy = (user: TestUser, signer: string) => ({
+        ...keys.upload.master_key,
+        signatures: { [user.id]: { [signer]: "A".repeat(86) } }
+      })
+      const master = keys.master.publicKey
+      assert.deepStrictEqual(yield* failed(alice, master, forgedBy(alice, `ed25519:${alice.device}`)), [alice.id])
+      assert.deepStrictEqual(yield* failed(mallory, master, forgedBy(mallory, ofMallory.userSigning.keyId)), [alice.id])
+      const { signatures: _, ...bare } = device.keys
+      const signed = keys.selfSigning.sign(bare)
+      const more = { ...signed, signatures: { ...signed.signatures, [mallory.id]: { "ed25519:other": "signed" } } }
+      assert.deepStrictEqual(yield* failed(alice, alice.device, more), [])
+      const seen = (yield* query(mallory, alice))[alice.id]![alice.device]!
+      assert.hasAllKeys(seen.signatures as object, [alice.id])
+    })
+  )
 })

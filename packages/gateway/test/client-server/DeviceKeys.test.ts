@@ -35,6 +35,8 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       })
       const forged = yield* upload(bob, { device_keys: deviceKeys(alice) })
       assert.deepStrictEqual([forged.status, forged.body.errcode], [400, "M_INVALID_PARAM"])
+      const ofAnother = yield* upload(alice, { device_keys: { ...deviceKeys(alice), device_id: "ANOTHER" } })
+      assert.deepStrictEqual([ofAnother.status, ofAnother.body.errcode], [400, "M_INVALID_PARAM"])
       const other = yield* upload(alice, { one_time_keys: { "signed_curve25519:k1": { key: "another" } } })
       assert.deepStrictEqual([other.status, other.body.errcode], [400, "M_INVALID_PARAM"])
       const many = Object.fromEntries(Array.from({ length: 1_001 }, (_, i) => [`signed_curve25519:m${i}`, "k"]))
@@ -68,6 +70,9 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
         { signed_curve25519: 0 },
         []
       ] as never)
+      yield* upload(alice, { fallback_keys: { "signed_curve25519:g": { key: "g", fallback: true } } })
+      assert.deepStrictEqual((yield* sync(alice)).device_unused_fallback_key_types, ["signed_curve25519"])
+      assert.strictEqual(yield* claim(bob, alice), "signed_curve25519:g")
     })
   )
 

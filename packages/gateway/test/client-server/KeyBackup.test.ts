@@ -66,6 +66,7 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
       assert.strictEqual((yield* as(alice)("DELETE", `${path}/version/${version}`)).text, "{}")
       assert.strictEqual((yield* as(alice)("DELETE", `${path}/version/77`)).body.errcode, "M_NOT_FOUND")
       assert.strictEqual((yield* as(alice)("GET", `${path}/keys?version=${version}`)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* as(alice)("DELETE", `${path}/keys?version=${version}`)).body.errcode, "M_NOT_FOUND")
       assert.strictEqual((yield* as(alice)("GET", `${path}/keys?version=${second}`)).text, '{"rooms":{}}')
     })
   )
