@@ -6,7 +6,7 @@
 import { isIP } from "node:net"
 import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { Json } from "@greenroom/protocol/Json"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import type { StateLookup } from "@greenroom/room/RoomVersion"
 import { Effect } from "effect"
@@ -18,15 +18,18 @@ const isNamed = (patterns: Json | undefined, host: string): boolean =>
 /** The server name without its port, in lower case. */
 const hostOf = (server: ServerName): string => server.replace(/:[0-9]{1,5}$/, "").toLowerCase()
 
-/** Whether the server may take part in the room: ports do not count, and a room without the event admits all. */
-export const admits = (state: StateLookup, server: ServerName): boolean => {
-  const acl = state("m.room.server_acl", "")
-  if (acl === undefined) return true
-  const { allow, allow_ip_literals, deny } = acl.content
+/** Whether an access control list lets the server take part: ports do not count. */
+export const allows = ({ allow, allow_ip_literals, deny }: JsonObject, server: ServerName): boolean => {
   const host = hostOf(server)
   const isLiteral = isIP(host) !== 0 || host.startsWith("[")
   if (allow_ip_literals === false && isLiteral) return false
   return !isNamed(deny, host) && isNamed(allow, host)
+}
+
+/** Whether the server may take part in the room: a room without the event admits all. */
+export const admits = (state: StateLookup, server: ServerName): boolean => {
+  const acl = state("m.room.server_acl", "")
+  return acl === undefined || allows(acl.content, server)
 }
 
 /** The error text for a server that the access control list excludes. */

@@ -15,6 +15,18 @@ import {
 } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it) => {
+  it.effect("a server access control list that keeps out the server of its sender is refused", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rooms-acl")
+      const room = yield* createRoom(alice)
+      const put = (content: object) => as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.server_acl/`, content)
+      for (const refused of [{}, { allow: ["*"], deny: ["green.*"] }, { allow: ["*.example"] }]) {
+        assert.strictEqual((yield* put(refused)).status, 400)
+      }
+      assert.strictEqual((yield* put({ allow: ["*"], deny: ["evil.test"] })).status, 200)
+    })
+  )
+
   it.effect("a repeated transaction ID sends one event, and is visible to the device of the sender alone", () =>
     Effect.gen(function* () {
       const alice = yield* register("rooms-alice")

@@ -5,7 +5,7 @@
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
+import { BadJson, BadRequest, Forbidden } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { Effect } from "effect"
@@ -15,6 +15,7 @@ import { traced } from "../../runtime/Sampling.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeMembershipLimits } from "../MembershipLimits.ts"
 import { Room } from "../RoomProtocol.ts"
+import { allows } from "../ServerAcl.ts"
 import { makeEventRequests } from "./EventRequests.ts"
 import { makeInviteRequests } from "./InviteRequests.ts"
 import { makeJoinRequests } from "./JoinRequests.ts"
@@ -75,6 +76,9 @@ export const makeRoomRequests = Effect.gen(function* () {
   ) {
     if (type === "m.room.member") return yield* setMember(session, roomId, stateKey, content, txnId)
     if (type === "m.room.aliases") yield* mustPointHere(roomId, stateKey, content)
+    if (type === "m.room.server_acl" && stateKey === "" && !allows(content, serverName)) {
+      return yield* new BadRequest({ error: `content: would keep ${serverName}, your own server, out of the room` })
+    }
     const transaction = events.transactionOf(session, "state", type, txnId)
     return yield* events.propose(session, roomId, { type, content, stateKey }, transaction)
   })
