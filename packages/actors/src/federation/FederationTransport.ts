@@ -15,6 +15,7 @@ import { Context, Data, Effect, identity, Layer, Option, type Scope } from "effe
 import { Bans } from "../runtime/Bans.ts"
 import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { Departure } from "../runtime/Departure.ts"
+import { refuseUpgrade } from "../runtime/refuseUpgrade.ts"
 import { lookupAllowed } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, talksWith } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
@@ -200,6 +201,7 @@ const make = Effect.gen(function* () {
       }
     })
     limitConnecting(outgoing, connectTimeout)
+    refuseUpgrade(outgoing)
     watchSilence(outgoing, agent, silenceTimeout, () => {
       if (request.mayRepeat === true) outgoing.destroy(new Error("the connection stayed silent"))
     })

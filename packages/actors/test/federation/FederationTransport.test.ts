@@ -55,6 +55,17 @@ describe("FederationTransport", () => {
       })
   )
 
+  it.live("a request fails at once if the answer switches protocols", () =>
+    Effect.gen(function* () {
+      const headers = { connection: "Upgrade", upgrade: "other" }
+      const server = yield* tlsServer(() => ({ status: 101, body: "", headers }))
+      const staticServers = { [name]: `127.0.0.1:${server.port}` }
+      const { request } = yield* transport({ staticServers, verifyCertificates: false })
+      const { reason } = yield* Effect.flip(request(get(name)))
+      assert.strictEqual(reason, "the answer switches protocols")
+    })
+  )
+
   it.live("when the last target fails, DNS is asked anew for the next request", () =>
     Effect.gen(function* () {
       const server = yield* tlsServer(hello)

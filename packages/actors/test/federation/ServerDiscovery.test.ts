@@ -224,6 +224,25 @@ describe("ServerDiscovery", () => {
     })
   )
 
+  it.effect("a .well-known document that is answered by a switch of protocols does not exist", () =>
+    Effect.gen(function* () {
+      const web = yield* tlsServer(() => ({
+        status: 101,
+        body: "",
+        headers: { connection: "Upgrade", upgrade: "other" }
+      }))
+      const dns = yield* dnsServer({ srv: {}, a: { "example.org": ["127.0.0.1"] } })
+      const { find } = yield* discovery({
+        dnsServers: [dns.address],
+        addressPolicy: "any",
+        certificateAuthorities: [web.authority],
+        wellKnownPort: web.port
+      })
+      assert.deepStrictEqual(yield* find(name), [{ host: "127.0.0.1", port: 8448, tlsServerName: "example.org" }])
+      assert.isNotEmpty(web.requests)
+    })
+  )
+
   it.effect("redirects of the .well-known document are followed over TLS, in bounded number", () =>
     Effect.gen(function* () {
       const web = yield* tlsServer(({ path }) =>

@@ -12,6 +12,7 @@ import { rootCertificates } from "node:tls"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
+import { refuseUpgrade } from "../../runtime/refuseUpgrade.ts"
 import { isAllowedHost, lookupAllowed } from "../AddressPolicy.ts"
 import { addressPolicyOf, type FederationOptions } from "../FederationConfig.ts"
 
@@ -94,6 +95,7 @@ export const makeWellKnown = (
       const late = setTimeout(() => outgoing.destroy(new Error("no answer in time")), timeout)
       outgoing.once("close", () => clearTimeout(late))
       outgoing.on("error", fail)
+      refuseUpgrade(outgoing)
       outgoing.once("response", (response) => {
         let body = ""
         response.setEncoding("utf8")

@@ -6,6 +6,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { request as httpsRequest } from "node:https"
 import { Data, Effect, type Scope } from "effect"
 import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
+import { refuseUpgrade } from "../../runtime/refuseUpgrade.ts"
 
 /** It could not be fetched, or must not be. */
 export class FetchFailed extends Data.TaggedError("FetchFailed")<{ readonly reason: string }> {
@@ -61,6 +62,7 @@ const ask = (url: URL, options: FetchOptions): Effect.Effect<IncomingMessage, Fe
     const timer = setTimeout(() => failed("no answer in time"), headTimeout)
     request.on("timeout", () => request.destroy(new Error("nothing arrives")))
     request.on("error", (error) => failed(error.message))
+    refuseUpgrade(request)
     request.once("response", (response) => {
       clearTimeout(timer)
       resume(Effect.succeed(response))

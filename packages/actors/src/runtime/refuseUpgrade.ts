@@ -1,0 +1,10 @@
+/** Requests to others whose answer is 101 Switching Protocols: none of ours asks for that. */
+import type { ClientRequest } from "node:http"
+
+/** Lets such a request fail. Node closes its connection, and emits neither a response nor an error. */
+export const refuseUpgrade = (request: ClientRequest): void => {
+  request.once("upgrade", (_response, socket) => {
+    socket.destroy()
+    request.emit("error", new Error("the answer switches protocols"))
+  })
+}
