@@ -229,8 +229,13 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       const signed = keys.selfSigning.sign(bare)
       const more = { ...signed, signatures: { ...signed.signatures, [mallory.id]: { "ed25519:other": "signed" } } }
       assert.deepStrictEqual(yield* failed(alice, alice.device, more), [])
+      const other = keys.selfSigning.sign({ ...bare, algorithms: ["other"] })
+      assert.deepStrictEqual(yield* failed(alice, alice.device, other), [alice.id], "the keys of the device differ")
+      yield* upload(alice, { device_keys: device.keys })
       const seen = (yield* query(mallory, alice))[alice.id]![alice.device]!
-      assert.hasAllKeys(seen.signatures as object, [alice.id])
+      assert.deepStrictEqual(Object.keys(seen.signatures as object), [alice.id])
+      const ofAlice = (seen.signatures as Record<string, object>)[alice.id]!
+      assert.property(ofAlice, keys.selfSigning.keyId, "a repeated upload of the keys keeps their signatures")
     })
   )
 })
