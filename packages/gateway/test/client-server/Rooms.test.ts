@@ -8,6 +8,7 @@ import {
   inPath,
   joinRoom,
   messageBodies,
+  outcome,
   register,
   roomWith,
   sendText,
@@ -288,6 +289,24 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.strictEqual((yield* post(`redact/${inPath(first)}`, { reason: "spilled" })).status, 200)
       const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f`)
       assert.deepStrictEqual(messageBodies(body.chunk), [undefined, "Tea?"])
+    })
+  )
+
+  it.effect("a member redacts its own messages, and those of other members only with the power level for it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("redacting-alice")
+      const bob = yield* register("redacting-bob")
+      const room = yield* roomWith(alice, [bob])
+      const redact = (user: TestUser, eventId: string) =>
+        Effect.map(as(user)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(eventId)}/t${eventId}`, {}), outcome)
+      const [ofAlice, ofBob, second] = [
+        yield* sendText(alice, room, "Alice's"),
+        yield* sendText(bob, room, "Bob's"),
+        yield* sendText(bob, room, "Bob's second")
+      ]
+      assert.strictEqual(yield* redact(bob, ofAlice), "403 M_FORBIDDEN")
+      assert.strictEqual(yield* redact(bob, ofBob), "200")
+      assert.strictEqual(yield* redact(alice, second), "200")
     })
   )
 
