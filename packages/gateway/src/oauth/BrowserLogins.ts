@@ -2,10 +2,11 @@
  * The login of a browser, for the pages of the OAuth 2.0 API: by password, or by an account that is registered on the page. A cookie
  * that other sites cannot use identifies the browser afterwards.
  */
+import type { VerifiedUser } from "@greenroom/actors/account/Credentials"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { loginDefaults } from "@greenroom/actors/account/login/LoginOptions"
-import { BrowserSessions } from "@greenroom/actors/account/oauth/BrowserSessions"
+import { BrowserSessions, type BrowserUser } from "@greenroom/actors/account/oauth/BrowserSessions"
 import type { Question } from "@greenroom/actors/account/oauth/OAuthRequests"
 import { PasswordCheck } from "@greenroom/actors/account/PasswordCheck"
 import { Registration } from "@greenroom/actors/account/Registration"
@@ -25,6 +26,9 @@ type Request = HttpServerRequest.HttpServerRequest
 const self = (query: Params, more: Record<string, string> = {}): string =>
   `?${new URLSearchParams({ ...Object.fromEntries(query), ...more })}`
 
+/** A user who has logged in, with the hash of the password where one was verified. */
+type ShownUser = Pick<VerifiedUser, "userId"> & Partial<VerifiedUser>
+
 /** A step on a page. Its error is shown on the page. */
 type Attempt<A> = Effect.Effect<A, MatrixError>
 
@@ -38,26 +42,29 @@ export const makeBrowserLogins = Effect.gen(function* () {
   const limit = yield* RateLimit
   const publicUrl = yield* PublicUrl
 
-  const userOf = (request: Request): Effect.Effect<UserId | undefined> => {
+  const browserUserOf = (request: Request): Effect.Effect<BrowserUser | undefined> => {
     const secret = cookieOf(request)
     return secret === undefined ? Effect.succeed(undefined) : Effect.map(browsers.userOf(secret), Option.getOrUndefined)
   }
+
+  const userOf = (request: Request): Effect.Effect<UserId | undefined> =>
+    Effect.map(browserUserOf(request), (user) => user?.userId)
 
   /** One stage is enough to register on the page. */
   const registrationStage = interactive.registrationFlows.find(
     ([first, second]) => second === undefined && (first === "m.login.dummy" || first === "m.login.registration_token")
   )?.[0]
 
-  const logIn = (request: Request, form: Params): Attempt<UserId> => {
+  const logIn = (request: Request, form: Params): Attempt<ShownUser> => {
     const user = form.get("user") ?? ""
     const check = passwords.check(user, Redacted.make(form.get("password") ?? ""), addressOf(request))
-    return Effect.andThen(
-      limit.takeFrom("logins", addressOf(request), user),
-      Effect.map(check, ({ userId }) => userId)
-    )
+    return Effect.andThen(limit.takeFrom("logins", addressOf(request), user), check)
   }
 
-  const register = Effect.fnUntraced(function* (request: Request, form: Params): Effect.fn.Return<UserId, MatrixError> {
+  const register = Effect.fnUntraced(function* (
+    request: Request,
+    form: Params
+  ): Effect.fn.Return<ShownUser, MatrixError> {
     const address = addressOf(request)
     yield* limit.takeFrom("registrations", address)
     const made = yield* Effect.catchTag(
@@ -71,7 +78,7 @@ export const makeBrowserLogins = Effect.gen(function* () {
       "InteractionRequired",
       ({ reason }) => Effect.fail(reason ?? new Forbidden({ error: "This page cannot register accounts" }))
     )
-    return made.user_id
+    return { userId: made.user_id }
   })
 
   /** The login page. */
@@ -91,10 +98,10 @@ export const makeBrowserLogins = Effect.gen(function* () {
   }
 
   /** Logs the browser in, and shows the page again. */
-  const startSession = (request: Request, form: Params, attempt: Attempt<UserId>, question?: Question) => {
+  const startSession = (request: Request, form: Params, attempt: Attempt<ShownUser>, question?: Question) => {
     const query = queryOf(request)
     return attempt.pipe(
-      Effect.flatMap((userId) => browsers.begin(userId, addressOf(request))),
+      Effect.flatMap(({ passwordHash, userId }) => browsers.begin(userId, addressOf(request), passwordHash)),
       Effect.match({
         onSuccess: (secret) => withCookie(redirectAnswer(self(query)), secret, publicUrl.get()),
         onFailure: ({ error }) => askForLogin(query, question, { error, user: form.get("user") ?? "" })
@@ -108,7 +115,7 @@ export const makeBrowserLogins = Effect.gen(function* () {
     return withCookie(redirectAnswer(self(queryOf(request))), undefined, publicUrl.get())
   })
 
-  return { userOf, logIn, register, askForLogin, startSession, logOut }
+  return { browserUserOf, userOf, logIn, register, askForLogin, startSession, logOut }
 })
 
 export type BrowserLogins = Effect.Success<typeof makeBrowserLogins>

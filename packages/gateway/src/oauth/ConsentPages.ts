@@ -29,7 +29,7 @@ const referenceOf = (query: Params): Reference | undefined => {
 
 export const makeConsentPages = Effect.fnUntraced(function* (
   page: MakePage,
-  { askForLogin, logIn, logOut, register, startSession, userOf }: BrowserLogins
+  { askForLogin, browserUserOf, logIn, logOut, register, startSession, userOf }: BrowserLogins
 ) {
   const { serverName } = yield* HomeServerConfig
   const oauth = yield* OAuthServer
@@ -80,9 +80,9 @@ export const makeConsentPages = Effect.fnUntraced(function* (
             return location === undefined ? refused : redirectAnswer(location)
           }
           case "approve": {
-            const userId = yield* userOf(request)
-            if (userId === undefined) return askForLogin(queryOf(request), question)
-            const location = yield* oauth.approve(reference, userId)
+            const user = yield* browserUserOf(request)
+            if (user === undefined) return askForLogin(queryOf(request), question)
+            const location = yield* oauth.approve(reference, user)
             return location === undefined ? linked : redirectAnswer(location)
           }
           default:

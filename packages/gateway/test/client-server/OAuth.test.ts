@@ -184,6 +184,30 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
+  it.effect("a code and an approved device code end when the password changes", () =>
+    Effect.gen(function* () {
+      const user = yield* register("una")
+      const request = yield* makeRequest("PASSWORD12")
+      const { device_authorization_endpoint } = yield* metadata
+      const device = yield* postForm(device_authorization_endpoint!, {
+        client_id: request.clientId,
+        scope: scopeOf("PASSWORD34")
+      })
+      const { visit } = makeBrowser()
+      const { location = "" } = yield* visit(device.body.verification_uri_complete!)
+      yield* visit(location, { action: "login", user: "una", password: "secret-una" })
+      assert.include((yield* visit(location, { action: "approve" })).text, "linked")
+      const code = yield* authorize(request, "una")
+      const change = { new_password: "another-password", auth: passwordOf("una"), logout_devices: false }
+      assert.strictEqual((yield* as(user)("POST", "/v3/account/password", change)).status, 200)
+      assert.strictEqual((yield* exchange(request, code)).body.error, "invalid_grant")
+      const poll = { grant_type: deviceGrant, device_code: device.body.device_code!, client_id: request.clientId }
+      assert.strictEqual((yield* postForm(request.tokenUrl, poll)).body.error, "invalid_grant")
+      const devices = yield* as(user)("GET", "/v3/devices")
+      assert.lengthOf(devices.body.devices as ReadonlyArray<unknown>, 1)
+    })
+  )
+
   it.effect("a refresh token can be used again until the next one is used; after that it ends the session", () =>
     Effect.gen(function* () {
       yield* register("ida")

@@ -2,30 +2,29 @@
  * Logins of browsers on the pages of the OAuth 2.0 API: a cookie, valid for an hour. They give no access to the client-server
  * API, and end when the password changes or the account is deactivated or locked.
  */
-import { createHash, randomBytes } from "node:crypto"
+import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
 import { awaitingApproval } from "../Credentials.ts"
+import { passwordFingerprint } from "./internal/passwordFingerprint.ts"
 
 /** How long a browser is logged in, in ms. */
 export const browserSessionTtl = 3_600_000
 const maxPerAddress = 1_000
 
-interface Progress {
+/** The user of a browser. */
+export interface BrowserUser {
   readonly userId: UserId
   /** A fingerprint of the password of the account. */
   readonly password: string
 }
 
 const tooMany = new LimitExceeded({ error: "Too many logins from your address", retry_after_ms: 60_000 })
-
-const fingerprint = ({ passwordHash }: Account): string =>
-  passwordHash === undefined ? "" : createHash("sha256").update(Redacted.value(passwordHash)).digest("base64url")
 
 const make = Effect.gen(function* () {
   const sessions = yield* LoginSessionStore
@@ -47,7 +46,7 @@ const make = Effect.gen(function* () {
   })
 
   return BrowserSessions.of({
-    begin: Effect.fn("BrowserSessions.begin")(function* (userId, address) {
+    begin: Effect.fn("BrowserSessions.begin")(function* (userId, address, verified) {
       const account = yield* active(userId)
       if (Option.isNone(account)) {
         const waits = Option.exists(yield* accounts.find(userId), (found) => found.awaitingApproval)
@@ -58,7 +57,10 @@ const make = Effect.gen(function* () {
         {
           secret: Redacted.make(secret),
           purpose: "browser",
-          progress: { userId, password: fingerprint(account.value) } satisfies Progress,
+          progress: {
+            userId,
+            password: passwordFingerprint(verified ?? account.value.passwordHash)
+          } satisfies BrowserUser,
           address: `browser ${addressKey(address)}`,
           expiresAt: (yield* Clock.currentTimeMillis) + browserSessionTtl
         },
@@ -69,10 +71,10 @@ const make = Effect.gen(function* () {
     userOf: Effect.fn("BrowserSessions.userOf")(function* (secret) {
       const found = yield* find(secret)
       if (Option.isNone(found)) return Option.none()
-      const progress: Progress = found.value.progress
-      const account = yield* active(progress.userId)
-      return Option.isSome(account) && fingerprint(account.value) === progress.password
-        ? Option.some(progress.userId)
+      const user: BrowserUser = found.value.progress
+      const account = yield* active(user.userId)
+      return Option.isSome(account) && passwordFingerprint(account.value.passwordHash) === user.password
+        ? Option.some(user)
         : Option.none()
     }),
     end: Effect.fn("BrowserSessions.end")(function* (secret) {
@@ -86,9 +88,16 @@ const make = Effect.gen(function* () {
 export class BrowserSessions extends Context.Service<
   BrowserSessions,
   {
-    /** The secret that the browser keeps. Errors: M_USER_LOCKED, M_LIMIT_EXCEEDED. */
-    readonly begin: (userId: UserId, address: string) => Effect.Effect<string, MatrixError>
-    readonly userOf: (secret: string) => Effect.Effect<Option.Option<UserId>>
+    /**
+     * The secret that the browser keeps. `verified` is the hash of the password that the user has shown. Errors: M_USER_LOCKED,
+     * M_LIMIT_EXCEEDED.
+     */
+    readonly begin: (
+      userId: UserId,
+      address: string,
+      verified?: Redacted.Redacted
+    ) => Effect.Effect<string, MatrixError>
+    readonly userOf: (secret: string) => Effect.Effect<Option.Option<BrowserUser>>
     readonly end: (secret: string) => Effect.Effect<void>
   }
 >()("greenroom/actors/BrowserSessions") {

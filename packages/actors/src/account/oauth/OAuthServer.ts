@@ -22,6 +22,7 @@ import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { Accounts } from "../Accounts.ts"
 import { LoginConfig } from "../login/LoginConfig.ts"
 import { loginDefaults } from "../login/LoginOptions.ts"
+import type { BrowserUser } from "./BrowserSessions.ts"
 import { deviceGrant, mayRedirect, readClientMetadata } from "./ClientMetadata.ts"
 import { makeAuthorisations, newSecret, type Progress, redirectTo } from "./internal/Authorisations.ts"
 import { makeIdTokens } from "./internal/IdTokens.ts"
@@ -223,7 +224,7 @@ const make = Effect.gen(function* () {
     register,
     authorise,
     question,
-    approve: (reference, userId) => decide(reference, userId),
+    approve: (reference, user) => decide(reference, user),
     refuse: (reference) => decide(reference, undefined),
     token,
     device,
@@ -254,7 +255,7 @@ export class OAuthServer extends Context.Service<
     /** The request that the user is asked to approve. Errors: invalid_request if it has ended. */
     readonly question: (reference: Reference) => Effect.Effect<Question, OAuthError>
     /** Approves in the name of the user who is logged in on the page. Returns the URI for the browser, unless a device waits. */
-    readonly approve: (reference: Reference, userId: UserId) => Effect.Effect<string | undefined, OAuthError>
+    readonly approve: (reference: Reference, user: BrowserUser) => Effect.Effect<string | undefined, OAuthError>
     readonly refuse: (reference: Reference) => Effect.Effect<string | undefined, OAuthError>
     /** Exchanges a code, a device code or a refresh token for tokens. */
     readonly token: (params: Params) => Effect.Effect<TokenAnswer, OAuthError>

@@ -8,6 +8,7 @@ import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSess
 import { Clock, Effect, Option, Redacted } from "effect"
 import { addressKey } from "../../../runtime/AddressKey.ts"
 import { PublicUrl } from "../../../runtime/PublicUrl.ts"
+import type { BrowserUser } from "../BrowserSessions.ts"
 import { type OAuthError, oauthError } from "../OAuthError.ts"
 import type { Reference } from "../OAuthRequests.ts"
 
@@ -24,8 +25,9 @@ export interface Progress {
   readonly openid?: { readonly nonce?: string }
   /** Whether the client wants the user to register. */
   readonly create?: boolean
-  /** The user who has approved. */
+  /** The user who has approved, and a fingerprint of the password of the account. */
   readonly userId?: UserId
+  readonly password?: string
   readonly denied?: boolean
   /** When the code expires. */
   readonly codeUntil?: number
@@ -108,26 +110,26 @@ export const makeAuthorisations = Effect.fnUntraced(function* (maxPerAddress: nu
     return isPage && session.progress.userId === undefined && !session.progress.denied ? session : yield* unknownPage
   })
 
-  /** Stores the decision of the user. Returns the URI for the browser; undefined for a device that shows a code. */
+  /** Stores the decision of the user: undefined refuses. Returns the URI for the browser; undefined for a device that shows a code. */
   const decide = Effect.fnUntraced(function* (
     reference: Reference,
-    userId: UserId | undefined
+    user: BrowserUser | undefined
   ): Effect.fn.Return<string | undefined, OAuthError> {
     const session = yield* find(reference)
     const { progress } = session
     const { redirect } = progress
     if (redirect === undefined) {
-      const decided: Progress = userId === undefined ? { ...progress, denied: true } : { ...progress, userId }
+      const decided: Progress = user === undefined ? { ...progress, denied: true } : { ...progress, ...user }
       if (!(yield* sessions.update(session, { progress: decided }))) return yield* busy
       return undefined
     }
-    if (userId === undefined) {
+    if (user === undefined) {
       if (!(yield* sessions.end(session))) return yield* busy
       return redirectTo(publicUrl, redirect, { error: "access_denied", error_description: "the user has refused" })
     }
     const code = newSecret()
     const codeUntil = (yield* Clock.currentTimeMillis) + codeTtl
-    const change = { progress: { ...progress, userId, codeUntil }, secret: Redacted.make(code) }
+    const change = { progress: { ...progress, ...user, codeUntil }, secret: Redacted.make(code) }
     return (yield* sessions.update(session, change)) ? redirectTo(publicUrl, redirect, { code }) : yield* busy
   })
 

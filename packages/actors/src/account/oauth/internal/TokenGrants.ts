@@ -5,6 +5,7 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { Accounts } from "../../Accounts.ts"
@@ -14,6 +15,7 @@ import type { OAuthClient, TokenAnswer } from "../OAuthRequests.ts"
 import type { Authorisations, Progress } from "./Authorisations.ts"
 import type { IdTokens } from "./IdTokens.ts"
 import { type Params, required } from "./OAuthParameters.ts"
+import { passwordFingerprint } from "./passwordFingerprint.ts"
 
 /** Seconds between two polls of a device. */
 export const pollInterval = 5
@@ -24,12 +26,15 @@ const verifierPattern = /^[A-Za-z0-9._~-]{43,128}$/
 
 const badCode = oauthError("invalid_grant", "the code is unknown, was used, or has expired")
 
+const passwordChanged = oauthError("invalid_grant", "the password was changed after the user approved")
+
 const isVerified = (verifier: string, challenge: string): boolean =>
   verifierPattern.test(verifier) &&
   timingSafeEqual(createHash("sha256").update(verifier).digest(), Buffer.from(challenge, "base64url"))
 
 export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authorisations, idTokens: IdTokens) {
   const accounts = yield* Accounts
+  const store = yield* AccountStore
   const sessions = yield* LoginSessionStore
 
   const toAnswer = (tokens: Credentials | RefreshedTokens, scope: string): TokenAnswer => ({
@@ -41,13 +46,16 @@ export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authori
   })
 
   const logIn = Effect.fnUntraced(function* (client: OAuthClient, progress: Progress, userId: UserId) {
-    const { deviceId, openid, scope } = progress
+    const { deviceId, openid, password, scope } = progress
+    const passwordHash = Option.getOrUndefined(yield* store.find(userId))?.passwordHash
+    if (passwordFingerprint(passwordHash) !== password) return yield* passwordChanged
     const credentials = yield* Effect.mapError(
       accounts.openSession(userId, {
         deviceId,
         deviceName: client.client_name,
         refresh: true,
-        clientId: client.client_id
+        clientId: client.client_id,
+        passwordHash
       }),
       ({ error }) => oauthError("access_denied", error)
     )
