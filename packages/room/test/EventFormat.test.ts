@@ -287,6 +287,28 @@ describe("Dropped PDUs", () => {
     }
   })
 
+  it("a PDU whose hash is not that of its content is redacted, whatever the length of the hash, and dropped if it is no base64", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const event = eventOf(of)
+      const withHash = (sha256: string) => {
+        const read = of.fromPdu({ ...of.toPdu(event), hashes: { sha256 } })
+        if (Result.isFailure(read)) return "dropped"
+        const { signatures } = Result.getOrThrow(signJson({ ...of.toPdu(of.redact(read.success)), unsigned: {} }, key))
+        const signed = { ...read.success, signatures: signatures as Event["signatures"] }
+        const verified = Result.getOrThrow(of.verify(signed, keys))
+        return verified.content.body === "hello" ? "kept" : "redacted"
+      }
+      const right = event.hashes!.sha256
+      const urlSafe = right.replaceAll("+", "-").replaceAll("/", "_")
+      for (const hash of [right, `${right}=`, urlSafe]) assert.strictEqual(withHash(hash), "kept", `${id} ${hash}`)
+      for (const hash of ["", "AAAA", "A".repeat(43), "A".repeat(1_000)]) {
+        assert.strictEqual(withHash(hash), "redacted", `${id} ${hash}`)
+      }
+      for (const hash of ["!", "ä"]) assert.strictEqual(withHash(hash), "dropped", `${id} ${hash}`)
+    }
+  })
+
   it("a PDU with more than 20 predecessors or 10 auth events is dropped", () => {
     for (const id of ids) {
       const of = version(id)

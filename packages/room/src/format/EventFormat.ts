@@ -16,7 +16,7 @@ import {
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { CanonicalJsonError } from "../CanonicalJson.ts"
-import { sha256 } from "../ContentHash.ts"
+import { decodeHash, sha256 } from "../ContentHash.ts"
 import { depthAfter } from "../EventGraph.ts"
 import { randomId } from "../internal/randomId.ts"
 import { checkSize, sealBytes } from "../PduSize.ts"
@@ -28,7 +28,7 @@ import type {
   PduProblem,
   RoomProposal
 } from "../RoomVersion.ts"
-import { addSignature, checkSignature, decodeBase64, type SigningKey, signBytes } from "../Signing.ts"
+import { addSignature, checkSignature, type SigningKey, signBytes } from "../Signing.ts"
 import {
   createEventIdOf,
   eventIdOf,
@@ -209,7 +209,7 @@ const signers =
 const hasHash = (event: Event, hash: string): boolean => {
   const given = event.hashes?.sha256
   if (given === hash) return true
-  const [right, stated] = [decodeBase64(hash), decodeBase64(given ?? "")]
+  const [right, stated] = [decodeHash(hash), decodeHash(given ?? "")]
   return right !== undefined && stated !== undefined && Buffer.compare(right, stated) === 0
 }
 

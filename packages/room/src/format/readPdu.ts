@@ -8,9 +8,9 @@ import { isEventId, isHistoricalUserId, isRoomId, serverPartOf } from "@greenroo
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { CanonicalJsonError, encodeMembersOrThrow } from "../CanonicalJson.ts"
+import { decodeHash } from "../ContentHash.ts"
 import { checkSize, isKeyText, maxKeyLength } from "../PduSize.ts"
 import type { PduProblem } from "../RoomVersion.ts"
-import { decodeBase64 } from "../Signing.ts"
 import { eventIdOf, eventOf, type Pdu, type PduForm, type Seal, sealOfMembers } from "./PduForm.ts"
 
 /** The most predecessors that an event has. */
@@ -30,8 +30,9 @@ const isSignatures = (value: Json | undefined): boolean =>
     (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((entry) => typeof entry === "string")
   )
 
+/** A hash of another length differs from that of the event, which is redacted then: other servers keep it, too. */
 const isHashes = (value: Json | undefined): boolean =>
-  isJsonObject(value) && typeof value.sha256 === "string" && decodeBase64(value.sha256)?.length === 32
+  isJsonObject(value) && typeof value.sha256 === "string" && decodeHash(value.sha256) !== undefined
 
 const isReference = (form: PduForm, value: Json): boolean =>
   form.eventIds === "chosen"
