@@ -3,6 +3,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as ChangesRunToEnd from "@greenroom/gateway/ChangesRunToEnd"
+import { shareConnections } from "@greenroom/gateway/ConnectionShares"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import type { ListenError } from "@greenroom/gateway/ListenError"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
@@ -10,6 +11,7 @@ import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { answerRequests, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { docsPage } from "@greenroom/gateway/pages/DocsPage"
 import { homePage } from "@greenroom/gateway/pages/HomePage"
+import { trustProxies } from "@greenroom/gateway/TrustedProxies"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
@@ -106,6 +108,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
 
 const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
   const server = makeNodeServer()
+  shareConnections(server, trustProxies(options.trustedProxies).isTrusted)
   const inFlight = makeInFlight()
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
   const app = yield* makeHttpApp(options.trustedProxies)

@@ -4,7 +4,7 @@
  */
 import type { Server, Socket } from "node:net"
 import { isAllowedHost } from "@greenroom/actors/federation/AddressPolicy"
-import { addressKey } from "@greenroom/actors/runtime/AddressKey"
+import { addressKey, plainAddress } from "@greenroom/actors/runtime/AddressKey"
 
 /** One address may have one of so many connections. */
 const share = 8
@@ -23,9 +23,8 @@ export class ConnectionShares {
 
   /** Counts a connection. Undefined if its address has too many, else what counts it off. */
   enter(address: string): (() => void) | undefined {
+    if (!isAllowedHost("public", plainAddress(address)) || this.isTrusted(address)) return () => {}
     const key = addressKey(address)
-    const isPublic = isAllowedHost("public", key.endsWith("/64") ? address.replace(/%.*$/, "") : key)
-    if (!isPublic || this.isTrusted(address)) return () => {}
     const count = this.counts.get(key) ?? 0
     if (count >= this.limit) return undefined
     this.counts.set(key, count + 1)

@@ -3,6 +3,7 @@
  * names in `X-Forwarded-For`. One rule for HTTP requests and for WebSocket handshakes.
  */
 import type { IncomingMessage } from "node:http"
+import { plainAddress } from "@greenroom/actors/runtime/AddressKey"
 import { Effect, Option, Result } from "effect"
 import { HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { IpNetwork, NetAddress } from "effect/net"
@@ -39,7 +40,7 @@ export const trustProxies = (proxies: ReadonlyArray<string>): TrustedProxies => 
   if (proxies.length === 0) return trustNone
   const networks = proxies.map(toNetwork)
   const isTrusted = (address: string): boolean => {
-    const parsed = NetAddress.ipFromString(address.replace(/^::ffff:(?=\d+\.)/, ""))
+    const parsed = NetAddress.ipFromString(plainAddress(address))
     return Result.isSuccess(parsed) && networks.some((network) => IpNetwork.contains(network, parsed.success))
   }
   // The middleware passes on whatever the application returns.

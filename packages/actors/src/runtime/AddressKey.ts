@@ -13,9 +13,12 @@ const toIpv4 = (text: string): string => {
   return [a >> 8, a & 255, b >> 8, b & 255].join(".")
 }
 
+/** An address without its zone, and an IPv4 address that is written as IPv6 as such. */
+export const plainAddress = (address: string): string => toIpv4(address.toLowerCase().replace(/%.*$/, ""))
+
 /** The first four groups of an IPv6 address; any other address as it is. */
 export const addressKey = (address: string): string => {
-  const text = toIpv4(address.toLowerCase().replace(/%.*$/, ""))
+  const text = plainAddress(address)
   if (!text.includes(":")) return text
   const [head = "", tail] = text.split("::")
   const before = head === "" ? [] : head.split(":")

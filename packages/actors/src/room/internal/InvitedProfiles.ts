@@ -12,6 +12,8 @@ import { RemoteDirectory } from "../RemoteDirectory.ts"
 
 /** How long an invitation waits for the profile of a user of another server. */
 const profileTimeout = "2 seconds"
+/** How many profiles of other servers are asked for at once. */
+const askedAtOnce = 8
 /** The longest name and URL that are taken over from another server, in UTF-16 code units. */
 const maxLength = { displayname: 256, avatar_url: 1_000 } as const
 
@@ -27,14 +29,22 @@ export const makeInvitedProfiles = Effect.gen(function* () {
   const profiles = yield* ProfileStore
   const remote = yield* RemoteDirectory
 
-  /** The profile of a user of any server. Without an answer of that server it is empty. */
-  return (userId: UserId): Effect.Effect<PublicProfile> =>
-    serverNameOf(userId) === serverName
-      ? profiles.publicProfile(userId)
-      : remote
-          .profile(userId)
-          .pipe(
-            Effect.timeout(profileTimeout),
-            Effect.match({ onSuccess: (fields) => bounded(profileOfMember(fields)), onFailure: () => ({}) })
-          )
+  /** Empty without an answer of the user's server. */
+  const remoteProfile = (userId: UserId): Effect.Effect<PublicProfile> =>
+    remote
+      .profile(userId)
+      .pipe(
+        Effect.timeout(profileTimeout),
+        Effect.match({ onSuccess: (fields) => bounded(profileOfMember(fields)), onFailure: () => ({}) })
+      )
+
+  /** The profiles of users of any server. Users with neither name nor avatar may be missing. */
+  return Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+    const isOurs = (userId: UserId) => serverNameOf(userId) === serverName
+    const found = new Map(yield* profiles.publicProfiles(userIds.filter(isOurs)))
+    const others = userIds.filter((userId) => !isOurs(userId))
+    const ask = (userId: UserId) => Effect.map(remoteProfile(userId), (profile) => found.set(userId, profile))
+    yield* Effect.forEach(others, ask, { concurrency: askedAtOnce, discard: true })
+    return found as ReadonlyMap<UserId, PublicProfile>
+  })
 })

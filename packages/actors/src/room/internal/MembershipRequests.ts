@@ -36,7 +36,7 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
   leaves: { leaveOutside },
   limits: { entering }
 }: Requests) {
-  const invitedProfile = yield* makeInvitedProfiles
+  const invitedProfiles = yield* makeInvitedProfiles
 
   const setMembership = Effect.fnUntraced(function* (
     session: Session,
@@ -54,7 +54,7 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
     const content = { membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock") return yield* Effect.asVoid(knock(session, roomId, content, transaction, servers))
     if (action === "invite") {
-      const invitation = { ...(yield* invitedProfile(target)), ...content }
+      const invitation = { ...(yield* invitedProfiles([target])).get(target), ...content }
       return yield* Effect.asVoid(invite(session, roomId, target, invitation, transaction))
     }
     const change = { type: "m.room.member", stateKey: target, content, ...bannedFor[action] }

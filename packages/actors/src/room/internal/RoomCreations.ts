@@ -62,7 +62,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const directory = yield* DirectoryStore
   const appServices = yield* AppServices
   const signingKeys = yield* SigningKeys
-  const invitedProfile = yield* makeInvitedProfiles
+  const invitedProfiles = yield* makeInvitedProfiles
   /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
   const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
@@ -112,16 +112,12 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
       isDraft(version) || serverNameOf(userId) === serverName ? "first" : "foreign"
     )
-    const invitations = yield* Effect.forEach(
-      first,
-      (state_key) =>
-        Effect.map(invitedProfile(state_key), (profile) => ({
-          type: "m.room.member",
-          state_key,
-          content: { ...profile, ...membership }
-        })),
-      { concurrency: 8 }
-    )
+    const profiles = yield* invitedProfiles(first)
+    const invitations = first.map((state_key) => ({
+      type: "m.room.member",
+      state_key,
+      content: { ...profiles.get(state_key), ...membership }
+    }))
     // Events before the m.room.policy that names the policy server need no signature of it.
     const isPolicy = ({ type }: { readonly type: string }) => type === "m.room.policy"
     const created = yield* ask(
@@ -145,12 +141,12 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     Effect.forEach(
       invited,
       (userId) =>
-        Effect.flatMap(invitedProfile(userId), (profile) =>
+        Effect.flatMap(invitedProfiles([userId]), (profiles) =>
           ask(
             room(roomId).InviteRemotely({
               sender: session.userId,
               invited: userId,
-              content: { ...profile, ...content },
+              content: { ...profiles.get(userId), ...content },
               ...requestTransaction(nodes, session, "invite", undefined)
             })
           )

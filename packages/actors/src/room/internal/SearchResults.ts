@@ -6,6 +6,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventLog } from "@greenroom/store/EventLog"
+import { profileOfMember } from "@greenroom/store/ProfileStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
@@ -53,13 +54,7 @@ export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }:
     const keys = [...new Set(senders)].map((sender) => ["m.room.member", sender] as const)
     const members = yield* states.read([{ roomNid: seen.reader.roomNid, ref }], { keys })
     return Object.fromEntries(
-      members.map(({ event: { content, state_key } }) => [
-        state_key,
-        {
-          ...(typeof content.displayname === "string" ? { displayname: content.displayname } : {}),
-          ...(typeof content.avatar_url === "string" ? { avatar_url: content.avatar_url } : {})
-        }
-      ])
+      members.map(({ event: { content, state_key } }) => [state_key, profileOfMember(content)])
     ) as JsonObject
   })
 

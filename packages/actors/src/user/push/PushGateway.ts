@@ -12,6 +12,7 @@ import { Context, Data, Effect, Layer } from "effect"
 import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "../../federation/FederationConfig.ts"
 import { ByteCollector } from "../../runtime/ByteCollector.ts"
+import { refuseUpgrade } from "../../runtime/refuseUpgrade.ts"
 
 /** The gateway could not be reached, or did not take the notification. */
 export class PushFailed extends Data.TaggedError("PushFailed")<{ readonly reason: string }> {
@@ -91,6 +92,7 @@ const make = Effect.gen(function* () {
         })
         response.once("error", ({ message }) => fail(message))
       })
+      refuseUpgrade(request)
       request.once("error", ({ message }) => fail(message))
       request.end(body)
       return Effect.sync(() => request.destroy())
