@@ -42,7 +42,7 @@ export const withSynapse = async <A>(
     return await use({ name: "synapse", url: synapse.url, serverName, roomVersion })
   } finally {
     await synapse.stop()
-    await fs.rm(directory, { recursive: true, force: true })
+    await fs.rm(directory, { recursive: true, force: true, maxRetries: 10 })
   }
 }
 

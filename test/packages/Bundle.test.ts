@@ -1,5 +1,6 @@
 /** The bundle of the programs, which `npm start`, `npm run greenroom` and `npm run identity` run. */
 import { execFile, spawn } from "node:child_process"
+import { once } from "node:events"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { promisify } from "node:util"
@@ -102,7 +103,11 @@ describe("the bundle", () => {
       const program = path.join(repository, "build/run.mjs")
       const child = yield* Effect.acquireRelease(
         Effect.sync(() => spawn(process.execPath, [program, "identity", ...settings])),
-        (child) => Effect.sync(() => child.kill("SIGKILL"))
+        (child) =>
+          Effect.promise(async () => {
+            const ended = once(child, "close")
+            if (child.kill("SIGTERM")) await ended
+          })
       )
       const output = yield* Effect.callback<string>((resume) => {
         let output = ""

@@ -45,14 +45,17 @@ export interface GatewayProcess {
   readonly stop: Effect.Effect<number | NodeJS.Signals | null>
 }
 
-/** A directory that is removed with the scope. PostgreSQL, which does not run as root, can enter it. */
+/**
+ * A directory that is removed with the scope. PostgreSQL, which does not run as root, can enter it. The removal is repeated
+ * while the PostgreSQL of a killed gateway, which ends after it, still writes there.
+ */
 export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.promise(async () => {
     const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-e2e-"))
     await fs.chmod(directory, 0o711)
     return directory
   }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
 )
 
 /** No rate limits. */

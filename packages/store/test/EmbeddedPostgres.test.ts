@@ -20,7 +20,7 @@ const temporaryDirectory = Effect.acquireRelease(
     await fs.chmod(directory, 0o711)
     return directory
   }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
 )
 
 interface Gateway {

@@ -111,7 +111,7 @@ describe("A log that was restored from a backup", () => {
             await fs.chmod(directory, 0o711)
             return directory
           }),
-          (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+          (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
         )
         const url = yield* TestDatabase.url
         const another = yield* EmbeddedPostgres.make({ dataDir, settings: { fsync: "off" } })

@@ -42,9 +42,13 @@ const channelOf = async (roomId) => {
   return bridge.getSuffixForAlias(alias)
 }
 
-bridge.on("room.message", async (roomId, event) => {
+/** The messages are delivered one after the other: the library waits for no listener. */
+let delivered = Promise.resolve()
+bridge.on("room.message", (roomId, event) => {
   if (bridge.isNamespacedUser(event.sender)) return
-  say({ channel: await channelOf(roomId), sender: event.sender, text: event.content.body })
+  delivered = delivered.then(async () =>
+    say({ channel: await channelOf(roomId), sender: event.sender, text: event.content.body })
+  )
 })
 
 bridge.on("ephemeral.event", async (event) => {
