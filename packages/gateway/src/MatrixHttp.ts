@@ -6,12 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 
-import {
-  isOfEndedAccount,
-  isOfUnavailableNode,
-  isOutOfResources,
-  lackOfResources
-} from "@greenroom/actors/runtime/NodeUnavailable"
+import { databaseRefusal, isOfEndedAccount, isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
@@ -67,7 +62,7 @@ export const goingDown = HttpServerResponse.setHeaders(
 
 /**
  * The answer where the database, or the node that runs an actor, cannot be reached, in which case another one takes over within
- * seconds; or where the database cannot write, as on a full disk. In HTTP the status is 503.
+ * seconds; or where the database cannot write, as on a full disk, or has cancelled a statement. In HTTP the status is 503.
  */
 export const unavailable: ErrorBody = {
   errcode: "M_UNKNOWN",
@@ -152,15 +147,16 @@ export const answerCause = (
   }
   if (isOfUnavailableNode(cause)) return Effect.succeed(nodeUnavailable)
   if (isOfEndedAccount(cause)) return Effect.succeed(errorResponse(accountEnded))
-  return isOutOfResources(cause) ? refuseUnstored(cause, request) : answerDefect(cause, request)
+  const refusal = databaseRefusal(cause)
+  return refusal === undefined ? answerDefect(cause, request) : answerRefusal(refusal, request)
 }
 
 /** On a full disk many requests fail: each has a short line, which says why. */
-const refuseUnstored = (
-  cause: Cause.Cause<unknown>,
+const answerRefusal = (
+  refusal: string,
   { method, url }: HttpServerRequest.HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
-  Effect.logError(`A request was refused, because nothing can be stored: ${lackOfResources(cause)}`).pipe(
+  Effect.logError(`A request was refused, because ${refusal}`).pipe(
     Effect.annotateLogs({ method, path: pathOf(url) }),
     Effect.as(nodeUnavailable)
   )

@@ -27,6 +27,26 @@ const alterDatabase = Effect.fnUntraced(function* (change: string) {
   yield* admin.query(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '${row?.name}'`)
 }, Effect.scoped)
 
+/** Locks a table, and cancels each statement of this database that waits for it, as an operator would. */
+const withCancelled = Effect.fnUntraced(function* <A, E, R>(table: string, effect: () => Effect.Effect<A, E, R>) {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<{ name: string }>`SELECT current_database() AS name`
+  const url = new URL(inject("greenroomPostgres"))
+  url.pathname = `/${row?.name}`
+  const locking = yield* PgConnection.make({ url: Redacted.make(url.href), prepare: false })
+  const cancelling = yield* PgConnection.make({ url: Redacted.make(url.href), prepare: false })
+  yield* locking.query("BEGIN")
+  yield* locking.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`)
+  yield* cancelling
+    .query(
+      `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = '${row?.name}' AND wait_event_type = 'Lock'`
+    )
+    .pipe(Effect.repeat(Schedule.spaced("50 millis")), Effect.forkScoped)
+  const result = yield* effect()
+  yield* locking.query("ROLLBACK")
+  return result
+}, Effect.scoped)
+
 describe("an internal error", () => {
   const log = captureLog()
 
@@ -98,6 +118,32 @@ describe("while the disk of the database is full", () => {
       const answers = yield* Effect.forEach(messages, send, { concurrency: 20 })
       assert.deepStrictEqual([...new Set(answers.map(({ status }) => status))], [503])
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+})
+
+describe("a statement that an operator cancels", () => {
+  const log = captureLog()
+
+  it.live("is answered by HTTP and WebSocket as one to repeat, and the log says why", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room = yield* createRoom(alice)
+      const socket = yield* connect(alice, "m.json")
+      yield* withCancelled("events", () =>
+        Effect.gen(function* () {
+          const { body, headers, status } = yield* ask("GET", `/rooms/${inPath(room)}/messages`, { token: alice.token })
+          assert.deepStrictEqual([status, headers.get("retry-after"), body.retry_after_ms], [503, "1", 1_000])
+          yield* socket.ask(1, { method: "messages", params: { room_id: RoomId.make(room) } })
+          const { error } = (yield* socket.answer) as { readonly error: ErrorBody }
+          assert.deepStrictEqual([error.errcode, error.retry_after_ms], ["M_UNKNOWN", 1_000])
+        })
+      )
+      for (const refused of ["A request was refused", "A request of a socket was refused"]) {
+        const line = log.lines.find((line) => line.includes(refused)) ?? log.lines.join("\n")
+        assert.include(line, "the database did not finish a statement: canceling statement due to user request")
+      }
+      assert.strictEqual((yield* ask("GET", `/rooms/${inPath(room)}/messages`, { token: alice.token })).status, 200)
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, log.layer)))
   )
 })
 

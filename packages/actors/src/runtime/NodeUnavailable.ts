@@ -95,8 +95,24 @@ const endedAccountState = "UD001"
 export const isOfEndedAccount = (cause: Cause.Cause<unknown>): boolean =>
   findIn(cause, (fault) => Predicate.hasProperty(fault, "code") && fault.code === endedAccountState) !== undefined
 
-/** The message of PostgreSQL or the system for why nothing could be written. */
-export const lackOfResources = (cause: Cause.Cause<unknown>): string | undefined => {
-  const fault = findIn(cause, hasNoResources)
-  return Predicate.hasProperty(fault, "message") ? String(fault.message) : undefined
+/**
+ * PostgreSQL has cancelled a statement (57014), as an operator or `statement_timeout` wants it; or it has given up waiting for a lock
+ * (55P03), or the statement in favour of another one (40001, 40P01).
+ */
+const cancelled: ReadonlySet<unknown> = new Set(["57014", "55P03", "40001", "40P01"])
+
+const isCancelled = (fault: unknown): boolean => Predicate.hasProperty(fault, "code") && cancelled.has(fault.code)
+
+const messageOf = (fault: unknown): string =>
+  Predicate.hasProperty(fault, "message") ? String(fault.message) : "no reason is known"
+
+/**
+ * Why the database has refused what it may do later, with its own message, for the log: the operator has to see it. Undefined for all
+ * other failures.
+ */
+export const databaseRefusal = (cause: Cause.Cause<unknown>): string | undefined => {
+  const unstored = findIn(cause, hasNoResources)
+  if (unstored !== undefined) return `nothing can be stored: ${messageOf(unstored)}`
+  const fault = findIn(cause, isCancelled)
+  return fault === undefined ? undefined : `the database did not finish a statement: ${messageOf(fault)}`
 }

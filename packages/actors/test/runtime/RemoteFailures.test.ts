@@ -3,11 +3,19 @@ import { assert, describe, it } from "@effect/vitest"
 import { CommitFailed, StaleWriter } from "@greenroom/store/RoomCommit"
 import { Cause, Effect, Exit } from "effect"
 import { Rpc, RpcSerialization } from "effect/rpc"
-import { ConnectionError, SqlError, UniqueViolation, UnknownError } from "effect/sql/SqlError"
+import {
+  ConnectionError,
+  DeadlockError,
+  LockTimeoutError,
+  SqlError,
+  StatementTimeoutError,
+  UniqueViolation,
+  UnknownError
+} from "effect/sql/SqlError"
 import { mayPass } from "../../src/runtime/ItemFailure.ts"
 import { makeAnswering, makeCodecs, outcomes } from "../../src/runtime/internal/ActorMessages.ts"
 import { forOtherNode } from "../../src/runtime/internal/RemoteActors.ts"
-import { isOfUnavailableNode, isOutOfResources } from "../../src/runtime/NodeUnavailable.ts"
+import { databaseRefusal, isOfUnavailableNode, isOutOfResources } from "../../src/runtime/NodeUnavailable.ts"
 
 const Write = Rpc.make("Write") as unknown as Rpc.AnyWithProps
 
@@ -38,12 +46,14 @@ const failed = (code: string) => ({
 const verdictOf = (cause: Cause.Cause<unknown>) => ({
   passes: mayPass(cause),
   unavailable: isOfUnavailableNode(cause),
-  full: isOutOfResources(cause)
+  full: isOutOfResources(cause),
+  refusal: databaseRefusal(cause)
 })
 
-const passing = { passes: true, unavailable: false, full: false }
+const passing = { passes: true, unavailable: false, full: false, refusal: undefined as string | undefined }
 const away = { ...passing, unavailable: true }
-const full = { ...passing, full: true }
+const full = { ...passing, full: true, refusal: "nothing can be stored: refused" }
+const cancelled = { ...passing, refusal: "the database did not finish a statement: refused" }
 const atFault = { ...passing, passes: false }
 
 const cases: ReadonlyArray<readonly [what: string, reason: SqlError["reason"], verdict: typeof passing]> = [
@@ -51,7 +61,9 @@ const cases: ReadonlyArray<readonly [what: string, reason: SqlError["reason"], v
   ["a constraint (23514)", new UnknownError(failed("23514")), atFault],
   ["a unique key (23505)", new UniqueViolation({ ...failed("23505"), constraint: "key" }), atFault],
   ["a limit of PostgreSQL (54000)", new UnknownError(failed("54000")), atFault],
-  ["a deadlock (40P01)", new UnknownError(failed("40P01")), passing],
+  ["a deadlock (40P01)", new DeadlockError(failed("40P01")), cancelled],
+  ["a cancelled statement (57014)", new StatementTimeoutError(failed("57014")), cancelled],
+  ["a wait for a lock (55P03)", new LockTimeoutError(failed("55P03")), cancelled],
   ["a database that stops (57P01)", new UnknownError(failed("57P01")), away],
   ["no free connection (53300)", new UnknownError(failed("53300")), away],
   ["no connection", new ConnectionError({ ...failed("ECONNREFUSED"), operation: "connect" }), away],

@@ -6,7 +6,7 @@
  * wait for the client (`Outbox`), and the number of invalid frames.
  */
 
-import { isOfEndedAccount, isOfUnavailableNode, isOutOfResources } from "@greenroom/actors/runtime/NodeUnavailable"
+import { databaseRefusal, isOfEndedAccount, isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
@@ -68,17 +68,21 @@ const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: 
     Effect.flatMap((chunk) => outbox.send(encodeChunk(subprotocol, chunk))),
     Effect.forever,
     Effect.catchTag("M_UNKNOWN_TOKEN", ({ error }) => Effect.sync(() => socket.close(closeCodes.unknownToken, error))),
-    Effect.catchCause((cause) =>
-      Cause.hasInterruptsOnly(cause)
-        ? Effect.void
-        : isOfUnavailableNode(cause)
-          ? Effect.sync(() => socket.close(closeCodes.goingAway, unavailable.error))
-          : Effect.andThen(
-              Effect.logError("The event stream of a socket failed", cause),
-              Effect.sync(() => socket.close(closeCodes.internalError, "The event stream failed"))
-            )
-    )
+    Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : closeFailed(socket, cause)))
   )
+
+/** Closes a socket whose event stream has failed. The client may connect again where the failure passes. */
+const closeFailed = (socket: WebSocket, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  const goAway = Effect.sync(() => socket.close(closeCodes.goingAway, unavailable.error))
+  if (isOfUnavailableNode(cause)) return goAway
+  const refusal = databaseRefusal(cause)
+  return refusal === undefined
+    ? Effect.andThen(
+        Effect.logError("The event stream of a socket failed", cause),
+        Effect.sync(() => socket.close(closeCodes.internalError, "The event stream failed"))
+      )
+    : Effect.andThen(Effect.logError(`The event stream of a socket ended, because ${refusal}`), goAway)
+}
 
 /** Answers requests as they come. Requests beyond the limit in flight wait, and nothing more is read meanwhile. */
 const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): void => {
@@ -174,10 +178,13 @@ const bodyOfDefect = (defect: unknown, { method }: SocketRequest): Effect.Effect
   const cause = Cause.die(defect)
   if (isOfUnavailableNode(cause)) return Effect.succeed(unavailable)
   if (isOfEndedAccount(cause)) return Effect.succeed(toErrorBody(accountEnded))
-  return Effect.logError("Internal error while answering a request of a socket", cause).pipe(
+  const refusal = databaseRefusal(cause)
+  const logged =
+    refusal === undefined
+      ? Effect.logError("Internal error while answering a request of a socket", cause)
+      : Effect.logError(`A request of a socket was refused, because ${refusal}`)
+  return logged.pipe(
     Effect.annotateLogs("method", method),
-    Effect.as<ErrorBody>(
-      isOutOfResources(cause) ? unavailable : { errcode: "M_UNKNOWN", error: "Internal server error" }
-    )
+    Effect.as<ErrorBody>(refusal === undefined ? { errcode: "M_UNKNOWN", error: "Internal server error" } : unavailable)
   )
 }

@@ -14,7 +14,7 @@ import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
-import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
+import { databaseRefusal, isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
@@ -318,8 +318,13 @@ const refuse = (socket: Duplex, cause: Cause.Cause<MatrixError>): Effect.Effect<
     const status = statusOf[failure.error._tag]
     return Effect.sync(() => writeError(socket, `${status} ${STATUS_CODES[status]}`, toErrorBody(failure.error)))
   }
-  if (isOfUnavailableNode(cause)) {
-    return Effect.sync(() => writeError(socket, "503 Service Unavailable\r\nretry-after: 1", unavailable))
+  const answerUnavailable = Effect.sync(() =>
+    writeError(socket, "503 Service Unavailable\r\nretry-after: 1", unavailable)
+  )
+  if (isOfUnavailableNode(cause)) return answerUnavailable
+  const refusal = databaseRefusal(cause)
+  if (refusal !== undefined) {
+    return Effect.andThen(Effect.logError(`A socket was refused, because ${refusal}`), answerUnavailable)
   }
   return Effect.andThen(
     Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("A socket failed", cause),
