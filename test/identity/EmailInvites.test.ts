@@ -280,7 +280,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
         assert.strictEqual((yield* inviteAddress(heidi, roomId, "ivan@mail.example")).body.errcode, "M_FORBIDDEN")
         for (const id_server of ["evil.example", "127.0.0.1:1", "http://127.0.0.1:1"]) {
           const answer = yield* inviteAddress(alice, roomId, "ivan@mail.example", { id_server })
-          assert.strictEqual(answer.body.errcode, "M_FORBIDDEN")
+          assert.strictEqual(answer.body.errcode, "M_SERVER_NOT_TRUSTED")
         }
         for (const address of ["ivan", "ivan@mail.example\r\nBcc: x@y.example", ""]) {
           assert.strictEqual((yield* inviteAddress(alice, roomId, address)).body.errcode, "M_BAD_JSON")

@@ -188,7 +188,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
           assert.deepStrictEqual(added.user_ids, [])
           yield* askContacts("POST", "", card("Nobody", "nobody@mail.test"))
           const foreign = yield* askContacts("POST", "/lookup", { id_access_token: "x", id_server: "evil.test" })
-          assert.strictEqual(foreign.errcode, "M_FORBIDDEN")
+          assert.strictEqual(foreign.errcode, "M_SERVER_NOT_TRUSTED")
           assert.strictEqual(
             (yield* askContacts("POST", "/lookup", { id_access_token: "made-up" })).errcode,
             "M_FORBIDDEN"

@@ -155,7 +155,7 @@ export class CannotLeaveServerNoticeRoom extends WireErrorClass<CannotLeaveServe
 export class InviteBlocked extends WireErrorClass<InviteBlocked>()("M_INVITE_BLOCKED", fields, {
   httpApiStatus: 403
 }) {}
-/** 400: the password is shorter or simpler than the operator wants. */
+/** 400: the password is shorter than the operator wants. */
 export class WeakPassword extends WireErrorClass<WeakPassword>()("M_WEAK_PASSWORD", fields, {
   httpApiStatus: 400
 }) {}

@@ -309,7 +309,7 @@ export class Contacts extends Context.Service<
     readonly removeAll: (session: Session) => Effect.Effect<void, MatrixError>
     /**
      * Asks a trusted identity server, by hashes, which addresses of contacts have Matrix users. Answers are kept even if the
-     * server then refuses further requests. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN.
+     * server then refuses further requests. Errors: M_SERVER_NOT_TRUSTED, M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN.
      */
     readonly lookUp: (
       session: Session,

@@ -19,7 +19,7 @@ import { hashAlgorithm } from "@greenroom/protocol/identity/LookupApi"
 import { type Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadRequest, Forbidden, type MatrixError, ServerNotTrusted } from "@greenroom/protocol/MatrixError"
 import { decodeBase64, importVerifyKey, isKeyId, type SigningKey, verifyJson } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
@@ -225,7 +225,7 @@ const make = Effect.gen(function* () {
       return Effect.fail(new BadRequest({ error: "This home server has no identity server configured" }))
     const server = name === undefined ? first : identityServers.find((url) => url === name || hostOf(url) === name)
     return server === undefined
-      ? Effect.fail(new Forbidden({ error: "id_server: this home server does not trust that identity server" }))
+      ? Effect.fail(new ServerNotTrusted({ error: "id_server: this home server does not trust that identity server" }))
       : Effect.succeed(server as TrustedServer)
   }
 
@@ -262,11 +262,11 @@ const make = Effect.gen(function* () {
 export class IdentityClient extends Context.Service<
   IdentityClient,
   {
-    /** The trusted server with this host or URL, the first one if none is named. Errors: M_FORBIDDEN, M_UNKNOWN. */
+    /** The trusted server with this host or URL, the first one if none is named. Errors: M_SERVER_NOT_TRUSTED, M_UNKNOWN. */
     readonly trusted: (name: string | undefined) => Effect.Effect<TrustedServer, MatrixError>
     /**
      * The server with this host or URL: a trusted one, the first if none is named, or any other where the operator allows that. Errors:
-     * M_FORBIDDEN, M_UNKNOWN.
+     * M_SERVER_NOT_TRUSTED, M_FORBIDDEN for an address that is not public, M_UNKNOWN.
      */
     readonly named: (name: string | undefined) => Effect.Effect<IdentityServer, MatrixError>
     /** Every trusted server. */

@@ -159,7 +159,7 @@ const make = Effect.gen(function* () {
 export class ThirdPartyInvites extends Context.Service<
   ThirdPartyInvites,
   {
-    /** Whether the address is one that can be invited. Errors: M_BAD_JSON, M_FORBIDDEN, M_UNKNOWN. */
+    /** Whether the address is one that can be invited. Errors: M_BAD_JSON, M_SERVER_NOT_TRUSTED, M_FORBIDDEN, M_UNKNOWN. */
     readonly check: (address: AddressToInvite) => Effect.Effect<void, MatrixError>
     /**
      * Members with the power to invite. With `txnId`, a repeat invites once. Errors: M_FORBIDDEN, M_BAD_JSON,

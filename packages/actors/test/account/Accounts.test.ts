@@ -135,7 +135,7 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
       const tooLong = Redacted.make("x".repeat(513))
       assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "erin", password: tooLong })), "M_BAD_JSON")
       const empty = Redacted.make("")
-      assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "erin", password: empty })), "M_BAD_JSON")
+      assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "erin", password: empty })), "M_WEAK_PASSWORD")
       yield* accounts.register({ localpart: "erin" })
       assert.strictEqual(yield* errcodeOf(accounts.login({ user: "erin", password: empty })), "M_FORBIDDEN")
       assert.strictEqual(yield* errcodeOf(accounts.login({ user: "erin", password: tooLong })), "M_FORBIDDEN")

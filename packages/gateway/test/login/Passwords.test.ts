@@ -64,9 +64,9 @@ describe("a password", () => {
       const old = yield* register("alice").pipe(Effect.provide(loginGatewayOnDatabase({})))
       yield* Effect.gen(function* () {
         const short = yield* signUp({ type: password, user: "bob", password: "2short" })
-        assert.strictEqual(outcome(short), "400 M_BAD_JSON")
+        assert.strictEqual(outcome(short), "400 M_WEAK_PASSWORD")
         assert.strictEqual(short.body.error, "password: must have 13 to 512 characters")
-        assert.strictEqual(outcome(yield* signUp({ user_id: "bob", password: "2short" })), "400 M_BAD_JSON")
+        assert.strictEqual(outcome(yield* signUp({ user_id: "bob", password: "2short" })), "400 M_WEAK_PASSWORD")
         assert.strictEqual((yield* signUp({ type: password, user: "bob", password: "13 characters" })).status, 200)
         assert.strictEqual((yield* login({ type: password, user: "alice", password: "secret-alice" })).status, 200)
         const passwords = { old_password: "secret-alice", new_password: "2short" }
@@ -78,7 +78,7 @@ describe("a password", () => {
           ["/admin/users", { user: "carol", password: "2short" }],
           ["/admin/users/@bob:green.test/password", { new_password: "2short" }]
         ] as const) {
-          assert.strictEqual(outcome(yield* post(path, json, old.token)), "400 M_BAD_JSON", path)
+          assert.strictEqual(outcome(yield* post(path, json, old.token)), "400 M_WEAK_PASSWORD", path)
         }
       }).pipe(Effect.provide(loginGatewayOnDatabase({ minPasswordLength: 13 })))
     }).pipe(Effect.provide(TestDatabase.layer))

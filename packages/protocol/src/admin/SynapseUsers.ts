@@ -69,7 +69,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     }).annotateMerge(
       documented({
         summary: "Create or change an account",
-        text: "Errors: M_INVALID_USERNAME, M_BAD_JSON, and M_INVALID_PARAM for what cannot be changed.",
+        text: "Errors: M_INVALID_USERNAME, M_WEAK_PASSWORD, M_BAD_JSON, and M_INVALID_PARAM for what cannot be changed.",
         who
       })
     ),
@@ -116,7 +116,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       params: ofUser,
       payload: Schema.Struct({ new_password: Text, logout_devices: Schema.optionalKey(Schema.Boolean) }),
       success: AnyObject
-    }).annotateMerge(documented({ summary: "Set a password", text: "Errors: M_BAD_JSON.", who })),
+    }).annotateMerge(documented({ summary: "Set a password", text: "Errors: M_WEAK_PASSWORD, M_BAD_JSON.", who })),
     HttpApiEndpoint.get("isAdmin", `${prefix}/v1/users/:userId/admin`, {
       params: ofUser,
       success: AnyObject

@@ -114,7 +114,7 @@ export class AccountApi extends HttpApiGroup.make("account")
         summary: "Change the password",
         text:
           "Ends every other login of the user. Errors: M_FORBIDDEN for a wrong old password, M_LIMIT_EXCEEDED after many attempts, " +
-          "M_BAD_JSON for a new one that is too short.",
+          "M_WEAK_PASSWORD for a new one that is shorter than the operator wants.",
         who: themselves
       })
     ),

@@ -93,7 +93,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.post("createUser", "/admin/users", { payload: CreateUser, success: AdminUser }).annotateMerge(
       documented({
         summary: "Create an account",
-        text: "Works also if registration is closed. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.",
+        text: "Works also if registration is closed. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_WEAK_PASSWORD, M_BAD_JSON.",
         who
       })
     ),
@@ -110,7 +110,11 @@ export class AdminApi extends HttpApiGroup.make("admin")
       payload: Schema.Struct({ new_password: Password }),
       success: Done
     }).annotateMerge(
-      documented({ summary: "Set a new password", text: "Ends every login of the user. Errors: M_NOT_FOUND.", who })
+      documented({
+        summary: "Set a new password",
+        text: "Ends every login of the user. Errors: M_NOT_FOUND, M_WEAK_PASSWORD.",
+        who
+      })
     ),
     HttpApiEndpoint.post("deactivate", "/admin/users/:userId/deactivate", {
       params: ofUser,

@@ -22,7 +22,7 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
           'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`. Without ' +
           '`user` the server allocates a user ID. The earliest form, `{"user_id", "password"}` without `type`, is ' +
           "accepted too. The answer has credentials, or the `next` stage and the `session` to send with it. Errors: " +
-          "M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON for a password that is shorter than the operator wants, " +
+          "M_USER_IN_USE, M_INVALID_USERNAME, M_WEAK_PASSWORD for a password that is shorter than the operator wants, " +
           "M_FORBIDDEN where registration is closed.",
         who: "anyone"
       })

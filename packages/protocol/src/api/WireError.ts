@@ -56,7 +56,7 @@ export const wireErrors = [
   wire(Errors.DuplicateAnnotation, 400, "The user has annotated the event with this key already"),
   wire(Errors.CannotLeaveServerNoticeRoom, 403, "The room of server notices cannot be left"),
   wire(Errors.InviteBlocked, 403, "The invited user does not accept invitations of the sender"),
-  wire(Errors.WeakPassword, 400, "The password is shorter or simpler than the operator wants"),
+  wire(Errors.WeakPassword, 400, "The password is shorter than the operator wants"),
   wire(Errors.ThirdPartyIdInUse, 400, "The third-party ID belongs to another account"),
   wire(Errors.ThirdPartyIdNotFound, 400, "No account has the third-party ID"),
   wire(Errors.ThirdPartyIdAuthFailed, 400, "The third-party ID is not validated"),

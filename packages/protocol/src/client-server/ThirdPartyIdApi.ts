@@ -189,7 +189,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("clientServer.thirdPartyI
     }).annotateMerge(
       documented({
         summary: "Let others find the user by an address",
-        text: "By an identity server that this server trusts; with `id_access_token` by version 2 of its API. Errors: M_FORBIDDEN, M_THREEPID_AUTH_FAILED.",
+        text: "By an identity server that this server trusts; with `id_access_token` by version 2 of its API. Errors: M_SERVER_NOT_TRUSTED, M_FORBIDDEN, M_THREEPID_AUTH_FAILED.",
         who: themselves
       })
     ),

@@ -12,7 +12,7 @@ import {
   type ServerName,
   type UserId
 } from "@greenroom/protocol/Identifiers"
-import { BadJson, InvalidUsername, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadJson, InvalidUsername, type MatrixError, WeakPassword } from "@greenroom/protocol/MatrixError"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { type LoginOptions, loginDefaults } from "../login/LoginOptions.ts"
@@ -21,16 +21,16 @@ import { type LoginOptions, loginDefaults } from "../login/LoginOptions.ts"
 export const maxPasswordLength = 512
 
 /**
- * Checks the length of a new password; `key` names it in the error. Existing passwords are not checked. Errors: M_BAD_JSON for
- * one that is too short or too long.
+ * Checks a new password; `key` names it in the error. Existing passwords are not checked. Errors: M_WEAK_PASSWORD for one that is
+ * shorter than the operator wants, M_BAD_JSON for one that is too long or no valid Unicode.
  */
 export const passwordCheck =
   ({ minPasswordLength = loginDefaults.minPasswordLength }: LoginOptions) =>
   (password: Redacted.Redacted, key = "password"): Effect.Effect<void, MatrixError> => {
     const text = Redacted.value(password)
-    if (text.length < minPasswordLength || text.length > maxPasswordLength) {
-      return new BadJson({ error: `${key}: must have ${minPasswordLength} to ${maxPasswordLength} characters` })
-    }
+    const error = `${key}: must have ${minPasswordLength} to ${maxPasswordLength} characters`
+    if (text.length < minPasswordLength) return new WeakPassword({ error })
+    if (text.length > maxPasswordLength) return new BadJson({ error })
     return text.isWellFormed() ? Effect.void : new BadJson({ error: `${key}: not valid Unicode` })
   }
 
