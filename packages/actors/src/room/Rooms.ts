@@ -165,7 +165,8 @@ export class Rooms extends Context.Service<
      */
     readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /**
-     * Removes an alias. Callers: its creator, users who may send m.room.aliases in the room, and administrators. Errors: M_NOT_FOUND.
+     * Removes an alias. Callers: its creator, users who may send m.room.aliases in the room (m.room.canonical_alias in rooms of today's
+     * versions), and administrators. Errors: M_NOT_FOUND.
      */
     readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
   }

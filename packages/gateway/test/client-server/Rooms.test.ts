@@ -70,6 +70,33 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("aliases of a room of today's versions are in the directory alone, and m.room.aliases is not sent", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("silent-alice"), yield* register("silent-bob")]
+      const alias = (name: string) => `/v3/directory/room/${inPath(`#${name}:green.test`)}`
+      for (const room_version of ["1", "5", "12"]) {
+        const room = yield* roomWith(alice, [bob], { room_version })
+        const add = (user: TestUser, name: string) => as(user)("PUT", alias(name), { room_id: room })
+        const [kept, removed] = [`silent-kept-${room_version}`, `silent-removed-${room_version}`]
+        for (const name of [kept, removed]) assert.strictEqual((yield* add(alice, name)).status, 200)
+        assert.strictEqual((yield* as(bob)("DELETE", alias(kept))).status, 403)
+        const change = { users: { [bob.id]: 50 }, events: { "m.room.canonical_alias": 50, "m.room.aliases": 100 } }
+        const levels = `/v3/rooms/${inPath(room)}/state/m.room.power_levels`
+        const { body: before } = yield* as(alice)("GET", levels)
+        const users = { ...(before as unknown as { readonly users: object }).users, ...change.users }
+        yield* as(alice)("PUT", levels, { ...before, ...change, users })
+        assert.strictEqual((yield* as(bob)("DELETE", alias(removed))).status, 200)
+        const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/aliases`)
+        assert.deepStrictEqual(body as object, { aliases: [`#${kept}:green.test`] })
+        const state = (yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/state`)).body as unknown as Array<ClientEvent>
+        assert.notInclude(
+          state.map(({ type }) => type),
+          "m.room.aliases"
+        )
+      }
+    })
+  )
+
   it.effect("an existing alias is refused with 409 M_UNKNOWN for every room, and not changed", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* register("taken-alice"), yield* register("taken-bob")]

@@ -59,7 +59,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
         documented({
           summary: "Remove an alias",
           text: "Errors: M_NOT_FOUND, M_FORBIDDEN.",
-          who: "its creator, and members who may send m.room.aliases in the room"
+          who: "its creator, and members who may send m.room.aliases, or m.room.canonical_alias in rooms of today's versions"
         })
       )
   )

@@ -11,6 +11,7 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -67,13 +68,15 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     return Option.isSome(membership) && membership.value.membership === "join"
   })
 
-  /** The room says which aliases it has. Without the power to say so for the room, the event is omitted. */
-  const announce = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
-    const aliases = yield* directory.aliasesOf(roomId)
-    const content = { aliases: aliases.filter((alias) => serverNameOf(alias) === serverName) }
-    yield* requests
-      .propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
-      .pipe(Effect.catchTag("M_FORBIDDEN", () => Effect.void))
+  /** Whether the room has m.room.aliases events. Today's specification has none, in no version. */
+  const hasAliasEvents = (roomId: RoomId) =>
+    Effect.map(rooms.version(roomId), (id) => Option.exists(id, (version) => isDraft({ id: version })))
+
+  /** Sends m.room.aliases with these aliases of this server, in rooms that have such events. */
+  const announce = Effect.fnUntraced(function* (session: Session, roomId: RoomId, all: ReadonlyArray<RoomAlias>) {
+    if (!(yield* hasAliasEvents(roomId))) return
+    const content = { aliases: all.filter((alias) => serverNameOf(alias) === serverName) }
+    yield* requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
   })
 
   const setAlias = Effect.fn("Rooms.setAlias")(function* (
@@ -96,14 +99,20 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     const { aliases } = { ...defaultLimits, ...limits }
     const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
     const isNew = yield* directory.create(alias, entry, aliases)
-    if (isNew) yield* announce(session, roomId)
+    // Without the power to send it the event is omitted.
+    if (isNew) {
+      yield* announce(session, roomId, yield* directory.aliasesOf(roomId)).pipe(
+        Effect.catchTag("M_FORBIDDEN", () => Effect.void)
+      )
+    }
     return isNew
   })
 
-  /** Whether the user has the power level that state takes. Anybody in the room may name further aliases for it. */
+  /** Whether the user may send the event that lists the room's aliases. Anybody in the room may name further aliases for it. */
   const hasPowerOverAliases = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
     const levels = yield* levelsFor(userId, roomId)
-    return Option.isSome(levels) && levels.value.user(userId) >= levels.value.event("m.room.aliases", true)
+    const type = (yield* hasAliasEvents(roomId)) ? "m.room.aliases" : "m.room.canonical_alias"
+    return Option.isSome(levels) && levels.value.user(userId) >= levels.value.event(type, true)
   })
 
   const isAdministrator = (userId: UserId) =>
@@ -123,9 +132,8 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
       })
     }
     const remaining = (yield* directory.aliasesOf(roomId)).filter((entry) => entry !== alias)
-    const content = { aliases: remaining.filter((entry) => serverNameOf(entry) === serverName) }
-    const said = requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
-    yield* isFree ? Effect.ignore(said) : said
+    const announced = announce(session, roomId, remaining)
+    yield* isFree ? Effect.ignore(announced) : announced
     yield* directory.remove(alias)
   })
 
