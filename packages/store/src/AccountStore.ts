@@ -22,6 +22,7 @@ import {
   type DeviceRow,
   makeAccountLogins,
   type NewLogin,
+  type NewLoginToken,
   type NewToken,
   type NextTokens,
   tokenIds,
@@ -29,6 +30,8 @@ import {
 } from "./internal/accountLogins.ts"
 import { texts } from "./PgArrays.ts"
 import { signalWork } from "./WorkSignals.ts"
+
+export type { LoginGrantor } from "./internal/accountLogins.ts"
 
 export interface Account {
   readonly userId: UserId
@@ -185,15 +188,18 @@ export class AccountStore extends Context.Service<
     readonly revokeFamily: (family: Redacted.Redacted, clientId: string) => Effect.Effect<ReadonlyArray<number>>
     /** Ends the login of an access token or a refresh token, and returns its ID, if there was one. */
     readonly revokeSecret: (secret: Redacted.Redacted) => Effect.Effect<ReadonlyArray<number>>
-    /** Creates a token for one login of the user. Deletes the oldest tokens of a user with more than `limit`. */
-    readonly createLoginToken: (
-      userId: UserId,
-      token: Redacted.Redacted,
-      expiresAt: number,
-      limit: number
-    ) => Effect.Effect<void>
-    /** Consumes a login token and returns its user; undefined if it is unknown, used or expired. */
-    readonly takeLoginToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
+    /**
+     * Creates a token for one login of the user. Deletes the oldest tokens of a user with more than `limit`. False if the session that
+     * grants it has ended, or the password was replaced.
+     */
+    readonly createLoginToken: (token: NewLoginToken, limit: number) => Effect.Effect<boolean>
+    /**
+     * Consumes a login token and returns its user, with the hash of the password that a login by it has to find unchanged; none if it is
+     * unknown, used or expired.
+     */
+    readonly takeLoginToken: (
+      token: Redacted.Redacted
+    ) => Effect.Effect<Option.Option<{ readonly userId: UserId; readonly passwordHash: Redacted.Redacted | undefined }>>
     /** Ends one token of the user. False if there is none. */
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
     /** Ends all tokens of the user, or all but one, and returns the IDs of the ended ones. */

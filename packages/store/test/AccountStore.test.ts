@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { AccountStore } from "../src/AccountStore.ts"
@@ -236,9 +236,13 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const hal = user("login-token")
       yield* store.create(hal)
       yield* TestClock.setTime(1_000)
-      yield* store.createLoginToken(hal, secret("l1"), 2_000, 10)
-      yield* store.createLoginToken(hal, secret("l2"), 2_000, 10)
-      assert.deepStrictEqual(yield* store.takeLoginToken(secret("l1")), Option.some(hal))
+      yield* store.createLoginToken({ userId: hal, token: secret("l1"), expiresAt: 2_000 }, 10)
+      yield* store.createLoginToken({ userId: hal, token: secret("l2"), expiresAt: 2_000 }, 10)
+      const taken = yield* store.takeLoginToken(secret("l1"))
+      assert.deepStrictEqual(
+        Option.map(taken, ({ userId }) => userId),
+        Option.some(hal)
+      )
       assert.isTrue(Option.isNone(yield* store.takeLoginToken(secret("l1"))))
       yield* TestClock.setTime(2_000)
       assert.isTrue(Option.isNone(yield* store.takeLoginToken(secret("l2"))))
@@ -294,3 +298,38 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
     })
   )
 })
+
+layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)), { excludeTestServices: true })(
+  "AccountStore, with several connections",
+  (it) => {
+    it.effect("a login token that is granted while the password is replaced is not made", () =>
+      Effect.gen(function* () {
+        const store = yield* AccountStore
+        const sql = yield* SqlClient.SqlClient
+        const ivy = user("login-token-race")
+        yield* store.create(ivy, { passwordHash: secret("former") })
+        const tokenId = yield* logIn(ivy, "ivy")
+        const grants = [{ tokenId }, { passwordHash: secret("former") }].map((grantedBy, index) =>
+          store.createLoginToken({ userId: ivy, token: secret(`r${index}`), expiresAt: 2_000, grantedBy }, 10)
+        )
+        const [replaced, mayCommit] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const replacing = store
+          .replacePassword(ivy, secret("new"))
+          .pipe(Effect.andThen(Deferred.succeed(replaced, undefined)), Effect.andThen(Deferred.await(mayCommit)))
+        const change = yield* Effect.forkChild(sql.withTransaction(replacing))
+        yield* Deferred.await(replaced)
+        const fibers = yield* Effect.forEach(grants, (grant) => Effect.forkChild(sql.withTransaction(grant)))
+        const waiting = sql<{ count: number }>`
+        SELECT count(*)::int AS count FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`
+        yield* Effect.repeat(sql.withTransaction(waiting), {
+          until: ([row]) => row!.count === grants.length,
+          schedule: Schedule.spaced("10 millis")
+        })
+        yield* Deferred.succeed(mayCommit, undefined)
+        yield* Fiber.join(change)
+        assert.deepStrictEqual(yield* Effect.forEach(fibers, (fiber) => Fiber.join(fiber)), [false, false])
+      })
+    )
+  }
+)

@@ -5,7 +5,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError, UserInUse } from "@greenroom/protocol/MatrixError"
-import type { NewAccountOptions } from "@greenroom/store/AccountStore"
+import type { LoginGrantor, NewAccountOptions } from "@greenroom/store/AccountStore"
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import type { AppService } from "../app-service/AppServices.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -154,12 +154,18 @@ export class Accounts extends Context.Service<
     readonly refresh: (refreshToken: string, clientId?: string) => Effect.Effect<RefreshedTokens, MatrixError>
     /** Ends the login of an access token or a refresh token, and returns its token ID, if there was one. */
     readonly revokeSecret: (secret: string) => Effect.Effect<ReadonlyArray<number>>
-    /** A token by which another client of the user logs in, once, within two minutes. */
+    /**
+     * A token by which another client of the user logs in, once, within two minutes. Errors: M_UNKNOWN_TOKEN if the session or the
+     * password that grants it is not valid any more.
+     */
     readonly createLoginToken: (
-      userId: UserId
-    ) => Effect.Effect<{ readonly login_token: string; readonly expires_in_ms: number }>
-    /** Consumes a login token and returns its user. Errors: M_FORBIDDEN. */
-    readonly takeLoginToken: (token: string) => Effect.Effect<UserId, MatrixError>
+      userId: UserId,
+      grantedBy?: LoginGrantor
+    ) => Effect.Effect<{ readonly login_token: string; readonly expires_in_ms: number }, MatrixError>
+    /** Consumes a login token and returns its user, and the password that must not have changed at the login. Errors: M_FORBIDDEN. */
+    readonly takeLoginToken: (
+      token: string
+    ) => Effect.Effect<Pick<LoginDevice, "passwordHash"> & Pick<VerifiedUser, "userId">, MatrixError>
     /** Errors: M_NOT_FOUND. */
     readonly renameDevice: (
       userId: UserId,

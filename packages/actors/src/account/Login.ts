@@ -60,13 +60,12 @@ const make = Effect.gen(function* () {
 
   const withToken = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
     if (typeof body.token !== "string") return yield* new MissingParam({ error: "token: missing key" })
-    const userId = yield* throttle.attempt(`login token ${address}`, address, accounts.takeLoginToken(body.token))
-    return { userId }
+    return yield* throttle.attempt(`login token ${address}`, address, accounts.takeLoginToken(body.token))
   })
 
   const identify = (
     request: LoginRequest
-  ): Effect.Effect<Pick<VerifiedUser, "userId"> & Partial<VerifiedUser>, MatrixError> => {
+  ): Effect.Effect<Pick<VerifiedUser, "userId"> & Pick<LoginDevice, "passwordHash">, MatrixError> => {
     switch (request.body.type) {
       case "m.login.password":
         return withPassword(request)

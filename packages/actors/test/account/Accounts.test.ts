@@ -218,6 +218,21 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
+  it.effect("no login token outlives the password that granted it, or the session that asked for it", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const { access_token, user_id } = yield* accounts.register({ localpart: "trudy", password })
+      const { tokenId } = yield* accounts.authenticate(access_token)
+      const { login_token } = yield* accounts.createLoginToken(user_id, { tokenId })
+      const underWay = yield* accounts.takeLoginToken(login_token)
+      const former = { passwordHash: underWay.passwordHash }
+      yield* accounts.setPassword(user_id, Redacted.make("battery staple"))
+      assert.strictEqual(yield* errcodeOf(accounts.openSession(underWay.userId, former)), "M_FORBIDDEN")
+      assert.strictEqual(yield* errcodeOf(accounts.createLoginToken(user_id, former)), "M_UNKNOWN_TOKEN")
+      assert.strictEqual(yield* errcodeOf(accounts.createLoginToken(user_id, { tokenId })), "M_UNKNOWN_TOKEN")
+    })
+  )
+
   it.effect("a deactivated account is gone from rooms and profiles, and its user ID cannot be registered again", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts

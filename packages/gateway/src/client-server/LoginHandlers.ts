@@ -88,7 +88,7 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
                 flows: yield* interactive.flowsOf(session)
               })
               yield* finish
-              return yield* accounts.createLoginToken(session.userId)
+              return yield* accounts.createLoginToken(session.userId, { tokenId: session.tokenId })
             })
           )
         )

@@ -42,10 +42,13 @@ export const makeBrowserLogins = Effect.gen(function* () {
   const limit = yield* RateLimit
   const publicUrl = yield* PublicUrl
 
-  const browserUserOf = (request: Request): Effect.Effect<BrowserUser | undefined> => {
+  const sessionOf = Effect.fnUntraced(function* (request: Request) {
     const secret = cookieOf(request)
-    return secret === undefined ? Effect.succeed(undefined) : Effect.map(browsers.userOf(secret), Option.getOrUndefined)
-  }
+    return secret === undefined ? undefined : Option.getOrUndefined(yield* browsers.userOf(secret))
+  })
+
+  const browserUserOf = (request: Request): Effect.Effect<BrowserUser | undefined> =>
+    Effect.map(sessionOf(request), (session) => session?.user)
 
   const userOf = (request: Request): Effect.Effect<UserId | undefined> =>
     Effect.map(browserUserOf(request), (user) => user?.userId)
@@ -115,7 +118,7 @@ export const makeBrowserLogins = Effect.gen(function* () {
     return withCookie(redirectAnswer(self(queryOf(request))), undefined, publicUrl.get())
   })
 
-  return { browserUserOf, userOf, logIn, register, askForLogin, startSession, logOut }
+  return { sessionOf, browserUserOf, userOf, logIn, register, askForLogin, startSession, logOut }
 })
 
 export type BrowserLogins = Effect.Success<typeof makeBrowserLogins>

@@ -5,7 +5,6 @@
  */
 import { SsoLogins } from "@greenroom/actors/account/login/SsoLogins"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
-import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import type { HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -19,7 +18,7 @@ type Response = HttpServerResponse.HttpServerResponse
 
 export const makeSsoPages = Effect.fnUntraced(function* (
   page: MakePage,
-  { askForLogin, logIn, logOut, register, startSession, userOf }: BrowserLogins
+  { askForLogin, logIn, logOut, register, sessionOf, startSession }: BrowserLogins
 ) {
   const { serverName } = yield* HomeServerConfig
   const sso = yield* SsoLogins
@@ -33,16 +32,18 @@ export const makeSsoPages = Effect.fnUntraced(function* (
       )
     })
 
-  const goBack = (userId: UserId, redirectUrl: string) =>
-    Effect.map(sso.grant(userId, redirectUrl), ({ location }) => redirectAnswer(location))
+  type BrowserSession = NonNullable<Effect.Success<ReturnType<typeof sessionOf>>>
+
+  const goBack = ({ passwordHash, user }: BrowserSession, redirectUrl: string) =>
+    Effect.map(sso.grant(user.userId, redirectUrl, passwordHash), ({ location }) => redirectAnswer(location))
 
   const ask = forClient((request, redirectUrl) =>
     Effect.gen(function* () {
-      const userId = yield* userOf(request)
-      if (userId === undefined) return askForLogin(queryOf(request))
+      const session = yield* sessionOf(request)
+      if (session === undefined) return askForLogin(queryOf(request))
       return sso.isTrusted(redirectUrl)
-        ? yield* goBack(userId, redirectUrl)
-        : ssoConsentPage(new URL(redirectUrl), userId, serverName)
+        ? yield* goBack(session, redirectUrl)
+        : ssoConsentPage(new URL(redirectUrl), session.user.userId, serverName)
     })
   )
 
@@ -57,8 +58,8 @@ export const makeSsoPages = Effect.fnUntraced(function* (
         case "logout":
           return yield* logOut(request)
         case "approve": {
-          const userId = yield* userOf(request)
-          return userId === undefined ? askForLogin(queryOf(request)) : yield* goBack(userId, redirectUrl)
+          const session = yield* sessionOf(request)
+          return session === undefined ? askForLogin(queryOf(request)) : yield* goBack(session, redirectUrl)
         }
         default:
           return unknownAction

@@ -57,6 +57,20 @@ export interface NewToken {
   readonly passwordHash?: Redacted.Redacted | undefined
 }
 
+/** A token for one login, which `grantedBy` lets its user make. */
+export interface NewLoginToken {
+  readonly userId: UserId
+  readonly token: Redacted.Redacted
+  readonly expiresAt: number
+  /** The session that asks for the token, or the hash of the password that was verified. Absent for logins at other services. */
+  readonly grantedBy?: LoginGrantor | undefined
+}
+
+export interface LoginGrantor {
+  readonly tokenId?: number | undefined
+  readonly passwordHash?: Redacted.Redacted | undefined
+}
+
 /** A login that was made. */
 export interface NewLogin {
   readonly tokenId: number
@@ -230,12 +244,32 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     return tokenIds(rows)
   }, Effect.orDie)
 
+  // The row locks are those of `createToken`: what ends the logins of the user ends this token too, or prevents it.
+  const createLoginToken = Effect.fn("AccountStore.createLoginToken")(function* (made: NewLoginToken, limit: number) {
+    const { expiresAt, grantedBy = {}, token, userId } = made
+    const { passwordHash, tokenId } = grantedBy
+    const rows = yield* sql`
+      WITH surplus AS (DELETE FROM login_tokens WHERE token_hash IN (
+        SELECT token_hash FROM login_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
+      INSERT INTO login_tokens (token_hash, user_id, expires_at)
+      SELECT ${hash(token)}, users.user_id, ${expiresAt}::bigint
+      FROM users ${tokenId === undefined ? sql`` : sql`JOIN access_tokens USING (user_id)`}
+      WHERE users.user_id = ${userId} AND ${hasPassword(passwordHash)}
+        AND ${tokenId === undefined ? sql`true` : sql`token_id = ${tokenId}`} FOR SHARE
+      RETURNING 1`
+    return rows.length > 0
+  }, Effect.orDie)
+
   const takeLoginToken = Effect.fn("AccountStore.takeLoginToken")(function* (token: Redacted.Redacted) {
     const now = yield* Clock.currentTimeMillis
-    const rows = yield* sql<{ user_id: string; expires_at: bigint }>`
-      DELETE FROM login_tokens WHERE token_hash = ${hash(token)} RETURNING user_id, expires_at`
+    const rows = yield* sql<{ user_id: string; expires_at: bigint; password_hash: string | null }>`
+      DELETE FROM login_tokens USING users
+      WHERE token_hash = ${hash(token)} AND users.user_id = login_tokens.user_id
+      RETURNING users.user_id, expires_at, password_hash`
     const row = rows[0]
-    return row !== undefined && Number(row.expires_at) > now ? Option.some(row.user_id as UserId) : Option.none()
+    if (row === undefined || Number(row.expires_at) <= now) return Option.none()
+    const passwordHash = row.password_hash === null ? undefined : Redacted.make(row.password_hash)
+    return Option.some({ userId: row.user_id as UserId, passwordHash })
   }, Effect.orDie)
 
   const removeExpired = Effect.gen(function* () {
@@ -273,12 +307,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     refresh,
     revokeFamily,
     revokeSecret,
-    createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number, limit: number) =>
-      sql`
-        WITH surplus AS (DELETE FROM login_tokens WHERE token_hash IN (
-          SELECT token_hash FROM login_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
-        INSERT INTO login_tokens (token_hash, user_id, expires_at)
-        VALUES (${hash(token)}, ${userId}, ${expiresAt})`.pipe(Effect.asVoid, Effect.orDie),
+    createLoginToken,
     takeLoginToken,
     revoke: (userId: UserId, tokenId: number) =>
       sql`DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id = ${tokenId} RETURNING 1`.pipe(

@@ -6,8 +6,8 @@
  */
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden } from "@greenroom/protocol/MatrixError"
-import { AccountStore } from "@greenroom/store/AccountStore"
+import { Forbidden, UnknownToken } from "@greenroom/protocol/MatrixError"
+import { AccountStore, type LoginGrantor } from "@greenroom/store/AccountStore"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { LoginConfig } from "../login/LoginConfig.ts"
 import { loginDefaults } from "../login/LoginOptions.ts"
@@ -57,17 +57,21 @@ export const makeSessionTokens = Effect.gen(function* () {
     }
   })
 
-  const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
+  const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId, grantedBy?: LoginGrantor) {
     const token = newSecret(loginTokenPrefix)
     const expiresAt = (yield* Clock.currentTimeMillis) + loginTokenTtl
-    yield* store.createLoginToken(userId, Redacted.make(token), expiresAt, maxLoginTokens)
+    const created = yield* store.createLoginToken(
+      { userId, token: Redacted.make(token), expiresAt, grantedBy },
+      maxLoginTokens
+    )
+    if (!created) return yield* new UnknownToken({ error: "The login that asks for a login token has ended" })
     return { login_token: token, expires_in_ms: loginTokenTtl }
   })
 
   const takeLoginToken = Effect.fn("Accounts.takeLoginToken")(function* (token: string) {
-    const userId = yield* store.takeLoginToken(Redacted.make(token))
-    return Option.isSome(userId)
-      ? userId.value
+    const login = yield* store.takeLoginToken(Redacted.make(token))
+    return Option.isSome(login)
+      ? login.value
       : yield* new Forbidden({ error: "The login token is unknown, was used, or has expired" })
   })
 

@@ -167,9 +167,13 @@ const make = Effect.gen(function* () {
     return created ? { uri, browserSecret } : yield* tooMany
   })
 
-  const grant = Effect.fn("SsoLogins.grant")(function* (userId: UserId, redirectUrl: string) {
+  const grant = Effect.fn("SsoLogins.grant")(function* (
+    userId: UserId,
+    redirectUrl: string,
+    passwordHash?: Redacted.Redacted
+  ) {
     yield* checkTarget({ redirectUrl })
-    const { login_token } = yield* accounts.createLoginToken(userId)
+    const { login_token } = yield* accounts.createLoginToken(userId, { passwordHash })
     return { location: withToken(redirectUrl, login_token), trusted: isTrusted(redirectUrl), userId }
   })
 
@@ -245,8 +249,15 @@ export class SsoLogins extends Context.Service<
     readonly check: (redirectUrl: string) => Effect.Effect<void, MatrixError>
     /** Whether the operator trusts the URL: the user is not asked. */
     readonly isTrusted: (redirectUrl: string) => boolean
-    /** Lets the client at a URL log the user in once. Errors: M_INVALID_PARAM. */
-    readonly grant: (userId: UserId, redirectUrl: string) => Effect.Effect<SsoGrant, MatrixError>
+    /**
+     * Lets the client at a URL log the user in once. `passwordHash` is that of a user who has shown the password. Errors: M_INVALID_PARAM;
+     * M_UNKNOWN_TOKEN if the password was replaced.
+     */
+    readonly grant: (
+      userId: UserId,
+      redirectUrl: string,
+      passwordHash?: Redacted.Redacted
+    ) => Effect.Effect<SsoGrant, MatrixError>
     /** Errors: M_INVALID_PARAM for a URL that a browser cannot open, M_NOT_FOUND, M_LIMIT_EXCEEDED. */
     readonly begin: (request: SsoRequest) => Effect.Effect<SsoBegun, MatrixError>
     /** Handles a browser that returned from a provider; none if `begin` did not send it there. Errors: M_FORBIDDEN. */

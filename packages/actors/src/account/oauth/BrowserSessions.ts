@@ -74,7 +74,7 @@ const make = Effect.gen(function* () {
       const user: BrowserUser = found.value.progress
       const account = yield* active(user.userId)
       return Option.isSome(account) && passwordFingerprint(account.value.passwordHash) === user.password
-        ? Option.some(user)
+        ? Option.some({ user, passwordHash: account.value.passwordHash })
         : Option.none()
     }),
     end: Effect.fn("BrowserSessions.end")(function* (secret) {
@@ -97,7 +97,12 @@ export class BrowserSessions extends Context.Service<
       address: string,
       verified?: Redacted.Redacted
     ) => Effect.Effect<string, MatrixError>
-    readonly userOf: (secret: string) => Effect.Effect<Option.Option<BrowserUser>>
+    /** The user of a browser, and the hash of the password that the account has. */
+    readonly userOf: (
+      secret: string
+    ) => Effect.Effect<
+      Option.Option<{ readonly user: BrowserUser; readonly passwordHash: Redacted.Redacted | undefined }>
+    >
     readonly end: (secret: string) => Effect.Effect<void>
   }
 >()("greenroom/actors/BrowserSessions") {
