@@ -18,7 +18,7 @@ export interface DirectoryEntry {
   readonly creator: UserId
 }
 
-/** How long an alias stays reserved for a room that is being created, in milliseconds. */
+/** The longest that an alias stays reserved for a room that is being created, in milliseconds. */
 const reservedFor = 60_000
 
 export class DirectoryStore extends Context.Service<
@@ -27,9 +27,9 @@ export class DirectoryStore extends Context.Service<
     /** An alias whose room is being created, or was never completed, is not found. */
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
     /**
-     * Creates an alias. Does nothing if it names this room already, and then gives false. An alias whose room was never
-     * completed, because the server stopped, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN if the room or its creator has
-     * `limit` aliases.
+     * Creates an alias. Does nothing if it names this room already, and then gives false. An alias whose room is not complete is
+     * free at once for its creator, whose request is repeated, and for everybody if the process that made the alias has ended; else
+     * after a minute. Errors: M_ROOM_IN_USE; M_FORBIDDEN if the room or its creator has `limit` aliases.
      */
     readonly create: (
       alias: RoomAlias,
@@ -55,6 +55,10 @@ export class DirectoryStore extends Context.Service<
       const hasRoom = sql`EXISTS (
         SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL)`
 
+      /** A process is known by the name of its connections, and without a connection it creates no room. */
+      const isOfEndedProcess = sql`(room_aliases.reserved_by IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM pg_stat_activity WHERE application_name = room_aliases.reserved_by))`
+
       const isFull = (alias: RoomAlias, { creator, roomId }: DirectoryEntry, limit: number) =>
         sql<{ full: boolean }>`
           SELECT NOT EXISTS (SELECT 1 FROM room_aliases WHERE alias = ${alias} AND room_id = ${roomId}) AND (
@@ -72,12 +76,14 @@ export class DirectoryStore extends Context.Service<
         }
         const now = yield* Clock.currentTimeMillis
         const created = yield* Effect.orDie(sql`
-          INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)
-          VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now})
+          INSERT INTO room_aliases (alias, room_id, servers, creator, created_at, reserved_by)
+          VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now},
+            current_setting('application_name'))
           ON CONFLICT (alias) DO UPDATE
             SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator,
-              created_at = excluded.created_at
-            WHERE room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor} AND NOT ${hasRoom}
+              created_at = excluded.created_at, reserved_by = excluded.reserved_by
+            WHERE NOT ${hasRoom} AND (room_aliases.creator = excluded.creator OR ${isOfEndedProcess}
+              OR room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor})
           RETURNING 1`)
         if (created.length > 0) return true
         const same = yield* Effect.orDie(sql`

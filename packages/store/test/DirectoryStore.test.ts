@@ -64,7 +64,8 @@ layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Direct
       Effect.gen(function* () {
         const store = yield* DirectoryStore
         const half = "#half:example.org" as RoomAlias
-        const take = (roomId: string) => store.create(half, { ...entry, roomId: roomId as RoomId })
+        const take = (roomId: string) =>
+          store.create(half, { ...entry, roomId: roomId as RoomId, creator: `@${roomId.slice(1)}` as UserId })
         const found = Effect.map(store.find(half), (found) => Option.getOrUndefined(found)?.roomId)
         yield* take("!first:example.org")
         assert.isUndefined(yield* found)
@@ -76,6 +77,28 @@ layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Direct
         assert.strictEqual(yield* found, "!second:example.org")
         yield* TestClock.adjust("2 minutes")
         assert.strictEqual((yield* Effect.flip(take("!third:example.org")))._tag, "M_ROOM_IN_USE")
+      })
+  )
+
+  it.effect(
+    "an alias whose room is not complete is free for its creator at once, and for all if its process has ended",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* DirectoryStore
+        const sql = yield* SqlClient.SqlClient
+        const left = "#left:example.org" as RoomAlias
+        const take = (roomId: string, creator: string) =>
+          store.create(left, { ...entry, roomId: roomId as RoomId, creator: creator as UserId })
+        yield* take("!one:example.org", "@eve:example.org")
+        assert.strictEqual((yield* Effect.flip(take("!two:example.org", "@bob:example.org")))._tag, "M_ROOM_IN_USE")
+        assert.isTrue(yield* take("!three:example.org", "@eve:example.org"))
+        yield* sql`UPDATE room_aliases SET reserved_by = 'greenroom-of-the-past' WHERE alias = ${left}`
+        assert.isTrue(yield* take("!four:example.org", "@bob:example.org"))
+        yield* complete("!four:example.org" as RoomId)
+        yield* sql`UPDATE room_aliases SET reserved_by = 'greenroom-of-the-past' WHERE alias = ${left}`
+        for (const creator of ["@bob:example.org", "@eve:example.org"]) {
+          assert.strictEqual((yield* Effect.flip(take("!five:example.org", creator)))._tag, "M_ROOM_IN_USE")
+        }
       })
   )
 

@@ -14,7 +14,7 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, RoomInUse, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { draftSeed } from "@greenroom/room/RoomCreation"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
@@ -65,6 +65,8 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const invitedProfiles = yield* makeInvitedProfiles
   /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
+  /** The aliases of rooms that are being created here. */
+  const reserved = new Set<RoomAlias>()
   const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
   let latest = 0
 
@@ -154,8 +156,28 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
       { concurrency: 8, discard: true }
     )
 
+  /** The store gives an alias to its creator again, as a repeat needs it. Here the room may still be being created. */
+  const withAlias = <A, E>(
+    name: string | undefined,
+    creation: Effect.Effect<A, E>
+  ): Effect.Effect<A, E | RoomInUse> => {
+    if (name === undefined) return creation
+    const alias = aliasOf(name)
+    return Effect.suspend((): Effect.Effect<A, E | RoomInUse> => {
+      if (reserved.has(alias)) return new RoomInUse({ error: `${alias} is taken` })
+      reserved.add(alias)
+      return Effect.ensuring(
+        creation,
+        Effect.sync(() => reserved.delete(alias))
+      )
+    })
+  }
+
   const createNew = (session: Session, seeded: SeededRoom, txnId: string | undefined) =>
-    Effect.andThen(check(session, seeded), entering(session.userId, undefined, createChecked(session, seeded, txnId)))
+    Effect.andThen(
+      check(session, seeded),
+      entering(session.userId, undefined, withAlias(seeded.aliasName, createChecked(session, seeded, txnId)))
+    )
 
   const createChecked = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
     const transaction = requestTransaction(nodes, session, "createRoom", txnId)
