@@ -121,6 +121,41 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
+  it.effect(
+    "events whose predecessors come later are placed with those, as the removal of the last user of a server",
+    () =>
+      Effect.gen(function* () {
+        const here = yield* scene
+        const { alice, blue, bob, evil, mallory, red, room, room_id } = here
+        const levels = room.state.get("m.room.power_levels\0")!
+        const users = { ...(levels.content.users as object), [mallory]: 100 }
+        const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/state/m.room.power_levels`
+        const { event_id } = yield* expectOk(alice.ask("PUT", path, { ...levels.content, users }))
+        const promoted = yield* evil.receives((event) => event.event_id === event_id)
+        yield* sees(bob, (event) => event.event_id === event_id)
+        const state = [promoted]
+        const topic = { sender: mallory, type: "m.room.topic", state_key: "", content: { topic: "first" } }
+        const first = evil.event(room, topic, { prevEvents: [promoted], state })
+        const second = evil.event(room, { sender: mallory }, { prevEvents: [first], state })
+        const removal = {
+          sender: mallory,
+          type: "m.room.member",
+          state_key: bob.userId,
+          content: { membership: "leave" }
+        }
+        const last = evil.event(room, removal, { prevEvents: [second], state })
+        // The server answers no question about what precedes its events.
+        evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
+        yield* evil.tell(blue, last, second)
+        assert.notInclude(ids(yield* readBack(bob, room_id)), second.event_id)
+        yield* evil.tell(blue, first)
+        const read = ids(yield* readBack(bob, room_id))
+        for (const event of [first, second, last]) assert.include(read, event.event_id)
+        assert.strictEqual((yield* stateOf(bob, room_id))[`m.room.member ${bob.userId}`], last.event_id)
+        yield* isHealthy(red)
+      })
+  )
+
   it.effect("if the server has no state at the predecessor, the state at the event is requested", () =>
     Effect.gen(function* () {
       const here = yield* scene

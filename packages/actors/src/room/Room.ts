@@ -12,7 +12,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { CurrentAllowance } from "@greenroom/store/LargeReads"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { makeRoomAppends } from "./internal/RoomAppends.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
@@ -21,6 +21,7 @@ import { makeRoomRedactions } from "./internal/RoomRedactions.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomTyping, maxTypingTimeout } from "./internal/RoomTyping.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
+import { WaitingEvents } from "./internal/WaitingEvents.ts"
 import { type Create, type CreatedRoom, Room, type RoomTransaction } from "./RoomProtocol.ts"
 
 const behaviour = Effect.gen(function* () {
@@ -151,4 +152,4 @@ export const layer = Room.toLayer(behaviour, {
   concurrency: "unbounded",
   maxIdleTime: maxTypingTimeout + 30_000,
   disableFatalDefects: true
-})
+}).pipe(Layer.provide(WaitingEvents.layer))

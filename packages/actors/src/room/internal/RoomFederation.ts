@@ -8,8 +8,10 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Effect } from "effect"
+import { mayPass } from "../../runtime/ItemFailure.ts"
 import type { Caution, Outcome } from "../RoomProtocol.ts"
 import { admits, keptOut } from "../ServerAcl.ts"
 import { isVisibleTo, makeIncomingMemberships } from "./IncomingMemberships.ts"
@@ -20,12 +22,23 @@ import { makeOutgoingKnocks } from "./OutgoingKnocks.ts"
 import { makeOutgoingLeaves } from "./OutgoingLeaves.ts"
 import { makeOutsideMemberships } from "./OutsideMemberships.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
+import type { ClosedGap } from "./RoomGaps.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
 import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 import { makeStateForServers } from "./StateForServers.ts"
+import { type WaitingEvent, WaitingEvents } from "./WaitingEvents.ts"
+
+/** A gap before which nothing is missing. */
+const closedGap: Omit<ClosedGap, "events"> = {
+  history: new Set(),
+  states: new Map(),
+  authEvents: [],
+  isOpen: false,
+  hasFailed: false
+}
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
@@ -34,7 +47,8 @@ const longestJoinWait = "20 seconds"
 const othersInterval = 5_000
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
-  const { serverName } = writer
+  const { roomId, serverName } = writer
+  const waitingEvents = yield* WaitingEvents
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, intakeLock, placeAll, unhandled } = intake
   const outside = yield* makeOutsideMemberships(writer, intake)
@@ -70,6 +84,39 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return byOther.isOpen ? closed : byOther
   })
 
+  /** Places events that waited for others, of the servers that the room admits. A fault of one does not concern who sent the others. */
+  const placeWaiting = (room: RoomState, waiting: ReadonlyArray<WaitingEvent>) => {
+    const admitted = waiting.filter(({ origin }) => admits(room.lookup, origin))
+    const events = topologicalOrder(admitted.map(({ event }) => event))
+    return Effect.catchCause(placeAll(room, { ...closedGap, events }), (cause) =>
+      mayPass(cause)
+        ? Effect.failCause(cause)
+        : Effect.as(Effect.logError(`Events in ${roomId} that waited for others cannot be handled`, cause), undefined)
+    )
+  }
+
+  /** Places events, and then those that waited for them. Events that cannot be placed wait for what they follow. */
+  const placeWithFollowers = Effect.fnUntraced(function* (
+    room: RoomState,
+    origin: ServerName,
+    gap: ClosedGap,
+    caution: Caution | undefined
+  ) {
+    const { outcomes, unplaced } = yield* placeAll(room, gap, caution)
+    for (const event of unplaced.values()) waitingEvents.keep(roomId, { event, origin })
+    let placed = new Set([...outcomes.keys()].filter((id) => !unplaced.has(id)))
+    while (placed.size > 0) {
+      const followers = waitingEvents.takeAfter(roomId, placed)
+      if (followers.length === 0) break
+      const next = yield* placeWaiting(room, followers)
+      for (const follower of followers) {
+        if (next?.unplaced.has(follower.event.event_id) === true) waitingEvents.keep(roomId, follower)
+      }
+      placed = new Set([...(next?.outcomes.keys() ?? [])].filter((id) => !next!.unplaced.has(id)))
+    }
+    return outcomes
+  })
+
   /** Missing events are fetched before the room's lock is taken, so that a slow server delays only itself. */
   const receive = (
     origin: ServerName,
@@ -86,7 +133,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       const closed = yield* closeGap(now, origin, handled)
       const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
       const outcomes = yield* intakeLock.withPermits(1)(
-        Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution))
+        Effect.flatMap(loadOurs, (room) => placeWithFollowers(room, origin, gap, caution))
       )
       return events.map(({ event_id }) => {
         const error = unhandled.has(event_id) ? "The PDU cannot be handled" : "circular"

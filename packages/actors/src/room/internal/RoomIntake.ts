@@ -168,7 +168,8 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   })
 
   /**
-   * Places events with the missing ones found before them. Returns the outcome of each, when the accepted ones are durable.
+   * Places events with the missing ones found before them. Returns the outcome of each, when the accepted ones are durable, and those
+   * that could not be placed.
    */
   const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap, caution?: Caution) {
     yield* storeOutliers(room, gap.authEvents, caution)
@@ -176,6 +177,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state, caution))
     const nids = yield* historyNids(gap.events.filter((event) => gap.history.has(event.event_id)))
     const outcomes = new Map<EventId, Outcome>()
+    const unplaced = new Map<EventId, Event>()
     for (const chunk of Arr.chunksOf(gap.events, placedAtOnce)) {
       const surveyed = yield* graph.survey(room, chunk)
       const waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
@@ -189,11 +191,12 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         const placed = yield* blaming(caution, event, placing)
         if (placed._tag === "Placed" && caution !== undefined) yield* blaming(caution, event, placed.durable)
         else if (placed._tag === "Placed") waiting.push(placed.durable)
+        if (placed._tag === "Unplaceable") unplaced.set(event.event_id, event)
         outcomes.set(event.event_id, describe(room, event, placed))
       }
       yield* Effect.all(waiting, { discard: true })
     }
-    return outcomes
+    return { outcomes, unplaced }
   })
 
   return { graph, gaps, intakeLock, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
