@@ -45,6 +45,7 @@ import type { Shutdown } from "../Shutdown.ts"
 import type { TrustedProxies } from "../TrustedProxies.ts"
 import { UnreadAnswers } from "../UnreadAnswers.ts"
 import { makeTakeOfUser } from "../UserRates.ts"
+import { ArrivingMessages, maxArrivingBytes } from "./ArrivingMessages.ts"
 import { serveConnection } from "./Connection.ts"
 import { maxBuffered } from "./Outbox.ts"
 import { makeCalls } from "./SocketMethods.ts"
@@ -57,6 +58,9 @@ export const maxSocketsPerUser = 50
 
 /** The retry delay for users with too many sockets, in ms: about as long as a dead peer takes to be found. */
 const retryAfter = 60_000
+
+/** The most fragments of a message, and the most chunks in which a frame may arrive. */
+const maxParts = 1_000
 
 /** How long clients may take to answer the close frame when the server shuts down. */
 const closingTimeout = "2 seconds"
@@ -126,6 +130,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const unread = yield* UnreadAnswers
   const presences = yield* Presences
   const revocations = yield* SessionRevocations
+  const arriving = new ArrivingMessages(maxArrivingBytes)
   const server = makeWebSocketServer()
   const connections = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(connections)<never>()
@@ -155,7 +160,9 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const connect = (request: IncomingMessage, socket: Duplex, head: Buffer) =>
     Effect.flatMap(accept(request), (accepted) => {
       const webSocket = handshake(server, request, socket, head)
-      return webSocket === undefined ? Effect.void : serve(webSocket, accepted)
+      if (webSocket === undefined) return Effect.void
+      arriving.watch(webSocket, socket)
+      return serve(webSocket, accepted)
     }).pipe(Effect.scoped)
 
   const closeOf = (isMeant: (session: Session) => boolean) => {
@@ -286,6 +293,9 @@ const makeWebSocketServer = (): WebSocketServer => {
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: maxRequestBytes,
+    // Small parts of a message take hundreds of times their bytes. Parts of the size of a packet are 200 of the largest message.
+    maxFragments: maxParts,
+    maxBufferedChunks: maxParts,
     // One frame of a socket in each turn of the event loop, so that a client that sends very many does not delay the others.
     allowSynchronousEvents: false,
     autoPong: false,
