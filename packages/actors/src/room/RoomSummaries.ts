@@ -6,7 +6,7 @@
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
-import { isRoomId, type RoomAlias, type RoomId, type ServerName } from "@greenroom/protocol/Identifiers"
+import { isRoomId, type RoomAlias, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -115,8 +115,8 @@ export class RoomSummaries extends Context.Service<
       },
       MatrixError
     >
-    /** Whether the room is in the list of public rooms. Anyone. Errors: M_NOT_FOUND. */
-    readonly isListed: (roomId: RoomId) => Effect.Effect<boolean, MatrixError>
+    /** Whether the room is in the list of public rooms. Errors: M_NOT_FOUND, also for a room that the user may not know of. */
+    readonly isListed: (userId: UserId | undefined, roomId: RoomId) => Effect.Effect<boolean, MatrixError>
     /** Members with the power to set the canonical alias. */
     readonly setListed: (session: Session, roomId: RoomId, listed: boolean) => Effect.Effect<void, MatrixError>
     /** Lists a room in a network of an application service. That service. Errors: M_FORBIDDEN, M_NOT_FOUND. */

@@ -52,9 +52,11 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
         )
       )
       .handle("visibility", ({ params }) =>
-        Effect.map(summaries.isListed(params.roomId), (listed) => ({
-          visibility: listed ? ("public" as const) : ("private" as const)
-        }))
+        CurrentViewer.use((viewer) =>
+          Effect.map(summaries.isListed(viewer?.userId, params.roomId), (listed) => ({
+            visibility: listed ? ("public" as const) : ("private" as const)
+          }))
+        )
       )
       .handle("setVisibility", ({ params, payload }) =>
         CurrentSession.use((session) =>

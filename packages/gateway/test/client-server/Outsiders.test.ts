@@ -46,6 +46,7 @@ const requests = (member: TestUser, outsider: TestUser) => {
     ["POST", `/v3/knock/${room}`, {}],
     ["POST", `/v3/join/${room}`, {}],
     ["PUT", "/v3/directory/room/%23x:green.test", { room_id: decodeURIComponent(room) }],
+    ["GET", `/v3/directory/list/room/${room}`],
     ["PUT", `/v3/directory/list/room/${room}`, { visibility: "public" }],
     ["GET", `/v1/rooms/${room}/timestamp_to_event?ts=1&dir=f`],
     ["GET", `/v1/rooms/${room}/hierarchy`],

@@ -30,7 +30,7 @@ layer(gateway, { excludeTestServices: true })("the directory of public rooms", (
       assert.deepStrictEqual(yield* search("100%_tea"), [])
       assert.strictEqual((yield* askToday("GET", "/v3/publicRooms?since=x")).body.errcode, "M_INVALID_PARAM")
       const listed = `/v3/directory/list/room/${inPath(secret)}`
-      assert.strictEqual((yield* askToday("GET", listed)).body.visibility, "private")
+      assert.strictEqual((yield* as(alice)("GET", listed)).body.visibility, "private")
       assert.strictEqual((yield* as(bob)("PUT", listed, { visibility: "public" })).body.errcode, "M_FORBIDDEN")
       yield* as(alice)("PUT", listed, { visibility: "public" })
       assert.include(yield* search("secret"), secret)

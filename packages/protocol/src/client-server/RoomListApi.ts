@@ -98,7 +98,15 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
     HttpApiEndpoint.get("visibility", "/v3/directory/list/room/:roomId", {
       params: { roomId: RoomId },
       success: body(Schema.Struct({ visibility: Visibility }))
-    }).annotateMerge(documented({ summary: "Is the room listed?", text: "Errors: M_NOT_FOUND.", who: "anyone" })),
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(
+        documented({
+          summary: "Is the room listed?",
+          text: "M_NOT_FOUND also for a room that is not listed, and that one may not know of.",
+          who: "anyone"
+        })
+      ),
     HttpApiEndpoint.put("setVisibility", "/v3/directory/list/room/:roomId", {
       params: { roomId: RoomId },
       payload: [Schema.Struct({ visibility: Schema.optionalKey(Visibility) }), Absent],

@@ -3,7 +3,7 @@
  *
  * Source: "Published room directory" of the client-server specification.
  */
-import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import {
@@ -40,7 +40,7 @@ const parseSince = (since: string): Effect.Effect<PublicRoomStart, InvalidParam>
 const formatSince = (direction: "p" | "q", { joinedMembers, roomNid }: PublicRoomPosition): string =>
   `${direction}${joinedMembers}_${roomNid}`
 
-export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise }: RoomSummaryReads) {
+export const makePublishedRooms = Effect.fnUntraced(function* ({ held, mayKnow, summarise }: RoomSummaryReads) {
   const { serverName } = yield* HomeServerConfig
   const list = yield* PublicRoomStore
   const roomStore = yield* RoomStore
@@ -79,16 +79,24 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
     } satisfies PublicRooms
   })
 
-  const isListed = Effect.fnUntraced(function* (roomId: RoomId) {
-    const listed = yield* list.isListed(roomId)
-    return Option.isSome(listed) ? listed.value : yield* new NotFound({ error: `There is no room ${roomId}` })
+  const unknown = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
+
+  const mustExist = Effect.fnUntraced(function* (roomId: RoomId) {
+    if (Option.isNone(yield* list.isListed(roomId))) return yield* unknown(roomId)
+  })
+
+  /** That a room is not listed is for those who may know of the room. */
+  const isListed = Effect.fnUntraced(function* (userId: UserId | undefined, roomId: RoomId) {
+    if (Option.contains(yield* list.isListed(roomId), true)) return true
+    const [summary] = yield* summarise(yield* held([roomId]))
+    return summary !== undefined && (yield* mayKnow(userId, summary)) ? false : yield* unknown(roomId)
   })
 
   /** Members who may set the canonical alias of the room. */
   const setListed = Effect.fn("RoomSummaries.setListed")(function* (session: Session, roomId: RoomId, listed: boolean) {
     const seen = yield* viewer.view(session.userId, roomId)
     if (!seen.reader.isJoined) return yield* viewer.outside(session.userId, roomId)
-    yield* isListed(roomId)
+    yield* mustExist(roomId)
     const state = yield* viewer.stateOf(seen, {
       keys: [
         ["m.room.create", ""],
@@ -118,7 +126,7 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, summarise
     const serviceId = session.appService
     if (serviceId === undefined)
       return yield* new Forbidden({ error: "Only application services list rooms in their networks" })
-    yield* isListed(roomId)
+    yield* mustExist(roomId)
     yield* list.setListedIn({ serviceId, networkId }, roomId, listed)
   })
 
