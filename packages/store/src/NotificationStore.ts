@@ -11,7 +11,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
 import { bigints } from "./PgArrays.ts"
-import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "./StreamToken.ts"
+import { earlierPosition, endOfTransaction, laterPosition, type StreamPosition } from "./StreamToken.ts"
 
 export interface StoredNotification {
   readonly position: StreamPosition
@@ -64,8 +64,6 @@ const toNotification = (row: Row): StoredNotification => ({
   joinedMembers: row.joined_members
 })
 
-const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
-
 export class NotificationStore extends Context.Service<
   NotificationStore,
   { readonly page: (query: NotificationQuery) => Effect.Effect<ReadonlyArray<StoredNotification>> }
@@ -83,7 +81,7 @@ export class NotificationStore extends Context.Service<
         const within = (table: string, after: StreamPosition, upTo: StreamPosition) => sql`
           (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > ${positionSql(sql, after)}
           AND (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) <= ${positionSql(sql, upTo)}`
-        const byDefault = (table: string) => within(table, query.after, earlier(query.upTo, change))
+        const byDefault = (table: string) => within(table, query.after, earlierPosition(query.upTo, change))
         const inRooms = (table: string) =>
           roomNids === undefined
             ? sql`true`

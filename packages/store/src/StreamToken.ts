@@ -21,6 +21,9 @@ export interface StreamPosition {
 /** Before everything, also before back-filled events. */
 export const beginning: StreamPosition = { xid: 0, nid: Number.MIN_SAFE_INTEGER }
 
+/** After everything. */
+export const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+
 /** After all rows that a transaction committed. */
 export const endOfTransaction = (xid: number): StreamPosition => ({ xid, nid: Number.MAX_SAFE_INTEGER })
 
@@ -29,6 +32,13 @@ export const comparePositions = (a: StreamPosition, b: StreamPosition): number =
 /** The later of two positions. */
 export const laterPosition = (a: StreamPosition, b: StreamPosition): StreamPosition =>
   comparePositions(a, b) >= 0 ? a : b
+
+/** The earlier of two positions. */
+export const earlierPosition = (a: StreamPosition, b: StreamPosition): StreamPosition =>
+  comparePositions(a, b) <= 0 ? a : b
+
+/** Just before the row at a position: what follows it has the row, what ends there has not. */
+export const positionBefore = ({ nid, xid }: StreamPosition): StreamPosition => ({ xid, nid: nid - 1 })
 
 /** Streams that can be cut short, by the letter that they have in tokens. */
 const cutStreams = { presence: "p", toDevice: "d" } as const

@@ -10,7 +10,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import type { StreamedEvent } from "@greenroom/store/LogSlice"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import type { AppService } from "./AppServices.ts"
 
@@ -67,8 +67,8 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     joined.size > 0 || hasAlias || service.hasRoom(roomId)
 
   /** Pass the events in the order of the log: a membership decides about the events after it. */
-  const wantsEvent = Effect.fnUntraced(function* ({ event, position: { nid, xid }, roomNid }: StreamedEvent) {
-    const room = yield* roomOf(roomNid, event.room_id, { xid, nid: nid - 1 })
+  const wantsEvent = Effect.fnUntraced(function* ({ event, position, roomNid }: StreamedEvent) {
+    const room = yield* roomOf(roomNid, event.room_id, positionBefore(position))
     const before = isRoomWanted(event.room_id, room)
     const member = memberOf(event)
     if (member !== undefined && service.hasUser(member)) {

@@ -10,12 +10,11 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import type { Reader } from "./HistoryVisibility.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
-import { theEnd } from "./internal/RoomViewer.ts"
 
 /** The reader of the events, and the form in which they are rendered. */
 export interface RenderOptions {

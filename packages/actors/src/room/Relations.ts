@@ -12,13 +12,13 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RelationStore, type Thread } from "@greenroom/store/RelationStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, positionBefore, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./EventRenderer.ts"
 import type { Reader } from "./HistoryVisibility.ts"
 import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
-import { before, makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
+import { makeRoomViewer } from "./internal/RoomViewer.ts"
 
 const defaultPage = 20
 const maxPage = 100
@@ -117,7 +117,7 @@ const make = Effect.gen(function* () {
     return {
       chunk: yield* renderer.renderTimeline(session, seen.reader, shown),
       ...((cut || found.length > limit) && last !== undefined
-        ? { next_batch: yield* log.tokenOf(direction === "b" ? before(last) : last.position) }
+        ? { next_batch: yield* log.tokenOf(direction === "b" ? positionBefore(last.position) : last.position) }
         : {}),
       ...(request.from === undefined ? {} : { prev_batch: request.from }),
       ...(request.recurse ? { recursion_depth: depth } : {})

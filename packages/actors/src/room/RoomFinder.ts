@@ -12,13 +12,13 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { type FoundUser, UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeDirectoryIndexing } from "./internal/DirectoryIndexing.ts"
 import { makeEarlierEvents } from "./internal/EarlierEvents.ts"
-import { makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
+import { makeRoomViewer } from "./internal/RoomViewer.ts"
 
 const maxFound = 100
 const defaultFound = 10

@@ -17,13 +17,20 @@ import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
-import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import {
+  beginning,
+  comparePositions,
+  laterPosition,
+  positionBefore,
+  type StreamPosition,
+  theEnd
+} from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
 import { makeEventSelections } from "./EventSelection.ts"
 import { type FillLimits, inPassing, makeGapFilling, pagingBack } from "./internal/GapFilling.ts"
-import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
+import { makeRoomViewer, type Scan, type View } from "./internal/RoomViewer.ts"
 
 const maxPage = 1_000
 const defaultPage = 10
@@ -190,7 +197,7 @@ const make = Effect.gen(function* () {
     // A page with events has a next position, an empty page is the last one: forwards events may come, and clients of both directions
     // read `end` of every page that has events.
     const last = page.found.at(-1)
-    const end = page.end ?? (last === undefined || dir === "f" ? last?.position : before(last))
+    const end = page.end ?? (last === undefined || dir === "f" ? last?.position : positionBefore(last.position))
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
@@ -221,8 +228,8 @@ const make = Effect.gen(function* () {
       filledScan(seen, roomId, range, direction, size, filter, inPassing)
     const [older, newer] = yield* Effect.all([
       limit === 0
-        ? Effect.succeed<Scan>({ found: [], end: before(centre) })
-        : scanAround({ after: beginning, upTo: before(centre) }, "b", Math.ceil(limit / 2)),
+        ? Effect.succeed<Scan>({ found: [], end: positionBefore(centre.position) })
+        : scanAround({ after: beginning, upTo: positionBefore(centre.position) }, "b", Math.ceil(limit / 2)),
       limit < 2
         ? Effect.succeed<Scan>({ found: [], end: centre.position })
         : scanAround({ after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2))
@@ -244,9 +251,7 @@ const make = Effect.gen(function* () {
       event: event!,
       events_before: around.slice(0, older.found.length),
       events_after: around.slice(older.found.length),
-      start: yield* log.tokenOf(
-        older.end ?? (older.found.at(-1) === undefined ? before(centre) : before(older.found.at(-1)!))
-      ),
+      start: yield* log.tokenOf(older.end ?? positionBefore((older.found.at(-1) ?? centre).position)),
       end: yield* log.tokenOf(newer.end ?? last.position),
       state: yield* renderer.render(
         session,

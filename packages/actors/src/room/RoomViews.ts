@@ -14,9 +14,12 @@ import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import {
   beginning,
   comparePositions,
+  earlierPosition,
   formatToken,
   laterPosition,
-  type StreamPosition
+  positionBefore,
+  type StreamPosition,
+  theEnd
 } from "@greenroom/store/StreamToken"
 import { Array as Arr, Clock, Effect, Option } from "effect"
 import type { PresenceContent } from "../presence/PresenceContent.ts"
@@ -37,9 +40,6 @@ const roomsAtOnce = 32
 /** How many groups of rooms are read at a time: PostgreSQL reads one while the events of another are parsed. */
 const groupsAtOnce = 3
 
-/** The position after everything. */
-const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
-
 /** The part of a room that a user may see: the state at `state`, and the timeline up to `upTo`. */
 interface View {
   readonly membership: RoomMembership
@@ -59,17 +59,9 @@ const readerOf = (userId: UserId, { membership: { membership, roomNid }, upTo }:
   return { userId, roomNid, isJoined, leftAt: isJoined ? undefined : upTo }
 }
 
-/** The place just before an event. */
-const positionBefore = ({ position }: StreamedEvent): StreamPosition => ({
-  xid: position.xid,
-  nid: position.nid - 1
-})
-
-/** The position just after an event, for the end of a page. */
-const positionAfter = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
-  last === undefined ? undefined : direction === "b" ? positionBefore(last) : last.position
-
-const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
+/** The position at the end of a page with this last event. */
+const endOfPage = (direction: "f" | "b", last: StreamedEvent | undefined): StreamPosition | undefined =>
+  last === undefined ? undefined : direction === "b" ? positionBefore(last.position) : last.position
 
 /** The direction of a reader that gives only `from` or `to`. */
 const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
@@ -167,8 +159,8 @@ export const makeRoomViews = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const range =
       direction === "b"
-        ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
-        : { roomNid: membership.roomNid, after: from, upTo: earlier(to, upTo) }
+        ? { roomNid: membership.roomNid, after: to, upTo: earlierPosition(from, upTo) }
+        : { roomNid: membership.roomNid, after: from, upTo: earlierPosition(to, upTo) }
     const limit = clampLimit(query.limit)
     const page = yield* filled({
       roomId,
@@ -178,14 +170,14 @@ export const makeRoomViews = Effect.gen(function* () {
       read: Effect.map(events.page([range], direction, limit, maxPageBytes), ({ cut, events: page }) => ({
         page,
         count: page.length,
-        end: cut || page.length === limit ? positionAfter(direction, page.at(-1)) : undefined
+        end: cut || page.length === limit ? endOfPage(direction, page.at(-1)) : undefined
       })),
       limits: direction === "b" ? pagingBack : inPassing
     })
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
-    const end = positionAfter(direction, last) ?? start
+    const end = endOfPage(direction, last) ?? start
     const shown = (yield* visibleTo(readerOf(userId, seen), page)).map(({ event }) => event)
     return {
       chunk: query.feedback
@@ -231,7 +223,7 @@ export const makeRoomViews = Effect.gen(function* () {
           seen.map((entry) => ({
             roomNid: entry.membership.roomNid,
             after: beginning,
-            upTo: earlier(at, entry.upTo)
+            upTo: earlierPosition(at, entry.upTo)
           })),
           "b",
           limit,
@@ -262,7 +254,7 @@ export const makeRoomViews = Effect.gen(function* () {
         visibility: membership.visibility,
         messages: {
           chunk: page.map(({ event }) => toClientEvent(event, now)),
-          start: token(page[0] === undefined ? at : positionBefore(page[0])),
+          start: token(page[0] === undefined ? at : positionBefore(page[0].position)),
           end: token(at)
         },
         state: (stateOf.get(roomNid) ?? []).map(({ event }) => toClientEvent(event, now))

@@ -11,7 +11,7 @@ import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { beginning, laterPosition } from "@greenroom/store/StreamToken"
+import { beginning, laterPosition, positionBefore } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { Room } from "../../room/RoomProtocol.ts"
 import { ask } from "../../runtime/Ask.ts"
@@ -106,7 +106,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     const roomNid = known[0]?.roomNid
     if (roomNid === undefined) return []
     const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
-    const upTo = { xid: newest.xid, nid: newest.nid - 1 }
+    const upTo = positionBefore(newest)
     const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
     const found = new Map(
       (yield* events.byIds(page.map(({ event }) => event.event_id))).map((storedEvent) => [

@@ -11,10 +11,10 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type Aggregation, RelationStore } from "@greenroom/store/RelationStore"
+import { theEnd } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { makeHistoryVisibility, type Reader } from "../HistoryVisibility.ts"
 import { makeIgnoredUsers } from "../IgnoredUsers.ts"
-import { theEnd } from "./RoomViewer.ts"
 
 /** An event that may have an aggregation, and the reader of its room: the same user in all rooms. */
 export interface BundledEvent {

@@ -7,13 +7,12 @@
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
-import { beginning } from "@greenroom/store/StreamToken"
+import { beginning, theEnd } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { RemoteDirectory } from "../RemoteDirectory.ts"
 import { Room } from "../RoomProtocol.ts"
-import { theEnd } from "./RoomViewer.ts"
 
 /** How many servers are asked, one after the other. */
 const maxServers = 3

@@ -6,11 +6,10 @@
  */
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
-import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { ask } from "../../runtime/Ask.ts"
 import { Room } from "../RoomProtocol.ts"
-import { theEnd } from "./RoomViewer.ts"
 
 /** How many events are fetched at once. */
 const backfillSize = 100

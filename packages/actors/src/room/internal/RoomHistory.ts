@@ -10,7 +10,7 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
 import { type Cause, Deferred, Effect, Option } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
@@ -38,9 +38,6 @@ const fruitlessFor = 60_000
 const maxFruitless = 1_000
 /** The number of events before a gap that are searched for one with a place in the graph. */
 const eventsBeforeGap = 5
-
-/** After everything. */
-const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 
 export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { log, roomId, serverName } = writer
@@ -126,7 +123,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
 
   /** Whether the timeline continues before a gap. An invitation from before we were in the room has no place in the graph. */
   const hasOlder = Effect.fnUntraced(function* (room: RoomState, { position }: StreamedEvent) {
-    const upTo = { xid: position.xid, nid: position.nid - 1 }
+    const upTo = positionBefore(position)
     const older = yield* events.timelines([{ roomNid: room.roomNid, after: beginning, upTo }], "b", eventsBeforeGap)
     const stored = yield* events.byIds(older.map(({ event }) => event.event_id))
     return stored.some(({ stateBefore, status }) => status === EventStatus.backfilled || stateBefore !== undefined)

@@ -14,6 +14,7 @@ import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
+import { positionBefore } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import { makeEventSelections } from "../EventSelection.ts"
@@ -22,8 +23,6 @@ import { type IgnoredUsers, makeIgnoredUsers, nobody, withoutIgnored } from "../
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
 const maxScanned = 5_000
-/** After everything. */
-export const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 
 /** A room as a user may see it. */
 export interface View {
@@ -32,8 +31,6 @@ export interface View {
   readonly state: StateRef
   readonly membership: string
 }
-
-export const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
 export interface Scan {
   readonly found: ReadonlyArray<StreamedEvent>
@@ -154,11 +151,12 @@ export const makeRoomViewer = Effect.gen(function* () {
       const visible = withoutIgnored(ignored, yield* visibleTo(reader, page.events))
       for (const entry of yield* selection.of(reader.roomNid, visible)) {
         found.push(entry)
-        if (found.length === limit) return { found, end: direction === "b" ? before(entry) : entry.position }
+        if (found.length === limit)
+          return { found, end: direction === "b" ? positionBefore(entry.position) : entry.position }
       }
       const last = page.events.at(-1)
       if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined }
-      if (direction === "b") upTo = before(last)
+      if (direction === "b") upTo = positionBefore(last.position)
       else after = last.position
       // A page that is cut has the largest size of an answer.
       if (page.cut && found.length > 0) break

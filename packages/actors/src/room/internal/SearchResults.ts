@@ -8,11 +8,11 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventLog } from "@greenroom/store/EventLog"
 import { profileOfMember } from "@greenroom/store/ProfileStore"
 import { StateStore } from "@greenroom/store/StateStore"
-import { beginning } from "@greenroom/store/StreamToken"
+import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
 import { makeEventRenderer } from "../EventRenderer.ts"
-import { before, type RoomViewer, theEnd } from "./RoomViewer.ts"
+import type { RoomViewer } from "./RoomViewer.ts"
 import type { Found } from "./SearchMatches.ts"
 
 /** The events around a result that a client requests. */
@@ -65,14 +65,14 @@ export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }:
   ): Effect.fn.Return<ContextOfResult> {
     const { stored, view: seen } = hit
     const [older, newer] = [limitOf(wanted.before_limit), limitOf(wanted.after_limit)]
-    const past = { after: beginning, upTo: before(stored) }
+    const past = { after: beginning, upTo: positionBefore(stored.position) }
     const future = { after: stored.position, upTo: theEnd }
     const earlier = older === 0 ? nothing : yield* scan(seen.reader, past, "b", older, undefined)
     const later = newer === 0 ? nothing : yield* scan(seen.reader, future, "f", newer, undefined)
     const [first, last] = [earlier.found.at(-1) ?? stored, later.found.at(-1) ?? stored]
     const around = [...earlier.found, stored, ...later.found].map(({ event }) => event.sender)
     return {
-      start: yield* log.tokenOf(before(first)),
+      start: yield* log.tokenOf(positionBefore(first.position)),
       end: yield* log.tokenOf(last.position),
       events_before: yield* renderer.render(
         session,

@@ -16,6 +16,7 @@ import {
   comparePositions,
   formatToken,
   laterPosition,
+  positionBefore,
   type StreamPosition,
   type StreamToken
 } from "@greenroom/store/StreamToken"
@@ -102,7 +103,7 @@ export const visibleRanges = (
       if (comparePositions(start, to) < 0) ranges.push({ roomNid: change.roomNid, after: start, upTo: to })
     }
     for (const change of changes) {
-      const before = { xid: change.position.xid, nid: change.position.nid - 1 }
+      const before = positionBefore(change.position)
       if (change.membership === "join") joinedAt ??= before
       else {
         close(change, joinedAt ?? before, change.position)

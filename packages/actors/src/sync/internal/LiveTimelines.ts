@@ -8,7 +8,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
-import { formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { formatToken, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { makeEventRenderer } from "../../room/EventRenderer.ts"
 import type { Session } from "../../runtime/Session.ts"
@@ -93,7 +93,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
       timeline: {
         events: timeline!,
         limited: false,
-        prev_batch: token({ xid: position.xid, nid: position.nid - 1 })
+        prev_batch: token(positionBefore(position))
       },
       state: { events: state! },
       members

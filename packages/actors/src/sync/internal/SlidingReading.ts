@@ -3,7 +3,7 @@
  *
  * Source: "Room results" of MSC4186.
  */
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import type { MembershipAt } from "@greenroom/store/SyncStore"
 import type { UserRoom } from "./RoomOrders.ts"
 import type { RoomConfig } from "./SlidingRequest.ts"
@@ -66,7 +66,7 @@ export const toReading = (
     at.before === "join" && known !== undefined && since !== undefined && comparePositions(known, since) >= 0
   const cameBack =
     at.membership === "join" && known !== undefined && comparePositions(at.changedAt, known) > 0 && !wasThere
-  const beforeChange = { ...at.changedAt, nid: at.changedAt.nid - 1 }
+  const beforeChange = positionBefore(at.changedAt)
   return {
     ...shown,
     known: isOutside ? beforeChange : cameBack ? undefined : known,

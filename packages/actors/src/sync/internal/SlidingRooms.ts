@@ -8,7 +8,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
-import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, formatToken, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import { makeEventRenderer } from "../../room/EventRenderer.ts"
@@ -172,7 +172,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       limited: timeline.limited || (isFirst && config.timelineLimit === 0),
       ...(expanded ? { expanded_timeline: true, unstable_expanded_timeline: true } : {}),
       num_live: countLive(timeline, known ?? since),
-      prev_batch: token(first === undefined ? reading.end : { xid: first.position.xid, nid: first.position.nid - 1 }),
+      prev_batch: token(first === undefined ? reading.end : positionBefore(first.position)),
       ...facts
     } satisfies SlidingRoom
   })

@@ -6,6 +6,7 @@
 import { type StrippedEvent, toStrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { StateStore } from "@greenroom/store/StateStore"
+import { positionBefore } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
@@ -40,7 +41,7 @@ export const makeStrippedRooms = Effect.gen(function* () {
    */
   const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
     const own = yield* store.timelines(
-      [{ roomNid: room.roomNid, after: { ...room.changedAt, nid: room.changedAt.nid - 1 }, upTo: room.changedAt }],
+      [{ roomNid: room.roomNid, after: positionBefore(room.changedAt), upTo: room.changedAt }],
       1,
       maxRoomBytes
     )

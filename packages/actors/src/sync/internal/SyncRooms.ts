@@ -10,8 +10,8 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventLog } from "@greenroom/store/EventLog"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import type { StateRef } from "@greenroom/store/StateStore"
-import { formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
-import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
+import { formatToken, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
+import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
 import { Array as Arr, Effect, Option } from "effect"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
@@ -59,8 +59,6 @@ interface SyncedRooms {
   /** The rooms that the user has entered since the former answer. */
   readonly entered: ReadonlyArray<number>
 }
-
-const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
 /** The counts of a room alone are no news: a filter that the events of a room do not pass hides the room. */
 const dropEmpty = (
@@ -207,7 +205,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
         timeline: {
           events: timeline,
           limited,
-          prev_batch: token(first === undefined ? room.end : before(first))
+          prev_batch: token(first === undefined ? room.end : positionBefore(first.position))
         },
         ...(range.stateAfter ? { state_after: { events: stateEvents } } : { state: { events: stateEvents } }),
         ...(summary === undefined ? {} : { summary })
@@ -224,7 +222,7 @@ export const makeSyncRooms = Effect.fnUntraced(function* (sentMembers: SentMembe
     const { entries } = yield* store.timelines(
       rooms.map(({ changedAt, roomNid }) => ({
         roomNid,
-        after: { ...changedAt, nid: changedAt.nid - 1 },
+        after: positionBefore(changedAt),
         upTo: changedAt
       })),
       1,

@@ -9,7 +9,7 @@ import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { NotificationStore, type StoredNotification } from "@greenroom/store/NotificationStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import { makeIgnoredUsers, nobody } from "../../room/IgnoredUsers.ts"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
@@ -47,8 +47,6 @@ export interface NotificationPage {
 
 const isInvitation = ({ event: { content, type } }: StoredNotification): boolean =>
   type === "m.room.member" && content.membership === "invite"
-
-const before = ({ nid, xid }: StreamPosition): StreamPosition => ({ xid, nid: nid - 1 })
 
 const make = Effect.gen(function* () {
   const store = yield* NotificationStore
@@ -128,7 +126,7 @@ const make = Effect.gen(function* () {
           room_id: roomId,
           ts: event.origin_server_ts
         })),
-      ...(last === undefined ? {} : { next_token: yield* log.tokenOf(before(last.position)) })
+      ...(last === undefined ? {} : { next_token: yield* log.tokenOf(positionBefore(last.position)) })
     }
   })
 

@@ -11,7 +11,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { earlierPosition, endOfTransaction, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type ReadRoom, type UnreadCount, UnreadStore } from "@greenroom/store/UnreadStore"
 import { Effect } from "effect"
 import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
@@ -57,8 +57,6 @@ const readTo = (rooms: ReadonlyArray<ReadRoom>, position: StreamPosition): Reado
     mainAfter: laterPosition(room.mainAfter, position)
   }))
 
-const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
-
 const toCounts = (counts: Iterable<UnreadCount>): Counts => {
   let notification_count = 0
   let highlight_count = 0
@@ -97,7 +95,7 @@ export const makeUnreadCounts = Effect.gen(function* () {
     if (since === undefined) return unread.byDefault(userId, rooms, upTo, ignored)
     const change = endOfTransaction(since)
     const parts = [
-      unread.byDefault(userId, rooms, earlier(upTo, change), ignored),
+      unread.byDefault(userId, rooms, earlierPosition(upTo, change), ignored),
       unread.byRows(userId, readTo(rooms, change), upTo, ignored)
     ]
     return Effect.map(Effect.all(parts), (found) => found.flat())
