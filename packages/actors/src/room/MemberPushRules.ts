@@ -14,7 +14,7 @@ import type { OwnPush } from "@greenroom/store/RoomCommit"
 import { Context } from "effect"
 
 /** An event and what the conditions ask of its room. */
-export interface EventContext {
+export interface PushContext {
   readonly event: Event
   /** Members who have joined. */
   readonly memberCount: number
@@ -33,6 +33,6 @@ export class MemberPushRules extends Context.Service<
     /** The transaction of the log from which on the user's notifications are rows; undefined without rules of their own. */
     readonly since: (userId: UserId) => number | undefined
     /** The effect of another user's event on a user with own rules; undefined if it does not notify. */
-    readonly evaluate: (userId: UserId, context: EventContext, displayName: string | undefined) => OwnPush | undefined
+    readonly evaluate: (userId: UserId, context: PushContext, displayName: string | undefined) => OwnPush | undefined
   }
 >()("greenroom/actors/room/MemberPushRules") {}

@@ -5,25 +5,24 @@
  *
  * Source: "Syncing" of the client-server specification.
  */
-import { compileFilter, Filter } from "@greenroom/protocol/client-server/Filter"
+import { compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { withAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Context, Effect, Layer, Option, Schema } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { makeIgnoredUsers } from "../room/IgnoredUsers.ts"
 import type { Session } from "../runtime/Session.ts"
-import { makeReadToken } from "../runtime/StreamTokens.ts"
-import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
 import { lazyDevice, SentMembers } from "./internal/SentMembers.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { type LiveRooms, makeSyncLive } from "./internal/SyncLive.ts"
+import { makeSyncParameters, type Start } from "./internal/SyncParameters.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
 import { concurrencyOf } from "./internal/SyncRange.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
@@ -44,16 +43,6 @@ export interface SyncRequest {
 
 /** The longest wait, in ms. */
 const maxTimeout = 300_000
-
-const noFilter: Filter = {}
-const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
-
-/** The positions at the end of an earlier answer: of all streams, of presence, and of messages to the device. */
-interface Start {
-  readonly position: StreamPosition
-  readonly seen: StreamPosition
-  readonly messagesSeen: StreamPosition
-}
 
 /** The last event of each user. */
 const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPresence> => [
@@ -83,9 +72,8 @@ const withoutNews = (next_batch: string, presence: SyncedNews["presence"]): Sync
 
 const make = Effect.gen(function* () {
   const log = yield* EventLog
-  const readToken = yield* makeReadToken
   const feeds = yield* Feeds
-  const accountData = yield* AccountData
+  const { filterOf, startOf } = yield* makeSyncParameters
   const pushRules = yield* UserPushRules
   const sentMembers = new SentMembers()
   const rooms = yield* makeSyncRooms(sentMembers)
@@ -103,34 +91,6 @@ const make = Effect.gen(function* () {
       return size > 0
     })
   }
-
-  const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
-    if (given === undefined || given === "") return noFilter
-    if (given.startsWith("{")) {
-      const filter = decodeFilter(given)
-      return Option.isSome(filter)
-        ? filter.value
-        : yield* new InvalidParam({ error: "filter: expected a filter ID, or a filter as JSON" })
-    }
-    // Some clients send 0 instead of no filter.
-    if (given === "0") return noFilter
-    return yield* Effect.mapError(accountData.filter(session, session.userId, given), (error) =>
-      error._tag === "M_NOT_FOUND" ? new InvalidParam({ error: "filter: there is no such filter" }) : error
-    ) as Effect.Effect<Filter, MatrixError>
-  })
-
-  /** The positions at the end of the earlier answer; none for a token from a lost future, which counts as absent. */
-  const startOf = (since: string): Effect.Effect<Start | undefined, MatrixError> =>
-    readToken(since).pipe(
-      Effect.map(({ cut, position }) => ({
-        position,
-        seen: cut?.presence ?? position,
-        messagesSeen: cut?.toDevice ?? position
-      })),
-      Effect.catch(({ isLost, reason }) =>
-        isLost ? Effect.undefined : Effect.fail(new InvalidParam({ error: `since: ${reason}` }))
-      )
-    )
 
   /** The push rules of a user who never changed them are account data too. */
   const withPushRules = Effect.fnUntraced(function* (

@@ -9,7 +9,7 @@ import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom
 import { isJsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion, StateLookup } from "@greenroom/room/RoomVersion"
 import type { EventPush, OwnPush, SharedPush } from "@greenroom/store/RoomCommit"
-import type { EventContext, MemberPushRules } from "../MemberPushRules.ts"
+import type { MemberPushRules, PushContext } from "../MemberPushRules.ts"
 
 /** The room data that push rules read. */
 interface PushedRoom {
@@ -96,11 +96,11 @@ export class RoomPushes {
     const invited = this.invitedBy(event, room.ours)
     const isForAll = mentionsRoom(event)
     if (members.length === 0 && invited === undefined && !isForAll) return undefined
-    const mayNotify: EventContext["mayNotify"] = (key) => {
+    const mayNotify: PushContext["mayNotify"] = (key) => {
       const levels = room.version.levels(room.lookup)
       return levels.user(event.sender) >= levels.notification(key)
     }
-    const context: EventContext = { event, memberCount: room.joinedMembers, mayNotify }
+    const context: PushContext = { event, memberCount: room.joinedMembers, mayNotify }
     const pushFor = (userId: UserId): OwnPush | undefined => {
       const name = room.lookup("m.room.member", userId)?.content.displayname
       return this.rules.evaluate(userId, context, isText(name) ? name : undefined)

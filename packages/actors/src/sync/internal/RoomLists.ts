@@ -8,13 +8,13 @@ import { accountDataChanges } from "@greenroom/store/AccountDataChange"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { receiptChanges } from "@greenroom/store/ReceiptChange"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
-import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { periodically } from "@greenroom/store/Supervision"
 import { Effect, Latch } from "effect"
 import { inviteRuleTypes } from "../../room/InvitePermission.ts"
 import { RecentMoves } from "./RecentMoves.ts"
+import { RecentReceipts } from "./RecentReceipts.ts"
 import { makeRoomOrders, type OrderedRooms, type RoomOrder, type UserRoom, type UserRooms } from "./RoomOrders.ts"
 
 /** The idle time after which a list is dropped, in milliseconds. */
@@ -22,9 +22,6 @@ const keptFor = 5 * 60_000
 
 /** How many rooms the lists of this node have together; the lists that were not asked for longest make room. */
 const maxListed = 2_000_000
-
-/** For how many rooms the last receipt is known. */
-const maxReceipts = 100_000
 
 interface RoomList extends OrderedRooms {
   readonly rooms: Map<number, UserRoom>
@@ -49,9 +46,6 @@ export const makeRoomLists = Effect.gen(function* () {
   const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly list: Effect.Effect<RoomList> }>()
   /** The last event of each room that is in a list. */
   const latest = new Map<number, StreamPosition>()
-  /** The last receipt in each room where there was one after `receiptsSince`. */
-  const receipts = new Map<RoomId, StreamPosition>()
-  let receiptsSince = beginning
   /** Rooms in lists that had an event. */
   const moves = new RecentMoves<number>()
   let next = Latch.makeUnsafe(false)
@@ -90,20 +84,6 @@ export const makeRoomLists = Effect.gen(function* () {
     }
   }
 
-  const takeReceipts = (slice: LogSlice) => {
-    for (const { position, row } of rowsOf(slice.rows, receiptChanges)) {
-      receipts.delete(row.roomId)
-      receipts.set(row.roomId, position)
-      receiptMoves.add(row.roomId, position)
-    }
-    if (receipts.size <= maxReceipts) return
-    for (const [roomId, position] of receipts) {
-      if (receipts.size <= maxReceipts / 2) break
-      receiptsSince = laterPosition(receiptsSince, position)
-      receipts.delete(roomId)
-    }
-  }
-
   let position = yield* log.follow((slice) =>
     Effect.sync(() => {
       take(slice, lists)
@@ -114,7 +94,7 @@ export const makeRoomLists = Effect.gen(function* () {
         if (event.type !== "m.room.encryption" || event.state_key !== "") continue
         for (const list of lists.values()) if (list.rooms.has(roomNid)) list.version++
       }
-      takeReceipts(slice)
+      receipts.take(slice)
       for (const { slices } of loading.values()) slices.push(slice)
       position = slice.last ?? position
       const reached = next
@@ -123,8 +103,7 @@ export const makeRoomLists = Effect.gen(function* () {
     })
   )
 
-  receiptsSince = position
-  const receiptMoves: RecentMoves<RoomId> = new RecentMoves(position)
+  const receipts = new RecentReceipts(position)
 
   /** Waits until the lists have everything up to a position that this node has read. */
   const reached = (wanted: StreamPosition): Effect.Effect<void> =>
@@ -211,13 +190,9 @@ export const makeRoomLists = Effect.gen(function* () {
     }),
     standing,
     /** Whether a room may have receipts from after a position. */
-    hasReceipts: ({ roomId }: UserRoom, after: StreamPosition): boolean => {
-      if (comparePositions(after, receiptsSince) < 0) return true
-      const last = receipts.get(roomId)
-      return last !== undefined && comparePositions(last, after) > 0
-    },
+    hasReceipts: ({ roomId }: UserRoom, after: StreamPosition): boolean => receipts.mayHave(roomId, after),
     /** The rooms with receipts from after a position; undefined if any room may have some. */
-    roomsWithReceipts: (after: StreamPosition): ReadonlySet<RoomId> | undefined => receiptMoves.after(after),
+    roomsWithReceipts: (after: StreamPosition): ReadonlySet<RoomId> | undefined => receipts.rooms(after),
     /** The rooms of a user that had an event after a position, among others; undefined if any may have had one. */
     moved: (userRooms: UserRooms, after: StreamPosition): ReadonlySet<number> | undefined =>
       comparePositions(after, (userRooms as RoomList).completeFrom) < 0 ? undefined : moves.after(after),

@@ -2,14 +2,14 @@
  * Evaluates push rules: the rule that an event matches, whether it notifies the user, is highlighted, and with which tweaks.
  *
  * A ruleset is compiled once (`compileRuleset`) and then asked for each event. What is the same for every member, the
- * event and the room around it, is an `EventContext` that is made once per event.
+ * event and the room around it, is an `PushContext` that is made once per event.
  *
  * Source: "Push Rules" of "Push notifications" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type Glob, type GlobBudget, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import type { EventContext } from "../../room/MemberPushRules.ts"
+import type { PushContext } from "../../room/MemberPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
 
 /** The effect of an event on one user. */
@@ -19,7 +19,7 @@ export interface PushOutcome {
   readonly actions: ReadonlyArray<PushAction>
 }
 
-type Condition = (context: EventContext, displayName: string | undefined, budget: GlobBudget) => boolean
+type Condition = (context: PushContext, displayName: string | undefined, budget: GlobBudget) => boolean
 
 /** The text of a rule's actions is made once. */
 interface CompiledOutcome extends PushOutcome {
@@ -53,9 +53,9 @@ interface Known {
   stepsLeft: number
 }
 
-const knownOfEvents = new WeakMap<EventContext, Known>()
+const knownOfEvents = new WeakMap<PushContext, Known>()
 
-const knownOf = (context: EventContext): Known => {
+const knownOf = (context: PushContext): Known => {
   const known = knownOfEvents.get(context)
   if (known !== undefined) return known
   const nothing: Known = { results: new Map(), texts: new Map(), stepsLeft: stepsOfEvent }
@@ -64,7 +64,7 @@ const knownOf = (context: EventContext): Known => {
 }
 
 /** A condition that says the same for all users. Equal conditions have equal keys. */
-const once = (key: string, condition: (context: EventContext, budget: GlobBudget) => boolean): Condition => {
+const once = (key: string, condition: (context: PushContext, budget: GlobBudget) => boolean): Condition => {
   return (context, _, budget) => {
     const { results } = knownOf(context)
     const before = results.get(key)
@@ -101,7 +101,7 @@ const propertyOf = (event: Event, names: ReadonlyArray<string>): Json | undefine
 }
 
 /** The text of a property in lower case. */
-const lowerCaseOf = (context: EventContext, key: string, names: ReadonlyArray<string>): string | undefined => {
+const lowerCaseOf = (context: PushContext, key: string, names: ReadonlyArray<string>): string | undefined => {
   const { texts } = knownOf(context)
   if (texts.has(key)) return texts.get(key)
   const value = propertyOf(context.event, names)
@@ -218,7 +218,7 @@ export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
  * The effect of an event on the owner of the rules, who did not send it. `displayName` is the owner's in the room. The first
  * rule that matches decides; without a match the event does not notify.
  */
-export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): CompiledOutcome => {
+export const evaluate = (rules: CompiledRuleset, context: PushContext, displayName?: string): CompiledOutcome => {
   const known = knownOf(context)
   const steps = Math.min(stepsOfUser, known.stepsLeft)
   const budget: GlobBudget = { left: steps }

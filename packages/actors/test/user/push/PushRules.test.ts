@@ -3,7 +3,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import type { EventContext } from "../../../src/room/MemberPushRules.ts"
+import type { PushContext } from "../../../src/room/MemberPushRules.ts"
 import { compileRuleset, evaluate, parsePropertyPath } from "../../../src/user/push/PushRuleEvaluation.ts"
 import {
   changeRule,
@@ -29,14 +29,14 @@ const event = (type: string, content: JsonObject, stateKey?: string) =>
 
 const message = (body: string, more: JsonObject = {}) => event("m.room.message", { msgtype: "m.text", body, ...more })
 
-const context = (event: Event, given: Partial<EventContext> = {}): EventContext => ({
+const context = (event: Event, given: Partial<PushContext> = {}): PushContext => ({
   event,
   memberCount: 3,
   mayNotify: () => false,
   ...given
 })
 
-const outcome = (settings: PushRuleSettings, event: Event, given: Partial<EventContext> = {}, name?: string) =>
+const outcome = (settings: PushRuleSettings, event: Event, given: Partial<PushContext> = {}, name?: string) =>
   evaluate(compileRuleset(rulesetOf(settings, alice)), context(event, given), name)
 
 const done = Result.getOrThrow
@@ -112,7 +112,7 @@ describe("the push rules of a user", () => {
   it("conditions compare the number of members, the display name, and properties with dots in their names", () => {
     const rule = (condition: JsonObject) =>
       done(putRule(noSettings, "override", "rule", { conditions: [condition], actions: [] }))
-    const matches = (condition: JsonObject, given: Partial<EventContext> = {}, name?: string) =>
+    const matches = (condition: JsonObject, given: Partial<PushContext> = {}, name?: string) =>
       !outcome(rule(condition), message("Hello Alice B, tea?", { "a.b": { "c\\d": 1 } }), given, name).notify
     assert.isTrue(matches({ kind: "room_member_count", is: ">=3" }))
     assert.isFalse(matches({ kind: "room_member_count", is: "<3" }))
