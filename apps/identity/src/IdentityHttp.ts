@@ -11,7 +11,7 @@ import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { answerRequests, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { docsPage } from "@greenroom/gateway/pages/DocsPage"
 import { homePage } from "@greenroom/gateway/pages/HomePage"
-import { trustProxies } from "@greenroom/gateway/TrustedProxies"
+import { toNetwork, trustProxies } from "@greenroom/gateway/TrustedProxies"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
@@ -26,7 +26,7 @@ import { thirdPartyIdHandlers } from "./http/ThirdPartyIdHandlers.ts"
 import { validationHandlers } from "./http/ValidationHandlers.ts"
 import { makeVersionTwo } from "./http/VersionTwo.ts"
 import { IdentityOptions } from "./IdentityOptions.ts"
-import { Requests, toNetwork } from "./Requests.ts"
+import { Requests } from "./Requests.ts"
 
 export interface IdentityHttpOptions {
   readonly host: string

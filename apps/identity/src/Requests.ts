@@ -4,6 +4,7 @@
  * node; messages per recipient are counted by `SentMessages`.
  */
 import { makeLimiter } from "@greenroom/gateway/RateLimit"
+import { toNetwork } from "@greenroom/gateway/TrustedProxies"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import type { HttpServerRequest } from "effect/http"
@@ -15,10 +16,6 @@ interface RequestsOptions {
   /** Addresses and networks that are not limited. */
   readonly trustedClients: ReadonlyArray<string>
 }
-
-/** A network, or a single address as a network. */
-export const toNetwork = (text: string): IpNetwork.IpNetwork =>
-  IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
 
 const parse = (request: HttpServerRequest.HttpServerRequest): NetAddress.IpAddress | undefined =>
   Option.getOrUndefined(

@@ -47,7 +47,7 @@ export class RateLimit extends Context.Service<
       )
     )
 
-  /** For one node of several. Logins and registrations are rare, and are counted exactly, in the database. */
+  /** For a node of a cluster. Logins and registrations are rare, and are counted in the database for all nodes together. */
   private static readonly layerOfCluster = (rates: Rates): Layer.Layer<RateLimit, never, Nodes | LoginThrottle> =>
     Layer.effect(
       RateLimit,

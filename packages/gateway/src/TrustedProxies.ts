@@ -26,7 +26,7 @@ export const addressOf = (request: HttpServerRequest.HttpServerRequest): string 
   Option.getOrElse(request.remoteAddress, () => unknown)
 
 /** A network, or the network of a single address. */
-const toNetwork = (text: string): IpNetwork.IpNetwork =>
+export const toNetwork = (text: string): IpNetwork.IpNetwork =>
   IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
 
 const trustNone: TrustedProxies = {

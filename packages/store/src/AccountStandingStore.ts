@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { logKind } from "./LogKind.ts"
 
-/** A rate of requests that change something. 0 for `messagesPerSecond` is no limit of any requests. */
+/** A limit of requests that change something. With 0 for `messagesPerSecond` the user has no limit of any requests. */
 export interface AccountRate {
   readonly messagesPerSecond: number
   /** How many may come at once. */

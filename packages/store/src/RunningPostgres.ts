@@ -1,6 +1,6 @@
 /**
- * The embedded PostgreSQL of a data directory while a gateway runs it, for programs beside the gateway: they connect to
- * it, for two cannot run it.
+ * The embedded PostgreSQL that a running gateway has started on a data directory. Other programs, such as commands, connect to it,
+ * since two PostgreSQL servers cannot use one directory.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"

@@ -40,11 +40,11 @@ export class ShortLivedStore extends Context.Service<
     readonly valuesOf: (slice: LogSlice) => ReadonlyArray<ShortLivedValue>
     /** Everything, in the order of the positions. */
     readonly all: Effect.Effect<ReadonlyArray<ShortLivedValue>>
-    /** The values whose keys begin so, in the order of the positions. */
+    /** The values whose keys begin with `prefix`, in the order of the positions. */
     readonly withPrefix: (prefix: string) => Effect.Effect<ReadonlyArray<ShortLivedValue>>
     /**
-     * Removes values whose keys begin so and that are from before a time: their `at`, in ms since 1970. Followers may not read them
-     * any more. Gives whether others stay.
+     * Removes the values whose keys begin with `prefix` and whose `at` is before a time, in ms since 1970. Followers may miss them. True
+     * if newer ones stay.
      */
     readonly removeBefore: (prefix: string, time: number) => Effect.Effect<boolean>
   }

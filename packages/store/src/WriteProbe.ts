@@ -1,6 +1,6 @@
 /**
  * Whether the database can be written to: a full disk, a read-only standby or a lost permission still answer `SELECT 1`.
- * The probe allocates new space, for a small write may find room on a full disk, and rolls back.
+ * The probe allocates new space, since a small write may find room on a full disk, and rolls back.
  */
 import { Data, Effect } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"

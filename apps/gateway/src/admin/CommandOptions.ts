@@ -1,6 +1,8 @@
 /**
- * The options of every administrative command: those of the gateway that locate its settings, and `--json`.
+ * The options of every administrative command: those of the gateway that locate its settings, and `--json`; and the argument of commands
+ * about a user.
  */
+import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
 
@@ -20,6 +22,9 @@ export const commandOptions = {
   serverName: Flag.String("server-name").pipe(Flag.withDescription("The name of the home server"), Flag.optional),
   json: Flag.Boolean("json").pipe(Flag.withDefault(false), Flag.withDescription("Print JSON, one value a line"))
 }
+
+/** The argument of the commands about one user. */
+export const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
 /** The parsed options that locate the settings. */
 export type CommandOptions = { readonly [K in keyof SettingsLocation]: Option.Option<string> }

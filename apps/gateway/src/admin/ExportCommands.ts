@@ -25,7 +25,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { administration } from "./AccountServices.ts"
 import { audited } from "./Audited.ts"
-import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { type CommandOptions, commandOptions, user } from "./CommandOptions.ts"
 import { AdminFailure, print, printLine, printPages, requireReason, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 import { readSecret } from "./StandardInput.ts"
@@ -93,7 +93,7 @@ const request = Command.make(
   "request",
   {
     ...commandOptions,
-    user: Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID")),
+    user,
     by,
     reason
   },

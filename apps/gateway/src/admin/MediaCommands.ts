@@ -16,7 +16,7 @@ import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import { administration } from "./AccountServices.ts"
 import { audited } from "./Audited.ts"
-import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { type CommandOptions, commandOptions, user } from "./CommandOptions.ts"
 import { AdminFailure, type Output, print, printAll, printLine, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
 
@@ -31,7 +31,6 @@ const describe = (row: MediaRow): string =>
     ...(row.quarantinedBy === undefined ? [] : [`in quarantine by ${row.quarantinedBy}`])
   ].join("  ")
 
-const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 const uri = Argument.String("uri").pipe(Argument.withDescription("The file, as mxc://server/id"))
 
 const run = <A, R>(

@@ -10,18 +10,15 @@ import { plural } from "@greenroom/protocol/Plural"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type UserRedaction, UserRedactionStore } from "@greenroom/store/UserRedactionStore"
-import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { audited, commandLine } from "./Audited.ts"
-import { type CommandOptions, commandOptions } from "./CommandOptions.ts"
+import { type CommandOptions, commandOptions, user } from "./CommandOptions.ts"
 import { AdminFailure, print, printPages, requirePositive, time } from "./CommandOutput.ts"
 import { onDatabase } from "./Connection.ts"
-
-const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
 const stores = Layer.mergeAll(UserRedactionStore.layer, AccountStore.layer, AuditStore.layer)
 

@@ -14,12 +14,10 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { withAdministration as run } from "./AccountServices.ts"
 import { configOf } from "./CommandConfig.ts"
-import { commandOptions } from "./CommandOptions.ts"
+import { commandOptions, user } from "./CommandOptions.ts"
 import { AdminFailure, print, printAll, printLine, time } from "./CommandOutput.ts"
 import { redact, redactions } from "./RedactionCommands.ts"
 import { firstLine } from "./StandardInput.ts"
-
-const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
 const passwordStdin = Flag.Boolean("password-stdin").pipe(
   Flag.withDefault(false),

@@ -29,7 +29,7 @@ const make = Effect.gen(function* () {
   const accounts = yield* AccountStore
   const running = new Set<UserId>()
 
-  /** One at a time of each user: it reads everything. It runs from its first line on: the answer to HEAD has none. */
+  /** One export of each user at a time, because it reads everything. It begins with the first line that is read: HEAD reads none. */
   const lines = (userId: UserId): Effect.Effect<Stream.Stream<Uint8Array>, LimitExceeded> =>
     Effect.suspend(() => {
       if (running.has(userId)) return Effect.fail(busy)

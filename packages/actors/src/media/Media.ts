@@ -215,7 +215,7 @@ export class Media extends Context.Service<
         }
       }, Effect.scoped)
 
-      /** The row of a content ID that has its content, at the latest at `deadline` of the monotonic clock. */
+      /** The row of a content ID: waits for its content until `deadline` of the monotonic clock. */
       const findRow = (name: MediaName, deadline: number): Effect.Effect<MediaRow, MatrixError> =>
         Effect.flatMap(store.find(name), (found) =>
           Effect.gen(function* () {

@@ -10,6 +10,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject } from "@greenroom/protocol/Json"
 import type { OwnPush } from "@greenroom/store/RoomCommit"
 import { Context } from "effect"
 
@@ -20,6 +21,12 @@ export interface PushContext {
   readonly memberCount: number
   /** Whether the sender has the power to notify the room with this key of `notifications` (such as `room`). */
   readonly mayNotify: (key: string) => boolean
+}
+
+/** Whether the event mentions all members of its room (`m.mentions`). */
+export const mentionsRoom = ({ content }: Event): boolean => {
+  const mentions = content["m.mentions"]
+  return isJsonObject(mentions) && mentions.room === true
 }
 
 /** Whom an event notifies among the members that have push rules of their own, provided by `user/push/MemberPushRulesLive`. */

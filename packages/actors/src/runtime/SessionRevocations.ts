@@ -27,12 +27,13 @@ const maxRemembered = 20_000
 /** The longest wait until this node has followed the log, which an older transaction may hold up. */
 const followTimeout = "2 seconds"
 
-/** A session that has ended, and until when it was one: `since` of a later login on the device is greater. */
+/** A session that has ended, and when: the `since` of a later login on the device is greater. */
 export interface EndedSession extends SessionRevocation {
   readonly since: number
 }
 
-const endedError = Effect.fail(new UnknownToken({ error: "The session has ended" }))
+/** The failure of what is asked for by an ended session: M_UNKNOWN_TOKEN. */
+export const sessionEnded = Effect.fail(new UnknownToken({ error: "The session has ended" }))
 
 /** The fields that identify an ended session. */
 type End = Pick<EndedSession, "tokenId" | "since">
@@ -132,7 +133,7 @@ const make = Effect.gen(function* () {
   return SessionRevocations.of({
     isOver,
     hasEnded,
-    check: (session) => (hasEnded(session) ? endedError : Effect.void),
+    check: (session) => (hasEnded(session) ? sessionEnded : Effect.void),
     onEnd,
     isTrusted: agreement.isTrusted,
     // Sessions of application services end with the device, and this node, too, learns their token IDs by the log.

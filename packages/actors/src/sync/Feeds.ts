@@ -12,7 +12,7 @@ import { periodically } from "@greenroom/store/Supervision"
 import { Context, Effect, Layer } from "effect"
 import { makeDeadlines } from "../runtime/Deadlines.ts"
 import type { Session } from "../runtime/Session.ts"
-import { SessionRevocations } from "../runtime/SessionRevocations.ts"
+import { SessionRevocations, sessionEnded } from "../runtime/SessionRevocations.ts"
 import { makeFeedEvents } from "./internal/FeedEvents.ts"
 import { FeedIndex } from "./internal/FeedIndex.ts"
 import { makeFeedUpdates } from "./internal/FeedUpdates.ts"
@@ -23,7 +23,6 @@ const keptFor = 2 * 60_000
 
 /** The device is still there: its client renews the token, or logs in again as itself. */
 const expired = Effect.fail(new UnknownToken({ error: "The access token has expired", soft_logout: true }))
-const ended = Effect.fail(new UnknownToken({ error: "The session has ended" }))
 
 /** The feeds of users: opened for their first readers, kept between two reads, closed without readers. */
 const makeOpenFeeds = Effect.gen(function* () {
@@ -106,7 +105,7 @@ const makeFeeds = Effect.gen(function* () {
     for (const { userId } of ended) feeds.get(userId)?.wake()
   })
 
-  const endOf = (session: Session) => (revocations.hasEnded(session) ? ended : expired)
+  const endOf = (session: Session) => (revocations.hasEnded(session) ? sessionEnded : expired)
 
   /**
    * Waits for the first wake-up of a feed after so many; false if there was none until `deadline`, in ms of the monotonic

@@ -1,6 +1,6 @@
 /**
- * The keys that a server publishes at `/matrix/key/v1`: by which it signs now, by which it signed before and until
- * when, and how long all that may be believed. The object is signed by every current key in it.
+ * The keys that a server publishes at `/matrix/key/v1`: those with which it signs, those with which it signed until some
+ * time, and until when the object is valid. The object is signed by every current key in it.
  *
  * Keys are 32 bytes in unpadded base64. Earlier servers wrote a key as that text alone, which is read as well.
  *

@@ -62,7 +62,7 @@ const readParameters = (text: string): ReadonlyMap<string, string> | undefined =
   return parameters
 }
 
-/** One signature of a value of the header. Undefined if it is not of that form, or says a thing twice. */
+/** One signature of a value of the header. Undefined if it has another form, or names a parameter twice. */
 export const parseXMatrix = (header: string): XMatrix | undefined => {
   const start = scheme.exec(header)
   if (start === null) return undefined

@@ -1,6 +1,6 @@
 /**
- * Files of this server, as other home servers ask for them. The answer is `multipart/mixed`: JSON that says nothing yet,
- * and the file.
+ * Files of this server, as other home servers ask for them. The answer is `multipart/mixed`: a JSON object without a
+ * meaning so far, and the file.
  *
  * Source: "Content Repository" of the server-server specification.
  */

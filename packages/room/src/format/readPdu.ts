@@ -30,7 +30,7 @@ const isSignatures = (value: Json | undefined): boolean =>
     (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((entry) => typeof entry === "string")
   )
 
-/** A hash of another length differs from that of the event, which is redacted then: other servers keep it, too. */
+/** A hash may have any length: one that cannot match redacts the event, which other servers keep, too. */
 const isHashes = (value: Json | undefined): boolean =>
   isJsonObject(value) && typeof value.sha256 === "string" && decodeHash(value.sha256) !== undefined
 

@@ -126,7 +126,7 @@ const own = async (file: string, { owner }: PostgresLauncher): Promise<void> => 
   if (owner !== undefined) await fs.lchown(file, owner.uid, owner.gid)
 }
 
-/** PostgreSQL wants its files to be its own: gives them to it if an earlier run used another account. */
+/** PostgreSQL must own its files: changes their owner if an earlier run used another account. */
 const takeOver = async (directory: string, launcher: PostgresLauncher): Promise<void> => {
   const { uid } = await fs.stat(directory)
   if (launcher.owner === undefined || uid === launcher.owner.uid) return

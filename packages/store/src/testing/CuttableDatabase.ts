@@ -1,7 +1,6 @@
 /**
- * A proxy to a PostgreSQL that can be cut: its clients lose all connections, and get none until it is mended. Cut
- * in silence, it takes connections and never answers, also when it is mended: those that are made then are answered. It notes
- * the statements that pass.
+ * A proxy to a PostgreSQL that a test can cut: its clients lose all connections, and get none until it is mended. Cut in silence, it
+ * accepts connections and never answers. After it is mended only new connections are answered. It notes the statements that pass.
  */
 import * as fs from "node:fs/promises"
 import * as net from "node:net"

@@ -33,7 +33,7 @@ export type Needs = ReadonlyArray<KeyNeed>
 export interface Known {
   readonly keys: ReadonlyArray<RemoteKey>
   /**
-   * When the server itself was first asked, or our own server was installed: since then no one else knows its keys better.
+   * When the server itself was first asked, or this server was installed. From then on no notary can know its keys better.
    */
   readonly metAt: number
 }

@@ -24,7 +24,7 @@ const visibilityType = "m.room.history_visibility"
 const usersAtOnce = 200
 const maxUsers = 2_000
 
-/** The memberships that admit a server to an event. Undefined if every server may see it that takes part in the room now. */
+/** The memberships that admit a server to an event. Undefined if every server that is in the room now may see it. */
 const admittingOf = (event: Event | undefined): ReadonlySet<unknown> | undefined => {
   const visibility = event?.content.history_visibility
   if (visibility === "joined") return new Set(["join"])

@@ -1,6 +1,6 @@
 /**
- * Reading `multipart/mixed` with two parts as a stream, as home servers send each other files: JSON that says nothing yet,
- * and the file, or where it is.
+ * Reading `multipart/mixed` with two parts as a stream, as home servers send each other files: a JSON object without a
+ * meaning so far, and the file, or where it is.
  *
  * Source: "Content Repository" of the server-server specification; RFC 2046, 5.1.
  */

@@ -86,7 +86,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
         orElse: () => new RemoteFailure({ destination: server, reason: `no IDs of the state within ${idsTimeout}` })
       })
     )
-    // A server that fails at the IDs may have the state all the same.
+    // A server that cannot answer `/state_ids` may still answer `/state`.
     if (Result.isFailure(answer)) return yield* isRefusal(answer.failure) ? answer.failure : whole
     const ids = answer.success
     const { part, unknown } = yield* events.visibilityPart(room.roomNid, ids, serverName)

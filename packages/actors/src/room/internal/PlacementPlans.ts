@@ -91,7 +91,7 @@ export const makePlacementPlans = (
   const citesForeign = ({ auth_events }: Event, { foreign }: FoundEvents): Refusal | undefined =>
     auth_events.some((id) => foreign.has(id)) ? { rule: "The auth events of an event belong to its room" } : undefined
 
-  /** The plan for an event; the status of one that has its place, or the reason why the event cannot be placed. */
+  /** The plan for an event; the status of an event that is placed already; or the reason why it cannot be placed. */
   const plan = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event,

@@ -6,10 +6,9 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion, StateLookup } from "@greenroom/room/RoomVersion"
 import type { EventPush, OwnPush, SharedPush } from "@greenroom/store/RoomCommit"
-import type { MemberPushRules, PushContext } from "../MemberPushRules.ts"
+import { type MemberPushRules, mentionsRoom, type PushContext } from "../MemberPushRules.ts"
 
 /** The room data that push rules read. */
 interface PushedRoom {
@@ -17,11 +16,6 @@ interface PushedRoom {
   readonly lookup: StateLookup
   readonly joinedMembers: number
   readonly ours: ServerName
-}
-
-const mentionsRoom = ({ content }: Event): boolean => {
-  const mentions = content["m.mentions"]
-  return isJsonObject(mentions) && mentions.room === true
 }
 
 /** From how many members on an event that notifies them alike has one row for all of them. */

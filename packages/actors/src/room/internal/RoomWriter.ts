@@ -20,7 +20,7 @@ import { MemberPushRules } from "../MemberPushRules.ts"
 import { RoomState } from "./RoomState.ts"
 import { RoomTransactions } from "./RoomTransactions.ts"
 
-/** How often a request runs at most that the commits of others failed; one whose own commit fails has two attempts. */
+/** The most attempts of a request that fails because of the commits of others. One whose own commit fails has two. */
 const maxAttempts = 5
 
 /** How many chains of states one step begins at most: for the state before an event, after it, and the current one. */
@@ -111,7 +111,7 @@ export const makeRoomWriter = Effect.gen(function* () {
       (room) => (room.membershipOf(userId) === "join" ? Effect.succeed(room) : mustBeJoined)
     )
 
-  /** A request that failed with the commits of others is not at fault, whatever those failed of: it can be repeated later. */
+  /** A request whose commit failed together with those of others can be repeated later: the fault may be in any of them. */
   const defectOf = (failure: StaleWriter | CommitFailed) =>
     failure._tag === "CommitFailed" && failure.untouched
       ? new NodeUnavailable(`The commits of other requests for ${roomId} failed`)

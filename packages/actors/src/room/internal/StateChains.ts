@@ -29,7 +29,7 @@ export class StateChains {
   readonly branches = new StateBranches()
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
-  /** Events that were known before they got their place have another number since: the new one, by the old. */
+  /** New numbers of events that were outliers, by their old numbers. */
   private readonly renumbered = new Map<number, number>()
 
   constructor(roomNid: number, current: CurrentState, ref: StateRef | undefined, ends: ReadonlyMap<number, ChainEnd>) {

@@ -5,19 +5,13 @@
 import { defaultPush, mentionedBy, relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import { nobody } from "../../room/IgnoredUsers.ts"
-import { MemberPushRules } from "../../room/MemberPushRules.ts"
+import { MemberPushRules, mentionsRoom } from "../../room/MemberPushRules.ts"
 import { type Counts, makeUnreadCounts, type UnreadOfRoom } from "../../user/push/UnreadCounts.ts"
 import type { CountedTo, UserFeed } from "./UserFeed.ts"
-
-const mentionsRoom = ({ content }: Event): boolean => {
-  const mentions = content["m.mentions"]
-  return isJsonObject(mentions) && mentions.room === true
-}
 
 const plus = (counts: Counts | undefined, notifications: number, highlights: number): Counts => ({
   notification_count: (counts?.notification_count ?? 0) + notifications,

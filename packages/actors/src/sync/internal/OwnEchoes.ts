@@ -1,11 +1,11 @@
 /**
- * The answer to a request that sends an event comes before the event reaches the device by a request that waits. The other way
- * round matrix-js-sdk 43 loses track of what it sends in threads: the promise of the send never settles.
+ * Delays events on their way back to the device that sent them, so that the answer to the send comes first. In the other order
+ * matrix-js-sdk 43 loses track of what it sends in threads: the promise of the send never settles.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import { Effect } from "effect"
 
-/** How long an answer waits that has an event which the device sent, and how old such an event is at most, in ms. */
+/** How long an answer with an event of the device itself waits, and up to which age of that event, in ms. */
 const answerTime = 25
 const recent = 1_000
 
