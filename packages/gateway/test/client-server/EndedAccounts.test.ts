@@ -11,6 +11,12 @@ const deactivate = (user: TestUser, name: string) =>
     assert.strictEqual(status, 200)
   )
 
+/** What ends the session of a user with this name. */
+const ends = {
+  logout: (user: TestUser) => as(user)("POST", "/v3/logout", {}),
+  deactivation: deactivate
+}
+
 /** Waits until some statement waits for a lock. */
 const untilBlocked = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
@@ -156,10 +162,6 @@ layer(gateway, { excludeTestServices: true })("requests under way", (it) => {
 
   it.effect("are refused if their body arrives after the session has ended", () =>
     Effect.gen(function* () {
-      const ends = {
-        logout: (user: TestUser) => as(user)("POST", "/v3/logout", {}),
-        deactivation: (user: TestUser, name: string) => deactivate(user, name)
-      }
       for (const [how, end] of Object.entries(ends)) {
         const user = yield* register(`slow-${how}`)
         const room = yield* createRoom(user)
@@ -184,14 +186,16 @@ layer(gateway, { excludeTestServices: true })("requests under way", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("upload nothing if the file arrives after the account was deactivated", () =>
+  it.effect("upload nothing if the file arrives after the session has ended", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const user = yield* register("uploader")
-      const finish = yield* openRequest(user, "POST", "/_matrix/media/v3/upload", "a file")
-      yield* deactivate(user, "uploader")
-      assert.strictEqual(yield* finish, "401 M_UNKNOWN_TOKEN")
-      assert.lengthOf(yield* sql`SELECT 1 FROM media WHERE user_id = ${user.id}`, 0)
+      for (const [how, end] of Object.entries(ends)) {
+        const user = yield* register(`uploader-${how}`)
+        const finish = yield* openRequest(user, "POST", "/_matrix/media/v3/upload", "a file")
+        yield* end(user, `uploader-${how}`)
+        assert.strictEqual(yield* finish, "401 M_UNKNOWN_TOKEN")
+        assert.lengthOf(yield* sql`SELECT 1 FROM media WHERE user_id = ${user.id}`, 0)
+      }
     }).pipe(Effect.scoped)
   )
 })
