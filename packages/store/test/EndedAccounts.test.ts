@@ -1,9 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Effect, Fiber, Layer, Schedule } from "effect"
+import { Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { AccountStore } from "../src/AccountStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import { untilBlocked } from "./support/untilBlocked.ts"
 
 /** Runs an effect beside a transaction of the caller. */
 const beside = Effect.map(Effect.context<AccountStore | SqlClient.SqlClient>(), Effect.runForkWith)
@@ -62,13 +63,6 @@ const stored = Effect.fnUntraced(function* (userId: UserId) {
   return (yield* sql`SELECT 1 FROM account_data WHERE user_id = ${userId}`).length
 })
 
-const untilBlocked = Effect.gen(function* () {
-  const sql = yield* SqlClient.SqlClient
-  const blocked = sql`
-    SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()`
-  yield* Effect.repeat(blocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") })
-})
-
 layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)), { excludeTestServices: true })(
   "deactivated accounts",
   (it) => {
@@ -125,6 +119,25 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)), { exclude
         )
         assert.strictEqual((yield* Fiber.join(writing))._tag, "Failure")
         assert.strictEqual(yield* stored(late), 0)
+      })
+    )
+
+    it.effect("a login that waits for the deactivation is refused", () =>
+      Effect.gen(function* () {
+        const store = yield* AccountStore
+        const sql = yield* SqlClient.SqlClient
+        const login = { userId: user("login"), token: Redacted.make("login"), deviceId: "D" }
+        yield* store.create(login.userId)
+        const fork = yield* beside
+        const opening = yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* store.deactivate(login.userId)
+            const opening = fork(store.createToken(login))
+            yield* untilBlocked
+            return opening
+          })
+        )
+        assert.isTrue(Option.isNone(yield* Fiber.join(opening)))
       })
     )
   }

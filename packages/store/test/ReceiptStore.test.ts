@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { ReceiptStore } from "../src/ReceiptStore.ts"
+import { beginning } from "../src/StreamToken.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { alice, bob, stores } from "./support/TestRoom.ts"
 
@@ -39,6 +40,12 @@ layer(database)("ReceiptStore", (it) => {
         found.flatMap((r) => (r.userId === bob && r.threadId?.startsWith("$") ? [r.threadId] : [])),
         newest.map(({ thread_id }) => thread_id)
       )
+      const changed = yield* receipts.read(alice, [1], {
+        after: beginning,
+        upTo: { xid: Number.MAX_SAFE_INTEGER, nid: 0 }
+      })
+      assert.isNotEmpty(changed)
+      assert.isFalse(changed.some(({ type }) => type === "m.read.private"))
     })
   )
 })

@@ -94,4 +94,20 @@ describe("RoomTransactions", () => {
       assert.strictEqual(asked.ids, 5_002)
     })
   )
+
+  it.effect("a session with a request under way stays in memory, so that a repeat waits for the first", () =>
+    Effect.gen(function* () {
+      const { transactions } = storedAnswers(0)
+      const gate = yield* Deferred.make<string>()
+      const first = yield* Effect.forkChild(transactions.once(transaction(0, 1), Deferred.await(gate)), {
+        startImmediately: true
+      })
+      for (let tokenId = 1; tokenId <= 5_001; tokenId++) yield* transactions.once(transaction(tokenId, 1), Effect.void)
+      const second = yield* Effect.forkChild(transactions.once(transaction(0, 1), Effect.die("run twice")), {
+        startImmediately: true
+      })
+      yield* Deferred.succeed(gate, "first")
+      assert.deepStrictEqual([yield* Fiber.join(first), yield* Fiber.join(second)], ["first", "first"])
+    })
+  )
 })
