@@ -121,6 +121,18 @@ describe("MSC1442", () => {
       const elsewhere = example.state(alice, "m.room.topic", { topic: "elsewhere" }, [before])
       assert.strictEqual(example.after(changes, elsewhere).get(levelsKey), changes.event_id)
     })
+
+    it(`join rules of the auth difference decide on a join before those on which all states agree (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const open = example.state(alice, "m.room.join_rules", { join_rule: "public" })
+      const joined = example.member(charlie, charlie, "join", [open])
+      const closed = example.state(alice, "m.room.join_rules", { join_rule: "invite" }, [open])
+      const state = example.after(closed)
+      const charlieKey = stateKeyOf("m.room.member", charlie)
+      const resolved = example.resolve(state, new Map(state).set(charlieKey, joined.event_id))
+      assert.strictEqual(resolved.get(charlieKey), joined.event_id)
+      assert.strictEqual(resolved.get(rulesKey), closed.event_id)
+    })
   }
 
   it("only the events of the states count in version 1: the change of charlie is lost with that of bob", () => {

@@ -47,8 +47,10 @@ describe("m.room.create", () => {
     )
   })
 
-  it("users of other servers cannot join a room with m.federate false", () => {
+  it("users of other servers cannot join a room with m.federate false, and can join any other", () => {
     for (const id of ids) {
+      const open = new LinearRoom(id, { "m.federate": true }).joinRule("public")
+      open.allows(open.member(bob, bob, "join"))
       const room = new LinearRoom(id, { "m.federate": false }).joinRule("public")
       room.refuses(room.member(bob, bob, "join"), "only users of the creator's server take part")
       room.allows(room.member(user("anna"), user("anna"), "join"))
