@@ -78,7 +78,9 @@ const history = Effect.gen(function* () {
   const secret = messageAfter(closed, "secret")
   const opened = visibilityAfter(secret, "shared")
   const reopened = messageAfter(opened, "reopened")
-  const events = [open, closed, secret, opened, reopened]
+  // It follows an event that blue does not get, so that its state stays unknown.
+  const orphan = messageAfter(messageAfter(left, "withheld"), "orphan")
+  const events = [open, closed, secret, opened, reopened, orphan]
   const stateWith = (...by: ReadonlyArray<Event>) => {
     const all = [...past, ...by]
     const isReplaced = ({ state_key, type }: Event) =>
@@ -89,7 +91,7 @@ const history = Effect.gen(function* () {
   const template = evil.event(
     known,
     { type: "m.room.member", state_key: bob.userId, sender: bob.userId, content: { membership: "join" } },
-    { prevEvents: [reopened], state: past }
+    { prevEvents: [reopened, orphan], state: past }
   )
   const [state, authChain] = [stateWith(opened, lateJoin), stateWith()]
   evil.useVersion(room_id, "11")
@@ -111,7 +113,7 @@ const history = Effect.gen(function* () {
   const joined = read.find(isMember(bob.userId, "join"))!
   const bodies = read.map(({ content }) => content.body)
   assert.deepStrictEqual(
-    ["open", "secret", "reopened"].filter((body) => bodies.includes(body)),
+    ["open", "secret", "reopened", "orphan"].filter((body) => bodies.includes(body)),
     ["open", "reopened"]
   )
   const stored = yield* blue.select(
@@ -119,7 +121,7 @@ const history = Effect.gen(function* () {
   )
   assert.sameMembers(
     stored.map(({ body }) => body),
-    ["open", "secret", "reopened"]
+    ["open", "secret", "reopened", "orphan"]
   )
 
   const version = late.useVersion(room_id, "11")
@@ -133,7 +135,12 @@ const history = Effect.gen(function* () {
           : []
       })
     )
-  const visible = { [open.event_id]: "open", [secret.event_id]: undefined, [reopened.event_id]: "reopened" }
+  const visible = {
+    [open.event_id]: "open",
+    [secret.event_id]: undefined,
+    [reopened.event_id]: "reopened",
+    [orphan.event_id]: undefined
+  }
   return { blue, evil, late, room_id, visible, secret, joined: joined.event_id as string, bodiesOf }
 })
 

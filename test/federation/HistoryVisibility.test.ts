@@ -224,6 +224,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
     })
   )
 
+  it.effect(
+    "a server does not receive what was hidden from it in a room that changed its history visibility often",
+    () =>
+      Effect.gen(function* () {
+        const { alice, evil, number, red } = yield* sceneOf("11")
+        const roomId = yield* createRoom(alice, "11")
+        evil.useVersion(roomId, "11")
+        const show = (history_visibility: string, n = 0) =>
+          expectOk(setState(alice, roomId, visibilityType, { history_visibility, n }))
+        for (let n = 0; n < 12; n++) yield* show("shared", n)
+        yield* show("joined")
+        const message = yield* say(alice, roomId, "for members")
+        for (let n = 0; n < 12; n++) yield* show("shared", n)
+        yield* evil.join(red, roomId, `@guest${number}:evil.test`)
+        const { body } = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(message)}`)
+        assert.deepStrictEqual(body.pdus[0].content, {})
+      })
+  )
+
   it.effect("the state after branches with different history visibility is requested", () =>
     Effect.gen(function* () {
       const { closed, merged, open, readAll, stateWith } = yield* branching

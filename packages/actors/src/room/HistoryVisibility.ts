@@ -140,18 +140,13 @@ export const makeHistoryVisibility = Effect.gen(function* () {
     )
   })
 
-  /**
-   * Strips the events of erased users, unless the reader was in the room when they were sent. The reader's own events are
-   * never stripped.
-   */
+  /** Strips the events of erased users, unless the reader was in the room when they were sent. */
   const pruneErased = Effect.fnUntraced(function* <E extends { readonly event: Event }>(
     reader: Reader,
     read: ReadonlyArray<E>
   ): Effect.fn.Return<ReadonlyArray<E>> {
     if (!erased.any()) return read
-    const ofErased = read.flatMap(({ event }) =>
-      erased.has(event.sender) && event.sender !== reader.userId ? [event.event_id] : []
-    )
+    const ofErased = read.flatMap(({ event }) => (erased.has(event.sender) ? [event.event_id] : []))
     if (ofErased.length === 0) return read
     const stored = yield* events.byIds(ofErased)
     const before = yield* statesBefore(stored, reader.userId)

@@ -3,7 +3,16 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { ask as askDraft, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import {
+  ask as askDraft,
+  askToday,
+  createRoom,
+  gateway,
+  inPath,
+  register,
+  sendText,
+  type TestUser
+} from "../TestGateway.ts"
 
 type Ask = (method: string, path: string, json?: unknown) => ReturnType<typeof askToday>
 
@@ -112,4 +121,22 @@ layer(gateway, { excludeTestServices: true })("users outside a private room", (i
       })
     )
   }
+
+  it.effect("find none of its events through a room of their own", () =>
+    Effect.gen(function* () {
+      const [alice, eve] = [yield* register("outside-alice"), yield* register("outside-eve")]
+      const secret = inPath(yield* sendText(alice, yield* createRoom(alice, { visibility: "private" }), "secret"))
+      const own = inPath(yield* createRoom(eve))
+      for (const [method, path] of [
+        ["GET", `/v3/rooms/${own}/event/${secret}`],
+        ["GET", `/v3/rooms/${own}/context/${secret}`],
+        ["GET", `/v1/rooms/${own}/relations/${secret}`],
+        ["POST", `/v3/rooms/${own}/report/${secret}`]
+      ] as const) {
+        const json = method === "POST" ? { reason: "x" } : undefined
+        const { body, status } = yield* askToday(method, path, { token: eve.token, json })
+        assert.deepStrictEqual([status, body.errcode], [404, "M_NOT_FOUND"], path)
+      }
+    })
+  )
 })

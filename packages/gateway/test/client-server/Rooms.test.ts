@@ -9,6 +9,7 @@ import {
   joinRoom,
   messageBodies,
   outcome,
+  putState,
   register,
   roomWith,
   sendText,
@@ -254,6 +255,23 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       yield* setVisibility("world_readable")
       yield* sendText(alice, room, "to the world")
       assert.deepStrictEqual(messageBodies((yield* as(eve)("GET", messages)).body.chunk), ["to the world"])
+    })
+  )
+
+  it.effect("history is visible as the room sets it, however often it did so", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("often-alice"), yield* register("often-bob")]
+      const room = yield* roomWith(alice)
+      const show = (history_visibility: string, n = 0) =>
+        putState(alice, room, "m.room.history_visibility", { history_visibility, n })
+      for (let n = 0; n < 12; n++) yield* show("shared", n)
+      yield* sendText(alice, room, "shared")
+      yield* show("joined")
+      yield* sendText(alice, room, "joined")
+      for (let n = 0; n < 12; n++) yield* show("shared", n)
+      yield* joinRoom(bob, room)
+      const { body } = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`)
+      assert.deepStrictEqual(messageBodies(body.chunk), ["shared"])
     })
   )
 
