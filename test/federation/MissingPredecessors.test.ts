@@ -18,7 +18,7 @@ import {
 } from "./support/HostileNetwork.ts"
 import { type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
 import { expectOk, readBack, say, sees, stateOf } from "./support/Network.ts"
-import { type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
+import { joinThrough, type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -121,39 +121,70 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
-  it.effect(
-    "events whose predecessors come later are placed with those, as the removal of the last user of a server",
-    () =>
-      Effect.gen(function* () {
-        const here = yield* scene
-        const { alice, blue, bob, evil, mallory, red, room, room_id } = here
-        const levels = room.state.get("m.room.power_levels\0")!
-        const users = { ...(levels.content.users as object), [mallory]: 100 }
-        const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/state/m.room.power_levels`
-        const { event_id } = yield* expectOk(alice.ask("PUT", path, { ...levels.content, users }))
-        const promoted = yield* evil.receives((event) => event.event_id === event_id)
-        yield* sees(bob, (event) => event.event_id === event_id)
-        const state = [promoted]
-        const topic = { sender: mallory, type: "m.room.topic", state_key: "", content: { topic: "first" } }
-        const first = evil.event(room, topic, { prevEvents: [promoted], state })
-        const second = evil.event(room, { sender: mallory }, { prevEvents: [first], state })
-        const removal = {
-          sender: mallory,
-          type: "m.room.member",
-          state_key: bob.userId,
-          content: { membership: "leave" }
-        }
-        const last = evil.event(room, removal, { prevEvents: [second], state })
-        // The server answers no question about what precedes its events.
-        evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
-        yield* evil.tell(blue, last, second)
-        assert.notInclude(ids(yield* readBack(bob, room_id)), second.event_id)
-        yield* evil.tell(blue, first)
-        const read = ids(yield* readBack(bob, room_id))
-        for (const event of [first, second, last]) assert.include(read, event.event_id)
-        assert.strictEqual((yield* stateOf(bob, room_id))[`m.room.member ${bob.userId}`], last.event_id)
-        yield* isHealthy(red)
-      })
+  /** Mallory may remove others, and removes Bob after two events. Her server answers no question about them. */
+  const removalOfBob = Effect.fnUntraced(function* (here: TodaysScene) {
+    const { alice, bob, evil, mallory, room, room_id } = here
+    const levels = room.state.get("m.room.power_levels\0")!
+    const users = { ...(levels.content.users as object), [mallory]: 100 }
+    const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/state/m.room.power_levels`
+    const { event_id } = yield* expectOk(alice.ask("PUT", path, { ...levels.content, users }))
+    const promoted = yield* evil.receives((event) => event.event_id === event_id)
+    yield* sees(bob, (event) => event.event_id === event_id)
+    const state = [promoted]
+    const topic = { sender: mallory, type: "m.room.topic", state_key: "", content: { topic: "first" } }
+    const first = evil.event(room, topic, { prevEvents: [promoted], state })
+    const second = evil.event(room, { sender: mallory }, { prevEvents: [first], state })
+    const removal = { sender: mallory, type: "m.room.member", state_key: bob.userId, content: { membership: "leave" } }
+    const last = evil.event(room, removal, { prevEvents: [second], state })
+    evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
+    return { first, second, last }
+  })
+
+  const membershipOf = (person: TodaysScene["bob"], roomId: string, userId: string) =>
+    Effect.map(stateOf(person, roomId), (state) => state[`m.room.member ${userId}`])
+
+  it.effect("events whose predecessors come later are placed with those", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, number, red, room_id } = here
+      // Another user of the server stays in the room.
+      const carol = yield* blue.register(`carol${number}`)
+      yield* expectOk(joinThrough(carol, room_id, red))
+      const { first, last, second } = yield* removalOfBob(here)
+      yield* evil.tell(blue, last, second)
+      assert.notInclude(ids(yield* readBack(carol, room_id)), second.event_id)
+      assert.notStrictEqual(yield* membershipOf(carol, room_id, bob.userId), last.event_id)
+      yield* evil.tell(blue, first)
+      const read = ids(yield* readBack(carol, room_id))
+      for (const event of [first, second, last]) assert.include(read, event.event_id)
+      assert.strictEqual(yield* membershipOf(carol, room_id, bob.userId), last.event_id)
+    })
+  )
+
+  it.effect("the last user of a server is removed also if the other server does not give what precedes that", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, red, room_id } = here
+      const { last, second } = yield* removalOfBob(here)
+      yield* evil.tell(blue, second)
+      assert.notInclude(ids(yield* readBack(bob, room_id)), second.event_id)
+      yield* evil.tell(blue, last)
+      assert.strictEqual(yield* membershipOf(bob, room_id, bob.userId), last.event_id)
+      yield* expectOk(joinThrough(bob, room_id, red))
+      assert.notStrictEqual(yield* membershipOf(bob, room_id, bob.userId), last.event_id)
+    })
+  )
+
+  it.effect("the last user of a server is not removed by users without the power to do so", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, room, room_id } = here
+      evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
+      const removal = { sender: mallory, type: "m.room.member", state_key: bob.userId, content: { membership: "ban" } }
+      const before = yield* stateOf(bob, room_id)
+      yield* evil.tell(blue, evil.event(room, removal, { prevEvents: [imaginedHash()] }))
+      assert.deepStrictEqual(yield* stateOf(bob, room_id), before)
+    })
   )
 
   it.effect("if the server has no state at the predecessor, the state at the event is requested", () =>

@@ -7,7 +7,7 @@
  * Source: docs/federation.md, "Receiving a PDU" and "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isUserId, type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Effect } from "effect"
@@ -95,6 +95,24 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     )
   }
 
+  /**
+   * Whether a user of the server that sent the event removes the last of our users from the room by it. That server considers us outside
+   * the room: it refuses to give what precedes the event, and no later event comes.
+   */
+  const removesLast = (room: RoomState, origin: ServerName, event: Event): boolean => {
+    const { content, sender, state_key: userId, type } = event
+    const isRemoval = type === "m.room.member" && (content.membership === "leave" || content.membership === "ban")
+    if (!isRemoval || event.origin !== origin || !isUserId(userId) || sender === userId) return false
+    const isLast = serverNameOf(userId) === serverName && room.servers.get(serverName) === 1
+    return isLast && room.membershipOf(userId) === "join"
+  }
+
+  /** The removal of our last user, to be judged by the current state. */
+  const afterCurrent = (room: RoomState, removal: Event): ClosedGap => {
+    const state = [...room.current.values()].map(({ event }) => event)
+    return { ...closedGap, events: [removal], states: new Map([[removal.event_id, { state, authChain: [] }]]) }
+  }
+
   /** Places events, and then those that waited for them. Events that cannot be placed wait for what they follow. */
   const placeWithFollowers = Effect.fnUntraced(function* (
     room: RoomState,
@@ -103,6 +121,12 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     caution: Caution | undefined
   ) {
     const { outcomes, unplaced } = yield* placeAll(room, gap, caution)
+    const removal = gap.hasFailed ? undefined : [...unplaced.values()].find((event) => removesLast(room, origin, event))
+    if (removal !== undefined) {
+      const removed = yield* placeAll(room, afterCurrent(room, removal), caution)
+      for (const [id, outcome] of removed.outcomes) outcomes.set(id, outcome)
+      if (!removed.unplaced.has(removal.event_id)) unplaced.delete(removal.event_id)
+    }
     for (const event of unplaced.values()) waitingEvents.keep(roomId, { event, origin })
     let placed = new Set([...outcomes.keys()].filter((id) => !unplaced.has(id)))
     while (placed.size > 0) {
