@@ -189,6 +189,28 @@ describe("EmbeddedPostgres", () => {
     })
   )
 
+  it.live(
+    "a PostgreSQL that recovers from a crash ends with its gateway, and the next start ends one that was left",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* temporaryDirectory
+        const crash = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+          const [row] = yield* query(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+          process.kill((row as { readonly pid: number }).pid, "SIGKILL")
+        })
+        const left = yield* startGateway(dataDir)
+        yield* crash(left.url)
+        left.process.kill("SIGKILL")
+        yield* Effect.promise(() => left.exit)
+        const next = yield* startGateway(dataDir)
+        assert.match(next.line, /^ready /)
+        yield* crash(next.url)
+        next.process.kill("SIGTERM")
+        yield* Effect.promise(() => next.exit)
+        assert.match((yield* startGateway(dataDir)).line, /^ready /)
+      })
+  )
+
   it.live("a PostgreSQL that dies is started again, and the home server finds it", () =>
     Effect.gen(function* () {
       const dataDir = yield* temporaryDirectory

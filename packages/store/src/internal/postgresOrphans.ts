@@ -7,6 +7,7 @@ import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
+import { setTimeout } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { commandOf, findProcesses, type RunningProcess, sendSignal, waitUntil } from "./processes.ts"
@@ -23,6 +24,24 @@ const serverProcesses = (postgresDir: string) => {
   return findProcesses((command) => isPostgres(command) && command.includes(name))
 }
 
+/** The processes that are left while a shutdown waits for nothing: that of a recovery, and the checkpointer, which does nothing. */
+const isIdle = ({ command }: RunningProcess): boolean => /: (startup\b.*|checkpointer) *$/.test(command)
+
+const onlyIdle = async (postgresDir: string): Promise<boolean> => {
+  const children = (await serverProcesses(postgresDir)).filter((process) => !isPostmaster(process))
+  return children.length > 0 && children.every(isIdle)
+}
+
+/**
+ * Whether a fast shutdown (SIGINT) will never end: PostgreSQL 18 got it while it recovered from a crash, of one of its processes too. An
+ * immediate one (SIGQUIT) loses nothing, since the next start recovers.
+ */
+export const shutdownHangs = async (postgresDir: string): Promise<boolean> => {
+  if (!(await onlyIdle(postgresDir))) return false
+  await setTimeout(500)
+  return onlyIdle(postgresDir)
+}
+
 const interruptedInitialisation = (postgresDir: string) =>
   findProcesses((command) => /^\S*\binitdb /.test(command) && command.includes(`--pgdata=${postgresDir}.new `))
 
@@ -35,7 +54,8 @@ const stopServer = async (postgresDir: string): Promise<void> => {
   }
   // Child processes notice within moments that their postmaster has ended; a long query may delay one.
   const postmasterEnded = async () => !(await serverProcesses(postgresDir)).some(isPostmaster)
-  if (!(await waitUntil(postmasterEnded, 60_000)) || !(await waitUntil(none, 5_000))) {
+  await waitUntil(async () => (await postmasterEnded()) || (await shutdownHangs(postgresDir)), 60_000)
+  if (!(await postmasterEnded()) || !(await waitUntil(none, 5_000))) {
     for (const { pid } of await serverProcesses(postgresDir)) sendSignal(pid, "SIGQUIT")
     if (await waitUntil(none, 10_000)) return
     for (const { pid } of await serverProcesses(postgresDir)) sendSignal(pid, "SIGKILL")

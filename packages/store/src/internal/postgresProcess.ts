@@ -10,7 +10,7 @@ import { setTimeout } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { lastComplaint, type PostgresInstallation } from "./postgresDirectory.ts"
-import { clusterName } from "./postgresOrphans.ts"
+import { clusterName, shutdownHangs } from "./postgresOrphans.ts"
 import { exited, waitUntil } from "./processes.ts"
 
 const hasExited = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
@@ -83,12 +83,17 @@ export class PostgresProcess {
     })
   }
 
-  /** Ends the server: its clients are disconnected and everything is written. A server that hangs gets SIGQUIT, then SIGKILL. */
+  /**
+   * Ends the server: its clients are disconnected and everything is written. A server that hangs gets SIGQUIT, then
+   * SIGKILL.
+   */
   get stop(): Effect.Effect<void> {
     return Effect.promise(async () => {
       const ended = async () => hasExited(this.child)
       this.child.kill("SIGINT")
-      if (await waitUntil(ended, 60_000)) return
+      if (await waitUntil(ended, 1_000)) return
+      await waitUntil(async () => (await ended()) || (await shutdownHangs(this.installation.postgresDir)), 60_000)
+      if (await ended()) return
       this.child.kill("SIGQUIT")
       if (await waitUntil(ended, 10_000)) return
       this.child.kill("SIGKILL")
