@@ -205,6 +205,8 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
   return { find, store }
 })
 
+export type HistoryStates = Effect.Success<ReturnType<typeof makeHistoryStates>>
+
 const idsOf = (parts: Iterable<Part>): ReadonlyArray<EventId> =>
   [...parts].flatMap((part) => [...part.values()].map(({ event_id }) => event_id))
 

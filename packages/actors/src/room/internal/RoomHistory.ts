@@ -1,31 +1,26 @@
 /**
- * The history of a room that other servers have and this one does not: it is fetched on demand, and put
- * before what there is.
+ * The history of a room that other servers have and this one does not: it is fetched on demand (`HistoryFetches`), from one server after
+ * the other, and put before what there is.
  *
  * Source: "Backfilling" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
-import { topologicalOrder } from "@greenroom/room/EventGraph"
-import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
 import { type Cause, Deferred, Effect, Option } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
-import { RemoteRooms } from "../RemoteRooms.ts"
 import type { Caution } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import { type FetchedHistory, makeHistoryFetches } from "./HistoryFetches.ts"
 import { isAccepted, makeHistoryStates, visibilityBefore } from "./HistoryStates.ts"
 import { isAfterGap } from "./PlacementPlans.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** The number of oldest events that are searched for the ends of our history, and the most ends that are named in a request. */
-const oldestEvents = 100
-const maxEnds = 20
 /** How many servers are asked, one after the other. */
 const maxServers = 10
 /** How long servers are asked for one piece of history, in ms, and how long each of them that is asked before another one at least. */
@@ -36,15 +31,13 @@ const fetchBytes = 16 * 1024 * 1024
 /** How long a gap that no server could fill is left alone, in ms, and how many such gaps are remembered. */
 const fruitlessFor = 60_000
 const maxFruitless = 1_000
-/** The number of events before a gap that are searched for one with a place in the graph. */
-const eventsBeforeGap = 5
 
 export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { log, roomId, serverName } = writer
-  const { blaming, gaps, graph, historyNids, loadOurs, intakeLock, storeOutliers, unhandled } = intake
-  const remote = yield* RemoteRooms
+  const { log, serverName } = writer
+  const { blaming, graph, historyNids, loadOurs, intakeLock, storeOutliers, unhandled } = intake
   const events = yield* EventStore
   const historyStates = yield* makeHistoryStates(writer, intake)
+  const { endsOfHistory, fetchHistory, hasOlder } = yield* makeHistoryFetches(writer, intake, historyStates)
   /** Set by a failure: history is stored event by event from then on, so that one which cannot be is left out. */
   let caution: Caution | undefined
 
@@ -121,66 +114,13 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     return false
   })
 
-  /** Whether the timeline continues before a gap. An invitation from before we were in the room has no place in the graph. */
-  const hasOlder = Effect.fnUntraced(function* (room: RoomState, { position }: StreamedEvent) {
-    const upTo = positionBefore(position)
-    const older = yield* events.timelines([{ roomNid: room.roomNid, after: beginning, upTo }], "b", eventsBeforeGap)
-    const stored = yield* events.byIds(older.map(({ event }) => event.event_id))
-    return stored.some(({ stateBefore, status }) => status === EventStatus.backfilled || stateBefore !== undefined)
-  })
-
-  /** The events whose predecessors we do not have, oldest first. */
-  const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
-    const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
-    const oldest = yield* events.timelines([range], "f", oldestEvents)
-    const found = yield* graph.known(
-      room,
-      oldest.flatMap(({ event }) => event.prev_events)
-    )
-    return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
-  })
-
-  /** The predecessors of the events that another server returned, and their auth events. */
-  const fetchHistory = Effect.fnUntraced(function* (
-    room: RoomState,
-    server: ServerName,
-    ends: ReadonlyArray<StreamedEvent>,
-    limit: number,
-    isInside: boolean
-  ) {
-    const ids = ends.map(({ event }) => event.event_id)
-    const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
-    const found = yield* graph.known(
-      room,
-      fetched.flatMap((event) => [event.event_id, ...event.prev_events])
-    )
-    // Behind known events there is another gap, or the end of history: events of that are fetched for themselves.
-    const leadsTo = connected(
-      ends,
-      isInside ? fetched.filter((event) => !isVisible(found.get(event.event_id))) : fetched
-    )
-    const positions = new Map<EventId, number>()
-    const events: Array<Event> = []
-    for (const event of topologicalOrder(fetched)) {
-      const end = leadsTo.get(event.event_id)
-      if (end === undefined || isVisible(found.get(event.event_id))) continue
-      // An event in a gap, or one whose predecessor is known, is placed just before the event that led to it.
-      const isLate = isInside || event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
-      if (isLate) positions.set(event.event_id, end.position.xid)
-      events.push(event)
-    }
-    const states = yield* historyStates.find(room, server, events)
-    const authEvents = yield* gaps.authEventsOf(room, server, [...events, ...states.fetched])
-    return { ends, events, positions, states, authEvents: [...authEvents, ...states.fetched] }
-  })
-
   /**
    * History gets falling numbers, so that it is before all known events. Only events that their auth events allow are
    * accepted.
    */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    { authEvents, ends, events, positions, states }: Effect.Success<ReturnType<typeof fetchHistory>>
+    { authEvents, ends, events, positions, states }: FetchedHistory
   ) {
     yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
@@ -242,30 +182,3 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
 
   return { backfill }
 })
-
-const isVisible = (known: KnownEvent | undefined): boolean =>
-  known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
-
-/**
- * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Other events
- * are refused.
- */
-const connected = (
-  ends: ReadonlyArray<StreamedEvent>,
-  offered: ReadonlyArray<Event>
-): ReadonlyMap<EventId, StreamedEvent> => {
-  const byId = new Map(offered.map((event) => [event.event_id, event]))
-  const reached = new Map<EventId, StreamedEvent>()
-  for (const end of ends) {
-    const queue = [end.event]
-    for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
-      for (const id of event.prev_events) {
-        const before = byId.get(id)
-        if (before === undefined || reached.has(id)) continue
-        reached.set(id, end)
-        queue.push(before)
-      }
-    }
-  }
-  return reached
-}

@@ -1,0 +1,120 @@
+/**
+ * Fetches a piece of a room's history from one server: the events that precede those at the ends of our history, what authorises them,
+ * and the states before them.
+ *
+ * Source: "Backfilling" of the specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
+import { Effect } from "effect"
+import { RemoteRooms } from "../RemoteRooms.ts"
+import type { HistoryStates } from "./HistoryStates.ts"
+import type { RoomIntake } from "./RoomIntake.ts"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** The number of oldest events that are searched for the ends of our history, and the most ends that are named in a request. */
+const oldestEvents = 100
+const maxEnds = 20
+/** The number of events before a gap that are searched for one with a place in the graph. */
+const eventsBeforeGap = 5
+
+export const makeHistoryFetches = Effect.fnUntraced(function* (
+  { roomId }: RoomWriter,
+  { gaps, graph }: RoomIntake,
+  historyStates: HistoryStates
+) {
+  const remote = yield* RemoteRooms
+  const events = yield* EventStore
+
+  /** Whether the timeline continues before a gap. An invitation from before we were in the room has no place in the graph. */
+  const hasOlder = Effect.fnUntraced(function* (room: RoomState, { position }: StreamedEvent) {
+    const upTo = positionBefore(position)
+    const older = yield* events.timelines([{ roomNid: room.roomNid, after: beginning, upTo }], "b", eventsBeforeGap)
+    const stored = yield* events.byIds(older.map(({ event }) => event.event_id))
+    return stored.some(({ stateBefore, status }) => status === EventStatus.backfilled || stateBefore !== undefined)
+  })
+
+  /** The events whose predecessors we do not have, oldest first. */
+  const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
+    const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
+    const oldest = yield* events.timelines([range], "f", oldestEvents)
+    const found = yield* graph.known(
+      room,
+      oldest.flatMap(({ event }) => event.prev_events)
+    )
+    return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
+  })
+
+  /** The predecessors of the events that another server returned, and their auth events. */
+  const fetchHistory = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    ends: ReadonlyArray<StreamedEvent>,
+    limit: number,
+    isInside: boolean
+  ) {
+    const ids = ends.map(({ event }) => event.event_id)
+    const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
+    const found = yield* graph.known(
+      room,
+      fetched.flatMap((event) => [event.event_id, ...event.prev_events])
+    )
+    // Behind known events there is another gap, or the end of history: events of that are fetched for themselves.
+    const leadsTo = connected(
+      ends,
+      isInside ? fetched.filter((event) => !isVisible(found.get(event.event_id))) : fetched
+    )
+    const positions = new Map<EventId, number>()
+    const events: Array<Event> = []
+    for (const event of topologicalOrder(fetched)) {
+      const end = leadsTo.get(event.event_id)
+      if (end === undefined || isVisible(found.get(event.event_id))) continue
+      // An event in a gap, or one whose predecessor is known, is placed just before the event that led to it.
+      const isLate = isInside || event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
+      if (isLate) positions.set(event.event_id, end.position.xid)
+      events.push(event)
+    }
+    const states = yield* historyStates.find(room, server, events)
+    const authEvents = yield* gaps.authEventsOf(room, server, [...events, ...states.fetched])
+    return { ends, events, positions, states, authEvents: [...authEvents, ...states.fetched] }
+  })
+
+  return { endsOfHistory, fetchHistory, hasOlder }
+})
+
+type HistoryFetches = Effect.Success<ReturnType<typeof makeHistoryFetches>>
+
+/** What a server gave. */
+export type FetchedHistory = Effect.Success<ReturnType<HistoryFetches["fetchHistory"]>>
+
+const isVisible = (known: KnownEvent | undefined): boolean =>
+  known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
+
+/**
+ * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Other events
+ * are refused.
+ */
+const connected = (
+  ends: ReadonlyArray<StreamedEvent>,
+  offered: ReadonlyArray<Event>
+): ReadonlyMap<EventId, StreamedEvent> => {
+  const byId = new Map(offered.map((event) => [event.event_id, event]))
+  const reached = new Map<EventId, StreamedEvent>()
+  for (const end of ends) {
+    const queue = [end.event]
+    for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
+      for (const id of event.prev_events) {
+        const before = byId.get(id)
+        if (before === undefined || reached.has(id)) continue
+        reached.set(id, end)
+        queue.push(before)
+      }
+    }
+  }
+  return reached
+}
