@@ -33,7 +33,7 @@ export interface DeviceListNews {
 interface NewsRow {
   readonly user_id: string
   readonly shares: boolean
-  /** Changes of the membership in a room, and the event before them. Null where the user counts as changed whatever they say. */
+  /** Changes of the membership in a room, and the event before them. Null if the user counts as changed in any case. */
   readonly bodies: ReadonlyArray<string> | null
   readonly former_body: string | null
 }

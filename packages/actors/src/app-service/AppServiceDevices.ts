@@ -84,8 +84,8 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
   })
 
   /**
-   * Users whose keys changed, who entered a room of the service's users, or who left the last one of them: what `/sync` says to the
-   * service's users. So signatures count for the signer alone.
+   * What `/sync` would say to the service's users: users whose keys changed, that entered a room of the service's users, or left the last
+   * one. As there, a new signature is a change for its signer alone.
    */
   const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
     const [changed, left] = [new Set<UserId>(), new Set<UserId>()]

@@ -24,7 +24,7 @@ const names: ReadonlySet<unknown> = new Set([
   "StaleWriter"
 ])
 
-/** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
+/** Compares names, since an error that comes from another node has nothing else: `Schema.Defect` keeps the name alone. */
 const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)
 
 /** Marks the reasons of errors of SQL, in their JSON too. */

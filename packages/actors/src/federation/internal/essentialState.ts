@@ -1,6 +1,6 @@
 /**
- * The state that a server gets at first that joins with `omit_members`: all but the memberships. Those that authorise the
- * rest are in the auth chain, and some members are named for a room that has no name of its own.
+ * The state for a server that joins with `omit_members`: all but the memberships. Memberships that authorise the rest are in the
+ * auth chain, and a room without a name of its own comes with the members that it is named after.
  *
  * Source: `PUT /_matrix/federation/v2/send_join` of the server-server specification.
  */

@@ -106,7 +106,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     return found
   })
 
-  /** The power levels before power levels, as `mainlineOrder` of the state resolution goes through them. */
+  /** The mainlines of m.room.power_levels events, as `mainlineOrder` of the state resolution needs them. */
   const powerLevelsBefore = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
     const found = yield* chains.powerLevelsBefore(ids)
     for (const event of found) room.bodies.add(event)

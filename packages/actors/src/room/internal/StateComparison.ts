@@ -18,7 +18,7 @@ export interface PointState {
 }
 
 /**
- * The agreements and conflicts of several states, among the keys that one of them or the current state changes of the base.
+ * The agreements and conflicts of several states, among the keys in which one of them, or the current state, differs from the base.
  */
 export interface Comparison {
   readonly agreed: Map<string, StateValue>
