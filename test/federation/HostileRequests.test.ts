@@ -357,18 +357,21 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
-  it.effect("a server that shares no room, was removed or is denied cannot read the room", () =>
+  it.effect("a server that shares no room, was removed or is denied cannot read the room or send to it", () =>
     Effect.gen(function* () {
       const net = yield* Servers
       const here = yield* todaysScene(net, "11")
-      const { alice, red, room_id } = here
+      const { alice, evil, mallory, red, room, room_id } = here
       const member = "@member:banned.test"
       yield* net.banned.join(red, room_id, member)
       yield* net.keptOut.join(red, room_id, "@member:kept-out.test")
       yield* expectOk(change(alice, room_id, "ban", member))
       yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["kept-out.test"] }))
       const event = yield* say(alice, room_id, "not for everybody")
+      const relayed = evil.event(room, { sender: mallory })
       for (const from of [net.outer, net.banned, net.keptOut]) {
+        const answer = yield* from.send(red, [evil.toPdu(relayed)])
+        assert.isString(answer.body.pdus[relayed.event_id].error, from.serverName)
         const own = `@member:${from.serverName}`
         for (const operation of operations(room_id, event, alice.userId, own, {}, event)) {
           if (operation.ofRoom === undefined) continue

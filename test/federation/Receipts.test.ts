@@ -9,6 +9,7 @@ import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import { expectOk, type HomeServer, reads, say } from "./support/Network.ts"
 import { Servers, sceneOf } from "./support/TodaysHostility.ts"
+import { createRoom } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -168,7 +169,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Recei
     })
   )
 
-  it.effect("a receipt of a user who is not in the room is dropped", () =>
+  it.effect("a receipt of a user who is not in the room, or for an event of another room, is dropped", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
       const start = (yield* sync(alice, "")).next_batch
@@ -176,9 +177,10 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Recei
       const edus = [receiptEdu(room_id, "@stranger:evil.test", event.event_id)]
       assert.strictEqual((yield* evil.send(red, [], { edus })).status, 200)
       assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
-      const own = [receiptEdu(room_id, mallory, event.event_id)]
+      const elsewhere = yield* say(alice, yield* createRoom(alice, "11"), "elsewhere")
+      const own = [event.event_id, elsewhere].map((eventId) => receiptEdu(room_id, mallory, eventId))
       assert.strictEqual((yield* evil.send(red, [], { edus: own })).status, 200)
-      yield* untilReceipt(alice, room_id, mallory, event.event_id, start)
+      assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, mallory), [event.event_id])
       assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, "@stranger:evil.test"), [])
     })
   )

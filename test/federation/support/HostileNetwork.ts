@@ -75,9 +75,9 @@ export const refusalsOf = (evil: HostileServer, server: HomeServer, events: Read
     })
   )
 
-/** Asserts that both servers refuse all of the events for this reason, and log it. */
+/** Asserts that both servers refuse all of the events for this reason and log it, and that their users cannot read them. */
 export const refused = Effect.fnUntraced(function* (
-  { blue, evil, red }: HostileScene,
+  { alice, blue, bob, evil, red, room_id }: HostileScene,
   events: ReadonlyArray<Event>,
   reason: RegExp
 ) {
@@ -87,6 +87,10 @@ export const refused = Effect.fnUntraced(function* (
       assert.match(refusal, reason)
     }
     for (const { event_id } of events) assert.include(server.log, event_id.slice(1).replace(/:.*$/, ""))
+  }
+  for (const { event_id } of events) {
+    const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/event/${encodeURIComponent(event_id)}`
+    for (const person of [alice, bob]) assert.strictEqual((yield* person.ask("GET", path)).status, 404)
   }
 })
 
