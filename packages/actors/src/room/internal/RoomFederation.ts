@@ -88,11 +88,15 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const placeWaiting = (room: RoomState, waiting: ReadonlyArray<WaitingEvent>) => {
     const admitted = waiting.filter(({ origin }) => admits(room.lookup, origin))
     const events = topologicalOrder(admitted.map(({ event }) => event))
-    return Effect.catchCause(placeAll(room, { ...closedGap, events }), (cause) =>
-      mayPass(cause)
-        ? Effect.failCause(cause)
-        : Effect.as(Effect.logError(`Events in ${roomId} that waited for others cannot be handled`, cause), undefined)
-    )
+    return Effect.catchCause(placeAll(room, { ...closedGap, events }), (cause) => {
+      if (!mayPass(cause))
+        return Effect.as(
+          Effect.logError(`Events in ${roomId} that waited for others cannot be handled`, cause),
+          undefined
+        )
+      for (const entry of waiting) waitingEvents.keep(roomId, entry)
+      return Effect.failCause(cause)
+    })
   }
 
   /**
