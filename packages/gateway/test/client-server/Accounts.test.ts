@@ -170,6 +170,34 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
+  it.effect("an access token that has expired is refused, and its refresh token still renews it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { body, id } = yield* registerToday("kai", { refresh_token: true })
+      const whoami = (token: unknown) => askToday("GET", "/v3/account/whoami", { token: token as string })
+      yield* sql`UPDATE access_tokens SET expires_at = 1 WHERE user_id = ${id}`
+      const refused = yield* whoami(body.access_token)
+      assert.deepInclude(refused.body as object, { errcode: "M_UNKNOWN_TOKEN", soft_logout: true })
+      const renewed = yield* post("/v3/refresh", { refresh_token: body.refresh_token })
+      assert.strictEqual((yield* whoami(renewed.body.access_token)).status, 200)
+    })
+  )
+
+  it.effect("a login on a device has ended the former one there when it is answered", () =>
+    Effect.gen(function* () {
+      const phone = { device_id: "PHONE" }
+      const statusOf = (token: string) =>
+        Effect.map(askToday("GET", "/v3/account/whoami", { token }), ({ status }) => status)
+      let { token } = yield* registerToday("joe", phone)
+      for (let n = 0; n < 10; n++) {
+        assert.strictEqual(yield* statusOf(token), 200)
+        const { body } = yield* logIn("joe", undefined, phone)
+        assert.strictEqual(yield* statusOf(token), 401)
+        token = body.access_token
+      }
+    })
+  )
+
   it.effect("a second refresh ends the access token from before the first, also where that is remembered", () =>
     Effect.gen(function* () {
       const { body } = yield* registerToday("kit", { refresh_token: true })
