@@ -265,9 +265,9 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forge
       const start = (yield* sync(alice)).next_batch
       const typing = (user_id: string) => ({ edu_type: "m.typing", content: { room_id, user_id, typing: true } })
       const event = yield* say(alice, room_id, "read this")
-      const receipt = (userId: string) => ({
+      const receipt = (userId: string, eventId = event) => ({
         edu_type: "m.receipt",
-        content: { [room_id]: { "m.read": { [userId]: { data: { ts: 1 }, event_ids: [event] } } } }
+        content: { [room_id]: { "m.read": { [userId]: { data: { ts: 1 }, event_ids: [eventId] } } } }
       })
       const direct = {
         edu_type: "m.direct_to_device",
@@ -289,8 +289,9 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Forge
       const accepted = yield* sync(alice, start)
       assert.include(JSON.stringify(accepted.rooms.join[room_id].ephemeral), mallory)
       yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["evil.test"] }))
+      const unread = yield* say(alice, room_id, "unread")
       const later = (yield* sync(alice)).next_batch
-      assert.strictEqual((yield* evil.send(red, [], { edus: [typing(mallory), receipt(mallory)] })).status, 200)
+      assert.strictEqual((yield* evil.send(red, [], { edus: [typing(mallory), receipt(mallory, unread)] })).status, 200)
       const after = yield* sync(alice, later)
       assert.notInclude(JSON.stringify(after.rooms?.join?.[room_id]?.ephemeral ?? {}), mallory)
     })
