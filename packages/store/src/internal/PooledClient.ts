@@ -9,6 +9,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlError from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { underLease } from "../WriteLease.ts"
+import { forgettingAnswered } from "./answeredStatements.ts"
 import { commit, PgConnectionAdapter } from "./PgConnectionAdapter.ts"
 import * as ReplaceablePool from "./ReplaceablePool.ts"
 
@@ -18,9 +19,11 @@ const make = Effect.fnUntraced(function* (config: PgPool.Config, watch: Replacea
   const pool = yield* ReplaceablePool.make(config, watch)
   const sql = yield* SqlClient.make({
     driver: "@effect/sql-pg",
-    acquirer: underLease(Effect.map(pool.get, (connection) => new PgConnectionAdapter(connection))),
-    borrower: (f) => underLease(pool.use((connection) => f(new PgConnectionAdapter(connection)))),
-    transactionAcquirer: underLease(Effect.map(pool.reserve, (connection) => new PgConnectionAdapter(connection))),
+    acquirer: underLease(Effect.map(pool.get, (connection) => new PgConnectionAdapter(forgettingAnswered(connection)))),
+    borrower: (f) => underLease(pool.use((connection) => f(new PgConnectionAdapter(forgettingAnswered(connection))))),
+    transactionAcquirer: underLease(
+      Effect.map(pool.reserve, (connection) => new PgConnectionAdapter(forgettingAnswered(connection)))
+    ),
     compiler: PgClient.makeCompiler(),
     prepareTransactionControls: true,
     commit,
