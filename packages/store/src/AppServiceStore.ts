@@ -7,6 +7,7 @@
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
 
 /** Another sender has begun to serve the application service. */
 export class SenderReplaced extends Data.TaggedError("SenderReplaced")<{ readonly serviceId: string }> {
@@ -34,8 +35,10 @@ export const noDevice = (serviceId: string): string => `appservice:${serviceId}`
 export class AppServiceStore extends Context.Service<
   AppServiceStore,
   {
-    /** Starts a sender, with a fencing token above those of all earlier senders. A new service starts at the token `now`. */
-    readonly begin: (serviceId: string, now: string) => Effect.Effect<AppServiceProgress>
+    /** Adds the services that are new: their transactions begin after the token `now`. */
+    readonly add: (serviceIds: ReadonlyArray<string>, now: string) => Effect.Effect<void>
+    /** Starts a sender of an added service, with a fencing token above those of all earlier senders. */
+    readonly begin: (serviceId: string) => Effect.Effect<AppServiceProgress>
     /** Stores a position up to which the log has nothing for the service. */
     readonly skipTo: (serviceId: string, fence: number, sentTo: string) => Effect.Effect<void, SenderReplaced>
     /** Stores the next transaction, which covers the log up to a position. */
@@ -63,10 +66,17 @@ export class AppServiceStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const begin = Effect.fn("AppServiceStore.begin")(function* (serviceId: string, now: string) {
+      const add = (serviceIds: ReadonlyArray<string>, now: string) =>
+        Effect.asVoid(
+          Effect.orDie(sql`
+            INSERT INTO app_services (service_id, sent_to)
+            SELECT service_id, ${now} FROM unnest(${texts(serviceIds)}::text[]) AS service_id
+            ON CONFLICT (service_id) DO NOTHING`)
+        )
+
+      const begin = Effect.fn("AppServiceStore.begin")(function* (serviceId: string) {
         const [row] = yield* sql<{ fence: bigint; sent_to: string; transaction_id: bigint; body: string | null }>`
-          INSERT INTO app_services (service_id, sent_to) VALUES (${serviceId}, ${now})
-          ON CONFLICT (service_id) DO UPDATE SET fence = app_services.fence + 1
+          UPDATE app_services SET fence = fence + 1 WHERE service_id = ${serviceId}
           RETURNING fence, sent_to, transaction_id, body`
         const { body, fence, sent_to, transaction_id } = row!
         const inFlight = body === null ? undefined : { id: Number(transaction_id), body }
@@ -119,7 +129,7 @@ export class AppServiceStore extends Context.Service<
         return row!.active ? "device" : "account"
       }, Effect.orDie)
 
-      return AppServiceStore.of({ begin, skipTo, prepare, acknowledge, tokenId })
+      return AppServiceStore.of({ add, begin, skipTo, prepare, acknowledge, tokenId })
     })
   )
 }

@@ -161,7 +161,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   const run = Effect.gen(function* () {
     const woken = Latch.makeUnsafe(true)
     yield* log.follow(() => Effect.sync(() => woken.openUnsafe()))
-    const progress = yield* store.begin(service.id, yield* log.tokenOf(yield* log.currentPosition))
+    const progress = yield* store.begin(service.id)
     const { fence } = progress
     let position = yield* startOf(progress)
     interest.begin(position)
@@ -206,14 +206,19 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   return yield* runForever(`Sending to the application service ${service.id}`, untilReplaced)
 })
 
-/** One singleton a service. */
+/** One singleton a service. A new service is sent everything that happens once the server has started. */
 export const layer = Layer.unwrap(
-  Effect.map(AppServices, ({ all }) =>
-    Layer.mergeAll(
-      Layer.empty,
-      ...all
-        .filter(({ url }) => url !== undefined)
-        .map((service) => Singleton.make(`AppService/${service.id}`, serve(service)))
+  Effect.gen(function* () {
+    const services = (yield* AppServices).all.filter(({ url }) => url !== undefined)
+    const log = yield* EventLog
+    const now = yield* log.tokenOf(yield* log.currentPosition)
+    yield* (yield* AppServiceStore).add(
+      services.map(({ id }) => id),
+      now
     )
-  )
+    return Layer.mergeAll(
+      Layer.empty,
+      ...services.map((service) => Singleton.make(`AppService/${service.id}`, serve(service)))
+    )
+  })
 )

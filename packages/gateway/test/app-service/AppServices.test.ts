@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { endOfTransaction, parseToken } from "@greenroom/store/StreamToken"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Gateway } from "../../src/Gateway.ts"
@@ -11,7 +12,7 @@ import {
   as,
   askToday,
   createRoom,
-  gatewayWith,
+  gatewayOnDatabase,
   inPath,
   outcome,
   register as registerUser,
@@ -24,9 +25,9 @@ const asToken = "as-token-of-the-bridge"
 const hsToken = "hs-token-of-the-bridge"
 const other = "as-token-of-another"
 
-const withBridge = Layer.unwrap(
+const gatewayOfBridge = Layer.unwrap(
   Effect.map(BridgeServer, ({ url }) =>
-    gatewayWith(
+    gatewayOnDatabase(
       {},
       {
         appServices: [
@@ -58,7 +59,9 @@ const withBridge = Layer.unwrap(
       }
     )
   )
-).pipe(Layer.provideMerge(BridgeServer.layer))
+)
+const bridgeAndDatabase = Layer.merge(BridgeServer.layer, TestDatabase.layer)
+const withBridge = Layer.provideMerge(gatewayOfBridge, bridgeAndDatabase)
 
 const asService = (method: string, path: string, json?: unknown, token = asToken) =>
   askToday(method, path, { token, json })
@@ -549,6 +552,31 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const other = yield* as(alice)("POST", "/v3/keys/signatures/upload", signed(ofAlice, ofBob, bob))
       assert.strictEqual(other.text, `{"failures":{}}`)
       assert.sameMembers(yield* changed, [user, alice.id], "signatures of the service's users alone")
+    })
+  )
+})
+
+layer(bridgeAndDatabase, { excludeTestServices: true })("an application service of a server that restarts", (it) => {
+  it.effect("gets what happened from the first start on, the transaction that it had refused first", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const transactions = () => bridge.received.filter(({ path }) => path.includes("/v1/transactions/"))
+      bridge.replyWith = async () => ({ status: 500 })
+      const create = Effect.gen(function* () {
+        yield* asService("POST", `/v3/createRoom?user_id=${inPath(yield* puppet("_irc_restart"))}`, {})
+        yield* Effect.promise(async () => {
+          while (transactions().length === 0) await pauseFor(10)
+        })
+      })
+      yield* Effect.provide(create, Layer.fresh(gatewayOfBridge))
+      bridge.replyWith = async () => ({ status: 200 })
+      const refused = transactions()
+      yield* Effect.provide(
+        nextEvent(({ type }) => type === "m.room.create"),
+        Layer.fresh(gatewayOfBridge)
+      )
+      const [first, again] = [refused[0]!, transactions()[refused.length]!]
+      assert.deepStrictEqual([again.path, again.text], [first.path, first.text])
     })
   )
 })
