@@ -17,6 +17,7 @@ describe("a connection that is never idle", () => {
       const { pipelineInFlight } = connection as unknown as { readonly pipelineInFlight: ReadonlyArray<unknown> }
       assert.deepStrictEqual([pipelineInFlight.length, pipelineInFlight[0]], [2, undefined])
       yield* Fiber.join(second)
+      yield* Effect.yieldNow
       assert.strictEqual(pipelineInFlight.length, 0)
     })
   )
