@@ -3,10 +3,11 @@
  * several times as much memory while the answer is made.
  *
  * The first megabyte of a request is not limited. A larger read states its size, and waits for its permit: few requests at a time are
- * large, one at a time is very large, and no request is larger than the maximum.
+ * large, one at a time is very large, and no request is larger than the maximum. The users and servers whose requests wait get permits in
+ * turn, however many requests each of them makes.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Semaphore } from "effect"
+import { Context, Effect, PartitionedSemaphore, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 import { bigints } from "./PgArrays.ts"
 
@@ -42,11 +43,11 @@ export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/Cu
 })
 
 const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
-  const someLarge = Semaphore.makeUnsafe(requests)
-  const oneVeryLarge = Semaphore.makeUnsafe(1)
+  const someLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: requests })
+  const oneVeryLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: 1 })
 
   /** A permit that is held from the first `take` to `release`. */
-  const hold = (semaphore: Semaphore.Semaphore) => {
+  const hold = (semaphore: PartitionedSemaphore.PartitionedSemaphore<string>, owner: string) => {
     let isHeld = false
     const taken = Effect.sync(() => {
       isHeld = true
@@ -55,17 +56,17 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
       take: Effect.suspend(() =>
         isHeld
           ? Effect.void
-          : Effect.uninterruptibleMask((restore) => Effect.andThen(restore(semaphore.take(1)), taken))
+          : Effect.uninterruptibleMask((restore) => Effect.andThen(restore(semaphore.take(owner, 1)), taken))
       ),
       release: Effect.suspend(() => (isHeld ? Effect.asVoid(semaphore.release(1)) : Effect.void))
     }
   }
 
   /** The allowance of a request, once it has read so much that it is counted. */
-  const makeHolding = (): Holding => {
+  const makeHolding = (owner: string): Holding => {
     const alone = Semaphore.makeUnsafe(1).withPermits(1)
-    const first = hold(someLarge)
-    const second = hold(oneVeryLarge)
+    const first = hold(someLarge, owner)
+    const second = hold(oneVeryLarge, owner)
     let used = 0
     const take = (bytes: number): Effect.Effect<void> =>
       alone(
@@ -82,7 +83,7 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
     return { take, release: Effect.andThen(second.release, first.release) }
   }
 
-  return () => new RequestAllowance(makeHolding)
+  return (owner: string) => new RequestAllowance(owner, makeHolding)
 }
 
 interface Holding extends Allowance {
@@ -91,15 +92,18 @@ interface Holding extends Allowance {
 
 /** The allowance of a request. Most requests read little, and never hold a permit. */
 class RequestAllowance implements Allowance {
+  /** The user or server who makes the request; empty as long as that is not known. */
+  owner: string
   private holding: Holding | undefined
-  private readonly makeHolding: () => Holding
+  private readonly makeHolding: (owner: string) => Holding
 
-  constructor(makeHolding: () => Holding) {
+  constructor(owner: string, makeHolding: (owner: string) => Holding) {
+    this.owner = owner
     this.makeHolding = makeHolding
   }
 
   take(bytes: number): Effect.Effect<void> {
-    this.holding ??= this.makeHolding()
+    this.holding ??= this.makeHolding(this.owner)
     return this.holding.take(bytes)
   }
 
@@ -116,10 +120,18 @@ export const LargeReads = Context.Reference("greenroom/store/LargeReads", {
 /** Allowances with other limits, for tests. */
 export const largeReadsWith = (limits: LargeReadLimits): ReturnType<typeof makeLimiter> => makeLimiter(limits)
 
-/** Answers a request within an allowance of its own, which ends with the effect. */
+const ownerOf = (allowance: Allowance): string => (allowance instanceof RequestAllowance ? allowance.owner : "")
+
+/** Says who makes the current request, a user ID or a server name, once that is known. */
+export const ownAllowance = (context: Context.Context<never>, owner: string): void => {
+  const allowance = Context.get(context, CurrentAllowance)
+  if (allowance instanceof RequestAllowance) allowance.owner = owner
+}
+
+/** Answers a request within an allowance of its own, which ends with the effect. A part of a request has the owner of the whole. */
 export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const allowance = Context.get(fiber.context, LargeReads)()
+    const allowance = Context.get(fiber.context, LargeReads)(ownerOf(Context.get(fiber.context, CurrentAllowance)))
     return Effect.onExit(Effect.provideService(effect, CurrentAllowance, allowance), () => allowance.release())
   })
 

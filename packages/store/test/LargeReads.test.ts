@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
-import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
+import { LargeReads, largeReadsWith, ownAllowance, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
 
 const MiB = 1024 * 1024
 
@@ -8,8 +8,11 @@ const limited = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.provideService(effect, LargeReads, largeReadsWith({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
 
 /** A request that reads, and then goes on until the latch is opened. */
-const request = (bytes: ReadonlyArray<number>, end: Latch.Latch, log: Array<string>, name: string) =>
-  Effect.forEach(bytes, takeBytes).pipe(
+const request = (bytes: ReadonlyArray<number>, end: Latch.Latch, log: Array<string>, name: string, owner = "") =>
+  Effect.andThen(
+    Effect.map(Effect.context(), (context) => ownAllowance(context, owner)),
+    Effect.forEach(bytes, takeBytes)
+  ).pipe(
     Effect.andThen(Effect.sync(() => log.push(name))),
     Effect.andThen(end.await),
     withAllowance,
@@ -55,6 +58,27 @@ describe("LargeReads", () => {
         const refused = yield* Effect.exit(withAllowance(Effect.forEach([15 * MiB, 6 * MiB], takeBytes)))
         assert.isTrue(Exit.isFailure(refused) && JSON.stringify(refused.cause).includes("M_TOO_LARGE"))
         yield* withAllowance(takeBytes(15 * MiB))
+      })
+    )
+  )
+
+  it.effect("users whose requests wait are served in turn", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const ends = yield* Effect.forEach([1, 2, 3, 4, 5], () => Latch.make(false))
+        const owners = ["alice", "alice", "alice", "alice", "bob"]
+        const fibers = yield* Effect.forEach(owners, (owner, index) =>
+          request([2 * MiB], ends[index]!, log, `${owner} ${index}`, owner)
+        )
+        yield* ends[0]!.open
+        yield* ends[1]!.open
+        yield* Fiber.join(fibers[0]!)
+        yield* Fiber.join(fibers[1]!)
+        yield* Effect.yieldNow
+        assert.sameMembers(log.slice(2), ["alice 2", "bob 4"])
+        for (const end of ends) yield* end.open
+        yield* Effect.forEach(fibers, Fiber.join)
       })
     )
   )

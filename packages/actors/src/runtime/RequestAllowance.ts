@@ -1,9 +1,10 @@
 /**
- * The allowance of one request for reads of the store. Every request runs `withAllowance`.
+ * The allowance of one request for reads of the store. Every request runs `withAllowance`,
+ * and says by `ownAllowance` who makes it.
  */
 import { Context } from "effect"
 
-export { withAllowance } from "@greenroom/store/LargeReads"
+export { ownAllowance, withAllowance } from "@greenroom/store/LargeReads"
 
 /**
  * A message whose handler reads within the allowance of the request that sent it, where both are in one process. Other

@@ -13,6 +13,7 @@ import { Administration } from "@greenroom/actors/account/Administration"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { ownAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import {
@@ -70,9 +71,14 @@ const recordingUser = Effect.map(
       isRecorded ? Effect.tap(session, ({ userId }) => noteUser(userId)) : session
 )
 
-/** Answers the request in its slot. */
-const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E | MatrixError, R> =>
+/** Answers the request in its slot. `owner` is a user ID or an address. */
+const inSlot = <A, E, R>(
+  slot: Slot,
+  owner: string,
+  handler: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | MatrixError, R> =>
   Effect.withFiber((fiber) => {
+    ownAllowance(fiber.context, owner)
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
     return withSlot(slot, NodeHttpServerRequest.toServerResponse(request) as ServerResponse, handler)
   })
@@ -92,6 +98,7 @@ const makeAnswerChange = Effect.gen(function* () {
     check: Effect.Effect<void, MatrixError>
   ): Effect.Effect<A, E | MatrixError, R> =>
     Effect.withFiber((fiber) => {
+      ownAllowance(fiber.context, session.userId)
       const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
       if (request instanceof MatrixRequest) request.afterWait = Effect.orDie(check)
       const work = slot.admission === Effect.void ? handler : Effect.andThen(check, handler)
@@ -141,7 +148,9 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
         Effect.flatMapEager(allowed(rate, session, group.identifier, endpoint), () => {
           const slot = slots.enter(kind, session.userId)
           const work = Effect.provideService(handler, CurrentSession, session)
-          const handled = changes ? answerChange(slot, session, work, stillPermitted) : inSlot(slot, work)
+          const handled = changes
+            ? answerChange(slot, session, work, stillPermitted)
+            : inSlot(slot, session.userId, work)
           return isActivity ? Effect.flatMap(presences.active(session), () => handled) : handled
         })
       )
@@ -202,8 +211,10 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     return (handler, { endpoint, group }) =>
       Effect.flatMap(viewer, ({ address, session }) => {
         const answered = Effect.provideService(handler, CurrentViewer, session)
+        const owner = session?.userId ?? addressKey(address)
         const handled = inSlot(
-          slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
+          slots.enter(slotKindOf(endpoint.annotations, false), owner),
+          owner,
           session === undefined ? anonymously(answered) : answered
         )
         const checked = session && rules.request(session, group.identifier, endpoint, true)

@@ -8,6 +8,7 @@ import type { IncomingMessage } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
+import { ownAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { Effect, Layer } from "effect"
 import { HttpServerRequest } from "effect/http"
@@ -77,6 +78,7 @@ export const originAuthenticationLayer: Layer.Layer<
         if (isRecorded) yield* noteUser(signed.origin)
         yield* limit.take(rate, signed.origin)
         yield* federation.heardFrom(signed.origin)
+        ownAllowance(yield* Effect.context(), signed.origin)
         return yield* Effect.provideService(handler, SignedRequest, signed)
       })
     }

@@ -7,7 +7,7 @@
  */
 
 import { databaseRefusal, isOfEndedAccount, isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
-import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
+import { ownAllowance, withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
 import { type ErrorBody, isMatrixError, type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
@@ -164,7 +164,12 @@ const answer = (
   request: SocketRequest,
   admission: Effect.Effect<void, MatrixError>
 ): Effect.Effect<FrameData> =>
-  Effect.flatMap(admission, () => calls.answer(session, request)).pipe(
+  Effect.flatMap(admission, () =>
+    Effect.withFiber((fiber) => {
+      ownAllowance(fiber.context, session.userId)
+      return calls.answer(session, request)
+    })
+  ).pipe(
     Effect.map((result) => encodeResult(subprotocol, request.id, result)),
     withAllowance,
     Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),
