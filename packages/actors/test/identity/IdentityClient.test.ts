@@ -138,7 +138,7 @@ describe("IdentityClient", () => {
         withClient((client) => Effect.map(Effect.flip(client.trusted(name)), ({ _tag }) => _tag), servers)
       assert.strictEqual(yield* named(undefined), "M_UNKNOWN")
       for (const name of ["evil.example", "id.test@evil.example", "http://id.test", "id.test/x", ""]) {
-        assert.strictEqual(yield* named(name, "https://id.test"), "M_FORBIDDEN", name)
+        assert.strictEqual(yield* named(name, "https://id.test"), "M_SERVER_NOT_TRUSTED", name)
       }
     })
   )
@@ -178,12 +178,12 @@ describe("IdentityClient", () => {
       const byName = yield* named(`localhost:${identity.port}`, { federation: { ...here, addressPolicy: "public" } })
       assert.strictEqual(Result.isFailure(byName) && byName.failure._tag, "M_UNKNOWN", "a name may resolve to anything")
       const offByDefault = yield* named(own, { federation: here, anyIdentityServer: false })
-      assert.strictEqual(Result.isFailure(offByDefault) && offByDefault.failure._tag, "M_FORBIDDEN")
+      assert.strictEqual(Result.isFailure(offByDefault) && offByDefault.failure._tag, "M_SERVER_NOT_TRUSTED")
       assert.lengthOf(identity.requests, asked)
       const trusted = yield* withClient((client) => Effect.flip(client.trusted(own)), ["https://id.test"], {
         anyIdentityServer: true
       })
-      assert.strictEqual(trusted._tag, "M_FORBIDDEN", "it is not trusted about the addresses of accounts")
+      assert.strictEqual(trusted._tag, "M_SERVER_NOT_TRUSTED", "it is not trusted about the addresses of accounts")
     })
   )
 })
