@@ -334,6 +334,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Unrea
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).status, 404)
       yield* red.start
       yield* endBackoff([alice, bob, carol])
+      // Her server sends messages to the servers that it knows to be in the room.
+      yield* sees(alice, (event) => event.room_id === room_id && isMember(carol.userId, "join")(event))
       yield* say(alice, room_id, "back again")
       yield* reads(carol, room_id, "back again")
       assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
