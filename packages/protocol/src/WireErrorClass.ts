@@ -13,15 +13,40 @@ const message: PropertyDescriptor & ThisType<{ readonly error: string }> = {
   }
 }
 
-/** `Schema.TaggedError` for fields that have the text `error`. */
+/** What a class of errors says about itself, for responses and the documentation of the API. */
+export interface WireErrorInfo {
+  /** The HTTP status of the response. */
+  readonly status: number
+  /** When this error is the answer, in a few words. */
+  readonly description: string
+}
+
+/** A class of errors, `Schema.TaggedError` with the text `error` and what `WireErrorInfo` says. The tag is the errcode. */
 export const WireErrorClass =
   <Self>() =>
-  <Tag extends string, const Fields extends Schema.Struct.Fields & { readonly error: typeof Schema.String }>(
-    tag: Tag,
-    fields: Fields,
-    annotations: { readonly httpApiStatus: number }
-  ): Schema.Class<Self, Schema.TaggedStruct<Tag, Fields>, Cause.YieldableError> => {
-    const defined = Schema.TaggedError<Cause.YieldableError>()(tag, fields, annotations)
+  <Tag extends string, const Details extends Schema.Struct.Fields = Record<never, never>>(
+    errcode: Tag,
+    status: number,
+    description: string,
+    details?: Details
+  ): Schema.Class<
+    Self,
+    Schema.TaggedStruct<Tag, { readonly error: typeof Schema.String } & Details>,
+    Cause.YieldableError
+  > &
+    WireErrorInfo => {
+    const fields = { error: Schema.String, ...details }
+    const defined = Schema.TaggedError<Cause.YieldableError>()(errcode, fields, { httpApiStatus: status })
     Object.defineProperty(defined.prototype, "message", message)
-    return defined as never
+    return Object.assign(defined, { status, description }) as never
   }
+
+const errcode = { _tag: "errcode" } as const
+
+/** An error as it travels: the tag is the key `errcode`. Endpoints may give it a status of their own. */
+export const wire = <
+  E extends Schema.Top & { readonly fields: Schema.Struct.Fields & { readonly _tag: Schema.Top } } & WireErrorInfo
+>(
+  error: E,
+  httpApiStatus: number = error.status
+) => error.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus, description: error.description })

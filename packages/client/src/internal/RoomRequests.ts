@@ -101,7 +101,7 @@ const makeMembership = ({ api, newTransactionId, repeatable }: Transport) => {
       userId: UserId,
       { reason, txnId = newTransactionId() }: Once & { readonly reason?: string } = {}
     ) => repeatable(api.membership.banWithTransaction({ params: { roomId, txnId }, payload: about(userId, reason) })),
-    /** Errors: M_FORBIDDEN, also if the user is not banned. */
+    /** Errors: M_FORBIDDEN, M_BAD_STATE if the user is not banned. */
     unban: (
       roomId: RoomId,
       userId: UserId,

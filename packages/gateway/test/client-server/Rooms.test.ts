@@ -405,6 +405,21 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("only users who are banned can be unbanned, and they cannot be kicked: M_BAD_STATE", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("unban-alice")
+      const bob = yield* register("unban-bob")
+      const room = yield* createRoom(alice)
+      const act = (action: string) => as(alice)("POST", `/v3/rooms/${inPath(room)}/${action}`, { user_id: bob.id })
+      yield* joinRoom(bob, room)
+      const unban = yield* act("unban")
+      assert.deepStrictEqual([unban.status, unban.body.errcode], [403, "M_BAD_STATE"])
+      assert.strictEqual((yield* act("ban")).status, 200)
+      const kick = yield* act("kick")
+      assert.deepStrictEqual([kick.status, kick.body.errcode], [403, "M_BAD_STATE"])
+    })
+  )
+
   it.effect("users who have not joined a room cannot be kicked from it", () =>
     Effect.gen(function* () {
       const alice = yield* register("kick-alice")

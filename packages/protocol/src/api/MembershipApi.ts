@@ -63,7 +63,7 @@ const banUser = {
 }
 const unbanUser = {
   summary: "Lift a ban",
-  text: "An extension of the draft's API. Errors: M_FORBIDDEN, also if the user is not banned.",
+  text: "An extension of the draft's API. Errors: M_FORBIDDEN, M_BAD_STATE if the user is not banned.",
   who: "members with the power levels `ban` and `kick` who have a higher level than the user"
 }
 const kickUser = {

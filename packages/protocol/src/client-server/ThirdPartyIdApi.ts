@@ -11,11 +11,11 @@ import { body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { HtmlPage } from "../api/HtmlPage.ts"
 import { boundedText } from "../api/Parameters.ts"
-import { wire } from "../api/WireError.ts"
 import { Medium } from "../identity/ThirdPartyId.ts"
 import { ClientSecret, SessionId, SessionProof } from "../identity/ValidationApi.ts"
 import { Integer } from "../Json.ts"
 import { ThirdPartyIdAuthFailed } from "../MatrixError.ts"
+import { wire } from "../WireErrorClass.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
 import { Password } from "./LoginApi.ts"
 
@@ -162,7 +162,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("clientServer.thirdPartyI
     HttpApiEndpoint.post("addOld", "/v3/account/3pid", {
       payload: Schema.Struct({ three_pid_creds: Credentials }),
       success: Done,
-      error: wire(ThirdPartyIdAuthFailed, 403, "The third-party ID is not validated")
+      error: wire(ThirdPartyIdAuthFailed, 403)
     }).annotateMerge(
       documented({
         summary: "Add an address, as older clients do",

@@ -6,18 +6,17 @@
  *
  * Source: "Security" of the specification.
  */
-import { Context, Schema } from "effect"
+import { Context } from "effect"
 import { HttpApiMiddleware } from "effect/http-api"
 import { wireErrors } from "../api/WireError.ts"
 import type { ServerName } from "../Identifiers.ts"
 import type { Json } from "../Json.ts"
-import { WireErrorClass } from "../WireErrorClass.ts"
+import { WireErrorClass, wire } from "../WireErrorClass.ts"
 
-/** 401: the request has no signature of the server that it says to be from, or is meant for another server. */
 export class Unauthorized extends WireErrorClass<Unauthorized>()(
   "M_UNAUTHORIZED",
-  { error: Schema.String },
-  { httpApiStatus: 401 }
+  401,
+  "The request has no signature of the server that it says to be from, or is meant for another server"
 ) {}
 
 /** A request whose signature is right. */
@@ -38,11 +37,5 @@ export class OriginAuthentication extends HttpApiMiddleware.Service<
   OriginAuthentication,
   { provides: SignedRequest }
 >()("greenroom/protocol/OriginAuthentication", {
-  error: [
-    ...wireErrors,
-    Unauthorized.pipe(Schema.encodeKeys({ _tag: "errcode" })).annotate({
-      httpApiStatus: 401,
-      description: "No valid signature"
-    })
-  ]
+  error: [...wireErrors, wire(Unauthorized)]
 }) {}

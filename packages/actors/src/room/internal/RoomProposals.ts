@@ -6,7 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden, GuestAccessForbidden, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadState, Forbidden, GuestAccessForbidden, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { outsiderRefusal, senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import type { EventProposal } from "@greenroom/room/RoomVersion"
 import { tokenOf } from "@greenroom/room/rules/ThirdPartyInviteRules"
@@ -67,7 +67,7 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
       return new Forbidden({ error: `${userId} is not in the room` })
     }
     if ((membership === "ban") === banned) return Effect.void
-    return new Forbidden({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
+    return new BadState({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
   }
 
   const mustLetGuestsIn = (room: RoomState, proposed: EventProposal) => {
