@@ -7,7 +7,6 @@
  * localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
  * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
  */
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
 /** The longest identifier, in bytes of UTF-8. */
@@ -31,20 +30,12 @@ export const isServerName = (text: string): boolean => {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
 const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 
-/** The parts of an identifier. */
-export interface Parts {
-  readonly localpart: string
-  readonly serverName: ServerName
-}
-
-const split = (sigil: string, text: string): Option.Option<Parts> => {
-  if (text.charCodeAt(0) !== sigil.charCodeAt(0) || byteLength(text) > maxIdentifierBytes) return Option.none()
+/** True for a sigil, a localpart and a server name. */
+const isOfServer = (sigil: string, text: string): boolean => {
+  if (text.charCodeAt(0) !== sigil.charCodeAt(0) || byteLength(text) > maxIdentifierBytes) return false
   const colon = text.indexOf(":")
-  if (colon < 2) return Option.none()
-  const serverName = text.slice(colon + 1)
-  const localpart = text.slice(1, colon)
-  if (!isServerName(serverName) || unprintable.test(localpart) || !text.isWellFormed()) return Option.none()
-  return Option.some({ localpart, serverName: serverName as ServerName })
+  if (colon < 2 || !isServerName(text.slice(colon + 1))) return false
+  return !unprintable.test(text.slice(1, colon)) && text.isWellFormed()
 }
 
 /** A hash in base64, by either of its alphabets. */
@@ -61,8 +52,7 @@ const identifier = (name: string, pattern: string, example: string, holds: (text
     Schema.makeFilter((text: string) => holds(text) || `Expected ${name}, such as ${example}`, documentedAs(pattern))
   )
 
-const isOfServer = (sigil: string) => (text: string) => Option.isSome(split(sigil, text))
-const isOfServerOrHash = (sigil: string) => (text: string) => isOfServer(sigil)(text) || isHash(sigil, text)
+const isOfServerOrHash = (sigil: string, text: string): boolean => isOfServer(sigil, text) || isHash(sigil, text)
 
 /** The name of a home server: a host with an optional port, for example `example.org` or `localhost:8448`. */
 export const ServerName = Schema.String.check(
@@ -74,50 +64,40 @@ export const ServerName = Schema.String.check(
 export type ServerName = typeof ServerName.Type
 
 /** `@localpart:server`, the address of a person. */
-export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", isOfServer("@")).pipe(
-  Schema.brand("UserId")
-)
+export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", (text) =>
+  isOfServer("@", text)
+).pipe(Schema.brand("UserId"))
 export type UserId = typeof UserId.Type
 
 /**
  * `!opaque:server`, or `!` and a hash. The server part only names who made the ID: the room lives on every server that
  * takes part.
  */
-export const RoomId = identifier("a room ID", "^!.+$", "!opaque:example.org", isOfServerOrHash("!")).pipe(
-  Schema.brand("RoomId")
-)
+export const RoomId = identifier("a room ID", "^!.+$", "!opaque:example.org", (text) =>
+  isOfServerOrHash("!", text)
+).pipe(Schema.brand("RoomId"))
 export type RoomId = typeof RoomId.Type
 
 /** `#name:server`, a human-readable name that its server maps to a room ID. */
-export const RoomAlias = identifier("a room alias", "^#[^:]+:.+$", "#name:example.org", isOfServer("#")).pipe(
-  Schema.brand("RoomAlias")
-)
+export const RoomAlias = identifier("a room alias", "^#[^:]+:.+$", "#name:example.org", (text) =>
+  isOfServer("#", text)
+).pipe(Schema.brand("RoomAlias"))
 export type RoomAlias = typeof RoomAlias.Type
 
 /** `$opaque:server`, or `$` and a hash. In the draft's room version this is `$pdu_id:origin`. */
-export const EventId = identifier("an event ID", "^\\$.+$", "$opaque:example.org", isOfServerOrHash("$")).pipe(
-  Schema.brand("EventId")
-)
+export const EventId = identifier("an event ID", "^\\$.+$", "$opaque:example.org", (text) =>
+  isOfServerOrHash("$", text)
+).pipe(Schema.brand("EventId"))
 export type EventId = typeof EventId.Type
 
-/** The parts of an identifier that belongs to a server. */
-export const parseUserId = (text: string): Option.Option<Parts> => split("@", text)
-/** As `parseUserId`. None for a room ID that is a hash. */
-export const parseRoomId = (text: string): Option.Option<Parts> => split("!", text)
-/** As `parseUserId`. */
-export const parseRoomAlias = (text: string): Option.Option<Parts> => split("#", text)
-/** As `parseUserId`. None for an event ID that is a hash. */
-export const parseEventId = (text: string): Option.Option<Parts> => split("$", text)
-
 /** True for a well-formed user ID. */
-export const isUserId = (text: unknown): text is UserId => typeof text === "string" && Option.isSome(parseUserId(text))
+export const isUserId = (text: unknown): text is UserId => typeof text === "string" && isOfServer("@", text)
 /** True for a well-formed room ID. */
-export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!")(text)
+export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!", text)
 /** True for a well-formed room alias. */
-export const isRoomAlias = (text: unknown): text is RoomAlias =>
-  typeof text === "string" && Option.isSome(parseRoomAlias(text))
+export const isRoomAlias = (text: unknown): text is RoomAlias => typeof text === "string" && isOfServer("#", text)
 /** True for a well-formed event ID. */
-export const isEventId = (text: unknown): text is EventId => typeof text === "string" && isOfServerOrHash("$")(text)
+export const isEventId = (text: unknown): text is EventId => typeof text === "string" && isOfServerOrHash("$", text)
 
 /**
  * True for user IDs that rooms of the versions 1 to 12 have to take from other servers: the localpart may be empty, and hold

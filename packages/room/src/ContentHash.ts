@@ -4,8 +4,7 @@
  */
 import { hash } from "node:crypto"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Result } from "effect"
-import { type CanonicalJsonError, encode } from "./CanonicalJson.ts"
+import { type CanonicalNumbers, encodeOrThrow } from "./CanonicalJson.ts"
 import { decodeBase64 } from "./Signing.ts"
 
 /** SHA-256 of text in UTF-8, in unpadded base64: 43 characters. */
@@ -15,8 +14,11 @@ export const sha256 = (text: string): string => hash("sha256", text, "base64").s
 export const decodeHash = (text: string): Uint8Array | undefined =>
   decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/"))
 
-/** The content hash of a PDU in its wire form. */
-export const contentHash = (pdu: JsonObject): Result.Result<string, CanonicalJsonError> => {
-  const { hashes: _, signatures: __, unsigned: ___, ...rest } = pdu
-  return Result.map(encode(rest), sha256)
+/** The text that the content hash covers: the PDU without hashes and signatures, in canonical JSON. Throws `CanonicalJsonError`. */
+export const hashedText = (pdu: JsonObject, numbers?: CanonicalNumbers): string => {
+  const { hashes: _, signatures: __, unsigned: ___, ...hashed } = pdu
+  return encodeOrThrow(hashed, numbers)
 }
+
+/** The content hash of a PDU in its wire form, of versions 1 to 12. Throws `CanonicalJsonError`. */
+export const contentHash = (pdu: JsonObject, numbers?: CanonicalNumbers): string => sha256(hashedText(pdu, numbers))

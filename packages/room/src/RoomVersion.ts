@@ -239,6 +239,6 @@ export interface RoomFeatures {
 /** A room version: event format, authorisation rules, state resolution and further features. */
 export interface RoomVersion extends EventFormat, AuthorisationRules, RoomFeatures {
   readonly id: string
-  /** The state resolution of the version. `resolveStates` of `StateConflict` applies it to whole states. */
+  /** The state resolution of the version. */
   readonly stateResolution: StateResolution
 }

@@ -39,7 +39,7 @@ const problem = (of: RoomVersion, pdu: unknown): string | undefined => {
 
 describe("The vectors of the specification", () => {
   const sign = (pdu: JsonObject): JsonObject => {
-    const hashed = { ...pdu, hashes: { sha256: Result.getOrThrow(contentHash(pdu)) } }
+    const hashed = { ...pdu, hashes: { sha256: contentHash(pdu) } }
     const { signatures } = Result.getOrThrow(signJson(redactPdu(redactionV1, hashed), key))
     return { ...hashed, signatures: signatures! }
   }
@@ -162,7 +162,7 @@ describe("Keys of a PDU", () => {
         '{"wire":1,"unknown":{"a":[null]},"__proto__":{"b":1},"origin":"elsewhere","replaces_state":"$x"}'
       )
       const { hashes: _, signatures: __, ...pdu } = { ...of.toPdu(eventOf(of)), ...others }
-      const hashed = { ...pdu, hashes: { sha256: Result.getOrThrow(contentHash(pdu)) }, signatures: {} }
+      const hashed = { ...pdu, hashes: { sha256: contentHash(pdu) }, signatures: {} }
       const read = Result.getOrThrow(of.fromPdu(hashed))
       assert.strictEqual(read.origin, "domain" as ServerName)
       assert.isUndefined(read.replaces_state)

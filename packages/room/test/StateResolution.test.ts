@@ -4,7 +4,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { type EventProposal, type StateConflict, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { resolveStates } from "@greenroom/room/StateConflict"
+import { resolveStates } from "@greenroom/room/testing/ResolveStates"
 import * as fc from "fast-check"
 import {
   type Attempt,

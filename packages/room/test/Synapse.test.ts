@@ -14,7 +14,7 @@ import {
   stateKeyOf
 } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { resolveStates } from "@greenroom/room/StateConflict"
+import { resolveStates } from "@greenroom/room/testing/ResolveStates"
 import { Result } from "effect"
 import {
   currentState,

@@ -42,7 +42,7 @@ export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/Cu
   defaultValue: () => unlimited
 })
 
-const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
+export const makeLargeReads = ({ large, most, requests }: LargeReadLimits) => {
   const someLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: requests })
   const oneVeryLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: 1 })
 
@@ -114,11 +114,8 @@ class RequestAllowance implements Allowance {
 
 /** Makes the allowances of this process. */
 export const LargeReads = Context.Reference("greenroom/store/LargeReads", {
-  defaultValue: () => makeLimiter(defaultLargeReadLimits)
+  defaultValue: () => makeLargeReads(defaultLargeReadLimits)
 })
-
-/** Allowances with other limits, for tests. */
-export const largeReadsWith = (limits: LargeReadLimits): ReturnType<typeof makeLimiter> => makeLimiter(limits)
 
 const ownerOf = (allowance: Allowance): string => (allowance instanceof RequestAllowance ? allowance.owner : "")
 

@@ -3,7 +3,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { type BackedUpKey, KeyBackupStore } from "../src/KeyBackupStore.ts"
-import { LargeReads, largeReadsWith, withAllowance } from "../src/LargeReads.ts"
+import { LargeReads, makeLargeReads, withAllowance } from "../src/LargeReads.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const limits = { keys: 3, bytes: 3_000, bytesOfUser: 4_000 }
@@ -86,7 +86,7 @@ layer(KeyBackupStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("KeyBac
       const { userId, version } = yield* userWithBackup("large")
       const large = { keys: 10, bytes: 10_000_000, bytesOfUser: 10_000_000 }
       yield* store.put(userId, version, [keyOf("a", 1_500_000), keyOf("b", 1_500_000)], large)
-      const few = largeReadsWith({ requests: 1, large: 1_000_000, most: 2_000_000 })
+      const few = makeLargeReads({ requests: 1, large: 1_000_000, most: 2_000_000 })
       const read = (sessionId?: string) =>
         withAllowance(store.keys(userId, version, { sessionId })).pipe(Effect.provideService(LargeReads, few))
       assert.lengthOf(yield* read("a"), 1)

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
-import { LargeReads, largeReadsWith, ownAllowance, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
+import { LargeReads, makeLargeReads, ownAllowance, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
 
 const MiB = 1024 * 1024
 
 const limited = <A, E>(effect: Effect.Effect<A, E>) =>
-  Effect.provideService(effect, LargeReads, largeReadsWith({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
+  Effect.provideService(effect, LargeReads, makeLargeReads({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
 
 /** A request that reads, and then goes on until the latch is opened. */
 const request = (bytes: ReadonlyArray<number>, end: Latch.Latch, log: Array<string>, name: string, owner = "") =>

@@ -329,7 +329,7 @@ export class HostileServer {
   rename(event: Event, event_id: EventId): Event {
     const version = this.versionOf(event.room_id)
     const renamed: Event = { ...event, event_id, signatures: {} }
-    const sha256 = Result.getOrThrow(contentHash(version.toPdu(renamed)))
+    const sha256 = contentHash(version.toPdu(renamed))
     return version.sign({ ...renamed, hashes: { sha256 } }, this.key)
   }
 }

@@ -1,6 +1,6 @@
 /** The guarantees for actors, on the runner of one process and on the machinery of a cluster alike. */
 import { assert, describe, it } from "@effect/vitest"
-import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "@greenroom/store/LargeReads"
+import { LargeReads, makeLargeReads, smallRead, takeBytes, withAllowance } from "@greenroom/store/LargeReads"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { ClusterSchema, Entity, type Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
@@ -82,7 +82,7 @@ describe("LocalRunner", () => {
       const refused = yield* Effect.exit(withAllowance(reader.TakeWithin({ bytes })))
       assert.isTrue(Exit.isFailure(refused))
     }).pipe(
-      Effect.provideService(LargeReads, largeReadsWith(limits)),
+      Effect.provideService(LargeReads, makeLargeReads(limits)),
       Effect.provide(Layer.provideMerge(layer, LocalRunner.layer()))
     )
   })

@@ -16,7 +16,7 @@ import {
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { CanonicalJsonError } from "../CanonicalJson.ts"
-import { decodeHash, sha256 } from "../ContentHash.ts"
+import { decodeHash, hashedText, sha256 } from "../ContentHash.ts"
 import { depthAfter } from "../EventGraph.ts"
 import { randomId } from "../internal/randomId.ts"
 import { checkSize, sealBytes } from "../PduSize.ts"
@@ -29,17 +29,7 @@ import type {
   RoomProposal
 } from "../RoomVersion.ts"
 import { addSignature, checkSignature, type SigningKey, signBytes } from "../Signing.ts"
-import {
-  createEventIdOf,
-  eventIdOf,
-  eventOf,
-  hashedText,
-  type Pdu,
-  type PduForm,
-  pduOf,
-  sealOf,
-  signedText
-} from "./PduForm.ts"
+import { createEventIdOf, eventIdOf, eventOf, type Pdu, type PduForm, pduOf, sealOf, signedText } from "./PduForm.ts"
 import { redactPdu } from "./RedactionAlgorithm.ts"
 import { maxPrevEvents, readPdu, takeSeal } from "./readPdu.ts"
 
@@ -105,7 +95,7 @@ const withSignature = (event: Event, signed: string, key: SigningKey): Event => 
 
 /** The event of a PDU without hashes and signatures, and how many bytes it has with them at most. */
 const finish = (form: PduForm, draft: Pdu, origin: ServerName, key: SigningKey | undefined) => {
-  const hashed = hashedText(form, draft)
+  const hashed = hashedText(draft, form.numbers)
   const pdu: Pdu = { ...draft, hashes: { sha256: sha256(hashed) }, signatures: {} }
   const signed = signedText(form, pdu)
   const event = eventOf(form, pdu, eventIdOf(form, pdu, signed))

@@ -10,7 +10,7 @@ import { parse as parseExact, withoutExactNumbers } from "@greenroom/protocol/Ex
 import { type EventId, isEventId, type RoomId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
-import { sha256 } from "../ContentHash.ts"
+import { contentHash, sha256 } from "../ContentHash.ts"
 import type { KeyLengths } from "../PduSize.ts"
 import { sharedParts } from "../SharedParts.ts"
 import { contentAfterRedaction, type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
@@ -172,12 +172,6 @@ export const signedText = (form: PduForm, pdu: Pdu): string => {
   return encodeOrThrow(signed, form.numbers)
 }
 
-/** The content that the content hash covers: the PDU without hashes and signatures, in canonical JSON. */
-export const hashedText = (form: PduForm, pdu: Pdu): string => {
-  const { hashes: _, signatures: __, unsigned: ___, ...hashed } = pdu
-  return encodeOrThrow(hashed, form.numbers)
-}
-
 /** The parts of a canonical form that verifying a PDU needs: the text that its signatures cover, and the right content hash. */
 export interface Seal {
   readonly signed: string
@@ -187,7 +181,7 @@ export interface Seal {
 /** The seal of a PDU. */
 export const sealOf = (form: PduForm, pdu: Pdu): Seal => ({
   signed: signedText(form, pdu),
-  hash: sha256(hashedText(form, pdu))
+  hash: contentHash(pdu, form.numbers)
 })
 
 /** The same from the members of the PDU in canonical form. */

@@ -12,7 +12,7 @@ import {
   type StateMap,
   stateKeyOf
 } from "@greenroom/room/RoomVersion"
-import { resolveStates } from "@greenroom/room/StateConflict"
+import { resolveStates } from "@greenroom/room/testing/ResolveStates"
 import { keyOf } from "./TestRoom.ts"
 
 export class Replica {
