@@ -120,3 +120,6 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
     }
   }
 })
+
+/** What `makePeerQueue` makes. */
+export type PeerQueue = Effect.Success<ReturnType<typeof makePeerQueue>>

@@ -94,3 +94,6 @@ export const makePeerSending = Effect.fnUntraced(function* (destination: ServerN
     hasNoEdus: (transactionId: string) => withoutEdus === transactionId
   }
 })
+
+/** What `makePeerSending` makes. */
+export type PeerSending = Effect.Success<ReturnType<typeof makePeerSending>>
