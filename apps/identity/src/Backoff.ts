@@ -1,6 +1,7 @@
 /**
  * The back-off of retries.
  */
+import { doublingWait } from "@greenroom/store/Backoff"
 import { Effect, Random } from "effect"
 
 /** The first and the longest wait, in ms. */
@@ -9,7 +10,4 @@ export const longestWait = 60 * 60_000
 
 /** The wait after `failures` failures, in ms: doubles up to an hour, with up to 20 % of jitter. */
 export const backoff = (failures: number): Effect.Effect<number> =>
-  Effect.map(Random.next, (random) => {
-    const wait = Math.min(longestWait, firstWait * 2 ** Math.min(30, Math.max(0, failures - 1)))
-    return Math.ceil(wait * (1 - random / 5))
-  })
+  Effect.map(Random.next, (random) => Math.ceil(doublingWait(failures, firstWait, longestWait) * (1 - random / 5)))

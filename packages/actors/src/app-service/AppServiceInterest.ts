@@ -6,6 +6,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import type { StreamedEvent } from "@greenroom/store/LogSlice"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -58,8 +59,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     }
     const joined = new Set((yield* rooms.joinedAt(roomNid, at)).filter(service.hasUser))
     const room: KnownRoom = { roomNid, joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now, changes }
-    known.set(roomId, room)
-    if (known.size > maxRooms) known.delete(known.keys().next().value!)
+    setNewest(known, roomId, room, maxRooms)
     return room
   })
 

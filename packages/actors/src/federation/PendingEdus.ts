@@ -9,6 +9,7 @@
  */
 import { maxPresenceUsers } from "@greenroom/protocol/federation/Edu"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { setNewest } from "@greenroom/store/BoundedMap"
 
 /** An EDU without its envelope. */
 export interface EduContent {
@@ -44,9 +45,7 @@ class LastOf<A> {
   }
 
   set(key: string, value: A, since: number): void {
-    this.values.delete(key)
-    this.values.set(key, { value, since })
-    if (this.values.size > this.most) this.values.delete(this.values.keys().next().value!)
+    setNewest(this.values, key, { value, since }, this.most)
   }
 
   /** Takes the oldest ones out, at most so many, and drops those from before `freshFrom`. */

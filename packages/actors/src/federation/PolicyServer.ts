@@ -13,6 +13,7 @@ import { BadJson, Forbidden, type MatrixError, NotFound, Unrecognized } from "@g
 import { needsRecommendation, policyIn, policyKeyId } from "@greenroom/room/RoomPolicy"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
 import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
@@ -38,13 +39,6 @@ const listedRule = ({ content, type }: Event): ReadonlyArray<ListedRule> => {
   if (typeof entity !== "string" || !bans.has(recommendation)) return []
   const kind = type.slice("m.policy.rule.".length) as ListedRule["kind"]
   return [{ kind, entity, reason: typeof reason === "string" ? reason : "" }]
-}
-
-/** Adds an entry to a map of bounded size, and removes the oldest. */
-const remember = <K, V>(map: Map<K, V>, key: K, value: V, most: number): void => {
-  map.delete(key)
-  map.set(key, value)
-  if (map.size > most) map.delete(map.keys().next().value!)
 }
 
 const unprotected = new NotFound({ error: "This server is not the policy server of the room" })
@@ -99,7 +93,7 @@ const make = Effect.gen(function* () {
   const note = (event: Event, now: number) => {
     const name = `${event.room_id} ${event.sender}`
     const times = [...(written.get(name) ?? []), now].slice(-rememberedTimes)
-    remember(written, name, times, rememberedSenders)
+    setNewest(written, name, times, rememberedSenders)
     return (ms: number) => times.filter((at) => at > now - ms).length
   }
 

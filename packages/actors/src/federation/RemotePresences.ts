@@ -10,6 +10,7 @@
  */
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { ProfileStore, type PublicProfile, profileOfMember } from "@greenroom/store/ProfileStore"
@@ -135,9 +136,7 @@ const make = Effect.gen(function* () {
   const unpolled = (userIds: ReadonlyArray<UserId>, now: number): ReadonlyArray<UserId> =>
     userIds.filter((userId) => {
       if (now - (polled.get(userId) ?? Number.NEGATIVE_INFINITY) < pollInterval) return false
-      polled.delete(userId)
-      polled.set(userId, now)
-      if (polled.size > maxPolled) polled.delete(polled.keys().next().value!)
+      setNewest(polled, userId, now, maxPolled)
       return true
     })
 

@@ -19,6 +19,7 @@ import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
@@ -137,12 +138,7 @@ const make = Effect.gen(function* () {
   /** How often the transactions that were answered with an error have failed in a row, by origin and ID. */
   const failures = new Map<string, number>()
 
-  const noteFailure = (key: string) => {
-    const count = (failures.get(key) ?? 0) + 1
-    failures.delete(key)
-    failures.set(key, count)
-    if (failures.size > rememberedFailures) failures.delete(failures.keys().next().value!)
-  }
+  const noteFailure = (key: string) => setNewest(failures, key, (failures.get(key) ?? 0) + 1, rememberedFailures)
 
   /** A failure that its origin does not recognise as such: the transaction will be repeated unchanged. */
   const counted = <A, E>(key: string, work: (isLastAttempt: boolean) => Effect.Effect<A, E>) =>

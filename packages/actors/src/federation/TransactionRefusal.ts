@@ -5,6 +5,7 @@
  * others; a single PDU that is refused for good is dropped. Every error becomes final in the end, or a server that
  * answers the same item with 500 for ever would get nothing else any more.
  */
+import { doublingWait } from "@greenroom/store/Backoff"
 import type { RemoteError } from "./RemoteError.ts"
 
 /** After how many refusals in a row a transaction is given up, where the answer does not say that it was understood. */
@@ -42,6 +43,6 @@ const jitter = 0.3
  */
 export const waitAfterRefusal = (refusals: number, isFinal: boolean, chance: number, asked = 0): number => {
   const counted = isFinal ? refusals - freeRefusals : refusals
-  const wait = counted <= 0 ? 0 : Math.min(longestWait, 1_000 * 2 ** Math.min(counted - 1, 20)) * (1 - jitter * chance)
+  const wait = counted <= 0 ? 0 : doublingWait(counted, 1_000, longestWait) * (1 - jitter * chance)
   return Math.max(wait, Math.min(asked, longestWait))
 }

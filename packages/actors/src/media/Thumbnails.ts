@@ -4,12 +4,12 @@
  *
  * Source: "Thumbnails" of the client-server specification.
  */
-
 import { randomUUID } from "node:crypto"
 import { createReadStream } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { BadRequest, LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { MediaStore, type ThumbnailRow } from "@greenroom/store/MediaStore"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { makeInFlight } from "./internal/InFlight.ts"
@@ -112,9 +112,7 @@ export class Thumbnails extends Context.Service<
 
       /** Later requests fail at once, unless the machine was at fault and not the file. */
       const remember = (key: string, error: MatrixError): void => {
-        if (error === tooBusy) return
-        if (failures.size >= maxFailures) failures.delete(failures.keys().next().value!)
-        failures.set(key, error)
+        if (error !== tooBusy) setNewest(failures, key, error, maxFailures)
       }
 
       const makeOnce = Effect.fnUntraced(function* (file: MediaFile, request: ThumbnailRequest, variant: string) {

@@ -8,6 +8,7 @@
  *     const forget = revocations.onEnd(session, () => socket.close(closeCodes.unknownToken))
  */
 import { UnknownToken } from "@greenroom/protocol/MatrixError"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventLog } from "@greenroom/store/EventLog"
 import { type LogRow, rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
@@ -67,11 +68,7 @@ const make = Effect.gen(function* () {
   const isOver = (session: Session) =>
     hasEnded(session) || (session.expiresAt !== undefined && session.expiresAt <= clock.currentTimeMillisUnsafe())
 
-  const remember = (ended: End) => {
-    remembered.delete(ended.tokenId)
-    remembered.set(ended.tokenId, ended)
-    if (remembered.size > maxRemembered) remembered.delete(remembered.keys().next().value!)
-  }
+  const remember = (ended: End) => setNewest(remembered, ended.tokenId, ended, maxRemembered)
 
   const end = ({ tokenId }: End) => {
     for (const [listener, session] of [...(listeners.get(tokenId) ?? [])]) if (hasEnded(session)) listener()

@@ -14,6 +14,7 @@ import {
   UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
@@ -154,10 +155,7 @@ const make = Effect.gen(function* () {
     if (known !== undefined) return known
     const found = yield* settings.filter(owner, filterId)
     if (Option.isNone(found)) return yield* new NotFound({ error: `There is no filter ${filterId.slice(0, 32)}` })
-    if (JSON.stringify(found.value).length <= maxKeptFilter) {
-      recentFilters.set(key, found.value)
-      if (recentFilters.size > maxKeptFilters) recentFilters.delete(recentFilters.keys().next().value!)
-    }
+    if (JSON.stringify(found.value).length <= maxKeptFilter) setNewest(recentFilters, key, found.value, maxKeptFilters)
     return found.value
   })
 

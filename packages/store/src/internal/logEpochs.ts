@@ -15,6 +15,7 @@
 import { randomBytes } from "node:crypto"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
+import { setNewest } from "../BoundedMap.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import { rowsOf } from "../LogKind.ts"
 import type { LogSlice } from "../LogSlice.ts"
@@ -123,8 +124,7 @@ export class LogEpochs {
       if (row === undefined) return Effect.succeed(undefined)
       const end = endOf(row)
       if (end === undefined) return unlessBeyond
-      if (this.ends.size >= maxRemembered) this.ends.delete(this.ends.keys().next().value!)
-      this.ends.set(epoch, end)
+      setNewest(this.ends, epoch, end, maxRemembered)
       return Effect.succeed(within(end))
     })
   }

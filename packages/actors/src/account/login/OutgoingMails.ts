@@ -3,6 +3,7 @@
  * for a day. Where a node ends while the mail server takes a mail, it may arrive twice, with the same Message-ID.
  */
 import { redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
+import { doublingWait } from "@greenroom/store/Backoff"
 import { longestMailWait, type OutgoingMail, OutgoingMailStore } from "@greenroom/store/OutgoingMailStore"
 import { Clock, Effect, Fiber, Layer } from "effect"
 import { keepRunningOnce } from "../../runtime/Singletons.ts"
@@ -37,7 +38,7 @@ const make = Effect.gen(function* () {
     if (attempts === 1) {
       yield* Effect.logWarning(`A mail to ${to} could not be sent, and is tried again for a day: ${reason}`)
     }
-    yield* store.retryAfter(mailId, Math.min(longestMailWait, firstWait * 2 ** (attempts - 1)))
+    yield* store.retryAfter(mailId, doublingWait(attempts, firstWait, longestMailWait))
   })
 
   /** Another node may have sent the mail since it was read, where this one was stopped. */

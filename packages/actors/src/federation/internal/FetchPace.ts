@@ -4,6 +4,8 @@
  *
  * Plain and synchronous, in the memory of this node. Times are in milliseconds of the monotonic clock.
  */
+import { doublingWait } from "@greenroom/store/Backoff"
+import { setNewest } from "@greenroom/store/BoundedMap"
 
 /** The shortest time between two requests, also after one that was of use. */
 export const shortestWait = 1_000
@@ -35,8 +37,7 @@ export class FetchPace {
   mayAsk(name: string, now: number, longest: number = longestWait): boolean {
     const entry = this.entries.get(name)
     if (entry === undefined || entry.count < this.burst) return true
-    const wait = Math.min(shortestWait * 2 ** Math.min(entry.misses, 20), longest, longestWait)
-    return now - entry.at >= wait
+    return now - entry.at >= Math.min(longest, doublingWait(entry.misses + 1, shortestWait, longestWait))
   }
 
   /** It was asked: whether that was of use. */
@@ -44,8 +45,6 @@ export class FetchPace {
     const known = this.entries.get(name)
     const misses = wasOfUse ? 0 : (known?.misses ?? 0) + 1
     const count = known === undefined || now - known.at > longestWait ? 1 : known.count + 1
-    this.entries.delete(name)
-    this.entries.set(name, { at: now, misses, count })
-    if (this.entries.size > capacity) this.entries.delete(this.entries.keys().next().value!)
+    setNewest(this.entries, name, { at: now, misses, count }, capacity)
   }
 }

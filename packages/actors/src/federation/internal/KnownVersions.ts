@@ -6,6 +6,7 @@ import { NotFound } from "@greenroom/protocol/MatrixError"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 
@@ -30,8 +31,7 @@ export const makeKnownVersions = Effect.gen(function* () {
     const id = yield* rooms.version(roomId)
     const version = Option.isSome(id) ? roomVersion(id.value) : undefined
     if (version === undefined || !(yield* rooms.exists(roomId))) return version
-    knownVersions.set(roomId, version)
-    if (knownVersions.size > rememberedVersions) knownVersions.delete(knownVersions.keys().next().value!)
+    setNewest(knownVersions, roomId, version, rememberedVersions)
     return version
   })
 

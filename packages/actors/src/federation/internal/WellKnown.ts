@@ -11,6 +11,8 @@ import { isIP } from "node:net"
 import { rootCertificates } from "node:tls"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
+import { doublingWait } from "@greenroom/store/Backoff"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { Effect } from "effect"
 import { refuseUpgrade } from "../../runtime/refuseUpgrade.ts"
 import { isAllowedHost, lookupAllowed } from "../AddressPolicy.ts"
@@ -137,10 +139,8 @@ export const makeWellKnown = (
 
   const absent = (host: string): Delegation => {
     const count = (absences.get(host) ?? 0) + 1
-    absences.delete(host)
-    absences.set(host, count)
-    if (absences.size > rememberedNames) absences.delete(absences.keys().next().value!)
-    return { server: undefined, lifetime: Math.min(hour, minute * 2 ** Math.min(count - 1, 6)) }
+    setNewest(absences, host, count, rememberedNames)
+    return { server: undefined, lifetime: doublingWait(count, minute, hour) }
   }
 
   /** The delegation of a host. */

@@ -6,6 +6,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -55,11 +56,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   /** When gaps were tried that no server could fill. */
   const fruitless = new Map<EventId, number>()
 
-  const noteFruitless = (at: EventId, now: number) => {
-    fruitless.delete(at)
-    fruitless.set(at, now)
-    if (fruitless.size > maxFruitless) fruitless.delete(fruitless.keys().next().value!)
-  }
+  const noteFruitless = (at: EventId, now: number) => setNewest(fruitless, at, now, maxFruitless)
 
   const noteSlow = (server: ServerName) => {
     slow.add(server)

@@ -4,6 +4,7 @@
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { accountDataChanges } from "@greenroom/store/AccountDataChange"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
@@ -70,8 +71,7 @@ export const makeFeedEvents = Effect.fnUntraced(function* (feeds: FeedIndex, onS
     const last = lastStates.get(room_id)
     lastStates.delete(room_id)
     if (states === undefined) return undefined
-    lastStates.set(room_id, states.after)
-    if (lastStates.size > maxLastStates) lastStates.delete(lastStates.keys().next().value!)
+    setNewest(lastStates, room_id, states.after, maxLastStates)
     return sameState(states.before, last) && sameState(states.before, states.after) ? states.after : undefined
   }
 

@@ -5,6 +5,7 @@
 import { compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
@@ -65,8 +66,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
       if (known !== undefined) return known
       const read = states.read([{ roomNid, ref }], { keys: [["m.room.member", sender]] })
       const found = Effect.runSync(Effect.cached(Effect.map(read, ([entry]) => entry?.event)))
-      members.set(key, found)
-      if (members.size > maxMembers) members.delete(members.keys().next().value!)
+      setNewest(members, key, found, maxMembers)
       return Effect.onError(found, () => Effect.sync(() => members.delete(key)))
     })
 
@@ -128,9 +128,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
       return part.rendered
     })
     const part: SharedPart = { at: now, parts: Effect.runSync(Effect.cached(rendered)) }
-    recentParts.delete(key)
-    recentParts.set(key, part)
-    if (recentParts.size > maxShared) recentParts.delete(recentParts.keys().next().value!)
+    setNewest(recentParts, key, part, maxShared)
     return yield* Effect.onError(part.parts, () => Effect.sync(() => recentParts.delete(key)))
   })
 

@@ -11,6 +11,7 @@ import { createHash } from "node:crypto"
 import type { Filter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import type { Session } from "../../runtime/Session.ts"
 
@@ -60,9 +61,7 @@ export class SentMembers {
     const before = sent.size
     for (const { event_id, state_key } of memberships) {
       const key = keyOf(roomNid, state_key ?? "")
-      sent.delete(key)
-      sent.set(key, { eventId: event_id, at })
-      if (sent.size > maxOfDevice) sent.delete(sent.keys().next().value!)
+      setNewest(sent, key, { eventId: event_id, at }, maxOfDevice)
     }
     this.count += sent.size - before
     while (this.count > maxOfAll) this.forget(this.devices.keys().next().value!)

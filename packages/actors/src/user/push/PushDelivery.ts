@@ -8,6 +8,7 @@
  * Source: "Push notifications" of the client-server specification, "Push Gateway API".
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { doublingWait } from "@greenroom/store/Backoff"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { keepRunning } from "@greenroom/store/Supervision"
@@ -84,7 +85,7 @@ const make = Effect.gen(function* () {
     else {
       user.failures++
       user.hasRead ||= hasRead
-      user.retryAt = (yield* monotonicMillis) + Math.min(maxBackOff, 1_000 * 2 ** (user.failures - 1))
+      user.retryAt = (yield* monotonicMillis) + doublingWait(user.failures, 1_000, maxBackOff)
       yield* Effect.logDebug(`A push gateway of ${userId} ${failed[0]}`)
     }
   })

@@ -2,7 +2,7 @@
  * Evaluates push rules: the rule that an event matches, whether it notifies the user, is highlighted, and with which tweaks.
  *
  * A ruleset is compiled once (`compileRuleset`) and then asked for each event. What is the same for every member, the
- * event and the room around it, is an `PushContext` that is made once per event.
+ * event and the room around it, is a `PushContext` that is made once per event.
  *
  * Source: "Push Rules" of "Push notifications" of the client-server specification.
  */
