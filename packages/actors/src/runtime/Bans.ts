@@ -71,10 +71,10 @@ export class Bans extends Context.Service<
     readonly has: (kind: BanKind, value: string) => boolean
     /** Errors: M_FORBIDDEN if it is banned. */
     readonly check: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
-    /** The same by the database, which has a ban of the command line before the nodes have heard of it. */
+    /** As `check`, by the database: it has a ban of the command line before the nodes have read that. */
     readonly checkStored: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
     readonly list: Effect.Effect<ReadonlyArray<Ban>>
-    /** At all nodes, as `lift`. */
+    /** Adds a ban at all nodes. */
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
     /** False if there was none. */
     readonly lift: (kind: BanKind, value: string) => Effect.Effect<boolean>

@@ -19,7 +19,7 @@ export const Leases = Context.Reference<{
   readonly isBack: () => boolean
 }>("greenroom/actors/Leases", { defaultValue: () => ({ hold: (work) => work, isBack: () => false }) })
 
-/** `begin` gives what says whether the node was there all the time since. */
+/** `begin` returns a function that tells whether the node has been present all the time since. */
 export const make = (begin: () => () => boolean, isBack: () => boolean): (typeof Leases)["Service"] => ({
   isBack,
   hold: (work) =>

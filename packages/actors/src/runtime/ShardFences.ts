@@ -31,7 +31,7 @@ export const ShardFences = Context.Reference<ShardFencing>("greenroom/actors/Sha
   })
 })
 
-/** The fence of the actor that asks, for as long as it lives. */
+/** The fence of the calling actor, which stays the same while the actor is in memory. */
 export const actorFence: Effect.Effect<Fence | undefined, never, Entity.CurrentAddress> = Effect.gen(function* () {
   const { shardId } = yield* Entity.CurrentAddress
   return yield* (yield* ShardFences).of(shardId)

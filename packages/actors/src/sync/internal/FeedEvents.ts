@@ -144,7 +144,7 @@ export const makeFeedEvents = Effect.fnUntraced(function* (feeds: FeedIndex, onS
     const entries = new Map<EventId, Set<FeedEntry>>()
     for (const roomId of new Set(redactions.map(({ event }) => event.room_id))) {
       for (const feed of feeds.inRoom(roomId)) {
-        for (const entry of feed.telling(redacted)) {
+        for (const entry of feed.entriesConcerning(redacted)) {
           entries.set(entry.eventId, (entries.get(entry.eventId) ?? new Set()).add(entry))
         }
       }

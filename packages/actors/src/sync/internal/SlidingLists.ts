@@ -95,10 +95,10 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
   const sync = yield* SyncStore
   const ignoredUsers = yield* makeIgnoredUsers
   const invitePermission = yield* makeInvitePermission
-  // A new one takes the place of one that is full: a request goes on with the one that it began with.
+  // Both are replaced by new ones when they are full, so that a request that is under way keeps those that it began with.
   /** The types of rooms, null for rooms without one: a room keeps its type. */
   let allTypes = new Map<number, string | null>()
-  /** Rooms that are encrypted stay so. */
+  /** Encrypted rooms. Rooms that are encrypted stay so. */
   let allEncrypted = new Set<number>()
 
   const typesOf = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>) {

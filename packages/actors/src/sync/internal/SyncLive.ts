@@ -1,7 +1,8 @@
 /**
  * Answers to waiting `/sync`s from memory. Most of what a client waits for are messages in rooms that it knows: the feed of
  * the user has them, and nothing has to be read for each user. Where anything else is new (state, memberships, account data,
- * receipts, redactions, more events than the timeline may have) there is no answer from here, and the store is read. *
+ * receipts, redactions, more events than the timeline may have) there is no answer from here, and the store is read.
+ *
  * Source: "Syncing" of the client-server specification.
  */
 import { allowsRoom, compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"

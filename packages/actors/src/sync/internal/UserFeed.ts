@@ -186,7 +186,7 @@ export class UserFeed {
   }
 
   /** The entries of these events, and those that contain their content. */
-  telling(ids: ReadonlySet<EventId>): ReadonlyArray<FeedEntry> {
+  entriesConcerning(ids: ReadonlySet<EventId>): ReadonlyArray<FeedEntry> {
     return this.entries.filter((entry) => entry.concerns(ids))
   }
 

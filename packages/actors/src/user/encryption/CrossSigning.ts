@@ -36,13 +36,12 @@ const maxSignedUsers = 10_000
 /** `master_key`, `self_signing_key` and `user_signing_key` of an upload. */
 export type CrossSigningUpload = { readonly [usage in `${KeyUsage}_key`]?: JsonObject | undefined }
 
-/** The cross-signing part of key queries: JSON text by user. */
 /** The errors of signatures, by user and key. */
 export interface RefusedSignatures {
   readonly [userId: string]: { readonly [keyId: string]: JsonObject }
 }
 
-/** Cross-signing keys as JSON text. */
+/** The cross-signing part of the answer to a key query. Each value is the JSON text of an object by user ID. */
 export interface CrossSigningTexts {
   readonly master_keys: string
   readonly self_signing_keys: string
