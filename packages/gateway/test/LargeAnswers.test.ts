@@ -76,6 +76,11 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
         const { pages, seen } = yield* readPages(alice, path, dir === "f" ? "START" : "END")
         assert.deepStrictEqual(numbersOf(seen), dir === "f" ? numbers : numbers.toReversed())
         assert.isAbove(pages.length, 2)
+        const today = (from: string) =>
+          `//_matrix/client/v3/rooms/${inPath(room)}/messages?dir=${dir}&limit=1000&from=${from}`
+        const inToday = yield* readPages(alice, today, "")
+        assert.deepStrictEqual(numbersOf(inToday.seen), dir === "f" ? numbers : numbers.toReversed())
+        assert.isAbove(inToday.pages.length, 2)
       }
     })
   )

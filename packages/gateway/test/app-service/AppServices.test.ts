@@ -10,6 +10,7 @@ import type { Gateway } from "../../src/Gateway.ts"
 import { crossSigningKeys } from "../client-server/DeviceClient.ts"
 import {
   as,
+  asDraft,
   askToday,
   createRoom,
   gatewayOnDatabase,
@@ -350,6 +351,30 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
           wanted.delete(type)
         }
       }
+    })
+  )
+
+  it.effect("a user who is hidden is offline for a service", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const alice = yield* registerUser("as-hidden")
+      const user = yield* puppet("_irc_watcher")
+      const { room_id: room } = (yield* as(alice)("POST", "/v3/createRoom", { invite: [user] })).body
+      yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
+      const become = (state: string, status_msg: string) =>
+        asDraft(alice)("PUT", `/presence/${inPath(alice.id)}/status`, { presence: state, status_msg })
+      /** The presence of Alice in the next transaction that has some. */
+      const seen = Effect.gen(function* () {
+        while (true) {
+          const { ephemeral } = yield* nextTransaction
+          const found = ephemeral.filter((event) => "sender" in event && event.sender === alice.id)
+          if (found.length > 0) return found.map(({ content }) => (content as { readonly presence: string }).presence)
+        }
+      })
+      yield* become("online", "here")
+      while (!(yield* seen).includes("online"));
+      yield* become("hidden", "not here")
+      assert.deepStrictEqual(yield* seen, ["offline"])
     })
   )
 

@@ -1,4 +1,6 @@
 import { assert, layer } from "@effect/vitest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { Gateway } from "../../src/Gateway.ts"
 import {
@@ -132,6 +134,16 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       for (let n = 2; n < 100; n++) yield* schedule(alice, room, `t${n}`, 3_600_000)
       const full = yield* put("send/org.example.call/4", 3_600_000)
       assert.strictEqual(full.body.errcode, "M_LIMIT_EXCEEDED")
+    })
+  )
+
+  it.effect("are cancelled when the account of their user is deactivated", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("end-alice")
+      const delayId = yield* schedule(alice, yield* createRoom(alice), "late", 3_600_000)
+      yield* Accounts.use((accounts) => accounts.deactivate(alice.id as UserId))
+      const restart = yield* askToday("POST", `${unstable}/delayed_events/${delayId}`, { json: { action: "restart" } })
+      assert.strictEqual(restart.status, 409)
     })
   )
 

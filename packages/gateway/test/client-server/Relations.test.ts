@@ -4,6 +4,8 @@ import {
   as,
   gateway,
   inPath,
+  joinRoom,
+  putState,
   redactEvent,
   register,
   roomWith,
@@ -132,6 +134,27 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
         assert.notInclude(text, "a secret")
       }
       assert.strictEqual((yield* bundleOf(alice, room, root))?.["m.thread"]?.count, 2)
+    })
+  )
+
+  it.effect("relations and threads have no events from the time for which a member was away", () =>
+    Effect.gen(function* () {
+      const { alice, bob, room } = yield* setUp("away")
+      yield* putState(alice, room, "m.room.history_visibility", { history_visibility: "joined" })
+      const seen = yield* sendText(alice, room, "seen")
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const hidden = yield* sendText(alice, room, "hidden", relating("m.reference", seen))
+      const root = yield* sendText(alice, room, "hidden")
+      yield* joinRoom(bob, room)
+      const shown = yield* sendText(alice, room, "shown", relating("m.reference", seen))
+      yield* sendText(alice, room, "shown", relating("m.thread", root))
+      const read = (user: TestUser, path: string) =>
+        Effect.map(as(user)("GET", `/v1/rooms/${inPath(room)}/${path}`), ({ body }) => ids(body.chunk))
+      const related = `relations/${inPath(seen)}`
+      assert.deepStrictEqual(yield* read(alice, related), [shown, hidden])
+      assert.deepStrictEqual(yield* read(bob, related), [shown])
+      assert.deepStrictEqual(yield* read(alice, "threads"), [root])
+      assert.deepStrictEqual(yield* read(bob, "threads"), [])
     })
   )
 

@@ -44,6 +44,18 @@ layer(gateway, { excludeTestServices: true })("restricted rooms", (it) => {
     })
   )
 
+  it.effect("have no voucher in joins of invited users, whatever the request names", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("named-alice"), yield* register("named-bob")]
+      const room = yield* restrictedRoom(alice, [])
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      const given = { join_authorised_via_users_server: alice.id }
+      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, given)).status, 200)
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`)
+      assert.deepStrictEqual(body as object, { membership: "join" })
+    })
+  )
+
   it.effect("let nobody in while no member may invite", () =>
     Effect.gen(function* () {
       const [alice, bob] = [yield* register("voucher-alice"), yield* register("voucher-bob")]

@@ -200,6 +200,10 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.strictEqual((yield* as(alice)("GET", `${state}/org.example.seat`)).body.errcode, "M_NOT_FOUND")
       const all = (yield* as(alice)("GET", state)).body as unknown as ReadonlyArray<ClientEvent>
       assert.isTrue(all.some(({ type }) => type === "org.example.seat"))
+      const bob = yield* register("state-bob")
+      yield* joinRoom(bob, room)
+      const same = yield* as(bob)("PUT", `${state}/m.room.topic`, { topic: "Tea" })
+      assert.strictEqual(same.status, 403, "setting what is set already takes the power level too")
     })
   )
 

@@ -107,6 +107,9 @@ describe("the push rules of a user", () => {
     const actions = (settings: PushRuleSettings) => evaluate(compileRuleset(rulesetOf(settings, alice)), met).actions
     assert.notDeepInclude(actions(slow), tweak)
     assert.deepInclude(actions(tea), tweak)
+    // The steps of all users together have an end too.
+    for (let user = 0; user < 20; user++) actions(rule(slow, `slower${user}`, `*${"?a".repeat(1_000)}c*${user}`))
+    assert.notDeepInclude(actions(rule(noSettings, "te", "te?")), tweak)
   })
 
   it("conditions compare the number of members, the display name, and properties with dots in their names", () => {
