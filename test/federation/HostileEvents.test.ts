@@ -5,7 +5,7 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { exchangeMessages, ids, isHealthy, refusalsOf } from "./support/HostileNetwork.ts"
 import { imaginedHash, notFound } from "./support/HostileServer.ts"
@@ -168,6 +168,68 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })(
           Array.from({ length: 100 }, (_, index) => index)
         )
       })
+    )
+
+    it.effect("transactions of a server are handled one after the other, in the order of their arrival", () =>
+      Effect.gen(function* () {
+        const { alice, evil, mallory, red, room: known } = yield* sceneOf("11")
+        const direct = (index: number): Body => ({
+          edu_type: "m.direct_to_device",
+          content: {
+            sender: mallory,
+            type: "m.test",
+            message_id: `t${index}`,
+            messages: { [alice.userId]: { "*": { index } } }
+          }
+        })
+        const asked = Deferred.makeUnsafe<void>()
+        evil.respond = () => {
+          Deferred.doneUnsafe(asked, Effect.void)
+          return "never"
+        }
+        const orphan = evil.event(known, { sender: mallory }, { prevEvents: [imaginedHash()] })
+        const first = yield* Effect.forkChild(evil.send(red, [evil.toPdu(orphan)], { edus: [direct(1)] }))
+        yield* Deferred.await(asked)
+        const second = yield* Effect.forkChild(evil.send(red, [], { edus: [direct(2)] }))
+        yield* say(alice, yield* createRoom(alice, "11"), "meanwhile")
+        evil.respond = noMissingEvents
+        evil.hangUp()
+        const answers = [yield* Fiber.join(first), yield* Fiber.join(second)]
+        assert.deepStrictEqual(
+          answers.map(({ status }) => status),
+          [200, 200]
+        )
+        const synced = yield* expectOk(alice.ask("GET", "//_matrix/client/v3/sync?timeout=0"))
+        assert.deepStrictEqual(
+          synced.to_device.events.map(({ content }: Body) => content.index),
+          [1, 2]
+        )
+      })
+    )
+
+    it.effect(
+      "a transaction fails if a message to devices cannot be stored for now, and its repeat stores it once",
+      () =>
+        Effect.gen(function* () {
+          const { alice, evil, mallory, red } = yield* sceneOf("11")
+          const messages = { [alice.userId]: { "*": {} } }
+          const edus = [
+            {
+              edu_type: "m.direct_to_device",
+              content: { sender: mallory, type: "m.test", message_id: "late", messages }
+            }
+          ]
+          const give = Effect.map(evil.send(red, [], { transactionId: "late", edus }), ({ status }) => status)
+          yield* red.select(`CREATE FUNCTION refuse_message() RETURNS trigger LANGUAGE plpgsql AS
+          'BEGIN IF NEW.sender = ''${mallory}'' THEN RAISE SQLSTATE ''53100''; END IF; RETURN NEW; END'`)
+          yield* red.select(`CREATE TRIGGER refuse_message BEFORE INSERT ON to_device_messages
+          FOR EACH ROW EXECUTE FUNCTION refuse_message()`)
+          assert.isAtLeast(yield* give, 500)
+          yield* red.select("DROP TRIGGER refuse_message ON to_device_messages")
+          for (let time = 0; time < 2; time++) assert.strictEqual(yield* give, 200)
+          const synced = yield* expectOk(alice.ask("GET", "//_matrix/client/v3/sync?timeout=0"))
+          assert.lengthOf(synced.to_device.events, 1)
+        })
     )
 
     it.effect(

@@ -433,6 +433,10 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       )
       yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["evil.test"] }))
       assert.deepStrictEqual(yield* handIn("send_join", own), [403, "M_FORBIDDEN"])
+      for (const handshake of ["join", "leave"]) {
+        const uri = `/v1/make_${handshake}/${encodeURIComponent(room_id)}/${encodeURIComponent(mallory)}?ver=11`
+        assert.strictEqual((yield* evil.ask(red, "GET", uri)).body.errcode, "M_FORBIDDEN", handshake)
+      }
       const guest = yield* red.register("kept-out-guest")
       const membership = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" } }
       const invite = evil.event(known, { ...membership, sender: mallory })

@@ -243,6 +243,10 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
       const heidi = yield* person("heidi")
       const { room_id } = yield* rooms.create(heidi, { visibility: "public" })
       yield* rooms.join(grace, room_id)
+      const knocked = yield* rooms.create(heidi, {})
+      yield* rooms.setState(heidi, knocked.room_id, "m.room.join_rules", "", { join_rule: "knock" })
+      yield* rooms.setMembership(grace, knocked.room_id, "knock", grace.userId)
+      const invited = yield* rooms.create(heidi, { invite: [grace.userId] })
       yield* users.setProfileField(grace, grace.userId, "displayname", "Grace")
       yield* presences.set(grace, grace.userId, "online")
       const { access_token } = yield* accounts.login({ user: "grace", password })
@@ -252,8 +256,10 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
       assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "grace", password })), "M_USER_IN_USE")
       assert.strictEqual(yield* errcodeOf(users.profile(heidi, grace.userId)), "M_NOT_FOUND")
       assert.strictEqual((yield* presences.many([grace.userId]))[0]!.state, "offline")
-      const state = yield* rooms.getState(heidi, room_id, "m.room.member", grace.userId)
-      assert.strictEqual(state.membership, "leave")
+      for (const left of [room_id, knocked.room_id, invited.room_id]) {
+        const state = yield* rooms.getState(heidi, left, "m.room.member", grace.userId)
+        assert.strictEqual(state.membership, "leave")
+      }
     })
   )
 })

@@ -526,6 +526,11 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       do transaction = (yield* nextTransaction) as unknown as Record<string, unknown>
       while (!changes().includes(user))
 
+      // What the service has taken waits no longer.
+      const sql = yield* SqlClient.SqlClient
+      const waiting = sql`SELECT FROM to_device_messages WHERE user_id = ${user}`
+      yield* Effect.repeat(waiting, { until: (rows) => rows.length === 0 })
+
       const ended = yield* asService("DELETE", `/v3/devices/PUPPET?${asUser}`, {})
       assert.strictEqual(ended.status, 200, ended.text)
       assert.strictEqual((yield* asService("GET", `/v3/devices/PUPPET?${asUser}`)).status, 404)

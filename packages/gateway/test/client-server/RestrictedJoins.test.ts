@@ -49,10 +49,10 @@ layer(gateway, { excludeTestServices: true })("restricted rooms", (it) => {
       const [alice, bob] = [yield* register("named-alice"), yield* register("named-bob")]
       const room = yield* restrictedRoom(alice, [])
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
-      const given = { join_authorised_via_users_server: alice.id }
-      assert.strictEqual((yield* as(bob)("POST", `/v3/join/${inPath(room)}`, given)).status, 200)
-      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`)
-      assert.deepStrictEqual(body as object, { membership: "join" })
+      const member = `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`
+      const given = { membership: "join", join_authorised_via_users_server: alice.id }
+      assert.strictEqual((yield* as(bob)("PUT", member, given)).status, 200)
+      assert.deepStrictEqual((yield* as(alice)("GET", member)).body as object, { membership: "join" })
     })
   )
 

@@ -1,5 +1,7 @@
 import { assert, layer } from "@effect/vitest"
+import { maxEntries } from "@greenroom/actors/user/AccountData"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import {
   as,
@@ -50,6 +52,22 @@ layer(gateway, { excludeTestServices: true })("account data, filters, push rules
       assert.deepStrictEqual(rules.body, (yield* as(alice)("GET", "/v3/pushrules/")).body, "no rule has been changed")
       const large = yield* as(alice)("PUT", path, { text: "x".repeat(300_000) })
       assert.strictEqual(large.body.errcode, "M_TOO_LARGE")
+    })
+  )
+
+  it.effect("a user with as much account data as a user may have can replace it, and add none", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("most-alice")
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`
+        INSERT INTO account_data (user_id, room_id, type, content)
+        SELECT ${alice.id}, '', 'org.example.' || n, '{"a":1}' FROM generate_series(2, ${maxEntries}::integer) AS n`
+      const put = (type: string) =>
+        Effect.map(as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/org.example.${type}`, { a: 2 }), outcome)
+      assert.deepStrictEqual(
+        [yield* put("1"), yield* put("0"), yield* put("2")],
+        ["200", "403 M_USER_LIMIT_EXCEEDED", "200"]
+      )
     })
   )
 

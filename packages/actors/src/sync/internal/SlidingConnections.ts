@@ -105,8 +105,7 @@ export const makeSlidingConnections = Effect.gen(function* () {
         return Option.none<SlidingConnection>()
       }
       const written = yield* store.write(from, changes.configs, changes.rooms)
-      if (Option.isNone(written)) forget(idOf(from))
-      else keep(key, written.value)
+      if (Option.isSome(written)) keep(key, written.value)
       return written
     })
   }

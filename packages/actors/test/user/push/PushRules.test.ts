@@ -112,6 +112,12 @@ describe("the push rules of a user", () => {
     assert.notDeepInclude(actions(rule(noSettings, "te", "te?")), tweak)
   })
 
+  it("a rule that does not notify highlights nothing", () => {
+    const rule = { conditions: [], actions: [{ set_tweak: "highlight" }] }
+    const found = outcome(done(putRule(noSettings, "override", "quiet", rule)), message("hello"))
+    assert.deepInclude(found, { notify: false, highlight: false })
+  })
+
   it("conditions compare the number of members, the display name, and properties with dots in their names", () => {
     const rule = (condition: JsonObject) =>
       done(putRule(noSettings, "override", "rule", { conditions: [condition], actions: [] }))
