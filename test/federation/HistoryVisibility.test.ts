@@ -125,9 +125,9 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
         const room = yield* createRoom(alice, "11")
         const isBob = (membership: string) => (event: Event) =>
           event.room_id === room && isMember(bob.userId, membership)(event)
-        const post = (body: string) =>
+        const post = (body: string, person = alice) =>
           expectOk(
-            alice.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
+            person.ask("PUT", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${body}`, {
               msgtype: "m.text",
               body
             })
@@ -138,6 +138,10 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
         yield* post("to-the-world")
         yield* show("shared")
         yield* post("shared")
+        const former = yield* red.register("former")
+        yield* expectOk(former.ask("POST", `//_matrix/client/v3/join/${encodeURIComponent(room)}`, {}))
+        yield* post("of-a-former-member", former)
+        yield* expectOk(former.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room)}/leave`, {}))
         yield* show("invited")
         yield* post("before-the-invitation")
         yield* expectOk(change(alice, room, "invite", bob.userId))
@@ -157,7 +161,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
         const read = (yield* readBack(bob, room)).toReversed()
         assert.deepStrictEqual(
           read.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body as string] : [])),
-          ["to-the-world", "shared", "after-the-invitation", "to-a-member", "shared-while-away"]
+          ["to-the-world", "shared", "of-a-former-member", "after-the-invitation", "to-a-member", "shared-while-away"]
         )
       })
   )
@@ -215,12 +219,22 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
       yield* expectOk(change(alice, roomId, "invite", guest))
       const messages = [before, yield* sayAs("joined"), yield* sayAs("invited")]
       yield* evil.join(red, roomId, guest)
-      const bodies: Array<unknown> = []
-      for (const eventId of messages) {
-        const { body } = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(eventId)}`)
-        bodies.push(body.pdus[0].content.body)
+      const inRoom = encodeURIComponent(roomId)
+      for (const path of ["event/", `backfill/${inRoom}?limit=1&v=`]) {
+        const bodies: Array<unknown> = []
+        for (const eventId of messages) {
+          const { body } = yield* evil.ask(red, "GET", `/v1/${path}${encodeURIComponent(eventId)}`)
+          bodies.push(body.pdus[0].content.body)
+        }
+        assert.deepStrictEqual(bodies, [undefined, undefined, "invited"], path)
       }
-      assert.deepStrictEqual(bodies, [undefined, undefined, "invited"])
+      const missing = { earliest_events: [], latest_events: messages.slice(2), limit: 100 }
+      const { body } = yield* evil.ask(red, "POST", `/v1/get_missing_events/${inRoom}`, missing)
+      const older = body.events.filter(({ type }: Event) => type === "m.room.message")
+      assert.deepStrictEqual(
+        older.map(({ content }: Event) => content),
+        [{}, {}]
+      )
     })
   )
 

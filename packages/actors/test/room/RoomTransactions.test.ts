@@ -2,6 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect } from "effect"
+import { Room } from "../../src/room/RoomProtocol.ts"
+import { RoomReader } from "../../src/room/RoomReader.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import { guest, layer as homeServer } from "../TestHomeServer.ts"
@@ -35,6 +37,23 @@ layer(homeServer, { excludeTestServices: true })("Transaction IDs of a room", (i
         assert.strictEqual(new Set([sent[0]!, ...others].map(({ event_id }) => event_id)).size, 4)
         assert.lengthOf(bodies(yield* timeline(alice, room_id)), 3)
       })
+  )
+
+  it.effect("a device gets the transaction IDs that it gave, and none that its server made", () =>
+    Effect.gen(function* () {
+      const alice = guest("alice")
+      const { room_id } = yield* (yield* Rooms).create(alice, {})
+      const room = (yield* Room.client)(room_id)
+      const reader = yield* RoomReader
+      const shown = Effect.fnUntraced(function* (txnId: string, more: { readonly ofServer?: true }) {
+        const transaction = { tokenId: alice.tokenId, txnId, kind: "send", ...more }
+        const sent = { sender: alice.userId, type: "m.room.message", content: message(txnId), transaction }
+        const { event_id } = yield* room.Propose(sent)
+        return (yield* reader.event(alice, room_id, event_id)).unsigned?.transaction_id
+      })
+      assert.strictEqual(yield* shown("1", {}), "1")
+      assert.isUndefined(yield* shown("2", { ofServer: true }))
+    })
   )
 
   it.effect("transaction IDs outlive the actor's memory", () =>

@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { CommitFailed } from "@greenroom/store/EventLog"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Deferred, Effect, Fiber } from "effect"
 import { Entity } from "effect/cluster"
@@ -38,6 +39,29 @@ layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
       const nothing = Effect.flatMap(writer.load, (room) => writer.log.append(room.commit(room.beginStep())))
       yield* writer.durably(nothing, true)
       assert.isAbove((yield* writer.load).fence, second.fence + 1)
+    })
+  )
+
+  it.effect("a request whose commit may have been stored runs again only if its transaction ID shows a repeat", () =>
+    Effect.gen(function* () {
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const writer = yield* makeRoomWriter.pipe(
+        Effect.provideService(Entity.CurrentAddress, { entityId: room_id } as never)
+      )
+      const runs = Effect.fnUntraced(function* (repeatable: boolean) {
+        const { fence } = yield* writer.load
+        let count = 0
+        const lost = Effect.suspend(() => {
+          count++
+          return Effect.fail(
+            new CommitFailed({ roomId: room_id, fence, cause: "the answer was lost", untouched: false })
+          )
+        })
+        yield* Effect.exit(writer.durably(lost, repeatable))
+        return count
+      })
+      assert.strictEqual(yield* runs(false), 1)
+      assert.isAbove(yield* runs(true), 1)
     })
   )
 })
