@@ -79,10 +79,13 @@ const reportFailure = (what: string, error: unknown, occasion: Occasion): Readon
   return reason === undefined ? [what] : []
 }
 
+const supports = (version: number) => (server: Server) => version <= (server.newestRoomVersion ?? version)
+
 const runScenes = async (founder: Server, other: Server, version: number): Promise<ReadonlyArray<string>> => {
   const failures: Array<string> = []
+  const newest = Math.max(...versions.filter((wanted) => [founder, other].every(supports(wanted))))
   for (const scene of chosen) {
-    if (version < (scene.since ?? 1)) continue
+    if (version < (scene.since ?? 1) || (scene.isOnce === true && version !== newest)) continue
     if (performance.now() > end) {
       left++
       continue
@@ -154,8 +157,7 @@ const main = async (): Promise<number> => {
         // Scenes need Greenroom, or the server in its place, on one side.
         const isOurs = (server: Server) => server === servers[0]
         const others = servers.filter((server) => server.kind !== founder.kind && (isOurs(server) || isOurs(founder)))
-        const supports = (server: Server) => version <= (server.newestRoomVersion ?? version)
-        for (const other of others.filter((server) => supports(server) && supports(founder)))
+        for (const other of others.filter((server) => [server, founder].every(supports(version))))
           failures.push(...(await runScenes(founder, other, version)))
       }
     }

@@ -36,8 +36,12 @@ export const installDendrite = async (): Promise<string> => {
   throw new Error(`go install ${module} has left no ${named}`)
 }
 
-const pem = (label: string, seed: Buffer) =>
-  `-----BEGIN MATRIX ${label}-----\nKey-ID: ed25519:interop\n\n${seed.toString("base64")}\n-----END MATRIX ${label}-----\n`
+/** A new signing key. An installation anew has another key, which must not have the ID of the former one. */
+const newSigningKey = () => {
+  const [id, seed] = [randomBytes(4).toString("hex"), randomBytes(32).toString("base64")]
+  const label = "MATRIX PRIVATE KEY"
+  return `-----BEGIN ${label}-----\nKey-ID: ed25519:${id}\n\n${seed}\n-----END ${label}-----\n`
+}
 
 export interface DendriteOptions {
   readonly program: string
@@ -112,7 +116,7 @@ export const startDendriteProcess = async (
   const certificate = await generate([{ name: "commonName", value: "localhost" }], { keySize: 2048 })
   await writeFile(file("tls.crt"), certificate.cert)
   await writeFile(file("tls.key"), certificate.private)
-  await writeFile(file("matrix_key.pem"), pem("PRIVATE KEY", randomBytes(32)))
+  if (!(await exists(file("matrix_key.pem")))) await writeFile(file("matrix_key.pem"), newSigningKey())
   await writeFile(file("dendrite.yaml"), JSON.stringify(configuration(options)))
   const child = spawn(
     program,

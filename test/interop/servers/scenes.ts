@@ -20,20 +20,32 @@ export interface Scene {
   readonly name: string
   /** The first room version that supports it. */
   readonly since?: number
+  /** Whether it runs in one room version only: the newest that is wanted and that both servers support. */
+  readonly isOnce?: boolean
   /** Whether `--short` omits it. */
   readonly isLong?: boolean
   readonly run: (stage: Stage) => Promise<void>
 }
 
-/** The time limit of {@link until}, in steps of 100 ms. */
-const steps = 200
+/** How often {@link until} asks, in seconds. */
+const interval = 0.1
 
-export const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
-  for (let step = 0; step < steps; step++) {
+/** The usual time limit of {@link until}, in seconds. */
+const usualLimit = 20
+
+/**
+ * The time limit for the first message to a server that was restarted, in seconds. Dendrite waits for 2 to the power of the number of failed
+ * requests before the next one, also where that server has sent something meanwhile.
+ */
+export const limitAfterRestart = ({ founder, other }: Stage): number =>
+  [founder, other].some(({ kind }) => kind === "dendrite") ? 180 : usualLimit
+
+export const until = async (what: string, holds: () => Promise<boolean>, limit = usualLimit): Promise<void> => {
+  for (let step = 0; step < limit / interval; step++) {
     if (await holds().catch(() => false)) return
-    await delay(100)
+    await delay(interval * 1_000)
   }
-  throw new Error(`Not within ${steps / 10} seconds: ${what}`)
+  throw new Error(`Not within ${limit} seconds: ${what}`)
 }
 
 const refused = async (what: string, attempt: Promise<unknown>): Promise<void> => {
@@ -68,11 +80,11 @@ const isInvited = (person: Person, room: string) =>
   })
 
 /** Sends a message from each user, and waits until both have both. */
-export const exchangeMessages = async (room: string, a: Person, b: Person): Promise<void> => {
+export const exchangeMessages = async (room: string, a: Person, b: Person, limit?: number): Promise<void> => {
   const fromA = await a.sendText(room, `from ${a.id}`)
-  await until(`${b.id} receives the message of ${a.id}`, () => b.has(room, fromA))
+  await until(`${b.id} receives the message of ${a.id}`, () => b.has(room, fromA), limit)
   const fromB = await b.sendText(room, `from ${b.id}`)
-  await until(`${a.id} receives the message of ${b.id}`, () => a.has(room, fromB))
+  await until(`${a.id} receives the message of ${b.id}`, () => a.has(room, fromB), limit)
 }
 
 export const createRoom = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
