@@ -58,9 +58,9 @@ export class ReceiptStore extends Context.Service<
     readonly set: (receipt: Receipt) => Effect.Effect<boolean>
     /** The receipts that rooms have now and a viewer may see: the public ones, of threads the newest, and all of the viewer's own. */
     readonly ofRooms: (viewer: UserId, roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Receipt>>
-    /** The receipts of rooms that a viewer may see, and that were set in a range of the log. */
+    /** The receipts of rooms that a viewer may see, and that were set in a range of the log. Without a viewer, private ones of all users. */
     readonly read: (
-      viewer: UserId,
+      viewer: UserId | undefined,
       roomNids: ReadonlyArray<number>,
       range: LogRange
     ) => Effect.Effect<ReadonlyArray<Receipt>>
@@ -118,12 +118,12 @@ export class ReceiptStore extends Context.Service<
               Effect.orDie
             )
 
-      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range: LogRange) =>
+      const read = (viewer: UserId | undefined, roomNids: ReadonlyArray<number>, range: LogRange) =>
         roomNids.length === 0
           ? Effect.succeed([])
           : sql<Row>`
               SELECT ${columns} FROM receipts
-              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[]) AND (type = 'm.read' OR user_id = ${viewer})
+              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[]) AND (type = 'm.read' OR user_id = coalesce(${viewer ?? null}, user_id))
                 AND (xid, nid) > ${positionSql(sql, range.after)} AND (xid, nid) <= ${positionSql(sql, range.upTo)}`.pipe(
               Effect.map((rows) => rows.map(toReceipt)),
               Effect.orDie

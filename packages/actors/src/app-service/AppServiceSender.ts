@@ -58,14 +58,16 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
 
   // Reading
 
+  /** Public receipts, and private ones of the users of the service. */
   const receiptsIn = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const changed = new Set(rowsOf(slice.rows, receiptChanges).map(({ row }) => row.roomId))
     const events: Array<object> = []
     for (const roomId of changed) {
       const roomNid = yield* interest.wantedRoom(roomId)
       if (roomNid === undefined) continue
-      const read = yield* receipts.read(service.sender, [roomNid], { after, upTo: slice.upTo })
-      for (const event of receiptEvents(read)) events.push({ ...event, room_id: roomId })
+      const read = yield* receipts.read(undefined, [roomNid], { after, upTo: slice.upTo })
+      const shown = read.filter(({ type, userId }) => type === "m.read" || service.hasUser(userId))
+      for (const event of receiptEvents(shown)) events.push({ ...event, room_id: roomId })
     }
     return events
   })

@@ -341,14 +341,21 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         typing: true,
         timeout: 30_000
       })
-      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(sent.body.event_id)}`, {})
-      const wanted = new Set(["m.typing", "m.receipt"])
+      const receipt = (type: string) => `/v3/rooms/${inPath(room)}/receipt/${type}/${inPath(sent.body.event_id)}`
+      yield* as(alice)("POST", receipt("m.read.private"), {})
+      yield* asService("POST", `${receipt("m.read.private")}?user_id=${inPath(user)}`, {})
+      yield* as(alice)("POST", receipt("m.read"), {})
+      const wanted = new Set(["m.typing", "m.read", "m.read.private"])
       while (wanted.size > 0) {
         for (const { content, room_id, type } of (yield* nextTransaction).ephemeral) {
           if (room_id !== room) continue
           if (type === "m.typing" && wanted.has(type)) assert.deepStrictEqual(content, { user_ids: [alice.id] })
-          if (type === "m.receipt") assert.property(content, sent.body.event_id)
           wanted.delete(type)
+          if (type !== "m.receipt") continue
+          const receipts = (content as Record<string, Record<string, object>>)[sent.body.event_id]!
+          // Private receipts are those of the service's own users.
+          if (receipts["m.read.private"]) assert.deepStrictEqual(Object.keys(receipts["m.read.private"]), [user])
+          for (const kind of Object.keys(receipts)) wanted.delete(kind)
         }
       }
     })
