@@ -93,6 +93,21 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     )
   }
 
+  it.live("a user who left a room comes back without naming a server, through those that were in it", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      // The ID of the room names no server.
+      const room = yield* create(red, alice, "12")
+      yield* join(blue, bob, room, red)
+      yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
+      yield* red.sees(alice, isMembership(bob.userId, "leave"))
+      yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room, {})))
+      yield* send(blue, bob, room, "back again")
+      yield* red.sees(alice, isMessage("back again"))
+    })
+  )
+
   it.live("version 1 of `send_join` answers with a list of 200 and the state", () =>
     Effect.gen(function* () {
       const port = yield* freePort

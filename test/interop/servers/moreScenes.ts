@@ -168,6 +168,37 @@ export const moreScenes: ReadonlyArray<Scene> = [
     }
   },
   {
+    name: "users whose removal their server has lost come back",
+    isOnce: true,
+    isLong: true,
+    run: async (stage) => {
+      const { alice, bob, founder, other, tag } = stage
+      const carl = await other.person(`carl${tag}`)
+      const [room, another] = [await sharedRoom(stage), await sharedRoom(stage)]
+      await carl.join(another, founder.name)
+      await sees(alice, another, carl, "join")
+      await other.restart("backup")
+      for (const [from, person] of [
+        [room, bob],
+        [another, bob],
+        [another, carl]
+      ] as const) {
+        await alice.kick(from, person)
+        await sees(person, from, person, "leave")
+      }
+      await other.restart("restore")
+      for (const of of [room, another]) {
+        await sees(bob, of, bob, "join")
+        await bob.leave(of)
+        // Greenroom remembers the servers that were in the room.
+        await bob.join(of, other.kind === "greenroom" ? undefined : founder.name)
+        await sees(alice, of, bob, "join")
+        await exchangeMessages(of, alice, bob, limitAfterRestart(stage))
+        await assertSameState(of, alice, bob)
+      }
+    }
+  },
+  {
     name: "a server that is installed anew under its name",
     isOnce: true,
     isLong: true,
