@@ -6,7 +6,7 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Schedule } from "effect"
 import {
   exchangeMessages,
   type HostileNetwork,
@@ -17,7 +17,7 @@ import {
   refusalsOf
 } from "./support/HostileNetwork.ts"
 import { type GraphOverrides, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { expectOk, readBack, say, sees, stateOf } from "./support/Network.ts"
+import { expectOk, type HomeServer, readBack, say, sees, stateOf } from "./support/Network.ts"
 import { joinThrough, type TodaysScene, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -59,6 +59,8 @@ const answers = (
     return pdu_ids === undefined ? notFound : { status: 200, body: { pdu_ids, auth_chain_ids: [] } }
   }
 }
+
+const notInRoom = { status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } }
 
 /** The events for which the state was requested. */
 const statesAsked = (asked: ReadonlyArray<string>) =>
@@ -136,8 +138,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     const second = evil.event(room, { sender: mallory }, { prevEvents: [first], state })
     const removal = { sender: mallory, type: "m.room.member", state_key: bob.userId, content: { membership: "leave" } }
     const last = evil.event(room, removal, { prevEvents: [second], state })
-    evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
-    return { first, second, last }
+    evil.respond = () => notFound
+    return { first, second, last, promoted }
   })
 
   const membershipOf = (person: TodaysScene["bob"], roomId: string, userId: string) =>
@@ -161,11 +163,79 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
+  /** Bob's removal and the event before it have reached his server, without the one before those. Carol of that server stays. */
+  const waitingRemoval = Effect.gen(function* () {
+    const here = yield* scene
+    const { blue, bob, evil, number, red, room_id } = here
+    const carol = yield* blue.register(`carol${number}`)
+    yield* expectOk(joinThrough(carol, room_id, red))
+    const events = yield* removalOfBob(here)
+    assert.deepStrictEqual(yield* evil.tell(blue, events.second, events.last), [undefined, undefined])
+    assert.notStrictEqual(yield* membershipOf(carol, room_id, bob.userId), events.last.event_id)
+    return { ...here, ...events, carol }
+  })
+
+  const isRemoved = ({ bob, carol, last, room_id }: Effect.Success<typeof waitingRemoval>) =>
+    Effect.map(membershipOf(carol, room_id, bob.userId), (id) => id === last.event_id)
+
+  const waitingIn = (server: HomeServer, roomId: string) =>
+    server.select(`SELECT event_id FROM waiting_events WHERE room_id = '${roomId}'`)
+
+  const untilRemoved = (waiting: Effect.Success<typeof waitingRemoval>) =>
+    Effect.repeat(isRemoved(waiting), { until: (removed) => removed, schedule: Schedule.spaced("200 millis") })
+
+  it.effect("events whose predecessors come after a crash of the server are placed with those", () =>
+    Effect.gen(function* () {
+      const waiting = yield* waitingRemoval
+      const { blue, carol, evil, first, last, room_id, second } = waiting
+      yield* blue.kill
+      yield* blue.start
+      assert.isFalse(yield* isRemoved(waiting))
+      yield* evil.tell(blue, first)
+      const read = ids(yield* readBack(carol, room_id))
+      for (const event of [first, second, last]) assert.include(read, event.event_id)
+      assert.isTrue(yield* isRemoved(waiting))
+      assert.deepStrictEqual(yield* waitingIn(blue, room_id), [])
+    })
+  )
+
+  it.effect("predecessors are asked for again when the server starts, and nothing else arrives", () =>
+    Effect.gen(function* () {
+      const waiting = yield* waitingRemoval
+      const { blue, evil, first } = waiting
+      answers(waiting, [first], new Map())
+      yield* blue.kill
+      yield* blue.start
+      yield* untilRemoved(waiting)
+      assert.include(evil.asked, `/v1/event/${first.event_id}`)
+    })
+  )
+
+  it.effect("the removal of a user counts after a day, though its predecessors never come", () =>
+    Effect.gen(function* () {
+      const waiting = yield* waitingRemoval
+      const { blue, bob, carol, last, room_id, second } = waiting
+      yield* blue.kill
+      yield* blue.select(`UPDATE waiting_events SET since = since - 86400000 WHERE room_id = '${room_id}'`)
+      yield* blue.start
+      yield* untilRemoved(waiting)
+      const left = yield* waitingIn(blue, room_id)
+      assert.deepStrictEqual(left, [{ event_id: second.event_id }])
+      const { body } = yield* carol.ask(
+        "GET",
+        `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/joined_members`
+      )
+      assert.notInclude(Object.keys(body.joined), bob.userId)
+      assert.include(ids(yield* readBack(carol, room_id)), last.event_id)
+    })
+  )
+
   it.effect("the last user of a server is removed also if the other server does not give what precedes that", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, bob, evil, red, room_id } = here
       const { last, second } = yield* removalOfBob(here)
+      evil.respond = () => notInRoom
       yield* evil.tell(blue, second)
       assert.notInclude(ids(yield* readBack(bob, room_id)), second.event_id)
       yield* evil.tell(blue, last)
@@ -175,11 +245,32 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
+  it.effect("users who are all removed are so also if the other server gives nothing that precedes it", () =>
+    Effect.gen(function* () {
+      const waiting = yield* waitingRemoval
+      const { blue, bob, carol, evil, mallory, promoted, room, room_id, second } = waiting
+      const removal = {
+        sender: mallory,
+        type: "m.room.member",
+        state_key: carol.userId,
+        content: { membership: "leave" }
+      }
+      evil.respond = () => notInRoom
+      const join = yield* evil.receives((event) => event.room_id === room_id && event.state_key === carol.userId)
+      yield* evil.tell(blue, evil.event(room, removal, { prevEvents: [second], state: [promoted, join] }))
+      yield* evil.tell(blue, waiting.last)
+      const { body } = yield* bob.ask("GET", `//_matrix/client/v3/sync?timeout=0`)
+      assert.notProperty(body.rooms.join, room_id)
+      const { body: ofCarol } = yield* carol.ask("GET", `//_matrix/client/v3/sync?timeout=0`)
+      assert.notProperty(ofCarol.rooms.join, room_id)
+    })
+  )
+
   it.effect("the last user of a server is not removed by users without the power to do so", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, bob, evil, mallory, room, room_id } = here
-      evil.respond = () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } })
+      evil.respond = () => notInRoom
       const removal = { sender: mallory, type: "m.room.member", state_key: bob.userId, content: { membership: "ban" } }
       const before = yield* stateOf(bob, room_id)
       yield* evil.tell(blue, evil.event(room, removal, { prevEvents: [imaginedHash()] }))

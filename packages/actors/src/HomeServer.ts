@@ -83,6 +83,7 @@ import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { UserRedactionStore } from "@greenroom/store/UserRedactionStore"
+import { WaitingEventStore } from "@greenroom/store/WaitingEventStore"
 import { Effect, Layer } from "effect"
 import type { Sharding } from "effect/cluster"
 import type { SqlClient } from "effect/sql"
@@ -282,7 +283,8 @@ const stores = (options: HomeServerOptions) =>
     PusherStore.layer,
     SearchStore.layer,
     UnreadStore.layer,
-    UserIdentityStore.layer
+    UserIdentityStore.layer,
+    WaitingEventStore.layer
   )
 
 /** The tables whose writers announce their rows to the log of this node. */

@@ -133,7 +133,8 @@ const migrations = {
   "0100_stored_appearances": () => import("./migrations/0100_stored_appearances.ts"),
   "0101_ended_accounts": () => import("./migrations/0101_ended_accounts.ts"),
   "0102_protected_media": () => import("./migrations/0102_protected_media.ts"),
-  "0103_alias_reservations": () => import("./migrations/0103_alias_reservations.ts")
+  "0103_alias_reservations": () => import("./migrations/0103_alias_reservations.ts"),
+  "0107_waiting_events": () => import("./migrations/0107_waiting_events.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

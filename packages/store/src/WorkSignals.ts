@@ -22,6 +22,7 @@ export type WorkKind =
   | "unfinished upgrades"
   | "unverified PDUs"
   | "user redactions"
+  | "waiting events"
 
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`

@@ -12,7 +12,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { CurrentAllowance } from "@greenroom/store/LargeReads"
-import { Effect, Layer } from "effect"
+import { Effect } from "effect"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { makeRoomAppends } from "./internal/RoomAppends.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
@@ -21,7 +21,6 @@ import { makeRoomRedactions } from "./internal/RoomRedactions.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomTyping, maxTypingTimeout } from "./internal/RoomTyping.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
-import { WaitingEvents } from "./internal/WaitingEvents.ts"
 import { type Create, type CreatedRoom, Room, type RoomTransaction } from "./RoomProtocol.ts"
 
 const behaviour = Effect.gen(function* () {
@@ -110,7 +109,7 @@ const behaviour = Effect.gen(function* () {
     Redact: ({ payload }) =>
       durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
     RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
-    Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events, payload.caution), true),
+    Receive: ({ payload }) => durably(federation.receive(payload), true),
     MakeMembership: ({ payload }) =>
       durably(federation.makeMembership(payload.handshake, payload.userId, payload.versions), true),
     SendMembership: ({ payload }) =>
@@ -152,4 +151,4 @@ export const layer = Room.toLayer(behaviour, {
   concurrency: "unbounded",
   maxIdleTime: maxTypingTimeout + 30_000,
   disableFatalDefects: true
-}).pipe(Layer.provide(WaitingEvents.layer))
+})

@@ -139,7 +139,13 @@ export type Outcome = typeof Outcome.Type
 
 /** Places events of other servers. Answers with the outcome of each, when the accepted ones are durable. */
 export const Receive = Rpc.make("Receive", {
-  payload: { origin: ServerName, events: Events, caution: Schema.optionalKey(Caution) },
+  payload: {
+    origin: ServerName,
+    events: Events,
+    caution: Schema.optionalKey(Caution),
+    /** They have waited for long: removals of our users no longer wait for the events before them. */
+    isLate: Schema.optionalKey(Schema.Boolean)
+  },
   success: Schema.Array(Outcome),
   error: MatrixError
 })

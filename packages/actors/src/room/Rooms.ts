@@ -26,6 +26,7 @@ import type {
   SeededRoom
 } from "./RoomModel.ts"
 import { finishMemberships } from "./UnfinishedMemberships.ts"
+import { placeWaitingEvents } from "./WaitingEventRetries.ts"
 
 /** Creates rooms, sends events, changes memberships, reads rooms as the API of 2014 does. */
 export class Rooms extends Context.Service<
@@ -179,6 +180,7 @@ export class Rooms extends Context.Service<
       const reads = yield* makeRoomReads
       yield* expireTransactions
       yield* finishMemberships
+      yield* placeWaitingEvents
       return Rooms.of({ ...requests, ...directory, ...reads })
     })
   )

@@ -39,13 +39,16 @@ export const makeGapPredecessors = Effect.fnUntraced(function* (graph: RoomGraph
 
   /** The events between the forward extremities and the received events, as far as the origin gives them. */
   const between = Effect.fnUntraced(function* (
-    { origin, room, withheld }: GapSearch,
+    search: GapSearch,
     followers: ReadonlyArray<Event>,
     missing: ReadonlyArray<EventId>
   ) {
+    const { origin, room, withheld } = search
     const extremities = room.extremities.slice(0, maxNamed).map((extremity) => extremity.event_id)
     const answer = yield* Effect.option(
-      remote.missingEvents(origin, room.version, room.roomId, extremities, namesOf(followers), eventsPerRound)
+      search.notingRefusal(
+        remote.missingEvents(origin, room.version, room.roomId, extremities, namesOf(followers), eventsPerRound)
+      )
     )
     if (answer._tag === "None") return { given: [], isWhole: false }
     const found = new Set(answer.value.map((event) => event.event_id))

@@ -42,6 +42,8 @@ export class GapSearch {
   endsHere = false
   /** The origin did not answer a question, or failed. */
   failed = false
+  /** The origin answered that this server may not ask: it considers this one outside the room. */
+  refused = false
 
   constructor(room: RoomState, origin: ServerName, received: ReadonlyArray<Event>, isSender: boolean) {
     this.room = room
@@ -51,9 +53,18 @@ export class GapSearch {
     this.batch = new Map(received.map((event) => [event.event_id, event]))
   }
 
-  /** Notes a failure of the origin that is no refusal. */
+  /** Notes that the origin does not let this server ask. */
+  notingRefusal<A>(answer: Effect.Effect<A, RemoteFailure>): Effect.Effect<A, RemoteFailure> {
+    return Effect.tapError(answer, ({ status }) =>
+      Effect.sync(() => {
+        this.refused ||= status === 403
+      })
+    )
+  }
+
+  /** As `notingRefusal`, and notes a failure that is no refusal. */
   noting<A>(answer: Effect.Effect<A, RemoteFailure>): Effect.Effect<A, RemoteFailure> {
-    return Effect.tapError(answer, (failure) =>
+    return Effect.tapError(this.notingRefusal(answer), (failure) =>
       Effect.sync(() => {
         this.failed ||= !isRefusal(failure)
       })

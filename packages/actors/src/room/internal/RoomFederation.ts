@@ -7,12 +7,13 @@
  * Source: docs/federation.md, "Receiving a PDU" and "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { isUserId, type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { type EventId, isUserId, type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import type { WaitingEvent } from "@greenroom/store/WaitingEventStore"
 import { Effect } from "effect"
 import { mayPass } from "../../runtime/ItemFailure.ts"
-import type { Caution, Outcome } from "../RoomProtocol.ts"
+import type { Outcome, Receive } from "../RoomProtocol.ts"
 import { admits, keptOut } from "../ServerAcl.ts"
 import { isVisibleTo, makeIncomingMemberships } from "./IncomingMemberships.ts"
 import { makeOutgoingHandshakes } from "./OutgoingHandshakes.ts"
@@ -24,12 +25,12 @@ import { makeOutsideMemberships } from "./OutsideMemberships.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
 import type { ClosedGap } from "./RoomGaps.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
-import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
+import { type Failure, makeRoomIntake, type Placement } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 import { makeStateForServers } from "./StateForServers.ts"
-import { type WaitingEvent, WaitingEvents } from "./WaitingEvents.ts"
+import { makeWaitingEvents } from "./WaitingEvents.ts"
 
 /** A gap before which nothing is missing. */
 const closedGap: Omit<ClosedGap, "events"> = {
@@ -37,7 +38,8 @@ const closedGap: Omit<ClosedGap, "events"> = {
   states: new Map(),
   authEvents: [],
   isOpen: false,
-  hasFailed: false
+  hasFailed: false,
+  hasRefused: false
 }
 
 /** How long events of other servers wait for a join of ours that is under way. */
@@ -46,9 +48,15 @@ const longestJoinWait = "20 seconds"
 /** How often other servers are asked for what an origin does not answer, in ms: it could make us ask them for nothing all the time. */
 const othersInterval = 5_000
 
+type Received = (typeof Receive)["payloadSchema"]["Type"]
+
+/** The events that were placed. */
+const placedOf = ({ outcomes, unplaced }: Placement): ReadonlySet<EventId> =>
+  new Set([...outcomes.keys()].filter((id) => !unplaced.has(id)))
+
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { roomId, serverName } = writer
-  const waitingEvents = yield* WaitingEvents
+  const waitingEvents = yield* makeWaitingEvents(writer)
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, intakeLock, placeAll, unhandled } = intake
   const outside = yield* makeOutsideMemberships(writer, intake)
@@ -89,69 +97,67 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const admitted = waiting.filter(({ origin }) => admits(room.lookup, origin))
     const events = topologicalOrder(admitted.map(({ event }) => event))
     return Effect.catchCause(placeAll(room, { ...closedGap, events }), (cause) => {
-      if (!mayPass(cause))
-        return Effect.as(
-          Effect.logError(`Events in ${roomId} that waited for others cannot be handled`, cause),
-          undefined
-        )
-      for (const entry of waiting) waitingEvents.keep(roomId, entry)
-      return Effect.failCause(cause)
+      if (mayPass(cause)) return Effect.failCause(cause)
+      const logged = Effect.logError(`Events in ${roomId} that waited for others cannot be handled`, cause)
+      return Effect.as(logged, undefined)
     })
   }
 
-  /**
-   * Whether a user of the server that sent the event removes the last of our users from the room by it. That server considers us outside
-   * the room: it refuses to give what precedes the event, and no later event comes.
-   */
-  const removesLast = (room: RoomState, origin: ServerName, event: Event): boolean => {
+  /** Whether a user of the server that sent the event removes one of our users from the room by it. */
+  const removesOurs = (room: RoomState, origin: ServerName, event: Event): boolean => {
     const { content, sender, state_key: userId, type } = event
     const isRemoval = type === "m.room.member" && (content.membership === "leave" || content.membership === "ban")
     if (!isRemoval || event.origin !== origin || !isUserId(userId) || sender === userId) return false
-    const isLast = serverNameOf(userId) === serverName && room.servers.get(serverName) === 1
-    return isLast && room.membershipOf(userId) === "join"
+    return serverNameOf(userId) === serverName && room.membershipOf(userId) === "join"
   }
 
-  /** The removal of our last user, to be judged by the current state. */
+  /**
+   * The removals among unplaced events that are judged without the events before them. A server that has removed all of our users
+   * considers us outside the room: it refuses to give what precedes the removals, and no later event comes. Other removals wait first.
+   */
+  const lastRemovals = (
+    room: RoomState,
+    { origin, isLate }: Received,
+    { hasFailed, hasRefused }: ClosedGap,
+    events: Iterable<Event>
+  ) => {
+    const isOutside = !hasFailed && (hasRefused || room.servers.get(serverName) === 1)
+    return isOutside || isLate === true ? [...events].filter((event) => removesOurs(room, origin, event)) : []
+  }
+
+  /** The removal of one of our users, to be judged by the current state. */
   const afterCurrent = (room: RoomState, removal: Event): ClosedGap => {
     const state = [...room.current.values()].map(({ event }) => event)
     return { ...closedGap, events: [removal], states: new Map([[removal.event_id, { state, authChain: [] }]]) }
   }
 
   /** Places events, and then those that waited for them. Events that cannot be placed wait for what they follow. */
-  const placeWithFollowers = Effect.fnUntraced(function* (
-    room: RoomState,
-    origin: ServerName,
-    gap: ClosedGap,
-    caution: Caution | undefined
-  ) {
+  const placeWithFollowers = Effect.fnUntraced(function* (room: RoomState, received: Received, gap: ClosedGap) {
+    const { caution, origin } = received
     const { outcomes, unplaced } = yield* placeAll(room, gap, caution)
-    const removal = gap.hasFailed ? undefined : [...unplaced.values()].find((event) => removesLast(room, origin, event))
-    if (removal !== undefined) {
+    for (const removal of lastRemovals(room, received, gap, unplaced.values())) {
       const removed = yield* placeAll(room, afterCurrent(room, removal), caution)
       for (const [id, outcome] of removed.outcomes) outcomes.set(id, outcome)
       if (!removed.unplaced.has(removal.event_id)) unplaced.delete(removal.event_id)
     }
-    for (const event of unplaced.values()) waitingEvents.keep(roomId, { event, origin })
-    let placed = new Set([...outcomes.keys()].filter((id) => !unplaced.has(id)))
+    yield* waitingEvents.keep([...unplaced.values()].map((event) => ({ event, origin })))
+    let placed = placedOf({ outcomes, unplaced })
+    yield* waitingEvents.remove(placed)
     while (placed.size > 0) {
-      const followers = waitingEvents.takeAfter(roomId, placed)
+      const followers = yield* waitingEvents.after(placed)
       if (followers.length === 0) break
       const next = yield* placeWaiting(room, followers)
-      for (const follower of followers) {
-        if (next?.unplaced.has(follower.event.event_id) === true) waitingEvents.keep(roomId, follower)
-      }
-      placed = new Set([...(next?.outcomes.keys() ?? [])].filter((id) => !next!.unplaced.has(id)))
+      placed = next === undefined ? new Set() : placedOf(next)
+      const waiting = followers.map(({ event }) => event.event_id).filter((id) => next?.unplaced.has(id) !== true)
+      yield* waitingEvents.remove(new Set(waiting))
     }
     return outcomes
   })
 
   /** Missing events are fetched before the room's lock is taken, so that a slow server delays only itself. */
-  const receive = (
-    origin: ServerName,
-    events: ReadonlyArray<Event>,
-    caution: Caution | undefined
-  ): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
+  const receive = (received: Received): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
+      const { events, origin } = received
       // A join of ours may be under way: the other servers send as soon as they know of it.
       yield* Effect.timeoutOption(joins.settled, longestJoinWait)
       const now = yield* intakeLock.withPermits(1)(loadOurs)
@@ -161,7 +167,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       const closed = yield* closeGap(now, origin, handled)
       const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
       const outcomes = yield* intakeLock.withPermits(1)(
-        Effect.flatMap(loadOurs, (room) => placeWithFollowers(room, origin, gap, caution))
+        Effect.flatMap(loadOurs, (room) => placeWithFollowers(room, received, gap))
       )
       return events.map(({ event_id }) => {
         const error = unhandled.has(event_id) ? "The PDU cannot be handled" : "circular"

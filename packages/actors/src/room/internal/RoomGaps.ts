@@ -41,6 +41,8 @@ export interface ClosedGap {
   readonly isOpen: boolean
   /** The server neither gave something nor said that it does not have it. */
   readonly hasFailed: boolean
+  /** The server considers this one outside the room. */
+  readonly hasRefused: boolean
 }
 
 /** `unhandled` are events that could not be handled: they are not fetched, their successors are placed by their state. */
@@ -100,6 +102,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     return {
       isOpen: toFetch.some(({ event_id }) => !search.states.has(event_id)),
       hasFailed: search.failed || isWhole._tag === "None",
+      hasRefused: search.refused,
       events: topologicalOrder(search.batch.values()),
       history: search.history,
       states: search.states,

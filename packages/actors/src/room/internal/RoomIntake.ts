@@ -202,6 +202,9 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   return { graph, gaps, intakeLock, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
 })
 
+/** Events that were placed in a room, each with its outcome, and those that could not be. */
+export type Placement = Effect.Success<ReturnType<RoomIntake["placeAll"]>>
+
 export type RoomIntake = Effect.Success<ReturnType<typeof makeRoomIntake>>
 
 /** An event that is known, but has no place in the graph. */

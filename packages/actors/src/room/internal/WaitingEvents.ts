@@ -1,89 +1,50 @@
 /**
- * Events of other servers that cannot be placed, because events before them are missing and their origin does not return those. They are
+ * Events of other servers to a room that cannot be placed, because events before them are missing and no server returns those. They are
  * placed when the missing events have come, which another server may send later. No later event may lead to them: a server that
  * removes our last user from a room refuses our questions from then on, and sends nothing more.
  *
- * They are in memory, in bounded number and size. Those of the room that waits longest are forgotten first.
- *
  * Source: docs/federation.md, "Receiving a PDU".
  */
-import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Layer } from "effect"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { type WaitingEvent, WaitingEventStore } from "@greenroom/store/WaitingEventStore"
+import { Effect } from "effect"
+import type { RoomWriter } from "./RoomWriter.ts"
 
-/** The most bytes of the events of one server, and of all. */
-export const maxBytesOfOrigin = 1024 * 1024
-export const maxBytes = 16 * 1024 * 1024
+export const makeWaitingEvents = Effect.fnUntraced(function* ({ roomId }: RoomWriter) {
+  const store = yield* WaitingEventStore
+  /** False if no events of the room wait: the database need not be asked. Undefined if that is not known yet. */
+  let mayWait: boolean | undefined
 
-/** The most events of one room. */
-export const maxEvents = 200
+  const whileWaiting = <A>(work: Effect.Effect<A>, otherwise: A): Effect.Effect<A> =>
+    Effect.gen(function* () {
+      mayWait ??= yield* store.hasAny(roomId)
+      return mayWait ? yield* work : otherwise
+    })
 
-export interface WaitingEvent {
-  readonly event: Event
-  /** The server that sent it. */
-  readonly origin: ServerName
-}
-
-interface Kept extends WaitingEvent {
-  readonly bytes: number
-}
-
-const make = () => {
-  const rooms = new Map<RoomId, Map<EventId, Kept>>()
-  const bytesOf = new Map<ServerName, number>()
-  let total = 0
-
-  const count = (origin: ServerName, bytes: number) => {
-    const sum = (bytesOf.get(origin) ?? 0) + bytes
-    if (sum === 0) bytesOf.delete(origin)
-    else bytesOf.set(origin, sum)
-    total += bytes
-  }
-
-  const remove = (roomId: RoomId, { bytes, event, origin }: Kept) => {
-    const kept = rooms.get(roomId)!
-    kept.delete(event.event_id)
-    if (kept.size === 0) rooms.delete(roomId)
-    count(origin, -bytes)
-  }
-
-  const makeRoomFor = (bytes: number) => {
-    for (const [roomId, kept] of rooms) {
-      if (total + bytes <= maxBytes) return
-      for (const entry of kept.values()) remove(roomId, entry)
+  /** Keeps events until they are placed, within bounds. */
+  const keep = Effect.fnUntraced(function* (waiting: Iterable<Omit<WaitingEvent, "since">>) {
+    for (const [origin, of] of Map.groupBy(waiting, (entry) => entry.origin)) {
+      mayWait = true
+      yield* store.keep(
+        roomId,
+        origin,
+        of.map(({ event }) => event)
+      )
     }
-  }
+  })
 
-  const keep = (roomId: RoomId, { event, origin }: WaitingEvent) => {
-    const kept = rooms.get(roomId)
-    if (kept?.has(event.event_id) === true || (kept?.size ?? 0) >= maxEvents) return
-    const bytes = JSON.stringify(event).length
-    if ((bytesOf.get(origin) ?? 0) + bytes > maxBytesOfOrigin) return
-    makeRoomFor(bytes)
-    const ofRoom = rooms.get(roomId) ?? new Map<EventId, Kept>()
-    rooms.set(roomId, ofRoom.set(event.event_id, { event, origin, bytes }))
-    count(origin, bytes)
-  }
+  /** The events that name one of these as their predecessor or as an auth event. */
+  const after = (ids: ReadonlySet<EventId>) => whileWaiting(store.after(roomId, ids), [])
 
-  const takeAfter = (roomId: RoomId, ids: ReadonlySet<EventId>): ReadonlyArray<WaitingEvent> => {
-    const isAfter = ({ event }: Kept) => [...event.prev_events, ...event.auth_events].some((id) => ids.has(id))
-    const taken = [...(rooms.get(roomId)?.values() ?? [])].filter(isAfter)
-    for (const entry of taken) remove(roomId, entry)
-    return taken
-  }
+  /** These events wait no longer. */
+  const remove = (ids: ReadonlySet<EventId>) =>
+    whileWaiting(
+      Effect.gen(function* () {
+        yield* store.remove(roomId, ids)
+        mayWait = yield* store.hasAny(roomId)
+      }),
+      undefined
+    )
 
-  return WaitingEvents.of({ keep, takeAfter })
-}
-
-/** The events that wait for others, of the rooms of this node. */
-export class WaitingEvents extends Context.Service<
-  WaitingEvents,
-  {
-    /** Keeps an event, within the bounds. */
-    readonly keep: (roomId: RoomId, waiting: WaitingEvent) => void
-    /** Removes and returns the events that name one of these as their predecessor or as an auth event. */
-    readonly takeAfter: (roomId: RoomId, ids: ReadonlySet<EventId>) => ReadonlyArray<WaitingEvent>
-  }
->()("greenroom/actors/room/WaitingEvents") {
-  static readonly layer = Layer.sync(WaitingEvents, make)
-}
+  return { keep, after, remove }
+})
