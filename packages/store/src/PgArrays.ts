@@ -25,4 +25,4 @@ export const textArrayLiteral = (values: ReadonlyArray<string>): string =>
   `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 /** A `boolean[]` parameter. */
-export const booleans = (values: ReadonlyArray<boolean>) => array(values, PgTypes.OID.bool)
+export const booleans = (values: ReadonlyArray<boolean | null>) => array(values, PgTypes.OID.bool)

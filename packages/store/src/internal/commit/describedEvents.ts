@@ -10,7 +10,7 @@ import { collect, placedIn } from "./commitRows.ts"
 import type { ThreadOf } from "./eventThreads.ts"
 
 /** The columns of an event beside its body. */
-interface DescribedEvent {
+export interface DescribedEvent {
   readonly logged: LoggedEvent
   readonly push: DefaultPush
   readonly relation: Relation | undefined

@@ -2,49 +2,71 @@
  * The part of the commit statement that writes events: new ones, auth edges, outliers that are placed in the graph, redacted ones, and the
  * gaps between events of the timeline.
  */
-import { bigints, booleans, integers, texts } from "../../PgArrays.ts"
+import { bigints, integers, texts } from "../../PgArrays.ts"
 import { EventStatus, type RoomCommit } from "../../RoomCommit.ts"
 import { placedIn, rowsOf } from "./commitRows.ts"
-import { type DescribedCommit, relatesTo, rowsOfDescribed } from "./describedEvents.ts"
-import { part } from "./statementParts.ts"
+import { type DescribedCommit, type DescribedEvent, relatesTo } from "./describedEvents.ts"
+import { bigint, boolean, givenRows, integer, text } from "./givenRows.ts"
+import { type Part, part } from "./statementParts.ts"
 
-export const insertEvents = (commits: ReadonlyArray<DescribedCommit>, bodies: ReadonlyArray<string>) => {
-  const { fences, rooms, rows: described } = rowsOfDescribed(commits, ({ events }) => events)
-  const rows = described.map(({ logged }) => logged)
-  return part`, new_events AS (
+interface EventRow {
+  readonly commit: RoomCommit
+  readonly described: DescribedEvent
+  readonly body: string
+}
+
+const givenEvents = givenRows<EventRow>(
+  {
+    room_nid: bigint(({ commit }) => commit.roomNid),
+    fence: bigint(({ commit }) => commit.fence),
+    nid: bigint(({ described }) => described.logged.nid),
+    event_id: text(({ described }) => described.logged.event.event_id),
+    type: text(({ described }) => described.logged.event.type),
+    sender: text(({ described }) => described.logged.event.sender),
+    depth: bigint(({ described }) => described.logged.event.depth),
+    state_chain: bigint(({ described }) => described.logged.stateBefore?.chain ?? null),
+    state_seq: integer(({ described }) => described.logged.stateBefore?.seq ?? null),
+    status: integer(({ described }) => described.logged.status),
+    notifies: boolean(({ described }) => described.push.notifies),
+    highlights: boolean(({ described }) => described.push.highlights),
+    notify_offset: integer(({ described }) => described.notifyOffset),
+    body: text(({ body }) => body)
+  },
+  {
+    state_key: text(({ described }) => described.logged.event.state_key ?? null),
+    after_chain: bigint(({ described }) => described.logged.stateAfter?.chain ?? null),
+    after_seq: integer(({ described }) => described.logged.stateAfter?.seq ?? null)
+  },
+  {
+    relates_to: text(({ described }) => relatesTo(described)),
+    rel_type: text(({ described }) => described.relation?.relType ?? null),
+    thread_id: text(({ described }) => described.threadId ?? null)
+  },
+  { history_xid: bigint(({ described }) => described.logged.historyXid ?? null) }
+)
+
+export const insertEvents = (
+  commits: ReadonlyArray<DescribedCommit>,
+  bodies: ReadonlyArray<string>
+): ReadonlyArray<Part> => {
+  let index = 0
+  const rows = commits.flatMap(({ commit, events }) =>
+    events.map((described) => ({ commit, described, body: bodies[index++]! }))
+  )
+  return [
+    part`, new_events AS (
     INSERT INTO events (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights, notify_count, body)
     SELECT
-      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT xid FROM committing) END,
+      nid, CASE status WHEN 1 THEN coalesce(history_xid, 0)::text::xid8 ELSE (SELECT xid FROM committing) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights,
       CASE WHEN notify_offset > 0 THEN fenced.notified + notify_offset ELSE notify_offset - fenced.notified END, body
-    FROM unnest(
-      ${rooms}::bigint[], ${fences}::bigint[],
-      ${bigints(rows.map((row) => row.nid))}::bigint[],
-      ${texts(rows.map((row) => row.event.event_id))}::text[],
-      ${texts(rows.map((row) => row.event.type))}::text[],
-      ${texts(rows.map((row) => row.event.state_key ?? null))}::text[],
-      ${texts(rows.map((row) => row.event.sender))}::text[],
-      ${bigints(rows.map((row) => row.event.depth))}::bigint[],
-      ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
-      ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
-      ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
-      ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
-      ${integers(rows.map((row) => row.status))}::integer[],
-      ${texts(described.map(relatesTo))}::text[],
-      ${texts(described.map(({ relation }) => relation?.relType ?? null))}::text[],
-      ${texts(described.map(({ threadId }) => threadId ?? null))}::text[],
-      ${booleans(described.map(({ push }) => push.notifies))}::boolean[],
-      ${booleans(described.map(({ push }) => push.highlights))}::boolean[],
-      ${integers(described.map(({ notifyOffset }) => notifyOffset))}::integer[],
-      ${texts(bodies)}::text[],
-      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
-    ) AS given (
-      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, rel_type, thread_id, notifies, highlights, notify_offset, body, history_xid)
-    JOIN fenced USING (room_nid, fence))`
+    FROM `,
+    givenEvents(rows),
+    part` JOIN fenced USING (room_nid, fence))`
+  ]
 }
 
 export const insertAuthEdges = (commits: ReadonlyArray<RoomCommit>) => {

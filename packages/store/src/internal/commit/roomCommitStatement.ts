@@ -5,7 +5,7 @@
  */
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
-import { bigints, integers, textArrayLiteral, texts } from "../../PgArrays.ts"
+import { textArrayLiteral, texts } from "../../PgArrays.ts"
 import type { RoomCommit } from "../../RoomCommit.ts"
 import { announcementChannel, announcementOf } from "../logAnnouncements.ts"
 import { logChannel } from "../logNotifications.ts"
@@ -20,6 +20,7 @@ import {
   updateRedacted
 } from "./eventRows.ts"
 import { threadsOf } from "./eventThreads.ts"
+import { bigint, boolean, givenRows, integer, text } from "./givenRows.ts"
 import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
 import {
   insertOutgoing,
@@ -61,8 +62,8 @@ export const commitStatement = Effect.fnUntraced(function* (
   const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
   const parts = [
     part`WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)`,
-    updateRooms(writers),
-    insertEvents(described, bodies),
+    ...updateRooms(writers),
+    ...insertEvents(described, bodies),
     insertChains(commits),
     insertDeltas(commits),
     insertMemberships(commits),
@@ -104,9 +105,27 @@ const announce = (announcer: string, announced: ReadonlyArray<string>, rooms: nu
   SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${announced.length} `}::text || part)::text)
   FROM unnest(${texts(announced)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
 
-const updateRooms = (writers: ReadonlyArray<Writer>) => {
-  const rooms = writers.map(({ last }) => last)
-  return part`, fenced AS (
+const givenRooms = givenRows<Writer>(
+  {
+    room_nid: bigint(({ last }) => last.roomNid),
+    fence: bigint(({ last }) => last.fence),
+    forward_extremities: text(({ last }) => textArrayLiteral(last.summary.forwardExtremities)),
+    chain: bigint(({ last }) => last.summary.currentState?.chain ?? null),
+    seq: integer(({ last }) => last.summary.currentState?.seq ?? null),
+    joined_members: integer(({ last }) => last.summary.joinedMembers),
+    joined_depth: bigint(({ last }) => last.summary.joinedDepth ?? 0),
+    notifying: integer(({ notifying }) => notifying),
+    latest_nid: bigint(({ latestNid }) => latestNid)
+  },
+  { name: text(({ last }) => last.summary.name), topic: text(({ last }) => last.summary.topic) },
+  {
+    visibility: text(({ last }) => last.summary.visibility ?? null),
+    shows_members: boolean(({ last }) => last.summary.showsMembers ?? null)
+  }
+)
+
+const updateRooms = (writers: ReadonlyArray<Writer>): ReadonlyArray<Part> => [
+  part`, fenced AS (
   UPDATE rooms SET
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
@@ -116,23 +135,9 @@ const updateRooms = (writers: ReadonlyArray<Writer>) => {
     shows_members = coalesce(given.shows_members, rooms.shows_members),
     latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT xid FROM committing) END,
     latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
-  FROM unnest(
-    ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
-    ${bigints(rooms.map((room) => room.fence))}::bigint[],
-    ${texts(rooms.map((room) => textArrayLiteral(room.summary.forwardExtremities)))}::text[],
-    ${bigints(rooms.map((room) => room.summary.currentState?.chain ?? null))}::bigint[],
-    ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
-    ${texts(rooms.map((room) => room.summary.name))}::text[],
-    ${texts(rooms.map((room) => room.summary.topic))}::text[],
-    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
-    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
-    ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
-    ${texts(rooms.map(({ summary }) => (summary.showsMembers === undefined ? null : String(summary.showsMembers))))}::boolean[],
-    ${integers(writers.map(({ notifying }) => notifying))}::integer[],
-    ${bigints(writers.map(({ latestNid }) => latestNid))}::bigint[]
-  ) AS given (
-    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility,
-    shows_members, notifying, latest_nid)
+  FROM `,
+  givenRooms(writers),
+  part`
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified)`
-}
+]

@@ -5,7 +5,7 @@
 
 /** A template with its values. */
 export interface Part {
-  readonly template: TemplateStringsArray
+  readonly template: ReadonlyArray<string>
   readonly values: ReadonlyArray<unknown>
 }
 
@@ -20,14 +20,14 @@ let kept = 0
 class StatementText {
   readonly text: string
   private readonly placeholders: number
-  private readonly longer = new Map<TemplateStringsArray, StatementText>()
+  private readonly longer = new Map<ReadonlyArray<string>, StatementText>()
 
   constructor(text: string, placeholders: number) {
     this.text = text
     this.placeholders = placeholders
   }
 
-  followedBy(template: TemplateStringsArray): StatementText {
+  followedBy(template: ReadonlyArray<string>): StatementText {
     const known = this.longer.get(template)
     if (known !== undefined) return known
     const [first, ...others] = template
