@@ -42,7 +42,13 @@ export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/Cu
   defaultValue: () => unlimited
 })
 
-export const makeLargeReads = ({ large, most, requests }: LargeReadLimits) => {
+/** An allowance whose permits are given back by `release`. */
+export interface HeldAllowance extends Allowance {
+  readonly release: () => Effect.Effect<void>
+}
+
+/** Makes allowances that share limits. `owner` is for whom is read. */
+export const makeLargeReads = ({ large, most, requests }: LargeReadLimits): ((owner: string) => HeldAllowance) => {
   const someLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: requests })
   const oneVeryLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: 1 })
 
@@ -91,7 +97,7 @@ interface Holding extends Allowance {
 }
 
 /** The allowance of a request. Most requests read little, and never hold a permit. */
-class RequestAllowance implements Allowance {
+class RequestAllowance implements HeldAllowance {
   /** The user or server who makes the request; empty as long as that is not known. */
   owner: string
   private holding: Holding | undefined

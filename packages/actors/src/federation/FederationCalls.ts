@@ -11,9 +11,10 @@ import type { IncomingMessage } from "node:http"
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option } from "effect"
-import { CurrentAnswerBudget } from "../runtime/AnswerBudget.ts"
+import { CurrentAnswerBudget, withAnswerBudget } from "../runtime/AnswerBudget.ts"
 import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
@@ -127,7 +128,10 @@ export const isUnrecognized = (error: RemoteError): boolean =>
 /** The first version of some endpoints answers with a pair of status and body. */
 const unwrapped = (answer: Json): Json => (Array.isArray(answer) && answer.length === 2 ? answer[1]! : answer)
 
-/** Hands over the body of an answer as it arrives. */
+/**
+ * Hands over the body of an answer as it arrives. What follows the first `smallRead` bytes waits, unread, until the work that asks may
+ * have a large answer.
+ */
 const eachChunk = Effect.fnUntraced(function* <E>(
   destination: ServerName,
   response: IncomingMessage,
@@ -135,6 +139,7 @@ const eachChunk = Effect.fnUntraced(function* <E>(
   take: (chunk: Buffer) => Effect.Effect<void, E>
 ): Effect.fn.Return<void, E | RemoteUnreachable | RemoteInvalid> {
   const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  const budget = yield* CurrentAnswerBudget
   let size = 0
   for (;;) {
     const next = yield* Effect.tryPromise({
@@ -142,10 +147,12 @@ const eachChunk = Effect.fnUntraced(function* <E>(
       catch: (error) => new RemoteUnreachable({ destination, reason: (error as Error).message })
     })
     if (next.done === true) return
-    size += next.value.length
+    const { length } = next.value
+    size += length
     if (size > maxBytes) {
       return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
     }
+    if (size > smallRead && budget !== undefined) yield* budget.take(length)
     yield* take(next.value)
   }
 })
@@ -190,8 +197,28 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const exchange = <A>(call: Call<A>, maxBytes: number) =>
-    Effect.flatMap(signed(call), (request) => transport.request({ ...request, maxBytes }))
+  const lateAnswer = <A>(call: Call<A>) =>
+    new RemoteUnreachable({
+      destination: call.destination,
+      reason: `no whole answer within ${timeoutOf(call)} ms`
+    })
+
+  const inTime =
+    <A>(call: Call<A>) =>
+    <B, E, R>(reading: Effect.Effect<B, E, R>) =>
+      Effect.timeoutOrElse(reading, { duration: timeoutOf(call), orElse: () => Effect.fail(lateAnswer(call)) })
+
+  /** An answer that may be large is read as a stream, which waits while too many of them are in memory. */
+  const exchange = Effect.fnUntraced(function* <A>(call: Call<A>, maxBytes: number) {
+    const request = yield* signed(call)
+    if (maxBytes <= smallRead) return yield* transport.request({ ...request, maxBytes })
+    const opened = Effect.gen(function* () {
+      const response = yield* transport.open(request)
+      const body = yield* readBody(call.destination, response, maxBytes)
+      return { status: response.statusCode ?? 0, body, retryAfter: retryAfterOf(response) }
+    })
+    return yield* inTime(call)(Effect.scoped(opened))
+  })
 
   /** The response, which counts against the budget of the work that asks. One that is too large has been read up to there. */
   const budgeted = Effect.fnUntraced(function* <A>(call: Call<A>) {
@@ -259,18 +286,7 @@ const make = Effect.gen(function* () {
         yield* handOver
         return yield* readObject(call, object)
       })
-    ).pipe(
-      Effect.timeoutOrElse({
-        duration: timeoutOf(call),
-        orElse: () =>
-          Effect.fail(
-            new RemoteUnreachable({
-              destination: call.destination,
-              reason: `no whole answer within ${timeoutOf(call)} ms`
-            })
-          )
-      })
-    )
+    ).pipe(inTime(call))
 
   /** The answer is that of a proxy, for a costly request: it shows neither that the server is there nor that it is not. */
   const isOfProxy = (error: RemoteError): boolean =>
@@ -289,13 +305,21 @@ const make = Effect.gen(function* () {
       )
     )
 
+  /** A large answer to work without a budget is counted until it has been read. */
+  const withinBudget = <A, E>({ destination, maxBytes }: Call<A>, asked: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.flatMap(CurrentAnswerBudget, (budget) =>
+      budget === undefined ? withAnswerBudget(maxBytes, destination, asked) : asked
+    )
+
   const call = <A>(call: Call<A>): Effect.Effect<A, RemoteError> => {
     const { destination } = call
     if (destination === origin) {
       return Effect.fail(new RemoteUnreachable({ destination, reason: "that is this server itself" }))
     }
-    const asked = call.lists === undefined ? answer(call) : streamedAnswer(call, call.lists)
-    const limit = limited(destination, noted(destination, asked))
+    const { lists, maxBytes } = call
+    const asked = lists === undefined ? answer(call) : streamedAnswer(call, lists)
+    const answered = maxBytes <= smallRead ? asked : withinBudget(call, asked)
+    const limit = limited(destination, noted(destination, answered))
     return call.isUrgent === true ? limit : Effect.andThen(destinations.check(destination), limit)
   }
 

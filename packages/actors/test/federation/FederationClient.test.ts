@@ -1,13 +1,15 @@
 import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
+import { LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { type Reply, tlsServer } from "./support/TlsServer.ts"
 
@@ -134,5 +136,39 @@ describe("FederationClient", () => {
       const error = yield* Effect.flip(client.queryProfile("@a:us.test" as UserId))
       assert.strictEqual(error._tag, "RemoteUnreachable")
     })
+  )
+
+  it.live("of work with large answers little is under way at a time, and small answers do not wait", () =>
+    Effect.gen(function* () {
+      const { client, state } = yield* world
+      const end = yield* Latch.make(false)
+      const read: Array<string> = []
+      const worker = (owner: string) =>
+        client
+          .getState(name, roomId)
+          .pipe(
+            Effect.andThen(Effect.sync(() => read.push(owner))),
+            Effect.andThen(end.await),
+            (work) => withAnswerBudget(50 * smallRead, owner, work),
+            Effect.forkChild({ startImmediately: true })
+          )
+      const stateOf = (bytes: number) => ({ body: `{"pdus":[],"auth_chain":[]${" ".repeat(bytes)}}` })
+      state.reply = stateOf(2 * smallRead)
+      const workers = yield* Effect.forEach(["a", "b", "c", "d"], worker)
+      yield* Effect.suspend(() => (read.length < 2 ? Effect.fail("waiting") : Effect.void)).pipe(
+        Effect.retry(Schedule.spaced("10 millis"))
+      )
+      state.reply = stateOf(1_000)
+      yield* client.getState(name, roomId)
+      assert.strictEqual(read.length, 2)
+      yield* end.open
+      yield* Effect.forEach(workers, Fiber.join)
+      assert.sameMembers(read, ["a", "b", "c", "d"])
+    }).pipe(
+      Effect.provideService(
+        LargeAnswers,
+        makeLargeReads({ requests: 2, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
+      )
+    )
   )
 })

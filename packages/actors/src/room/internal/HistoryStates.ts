@@ -157,7 +157,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
         after.set(event.event_id, part === undefined || key === undefined ? part : new Map([...part, [key, event]]))
       }
     })
-    yield* Effect.timeout(withAnswerBudget(maxBytes, follow), questionsTimeout)
+    yield* Effect.timeout(withAnswerBudget(maxBytes, roomId, follow), questionsTimeout)
     const named = new Map(given.flatMap((part) => [...part.values()].map((event) => [event.event_id, event] as const)))
     for (const { event_id } of stretch) named.delete(event_id)
     const known = yield* graph.known(room, named.keys())

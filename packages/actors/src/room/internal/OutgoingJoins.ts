@@ -10,6 +10,7 @@ import { NotFound } from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Effect, Fiber, Latch, Option } from "effect"
+import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { OutgoingHandshakes } from "./OutgoingHandshakes.ts"
 import type { OutgoingLeaves } from "./OutgoingLeaves.ts"
@@ -18,8 +19,9 @@ import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** How long a join may take, with all servers that are tried. */
+/** How long a join may take, with all servers that are tried, and how many bytes the answers of each may have. */
 const joinLimit = "2 minutes"
+const joinBytes = 128 * 1024 * 1024
 
 export const makeOutgoingJoins = Effect.fnUntraced(function* (
   writer: RoomWriter,
@@ -60,7 +62,8 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     Effect.suspend(() => {
       const current = joins.get(userId)
       if (current !== undefined) return Fiber.join(current)
-      const joining = firstOf(servers, (server) => joinThrough(server, userId, content)).pipe(
+      const attempt = (server: ServerName) => withAnswerBudget(joinBytes, userId, joinThrough(server, userId, content))
+      const joining = firstOf(servers, attempt).pipe(
         Effect.timeoutOrElse({
           duration: joinLimit,
           orElse: () => new NotFound({ error: `${roomId} cannot be joined now: it takes too long` })

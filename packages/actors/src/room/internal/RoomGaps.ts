@@ -94,6 +94,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const isWhole = yield* Effect.timeoutOption(
       withAnswerBudget(
         maxBytes,
+        origin,
         Effect.forEach(steps, (step) => step(search), { discard: true })
       ),
       gapTimeout

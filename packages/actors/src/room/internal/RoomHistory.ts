@@ -34,7 +34,7 @@ const fruitlessFor = 60_000
 const maxFruitless = 1_000
 
 export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { log, serverName } = writer
+  const { log, roomId, serverName } = writer
   const { blaming, graph, historyNids, loadOurs, intakeLock, storeOutliers, unhandled } = intake
   const events = yield* EventStore
   const historyStates = yield* makeHistoryStates(writer, intake)
@@ -71,7 +71,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       const done = Deferred.makeUnsafe<boolean, Failure>()
       underWay.set(at, done)
       return Effect.onExit(
-        Effect.tapCause(withAnswerBudget(fetchBytes, fetchAndStore(limit, at)), noteFault),
+        Effect.tapCause(withAnswerBudget(fetchBytes, roomId, fetchAndStore(limit, at)), noteFault),
         (exit) => {
           underWay.delete(at)
           return Deferred.done(done, exit)
