@@ -8,7 +8,7 @@ import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import type { ListenError } from "@greenroom/gateway/ListenError"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
-import { answerRequests, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
+import { answerRequests, limitBodyTime, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { docsPage } from "@greenroom/gateway/pages/DocsPage"
 import { homePage } from "@greenroom/gateway/pages/HomePage"
 import { toNetwork, trustProxies } from "@greenroom/gateway/TrustedProxies"
@@ -115,7 +115,7 @@ const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
   const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  answerRequests(server, inFlight, handle)
+  answerRequests(server, inFlight, handle, { onIncomplete: limitBodyTime })
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() => Effect.timeoutOption(inFlight.drained, gracePeriod))
   const host = family === "IPv6" ? `[${address}]` : address
