@@ -5,7 +5,7 @@
  * The hash does not protect a short code from someone who has the database and the key. Its short lifetime and the limit of attempts
  * do.
  */
-import { createHmac, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
+import { createHmac, randomBytes, randomInt } from "node:crypto"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Context, Effect, Layer, Redacted } from "effect"
 
@@ -17,9 +17,6 @@ export const newToken = (): string => randomBytes(24).toString("base64url")
 
 /** Six random digits. */
 export const newCode = (): string => String(randomInt(10 ** codeDigits)).padStart(codeDigits, "0")
-
-/** Compares hashes in a time that does not depend on where they differ. */
-export const equalHashes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)
 
 export class Secrets extends Context.Service<
   Secrets,

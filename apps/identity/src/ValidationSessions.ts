@@ -16,10 +16,11 @@ import {
 import type { Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
+import { equalBytes } from "@greenroom/store/Secrets"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { IdentityOptions } from "./IdentityOptions.ts"
-import { equalHashes, newCode, newToken, Secrets } from "./Secrets.ts"
+import { newCode, newToken, Secrets } from "./Secrets.ts"
 import { SentMessages } from "./SentMessages.ts"
 
 /** How many tokens a client may try for one message. */
@@ -146,7 +147,7 @@ const make = Effect.gen(function* () {
     if (session.token_hash === null) return yield* used
     if (session.tries > maxTries) return yield* tooManyTries
     const hash = tokenHash(session, proof.client_secret, token)
-    if (!equalHashes(hash, session.token_hash)) return yield* wrong
+    if (!equalBytes(hash, session.token_hash)) return yield* wrong
     if (!(yield* markValidated(proof.sid, hash, now))) return yield* used
     return session.next_link ?? undefined
   })

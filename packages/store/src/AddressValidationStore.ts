@@ -3,10 +3,10 @@
  *
  * Used by `AddressValidations` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
-import { createHash } from "node:crypto"
 import type { Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Effect, Layer, Option, type Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { hashOfSecret } from "./Secrets.ts"
 
 /** The purpose: to register with the address, to reset a password by it, or to add it to an account. */
 export type ValidationPurpose = "registration" | "password" | "account"
@@ -36,8 +36,6 @@ interface Row {
   readonly next_link: string | null
   readonly validated_at: bigint | null
 }
-
-const hash = (secret: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(secret)).digest()
 
 const toValidation = (row: Row): Validation => ({
   purpose: row.purpose as ValidationPurpose,
@@ -81,12 +79,12 @@ export class AddressValidationStore extends Context.Service<
 
       const begin = Effect.fn("AddressValidationStore.begin")(function* (validation: NewValidation) {
         const now = yield* Clock.currentTimeMillis
-        const secretHash = hash(validation.clientSecret)
+        const secretHash = hashOfSecret(validation.clientSecret)
         const begun = yield* sql<{ sid: string }>`
           INSERT INTO address_validations AS v
             (sid, secret_hash, purpose, medium, address, token_hash, send_attempt, next_link, expires_at)
           VALUES (${validation.sid}, ${secretHash}, ${validation.purpose}, ${validation.medium}, ${validation.address},
-            ${hash(validation.token)}, ${validation.sendAttempt}, ${validation.nextLink ?? null}, ${validation.expiresAt})
+            ${hashOfSecret(validation.token)}, ${validation.sendAttempt}, ${validation.nextLink ?? null}, ${validation.expiresAt})
           ON CONFLICT (secret_hash, medium, address) DO UPDATE SET purpose = excluded.purpose,
             sid = CASE WHEN v.expires_at <= ${now} THEN excluded.sid ELSE v.sid END,
             token_hash = excluded.token_hash, send_attempt = excluded.send_attempt, tries = 0,
@@ -110,7 +108,7 @@ export class AddressValidationStore extends Context.Service<
         if ((yield* countTry(sid, now, most)).length === 0) return Option.none<Validation>()
         return first(
           yield* sql<Row>`
-            SELECT ${columns} FROM address_validations WHERE sid = ${sid} AND token_hash = ${hash(token)}`
+            SELECT ${columns} FROM address_validations WHERE sid = ${sid} AND token_hash = ${hashOfSecret(token)}`
         )
       }, Effect.orDie)
 
@@ -128,7 +126,7 @@ export class AddressValidationStore extends Context.Service<
               validated_at = coalesce(validated_at, ${now}),
               token_hash = CASE WHEN purpose = 'password' THEN NULL ELSE token_hash END,
               expires_at = CASE WHEN validated_at IS NULL THEN ${expiresAt} ELSE expires_at END
-            WHERE sid = ${sid} AND token_hash = ${hash(token)} RETURNING ${columns}`
+            WHERE sid = ${sid} AND token_hash = ${hashOfSecret(token)} RETURNING ${columns}`
         )
       }, Effect.orDie)
 
@@ -137,7 +135,7 @@ export class AddressValidationStore extends Context.Service<
         return first(
           yield* sql<Row>`
             SELECT ${columns} FROM address_validations
-            WHERE sid = ${sid} AND secret_hash = ${hash(clientSecret)} AND expires_at > ${now}`
+            WHERE sid = ${sid} AND secret_hash = ${hashOfSecret(clientSecret)} AND expires_at > ${now}`
         )
       }, Effect.orDie)
 

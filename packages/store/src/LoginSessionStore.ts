@@ -7,10 +7,10 @@
  *
  * Used by `LoginFlows` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
-import { createHash } from "node:crypto"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Effect, Layer, Option, type Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { counted } from "./internal/counted.ts"
+import { hashOfSecret } from "./Secrets.ts"
 
 export interface LoginSession<Progress> {
   readonly sessionId: number
@@ -65,8 +65,7 @@ const toSession = (row: SessionRow): LoginSession<never> => ({
   expiresAt: Number(row.expires_at)
 })
 
-const hash = (secret: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(secret)).digest()
-const optionalHash = (secret: Redacted.Redacted | undefined) => (secret === undefined ? null : hash(secret))
+const optionalHash = (secret: Redacted.Redacted | undefined) => (secret === undefined ? null : hashOfSecret(secret))
 
 type Found = Effect.Effect<Option.Option<LoginSession<never>>>
 
@@ -101,7 +100,7 @@ export class LoginSessionStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         const rows = yield* counted(sql)(`login sessions ${session.address}`)(sql`
           INSERT INTO login_sessions (session_hash, link_hash, state_hash, purpose, progress, address, expires_at)
-          SELECT ${hash(session.secret)}, ${optionalHash(session.link)}, ${optionalHash(session.state)},
+          SELECT ${hashOfSecret(session.secret)}, ${optionalHash(session.link)}, ${optionalHash(session.state)},
                  ${session.purpose}, ${JSON.stringify(session.progress)}, ${session.address}, ${session.expiresAt}
           WHERE (
             SELECT count(*) FROM login_sessions
@@ -115,7 +114,7 @@ export class LoginSessionStore extends Context.Service<
         return first(
           yield* sql<SessionRow>`
             UPDATE login_sessions SET state_hash = NULL, version = version + 1
-            WHERE state_hash = ${hash(state)} AND expires_at > ${now} RETURNING ${columns}`
+            WHERE state_hash = ${hashOfSecret(state)} AND expires_at > ${now} RETURNING ${columns}`
         )
       }, Effect.orDie)
 
@@ -124,7 +123,7 @@ export class LoginSessionStore extends Context.Service<
         return first(
           yield* sql<SessionRow>`
             UPDATE login_sessions SET tries = tries + 1
-            WHERE session_hash = ${hash(secret)} AND expires_at > ${now} AND tries < ${most} RETURNING ${columns}`
+            WHERE session_hash = ${hashOfSecret(secret)} AND expires_at > ${now} AND tries < ${most} RETURNING ${columns}`
         )
       }, Effect.orDie)
 
@@ -149,7 +148,7 @@ export class LoginSessionStore extends Context.Service<
         Effect.flatMap(
           Clock.currentTimeMillis,
           (now) => sql<SessionRow>`
-            SELECT ${columns} FROM login_sessions WHERE ${sql(column)} = ${hash(secret)} AND expires_at > ${now}`
+            SELECT ${columns} FROM login_sessions WHERE ${sql(column)} = ${hashOfSecret(secret)} AND expires_at > ${now}`
         ).pipe(Effect.map(first), Effect.orDie)
 
       return LoginSessionStore.of({

@@ -3,13 +3,11 @@
  *
  * Used by `OpenIdTokens` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
-import { createHash } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Effect, Layer, Option, type Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { counted } from "./internal/counted.ts"
-
-const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
+import { hashOfSecret } from "./Secrets.ts"
 
 export class OpenIdTokenStore extends Context.Service<
   OpenIdTokenStore,
@@ -36,14 +34,14 @@ export class OpenIdTokenStore extends Context.Service<
           WITH expired AS (DELETE FROM openid_tokens WHERE expires_at <= ${now}),
             surplus AS (DELETE FROM openid_tokens WHERE token_hash IN (
               SELECT token_hash FROM openid_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
-          INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hash(token)}, ${userId}, ${expiresAt})`)
+          INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hashOfSecret(token)}, ${userId}, ${expiresAt})`)
       }, Effect.orDie)
 
       const find = Effect.fnUntraced(function* (token: Redacted.Redacted) {
         const now = yield* Clock.currentTimeMillis
         const rows = yield* sql<{ user_id: string }>`
           SELECT user_id FROM openid_tokens JOIN users USING (user_id)
-          WHERE token_hash = ${hash(token)} AND expires_at > ${now} AND deactivated_at IS NULL`
+          WHERE token_hash = ${hashOfSecret(token)} AND expires_at > ${now} AND deactivated_at IS NULL`
         return Option.map(Option.fromNullishOr(rows[0]), (row) => row.user_id as UserId)
       }, Effect.orDie)
 

@@ -1,13 +1,13 @@
 /**
  * Registration tokens: secrets that allow registration. They are stored as hashes; operators refer to a token by its ID. An error of the database is a defect. Times are milliseconds since 1970.
  */
-import { createHash } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
+import { hashOfSecret } from "./Secrets.ts"
 
 export interface RegistrationToken {
   /** The ID by which operators refer to the token. Not secret. */
@@ -41,10 +41,6 @@ const toToken = (row: TokenRow): RegistrationToken => ({
   expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
   createdAt: Number(row.created_at)
 })
-
-/** The hash of a registration token, by which it is found. */
-export const registrationTokenHash = (token: Redacted.Redacted): Uint8Array =>
-  createHash("sha256").update(Redacted.value(token)).digest()
 
 export class RegistrationTokenStore extends Context.Service<
   RegistrationTokenStore,
@@ -80,7 +76,7 @@ export class RegistrationTokenStore extends Context.Service<
         return changed(
           yield* sql`
             INSERT INTO registration_tokens (token_hash, token_id, uses_allowed, expires_at, created_at)
-            VALUES (${registrationTokenHash(token.token)}, ${token.tokenId}, ${token.usesAllowed ?? null},
+            VALUES (${hashOfSecret(token.token)}, ${token.tokenId}, ${token.usesAllowed ?? null},
                     ${token.expiresAt ?? null}, ${now})
             ON CONFLICT DO NOTHING RETURNING 1`
         )
@@ -97,7 +93,7 @@ export class RegistrationTokenStore extends Context.Service<
         find: (idOrSecret) =>
           sql<TokenRow>`
             SELECT token_id, uses_allowed, uses, expires_at, created_at FROM registration_tokens
-            WHERE token_id = ${idOrSecret} OR token_hash = ${registrationTokenHash(Redacted.make(idOrSecret))}`.pipe(
+            WHERE token_id = ${idOrSecret} OR token_hash = ${hashOfSecret(Redacted.make(idOrSecret))}`.pipe(
             Effect.map(([row]) => (row === undefined ? undefined : toToken(row))),
             Effect.orDie
           ),

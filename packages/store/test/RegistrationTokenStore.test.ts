@@ -1,11 +1,12 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { TestClock } from "effect/testing"
-import { RegistrationTokenStore, registrationTokenHash } from "../src/RegistrationTokenStore.ts"
+import { RegistrationTokenStore } from "../src/RegistrationTokenStore.ts"
+import { hashOfSecret } from "../src/Secrets.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const token = (text: string) => Redacted.make(text)
-const hash = (text: string) => registrationTokenHash(token(text))
+const hash = (text: string) => hashOfSecret(token(text))
 
 layer(RegistrationTokenStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("RegistrationTokenStore", (it) => {
   it.effect("a token is used as often as it may be, also by many at once", () =>

@@ -29,6 +29,7 @@ import {
   type Validation,
   type ValidationPurpose
 } from "@greenroom/store/AddressValidationStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -199,7 +200,7 @@ const make = Effect.gen(function* () {
       })
     }
     if (revealAddresses) yield* checkOwner(purpose, { medium: "email", address: email })
-    const token = randomBytes(32).toString("base64url")
+    const token = newSecret()
     const beginning = store.begin({
       sid: randomBytes(18).toString("base64url"),
       clientSecret: Redacted.make(clientSecret),

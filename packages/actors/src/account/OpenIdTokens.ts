@@ -3,10 +3,10 @@
  *
  * Source: "OpenID" of the client-server specification.
  */
-import { randomBytes } from "node:crypto"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, type MatrixError, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -44,7 +44,7 @@ export class OpenIdTokens extends Context.Service<
       const request = Effect.fn("OpenIdTokens.request")(function* (session: Session, userId: UserId) {
         if (session.userId !== userId)
           return yield* new Forbidden({ error: `userId: the access token belongs to ${session.userId}` })
-        const token = `gro_${randomBytes(32).toString("base64url")}`
+        const token = `gro_${newSecret()}`
         const expiresAt = (yield* Clock.currentTimeMillis) + lifetime * 1_000
         yield* store.create(userId, Redacted.make(token), expiresAt, maxTokens)
         return {

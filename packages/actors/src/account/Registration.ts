@@ -7,7 +7,8 @@
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
-import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { hashOfSecret } from "@greenroom/store/Secrets"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { awaitingApproval, type Credentials, type LoginDevice } from "./Credentials.ts"
@@ -86,7 +87,7 @@ const make = Effect.gen(function* () {
   return Registration.of({
     register,
     begun: (auth) => (typeof auth?.session === "string" ? interactive.begunRegistration(auth.session) : nothingBegun),
-    isTokenValid: (token) => tokens.isValid(registrationTokenHash(token)),
+    isTokenValid: (token) => tokens.isValid(hashOfSecret(token)),
     isAvailable: (username) =>
       flows.length === 0 ? Effect.fail(closed) : Effect.asVoid(accounts.chooseUserId(username))
   })

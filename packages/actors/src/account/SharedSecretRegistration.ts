@@ -6,9 +6,10 @@
  *
  * Source: "Shared-Secret Registration" of Synapse's administration API.
  */
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
+import { createHmac, randomBytes } from "node:crypto"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { equalBytes } from "@greenroom/store/Secrets"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Accounts } from "./Accounts.ts"
@@ -35,10 +36,7 @@ const off = new NotFound({ error: "Registration by a shared secret is not enable
 const wrongMac = new Forbidden({ error: "mac: does not match" })
 const staleNonce = new InvalidParam({ error: "nonce: unknown or expired" })
 
-const equal = (a: string, b: string): boolean => {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)]
-  return left.length === right.length && timingSafeEqual(left, right)
-}
+const equal = (a: string, b: string): boolean => equalBytes(Buffer.from(a), Buffer.from(b))
 
 const macOf = (
   secret: Redacted.Redacted,

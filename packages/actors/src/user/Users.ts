@@ -319,7 +319,6 @@ const make = Effect.gen(function* () {
     answerPresenceInvite: (session: Session, observer: UserId, accept: boolean) =>
       answer(session.userId, observer, accept),
     presenceObservers,
-    presenceInvites: (session: Session) => lists.invitations(session.userId),
     forget: (userId: UserId) => ask(actor(userId).Forget())
   }
 })
@@ -373,8 +372,6 @@ export class Users extends Context.Service<
       session: Session,
       userId: UserId
     ) => Effect.Effect<ReadonlyArray<PresenceObserver>, MatrixError>
-    /** Observers that asked for the user's presence and have no answer yet. */
-    readonly presenceInvites: (session: Session) => Effect.Effect<ReadonlyArray<UserId>>
     /** The account was deactivated: removes profile and lists. */
     readonly forget: (userId: UserId) => Effect.Effect<void, MatrixError>
   }

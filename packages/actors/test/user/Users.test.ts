@@ -124,7 +124,9 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
       yield* users.updatePresenceList(erin, erin.userId, { invite: [frank.userId] })
       const [asked] = (yield* stream.since(before)).updates.filter((update) => update._tag === "presenceInvite")
       assert.deepStrictEqual([asked!.userId, asked!.observer], [frank.userId, erin.userId])
-      assert.deepStrictEqual(yield* users.presenceInvites(frank), [erin.userId])
+      assert.deepStrictEqual(yield* users.presenceObservers(frank, frank.userId), [
+        { user_id: erin.userId, accepted: false }
+      ])
       const pending = { user_id: frank.userId, state: "offline", presence: "offline", accepted: false }
       assert.deepStrictEqual(yield* users.presenceList(erin, erin.userId), [pending])
       assert.strictEqual(yield* errcodeOf(presences.get(erin, frank.userId)), "M_FORBIDDEN")

@@ -2,7 +2,6 @@
  * The logins of accounts, as rows of `access_tokens`: access tokens, refresh tokens and devices. Only SHA-256 hashes of secrets are
  * stored. Used by `AccountStore`.
  */
-import { createHash } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -10,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { bigints, texts } from "../PgArrays.ts"
+import { hashOfSecret } from "../Secrets.ts"
 
 /** The session of an access token. */
 export interface AccessToken {
@@ -135,8 +135,7 @@ const toDevice = (row: DeviceTableRow): DeviceRow => ({
 /** How long the end of a session stays in the log, in ms: see `SessionRevocation`. */
 const revocationsKeptFor = 24 * 60 * 60 * 1000
 
-const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
-const optionalHash = (token: Redacted.Redacted | undefined) => (token === undefined ? null : hash(token))
+const optionalHash = (token: Redacted.Redacted | undefined) => (token === undefined ? null : hashOfSecret(token))
 const nameText = (name: string | undefined) => (name === undefined ? null : JSON.stringify(name))
 
 /** The IDs of the tokens in rows. */
@@ -155,7 +154,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
       INSERT INTO access_tokens
         (token_hash, refresh_hash, refresh_family, user_id, device_id, device_name, created_at, last_used_at, expires_at,
          last_seen_address, client_id)
-      SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea,
+      SELECT ${hashOfSecret(token.token)}, ${optionalHash(token.refreshToken)}::bytea,
              ${optionalHash(token.refreshFamily)}::bytea, user_id, ${token.deviceId}, ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
              ${token.address ?? null}, ${token.clientId ?? null}
       FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL AND NOT awaiting_approval
@@ -181,7 +180,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     WHERE token_id = ${tokenId} AND next_token_hash = ${nextTokenHash}`
 
   const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
-    const tokenHash = hash(token)
+    const tokenHash = hashOfSecret(token)
     const rows = yield* sql<TokenRow & { readonly is_next: boolean }>`
       SELECT token_id, user_id, device_id, client_id, admin, guest, since::text AS since, token_hash <> ${tokenHash} AS is_next,
              CASE WHEN token_hash = ${tokenHash} THEN expires_at ELSE next_expires_at END AS expires_at
@@ -194,12 +193,12 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
   }, Effect.orDie)
 
   const wasReplaced = Effect.fn("AccountStore.wasReplaced")(function* (token: Redacted.Redacted) {
-    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE former_token_hash = ${hash(token)}`
+    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE former_token_hash = ${hashOfSecret(token)}`
     return rows.length > 0
   }, Effect.orDie)
 
   const hasRefreshFamily = Effect.fn("AccountStore.hasRefreshFamily")(function* (family: Redacted.Redacted) {
-    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE refresh_family = ${hash(family)}`
+    const rows = yield* sql`SELECT 1 FROM access_tokens WHERE refresh_family = ${hashOfSecret(family)}`
     return rows.length > 0
   }, Effect.orDie)
 
@@ -208,15 +207,15 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     next: NextTokens,
     clientId?: string
   ) {
-    const refreshHash = hash(refreshToken)
+    const refreshHash = hashOfSecret(refreshToken)
     const rows = yield* sql<{ token_id: bigint; user_id: string; device_id: string }>`
       UPDATE access_tokens SET
         former_token_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN token_hash ELSE former_token_hash END,
         token_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_token_hash ELSE token_hash END,
         refresh_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_refresh_hash ELSE refresh_hash END,
         expires_at = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_expires_at ELSE expires_at END,
-        next_token_hash = ${hash(next.token)}, next_refresh_hash = ${hash(next.refreshToken)},
-        refresh_family = ${hash(next.refreshFamily)},
+        next_token_hash = ${hashOfSecret(next.token)}, next_refresh_hash = ${hashOfSecret(next.refreshToken)},
+        refresh_family = ${hashOfSecret(next.refreshFamily)},
         next_expires_at = ${next.expiresAt ?? null}
       WHERE (refresh_hash = ${refreshHash} OR next_refresh_hash = ${refreshHash})
         AND client_id IS NOT DISTINCT FROM ${clientId ?? null}
@@ -230,12 +229,12 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
 
   const revokeFamily = Effect.fn("AccountStore.revokeFamily")(function* (family: Redacted.Redacted, clientId: string) {
     const rows = yield* sql<{ token_id: bigint }>`
-      DELETE FROM access_tokens WHERE refresh_family = ${hash(family)} AND client_id = ${clientId} RETURNING token_id`
+      DELETE FROM access_tokens WHERE refresh_family = ${hashOfSecret(family)} AND client_id = ${clientId} RETURNING token_id`
     return tokenIds(rows)
   }, Effect.orDie)
 
   const revokeSecret = Effect.fn("AccountStore.revokeSecret")(function* (secret: Redacted.Redacted) {
-    const secretHash = hash(secret)
+    const secretHash = hashOfSecret(secret)
     const rows = yield* sql<{ token_id: bigint }>`
       DELETE FROM access_tokens
       WHERE token_hash = ${secretHash} OR refresh_hash = ${secretHash}
@@ -252,7 +251,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
       WITH surplus AS (DELETE FROM login_tokens WHERE token_hash IN (
         SELECT token_hash FROM login_tokens WHERE user_id = ${userId} ORDER BY expires_at DESC OFFSET ${limit - 1}))
       INSERT INTO login_tokens (token_hash, user_id, expires_at)
-      SELECT ${hash(token)}, users.user_id, ${expiresAt}::bigint
+      SELECT ${hashOfSecret(token)}, users.user_id, ${expiresAt}::bigint
       FROM users ${tokenId === undefined ? sql`` : sql`JOIN access_tokens USING (user_id)`}
       WHERE users.user_id = ${userId} AND ${hasPassword(passwordHash)}
         AND ${tokenId === undefined ? sql`true` : sql`token_id = ${tokenId}`} FOR SHARE
@@ -264,7 +263,7 @@ export const makeAccountLogins = (sql: SqlClient.SqlClient) => {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* sql<{ user_id: string; expires_at: bigint; password_hash: string | null }>`
       DELETE FROM login_tokens USING users
-      WHERE token_hash = ${hash(token)} AND users.user_id = login_tokens.user_id
+      WHERE token_hash = ${hashOfSecret(token)} AND users.user_id = login_tokens.user_id
       RETURNING users.user_id, expires_at, password_hash`
     const row = rows[0]
     if (row === undefined || Number(row.expires_at) <= now) return Option.none()

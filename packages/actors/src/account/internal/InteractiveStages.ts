@@ -13,7 +13,8 @@ import {
   ThirdPartyIdInUse
 } from "@greenroom/protocol/MatrixError"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
-import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { hashOfSecret } from "@greenroom/store/Secrets"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Option, Redacted, Schema } from "effect"
 import { Accounts } from "../Accounts.ts"
@@ -74,7 +75,7 @@ export const makeInteractiveStages = Effect.gen(function* () {
 
   const registrationToken = Effect.fnUntraced(function* ({ auth, request, results }: StageAttempt) {
     if (typeof auth.token !== "string") return yield* new BadJson({ error: "auth.token: expected a string" })
-    const hash = registrationTokenHash(Redacted.make(auth.token))
+    const hash = hashOfSecret(Redacted.make(auth.token))
     const check = Effect.flatMap(tokens.isValid(hash), (valid) =>
       valid ? Effect.void : Effect.fail(new Forbidden({ error: "The registration token is unknown or used up" }))
     )

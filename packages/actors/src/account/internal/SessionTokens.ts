@@ -4,10 +4,10 @@
  *
  * Source: "Refreshing access tokens" and "Login" of the client-server specification.
  */
-import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { AccountStore, type LoginGrantor } from "@greenroom/store/AccountStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { LoginConfig } from "../login/LoginConfig.ts"
 import { loginDefaults } from "../login/LoginOptions.ts"
@@ -15,7 +15,6 @@ import { loginDefaults } from "../login/LoginOptions.ts"
 const tokenPrefix = "gr_"
 const refreshPrefix = "grr_"
 const loginTokenPrefix = "grl_"
-const tokenBytes = 32
 /** How long a login token is valid, in ms. */
 const loginTokenTtl = 2 * 60_000
 /** The most valid login tokens of a user. One more ends the oldest. */
@@ -29,20 +28,18 @@ export const isAccessToken = (text: string): boolean => tokenPattern.test(text)
 /** The part of a refresh token that those of its login have in common; undefined for other texts. */
 export const familyOf = (refreshToken: string): string | undefined => refreshPattern.exec(refreshToken)?.[1]
 
-const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
-
 export const makeSessionTokens = Effect.gen(function* () {
   const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
 
   /** The next tokens of a login, and how long the access token lasts. */
-  const newTokens = Effect.fnUntraced(function* (refresh: boolean, family = newSecret("")) {
+  const newTokens = Effect.fnUntraced(function* (refresh: boolean, family = newSecret()) {
     const ttl = refresh
       ? (loginOptions.refreshableTokenTtl ?? loginDefaults.refreshableTokenTtl)
       : loginOptions.tokenTtl
     const expiresAt = ttl === undefined ? undefined : (yield* Clock.currentTimeMillis) + ttl
-    const token = newSecret(tokenPrefix)
-    const refreshToken = newSecret(`${refreshPrefix}${family}.`)
+    const token = `${tokenPrefix}${newSecret()}`
+    const refreshToken = `${refreshPrefix}${family}.${newSecret()}`
     const answer = {
       access_token: token,
       ...(refresh ? { refresh_token: refreshToken } : {}),
@@ -58,7 +55,7 @@ export const makeSessionTokens = Effect.gen(function* () {
   })
 
   const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId, grantedBy?: LoginGrantor) {
-    const token = newSecret(loginTokenPrefix)
+    const token = `${loginTokenPrefix}${newSecret()}`
     const expiresAt = (yield* Clock.currentTimeMillis) + loginTokenTtl
     const created = yield* store.createLoginToken(
       { userId, token: Redacted.make(token), expiresAt, grantedBy },

@@ -9,10 +9,11 @@
  *
  * Source: "Email-based (code)" and "Email-based (url)" of "Registration and login" of the specification.
  */
-import { createHash, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
+import { createHash, randomInt } from "node:crypto"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
 import { BadJson, Forbidden, LoginEmailUrlNotYet } from "@greenroom/protocol/MatrixError"
+import { equalBytes, newSecret } from "@greenroom/store/Secrets"
 import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Effect, Option, Redacted } from "effect"
 import {
@@ -49,7 +50,7 @@ const hashCode = (code: string, secret: Redacted.Redacted): Buffer =>
     .digest()
 
 const isCode = (code: string, secret: Redacted.Redacted, codeHash: string): boolean =>
-  timingSafeEqual(hashCode(code.replace(/[\s-]/g, ""), secret), Buffer.from(codeHash, "base64"))
+  equalBytes(hashCode(code.replace(/[\s-]/g, ""), secret), Buffer.from(codeHash, "base64"))
 
 const actionOf = (purpose: Purpose, serverName: string): string => {
   switch (purpose) {
@@ -104,7 +105,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
     if (mails > maxMails) return yield* new Forbidden({ error: "No more mails are sent for this session: start again" })
     yield* throttle.mail(email, request.address)
     const code = makeCode()
-    const link = Redacted.make(randomBytes(32).toString("base64url"))
+    const link = Redacted.make(newSecret())
     const pending: PendingEmail = {
       type,
       email,

@@ -1,10 +1,9 @@
 /**
  * The session of a login in progress: finding it for a request, and storing what the request changed.
  */
-import { randomBytes } from "node:crypto"
 import { Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import type { LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
-import { Clock, Effect, Option, Redacted } from "effect"
+import { Clock, Effect, Option, type Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { Accounts } from "../Accounts.ts"
@@ -27,9 +26,6 @@ export interface FlowRequest {
 
 /** A stored session with its progress. */
 export type Progressing = LoginSession<LoginProgress>
-
-/** A new random secret of 256 bits. */
-export const newSecret = () => Redacted.make(randomBytes(32).toString("base64url"))
 
 /** The error for a session that does not exist. */
 export const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: start again" })

@@ -13,6 +13,7 @@ import type { LoginAnswer, LoginFlows as LoginFlowsAnswer } from "@greenroom/pro
 import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Data, Effect, Layer, Redacted } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
@@ -21,7 +22,7 @@ import { Accounts } from "../Accounts.ts"
 import { PasswordCheck } from "../PasswordCheck.ts"
 import { type EmailLink, makeEmailLinks } from "./EmailLinks.ts"
 import { makeEmailStages } from "./EmailStages.ts"
-import { type FlowRequest, makeFlowSessions, newSecret } from "./FlowSessions.ts"
+import { type FlowRequest, makeFlowSessions } from "./FlowSessions.ts"
 import { FlowTable } from "./FlowTable.ts"
 import { makeCompletion } from "./LoginCompletion.ts"
 import { LoginConfig } from "./LoginConfig.ts"
@@ -140,7 +141,7 @@ const make = Effect.gen(function* () {
     const type = yield* table.check(purpose, begun.passed, wanted)
     const progress = current.withDevice(yield* current.withUser(begun, request), request)
     const { address, publicUrl } = request
-    const secret = given ?? newSecret()
+    const secret = given ?? Redacted.make(newSecret())
     const stage: StageRequest = { purpose, type, progress, secret, session, body, address, publicUrl }
     return yield* settle(request, stage, yield* stages[type](stage))
   })

@@ -4,9 +4,10 @@
 import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import type { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { Effect, Option, Redacted } from "effect"
 import { expiredLink } from "./EmailLinks.ts"
-import { expired, newSecret, type Progressing } from "./FlowSessions.ts"
+import { expired, type Progressing } from "./FlowSessions.ts"
 import type { FlowTable } from "./FlowTable.ts"
 import { type makeCompletion, overtaken } from "./LoginCompletion.ts"
 import type { StageType } from "./LoginOptions.ts"
@@ -76,7 +77,7 @@ export const makeOAuth2Returns = ({ client, finish, sessions, stage, table }: OA
     const { nonce = "", provider, verifier = "" } = pending
     const state = Redacted.make(new URLSearchParams(query).get("state") ?? "")
     const subject = yield* client.exchange({ provider, state, verifier, nonce, publicUrl, query })
-    const secret = newSecret()
+    const secret = Redacted.make(newSecret())
     const answer = { type: "m.login.oauth2", session: Redacted.value(secret) }
     if (purpose === "link") {
       const progress = { ...session.progress, pending: { type: "m.login.oauth2", returned: subject } }

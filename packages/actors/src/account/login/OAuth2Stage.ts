@@ -7,9 +7,10 @@
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */
-import { createHash, randomBytes } from "node:crypto"
+import { createHash } from "node:crypto"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { newSecret } from "@greenroom/store/Secrets"
 import type { ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Option, Redacted } from "effect"
 import {
@@ -40,7 +41,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
 
   /** Lets the user select a provider. */
   const select = (progress: LoginProgress, publicUrl: string) => {
-    const ticket = randomBytes(32).toString("base64url")
+    const ticket = newSecret()
     return {
       passed: false,
       progress: { ...progress, pending: { type: "m.login.oauth2" } },
@@ -51,7 +52,7 @@ export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: Use
 
   /** Begins the stage. The browser of a fallback page gets a secret that identifies it when it returns. */
   const begin = Effect.fnUntraced(function* ({ body, progress, publicUrl }: StageRequest) {
-    const browserSecret = body.fallback === true ? randomBytes(32).toString("base64url") : undefined
+    const browserSecret = body.fallback === true ? newSecret() : undefined
     const bound: LoginProgress =
       browserSecret === undefined ? progress : { ...progress, browserHash: hashOfBrowserSecret(browserSecret) }
     const [only] = oauth2.providers

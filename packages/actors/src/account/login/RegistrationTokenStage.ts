@@ -3,7 +3,8 @@
  * the account is created, not before.
  */
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"
-import { type RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
+import type { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { hashOfSecret } from "@greenroom/store/Secrets"
 import { Effect, Redacted } from "effect"
 import { passed, type StageRequest, textOf } from "./LoginProgress.ts"
 import type { LoginThrottle } from "./LoginThrottle.ts"
@@ -16,7 +17,7 @@ export const makeRegistrationTokenStage = (
   Effect.fnUntraced(function* (request: StageRequest) {
     const token = textOf(request, "token")
     if (token === undefined) return yield* new BadJson({ error: "token: missing key" })
-    const hash = registrationTokenHash(Redacted.make(token))
+    const hash = hashOfSecret(Redacted.make(token))
     const check = Effect.flatMap(tokens.isValid(hash), (valid) =>
       valid
         ? Effect.void

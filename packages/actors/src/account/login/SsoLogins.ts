@@ -9,10 +9,11 @@
  *
  * Source: "SSO client login/authentication" and "OAuth 2.0 aware clients" of the client-server specification.
  */
-import { createHash, randomBytes } from "node:crypto"
+import { createHash } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { type ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
@@ -97,7 +98,6 @@ const tooMany = new LimitExceeded({
 })
 const noAccount = new Forbidden({ error: "No account of this server is linked to that account" })
 
-const newSecret = () => randomBytes(32).toString("base64url")
 const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("base64url")
 
 /** The key of a session. It differs from the keys of `LoginFlows`, whose logins return to the same URI. */

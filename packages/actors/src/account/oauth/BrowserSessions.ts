@@ -2,11 +2,11 @@
  * Logins of browsers on the pages of the OAuth 2.0 API: a cookie, valid for an hour. They give no access to the client-server
  * API, and end when the password changes or the account is deactivated or locked.
  */
-import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
@@ -52,7 +52,7 @@ const make = Effect.gen(function* () {
         const waits = Option.exists(yield* accounts.find(userId), (found) => found.awaitingApproval)
         return yield* waits ? awaitingApproval : lockedError
       }
-      const secret = randomBytes(32).toString("base64url")
+      const secret = newSecret()
       const created = yield* sessions.create(
         {
           secret: Redacted.make(secret),

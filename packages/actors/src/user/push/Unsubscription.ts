@@ -2,7 +2,8 @@
  * Links that end the mails of a pusher without a login. A token is the number of the pusher and a signature with a secret of
  * this server, so that links stay valid as long as the pusher exists.
  */
-import { createHmac, timingSafeEqual } from "node:crypto"
+import { createHmac } from "node:crypto"
+import { equalBytes } from "@greenroom/store/Secrets"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Redacted } from "effect"
 
@@ -19,8 +20,7 @@ export const makeUnsubscription = Effect.gen(function* () {
     pusherOf: (token: string): number | undefined => {
       const [pusherId = "", signature = ""] = token.split(".")
       if (!/^\d{1,15}$/.test(pusherId)) return undefined
-      const [expected, given] = [Buffer.from(sign(pusherId)), Buffer.from(signature)]
-      return expected.length === given.length && timingSafeEqual(expected, given) ? Number(pusherId) : undefined
+      return equalBytes(Buffer.from(sign(pusherId)), Buffer.from(signature)) ? Number(pusherId) : undefined
     }
   }
 })

@@ -2,9 +2,9 @@
  * Pending authorisations, in `login_sessions`: found by the secret of the page or the code that the user types, and changed by
  * compare and swap.
  */
-import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { newSecret } from "@greenroom/store/Secrets"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { addressKey } from "../../../runtime/AddressKey.ts"
 import { PublicUrl } from "../../../runtime/PublicUrl.ts"
@@ -49,8 +49,6 @@ const unknownPage = oauthError(
   "invalid_request",
   "This authorisation is unknown, or has ended: start again in your client"
 )
-
-export const newSecret = () => randomBytes(32).toString("base64url")
 
 /** The canonical form of a typed code. */
 const canonicalUserCode = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z]/g, "")

@@ -3,10 +3,11 @@
  *
  * Source: RFC 6749, 4.1.3 and 6; RFC 8628, 3.4 and 3.5.
  */
-import { createHash, timingSafeEqual } from "node:crypto"
+import { createHash } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { equalBytes } from "@greenroom/store/Secrets"
 import { Clock, Effect, Option, Redacted } from "effect"
 import { Accounts } from "../../Accounts.ts"
 import type { Credentials, RefreshedTokens } from "../../Credentials.ts"
@@ -30,7 +31,7 @@ const passwordChanged = oauthError("invalid_grant", "the password was changed af
 
 const isVerified = (verifier: string, challenge: string): boolean =>
   verifierPattern.test(verifier) &&
-  timingSafeEqual(createHash("sha256").update(verifier).digest(), Buffer.from(challenge, "base64url"))
+  equalBytes(createHash("sha256").update(verifier).digest(), Buffer.from(challenge, "base64url"))
 
 export const makeTokenGrants = Effect.fnUntraced(function* ({ ofOAuth }: Authorisations, idTokens: IdTokens) {
   const accounts = yield* Accounts
