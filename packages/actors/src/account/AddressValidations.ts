@@ -34,7 +34,7 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { IdentityClient } from "../identity/IdentityClient.ts"
-import type { IdentityFailure, TrustedServer } from "../identity/IdentityServer.ts"
+import { type TrustedServer, toMatrixError } from "../identity/IdentityServer.ts"
 import type { AddressProof } from "../identity/ThirdPartyIds.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
@@ -110,19 +110,6 @@ const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidPar
   return (url?.protocol === "https:" || url?.protocol === "http:") && url.username === "" && url.password === ""
     ? Effect.void
     : Effect.fail(new InvalidParam({ error: "next_link: expected a URL with http or https" }))
-}
-
-/** The error of today's client API for a refusal by an identity server. */
-const toMatrixError = (error: IdentityFailure): MatrixError => {
-  switch (error._tag) {
-    case "M_NO_VALID_SESSION":
-    case "M_SESSION_EXPIRED":
-    case "M_SESSION_NOT_VALIDATED":
-    case "M_TOKEN_INCORRECT":
-      return new ThirdPartyIdAuthFailed({ error: `threepid_creds: ${error.error}` })
-    default:
-      return error
-  }
 }
 
 const make = Effect.gen(function* () {

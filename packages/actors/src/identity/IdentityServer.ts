@@ -7,7 +7,7 @@ import type {
   SessionNotValidated,
   TokenIncorrect
 } from "@greenroom/protocol/identity/IdentityError"
-import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
 
 /** The URL of an identity server that may be asked, without a slash at the end. */
 export type IdentityServer = string & { readonly IdentityServer: never }
@@ -17,3 +17,7 @@ export type TrustedServer = IdentityServer & { readonly TrustedServer: never }
 
 /** The errors of requests about a session of an identity server. */
 export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | SessionNotValidated | TokenIncorrect
+
+/** The failure as an error of today's client API, which has one code for all faults of a session: M_THREEPID_AUTH_FAILED. */
+export const toMatrixError = (failure: IdentityFailure): MatrixError =>
+  isMatrixError(failure) ? failure : new ThirdPartyIdAuthFailed({ error: failure.error })

@@ -14,7 +14,7 @@ import {
 } from "@greenroom/actors/account/AddressValidations"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { resettingPassword } from "@greenroom/actors/account/InteractiveRequest"
-import type { IdentityFailure } from "@greenroom/actors/identity/IdentityServer"
+import { toMatrixError } from "@greenroom/actors/identity/IdentityServer"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
@@ -23,7 +23,7 @@ import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentic
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { type ThirdPartyId, toCanonical } from "@greenroom/protocol/identity/ThirdPartyId"
-import { Forbidden, isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted, Result } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -176,10 +176,6 @@ export const passwordHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
   })
 )
 
-/** The error of today's client API for a refusal by an identity server. */
-const asMatrixError = (error: IdentityFailure): MatrixError =>
-  isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
-
 /** Whether identity servers ended the bindings, in the words of the client API. */
 export const unbindResult = (ended: boolean) => ({
   id_server_unbind_result: ended ? ("success" as const) : ("no-support" as const)
@@ -250,7 +246,7 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         CurrentSession.use((session) =>
           thirdPartyIds
             .publish(session, payload, payload.id_access_token)
-            .pipe(Effect.mapError(asMatrixError), Effect.as(done))
+            .pipe(Effect.mapError(toMatrixError), Effect.as(done))
         )
       )
       .handle("unbind", ({ payload }) =>
@@ -262,7 +258,7 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
             const taken = yield* Effect.result(thirdPartyIds.unbind(session, toCanonical(payload)))
             const isUnbound = yield* withdraw(session, payload)
             // An address may be bound without being part of the account.
-            if (Result.isFailure(taken) && !isUnbound) return yield* Effect.fail(asMatrixError(taken.failure))
+            if (Result.isFailure(taken) && !isUnbound) return yield* Effect.fail(toMatrixError(taken.failure))
             return unbindResult(isUnbound)
           })
         )
