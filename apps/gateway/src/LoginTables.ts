@@ -4,6 +4,7 @@
  */
 import type { OAuth2Provider, Policy } from "@greenroom/actors/account/login/LoginOptions"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
+import { parseJsonText } from "@greenroom/protocol/Json"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -68,12 +69,8 @@ const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({
 const decodeProvider = Schema.decodeUnknownResult(Provider, { onExcessProperty: "error" })
 
 const parseTables = (text: string): ReadonlyArray<unknown> | undefined => {
-  try {
-    const value: unknown = JSON.parse(text)
-    return Array.isArray(value) ? value : undefined
-  } catch {
-    return undefined
-  }
+  const value = parseJsonText(text)
+  return Array.isArray(value) ? value : undefined
 }
 
 const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | undefined => {

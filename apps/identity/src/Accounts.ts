@@ -5,7 +5,7 @@
  * Source: "Authentication" and "Terms of service" of the identity service specification.
  */
 import { isServerName, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
@@ -20,14 +20,6 @@ const maxTerms = 100
 const refused = new Forbidden({ error: "Your home server did not confirm your identity" })
 const unknown = new UnknownToken({ error: "The access token is unknown, or was logged out" })
 
-const parse = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const homeServers = yield* HomeServers
@@ -40,7 +32,7 @@ const make = Effect.gen(function* () {
     const answer = yield* Effect.catchTag(homeServers.get(serverName, path), "HomeServerUnreachable", () =>
       Effect.fail(refused)
     )
-    const body = answer.status === 200 ? parse(answer.text) : undefined
+    const body = answer.status === 200 ? parseJsonText(answer.text) : undefined
     const sub = isJsonObject(body) ? body.sub : undefined
     const isTheirs = typeof sub === "string" && isUserId(sub) && serverNameOf(sub) === serverName
     return isTheirs ? (sub as UserId) : yield* refused

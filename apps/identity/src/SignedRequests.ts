@@ -8,7 +8,7 @@ import { isSignedBy } from "@greenroom/actors/federation/RequestSigning"
 import { readKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
 import { parseXMatrixHeaders } from "@greenroom/protocol/federation/XMatrix"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { encode } from "@greenroom/room/CanonicalJson"
 import { Clock, Effect, Result } from "effect"
@@ -25,14 +25,6 @@ export interface SignedRequest {
 
 const refused = new Forbidden({ error: "Invalid homeserver signature" })
 
-const parse = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 export const makeSignedRequests = Effect.gen(function* () {
   const homeServers = yield* HomeServers
   const { publicUrl, serverName } = yield* IdentityOptions
@@ -42,7 +34,7 @@ export const makeSignedRequests = Effect.gen(function* () {
   const keysOf = Effect.fnUntraced(function* (origin: ServerName) {
     const now = yield* Clock.currentTimeMillis
     const { status, text } = yield* Effect.mapError(homeServers.get(origin, "/_matrix/key/v2/server"), () => refused)
-    const found = status === 200 ? readKeyObject(parse(text), origin, now) : Result.fail("no keys")
+    const found = status === 200 ? readKeyObject(parseJsonText(text), origin, now) : Result.fail("no keys")
     if (Result.isFailure(found)) return yield* refused
     return new Map(
       found.success.keys.flatMap(({ expiredAt, keyId, publicKey }) =>

@@ -20,6 +20,15 @@ export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer"
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** The value of JSON text that somebody else wrote. Undefined for text that is not JSON. */
+export const parseJsonText = (text: string): Json | undefined => {
+  try {
+    return JSON.parse(text) as Json
+  } catch {
+    return undefined
+  }
+}
+
 /** True if arrays and objects nest at most so many levels deep. The value itself, if it is one, is the first level. */
 export const nestsWithin = (value: unknown, levels: number): boolean => {
   if (typeof value !== "object" || value === null) return true

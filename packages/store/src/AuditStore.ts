@@ -11,6 +11,7 @@
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
+import { parseJsonText } from "@greenroom/protocol/Json"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -115,12 +116,8 @@ const toHashed = (row: Row): Hashed => ({
 
 /** The value of JSON text of this kind; the text itself where somebody has changed the row into something else. */
 const read = <A>(text: string, isOfKind: (value: unknown) => value is A, otherwise: (text: string) => A): A => {
-  try {
-    const value: unknown = JSON.parse(text)
-    return isOfKind(value) ? value : otherwise(text)
-  } catch {
-    return otherwise(text)
-  }
+  const value = parseJsonText(text)
+  return isOfKind(value) ? value : otherwise(text)
 }
 
 const toEntry = (row: Row): AuditEntry => ({

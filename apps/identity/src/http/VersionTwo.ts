@@ -11,7 +11,7 @@ import { identityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import type { NoValidSession, SessionExpired, SessionNotValidated } from "@greenroom/protocol/identity/IdentityError"
 import { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Bind } from "@greenroom/protocol/identity/ThirdPartyIdApi"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import {
   BadJson,
   Forbidden,
@@ -78,14 +78,11 @@ const json = (value: object) => HttpServerResponse.jsonUnsafe(value)
 
 const bodyOf = (request: Request): Effect.Effect<JsonObject, MatrixError> =>
   Effect.flatMap(Effect.orDie(request.text), (text): Effect.Effect<JsonObject, MatrixError> => {
-    try {
-      const value: unknown = JSON.parse(text === "" ? "{}" : text)
-      return isJsonObject(value)
-        ? Effect.succeed(value)
-        : Effect.fail(new BadJson({ error: "The body is not a JSON object" }))
-    } catch {
-      return Effect.fail(new NotJson({ error: "The body is not JSON" }))
-    }
+    const value = parseJsonText(text === "" ? "{}" : text)
+    if (value === undefined) return Effect.fail(new NotJson({ error: "The body is not JSON" }))
+    return isJsonObject(value)
+      ? Effect.succeed(value)
+      : Effect.fail(new BadJson({ error: "The body is not a JSON object" }))
   })
 
 /** The path below the prefix, and the query with its question mark. */

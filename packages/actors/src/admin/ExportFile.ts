@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto"
 import { createReadStream } from "node:fs"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import type { ExportedPart } from "@greenroom/store/UserExportStore"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -78,13 +79,9 @@ async function* linesOf(file: string): AsyncGenerator<Buffer> {
   if (length > 0) yield Buffer.concat(open)
 }
 
-const objectOf = (line: Buffer): { readonly [name: string]: unknown } | undefined => {
-  try {
-    const value: unknown = JSON.parse(line.toString())
-    return typeof value === "object" && value !== null ? (value as { readonly [name: string]: unknown }) : undefined
-  } catch {
-    return undefined
-  }
+const objectOf = (line: Buffer): JsonObject | undefined => {
+  const value = parseJsonText(line.toString())
+  return isJsonObject(value) ? value : undefined
 }
 
 const headerOf = (file: string, line: Buffer, serverName: ServerName): ExportHeader => {

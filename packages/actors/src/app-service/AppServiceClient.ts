@@ -6,7 +6,7 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { Json } from "@greenroom/protocol/Json"
-import { ByteSize, Context, Data, Effect, Layer, Schema } from "effect"
+import { ByteSize, Context, Data, Effect, Layer } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { Departure } from "../runtime/Departure.ts"
 import type { AppService } from "./AppServices.ts"
@@ -52,11 +52,6 @@ export const endpoints = {
 
 /** Statuses by which a service shows that it does not know a path. */
 const unknownPath: ReadonlySet<number> = new Set([404, 405, 501])
-
-const decodeAnswer = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))
-
-/** The JSON of an answer; none if it is not JSON. */
-export const jsonOf = (answer: AppServiceAnswer) => decodeAnswer(answer.text)
 
 const make = Effect.gen(function* () {
   const client = yield* HttpClient.HttpClient

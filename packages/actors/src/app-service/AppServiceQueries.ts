@@ -5,9 +5,9 @@
  * Source: "Querying" and "Third-party networks" of the application service API.
  */
 import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type Json, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
-import { AppServiceClient, endpoints, jsonOf } from "./AppServiceClient.ts"
+import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 import { formatInstanceId } from "./NetworkInstance.ts"
 
@@ -50,11 +50,11 @@ const make = Effect.gen(function* () {
       asked,
       (service) =>
         client.request(service, endpoints.thirdParty(name), { query }).pipe(
-          Effect.map((answer) => (answer.status === 200 ? jsonOf(answer) : Option.none())),
-          Effect.orElseSucceed(() => Option.none())
+          Effect.map(({ status, text }) => (status === 200 ? parseJsonText(text) : undefined)),
+          Effect.orElseSucceed(() => undefined)
         ),
       { concurrency }
-    ).pipe(Effect.map((answers) => answers.flatMap((answer) => (Option.isSome(answer) ? [answer.value as Json] : []))))
+    ).pipe(Effect.map((answers) => answers.filter((answer) => answer !== undefined)))
 
   const found = (asked: ReadonlyArray<AppService>, name: string, query: { readonly [key: string]: string }) =>
     Effect.map(askAll(asked, name, query), (answers) =>

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage } from "node:http"
 import { Readable } from "node:stream"
+import { isJsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { type MatrixError, NotFound, NotYetUploaded, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { MediaName } from "@greenroom/store/MediaStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -50,12 +51,8 @@ const readErrcode = async (response: IncomingMessage): Promise<string> => {
     bytes.add(chunk)
     if (bytes.length > maxErrorBytes) return ""
   }
-  try {
-    const { errcode } = JSON.parse(bytes.take().toString()) as { readonly errcode?: unknown }
-    return typeof errcode === "string" ? errcode : ""
-  } catch {
-    return ""
-  }
+  const error = parseJsonText(bytes.take().toString())
+  return isJsonObject(error) && typeof error.errcode === "string" ? error.errcode : ""
 }
 
 /** Fetches files of other home servers. */

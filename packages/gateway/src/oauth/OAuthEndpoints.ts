@@ -8,6 +8,7 @@ import { deviceGrant } from "@greenroom/actors/account/oauth/ClientMetadata"
 import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
+import { parseJsonText } from "@greenroom/protocol/Json"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
@@ -55,14 +56,6 @@ export const authMetadata = (publicUrl: string) => ({
 
 type Answer = Effect.Effect<object, OAuthError | LimitExceeded>
 
-const parseJson = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 export const oauthEndpoints = HttpRouter.use((router) =>
   withServices(function* () {
     const oauth = yield* OAuthServer
@@ -98,7 +91,7 @@ export const oauthEndpoints = HttpRouter.use((router) =>
       paths.registration,
       answer(
         "registrations",
-        (request) => Effect.flatMap(Effect.orDie(request.text), (text) => oauth.register(parseJson(text))),
+        (request) => Effect.flatMap(Effect.orDie(request.text), (text) => oauth.register(parseJsonText(text))),
         201
       )
     )

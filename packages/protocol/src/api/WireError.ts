@@ -4,11 +4,11 @@
  *
  * Source: "API Standards" of the specification.
  */
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { type HttpApiError, HttpApiMiddleware } from "effect/http-api"
 import { describeIssue } from "../IssueDescription.ts"
-import { isJsonObject } from "../Json.ts"
+import { isJsonObject, parseJsonText } from "../Json.ts"
 import * as Errors from "../MatrixError.ts"
 import { isPaginationKey } from "../Pagination.ts"
 import { wire } from "../WireErrorClass.ts"
@@ -35,22 +35,14 @@ export class WireErrors extends HttpApiMiddleware.Service<WireErrors>()("greenro
   })
 }
 
-const parseJson = (text: string): Option.Option<unknown> => {
-  try {
-    return Option.some(JSON.parse(text))
-  } catch {
-    return Option.none()
-  }
-}
-
 /** The body was read already and is remembered by the request, so that asking for it again costs nothing. */
 const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
   const { key, text } = describeIssue(error.cause.issue)
   if (key !== "") return new Errors.BadJson({ error: text })
   const request = yield* HttpServerRequest.HttpServerRequest
-  const body = parseJson(yield* Effect.orDie(request.text))
-  if (Option.isNone(body)) return new Errors.NotJson({ error: "The body is not JSON" })
-  return new Errors.BadJson({ error: isJsonObject(body.value) ? text : "The body is not a JSON object" })
+  const body = parseJsonText(yield* Effect.orDie(request.text))
+  if (body === undefined) return new Errors.NotJson({ error: "The body is not JSON" })
+  return new Errors.BadJson({ error: isJsonObject(body) ? text : "The body is not a JSON object" })
 })
 
 const queryError = (error: HttpApiError.HttpApiSchemaError): Errors.BadPagination | Errors.BadRequest => {

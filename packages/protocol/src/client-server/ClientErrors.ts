@@ -11,7 +11,7 @@ import { HttpServerRequest } from "effect/http"
 import { HttpApiError, HttpApiMiddleware } from "effect/http-api"
 import { wireErrors } from "../api/WireError.ts"
 import { describeIssue } from "../IssueDescription.ts"
-import { isJsonObject } from "../Json.ts"
+import { isJsonObject, parseJsonText } from "../Json.ts"
 import {
   BadJson,
   InvalidParam,
@@ -63,21 +63,13 @@ const parameterError = (error: HttpApiError.HttpApiSchemaError): MatrixError => 
   return missing ? new MissingParam({ error: text }) : new InvalidParam({ error: text })
 }
 
-const isJson = (text: string): unknown => {
-  try {
-    return { value: JSON.parse(text) }
-  } catch {
-    return undefined
-  }
-}
-
 /** The request remembers its body, so that reading it again costs nothing. */
 const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
   const { key, missing, text } = describeIssue(error.cause.issue)
   if (missing && key !== "") return new MissingParam({ error: text })
   if (key !== "") return new BadJson({ error: text })
   const request = yield* HttpServerRequest.HttpServerRequest
-  const body = isJson(yield* Effect.orDie(request.text)) as { readonly value: unknown } | undefined
+  const body = parseJsonText(yield* Effect.orDie(request.text))
   if (body === undefined) return new NotJson({ error: "The body is not JSON" })
-  return new BadJson({ error: isJsonObject(body.value) ? text : "The body is not a JSON object" })
+  return new BadJson({ error: isJsonObject(body) ? text : "The body is not a JSON object" })
 })

@@ -10,7 +10,7 @@ import { request as httpsRequest } from "node:https"
 import { isIP } from "node:net"
 import { rootCertificates } from "node:tls"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
-import { isJsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { doublingWait } from "@greenroom/store/Backoff"
 import { setNewest } from "@greenroom/store/BoundedMap"
 import { Effect } from "effect"
@@ -58,13 +58,9 @@ const lifetimeOf = ({ "cache-control": control, date, expires }: IncomingHttpHea
 }
 
 const serverIn = (body: string): ServerName | undefined => {
-  try {
-    const json: unknown = JSON.parse(body)
-    const server = isJsonObject(json) ? json["m.server"] : undefined
-    return typeof server === "string" && isServerName(server) ? (server as ServerName) : undefined
-  } catch {
-    return undefined
-  }
+  const json = parseJsonText(body)
+  const server = isJsonObject(json) ? json["m.server"] : undefined
+  return typeof server === "string" && isServerName(server) ? (server as ServerName) : undefined
 }
 
 /** `addresses` resolves a host; undefined leaves that to the system. */

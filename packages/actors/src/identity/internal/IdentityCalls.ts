@@ -14,11 +14,11 @@ import {
   SessionNotValidated,
   TokenIncorrect
 } from "@greenroom/protocol/identity/IdentityError"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import type { SigningKey } from "@greenroom/room/Signing"
-import { ByteSize, Effect, Option } from "effect"
+import { ByteSize, Effect } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, type FederationOptions } from "../../federation/FederationConfig.ts"
@@ -114,14 +114,6 @@ const authorizationFor = (server: IdentityServer, path: string, content: JsonObj
     key
   )
 
-const parse = (text: string): Option.Option<JsonObject> => {
-  try {
-    return Option.filter(Option.some(JSON.parse(text)), isJsonObject)
-  } catch {
-    return Option.none()
-  }
-}
-
 /** The client for servers that users name: it connects only to addresses that the policy allows. */
 const makeStrangersClient = (config: FederationOptions) => {
   const { certificateAuthorities: authorities, verifyCertificates = true } = config
@@ -167,9 +159,9 @@ export const makeIdentityCalls = Effect.fnUntraced(function* (identityServers: R
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
       Effect.mapError(() => failed(server, "cannot be asked now"))
     )
-    const body = parse(text)
-    if (Option.isNone(body)) return yield* failed(server, `cannot be asked now: status ${status}`)
-    return { status, body: body.value }
+    const body = parseJsonText(text)
+    if (!isJsonObject(body)) return yield* failed(server, `cannot be asked now: status ${status}`)
+    return { status, body }
   })
 
   const askBy = <E>(refuse: (server: IdentityServer, answer: Answer) => E) =>

@@ -7,7 +7,7 @@
 import { Agent as HttpAgent, request as httpRequest, type RequestOptions } from "node:http"
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https"
 import { rootCertificates } from "node:tls"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
 import { Context, Data, Effect, Layer } from "effect"
 import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "../../federation/FederationConfig.ts"
@@ -38,13 +38,9 @@ export const checkPushUrl = (text: unknown, policy: AddressPolicy): string | und
 }
 
 const rejectedOf = (text: string): ReadonlyArray<string> => {
-  try {
-    const answer: unknown = JSON.parse(text)
-    const rejected = isJsonObject(answer) ? answer.rejected : undefined
-    return Array.isArray(rejected) ? rejected.filter((key): key is string => typeof key === "string") : []
-  } catch {
-    return []
-  }
+  const answer = parseJsonText(text)
+  const rejected = isJsonObject(answer) ? answer.rejected : undefined
+  return Array.isArray(rejected) ? rejected.filter((key): key is string => typeof key === "string") : []
 }
 
 const make = Effect.gen(function* () {
