@@ -136,6 +136,12 @@ const textsOfMembers = ["displayname", "avatar_url"] as const
 const isTextOrNothing = (value: Json | undefined): boolean =>
   value === undefined || value === null || typeof value === "string"
 
+/** The text that a state event has under a key of its content; undefined if it has none, or an empty one. */
+export const contentText = (event: Event | undefined, key: string): string | undefined => {
+  const value = event?.content[key]
+  return typeof value === "string" && value !== "" ? value : undefined
+}
+
 /** The content of a membership without what clients cannot show. The event itself stays what it is. */
 const shownMembership = (content: JsonObject): JsonObject => {
   if (textsOfMembers.every((key) => isTextOrNothing(content[key]))) return content

@@ -20,6 +20,9 @@ export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer"
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** The items of a JSON array; none for any other value. */
+export const itemsOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
+
 /** The value of JSON text that somebody else wrote. Undefined for text that is not JSON. */
 export const parseJsonText = (text: string): Json | undefined => {
   try {

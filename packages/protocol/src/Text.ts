@@ -10,10 +10,12 @@ const encoder = new TextEncoder()
 /** The length in bytes of UTF-8. */
 export const byteLength = (text: string): number => encoder.encode(text).length
 
-/** True for well-formed Unicode without U+0000, of `least` characters or more and at most 255 bytes. */
+/** True for text that PostgreSQL can hold: well-formed Unicode without U+0000. */
+export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes("\0")
+
+/** True for text that can be stored, of `least` characters or more and at most 255 bytes. */
 export const isText = (text: string, least = 0): boolean =>
   text.length >= least &&
   text.length <= maxNameBytes &&
-  text.isWellFormed() &&
-  !text.includes("\0") &&
+  isStorable(text) &&
   (text.length * 3 <= maxNameBytes || byteLength(text) <= maxNameBytes)

@@ -8,7 +8,7 @@
  * Source: "PDUs and EDUs" of the specification.
  */
 import { maxPresenceUsers } from "@greenroom/protocol/federation/Edu"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, itemsOf, type JsonObject } from "@greenroom/protocol/Json"
 import { setNewest } from "@greenroom/store/BoundedMap"
 
 /** An EDU without its envelope. */
@@ -64,8 +64,6 @@ class LastOf<A> {
   }
 }
 
-const listOf = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(value) ? value : [])
-
 /** Adds the time in the queue to the age of the last activity. The monotonic clock has fractions, canonical JSON has none. */
 const agedPush = ({ since, value }: Waiting<JsonObject>, now: number): JsonObject =>
   typeof value.last_active_ago === "number"
@@ -93,11 +91,11 @@ export class PendingEdus {
   }
 
   private addPresence(content: JsonObject, now: number): void {
-    for (const push of listOf(content.push)) {
+    for (const push of itemsOf(content.push)) {
       if (isJsonObject(push)) this.pushes.set(String(push.user_id), push, now)
     }
     for (const poll of [true, false]) {
-      for (const userId of listOf(poll ? content.poll : content.unpoll)) {
+      for (const userId of itemsOf(poll ? content.poll : content.unpoll)) {
         this.polls.set(String(userId), { userId: String(userId), poll }, now)
       }
     }

@@ -16,7 +16,7 @@ import {
   type TransactionAnswer
 } from "@greenroom/protocol/federation/Transaction"
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, itemsOf, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
 import { setNewest } from "@greenroom/store/BoundedMap"
@@ -75,13 +75,11 @@ const toKeep = (received: ReadonlyArray<ReceivedPdu>): KeptAnswer => ({
   pdus: Object.fromEntries(received.flatMap(({ answer, name }) => (name === undefined ? [] : [[name, answer]])))
 })
 
-const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
-
 /** A transaction that was pulled; undefined if it is none. */
 const readPulled = (transaction: JsonObject): Parts | undefined => {
   const { transaction_id } = transaction
   return typeof transaction_id === "string" && isTransactionId(transaction_id)
-    ? { transaction_id, pdus: listOf(transaction.pdus), edus: listOf(transaction.edus) }
+    ? { transaction_id, pdus: itemsOf(transaction.pdus), edus: itemsOf(transaction.edus) }
     : undefined
 }
 

@@ -5,6 +5,7 @@ import type { KeyClaim } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
+import { isStorable } from "@greenroom/protocol/Text"
 import { Effect } from "effect"
 
 /** The devices by user. Errors: M_INVALID_PARAM. */
@@ -29,8 +30,7 @@ export const readQuery = Effect.fnUntraced(function* (given: JsonObject) {
   return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
 })
 
-const isText = (text: unknown): text is string =>
-  typeof text === "string" && text.isWellFormed() && !text.includes("\0") && text.length <= 255
+const isName = (text: string): boolean => text.length <= 255 && isStorable(text)
 
 /** The keys to claim. Errors: M_INVALID_PARAM, M_BAD_JSON if there is no algorithm for a device. */
 export const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
@@ -41,7 +41,7 @@ export const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
       if (typeof algorithm !== "string") {
         return yield* new BadJson({ error: `one_time_keys: ${userId}: expected the algorithm for each device` })
       }
-      if (isText(algorithm) && isText(deviceId)) claims.push({ userId, deviceId, algorithm })
+      if (isName(algorithm) && isName(deviceId)) claims.push({ userId, deviceId, algorithm })
     }
   }
   return claims

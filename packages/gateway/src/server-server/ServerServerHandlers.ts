@@ -18,7 +18,7 @@ import {
   serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, itemsOf, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Clock, Effect } from "effect"
@@ -59,21 +59,19 @@ const missingOf = (body: JsonObject): Effect.Effect<MissingEvents, BadJson> => {
   })
 }
 
-const listOf = (value: Json | undefined): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
-
 /** An invite by the second version of the endpoint. Errors: M_BAD_JSON. */
 const inviteOf = (body: JsonObject) => {
   const { event, invite_room_state, room_version } = body
   if (!isJsonObject(event)) return new BadJson({ error: "event: expected an object" })
   if (typeof room_version !== "string") return new BadJson({ error: "room_version: expected a string" })
-  return Effect.succeed({ event, roomVersion: room_version, shown: listOf(invite_room_state) })
+  return Effect.succeed({ event, roomVersion: room_version, shown: itemsOf(invite_room_state) })
 }
 
 /** An invite by the first version of the endpoint, which is for rooms of versions 1 and 2 and does not say which. */
 const firstInviteOf = (event: JsonObject) => ({
   event,
   roomVersion: undefined,
-  shown: isJsonObject(event.unsigned) ? listOf(event.unsigned.invite_room_state) : []
+  shown: isJsonObject(event.unsigned) ? itemsOf(event.unsigned.invite_room_state) : []
 })
 
 const requestOf = (body: JsonObject) => {

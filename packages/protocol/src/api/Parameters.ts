@@ -4,7 +4,7 @@
  */
 import { Schema } from "effect"
 import { isRoomAlias, isRoomId, type RoomAlias, type RoomId } from "../Identifiers.ts"
-import { isText, maxNameBytes } from "../Text.ts"
+import { isStorable, isText, maxNameBytes } from "../Text.ts"
 
 const shortText = (name: string, least: number) =>
   Schema.String.check(
@@ -20,9 +20,7 @@ const shortText = (name: string, least: number) =>
 export const boundedText = (most: number) =>
   Schema.String.check(
     Schema.isMaxLength(most),
-    Schema.makeFilter(
-      (value: string) => (value.isWellFormed() && !value.includes("\0")) || "Expected Unicode text without U+0000"
-    )
+    Schema.makeFilter((value: string) => isStorable(value) || "Expected Unicode text without U+0000")
   )
 
 /** An event type, such as `m.room.message`: 1 to 255 bytes. */

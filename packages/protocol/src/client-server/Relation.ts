@@ -6,6 +6,7 @@
 import type { Event } from "../Event.ts"
 import { type EventId, isEventId, isUserId, type UserId } from "../Identifiers.ts"
 import { isJsonObject } from "../Json.ts"
+import { isStorable } from "../Text.ts"
 
 export interface Relation {
   readonly relType: string
@@ -25,8 +26,7 @@ export const relationOf = ({ content }: Pick<Event, "content">): Relation | unde
   return typeof relType === "string" &&
     relType.length > 0 &&
     relType.length <= maxRelType &&
-    !relType.includes("\0") &&
-    relType.isWellFormed() &&
+    isStorable(relType) &&
     typeof eventId === "string" &&
     isEventId(eventId)
     ? { relType, eventId }

@@ -20,7 +20,7 @@ import {
   UserId
 } from "../Identifiers.ts"
 import { Integer, isJsonObject, type JsonObject } from "../Json.ts"
-import { isText } from "../Text.ts"
+import { isStorable, isText } from "../Text.ts"
 
 /** The most users that one presence EDU pushes, polls or unpolls. */
 export const maxPresenceUsers = 1_000
@@ -217,13 +217,12 @@ const readDirect = (content: JsonObject, origin: ServerName): Option.Option<Dire
   Option.map(
     Option.filter(decodeDirect(content), ({ sender }) => serverNameOf(sender) === origin),
     ({ messages, ...rest }) => {
-      const isDevice = (deviceId: string) => deviceId.isWellFormed() && !deviceId.includes("\0")
       const read = new Map<UserId, { readonly [deviceId: string]: JsonObject }>()
       for (const [userId, devices] of Object.entries(messages)) {
         if (!isUserId(userId) || !isJsonObject(devices)) continue
         const ofUser = Object.entries(devices).filter(
           (entry): entry is [string, JsonObject] =>
-            isDevice(entry[0]) && isJsonObject(entry[1]) && JSON.stringify(entry[1]).length <= maxDirectBytes
+            isStorable(entry[0]) && isJsonObject(entry[1]) && JSON.stringify(entry[1]).length <= maxDirectBytes
         )
         read.set(userId, Object.fromEntries(ofUser))
       }

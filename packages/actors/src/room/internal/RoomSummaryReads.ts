@@ -3,7 +3,7 @@
  *
  * Source: "Room Summaries" of the client-server specification.
  */
-import type { Event } from "@greenroom/protocol/Event"
+import { contentText, type Event } from "@greenroom/protocol/Event"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -35,11 +35,6 @@ export interface HeldRoom {
   readonly state: StateRef
 }
 
-const textOf = (event: Event | undefined, key: string): string | undefined => {
-  const value = event?.content[key]
-  return typeof value === "string" && value !== "" ? value : undefined
-}
-
 const withoutUndefined = <T extends object>(object: T): T =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T
 
@@ -50,16 +45,16 @@ const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number):
   return withoutUndefined({
     room_id: roomId,
     num_joined_members: joined,
-    world_readable: textOf(find("m.room.history_visibility"), "history_visibility") === "world_readable",
-    guest_can_join: textOf(find("m.room.guest_access"), "guest_access") === "can_join",
-    name: textOf(find("m.room.name"), "name"),
-    topic: textOf(find("m.room.topic"), "topic"),
-    canonical_alias: textOf(find("m.room.canonical_alias"), "alias"),
-    avatar_url: textOf(find("m.room.avatar"), "url"),
-    join_rule: textOf(joinRules, "join_rule") ?? "invite",
-    room_type: textOf(find("m.room.create"), "type"),
-    room_version: textOf(find("m.room.create"), "room_version") ?? "1",
-    encryption: textOf(find("m.room.encryption"), "algorithm"),
+    world_readable: contentText(find("m.room.history_visibility"), "history_visibility") === "world_readable",
+    guest_can_join: contentText(find("m.room.guest_access"), "guest_access") === "can_join",
+    name: contentText(find("m.room.name"), "name"),
+    topic: contentText(find("m.room.topic"), "topic"),
+    canonical_alias: contentText(find("m.room.canonical_alias"), "alias"),
+    avatar_url: contentText(find("m.room.avatar"), "url"),
+    join_rule: contentText(joinRules, "join_rule") ?? "invite",
+    room_type: contentText(find("m.room.create"), "type"),
+    room_version: contentText(find("m.room.create"), "room_version") ?? "1",
+    encryption: contentText(find("m.room.encryption"), "algorithm"),
     allowed_room_ids: allowed.length === 0 ? undefined : allowed
   }) as RoomSummary
 }

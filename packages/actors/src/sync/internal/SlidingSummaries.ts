@@ -3,22 +3,17 @@
  *
  * Source: "Room results" of MSC4186.
  */
-import type { Event } from "@greenroom/protocol/Event"
+import { contentText, type Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { SlidingReading } from "./SlidingReading.ts"
 import { isMember, type SlidingState } from "./SlidingStates.ts"
 import { hasLeft } from "./SyncRange.ts"
 
-const textOf = (event: Event | undefined, key: string): string | undefined => {
-  const value = event?.content[key]
-  return typeof value === "string" && value !== "" ? value : undefined
-}
-
 const toHeroes = (userIds: ReadonlyArray<UserId>, found: ReadonlyArray<Event>) =>
   userIds.map((user_id) => {
     const member = found.find((event) => isMember(event) && event.state_key === user_id)
-    const displayname = textOf(member, "displayname")
-    const avatar_url = textOf(member, "avatar_url")
+    const displayname = contentText(member, "displayname")
+    const avatar_url = contentText(member, "avatar_url")
     return {
       user_id,
       ...(displayname === undefined ? {} : { displayname }),
@@ -33,8 +28,8 @@ export const summaryOf = ({ at, known }: SlidingReading, { found, heroes: presen
   const heroes = hasLeft(at.membership) ? present?.filter(wasThere) : present
   const find = (type: string) => found.find((event) => event.type === type && event.state_key === "")
   const [name, avatar] = [find("m.room.name"), find("m.room.avatar")]
-  const text = textOf(name, "name")
-  const url = textOf(avatar, "url")
+  const text = contentText(name, "name")
+  const url = contentText(avatar, "url")
   const isFirst = known === undefined
   return {
     ...(text !== undefined ? { name: text } : name !== undefined && !isFirst ? { name: null } : {}),

@@ -14,6 +14,7 @@ import {
   UserLimitExceeded,
   WrongRoomKeysVersion
 } from "@greenroom/protocol/MatrixError"
+import { isStorable } from "@greenroom/protocol/Text"
 import {
   type BackedUpKey,
   type BackupData,
@@ -62,7 +63,7 @@ const numberOf = (version: string): number | undefined =>
 const isIndex = (value: Json | undefined): value is number =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0
 
-const isText = (text: string): boolean => text.isWellFormed() && !text.includes("\0") && text.length <= 255
+const isSessionId = (text: string): boolean => text.length <= 255 && isStorable(text)
 
 const readKey = (
   roomId: string,
@@ -70,7 +71,7 @@ const readKey = (
   given: Json | undefined
 ): Effect.Effect<BackedUpKey, MatrixError> => {
   const name = `${roomId.slice(0, 255)} ${sessionId.slice(0, 255)}`
-  if (!isRoomId(roomId) || !isText(sessionId)) {
+  if (!isRoomId(roomId) || !isSessionId(sessionId)) {
     return Effect.fail(new InvalidParam({ error: `${name}: expected a room ID and a session ID` }))
   }
   const { first_message_index, forwarded_count, is_verified, session_data } = isJsonObject(given) ? given : {}

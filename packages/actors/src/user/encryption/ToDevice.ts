@@ -8,6 +8,7 @@ import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { plural } from "@greenroom/protocol/Plural"
+import { isStorable } from "@greenroom/protocol/Text"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { type OutgoingMessage, ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer } from "effect"
@@ -42,7 +43,7 @@ const readMessages = Effect.fnUntraced(function* (messages: ReadonlyMap<UserId, 
     for (const [deviceId, content] of Object.entries(devices)) {
       if (!isJsonObject(content)) return yield* new BadJson({ error: `messages: ${userId}: expected objects` })
       // No device has such a name.
-      if (!deviceId.isWellFormed() || deviceId.includes("\0")) continue
+      if (!isStorable(deviceId)) continue
       const text = JSON.stringify(content)
       if (text.length > maxContentBytes) {
         return yield* new TooLarge({ error: `messages: a message has at most ${maxContentBytes} bytes` })

@@ -1,6 +1,7 @@
 /**
  * The names that a notification shows beside the event: of the room and of the sender, by the current state.
  */
+import { contentText } from "@greenroom/protocol/Event"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
@@ -32,14 +33,10 @@ export const makeNotificationTexts = Effect.gen(function* () {
     const state =
       current === undefined ? [] : yield* states.read([{ roomNid: current.roomNid, ref: current.state }], { keys })
     const find = (type: string) => state.find((entry) => entry.event.type === type)?.event
-    const text = (type: string, key: string) => {
-      const value = find(type)?.content[key]
-      return typeof value === "string" && value !== "" ? value : undefined
-    }
     return {
-      senderName: text("m.room.member", "displayname"),
-      roomName: text("m.room.name", "name"),
-      roomAlias: text("m.room.canonical_alias", "alias"),
+      senderName: contentText(find("m.room.member"), "displayname"),
+      roomName: contentText(find("m.room.name"), "name"),
+      roomAlias: contentText(find("m.room.canonical_alias"), "alias"),
       isEncrypted: find("m.room.encryption") !== undefined
     }
   })

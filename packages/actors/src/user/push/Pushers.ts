@@ -15,6 +15,7 @@ import {
   ThirdPartyIdNotFound,
   UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
+import { isStorable } from "@greenroom/protocol/Text"
 import { EventLog } from "@greenroom/store/EventLog"
 import { type PusherKind, PusherStore, type StoredPusher } from "@greenroom/store/PusherStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
@@ -99,8 +100,7 @@ const make = Effect.gen(function* () {
     }
     const kind = yield* kindOf(request)
     const pushkey = kind === "email" ? yield* ownAddress(userId, request.pushkey) : request.pushkey
-    if (!pushkey.isWellFormed() || pushkey.includes("\0"))
-      return yield* new BadRequest({ error: "pushkey: must be Unicode" })
+    if (!isStorable(pushkey)) return yield* new BadRequest({ error: "pushkey: must be Unicode" })
     const pusher = { userId, deviceId, appId: app_id, pushkey, kind, setAt: yield* Clock.currentTimeMillis }
     const now = yield* Effect.andThen(log.caughtUp, log.currentPosition)
     const isSet = yield* store.set({ ...pusher, description: description as JsonObject }, now, {
