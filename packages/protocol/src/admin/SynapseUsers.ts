@@ -30,6 +30,25 @@ const userQuery = {
   order_by: Schema.optionalKey(Text)
 }
 
+const UserChange = Schema.Struct({
+  password: nullable(Text),
+  logout_devices: Schema.optionalKey(Schema.Boolean),
+  displayname: nullable(Text),
+  avatar_url: nullable(Text),
+  threepids: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ medium: Schema.Literals(["email", "msisdn"]), address: Text }))
+  ),
+  external_ids: Schema.optionalKey(Schema.Array(Schema.Struct({ auth_provider: Text, external_id: Text }))),
+  admin: Schema.optionalKey(Schema.Boolean),
+  deactivated: Schema.optionalKey(Schema.Boolean),
+  locked: Schema.optionalKey(Schema.Boolean),
+  approved: Schema.optionalKey(Schema.Boolean),
+  user_type: nullable(Text)
+})
+
+/** The fields of an account to create or to change. */
+export type UserChange = typeof UserChange.Type
+
 /** The query of a list of accounts. */
 export type UserQuery = { readonly [Key in keyof typeof userQuery]?: NonNullable<(typeof userQuery)[Key]["Type"]> }
 
@@ -50,21 +69,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
     ),
     HttpApiEndpoint.put("put", `${prefix}/v2/users/:userId`, {
       params: ofUser,
-      payload: Schema.Struct({
-        password: nullable(Text),
-        logout_devices: Schema.optionalKey(Schema.Boolean),
-        displayname: nullable(Text),
-        avatar_url: nullable(Text),
-        threepids: Schema.optionalKey(
-          Schema.Array(Schema.Struct({ medium: Schema.Literals(["email", "msisdn"]), address: Text }))
-        ),
-        external_ids: Schema.optionalKey(Schema.Array(Schema.Struct({ auth_provider: Text, external_id: Text }))),
-        admin: Schema.optionalKey(Schema.Boolean),
-        deactivated: Schema.optionalKey(Schema.Boolean),
-        locked: Schema.optionalKey(Schema.Boolean),
-        approved: Schema.optionalKey(Schema.Boolean),
-        user_type: nullable(Text)
-      }),
+      payload: UserChange,
       success: AnyObject
     }).annotateMerge(
       documented({
