@@ -382,15 +382,3 @@ const stretchesSince = (path: ReadonlyArray<StateRef>, base: StateRef) => {
     .slice(0, last + 1)
     .map(({ chain, seq }, hop) => ({ chain, after: hop === last ? base.seq : 0, upTo: seq }))
 }
-
-/** The columns of delta rows, for the statement that commits them. */
-export const deltaColumns = (deltas: ReadonlyArray<StateDelta>) => {
-  const keys = deltas.map((delta) => splitStateKey(delta.key))
-  return {
-    chains: bigints(deltas.map((delta) => delta.chain)),
-    types: texts(keys.map(([type]) => type)),
-    stateKeys: texts(keys.map(([, stateKey]) => stateKey)),
-    seqs: integers(deltas.map((delta) => delta.seq)),
-    eventNids: bigints(deltas.map((delta) => delta.eventNid))
-  }
-}

@@ -6,12 +6,17 @@ import { type DefaultPush, defaultPush, type Relation, relationOf } from "@green
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, isEventId } from "@greenroom/protocol/Identifiers"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../../RoomCommit.ts"
-import { collect, placedIn } from "./commitRows.ts"
 import type { ThreadOf } from "./eventThreads.ts"
 
-/** The columns of an event beside its body. */
+/** The events of a commit that are new in the graph. */
+export const placedIn = ({ events, placed = [] }: RoomCommit): ReadonlyArray<LoggedEvent> =>
+  placed.length === 0 ? events : [...events, ...placed]
+
+/** An event with its columns. */
 export interface DescribedEvent {
   readonly logged: LoggedEvent
+  /** The event as JSON, without its content if the same statement redacts it. */
+  readonly body: string
   readonly push: DefaultPush
   readonly relation: Relation | undefined
   /** The root of the thread that the event is in. */
@@ -50,7 +55,16 @@ const writerOf = (writers: Map<string, Writer>, commit: RoomCommit): Writer => {
 const laterInTimeline = (latest: number | null, { nid, status }: LoggedEvent): number | null =>
   status === EventStatus.timeline && (latest === null || nid > latest) ? nid : latest
 
-const describeEvent = (writer: Writer, logged: LoggedEvent, threadOf: ThreadOf): DescribedEvent => {
+/** The events as they are stored: those that the same batch redacts are stored without their content. */
+const storedForm = (commits: ReadonlyArray<RoomCommit>) => {
+  const key = ({ fence, roomNid }: RoomCommit, event: Event) => `${roomNid} ${fence} ${event.event_id}`
+  const redacted = new Map<string, Event>()
+  for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
+  if (redacted.size === 0) return (_commit: RoomCommit, event: Event) => event
+  return (commit: RoomCommit, event: Event) => redacted.get(key(commit, event)) ?? event
+}
+
+const describeEvent = (writer: Writer, logged: LoggedEvent, stored: Event, threadOf: ThreadOf): DescribedEvent => {
   const relation = relationOf(logged.event)
   const threadId = relation && threadOf(writer.last.roomNid, logged.event.event_id)
   const push = defaultPush(logged.event, logged.push?.mentionsRoom ?? false, relation)
@@ -58,25 +72,22 @@ const describeEvent = (writer: Writer, logged: LoggedEvent, threadOf: ThreadOf):
   const isNumbered = inTimeline && push.notifies && threadId === undefined
   if (isNumbered) writer.notifying++
   const notifyOffset = !inTimeline ? null : isNumbered ? writer.notifying : -1 - writer.notifying
-  return { logged, push, relation, threadId, notifyOffset }
+  return { logged, body: JSON.stringify(stored), push, relation, threadId, notifyOffset }
 }
 
 /** Describes the events of all commits, and their writers. */
 export const describe = (commits: ReadonlyArray<RoomCommit>, threadOf: ThreadOf) => {
   const writers = new Map<string, Writer>()
+  const stored = storedForm(commits)
   const described = commits.map((commit): DescribedCommit => {
     const writer = writerOf(writers, commit)
     writer.last = commit
     for (const logged of placedIn(commit)) writer.latestNid = laterInTimeline(writer.latestNid, logged)
-    return { commit, events: commit.events.map((logged) => describeEvent(writer, logged, threadOf)) }
+    const describeOne = (logged: LoggedEvent) => describeEvent(writer, logged, stored(commit, logged.event), threadOf)
+    return { commit, events: commit.events.map(describeOne) }
   })
   return { described, writers: [...writers.values()] }
 }
-
-export const rowsOfDescribed = <A>(
-  commits: ReadonlyArray<DescribedCommit>,
-  rows: (commit: DescribedCommit) => ReadonlyArray<A>
-) => collect(commits, ({ commit }) => commit, rows)
 
 /**
  * The message that feedback is about, the event that a redaction strips, or the one that a relation names, so that both
@@ -87,15 +98,4 @@ export const relatesTo = ({ logged: { event }, relation }: DescribedEvent): stri
   if (relation !== undefined) return relation.eventId
   const target = event.content.target_event_id
   return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
-}
-
-/** The bodies of the events; an event that is redacted in the same statement is never there with its content. */
-export const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => {
-  const key = ({ fence, roomNid }: RoomCommit, event: Event) => `${roomNid} ${fence} ${event.event_id}`
-  const redacted = new Map<string, Event>()
-  for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
-  if (redacted.size === 0) return commits.flatMap(({ events }) => events.map(({ event }) => JSON.stringify(event)))
-  return commits.flatMap((commit) =>
-    commit.events.map(({ event }) => JSON.stringify(redacted.get(key(commit, event)) ?? event))
-  )
 }

@@ -9,7 +9,8 @@ import { textArrayLiteral, texts } from "../../PgArrays.ts"
 import type { RoomCommit } from "../../RoomCommit.ts"
 import { announcementChannel, announcementOf } from "../logAnnouncements.ts"
 import { logChannel } from "../logNotifications.ts"
-import { bodiesOf, describe, type Writer } from "./describedEvents.ts"
+import { given, withRows, writing } from "./commitRows.ts"
+import { describe, type Writer } from "./describedEvents.ts"
 import {
   insertAuthEdges,
   insertEvents,
@@ -20,7 +21,6 @@ import {
   updateRedacted
 } from "./eventRows.ts"
 import { threadsOf } from "./eventThreads.ts"
-import { bigint, boolean, givenRows, integer, text } from "./givenRows.ts"
 import { insertMentions, insertPushActions, insertRoomPushActions } from "./pushRows.ts"
 import {
   insertOutgoing,
@@ -30,7 +30,7 @@ import {
   queueUsersForDirectory
 } from "./queueRows.ts"
 import { type Part, part, textOf, valuesOf } from "./statementParts.ts"
-import { insertChains, insertDeltas, insertMemberships } from "./stateRows.ts"
+import { insertChains, insertDeltas, insertMembershipChanges, insertMemberships } from "./stateRows.ts"
 
 interface Committed {
   readonly xid: number
@@ -57,30 +57,31 @@ export const commitStatement = Effect.fnUntraced(function* (
   commits: ReadonlyArray<RoomCommit>,
   { announcer, wakesOthers }: Notifying
 ): Effect.fn.Return<Committed, SqlError.SqlError> {
-  const bodies = bodiesOf(commits)
   const { described, writers } = describe(commits, yield* threadsOf(sql, commits))
+  const bodies = described.flatMap(({ events }) => events.map(({ body }) => body))
   const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
   const parts = [
     part`WITH committing AS MATERIALIZED (SELECT log_xid() AS xid)`,
-    ...updateRooms(writers),
-    ...insertEvents(described, bodies),
-    insertChains(commits),
-    insertDeltas(commits),
-    insertMemberships(commits),
-    insertTransactions(commits),
-    insertOutgoing(commits),
-    updateRedacted(commits),
-    placeOutliers(commits),
-    insertAuthEdges(commits),
+    updateRooms(writers),
+    insertEvents(described),
+    insertChains(described),
+    insertDeltas(described),
+    insertMemberships(described),
+    insertMembershipChanges(described),
+    insertTransactions(described),
+    insertOutgoing(described),
+    updateRedacted(described),
+    placeOutliers(described),
+    insertAuthEdges(described),
     insertMentions(described),
     insertPushActions(described),
     insertRoomPushActions(described),
-    queueForSearch(commits),
-    insertGaps(commits),
-    removeGaps(commits),
-    insertHistoryStates(commits),
-    queueUsersForDirectory(commits),
-    queueRoomsForDirectory(commits),
+    queueForSearch(described),
+    insertGaps(described),
+    removeGaps(described),
+    insertHistoryStates(described),
+    queueUsersForDirectory(described),
+    queueRoomsForDirectory(described),
     part` SELECT (SELECT xid FROM committing)::text AS xid, room_nid, fence`,
     announced.length > 0 ? announce(announcer!, announced, writers.length) : undefined,
     wakesOthers ? notifyFollowers() : undefined,
@@ -105,27 +106,24 @@ const announce = (announcer: string, announced: ReadonlyArray<string>, rooms: nu
   SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || (SELECT xid FROM committing)::text || ${` ${announced.length} `}::text || part)::text)
   FROM unnest(${texts(announced)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
 
-const givenRooms = givenRows<Writer>(
-  {
-    room_nid: bigint(({ last }) => last.roomNid),
-    fence: bigint(({ last }) => last.fence),
-    forward_extremities: text(({ last }) => textArrayLiteral(last.summary.forwardExtremities)),
-    chain: bigint(({ last }) => last.summary.currentState?.chain ?? null),
-    seq: integer(({ last }) => last.summary.currentState?.seq ?? null),
-    joined_members: integer(({ last }) => last.summary.joinedMembers),
-    joined_depth: bigint(({ last }) => last.summary.joinedDepth ?? 0),
-    notifying: integer(({ notifying }) => notifying),
-    latest_nid: bigint(({ latestNid }) => latestNid)
+const writeRooms = writing<Writer>({
+  columns: {
+    forward_extremities: ["text", ({ last }) => textArrayLiteral(last.summary.forwardExtremities)],
+    chain: ["bigint", ({ last }) => last.summary.currentState?.chain ?? null],
+    seq: ["integer", ({ last }) => last.summary.currentState?.seq ?? null],
+    joined_members: ["integer", ({ last }) => last.summary.joinedMembers],
+    joined_depth: ["bigint", ({ last }) => last.summary.joinedDepth ?? 0],
+    notifying: ["integer", ({ notifying }) => notifying],
+    latest_nid: ["bigint", ({ latestNid }) => latestNid]
   },
-  { name: text(({ last }) => last.summary.name), topic: text(({ last }) => last.summary.topic) },
-  {
-    visibility: text(({ last }) => last.summary.visibility ?? null),
-    shows_members: boolean(({ last }) => last.summary.showsMembers ?? null)
-  }
-)
-
-const updateRooms = (writers: ReadonlyArray<Writer>): ReadonlyArray<Part> => [
-  part`, fenced AS (
+  sparse: [
+    { name: ["text", ({ last }) => last.summary.name], topic: ["text", ({ last }) => last.summary.topic] },
+    {
+      visibility: ["text", ({ last }) => last.summary.visibility ?? null],
+      shows_members: ["boolean", ({ last }) => last.summary.showsMembers ?? null]
+    }
+  ],
+  sql: withRows`, fenced AS (
   UPDATE rooms SET
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
@@ -135,9 +133,14 @@ const updateRooms = (writers: ReadonlyArray<Writer>): ReadonlyArray<Part> => [
     shows_members = coalesce(given.shows_members, rooms.shows_members),
     latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT xid FROM committing) END,
     latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
-  FROM `,
-  givenRooms(writers),
-  part`
+  FROM ${given}
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified)`
-]
+})
+
+const updateRooms = (writers: ReadonlyArray<Writer>): Part =>
+  writeRooms({
+    rooms: writers.map(({ last }) => last.roomNid),
+    fences: writers.map(({ last }) => last.fence),
+    rows: writers
+  })
