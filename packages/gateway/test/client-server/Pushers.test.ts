@@ -113,6 +113,41 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
       })
     )
 
+    it.effect("a push gateway that does not answer, or fails, holds up no other pusher of its user", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("silent-alice")
+        const bob = yield* register("silent-bob")
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
+        let isAnswered = false
+        const silent = yield* pushReceiverThat(() => new Promise(() => {}))
+        const failing = yield* pushReceiver
+        failing.answerNext(502)
+        const prompt = yield* pushReceiver
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(silent.url, "key-1", { append: true }))
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(failing.url, "key-2", { append: true }))
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(prompt.url, "key-3", { append: true }))
+        const first = yield* sendText(alice, room, "1")
+        assert.strictEqual((yield* silent.next).event_id, first)
+        yield* Effect.forkChild(
+          Effect.map(silent.next, () => {
+            isAnswered = true
+          })
+        )
+        const sent = [first]
+        for (const text of ["2", "3", "4"]) {
+          sent.push(yield* sendText(alice, room, text))
+          assert.strictEqual((yield* prompt.next).event_id, sent.at(-2))
+        }
+        assert.strictEqual((yield* prompt.next).event_id, sent.at(-1))
+        assert.isFalse(isAnswered)
+        const seen = yield* Effect.replicateEffect(failing.next, 5)
+        assert.deepStrictEqual(
+          seen.map(({ event_id }) => event_id),
+          [first, ...sent]
+        )
+      })
+    )
+
     it.effect("invitations notify; a pusher is replaced by one with its key, and removed with its device", () =>
       Effect.gen(function* () {
         const alice = yield* register("take-alice")

@@ -13,7 +13,6 @@ import { Effect } from "effect"
 import { makeIgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
 import { makeNotificationTexts } from "./NotificationTexts.ts"
-import type { PushedUser } from "./PushedUsers.ts"
 import { makePusherProgress, type PusherProgress } from "./PusherProgress.ts"
 import { PushGateway } from "./PushGateway.ts"
 import { makeUnreadCounts } from "./UnreadCounts.ts"
@@ -121,8 +120,7 @@ export const makeHttpPushes = Effect.gen(function* () {
   })
 
   /**
-   * Sends the notifications after the position of a pusher. Returns the unread count that was sent; undefined if there were
-   * none. Errors: PushFailed.
+   * Sends the notifications after the position of a pusher. Errors: PushFailed.
    */
   const catchUp = Effect.fnUntraced(function* (
     progress: PusherProgress,
@@ -130,7 +128,6 @@ export const makeHttpPushes = Effect.gen(function* () {
     fence: Fence | undefined
   ) {
     const { pusher } = progress
-    let badgeSent: number | undefined
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(pusher.userId, progress.seen, upTo, batch)
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
@@ -138,7 +135,7 @@ export const makeHttpPushes = Effect.gen(function* () {
         if (!notification.read && !notification.ignored) {
           yield* fences.check(fence)
           yield* notify(pusher, notification, badge)
-          badgeSent = badge
+          progress.badge = badge
         }
         yield* note(progress, notification.position)
       }
@@ -147,24 +144,20 @@ export const makeHttpPushes = Effect.gen(function* () {
       if (upTo.xid - progress.pusher.seen.xid > noteAfter) yield* note(progress, upTo)
       else progress.seen = upTo
     }
-    return badgeSent
   })
 
-  /** Sends the unread count to the pushers of a user who has read something, if it changed. */
+  /** Sends the unread count to a pusher whose user has read something, if it changed. Errors: PushFailed. */
   const notifyBadge = Effect.fnUntraced(function* (
-    userId: UserId,
-    user: PushedUser,
+    progress: PusherProgress,
     upTo: StreamPosition,
-    hasRead: boolean
+    fence: Fence | undefined
   ) {
-    if (!hasRead || !user.pushers.some(({ pusher }) => pusher.kind === "http")) return
-    const badge = yield* unreadCount(userId, upTo)
-    if (user.badge === badge) return
-    yield* fences.check(user.fence)
-    for (const { pusher } of user.pushers) {
-      if (pusher.kind === "http") yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
-    }
-    user.badge = badge
+    const { pusher } = progress
+    const badge = yield* unreadCount(pusher.userId, upTo)
+    if (progress.badge === badge) return
+    yield* fences.check(fence)
+    yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
+    progress.badge = badge
   })
 
   return { catchUp, notifyBadge }

@@ -10,6 +10,7 @@ import { PusherStore, pusherChanges, type StoredPusher } from "@greenroom/store/
 import { receiptChanges } from "@greenroom/store/ReceiptChange"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import type { Fence } from "@greenroom/store/ShardFenceStore"
+import { comparePositions } from "@greenroom/store/StreamToken"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Effect } from "effect"
 import { EntityId, Sharding } from "effect/cluster"
@@ -20,31 +21,24 @@ import type { PusherProgress } from "./PusherProgress.ts"
 /** How long the shards of this node must be stable before their users are read. */
 const settleTime = "1 second"
 
-/** A user with pushers, and the state of their delivery. */
+/** A user with pushers. */
 export interface PushedUser {
   pushers: ReadonlyArray<PusherProgress>
   /** The fence of the shard under which the node serves the user. */
   fence: Fence | undefined
   readonly rooms: Set<RoomId>
-  /** The unread count that the pushers have; undefined if that is unknown. */
-  badge: number | undefined
-  /** Whether the user may have read something. */
-  hasRead: boolean
-  failures: number
-  /** When to try again, by the monotonic clock. */
-  retryAt: number
-  /** Ends the wait for the next attempt, or the next mail. */
-  stopWaiting: () => void
 }
 
-const unserved = {
-  pushers: [],
-  fence: undefined,
+const newProgress = {
   badge: undefined,
   hasRead: false,
-  failures: 0,
-  retryAt: 0,
+  isSlow: false,
+  mailAt: undefined,
   stopWaiting: () => undefined
+}
+
+const stopWaiting = ({ pushers }: PushedUser) => {
+  for (const progress of pushers) progress.stopWaiting()
 }
 
 /** `markDue` is called for each user that something has happened to. */
@@ -78,19 +72,19 @@ export const makePushedUsers = Effect.fnUntraced(function* (markDue: (userId: Us
   const stopServing = (userId: UserId) => {
     const user = served.get(userId)
     if (user === undefined) return
-    user.stopWaiting()
+    stopWaiting(user)
     for (const roomId of [...user.rooms]) quit(userId, user, roomId)
     served.delete(userId)
   }
 
-  /** A mail that is due stays due where the user changes their pushers. */
-  const progressOf = (pusher: StoredPusher, { pushers }: PushedUser): PusherProgress => ({
-    pusher,
-    seen: pusher.seen,
-    failingSince: pusher.failingSince,
-    lastMail: pusher.lastMail,
-    mailAt: pushers.find((progress) => progress.pusher.pusherId === pusher.pusherId)?.mailAt
-  })
+  /** Where the user changes their pushers, the delivery of those that stay goes on, and one that failed is tried again at once. */
+  const progressOf = (pusher: StoredPusher, { pushers }: PushedUser): PusherProgress => {
+    const { failingSince, lastMail, pusherId, seen } = pusher
+    const stored = { pusher, failingSince, lastMail, failures: 0, retryAt: 0 }
+    const former = pushers.find((progress) => progress.pusher.pusherId === pusherId)
+    if (former === undefined) return { ...newProgress, ...stored, seen }
+    return Object.assign(former, stored, { seen: comparePositions(former.seen, seen) < 0 ? seen : former.seen })
+  }
 
   /** Reads the pushers of users again, or all pushers. */
   const refresh = Effect.fnUntraced(function* (userIds?: ReadonlyArray<UserId>) {
@@ -99,14 +93,14 @@ export const makePushedUsers = Effect.fnUntraced(function* (markDue: (userId: Us
     for (const userId of userIds ?? [...served.keys()]) if (!found.has(userId)) stopServing(userId)
     const fresh = [...found.keys()].filter((userId) => !served.has(userId))
     for (const userId of fresh) {
-      served.set(userId, { ...unserved, rooms: new Set() })
+      served.set(userId, { pushers: [], fence: undefined, rooms: new Set() })
     }
     for (const [userId, pushers] of found) {
       const user = served.get(userId)
       if (user === undefined) continue
+      stopWaiting(user)
       user.pushers = pushers.map((pusher) => progressOf(pusher, user))
       user.fence = fencing.current(shardOf(userId))
-      user.retryAt = 0
     }
     const roomsOf = yield* rooms.joinedRoomsOfAll(fresh)
     for (const userId of fresh) {
@@ -130,7 +124,7 @@ export const makePushedUsers = Effect.fnUntraced(function* (markDue: (userId: Us
       for (const { row } of rowsOf(slice.rows, receiptChanges)) {
         const user = served.get(row.userId)
         if (user === undefined) continue
-        user.hasRead = true
+        for (const progress of user.pushers) progress.hasRead = true
         markDue(row.userId)
       }
       // The log waits for its consumers: long work runs beside it.

@@ -8,11 +8,22 @@ import { Clock, Effect } from "effect"
 /** For how long a notification is tried, in ms. */
 const giveUpAfter = 86_400_000
 
-/** A pusher, and the position up to which it was notified. */
+/** A pusher, the position up to which it was notified, and the state of its delivery. Pushers do not wait for each other. */
 export interface PusherProgress {
-  readonly pusher: StoredPusher
+  pusher: StoredPusher
   seen: StreamPosition
   failingSince: number | undefined
+  /** The unread count that the pusher has; undefined if that is unknown. */
+  badge: number | undefined
+  /** Whether the user may have read something. */
+  hasRead: boolean
+  failures: number
+  /** When to try again, by the monotonic clock. */
+  retryAt: number
+  /** The last attempt failed, or took long. */
+  isSlow: boolean
+  /** Ends the wait for the next attempt, or the next mail. */
+  stopWaiting: () => void
   /** When a mail is due, by the monotonic clock; undefined if nothing is unread. */
   mailAt: number | undefined
   /** The time to the next mail after the last one, in ms. */
