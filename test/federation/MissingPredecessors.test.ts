@@ -364,6 +364,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
     })
   )
 
+  it.effect("a missing event from before this server joined is history, and is not shown as new", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, room, room_id } = here
+      const since = (yield* expectOk(bob.ask("GET", "//_matrix/client/v3/sync"))).next_batch
+      const old = evil.remake(evil.event(room, { sender: mallory }, { prevEvents: [imaginedHash()] }), { depth: 2 })
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [old] })
+      answers(here, [old], new Map([[old.event_id, ids([...room.state.values()])]]))
+      const { respond } = evil
+      evil.respond = (request) =>
+        request.path.startsWith("/v1/get_missing_events/")
+          ? { status: 200, body: { events: [evil.toPdu(old)] } }
+          : respond(request)
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const { rooms } = yield* expectOk(bob.ask("GET", `//_matrix/client/v3/sync?since=${since}`))
+      assert.deepStrictEqual(ids(rooms.join[room_id].timeline.events), [last.event_id])
+    })
+  )
+
   it.effect("an event whose predecessors are withheld is refused, and no state is requested", () =>
     Effect.gen(function* () {
       const here = yield* scene

@@ -24,6 +24,14 @@ describe("RateLimit", () => {
     }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
+  it.effect("each of several nodes lets its part of the rate pass", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (let i = 0; i < 2; i++) yield* limit.take("sends", "@alice:a")
+      assert.strictEqual((yield* Effect.flip(limit.take("sends", "@alice:a")))._tag, "M_LIMIT_EXCEEDED")
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(rates, () => 2)))
+  )
+
   it.effect("requests are counted apart for each user and each kind", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit

@@ -47,6 +47,21 @@ const database = Layer.mergeAll(AccountStore.layer, ToDeviceStore.layer).pipe(
 )
 
 layer(database, { excludeTestServices: true })("ToDeviceStore", (it) => {
+  it.effect("messages are read in the order of the log, however the database finds them", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const user = "@ordered:example.org" as UserId
+      for (const nid of [3, 1, 2]) {
+        yield* sql`
+          INSERT INTO to_device_messages (user_id, device_id, sender, type, content, xid, nid)
+          VALUES (${user}, 'D', ${`@${nid}:example.org`}, 'm.test', '{}', '5', ${nid})`
+      }
+      const read = Effect.andThen(sql`SET LOCAL enable_indexscan = off`, sendersOf(user))
+      const senders = yield* sql.withTransaction(read)
+      assert.deepStrictEqual(senders, ["@1:example.org", "@2:example.org", "@3:example.org"])
+    })
+  )
+
   it.effect("a flood by one server deletes no messages of others", () =>
     Effect.gen(function* () {
       const user = "@alice:example.org" as UserId

@@ -6,7 +6,7 @@ import { assert, layer } from "@effect/vitest"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import { type MediaName, MediaStore } from "@greenroom/store/MediaStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Clock, Effect, Layer } from "effect"
+import { Clock, Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import * as HomeServer from "../../src/HomeServer.ts"
 import { Media } from "../../src/media/Media.ts"
@@ -83,7 +83,14 @@ layer(services)("keeping files", (it) => {
       const other = yield* upload(bob, "good")
       yield* keeping.quarantine(first, "@admin:green.test")
       const third = yield* upload(bob, "bad")
-      for (const name of [first, second, third])
+      const store = yield* MediaStore
+      const { content } = Option.getOrThrow(yield* store.find(first))
+      const fetched = { origin: ServerName.make("blue.test"), mediaId: "same" }
+      yield* store.putRemote(fetched, content!, true)
+      const reserved = { ...first, mediaId: "reserved", userId: bob.userId, authenticated: true }
+      yield* store.reserve(reserved, Number.MAX_SAFE_INTEGER, 10)
+      yield* store.complete({ ...reserved, content: content!, quota: { bytes: 1_000, files: 10 } })
+      for (const name of [first, second, third, fetched, reserved])
         assert.strictEqual(yield* errcodeOf(media.find(name, request)), "M_NOT_FOUND")
       assert.strictEqual((yield* media.find(other, request)).size, 4)
       yield* keeping.release(second)

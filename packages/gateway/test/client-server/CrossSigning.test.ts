@@ -212,6 +212,9 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       const setUp = "/v3/keys/device_signing/upload"
       const { body } = yield* as(mallory)("POST", setUp, { master_key: keys.upload.master_key })
       assert.strictEqual(body.errcode, "M_INVALID_PARAM")
+      const renamed = { ...keys.upload.master_key, keys: { "ed25519:other": keys.master.publicKey } }
+      const underOther = yield* as(alice)("POST", setUp, { master_key: renamed })
+      assert.strictEqual(underOther.body.errcode, "M_INVALID_PARAM", "a key has its own name")
       assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).status, 200)
       assert.strictEqual((yield* as(mallory)("POST", setUp, ofMallory.upload)).status, 200)
       const failed = (user: TestUser, keyId: string, signed: object) =>

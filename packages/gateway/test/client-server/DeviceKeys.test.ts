@@ -76,6 +76,15 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
     })
   )
 
+  it.effect("a device has one fallback key of an algorithm", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("fallback-alice")
+      const key = (name: string) => ({ [`signed_curve25519:${name}`]: { key: name, fallback: true } })
+      const two = yield* as(alice)("POST", "/v3/keys/upload", { fallback_keys: { ...key("a"), ...key("b") } })
+      assert.deepStrictEqual([two.status, two.body.errcode], [400, "M_INVALID_PARAM"])
+    })
+  )
+
   it.effect("changes of devices, joins and leaves are in the device lists of users who share a room", () =>
     Effect.gen(function* () {
       const alice = yield* registerDevice("list-alice")

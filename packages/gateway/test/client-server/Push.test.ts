@@ -271,9 +271,9 @@ layer(gateway, { excludeTestServices: true })("unread counts and notifications",
     Effect.gen(function* () {
       const alice = yield* register("crowd-alice")
       const crowd = yield* Effect.forEach(Array.from({ length: 10 }), (_, index) => register(`crowd-${index}`))
-      const late = yield* register("crowd-late")
+      const [late, plain] = [yield* register("crowd-late"), yield* register("crowd-plain")]
       const [bob, muted] = [crowd[0]!, crowd[1]!]
-      const room = yield* roomWith(alice, crowd)
+      const room = yield* roomWith(alice, [...crowd, plain])
       const loud = { pattern: "tea", actions: ["notify", { set_tweak: "highlight" }] }
       for (const user of [alice, late, ...crowd]) yield* putRule(user, "content", "tea", loud)
       yield* putRule(muted, "override", "quiet", { conditions: [], actions: [] })
@@ -289,6 +289,9 @@ layer(gateway, { excludeTestServices: true })("unread counts and notifications",
       assert.deepStrictEqual([...(yield* rows)], [{ alone: 0, together: 2 }])
       assert.deepStrictEqual(yield* counts(bob, room), [2, 1])
       assert.deepStrictEqual(yield* counts(late, room), [1, 0])
+      assert.deepStrictEqual(yield* counts(plain, room), [2, 0])
+      yield* putRule(plain, "content", "milk", { pattern: "milk", actions: ["notify"] })
+      assert.deepStrictEqual(yield* counts(plain, room), [2, 0], "events from before the first rule count once")
       assert.deepStrictEqual(
         [yield* counts(muted, room), yield* counts(alice, room)],
         [

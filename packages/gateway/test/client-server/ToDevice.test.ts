@@ -51,6 +51,9 @@ layer(gateway, { excludeTestServices: true })("messages to devices", (it) => {
       assert.deepStrictEqual(numbers(woken), [1])
       assert.deepStrictEqual(numbers(yield* sync(bob, woken.next_batch)), [])
       assert.deepStrictEqual(numbers(yield* sync(tablet, tabletSince)), [1], "acknowledged by the other device alone")
+      const path = "/v3/sendToDevice/m.other/all"
+      yield* as(alice)("PUT", path, { messages: { [bob.id]: { [bob.device]: { n: 2 } } } })
+      assert.deepStrictEqual(numbers(yield* sync(bob, woken.next_batch)), [2], "transaction IDs are of one event type")
       yield* as(tablet)("POST", "/v3/logout")
       const again = yield* openDevice("wake-bob", "TABLET")
       assert.deepStrictEqual(numbers(yield* sync(again)), [])
