@@ -318,9 +318,11 @@ const make = Effect.gen(function* () {
     }
     const { lists, maxBytes } = call
     const asked = lists === undefined ? answer(call) : streamedAnswer(call, lists)
-    const answered = maxBytes <= smallRead ? asked : withinBudget(call, asked)
-    const limit = limited(destination, noted(destination, answered))
-    return call.isUrgent === true ? limit : Effect.andThen(destinations.check(destination), limit)
+    const answered = noted(destination, maxBytes <= smallRead ? asked : withinBudget(call, asked))
+    if (call.isUrgent === true) return limited(destination, answered, timeoutOf(call))
+    const check = destinations.check(destination)
+    // Those before it may have found that the server is not there.
+    return Effect.andThen(check, limited(destination, Effect.andThen(check, answered), timeoutOf(call)))
   }
 
   const callEither = Effect.fnUntraced(function* <A>(today: Call<A>, draft: Call<A>): Effect.fn.Return<A, RemoteError> {

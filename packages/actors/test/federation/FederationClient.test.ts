@@ -9,6 +9,7 @@ import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
+import type { RemoteError } from "../../src/federation/RemoteError.ts"
 import { LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { type Reply, tlsServer } from "./support/TlsServer.ts"
@@ -127,6 +128,28 @@ describe("FederationClient", () => {
       while (server.requests.length === 0) yield* Effect.promise(() => setImmediate())
       yield* TestClock.adjust("10 seconds")
       assert.deepInclude(yield* Fiber.join(asking), { _tag: "RemoteUnreachable" })
+    })
+  )
+
+  it.effect("many users who ask a silent server at once wait no longer than twice as long", () =>
+    Effect.gen(function* () {
+      const { client, server, state } = yield* world
+      state.reply = undefined
+      const errors: Array<RemoteError> = []
+      const note = <E>(failed: Effect.Effect<RemoteError, E>) =>
+        Effect.tap(failed, (error) => Effect.sync(() => errors.push(error)))
+      const requests = Array.from({ length: 30 }, () => [
+        note(Effect.flip(client.queryProfile(alice))),
+        note(Effect.flip(client.queryDirectory("#a:example.org" as RoomAlias)))
+      ]).flat()
+      const asking = yield* Effect.forkChild(Effect.all(requests, { concurrency: "unbounded", discard: true }))
+      while (server.requests.length < 8) yield* Effect.promise(() => setImmediate())
+      yield* TestClock.adjust("10 seconds")
+      // Those that waited have failed, but for some whose turn came at that moment.
+      while (errors.length + server.requests.length - 8 < 60) yield* Effect.promise(() => setImmediate())
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(asking)
+      for (const error of errors) assert.strictEqual(error._tag, "RemoteUnreachable")
     })
   )
 

@@ -1,5 +1,5 @@
 /**
- * How many requests go to one destination at a time, and how many wait for their turn. Beyond that they fail at once, so
+ * How many requests go to one destination at a time, and how many wait for their turn, and for how long. Beyond that they fail, so
  * that a slow server holds no more of ours than that.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
@@ -34,13 +34,35 @@ export const makeDestinationLimit = () => {
       if (entry.users === 0) entries.delete(destination)
     })
 
+  /** Fails if the effect has not begun after so many ms. */
+  const inTurn = <A, E, R>(
+    destination: ServerName,
+    { semaphore, users }: Entry,
+    effect: Effect.Effect<A, E, R>,
+    longestWait: number
+  ): Effect.Effect<A, E | RemoteUnreachable, R> => {
+    if (users <= atOnce) return semaphore.withPermit(effect)
+    let hasBegun = false
+    const begun = Effect.suspend(() => {
+      hasBegun = true
+      return effect
+    })
+    const reason = `other requests to it took longer than ${longestWait} ms`
+    const late = Effect.suspend(() =>
+      hasBegun ? Effect.never : Effect.fail(new RemoteUnreachable({ destination, reason }))
+    )
+    return Effect.raceFirst(semaphore.withPermit(begun), Effect.andThen(Effect.sleep(longestWait), late))
+  }
+
+  /** `longestWait` is how long the effect may wait for its turn, in ms. */
   return <A, E, R>(
     destination: ServerName,
-    effect: Effect.Effect<A, E, R>
+    effect: Effect.Effect<A, E, R>,
+    longestWait: number
   ): Effect.Effect<A, E | RemoteUnreachable, R> =>
     Effect.acquireUseRelease(
       enter(destination),
-      (entry) => entry.semaphore.withPermit(effect),
+      (entry) => inTurn(destination, entry, effect, longestWait),
       (entry) => leave(destination, entry)
     )
 }
