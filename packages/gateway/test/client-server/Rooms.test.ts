@@ -304,6 +304,20 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
+  it.effect("a user who kicks themselves, as bridges do, leaves with the reason", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("self-kick-alice")
+      const bob = yield* register("self-kick-bob")
+      const room = yield* createRoom(alice, { preset: "public_chat" })
+      const kick = as(bob)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id, reason: "changed nick" })
+      assert.strictEqual((yield* kick).status, 403)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      assert.strictEqual((yield* kick).status, 200)
+      const member = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`)
+      assert.deepStrictEqual(member.body as unknown, { membership: "leave", reason: "changed nick" })
+    })
+  )
+
   it.effect("a leave has its reason, and a join has custom fields, but no profile of the request", () =>
     Effect.gen(function* () {
       const alice = yield* register("reasons-alice")

@@ -5,7 +5,7 @@
  */
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
 import type { MembershipLimits } from "../MembershipLimits.ts"
@@ -33,7 +33,7 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
   events: { propose, transactionOf },
   invites: { invite },
   joins: { knock, ownContent },
-  leaves: { leaveOutside },
+  leaves: { leave, leaveOutside },
   limits: { entering }
 }: Requests) {
   const invitedProfiles = yield* makeInvitedProfiles
@@ -47,9 +47,8 @@ export const makeMembershipRequests = Effect.fnUntraced(function* ({
     txnId?: string,
     servers: ReadonlyArray<ServerName> = []
   ) {
-    if (action === "kick" && target === session.userId) {
-      return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
-    }
+    // Bridges leave in this way with a reason, as Synapse lets them.
+    if (action === "kick" && target === session.userId) return yield* leave(session, roomId, txnId, reason)
     const transaction = transactionOf(session, action, target, txnId)
     const content = { membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock") return yield* Effect.asVoid(knock(session, roomId, content, transaction, servers))
