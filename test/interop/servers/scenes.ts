@@ -27,25 +27,15 @@ export interface Scene {
   readonly run: (stage: Stage) => Promise<void>
 }
 
-/** How often {@link until} asks, in seconds. */
-const interval = 0.1
+/** The time limit of {@link until}, in steps of 100 ms. */
+const steps = 200
 
-/** The usual time limit of {@link until}, in seconds. */
-const usualLimit = 20
-
-/**
- * The time limit for the first message to a server that was restarted, in seconds. Dendrite waits for 2 to the power of the number of failed
- * requests before the next one, also where that server has sent something meanwhile.
- */
-export const limitAfterRestart = ({ founder, other }: Stage): number =>
-  [founder, other].some(({ kind }) => kind === "dendrite") ? 180 : usualLimit
-
-export const until = async (what: string, holds: () => Promise<boolean>, limit = usualLimit): Promise<void> => {
-  for (let step = 0; step < limit / interval; step++) {
+export const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
+  for (let step = 0; step < steps; step++) {
     if (await holds().catch(() => false)) return
-    await delay(interval * 1_000)
+    await delay(100)
   }
-  throw new Error(`Not within ${limit} seconds: ${what}`)
+  throw new Error(`Not within ${steps / 10} seconds: ${what}`)
 }
 
 const refused = async (what: string, attempt: Promise<unknown>): Promise<void> => {
@@ -80,11 +70,11 @@ const isInvited = (person: Person, room: string) =>
   })
 
 /** Sends a message from each user, and waits until both have both. */
-export const exchangeMessages = async (room: string, a: Person, b: Person, limit?: number): Promise<void> => {
+export const exchangeMessages = async (room: string, a: Person, b: Person): Promise<void> => {
   const fromA = await a.sendText(room, `from ${a.id}`)
-  await until(`${b.id} receives the message of ${a.id}`, () => b.has(room, fromA), limit)
+  await until(`${b.id} receives the message of ${a.id}`, () => b.has(room, fromA))
   const fromB = await b.sendText(room, `from ${b.id}`)
-  await until(`${a.id} receives the message of ${b.id}`, () => a.has(room, fromB), limit)
+  await until(`${a.id} receives the message of ${b.id}`, () => a.has(room, fromB))
 }
 
 export const createRoom = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
