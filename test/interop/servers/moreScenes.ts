@@ -182,14 +182,14 @@ export const moreScenes: ReadonlyArray<Scene> = [
         await sees(person, from, person, "leave")
       }
       await other.restart("restore")
-      for (const of of [room, another]) {
-        await sees(bob, of, bob, "join")
-        await bob.leave(of)
+      for (const left of [room, another]) {
+        await sees(bob, left, bob, "join")
+        await bob.leave(left)
         // Greenroom remembers the servers that were in the room.
-        await bob.join(of, other.kind === "greenroom" ? undefined : founder.name)
-        await sees(alice, of, bob, "join")
-        await exchangeMessages(of, alice, bob)
-        await assertSameState(of, alice, bob)
+        await bob.join(left, other.kind === "greenroom" ? undefined : founder.name)
+        await sees(alice, left, bob, "join")
+        await exchangeMessages(left, alice, bob)
+        await assertSameState(left, alice, bob)
       }
     }
   },
