@@ -10,6 +10,7 @@
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { removeOldest } from "@greenroom/store/BoundedMap"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -142,7 +143,7 @@ const make = Effect.gen(function* () {
       for (const userId of userIds) {
         if (serverNameOf(userId) !== serverName) continue
         unpolled.add(`${origin} ${userId}`)
-        if (unpolled.size > maxUnpolled) unpolled.delete(unpolled.values().next().value!)
+        if (unpolled.size > maxUnpolled) removeOldest(unpolled)
       }
     })
 

@@ -26,8 +26,9 @@ import { Peers } from "./Peers.ts"
 /** How long after a user was polled they are polled again at the earliest, in milliseconds. */
 const pollInterval = 5 * 60_000
 
-/** How many users are remembered as polled. */
+/** How many users are remembered as polled, and how many of those that somebody sees are polled at once: of more, the others come next. */
 const maxPolled = 100_000
+const maxPolledAtOnce = 5_000
 
 /** The times of silence after which a server is polled, and after which its users count as offline, in milliseconds. */
 const pollAfter = 4 * 60_000
@@ -133,12 +134,15 @@ const make = Effect.gen(function* () {
   })
 
   /** The users that were not polled lately. */
-  const unpolled = (userIds: ReadonlyArray<UserId>, now: number): ReadonlyArray<UserId> =>
-    userIds.filter((userId) => {
-      if (now - (polled.get(userId) ?? Number.NEGATIVE_INFINITY) < pollInterval) return false
+  const unpolled = (userIds: ReadonlyArray<UserId>, now: number): ReadonlyArray<UserId> => {
+    const due: Array<UserId> = []
+    for (const userId of userIds) {
+      if (now - (polled.get(userId) ?? Number.NEGATIVE_INFINITY) < pollInterval) continue
       setNewest(polled, userId, now, maxPolled)
-      return true
-    })
+      if (due.push(userId) === maxPolledAtOnce) break
+    }
+    return due
+  }
 
   const want = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
     const absent = userIds.filter(
