@@ -207,6 +207,13 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       yield* add(red, alice, inner, tea, red)
       yield* add(red, alice, inner, back, blue)
       yield* add(red, alice, inner, root, blue)
+      yield* add(red, alice, inner, secret, red)
+      const told = yield* asBlue(blue, red, "GET", `v1/hierarchy/${encodeURIComponent(inner)}`)
+      assert.deepStrictEqual(
+        (told.children as ReadonlyArray<{ readonly room_id: RoomId }>).map(({ room_id }) => room_id),
+        [tea]
+      )
+      assert.deepStrictEqual(told.inaccessible_children, [secret])
       const { rooms: shown } = yield* blue.run(
         Effect.flatMap(RoomSummaries, (rooms) => rooms.hierarchy(bob, root, { suggestedOnly: false }))
       )

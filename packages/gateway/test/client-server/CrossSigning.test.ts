@@ -215,6 +215,11 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       const renamed = { ...keys.upload.master_key, keys: { "ed25519:other": keys.master.publicKey } }
       const underOther = yield* as(alice)("POST", setUp, { master_key: renamed })
       assert.strictEqual(underOther.body.errcode, "M_INVALID_PARAM", "a key has its own name")
+      for (const usage of ["self_signing_key", "user_signing_key"] as const) {
+        const forged = { [alice.id]: { [keys.master.keyId]: "A".repeat(86) } }
+        const upload = { ...keys.upload, [usage]: { ...keys.upload[usage], signatures: forged } }
+        assert.strictEqual((yield* as(alice)("POST", setUp, upload)).body.errcode, "M_INVALID_SIGNATURE", usage)
+      }
       assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).status, 200)
       assert.strictEqual((yield* as(mallory)("POST", setUp, ofMallory.upload)).status, 200)
       const failed = (user: TestUser, keyId: string, signed: object) =>
