@@ -3,6 +3,7 @@ import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
+import { serveHttp } from "../support/Loopback.ts"
 import { ask, type Body, outcome, register } from "../TestGateway.ts"
 import { login, loginGateway, oauth2, password, post, signUp } from "./TestLogin.ts"
 import { authorize, providerOptions, type TestProvider, testProvider, withProvider } from "./TestProvider.ts"
@@ -226,5 +227,27 @@ describe("OAuth2", () => {
         }).pipe(Effect.provide(loginGateway({ providers: [providerOptions(provider)], ...byService })))
       })
     )
+  )
+
+  it.live("reads at most a megabyte of a provider's answer", () =>
+    Effect.gen(function* () {
+      const page = Buffer.alloc(65_536, " ")
+      let sent = 0
+      const issuer = yield* serveHttp((_request, response) => {
+        response.writeHead(200, { "content-type": "application/json" })
+        const more = () => {
+          while (!response.destroyed && sent < 2 ** 30) {
+            sent += page.length
+            if (!response.write(page)) return void response.once("drain", more)
+          }
+        }
+        more()
+      })
+      const provider = { issuer, subject: undefined, tokenRequests: [], allow: () => {} }
+      const options = { providers: [providerOptions(provider)], ...byService }
+      const begun = yield* Effect.provide(post("/login", { type: oauth2 }), loginGateway(options))
+      assert.strictEqual(begun.status, 400, begun.text)
+      assert.isBelow(sent, 32 * 1024 * 1024)
+    }).pipe(Effect.scoped)
   )
 })

@@ -10,6 +10,9 @@ import type { OAuth2Provider } from "./LoginOptions.ts"
 /** How long a provider may take to answer, in seconds. */
 const requestTimeout = 10
 
+/** The largest answer of a provider that is read, in bytes after decompression. */
+const maxAnswer = 1024 * 1024
+
 /** The longest name of a user at a provider, in characters. */
 const maxSubjectLength = 1_024
 
@@ -43,8 +46,26 @@ const authenticationOf = (provider: OAuth2Provider): client.ClientAuth => {
     : client.ClientSecretBasic(secret)
 }
 
+/** `fetch` whose answers fail where they are too large. */
+const boundedFetch: client.CustomFetch = async (url, options) => {
+  const response = await fetch(url, options as RequestInit)
+  if (response.body === null) return response
+  let size = 0
+  const bounded = response.body.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform: (chunk, controller) => {
+        size += chunk.length
+        if (size > maxAnswer) controller.error(new Error("the answer is too large"))
+        else controller.enqueue(chunk)
+      }
+    })
+  )
+  return new Response(bounded, { status: response.status, statusText: response.statusText, headers: response.headers })
+}
+
 const configure = (provider: OAuth2Provider, configuration: client.Configuration): client.Configuration => {
   configuration.timeout = requestTimeout
+  configuration[client.customFetch] = boundedFetch
   if (provider.allowHttp) client.allowInsecureRequests(configuration)
   return configuration
 }
@@ -65,6 +86,7 @@ const withEndpoints = (provider: OAuth2Provider): client.Configuration => {
 const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
   client.discovery(new URL(provider.issuer), provider.clientId, undefined, authenticationOf(provider), {
     timeout: requestTimeout,
+    [client.customFetch]: boundedFetch,
     ...(provider.allowHttp ? { execute: [client.allowInsecureRequests] } : {})
   })
 
