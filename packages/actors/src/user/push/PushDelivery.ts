@@ -3,7 +3,9 @@
  * log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended before. Before
  * each notification the fence of the shard is checked: a node that was stopped while other nodes took its shards sends none.
  * A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; notifications older than a day are
- * dropped. Each pusher is served by itself, so that a gateway that fails or is slow holds up no other. `PushedUsers` has the users, `HttpPushes` the requests to push gateways, `MailPushes` the mails.
+ * dropped. Each pusher is served by itself, so that a gateway that fails or is slow holds up no other.
+ *
+ * `PushedUsers` has the users, `HttpPushes` the requests to push gateways, `MailPushes` the mails.
  *
  * Source: "Push notifications" of the client-server specification, "Push Gateway API".
  */
