@@ -1,5 +1,7 @@
 import { connect } from "node:net"
 import { assert, layer } from "@effect/vitest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Fiber, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
@@ -183,6 +185,22 @@ layer(gateway, { excludeTestServices: true })("requests under way", (it) => {
         yield* end(user, `slow-${how}`)
         for (const finish of open) assert.strictEqual(yield* finish, "401 M_UNKNOWN_TOKEN")
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("are refused if others of their user kept them waiting until the session had ended", () =>
+    Effect.gen(function* () {
+      const user = yield* register("queued")
+      const path = `/_matrix/client/v3/user/${inPath(user.id)}/account_data/org.example`
+      const open = yield* Effect.forEach(Array.from({ length: 64 }), () => openRequest(user, "PUT", path, '{"a":1}'), {
+        concurrency: "unbounded"
+      })
+      // It has no body, whose arrival would be waited for.
+      const waiting = yield* Effect.forkChild(as(user)("DELETE", `/v3/profile/${inPath(user.id)}/displayname`))
+      assert.strictEqual((yield* as(user)("GET", "/v3/account/whoami")).status, 200)
+      yield* Accounts.use((accounts) => accounts.deactivate(user.id as UserId))
+      yield* Effect.all(open, { concurrency: "unbounded" })
+      assert.strictEqual(outcome(yield* Fiber.join(waiting)), "401 M_UNKNOWN_TOKEN")
     }).pipe(Effect.scoped)
   )
 
