@@ -97,7 +97,7 @@ export class AuthChainStore extends Context.Service<
         if (ids.length === 0) return []
         const rows = yield* readWhole(
           sql,
-          sql<SizedRow>`
+          (limit) => sql<SizedRow>`
             ${chainOf(ids)}
             SELECT sized.nid, ${sizedBody(sql)} FROM (
               SELECT events.nid, events.body, ${sql.literal(runningBytes)}
@@ -105,6 +105,7 @@ export class AuthChainStore extends Context.Service<
                 SELECT nid, event_id, body FROM events WHERE events.nid = chain.nid OFFSET 0
               ) AS events
               WHERE events.event_id <> ALL (${texts(ids)}::text[])
+              ${limit}
             ) AS sized`
         )
         const found: Array<Event> = []

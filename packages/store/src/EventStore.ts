@@ -133,12 +133,13 @@ export class EventStore extends Context.Service<
           ? Effect.succeed([])
           : readWhole(
               sql,
-              sql<EventRow & SizedRow>`
+              (limit) => sql<EventRow & SizedRow>`
                 SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.status, sized.state_chain,
                   sized.state_seq, sized.after_chain, sized.after_seq, ${sizedBody(sql)}
                 FROM (
                   SELECT events.*, ${sql.literal(runningBytes)} FROM events
                   WHERE event_id = ANY (${texts(ids)}::text[])
+                  ${limit}
                 ) AS sized`
             ).pipe(
               Effect.map((rows) => rows.map(toStoredEvent)),

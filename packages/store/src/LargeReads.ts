@@ -8,7 +8,7 @@
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, PartitionedSemaphore, Semaphore } from "effect"
-import type { SqlClient } from "effect/sql"
+import type { SqlClient, Statement } from "effect/sql"
 import { bigints } from "./PgArrays.ts"
 
 /** The bytes that a read may take without being counted. */
@@ -146,6 +146,25 @@ export const withoutAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effec
       : Effect.provideService(effect, CurrentAllowance, unlimited)
   )
 
+/** Counts bytes of a read that is large, whatever their number. */
+const takeCounted = (bytes: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).take(bytes))
+
+/** How many rows are read before a request has to wait for its permit. So many events seldom have less than `smallRead` bytes. */
+const firstRows = 4096
+
+/** Waits for the permit of a read that is expected to have so many rows, before the database begins to look for them. */
+export const expectRows = (rows: number): Effect.Effect<void> => (rows < firstRows ? Effect.void : takeCounted(0))
+
+/** All rows of a query, of which the first are read before the permit for many. `limit` ends the query. */
+export const readMany = <Row, E>(
+  sql: SqlClient.SqlClient,
+  query: (limit: Statement.Fragment) => Effect.Effect<ReadonlyArray<Row>, E>
+): Effect.Effect<ReadonlyArray<Row>, E> =>
+  Effect.flatMap(query(sql`LIMIT ${firstRows}`), (first) =>
+    first.length < firstRows ? Effect.succeed(first) : Effect.andThen(expectRows(firstRows), query(sql``))
+  )
+
 /** Counts bytes that were read at once. */
 export const takeBytes = (bytes: number): Effect.Effect<void> =>
   bytes <= smallRead
@@ -171,20 +190,35 @@ const parts = (rows: ReadonlyArray<SizedRow>): ReadonlyArray<ReadonlyArray<Sized
   ...Map.groupBy(rows, ({ bytes }) => Math.floor(Number(bytes) / fetchedAtOnce)).values()
 ]
 
+/** The rows of a query, after the permit that they need: rows without their bodies fill the memory too. */
+const readCounted = Effect.fnUntraced(function* <Row extends SizedRow, E>(
+  sql: SqlClient.SqlClient,
+  query: (limit: Statement.Fragment) => Effect.Effect<ReadonlyArray<Row>, E>
+) {
+  const first = yield* query(sql`LIMIT ${firstRows}`)
+  const bytes = Number(first.at(-1)?.bytes ?? 0)
+  if (first.length < firstRows) {
+    yield* takeBytes(bytes)
+    return first
+  }
+  yield* takeCounted(bytes)
+  const rows = yield* query(sql``)
+  yield* takeCounted(Math.max(0, Number(rows.at(-1)?.bytes ?? 0) - bytes))
+  return rows
+})
+
 /**
  * The rows of a query with all of their bodies. If an event got another number in the meantime, the query runs again.
  *
- * The query must have the columns of `sizedBody`.
+ * The query must have the columns of `sizedBody`, and `limit` at the end of its subquery `sized`.
  */
 export const readWhole = <Row extends SizedRow, E>(
   sql: SqlClient.SqlClient,
-  query: Effect.Effect<ReadonlyArray<Row>, E>
+  query: (limit: Statement.Fragment) => Effect.Effect<ReadonlyArray<Row>, E>
 ): Effect.Effect<ReadonlyArray<Whole<Row>>, E> =>
   Effect.gen(function* () {
-    const rows = yield* query
-    const last = rows.at(-1)
-    if (last === undefined || Number(last.bytes) <= smallRead) return rows as ReadonlyArray<Whole<Row>>
-    yield* takeBytes(Number(last.bytes))
+    const rows = yield* readCounted(sql, query)
+    if (rows.every(hasBody)) return rows as ReadonlyArray<Whole<Row>>
     const bodies = new Map<bigint, string>()
     for (const part of parts(rows.filter((row) => !hasBody(row)))) {
       const found = yield* Effect.orDie(sql<{ nid: bigint; body: string }>`

@@ -13,6 +13,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { expectRows } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
 export interface ProfileFieldValue {
@@ -107,6 +108,7 @@ export class ProfileStore extends Context.Service<
       const publicProfiles = Effect.fn("ProfileStore.publicProfiles")(function* (userIds: Iterable<UserId>) {
         const wanted = [...new Set(userIds)]
         if (wanted.length === 0) return new Map<UserId, PublicProfile>()
+        yield* expectRows(wanted.length)
         const rows = yield* sql<PublicRow>`
           SELECT user_id,
             max(value) FILTER (WHERE field = 'displayname') AS displayname,
@@ -120,6 +122,7 @@ export class ProfileStore extends Context.Service<
       const memberProfiles = Effect.fn("ProfileStore.memberProfiles")(function* (userIds: Iterable<UserId>) {
         const wanted = [...new Set(userIds)]
         if (wanted.length === 0) return new Map<UserId, PublicProfile>()
+        yield* expectRows(wanted.length)
         const rows = yield* sql<{ user_id: string; body: string }>`
           SELECT DISTINCT ON (memberships.user_id) memberships.user_id, events.body
           FROM memberships JOIN events ON events.nid = memberships.event_nid

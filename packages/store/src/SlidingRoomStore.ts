@@ -200,7 +200,7 @@ export class SlidingRoomStore extends Context.Service<
       const stateKeys = Effect.fnUntraced(function* (keys: ReadonlyArray<WantedKey>) {
         if (keys.length === 0) return []
         const refs = new Map(keys.map(({ ref, roomNid }) => [roomNid, ref]))
-        const query = sql<SizedRow & { readonly room_nid: bigint }>`
+        const query = (limit: Statement.Fragment) => sql<SizedRow & { readonly room_nid: bigint }>`
           WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
             SELECT room_nid, chain, seq, 0 FROM unnest(
               ${bigints([...refs.keys()])}::bigint[],
@@ -230,7 +230,7 @@ export class SlidingRoomStore extends Context.Service<
             ) AS newest
             ORDER BY walked.height LIMIT 1
           ) AS found
-          CROSS JOIN LATERAL (SELECT nid, body FROM events WHERE events.nid = found.event_nid OFFSET 0) AS events) AS sized`
+          CROSS JOIN LATERAL (SELECT nid, body FROM events WHERE events.nid = found.event_nid OFFSET 0) AS events ${limit}) AS sized`
         const rows = yield* readWhole(sql, query)
         return rows.map((row): FoundKey => ({ roomNid: Number(row.room_nid), event: JSON.parse(row.body) as Event }))
       }, Effect.orDie)

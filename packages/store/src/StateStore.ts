@@ -9,7 +9,7 @@ import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { sharedParts } from "@greenroom/room/SharedParts"
 import { Context, Effect, identity, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
-import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
+import { expectRows, readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 
@@ -171,11 +171,21 @@ export class StateStore extends Context.Service<
         ) AS delta
         ORDER BY walk.room_nid, delta.type, delta.state_key, walk.height, delta.seq DESC`
 
+      /** A state of many members takes PostgreSQL long to find, so few requests look for one at a time. */
+      const expectMembers = Effect.fnUntraced(function* (roomNids: ReadonlyArray<number>) {
+        const [row] = yield* sql<{ members: bigint | null }>`
+          SELECT sum(joined_members) AS members FROM rooms WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])`
+        yield* expectRows(Number(row?.members ?? 0))
+      })
+
       const read = Effect.fnUntraced(function* (
         states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
         only?: StateSelection
       ) {
         if (states.length === 0) return []
+        if (only === undefined || only.types?.includes("m.room.member")) {
+          yield* expectMembers(states.map(({ roomNid }) => roomNid))
+        }
         const filter =
           only?.key !== undefined
             ? sql`AND delta.type = ${only.key[0]} AND delta.state_key = ${only.key[1]}`
@@ -234,12 +244,13 @@ export class StateStore extends Context.Service<
       ) {
         const rows = yield* readWhole(
           sql,
-          sql<SizedRow & { readonly room_nid: bigint }>`
+          (limit) => sql<SizedRow & { readonly room_nid: bigint }>`
             SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (
               SELECT state.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
               FROM (${rowsOfEvents}) AS state CROSS JOIN LATERAL (
                 SELECT nid, body FROM events WHERE events.nid = state.event_nid OFFSET 0
               ) AS events
+              ${limit}
             ) AS sized`
         )
         const found: Array<StateEntry> = []

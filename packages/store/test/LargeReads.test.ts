@@ -1,6 +1,18 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
-import { LargeReads, makeLargeReads, ownAllowance, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
+import { SqlClient } from "effect/sql"
+import {
+  LargeReads,
+  makeLargeReads,
+  ownAllowance,
+  readMany,
+  readWhole,
+  type SizedRow,
+  smallRead,
+  takeBytes,
+  withAllowance
+} from "../src/LargeReads.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const MiB = 1024 * 1024
 
@@ -95,6 +107,48 @@ describe("LargeReads", () => {
         yield* Effect.forEach(large, Fiber.join)
         for (const name of ["c", "d", "e"]) yield* Fiber.join(yield* request([2 * MiB], end, log, name))
         assert.deepStrictEqual(log, ["a", "b", "c", "d", "e"])
+      })
+    )
+  )
+})
+
+layer(TestDatabase.layer, { excludeTestServices: true })("rows that requests read before they may read much", (it) => {
+  it.effect("are bounded in number, with bodies and without", () =>
+    limited(
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        let most = 0
+        const counting = <Row, E>(query: Effect.Effect<ReadonlyArray<Row>, E>) =>
+          Effect.tap(query, ({ length }) =>
+            Effect.sync(() => {
+              most = Math.max(most, length)
+            })
+          )
+        const end = yield* Latch.make(false)
+        const log: Array<string> = []
+        const holders = [yield* request([2 * MiB], end, log, "first"), yield* request([2 * MiB], end, log, "second")]
+        const whole = readWhole(sql, (limit) =>
+          counting(
+            Effect.orDie(
+              sql<SizedRow>`SELECT nid, 'x' AS body, nid AS bytes FROM generate_series(1::bigint, 10000) AS nid ${limit}`
+            )
+          )
+        )
+        const many = readMany(sql, (limit) =>
+          counting(Effect.orDie(sql`SELECT nid FROM generate_series(1, 10000) AS nid ${limit}`))
+        )
+        const reading = yield* Effect.forkChild(
+          Effect.all([withAllowance(whole), withAllowance(many)], { concurrency: "unbounded" })
+        )
+        assert.strictEqual((yield* withAllowance(readMany(sql, () => Effect.succeed([1])))).length, 1)
+        yield* Effect.sleep("200 millis")
+        assert.strictEqual(most, 4096)
+        yield* end.open
+        yield* Effect.forEach(holders, Fiber.join)
+        assert.deepStrictEqual(
+          (yield* Fiber.join(reading)).map(({ length }) => length),
+          [10_000, 10_000]
+        )
       })
     )
   )

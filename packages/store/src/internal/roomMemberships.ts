@@ -4,6 +4,7 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Option } from "effect"
 import type { SqlClient, Statement } from "effect/sql"
+import { readMany } from "../LargeReads.ts"
 import { texts } from "../PgArrays.ts"
 import type { StateRef } from "../StateStore.ts"
 import type { StreamPosition } from "../StreamToken.ts"
@@ -177,12 +178,13 @@ export const makeRoomMemberships = (sql: SqlClient.SqlClient) => {
         Effect.orDie
       ),
     roommates: (userId: UserId) =>
-      sql<{ user_id: string }>`
-        SELECT DISTINCT other.user_id FROM memberships mine JOIN memberships other USING (room_nid)
-        WHERE mine.user_id = ${userId} AND mine.membership = 'join' AND other.membership = 'join'`.pipe(
-        Effect.map(userIds),
-        Effect.orDie
-      ),
+      readMany(
+        sql,
+        (limit) => sql<{ user_id: string }>`
+          SELECT DISTINCT other.user_id FROM memberships mine JOIN memberships other USING (room_nid)
+          WHERE mine.user_id = ${userId} AND mine.membership = 'join' AND other.membership = 'join'
+          ${limit}`
+      ).pipe(Effect.map(userIds), Effect.orDie),
     joinedMembers: (roomNid: number) =>
       sql<{ user_id: string }>`
         SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND membership = 'join'`.pipe(
