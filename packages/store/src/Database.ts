@@ -134,7 +134,7 @@ const migrations = {
   "0101_ended_accounts": () => import("./migrations/0101_ended_accounts.ts"),
   "0102_protected_media": () => import("./migrations/0102_protected_media.ts"),
   "0103_alias_reservations": () => import("./migrations/0103_alias_reservations.ts"),
-  "0107_waiting_events": () => import("./migrations/0107_waiting_events.ts")
+  "0104_waiting_events": () => import("./migrations/0104_waiting_events.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

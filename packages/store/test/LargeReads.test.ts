@@ -16,7 +16,7 @@ import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const MiB = 1024 * 1024
 
-const limited = <A, E>(effect: Effect.Effect<A, E>) =>
+const limited = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.provideService(effect, LargeReads, makeLargeReads({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
 
 /** A request that reads, and then goes on until the latch is opened. */
