@@ -191,6 +191,7 @@ describe("the rates of the client API", () => {
       const four = { messages_per_second: 1, burst_count: 4 }
       assert.deepStrictEqual((yield* ofRate(slow)("POST", four)).body, four as never)
       assert.notInclude(yield* write(slow, 4), refused)
+      assert.include(yield* write(slow, 4), refused)
       assert.strictEqual((yield* ofRate(slow)("POST", { messages_per_second: -1 })).body.errcode, "M_BAD_JSON")
       assert.strictEqual((yield* ofRate({ ...slow, id: "@nobody:green.test" })("POST", none)).status, 404)
       assert.strictEqual((yield* askAdmin(slow, "GET", `/v1/users/${inPath(slow.id)}/override_ratelimit`)).status, 403)

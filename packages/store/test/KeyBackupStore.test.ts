@@ -80,6 +80,23 @@ layer(KeyBackupStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("KeyBac
     })
   )
 
+  it.effect("a deleted backup has no keys any more, and cannot be changed", () =>
+    Effect.gen(function* () {
+      const store = yield* KeyBackupStore
+      const { put, userId, version } = yield* userWithBackup("deleted")
+      yield* put(keyOf("a", 100))
+      assert.isTrue(yield* store.remove(userId, version))
+      yield* store.setAuthData(userId, version, { changed: true })
+      const sql = yield* SqlClient.SqlClient
+      assert.deepStrictEqual(yield* sql`SELECT auth_data FROM key_backups WHERE user_id = ${userId}`, [
+        { auth_data: "{}" }
+      ])
+      assert.deepStrictEqual(yield* store.keys(userId, version, {}), [])
+      assert.strictEqual((yield* Effect.flip(put(keyOf("a", 100))))._tag, "WrongVersion")
+      assert.isTrue(Option.isNone(yield* store.removeKeys(userId, version, {})))
+    })
+  )
+
   it.effect("keys of more bytes than a request may read are not read", () =>
     Effect.gen(function* () {
       const store = yield* KeyBackupStore

@@ -96,6 +96,9 @@ export const encodeContent = (destination: ServerName, content: JsonObject): Eff
     ({ reason }) => new RemoteInvalid({ destination, reason: `what is sent has no canonical form: ${reason}` })
   )
 
+/** The longest wait before another request that a server can ask for in the body of an answer, in ms. */
+const longestWait = 3_600_000
+
 /** A proxy answers so for a server that is not there. */
 const unreachableStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 
@@ -108,7 +111,7 @@ const refusal = (
     return new RemoteUnreachable({ destination, reason: `the server answered with status ${status}` })
   }
   const { errcode, error, retry_after_ms, room_version } = answer ?? {}
-  const wait = typeof retry_after_ms === "number" ? retry_after_ms : retryAfter
+  const wait = typeof retry_after_ms === "number" ? Math.min(Math.max(0, retry_after_ms), longestWait) : retryAfter
   return new RemoteRefused({
     destination,
     status,

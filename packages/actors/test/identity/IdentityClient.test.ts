@@ -122,6 +122,8 @@ describe("IdentityClient", () => {
             assert.strictEqual((yield* refused(403, "M_FORBIDDEN"))._tag, "M_FORBIDDEN")
             const limited = yield* refused(429, "M_LIMIT_EXCEEDED", { retry_after_ms: 1.5 })
             assert.deepInclude(limited, { _tag: "M_LIMIT_EXCEEDED", retry_after_ms: 2 })
+            const endless = yield* refused(429, "M_LIMIT_EXCEEDED", { retry_after_ms: 1e300 })
+            assert.deepInclude(endless, { _tag: "M_LIMIT_EXCEEDED", retry_after_ms: 3_600_000 })
             assert.strictEqual((yield* refused(500, "toString"))._tag, "M_UNKNOWN")
             assert.strictEqual((yield* refused(302, "M_MOVED"))._tag, "M_UNKNOWN")
             const gone = yield* client.trusted("127.0.0.1:1")

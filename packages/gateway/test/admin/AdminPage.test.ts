@@ -144,6 +144,8 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the a
         const rows = await page.locator("tbody tr").count()
         await page.getByRole("searchbox").fill("hostile")
         await page.keyboard.press("Enter")
+        // The button of the row before the search is replaced.
+        await page.locator("tbody tr").nth(1).waitFor({ state: "detached" })
         await page.getByRole("button", { name: "Lock @hostile:green.test" }).press("Enter")
         await page.getByRole("status").getByText("@hostile:green.test is locked").waitFor()
         // The search term stays, and the same row keeps the focus.

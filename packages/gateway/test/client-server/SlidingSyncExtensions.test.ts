@@ -139,6 +139,36 @@ layer(gateway, { excludeTestServices: true })("extensions of sliding sync, and E
     })
   )
 
+  it.effect("invited users get no receipts and no typing", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ext-talker")
+      const carol = yield* register("ext-invited")
+      const room = yield* createRoom(alice)
+      const path = `/v3/rooms/${inPath(room)}`
+      const readAndType = Effect.gen(function* () {
+        const event = yield* sendText(alice, room, "read by myself")
+        yield* as(alice)("POST", `${path}/receipt/m.read/${inPath(event)}`, {})
+        yield* as(alice)("PUT", `${path}/typing/${inPath(alice.id)}`, { typing: false })
+        yield* as(alice)("PUT", `${path}/typing/${inPath(alice.id)}`, { typing: true, timeout: 30_000 })
+      })
+      yield* readAndType
+      yield* as(alice)("POST", `${path}/invite`, { user_id: carol.id })
+      const body = { ...list([[0, 9]]), extensions: { account_data: enabled, receipts: enabled, typing: enabled } }
+      const first = yield* sync(carol, body)
+      assert.property(first.rooms, room)
+      yield* readAndType
+      yield* as(carol)("PUT", `/v3/user/${inPath(carol.id)}/account_data/org.example.last`, {})
+      const answers = [first]
+      while (!types(answers.at(-1)!.extensions.account_data?.global).includes("org.example.last")) {
+        answers.push(yield* sync(carol, body, answers.at(-1)!.pos, 20_000))
+      }
+      for (const { extensions } of answers) {
+        assert.notProperty(extensions, "receipts")
+        assert.notProperty(extensions, "typing")
+      }
+    })
+  )
+
   it.effect("the answers to Element X have the types that matrix-rust-sdk expects", () =>
     Effect.gen(function* () {
       const alice = yield* register("x-alice")

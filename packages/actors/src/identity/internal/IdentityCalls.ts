@@ -81,6 +81,9 @@ const forbidden: ReadonlySet<unknown> = new Set([
   "M_TERMS_NOT_SIGNED"
 ])
 
+/** The longest wait before another request that an identity server can ask of users, in ms. */
+const longestWait = 3_600_000
+
 /** The error text for the user. */
 export const refusal = (server: IdentityServer, { body }: Answer): MatrixError => {
   const { errcode, retry_after_ms } = body
@@ -89,7 +92,7 @@ export const refusal = (server: IdentityServer, { body }: Answer): MatrixError =
   if (errcode === "M_NOT_FOUND") return new NotFound({ error })
   if (errcode === "M_LIMIT_EXCEEDED") {
     const wait = typeof retry_after_ms === "number" && retry_after_ms > 0 ? Math.ceil(retry_after_ms) : 60_000
-    return new LimitExceeded({ error, retry_after_ms: wait })
+    return new LimitExceeded({ error, retry_after_ms: Math.min(wait, longestWait) })
   }
   return failed(server, `refused: ${error}`)
 }
