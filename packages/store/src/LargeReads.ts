@@ -2,9 +2,9 @@
  * Limits the bytes of events that are in memory at once for answers. The state of a large room is an answer of many megabytes, and takes
  * several times as much memory while the answer is made.
  *
- * The first megabyte of a request is not limited. A larger read states its size, and waits for its permit: few requests at a time are
- * large, one at a time is very large, and no request is larger than the maximum. The users and servers whose requests wait get permits in
- * turn, however many requests each of them makes.
+ * The first megabyte of a request is not limited, nor are the first 4,096 rows of a read. A larger read waits for its permit before the
+ * rest: few requests at a time are large, one at a time is very large, and no request is larger than the maximum. The users and servers
+ * whose requests wait get permits in turn, however many requests each of them makes.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, PartitionedSemaphore, Semaphore } from "effect"

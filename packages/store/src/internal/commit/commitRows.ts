@@ -64,9 +64,12 @@ const templateOf = <Row>(
 ): ReadonlyArray<string> => {
   const nulls = absent.map(([name, [type]]) => `, NULL::${type} AS ${name}`).join("")
   const names = ["room_nid", "fence", ...present.map(([name]) => name)].join(", ")
-  const casts = ["::bigint[], ", "::bigint[], ", ...present.map(([, [type]]) => `::${type}[], `)]
-  const last = casts.pop()!.replace(", ", "")
-  return [`${before}(SELECT *${nulls} FROM unnest(`, ...casts, `${last}) AS present (${names})) AS given${after}`]
+  const types = ["bigint", "bigint", ...present.map(([, [type]]) => type)]
+  const end = `) AS present (${names})) AS given${after}`
+  return [
+    `${before}(SELECT *${nulls} FROM unnest(`,
+    ...types.map((type, index) => `::${type}[]${index === types.length - 1 ? end : ", "}`)
+  ]
 }
 
 /** A part that writes the given rows. */
