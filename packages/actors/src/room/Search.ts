@@ -53,7 +53,7 @@ const maxWords = 64
 const defaultPage = 10
 const maxPage = 100
 /** How long a search waits for the index to contain earlier messages. */
-const indexTimeout = "2 seconds"
+const indexTimeout = "5 seconds"
 /**
  * The start of a page: after a hit, among the matches up to the position of the first page. Numbers of hits would tell how many there
  * are that the user may not see.

@@ -5,13 +5,16 @@
 import { EventLog } from "@greenroom/store/EventLog"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Duration, Effect, Latch } from "effect"
+import { Duration, Effect, Latch, Semaphore } from "effect"
 
 /**
- * The part of the time that indexing takes while events come, by how many are missing. As many as a search can wait for are left to a
- * pause: PostgreSQL indexes 20,000 in about a second.
+ * The part of the time that indexing takes while events come, by how many are missing. What is indexed in a few seconds is left to a
+ * pause, or to a search: PostgreSQL indexes 20,000 in about a second.
  */
-const indexingShare = (missing: number): number => (missing < 20_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
+const indexingShare = (missing: number): number => (missing < 200_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
+
+/** How long indexing waits at most before it looks whether events still come. */
+const longestBreak = Duration.seconds(1)
 
 export const makeSearchIndexing = Effect.gen(function* () {
   const store = yield* SearchStore
@@ -27,22 +30,28 @@ export const makeSearchIndexing = Effect.gen(function* () {
       grown.openUnsafe()
     })
   )
-  const indexAll = Effect.suspend(() => {
-    const before = seen
-    const repeated = Effect.repeat(store.indexNext, { until: (isDone) => isDone })
-    return Effect.map(repeated, () => {
-      indexed = Math.max(indexed, before)
+  // Whoever waits for the lock finds the work of the others done.
+  const lock = yield* Semaphore.make(1)
+  const indexAll = lock.withPermit(
+    Effect.suspend(() => {
+      const before = seen
+      const repeated = Effect.repeat(store.indexNext, { until: (isDone) => isDone })
+      return Effect.map(repeated, () => {
+        indexed = Math.max(indexed, before)
+      })
     })
-  })
+  )
   const follow = Effect.gen(function* () {
     yield* grown.await
     const before = seen
-    const [took, isDone] = yield* Effect.timed(store.indexNext)
+    const [took, isDone] = yield* lock.withPermit(Effect.timed(store.indexNext))
     if (isDone) {
       indexed = Math.max(indexed, before)
       if (seen === before) grown.closeUnsafe()
       yield* Effect.sleep("1 second")
-    } else if (seen > before) yield* Effect.sleep(Duration.times(took, 1 / indexingShare(seen - indexed) - 1))
+    } else if (seen > before) {
+      yield* Effect.sleep(Duration.min(longestBreak, Duration.times(took, 1 / indexingShare(seen - indexed) - 1)))
+    }
   })
   yield* keepRunning("Indexing what is said in rooms", follow)
 
