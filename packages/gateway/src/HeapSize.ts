@@ -1,8 +1,8 @@
 /**
  * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and returns unused memory to the
  * system when the load falls. By default V8 lets the old generation grow to four times the live objects, and its memory
- * reducer does not run while anything is allocated. Once the program is idle after work, all garbage is collected, the young generation
- * shrinks, and the system gets the memory back at once.
+ * reducer does not run while anything is allocated. Once the program has been idle for a while after work, all garbage is collected, the
+ * young generation shrinks, and the system gets the memory back at once.
  */
 import { performance } from "node:perf_hooks"
 import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
@@ -20,6 +20,11 @@ const busyUtilization = 0.6
 /** How often to look at the use of the processor, in ms, and the part of that time for which a resting program may be busy. */
 const interval = 2_000
 const restingUtilization = 0.1
+/**
+ * For how many intervals a program rests or is idle before anything changes. A full collection also takes the optimized code of functions
+ * that no object holds at that moment, so a program with short pauses would compile it again after each of them.
+ */
+const pause = 5
 /**
  * An idle program uses at most `idleTime` of processor time in an interval, in ms. It collects all garbage if it has used
  * `worthCollecting` since the last such collection, in ms, or `worthShrinking` where the young generation is not small, in bytes.
@@ -62,17 +67,22 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(
     let used = processorTime()
     let usedAtCollection = 0
     let isResting = false
+    /** For how many intervals the program has been resting, and idle. */
+    let resting = 0
+    let idle = 0
     const look = Effect.sync(() => {
       const [now, before] = [performance.eventLoopUtilization(), used]
       used = processorTime()
-      const rests = performance.eventLoopUtilization(now, last).utilization < restingUtilization
+      resting = performance.eventLoopUtilization(now, last).utilization < restingUtilization ? resting + 1 : 0
+      idle = used - before <= idleTime ? idle + 1 : 0
       last = now
+      const rests = resting >= pause
       if (rests !== isResting) setFlagsFromString(rests ? "--optimize-for-size" : "--no-optimize-for-size")
       isResting = rests
       const wanted = used - before > interval * busyUtilization ? growth.busy : growth.moderate
       if (wanted !== percent) setFlagsFromString(`--heap-growing-percent=${wanted}`)
       percent = wanted
-      if (used - before > idleTime) return
+      if (idle < pause) return
       const worth = youngGeneration() > smallYoungGeneration ? worthShrinking : worthCollecting
       if (used - usedAtCollection < worth) return
       collectGarbage()
