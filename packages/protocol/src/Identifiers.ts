@@ -3,8 +3,9 @@
  * (`@alice:example.org`, `!room:example.org`, `#alias:example.org`, `$event:example.org`). Event IDs from room version 3 and
  * room IDs from version 12 are a sigil and a hash in base64, and belong to no server.
  *
- * Every identifier is at most 255 bytes of UTF-8 without control characters. A user ID that *we* allocate has a lower-case
- * localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
+ * Every identifier is at most 255 bytes of UTF-8 without U+0000; user IDs have no control characters outside of events. A user ID that
+ * *we* allocate has a lower-case localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are,
+ * whatever their case.
  * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
  */
 import * as Schema from "effect/Schema"
@@ -17,11 +18,11 @@ const byteLength = (text: string): number =>
   text.length * 3 <= maxIdentifierBytes ? text.length : encoder.encode(text).length
 
 const serverNamePattern =
-  /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z.-]{0,252}[0-9A-Za-z])?)(?::[0-9]{1,5})?$/
+  /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z.-]{0,253}[0-9A-Za-z])?)(?::[0-9]{1,5})?$/
 
 /** True for a host name, an IPv4 address or a bracketed IPv6 address, with an optional port. */
 export const isServerName = (text: string): boolean => {
-  if (text.length > 230 || !serverNamePattern.test(text)) return false
+  if (!serverNamePattern.test(text)) return false
   const port = /:([0-9]+)$/.exec(text.replace(/^\[.*\]/, ""))
   return port === null || (Number(port[1]) >= 1 && Number(port[1]) <= 65_535)
 }
@@ -34,9 +35,10 @@ const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 const isOfServer = (sigil: string, text: string): boolean => {
   if (text.charCodeAt(0) !== sigil.charCodeAt(0) || byteLength(text) > maxIdentifierBytes) return false
   const colon = text.indexOf(":")
-  if (colon < 2 || !isServerName(text.slice(colon + 1))) return false
-  return !unprintable.test(text.slice(1, colon)) && text.isWellFormed()
+  return colon >= 2 && isServerName(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
 }
+
+const isUserIdText = (text: string): boolean => isOfServer("@", text) && !unprintable.test(text)
 
 /** A hash in base64, by either of its alphabets. */
 const isHash = (sigil: string, text: string): boolean =>
@@ -64,9 +66,9 @@ export const ServerName = Schema.String.check(
 export type ServerName = typeof ServerName.Type
 
 /** `@localpart:server`, the address of a person. */
-export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", (text) =>
-  isOfServer("@", text)
-).pipe(Schema.brand("UserId"))
+export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", isUserIdText).pipe(
+  Schema.brand("UserId")
+)
 export type UserId = typeof UserId.Type
 
 /**
@@ -91,7 +93,7 @@ export const EventId = identifier("an event ID", "^\\$.+$", "$opaque:example.org
 export type EventId = typeof EventId.Type
 
 /** True for a well-formed user ID. */
-export const isUserId = (text: unknown): text is UserId => typeof text === "string" && isOfServer("@", text)
+export const isUserId = (text: unknown): text is UserId => typeof text === "string" && isUserIdText(text)
 /** True for a well-formed room ID. */
 export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!", text)
 /** True for a well-formed room alias. */
@@ -99,15 +101,21 @@ export const isRoomAlias = (text: unknown): text is RoomAlias => typeof text ===
 /** True for a well-formed event ID. */
 export const isEventId = (text: unknown): text is EventId => typeof text === "string" && isOfServerOrHash("$", text)
 
+/** The grammar of server names, which includes names of no host. */
+const serverNameGrammar = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::[0-9]{1,5})?$/
+
 /**
  * True for user IDs that rooms of the versions 1 to 12 have to take from other servers: the localpart may be empty, and hold
- * control characters but for U+0000.
+ * control characters but for U+0000. There may be no such server.
  */
 export const isHistoricalUserId = (text: unknown): text is UserId => {
   if (typeof text !== "string" || !text.startsWith("@") || byteLength(text) > maxIdentifierBytes) return false
   const colon = text.indexOf(":")
-  return colon > 0 && isServerName(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
+  return colon > 0 && serverNameGrammar.test(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
 }
+
+/** True for user IDs that clients are to see outside of events, too: their localparts are of the characters U+0021 to U+007E. */
+export const isCompliantUserId = (text: unknown): text is UserId => isUserId(text) && /^@[!-~]+?:/.test(text)
 
 /** The server of a user, or of an alias. */
 export const serverNameOf = (id: UserId | RoomAlias): ServerName => id.slice(id.indexOf(":") + 1) as ServerName
@@ -125,7 +133,7 @@ export const serverPartOf = (id: RoomId | EventId): ServerName | undefined => {
 export const localpartOf = (id: UserId | RoomId | RoomAlias | EventId): string => id.slice(1, id.indexOf(":"))
 
 /** The localparts of user IDs that this server allocates. */
-export const localpartGrammar: RegExp = /^[a-z0-9._=/-]+$/
+export const localpartGrammar: RegExp = /^[a-z0-9._=/+-]+$/
 
 /** A user name as we allocate it: capitals, which people type, count as small letters. */
 export const lowerCaseLocalpart = (localpart: string): string =>

@@ -64,18 +64,11 @@ for (const [name, sigil, schema, is, format] of kinds) {
     it("an identifier has its sigil, all parts, and well-formed Unicode", () => {
       const others = ["@", "!", "#", "$", ""].filter((other) => other !== sigil)
       for (const other of others) assert.isFalse(is(`${other}local:example.org`))
-      for (const text of [
-        "",
-        sigil,
-        `${sigil}:example.org`,
-        `${sigil}local:`,
-        `${sigil}a\0b:example.org`,
-        `${sigil}a\nb:example.org`,
-        `${sigil}a\u007fb:example.org`,
-        `${sigil}a\u0085b:example.org`,
-        `${sigil}a\u2028b:example.org`
-      ]) {
+      for (const text of ["", sigil, `${sigil}:example.org`, `${sigil}local:`, `${sigil}a\0b:example.org`]) {
         assert.isFalse(is(text), JSON.stringify(text))
+      }
+      for (const control of ["\n", "\u007f", "\u0085", "\u2028"]) {
+        assert.strictEqual(is(`${sigil}a${control}b:example.org`), sigil !== "@", JSON.stringify(control))
       }
       assert.isFalse(is(`${sigil}\ud800:example.org`))
       assert.isFalse(is(` ${sigil}local:example.org`))
@@ -117,11 +110,19 @@ describe("an identifier that is a hash", () => {
 
 describe("a user ID in a room of the versions 1 to 12", () => {
   it("a user ID in a room of the versions 1 to 12 may have an empty localpart, or one with control characters", () => {
-    for (const id of ["@:example.org", "@a\nb:example.org", "@ü x:example.org", "@alice:example.org"]) {
+    for (const id of [
+      "@:example.org",
+      "@a\nb:example.org",
+      "@ü x:example.org",
+      "@alice:example.org",
+      "@a:-b.",
+      "@a:b:99999"
+    ]) {
       assert.isTrue(Identifiers.isHistoricalUserId(id), JSON.stringify(id))
     }
     for (const id of [
       "@a\0b:example.org",
+      "@a:b c",
       "@a:",
       "@a",
       "alice:example.org",
@@ -130,6 +131,15 @@ describe("a user ID in a room of the versions 1 to 12", () => {
       1
     ]) {
       assert.isFalse(Identifiers.isHistoricalUserId(id), JSON.stringify(id))
+    }
+  })
+})
+
+describe("a user ID outside of events", () => {
+  it("a user ID that clients see outside of events has a localpart of printable ASCII", () => {
+    for (const id of ["@alice:example.org", "@A!~:example.org"]) assert.isTrue(Identifiers.isCompliantUserId(id), id)
+    for (const id of ["@:example.org", "@a b:example.org", "@ü:example.org", "@a\u007f:example.org", "@a", 1]) {
+      assert.isFalse(Identifiers.isCompliantUserId(id), JSON.stringify(id))
     }
   })
 })
@@ -157,13 +167,14 @@ describe("a server name", () => {
     ]) {
       assert.isFalse(Identifiers.isServerName(name), name)
     }
-    assert.isFalse(Identifiers.isServerName("a".repeat(231)))
+    assert.isTrue(Identifiers.isServerName("a".repeat(255)))
+    assert.isFalse(Identifiers.isServerName("a".repeat(256)))
   })
 })
 
 describe("a localpart that we allocate", () => {
   it("a localpart that we allocate is lower-case, so that no two user IDs differ by case only", () => {
-    for (const local of ["alice", "a.b_c=d/e-f", "0"]) assert.match(local, Identifiers.localpartGrammar)
+    for (const local of ["alice", "a.b_c=d/e-f+g", "0"]) assert.match(local, Identifiers.localpartGrammar)
     for (const local of ["Alice", "a b", "ä", "a:b", "", "@a"]) assert.notMatch(local, Identifiers.localpartGrammar)
   })
 })

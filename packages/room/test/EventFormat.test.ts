@@ -318,6 +318,9 @@ describe("Dropped PDUs", () => {
       assert.isUndefined(problem(of, { ...pdu, prev_events: many(20), auth_events: many(10) }))
       assert.strictEqual(problem(of, { ...pdu, prev_events: many(21) }), "prev_events has more than 20 entries")
       assert.strictEqual(problem(of, { ...pdu, auth_events: many(11) }), "auth_events has more than 10 entries")
+      const many100 = { ...pdu, prev_events: many(100), auth_events: many(100) }
+      assert.isTrue(Result.isSuccess(of.fromPdu(many100, true)))
+      assert.isFalse(Result.isSuccess(of.fromPdu({ ...many100, auth_events: [1] }, true)))
     }
   })
 

@@ -21,7 +21,7 @@
  */
 import { Resolver, type SrvRecord } from "node:dns"
 import { isIP } from "node:net"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Data, Effect, Exit, Layer, Random, Result } from "effect"
 import { isAllowedHost } from "./AddressPolicy.ts"
@@ -192,6 +192,10 @@ const make = Effect.gen(function* () {
     port > 0 && (isConfigured === true || isAllowedHost(policy, host))
 
   const find = Effect.fn("ServerDiscovery.find")(function* (serverName: ServerName) {
+    // User IDs in events may name servers that cannot exist.
+    if (!isServerName(serverName)) {
+      return yield* new RemoteUnreachable({ destination: serverName, reason: "the name is not that of a host" })
+    }
     const found = (yield* Effect.forEach(yield* targets(serverName), located, { concurrency: 4 })).flat()
     const allowed = found.filter(isAllowed).slice(0, maxTargets)
     if (allowed.length > 0) return allowed

@@ -44,7 +44,7 @@ export const requestedUserId = (requested: string, serverName: ServerName): Effe
   const localpart = lowerCaseLocalpart(name)
   if (server !== serverName) return refuse(`Users of this server end in :${serverName}`)
   if (!localpartGrammar.test(localpart)) {
-    return refuse("A user name consists of the letters a-z, digits, and . _ = - /")
+    return refuse("A user name consists of the letters a-z, digits, and . _ = - / +")
   }
   const userId = formatUserId(localpart, serverName)
   return isUserId(userId) ? Effect.succeed(userId) : refuse(`A user ID has at most ${maxIdentifierBytes} bytes`)
