@@ -2,7 +2,7 @@
  * EDUs: short-lived data that servers send to each other. Presence, permissions to see it, and typing.
  *
  * `readEdu` takes one as it came from another server. An EDU is only about users of the server that sent it; other users in
- * it are ignored, as are EDUs of unknown types.
+ * it are ignored, as are users whose IDs clients are not to see outside of events (`isCompliantUserId`), and EDUs of unknown types.
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
  */
@@ -11,6 +11,7 @@ import { EventType, TransactionId } from "../api/Parameters.ts"
 import { PresenceState } from "../api/PresenceApi.ts"
 import {
   type EventId,
+  isCompliantUserId,
   isEventId,
   isRoomId,
   isUserId,
@@ -156,12 +157,15 @@ const decodePush = Schema.decodeUnknownOption(PresencePush)
 const decodeList = Schema.decodeUnknownOption(ListContent)
 const decodeTyping = Schema.decodeUnknownOption(TypingContent)
 
+const isOf = (userId: UserId, origin: ServerName): boolean =>
+  serverNameOf(userId) === origin && isCompliantUserId(userId)
+
 /** One entry of `push`: either key may name the state, and one bad entry does not reject the others. */
 const readPush = (value: unknown, origin: ServerName): ReadonlyArray<PresencePush> => {
   if (!isJsonObject(value)) return []
   const state = value.state ?? value.presence
   const push = decodePush({ ...value, state, presence: state })
-  return Option.isSome(push) && serverNameOf(push.value.user_id) === origin ? [push.value] : []
+  return Option.isSome(push) && isOf(push.value.user_id, origin) ? [push.value] : []
 }
 
 const readPresence = (content: JsonObject, origin: ServerName): Option.Option<PresenceEdu> =>
@@ -178,14 +182,14 @@ const readList = (
   Option.map(
     Option.filter(decodeList(content), ({ observed_user, observer_user }) => {
       const speaker = edu_type === "m.presence_invite" ? observer_user : observed_user
-      return serverNameOf(speaker) === origin
+      return isOf(speaker, origin)
     }),
     (content) => ({ edu_type, content })
   )
 
 const readTyping = (content: JsonObject, origin: ServerName): Option.Option<TypingEdu> =>
   Option.map(
-    Option.filter(decodeTyping(content), ({ user_id }) => serverNameOf(user_id) === origin),
+    Option.filter(decodeTyping(content), ({ user_id }) => isOf(user_id, origin)),
     (content) => ({ edu_type: "m.typing", content })
   )
 
@@ -206,7 +210,7 @@ const readReceipts = (content: JsonObject, origin: ServerName): ReceiptEdu => {
     if (!isRoomId(roomId) || !isJsonObject(byUser)) continue
     for (const [userId, receipt] of Object.entries(byUser)) {
       if (receipts.length >= maxReceipts) return { edu_type: "m.receipt", content: receipts }
-      if (isUserId(userId) && serverNameOf(userId) === origin) receipts.push(...readReceipt(roomId, userId, receipt))
+      if (isUserId(userId) && isOf(userId, origin)) receipts.push(...readReceipt(roomId, userId, receipt))
     }
   }
   return { edu_type: "m.receipt", content: receipts }
@@ -215,7 +219,7 @@ const readReceipts = (content: JsonObject, origin: ServerName): ReceiptEdu => {
 /** Messages that are none are left out, as are those for devices that can have no such name. */
 const readDirect = (content: JsonObject, origin: ServerName): Option.Option<DirectEdu> =>
   Option.map(
-    Option.filter(decodeDirect(content), ({ sender }) => serverNameOf(sender) === origin),
+    Option.filter(decodeDirect(content), ({ sender }) => isOf(sender, origin)),
     ({ messages, ...rest }) => {
       const read = new Map<UserId, { readonly [deviceId: string]: JsonObject }>()
       for (const [userId, devices] of Object.entries(messages)) {
@@ -252,7 +256,7 @@ const readKeyUpdate = (
   origin: ServerName
 ): Option.Option<KeyUpdateEdu> =>
   Option.map(
-    Option.filter(decodeKeyUpdate(content), ({ user_id }) => serverNameOf(user_id) === origin),
+    Option.filter(decodeKeyUpdate(content), ({ user_id }) => isOf(user_id, origin)),
     ({ user_id }): KeyUpdateEdu => {
       if (type === "m.device_list_update") {
         return { edu_type: type, content: { user_id, update: readDeviceUpdate(content) } }

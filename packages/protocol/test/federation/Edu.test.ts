@@ -71,6 +71,18 @@ describe("Edu", () => {
     assert.isUndefined(read("m.receipt", receipts("@bob:blue.org")))
   })
 
+  it("users whose IDs are not of printable ASCII are left out", () => {
+    for (const user_id of ["@ü:red.org", "@a b:red.org"]) {
+      assert.isUndefined(read("m.typing", { room_id: "!r:red.org", user_id, typing: true }))
+      assert.isUndefined(read("m.device_list_update", { user_id, device_id: "A", stream_id: 1 }))
+      assert.isUndefined(read("m.direct_to_device", { sender: user_id, type: "t", message_id: "1", messages: {} }))
+      const receipt = { event_ids: ["$e:red.org"], data: { ts: 1 } }
+      assert.isUndefined(read("m.receipt", { "!r:red.org": { "m.read": { [user_id]: receipt } } }))
+      const presence = read("m.presence", { push: [{ user_id, presence: "online" }] })
+      assert.deepStrictEqual(presence?.content, { push: [], poll: [], unpoll: [] } as never)
+    }
+  })
+
   it("unknown and malformed EDUs, and those of another server, are ignored", () => {
     assert.isUndefined(read("m.receipt", {}))
     assert.isUndefined(read("m.typing", "text"))
