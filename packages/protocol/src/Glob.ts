@@ -1,5 +1,5 @@
 /**
- * Glob-style patterns: `*` matches any number of characters, `?` exactly one. Matching takes time in proportion to the
+ * Glob-style patterns: `*` matches any number of characters, `?` exactly one: a code point of Unicode. Matching takes time in proportion to the
  * length of the text times that of the pattern, whatever the pattern is: others choose both. Where many patterns meet a long
  * text, a budget bounds the work.
  *
@@ -23,18 +23,29 @@ const charactersPerStep = 16
 export const parseGlob = (pattern: string, options: { readonly ignoreCase?: boolean } = {}): Glob =>
   (options.ignoreCase ? pattern.toLowerCase() : pattern).split(/\*+/)
 
-const matchesAt = (text: string, segment: string, at: number, budget: GlobBudget): boolean => {
-  if (at < 0 || at + segment.length > text.length) return false
-  if (!segment.includes("?")) return text.startsWith(segment, at)
+/** Whether a character beyond U+FFFF, which takes two units, begins at the index. */
+const isPair = (text: string, index: number): boolean => (text.codePointAt(index) ?? 0) > 0xffff
+
+/** The index after the segment where it occurs at an index; -1 where it does not. */
+const endAt = (text: string, segment: string, at: number, budget: GlobBudget): number => {
+  if (at + segment.length > text.length) return -1
+  if (!segment.includes("?")) return text.startsWith(segment, at) ? at + segment.length : -1
+  let end = at
   for (let i = 0; i < segment.length; i++) {
-    if (segment[i] !== "?" && segment[i] !== text[at + i]) {
+    const isAny = segment[i] === "?"
+    if (end >= text.length || !(isAny || segment[i] === text[end])) {
       budget.left -= i + 1
-      return false
+      return -1
     }
+    end += isAny && isPair(text, end) ? 2 : 1
   }
   budget.left -= segment.length
-  return true
+  return end
 }
+
+/** The index after a segment that occurs at an index. */
+const endOf = (text: string, segment: string, at: number, budget: GlobBudget): number =>
+  segment.includes("?") ? endAt(text, segment, at, budget) : at + segment.length
 
 /** The index of the first occurrence of the segment, at `from` or later; -1 for none. */
 const find = (text: string, segment: string, from: number, budget: GlobBudget): number => {
@@ -43,8 +54,8 @@ const find = (text: string, segment: string, from: number, budget: GlobBudget): 
     budget.left -= 1 + ((at === -1 ? text.length : at) - from) / charactersPerStep
     return budget.left < 0 ? -1 : at
   }
-  for (let at = from; at + segment.length <= text.length && budget.left >= 0; at++) {
-    if (matchesAt(text, segment, at, budget)) return at
+  for (let at = from; at + segment.length <= text.length && budget.left >= 0; at += isPair(text, at) ? 2 : 1) {
+    if (endAt(text, segment, at, budget) !== -1) return at
   }
   return -1
 }
@@ -55,20 +66,28 @@ const afterMiddle = (text: string, glob: Glob, from: number, budget: GlobBudget)
   for (let i = 1; i < glob.length - 1; i++) {
     const at = find(text, glob[i]!, position, budget)
     if (at === -1) return -1
-    position = at + glob[i]!.length
+    position = endOf(text, glob[i]!, at, budget)
   }
   return position
 }
 
+/** Whether the text ends with the segment, at `from` or later. */
+const endsWith = (text: string, segment: string, from: number, budget: GlobBudget): boolean => {
+  const latest = text.length - segment.length
+  if (!segment.includes("?")) return latest >= from && text.endsWith(segment)
+  const earliest = Math.max(from, latest - segment.length)
+  for (let at = latest; at >= earliest && budget.left >= 0; at--) {
+    if (!isPair(text, at - 1) && endAt(text, segment, at, budget) === text.length) return true
+  }
+  return false
+}
+
 /** Whether the pattern matches the text as a whole. */
 export const matchesGlob = (text: string, glob: Glob, budget: GlobBudget = unbounded()): boolean => {
-  const first = glob[0]!
-  if (!matchesAt(text, first, 0, budget)) return false
-  if (glob.length === 1) return text.length === first.length
-  const last = glob[glob.length - 1]!
-  const position = afterMiddle(text, glob, first.length, budget)
-  const end = text.length - last.length
-  return position !== -1 && end >= position && matchesAt(text, last, end, budget)
+  const begun = endAt(text, glob[0]!, 0, budget)
+  if (begun === -1 || glob.length === 1) return begun === text.length
+  const position = afterMiddle(text, glob, begun, budget)
+  return position !== -1 && endsWith(text, glob[glob.length - 1]!, position, budget)
 }
 
 const isWordCharacter = (text: string, index: number): boolean => {
@@ -93,7 +112,7 @@ export const matchesWords = (text: string, glob: Glob, budget: GlobBudget = unbo
   const first = glob[0]!
   if (glob.length === 1) {
     for (let at = findAtBoundary(text, first, 0, budget); at !== -1; at = findAtBoundary(text, first, at + 1, budget)) {
-      if (isBoundary(text, at + first.length)) return true
+      if (isBoundary(text, endOf(text, first, at, budget))) return true
       if (at >= text.length) return false
     }
     return false
@@ -101,10 +120,10 @@ export const matchesWords = (text: string, glob: Glob, budget: GlobBudget = unbo
   const start = findAtBoundary(text, first, 0, budget)
   if (start === -1) return false
   const last = glob[glob.length - 1]!
-  let at = afterMiddle(text, glob, start + first.length, budget)
+  let at = afterMiddle(text, glob, endOf(text, first, start, budget), budget)
   if (at === -1) return false
   for (at = find(text, last, at, budget); at !== -1 && at <= text.length; at = find(text, last, at + 1, budget)) {
-    if (isBoundary(text, at + last.length)) return true
+    if (isBoundary(text, endOf(text, last, at, budget))) return true
     if (at >= text.length) return false
   }
   return false

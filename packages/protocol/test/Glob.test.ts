@@ -29,6 +29,29 @@ describe("glob-style patterns", () => {
     }
   })
 
+  it("a character beyond U+FFFF is one character", () => {
+    for (const [text, pattern] of [
+      ["a💩b", "a?b"],
+      ["💩", "?"],
+      ["x💩", "*?"],
+      ["💩💩", "*??"],
+      ["💩a💩", "?*?"],
+      ["x💩y💩z", "*?y?*"]
+    ] as const) {
+      assert.isTrue(whole(text, pattern), `${pattern} matches ${text}`)
+    }
+    for (const [text, pattern] of [
+      ["a💩b", "a??b"],
+      ["💩", "??"],
+      ["💩", "*??"],
+      ["💩", "?*?"]
+    ] as const) {
+      assert.isFalse(whole(text, pattern), `${pattern} does not match ${text}`)
+    }
+    assert.isTrue(matchWords("a big 💩 here", "big ? here"))
+    assert.isTrue(matchWords("a 💩b c", "a ?b*c"))
+  })
+
   it("a glob matches words of a body without regard to case", () => {
     for (const body of ["An example event.", "exple", "An exciting triple-whammy", "EXAMPLE"]) {
       assert.isTrue(matchWords(body, "ex*ple"), body)
