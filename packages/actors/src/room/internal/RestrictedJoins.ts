@@ -35,15 +35,20 @@ export const makeRestrictedJoins = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const servers = yield* RoomServerStore
 
-  /** Whether a user is in one of the rooms; undefined if there are some, and no user of this server is in any of them. */
-  const isMember = Effect.fnUntraced(function* (ours: ServerName, userId: UserId, allowed: ReadonlyArray<RoomId>) {
+  /**
+   * Whether a user is in one of the rooms; undefined where this server cannot know: it has no users in any of them, or the user is of
+   * another server, which may be in others of them.
+   */
+  const isMember = Effect.fnUntraced(function* (ours: ServerName, userId: UserId, given: ReadonlyArray<RoomId>) {
+    const allowed = [...new Set(given)]
     if (allowed.length === 0) return false
     const known = yield* servers.roomsWith(ours, allowed.slice(0, maxRooms))
     for (const roomId of known) {
       const membership = yield* rooms.membership(userId, roomId)
       if (Option.isSome(membership) && membership.value.membership === "join") return true
     }
-    return known.size > 0 ? false : undefined
+    const isCertain = serverNameOf(userId) === ours ? known.size > 0 : known.size === allowed.length
+    return isCertain ? false : undefined
   })
 
   /** One of our members who may invite. */
@@ -59,7 +64,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
 
   /**
    * The user of this server that authorises a restricted join; undefined if none is needed. Errors: M_FORBIDDEN,
-   * M_UNABLE_TO_AUTHORISE_JOIN if this server does not know the rooms that the user could be in, M_UNABLE_TO_GRANT_JOIN
+   * M_UNABLE_TO_AUTHORISE_JOIN if this server does not know all of the rooms that the user could be in, M_UNABLE_TO_GRANT_JOIN
    * where nobody here may invite.
    */
   const vouch = Effect.fnUntraced(function* (
@@ -71,7 +76,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
     if (!isRestricted(room, state) || membership === "join" || membership === "invite") return undefined
     const member = yield* isMember(room.ours, userId, allowedRooms(state("m.room.join_rules", "")))
     if (member === undefined) {
-      return yield* new UnableToAuthoriseJoin({ error: "This server does not know the rooms whose members may join" })
+      return yield* new UnableToAuthoriseJoin({ error: "This server does not know all rooms whose members may join" })
     }
     if (!member) return yield* new Forbidden({ error: `${userId} is in none of the rooms whose members may join` })
     const voucher = voucherOf(room, state)
