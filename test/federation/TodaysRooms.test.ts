@@ -383,6 +383,9 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       })
       yield* send(red, alice, room, "inside")
       assert.deepStrictEqual(yield* readsIn(red, alice, room), ["inside"])
+      // The same without users in the room.
+      yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, "kick", bob.userId)))
+      assert.include(yield* Effect.flip(asBlue(blue, red, "GET", `v1/${questions[0]}`)), { errcode: "M_FORBIDDEN" })
     })
   )
 

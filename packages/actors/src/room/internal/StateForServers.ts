@@ -102,11 +102,11 @@ export const makeStateForServers = Effect.fnUntraced(function* (
     )
   })
 
-  /** The room for a server in it that is not kept out. For a server that is not in it the room does not exist. */
+  /** The room for a server in it. For a server that is not in it, and not kept out either, the room does not exist. */
   const roomFor = Effect.fnUntraced(function* (origin: ServerName): Effect.fn.Return<RoomState, Failure> {
     const room = yield* loadOurs
-    if (!room.servers.has(origin)) return yield* notFound
     yield* requireAdmitted(room.lookup, origin)
+    if (!room.servers.has(origin)) return yield* notFound
     return room
   })
 
