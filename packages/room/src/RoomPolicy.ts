@@ -19,7 +19,7 @@ export const policyKeyId = "ed25519:policy_server"
 export interface RoomPolicy {
   /** The policy server. */
   readonly via: ServerName
-  /** Its key by `policyKeyId`. */
+  /** Its key by `policyKeyId`; none if the text is no key, so that the policy server recommends nothing. */
   readonly keys: VerifyKeys
 }
 
@@ -28,10 +28,8 @@ const read = ({ content }: Event): RoomPolicy | undefined => {
   const encoded = isJsonObject(public_keys) ? public_keys.ed25519 : undefined
   if (typeof via !== "string" || !isServerName(via) || typeof encoded !== "string") return undefined
   const bytes = decodeBase64(encoded)
-  const key = bytes === undefined ? undefined : importVerifyKey(bytes)
-  return key === undefined || Result.isFailure(key)
-    ? undefined
-    : { via: via as ServerName, keys: new Map([[policyKeyId, key.success]]) }
+  const key = bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
+  return { via: via as ServerName, keys: new Map(key === undefined ? [] : [[policyKeyId, key]]) }
 }
 
 const known = new WeakMap<Event, { readonly policy: RoomPolicy | undefined }>()

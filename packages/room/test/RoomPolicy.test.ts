@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { needsRecommendation, policyIn } from "@greenroom/room/RoomPolicy"
+import { isRecommended, needsRecommendation, policyIn } from "@greenroom/room/RoomPolicy"
 import { encodeBase64, exportVerifyKey, generateSigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { alice, makeRoom, proposalOf } from "./support/LinearRoom.ts"
 
@@ -19,8 +19,18 @@ describe("The policy server of a room", () => {
     assert.isUndefined(policyOf({ via: "elsewhere.example", public_keys }))
     assert.isUndefined(policyOf({ via, public_keys }, "other"))
     assert.isUndefined(policyOf({ via }))
-    assert.isUndefined(policyOf({ via, public_keys: { ed25519: "short" } }))
+    assert.isUndefined(policyOf({ via, public_keys: { ed25519: 1 } }))
     assert.isUndefined(policyOf({ via: "no server name", public_keys }))
+  })
+
+  it("is in force with a key that is none, and recommends nothing then", () => {
+    const content = { via, public_keys: { ed25519: "short" } }
+    const room = makeRoom("11").allows(proposalOf(alice, "m.room.policy", content, ""))
+    const policy = policyIn(room.state, (server) => server === via)!
+    assert.strictEqual(policy.via, via)
+    const key = generateSigningKey(via, "ed25519:policy_server")
+    const event = room.version.sign(room.build(proposalOf(alice, "m.room.message")), key)
+    assert.isFalse(isRecommended(room.version, event, policy))
   })
 
   it("recommends every event but the one that names it", () => {
