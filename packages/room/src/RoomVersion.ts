@@ -148,8 +148,11 @@ export interface EventFormat {
   readonly toTemplate: (event: Event) => JsonObject
   /** The event that a template from another server makes, with an ID of ours, hash and signature. */
   readonly complete: (template: unknown, key: SigningKey, now: number) => Result.Result<Event, PduProblem>
-  /** Checks form and size, not signatures. */
-  readonly fromPdu: (pdu: unknown) => Result.Result<Event, PduProblem>
+  /**
+   * Checks form and size, not signatures. An event of `history` may name more events than new ones do: servers have not always limited
+   * their number.
+   */
+  readonly fromPdu: (pdu: unknown, history?: boolean) => Result.Result<Event, PduProblem>
   /**
    * The servers whose signatures the event must bear. A countersignature (of an invite) may stand beside them and proves
    * that the other server knows; an event does not depend on it.

@@ -35,6 +35,13 @@ export const problemText = (problem: VerificationProblem): string =>
 /** The event, redacted if its hash is wrong, or the fault of the PDU. */
 export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 
+export interface VerificationOptions {
+  /** A server that vouches for keys beside those that do so in the rooms of the PDUs already. */
+  readonly voucher?: ServerName | undefined
+  /** The PDUs are history, as in `RoomVersion.fromPdu`. */
+  readonly history?: boolean
+}
+
 /** The number of rooms whose vouchers are kept in memory, and for how long. */
 const rememberedRooms = 10_000
 const rememberedFor = "1 minute"
@@ -92,11 +99,12 @@ function* needsOf(
 
 function* readAll(
   version: RoomVersion,
-  pdus: ReadonlyArray<unknown>
+  pdus: ReadonlyArray<unknown>,
+  history: boolean
 ): Generator<void, ReadonlyArray<Result.Result<Event, PduProblem>>> {
   const read: Array<Result.Result<Event, PduProblem>> = []
   for (const pdu of pdus) {
-    read.push(attempt(() => version.fromPdu(pdu)))
+    read.push(attempt(() => version.fromPdu(pdu, history)))
     yield
   }
   return read
@@ -239,9 +247,9 @@ const make = Effect.gen(function* () {
   const verifyPdus = Effect.fn("PduVerification.verifyPdus")(function* (
     version: RoomVersion,
     pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
+    { history = false, voucher }: VerificationOptions = {}
   ) {
-    const read = yield* sliced(() => readAll(version, pdus))
+    const read = yield* sliced(() => readAll(version, pdus, history))
     const events = read.flatMap((entry) => (Result.isSuccess(entry) ? [entry.success] : []))
     const rings = new Map(
       yield* Effect.forEach(
@@ -272,14 +280,11 @@ const make = Effect.gen(function* () {
 export class PduVerification extends Context.Service<
   PduVerification,
   {
-    /**
-     * One result for each PDU, in their order. `voucher` is a server that vouches for keys beside those that do so in the
-     * rooms of the PDUs already.
-     */
+    /** One result for each PDU, in their order. */
     readonly verifyPdus: (
       version: RoomVersion,
       pdus: ReadonlyArray<unknown>,
-      voucher?: ServerName
+      options?: VerificationOptions
     ) => Effect.Effect<ReadonlyArray<VerifiedPdu>>
     /** This server has joined the room through that one, which vouches for keys in it from now on. */
     readonly joinedThrough: (roomId: RoomId, server: ServerName) => Effect.Effect<void>

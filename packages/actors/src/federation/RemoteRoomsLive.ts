@@ -146,7 +146,7 @@ const make = Effect.gen(function* () {
 
   const stateAt = (question: StateQuestion, voucher?: ServerName) =>
     remoteState(dialectOf(question.version), question, (pdus) =>
-      validOf(question.destination, question.version, question.roomId, pdus, voucher)
+      validOf(question.destination, question.version, question.roomId, pdus, { voucher })
     )
 
   /** Hands a join in, and verifies the answer while it arrives. */
@@ -177,12 +177,12 @@ const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   return RemoteRooms.of({
-    verify,
+    verify: (version, pdus, voucher) => verify(version, pdus, { voucher }),
     askPolicy,
     backfill: (destination, version, roomId, from, limit) =>
       Effect.flatMap(
         Effect.mapError(dialectOf(version).backfill(destination, roomId, from, limit), failureOf),
-        (pdus) => validOf(destination, version, roomId, pdus)
+        (pdus) => validOf(destination, version, roomId, pdus, { history: true })
       ),
     missingEvents: (destination, version, roomId, earliest, latest, limit) =>
       Effect.flatMap(dialectOf(version).missingEvents({ destination, roomId, earliest, latest, limit }), (pdus) =>

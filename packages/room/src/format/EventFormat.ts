@@ -239,7 +239,7 @@ export const eventFormat = (options: FormatOptions): EventFormat => ({
   toPdu: (event) => pduOf(options, event),
   toTemplate: toTemplate(options),
   complete: complete(options),
-  fromPdu: (pdu) => readPdu(options, pdu),
+  fromPdu: (pdu, history) => readPdu(options, pdu, history),
   signers: signers(options),
   inviteJoinOf: () => undefined,
   membershipFor: (inviteJoin) => {

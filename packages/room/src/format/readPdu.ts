@@ -70,7 +70,7 @@ const memberProblem = ({ content, type }: JsonObject): string | undefined => {
 }
 
 /** The fault in the form of a PDU. `exact` is the PDU with the numbers as they came. */
-const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | undefined => {
+const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject, history: boolean): string | undefined => {
   if (!Number.isSafeInteger(exact.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
   if (!isDepth(form, exact.depth)) return "depth is not a count"
   if (form.eventIds === "chosen" && !isChosenEventId(pdu.event_id)) return "event_id is not an event ID"
@@ -83,10 +83,11 @@ const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | 
   if (!isJsonObject(pdu.content)) return "content is not an object"
   if (!isHashes(pdu.hashes)) return "hashes has no sha256"
   if (!isSignatures(pdu.signatures)) return "signatures is not an object of objects of strings"
+  const most = (limit: number) => (history ? Number.POSITIVE_INFINITY : limit)
   return (
     roomProblem(form, pdu) ??
-    referenceProblem(form, pdu.prev_events, maxPrevEvents, "prev_events") ??
-    referenceProblem(form, pdu.auth_events, maxAuthEvents, "auth_events") ??
+    referenceProblem(form, pdu.prev_events, most(maxPrevEvents), "prev_events") ??
+    referenceProblem(form, pdu.auth_events, most(maxAuthEvents), "auth_events") ??
     memberProblem(pdu)
   )
 }
@@ -110,12 +111,12 @@ const sizeOf = (members: ReadonlyMap<string, string>): number => {
   return bytes
 }
 
-/** The event of a PDU, or the fault of its form or size. */
-export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, PduProblem> => {
+/** The event of a PDU, or the fault of its form or size. One of `history` may name any number of events. */
+export const readPdu = (form: PduForm, value: unknown, history = false): Result.Result<Event, PduProblem> => {
   if (!isJsonObject(value)) return malformed("a PDU is an object")
   try {
     const { unsigned: _, ...pdu } = value
-    return readWithMembers(form, pdu as Pdu, encodeMembersOrThrow(pdu, form.numbers))
+    return readWithMembers(form, pdu as Pdu, encodeMembersOrThrow(pdu, form.numbers), history)
   } catch (error) {
     if (error instanceof CanonicalJsonError) return malformed(error.reason)
     throw error
@@ -125,11 +126,12 @@ export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, Pdu
 const readWithMembers = (
   form: PduForm,
   pdu: Pdu,
-  members: ReadonlyMap<string, string>
+  members: ReadonlyMap<string, string>,
+  history: boolean
 ): Result.Result<Event, PduProblem> => {
   const tooLarge = checkSize(sizeOf(members))
   if (tooLarge !== undefined) return Result.fail(tooLarge)
-  const problem = problemOf(form, form.numbers === "any" ? withoutExactNumbers(pdu) : pdu, pdu)
+  const problem = problemOf(form, form.numbers === "any" ? withoutExactNumbers(pdu) : pdu, pdu, history)
   if (problem !== undefined) return malformed(problem)
   const seal = sealOfMembers(form, pdu, members)
   const event = eventOf(form, pdu, eventIdOf(form, pdu, seal.signed))

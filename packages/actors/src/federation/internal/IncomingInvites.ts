@@ -84,7 +84,9 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     shown: ReadonlyArray<Json>
   ) {
     const { events, fault } = yield* readShown(version, event.room_id, shown, (pdus) =>
-      Effect.map(verification.verifyPdus(version, pdus, origin), (results) => results.map(Result.mapError(problemText)))
+      Effect.map(verification.verifyPdus(version, pdus, { voucher: origin }), (results) =>
+        results.map(Result.mapError(problemText))
+      )
     )
     if (fault === undefined) return events
     if (mustShowPdus(version, event.room_id)) return yield* new InvalidParam({ error: `invite_room_state: ${fault}` })

@@ -8,20 +8,20 @@ import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { Effect, Fiber, Result } from "effect"
 import { RemoteFailure } from "../../room/RemoteRooms.ts"
-import { type PduVerification, problemText } from "../PduVerification.ts"
+import { type PduVerification, problemText, type VerificationOptions } from "../PduVerification.ts"
 
 /** How many batches of PDUs are verified at a time, and how long a further one waits for the first of them. */
 const batchesAtOnce = 3
 const longestBatchWait = "250 millis"
 
 export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
-  /** Each PDU as an event, or why it is invalid. Keys that `voucher` vouches for count too. */
+  /** Each PDU as an event, or why it is invalid. */
   const verify = Effect.fnUntraced(function* (
     version: RoomVersion,
     pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
+    options?: VerificationOptions
   ) {
-    const results = yield* verification.verifyPdus(version, pdus, voucher)
+    const results = yield* verification.verifyPdus(version, pdus, options)
     return results.map(Result.mapError(problemText))
   })
 
@@ -30,11 +30,11 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
     version: RoomVersion,
     roomId: RoomId,
     pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
+    options?: VerificationOptions
   ) {
     const events: Array<Event> = []
     const reasons: Array<string> = []
-    for (const entry of yield* verify(version, pdus, voucher)) {
+    for (const entry of yield* verify(version, pdus, options)) {
       if (Result.isFailure(entry)) reasons.push(entry.failure)
       else if (entry.success.room_id === roomId) events.push(entry.success)
       else reasons.push("it is of another room")
@@ -55,9 +55,9 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
     version: RoomVersion,
     roomId: RoomId,
     pdus: ReadonlyArray<unknown>,
-    voucher?: ServerName
+    options?: VerificationOptions
   ) =>
-    Effect.flatMap(partition(version, roomId, pdus, voucher), ({ events, reasons }) =>
+    Effect.flatMap(partition(version, roomId, pdus, options), ({ events, reasons }) =>
       Effect.as(logInvalid(destination, roomId, reasons), events)
     )
 
@@ -71,7 +71,7 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
     const take = Effect.fnUntraced(function* (list: string, pdus: ReadonlyArray<unknown>) {
       const before = batches.at(-batchesAtOnce)
       if (before !== undefined) yield* Effect.timeoutOption(Fiber.await(before.fiber), longestBatchWait)
-      const fiber = yield* Effect.forkScoped(partition(version, roomId, pdus, destination))
+      const fiber = yield* Effect.forkScoped(partition(version, roomId, pdus, { voucher: destination }))
       batches.push({ list, fiber })
     })
     const verified = Effect.gen(function* () {
