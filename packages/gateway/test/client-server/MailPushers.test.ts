@@ -61,6 +61,7 @@ describe("email pushers", () => {
           const all = mails.map(({ body }) => body).join("")
           assert.include(all, "First &amp; &lt;b&gt;bold&lt;/b&gt;")
           assert.include(all, "Tea &lt;3")
+          assert.include(all, `https://matrix.to/#/${encodeURIComponent(tea)}?via=green.test`)
           assert.include(all, "an encrypted message")
           assert.notInclude(all, "the secret text")
           assert.notInclude(all, "my own")

@@ -2,7 +2,7 @@
  * Mails about unread notifications, as text and HTML, by the mail server of logins.
  */
 import { escapeHtml } from "@greenroom/protocol/HtmlText"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Layer } from "effect"
@@ -16,20 +16,22 @@ import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 import { Mailer } from "./Mailer.ts"
 
-const linkOf = (roomId: RoomId): string => `https://matrix.to/#/${encodeURIComponent(roomId)}`
+/** A link to a room, which a client elsewhere finds through the server. */
+const linkOf = (roomId: RoomId, via: ServerName): string =>
+  `https://matrix.to/#/${encodeURIComponent(roomId)}?via=${encodeURIComponent(via)}`
 
-const asText = ({ count, lines, roomId, title }: UnreadRoom): string =>
+const asText = ({ count, lines, roomId, title }: UnreadRoom, via: ServerName): string =>
   [
     title,
     ...(count > lines.length ? [`  ${plural(count - lines.length, "earlier message")}`] : []),
     ...lines.map(({ sender, text }) => `  ${sender}: ${text}`),
-    `  ${linkOf(roomId)}`,
+    `  ${linkOf(roomId, via)}`,
     ""
   ].join("\n")
 
-const asHtml = ({ count, lines, roomId, title }: UnreadRoom): string =>
+const asHtml = ({ count, lines, roomId, title }: UnreadRoom, via: ServerName): string =>
   [
-    `<p style="margin-bottom:4px"><a href="${escapeHtml(linkOf(roomId))}" style="font-weight:600">${escapeHtml(title)}</a></p>`,
+    `<p style="margin-bottom:4px"><a href="${escapeHtml(linkOf(roomId, via))}" style="font-weight:600">${escapeHtml(title)}</a></p>`,
     ...(count > lines.length
       ? [`<p style="margin:4px 0;opacity:.75">${plural(count - lines.length, "earlier message")}</p>`]
       : []),
@@ -39,11 +41,11 @@ const asHtml = ({ count, lines, roomId, title }: UnreadRoom): string =>
 const summaryOf = ({ count, moreRooms, rooms }: UnreadNotifications): string =>
   `${plural(count, "unread message")} in ${rooms.length === 1 ? rooms[0]!.title : `${rooms.length + moreRooms} rooms`}`
 
-const messagesOf = ({ moreRooms, rooms }: UnreadNotifications) => {
+const messagesOf = ({ moreRooms, rooms }: UnreadNotifications, via: ServerName) => {
   const rest = moreRooms === 0 ? [] : [`And in ${plural(moreRooms, "other room")}.`]
   return {
-    text: [...rooms.map(asText), ...rest].join("\n"),
-    html: [...rooms.map(asHtml), ...rest.map((text) => `<p>${text}</p>`)].join("\n")
+    text: [...rooms.map((room) => asText(room, via)), ...rest].join("\n"),
+    html: [...rooms.map((room) => asHtml(room, via)), ...rest.map((text) => `<p>${text}</p>`)].join("\n")
   }
 }
 
@@ -62,7 +64,7 @@ const make = Effect.gen(function* () {
           mailer.render("notifications", {
             server: serverName,
             summary: summaryOf(unread),
-            messages: messagesOf(unread),
+            messages: messagesOf(unread, serverName),
             user: userId,
             url: unsubscribe
           }),
