@@ -22,7 +22,8 @@ export const draftRoomVersion: RoomVersion = {
   restrictedRules: new Set(),
   namesCreator: true,
   privilegesCreators: false,
-  redactsInContent: false
+  redactsInContent: false,
+  withholdsRedactions: false
 }
 
 /** True for the version of 2014, whose federation speaks the draft's dialect. */

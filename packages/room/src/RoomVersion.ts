@@ -237,6 +237,11 @@ export interface RoomFeatures {
   readonly privilegesCreators: boolean
   /** True if m.room.redaction names the redacted event in its content. Events have it as `redacts` in all versions. */
   readonly redactsInContent: boolean
+  /**
+   * True if the rules allow an m.room.redaction whatever it names: clients receive it only if it strips the event, once both are
+   * there.
+   */
+  readonly withholdsRedactions: boolean
 }
 
 /** A room version: event format, authorisation rules, state resolution and further features. */

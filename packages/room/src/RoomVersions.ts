@@ -73,7 +73,8 @@ const v11: Parts = {
 const v12: Parts = { ...v11, id: "12", roomIds: "createHash", creators: "privileged", resolution: "2.1" }
 
 const versionOf = (parts: Parts): RoomVersion => {
-  const { creators, enforcesKeyValidity, id, knockRules, redacts, resolution, restrictedRules } = parts
+  const { checksRedactions, creators, enforcesKeyValidity, id, knockRules, redacts, resolution, restrictedRules } =
+    parts
   const rules = authorisationRules(parts)
   const namesCreator = creators === "content"
   const hasVouchers = restrictedRules.size > 0
@@ -92,7 +93,8 @@ const versionOf = (parts: Parts): RoomVersion => {
     restrictedRules,
     namesCreator,
     privilegesCreators: creators === "privileged",
-    redactsInContent: redacts === "content"
+    redactsInContent: redacts === "content",
+    withholdsRedactions: !checksRedactions
   }
 }
 

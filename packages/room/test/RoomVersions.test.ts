@@ -205,6 +205,10 @@ describe("The table of room versions", () => {
       since(10)
     )
     assert.deepStrictEqual(
+      having(({ withholdsRedactions }) => withholdsRedactions),
+      since(3)
+    )
+    assert.deepStrictEqual(
       having(({ redactsInContent }) => redactsInContent),
       since(11)
     )

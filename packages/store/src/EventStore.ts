@@ -111,7 +111,7 @@ export class EventStore extends Context.Service<
       upTo: StreamPosition,
       maxBytes: number
     ) => Effect.Effect<ReadonlyArray<Event>>
-    /** The redactions of the events, by what they strip. */
+    /** The redactions of the events, withheld ones among them, by what they strip. */
     readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /** The state events that replaced a state event and carry its content as `prev_content`. */
     readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
@@ -284,7 +284,7 @@ export class EventStore extends Context.Service<
           : sql<EventRow>`
               SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
               FROM events
-              WHERE relates_to = ANY (${texts(ids)}::text[]) AND type = 'm.room.redaction' AND status <= 1`.pipe(
+              WHERE relates_to = ANY (${texts(ids)}::text[]) AND type = 'm.room.redaction' AND status IN (0, 1, 5)`.pipe(
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )

@@ -6,8 +6,11 @@ import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers
 import { Schema } from "effect"
 import type { NewChain, StateDelta, StateRef } from "./StateStore.ts"
 
-/** The placement of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
-export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
+/**
+ * The placement of an event. Only `timeline` events reach the stream; `backfilled` ones are history. `withheld` are redactions that have
+ * stripped nothing: they are in the graph, and clients do not receive them.
+ */
+export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4, withheld: 5 } as const
 export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
 
 /** The effect of an event on a user with own push rules. */
@@ -43,7 +46,7 @@ export interface LoggedEvent {
   readonly authNids?: ReadonlyArray<number>
   /**
    * The number of the transaction before which back-filled history is ordered; 0, the default, is before all of them. Back-filled
-   * events have numbers below all others, which order them among themselves.
+   * events have negative numbers, which order them among themselves.
    */
   readonly historyXid?: number
   /** What is known of the state before a back-filled event, where `stateBefore` is null: visibility and memberships of our users. */

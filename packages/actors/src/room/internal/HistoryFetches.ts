@@ -39,15 +39,30 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
     return stored.some(({ stateBefore, status }) => status === EventStatus.backfilled || stateBefore !== undefined)
   })
 
-  /** The events whose predecessors we do not have, oldest first. */
+  /** The predecessors of events, as far as they are known; beside withheld ones, those that they follow in turn. */
+  const predecessorsOf = Effect.fnUntraced(function* (room: RoomState, followers: ReadonlyArray<StreamedEvent>) {
+    const all = new Map<EventId, KnownEvent>()
+    let wanted = followers.flatMap(({ event }) => event.prev_events)
+    while (wanted.length > 0) {
+      const found = yield* graph.known(room, wanted)
+      for (const [id, known] of found) all.set(id, known)
+      const withheld = [...found.values()].filter(({ status }) => status === EventStatus.withheld)
+      wanted = withheld.flatMap(({ event }) => event.prev_events).filter((id) => !all.has(id))
+    }
+    return all
+  })
+
+  /** The events whose predecessors we do not have, oldest first. Where a withheld one has none, the event after it stands for it. */
   const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
     const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
     const oldest = yield* events.timelines([range], "f", oldestEvents)
-    const found = yield* graph.known(
-      room,
-      oldest.flatMap(({ event }) => event.prev_events)
-    )
-    return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
+    const found = yield* predecessorsOf(room, oldest)
+    const isWhole = ({ prev_events }: Event): boolean =>
+      prev_events.every((id) => {
+        const known = found.get(id)
+        return known?.status === EventStatus.withheld ? isWhole(known.event) : isVisible(known)
+      })
+    return oldest.filter(({ event }) => !isWhole(event)).slice(0, maxEnds)
   })
 
   /** The predecessors of the events that another server returned, and their auth events. */
@@ -73,9 +88,9 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
     const events: Array<Event> = []
     for (const event of topologicalOrder(fetched)) {
       const end = leadsTo.get(event.event_id)
-      if (end === undefined || isVisible(found.get(event.event_id))) continue
+      if (end === undefined || isStored(found.get(event.event_id))) continue
       // An event in a gap, or one whose predecessor is known, is placed just before the event that led to it.
-      const isLate = isInside || event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
+      const isLate = isInside || event.prev_events.some((id) => isStored(found.get(id)) || positions.has(id))
       if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
     }
@@ -94,6 +109,8 @@ export type FetchedHistory = Effect.Success<ReturnType<HistoryFetches["fetchHist
 
 const isVisible = (known: KnownEvent | undefined): boolean =>
   known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
+
+const isStored = (known: KnownEvent | undefined): boolean => isVisible(known) || known?.status === EventStatus.withheld
 
 /**
  * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Other events

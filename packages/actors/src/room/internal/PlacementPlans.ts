@@ -12,7 +12,7 @@ import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import type { EventStates, IdMap, PlannedChange } from "./EventStates.ts"
-import type { NamingRedactions, ReceivedRedactions } from "./ReceivedRedactions.ts"
+import type { NamingRedactions, ReceivedRedactions, RedactionEffects } from "./ReceivedRedactions.ts"
 import { withReplaced } from "./ReplacedState.ts"
 import type { FoundEvents, LookedUp, RoomEvents } from "./RoomEvents.ts"
 import type { RoomResolution } from "./RoomResolution.ts"
@@ -29,8 +29,12 @@ export interface PlacementPlan {
   /** The other extremities after it. */
   readonly others: ReadonlyArray<Extremity>
   readonly changes: ReadonlyArray<PlannedChange>
+  /** Whether the event joins the forward extremities. */
+  readonly follows: boolean
   /** The events that redactions strip, in their redacted form. */
   readonly redactions: ReadonlyArray<Event>
+  /** The withheld redactions that strip the event, and are placed behind it. */
+  readonly released: ReadonlyArray<KnownEvent>
   /** The event, where it was known as an outlier or as rejected. */
   readonly outlier: KnownEvent | undefined
   /** The numbers of a state event's auth events. */
@@ -79,12 +83,17 @@ export const makePlacementPlans = (
   })
 
   /** A redaction that was placed strips events that follow it in the survey; what it has stripped is to be read again. */
-  const refresh = ({ events, redactions }: Survey, { event, redactions: stripped, status }: PlacementPlan) => {
+  const refresh = (
+    { events, redactions }: Survey,
+    { redactions: stripped, released }: PlacementPlan,
+    placed: KnownEvent
+  ) => {
     for (const { event_id } of stripped) events.events.delete(event_id)
-    const { redacts, type } = event
-    const named = type === "m.room.redaction" && status <= EventStatus.backfilled ? redacts : undefined
+    for (const { event } of released) events.events.delete(event.event_id)
+    const { redacts, type } = placed.event
+    const named = type === "m.room.redaction" && mayStrip.has(placed.status) ? redacts : undefined
     const known = named === undefined ? undefined : redactions.get(named)
-    if (known !== undefined) redactions.set(named!, [...known, event])
+    if (known !== undefined) redactions.set(named!, [...known, placed])
   }
 
   /** The rule that an event breaks whose auth events are of another room. */
@@ -123,19 +132,25 @@ export const makePlacementPlans = (
     const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current, around))
     const isTaken = judgement.status === EventStatus.timeline
     if (wasRejected && !isTaken) return own.status
+    const effects =
+      isTaken || judgement.status === EventStatus.backfilled
+        ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
+        : noEffects
+    // Of history clients see what the redactions have left, with these beside it: they are not placed again.
+    const released = isTaken ? effects.released : []
+    if (released.length > 0) yield* settled(room)
     const followed = new Set(event.prev_events)
     const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
     const planned: PlacementPlan = {
       generation,
       event: withReplaced(room.version, event, yield* replacedBy(room, event, before)),
-      status: judgement.status,
+      status: effects.isIdle && isWithheld(room, event) ? EventStatus.withheld : judgement.status,
+      follows: isTaken,
       before,
       changes: isTaken ? yield* currentChanges(room, event, before, others) : [],
       others,
-      redactions:
-        isTaken || judgement.status === EventStatus.backfilled
-          ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
-          : [],
+      redactions: effects.stripped,
+      released,
       outlier: own,
       authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid),
       afterGap: given !== undefined && isAfterGap(event, around)
@@ -149,6 +164,15 @@ export const makePlacementPlans = (
 
   return { survey, refresh, citesForeign, plan }
 }
+
+const noEffects: RedactionEffects = { stripped: [], isIdle: false, released: [] }
+
+/** The redactions that strip events which arrive later. */
+const mayStrip: ReadonlySet<EventStatus> = new Set([EventStatus.timeline, EventStatus.backfilled, EventStatus.withheld])
+
+/** Whether clients do not receive a redaction that strips nothing. Those who redact events that only other servers have see that they did. */
+export const isWithheld = ({ ours, version }: RoomState, { origin }: Event): boolean =>
+  version.withholdsRedactions && origin !== ours
 
 /** The rule that the event breaks by its auth events, or in the state before it. */
 const refusalBefore = (

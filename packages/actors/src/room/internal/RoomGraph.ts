@@ -67,15 +67,16 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const { event } = planned
     const { answers, historyNid, relayTo = () => [] } = options
     const step = room.beginStep()
-    const nid = planned.status === EventStatus.backfilled ? historyNid! : nextNid()
+    const nid = historyNid === undefined || planned.status === EventStatus.rejected ? nextNid() : historyNid
     const before = write(room, step, planned.before)
     const itself: KnownEvent = { event, nid, status: planned.status, before, after: undefined }
     const after = afterIt(room, step, event, nid, before, planned)
-    room.log(
-      step,
-      { ...itself, after },
-      { outlierNid: planned.outlier?.nid, authNids: planned.authNids, afterGap: planned.afterGap }
-    )
+    const placed: KnownEvent = { ...itself, after }
+    room.log(step, placed, {
+      outlierNid: planned.outlier?.nid,
+      authNids: planned.authNids,
+      afterGap: planned.afterGap
+    })
     const changes = planned.changes.map(
       ({ key, known: entry }): CurrentChange => ({ key, entry: entry === "itself" ? itself : entry })
     )
@@ -83,10 +84,14 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (!(changes.length === 1 && changes[0]!.entry === itself && sameRef(after, room.ref))) {
       room.changeCurrent(step, changes, nid, nextChain)
     }
-    if (planned.status === EventStatus.timeline) room.follow(event, after, planned.others)
+    if (planned.follows) room.follow(event, after, planned.others)
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
-    if (options.surveyed !== undefined) refresh(options.surveyed, planned)
+    for (const redaction of planned.released) {
+      const released = { ...redaction, nid: nextNid(), status: EventStatus.timeline }
+      room.log(step, released, { outlierNid: redaction.nid })
+    }
+    if (options.surveyed !== undefined) refresh(options.surveyed, planned, placed)
     const isAnswer = answers !== undefined && planned.status === EventStatus.timeline
     return log.append(room.commit(step, { redactions: planned.redactions, transactions: isAnswer ? [answers] : [] }))
   }
@@ -124,7 +129,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       if (typeof found === "string") return { _tag: "Unplaceable", reason: found }
       const { planned, refusal } = found
       const size = planned.changes.length
-      return yield* withNids(2 + Math.ceil(size / 1000), () =>
+      return yield* withNids(2 + Math.ceil(size / 1000) + planned.released.length, () =>
         room.generation === planned.generation
           ? {
               _tag: "Placed" as const,
@@ -148,7 +153,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     (ids) =>
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
-  return { known, citesForeign, knownBodies, survey, place, build, settled }
+  const { earlierRedactions, replacementsOf } = redactions
+  return { known, citesForeign, knownBodies, survey, earlierRedactions, replacementsOf, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

@@ -16,6 +16,7 @@ import { mayPass } from "../../runtime/ItemFailure.ts"
 import type { Caution } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import { type FetchedHistory, makeHistoryFetches } from "./HistoryFetches.ts"
+import { makeHistoryRedactions } from "./HistoryRedactions.ts"
 import { isAccepted, makeHistoryStates, visibilityBefore } from "./HistoryStates.ts"
 import { isAfterGap } from "./PlacementPlans.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
@@ -39,6 +40,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   const events = yield* EventStore
   const historyStates = yield* makeHistoryStates(writer, intake)
   const { endsOfHistory, fetchHistory, hasOlder } = yield* makeHistoryFetches(writer, intake, historyStates)
+  const redactionsOf = makeHistoryRedactions(graph)
   /** Set by a failure: history is stored event by event from then on, so that one which cannot be is left out. */
   let caution: Caution | undefined
 
@@ -135,8 +137,10 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const taken = events.filter(
       (event) => !unhandled.has(event.event_id) && isVisibilityKnown(event) && isNewHistory(room, event, allowed)
     )
+    const { others, stripped, withheld } = yield* redactionsOf(room, taken)
+    for (const redacted of others) room.applyRedaction(redacted)
     // They get other numbers: queued states that contain the old ones are written first.
-    yield* log.append(room.commit(room.beginStep()))
+    yield* log.append(room.commit(room.beginStep(), { redactions: others }))
     const nids = yield* historyNids(taken)
     const placed = new Map(found)
     for (const event of taken)
@@ -147,7 +151,8 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       const step = room.beginStep()
       for (const event of together) {
         const id = event.event_id
-        const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
+        const status = withheld.has(id) ? EventStatus.withheld : EventStatus.backfilled
+        const entry = { event: stripped.get(id) ?? event, status, before: undefined, after: undefined }
         const authNids = event.auth_events.map((auth) => nids.get(auth) ?? found.get(auth)!.nid)
         room.log(
           step,

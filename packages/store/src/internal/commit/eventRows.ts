@@ -39,7 +39,7 @@ export const insertEvents = writingRows(({ events }) => events, {
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights, notify_count, body)
     SELECT
-      nid, CASE status WHEN 1 THEN coalesce(history_xid, 0)::text::xid8 ELSE (SELECT xid FROM committing) END,
+      nid, CASE WHEN status = 1 OR nid < 0 THEN coalesce(history_xid, 0)::text::xid8 ELSE (SELECT xid FROM committing) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, rel_type, thread_id, notifies, highlights,
       CASE WHEN notify_offset > 0 THEN fenced.notified + notify_offset ELSE notify_offset - fenced.notified END, body
@@ -97,7 +97,8 @@ export const placeOutliers = writingRows(({ commit }) => commit.placed ?? [], {
   , placed_events AS (
     UPDATE events SET
       nid = placements.nid, status = placements.status,
-      xid = CASE placements.status WHEN 1 THEN placements.history_xid::text::xid8 ELSE (SELECT xid FROM committing) END,
+      xid = CASE WHEN placements.status = 1 OR placements.nid < 0 THEN placements.history_xid::text::xid8
+        ELSE (SELECT xid FROM committing) END,
       state_chain = placements.state_chain, state_seq = placements.state_seq,
       after_chain = placements.after_chain, after_seq = placements.after_seq
     FROM placements WHERE events.nid = placements.old_nid
@@ -124,10 +125,15 @@ export const placeOutliers = writingRows(({ commit }) => commit.placed ?? [], {
       AND memberships.event_nid = placed_events.old_nid)`
 })
 
+const mayFollowGap: ReadonlySet<EventStatus> = new Set([
+  EventStatus.timeline,
+  EventStatus.backfilled,
+  EventStatus.withheld
+])
+
 /** Gaps before events of the timeline and of history. */
 export const insertGaps = writingRows(
-  ({ commit }) =>
-    placedIn(commit).filter(({ afterGap, status }) => afterGap === true && status <= EventStatus.backfilled),
+  ({ commit }) => placedIn(commit).filter(({ afterGap, status }) => afterGap === true && mayFollowGap.has(status)),
   {
     columns: {
       nid: ["bigint", (row) => row.nid],
@@ -136,7 +142,7 @@ export const insertGaps = writingRows(
     },
     sql: withRows`, new_gaps AS (
     INSERT INTO timeline_gaps (nid, room_nid, xid)
-    SELECT nid, room_nid, CASE status WHEN 1 THEN history_xid::text::xid8 ELSE (SELECT xid FROM committing) END
+    SELECT nid, room_nid, CASE WHEN status = 1 OR nid < 0 THEN history_xid::text::xid8 ELSE (SELECT xid FROM committing) END
     FROM ${given}
     JOIN fenced USING (room_nid, fence))`
   }
