@@ -100,6 +100,22 @@ export const makePlacementPlans = (
   const citesForeign = ({ auth_events }: Event, { foreign }: FoundEvents): Refusal | undefined =>
     auth_events.some((id) => foreign.has(id)) ? { rule: "The auth events of an event belong to its room" } : undefined
 
+  /**
+   * The forward extremities that an event does not follow. Refused events are none themselves: one that follows these follows what
+   * they follow.
+   */
+  const besideIt = Effect.fnUntraced(function* (room: RoomState, { prev_events }: Event, around: FoundEvents) {
+    const followed = new Set(prev_events)
+    const beside = () => room.extremities.filter((extremity) => !followed.has(extremity.event_id))
+    let refused = prev_events.flatMap((id) => around.get(id) ?? []).filter(isRefused)
+    for (let round = 0; round < maxRefused && refused.length > 0 && beside().length > 0; round++) {
+      const before = refused.flatMap(({ event }) => event.prev_events).filter((id) => !followed.has(id))
+      for (const id of before) followed.add(id)
+      refused = [...(yield* roomEvents.known(room, before)).values()].filter(isRefused)
+    }
+    return beside()
+  })
+
   /** The plan for an event; the status of an event that is placed already; or the reason why it cannot be placed. */
   const plan = Effect.fnUntraced(function* (
     room: RoomState,
@@ -139,8 +155,7 @@ export const makePlacementPlans = (
     // Of history clients see what the redactions have left, with these beside it: they are not placed again.
     const released = isTaken ? effects.released : []
     if (released.length > 0) yield* settled(room)
-    const followed = new Set(event.prev_events)
-    const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
+    const others = yield* besideIt(room, event, around)
     const planned: PlacementPlan = {
       generation,
       event: withReplaced(room.version, event, yield* replacedBy(room, event, before)),
@@ -164,6 +179,12 @@ export const makePlacementPlans = (
 
   return { survey, refresh, citesForeign, plan }
 }
+
+/** How many refused events in a row are passed on the way to forward extremities. */
+const maxRefused = 20
+
+const isRefused = ({ status }: KnownEvent): boolean =>
+  status === EventStatus.softFailed || status === EventStatus.rejected
 
 const noEffects: RedactionEffects = { stripped: [], isIdle: false, released: [] }
 

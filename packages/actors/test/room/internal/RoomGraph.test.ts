@@ -7,6 +7,7 @@ import { SqlClient } from "effect/sql"
 import { Room } from "../../../src/room/RoomProtocol.ts"
 import { Rooms } from "../../../src/room/Rooms.ts"
 import { guest, layer as homeServer } from "../../TestHomeServer.ts"
+import { carol as member, remoteMembers } from "../RemoteMembers.ts"
 
 const red = ServerName.make("red.test")
 const carol = formatUserId("carol", red)
@@ -65,6 +66,24 @@ layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
       const { state } = yield* room.SendMembership({ origin: red, handshake: "join", event: join })
       yield* Effect.forEach(members, Fiber.interrupt, { discard: true })
       assert.isTrue(state.some(({ type }) => type === "m.room.create"))
+    })
+  )
+
+  it.effect("an event that follows refused ones follows the forward extremities before these", () =>
+    Effect.gen(function* () {
+      for (const id of ["2", "11", "12"]) {
+        const { followed, make, message, receive } = yield* remoteMembers(id)
+        const refused = { type: "m.room.name", state_key: "", sender: member, content: { name: "mine" } }
+        const first = make(refused, [message])
+        const second = make(refused, [first])
+        const last = make({ type: "m.room.message", sender: member, content: message.content }, [second])
+        const refusals = yield* Effect.forEach([message, first, second, last], receive)
+        assert.deepStrictEqual(
+          refusals.map(({ error, refusal }) => (error ?? refusal) !== undefined),
+          [false, true, true, false]
+        )
+        assert.deepStrictEqual(yield* followed, [last.event_id])
+      }
     })
   )
 })
