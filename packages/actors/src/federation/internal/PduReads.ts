@@ -20,6 +20,13 @@ import { sliced } from "../../runtime/Slices.ts"
 import type { KnownVersions } from "./KnownVersions.ts"
 import { makeServerVisibility } from "./ServerVisibility.ts"
 
+/** How many hidden events in a row are given with the one that follows them. */
+const maxHidden = 5
+
+/** Events of the graph that clients do not receive. */
+const isHidden = ({ status }: StoredEvent): boolean =>
+  status === EventStatus.softFailed || status === EventStatus.withheld
+
 export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVersions) {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
@@ -95,6 +102,39 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     return { pdu_ids: idsOf(state), auth_chain_ids: idsOf(authChain) }
   })
 
+  /** The events of a page behind `from`, and behind each event the hidden ones that it follows: the receiver would look for these. */
+  const withHidden = Effect.fnUntraced(function* (
+    roomNid: number,
+    from: ReadonlyArray<StoredEvent>,
+    page: ReadonlyArray<StoredEvent>
+  ) {
+    const seen = new Set([...from, ...page].map(({ event }) => event.event_id))
+    const hidden = new Map<EventId, StoredEvent>()
+    let edge: ReadonlyArray<StoredEvent> = [...from, ...page]
+    for (let round = 0; round < maxHidden && edge.length > 0; round++) {
+      const before = new Set(edge.flatMap(({ event }) => event.prev_events).filter((id) => !seen.has(id)))
+      for (const id of before) seen.add(id)
+      edge = (yield* events.byIds([...before])).filter((stored) => stored.roomNid === roomNid && isHidden(stored))
+      for (const stored of edge) hidden.set(stored.event.event_id, stored)
+    }
+    const all: Array<StoredEvent> = []
+    const addHidden = ({ event }: StoredEvent): void => {
+      for (const id of event.prev_events) {
+        const before = hidden.get(id)
+        if (before === undefined) continue
+        hidden.delete(id)
+        all.push(before)
+        addHidden(before)
+      }
+    }
+    for (const stored of from) addHidden(stored)
+    for (const stored of page) {
+      all.push(stored)
+      addHidden(stored)
+    }
+    return all
+  })
+
   const backfill = Effect.fn("FederationRooms.backfill")(function* (
     origin: ServerName,
     roomId: RoomId,
@@ -114,10 +154,8 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
         storedEvent
       ])
     )
-    return yield* visiblePdus(
-      origin,
-      page.flatMap(({ event }) => found.get(event.event_id) ?? [])
-    )
+    const stored = page.flatMap(({ event }) => found.get(event.event_id) ?? [])
+    return yield* visiblePdus(origin, (yield* withHidden(roomNid, known, stored)).slice(0, limit))
   })
 
   return { backfill, getPdu, getState, getStateIds, requireServer, toPdus, visiblePdus }

@@ -1,0 +1,116 @@
+/**
+ * Redactions of other servers that strip nothing stay in the graph and are hidden from clients; redactions in history strip what is here,
+ * and those that are here strip history.
+ *
+ * Source: "Handling redactions" of the room versions.
+ */
+import { assert, layer, vi } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { Effect } from "effect"
+import { ids } from "./support/HostileNetwork.ts"
+import { notFound } from "./support/HostileServer.ts"
+import { change, expectOk, isMember, readBack, reads, say } from "./support/Network.ts"
+import { room as pathOf, Servers, sceneOf } from "./support/TodaysHostility.ts"
+import { joinThrough } from "./support/TodaysScene.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+const text = (body: string) => ({ content: { msgtype: "m.text", body } })
+const redactionOf = (redacts: EventId) => ({ type: "m.room.redaction", content: {}, redacts })
+
+layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Redactions by other servers", (it) => {
+  for (const version of ["6", "11", "12"]) {
+    it.effect(`version ${version}: one without the level is hidden from clients, and given to servers`, () =>
+      Effect.gen(function* () {
+        const { alice, bob, blue, evil, mallory, red, room, room_id } = yield* sceneOf(version)
+        const target = yield* say(alice, room_id, "stays")
+        yield* reads(bob, room_id, "stays")
+        const message = yield* evil.receives(({ event_id }) => event_id === target)
+        const idle = evil.event(room, { ...redactionOf(message.event_id), sender: mallory }, { prevEvents: [message] })
+        for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, idle), [undefined])
+        const next = yield* say(alice, room_id, "after it")
+        yield* reads(bob, room_id, "after it")
+        const { prev_events } = yield* evil.receives(({ event_id }) => event_id === next)
+        assert.deepStrictEqual(prev_events, [idle.event_id])
+        for (const person of [alice, bob]) {
+          const read = yield* readBack(person, room_id)
+          assert.include(
+            read.map(({ content }) => content.body),
+            "stays"
+          )
+          assert.notInclude(ids(read), idle.event_id)
+          const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/event/${encodeURIComponent(idle.event_id)}`
+          assert.strictEqual((yield* person.ask("GET", path)).body.errcode, "M_NOT_FOUND")
+        }
+        for (const server of [red, blue]) {
+          const { body } = yield* evil.ask(server, "GET", pathOf("backfill", room_id, `?v=${next}&limit=3`))
+          assert.deepStrictEqual(
+            body.pdus.map((pdu: object) => {
+              const event = room.version!.fromPdu(pdu)
+              return event._tag === "Success" ? event.success.event_id : undefined
+            }),
+            [next, idle.event_id, target]
+          )
+        }
+      })
+    )
+
+    it.effect(`version ${version}: one in history strips events before it, and is hidden if it may not`, () =>
+      Effect.gen(function* () {
+        const { alice, bob, evil, mallory, red, blue, room: known, room_id } = yield* sceneOf(version)
+        const kept = yield* say(alice, room_id, "of alice")
+        const ofAlice = yield* evil.receives(({ event_id }) => event_id === kept)
+        const early = evil.event(known, { ...text("early secret"), sender: mallory }, { prevEvents: [ofAlice] })
+        for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, early), [undefined])
+        yield* reads(bob, room_id, "early secret")
+        yield* expectOk(change(bob, room_id, "leave"))
+        const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
+        let last: Event = left
+        const then = (proposal: object): Event => {
+          last = evil.event(known, { ...proposal, sender: mallory }, { prevEvents: [last], state: [left] })
+          return last
+        }
+        const late = then(text("late secret"))
+        const ofLate = then(redactionOf(late.event_id))
+        const ofEarly = then(redactionOf(early.event_id))
+        const idle = then(redactionOf(kept as EventId))
+        const end = then(text("the end"))
+        const template = evil.event(
+          known,
+          { type: "m.room.member", state_key: bob.userId, sender: bob.userId, content: { membership: "join" } },
+          { prevEvents: [end], state: [left] }
+        )
+        const pdus = (events: Iterable<Event>) => [...events].map((event) => evil.toPdu(event))
+        evil.respond = ({ path }) => {
+          if (path.startsWith("/v1/make_join/")) {
+            return { status: 200, body: { room_version: version, event: known.version!.toTemplate(template) } }
+          }
+          if (path.startsWith("/v2/send_join/")) {
+            const state = [...known.state.values()].filter(({ state_key }) => state_key !== bob.userId)
+            return { status: 200, body: { state: pdus([...state, left]), auth_chain: pdus(known.state.values()) } }
+          }
+          if (path.startsWith("/v1/backfill/")) {
+            const history = [end, idle, ofEarly, ofLate, late]
+            return { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: pdus(history) } }
+          }
+          return notFound
+        }
+        yield* expectOk(joinThrough(bob, room_id, evil))
+        const read = yield* readBack(bob, room_id)
+        const bodies = read.map(({ content }) => content.body)
+        assert.include(bodies, "the end")
+        assert.include(bodies, "of alice")
+        assert.notInclude(JSON.stringify(read), "secret")
+        const shown = ids(read)
+        for (const { event_id } of [late, ofLate, ofEarly, early]) assert.include(shown, event_id)
+        assert.notInclude(shown, idle.event_id)
+        const stored = yield* blue.select(`SELECT status FROM events WHERE event_id = '${idle.event_id}'`)
+        assert.deepStrictEqual(
+          stored.map(({ status }) => Number(status)),
+          [5]
+        )
+      })
+    )
+  }
+})
