@@ -137,8 +137,7 @@ const make = Effect.gen(function* () {
   /** Otherwise a device could be taken for a key of the user, and the other way round. Devices without keys may upload some later. */
   const checkNoDevice = Effect.fnUntraced(function* (userId: UserId, keys: CrossSigningKeys) {
     const names = new Set(keyUsages.flatMap((usage) => storedKeyOf(keys[usage])?.publicKey ?? []))
-    const known = [...(yield* accounts.devices(userId)), ...(yield* devices.query([userId]))]
-    if (known.some(({ deviceId }) => names.has(deviceId))) {
+    if ((yield* accounts.devices(userId)).some(({ deviceId }) => names.has(deviceId))) {
       return yield* new Forbidden({ error: "A device of the user has the name of the key" })
     }
   })
