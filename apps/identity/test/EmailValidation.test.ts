@@ -119,6 +119,18 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
+  it.effect("a validated session stays validated, and sends no more mails", () =>
+    Effect.gen(function* () {
+      yield* requestMail("mike@example.org", "secret-10")
+      const link = yield* takeLink
+      assert.strictEqual((yield* submit(link)).status, 200)
+      const again = yield* requestMail("mike@example.org", "secret-10", 2)
+      assert.deepStrictEqual([again.status, again.body.sid], [200, link.sid])
+      assert.strictEqual(yield* Mailbox.use(({ waiting }) => waiting), 0)
+      assert.strictEqual((yield* validated(link.sid, "secret-10")).status, 200)
+    })
+  )
+
   it.effect("a link expires, and so does a validated session", () =>
     Effect.gen(function* () {
       yield* requestMail("grace@example.org", "secret-8")

@@ -1,18 +1,20 @@
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { assert, layer } from "@effect/vitest"
-import { ServerName } from "@greenroom/protocol/Identifiers"
+import { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { generateSigningKey, type SigningKey, signJson, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Context, Effect, Exit, Layer, Result, Scope } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Result, Schedule, Scope } from "effect"
 import { SqlClient } from "effect/sql"
+import { hashAddress } from "../src/AddressHash.ts"
 import { Associations } from "../src/Associations.ts"
 import { IdentityHttp } from "../src/IdentityHttp.ts"
 import type { Peer } from "../src/IdentityOptions.ts"
+import { Peppers } from "../src/Peppers.ts"
 import { Mailbox } from "./support/Mailbox.ts"
-import { type AnswerBody, askUrl, bind, database, hour, identityWith, serverOn } from "./support/TestIdentity.ts"
+import { type AnswerBody, ask, askUrl, bind, database, hour, identityWith, serverOn } from "./support/TestIdentity.ts"
 
 const freePort = Effect.callback<number>((resume) => {
   const server = createServer()
@@ -274,9 +276,33 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
   it.effect("a local validation is newer than a peer's record from the future", () =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
-      yield* push(record("e@example.org", "@e:peer.test", now + 4 * 60_000))
+      const ofPeer = record("e@example.org", "@e:peer.test", now + 4 * 60_000)
+      yield* push(ofPeer)
       yield* bind("e@example.org", "@e:here.test")
       assert.strictEqual(yield* find("e@example.org"), "@e:here.test")
+      // Peers compare the two records in the same way.
+      yield* push(ofPeer)
+      assert.strictEqual(yield* find("e@example.org"), "@e:here.test")
+    })
+  )
+
+  it.effect("an association is found from its not_before to its not_after, by its address and by a hash", () =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const { pair } = yield* Peppers
+      const { current: pepper } = yield* pair
+      for (const [address, not_before, not_after, mxid] of [
+        ["ended@example.org", 0, now - 1, undefined],
+        ["begins@example.org", now + hour, now + 2 * hour, undefined],
+        ["valid@example.org", 0, now + hour, "@h:a.test"]
+      ] as const) {
+        const { signatures: _, ...known } = record(address, "@h:a.test", now)
+        assert.deepStrictEqual((yield* push(sign({ ...known, not_before, not_after }, peerKey))).body.refused, [])
+        assert.strictEqual(yield* find(address), mxid, address)
+        const hash = hashAddress({ medium: "email", address }, pepper)
+        const { body } = yield* ask("POST", "/lookup", { algorithm: "sha256", pepper, addresses: [hash] })
+        assert.strictEqual(body.mappings?.[hash], mxid, address)
+      }
     })
   )
 
@@ -294,6 +320,37 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
       const sql = yield* SqlClient.SqlClient
       const rows = yield* sql<{ body: string }>`SELECT body FROM onbind_queue WHERE server_name = 'home.test'`
       assert.strictEqual(JSON.parse(rows[0]!.body).invites[0].signed.token, invited.body.token)
+    })
+  )
+
+  it.effect("records of this server become visible to its senders in the order of their numbers", () =>
+    Effect.gen(function* () {
+      const associations = yield* Associations
+      const sql = yield* SqlClient.SqlClient
+      const bindTo = (name: string) =>
+        associations.bind({ medium: "email", address: `${name}@example.org` }, UserId.make(`@${name}:a.test`))
+      const addresses = Effect.map(associations.outgoing(0, 100), (outgoing) =>
+        outgoing.map(({ record }) => record.address)
+      )
+      const [signed, mayCommit] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const first = bindTo("first").pipe(
+        Effect.andThen(Deferred.succeed(signed, undefined)),
+        Effect.andThen(Deferred.await(mayCommit))
+      )
+      const committing = yield* Effect.forkChild(sql.withTransaction(first))
+      yield* Deferred.await(signed)
+      const second = yield* Effect.forkChild(bindTo("second"))
+      const blocked = sql`
+        SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+      yield* Effect.race(
+        Fiber.await(second),
+        Effect.repeat(blocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") })
+      )
+      assert.notInclude(yield* addresses, "second@example.org")
+      yield* Deferred.succeed(mayCommit, undefined)
+      yield* Fiber.join(committing)
+      yield* Fiber.join(second)
+      assert.includeMembers(yield* addresses, ["first@example.org", "second@example.org"])
     })
   )
 
