@@ -249,6 +249,40 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
     })
   )
 
+  it.effect("of more login tokens than a user may have the oldest ends", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const kim = user("login-tokens")
+      yield* store.create(kim)
+      yield* TestClock.setTime(1_000)
+      for (const number of [1, 2, 3]) {
+        yield* store.createLoginToken({ userId: kim, token: secret(`k${number}`), expiresAt: 2_000 + number }, 2)
+      }
+      const taken = yield* Effect.forEach(["k1", "k2", "k3"], (token) => store.takeLoginToken(secret(token)))
+      assert.deepStrictEqual(taken.map(Option.isSome), [false, true, true])
+    })
+  )
+
+  it.effect("the end of a session stays in the log for a day", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const sql = yield* SqlClient.SqlClient
+      const lou = user("logged-out")
+      yield* store.create(lou)
+      const tokenId = yield* logIn(lou, "lou")
+      yield* store.revoke(lou, tokenId)
+      const ends = sql<{ ended_at: bigint }>`SELECT ended_at FROM session_revocations WHERE token_id = ${tokenId}`
+      const [end] = yield* ends
+      const day = 86_400_000
+      yield* TestClock.setTime(Number(end!.ended_at) + day - 1)
+      yield* store.removeExpired
+      assert.lengthOf(yield* ends, 1)
+      yield* TestClock.adjust(1)
+      yield* store.removeExpired
+      assert.lengthOf(yield* ends, 0)
+    })
+  )
+
   it.effect("devices are listed by when they were used, with any name", () =>
     Effect.gen(function* () {
       const store = yield* AccountStore

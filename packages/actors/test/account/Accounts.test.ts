@@ -171,6 +171,27 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
+  it.effect("a device that logs in again ends its former access token before the login is answered", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const sql = yield* SqlClient.SqlClient
+      const former = yield* accounts.register({ localpart: "peggy", password })
+      const { deviceId, userId } = yield* accounts.authenticate(former.access_token)
+      // Nobody learns of the end of the token by the log while an earlier transaction is open.
+      const begun = Deferred.makeUnsafe<void>()
+      const earlier = sql`SELECT pg_current_xact_id()`.pipe(
+        Effect.andThen(Deferred.succeed(begun, undefined)),
+        Effect.andThen(Effect.never)
+      )
+      const open = yield* Effect.forkChild(sql.withTransaction(earlier))
+      yield* Deferred.await(begun)
+      yield* accounts.openSession(userId, { deviceId })
+      const refused = yield* Effect.exit(accounts.authenticate(former.access_token))
+      yield* Fiber.interrupt(open)
+      assert.strictEqual(yield* errcodeOf(refused), "M_UNKNOWN_TOKEN")
+    })
+  )
+
   it.effect("a login that is under way while its password is replaced is refused", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
@@ -233,34 +254,38 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("a deactivated account is gone from rooms and profiles, and its user ID cannot be registered again", () =>
-    Effect.gen(function* () {
-      const accounts = yield* Accounts
-      const rooms = yield* Rooms
-      const users = yield* Users
-      const presences = yield* Presences
-      const grace = yield* person("grace")
-      const heidi = yield* person("heidi")
-      const { room_id } = yield* rooms.create(heidi, { visibility: "public" })
-      yield* rooms.join(grace, room_id)
-      const knocked = yield* rooms.create(heidi, {})
-      yield* rooms.setState(heidi, knocked.room_id, "m.room.join_rules", "", { join_rule: "knock" })
-      yield* rooms.setMembership(grace, knocked.room_id, "knock", grace.userId)
-      const invited = yield* rooms.create(heidi, { invite: [grace.userId] })
-      yield* users.setProfileField(grace, grace.userId, "displayname", "Grace")
-      yield* presences.set(grace, grace.userId, "online")
-      const { access_token } = yield* accounts.login({ user: "grace", password })
-      yield* accounts.unregister(yield* accounts.authenticate(access_token))
-      assert.strictEqual(yield* errcodeOf(accounts.authenticate(access_token)), "M_UNKNOWN_TOKEN")
-      assert.strictEqual(yield* errcodeOf(accounts.login({ user: "grace", password })), "M_FORBIDDEN")
-      assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "grace", password })), "M_USER_IN_USE")
-      assert.strictEqual(yield* errcodeOf(users.profile(heidi, grace.userId)), "M_NOT_FOUND")
-      assert.strictEqual((yield* presences.many([grace.userId]))[0]!.state, "offline")
-      for (const left of [room_id, knocked.room_id, invited.room_id]) {
-        const state = yield* rooms.getState(heidi, left, "m.room.member", grace.userId)
-        assert.strictEqual(state.membership, "leave")
-      }
-    })
+  it.effect(
+    "a deactivated account is gone from rooms, profiles and presence lists, and its user ID cannot be registered again",
+    () =>
+      Effect.gen(function* () {
+        const accounts = yield* Accounts
+        const rooms = yield* Rooms
+        const users = yield* Users
+        const presences = yield* Presences
+        const grace = yield* person("grace")
+        const heidi = yield* person("heidi")
+        const { room_id } = yield* rooms.create(heidi, { visibility: "public" })
+        yield* rooms.join(grace, room_id)
+        const knocked = yield* rooms.create(heidi, {})
+        yield* rooms.setState(heidi, knocked.room_id, "m.room.join_rules", "", { join_rule: "knock" })
+        yield* rooms.setMembership(grace, knocked.room_id, "knock", grace.userId)
+        const invited = yield* rooms.create(heidi, { invite: [grace.userId] })
+        yield* users.setProfileField(grace, grace.userId, "displayname", "Grace")
+        yield* presences.set(grace, grace.userId, "online")
+        yield* users.updatePresenceList(heidi, heidi.userId, { invite: [grace.userId] })
+        const { access_token } = yield* accounts.login({ user: "grace", password })
+        yield* accounts.unregister(yield* accounts.authenticate(access_token))
+        assert.strictEqual(yield* errcodeOf(accounts.authenticate(access_token)), "M_UNKNOWN_TOKEN")
+        assert.strictEqual(yield* errcodeOf(accounts.login({ user: "grace", password })), "M_FORBIDDEN")
+        assert.strictEqual(yield* errcodeOf(accounts.register({ localpart: "grace", password })), "M_USER_IN_USE")
+        assert.strictEqual(yield* errcodeOf(users.profile(heidi, grace.userId)), "M_NOT_FOUND")
+        assert.strictEqual((yield* presences.many([grace.userId]))[0]!.state, "offline")
+        assert.deepStrictEqual(yield* users.presenceList(heidi, heidi.userId), [])
+        for (const left of [room_id, knocked.room_id, invited.room_id]) {
+          const state = yield* rooms.getState(heidi, left, "m.room.member", grace.userId)
+          assert.strictEqual(state.membership, "leave")
+        }
+      })
   )
 })
 
