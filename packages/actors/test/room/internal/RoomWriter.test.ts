@@ -23,6 +23,9 @@ const slowWriter = Effect.fnUntraced(function* (roomId: RoomId) {
   return { writer, opened: Deferred.await(opened), tell: Deferred.succeed(tell, undefined) }
 })
 
+const writerOf = (roomId: RoomId) =>
+  Effect.provideService(makeRoomWriter, Entity.CurrentAddress, { entityId: roomId } as never)
+
 layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
   it.effect("a room that was evicted while it was loaded does not replace the one in memory", () =>
     Effect.gen(function* () {
@@ -45,9 +48,7 @@ layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
   it.effect("a request whose commit may have been stored runs again only if its transaction ID shows a repeat", () =>
     Effect.gen(function* () {
       const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
-      const writer = yield* makeRoomWriter.pipe(
-        Effect.provideService(Entity.CurrentAddress, { entityId: room_id } as never)
-      )
+      const writer = yield* writerOf(room_id)
       const runs = Effect.fnUntraced(function* (repeatable: boolean) {
         const { fence } = yield* writer.load
         let count = 0
@@ -62,6 +63,69 @@ layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
       })
       assert.strictEqual(yield* runs(false), 1)
       assert.isAbove(yield* runs(true), 1)
+    })
+  )
+
+  it.effect("commits that failed together open the room again once, and a defect opens it again", () =>
+    Effect.gen(function* () {
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const writer = yield* writerOf(room_id)
+      const { fence } = yield* writer.load
+      const reopened = Effect.suspend(() => {
+        let isFirst = true
+        const request = Effect.gen(function* () {
+          if (!isFirst) return yield* writer.load
+          isFirst = false
+          return yield* new CommitFailed({ roomId: room_id, fence, cause: "another failed", untouched: true })
+        })
+        return Effect.map(writer.durably(request, false), (room) => room.fence)
+      })
+      const after = yield* reopened
+      assert.isAbove(after, fence)
+      assert.strictEqual(yield* reopened, after)
+      yield* Effect.exit(writer.durably(Effect.die("a fault"), false))
+      assert.isAbove((yield* writer.load).fence, after)
+    })
+  )
+
+  it.effect("no step is taken while a request has the room exclusively, also if it waited for numbers before", () =>
+    Effect.gen(function* () {
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const writer = yield* writerOf(room_id)
+      const order: Array<string> = []
+      // More numbers than are reserved.
+      const count = 20_000
+      const step = yield* Effect.forkChild(
+        writer.takeStep(count, () => order.push("step")),
+        { startImmediately: true }
+      )
+      const exclusively = writer
+        .withNids(count, () => 0)
+        .pipe(
+          Effect.andThen(Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))),
+          Effect.andThen(Effect.sync(() => order.push("exclusive")))
+        )
+      yield* writer.alone(exclusively)
+      yield* Fiber.join(step)
+      assert.deepStrictEqual(order, ["exclusive", "step"])
+    })
+  )
+
+  it.effect("an answer that the writer before stored until the room was opened is given to a repeat", () =>
+    Effect.gen(function* () {
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const rooms = yield* RoomStore
+      const transaction = { tokenId: 7, txnId: "1", kind: "send" }
+      const former = yield* writerOf(room_id)
+      yield* former.load
+      const commit = Effect.flatMap(former.load, (room) => {
+        const row = former.transactions.row(transaction, room_id, { event_id: "$first" })
+        return former.log.append(room.commit(room.beginStep(), { transactions: [row] }))
+      })
+      const open: typeof rooms.open = (id) => Effect.andThen(Effect.orDie(commit), rooms.open(id))
+      const writer = yield* Effect.provideService(writerOf(room_id), RoomStore, { ...rooms, open })
+      const again = Effect.as(writer.load, { event_id: "$second" })
+      assert.deepStrictEqual(yield* writer.transactions.once(transaction, again), { event_id: "$first" })
     })
   )
 })
