@@ -7,7 +7,7 @@ import { SqlClient } from "effect/sql"
 import * as Database from "../src/Database.ts"
 import { EmbeddedPostgres } from "../src/EmbeddedPostgres.ts"
 import { EventLog } from "../src/EventLog.ts"
-import { comparePositions, parseToken } from "../src/StreamToken.ts"
+import { comparePositions, parseToken, type StreamPosition } from "../src/StreamToken.ts"
 import { copyDatabase, restoreDump } from "../src/testing/Backup.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { makeEvent, openRoom, store, stores } from "./support/TestRoom.ts"
@@ -97,6 +97,24 @@ describe("A log that was restored from a backup", () => {
         const { xid } = positionOf(yield* send(1))
         const tokens = [`s${former!.xid}_9007199254740991`, `s${former!.xid}_7_00ff_3`, `s${xid}_1`, `s${xid + 9999}_1`]
         assert.deepStrictEqual(yield* Effect.forEach(tokens, isLost), [false, false, true, true])
+      }).pipe(onNode(url))
+    })
+  )
+
+  it.live("tokens of the present epoch are lost beyond the end of the log", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      yield* Effect.gen(function* () {
+        const log = yield* EventLog
+        const token = Option.getOrThrow(parseToken(yield* send(1)))
+        const { nid, xid } = token.position
+        const isLostAt = (position: StreamPosition) => log.isLost({ ...token, position })
+        const positions = [
+          { nid, xid },
+          { nid: nid + 1, xid },
+          { nid: 1, xid: xid + 9_999 }
+        ]
+        assert.deepStrictEqual(yield* Effect.forEach(positions, isLostAt), [false, false, true])
       }).pipe(onNode(url))
     })
   )

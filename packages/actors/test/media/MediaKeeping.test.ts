@@ -149,6 +149,30 @@ layer(services)("keeping files", (it) => {
     })
   )
 
+  it.effect("content IDs that have expired get no content, and leave room for others, before they are swept", () =>
+    Effect.gen(function* () {
+      const store = yield* MediaStore
+      const { userId } = guest("unswept-alice")
+      const now = yield* Clock.currentTimeMillis
+      const reserve = (mediaId: string, expiresAt: number) =>
+        store.reserve({ origin: serverName, mediaId, userId, authenticated: false }, expiresAt, 1)
+      const day = 86_400_000
+      assert.isTrue(yield* reserve("unswept", now))
+      // One from a time when the clock was ahead.
+      assert.isTrue(yield* reserve("unswept-ahead", now + 10 * day))
+      assert.isTrue(yield* reserve("unswept-next", now + day))
+      assert.isFalse(yield* reserve("unswept-last", now + day))
+      const sha256 = new Uint8Array(32).fill(7)
+      yield* store.touch(sha256, 1)
+      const late = yield* store.complete({
+        ...{ origin: serverName, mediaId: "unswept", userId, authenticated: false },
+        content: { sha256, size: 1, contentType: undefined, detectedType: undefined, fileName: undefined },
+        quota: { bytes: 1_000, files: 10 }
+      })
+      assert.strictEqual(late, "no-such-id")
+    })
+  )
+
   it.effect("removes content that has not been downloaded for longer than the retention, and keeps the rest", () =>
     Effect.gen(function* () {
       const media = yield* Media

@@ -169,6 +169,23 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("the timeline of a room that a user has joined again is limited, also if the room has few events", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("again-alice")
+      const bob = yield* register("again-bob")
+      const room = yield* createRoom(alice)
+      yield* joinRoom(bob, room)
+      const filter = { room: { timeline: { limit: 100 } } }
+      const first = yield* sync(bob, { filter })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const { next_batch: since } = yield* sync(bob, { filter, since: first.next_batch })
+      yield* joinRoom(bob, room)
+      const joined = (yield* sync(bob, { filter, since })).rooms.join[room]
+      assert.strictEqual(types(joined?.timeline)[0], "m.room.create")
+      assert.isTrue(joined?.timeline.limited)
+    })
+  )
+
   it.effect("users who reject an invitation or retract a knock get their own event, and no others of the room", () =>
     Effect.gen(function* () {
       const alice = yield* register("refuse-alice")
