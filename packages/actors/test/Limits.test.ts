@@ -32,6 +32,24 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
     })
   )
 
+  it.effect("knocks count as rooms, and a join that is set as state does too", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const [ida, jon] = [yield* person("ida"), yield* person("jon")]
+      const open = (yield* rooms.create(jon, { visibility: "public" })).room_id
+      const closed = (yield* rooms.create(jon, {})).room_id
+      yield* rooms.setState(jon, closed, "m.room.join_rules", "", { join_rule: "knock" })
+      const knock = rooms.setMembership(ida, closed, "knock", ida.userId)
+      for (let count = 0; count < 2; count++) yield* rooms.create(ida, {})
+      yield* knock
+      const join = rooms.setState(ida, open, "m.room.member", ida.userId, { membership: "join" })
+      assert.strictEqual(yield* errcodeOf(join), "M_USER_LIMIT_EXCEEDED")
+      yield* rooms.leave(ida, closed)
+      yield* join
+      assert.strictEqual(yield* errcodeOf(knock), "M_USER_LIMIT_EXCEEDED")
+    })
+  )
+
   it.effect("rooms that a user enters at once count together", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms

@@ -85,6 +85,9 @@ layer(gateway, { excludeTestServices: true })("the administration API for modera
       const visibility = { type: "m.room.history_visibility", content: { history_visibility: "joined" } }
       const { body: created } = yield* as(user)("POST", "/v3/createRoom", { initial_state: [visibility] })
       const room = created.room_id
+      // Administrators see the events of users whom they ignore.
+      const ignored = { ignored_users: { [user.id]: {} } }
+      yield* as(admin)("PUT", `/v3/user/${inPath(admin.id)}/account_data/m.ignored_user_list`, ignored)
       const sent: Array<string> = []
       for (const text of ["one", "two", "three"]) sent.push(yield* sendText(user, room, text))
       const path = `/v1/rooms/${inPath(room)}`

@@ -128,7 +128,7 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       assert.strictEqual((yield* repeat(1)).body.delay_id, delay_id, "a repeat needs no body")
       assert.strictEqual((yield* repeat(9)).body.errcode, "M_NOT_JSON")
       assert.isString((yield* put("state/org.example.call/key", 3_600_000)).body.delay_id)
-      assert.strictEqual((yield* put("send/org.example.call/2", 99_999_999_999)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* put("send/org.example.call/2", 86_400_001)).body.errcode, "M_FORBIDDEN")
       assert.strictEqual((yield* put("send/org.example.call/3", 0)).status, 400)
       assert.strictEqual((yield* scheduled(alice)).length, 2)
       for (let n = 2; n < 100; n++) yield* schedule(alice, room, `t${n}`, 3_600_000)
@@ -144,6 +144,22 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       yield* Accounts.use((accounts) => accounts.deactivate(alice.id as UserId))
       const restart = yield* askToday("POST", `${unstable}/delayed_events/${delayId}`, { json: { action: "restart" } })
       assert.strictEqual(restart.status, 409)
+    })
+  )
+
+  it.effect("that the room refuses when they are sent at once wait for their time", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("early-alice")
+      const bob = yield* register("early-bob")
+      const room = yield* createRoom(alice)
+      const delayId = yield* schedule(bob, room, "early", 3_600_000)
+      const before = yield* scheduled(bob)
+      const send = as(bob)("POST", `${unstable}/delayed_events/${delayId}/send`, {})
+      assert.strictEqual((yield* send).body.errcode, "M_FORBIDDEN")
+      assert.deepStrictEqual(yield* scheduled(bob), before)
+      yield* joinRoom(bob, room)
+      assert.strictEqual((yield* send).status, 200)
+      assert.deepStrictEqual(yield* callEvents(bob, room, 1), ["early"])
     })
   )
 

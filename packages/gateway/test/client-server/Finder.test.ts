@@ -194,6 +194,8 @@ layer(gateway, { excludeTestServices: true })("the user directory, and forgettin
         (yield* as(alice)("POST", `/v3/users/${inPath(eve.id)}/report`, { reason: "Eve" })).status,
         200
       )
+      const unknown = yield* as(alice)("POST", `/v3/rooms/${inPath("!unknown:green.test")}/report`, { reason: "x" })
+      assert.strictEqual(unknown.status, 200, "the answer does not tell whether there is a room")
       const long = yield* as(alice)("POST", path, { reason: "x".repeat(3_000) })
       assert.strictEqual(long.body.errcode, "M_INVALID_PARAM")
       const reports = yield* ReportStore.use((store) => store.list(10))
@@ -207,6 +209,19 @@ layer(gateway, { excludeTestServices: true })("the user directory, and forgettin
       assert.strictEqual((yield* as(eve)("POST", preview, { reason: "x" })).body.errcode, "M_NOT_FOUND")
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
       assert.strictEqual((yield* as(alice)("POST", path, { reason: "late" })).body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("a user makes 200 reports a day", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("many-reports")
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`
+        INSERT INTO reports (reporter, reason, created_at)
+        SELECT ${alice.id}, '""', ${yield* Clock.currentTimeMillis} FROM generate_series(1, 199)`
+      const report = as(alice)("POST", `/v3/users/${inPath(alice.id)}/report`, { reason: "x" })
+      assert.strictEqual((yield* report).status, 200)
+      assert.strictEqual((yield* report).body.errcode, "M_LIMIT_EXCEEDED")
     })
   )
 })

@@ -4,7 +4,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { as, gateway, inPath, joinRoom, register, roomWith, sendEvent } from "../TestGateway.ts"
+import { as, gateway, inPath, joinRoom, register, roomWith, sendText } from "../TestGateway.ts"
 import { list, request } from "./SlidingSyncClient.ts"
 
 layer(gateway, { excludeTestServices: true })("former members", (it) => {
@@ -39,14 +39,14 @@ layer(gateway, { excludeTestServices: true })("former members", (it) => {
 })
 
 layer(gateway, { excludeTestServices: true })("later members", (it) => {
-  it.effect("do not get the members from before their join where the history is hidden", () =>
+  it.effect("get neither the members nor the events from before their join where the history is hidden", () =>
     Effect.gen(function* () {
       const alice = yield* register("later-alice")
       const bob = yield* register("later-bob")
       for (const visibility of ["joined", "shared"]) {
         const hidden = { type: "m.room.history_visibility", content: { history_visibility: visibility } }
         const room = yield* roomWith(alice, [], { initial_state: [hidden] })
-        yield* sendEvent(alice, room, { msgtype: "m.text", body: "before" })
+        const message = yield* sendText(alice, room, "before")
         const at = (yield* as(bob)("GET", "/v3/sync")).body.next_batch as string
         yield* joinRoom(bob, room)
         const members = `/v3/rooms/${inPath(room)}/members`
@@ -56,6 +56,10 @@ layer(gateway, { excludeTestServices: true })("later members", (it) => {
         const now = yield* as(bob)("GET", `${members}?at=${joined}`)
         assert.lengthOf(now.body.chunk, 2)
         assert.strictEqual((yield* as(alice)("GET", `${members}?at=${at}`)).status, 200)
+        const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(message)}`)
+        const from = `ts=${body.origin_server_ts as unknown as number}&dir=f`
+        const first = yield* as(bob)("GET", `/v1/rooms/${inPath(room)}/timestamp_to_event?${from}`)
+        assert.strictEqual(first.body.event_id === message, visibility === "shared")
       }
     })
   )

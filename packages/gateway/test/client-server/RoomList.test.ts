@@ -77,6 +77,16 @@ layer(gateway, { excludeTestServices: true })("the directory of public rooms", (
       assert.strictEqual(nheko.body.name, "Open")
       yield* as(alice)("POST", `/v3/rooms/${inPath(closed)}/invite`, { user_id: bob.id })
       assert.strictEqual((yield* as(bob)("GET", path(closed))).body.membership, "invite")
+      const rule = { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: closed }] }
+      const initial_state = [{ type: "m.room.join_rules", content: rule }]
+      const restricted = yield* roomWith(alice, [], { preset: "private_chat", initial_state })
+      assert.strictEqual((yield* as(bob)("GET", path(restricted))).body.errcode, "M_NOT_FOUND")
+      yield* joinRoom(bob, closed)
+      assert.strictEqual((yield* as(bob)("GET", path(restricted))).body.membership, "leave")
+      yield* as(alice)("POST", `/v3/rooms/${inPath(closed)}/ban`, { user_id: bob.id })
+      for (const room of [closed, restricted]) {
+        assert.strictEqual((yield* as(bob)("GET", path(room))).body.errcode, "M_NOT_FOUND")
+      }
     })
   )
 })

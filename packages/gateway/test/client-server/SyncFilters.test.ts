@@ -125,29 +125,32 @@ layer(gateway, { excludeTestServices: true })("sync: filters, ignored users and 
     })
   )
 
-  it.effect("rules about users decide on invitations before rules about servers", () =>
-    Effect.gen(function* () {
-      const alice = yield* register("rules-alice")
-      const inviters = [yield* register("rules-bob"), yield* register("rules-eve"), yield* register("rules-friend")]
-      const path = `/v3/user/${inPath(alice.id)}/account_data/org.matrix.msc4155.invite_permission_config`
-      yield* as(alice)("PUT", path, {
-        allowed_users: ["@*friend:*"],
-        ignored_users: [inviters[0]!.id, null],
-        blocked_servers: ["green.*"]
+  it.effect(
+    "rules about users decide on invitations before rules about servers, and a list before a stricter one",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("rules-alice")
+        const inviters = [yield* register("rules-bob"), yield* register("rules-eve"), yield* register("rules-friend")]
+        const path = `/v3/user/${inPath(alice.id)}/account_data/org.matrix.msc4155.invite_permission_config`
+        yield* as(alice)("PUT", path, {
+          allowed_users: ["@*friend:*"],
+          ignored_users: [inviters[0]!.id, null],
+          blocked_users: [inviters[0]!.id],
+          blocked_servers: ["green.*"]
+        })
+        const invited = yield* Effect.forEach(inviters, (inviter) =>
+          Effect.map(as(inviter)("POST", "/v3/createRoom", { invite: [alice.id] }), ({ body, status }) => ({
+            status,
+            room: body.room_id
+          }))
+        )
+        assert.deepStrictEqual(
+          invited.map(({ status }) => status),
+          [200, 403, 200]
+        )
+        assert.deepStrictEqual(Object.keys((yield* sync(alice)).rooms.invite), [invited[2]?.room])
+        yield* as(alice)("PUT", path, {})
+        assert.lengthOf(Object.keys((yield* sync(alice)).rooms.invite), 2)
       })
-      const invited = yield* Effect.forEach(inviters, (inviter) =>
-        Effect.map(as(inviter)("POST", "/v3/createRoom", { invite: [alice.id] }), ({ body, status }) => ({
-          status,
-          room: body.room_id
-        }))
-      )
-      assert.deepStrictEqual(
-        invited.map(({ status }) => status),
-        [200, 403, 200]
-      )
-      assert.deepStrictEqual(Object.keys((yield* sync(alice)).rooms.invite), [invited[2]?.room])
-      yield* as(alice)("PUT", path, {})
-      assert.lengthOf(Object.keys((yield* sync(alice)).rooms.invite), 2)
-    })
   )
 })
