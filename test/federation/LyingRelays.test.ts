@@ -6,33 +6,14 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import { Context, Effect, Layer } from "effect"
-import { type HostileNetwork, ids, refusalsOf } from "./support/HostileNetwork.ts"
-import { type GraphOverrides, HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { expectOk, freePort, isMember, network, readBack, sees } from "./support/Network.ts"
+import { Effect } from "effect"
+import { ids, refusalsOf } from "./support/HostileNetwork.ts"
+import { type GraphOverrides, type HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
+import { expectOk, isMember, readBack, sees } from "./support/Network.ts"
 import { todaysScene } from "./support/TodaysScene.ts"
+import { Servers } from "./support/TwoHostileServers.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
-
-interface ServersShape {
-  readonly network: HostileNetwork
-  /** An honest server. */
-  readonly good: HostileServer
-}
-
-class Servers extends Context.Service<Servers, ServersShape>()("greenroom/test/LyingRelays") {
-  static readonly layer = Layer.effect(
-    Servers,
-    Effect.gen(function* () {
-      const [evil, good] = [new HostileServer("evil.test", "today"), new HostileServer("good.test", "today")]
-      const [evilPort, goodPort] = [yield* freePort, yield* freePort]
-      yield* evil.listen(evilPort)
-      yield* good.listen(goodPort)
-      const others = { "evil.test": evilPort, "good.test": goodPort }
-      return { network: { ...(yield* network(["red.test", "blue.test"], { others })), evil }, good }
-    })
-  )
-}
 
 /** Makes the server return these events, and this state before each of them. */
 const answers = (server: HostileServer, events: ReadonlyArray<Event>, state: ReadonlyArray<string>) => {

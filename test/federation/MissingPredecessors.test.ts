@@ -100,6 +100,25 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Missi
       })
   )
 
+  it.effect("events that authorisation rejects are left out of the state that another server returns", () =>
+    Effect.gen(function* () {
+      const here = yield* scene
+      const { blue, bob, evil, mallory, room, room_id } = here
+      const carol = joinOf(here, "@carol:evil.test")
+      const first = afterUnknown(here, carol, "carol's")
+      const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "without the power" } }
+      const rejected = evil.event(room, topic)
+      const last = evil.event(room, { sender: mallory }, { prevEvents: [first] })
+      const state = ids([...room.state.values(), carol, rejected])
+      answers(here, [carol, rejected, first], new Map([[first.event_id as string, state]]))
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const path = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/context/${encodeURIComponent(last.event_id)}`
+      const shown = ids((yield* expectOk(bob.ask("GET", `${path}?limit=0`))).state)
+      assert.include(shown, carol.event_id)
+      assert.notInclude(shown, rejected.event_id)
+    })
+  )
+
   it.effect("an event is refused if an event of the state before it is unavailable", () =>
     Effect.gen(function* () {
       const here = yield* scene

@@ -4,14 +4,18 @@
  * Source: "Receipts" of the server-server specification.
  */
 import { assert, layer, vi } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber, Schedule } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { expectOk, type HomeServer, reads, say } from "./support/Network.ts"
-import { Servers, sceneOf } from "./support/TodaysHostility.ts"
-import { createRoom } from "./support/TodaysScene.ts"
+import { notFound } from "./support/HostileServer.ts"
+import { expectOk, type HomeServer, isMember, reads, say, sees } from "./support/Network.ts"
+import { createRoom, todaysScene } from "./support/TodaysScene.ts"
+import { Servers } from "./support/TwoHostileServers.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
+
+/** Alice of red, Bob of blue and Mallory of evil in a public room of a version. */
+const sceneOf = (version: string) => Effect.flatMap(Servers, ({ network }) => todaysScene(network, version))
 
 const receiptEdu = (roomId: string, userId: string, eventId: string): Body => ({
   edu_type: "m.receipt",
@@ -61,6 +65,35 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Recei
       assert.deepStrictEqual(yield* evil.tell(red, first), [undefined])
       assert.deepStrictEqual(yield* evil.tell(red, second), [undefined])
       yield* untilReceipt(alice, room_id, mallory, second.event_id, start)
+    })
+  )
+
+  it.effect("a receipt whose event arrives from another server while the receipt is stored is shown at once", () =>
+    Effect.gen(function* () {
+      const { good } = yield* Servers
+      const { alice, evil, mallory, number, red, room, room_id } = yield* sceneOf("11")
+      const carol = `@carol${number}:good.test`
+      good.respond = () => notFound
+      yield* good.join(red, room_id, carol)
+      yield* sees(alice, (event) => event.room_id === room_id && isMember(carol, "join")(event))
+      const start = (yield* sync(alice, "")).next_batch
+      const event = evil.event(room, { sender: mallory })
+      // The receipt is not stored before its event, and a little later.
+      yield* red.select(`CREATE FUNCTION await_event() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN WHILE NOT EXISTS (SELECT FROM events WHERE event_id = NEW.event_id) LOOP PERFORM pg_sleep(0.02); END LOOP;
+         PERFORM pg_sleep(0.5); RETURN NEW; END'`)
+      yield* red.select(`CREATE TRIGGER await_event BEFORE INSERT ON early_receipts
+        FOR EACH ROW EXECUTE FUNCTION await_event()`)
+      const edus = [receiptEdu(room_id, carol, event.event_id)]
+      const sending = yield* Effect.forkChild(good.send(red, [], { edus }))
+      yield* Effect.repeat(red.select("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), {
+        until: (rows) => rows.length > 0,
+        schedule: Schedule.spaced("20 millis")
+      })
+      assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
+      assert.strictEqual((yield* Fiber.join(sending)).status, 200)
+      yield* red.select("DROP TRIGGER await_event ON early_receipts")
+      assert.deepStrictEqual(readBy(yield* sync(alice, start), room_id, carol), [event.event_id])
     })
   )
 
