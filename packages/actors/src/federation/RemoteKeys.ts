@@ -25,7 +25,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationConfig } from "./FederationConfig.ts"
 import type { FederationTransport } from "./FederationTransport.ts"
 import { FetchPace } from "./internal/FetchPace.ts"
-import { makeKeyFetches } from "./internal/KeyFetches.ts"
+import { type KeyUse, makeKeyFetches } from "./internal/KeyFetches.ts"
 import { makeKeyNotaries } from "./internal/KeyNotaries.ts"
 import { choose, isMet, type KeyNeed, makeKnownKeys, type Needs, type Trusted } from "./internal/KnownKeys.ts"
 
@@ -35,6 +35,9 @@ export type { KeyNeed } from "./internal/KnownKeys.ts"
  * How long PDUs wait for the keys of all requested servers, in ms. Keys that arrive later are used the next time.
  */
 const directTime = 10_000
+
+/** How many servers are asked at a time for the PDUs of one list: it may name thousands that are made up. */
+const directAtOnce = 32
 
 /** How long a server that makes a request waits at most, in ms, until it is asked for its keys again. */
 const presentWait = 5_000
@@ -64,14 +67,20 @@ const make = Effect.gen(function* () {
    * Asks the server, if it may be asked now, and notes whether the needs were met. Gives the reason why a later attempt
    * may.
    */
-  const askFor = Effect.fnUntraced(function* (server: ServerName, needs: Needs, trusted: Trusted, wait?: number) {
+  const askFor = Effect.fnUntraced(function* (
+    server: ServerName,
+    needs: Needs,
+    trusted: Trusted,
+    use: KeyUse,
+    owner?: unknown
+  ) {
     if (server === ourName) return undefined
-    const isAsked = isAsking(server)
-    if (!isAsked && !pace.mayAsk(server, yield* monotonicMillis, wait)) return "it was asked a moment ago"
-    const problem = yield* ask(server)
+    const wait = use === "request" ? presentWait : undefined
+    if (!isAsking(server) && !pace.mayAsk(server, yield* monotonicMillis, wait)) return "it was asked a moment ago"
+    const { isOwn, problem } = yield* ask(server, use, owner)
     const now = yield* Clock.currentTimeMillis
     const wasOfUse = problem === undefined && isMet(yield* keysOf(server), needs, trusted, now)
-    if (!isAsked) pace.asked(server, yield* monotonicMillis, wasOfUse)
+    if (isOwn) pace.asked(server, yield* monotonicMillis, wasOfUse)
     return problem
   })
 
@@ -100,7 +109,7 @@ const make = Effect.gen(function* () {
     const trusted = acceptsVouched ? undefined : trustedNotaries
     const all = new Map([[server, needs]])
     const isKnown = (yield* unmetOf(all, trusted)).size === 0
-    const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, presentWait)
+    const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, "request")
     if (problem !== undefined) for (const notary of keyNotaries) yield* consult(notary, all, trusted)
     return yield* ringOf(server, trusted, problem)
   })
@@ -114,13 +123,14 @@ const make = Effect.gen(function* () {
     const problems = new Map<ServerName, string | undefined>()
     const unmet = yield* unmetOf(all, trusted)
     for (const server of unmet.keys()) if (server !== ourName) problems.set(server, "it has not answered yet")
+    const owner = Symbol("the PDUs")
     yield* Effect.forEach(
       unmet,
       ([server, needs]) =>
-        Effect.map(askFor(server, needs, trusted), (problem) => {
+        Effect.map(askFor(server, needs, trusted, "PDUs", owner), (problem) => {
           problems.set(server, problem)
         }),
-      { concurrency: "unbounded", discard: true }
+      { concurrency: directAtOnce, discard: true }
     ).pipe(Effect.timeoutOption(directTime))
     for (const notary of notaries) {
       const left = yield* unmetOf(unmet, trusted)
@@ -133,7 +143,7 @@ const make = Effect.gen(function* () {
 
   const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>) {
     if (server === ourName || !refreshPace.mayAsk(server, yield* monotonicMillis)) return
-    const problem = yield* ask(server)
+    const { problem } = yield* ask(server, "PDUs")
     const { keys } = yield* keysOf(server)
     const hasAll = [...keyIds].every((keyId) => keys.some((key) => key.keyId === keyId))
     refreshPace.asked(server, yield* monotonicMillis, problem === undefined && hasAll)

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import { keyPath, keyQueryPath } from "@greenroom/protocol/federation/KeyApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
@@ -14,7 +15,7 @@ import * as Database from "@greenroom/store/Database"
 import { RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Clock, Effect, Layer, type Redacted, Result } from "effect"
+import { Clock, Effect, Fiber, Layer, type Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { FederationConfig } from "../../src/federation/FederationConfig.ts"
 import { FederationTransport } from "../../src/federation/FederationTransport.ts"
@@ -54,7 +55,12 @@ const world = Effect.gen(function* () {
   return { published, server, url: yield* TestDatabase.url }
 })
 
-const node = (port: number, url: Redacted.Redacted, notary?: { readonly name: ServerName; readonly port: number }) =>
+const node = (
+  port: number,
+  url: Redacted.Redacted,
+  notary?: { readonly name: ServerName; readonly port: number },
+  others: { readonly [name: string]: string } = {}
+) =>
   Layer.build(
     RemoteKeys.layer.pipe(
       Layer.provideMerge(FederationTransport.layer),
@@ -64,6 +70,7 @@ const node = (port: number, url: Redacted.Redacted, notary?: { readonly name: Se
         Layer.succeed(FederationConfig, {
           verifyCertificates: false,
           staticServers: {
+            ...others,
             [theirName]: `127.0.0.1:${port}`,
             ...(notary === undefined ? {} : { [notary.name]: `127.0.0.1:${notary.port}` })
           }
@@ -314,6 +321,32 @@ describe("RemoteKeys", () => {
       published.object = keyObject({})
       assert.isTrue(yield* has(keys, need(first)))
     })
+  )
+
+  it.effect(
+    "servers that make requests do not wait for those that PDUs name, which are no more asked when nobody waits",
+    () =>
+      Effect.gen(function* () {
+        const { server, url } = yield* world
+        const silent = yield* tlsServer(() => undefined)
+        const names = Array.from({ length: 300 }, (_, index) => `made-up${index}.test` as ServerName)
+        const others = Object.fromEntries(names.map((name) => [name, `127.0.0.1:${silent.port}`]))
+        const { keys } = yield* node(server.port, url, undefined, others)
+        const needs = new Map(names.map((name) => [name, [need(first, 0)]]))
+        const asking = yield* Effect.forkChild(
+          Effect.all([keys.findAll(needs, []), keys.findAll(needs, [])], { concurrency: 2 })
+        )
+        while (silent.requests.length < 32) yield* Effect.promise(() => setImmediate())
+        assert.isTrue(yield* has(keys, need(first)))
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(asking)
+        yield* TestClock.adjust("10 seconds")
+        const before = silent.requests.length
+        yield* TestClock.adjust("1 minute")
+        assert.isFalse(yield* has(keys, need(second)))
+        assert.strictEqual(silent.requests.length, before)
+        assert.isAtMost(before, 128)
+      })
   )
 
   it.effect("our own keys are known without asking, replaced ones too", () =>

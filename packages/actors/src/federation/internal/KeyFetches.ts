@@ -1,56 +1,86 @@
 /**
  * Fetches keys of servers from the servers themselves. Concurrent requests for a server's keys share one fetch.
+ *
+ * Anybody can name made-up servers, thousands of them in one list of PDUs. Callers wait for their turn, so that nothing is left to
+ * fetch when they give up, and servers that make requests have turns of their own.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Fiber, Semaphore } from "effect"
+import { Effect, Fiber, PartitionedSemaphore } from "effect"
 import { FederationTransport } from "../FederationTransport.ts"
 import { type RemoteError, RemoteInvalid } from "../RemoteError.ts"
 import { makeKeyDownload } from "./KeyDownload.ts"
 import type { KnownKeys } from "./KnownKeys.ts"
 
-/** How many servers are asked at once, so that made-up origins cost little. */
+/** For what the keys are needed: for a request of the server itself, or for its PDUs, which others may have sent. */
+export type KeyUse = "request" | "PDUs"
+
+/** How many servers are asked at once for each use. */
 const maxFetches = 64
+
+/** The outcome of a fetch. */
+export interface Fetched {
+  /** Why it failed. */
+  readonly problem: string | undefined
+  /** Whether this caller began it. */
+  readonly isOwn: boolean
+}
 
 /** A failure in a few words. */
 export const reasonOf = (error: RemoteError): string =>
   error._tag === "RemoteRefused" ? `status ${error.status}` : error.reason
 
+const makeTurns = () => PartitionedSemaphore.makeUnsafe<unknown>({ permits: maxFetches })
+
 export const makeKeyFetches = Effect.fnUntraced(function* ({ remember }: KnownKeys) {
   const scope = yield* Effect.scope
   const download = makeKeyDownload(yield* FederationTransport)
-  const fetches = yield* Semaphore.make(maxFetches)
+  const turns = { request: makeTurns(), PDUs: makeTurns() }
   /** Servers that are being asked. */
   const running = new Map<ServerName, Fiber.Fiber<string | undefined>>()
 
   const fetch = Effect.fn("RemoteKeys.fetch")(function* (destination: ServerName) {
-    const object = yield* fetches.withPermit(download.own(destination))
+    const object = yield* download.own(destination)
     const problem = yield* remember(destination, object)
     if (problem !== undefined) return yield* new RemoteInvalid({ destination, reason: problem })
   })
 
-  /** Asks the server once, for all waiting callers. Gives the failure. */
-  const ask = (server: ServerName): Effect.Effect<string | undefined> =>
+  /** Begins a fetch, which ends though its callers give up: others may need the keys. `after` follows it. */
+  const begin = Effect.fnUntraced(function* (server: ServerName, after: Effect.Effect<unknown>) {
+    const asking = Effect.matchEffect(fetch(server), {
+      onSuccess: () => Effect.succeed(undefined),
+      onFailure: (error) =>
+        Effect.as(
+          Effect.logWarning("The keys of a server could not be fetched").pipe(
+            Effect.annotateLogs({ destination: server, reason: reasonOf(error) })
+          ),
+          reasonOf(error)
+        )
+    })
+    const forgotten = Effect.sync(() => running.delete(server))
+    const work = Effect.ensuring(Effect.interruptible(asking), Effect.andThen(forgotten, after))
+    const fiber = yield* Effect.forkIn(work, scope)
+    running.set(server, fiber)
+    return fiber
+  })
+
+  const join = (fiber: Fiber.Fiber<string | undefined>, isOwn: boolean): Effect.Effect<Fetched> =>
+    Effect.map(Fiber.join(fiber), (problem) => ({ problem, isOwn }))
+
+  /** Asks the server once, for all waiting callers. Those of each `owner` wait for their turn together. */
+  const ask = (server: ServerName, use: KeyUse, owner: unknown = server): Effect.Effect<Fetched> =>
     Effect.suspend(() => {
       const current = running.get(server)
-      if (current !== undefined) return Fiber.join(current)
-      const asking = Effect.matchEffect(fetch(server), {
-        onSuccess: () => Effect.succeed(undefined),
-        onFailure: (error) =>
-          Effect.as(
-            Effect.logWarning("The keys of a server could not be fetched").pipe(
-              Effect.annotateLogs({ destination: server, reason: reasonOf(error) })
-            ),
-            reasonOf(error)
-          )
-      })
-      const work = Effect.ensuring(
-        asking,
-        Effect.sync(() => running.delete(server))
+      if (current !== undefined) return join(current, false)
+      const { release, take } = turns[use]
+      return Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          yield* restore(take(owner, 1))
+          const begun = running.get(server)
+          if (begun === undefined) return yield* restore(join(yield* begin(server, release(1)), true))
+          yield* release(1)
+          return yield* restore(join(begun, false))
+        })
       )
-      return Effect.flatMap(Effect.forkIn(work, scope), (fiber) => {
-        running.set(server, fiber)
-        return Fiber.join(fiber)
-      })
     })
 
   return { ask, isAsking: (server: ServerName) => running.has(server) }
