@@ -7,7 +7,6 @@
  *
  * Source: "Federation" of the draft; "Server discovery" and "Authentication" of the server-server specification.
  */
-import type { IncomingMessage } from "node:http"
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
@@ -15,7 +14,6 @@ import { smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option } from "effect"
 import { CurrentAnswerBudget, withAnswerBudget } from "../runtime/AnswerBudget.ts"
-import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationConfig } from "./FederationConfig.ts"
@@ -25,6 +23,7 @@ import {
   retryAfterOf,
   type TransportResponse
 } from "./FederationTransport.ts"
+import { eachChunk, readBody } from "./internal/answerBodies.ts"
 import { makeDestinationLimit } from "./internal/DestinationLimit.ts"
 import { type ListEntry, ListReader } from "./internal/ListReader.ts"
 import type { JsonSyntaxError } from "./JsonSyntaxError.ts"
@@ -130,44 +129,6 @@ export const isUnrecognized = (error: RemoteError): boolean =>
 
 /** The first version of some endpoints answers with a pair of status and body. */
 const unwrapped = (answer: Json): Json => (Array.isArray(answer) && answer.length === 2 ? answer[1]! : answer)
-
-/**
- * Hands over the body of an answer as it arrives. What follows the first `smallRead` bytes waits, unread, until the work that asks may
- * have a large answer.
- */
-const eachChunk = Effect.fnUntraced(function* <E>(
-  destination: ServerName,
-  response: IncomingMessage,
-  maxBytes: number,
-  take: (chunk: Buffer) => Effect.Effect<void, E>
-): Effect.fn.Return<void, E | RemoteUnreachable | RemoteInvalid> {
-  const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  const budget = yield* CurrentAnswerBudget
-  let size = 0
-  for (;;) {
-    const next = yield* Effect.tryPromise({
-      try: () => chunks.next(),
-      catch: (error) => new RemoteUnreachable({ destination, reason: (error as Error).message })
-    })
-    if (next.done === true) return
-    const { length } = next.value
-    size += length
-    if (size > maxBytes) {
-      return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
-    }
-    if (size > smallRead && budget !== undefined) yield* budget.take(length)
-    yield* take(next.value)
-  }
-})
-
-const readBody = (destination: ServerName, response: IncomingMessage, maxBytes: number) =>
-  Effect.suspend(() => {
-    const bytes = new ByteCollector()
-    return Effect.map(
-      eachChunk(destination, response, maxBytes, (chunk) => Effect.sync(() => bytes.add(chunk))),
-      () => bytes.take()
-    )
-  })
 
 /** The entries by their lists. */
 const runsOf = (entries: ReadonlyArray<ListEntry>): ReadonlyArray<readonly [string, ReadonlyArray<Json>]> =>

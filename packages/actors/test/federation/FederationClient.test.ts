@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
+import { type HeldAllowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
@@ -9,7 +9,7 @@ import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
-import type { RemoteError } from "../../src/federation/RemoteError.ts"
+import type { RemoteError, RemoteUnreachable } from "../../src/federation/RemoteError.ts"
 import { LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { type Reply, tlsServer } from "./support/TlsServer.ts"
@@ -193,5 +193,28 @@ describe("FederationClient", () => {
         makeLargeReads({ requests: 2, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
       )
     )
+  )
+
+  it.live("a large answer that stops arriving does not hold up other large answers", () =>
+    Effect.suspend(() => {
+      const makeAllowance = makeLargeReads({ requests: 1, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
+      let taken = 0
+      const counting = (owner: string): HeldAllowance => {
+        const allowance = makeAllowance(owner)
+        const noted = Effect.sync(() => taken++)
+        return { take: (bytes) => Effect.andThen(allowance.take(bytes), noted), release: () => allowance.release() }
+      }
+      return Effect.gen(function* () {
+        const { client, state } = yield* world
+        const beginning = `{"pdus":[],"auth_chain":[]${" ".repeat(2 * smallRead)}`
+        state.reply = { body: beginning, isUnfinished: true }
+        const stalled = yield* Effect.forkChild(Effect.flip(client.getState(name, roomId)))
+        while (taken === 0) yield* Effect.promise(() => setImmediate())
+        state.reply = { body: `${beginning}}` }
+        assert.deepStrictEqual(yield* client.getState(name, roomId), { pdus: [], auth_chain: [] })
+        const { _tag, reason } = (yield* Fiber.join(stalled)) as RemoteUnreachable
+        assert.deepStrictEqual([_tag, reason], ["RemoteUnreachable", "a large answer arrives too slowly"])
+      }).pipe(Effect.provideService(LargeAnswers, counting))
+    })
   )
 })

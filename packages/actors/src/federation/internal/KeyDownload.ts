@@ -8,12 +8,14 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
 import { isUnrecognized } from "../FederationCalls.ts"
-import type { FederationTransport, TransportRequest } from "../FederationTransport.ts"
-import { type RemoteError, RemoteInvalid, RemoteRefused } from "../RemoteError.ts"
+import type { FederationTransport, OpenRequest } from "../FederationTransport.ts"
+import { type RemoteError, RemoteInvalid, RemoteRefused, RemoteUnreachable } from "../RemoteError.ts"
 import { parseJson } from "../SlicedJson.ts"
+import { readBody } from "./answerBodies.ts"
 
 const maxKeyObjectBytes = 64 * 1024
-const maxQueryAnswerBytes = 8 * 1024 * 1024
+/** The largest answer of a notary, in bytes. */
+export const maxQueryAnswerBytes = 8 * 1024 * 1024
 const fetchTimeout = 10_000
 const queryTimeout = 20_000
 
@@ -27,9 +29,7 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
   /** Servers that have no keys where today's specification puts them. */
   const ofTheDraft = new Set<ServerName>()
 
-  const request = Effect.fnUntraced(function* (asked: TransportRequest) {
-    const { destination } = asked
-    const { body, status } = yield* transport.request(asked)
+  const read = Effect.fnUntraced(function* (destination: ServerName, status: number, body: Uint8Array) {
     if (status !== 200) {
       return yield* new RemoteRefused({ destination, status, errcode: "M_UNKNOWN", error: `status ${status}` })
     }
@@ -38,7 +38,32 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
   })
 
   const get = (destination: ServerName, uri: string): Effect.Effect<JsonObject, RemoteError> =>
-    request({ destination, method: "GET", uri, maxBytes: maxKeyObjectBytes, timeout: fetchTimeout, mayRepeat: true })
+    Effect.flatMap(
+      transport.request({
+        destination,
+        method: "GET",
+        uri,
+        maxBytes: maxKeyObjectBytes,
+        timeout: fetchTimeout,
+        mayRepeat: true
+      }),
+      ({ body, status }) => read(destination, status, body)
+    )
+
+  /** A request whose answer may be large. */
+  const open = (asked: OpenRequest): Effect.Effect<JsonObject, RemoteError> => {
+    const { destination, timeout } = asked
+    const opened = Effect.gen(function* () {
+      const response = yield* transport.open(asked)
+      return yield* read(
+        destination,
+        response.statusCode ?? 0,
+        yield* readBody(destination, response, maxQueryAnswerBytes)
+      )
+    })
+    const late = new RemoteUnreachable({ destination, reason: `no whole answer within ${timeout} ms` })
+    return Effect.timeoutOrElse(Effect.scoped(opened), { duration: timeout, orElse: () => Effect.fail(late) })
+  }
 
   /** The key object of a server, unchecked: from where today's specification puts it, else from the draft's path. */
   const own = (server: ServerName): Effect.Effect<JsonObject, RemoteError> => {
@@ -61,13 +86,12 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
       Object.fromEntries(Array.from(keyIds, (keyId) => [keyId, { minimum_valid_until_ts: validUntil }]))
     ])
     return Effect.map(
-      request({
+      open({
         destination: notary,
         method: "POST",
         uri: keyQueryPath,
         headers: { "content-type": "application/json" },
         body: Buffer.from(JSON.stringify({ server_keys: Object.fromEntries(criteria) })),
-        maxBytes: maxQueryAnswerBytes,
         timeout: queryTimeout
       }),
       ({ server_keys }) => (Array.isArray(server_keys) ? server_keys.filter(isJsonObject) : [])

@@ -5,12 +5,14 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { plural } from "@greenroom/protocol/Plural"
 import { type VerifyKeys, verifyJson } from "@greenroom/room/Signing"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Array as Arr, Clock, Effect, Result } from "effect"
+import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { FederationTransport } from "../FederationTransport.ts"
 import type { FetchPace } from "./FetchPace.ts"
-import { makeKeyDownload, type WantedKeys } from "./KeyDownload.ts"
+import { makeKeyDownload, maxQueryAnswerBytes, type WantedKeys } from "./KeyDownload.ts"
 import { reasonOf } from "./KeyFetches.ts"
 import { isMet, type KnownKeys, type Needs, type Trusted } from "./KnownKeys.ts"
 
@@ -32,25 +34,50 @@ export const makeKeyNotaries = Effect.fnUntraced(function* (
 ) {
   const download = makeKeyDownload(yield* FederationTransport)
 
-  /** Stores a notary's key objects of the servers that it was asked about, where it has signed them. */
+  /** Stores a notary's key object of a server that it was asked about, where it has signed that. Gives the fault of the object. */
   const takeVouched = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys, object: JsonObject) {
     const server = object.server_name as ServerName
     const signatures = isJsonObject(object.signatures) ? object.signatures[notary] : undefined
-    if (!wanted.has(server) || !isJsonObject(signatures)) return
+    if (!wanted.has(server)) return "it is of a server that was not asked about"
+    if (!isJsonObject(signatures)) return "it is not signed by the notary"
     const keys = yield* findKeys(notary, new Set(Object.keys(signatures)))
     const { [notary]: _, ...others } = object.signatures as JsonObject
-    const isSigned = Result.isSuccess(verifyJson(object, notary, keys))
-    const problem = isSigned
+    return Result.isSuccess(verifyJson(object, notary, keys))
       ? yield* remember(server, { ...object, signatures: others }, notary)
-      : "it is not signed by it"
-    if (problem === undefined) return yield* Effect.logInfo(`${notary} vouches for keys of ${server}`)
-    yield* Effect.logWarning(`The key object of ${server} from the notary ${notary} is refused: ${problem}`)
+      : "it is not signed by the notary"
   })
 
-  const askNotary = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys) {
-    const objects = yield* download.vouched(notary, wanted)
-    for (const object of objects.slice(0, maxObjectsPerServer * wanted.size)) yield* takeVouched(notary, wanted, object)
+  /** Takes the objects of an answer. One line of the log is for all of them: there may be thousands. */
+  const takeAll = Effect.fnUntraced(function* (
+    notary: ServerName,
+    wanted: WantedKeys,
+    objects: ReadonlyArray<JsonObject>
+  ) {
+    const servers = new Set<unknown>()
+    const problems: Array<string> = []
+    for (const object of objects.slice(0, maxObjectsPerServer * wanted.size)) {
+      const problem = yield* takeVouched(notary, wanted, object)
+      if (problem === undefined) servers.add(object.server_name)
+      else problems.push(problem)
+    }
+    if (servers.size > 0) {
+      const [first] = servers
+      yield* Effect.logInfo(
+        `${notary} vouches for keys of ${plural(servers.size, "server")}, the first of which is ${first}`
+      )
+    }
+    if (problems.length > 0) {
+      const count = plural(problems.length, "key object")
+      yield* Effect.logWarning(`Refused ${count} from the notary ${notary}, the first because ${problems[0]}`)
+    }
   })
+
+  const askNotary = (notary: ServerName, wanted: WantedKeys) =>
+    withAnswerBudget(
+      maxQueryAnswerBytes,
+      notary,
+      Effect.flatMap(download.vouched(notary, wanted), (objects) => takeAll(notary, wanted, objects))
+    )
 
   /** Asks a notary for the keys that are still missing, about each server as often as the pace allows. */
   const consult = Effect.fnUntraced(function* (

@@ -20,6 +20,8 @@ export interface Reply {
   readonly status?: number
   readonly body: string | Buffer
   readonly headers?: { readonly [name: string]: string }
+  /** The body is followed by silence instead of its end. */
+  readonly isUnfinished?: boolean
 }
 
 /** Undefined: no answer, ever. */
@@ -68,7 +70,8 @@ export const tlsServer = Effect.fnUntraced(function* (handler: Handler, address 
     const reply = handler(seen)
     if (reply === undefined) return
     response.writeHead(reply.status ?? 200, reply.headers)
-    response.end(reply.body)
+    if (reply.isUnfinished === true) response.write(reply.body)
+    else response.end(reply.body)
   })
   server.on("secureConnection", () => {
     state.connections++
