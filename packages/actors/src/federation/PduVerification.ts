@@ -40,6 +40,8 @@ export interface VerificationOptions {
   readonly voucher?: ServerName | undefined
   /** The PDUs are history, as in `RoomVersion.fromPdu`. */
   readonly history?: boolean
+  /** PDUs of other rooms are malformed. */
+  readonly roomId?: RoomId | undefined
 }
 
 /** The number of rooms whose vouchers are kept in memory, and for how long. */
@@ -97,14 +99,18 @@ function* needsOf(
   return new Map([...newest].map(([server, needs]) => [server, [...needs.values()]]))
 }
 
+/** The events. PDUs of other rooms than `roomId` are malformed, so that nobody is asked for their keys. */
 function* readAll(
   version: RoomVersion,
   pdus: ReadonlyArray<unknown>,
-  history: boolean
+  history: boolean,
+  roomId: RoomId | undefined
 ): Generator<void, ReadonlyArray<Result.Result<Event, PduProblem>>> {
   const read: Array<Result.Result<Event, PduProblem>> = []
   for (const pdu of pdus) {
-    read.push(attempt(() => version.fromPdu(pdu, history)))
+    const event = attempt(() => version.fromPdu(pdu, history))
+    const isOther = roomId !== undefined && Result.isSuccess(event) && event.success.room_id !== roomId
+    read.push(isOther ? Result.fail({ _tag: "Malformed", reason: "it is of another room" }) : event)
     yield
   }
   return read
@@ -247,9 +253,9 @@ const make = Effect.gen(function* () {
   const verifyPdus = Effect.fn("PduVerification.verifyPdus")(function* (
     version: RoomVersion,
     pdus: ReadonlyArray<unknown>,
-    { history = false, voucher }: VerificationOptions = {}
+    { history = false, roomId, voucher }: VerificationOptions = {}
   ) {
-    const read = yield* sliced(() => readAll(version, pdus, history))
+    const read = yield* sliced(() => readAll(version, pdus, history, roomId))
     const events = read.flatMap((entry) => (Result.isSuccess(entry) ? [entry.success] : []))
     const rings = new Map(
       yield* Effect.forEach(

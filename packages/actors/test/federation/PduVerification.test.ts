@@ -64,6 +64,8 @@ const verifier = Effect.gen(function* () {
   const { verifyPdus } = yield* Effect.provide(PduVerification, context)
   return {
     verify: (pdus: ReadonlyArray<unknown>) => verifyPdus(draftRoomVersion, pdus),
+    verifyIn: (room: string, pdus: ReadonlyArray<unknown>) =>
+      verifyPdus(draftRoomVersion, pdus, { roomId: room as RoomId }),
     verifyAs: (version: RoomVersion, pdus: ReadonlyArray<unknown>) => verifyPdus(version, pdus),
     onRed,
     onGreen
@@ -106,6 +108,17 @@ describe("PduVerification", () => {
         "Malformed"
       ])
       assert.deepStrictEqual([onRed.requests.length, onGreen.requests.length], [1, 1])
+    })
+  )
+
+  it.live("nobody is asked for the keys of PDUs of another room than the one that is wanted", () =>
+    Effect.gen(function* () {
+      const { onGreen, onRed, verifyIn } = yield* verifier
+      const results = yield* verifyIn("!other:red.test", [pduOf(red, "hello"), pduOf(green, "hello")])
+      assert.deepStrictEqual(results.map(outcome), ["Malformed", "Malformed"])
+      assert.deepStrictEqual([onRed.requests.length, onGreen.requests.length], [0, 0])
+      const [wanted] = yield* verifyIn("!room:red.test", [pduOf(red, "hello")])
+      assert.strictEqual(outcome(wanted!), "good")
     })
   )
 

@@ -34,10 +34,9 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
   ) {
     const events: Array<Event> = []
     const reasons: Array<string> = []
-    for (const entry of yield* verify(version, pdus, options)) {
+    for (const entry of yield* verify(version, pdus, { ...options, roomId })) {
       if (Result.isFailure(entry)) reasons.push(entry.failure)
-      else if (entry.success.room_id === roomId) events.push(entry.success)
-      else reasons.push("it is of another room")
+      else events.push(entry.success)
     }
     return { events, reasons }
   })
