@@ -484,4 +484,42 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       )
     })
   )
+
+  it.effect("values that nest deep in invites, messages to devices and answers leave the reads of users usable", () =>
+    Effect.gen(function* () {
+      const here = yield* todaysScene(yield* Servers, "10")
+      const { alice, evil, mallory, number, red } = here
+      const depths = [1_000, 4_000, ...Array.from({ length: 24 }, (_, index) => 4_220 + 10 * index), 20_000]
+      for (const depth of depths) {
+        const deep = `${"[".repeat(depth)}${"]".repeat(depth)}`
+        const roomId = `!deep${depth}x${number}:evil.test`
+        const version = evil.useVersion(roomId, "10")
+        const beside = { roomId, version, state: new Map(), extremities: [imaginedHash()] }
+        const invite = evil.event(beside, {
+          type: "m.room.member",
+          state_key: alice.userId,
+          sender: mallory,
+          content: { membership: "invite" }
+        })
+        const shown = `{"type":"m.room.name","state_key":"","sender":"${mallory}","content":{"name":"deep","more":${deep}}}`
+        const body = `{"event":${JSON.stringify(evil.toPdu(invite))},"invite_room_state":[${shown}],"room_version":"10"}`
+        const path = `/v2/invite/${encodeURIComponent(roomId)}/${encodeURIComponent(invite.event_id)}`
+        const invited = yield* evil.ask(red, "PUT", path, undefined, { raw: body })
+        assert.strictEqual(invited.status, 200, invited.text)
+        const message = `{"edu_type":"m.direct_to_device","content":{"sender":"${mallory}","type":"org.test","message_id":"d${depth}","messages":{"${alice.userId}":{"*":{"more":${deep}}}}}}`
+        const transaction = `{"origin":"evil.test","origin_server_ts":1,"pdus":[],"edus":[${message}]}`
+        const sent = yield* evil.ask(red, "PUT", `/v1/send/deep${depth}`, undefined, { raw: transaction })
+        assert.strictEqual(sent.status, 200, sent.text)
+        yield* expectOk(alice.ask("GET", "//_matrix/client/v3/sync?timeout=0"))
+        if (depth <= 4_000)
+          evil.respond = () => ({ status: 200, body: { displayname: "deep", more: JSON.parse(deep) } })
+        const asked = yield* alice.ask(
+          "GET",
+          `//_matrix/client/v3/profile/${encodeURIComponent(`@deep${depth}:evil.test`)}`
+        )
+        assert.include([200, 404], asked.status, asked.text)
+      }
+      yield* isHealthy(red)
+    })
+  )
 })

@@ -2,24 +2,34 @@
  * Reading and writing JSON bodies of many megabytes without holding the event loop: an object whose lists are long, as
  * transactions and the state of a room are, goes entry by entry, within the bounds of `internal/ListReader.ts`.
  */
-import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { type Json, type JsonObject, nestsWithin } from "@greenroom/protocol/Json"
 import { CanonicalJsonError, compareCodePoints, encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result } from "effect"
 import { sliced } from "../runtime/Slices.ts"
-import { fail, isSpace, ListReader, maxEntryBytes, type Parse, parsed } from "./internal/ListReader.ts"
+import { fail, isSpace, ListReader, maxDepth, maxEntryBytes, type Parse, parsed } from "./internal/ListReader.ts"
 import { JsonSyntaxError } from "./JsonSyntaxError.ts"
 
 /** Up to this many bytes are read at once. */
 export const smallBytes = 128 * 1024
 
+const openBracket = 0x5b
 const openBrace = 0x7b
 
 const beginsObject = (bytes: Buffer): boolean => bytes[bytes.findIndex((byte) => !isSpace(byte))] === openBrace
 
+/** Whether there are so many arrays and objects that they may nest deeper than `maxDepth`. */
+const mayBeDeep = (bytes: Buffer): boolean => {
+  let count = 0
+  for (const byte of bytes) if (byte === openBracket || byte === openBrace) count++
+  return count > maxDepth
+}
+
 /** A body that is no object is read at once. */
 function* readBody(bytes: Buffer, parse: Parse): Generator<void, Json> {
   if (beginsObject(bytes)) return yield* new ListReader(new Set(), parse).steps(bytes)
-  return bytes.length > maxEntryBytes ? fail("it is not an object, and long", true) : parsed(bytes, parse)
+  if (bytes.length > maxEntryBytes) return fail("it is not an object, and long", true)
+  const value = parsed(bytes, parse)
+  return nestsWithin(value, maxDepth) ? value : fail(`it nests deeper than ${maxDepth} levels`, true)
 }
 
 function* resultOf(reading: Generator<void, Json>): Generator<void, Result.Result<Json, JsonSyntaxError>> {
@@ -32,12 +42,12 @@ function* resultOf(reading: Generator<void, Json>): Generator<void, Result.Resul
 }
 
 /**
- * Reads JSON. Fails for anything else, and for what would become too much. `parse` may be that of `ExactJson`, for bodies with
- * PDUs.
+ * Reads JSON. Fails for anything else, and for what would become too much, or nests so deep that it could not be written again. `parse`
+ * may be that of `ExactJson`, for bodies with PDUs.
  */
 export const parseJson = (bytes: Uint8Array, parse: Parse = JSON.parse): Effect.Effect<Json, JsonSyntaxError> => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return buffer.length <= smallBytes
+  return buffer.length <= smallBytes && !mayBeDeep(buffer)
     ? Effect.try({ try: () => parsed(buffer, parse), catch: (error) => error as JsonSyntaxError })
     : Effect.flatMap(
         sliced(() => resultOf(readBody(buffer, parse))),

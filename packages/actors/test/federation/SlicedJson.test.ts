@@ -82,7 +82,7 @@ describe("SlicedJson", () => {
         `{"state":[${"{},".repeat(maxEntries)}{}]}`,
         `{${Array.from({ length: maxEntries + 1 }, (_, index) => `"k${index}":1`).join(",")}}`,
         `{"state":[${`[${"[],".repeat(100_000)}[]],`.repeat(maxValues / 100_000)}0]}`,
-        `{"state":[${"[".repeat(100_000)}${"]".repeat(100_000)}]}`,
+        `{"state":{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}}`,
         `{"state":${"[".repeat(100_000)}`
       ]
       for (const body of bodies) {
@@ -90,6 +90,22 @@ describe("SlicedJson", () => {
         assert.isTrue(error.isTooLong || body.length < 200_000, error.reason)
       }
       assert.isTrue(isJsonObject(yield* parseSliced(`{"state":[${"{},".repeat(maxEntries - 2)}{}]}`)))
+    })
+  )
+
+  it.effect("an entry of a list that nests too deep is null beside the others, and other deep values are refused", () =>
+    Effect.gen(function* () {
+      for (const levels of [1_000, 100_000]) {
+        const deep = `${"[".repeat(levels)}${"]".repeat(levels)}`
+        const pdus = `{"pdus":[{"a":1},{"content":${deep}},${deep},[[1]],"[[[",2]}`
+        assert.deepStrictEqual(yield* parseJson(Buffer.from(pdus)), { pdus: [{ a: 1 }, null, null, [[1]], "[[[", 2] })
+        for (const body of [`{"room":{"content":${deep}}}`, `[200,{"room":${deep}}]`, deep]) {
+          const { reason } = yield* Effect.flip(parseJson(Buffer.from(body)))
+          assert.match(reason, /nests deeper/)
+        }
+      }
+      const wide = { room: Array.from({ length: 400 }, () => [{}]) }
+      assert.deepStrictEqual(yield* parseJson(Buffer.from(JSON.stringify(wide))), wide)
     })
   )
 

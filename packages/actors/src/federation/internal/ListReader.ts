@@ -20,7 +20,7 @@ export const maxEntries = 120_000
 /** The most values, those inside of others counted too: the state of a room of 30,000 events has about 2 million. */
 export const maxValues = 5_000_000
 
-/** How deep arrays and objects may nest. Canonical JSON allows less. */
+/** How deep arrays and objects may nest. Canonical JSON allows less. An entry of a list that is deeper becomes null: the others count. */
 export const maxDepth = 300
 
 /** Arriving bytes are gathered up to this many before they are read. */
@@ -91,6 +91,7 @@ export class ListReader {
   /** How far the current value was scanned, and the state of the scan there. */
   private looked = 0
   private depth = 0
+  private isTooDeep = false
   private inString = false
   private entries = 0
   private values = 0
@@ -209,7 +210,7 @@ export class ListReader {
   }
 
   private readEntry(): boolean {
-    const value = this.whole()
+    const value = this.whole(null)
     if (value === undefined) return false
     this.countEntry()
     if (this.handedOver.has(this.key)) this.found.push({ list: this.key, value })
@@ -226,16 +227,19 @@ export class ListReader {
     if (++this.entries > maxEntries) fail(`it has more than ${maxEntries} entries`, true)
   }
 
-  /** The value that begins here; undefined if it has not arrived whole. */
-  private whole(): Json | undefined {
+  /** The value that begins here; undefined if it has not arrived whole. `tooDeep` replaces one that nests too deep. */
+  private whole(tooDeep?: null): Json | undefined {
     const start = this.position
     const end = this.endOfValue(start)
+    if (this.isTooDeep && tooDeep === undefined) fail(`it nests deeper than ${maxDepth} levels`, true)
     if (end === undefined) return undefined
+    const { isTooDeep } = this
+    this.isTooDeep = false
     this.position = end
     this.looked = end
     this.depth = 0
     this.inString = false
-    return parsed(this.bytes.subarray(start, end), this.parse)
+    return isTooDeep ? null : parsed(this.bytes.subarray(start, end), this.parse)
   }
 
   /** The index after the value. For malformed values it is any index; they fail when they are parsed. */
@@ -282,7 +286,7 @@ export class ListReader {
   }
 
   private open(): void {
-    if (++this.depth > maxDepth) fail(`it nests deeper than ${maxDepth} levels`, true)
+    if (++this.depth > maxDepth) this.isTooDeep = true
     this.countValue()
   }
 
