@@ -50,6 +50,9 @@ export interface KeptKeyObject {
   readonly fetchedAt: number
 }
 
+/** The most keys that are kept of one server: those that it published itself first, of these the newest. It may publish others all the time. */
+const maxKeys = 1_000
+
 /** The most key objects that are kept of one server: the newest. */
 const maxObjects = 10
 
@@ -92,9 +95,9 @@ const toObject = (row: ObjectRow): KeptKeyObject => ({
 export class RemoteKeyStore extends Context.Service<
   RemoteKeyStore,
   {
-    /** Every key of the server that was ever fetched, or reported by a notary. */
+    /** The keys of the server that were fetched or reported by a notary, up to a limit. */
     readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<RemoteKey>>
-    /** Adds or renews keys. Other keys stay unchanged. */
+    /** Adds or renews keys. Other keys stay, up to a limit. */
     readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>
     /** The key objects of the servers, those of each newest first. */
     readonly objects: (serverNames: ReadonlyArray<ServerName>) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
@@ -130,6 +133,11 @@ export class RemoteKeyStore extends Context.Service<
         WHERE excluded.vouchers IS NULL
           OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
 
+      const dropSurplusKeys = (serverName: ServerName) => sql`
+        DELETE FROM remote_keys WHERE server_name = ${serverName} AND key_id IN (
+          SELECT key_id FROM remote_keys WHERE server_name = ${serverName}
+          ORDER BY vouchers IS NOT NULL, fetched_at DESC, key_id OFFSET ${maxKeys})`
+
       // Keys from notaries never replace keys from the server itself.
       const putObject = (
         serverName: ServerName,
@@ -154,6 +162,7 @@ export class RemoteKeyStore extends Context.Service<
       const put = Effect.fnUntraced(function* (serverName: ServerName, fetched: FetchedKeys) {
         const now = yield* Clock.currentTimeMillis
         yield* putKeys(serverName, fetched, now)
+        yield* dropSurplusKeys(serverName)
         yield* putObject(serverName, fetched, now)
       }, Effect.orDie)
 
