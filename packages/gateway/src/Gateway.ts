@@ -319,12 +319,8 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: TrustedProxies)
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
     shutdown.isRequested() && pathOf(request.url) !== "/health"
       ? Effect.succeed(goingDown)
-      : Effect.map(
-          sampled(request.method, { kind: "server" }, isForAdmins(request.url) ? adminApp : app),
-          (response) => {
-            countBody(unread, request, response)
-            return response
-          }
+      : Effect.map(sampled(request.method, { kind: "server" }, isForAdmins(request.url) ? adminApp : app), (answer) =>
+          countBody(unread, request, answer)
         )
   )
   return trustedProxies.middleware(unlessGoingDown)

@@ -6,7 +6,7 @@
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Context, Layer } from "effect"
-import type { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpBody, type HttpServerRequest, HttpServerResponse } from "effect/http"
 
 /** How many bytes may wait for all clients together. */
 export const maxUnreadBytes = 128 * 1024 * 1024
@@ -52,17 +52,25 @@ export class UnreadAnswers extends Context.Service<
     })
 }
 
-/** Counts the body of a response until it is sent, if it is large. */
+/** Counts the body of a response until it is sent, if it is large. Its text is given up for its bytes: both would be in memory. */
 export const countBody = (
   unread: UnreadAnswers["Service"],
   request: HttpServerRequest.HttpServerRequest,
-  { body }: HttpServerResponse.HttpServerResponse
-): void => {
-  if (body._tag !== "Uint8Array" || body.contentLength < smallestCounted) return
+  answer: HttpServerResponse.HttpServerResponse
+): HttpServerResponse.HttpServerResponse => {
+  const { body } = answer
+  if (body._tag !== "Uint8Array" || body.contentLength < smallestCounted) return answer
   const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-  if (!response.closed)
-    response.once(
-      "close",
-      unread.add(body.contentLength, () => response.destroy())
-    )
+  countUnread(unread, response, body.contentLength)
+  if (body.text === undefined) return answer
+  return HttpServerResponse.setBody(answer, HttpBody.uint8Array(body.body, body.contentType))
+}
+
+/** Counts bytes of a response until it is sent. */
+export const countUnread = (unread: UnreadAnswers["Service"], response: ServerResponse, bytes: number): void => {
+  if (response.closed) return
+  response.once(
+    "close",
+    unread.add(bytes, () => response.destroy())
+  )
 }

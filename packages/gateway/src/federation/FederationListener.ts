@@ -42,6 +42,7 @@ import { encryptionFederationHandlers } from "../server-server/EncryptionFederat
 import { mediaFederationHandlers } from "../server-server/MediaFederationHandlers.ts"
 import { policyFederationHandlers } from "../server-server/PolicyFederationHandlers.ts"
 import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
+import { countBody, maxUnreadBytes, UnreadAnswers } from "../UnreadAnswers.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
 import { identityHandlers } from "./IdentityHandlers.ts"
@@ -62,6 +63,8 @@ export interface FederationListenerOptions {
   readonly tlsCert?: string | undefined
   readonly tlsKey?: string | undefined
   readonly rates?: FederationRates
+  /** How many bytes of answers may wait for other servers to read them (default `maxUnreadBytes`). */
+  readonly maxUnreadBytes?: number
 }
 
 /** `anonymous`: per address, before the signature is checked. `requests` and `sends`: reads and others, per origin. */
@@ -142,8 +145,11 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   )
   const sampled = yield* makeSampled
   const app = federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], []))
+  const unread = yield* UnreadAnswers
   const handle = yield* NodeHttpServer.makeHandler(
-    HttpServerRequest.HttpServerRequest.use(({ method }) => sampled(method, { kind: "server" }, app)),
+    HttpServerRequest.HttpServerRequest.use((request) =>
+      Effect.map(sampled(request.method, { kind: "server" }, app), (answer) => countBody(unread, request, answer))
+    ),
     { scope: requests }
   )
   answerRequests(server, inFlight, handle, { onRequest: yield* recording("federation") })
@@ -209,6 +215,6 @@ export class FederationListener extends Context.Service<
           )
         )
       ),
-      Layer.provide(NodeHttpServer.layerHttpServices)
+      Layer.provide([NodeHttpServer.layerHttpServices, UnreadAnswers.layer(options.maxUnreadBytes ?? maxUnreadBytes)])
     )
 }

@@ -29,6 +29,7 @@ import { GatewayVersion } from "../GatewayVersion.ts"
 import { jsonBytes } from "../JsonAnswer.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
+import { UnreadAnswers } from "../UnreadAnswers.ts"
 import { streamPdus } from "./PduStream.ts"
 
 /** The first version of some endpoints answers with a pair of status and body. */
@@ -98,6 +99,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
     const federation = yield* Federation
     const servers = yield* ServerServer
     const thirdPartyInvites = yield* ThirdPartyInvites
+    const unread = yield* UnreadAnswers
 
     const pdusOf = (pdus: ReadonlyArray<JsonObject>) =>
       Effect.flatMap(Clock.currentTimeMillis, (origin_server_ts) =>
@@ -190,7 +192,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
           Effect.flatMap(
             servers.sendJoin(origin, params.roomId, params.eventId, pdu, query.omit_members === "true"),
             ({ authChain, state, ...rest }) =>
-              streamPdus({ origin: serverName, ...rest }, { auth_chain: authChain, state }, servers.toPdus)
+              streamPdus(unread, { origin: serverName, ...rest }, { auth_chain: authChain, state }, servers.toPdus)
           )
         )
       )

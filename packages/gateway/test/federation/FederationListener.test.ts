@@ -7,6 +7,7 @@ import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import { generateSigningKey, type SigningKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Result, Schedule } from "effect"
+import type { FederationListenerOptions } from "../../src/federation/FederationListener.ts"
 import { freePort } from "../support/Loopback.ts"
 import { outcome } from "../TestGateway.ts"
 import { type Ask, ask, bigState, Received, server } from "./support/TestServer.ts"
@@ -14,16 +15,18 @@ import { type Ask, ask, bigState, Received, server } from "./support/TestServer.
 const roomId = "!room:example.org" as RoomId
 
 /** Two servers that know only each other's name. */
-const twoServers = Effect.gen(function* () {
+const twoServersWith = Effect.fnUntraced(function* (listener: Partial<FederationListenerOptions>) {
   const [red, blue] = [yield* freePort, yield* freePort].map((port) => `127.0.0.1:${port}` as ServerName)
   return {
     red: red!,
     blue: blue!,
     port: Number(blue!.split(":")[1]),
     onRed: yield* Layer.build(server(red!)),
-    onBlue: yield* Layer.build(server(blue!))
+    onBlue: yield* Layer.build(server(blue!, listener))
   }
 })
+
+const twoServers = twoServersWith({})
 
 type Servers = Effect.Success<typeof twoServers>
 
@@ -96,6 +99,16 @@ describe("FederationListener", () => {
         field: "displayname"
       })
       assert.strictEqual((yield* client.queryPresence(userId)).state, "online")
+    })
+  )
+
+  it.live("the bytes of answers that other servers have not read are bounded", () =>
+    Effect.gen(function* () {
+      const { blue, onRed, red } = yield* twoServersWith({ maxUnreadBytes: JSON.stringify(bigState).length / 2 })
+      const client = Context.get(onRed, FederationClient)
+      assert.deepStrictEqual(yield* client.pull(blue, ["t1"]), [{ after: ["t1"] }])
+      const cut = yield* Effect.flip(client.getState(blue, roomId, `$x:${red}` as EventId))
+      assert.strictEqual(cut._tag, "RemoteUnreachable")
     })
   )
 
