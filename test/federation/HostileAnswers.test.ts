@@ -61,6 +61,28 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answe
     })
   )
 
+  it.effect("answers of very many small values are not kept, others are", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const values = (count: number) => Array.from({ length: count }, () => ({}))
+      const rooms = (count: number) =>
+        Array.from({ length: count }, (_, index) => ({ room_id: `!p${index}:evil.test` }))
+      const timesAsked = Effect.fnUntraced(function* (path: string, body: Body) {
+        evil.respond = () => answer(body)
+        const before = evil.asked.length
+        for (let count = 0; count < 2; count++) yield* expectOk(alice.ask("GET", client(path)))
+        return evil.asked.length - before
+      })
+      const profileOf = (name: string) => `v3/profile/${encoded(`@${name}${number}:evil.test`)}`
+      assert.strictEqual(yield* timesAsked(profileOf("many"), { displayname: "x", "org.test": values(10_000) }), 2)
+      assert.strictEqual(yield* timesAsked(profileOf("few"), { displayname: "x", "org.test": values(100) }), 1)
+      const page = (since: string) => `v3/publicRooms?server=evil.test&since=${since}${number}`
+      assert.strictEqual(yield* timesAsked(page("many"), { chunk: rooms(20_000) }), 2)
+      assert.strictEqual(yield* timesAsked(page("few"), { chunk: rooms(1_000) }), 1)
+      yield* isHealthy(red)
+    })
+  )
+
   it.effect("spaces that contain themselves or never end cost a bounded number of requests", () =>
     Effect.gen(function* () {
       const { alice, evil, number, red } = yield* sceneOf("11")

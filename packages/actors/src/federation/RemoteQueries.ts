@@ -25,14 +25,19 @@ import { ServerServerClient } from "./ServerServerClient.ts"
 const answerLifetime = "1 minute"
 const failureLifetime = "5 seconds"
 
-/** How many profiles are kept: each has up to `answerLimits.profile` bytes. */
+/** How many profiles are kept: each has up to `answerLimits.profile` bytes, and so many values. */
 const profilesKept = 1_000
+const profileValues = 1_000
 
 /** How many aliases are asked for at once. */
 const aliasesKept = 10_000
 
-/** How many pages of lists of public rooms, and how many spaces, are kept: each has up to `answerLimits.summaries` bytes. */
+/**
+ * How many pages of lists of public rooms, and how many spaces, are kept: each has up to `answerLimits.summaries` bytes, and so many
+ * values.
+ */
 const pages = 50
+const pageValues = 20_000
 
 const pageError =
   (server: ServerName) =>
@@ -51,20 +56,31 @@ const toMatrixError =
       : new NotFound({ error: `${serverNameOf(what)} cannot be asked for ${what} now` })
   }
 
-const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : failureLifetime)
+/** Whether a value is made of so many others at most. Small ones take many times the memory of their JSON. */
+const hasFewValues = (value: unknown, most: number): boolean => {
+  let left = most
+  const look = (part: unknown): boolean =>
+    --left >= 0 && (typeof part !== "object" || part === null || Object.values(part).every(look))
+  return look(value)
+}
+
+/** Answers of too many values are for those who wait for them alone. */
+const timeToLive = (most: number) => (exit: Exit.Exit<unknown, unknown>) =>
+  !Exit.isSuccess(exit) ? failureLifetime : hasFewValues(exit.value, most) ? answerLifetime : 0
 
 /** Aliases are not cached: one may lead to another room at any time, and a user who joins by it expects that room. */
 const aliasLifetime = 0
 
 /** A refusal to describe a room is not cached: the membership that caused it may change soon. */
-const hierarchyLifetime = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : 0)
+const hierarchyLifetime = (exit: Exit.Exit<unknown, unknown>) =>
+  Exit.isSuccess(exit) && hasFewValues(exit.value, pageValues) ? answerLifetime : 0
 
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const today = yield* ServerServerClient
   const profiles = yield* MonotonicCache.makeWith(
     (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
-    { capacity: profilesKept, timeToLive }
+    { capacity: profilesKept, timeToLive: timeToLive(profileValues) }
   )
   const aliases = yield* MonotonicCache.make({
     lookup: (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
@@ -76,7 +92,7 @@ const make = Effect.gen(function* () {
       const [server, request]: [ServerName, PublicRoomsRequest] = JSON.parse(asked)
       return Effect.mapError(today.publicRooms(server, request), pageError(server))
     },
-    { capacity: pages, timeToLive }
+    { capacity: pages, timeToLive: timeToLive(pageValues) }
   )
   const hierarchies = yield* MonotonicCache.makeWith(
     (asked: string) => {
