@@ -20,6 +20,8 @@ import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange
 export interface MembershipAt {
   readonly roomNid: number
   readonly roomId: RoomId
+  /** How many users are in the room now. */
+  readonly members: number
   readonly membership: string
   /** The change by which it became so. */
   readonly changedAt: StreamPosition
@@ -44,6 +46,7 @@ export interface TimelineEntry {
 interface MembershipRow {
   readonly room_nid: bigint
   readonly room_id: string
+  readonly members: number
   readonly membership: string
   readonly xid: string
   readonly nid: bigint
@@ -80,6 +83,7 @@ const isCut = ({ after_gap, body }: EntryRow): boolean => after_gap || body === 
 const toMembership = (row: MembershipRow): MembershipAt => ({
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
+  members: row.members,
   membership: row.membership,
   changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
   before: row.before ?? undefined,
@@ -160,13 +164,14 @@ export class SyncStore extends Context.Service<
         roomNids?: ReadonlyArray<number>
       ) =>
         sql<MembershipRow>`
-          SELECT latest.room_nid, rooms.room_id, latest.membership, latest.xid::text AS xid, latest.nid, ${
-            since === undefined
-              ? sql`NULL`
-              : sql`(
+          SELECT latest.room_nid, rooms.room_id, rooms.joined_members AS members, latest.membership,
+            latest.xid::text AS xid, latest.nid, ${
+              since === undefined
+                ? sql`NULL`
+                : sql`(
                   SELECT membership FROM ${changesIn(userId, "latest")}
                   WHERE (former.xid, former.nid) <= ${positionSql(sql, since)} ${newestFirst})`
-          } AS before,
+            } AS before,
           CASE WHEN latest.membership IN ('leave', 'ban') THEN (
             SELECT membership FROM ${changesIn(userId, "latest")}
             WHERE (former.xid, former.nid) < (latest.xid, latest.nid) ${newestFirst}) END AS previous

@@ -13,6 +13,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { comparePositions, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
+import { sliced } from "../runtime/Slices.ts"
 import type { Reader } from "./HistoryVisibility.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
 
@@ -29,6 +30,9 @@ export interface RenderOptions {
   /** Takes the wanted fields of the rendered events. */
   readonly pick?: ((event: ClientServerEvent) => ClientServerEvent) | undefined
 }
+
+/** How many events are rendered without other work in between. */
+const renderedAtOnce = 200
 
 /** Events that are rendered alike. */
 export interface RenderedList extends RenderOptions {
@@ -78,21 +82,31 @@ export const makeEventRenderer = Effect.gen(function* () {
         relations
       })
     )
-    return lists.map(({ bundleFor, events, memberships, pick, toPdu, withoutRoomId }) =>
-      events.map((event, index) => {
-        const rendered = toClientServerEvent(event, {
-          now,
-          withoutRoomId,
-          redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
-          transactionId: transactionIdFor(session, event),
-          membership: memberships?.[index],
-          delayId: delayIdFor(session, event),
-          relations: bundleFor === undefined ? undefined : bundles.get(event.event_id)
-        })
-        const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)
-        return pick === undefined ? formed : pick(formed)
-      })
-    )
+    const steps = function* () {
+      const rendered: Array<ReadonlyArray<ClientServerEvent>> = []
+      let count = 0
+      for (const { bundleFor, events, memberships, pick, toPdu, withoutRoomId } of lists) {
+        const list: Array<ClientServerEvent> = []
+        for (const [index, event] of events.entries()) {
+          if (++count % renderedAtOnce === 0) yield
+          const shown = toClientServerEvent(event, {
+            now,
+            withoutRoomId,
+            redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
+            transactionId: transactionIdFor(session, event),
+            membership: memberships?.[index],
+            delayId: delayIdFor(session, event),
+            relations: bundleFor === undefined ? undefined : bundles.get(event.event_id)
+          })
+          const formed = toPdu === undefined ? shown : asPdu(toPdu(event), shown)
+          list.push(pick === undefined ? formed : pick(formed))
+        }
+        rendered.push(list)
+      }
+      return rendered
+    }
+    if (all.length >= renderedAtOnce) return yield* sliced(steps)
+    return steps().next().value as ReadonlyArray<ReadonlyArray<ClientServerEvent>>
   })
 
   const render = (session: Session, events: ReadonlyArray<Event>, options: RenderOptions = {}) =>

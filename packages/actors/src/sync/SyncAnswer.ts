@@ -75,9 +75,9 @@ export const shared = <A extends object>(part: A): A => {
 
 /** Events as JSON, which are parsed where they are read. */
 class CompactEvents<E> implements Events<E> {
-  constructor(part: Events<E>) {
-    Object.assign(this, Struct.omit(part, ["events"]))
-    encodedTexts.set(this, JSON.stringify(part))
+  constructor(part: object, text: string) {
+    Object.assign(this, part)
+    encodedTexts.set(this, text)
   }
 
   get events(): ReadonlyArray<E> {
@@ -85,9 +85,24 @@ class CompactEvents<E> implements Events<E> {
   }
 }
 
-/** Encodes a part of an answer before the others are read: as text it takes less memory than its events. */
-export const compact = <A extends Events<unknown>>(part: A): A =>
-  part.events.length === 0 ? part : (new CompactEvents(part) as unknown as A)
+/** How many events are encoded in one step. */
+const encodedAtOnce = 100
+
+/** Encodes a part of an answer before the others are read, in steps: as text it takes less memory than its events. */
+export function* compact<A extends Events<unknown>>(part: A): Generator<void, A> {
+  const { events } = part
+  if (events.length === 0) return part
+  const rest = Struct.omit(part, ["events"])
+  let list = ""
+  for (let index = 0; index < events.length; index += encodedAtOnce) {
+    const text = JSON.stringify(events.slice(index, index + encodedAtOnce))
+    list += `${index === 0 ? "" : ","}${text.slice(1, -1)}`
+    yield
+  }
+  const members = JSON.stringify(rest).slice(1)
+  const text = `{"events":[${list}]${members === "}" ? "" : ","}${members}`
+  return new CompactEvents(rest, text) as unknown as A
+}
 
 /** Whether a part of an answer has events. */
 export const hasEvents = (part: Events<unknown> | undefined): boolean =>

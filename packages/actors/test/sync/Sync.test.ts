@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { Clock, Deferred, Effect, Fiber, Latch } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import { Accounts } from "../../src/account/Accounts.ts"
@@ -9,6 +10,7 @@ import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import { UserFeed } from "../../src/sync/internal/UserFeed.ts"
 import { Sync } from "../../src/sync/Sync.ts"
+import { encodeSyncAnswer, type SyncAnswer } from "../../src/sync/SyncAnswer.ts"
 import { aliceAndBob, layer as homeServer, person } from "../TestHomeServer.ts"
 
 /** Completes when a request of the user waits for news. */
@@ -83,6 +85,29 @@ layer(homeServer)("/sync", (it) => {
       const hard = yield* endAfter({ ...bob, expiresAt: later }, accounts.logout(bob))
       assert.strictEqual(hard._tag, "M_UNKNOWN_TOKEN")
       assert.notProperty(hard, "soft_logout")
+    })
+  )
+
+  it.effect("the events of rooms with many members are encoded room by room", () =>
+    Effect.gen(function* () {
+      const sync = yield* Sync
+      const rooms = yield* Rooms
+      const sql = yield* SqlClient.SqlClient
+      const { alice, room_id } = yield* aliceAndBob("-crowded")
+      const other = yield* rooms.create(alice, { visibility: "public" })
+      yield* rooms.send(alice, other.room_id, "m.room.message", { msgtype: "m.text", body: "hello" })
+      const read = sync.sync(alice, { timeout: 0, fullState: true })
+      const small = yield* read
+      yield* sql`UPDATE rooms SET joined_members = 10000 WHERE room_id IN (${room_id}, ${other.room_id})`
+      const large = yield* read
+      const bodies = [small, large].map((answer) => JSON.parse(encodeSyncAnswer(answer)).rooms.join)
+      for (const id of [room_id, other.room_id]) {
+        const isEncoded = ({ rooms: { join } }: SyncAnswer) => !Object.hasOwn(join[id]!.timeline, "events")
+        assert.deepStrictEqual([isEncoded(small), isEncoded(large)], [false, true])
+        for (const part of ["timeline", "state"]) {
+          assert.deepStrictEqual(bodies[1][id][part].events, bodies[0][id][part].events)
+        }
+      }
     })
   )
 })

@@ -8,8 +8,9 @@ import { EventLog } from "@greenroom/store/EventLog"
 import type { StateRef } from "@greenroom/store/StateStore"
 import { formatToken, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { SyncStore } from "@greenroom/store/SyncStore"
-import { Array as Arr, Effect } from "effect"
+import { Effect } from "effect"
 import type { EventRenderer, RenderedList } from "../../room/EventRenderer.ts"
+import { sliced } from "../../runtime/Slices.ts"
 import { compact, type SyncedRoom } from "../SyncAnswer.ts"
 import { makeEventFormats } from "./EventFormats.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
@@ -20,10 +21,11 @@ import { makeSyncTimelines } from "./SyncTimelines.ts"
 import { makeTimelineStates } from "./TimelineStates.ts"
 
 /**
- * How many rooms are read together: the events of an answer with more rooms are encoded group by group, so that those of a few rooms
- * only are in memory as objects.
+ * How many rooms are read together, and how many members they have, if all of them are in the answer: the events of a larger answer are
+ * encoded group by group, so that those of a few rooms only are in memory as objects.
  */
 const roomsAtOnce = 32
+const membersAtOnce = 8_192
 /** How many groups of a first answer are read at a time: PostgreSQL reads one while another is encoded. */
 const groupsAtOnce = 3
 
@@ -44,16 +46,42 @@ interface Common {
   readonly freshSummaries: Effect.Effect<ReadonlyMap<number, Summary>>
 }
 
-const compactRooms = (answers: ReadonlyMap<RoomId, SyncedRoom>): ReadonlyArray<readonly [RoomId, SyncedRoom]> =>
-  Array.from(answers, ([roomId, { state, state_after, timeline, ...room }]) => [
-    roomId,
-    {
-      timeline: compact(timeline),
-      ...(state === undefined ? {} : { state: compact(state) }),
-      ...(state_after === undefined ? {} : { state_after: compact(state_after) }),
+/** Encodes the events of rooms, in steps. */
+function* compactRooms(
+  answers: ReadonlyMap<RoomId, SyncedRoom>
+): Generator<void, ReadonlyArray<readonly [RoomId, SyncedRoom]>> {
+  const rooms: Array<readonly [RoomId, SyncedRoom]> = []
+  for (const [roomId, { state, state_after, timeline, ...room }] of answers) {
+    const encoded = {
+      timeline: yield* compact(timeline),
+      ...(state === undefined ? {} : { state: yield* compact(state) }),
+      ...(state_after === undefined ? {} : { state_after: yield* compact(state_after) }),
       ...room
     }
-  ])
+    rooms.push([roomId, encoded])
+    yield
+  }
+  return rooms
+}
+
+/** How many memberships of a room are in the answer, about. */
+const membersIn = ({ filter, fullState }: RoomsRange, { known, members }: Reading): number =>
+  (fullState || known === undefined) && filter.room?.state?.lazy_load_members !== true ? members : 0
+
+/** The rooms that are read together. */
+const groupsOf = (range: RoomsRange, rooms: ReadonlyArray<Reading>): ReadonlyArray<ReadonlyArray<Reading>> => {
+  const groups: Array<Array<Reading>> = []
+  let members = 0
+  for (const room of rooms) {
+    const group = groups.at(-1)
+    const own = membersIn(range, room)
+    const fits = group !== undefined && group.length < roomsAtOnce && members + own <= membersAtOnce
+    if (fits) group.push(room)
+    else groups.push([room])
+    members = fits ? members + own : own
+  }
+  return groups
+}
 
 /** Summaries are of the present members, which former members do not get to know. */
 const isInside = ({ membership }: Reading): boolean => !hasLeft(membership)
@@ -95,17 +123,16 @@ export const makeSyncRoomUpdates = Effect.fnUntraced(function* (sentMembers: Sen
     return answers
   })
 
-  const readGroups = (range: RoomsRange, rooms: ReadonlyArray<Reading>, common: Common) =>
-    rooms.length <= roomsAtOnce
-      ? readTogether(range, rooms, common)
-      : Effect.map(
-          Effect.forEach(
-            Arr.chunksOf(rooms, roomsAtOnce),
-            (group) => Effect.map(readTogether(range, group, common), compactRooms),
-            { concurrency: concurrencyOf(range) > 1 ? groupsAtOnce : 1 }
-          ),
-          (groups) => new Map(groups.flat())
-        )
+  const readGroups = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>, common: Common) {
+    const isLarge = rooms.reduce((sum, room) => sum + membersIn(range, room), 0) > membersAtOnce
+    if (rooms.length <= roomsAtOnce && !isLarge) return yield* readTogether(range, rooms, common)
+    const groups = yield* Effect.forEach(
+      groupsOf(range, rooms),
+      (group) => Effect.flatMap(readTogether(range, group, common), (answers) => sliced(() => compactRooms(answers))),
+      { concurrency: concurrencyOf(range) > 1 && !isLarge ? groupsAtOnce : 1 }
+    )
+    return new Map(groups.flat())
+  })
 
   const readTogether = Effect.fnUntraced(function* (
     range: RoomsRange,
