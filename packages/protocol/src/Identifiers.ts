@@ -3,9 +3,9 @@
  * (`@alice:example.org`, `!room:example.org`, `#alias:example.org`, `$event:example.org`). Event IDs from room version 3 and
  * room IDs from version 12 are a sigil and a hash in base64, and belong to no server.
  *
- * Every identifier is at most 255 bytes of UTF-8 without U+0000; user IDs have no control characters outside of events. A user ID that
- * *we* allocate has a lower-case localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are,
- * whatever their case.
+ * Every identifier is at most 255 bytes of UTF-8 without control characters, though today's specification lets IDs of rooms and events
+ * have them. A user ID that *we* allocate has a lower-case localpart (`localpartGrammar`); identifiers that other servers allocated are
+ * taken as they are, whatever their case.
  * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
  */
 import * as Schema from "effect/Schema"
@@ -35,10 +35,9 @@ const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 const isOfServer = (sigil: string, text: string): boolean => {
   if (text.charCodeAt(0) !== sigil.charCodeAt(0) || byteLength(text) > maxIdentifierBytes) return false
   const colon = text.indexOf(":")
-  return colon >= 2 && isServerName(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
+  if (colon < 2 || !isServerName(text.slice(colon + 1))) return false
+  return !unprintable.test(text.slice(1, colon)) && text.isWellFormed()
 }
-
-const isUserIdText = (text: string): boolean => isOfServer("@", text) && !unprintable.test(text)
 
 /** A hash in base64, by either of its alphabets. */
 const isHash = (sigil: string, text: string): boolean =>
@@ -66,9 +65,9 @@ export const ServerName = Schema.String.check(
 export type ServerName = typeof ServerName.Type
 
 /** `@localpart:server`, the address of a person. */
-export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", isUserIdText).pipe(
-  Schema.brand("UserId")
-)
+export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", (text) =>
+  isOfServer("@", text)
+).pipe(Schema.brand("UserId"))
 export type UserId = typeof UserId.Type
 
 /**
@@ -93,7 +92,7 @@ export const EventId = identifier("an event ID", "^\\$.+$", "$opaque:example.org
 export type EventId = typeof EventId.Type
 
 /** True for a well-formed user ID. */
-export const isUserId = (text: unknown): text is UserId => typeof text === "string" && isUserIdText(text)
+export const isUserId = (text: unknown): text is UserId => typeof text === "string" && isOfServer("@", text)
 /** True for a well-formed room ID. */
 export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!", text)
 /** True for a well-formed room alias. */

@@ -20,6 +20,8 @@ import { sliced } from "../../runtime/Slices.ts"
 import type { KnownVersions } from "./KnownVersions.ts"
 import { makeServerVisibility } from "./ServerVisibility.ts"
 
+/** How many events a server gets at most. */
+const maxPage = 100
 /** How many hidden events in a row are given with the one that follows them. */
 const maxHidden = 5
 
@@ -106,7 +108,8 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
   const withHidden = Effect.fnUntraced(function* (
     roomNid: number,
     from: ReadonlyArray<StoredEvent>,
-    page: ReadonlyArray<StoredEvent>
+    page: ReadonlyArray<StoredEvent>,
+    limit: number
   ) {
     const seen = new Set([...from, ...page].map(({ event }) => event.event_id))
     const hidden = new Map<EventId, StoredEvent>()
@@ -114,7 +117,9 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     for (let round = 0; round < maxHidden && edge.length > 0; round++) {
       const before = new Set(edge.flatMap(({ event }) => event.prev_events).filter((id) => !seen.has(id)))
       for (const id of before) seen.add(id)
-      edge = (yield* events.byIds([...before])).filter((stored) => stored.roomNid === roomNid && isHidden(stored))
+      edge = (yield* events.byIds([...before].slice(0, limit))).filter(
+        (stored) => stored.roomNid === roomNid && isHidden(stored)
+      )
       for (const stored of edge) hidden.set(stored.event.event_id, stored)
     }
     const all: Array<StoredEvent> = []
@@ -145,9 +150,10 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     const known = (yield* events.byIds(from)).filter((storedEvent) => storedEvent.event.room_id === roomId)
     const roomNid = known[0]?.roomNid
     if (roomNid === undefined) return []
+    const most = Math.min(limit, maxPage)
     const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
     const upTo = positionBefore(newest)
-    const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
+    const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", most)
     const found = new Map(
       (yield* events.byIds(page.map(({ event }) => event.event_id))).map((storedEvent) => [
         storedEvent.event.event_id,
@@ -155,7 +161,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
       ])
     )
     const stored = page.flatMap(({ event }) => found.get(event.event_id) ?? [])
-    return yield* visiblePdus(origin, (yield* withHidden(roomNid, known, stored)).slice(0, limit))
+    return yield* visiblePdus(origin, (yield* withHidden(roomNid, known, stored, most)).slice(0, most))
   })
 
   return { backfill, getPdu, getState, getStateIds, requireServer, toPdus, visiblePdus }

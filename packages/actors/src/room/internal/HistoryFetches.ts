@@ -22,6 +22,9 @@ const oldestEvents = 100
 const maxEnds = 20
 /** The number of events before a gap that are searched for one with a place in the graph. */
 const eventsBeforeGap = 5
+/** How many withheld events in a row are passed on the way to an end of our history, and how many events are read for each step. */
+const maxWithheld = 20
+const eventsPerStep = 1_000
 
 export const makeHistoryFetches = Effect.fnUntraced(function* (
   { roomId }: RoomWriter,
@@ -43,8 +46,8 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
   const predecessorsOf = Effect.fnUntraced(function* (room: RoomState, followers: ReadonlyArray<StreamedEvent>) {
     const all = new Map<EventId, KnownEvent>()
     let wanted = followers.flatMap(({ event }) => event.prev_events)
-    while (wanted.length > 0) {
-      const found = yield* graph.known(room, wanted)
+    for (let step = 0; step < maxWithheld && wanted.length > 0; step++) {
+      const found = yield* graph.known(room, wanted.slice(0, eventsPerStep))
       for (const [id, known] of found) all.set(id, known)
       const withheld = [...found.values()].filter(({ status }) => status === EventStatus.withheld)
       wanted = withheld.flatMap(({ event }) => event.prev_events).filter((id) => !all.has(id))
@@ -57,11 +60,17 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
     const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
     const oldest = yield* events.timelines([range], "f", oldestEvents)
     const found = yield* predecessorsOf(room, oldest)
-    const isWhole = ({ prev_events }: Event): boolean =>
-      prev_events.every((id) => {
+    const judged = new Map<EventId, boolean>()
+    const isWhole = ({ event_id, prev_events }: Event): boolean => {
+      const earlier = judged.get(event_id)
+      if (earlier !== undefined) return earlier
+      const result = prev_events.every((id) => {
         const known = found.get(id)
         return known?.status === EventStatus.withheld ? isWhole(known.event) : isVisible(known)
       })
+      judged.set(event_id, result)
+      return result
+    }
     return oldest.filter(({ event }) => !isWhole(event)).slice(0, maxEnds)
   })
 

@@ -111,7 +111,7 @@ export const makePlacementPlans = (
     for (let round = 0; round < maxRefused && refused.length > 0 && beside().length > 0; round++) {
       const before = refused.flatMap(({ event }) => event.prev_events).filter((id) => !followed.has(id))
       for (const id of before) followed.add(id)
-      refused = [...(yield* roomEvents.known(room, before)).values()].filter(isRefused)
+      refused = [...(yield* roomEvents.known(room, before.slice(0, refusedPerRound))).values()].filter(isRefused)
     }
     return beside()
   })
@@ -180,8 +180,9 @@ export const makePlacementPlans = (
   return { survey, refresh, citesForeign, plan }
 }
 
-/** How many refused events in a row are passed on the way to forward extremities. */
+/** How many refused events in a row are passed on the way to forward extremities, and how many predecessors of them are read in a round. */
 const maxRefused = 20
+const refusedPerRound = 1_000
 
 const isRefused = ({ status }: KnownEvent): boolean =>
   status === EventStatus.softFailed || status === EventStatus.rejected
