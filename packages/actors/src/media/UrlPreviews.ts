@@ -2,18 +2,19 @@
  * Previews of web pages: title, description and image as a page describes itself, for users whose clients ask.
  *
  * The server makes the request in place of the user, so it is bounded in every way: public addresses only, wherever a name
- * or a redirect leads; a part of the page, an image of some size, in some seconds; few at a time, and each page once an hour.
- * The image is kept as other content that can be fetched again.
+ * or a redirect leads; a part of the page, an image of some size, in some seconds; few at a time, of each user in turn, and each page
+ * once an hour. The image is kept as other content that can be fetched again.
  *
  * Source: "Content Repository" of the client-server specification, `preview_url`.
  */
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage } from "node:http"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { MediaStore } from "@greenroom/store/MediaStore"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
-import { Context, Effect, Exit, Layer } from "effect"
+import { Context, Effect, Exit, Layer, PartitionedSemaphore } from "effect"
 import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -31,16 +32,18 @@ import { detectType, isShownImage } from "./MediaType.ts"
 const maxPageBytes = 1024 * 1024
 const maxImageBytes = 10 * 1024 * 1024
 
-/** How long all of a preview may take. */
-const timeout = "25 seconds"
+/** How long a page may take, and then its image. */
+const pageTimeout = "15 seconds"
+const imageTimeout = "10 seconds"
 
 /** The lifetimes of cached previews and failures, and the most that are cached. */
 const previewLifetime = "1 hour"
 const failureLifetime = "1 minute"
 const capacity = 1_000
 
-/** How many previews are made at a time. */
+/** How many previews are made at a time, and how long a request waits for one. */
 const maxAtOnce = 16
+const longestWait = "1 minute"
 
 const maxUrlLength = 4_096
 
@@ -63,13 +66,19 @@ const readSome = async (response: IncomingMessage): Promise<Buffer> => {
   return bytes.take().subarray(0, maxPageBytes)
 }
 
-const isPage = (type: string): boolean => /^\s*(?:text\/html|application\/xhtml\+xml)\b/i.test(type)
+/** Whether the answer is a web page, without compression as it was asked for. */
+const isPage = ({ headers }: IncomingMessage): boolean =>
+  /^\s*(?:text\/html|application\/xhtml\+xml)\b/i.test(headers["content-type"] ?? "") &&
+  /^(?:identity)?$/i.test(headers["content-encoding"] ?? "")
 
 /** Previews of web pages. */
 export class UrlPreviews extends Context.Service<
   UrlPreviews,
   {
-    /** The description of a page, by the names of Open Graph. Callers: every user. Errors: M_INVALID_PARAM, M_NOT_FOUND. */
+    /**
+     * The description of a page, by the names of Open Graph. Callers: every user. Errors: M_INVALID_PARAM, M_NOT_FOUND,
+     * M_LIMIT_EXCEEDED.
+     */
     readonly preview: (session: Session, url: string) => Effect.Effect<JsonObject, MatrixError>
   }
 >()("greenroom/actors/UrlPreviews") {
@@ -81,7 +90,7 @@ export class UrlPreviews extends Context.Service<
       const files = yield* MediaFiles
       const store = yield* MediaStore
       const { whileStaying } = yield* Departure
-      let running = 0
+      const places = yield* PartitionedSemaphore.make<UserId>({ permits: maxAtOnce })
 
       /** Stores the image of a preview; returns the preview's fields about it. */
       const keepImage = Effect.fnUntraced(function* (response: IncomingMessage) {
@@ -106,7 +115,7 @@ export class UrlPreviews extends Context.Service<
         }
       })
 
-      /** A page is shown without its image if that cannot be fetched. */
+      /** A page is shown without its image if that cannot be fetched in time. */
       const imageOf = (image: string | undefined, base: URL) =>
         image === undefined
           ? Effect.succeed({})
@@ -114,45 +123,57 @@ export class UrlPreviews extends Context.Service<
               Effect.flatMap(fetchUrl(image, { policy, headers }, base), ({ response }) =>
                 response.statusCode === 200 ? keepImage(response) : Effect.succeed({})
               )
-            ).pipe(Effect.orElseSucceed(() => ({})))
+            ).pipe(
+              Effect.timeout(imageTimeout),
+              Effect.orElseSucceed(() => ({}))
+            )
 
-      const fetchPreview = Effect.fnUntraced(function* (url: string) {
-        const fetched = yield* fetchUrl(url, { policy, headers })
-        const { response } = fetched
+      /** The fields of a page, and its image as the page names it; or those of an image. */
+      const read = Effect.fnUntraced(function* (text: string) {
+        const { response, url } = yield* fetchUrl(text, { policy, headers })
         const type = response.headers["content-type"] ?? ""
         if (response.statusCode !== 200) return yield* notFound
-        if (/^image\//i.test(type)) return yield* Effect.mapError(keepImage(response), (): MatrixError => notFound)
-        if (!isPage(type)) return yield* notFound
+        if (/^image\//i.test(type)) {
+          return { url, image: undefined, fields: yield* Effect.mapError(keepImage(response), () => notFound) }
+        }
+        if (!isPage(response)) return yield* notFound
         const bytes = yield* Effect.tryPromise({ try: () => readSome(response), catch: () => notFound })
-        const { image, ...page }: Description = yield* Effect.promise(() => describePage(bytes, type))
-        return { ...page, ...(yield* imageOf(image, fetched.url)) }
+        const { image, ...fields }: Description = yield* Effect.promise(() => describePage(bytes, type))
+        return { url, image, fields }
       }, Effect.scoped)
 
-      const make = (url: string): Effect.Effect<JsonObject, MatrixError> =>
-        Effect.suspend(() => {
-          if (running >= maxAtOnce) return Effect.fail(busy)
-          running++
-          return fetchPreview(url).pipe(
-            Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(notFound) }),
-            whileStaying,
-            Effect.catchTag("FetchFailed", () => Effect.fail(notFound)),
-            Effect.ensuring(Effect.sync(() => running--))
+      const make = (text: string): Effect.Effect<JsonObject, MatrixError> =>
+        Effect.gen(function* () {
+          const { fields, image, url } = yield* read(text).pipe(
+            Effect.timeoutOrElse({ duration: pageTimeout, orElse: () => Effect.fail(notFound) }),
+            Effect.catchTag("FetchFailed", () => Effect.fail(notFound))
           )
-        })
+          return { ...fields, ...(yield* imageOf(image, url)) }
+        }).pipe(whileStaying)
 
       const cache = yield* MonotonicCache.makeWith(make, {
         capacity,
         timeToLive: (exit) => (Exit.isSuccess(exit) ? previewLifetime : failureLifetime)
       })
 
-      const preview = Effect.fn("UrlPreviews.preview")(function* (_session: Session, url: string) {
+      /** What is cached is answered at once. Users whose pages are slow do not keep others waiting. */
+      const find = Effect.fnUntraced(function* ({ userId }: Session, url: string) {
+        const found = MonotonicCache.get(cache, url)
+        if (yield* MonotonicCache.has(cache, url)) return yield* found
+        return yield* Effect.timeoutOrElse(places.withPermit(userId)(found), {
+          duration: longestWait,
+          orElse: () => Effect.fail(busy)
+        })
+      })
+
+      const preview = Effect.fn("UrlPreviews.preview")(function* (session: Session, url: string) {
         if (!urlPreviews) return yield* off
         const parsed = url.length > maxUrlLength ? null : URL.parse(url)
         if (parsed === null || !["http:", "https:"].includes(parsed.protocol)) {
           return yield* new InvalidParam({ error: "url: expected a URL of http or https" })
         }
         parsed.hash = ""
-        return yield* MonotonicCache.get(cache, parsed.href)
+        return yield* find(session, parsed.href)
       })
 
       return UrlPreviews.of({ preview })

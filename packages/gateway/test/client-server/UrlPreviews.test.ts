@@ -1,5 +1,11 @@
+import type { ServerResponse } from "node:http"
+import { gzipSync } from "node:zlib"
 import { assert, layer } from "@effect/vitest"
-import { Effect } from "effect"
+import { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Fiber, Queue } from "effect"
+import { TestClock } from "effect/testing"
 import { serveHttp } from "../support/Loopback.ts"
 import { register, type TestUser } from "../TestGateway.ts"
 import { download, mediaGateway, png, transfer } from "./TestMedia.ts"
@@ -46,6 +52,12 @@ const web = serveHttp((request, response) => {
   if (type === "") response.writeHead(404).end()
   else if (type === "location") response.writeHead(302, { location: String(body) }).end()
   else response.writeHead(200, { "content-type": type }).end(body)
+})
+
+const sessionOf = (name: string): Session => ({
+  userId: UserId.make(`@${name}:green.test`),
+  deviceId: "TEST",
+  tokenId: 1
 })
 
 const preview = (as: TestUser, url: string) =>
@@ -107,6 +119,58 @@ layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestService
         assert.deepStrictEqual([got.status, got.body.errcode], [400, "M_INVALID_PARAM"], wrong)
       }
       assert.strictEqual((yield* preview(alice, url.replace("//", "//user:secret@"))).status, 404)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a page that comes compressed, though that was not asked for, has no preview", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("preview-compressed")
+      const url = yield* serveHttp((_, response) => {
+        response.writeHead(200, { "content-type": "text/html", "content-encoding": "gzip" })
+        response.end(gzipSync("<title>Compressed</title>"))
+      })
+      assert.strictEqual((yield* preview(alice, url)).status, 404)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a page whose image does not come is shown without it", () =>
+    Effect.gen(function* () {
+      const previews = yield* UrlPreviews
+      const arrived = yield* Queue.unbounded<string>()
+      const url = yield* serveHttp((request, response) => {
+        Queue.offerUnsafe(arrived, request.url ?? "")
+        if (request.url === "/never.png") return
+        response.writeHead(200, { "content-type": "text/html" })
+        response.end('<title>Tea</title><meta property="og:image" content="/never.png">')
+      })
+      const shown = yield* Effect.forkChild(previews.preview(sessionOf("alice"), `${url}/tea`))
+      yield* Queue.take(arrived)
+      assert.strictEqual(yield* Queue.take(arrived), "/never.png")
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(shown), { "og:title": "Tea" })
+    }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
+  )
+
+  it.effect("users whose pages are slow do not keep others waiting", () =>
+    Effect.gen(function* () {
+      const previews = yield* UrlPreviews
+      const arrived = yield* Queue.unbounded<string>()
+      const slow: Array<ServerResponse> = []
+      const url = yield* serveHttp((request, response) => {
+        Queue.offerUnsafe(arrived, request.url ?? "")
+        if (request.url === "/tea") response.writeHead(200, { "content-type": "text/html" }).end("<title>Tea</title>")
+        else slow.push(response)
+      })
+      for (let page = 0; page < 40; page++) {
+        yield* Effect.forkChild(Effect.ignore(previews.preview(sessionOf("mallory"), `${url}/slow${page}`)))
+      }
+      yield* Queue.takeN(arrived, 16)
+      const shown = yield* Effect.forkChild(previews.preview(sessionOf("alice"), `${url}/tea`), {
+        startImmediately: true
+      })
+      for (const response of slow.slice(0, 2)) response.writeHead(404).end()
+      assert.include(yield* Queue.takeN(arrived, 2), "/tea")
+      assert.deepStrictEqual(yield* Fiber.join(shown), { "og:title": "Tea" })
     }).pipe(Effect.scoped)
   )
 })

@@ -50,8 +50,11 @@ const decode = (bytes: Buffer, charset: string): string => {
 /** Control characters, and those that change the direction of the text around them. */
 const unfit = /[\p{Cc}\p{Bidi_Control}]/gu
 
+/** A copy: a part of a string keeps the whole page in memory. */
+const copy = (text: string): string => Buffer.from(text).toString()
+
 const tidy = (text: string): string =>
-  text.replace(/\s+/g, " ").replace(unfit, "").trim().toWellFormed().slice(0, maxTextLength)
+  copy(text.replace(/\s+/g, " ").replace(unfit, "").trim().toWellFormed().slice(0, maxTextLength))
 
 /** The texts of a page: the content of its `meta` elements by their names, and its title. */
 const readTexts = async (
