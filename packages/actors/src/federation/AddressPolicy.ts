@@ -30,16 +30,20 @@ const privateNetworks = {
     "224.0.0.0/4",
     "240.0.0.0/4"
   ],
-  // Addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo) are refused altogether.
+  // Addresses that embed an IPv4 address (mapped, translated, NAT64, 6to4, Teredo) are refused altogether.
   ipv6: [
     "::/96",
     "::ffff:0:0/96",
+    "::ffff:0:0:0/96",
     "64:ff9b::/96",
     "64:ff9b:1::/48",
     "100::/64",
+    "100:0:0:1::/64",
     "2001::/23",
     "2001:db8::/32",
     "2002::/16",
+    "3fff::/20",
+    "5f00::/16",
     "fc00::/7",
     "fe80::/10",
     "fec0::/10",
