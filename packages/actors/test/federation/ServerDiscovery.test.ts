@@ -207,8 +207,12 @@ describe("ServerDiscovery", () => {
       assert.deepStrictEqual(yield* find(name), [
         { host: "10.0.0.1", port: 7001, tlsServerName: "b.example.org", hostHeader: "b.example.org" }
       ])
-      body = JSON.stringify({ "m.server": "not a name" })
+      body = JSON.stringify({ "m.server": "10.0.0.8:1" })
+      headers = { "cache-control": "no-cache, no-store, max-age=0" }
       yield* TestClock.adjust("25 hours")
+      assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.8")
+      body = JSON.stringify({ "m.server": "not a name" })
+      yield* TestClock.adjust("6 minutes")
       assert.deepStrictEqual(yield* find(name), [{ host: "127.0.0.1", port: 8448, tlsServerName: "example.org" }])
     })
   )

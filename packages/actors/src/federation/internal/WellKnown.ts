@@ -1,6 +1,6 @@
 /**
  * The delegation of a server name: `https://<name>/.well-known/matrix/server`, its redirects followed, within limits of time
- * and size. The answer says for how long it is good: at most two days, one day if it does not say; that there is none is
+ * and size. The answer says for how long it is good: five minutes to two days, one day if it does not say; that there is none is
  * believed for a minute at first, and for up to an hour the more often nothing is found.
  *
  * Source: "Server discovery" of the server-server specification.
@@ -51,6 +51,7 @@ interface Answer {
 }
 
 const lifetimeOf = ({ "cache-control": control, date, expires }: IncomingHttpHeaders): number => {
+  if (/(?:^|[,\s])no-(?:store|cache)\b/i.test(control ?? "")) return shortest
   const age = /(?:^|[,\s])max-age\s*=\s*"?([0-9]{1,10})/i.exec(control ?? "")?.[1]
   const until = Date.parse(expires ?? "") - (Number.isNaN(Date.parse(date ?? "")) ? Date.now() : Date.parse(date!))
   const said = age !== undefined ? Number(age) * 1_000 : Number.isNaN(until) ? usual : until
