@@ -2,7 +2,7 @@
  * Sends mails by SMTP. The recipient is an address in canonical form, passed to nodemailer as an object and never as part of
  * a header, so no address and no text can add recipients or headers.
  */
-import { describeSmtpError, type SmtpServer, smtpTransport } from "@greenroom/actors/account/SmtpServer"
+import { describeSmtpError, type SmtpServer, sendMail, smtpTransport } from "@greenroom/actors/account/SmtpServer"
 import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
 import { Context, Effect, Layer, Option } from "effect"
 
@@ -24,19 +24,16 @@ const notSent = new MessageSendError({ error: "The mail could not be sent" })
 const make = Effect.fnUntraced(function* (options: SmtpOptions) {
   const transport = yield* smtpTransport(options, { maxConnections: 4 })
   return Option.some((mail: Mail) =>
-    Effect.tryPromise(() =>
-      transport.sendMail({
-        from: options.from,
-        to: { name: "", address: mail.to },
-        subject: mail.subject,
-        text: mail.text,
-        html: mail.html,
-        headers: { "auto-submitted": "auto-generated" }
-      })
-    ).pipe(
-      Effect.tapError((error) => Effect.logWarning(`A mail could not be sent: ${describeSmtpError(error.cause)}`)),
-      Effect.mapError(() => notSent),
-      Effect.asVoid
+    sendMail(transport, {
+      from: options.from,
+      to: { name: "", address: mail.to },
+      subject: mail.subject,
+      text: mail.text,
+      html: mail.html,
+      headers: { "auto-submitted": "auto-generated" }
+    }).pipe(
+      Effect.tapError((error) => Effect.logWarning(`A mail could not be sent: ${describeSmtpError(error)}`)),
+      Effect.mapError(() => notSent)
     )
   )
 })

@@ -1,7 +1,9 @@
-import { assert, layer } from "@effect/vitest"
+import { type AddressInfo, createServer } from "node:net"
+import { assert, it, layer } from "@effect/vitest"
 import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Layer, Logger, Option, Redacted } from "effect"
+import { Effect, Fiber, Layer, Logger, Option, Queue, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import { MailSender, type SmtpOptions } from "../src/MailSender.ts"
 import { Mailbox } from "./support/Mailbox.ts"
 
@@ -81,3 +83,42 @@ layer(Mailbox.layer, { excludeTestServices: true })("an SMTP server without TLS"
     })
   )
 })
+
+it.effect("a mail server that answers byte by byte, without end, is given up", () =>
+  Effect.gen(function* () {
+    const greeted = yield* Queue.unbounded<void>()
+    const closed = yield* Queue.unbounded<void>()
+    const server = createServer((socket) => {
+      socket.on("error", () => {}).write("220 mail.test\r\n")
+      socket.once("data", () => {
+        socket.write("250-")
+        const dripping = setInterval(() => socket.write("."), 10)
+        socket.once("close", () => {
+          clearInterval(dripping)
+          Queue.offerUnsafe(closed, undefined)
+        })
+        Queue.offerUnsafe(greeted, undefined)
+      })
+    })
+    yield* Effect.acquireRelease(
+      Effect.callback<void>((resume) => {
+        server.listen(0, "127.0.0.1", () => resume(Effect.void))
+      }),
+      () => Effect.sync(() => server.close())
+    )
+    const { port } = server.address() as AddressInfo
+    const smtp: SmtpOptions = {
+      host: "127.0.0.1",
+      port,
+      security: "none",
+      from: { name: "Greenroom", address: "noreply@id.test" }
+    }
+    const sending = yield* MailSender.use((sender) =>
+      Option.getOrThrow(sender)({ to: "a@example.org", subject: "s", text: "t", html: "<p>h</p>" })
+    ).pipe(Effect.flip, Effect.provide(MailSender.layer(smtp)), Effect.forkChild)
+    yield* Queue.take(greeted)
+    yield* TestClock.adjust("2 minutes")
+    assert.strictEqual((yield* Fiber.join(sending))._tag, "M_MESSAGE_SEND_ERROR")
+    yield* Queue.take(closed)
+  }).pipe(Effect.scoped)
+)

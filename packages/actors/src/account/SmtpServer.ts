@@ -1,11 +1,11 @@
 /**
  * The SMTP server for outgoing mails, and connections to it. No connection is made without the configured protection; each
- * step has a timeout.
+ * step has a timeout, and so has a mail as a whole.
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import type { Transporter } from "nodemailer"
+import type { SendMailOptions, Transporter } from "nodemailer"
 
 /** The mail server that takes the mails of this server. */
 export interface SmtpServer {
@@ -19,8 +19,11 @@ export interface SmtpServer {
   readonly verifyCertificate?: boolean | undefined
 }
 
-/** The timeout of each step, in ms. */
+/** The timeout of each step, in ms. A server that answers byte by byte never exceeds it. */
 const smtpTimeout = 15_000
+
+/** How long a mail may take as a whole. */
+const mailTimeout = "2 minutes"
 
 const credentialsOf = ({ password, user }: SmtpServer) =>
   user === undefined ? {} : { auth: { user, pass: password === undefined ? "" : Redacted.value(password) } }
@@ -59,6 +62,18 @@ export const isSmtpRefusal = (error: unknown): boolean => {
   const isOfMail = (code === "EENVELOPE" && command === "RCPT TO") || code === "EMESSAGE"
   return isOfMail && typeof responseCode === "number" && responseCode >= 500
 }
+
+const tooSlow = Object.assign(new Error(`The mail server took longer than ${mailTimeout}`), {
+  code: "ETIMEDOUT",
+  command: "CONN"
+})
+
+/** Sends a mail, in bounded time. Fails with the error of the library. */
+export const sendMail = (transport: Transporter, mail: SendMailOptions): Effect.Effect<void, unknown> =>
+  Effect.tryPromise({
+    try: (signal) => transport.sendMail({ ...mail, signal }),
+    catch: (error) => error
+  }).pipe(Effect.timeoutOrElse({ duration: mailTimeout, orElse: () => Effect.fail(tooSlow) }), Effect.asVoid)
 
 /**
  * A transport to the server, which connects on demand. With `pool` up to that many connections are kept and reused until the

@@ -9,7 +9,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
-import { describeSmtpError, isSmtpRefusal, smtpTransport } from "../SmtpServer.ts"
+import { describeSmtpError, isSmtpRefusal, sendMail, smtpTransport } from "../SmtpServer.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
@@ -44,18 +44,15 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   const domain = serverName.replace(/[^\w.-]/g, "_")
 
   const deliver = (to: string, mail: Mail, { mailId, unsubscribe }: MailHeaders) =>
-    Effect.asVoid(
-      Effect.tryPromise({
-        try: () =>
-          transport.sendMail({
-            from: options.from,
-            to: { name: "", address: to },
-            ...mail,
-            messageId: `<${mailId}@${domain}>`,
-            headers: { "Auto-Submitted": "auto-generated", ...unsubscribeHeaders(unsubscribe) }
-          }),
-        catch: (error) => new MailFailed({ reason: describeSmtpError(error), isRefusal: isSmtpRefusal(error) })
-      })
+    Effect.mapError(
+      sendMail(transport, {
+        from: options.from,
+        to: { name: "", address: to },
+        ...mail,
+        messageId: `<${mailId}@${domain}>`,
+        headers: { "Auto-Submitted": "auto-generated", ...unsubscribeHeaders(unsubscribe) }
+      }),
+      (error) => new MailFailed({ reason: describeSmtpError(error), isRefusal: isSmtpRefusal(error) })
     )
 
   const send = Effect.fnUntraced(function* (
