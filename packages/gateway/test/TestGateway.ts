@@ -87,6 +87,7 @@ export interface Ask {
   /** Sent as it is. */
   readonly body?: RequestInit["body"]
   readonly headers?: Record<string, string>
+  readonly redirect?: NonNullable<RequestInit["redirect"]>
 }
 
 const parse = (text: string) => {
@@ -110,7 +111,8 @@ export const ask = Effect.fnUntraced(function* (method: string, path: string, op
         ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
         ...options.headers
       },
-      ...(body === undefined ? {} : { body })
+      ...(body === undefined ? {} : { body }),
+      ...(options.redirect === undefined ? {} : { redirect: options.redirect })
     })
     const text = await response.text()
     return { status: response.status, headers: response.headers, text, body: parse(text) }

@@ -1,10 +1,11 @@
+import type { ServerResponse } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
 import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
-import { Effect } from "effect"
+import { Effect, Fiber, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import { serveHttp } from "../support/Loopback.ts"
-import { ask, type Body, outcome, register } from "../TestGateway.ts"
+import { ask, askToday, type Body, inPath, outcome, register } from "../TestGateway.ts"
 import { login, loginGateway, oauth2, password, post, signUp } from "./TestLogin.ts"
 import { authorize, providerOptions, type TestProvider, testProvider, withProvider } from "./TestProvider.ts"
 import { makeUserAgent } from "./UserAgent.ts"
@@ -227,6 +228,39 @@ describe("OAuth2", () => {
         }).pipe(Effect.provide(loginGateway({ providers: [providerOptions(provider)], ...byService })))
       })
     )
+  )
+
+  it.live("asks a provider that stays silent once for all logins, and delays no logins at another", () =>
+    Effect.gen(function* () {
+      const held = yield* Queue.unbounded<ServerResponse>()
+      const issuer = yield* serveHttp((_, response) => void Queue.offerUnsafe(held, response))
+      const silent = { issuer, subject: undefined, tokenRequests: [], allow: () => {} }
+      const other = yield* testProvider
+      const providers = [
+        providerOptions(silent, { id: "silent", name: "Silent" }),
+        providerOptions(other, { id: "other", name: "Other" })
+      ]
+      yield* Effect.gen(function* () {
+        other.allow((yield* Gateway).url)
+        const begin = (provider: string) =>
+          askToday("GET", `/v3/login/sso/redirect/${provider}?redirectUrl=${inPath("https://client.test/")}`, {
+            redirect: "manual"
+          })
+        const stuck = yield* Effect.forkChild(
+          Effect.all([begin("silent"), begin("silent"), begin("silent")], { concurrency: "unbounded" }),
+          { startImmediately: true }
+        )
+        const request = yield* Queue.take(held)
+        assert.strictEqual((yield* begin("other")).status, 302)
+        assert.isUndefined(stuck.pollUnsafe())
+        request.writeHead(500).end()
+        assert.deepStrictEqual(
+          (yield* Fiber.join(stuck)).map(({ status }) => status),
+          [400, 400, 400]
+        )
+        assert.strictEqual(yield* Queue.size(held), 0)
+      }).pipe(Effect.provide(loginGateway({ providers, ...byService })))
+    }).pipe(Effect.scoped)
   )
 
   it.live("reads at most a megabyte of a provider's answer", () =>

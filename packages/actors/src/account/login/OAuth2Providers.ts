@@ -2,7 +2,8 @@
  * The part of `OAuth2Client` for configured providers. Loaded only if there are any.
  */
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { Effect, Redacted, Semaphore } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { Duration, Effect, Exit, Redacted } from "effect"
 import * as client from "openid-client"
 import { Departure } from "../../runtime/Departure.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
@@ -90,11 +91,17 @@ const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
     ...(provider.allowHttp ? { execute: [client.allowInsecureRequests] } : {})
   })
 
-/** The message of a library's error, without the request. */
+const maxReasonLength = 500
+
+/** The message of a library's error, without the request. The provider, or the browser that returns from it, writes a part of it. */
 const describe = (error: unknown): string => {
   const { cause, code, error: reason, message } = error as { readonly [key: string]: unknown }
   const { code: below } = (cause ?? {}) as { readonly code?: unknown }
-  return [...new Set([message, code, reason, below])].filter((part) => typeof part === "string").join(", ")
+  const parts = [...new Set([message, code, reason, below])].filter((part) => typeof part === "string")
+  return parts
+    .join(", ")
+    .replaceAll(/[\s\p{Cc}]+/gu, " ")
+    .slice(0, maxReasonLength)
 }
 
 const unavailable = (provider: OAuth2Provider) => (error: { readonly cause?: unknown }) =>
@@ -137,8 +144,6 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
   providers: ReadonlyArray<OAuth2Provider>,
   callbackPath: string
 ) {
-  const known = new Map<string, client.Configuration>()
-  const oneAtATime = yield* Semaphore.make(1)
   const { whileStaying } = yield* Departure
 
   const find = (id: string): Effect.Effect<OAuth2Provider, MatrixError> => {
@@ -148,16 +153,20 @@ export const makeOAuth2Client = Effect.fnUntraced(function* (
       : Effect.succeed(provider)
   }
 
-  /** Discovered when it is first needed, and again if that failed. */
-  const configurationOf = Effect.fnUntraced(function* (provider: OAuth2Provider) {
-    const cached = known.get(provider.id)
-    if (cached !== undefined) return cached
-    const found = hasEndpoints(provider)
-      ? withEndpoints(provider)
-      : yield* Effect.catch(whileStaying(Effect.tryPromise(() => discover(provider))), unavailable(provider))
-    known.set(provider.id, configure(provider, found))
-    return found
-  }, oneAtATime.withPermits(1))
+  /** Discovered when they are first needed, once for all logins that wait for one, and again if that failed. */
+  const configurations = yield* MonotonicCache.makeWith(
+    (id: string): Effect.Effect<client.Configuration, MatrixError> =>
+      Effect.flatMap(find(id), (provider) =>
+        Effect.map(
+          hasEndpoints(provider)
+            ? Effect.succeed(withEndpoints(provider))
+            : Effect.catch(whileStaying(Effect.tryPromise(() => discover(provider))), unavailable(provider)),
+          (found) => configure(provider, found)
+        )
+      ),
+    { capacity: Math.max(1, providers.length), timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.infinity : 0) }
+  )
+  const configurationOf = ({ id }: OAuth2Provider) => MonotonicCache.get(configurations, id)
 
   const authorize = Effect.fn("OAuth2Client.authorize")(function* (id: string, publicUrl: string) {
     const provider = yield* find(id)
