@@ -88,6 +88,28 @@ describe("single sign-on by today's client API", () => {
     )
   )
 
+  it.live("a client's URL with line breaks or other scripts is in the redirect as a URL is written", () =>
+    withProvider(open, (provider, url) =>
+      Effect.gen(function* () {
+        const loginTo = (target: string) =>
+          loginAtProvider(
+            provider,
+            makeUserAgent(),
+            `${url}/_matrix/client/v3/login/sso/redirect?redirectUrl=${inPath(target)}`,
+            "lou"
+          )
+        const userAgent = makeUserAgent()
+        const page = yield* loginAtProvider(provider, userAgent, `${url}${redirectPath}`, "lou")
+        yield* userAgent.visit(formUrl(url, page.text), { form: { user: "lou" } })
+        const broken = yield* loginTo("https://client.test/\r\nset-cookie: a=b")
+        assert.match(broken.location ?? "", /^https:\/\/client\.test\/set-cookie:%20a=b\?loginToken=[\w-]+$/)
+        assert.notInclude(broken.headers.get("set-cookie") ?? "", "a=b")
+        const other = yield* loginTo("https://client.test/gr\u00fcn?\u{1F33F}")
+        assert.match(other.location ?? "", /^https:\/\/client\.test\/gr%C3%BCn\?%F0%9F%8C%BF&loginToken=[\w-]+$/)
+      })
+    )
+  )
+
   it.live("redirects to URLs that are no web pages, and returns to another browser, are refused", () =>
     withProvider(open, (provider, url) =>
       Effect.gen(function* () {

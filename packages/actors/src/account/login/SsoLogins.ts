@@ -173,8 +173,10 @@ const make = Effect.gen(function* () {
     passwordHash?: Redacted.Redacted
   ) {
     yield* checkTarget({ redirectUrl })
+    // In a header there are no line breaks, and no characters but those of ASCII.
+    const { href } = new URL(redirectUrl)
     const { login_token } = yield* accounts.createLoginToken(userId, { passwordHash })
-    return { location: withToken(redirectUrl, login_token), trusted: isTrusted(redirectUrl), userId }
+    return { location: withToken(href, login_token), trusted: isTrusted(href), userId }
   })
 
   const finish = Effect.fnUntraced(function* (
