@@ -5,14 +5,26 @@
  * Source: "Querying" and "Third-party networks" of the application service API.
  */
 import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type Json, type JsonObject, parseJsonText } from "@greenroom/protocol/Json"
+import { isJsonObject, type Json, type JsonObject, nestsWithin, parseJsonText } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
-import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
+import { type AppServiceAnswer, AppServiceClient, endpoints } from "./AppServiceClient.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 import { formatInstanceId } from "./NetworkInstance.ts"
 
 /** How many services are asked at once. */
 const concurrency = 8
+
+/** How long a service may take to say what its networks contain: clients wait for the answers of all. */
+const lookupTimeout = "10 seconds"
+
+/** How deep the answer of a service may nest: it is passed on to clients. */
+const maxDepth = 64
+
+/** The answer of a service, if it is one that can be passed on. */
+const answerOf = ({ status, text }: AppServiceAnswer): Json | undefined => {
+  const answer = status === 200 ? parseJsonText(text) : undefined
+  return nestsWithin(answer, maxDepth) ? answer : undefined
+}
 
 const encode = encodeURIComponent
 
@@ -50,7 +62,8 @@ const make = Effect.gen(function* () {
       asked,
       (service) =>
         client.request(service, endpoints.thirdParty(name), { query }).pipe(
-          Effect.map(({ status, text }) => (status === 200 ? parseJsonText(text) : undefined)),
+          Effect.timeout(lookupTimeout),
+          Effect.map(answerOf),
           Effect.orElseSucceed(() => undefined)
         ),
       { concurrency }

@@ -470,6 +470,19 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
+  it.effect("the answer of a service that nests without end is not passed on", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const alice = yield* registerUser("as-deep")
+      const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`
+      bridge.replyWith = async () => ({ status: 200, text: `{"user_fields":${deep}}` })
+      const protocols = yield* as(alice)("GET", "/v3/thirdparty/protocols")
+      assert.deepStrictEqual([protocols.status, protocols.text], [200, "{}"])
+      assert.strictEqual((yield* as(alice)("GET", "/v3/thirdparty/protocol/irc")).status, 404)
+      bridge.replyWith = async () => ({ status: 200 })
+    })
+  )
+
   it.effect("a ping shows whether the server reaches the service, and how it answers", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer

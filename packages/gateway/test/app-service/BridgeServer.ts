@@ -28,8 +28,10 @@ export interface Transaction {
   readonly ephemeral: ReadonlyArray<{ readonly type: string; readonly room_id?: string; readonly content: object }>
 }
 
-/** The status of an answer, and its JSON if it has any. */
-export type Reply = (received: Received) => Promise<{ readonly status: number; readonly json?: unknown }>
+/** The status of an answer, and its JSON, or the text of it, if it has any. */
+export type Reply = (
+  received: Received
+) => Promise<{ readonly status: number; readonly json?: unknown; readonly text?: string }>
 
 const textOf = async (request: IncomingMessage) => {
   const chunks: Array<Buffer> = []
@@ -61,11 +63,11 @@ export class BridgeServer extends Context.Service<
         const { authorization } = request.headers
         const entry: Received = { method: request.method!, path: request.url!, authorization, text }
         received.push(entry)
-        const { json = {}, status } = await bridge.replyWith(entry)
+        const { json = {}, status, text: answer = JSON.stringify(json) } = await bridge.replyWith(entry)
         if (isTransaction(entry) && status === 200) {
           Queue.offerUnsafe(transactions, { path: entry.path, text, ephemeral: [], ...JSON.parse(text) })
         }
-        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(json))
+        response.writeHead(status, { "content-type": "application/json" }).end(answer)
       })
       const bridge: BridgeServer["Service"] = {
         url,
