@@ -228,6 +228,9 @@ layer(gateway, { excludeTestServices: true })("pushers with the default address 
       }
       const { data: _, ...incomplete } = pusher("", "key")
       assert.strictEqual((yield* as(bob)("POST", "/v3/pushers/set", incomplete)).body.errcode, "M_MISSING_PARAM")
+      const url = "https://push.example.org/_matrix/push/v1/notify"
+      const large = pusher(url, "key", {}, { more: "x".repeat(20_000) })
+      assert.strictEqual((yield* as(bob)("POST", "/v3/pushers/set", large)).body.errcode, "M_TOO_LARGE")
     })
   )
 })

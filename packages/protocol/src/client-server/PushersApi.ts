@@ -64,7 +64,7 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
         text:
           "`data.url` is an HTTPS URL with a public address. The `pushkey` of the kind `email` is an address of the account; " +
           "mails are sent if a mail server is configured. The pusher is deleted with the device that set it. " +
-          "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_THREEPID_NOT_FOUND, M_USER_LIMIT_EXCEEDED.",
+          "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_THREEPID_NOT_FOUND, M_TOO_LARGE, M_USER_LIMIT_EXCEEDED.",
         who: own
       })
     ),

@@ -89,7 +89,7 @@ const make = Effect.gen(function* () {
         response.once("error", ({ message }) => fail(message))
       })
       refuseUpgrade(request)
-      request.once("error", ({ message }) => fail(message))
+      request.on("error", ({ message }) => fail(message))
       request.end(body)
       return Effect.sync(() => request.destroy())
     }).pipe(

@@ -13,6 +13,7 @@ import {
   MissingParam,
   NotFound,
   ThirdPartyIdNotFound,
+  TooLarge,
   UserLimitExceeded
 } from "@greenroom/protocol/MatrixError"
 import { isStorable } from "@greenroom/protocol/Text"
@@ -25,8 +26,9 @@ import { NotificationMailer } from "./NotificationMailer.ts"
 import { checkPushUrl, PushGateway } from "./PushGateway.ts"
 import { makeUnsubscription } from "./Unsubscription.ts"
 
-/** The most pushers of one user. */
+/** The most pushers of one user, and the most that one may say of itself, in characters of JSON. */
 const maxPushers = 100
+const maxDescription = 16_384
 
 /** The client's definition of a pusher. */
 export interface PusherRequest {
@@ -101,6 +103,9 @@ const make = Effect.gen(function* () {
     const kind = yield* kindOf(request)
     const pushkey = kind === "email" ? yield* ownAddress(userId, request.pushkey) : request.pushkey
     if (!isStorable(pushkey)) return yield* new BadRequest({ error: "pushkey: must be Unicode" })
+    if (JSON.stringify(description).length > maxDescription) {
+      return yield* new TooLarge({ error: `A pusher has at most ${maxDescription} characters` })
+    }
     const pusher = { userId, deviceId, appId: app_id, pushkey, kind, setAt: yield* Clock.currentTimeMillis }
     const now = yield* Effect.andThen(log.caughtUp, log.currentPosition)
     const isSet = yield* store.set({ ...pusher, description: description as JsonObject }, now, {
@@ -127,7 +132,7 @@ export class Pushers extends Context.Service<
     readonly list: (session: Session) => Effect.Effect<ReadonlyArray<JsonObject>>
     /**
      * Makes, changes or removes a pusher. Errors: M_MISSING_PARAM, M_INVALID_PARAM for a kind or URL that cannot be used,
-     * M_THREEPID_NOT_FOUND for an address that is not the user's, M_USER_LIMIT_EXCEEDED.
+     * M_THREEPID_NOT_FOUND for an address that is not the user's, M_TOO_LARGE, M_USER_LIMIT_EXCEEDED.
      */
     readonly set: (session: Session, request: PusherRequest) => Effect.Effect<void, MatrixError>
     /** The pusher whose mails a link in one of them ends. Errors: M_NOT_FOUND. */
