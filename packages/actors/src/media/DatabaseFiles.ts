@@ -65,7 +65,8 @@ export const layerOver = <E, R>(configured: Layer.Layer<MediaFiles, E, R>) =>
         incoming: files.incoming,
         put: putsHere ? put : files.put,
         read: (sha256, range) => Effect.catch(files.read(sha256, range), () => read(sha256, range)),
-        local: (sha256) => Effect.catch(files.local(sha256), () => localCopy(files.incoming, read(sha256))),
+        local: (sha256, size) =>
+          Effect.catch(files.local(sha256, size), () => localCopy(files.incoming, read(sha256), size)),
         remove: (sha256) => Effect.andThen(files.remove(sha256), chunks.remove(sha256))
       })
     })

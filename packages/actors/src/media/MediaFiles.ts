@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { atMost } from "./internal/atMost.ts"
 import type { Received } from "./internal/Receive.ts"
 import { MediaConfig } from "./MediaConfig.ts"
 
@@ -37,8 +38,8 @@ export class MediaFiles extends Context.Service<
     readonly put: (received: Received) => Effect.Effect<void>
     /** The bytes of a file. Errors: M_NOT_FOUND. The reader must end or destroy the stream. */
     readonly read: (sha256: Uint8Array, range?: ByteRange) => Effect.Effect<Readable, NotFound>
-    /** A path at which the file can be read, until the scope closes. Errors: M_NOT_FOUND. */
-    readonly local: (sha256: Uint8Array) => Effect.Effect<string, NotFound, Scope.Scope>
+    /** A path at which the file, of so many bytes, can be read until the scope closes. Errors: M_NOT_FOUND. */
+    readonly local: (sha256: Uint8Array, size: number) => Effect.Effect<string, NotFound, Scope.Scope>
     /** Removes the file. One that is not there is no error. */
     readonly remove: (sha256: Uint8Array) => Effect.Effect<void>
   }
@@ -75,15 +76,16 @@ export const incomingDirectory = (directory: string): Effect.Effect<string> =>
     directory
   )
 
-/** A copy of a file on the disk, until the scope closes. */
+/** A copy of a file of so many bytes on the disk, until the scope closes. */
 export const localCopy = Effect.fnUntraced(function* (
   incoming: Effect.Effect<string>,
-  read: Effect.Effect<Readable, NotFound>
+  read: Effect.Effect<Readable, NotFound>,
+  size: number
 ) {
   const source = yield* read
   const file = path.join(yield* incoming, randomUUID())
   yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(file, { force: true })))
-  yield* Effect.promise(() => pipeline(source, createWriteStream(file)))
+  yield* Effect.promise((signal) => pipeline(source, atMost(size), createWriteStream(file), { signal }))
   return file
 })
 

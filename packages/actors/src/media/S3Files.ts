@@ -5,14 +5,16 @@
 
 import { createReadStream } from "node:fs"
 import * as path from "node:path"
-import { finished, type Readable } from "node:stream"
-import type { NotFound } from "@greenroom/protocol/MatrixError"
+import { finished, pipeline, Readable } from "node:stream"
+import type { S3Client } from "@aws-sdk/client-s3"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { Departure } from "../runtime/Departure.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { NodeUnavailable } from "../runtime/NodeUnavailable.ts"
+import { atMost } from "./internal/atMost.ts"
 import type { Received } from "./internal/Receive.ts"
 import { MediaConfig, type S3Options } from "./MediaConfig.ts"
 import { type ByteRange, incomingDirectory, localCopy, lost, MediaFiles } from "./MediaFiles.ts"
@@ -21,11 +23,45 @@ import { type ByteRange, incomingDirectory, localCopy, lost, MediaFiles } from "
 const connectionTimeout = 5_000
 const socketTimeout = 60_000
 
+/** How long the store may take to answer, in ms, beside the time that an upload takes at the lowest rate. */
+const answerTimeout = 60_000
+/** Bytes a millisecond. */
+const lowestRate = 4
+
+/** The largest answer that is not a file, in bytes. */
+const maxAnswerBytes = 64 * 1024
+
 /** Downloads hold a connection for as long as their clients read. */
 const agent = { keepAlive: true, maxSockets: 512 }
 
+const maxReasonLength = 500
+
+/** The fault in one line, for the log. */
+const reasonOf = (error: unknown): string => {
+  const { code, message, name } = error as { readonly name?: string; readonly message?: string; readonly code?: string }
+  const reason = [...new Set([code ?? name, message])].filter((text) => text !== undefined && text !== "").join(": ")
+  return reason.replaceAll(/\s+/g, " ").slice(0, maxReasonLength)
+}
+
 const isMissing = (error: unknown): boolean =>
   ["NoSuchKey", "NotFound"].includes((error as { readonly name?: string }).name ?? "")
+
+/** The library reads an answer that is not a file whole. */
+const boundAnswers = (client: S3Client): void => {
+  client.middlewareStack.add(
+    (next, { commandName }) =>
+      async (args) => {
+        const result = await next(args)
+        const response = result.response as { readonly statusCode: number; body: unknown }
+        const isFile = commandName === "GetObjectCommand" && response.statusCode < 300
+        if (!isFile && response.body instanceof Readable) {
+          response.body = pipeline(response.body, atMost(maxAnswerBytes), () => {})
+        }
+        return result
+      },
+    { step: "deserialize", priority: "low" }
+  )
+}
 
 /** The client, which is loaded when it is needed first. */
 const loadClient = async (options: S3Options) => {
@@ -42,6 +78,7 @@ const loadClient = async (options: S3Options) => {
     responseChecksumValidation: "WHEN_REQUIRED",
     requestHandler: { connectionTimeout, socketTimeout, httpAgent: agent, httpsAgent: agent }
   })
+  boundAnswers(client)
   return { client, sdk }
 }
 
@@ -84,19 +121,17 @@ const s3Files = (
     abortSignal: AbortSignal
   ): Promise<Readable> => {
     const { client, sdk } = await loaded()
-    const { Body } = await client.send(
+    const { Body, ContentLength } = await client.send(
       new sdk.GetObjectCommand({
         ...objectOf(sha256),
         ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` })
       }),
       { abortSignal }
     )
-    return Body as Readable
-  }
-
-  const notFound = (error: unknown): NotFound => {
-    if (isMissing(error)) return lost
-    throw error
+    const body = Body as Readable
+    if (range === undefined || ContentLength === range.end - range.start + 1) return body
+    body.destroy()
+    throw new Error("it did not answer with the range that was asked for")
   }
 
   const remove = async (sha256: Uint8Array, abortSignal: AbortSignal): Promise<void> => {
@@ -104,10 +139,21 @@ const s3Files = (
     await client.send(new sdk.DeleteObjectCommand(objectOf(sha256)), { abortSignal })
   }
 
+  /** A request to the store, which may take so many ms. */
+  const ask = <A>(request: (signal: AbortSignal) => Promise<A>, timeout = answerTimeout) =>
+    whileStaying(Effect.timeout(Effect.tryPromise({ try: request, catch: (error) => error }), timeout))
+
+  /** The operator finds the fault in the log. Clients get 503, and try again. */
+  const failed = (error: unknown) =>
+    Effect.andThen(
+      Effect.logError(`A request to the S3 store failed: ${reasonOf(error)}`),
+      Effect.die(new NodeUnavailable("The S3 store cannot be used"))
+    )
+
   const readFile: MediaFiles["Service"]["read"] = (sha256, range) =>
-    Effect.tap(
-      whileStaying(Effect.tryPromise({ try: (signal) => read(sha256, range, signal), catch: notFound })),
-      endWithNode
+    ask((signal) => read(sha256, range, signal)).pipe(
+      Effect.catch((error) => (isMissing(error) ? Effect.fail(lost) : failed(error))),
+      Effect.tap(endWithNode)
     )
 
   /** Ends the body where the node goes down before the store has sent it. */
@@ -120,10 +166,18 @@ const s3Files = (
 
   return {
     incoming: incomingDirectory(incoming),
-    put: (received) => whileStaying(Effect.promise((signal) => put(received, signal))),
+    put: (received) =>
+      Effect.catch(
+        ask((signal) => put(received, signal), answerTimeout + received.size / lowestRate),
+        failed
+      ),
     read: readFile,
-    local: (sha256) => localCopy(incomingDirectory(incoming), readFile(sha256)),
-    remove: (sha256) => whileStaying(Effect.promise((signal) => remove(sha256, signal)))
+    local: (sha256, size) => localCopy(incomingDirectory(incoming), readFile(sha256), size),
+    remove: (sha256) =>
+      Effect.catch(
+        ask((signal) => remove(sha256, signal)),
+        failed
+      )
   }
 }
 
@@ -163,9 +217,7 @@ export interface S3Problem {
 
 const problemOf = (error: unknown): S3Problem | undefined => {
   if (isMissing(error)) return undefined
-  const { code, message, name } = error as { readonly name?: string; readonly message?: string; readonly code?: string }
-  const reason = [...new Set([code ?? name, message])].filter((text) => text !== undefined && text !== "").join(": ")
-  return { reason: reason.replaceAll(/\s+/g, " "), isCertain: !hidesFiles(name ?? "") }
+  return { reason: reasonOf(error), isCertain: !hidesFiles((error as { readonly name?: string }).name ?? "") }
 }
 
 /** Asks the store for a file that it does not have: undefined if it answers so. */

@@ -99,7 +99,7 @@ export class Thumbnails extends Context.Service<
         const incoming = yield* files.incoming
         const output = path.join(incoming, randomUUID())
         yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(output, { force: true })))
-        const input = yield* files.local(file.sha256)
+        const input = yield* files.local(file.sha256, file.size)
         const result = yield* run({ input, output, ...request } satisfies ThumbnailJob)
         const contentType = yield* contentTypeOf(result)
         const received = yield* receive(incoming, createReadStream(output), maxBytes)
