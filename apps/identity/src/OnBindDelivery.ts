@@ -59,11 +59,12 @@ const make = Effect.gen(function* () {
 
   const work = Effect.gen(function* () {
     yield* queue.added.close
-    const due = yield* queue.takeDue(concurrency)
-    yield* Effect.forEach(due, deliver, { concurrency, discard: true })
-    if (due.length < concurrency) yield* untilNext
+    const due = yield* queue.takeDue
+    yield* due === undefined ? untilNext : deliver(due)
   })
-  yield* keepRunning("Notifying home servers of bound addresses", work)
+  for (let worker = 0; worker < concurrency; worker++) {
+    yield* keepRunning("Notifying home servers of bound addresses", work)
+  }
 })
 
 /** Runs until the layer closes. */

@@ -14,7 +14,7 @@ import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { type SigningKey, signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Context, Effect, Latch, Layer, Result } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Result, Semaphore } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { longestWait } from "./Backoff.ts"
 
@@ -46,7 +46,7 @@ const toDue = (row: DueRow): DueOnBind => ({
 })
 
 /** How long a node leases an entry before another may take it, in ms. */
-const lease = 2 * 60_000
+const lease = 60_000
 
 interface InviteRow {
   readonly token: string
@@ -90,17 +90,23 @@ const make = Effect.gen(function* () {
       VALUES (${serverNameOf(mxid)}, ${JSON.stringify(body)}, ${now}, ${now})`
   })
 
-  /** Leases due entries, so that only one node sends each. */
-  const takeDue = Effect.fnUntraced(function* (limit: number) {
+  /**
+   * Leases the due entry, so that only one node sends it. New entries come first. Those of a server that is being asked, or has just
+   * failed, wait until it is asked again: users choose the server, and one that stays silent must not take all of the time.
+   */
+  const takeDue = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
+    const waits = sql`next_attempt_at BETWEEN ${now + 1} AND ${now + longestWait}`
     const rows = yield* sql<DueRow>`
       UPDATE onbind_queue SET next_attempt_at = ${now + lease}, attempts = attempts + 1
-      WHERE id IN (
-        SELECT id FROM onbind_queue WHERE next_attempt_at NOT BETWEEN ${now + 1} AND ${now + longestWait}
-        ORDER BY next_attempt_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+      WHERE id = (
+        SELECT id FROM onbind_queue
+        WHERE NOT (${waits})
+          AND server_name NOT IN (SELECT server_name FROM onbind_queue WHERE attempts > 0 AND ${waits})
+        ORDER BY attempts > 0, next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED)
       RETURNING id, server_name, body, attempts - 1 AS attempts, created_at`
-    return rows.map(toDue)
-  }, Effect.orDie)
+    return rows[0] === undefined ? undefined : toDue(rows[0])
+  }).pipe(Effect.orDie, (yield* Semaphore.make(1)).withPermit)
 
   return OnBindQueue.of({
     enqueueInvites,
@@ -110,9 +116,12 @@ const make = Effect.gen(function* () {
     postpone: (id, until) =>
       Effect.orDie(Effect.asVoid(sql`UPDATE onbind_queue SET next_attempt_at = ${until} WHERE id = ${id}`)),
     nextDue: Effect.orDie(
-      Effect.map(sql<{ next: bigint | null }>`SELECT min(next_attempt_at) AS next FROM onbind_queue`, ([row]) =>
-        row?.next == null ? undefined : Number(row.next)
-      )
+      Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        const [row] = yield* sql<{ next: bigint | null }>`
+          SELECT min(next_attempt_at) AS next FROM onbind_queue WHERE next_attempt_at > ${now}`
+        return row?.next == null ? undefined : Number(row.next)
+      })
     )
   })
 })
@@ -124,11 +133,11 @@ export class OnBindQueue extends Context.Service<
     readonly enqueueInvites: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, SqlError.SqlError>
     /** Opened when an entry was added. */
     readonly added: Latch.Latch
-    readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DueOnBind>>
+    readonly takeDue: Effect.Effect<DueOnBind | undefined>
     readonly remove: (id: number) => Effect.Effect<void>
     /** `until` in milliseconds since 1970. */
     readonly postpone: (id: number, until: number) => Effect.Effect<void>
-    /** When the next entry is due, in milliseconds since 1970; undefined if there is none. */
+    /** When the next entry is due that was not due before, in milliseconds since 1970; undefined if there is none. */
     readonly nextDue: Effect.Effect<number | undefined>
   }
 >()("greenroom/identity/OnBindQueue") {

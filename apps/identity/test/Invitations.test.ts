@@ -1,9 +1,11 @@
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { OnBind } from "@greenroom/protocol/identity/OnBind"
 import { decodeBase64, importVerifyKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect, Layer, Result, Schema } from "effect"
+import { Effect, Layer, Queue, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { Mailbox } from "./support/Mailbox.ts"
 import { ask, bind, database, identityWith, serverName, serverOn } from "./support/TestIdentity.ts"
@@ -25,6 +27,24 @@ const invite = (address: string, more: object = {}) =>
     sender: "@inviter:inviting.test",
     ...more
   })
+
+/** A web server that takes requests and answers none. */
+const silentServer = Effect.gen(function* () {
+  const requests = yield* Queue.unbounded<void>()
+  const server = createServer(() => Queue.offerUnsafe(requests, undefined))
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => {
+      server.listen(0, "127.0.0.1", () => resume(Effect.void))
+    }),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return { url, asked: Queue.take(requests) }
+})
 
 const takeMail = Mailbox.use(({ take }) => take)
 const takeOnBind = Effect.map(
@@ -187,6 +207,30 @@ layer(Layer.mergeAll(database, Mailbox.layer), { excludeTestServices: true })("r
         assert.strictEqual((body as OnBind).mxid, "@ivan:home.test" as UserId)
         assert.strictEqual(serverNameOf((body as OnBind).mxid), "home.test")
       }).pipe(Effect.provide(back))
+    })
+  )
+
+  it.effect("a home server that stays silent does not delay the notifications of others", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`DELETE FROM onbind_queue`
+      const silent = yield* silentServer
+      const server = yield* makeWebServer
+      for (let entry = 0; entry < 40; entry++) {
+        yield* sql`
+          INSERT INTO onbind_queue (server_name, body, next_attempt_at, created_at)
+          VALUES ('silent.test', '{}', 0, ${Date.now()})`
+      }
+      const known = new Map([...knownHomeServers(server), ["silent.test", silent.url]])
+      yield* Effect.gen(function* () {
+        yield* silent.asked
+        yield* invite("mona@example.org")
+        yield* takeMail
+        yield* bind("mona@example.org", "@mona:home.test")
+        assert.strictEqual(((yield* server.take).body as OnBind).mxid, "@mona:home.test" as UserId)
+        const [row] = yield* sql<{ tried: bigint }>`SELECT count(*) AS tried FROM onbind_queue WHERE attempts > 0`
+        assert.isBelow(Number(row!.tried), 8)
+      }).pipe(Effect.provide(serverOn({ identity: { homeServers: known } })))
     })
   )
 
