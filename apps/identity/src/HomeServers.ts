@@ -1,14 +1,18 @@
 /**
  * Requests to home servers: to the configured URL of the name, else by HTTPS to the addresses that `ServerDiscovery` finds, with a
- * certificate for the name. A configured URL may be in a private network. Redirects are not followed.
+ * certificate for the name, or for the one that it delegates to. A configured URL may be in a private network. Redirects are not
+ * followed.
  *
  * Source: "Federation" of the specification.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { type AddressPolicy, lookupAllowed } from "@greenroom/actors/federation/AddressPolicy"
-import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
+import type { AddressPolicy } from "@greenroom/actors/federation/AddressPolicy"
+import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
+import { FederationTransport } from "@greenroom/actors/federation/FederationTransport"
+import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { ByteSize, Context, Data, Effect, Layer, type Scope } from "effect"
+import { ByteSize, Context, Data, Effect, Layer } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
@@ -19,101 +23,77 @@ export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachab
   readonly reason: string
 }> {}
 
-/** The largest answer that is read. */
-const maxAnswer = ByteSize.fromInputUnsafe(16 * 1024)
+/** The largest answer that is read, in bytes. */
+const maxBytes = 16 * 1024
 
-/** How long a home server may take to answer. */
-const requestTimeout = "30 seconds"
-
-/** An address at which a home server may answer. */
-interface Attempt {
-  readonly url: string
-  /** The Host header, by which the certificate is checked too. */
-  readonly host: string
-  readonly client: HttpClient.HttpClient
-}
+/** How long a home server may take to answer, whatever number of addresses it has, in ms. */
+const timeout = 30_000
 
 /** The addresses allowed for home servers that the configuration does not name. */
 export const addressPolicyOf = ({ privateAddresses }: IdentityOptionsShape): AddressPolicy =>
   privateAddresses ? "any" : "public"
 
-const toUrl = ({ host, port }: Target): string => `https://${host.includes(":") ? `[${host}]` : host}:${port}`
+/** How home servers are reached that the configuration does not name. */
+export const federationConfig: Layer.Layer<FederationConfig, never, IdentityOptions> = Layer.effect(
+  FederationConfig,
+  Effect.map(IdentityOptions, (options) => ({
+    addressPolicy: addressPolicyOf(options),
+    verifyCertificates: options.verifyCertificates
+  }))
+)
 
-const clientFor = (
-  { verifyCertificates }: IdentityOptionsShape,
-  policy: AddressPolicy
-): Effect.Effect<HttpClient.HttpClient, never, Scope.Scope> =>
-  Effect.flatMap(
-    NodeHttpClient.makeAgent({
-      keepAlive: false,
-      rejectUnauthorized: verifyCertificates,
-      lookup: lookupAllowed(policy)
-    }),
-    (agent) => Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
+/** The client for configured URLs. */
+const makeClient = ({ verifyCertificates }: IdentityOptionsShape) =>
+  Effect.flatMap(NodeHttpClient.makeAgent({ keepAlive: false, rejectUnauthorized: verifyCertificates }), (agent) =>
+    Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
   )
 
 const make = Effect.gen(function* () {
   const options = yield* IdentityOptions
-  const discovery = yield* ServerDiscovery
-  const configured = yield* clientFor(options, "any")
-  const open = yield* clientFor(options, addressPolicyOf(options))
+  const transport = yield* FederationTransport
+  const { whileStaying } = yield* Departure
+  const client = yield* makeClient(options)
 
-  const send = ({ client, host, url }: Attempt, path: string, json: string) =>
-    client
-      .execute(
-        HttpClientRequest.post(`${url}${path}`).pipe(
-          HttpClientRequest.setHeader("host", host),
-          HttpClientRequest.bodyText(json, "application/json")
-        )
-      )
-      .pipe(
-        Effect.map(({ status }) => status),
-        Effect.scoped,
-        Effect.timeout(requestTimeout)
-      )
-
-  const ask = ({ client, host, url }: Attempt, path: string) =>
-    client.execute(HttpClientRequest.get(`${url}${path}`).pipe(HttpClientRequest.setHeader("host", host))).pipe(
-      Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
+  /** A request to a configured URL. It is not traced, because the query of one contains a secret. */
+  const ask = (serverName: ServerName, request: HttpClientRequest.HttpClientRequest, readsText: boolean) =>
+    client.execute(request).pipe(
+      Effect.flatMap(({ status, text }) =>
+        Effect.map(readsText ? text : Effect.succeed(""), (text) => ({ status, text }))
+      ),
       Effect.scoped,
-      Effect.timeout(requestTimeout),
-      Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
-      // Not traced, because the query contains a secret.
-      Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+      Effect.timeout(timeout),
+      whileStaying,
+      Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBytes)),
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
+      Effect.mapError((error) => new HomeServerUnreachable({ serverName, reason: failureReason(error) }))
     )
 
-  const attempts = Effect.fnUntraced(function* (serverName: ServerName) {
+  const unreachable = ({ destination, reason }: { readonly destination: ServerName; readonly reason: string }) =>
+    new HomeServerUnreachable({ serverName: destination, reason })
+
+  const post: HomeServers["Service"]["post"] = Effect.fn("HomeServers.post")(function* (serverName, path, json) {
     const url = options.homeServers.get(serverName)
-    if (url !== undefined) return [{ url, host: new URL(url).host, client: configured }]
-    const targets = yield* discovery.find(serverName)
-    return targets.map((target): Attempt => ({ url: toUrl(target), host: serverName, client: open }))
-  })
-
-  /** Tries the addresses of a server one after the other. */
-  const atFirst = <A, E extends { readonly _tag: string }>(
-    serverName: ServerName,
-    reach: (attempt: Attempt) => Effect.Effect<A, E>
-  ): Effect.Effect<A, HomeServerUnreachable> =>
-    Effect.gen(function* () {
-      let reason = ""
-      for (const attempt of yield* attempts(serverName)) {
-        const result = yield* Effect.result(reach(attempt))
-        if (result._tag === "Success") return result.success
-        reason = failureReason(result.failure as never)
-      }
-      return yield* new HomeServerUnreachable({ serverName, reason })
-    }).pipe(
-      Effect.catchTag("RemoteUnreachable", ({ destination, reason }) =>
-        Effect.fail(new HomeServerUnreachable({ serverName: destination, reason }))
-      )
+    if (url !== undefined) {
+      const request = HttpClientRequest.bodyText(HttpClientRequest.post(`${url}${path}`), json, "application/json")
+      return (yield* ask(serverName, request, false)).status
+    }
+    const headers = { "content-type": "application/json" }
+    const body = Buffer.from(json)
+    const response = transport.open({ destination: serverName, method: "POST", uri: path, headers, body, timeout })
+    return yield* Effect.scoped(Effect.map(response, ({ statusCode = 0 }) => statusCode)).pipe(
+      Effect.mapError(unreachable)
     )
-
-  return HomeServers.of({
-    post: Effect.fn("HomeServers.post")((serverName, path, json) =>
-      atFirst(serverName, (attempt) => send(attempt, path, json))
-    ),
-    get: Effect.fn("HomeServers.get")((serverName, path) => atFirst(serverName, (attempt) => ask(attempt, path)))
   })
+
+  const get: HomeServers["Service"]["get"] = Effect.fn("HomeServers.get")(function* (serverName, path) {
+    const url = options.homeServers.get(serverName)
+    if (url !== undefined) return yield* ask(serverName, HttpClientRequest.get(`${url}${path}`), true)
+    const request = { destination: serverName, method: "GET", uri: path, maxBytes, timeout, mayRepeat: true } as const
+    const { body, status } = yield* Effect.mapError(transport.request(request), unreachable)
+    return { status, text: body.toString() }
+  })
+
+  return HomeServers.of({ post, get })
 })
 
 export class HomeServers extends Context.Service<
@@ -128,8 +108,8 @@ export class HomeServers extends Context.Service<
     ) => Effect.Effect<{ readonly status: number; readonly text: string }, HomeServerUnreachable>
   }
 >()("greenroom/identity/HomeServers") {
-  static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | ServerDiscovery> = Layer.effect(
+  static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | FederationConfig | Departure> = Layer.effect(
     HomeServers,
     make
-  )
+  ).pipe(Layer.provide(FederationTransport.layer), Layer.provide(ServerDiscovery.layer))
 }

@@ -1,7 +1,9 @@
 /**
- * The identity API over HTTP on one port. When its scope closes, requests in flight may finish, for at most `gracePeriod`.
+ * The identity API over HTTP on one port. When its scope closes, requests in flight may finish, for at most `gracePeriod`; those that
+ * wait for a home server are given up after a second.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import * as ChangesRunToEnd from "@greenroom/gateway/ChangesRunToEnd"
 import { shareConnections } from "@greenroom/gateway/ConnectionShares"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
@@ -110,6 +112,7 @@ const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
   const server = makeNodeServer()
   shareConnections(server, trustProxies(options.trustedProxies).isTrusted)
   const inFlight = makeInFlight()
+  const departure = yield* Departure
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
   const app = yield* makeHttpApp(options.trustedProxies)
   const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
@@ -118,6 +121,7 @@ const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
   answerRequests(server, inFlight, handle, { onIncomplete: limitBodyTime })
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() => Effect.timeoutOption(inFlight.drained, gracePeriod))
+  yield* Effect.addFinalizer(() => departure.begin)
   const host = family === "IPv6" ? `[${address}]` : address
   return IdentityHttp.of({ port, url: `http://${host}:${port}` })
 })

@@ -2,14 +2,13 @@
  * A whole identity server on a database, as a layer: the API over HTTP and the workers behind it.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
-import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
+import { Departure } from "@greenroom/actors/runtime/Departure"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Layer } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { Associations } from "./Associations.ts"
-import { addressPolicyOf, HomeServers } from "./HomeServers.ts"
+import { federationConfig, HomeServers } from "./HomeServers.ts"
 import * as Housekeeping from "./Housekeeping.ts"
 import { IdentityHttp, type IdentityHttpOptions } from "./IdentityHttp.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
@@ -50,15 +49,12 @@ const services = ({ identity }: IdentityServerOptions) => {
     SigningKeys.layer(identity.serverName),
     Secrets.layer.pipe(Layer.provide(ServerSettings.layer(identity.serverName)))
   )
-  const discovery = ServerDiscovery.layer.pipe(
-    Layer.provide(Layer.succeed(FederationConfig, { addressPolicy: addressPolicyOf(identity) }))
-  )
   return ReplicationSender.layer.pipe(
     Layer.provideMerge(ReplicationReceiver.layer),
     Layer.provideMerge(Layer.mergeAll(Accounts.layer, Associations.layer, ValidationSessions.layer)),
     Layer.provideMerge(Layer.mergeAll(OnBindQueue.layer, Peppers.layer, SentMessages.layer, StoredInvites.layer)),
-    Layer.provideMerge(HomeServers.layer.pipe(Layer.provide(discovery))),
-    Layer.provideMerge(Layer.mergeAll(base, httpClient))
+    Layer.provideMerge(HomeServers.layer.pipe(Layer.provide(federationConfig))),
+    Layer.provideMerge(Layer.mergeAll(base, httpClient, Departure.layer))
   )
 }
 
