@@ -115,7 +115,7 @@ const behaviour = Effect.gen(function* () {
       Effect.suspend(() => {
         queue.noteStored()
         return Effect.map(Effect.andThen(oneAtATime(sendAll), monotonicMillis), (now) => ({
-          spareFor: backoff.restAt(now)
+          backoff: backoff.restAt(now)
         }))
       }),
     ReceiptsQueued: () =>
@@ -123,7 +123,7 @@ const behaviour = Effect.gen(function* () {
         queue.noteReceipts()
         return backoff.restAt(now) > 0 ? Effect.void : start
       }),
-    Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
+    QueueEdus: Effect.fnUntraced(function* ({ payload: { edus } }) {
       const now = yield* monotonicMillis
       if (backoff.restAt(now) > 0) return
       queue.add(edus, now)

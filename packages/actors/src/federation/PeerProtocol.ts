@@ -13,22 +13,22 @@ const Edu = Schema.Struct({
 })
 
 /**
- * Something was committed for the server. Answered when nothing waits any longer, or the server is in back-off: for how
- * many milliseconds (0: it is not).
+ * Something was committed for the server. Answered when nothing waits any longer, or the server is in back-off: with the rest
+ * of the back-off in milliseconds (0 without one).
  */
-const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) })
+const Drain = Rpc.make("Drain", { success: Schema.Struct({ backoff: Schema.Number }) })
   .annotate(ClusterSchema.InterruptOnTermination, true)
   .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
 /** Receipts for the server were stored (`OutgoingReceiptStore`). They wait while it is in back-off. */
 const ReceiptsQueued = Rpc.make("ReceiptsQueued")
 /** EDUs for the server. Dropped while it is in back-off. */
-const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
+const QueueEdus = Rpc.make("QueueEdus", { payload: { edus: Schema.Array(Edu) } })
 /** The server was heard from, and can be reached again. */
 const HeardFrom = Rpc.make("HeardFrom")
 
 /** The entity; its key is the server name. */
-export const Peer = Entity.make("Peer", [Drain, ReceiptsQueued, Tell, HeardFrom]).annotateRpcs(
+export const Peer = Entity.make("Peer", [Drain, ReceiptsQueued, QueueEdus, HeardFrom]).annotateRpcs(
   ClusterSchema.Uninterruptible,
   true
 )

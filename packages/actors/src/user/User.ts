@@ -56,7 +56,7 @@ const behaviour = Effect.gen(function* () {
   const fences = yield* ShardFenceStore
   const { refused } = yield* ShardFences
   const fence = yield* actorFence
-  const tellingRooms = Semaphore.makeUnsafe(1).withPermits(1)
+  const onePropagation = Semaphore.makeUnsafe(1).withPermits(1)
 
   /** Writes, unless another node has taken the shard. */
   const fenced = <A>(write: Effect.Effect<A>): Effect.Effect<A> =>
@@ -88,7 +88,7 @@ const behaviour = Effect.gen(function* () {
       yield* fenced(profiles.set(userId, field, { value, visibility: isPublicField(field) ? "public" : visibility }))
     }
     if (!isPublicField(field)) return
-    yield* Effect.orDie(self.TellRooms(undefined, { discard: true }))
+    yield* Effect.orDie(self.PropagateProfile(undefined, { discard: true }))
     yield* presences.announce(userId)
   })
 
@@ -151,12 +151,12 @@ const behaviour = Effect.gen(function* () {
 
   // An earlier change that did not reach all rooms.
   if (Option.isSome(yield* profiles.pendingPropagation(userId))) {
-    yield* Effect.forkScoped(Effect.orDie(self.TellRooms(undefined, { discard: true })))
+    yield* Effect.forkScoped(Effect.orDie(self.PropagateProfile(undefined, { discard: true })))
   }
 
   return User.of({
     SetProfileField: ({ payload: { field, value, visibility } }) => oneAtATime(setField(field, value, visibility)),
-    TellRooms: () => tellingRooms(updateRooms),
+    PropagateProfile: () => onePropagation(updateRooms),
     InviteToList: ({ payload }) => oneAtATime(inviteToList(payload.observed)),
     DropFromList: ({ payload }) => oneAtATime(fenced(lists.drop(userId, payload.observed))),
     PresenceInvited: ({ payload }) => oneAtATime(invited(payload.observer)),
@@ -166,7 +166,7 @@ const behaviour = Effect.gen(function* () {
 })
 
 /**
- * Registers the actor with the runner. Messages are handled one at a time, except `TellRooms`, which may take long. A defect
+ * Registers the actor with the runner. Messages are handled one at a time, except `PropagateProfile`, which may take long. A defect
  * restarts the actor.
  */
 export const layer = User.toLayer(behaviour, { concurrency: "unbounded" })

@@ -15,7 +15,7 @@ const SetProfileField = Rpc.make("SetProfileField", {
   error: MatrixError
 })
 /** Puts a pending change of the profile into all memberships of the user. May take long; callers do not wait for it. */
-const TellRooms = Rpc.make("TellRooms")
+const PropagateProfile = Rpc.make("PropagateProfile")
   .annotate(ClusterSchema.InterruptOnTermination, true)
   .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
@@ -40,7 +40,7 @@ const Forget = Rpc.make("Forget")
 /** The entity; its key is the user ID. */
 export const User = Entity.make("User", [
   SetProfileField,
-  TellRooms,
+  PropagateProfile,
   InviteToList,
   DropFromList,
   PresenceInvited,

@@ -217,7 +217,7 @@ const make = Effect.gen(function* () {
 
   // Changes of profiles that did not reach all rooms before the process, or another node, ended.
   const propagate = Effect.gen(function* () {
-    for (const userId of yield* pendingPropagations) yield* actor(userId).TellRooms(undefined, { discard: true })
+    for (const userId of yield* pendingPropagations) yield* actor(userId).PropagateProfile(undefined, { discard: true })
   })
   yield* periodicallyOnce("Sending changed profiles to the rooms of their users", propagationInterval, propagate, {
     atOnce: true

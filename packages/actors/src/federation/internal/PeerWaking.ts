@@ -54,10 +54,10 @@ export const makePeerWaking = Effect.gen(function* () {
 
   const drain = Effect.fnUntraced(function* (destination: ServerName) {
     const attributes = { "federation.destination": destination }
-    const { spareFor } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
+    const { backoff } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
     const now = yield* monotonicMillis
-    wakeAt(destination, spareFor > 0 ? now + spareFor : undefined)
-    if (spareFor > 0) backoffs.set(destination, now + Math.min(spareFor, trustBackoff))
+    wakeAt(destination, backoff > 0 ? now + backoff : undefined)
+    if (backoff > 0) backoffs.set(destination, now + Math.min(backoff, trustBackoff))
     else backoffs.delete(destination)
   })
 
@@ -130,7 +130,7 @@ export const makePeerWaking = Effect.gen(function* () {
 
   const queueEdus = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isBackedOff(destination, yield* monotonicMillis)) return
-    yield* notify(destination, (peer) => peer.Tell({ edus }, { discard: true }))
+    yield* notify(destination, (peer) => peer.QueueEdus({ edus }, { discard: true }))
   })
 
   /** The destination can be reached: what waits for it is sent now. */
