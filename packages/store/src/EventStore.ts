@@ -6,15 +6,24 @@ import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifier
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
-import { stateRef } from "./internal/stateRef.ts"
-import { hasBody, readWhole, runningBytes, type SizedRow, sizedBody, takeBytes, type Whole } from "./LargeReads.ts"
-import { type MembershipRow, type StreamedEvent, type StreamedMembership, toStreamedMembership } from "./LogSlice.ts"
+import { stateRef } from "./internal/stateRows.ts"
+import { makeTimelines, type TimelinePage } from "./internal/timelines.ts"
+import { hasBody, readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
+import {
+  type EventRow,
+  type MembershipRow,
+  type StreamedEvent,
+  type StreamedMembership,
+  toStreamedEvent,
+  toStreamedMembership
+} from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { EventStatus } from "./RoomCommit.ts"
-import type { StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
+import type { TimelineRange } from "./TimelineRange.ts"
 
+export type { TimelinePage } from "./internal/timelines.ts"
 export type { TimelineRange } from "./TimelineRange.ts"
 
 /** An event with its status and states. */
@@ -23,12 +32,6 @@ export interface StoredEvent extends StreamedEvent {
   readonly stateBefore: StateRef | undefined
   /** The state after the event, where it has a place in the graph. */
   readonly stateAfter: StateRef | undefined
-}
-
-/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. */
-export interface TimelinePage {
-  readonly events: ReadonlyArray<StreamedEvent>
-  readonly cut: boolean
 }
 
 /** The events by which a type and state key were set in a room. */
@@ -133,7 +136,7 @@ export class EventStore extends Context.Service<
           ? Effect.succeed([])
           : readWhole(
               sql,
-              (limit) => sql<EventRow & SizedRow>`
+              (limit) => sql<StoredEventRow & SizedRow>`
                 SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.status, sized.state_chain,
                   sized.state_seq, sized.after_chain, sized.after_seq, ${sizedBody(sql)}
                 FROM (
@@ -194,74 +197,6 @@ export class EventStore extends Context.Service<
       const stateHistory = (roomNid: number, type: string, stateKey: string) =>
         Effect.map(stateHistories([roomNid], type, stateKey), (found) => found.get(roomNid)!)
 
-      const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
-
-      /** The positions of the first `limit` events of each range. */
-      const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
-        SELECT hit.xid, hit.nid FROM ${rangeRows(sql, ranges)}
-        CROSS JOIN LATERAL (
-          SELECT xid, nid FROM events
-          WHERE events.room_nid = range.room_nid AND status <= 1
-            AND ${inRange(sql)}
-          ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
-        ) AS hit`
-
-      const timelines = (
-        ranges: ReadonlyArray<TimelineRange>,
-        direction: "f" | "b",
-        limit: number,
-        maxBytes = Number.MAX_SAFE_INTEGER
-      ) => {
-        if (ranges.length === 0 || limit === 0) return Effect.succeed([])
-        const order = orders[direction]
-        const sized = sizedEvents(sql, "", inRange(sql), order, { limit, maxBytes })
-        return sql<SizedEventRow>`
-          SELECT hit.xid::text AS xid, hit.nid, range.room_nid, hit.body
-          FROM ${rangeRows(sql, ranges)} CROSS JOIN LATERAL (${sized}) AS hit
-          ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
-          Effect.map((rows) => rows.filter(hasBody)),
-          Effect.tap((rows) => takeBytes(bytesOf(rows))),
-          Effect.map((rows) => rows.map(toStreamedEvent)),
-          Effect.orDie
-        )
-      }
-
-      const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
-        if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false })
-        const order = orders[direction]
-        return sql<EventRow & { readonly found: bigint }>`
-          SELECT xid::text AS xid, nid, room_nid, body, found FROM (
-            SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
-              sum(octet_length(events.body)) OVER (
-                ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-              ) AS bytes_before
-            FROM (
-              SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
-              ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
-            ) AS page JOIN events ON events.nid = page.nid
-          ) AS sized
-          WHERE coalesce(bytes_before, 0) < ${maxBytes}
-          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
-          Effect.map((rows) => ({
-            events: rows.map(toStreamedEvent),
-            cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
-          })),
-          Effect.orDie
-        )
-      }
-
-      const newestGap = ({ after, roomNid, upTo }: TimelineRange) =>
-        sql<EventRow>`
-          SELECT gap.xid::text AS xid, gap.nid, events.room_nid, body
-          FROM timeline_gaps AS gap JOIN events USING (nid)
-          WHERE gap.room_nid = ${roomNid}
-            AND (gap.xid, gap.nid) > ${positionSql(sql, { ...after, nid: after.nid + 1 })}
-            AND (gap.xid, gap.nid) <= ${positionSql(sql, { ...upTo, nid: Math.min(upTo.nid + 1, Number.MAX_SAFE_INTEGER) })}
-          ORDER BY gap.xid DESC, gap.nid DESC LIMIT 1`.pipe(
-          Effect.map(([row]) => (row === undefined ? undefined : toStreamedEvent(row))),
-          Effect.orDie
-        )
-
       const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>, upTo: StreamPosition, maxBytes: number) =>
         targets.length === 0
           ? Effect.succeed([])
@@ -281,7 +216,7 @@ export class EventStore extends Context.Service<
       const redactionsOf = (ids: ReadonlyArray<EventId>) =>
         ids.length === 0
           ? Effect.succeed([])
-          : sql<EventRow>`
+          : sql<StoredEventRow>`
               SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
               FROM events
               WHERE relates_to = ANY (${texts(ids)}::text[]) AND type = 'm.room.redaction' AND status IN (0, 1, 5)`.pipe(
@@ -321,9 +256,7 @@ export class EventStore extends Context.Service<
         visibilityPart,
         stateHistories,
         stateHistory,
-        timelines,
-        page,
-        newestGap,
+        ...makeTimelines(sql),
         feedbackOn,
         redactionsOf,
         replacementsOf,
@@ -333,33 +266,20 @@ export class EventStore extends Context.Service<
   )
 }
 
-interface EventRow {
-  readonly xid: string
-  readonly nid: bigint
-  readonly room_nid: bigint
+interface StoredEventRow extends EventRow {
   readonly status: number
   readonly state_chain: bigint | null
   readonly state_seq: number | null
   readonly after_chain: bigint | null
   readonly after_seq: number | null
-  readonly body: string
 }
-
-const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
-  rows.reduce((sum, { body }) => sum + body.length, 0)
 
 const toHistory = (rows: ReadonlyArray<{ readonly body: string | null }>): StateHistory => {
   const events = rows.filter(hasBody).map(({ body }) => JSON.parse(body) as Event)
   return { events, isWhole: rows.length <= maxHistory && events.length === rows.length }
 }
 
-const toStreamedEvent = (row: Whole<SizedEventRow>): StreamedEvent => ({
-  position: { xid: Number(row.xid), nid: Number(row.nid) },
-  roomNid: Number(row.room_nid),
-  event: JSON.parse(row.body) as Event
-})
-
-const toStoredEvent = (row: EventRow): StoredEvent => ({
+const toStoredEvent = (row: StoredEventRow): StoredEvent => ({
   ...toStreamedEvent(row),
   status: row.status as EventStatus,
   stateBefore: stateRef(row.state_chain, row.state_seq),

@@ -3,8 +3,9 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { positionOf } from "./internal/positionSql.ts"
 import type { LogRows } from "./LogKind.ts"
-import type { StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** A part of the log: after `after`, up to and including `upTo`. */
@@ -43,6 +44,20 @@ export interface LogSlice {
   readonly complete: boolean
 }
 
+/** A row of `events`. */
+export interface EventRow {
+  readonly xid: string
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly body: string
+}
+
+export const toStreamedEvent = (row: EventRow): StreamedEvent => ({
+  position: positionOf(row),
+  roomNid: Number(row.room_nid),
+  event: JSON.parse(row.body) as Event
+})
+
 /** A row of `membership_changes` with the ID of its room. */
 export interface MembershipRow {
   readonly xid: string
@@ -54,7 +69,7 @@ export interface MembershipRow {
 }
 
 export const toStreamedMembership = (row: MembershipRow): StreamedMembership => ({
-  position: { xid: Number(row.xid), nid: Number(row.nid) },
+  position: positionOf(row),
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
   userId: row.user_id as UserId,

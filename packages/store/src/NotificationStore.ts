@@ -9,7 +9,7 @@ import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
-import { positionSql } from "./internal/positionSql.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
 import { bigints } from "./PgArrays.ts"
 import { earlierPosition, endOfTransaction, laterPosition, type StreamPosition } from "./StreamToken.ts"
 
@@ -54,7 +54,7 @@ interface Row {
 }
 
 const toNotification = (row: Row): StoredNotification => ({
-  position: { xid: Number(row.xid), nid: Number(row.nid) },
+  position: positionOf(row),
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
   event: JSON.parse(row.body) as Event,

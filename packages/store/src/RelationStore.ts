@@ -4,16 +4,18 @@
  * An error of the database is a defect. Source: "Forming relationships between events" and "Threading" of the client-server
  * specification.
  */
-import { relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import { positionSql } from "./internal/positionSql.ts"
-import type { StreamedEvent } from "./LogSlice.ts"
-import { bigints, texts } from "./PgArrays.ts"
+import { type Aggregation, makeAggregations, type Parent } from "./internal/aggregations.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
+import { type EventRow, type StreamedEvent, toStreamedEvent } from "./LogSlice.ts"
+import { texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
+
+export type { Aggregation, Parent } from "./internal/aggregations.ts"
 
 export interface ChildrenQuery {
   readonly roomNid: number
@@ -27,32 +29,12 @@ export interface ChildrenQuery {
   readonly maxBytes: number
 }
 
-/** The aggregations of the events that relate to an event. */
-export interface Aggregation {
-  /** The newest edits by the sender of the event, newest first. */
-  readonly edits: ReadonlyArray<StreamedEvent>
-  /** The events that refer to it, oldest first. */
-  readonly references: ReadonlyArray<EventId>
-  readonly thread?: {
-    readonly latest: StreamedEvent
-    readonly count: number
-    readonly participated: boolean
-  }
-}
-
 /** An annotation (a reaction) of an event: its sender, type and key. */
 export interface Annotation {
   readonly target: EventId
   readonly sender: UserId
   readonly type: string
   readonly key: string
-}
-
-/** An event whose aggregations are wanted: of the related events up to a position. */
-export interface Parent {
-  readonly event: Event
-  readonly roomNid: number
-  readonly upTo: StreamPosition
 }
 
 export interface Thread {
@@ -63,30 +45,8 @@ export interface Thread {
   readonly participated: boolean
 }
 
-/** The most edits, and references, of one event that are read. */
-const maxEdits = 20
-const maxReferences = 100
-/** How many bytes the edits of one event may have beside the newest one. */
-const maxEditBytes = 16 * 1024
-/** How many bytes all edits of an answer may have, and all newest events of threads. The last events of the answer lack theirs then. */
-const maxBundleBytes = 4 * 1024 * 1024
-
-interface Row {
-  readonly xid: string
-  readonly nid: bigint
-  readonly room_nid: bigint
-  readonly body: string
-}
-
-const toStreamed = (row: Row): StreamedEvent => ({
-  position: { xid: Number(row.xid), nid: Number(row.nid) },
-  roomNid: Number(row.room_nid),
-  event: JSON.parse(row.body) as Event
-})
-
-/** Redacted events and edits cannot be edited. The threads and references of redacted events remain. */
-const isEditable = (event: Event): boolean =>
-  event.unsigned?.redacted_because === undefined && relationOf(event)?.relType !== "m.replace"
+/** How many annotations of one event by one user are searched for a key. */
+const maxAnnotations = 100
 
 export class RelationStore extends Context.Service<
   RelationStore,
@@ -145,7 +105,7 @@ export class RelationStore extends Context.Service<
 
       const children = (query: ChildrenQuery) => {
         const order = sql.literal(query.direction === "f" ? "ASC" : "DESC")
-        return sql<Row & { readonly found: bigint }>`
+        return sql<EventRow & { readonly found: bigint }>`
           SELECT xid::text AS xid, nid, room_nid, body, found FROM (
             SELECT page.*, count(*) OVER () AS found, sum(octet_length(body)) OVER (
               ORDER BY xid ${order}, nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
@@ -161,7 +121,7 @@ export class RelationStore extends Context.Service<
           WHERE coalesce(bytes_before, 0) < ${query.maxBytes}
           ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
           Effect.map((rows) => ({
-            events: rows.map(toStreamed),
+            events: rows.map(toStreamedEvent),
             cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
           })),
           Effect.orDie
@@ -200,7 +160,7 @@ export class RelationStore extends Context.Service<
           SELECT body FROM events
           WHERE relates_to = ${target} AND rel_type = 'm.annotation' AND room_nid = ${roomNid} AND status <= 1
             AND sender = ${sender} AND type = ${type} AND strpos(body, ${`"key":${JSON.stringify(key)}`}) > 0
-          LIMIT ${maxReferences}`.pipe(
+          LIMIT ${maxAnnotations}`.pipe(
           Effect.map((rows) =>
             rows.some(({ body }) => {
               const relation = (JSON.parse(body) as Event).content["m.relates_to"]
@@ -209,83 +169,6 @@ export class RelationStore extends Context.Service<
           ),
           Effect.orDie
         )
-
-      /** The events as rows, which are looked up one by one. */
-      const parentRows = (parents: ReadonlyArray<Parent>) => sql`unnest(
-        ${texts(parents.map(({ event }) => event.event_id))}::text[],
-        ${bigints(parents.map(({ roomNid }) => roomNid))}::bigint[],
-        ${texts(parents.map(({ event }) => event.sender))}::text[],
-        ${texts(parents.map(({ event }) => event.type))}::text[],
-        ${texts(parents.map(({ upTo }) => String(upTo.xid)))}::text[],
-        ${bigints(parents.map(({ upTo }) => upTo.nid))}::bigint[]
-      ) WITH ORDINALITY AS parent (id, room_nid, sender, type, up_to_xid, up_to_nid, place)`
-
-      /** Related events that may be in the aggregation of the parent of the outer query. */
-      const known = (ignored: ReadonlyArray<UserId>) => sql`
-        events.room_nid = parent.room_nid AND status <= 1
-        AND (events.xid, events.nid) <= (parent.up_to_xid::xid8, parent.up_to_nid)
-        ${ignored.length === 0 ? none : sql`AND events.sender <> ALL (${texts(ignored)}::text[])`}`
-
-      // The newest edits of all events come before the second ones of any.
-      const edits = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<Row & { parent: string }>`
-        SELECT parent, xid::text AS xid, nid, room_nid, body FROM (
-          SELECT parent.id AS parent, parent.room_nid, edit.*, parent.place, sum(octet_length(edit.body)) OVER (
-            ORDER BY edit.number, parent.place ROWS UNBOUNDED PRECEDING) AS total
-          FROM ${parentRows(parents)}
-          CROSS JOIN LATERAL (
-            SELECT * FROM (
-              SELECT newest.*, row_number() OVER (ORDER BY xid DESC, nid DESC) AS number,
-                sum(octet_length(body)) OVER (ORDER BY xid DESC, nid DESC ROWS UNBOUNDED PRECEDING) AS bytes
-              FROM (
-                SELECT xid, nid, body FROM events
-                WHERE relates_to = parent.id AND rel_type = 'm.replace' AND events.sender = parent.sender
-                  AND events.type = parent.type AND state_key IS NULL AND ${known(ignored)}
-                ORDER BY events.xid DESC, events.nid DESC LIMIT ${maxEdits}
-              ) AS newest
-            ) AS numbered WHERE number = 1 OR bytes <= ${maxEditBytes}
-          ) AS edit
-        ) AS sized WHERE total <= ${maxBundleBytes}
-        ORDER BY sized.place, sized.number`
-
-      const references = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<{
-        parent: string
-        event_id: string
-      }>`
-        SELECT parent.id AS parent, reference.event_id
-        FROM ${parentRows(parents)}
-        CROSS JOIN LATERAL (
-          SELECT event_id FROM events
-          WHERE relates_to = parent.id AND rel_type = 'm.reference' AND ${known(ignored)}
-          ORDER BY xid, nid LIMIT ${maxReferences}
-        ) AS reference`
-
-      /** The events in the thread of the parent of the outer query. */
-      const inThread = sql`
-        events.room_nid = parent.room_nid AND thread_id = parent.id AND rel_type = 'm.thread' AND status <= 1`
-      const upTo = sql`(parent.up_to_xid::xid8, parent.up_to_nid)`
-
-      /** How many events of the thread are by these users. */
-      const countBy = (senders: ReadonlyArray<UserId>) => sql`(
-        SELECT count(*) FROM events
-        WHERE ${inThread} AND events.sender = ANY (${texts(senders)}::text[]) AND (events.xid, events.nid) <= ${upTo})`
-
-      const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<
-        Row & { parent: string; count: number; participated: boolean }
-      >`
-        SELECT parent, count, participated, xid::text AS xid, nid, room_nid, body FROM (
-          SELECT parent.id AS parent, parent.room_nid,
-            (threads.events - (SELECT count(*) FROM events WHERE ${inThread} AND (events.xid, events.nid) > ${upTo})
-              ${ignored.length === 0 ? none : sql`- ${countBy(ignored)}`})::integer AS count,
-            parent.sender = ${userId} OR ${countBy([userId])} > 0 AS participated,
-            latest.*, sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS total
-          FROM ${parentRows(parents)}
-          JOIN threads ON threads.root = parent.id AND threads.room_nid = parent.room_nid
-          CROSS JOIN LATERAL (
-            SELECT xid, nid, body FROM events
-            WHERE thread_id = parent.id AND rel_type = 'm.thread' AND ${known(ignored)}
-            ORDER BY events.xid DESC, events.nid DESC LIMIT 1
-          ) AS latest
-        ) AS sized WHERE total <= ${maxBundleBytes}`
 
       /** The events, among the given, that have relations, and the types of these. */
       const relationTypes = (ids: ReadonlyArray<EventId>) =>
@@ -299,45 +182,6 @@ export class RelationStore extends Context.Service<
           Effect.map((rows) => new Map(rows.map(({ id, types }) => [id as EventId, types]))),
           Effect.orDie
         )
-
-      const aggregations = Effect.fnUntraced(function* (
-        userId: UserId,
-        parents: ReadonlyArray<Parent>,
-        types: ReadonlyMap<EventId, ReadonlyArray<string>>,
-        ignored: ReadonlyArray<UserId>
-      ) {
-        const having = (type: string) => parents.filter(({ event }) => types.get(event.event_id)?.includes(type))
-        const edited = having("m.replace").filter(({ event }) => isEditable(event))
-        const [referred, threaded] = [having("m.reference"), having("m.thread")]
-        const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited, ignored)
-        const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred, ignored)
-        const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded, ignored)
-        const editsOf = Map.groupBy(editRows, (row) => row.parent)
-        const referencesOf = Map.groupBy(referenceRows, (row) => row.parent)
-        const threadOf = new Map(threadRows.map((row) => [row.parent, row]))
-        const found = new Set([...editsOf.keys(), ...referencesOf.keys(), ...threadOf.keys()])
-        return new Map(
-          Array.from(found, (id): [EventId, Aggregation] => {
-            const thread = threadOf.get(id)
-            return [
-              id as EventId,
-              {
-                edits: (editsOf.get(id) ?? []).map(toStreamed),
-                references: (referencesOf.get(id) ?? []).map((row) => row.event_id as EventId),
-                ...(thread === undefined
-                  ? {}
-                  : {
-                      thread: {
-                        latest: toStreamed(thread),
-                        count: thread.count,
-                        participated: thread.participated
-                      }
-                    })
-              }
-            ]
-          })
-        )
-      }, Effect.orDie)
 
       const threads = (roomNid: number, userId: UserId, before: StreamPosition, limit: number) =>
         sql<{ root: string; xid: string; nid: bigint; participated: boolean }>`
@@ -354,7 +198,7 @@ export class RelationStore extends Context.Service<
             rows.map(
               (row): Thread => ({
                 root: row.root as EventId,
-                latest: { xid: Number(row.xid), nid: Number(row.nid) },
+                latest: positionOf(row),
                 participated: row.participated
               })
             )
@@ -362,7 +206,15 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      return RelationStore.of({ children, childIds, relationTypes, related, isAnnotated, aggregations, threads })
+      return RelationStore.of({
+        children,
+        childIds,
+        relationTypes,
+        related,
+        isAnnotated,
+        aggregations: makeAggregations(sql),
+        threads
+      })
     })
   )
 }

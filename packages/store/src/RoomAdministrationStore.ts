@@ -13,7 +13,7 @@ import { containing } from "./internal/containing.ts"
 import { readPage } from "./internal/readPage.ts"
 import { type HistoryPoint, makeRoomPurges } from "./internal/roomPurges.ts"
 import { texts } from "./PgArrays.ts"
-import type { StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
 
 export type { HistoryPoint } from "./internal/roomPurges.ts"
 

@@ -4,7 +4,8 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
-import type { NewChain, StateDelta, StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
+import type { NewChain, StateDelta } from "./StateStore.ts"
 
 /**
  * The placement of an event. Only `timeline` events reach the stream; `backfilled` ones are history. `withheld` are redactions that have

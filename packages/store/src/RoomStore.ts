@@ -10,10 +10,10 @@ import {
   type RoomMembership,
   type RoomOfUser
 } from "./internal/roomMemberships.ts"
-import { stateRef } from "./internal/stateRef.ts"
+import { stateRef } from "./internal/stateRows.ts"
 import { texts } from "./PgArrays.ts"
 import type { ClientTransaction } from "./RoomCommit.ts"
-import type { StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 export type { EndOfMembership, RoomMembership, RoomOfUser }

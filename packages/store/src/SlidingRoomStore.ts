@@ -9,10 +9,11 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Array as Arr, Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { maxHistory, maxHistoryBytes } from "./EventStore.ts"
-import { positionSql } from "./internal/positionSql.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
 import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
-import { parentOf, type StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
+import { parentOf } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** A room that a user is in, was invited to, knocks at, or was thrown out of. */
@@ -68,7 +69,7 @@ const toListed = (row: ListRow): ListedRoom => ({
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
   membership: row.membership,
-  position: { xid: Number(row.xid), nid: Number(row.nid) }
+  position: positionOf(row)
 })
 
 export class SlidingRoomStore extends Context.Service<

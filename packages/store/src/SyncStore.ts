@@ -8,11 +8,11 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import { positionSql } from "./internal/positionSql.ts"
-import { stateRef } from "./internal/stateRef.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
+import { stateRef } from "./internal/stateRows.ts"
 import { hasBody, takeBytes, type Whole } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
-import type { StateRef } from "./StateStore.ts"
+import type { StateRef } from "./StateRef.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
 
@@ -69,7 +69,7 @@ const toEntry = (row: Whole<EntryRow>): TimelineEntry => {
   const stateBefore = stateRef(row.state_chain, row.state_seq)
   return {
     roomNid: Number(row.room_nid),
-    position: { xid: Number(row.xid), nid: Number(row.nid) },
+    position: positionOf(row),
     event: JSON.parse(row.body) as Event,
     stateBefore,
     stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateBefore,
@@ -85,7 +85,7 @@ const toMembership = (row: MembershipRow): MembershipAt => ({
   roomId: row.room_id as RoomId,
   members: row.members,
   membership: row.membership,
-  changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
+  changedAt: positionOf(row),
   before: row.before ?? undefined,
   previous: row.previous ?? undefined
 })

@@ -10,7 +10,7 @@ import { Context, Deferred, Effect, Exit, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
 import { inBatches } from "./internal/inBatches.ts"
-import { positionSql } from "./internal/positionSql.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
 import { takeBytes } from "./LargeReads.ts"
 import { type LogRow, ofKind } from "./LogKind.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -263,7 +263,7 @@ export class ToDeviceStore extends Context.Service<
             Effect.map((rows) =>
               rows.map(
                 (row): WaitingMessage => ({
-                  position: { xid: Number(row.xid), nid: Number(row.nid) },
+                  position: positionOf(row),
                   sender: row.sender as UserId,
                   type: row.type,
                   content: JSON.parse(row.content) as JsonObject

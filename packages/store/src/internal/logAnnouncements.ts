@@ -13,7 +13,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { StreamedEvent, StreamedMembership } from "../LogSlice.ts"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
-import type { StateRef } from "../StateStore.ts"
+import type { StateRef } from "../StateRef.ts"
 import { type CommittedRows, isReplayable, type RecentCommits } from "./RecentCommits.ts"
 
 export const announcementChannel = "greenroom_log_rows"

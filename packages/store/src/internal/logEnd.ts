@@ -11,6 +11,7 @@ import type { SqlClient, SqlError } from "effect/sql"
 import type { StreamPosition } from "../StreamToken.ts"
 import { logEdge } from "./logEdge.ts"
 import { logKinds } from "./logKinds.ts"
+import { positionOf } from "./positionSql.ts"
 
 /** The last row of the log, deleted ones included; of those below the low watermark with `complete`. */
 export const lastStored = (
@@ -28,7 +29,7 @@ export const lastStored = (
         ${last("events", sql`status = 0`)} ${sql.join(" ", false)(tables.map((table) => sql`UNION ALL ${last(table)}`))}
       ) AS stored
       ORDER BY stored.xid DESC, stored.nid DESC LIMIT 1`,
-    ([row]) => (row === undefined ? { xid: 0, nid: 0 } : { xid: Number(row.xid), nid: Number(row.nid) })
+    ([row]) => (row === undefined ? { xid: 0, nid: 0 } : positionOf(row))
   )
 }
 

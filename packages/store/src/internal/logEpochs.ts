@@ -21,6 +21,7 @@ import { rowsOf } from "../LogKind.ts"
 import type { LogSlice } from "../LogSlice.ts"
 import { beginning, comparePositions, endOfTransaction, type StreamPosition, type StreamToken } from "../StreamToken.ts"
 import { nextOfEnded } from "./logEdge.ts"
+import { positionOf } from "./positionSql.ts"
 
 /** How many epochs that have ended are remembered. */
 const maxRemembered = 1_000
@@ -68,7 +69,7 @@ export class LogEpochs {
         VALUES (${epoch}, ${follows === undefined ? this.sql`log_xid()` : this.sql`${String(follows.xid)}::xid8`},
                 ${follows?.nid ?? 0}, ${fresh})
         RETURNING xid::text AS xid, nid`,
-      ([row]) => this.see(epoch, { xid: Number(row!.xid), nid: Number(row!.nid) })
+      ([row]) => this.see(epoch, positionOf(row!))
     )
   }
 
@@ -84,7 +85,7 @@ export class LogEpochs {
         SELECT epoch, xid::text AS xid, nid FROM log_epochs
         ORDER BY log_epochs.xid DESC, log_epochs.nid DESC LIMIT 1`,
       ([row]) => {
-        if (row !== undefined) this.see(row.epoch, { xid: Number(row.xid), nid: Number(row.nid) })
+        if (row !== undefined) this.see(row.epoch, positionOf(row))
       }
     )
   )

@@ -13,9 +13,9 @@ import { texts } from "../PgArrays.ts"
 import { beginning, comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "../StreamToken.ts"
 import { logEdge } from "./logEdge.ts"
 import { logKinds } from "./logKinds.ts"
-import { positionSql } from "./positionSql.ts"
+import { positionOf, positionSql } from "./positionSql.ts"
 import type { RecentCommits } from "./RecentCommits.ts"
-import { stateRef } from "./stateRef.ts"
+import { stateRef } from "./stateRows.ts"
 
 const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
@@ -137,8 +137,6 @@ const statesOf = ({ after_chain, after_seq, before_chain, before_seq }: ReadRow)
   const before = stateRef(before_chain, before_seq)
   return before === undefined ? {} : { states: { before, after: stateRef(after_chain, after_seq) ?? before } }
 }
-
-const positionOf = (row: ReadRow): StreamPosition => ({ xid: Number(row.xid), nid: Number(row.nid) })
 
 /** How far all kinds were read: up to the edge, or less where one of them has more rows than the limit. */
 const endOfSlice = (rows: ReadonlyMap<string | null, ReadonlyArray<ReadRow>>, limit: number, end: StreamPosition) => {

@@ -6,10 +6,10 @@ import { Effect, Option } from "effect"
 import type { SqlClient, Statement } from "effect/sql"
 import { readMany } from "../LargeReads.ts"
 import { texts } from "../PgArrays.ts"
-import type { StateRef } from "../StateStore.ts"
+import type { StateRef } from "../StateRef.ts"
 import type { StreamPosition } from "../StreamToken.ts"
 import { positionSql } from "./positionSql.ts"
-import { stateRef } from "./stateRef.ts"
+import { stateRef } from "./stateRows.ts"
 
 /** The membership of a user in a room, with the room. */
 export interface RoomMembership {

@@ -1,0 +1,91 @@
+/**
+ * Reads the timelines of rooms, by ranges of positions. Used by `EventStore`.
+ */
+import { Effect } from "effect"
+import type { SqlClient } from "effect/sql"
+import { hasBody, takeBytes } from "../LargeReads.ts"
+import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.ts"
+import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "../TimelineRange.ts"
+import { positionSql } from "./positionSql.ts"
+
+/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. */
+export interface TimelinePage {
+  readonly events: ReadonlyArray<StreamedEvent>
+  readonly cut: boolean
+}
+
+const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
+  rows.reduce((sum, { body }) => sum + body.length, 0)
+
+/** `timelines`, `page` and `newestGap` of `EventStore`. */
+export const makeTimelines = (sql: SqlClient.SqlClient) => {
+  const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
+
+  /** The positions of the first `limit` events of each range. */
+  const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
+    SELECT hit.xid, hit.nid FROM ${rangeRows(sql, ranges)}
+    CROSS JOIN LATERAL (
+      SELECT xid, nid FROM events
+      WHERE events.room_nid = range.room_nid AND status <= 1
+        AND ${inRange(sql)}
+      ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
+    ) AS hit`
+
+  const timelines = (
+    ranges: ReadonlyArray<TimelineRange>,
+    direction: "f" | "b",
+    limit: number,
+    maxBytes = Number.MAX_SAFE_INTEGER
+  ) => {
+    if (ranges.length === 0 || limit === 0) return Effect.succeed([])
+    const order = orders[direction]
+    const sized = sizedEvents(sql, "", inRange(sql), order, { limit, maxBytes })
+    return sql<SizedEventRow>`
+      SELECT hit.xid::text AS xid, hit.nid, range.room_nid, hit.body
+      FROM ${rangeRows(sql, ranges)} CROSS JOIN LATERAL (${sized}) AS hit
+      ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
+      Effect.map((rows) => rows.filter(hasBody)),
+      Effect.tap((rows) => takeBytes(bytesOf(rows))),
+      Effect.map((rows) => rows.map(toStreamedEvent)),
+      Effect.orDie
+    )
+  }
+
+  const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
+    if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false })
+    const order = orders[direction]
+    return sql<EventRow & { readonly found: bigint }>`
+      SELECT xid::text AS xid, nid, room_nid, body, found FROM (
+        SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
+          sum(octet_length(events.body)) OVER (
+            ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS bytes_before
+        FROM (
+          SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
+          ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
+        ) AS page JOIN events ON events.nid = page.nid
+      ) AS sized
+      WHERE coalesce(bytes_before, 0) < ${maxBytes}
+      ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+      Effect.map((rows) => ({
+        events: rows.map(toStreamedEvent),
+        cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
+      })),
+      Effect.orDie
+    )
+  }
+
+  const newestGap = ({ after, roomNid, upTo }: TimelineRange) =>
+    sql<EventRow>`
+      SELECT gap.xid::text AS xid, gap.nid, events.room_nid, body
+      FROM timeline_gaps AS gap JOIN events USING (nid)
+      WHERE gap.room_nid = ${roomNid}
+        AND (gap.xid, gap.nid) > ${positionSql(sql, { ...after, nid: after.nid + 1 })}
+        AND (gap.xid, gap.nid) <= ${positionSql(sql, { ...upTo, nid: Math.min(upTo.nid + 1, Number.MAX_SAFE_INTEGER) })}
+      ORDER BY gap.xid DESC, gap.nid DESC LIMIT 1`.pipe(
+      Effect.map(([row]) => (row === undefined ? undefined : toStreamedEvent(row))),
+      Effect.orDie
+    )
+
+  return { timelines, page, newestGap }
+}
