@@ -7,14 +7,14 @@
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import {
   formatRoomAlias,
-  isRoomAlias,
   type RoomAlias,
   type RoomId,
+  type ServerName,
   serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, RoomInUse, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { draftSeed } from "@greenroom/room/RoomCreation"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
@@ -24,15 +24,14 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Deferred, Effect, Result } from "effect"
-import { AppServices } from "../../app-service/AppServices.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
-import { defaultLimits } from "../../runtime/Limits.ts"
 import { Nodes } from "../../runtime/Nodes.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { MembershipLimits } from "../MembershipLimits.ts"
 import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
 import { type CreatedRoom, Room, requestTransaction } from "../RoomProtocol.ts"
+import { makeAliasReservations } from "./AliasReservations.ts"
 import { makeInvitedProfiles } from "./InvitedProfiles.ts"
 import { creationScope, transactionKey } from "./RoomTransactions.ts"
 
@@ -50,23 +49,48 @@ interface RoomCreationNeeds {
   readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
 }
 
+/** The version that a request names, or the default. Errors: M_UNSUPPORTED_ROOM_VERSION. */
+const versionFor = (id: string | undefined) => {
+  const version = id === undefined ? defaultRoomVersion : roomVersion(id)
+  if (version !== undefined) return Effect.succeed(version)
+  const known = [...roomVersions.keys()].join(", ")
+  return new UnsupportedRoomVersion({ error: `room_version: ${id?.slice(0, 64)} is none of ${known}` })
+}
+
+/** The first events of a room of the API of 2014. */
+const seedFor = (
+  options: CreateRoom,
+  creator: UserId,
+  creatorProfile: JsonObject,
+  version: RoomVersion,
+  serverName: ServerName
+): RoomSeed => {
+  const { invite = [], name, room_alias_name, topic, visibility = "public" } = options
+  const alias: RoomAlias | undefined =
+    room_alias_name === undefined ? undefined : formatRoomAlias(room_alias_name, serverName)
+  if (!isDraft(version)) {
+    const preset = visibility === "public" ? "public_chat" : "private_chat"
+    return roomSeed({ creator, creatorProfile, preset, name, topic, alias, invite }, version)
+  }
+  const aliases = alias === undefined ? undefined : [alias]
+  return draftSeed({ creator, creatorProfile, visibility, roomVersion: version.id, name, topic, aliases })
+}
+
 export const makeRoomCreations = Effect.fnUntraced(function* ({
   mustBeInvitable,
   entering,
   profileOf
 }: RoomCreationNeeds) {
-  const { limits, serverName } = yield* HomeServerConfig
+  const { serverName } = yield* HomeServerConfig
   const nodes = yield* Nodes
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
-  const appServices = yield* AppServices
   const signingKeys = yield* SigningKeys
   const invitedProfiles = yield* makeInvitedProfiles
+  const aliases = yield* makeAliasReservations
   /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
-  /** The aliases of rooms that are being created here. */
-  const reserved = new Set<RoomAlias>()
   const aliasOf = (localpart: string) => formatRoomAlias(localpart, serverName)
   let latest = 0
 
@@ -77,17 +101,6 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const timestamp = Effect.map(Clock.currentTimeMillis, (now) => {
     latest = latest < now || latest > now + mostAhead ? now : latest + 1
     return latest
-  })
-
-  /** Reserves the alias, and says whether it is new. An alias of a room whose creation failed counts as free. */
-  const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
-    const alias = aliasOf(localpart)
-    if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
-      return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
-    }
-    const { aliases } = { ...defaultLimits, ...limits }
-    yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
-    return yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 
   const check = Effect.fnUntraced(function* ({ userId }: Session, { invite, seed }: SeededRoom) {
@@ -108,7 +121,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     if (Result.isFailure(made))
       return yield* new BadJson({ error: "creation_content: the m.room.create event would be invalid or too large" })
     const create = made.success
-    const isReserved = aliasName !== undefined && (yield* reserveAlias(session, create.room_id, aliasName))
+    const isReserved = aliasName !== undefined && (yield* aliases.reserve(session, create.room_id, aliasName))
     const membership = { membership: "invite", ...(isDirect ? { is_direct: true } : {}) }
     const invited = [...new Set(invite)].filter((userId) => userId !== session.userId)
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
@@ -156,27 +169,10 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
       { concurrency: 8, discard: true }
     )
 
-  /** The store gives an alias to its creator again, as a repeat needs it. Here the room may still be being created. */
-  const withAlias = <A, E>(
-    name: string | undefined,
-    creation: Effect.Effect<A, E>
-  ): Effect.Effect<A, E | RoomInUse> => {
-    if (name === undefined) return creation
-    const alias = aliasOf(name)
-    return Effect.suspend((): Effect.Effect<A, E | RoomInUse> => {
-      if (reserved.has(alias)) return new RoomInUse({ error: `${alias} is taken` })
-      reserved.add(alias)
-      return Effect.ensuring(
-        creation,
-        Effect.sync(() => reserved.delete(alias))
-      )
-    })
-  }
-
   const createNew = (session: Session, seeded: SeededRoom, txnId: string | undefined) =>
     Effect.andThen(
       check(session, seeded),
-      entering(session.userId, undefined, withAlias(seeded.aliasName, createChecked(session, seeded, txnId)))
+      entering(session.userId, undefined, aliases.holding(seeded.aliasName, createChecked(session, seeded, txnId)))
     )
 
   const createChecked = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
@@ -222,33 +218,9 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     return yield* txnId === undefined ? made : once(session, txnId, made)
   })
 
-  const versionFor = (id: string | undefined) => {
-    const version = id === undefined ? defaultRoomVersion : roomVersion(id)
-    if (version !== undefined) return Effect.succeed(version)
-    const known = [...roomVersions.keys()].join(", ")
-    return new UnsupportedRoomVersion({ error: `room_version: ${id?.slice(0, 64)} is none of ${known}` })
-  }
-
-  const seedFor = (
-    options: CreateRoom,
-    creator: UserId,
-    creatorProfile: JsonObject,
-    version: RoomVersion
-  ): RoomSeed => {
-    const { invite = [], name, room_alias_name, topic, visibility = "public" } = options
-    const alias: RoomAlias | undefined =
-      room_alias_name === undefined ? undefined : formatRoomAlias(room_alias_name, serverName)
-    if (!isDraft(version)) {
-      const preset = visibility === "public" ? "public_chat" : "private_chat"
-      return roomSeed({ creator, creatorProfile, preset, name, topic, alias, invite }, version)
-    }
-    const aliases = alias === undefined ? undefined : [alias]
-    return draftSeed({ creator, creatorProfile, visibility, roomVersion: version.id, name, topic, aliases })
-  }
-
   const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
     const version = yield* versionFor(options.room_version)
-    const seed = seedFor(options, session.userId, yield* profileOf(session.userId), version)
+    const seed = seedFor(options, session.userId, yield* profileOf(session.userId), version, serverName)
     const { invite = [], room_alias_name: aliasName, visibility = "public" } = options
     const listed = visibility === "public"
     return yield* createSeeded(
