@@ -5,6 +5,7 @@
  */
 import { IdentityApi, laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import { InvalidAddress, MediumNotSupported } from "@greenroom/protocol/identity/IdentityError"
+import { isNextLink } from "@greenroom/protocol/identity/NextLink"
 import { canonicalEmail, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SubmitToken } from "@greenroom/protocol/identity/ValidationApi"
 import { BadJson } from "@greenroom/protocol/MatrixError"
@@ -19,14 +20,10 @@ import { Templates } from "../Templates.ts"
 import { type Invitation, ValidationSessions } from "../ValidationSessions.ts"
 import { askPage, confirmedPage, refusedPage } from "./Pages.ts"
 
-/** Checks that the target is a web page, without user and password. */
-const checkNextLink = (link: string | undefined): Effect.Effect<void, BadJson> => {
-  if (link === undefined) return Effect.void
-  const url = URL.parse(link)
-  return (url?.protocol === "https:" || url?.protocol === "http:") && url.username === "" && url.password === ""
+const checkNextLink = (link: string | undefined): Effect.Effect<void, BadJson> =>
+  link === undefined || isNextLink(link)
     ? Effect.void
     : Effect.fail(new BadJson({ error: "next_link: expected a URL with http or https" }))
-}
 
 const requireAddress = (address: string | undefined, what: string): Effect.Effect<string, InvalidAddress> =>
   address === undefined ? Effect.fail(new InvalidAddress({ error: `Not ${what}` })) : Effect.succeed(address)

@@ -9,6 +9,7 @@
  * Source: "Adding Account Administrative Contact Information" of the client-server specification.
  */
 import { randomBytes } from "node:crypto"
+import { isNextLink } from "@greenroom/protocol/identity/NextLink"
 import {
   canonicalEmail,
   canonicalPhoneNumber,
@@ -103,14 +104,10 @@ const actions: { readonly [purpose in ValidationPurpose]: string } = {
 const notValidated = new ThirdPartyIdAuthFailed({ error: "threepid_creds: the address is not validated yet" })
 const expiredLink = new NotFound({ error: "The link is unknown, was used already, or has expired" })
 
-/** Checks that the target is a web page, without user and password. */
-const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidParam> => {
-  if (link === undefined) return Effect.void
-  const url = URL.parse(link)
-  return (url?.protocol === "https:" || url?.protocol === "http:") && url.username === "" && url.password === ""
+const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidParam> =>
+  link === undefined || isNextLink(link)
     ? Effect.void
     : Effect.fail(new InvalidParam({ error: "next_link: expected a URL with http or https" }))
-}
 
 const make = Effect.gen(function* () {
   const { identityServers = [], serverName } = yield* HomeServerConfig
