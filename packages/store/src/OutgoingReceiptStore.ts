@@ -122,7 +122,7 @@ export class OutgoingReceiptStore extends Context.Service<
     /** The first receipts of users of `own` that wait for the destination, at most `most`. */
     readonly next: (destination: ServerName, most: number, own: ServerName) => Effect.Effect<WaitingReceipts>
     /** Removes receipts that the destination has, or will never accept. Rooms with newer ones stay as they are. */
-    readonly settle: (destination: ServerName, rooms: ReadonlyArray<ReadRoom>) => Effect.Effect<void>
+    readonly acknowledge: (destination: ServerName, rooms: ReadonlyArray<ReadRoom>) => Effect.Effect<void>
     /** The destinations with waiting receipts. */
     readonly waiting: Effect.Effect<ReadonlyArray<WaitingDestination>>
     /** Drops rooms that have been queued since before a time. */
@@ -212,7 +212,7 @@ export class OutgoingReceiptStore extends Context.Service<
         )
 
       // A row that is locked gets newer receipts now. If a crash of the database undoes this, they are sent again.
-      const settle = (destination: ServerName, rooms: ReadonlyArray<ReadRoom>) =>
+      const acknowledge = (destination: ServerName, rooms: ReadonlyArray<ReadRoom>) =>
         sql`
           WITH ${asynchronousCommit(sql)}, settled AS MATERIALIZED (
             SELECT outgoing_receipts.room_nid, read.up_to_xid::xid8 AS up_to_xid, read.up_to_nid
@@ -236,7 +236,7 @@ export class OutgoingReceiptStore extends Context.Service<
         changed,
         queue,
         next,
-        settle,
+        acknowledge,
         waiting: Effect.orDie(waitingIn(sql, "outgoing_receipts")),
         trim: (before) =>
           sql`DELETE FROM outgoing_receipts WHERE queued_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)

@@ -1,5 +1,5 @@
 /**
- * The last settled presence of users, which the Presence actor reads when it starts. Not written for every activity.
+ * The last stored presence of users, which the Presence actor reads when it starts. Not written for every activity.
  * The status message is kept as JSON, which escapes what PostgreSQL cannot hold.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.

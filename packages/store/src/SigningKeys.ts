@@ -65,19 +65,19 @@ const make = Effect.fnUntraced(function* (
 
   yield* add(yield* Clock.currentTimeMillis)
   /** The current key. Every event needs it: while it is fresh it is read without the cache. */
-  let atHand: { readonly key: Effect.Effect<SigningKey>; readonly since: number } | undefined
+  let fresh: { readonly key: Effect.Effect<SigningKey>; readonly since: number } | undefined
   const lookup = () =>
     Effect.orDie(
       Effect.map(Effect.all([monotonicMillis, load]), ([since, key]) => {
-        atHand = { key: Effect.succeed(key), since }
+        fresh = { key: Effect.succeed(key), since }
         return key
       })
     )
   const cache = yield* MonotonicCache.make({ lookup, capacity: 1, timeToLive: freshness })
   const cached = MonotonicCache.get(cache, "current")
   const current = Effect.clockWith((clock) => {
-    const age = atHand === undefined ? freshness : monotonicMillisUnsafe(clock) - atHand.since
-    return age < freshness ? atHand!.key : cached
+    const age = fresh === undefined ? freshness : monotonicMillisUnsafe(clock) - fresh.since
+    return age < freshness ? fresh!.key : cached
   })
   yield* current
 
@@ -86,7 +86,7 @@ const make = Effect.fnUntraced(function* (
     yield* sql.withTransaction(
       Effect.andThen(sql`UPDATE signing_keys SET expired_at = ${now} WHERE expired_at IS NULL`, add(now))
     )
-    atHand = undefined
+    fresh = undefined
     yield* MonotonicCache.invalidate(cache, "current")
     return yield* current
   }).pipe(Effect.orDie)

@@ -137,9 +137,9 @@ layer(tables)("OutgoingReceiptStore", (it) => {
       const sent = yield* readFor(red)
       yield* read(alice, 2)
       yield* queue
-      yield* store.settle(red, sent.rooms)
+      yield* store.acknowledge(red, sent.rooms)
       assert.deepStrictEqual(idsOf(yield* waitingFor(red, roomId)), [[alice, "$2"]])
-      yield* store.settle(red, (yield* readFor(red)).rooms)
+      yield* store.acknowledge(red, (yield* readFor(red)).rooms)
       assert.deepStrictEqual(yield* waitingFor(red, roomId), [])
       assert.lengthOf(yield* waitingFor(blue, roomId), 1)
     })
@@ -156,7 +156,7 @@ layer(tables)("OutgoingReceiptStore", (it) => {
       const outside = yield* Effect.context<never>()
       yield* read(alice, 2)
       // Another connection removes the row while the transaction holds it.
-      const removal = Effect.promise(() => Effect.runPromiseWith(outside)(store.settle(red, sent.rooms)))
+      const removal = Effect.promise(() => Effect.runPromiseWith(outside)(store.acknowledge(red, sent.rooms)))
       yield* sql.withTransaction(Effect.andThen(queue, removal))
       assert.deepStrictEqual(idsOf(yield* waitingFor(red, roomId)), [[alice, "$2"]])
     })
@@ -176,7 +176,7 @@ layer(tables)("OutgoingReceiptStore", (it) => {
       for (let more = true; more; ) {
         const part = yield* store.next(red, 2, green)
         parts.push(part.receipts.map(({ eventId }) => eventId))
-        yield* store.settle(red, part.rooms)
+        yield* store.acknowledge(red, part.rooms)
         more = part.more
       }
       assert.deepStrictEqual(parts.flat(), ["$1", "$2", "$3", "$4", "$5", "$6"])
@@ -194,7 +194,7 @@ layer(tables)("OutgoingReceiptStore", (it) => {
       yield* queue
       yield* sql`UPDATE memberships SET membership = 'leave' WHERE room_nid = ${roomNid} AND user_id = '@rob:red.test'`
       assert.deepStrictEqual(yield* waitingFor(red, roomId), [])
-      yield* store.settle(red, (yield* readFor(red)).rooms)
+      yield* store.acknowledge(red, (yield* readFor(red)).rooms)
       const left = yield* sql`SELECT FROM outgoing_receipts WHERE room_nid = ${roomNid} AND destination = ${red}`
       assert.lengthOf(left, 0)
     })

@@ -30,8 +30,9 @@ export interface LoginRequest extends LoginDevice {
 export type LoginType = JsonObject & { readonly type: string }
 
 /**
- * The login on the page of this server. It is the flow that clients prefer which do not speak the OAuth 2.0 API, but know of it: they get
- * what the page offers, and lead their users to the page of the account. Clients of 2022 to 2025 know the second name.
+ * The login on the page of this server. It is marked as the one to prefer for clients that know of the OAuth 2.0 API without speaking it
+ * (`oauth_aware_preferred`): they get what the page offers, and lead their users to the page of the account. Clients of 2022 to 2025 know
+ * the second name.
  */
 const pageLogin: LoginType = {
   type: "m.login.sso",

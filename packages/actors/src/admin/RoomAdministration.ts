@@ -22,7 +22,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { settled } from "../runtime/ItemFailure.ts"
+import { outcomeOf } from "../runtime/ItemFailure.ts"
 import { RoomRemovals } from "./RoomRemovals.ts"
 
 /** A room with what its state says. */
@@ -134,7 +134,7 @@ const make = Effect.gen(function* () {
   })
 
   /** A member of this server with the power to change the power of others. */
-  const mightiest = Effect.fnUntraced(function* (room: AdministeredRoom) {
+  const powerfulMember = Effect.fnUntraced(function* (room: AdministeredRoom) {
     const candidates: Array<{ readonly userId: UserId; readonly power: number; readonly levels: Levels }> = []
     for (const userId of yield* store.members(room.roomNid, ["join"], serverName)) {
       const levels = Option.getOrUndefined(yield* levelsFor(userId, room.roomId))
@@ -147,11 +147,11 @@ const make = Effect.gen(function* () {
 
   const makeAdmin = Effect.fn("RoomAdministration.makeAdmin")(function* (roomId: RoomId, userId: UserId) {
     const room = yield* existing(roomId)
-    const helper = yield* mightiest(room)
-    if (helper === undefined) {
+    const sender = yield* powerfulMember(room)
+    if (sender === undefined) {
       return yield* new BadRequest({ error: "No user of this server in the room may change power levels" })
     }
-    const session = { userId: helper.userId, tokenId: 0, deviceId: "" }
+    const session = { userId: sender.userId, tokenId: 0, deviceId: "" }
     const current = yield* states.read([{ roomNid: room.roomNid, ref: room.state }], {
       keys: [
         ["m.room.power_levels", ""],
@@ -162,9 +162,9 @@ const make = Effect.gen(function* () {
     const content = (type: string) => current.find(({ event }) => event.type === type)?.event.content
     const levels = content("m.room.power_levels") ?? {}
     const users = (levels.users ?? {}) as { readonly [userId: string]: number }
-    const power = Number.isFinite(helper.power) ? helper.power : fullPower
+    const power = Number.isFinite(sender.power) ? sender.power : fullPower
     // Creators above all levels are in no power levels.
-    if (helper.levels.user(userId) < helper.power) {
+    if (sender.levels.user(userId) < sender.power) {
       yield* rooms.setState(session, roomId, "m.room.power_levels", "", {
         ...levels,
         users: { ...users, [userId]: power }
@@ -217,7 +217,7 @@ const make = Effect.gen(function* () {
   /** Repeated while something is not available. */
   const run = (removalId: string) => {
     const what = `The removal ${removalId}`
-    return Effect.flatMap(untilSuccess(what, settled(what, removals.run(removalId))), Effect.fromResult)
+    return Effect.flatMap(untilSuccess(what, outcomeOf(what, removals.run(removalId))), Effect.fromResult)
   }
 
   return RoomAdministration.of({

@@ -21,7 +21,7 @@ import { Room } from "../room/RoomProtocol.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
+import { handleEach, outcomeOf, type TryAgain } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 
 interface ShutdownOptions {
@@ -93,8 +93,8 @@ const make = Effect.gen(function* () {
   const moveUser = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, newRoom: RoomId | undefined) {
     const session = sessionOf(userId)
     const enter = newRoom === undefined ? Effect.void : Effect.asVoid(rooms.join(session, newRoom))
-    const entered = yield* settled(`${userId} entering ${newRoom}`, enter)
-    const left = yield* settled(`${userId} leaving ${roomId}`, rooms.leave(session, roomId))
+    const entered = yield* outcomeOf(`${userId} entering ${newRoom}`, enter)
+    const left = yield* outcomeOf(`${userId} leaving ${roomId}`, rooms.leave(session, roomId))
     if (Result.isFailure(entered)) {
       yield* Effect.logWarning(`${userId} could not enter ${newRoom}: ${entered.failure.error}`)
     }
@@ -190,7 +190,7 @@ const make = Effect.gen(function* () {
       removal.kind === "room"
         ? removeRoom(removal, removal.options as ShutdownOptions)
         : removeHistory(removal, removal.options as HistoryOptions)
-    const ended = yield* settled(`The removal of ${removal.roomId}`, work)
+    const ended = yield* outcomeOf(`The removal of ${removal.roomId}`, work)
     if (Result.isFailure(ended)) yield* removals.setRemoval(removalId, { status: "failed", error: ended.failure.error })
   })
 

@@ -16,7 +16,7 @@ import { Context, Effect, Layer, Option, Result } from "effect"
 import { PresetRooms } from "../room/PresetRooms.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
+import { handleEach, outcomeOf, type TryAgain } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { Users } from "../user/Users.ts"
@@ -116,7 +116,7 @@ const make = Effect.gen(function* () {
 
   /** A notice that cannot be sent now stays for the next attempt. */
   const sendOne = Effect.fnUntraced(function* ({ content, noticeId, userId }: WaitingNotice) {
-    const sent = yield* settled(`A notice to ${userId}`, send({ userId, content, txnId: `waiting ${noticeId}` }))
+    const sent = yield* outcomeOf(`A notice to ${userId}`, send({ userId, content, txnId: `waiting ${noticeId}` }))
     if (Result.isFailure(sent)) {
       yield* Effect.logWarning(`A notice to ${userId} could not be sent: ${sent.failure.error}`)
     }

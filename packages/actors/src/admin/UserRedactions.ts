@@ -22,7 +22,7 @@ import {
 import { Array as Arr, Context, Effect, Layer, Option, Result } from "effect"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { handleEach, settled, type TryAgain } from "../runtime/ItemFailure.ts"
+import { handleEach, outcomeOf, type TryAgain } from "../runtime/ItemFailure.ts"
 
 /** How many events are redacted between two reports of the progress. */
 const batch = 50
@@ -69,7 +69,7 @@ const make = Effect.gen(function* () {
   /** The error with which the room refuses. */
   const redact = ({ options, redactId, sender }: UserRedaction, roomId: RoomId, eventId: EventId) =>
     Effect.map(
-      settled(
+      outcomeOf(
         `The redaction of ${eventId}`,
         rooms.redact({ userId: sender, tokenId: 0, deviceId: "" }, roomId, eventId, options.reason, redactId)
       ),
@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
     eventIds: ReadonlyArray<EventId>,
     failed: Record<string, string>
   ) => Effect.Effect<ReadonlyArray<Event>, TryAgain> = Effect.fnUntraced(function* (eventIds, failed) {
-    const found = yield* settled(`Reading ${plural(eventIds.length, "event")} to redact`, events.byIds(eventIds))
+    const found = yield* outcomeOf(`Reading ${plural(eventIds.length, "event")} to redact`, events.byIds(eventIds))
     if (Result.isSuccess(found)) return found.success.map(({ event }) => event)
     if (eventIds.length > 1) return (yield* Effect.forEach(eventIds, (eventId) => read([eventId], failed))).flat()
     for (const eventId of eventIds) fail(failed, eventId, found.failure.error)

@@ -57,8 +57,8 @@ export class RemoteDeviceLists extends Context.Service<
     /** Takes EDUs of one transaction. Those about users of other servers, or of no shared room, change nothing. */
     readonly receive: (origin: ServerName, edus: ReadonlyArray<KeyUpdateEdu>) => Effect.Effect<void>
     /**
-     * Asks a server for the devices of users who share a room with one of ours: what it gives is in the store then. Gives the
-     * users that it did not give. `isUrgent` asks even a server that could not be reached lately.
+     * Asks a server for the devices of users who share a room with one of ours, and stores them. Returns the users whose devices it did not
+     * give. `isUrgent` asks even a server that could not be reached lately.
      */
     readonly fetch: (
       server: ServerName,

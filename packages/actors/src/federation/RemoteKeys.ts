@@ -162,7 +162,7 @@ export class RemoteKeys extends Context.Service<
      * notaries.
      */
     readonly find: (server: ServerName, needs: Needs, acceptsVouched?: boolean) => Effect.Effect<KeyRing>
-    /** The keys of all servers that have signed PDUs. `vouchers` are asked for those that the servers do not tell. */
+    /** The keys of all servers that have signed PDUs. `vouchers` are asked for keys that the servers do not publish. */
     readonly findAll: (
       needs: ReadonlyMap<ServerName, Needs>,
       vouchers: ReadonlyArray<ServerName>

@@ -86,7 +86,7 @@ class SignatureThread {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 }
     })
     this.worker
-      .on("message", (results: Uint8Array) => this.settle(results))
+      .on("message", (results: Uint8Array) => this.complete(results))
       .on("error", () => this.end())
       .on("exit", () => this.end())
       .unref()
@@ -115,7 +115,7 @@ class SignatureThread {
     for (const resume of this.waiting.splice(0)) resume(undefined)
   }
 
-  private settle(results: Uint8Array): void {
+  private complete(results: Uint8Array): void {
     this.waiting.shift()?.(results)
     if (this.waiting.length > 0) return
     this.worker.unref()

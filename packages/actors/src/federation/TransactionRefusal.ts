@@ -8,10 +8,10 @@
 import { doublingWait } from "@greenroom/store/Backoff"
 import type { RemoteError } from "./RemoteError.ts"
 
-/** After how many refusals in a row a transaction is given up, where the answer does not say that it was understood. */
+/** How many refusals in a row end a transaction, where the answer does not show that the server has understood it: 5xx, or no JSON. */
 const uncertainRefusals = 8
 
-/** The same where the answer says who refuses, but not what of the transaction. */
+/** The same for 401 and for answers without an error code that explains the refusal. */
 const unauthorisedRefusals = 4
 
 /** The server asks to come again later: 408, 425, 429. */
@@ -31,10 +31,10 @@ export const refusalsUntilFinal = (error: Exclude<RemoteError, { readonly _tag: 
 /** The longest wait after a refusal, in ms. */
 const longestWait = 3_600_000
 
-/** After how many refusals in a row, of whatever, the server is asked less often. */
+/** How many refusals in a row, of any kind, do not yet lengthen the wait. */
 const freeRefusals = 2
 
-/** How much of a wait chance takes away at most. */
+/** The largest part by which chance shortens a wait. */
 const jitter = 0.3
 
 /**

@@ -6,7 +6,7 @@
  * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two reports,
  * and loses nothing by it. In a cluster it stays in memory while its user is active, as each node reports its own devices
  * alone; a new actor waits for the reports of all nodes (`gatherTime`) before it takes the user for less available than was
- * published. Written to the store when it settles: when the user chooses, when a choice ends, when the user turns
+ * published. Written to the store at these times: when the user chooses, when a choice ends, when the user turns
  * unavailable or offline, and when others see that the user is not offline any more, which a later start has to know. Never on
  * activity.
  *
@@ -22,7 +22,7 @@ import { madeWith } from "../runtime/ActorContext.ts"
 import { addressOfNode, Nodes } from "../runtime/Nodes.ts"
 import { EphemeralStream, isSamePresence, type PresenceValue } from "./EphemeralStream.ts"
 import { type NodeReport, Presence } from "./PresenceProtocol.ts"
-import { type Choice, type DeviceReport, type Settled, settle } from "./PresenceRules.ts"
+import { type Choice, type DeviceReport, type MergedPresence, mergePresence } from "./PresenceRules.ts"
 
 /** The times of the `Presence` actor. */
 export interface PresenceOptions {
@@ -87,8 +87,8 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   /** The time until which the state does not become less available, as reports of other nodes may be missing. */
   let gatheringUntil = nodes.isCluster ? (yield* Clock.currentTimeMillis) + gatherTime : 0
 
-  const settleAt = (now: number): Settled =>
-    settle(
+  const mergedAt = (now: number): MergedPresence =>
+    mergePresence(
       {
         devices: [...state.reports.values()].flat(),
         choice: state.choice,
@@ -110,7 +110,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     if (row?.chosen_at !== undefined) state.choice = { state: row.state, at: row.chosen_at }
     const published = stream.presence(userId, userId)
     state.state =
-      published === undefined ? settleAt(yield* Clock.currentTimeMillis).state : (published.state as PresenceState)
+      published === undefined ? mergedAt(yield* Clock.currentTimeMillis).state : (published.state as PresenceState)
     yield* loadProfile
   })
 
@@ -152,27 +152,27 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
    * Whether to wait before the user becomes less available. Other nodes report within moments: a new actor, and where the
    * user was idle here, the others at their time.
    */
-  const mustGather = (settled: Settled, now: number): boolean => {
-    if (!nodes.isCluster || (availability[settled.state] ?? 0) >= (availability[state.state] ?? 0)) return false
-    if (settled.state === "unavailable" && state.reports.size > 1 && gatheringUntil + idleAfter / 2 < now) {
+  const mustGather = (merged: MergedPresence, now: number): boolean => {
+    if (!nodes.isCluster || (availability[merged.state] ?? 0) >= (availability[state.state] ?? 0)) return false
+    if (merged.state === "unavailable" && state.reports.size > 1 && gatheringUntil + idleAfter / 2 < now) {
       gatheringUntil = now + gatherTime / 5
     }
     return now < gatheringUntil
   }
 
-  /** Applies the facts at `now`, saves the presence if it settled, and publishes it if it changed. */
+  /** Applies the facts at `now`, saves the presence if it has to be stored, and publishes it if it changed. */
   const adopt = Effect.fnUntraced(function* (now: number, chosen: boolean) {
-    const settled = settleAt(now)
-    if (!chosen && mustGather(settled, now)) return { until: gatheringUntil, idle: settled.idle }
-    const rests = settled.state !== state.state && (settled.state === "unavailable" || settled.state === "offline")
-    const choiceEnded = settled.choice !== state.choice
-    state.state = settled.state
-    state.choice = settled.choice
-    state.lastActiveAt = settled.lastActiveAt
-    const appears = looksOffline(state.stored) && !looksOffline(settled.state)
+    const merged = mergedAt(now)
+    if (!chosen && mustGather(merged, now)) return { until: gatheringUntil, idle: merged.idle }
+    const rests = merged.state !== state.state && (merged.state === "unavailable" || merged.state === "offline")
+    const choiceEnded = merged.choice !== state.choice
+    state.state = merged.state
+    state.choice = merged.choice
+    state.lastActiveAt = merged.lastActiveAt
+    const appears = looksOffline(state.stored) && !looksOffline(merged.state)
     if (chosen || rests || choiceEnded || appears) yield* save
     yield* publish(chosen)
-    return { until: settled.until, idle: settled.idle }
+    return { until: merged.until, idle: merged.idle }
   })
 
   const state: State = {
@@ -190,7 +190,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     Choose: Effect.fnUntraced(function* ({ payload: { report, state: chosen, status_msg } }) {
       const now = yield* Clock.currentTimeMillis
       take(report)
-      state.lastActiveAt = settleAt(now).lastActiveAt
+      state.lastActiveAt = mergedAt(now).lastActiveAt
       state.choice = { state: chosen, at: now }
       state.statusMessage = status_msg
       if (chosen !== "hidden") state.lastActiveAt = now

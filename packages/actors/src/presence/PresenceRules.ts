@@ -50,7 +50,7 @@ export interface PresenceFacts {
 }
 
 /** The presence that follows from the facts, and when it changes by itself. */
-export interface Settled {
+export interface MergedPresence {
   readonly state: PresenceState
   readonly lastActiveAt: number | undefined
   /** The choice, if it still holds. */
@@ -91,7 +91,7 @@ const notAfter = ({ choice, devices, idleAfter, lastActiveAt }: PresenceFacts, n
 })
 
 /** The presence at `now` (milliseconds since 1970). */
-export const settle = (known: PresenceFacts, now: number): Settled => {
+export const mergePresence = (known: PresenceFacts, now: number): MergedPresence => {
   const facts = notAfter(known, now)
   const connected = facts.devices.some((device) => device.connected)
   const lastActiveAt = latest([

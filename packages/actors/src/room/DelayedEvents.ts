@@ -22,7 +22,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
-import { settled } from "../runtime/ItemFailure.ts"
+import { outcomeOf } from "../runtime/ItemFailure.ts"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { keepRunningOnce, periodicallyOnce } from "../runtime/Singletons.ts"
 import { signalsOfWork } from "../runtime/WorkSignals.ts"
@@ -108,7 +108,7 @@ const make = Effect.gen(function* () {
 
   /** Sends an event that is due. An event that the room refuses is not tried again; one of a room that is away is. */
   const sendDue = (event: DelayedEvent) =>
-    settled(`The delayed event ${event.delayId}`, send(event)).pipe(
+    outcomeOf(`The delayed event ${event.delayId}`, send(event)).pipe(
       Effect.matchEffect({
         onSuccess: Result.match({
           onSuccess: ({ event_id }) => store.finalise(event.delayId, { eventId: event_id }),
@@ -143,7 +143,7 @@ const make = Effect.gen(function* () {
     return event !== undefined && (userId === undefined || event.userId === userId) ? event : yield* unknown
   })
 
-  const outcomeOf = (event: DelayedEvent, action: DelayAction): ActionOutcome => {
+  const actionOutcome = (event: DelayedEvent, action: DelayAction): ActionOutcome => {
     if (action === "send") return event.eventId === undefined ? "conflict" : "done"
     const isOver = event.finalisedAt !== undefined
     return action === "cancel" && isOver && event.eventId === undefined ? "done" : "conflict"
@@ -155,9 +155,9 @@ const make = Effect.gen(function* () {
     action: DelayAction
   ): Effect.fn.Return<ActionOutcome, MatrixError> {
     const event = yield* found(userId, delayId)
-    if (event.finalisedAt !== undefined) return outcomeOf(event, action)
+    if (event.finalisedAt !== undefined) return actionOutcome(event, action)
     const change = { send: store.sendNow, cancel: store.cancel, restart: store.restart }[action]
-    if (!(yield* change(delayId))) return outcomeOf(yield* found(userId, delayId), action)
+    if (!(yield* change(delayId))) return actionOutcome(yield* found(userId, delayId), action)
     if (action !== "send") return "done"
     // An event that the room refuses now is tried again when it is due.
     const { event_id } = yield* Effect.tapError(send(event), () => store.postpone(event))

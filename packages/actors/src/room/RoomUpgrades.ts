@@ -22,7 +22,7 @@ import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, theEnd } from "@greenroom/store/StreamToken"
 import { type UnfinishedUpgrade, UnfinishedUpgradeStore } from "@greenroom/store/UnfinishedUpgradeStore"
 import { Context, Effect, Exit, Layer, Option, Result } from "effect"
-import { isRefusal, settled } from "../runtime/ItemFailure.ts"
+import { isRefusal, outcomeOf } from "../runtime/ItemFailure.ts"
 import type { Session } from "../runtime/Session.ts"
 import { keepFinishing } from "../runtime/UnfinishedWork.ts"
 import { makePredecessorOf } from "./internal/Predecessor.ts"
@@ -230,7 +230,7 @@ const make = Effect.gen(function* () {
     whenNodesChange: "due",
     nameOf,
     finish: Effect.fnUntraced(function* (upgrade) {
-      const finished = yield* settled(nameOf(upgrade), resume(upgrade))
+      const finished = yield* outcomeOf(nameOf(upgrade), resume(upgrade))
       if (Result.isFailure(finished) || finished.success === undefined) {
         yield* takeBack(upgrade)
         const why = Result.isFailure(finished) ? finished.failure.error : "it had not begun, or another came first"

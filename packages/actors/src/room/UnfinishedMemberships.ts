@@ -7,7 +7,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Effect, Option, Result } from "effect"
 import { ask } from "../runtime/Ask.ts"
-import { settled } from "../runtime/ItemFailure.ts"
+import { outcomeOf } from "../runtime/ItemFailure.ts"
 import { keepFinishing } from "../runtime/UnfinishedWork.ts"
 import { Room } from "./RoomProtocol.ts"
 
@@ -25,7 +25,7 @@ export const finishMemberships = Effect.gen(function* () {
     const leave = ask(room(roomId).LeaveRemotely({ userId, servers, ...reason }))
     if (membership === "leave") return yield* leave
     const join = ask(room(roomId).JoinRemotely({ userId, content, servers }))
-    if (Result.isFailure(yield* settled(`The join of ${userId} in ${roomId}`, join))) yield* leave
+    if (Result.isFailure(yield* outcomeOf(`The join of ${userId} in ${roomId}`, join))) yield* leave
   })
 
   yield* keepFinishing({

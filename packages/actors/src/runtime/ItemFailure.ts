@@ -2,7 +2,7 @@
  * Failures while one item is handled, of a transaction or of background work: whether the item is at fault, so that the same
  * will happen again, or something that passes, such as a database that is down.
  *
- * An item at fault gets an error of its own (`settled`). Otherwise the whole transaction is answered with an error, and its origin
+ * An item at fault gets an error of its own (`outcomeOf`). Otherwise the whole transaction is answered with an error, and its origin
  * sends it again; background work keeps the item, and fails with `TryAgain`.
  */
 import { BadRequest, isMatrixError, type MatrixError, statusOf } from "@greenroom/protocol/MatrixError"
@@ -101,7 +101,7 @@ export const isRefusal = (cause: Cause.Cause<MatrixError>): boolean =>
  * for what passes. A defect that does not pass is logged, and is a refusal: one item must not hold up all others. `what` names
  * the request in the log.
  */
-export const settled = <A, R>(
+export const outcomeOf = <A, R>(
   what: string,
   request: Effect.Effect<A, MatrixError | TryAgain, R>
 ): Effect.Effect<Result.Result<A, MatrixError>, TryAgain, R> =>

@@ -5,7 +5,7 @@
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { WorkKind } from "@greenroom/store/WorkSignals"
 import { Clock, Effect, Result } from "effect"
-import { handleEach, settled, type TryAgain } from "./ItemFailure.ts"
+import { handleEach, outcomeOf, type TryAgain } from "./ItemFailure.ts"
 import { latchOfChanges, Nodes } from "./Nodes.ts"
 import { keepRunningOnce } from "./Singletons.ts"
 import { signalsOfWork } from "./WorkSignals.ts"
@@ -46,7 +46,7 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
   const added = yield* signalsOfWork(kind)
 
   const finishOne = Effect.fnUntraced(function* (work: A) {
-    const finished = yield* settled(nameOf(work), finish(work))
+    const finished = yield* outcomeOf(nameOf(work), finish(work))
     if (Result.isFailure(finished)) {
       yield* Effect.logWarning(`${nameOf(work)} stays unfinished: ${finished.failure.error}`)
     }

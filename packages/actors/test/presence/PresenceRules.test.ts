@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type DeviceReport, type PresenceFacts, settle } from "../../src/presence/PresenceRules.ts"
+import { type DeviceReport, mergePresence, type PresenceFacts } from "../../src/presence/PresenceRules.ts"
 
 const minute = 60_000
 const idleAfter = 5 * minute
@@ -16,21 +16,24 @@ const disconnected = (changed_at: number): DeviceReport => ({ connected: false, 
 
 describe("PresenceRules", () => {
   it("online: the default state when the user is connected to an event stream", () => {
-    assert.strictEqual(settle(facts({ devices: [connected(0)] }), minute).state, "online")
-    assert.strictEqual(settle(facts({}), minute).state, "offline")
+    assert.strictEqual(mergePresence(facts({ devices: [connected(0)] }), minute).state, "online")
+    assert.strictEqual(mergePresence(facts({}), minute).state, "offline")
   })
 
   it("the last activity is the most recent one of any device", () => {
-    const settled = settle(facts({ devices: [connected(2 * minute), connected(4 * minute)] }), 8 * minute)
-    assert.strictEqual(settled.state, "online")
-    assert.strictEqual(settled.lastActiveAt, 4 * minute)
-    assert.strictEqual(settled.until, 9 * minute)
+    const merged = mergePresence(facts({ devices: [connected(2 * minute), connected(4 * minute)] }), 8 * minute)
+    assert.strictEqual(merged.state, "online")
+    assert.strictEqual(merged.lastActiveAt, 4 * minute)
+    assert.strictEqual(merged.until, 9 * minute)
   })
 
   it("a user whose devices are all idle is unavailable until one becomes active", () => {
-    const settled = settle(facts({ devices: [connected(0), connected(minute)] }), minute + idleAfter)
-    assert.deepStrictEqual([settled.state, settled.idle, settled.until], ["unavailable", true, undefined])
-    assert.strictEqual(settle(facts({ devices: [connected(0), connected(7 * minute)] }), 7 * minute).state, "online")
+    const merged = mergePresence(facts({ devices: [connected(0), connected(minute)] }), minute + idleAfter)
+    assert.deepStrictEqual([merged.state, merged.idle, merged.until], ["unavailable", true, undefined])
+    assert.strictEqual(
+      mergePresence(facts({ devices: [connected(0), connected(7 * minute)] }), 7 * minute).state,
+      "online"
+    )
   })
 
   it("a user is away if all clients say so, and of a client that polls at several nodes the last poll counts", () => {
@@ -40,7 +43,7 @@ describe("PresenceRules", () => {
       device,
       said_at
     })
-    const stateWith = (...devices: ReadonlyArray<DeviceReport>) => settle(facts({ devices }), 2 * minute).state
+    const stateWith = (...devices: ReadonlyArray<DeviceReport>) => mergePresence(facts({ devices }), 2 * minute).state
     assert.strictEqual(stateWith(said(1, false), said(2, true)), "unavailable")
     assert.strictEqual(stateWith(said(3, false), said(2, true)), "online")
     assert.strictEqual(stateWith(said(1, false), said(2, true), said(0, false, "laptop")), "online")
@@ -50,7 +53,7 @@ describe("PresenceRules", () => {
 
   it("a chosen state wins while connected, and idling suspends free_for_chat", () => {
     const choose = (state: "unavailable" | "offline" | "free_for_chat", now: number) =>
-      settle(facts({ devices: [connected(minute)], choice: { state, at: minute } }), now).state
+      mergePresence(facts({ devices: [connected(minute)], choice: { state, at: minute } }), now).state
     assert.strictEqual(choose("unavailable", 2 * minute), "unavailable")
     assert.strictEqual(choose("offline", 2 * minute), "offline")
     assert.strictEqual(choose("free_for_chat", 2 * minute), "free_for_chat")
@@ -60,9 +63,9 @@ describe("PresenceRules", () => {
   it("if the clock was put back, later times count as now", () => {
     const now = 10 * minute
     const later = 70 * minute
-    const online = settle(facts({ devices: [connected(later)], lastActiveAt: later }), now)
+    const online = mergePresence(facts({ devices: [connected(later)], lastActiveAt: later }), now)
     assert.deepStrictEqual([online.state, online.lastActiveAt, online.until], ["online", now, now + idleAfter])
-    const chosen = settle(facts({ choice: { state: "unavailable", at: later } }), now)
+    const chosen = mergePresence(facts({ choice: { state: "unavailable", at: later } }), now)
     assert.deepStrictEqual(chosen.choice, { state: "unavailable", at: now })
     assert.strictEqual(chosen.until, now + idleAfter)
   })
@@ -70,22 +73,28 @@ describe("PresenceRules", () => {
   it("a choice ends when the last device disconnects", () => {
     const choice = { state: "free_for_chat", at: minute } as const
     const one = facts({ choice, devices: [disconnected(2 * minute), connected(2 * minute)] })
-    assert.strictEqual(settle(one, 3 * minute).state, "free_for_chat")
-    const none = settle(facts({ choice, devices: [disconnected(2 * minute)] }), 3 * minute)
+    assert.strictEqual(mergePresence(one, 3 * minute).state, "free_for_chat")
+    const none = mergePresence(facts({ choice, devices: [disconnected(2 * minute)] }), 3 * minute)
     assert.deepStrictEqual([none.state, none.choice], ["offline", undefined])
   })
 
   it("a choice made without a connection holds for a while, and for longer if a device connects", () => {
     const choice = { state: "unavailable", at: minute } as const
-    const settled = settle(facts({ choice }), 2 * minute)
-    assert.deepStrictEqual([settled.state, settled.until], ["unavailable", minute + idleAfter])
-    assert.strictEqual(settle(facts({ choice }), minute + idleAfter).state, "offline")
-    assert.strictEqual(settle(facts({ choice, devices: [connected(2 * minute)] }), 60 * minute).state, "unavailable")
+    const merged = mergePresence(facts({ choice }), 2 * minute)
+    assert.deepStrictEqual([merged.state, merged.until], ["unavailable", minute + idleAfter])
+    assert.strictEqual(mergePresence(facts({ choice }), minute + idleAfter).state, "offline")
+    assert.strictEqual(
+      mergePresence(facts({ choice, devices: [connected(2 * minute)] }), 60 * minute).state,
+      "unavailable"
+    )
   })
 
   it("hidden outlives connections: only another choice ends it", () => {
     const choice = { state: "hidden", at: minute } as const
-    assert.strictEqual(settle(facts({ choice, devices: [connected(2 * minute)] }), 3 * minute).state, "hidden")
-    assert.strictEqual(settle(facts({ choice, devices: [disconnected(2 * minute)] }), 60 * minute).state, "hidden")
+    assert.strictEqual(mergePresence(facts({ choice, devices: [connected(2 * minute)] }), 3 * minute).state, "hidden")
+    assert.strictEqual(
+      mergePresence(facts({ choice, devices: [disconnected(2 * minute)] }), 60 * minute).state,
+      "hidden"
+    )
   })
 })

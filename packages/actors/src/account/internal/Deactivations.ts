@@ -12,7 +12,7 @@ import { Effect } from "effect"
 import { Presences } from "../../presence/Presences.ts"
 import { DelayedEvents } from "../../room/DelayedEvents.ts"
 import { Rooms } from "../../room/Rooms.ts"
-import { handleEach, settled } from "../../runtime/ItemFailure.ts"
+import { handleEach, outcomeOf } from "../../runtime/ItemFailure.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { keepRunningOnce } from "../../runtime/Singletons.ts"
 import { signalsOfWork } from "../../runtime/WorkSignals.ts"
@@ -60,7 +60,7 @@ export const makeDeactivations = Effect.fnUntraced(function* (sessions: AccountS
 
   const finishDeactivations = Effect.fnUntraced(function* (ofUser?: UserId) {
     yield* handleEach(yield* store.unfinishedDeactivations(ofUser), (userId) =>
-      settled(`The deactivation of ${userId}`, finishDeactivation({ userId, tokenId: 0, deviceId: "" }))
+      outcomeOf(`The deactivation of ${userId}`, finishDeactivation({ userId, tokenId: 0, deviceId: "" }))
     )
   })
 

@@ -283,7 +283,7 @@ const upToDate = (properties: ReadonlyArray<Property>): ReadonlyArray<Property> 
 }
 
 /** The card as it is read after it was written, if that is the same from then on. Throws a `MatrixError`. */
-const settled = (given: Card): Card => {
+const normalised = (given: Card): Card => {
   let card = given
   for (let round = 0; round < 3; round += 1) {
     const text = writeVcard(card.properties.values())
@@ -296,10 +296,10 @@ const settled = (given: Card): Card => {
 }
 
 /** Reads one vCard. Throws a `MatrixError`. */
-export const readVcard = (text: string): Card => settled(toCard(upToDate(parseVcard(text))))
+export const readVcard = (text: string): Card => normalised(toCard(upToDate(parseVcard(text))))
 
 /** Reads one jCard. Throws a `MatrixError`. */
-export const readJcard = (jcard: unknown): Card => settled(toCard(upToDate(propertiesOf(jcard))))
+export const readJcard = (jcard: unknown): Card => normalised(toCard(upToDate(propertiesOf(jcard))))
 
 /** The same of JSON text. */
 export const readJcardText = (text: string): Card => {

@@ -98,7 +98,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
   }
 
   /** Stores those of the waiting receipts whose events are stored by now. A repetition changes nothing. */
-  const settle = Effect.fnUntraced(function* (waiting: ReadonlyArray<EarlyReceipt>) {
+  const applyStored = Effect.fnUntraced(function* (waiting: ReadonlyArray<EarlyReceipt>) {
     const here = yield* byIds(waiting.map(({ eventId }) => eventId))
     const due = waiting.filter(({ eventId }) => here.has(eventId))
     if (due.length > 0) yield* take(due)
@@ -113,7 +113,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
     expect(unknown.map(({ eventId }) => eventId))
     yield* early.keep(unknown)
     // Their events may have been committed in between.
-    yield* settle(unknown)
+    yield* applyStored(unknown)
   })
 
   const quietly = (work: Effect.Effect<void>) =>
@@ -122,7 +122,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
   const sweep = Effect.gen(function* () {
     const waiting = yield* early.all
     expect(waiting.map(({ eventId }) => eventId))
-    yield* settle(waiting)
+    yield* applyStored(waiting)
   })
 
   yield* periodically("Storing receipts whose events have come", sweepInterval, sweep, { atOnce: true })
@@ -132,7 +132,7 @@ export const makeIncomingReceipts = Effect.gen(function* () {
       if (awaited.size === 0) return Effect.void
       const came = committed.map(({ event }) => event.event_id).filter((eventId) => awaited.delete(eventId))
       if (came.length === 0) return Effect.void
-      return Effect.asVoid(Effect.forkIn(quietly(Effect.flatMap(early.waitingFor(came), settle)), scope))
+      return Effect.asVoid(Effect.forkIn(quietly(Effect.flatMap(early.waitingFor(came), applyStored)), scope))
     })
   )
 

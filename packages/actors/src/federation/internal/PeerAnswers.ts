@@ -37,13 +37,13 @@ export const makePeerAnswers = Effect.fnUntraced(function* (
   let singly = 0
 
   /** The PDUs of the transaction wait no longer. */
-  const settle = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
+  const complete = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
     singly = Math.max(0, singly - events.length)
     yield* store.acknowledge(destination, transactionId)
   })
 
   const acknowledged = Effect.fnUntraced(function* (stored: StoredTransaction, answer: TransactionAnswer) {
-    yield* settle(stored)
+    yield* complete(stored)
     const refused = refusedPdus(answer)
     if (refused.length > 0)
       yield* Effect.logWarning(`${destination} did not take ${refused.join("; ").slice(0, 2_000)}`)
@@ -58,14 +58,14 @@ export const makePeerAnswers = Effect.fnUntraced(function* (
       yield* store.reduce(destination, stored.transactionId, fence)
       return yield* Effect.logWarning(`${destination} refuses a transaction, its PDUs are sent one by one: ${reason}`)
     }
-    yield* settle(stored)
+    yield* complete(stored)
     yield* Effect.logError(`${destination} refuses ${first?.event_id ?? "a PDU"}, it is dropped: ${reason}`)
   })
 
   /** EDUs that must arrive, and receipts, are dropped. */
   const dropEdus = Effect.fnUntraced(function* ({ durable, receipts }: Outgoing, reason: string) {
     if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
-    yield* queue.settleReceipts(receipts)
+    yield* queue.acknowledgeReceipts(receipts)
     yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reason}`)
   })
 
@@ -86,7 +86,7 @@ export const makePeerAnswers = Effect.fnUntraced(function* (
         return
       }
       refusals = 0
-      yield* queue.settleReceipts(receipts)
+      yield* queue.acknowledgeReceipts(receipts)
       if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
       if (stored !== undefined) yield* acknowledged(stored, answer)
     }),

@@ -86,14 +86,14 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
       Effect.flatMap((waiting) =>
         waiting.receipts.length > 0 || waiting.rooms.length === 0
           ? Effect.succeed(waiting)
-          : Effect.andThen(settleReceipts(waiting), nextReceipts)
+          : Effect.andThen(acknowledgeReceipts(waiting), nextReceipts)
       ),
       Effect.onError(() => Effect.sync(() => (receiptsQueued = true)))
     )
   })
 
-  const settleReceipts = ({ rooms }: WaitingReceipts) =>
-    rooms.length === 0 ? Effect.void : receiptStore.settle(destination, rooms)
+  const acknowledgeReceipts = ({ rooms }: WaitingReceipts) =>
+    rooms.length === 0 ? Effect.void : receiptStore.acknowledge(destination, rooms)
 
   /** The store may have PDUs, EDUs or receipts for the server, which it was not asked for. */
   const noteAll = () => {
@@ -104,7 +104,7 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
   return {
     /** The next transaction; undefined if nothing waits. With `isSingle` it has one PDU at most. */
     next,
-    settleReceipts,
+    acknowledgeReceipts,
     /** Adds EDUs that may be lost. */
     add: (edus: ReadonlyArray<EduContent>, now: number) => {
       for (const edu of edus) pending.add(edu, now)

@@ -13,7 +13,7 @@ import type { RoomState } from "./RoomState.ts"
 import type { Comparison } from "./StateComparison.ts"
 
 export const makeAgreedAuthEvents = Effect.fnUntraced(function* (roomEvents: RoomEvents) {
-  const { bodiesOf, edgesOf, loadEdges, settled } = roomEvents
+  const { bodiesOf, edgesOf, flush, loadEdges } = roomEvents
   const chains = yield* AuthChainStore
 
   /** How many of the state events that all states agree on name each event among their auth events. */
@@ -77,7 +77,7 @@ export const makeAgreedAuthEvents = Effect.fnUntraced(function* (roomEvents: Roo
     const names = new Map<EventId, ReadonlyArray<EventId>>()
     const seen = new Set(ids)
     let frontier = ids
-    if (frontier.length > 0) yield* settled(room)
+    if (frontier.length > 0) yield* flush(room)
     while (frontier.length > 0) {
       const next: Array<EventId> = []
       for (const [id, named] of yield* chains.restingOn(frontier)) {

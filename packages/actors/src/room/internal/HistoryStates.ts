@@ -124,9 +124,9 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
   })
 
   /**
-   * The states before the events, none of which is before one that it follows. Without the states of a server that refuses to tell them;
-   * fails if it neither names nor gives a state, or names a visibility that cannot be had: the history is taken from another server
-   * then, or later.
+   * The states before the events, none of which is before one that it follows. A server that refuses to give a state leaves it out. Fails
+   * if the server neither names nor gives a state, or names a visibility that cannot be fetched: the history is then taken from another
+   * server, or later.
    */
   const find = Effect.fnUntraced(function* (room: RoomState, server: ServerName, stretch: ReadonlyArray<Event>) {
     const before = new Map<EventId, Part>()

@@ -221,7 +221,7 @@ export const makeIncomingMemberships = (
           const present = room.lookup("m.room.member", event.sender)
           if (present?.content.membership === "join") {
             // It may still be queued itself: this commit is behind it.
-            yield* graph.settled(room)
+            yield* graph.flush(room)
             return { event_id: present.event_id }
           }
           const now = yield* Clock.currentTimeMillis

@@ -54,7 +54,7 @@ export const makeOutgoingHandshakes = Effect.fnUntraced(function* ({ roomId, ser
   ) {
     const template = yield* remote.makeMembership(server, handshake, roomId, userId)
     const version = roomVersion(template.room_version)
-    // Another server may tell it otherwise.
+    // This fails the attempt with one server. Another server may name a known version.
     if (version === undefined) {
       return yield* new RemoteFailure({
         destination: server,

@@ -37,18 +37,18 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
   const install = makeRoomBeginning(writer, intake)
 
   /** Open unless a server has been handed a join of ours that is not installed yet. */
-  const settled = Latch.makeUnsafe(true)
-  let unsettled = 0
+  const installed = Latch.makeUnsafe(true)
+  let installing = 0
 
   /** Other servers send events as soon as they know of a join: those wait until it is installed. */
-  const settling = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  const whileInstalling = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
-      unsettled++
-      settled.closeUnsafe()
+      installing++
+      installed.closeUnsafe()
       return Effect.ensuring(
         effect,
         Effect.sync(() => {
-          if (--unsettled === 0) settled.openUnsafe()
+          if (--installing === 0) installed.openUnsafe()
         })
       )
     })
@@ -85,7 +85,7 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
         isRefused = status !== undefined && status < 500
       })
     )
-    yield* settling(
+    yield* whileInstalling(
       Effect.flatMap(sent, (answer) =>
         Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
       )
@@ -127,5 +127,5 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     )
   })
 
-  return { joinRemotely, settled: settled.await }
+  return { joinRemotely, installed: installed.await }
 })

@@ -67,7 +67,7 @@ export const makePlacementPlans = (
   states: EventStates,
   { earlierRedactions, misdirected, redactionsBy }: ReceivedRedactions
 ) => {
-  const { knownOrInLine, settled } = roomEvents
+  const { flush, knownOrQueued } = roomEvents
   const { currentChanges, currentFor, lookupIn, replacedBy, stateBefore, stateByOther } = states
 
   /** Reads what placing the events needs, which would otherwise be read for each of them. */
@@ -124,7 +124,7 @@ export const makePlacementPlans = (
   ) {
     const { generation } = room
     const needed = [...event.prev_events, ...event.auth_events]
-    const around = yield* knownOrInLine(room, idsAround(room, event), needed, surveyed?.events)
+    const around = yield* knownOrQueued(room, idsAround(room, event), needed, surveyed?.events)
     const own = around.get(event.event_id)
     // A rejection may rest on the state that one server gave: another server's state can lift it.
     const wasRejected = own?.status === EventStatus.rejected
@@ -132,7 +132,7 @@ export const makePlacementPlans = (
     if (!isOpen) return own.status
     if (around.foreign.has(event.event_id)) return "its ID is that of an event in another room" as const
     // The event gets another number: queued states that contain the old one are written first.
-    if (own !== undefined && event.state_key !== undefined) yield* settled(room)
+    if (own !== undefined && event.state_key !== undefined) yield* flush(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
     const misplaced = citesForeign(event, around)
     if (misplaced === undefined && authEvents.length < event.auth_events.length)
@@ -154,7 +154,7 @@ export const makePlacementPlans = (
         : noEffects
     // Of history clients see what the redactions have left, with these beside it: they are not placed again.
     const released = isTaken ? effects.released : []
-    if (released.length > 0) yield* settled(room)
+    if (released.length > 0) yield* flush(room)
     const others = yield* besideIt(room, event, around)
     const planned: PlacementPlan = {
       generation,

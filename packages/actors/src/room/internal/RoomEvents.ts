@@ -42,18 +42,18 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   const chains = yield* AuthChainStore
   const edges = new Map<EventId, ReadonlyArray<EventId>>()
 
-  /** The queued events are written; the store shows them from then on. */
-  const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
+  /** Waits until the queued events are stored. */
+  const flush = (room: RoomState) => log.append(room.commit(room.beginStep()))
 
-  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>, atHand?: LookedUp) {
+  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>, lookedUp?: LookedUp) {
     const found = new FoundEvents()
     if (room.isBlank && !choosesIds(room)) return found
     const wanted: Array<EventId> = []
     for (const id of new Set(ids)) {
-      const near = room.recent.get(id) ?? atHand?.events.get(id)
+      const near = room.recent.get(id) ?? lookedUp?.events.get(id)
       if (near !== undefined) found.set(id, near)
-      else if (atHand?.events.has(id) !== true) wanted.push(id)
-      else if (atHand.foreign.has(id)) found.foreign.add(id)
+      else if (lookedUp?.events.has(id) !== true) wanted.push(id)
+      else if (lookedUp.foreign.has(id)) found.foreign.add(id)
     }
     const parts = yield* Effect.forEach(Arr.chunksOf(wanted, readAtOnce), events.byIds, { concurrency: readsAtOnce })
     for (const part of parts) {
@@ -75,15 +75,15 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   })
 
   /** The same as `known`; if a needed event is neither in memory nor stored, waits for the queued commits. */
-  const knownOrInLine = Effect.fnUntraced(function* (
+  const knownOrQueued = Effect.fnUntraced(function* (
     room: RoomState,
     ids: ReadonlyArray<EventId>,
     needed: ReadonlyArray<EventId>,
-    atHand?: LookedUp
+    lookedUp?: LookedUp
   ) {
-    const found = yield* known(room, ids, atHand)
+    const found = yield* known(room, ids, lookedUp)
     if (needed.every((id) => found.has(id))) return found
-    yield* settled(room)
+    yield* flush(room)
     return yield* known(room, ids)
   })
 
@@ -99,7 +99,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
       if (body === undefined) wanted.push(id)
       else found.set(id, body)
     }
-    for (const [id, { event }] of yield* knownOrInLine(room, wanted, wanted)) {
+    for (const [id, { event }] of yield* knownOrQueued(room, wanted, wanted)) {
       found.set(id, event)
       room.bodies.add(event)
     }
@@ -137,7 +137,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     yield* load(withoutEdges(room, ids))
     const inLine = withoutEdges(room, ids)
     if (inLine.length === 0) return
-    yield* settled(room)
+    yield* flush(room)
     yield* load(inLine)
   })
 
@@ -150,14 +150,14 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   return {
     known,
     lookUp,
-    knownOrInLine,
+    knownOrQueued,
     bodyAt,
     bodiesOf,
     powerLevelsBefore,
     loadEdges,
     noteEdges,
     edgesOf,
-    settled
+    flush
   }
 })
 

@@ -159,7 +159,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     Effect.gen(function* () {
       const { events, origin } = received
       // A join of ours may be under way: the other servers send as soon as they know of it.
-      yield* Effect.timeoutOption(joins.settled, longestJoinWait)
+      yield* Effect.timeoutOption(joins.installed, longestJoinWait)
       const now = yield* intakeLock.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))

@@ -51,7 +51,7 @@ const attemptsBesideOthers = 3
 export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { log, nextChain, nextNid, withNids } = writer
   const roomEvents = yield* makeRoomEvents(writer)
-  const { known, settled } = roomEvents
+  const { flush, known } = roomEvents
   const resolution = yield* makeRoomResolution(writer, roomEvents)
   const states = makeEventStates(roomEvents, resolution)
   const redactions = yield* makeReceivedRedactions(roomEvents)
@@ -154,7 +154,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
   const { earlierRedactions, replacementsOf } = redactions
-  return { known, citesForeign, knownBodies, survey, earlierRedactions, replacementsOf, place, build, settled }
+  return { known, citesForeign, knownBodies, survey, earlierRedactions, replacementsOf, place, build, flush }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

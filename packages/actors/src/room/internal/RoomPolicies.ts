@@ -23,13 +23,13 @@ export const makeRoomPolicies = Effect.gen(function* () {
   const { policyServers = {} } = yield* HomeServerConfig
   const { retries = defaultRetries, sendAnyway = false } = policyServers
 
-  /** The policy server has not decided: it did not answer, or failed. */
+  /** Whether the policy server has not decided: it did not answer, or failed. */
   const isLost = ({ errcode, status = 0 }: RemoteFailure): boolean => errcode === undefined || status >= 500
 
   const ask = (room: RoomState, event: Event, policy: RoomPolicy): Effect.Effect<Event, RemoteFailure> =>
     Effect.retry(remote.askPolicy(policy, room.version, event), { times: retries, while: isLost })
 
-  /** Whether the event needs a signature that it does not bear: of which server. */
+  /** The policy server whose signature the event needs and does not bear. Undefined if there is none. */
   const missing = (room: RoomState, event: Event): RoomPolicy | undefined => {
     const { policy } = room
     if (policy === undefined || !needsRecommendation(event)) return undefined

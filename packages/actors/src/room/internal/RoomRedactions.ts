@@ -26,7 +26,7 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
   const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: StoredEvent) {
     const { event_id, state_key, type } = target.event
     if (state_key === undefined || room.lookup(type, state_key)?.event_id === event_id) return []
-    yield* graph.settled(room)
+    yield* graph.flush(room)
     return yield* events.replacementsOf(target)
   })
 

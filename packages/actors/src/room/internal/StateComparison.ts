@@ -75,7 +75,7 @@ export const compareStates = (room: RoomState, points: ReadonlyArray<PointState>
   return { agreed, conflicted, heldBy, ids }
 }
 
-export const makeStatesInMemory = ({ states }: RoomWriter, { settled }: RoomEvents) => {
+export const makeStatesInMemory = ({ states }: RoomWriter, { flush }: RoomEvents) => {
   /** Compares a state whole, where it has no past in common with the others. */
   const compareWhole = Effect.fnUntraced(function* (room: RoomState, ref: StateRef) {
     const whole = yield* states.readIds(ref)
@@ -103,7 +103,7 @@ export const makeStatesInMemory = ({ states }: RoomWriter, { settled }: RoomEven
     const current = room.ref!
     const refs = [...wanted, current]
     const missing = refs.filter((ref) => branches.of(ref) === undefined)
-    yield* settled(room)
+    yield* flush(room)
     const nearer = branches.base === undefined ? Option.none() : yield* states.divergence(missing, branches.base)
     const found = Option.isSome(nearer) ? nearer : yield* states.divergence(refs)
     if (Option.isNone(found)) {

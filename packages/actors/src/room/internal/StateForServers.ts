@@ -80,19 +80,19 @@ export const makeStateForServers = Effect.fnUntraced(function* (
     )
   })
 
-  /** The state before an event with the events that authorise it. A state that is `atHand` is not read. */
+  /** The state before an event with the events that authorise it. A state that is `known` is not read. */
   const stateBefore = Effect.fnUntraced(function* (
     room: RoomState,
     at: EventId | undefined,
     allowance: Allowance,
-    atHand?: KnownState
+    known?: KnownState
   ): Effect.fn.Return<RemoteState, Failure> {
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
     if (ref === undefined) return yield* new NotFound({ error: `There is no event ${at} in this room` })
     const read = Effect.gen(function* () {
       const state =
-        atHand !== undefined && sameRef(ref, atHand.ref)
-          ? atHand.state
+        known !== undefined && sameRef(ref, known.ref)
+          ? known.state
           : (yield* states.read([{ roomNid: room.roomNid, ref }])).map((entry) => entry.event)
       const behind = yield* chainBehind(room, state)
       return { state, authChain: isDraft(room.version) ? behind : yield* sliced(() => wholeChain(state, behind)) }

@@ -67,7 +67,7 @@ export const makeLiveCounts = Effect.gen(function* () {
   })
 
   /** Counts from the counts of the feed on, where that has them and all that changes them. */
-  const atHand = (feed: UserFeed, roomNid: number, upTo: StreamPosition): CountedTo | undefined => {
+  const cached = (feed: UserFeed, roomNid: number, upTo: StreamPosition): CountedTo | undefined => {
     const { userId } = feed
     const known = feed.countsOf(roomNid)
     if (
@@ -94,5 +94,5 @@ export const makeLiveCounts = Effect.gen(function* () {
   const read = (feed: UserFeed, roomNid: number, upTo: StreamPosition) =>
     Effect.tap(countNow(feed.userId, roomNid, upTo), (counted) => Effect.sync(() => feed.noteCounts(roomNid, counted)))
 
-  return { atHand, read }
+  return { cached, read }
 })

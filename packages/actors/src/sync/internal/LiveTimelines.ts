@@ -107,7 +107,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
     `${entries[0]!.roomNid} ${entries.map(({ position }) => position.nid).join(" ")} ${JSON.stringify(filter.room?.state ?? null)}`
 
   /** The parts that were rendered for others a moment ago. `now`: monotonic, in ms. */
-  const atHand = (range: LiveRange, entries: ReadonlyArray<FeedEntry>, now: number): RoomParts | undefined => {
+  const cached = (range: LiveRange, entries: ReadonlyArray<FeedEntry>, now: number): RoomParts | undefined => {
     if (isOwn(range, entries)) return undefined
     const known = recentParts.get(keyOf(range, entries))
     return known !== undefined && now - known.at < sharedFor ? known.rendered : undefined
@@ -145,5 +145,5 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
     return state
   }
 
-  return { atHand, read, newMembers }
+  return { cached, read, newMembers }
 })

@@ -61,8 +61,8 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     }
   }
 
-  /** Most users who wait in a room find everything at hand: it costs no effect. */
-  const roomAtHand = (
+  /** Most users who wait in a room are answered from caches, without an effect. */
+  const cachedRoom = (
     range: LiveRange,
     feed: UserFeed,
     entries: ReadonlyArray<FeedEntry>,
@@ -70,8 +70,8 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
     now: number
   ): SyncedRoom | undefined => {
     const { roomNid } = entries[0]!
-    const parts = timelines.atHand(range, entries, now)
-    const counted = parts === undefined ? undefined : counts.atHand(feed, roomNid, upTo)
+    const parts = timelines.cached(range, entries, now)
+    const counted = parts === undefined ? undefined : counts.cached(feed, roomNid, upTo)
     return parts === undefined || counted === undefined ? undefined : roomOf(range, roomNid, parts, counted, upTo)
   }
 
@@ -83,7 +83,7 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
   ): Effect.fn.Return<SyncedRoom> {
     const { roomNid } = entries[0]!
     const parts = yield* timelines.read(range, entries)
-    const counted = counts.atHand(feed, roomNid, upTo) ?? (yield* counts.read(feed, roomNid, upTo))
+    const counted = counts.cached(feed, roomNid, upTo) ?? (yield* counts.read(feed, roomNid, upTo))
     return roomOf(range, roomNid, parts, counted, upTo)
   })
 
@@ -133,7 +133,7 @@ export const makeSyncLive = Effect.fnUntraced(function* (sentMembers: SentMember
         const join: Record<RoomId, SyncedRoom> = {}
         const others: Array<readonly [RoomId, ReadonlyArray<FeedEntry>]> = []
         for (const [roomId, entries] of byRoom) {
-          const room = roomAtHand(range, feed, entries, upTo, now)
+          const room = cachedRoom(range, feed, entries, upTo, now)
           if (room === undefined) others.push([roomId, entries])
           else join[roomId] = room
         }

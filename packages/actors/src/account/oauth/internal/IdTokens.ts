@@ -26,9 +26,9 @@ const jwkOf = (key: KeyObject): IdTokenJwk => {
 export const makeIdTokens = Effect.gen(function* () {
   const store = yield* IdTokenKeyStore
   const publicUrl = yield* PublicUrl
-  let atHand: { readonly key: KeyObject; readonly jwk: IdTokenJwk } | undefined
+  let cached: { readonly key: KeyObject; readonly jwk: IdTokenJwk } | undefined
   const pair = Effect.suspend(() =>
-    atHand === undefined ? Effect.map(store.key, (key) => (atHand = { key, jwk: jwkOf(key) })) : Effect.succeed(atHand)
+    cached === undefined ? Effect.map(store.key, (key) => (cached = { key, jwk: jwkOf(key) })) : Effect.succeed(cached)
   )
 
   /** An ID token, as a JWT. Its issuer is the one that the metadata of the API names. */
