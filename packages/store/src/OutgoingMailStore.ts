@@ -54,13 +54,13 @@ export class OutgoingMailStore extends Context.Service<
     readonly add: (mail: NewMail) => Effect.Effect<void>
     /** The mails that are due, the oldest first. */
     readonly due: (limit: number) => Effect.Effect<ReadonlyArray<OutgoingMail>>
-    /** Counts an attempt to send a mail. Gives how many there were, this one included; undefined if the mail waits no longer. */
+    /** Counts an attempt to send a mail. Returns how many there were, this one included; undefined if the mail waits no longer. */
     readonly attempt: (mailId: string) => Effect.Effect<number | undefined>
     /** The mail is due after so many milliseconds, `longestMailWait` at most. */
     readonly retryAfter: (mailId: string, wait: number) => Effect.Effect<void>
     /** The mail was sent, or is given up. */
     readonly remove: (mailId: string) => Effect.Effect<void>
-    /** Removes mails that were tried for a day. Gives how many. */
+    /** Removes mails that were tried for a day. Returns their number. */
     readonly removeOld: Effect.Effect<number>
     /** When the next one is due. */
     readonly nextAt: Effect.Effect<number | undefined>

@@ -58,7 +58,7 @@ const make = Effect.gen(function* () {
 export class AppServiceBackOff extends Context.Service<
   AppServiceBackOff,
   {
-    /** Waits for so many ms, or until the service is heard from. Gives whether it was. For the sender of the service. */
+    /** Waits for so many ms, or until the service makes a request. Returns whether it made one. For the sender of the service. */
     readonly wait: (id: string, time: number) => Effect.Effect<boolean>
     /** The service made a request. */
     readonly heardFrom: (id: string) => Effect.Effect<void>

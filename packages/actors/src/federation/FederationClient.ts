@@ -265,11 +265,11 @@ export class FederationClient extends Context.Service<
     readonly sendJoin: Send<SendJoinAnswer>
     /** The template of a leave of one of our users, or of the rejection of an invitation. */
     readonly makeLeave: Make
-    /** Hands over the leave. */
+    /** Sends the leave. */
     readonly sendLeave: Send<void>
     /** The template of a knock of one of our users. */
     readonly makeKnock: Make
-    /** Hands over the knock. */
+    /** Sends the knock. */
     readonly sendKnock: Send<void>
     /** The invite, countersigned by the destination. */
     readonly invite: Send<InviteAnswer>

@@ -136,7 +136,7 @@ const behaviour = Effect.gen(function* () {
     }
   })
 
-  /** Asks for those users that are not being asked for, and waits for all. Gives those without an answer. */
+  /** Asks for those users that are not being asked for, and waits for all. Returns those without an answer. */
   const ask = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
     const begun = new Map<UserId, Deferred.Deferred<boolean>>()
     const answered = userIds.map((userId) => {

@@ -64,7 +64,7 @@ const make = Effect.gen(function* () {
   const { ask, isAsking } = yield* makeKeyFetches(knownKeys)
 
   /**
-   * Asks the server, if it may be asked now, and notes whether the needs were met. Gives the reason why a later attempt
+   * Asks the server, if it may be asked now, and notes whether the needs were met. Returns the reason why a later attempt
    * may.
    */
   const askFor = Effect.fnUntraced(function* (

@@ -38,7 +38,7 @@ const keptFor = hiddenFor + 60_000
 /** Whether a short-lived value is of this kind. */
 export const isHiddenDevice = (key: string): boolean => key.startsWith(prefix)
 
-/** Hands announcements of other nodes to `take`, until the scope closes; those that are in force come first. Gives the function that announces. */
+/** Hands announcements of other nodes to `take`, until the scope closes; those that are in force come first. Returns the function that announces. */
 export const makeHiddenDevices = Effect.fnUntraced(function* (take: (device: HiddenDevice) => void) {
   const store = yield* ShortLivedStore
   const log = yield* EventLog

@@ -111,7 +111,7 @@ export class RemoteRooms extends Context.Service<
       userId: UserId
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
     /**
-     * Hands over the join of our user. The destination vouches for the keys of those who signed the state. With `known`, for
+     * Sends the join of our user. The destination vouches for the keys of those who signed the state. With `known`, for
      * a room whose members are mostly known from an earlier stay, the state comes without members at first, and those
      * that are unknown are fetched before this returns: the state is always whole.
      */
@@ -123,7 +123,7 @@ export class RemoteRooms extends Context.Service<
     ) => Effect.Effect<RemoteJoin, RemoteFailure>
     /** This server has joined the room through that one, which vouches for keys in it from now on. */
     readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>
-    /** Hands over a leave or a knock of our user. After a knock: the state that the user is shown. */
+    /** Sends a leave or a knock of our user. Returns, after a knock, the state that the user is shown. */
     readonly sendMembership: (
       destination: ServerName,
       version: RoomVersion,
@@ -131,8 +131,7 @@ export class RemoteRooms extends Context.Service<
       event: Event
     ) => Effect.Effect<{ readonly shown: ReadonlyArray<Json> }, RemoteFailure>
     /**
-     * Hands an invite to the server of the invited user, with what the user is shown of the room, and gives it back
-     * countersigned.
+     * Sends an invite, with the stripped state of the room, to the server of the invited user. Returns it countersigned.
      */
     readonly invite: (
       destination: ServerName,

@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
 
   type Look = Effect.Success<ReturnType<typeof look>>
 
-  /** Writes what an answer changes of its connection, and gives the answer. */
+  /** Writes what an answer changes of its connection, and returns the answer. */
   const complete = Effect.fnUntraced(function* (
     key: ConnectionKey,
     former: SlidingConnection,

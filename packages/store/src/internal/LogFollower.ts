@@ -25,7 +25,7 @@ type Consumer = (slice: LogSlice) => Effect.Effect<void>
 export interface LogFollower {
   /** Wakes the follower: there are rows of this transaction, or, without a number, there may be rows. Never waits. */
   readonly wake: (xid?: number) => void
-  /** Hands all slices from here on to the consumer, until the scope closes. Gives the position where they begin. */
+  /** Hands all slices from here on to the consumer, until the scope closes. Returns the position where they begin. */
   readonly follow: (consumer: Consumer) => Effect.Effect<StreamPosition, never, Scope.Scope>
   /** The position of the last row that was read; consumers have it, or are about to get it. */
   readonly position: () => StreamPosition

@@ -30,7 +30,7 @@ const tooMany = { errcode: "M_LIMIT_EXCEEDED", error: `A transaction has at most
 const isFinal = ({ _tag }: MatrixError): boolean =>
   _tag === "M_NOT_FOUND" || _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
 
-/** Takes those of one transaction. Gives what to keep of the answer to each, when its membership is durable. */
+/** Takes those of one transaction. Returns the part of each answer that is kept, when its membership is durable. */
 export const makeInviteJoins = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client

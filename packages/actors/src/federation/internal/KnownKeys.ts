@@ -105,7 +105,7 @@ export const makeKnownKeys = Effect.gen(function* () {
     return { keys, metAt: Math.min(never, ...met) }
   })
 
-  /** Stores a key object that the server itself, or `voucher`, has published. Gives the fault for which its keys do not count. */
+  /** Stores a key object that the server itself, or `voucher`, has published. Returns the fault for which its keys do not count. */
   const remember = Effect.fnUntraced(function* (server: ServerName, object: JsonObject, voucher?: ServerName) {
     const now = yield* Clock.currentTimeMillis
     const read = readKeyObject(object, server, now, voucher !== undefined)

@@ -9,7 +9,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect } from "effect"
 
-/** Gives those of the users whose presence users of the viewing server may see. */
+/** Returns those of the users whose presence users of the viewing server may see. */
 export const makePresenceVisibility = Effect.gen(function* () {
   const roomServers = yield* RoomServerStore
   const lists = yield* PresenceListStore

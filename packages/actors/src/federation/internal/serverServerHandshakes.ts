@@ -58,7 +58,7 @@ export const handshakes = ({ call, callEither }: Calls) => {
     )
   }
 
-  /** Hands over a leave or a knock: after a knock, the state that the user is shown. */
+  /** Sends a leave or a knock. Returns, after a knock, the state that the user is shown. */
   const sendMembership = (
     destination: ServerName,
     handshake: "leave" | "knock",
@@ -85,7 +85,7 @@ export const handshakes = ({ call, callEither }: Calls) => {
     makeMembership,
     sendMembership,
     /**
-     * Hands over a join: the state before it. `omitMembers` lets the other server leave out memberships. `take` gets the state and the auth chain while they arrive.
+     * Sends a join. Returns the state before it. `omitMembers` lets the other server leave out memberships. `take` gets the state and the auth chain while they arrive.
      */
     sendJoin: (
       destination: ServerName,
@@ -120,7 +120,7 @@ export const handshakes = ({ call, callEither }: Calls) => {
       })
       return newest(call({ ...common, uri, lists: { keys: joinLists, take }, read: readJoin }), byFirst)
     },
-    /** Hands an invite to the server of the invited user: the invite, countersigned. */
+    /** Sends an invite to the server of the invited user. Returns it countersigned. */
     invite: (
       destination: ServerName,
       roomId: RoomId,

@@ -87,7 +87,7 @@ export const makeSend = Effect.fnUntraced(function* (
   /** What ends the batches that are not answered, by node. */
   const open = new Map<string, Set<() => void>>()
 
-  /** Fails what is not answered. Gives how much that is. */
+  /** Fails the unanswered messages, and returns their number. */
   const fail = (waiting: Array<Waiting | undefined>, isOlder = false): number => {
     const unanswered = waiting.filter((message) => message !== undefined)
     waiting.fill(undefined)

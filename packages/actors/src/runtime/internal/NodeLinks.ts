@@ -126,7 +126,7 @@ class Link {
     })
   }
 
-  /** Sends a message at the end of the turn. Gives its number, by which it can be forgotten. */
+  /** Sends a message at the end of the turn. Returns its number, by which it can be forgotten. */
   send(row: (number: number) => string, waiting: Waiting): number {
     const number = this.next++
     this.waiting.set(number, waiting)

@@ -13,7 +13,7 @@ export class RecentEntries {
   private entries: Array<FeedEntry> = []
   private bytes = 0
 
-  /** Notes an entry. Gives the position up to which the feeds must forget theirs now, if they must. */
+  /** Notes an entry. Returns the position up to which the feeds must forget theirs now, if they must. */
   add(entry: FeedEntry): StreamPosition | undefined {
     this.entries.push(entry)
     this.bytes += entry.size

@@ -56,7 +56,7 @@ export const makeSyncUserData = Effect.gen(function* () {
     return { data, receipts: [...newReceipts, ...allReceipts], typingRooms }
   })
 
-  /** Adds the user's data to the answers of rooms; gives the account data that is of no room. */
+  /** Adds the user's data to the answers of rooms. Returns the account data that is of no room. */
   const addUserData = (
     { filter, session, upTo }: SyncRange,
     joined: ReadonlyArray<MembershipAt>,

@@ -95,7 +95,7 @@ export class UserFeed {
     }
   }
 
-  /** Adds an update and gives the one that it replaces. */
+  /** Adds an update and returns the one that it replaces. */
   addUpdate(key: string, update: EphemeralUpdate): EphemeralUpdate | undefined {
     const before = this.updates.get(key)
     this.updates.delete(key)

@@ -288,7 +288,7 @@ export class CrossSigning extends Context.Service<
       keys: CrossSigningUpload,
       mayReplace: boolean
     ) => Effect.Effect<boolean, MatrixError>
-    /** Stores signatures. Gives the errors of those that are refused, by user and key. Errors: M_TOO_LARGE. */
+    /** Stores signatures. Returns the errors of those that are refused, by user and key. Errors: M_TOO_LARGE. */
     readonly sign: (
       session: Session,
       signed: ReadonlyMap<UserId, JsonObject>
