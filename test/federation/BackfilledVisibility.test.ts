@@ -9,7 +9,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { HostileNetwork } from "./support/HostileNetwork.ts"
-import { HostileServer, notFound } from "./support/HostileServer.ts"
+import { HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
 import {
   expectOk,
   freePort,
@@ -80,7 +80,13 @@ const history = Effect.gen(function* () {
   const reopened = messageAfter(opened, "reopened")
   // It follows an event that blue does not get, so that its state stays unknown.
   const orphan = messageAfter(messageAfter(left, "withheld"), "orphan")
-  const events = [open, closed, secret, opened, reopened, orphan]
+  // A redaction of an event that is nowhere, whose state stays unknown too.
+  const idle = evil.event(
+    known,
+    { type: "m.room.redaction", sender: mallory, content: { reason: "a secret" }, redacts: imaginedHash().event_id },
+    { prevEvents: [messageAfter(left, "withheld too")], state: past }
+  )
+  const events = [open, closed, secret, opened, reopened, orphan, idle]
   const stateWith = (...by: ReadonlyArray<Event>) => {
     const all = [...past, ...by]
     const isReplaced = ({ state_key, type }: Event) =>
@@ -91,7 +97,7 @@ const history = Effect.gen(function* () {
   const template = evil.event(
     known,
     { type: "m.room.member", state_key: bob.userId, sender: bob.userId, content: { membership: "join" } },
-    { prevEvents: [reopened, orphan], state: past }
+    { prevEvents: [reopened, orphan, idle], state: past }
   )
   const [state, authChain] = [stateWith(opened, lateJoin), stateWith()]
   evil.useVersion(room_id, "11")
@@ -141,13 +147,13 @@ const history = Effect.gen(function* () {
     [reopened.event_id]: "reopened",
     [orphan.event_id]: undefined
   }
-  return { blue, evil, late, room_id, visible, secret, joined: joined.event_id as string, bodiesOf }
+  return { blue, evil, late, room_id, visible, secret, idle, joined: joined.event_id as string, bodiesOf }
 })
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Back-filled events", (it) => {
   it.effect("back-filled events are returned to other servers that may see them, without their states", () =>
     Effect.gen(function* () {
-      const { blue, bodiesOf, evil, joined, late, room_id, secret, visible } = yield* history
+      const { blue, bodiesOf, evil, idle, joined, late, room_id, secret, visible } = yield* history
       const ask = (server: HostileServer, path: string) => server.ask(blue, "GET", path)
 
       const backfill = `${room("backfill", room_id)}?v=${encodeURIComponent(joined)}&limit=100`
@@ -169,6 +175,9 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Back-
           assert.deepStrictEqual([answer.status, answer.body.errcode], [404, "M_NOT_FOUND"])
         }
       }
+
+      const [redaction] = (yield* ask(late, `/v1/event/${encodeURIComponent(idle.event_id)}`)).body.pdus
+      assert.deepStrictEqual(redaction.content, { redacts: idle.redacts })
 
       // The server of its sender may see it.
       const own = yield* ask(evil, `/v1/event/${encodeURIComponent(secret.event_id)}`)

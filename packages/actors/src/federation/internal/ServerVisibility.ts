@@ -33,6 +33,9 @@ const admittingOf = (event: Event | undefined): ReadonlySet<unknown> | undefined
 
 const isOpen = (event: Event | undefined): boolean => admittingOf(event) === undefined
 
+/** Back-filled events, among them redactions that clients do not receive. */
+const mayBeHistory: ReadonlySet<EventStatus> = new Set([EventStatus.backfilled, EventStatus.withheld])
+
 /** A state, and the events before which it was the state of the room. */
 interface StateBefore {
   readonly ref: StateRef
@@ -102,7 +105,7 @@ export const makeServerVisibility = Effect.gen(function* () {
     )
     const refused = (yield* restrictedIn(roomNid, origin, befores)).flatMap((before) => before.events)
     // The room was restricted at some time, perhaps before a back-filled event whose state is not known.
-    const unknown = asked.filter(({ status }, index) => known[index] === undefined && status === EventStatus.backfilled)
+    const unknown = asked.filter(({ status }, index) => known[index] === undefined && mayBeHistory.has(status))
     for (const event of [...refused, ...unknown.map((storedEvent) => storedEvent.event)]) {
       if (!isOfTheirs(origin, event)) hidden.add(event.event_id)
     }
