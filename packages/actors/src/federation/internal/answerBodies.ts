@@ -31,12 +31,12 @@ export const eachChunk = Effect.fnUntraced(function* <E>(
   const tooSlow = Effect.fail(new RemoteUnreachable({ destination, reason: "a large answer arrives too slowly" }))
   let size = 0
   /** How long the next part of a large answer may take. */
-  let patience = longestPause
+  let allowance = longestPause
   const arrivingInTime = Effect.gen(function* () {
     const begun = yield* monotonicMillis
-    const next = yield* Effect.timeoutOrElse(arriving, { duration: patience, orElse: () => tooSlow })
+    const next = yield* Effect.timeoutOrElse(arriving, { duration: allowance, orElse: () => tooSlow })
     const gained = (next.value?.length ?? 0) / lowestRate
-    patience = Math.min(longestPause, patience - ((yield* monotonicMillis) - begun) + gained)
+    allowance = Math.min(longestPause, allowance - ((yield* monotonicMillis) - begun) + gained)
     return next
   })
   for (;;) {
