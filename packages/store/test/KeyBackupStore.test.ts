@@ -53,6 +53,18 @@ layer(KeyBackupStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("KeyBac
       })
   )
 
+  it.effect("of more versions than a user may have the oldest is deleted", () =>
+    Effect.gen(function* () {
+      const store = yield* KeyBackupStore
+      const { userId, version } = yield* userWithBackup("versions")
+      for (let more = 0; more < 2; more++) yield* store.create(userId, "test", {}, 3)
+      assert.isTrue(Option.isSome(yield* store.find(userId, version)))
+      yield* store.create(userId, "test", {}, 3)
+      assert.isTrue(Option.isNone(yield* store.find(userId, version)))
+      assert.isTrue(Option.isSome(yield* store.find(userId, version + 1)))
+    })
+  )
+
   it.effect("a key that is not better than the one that is there changes neither counts nor etag", () =>
     Effect.gen(function* () {
       const { put } = yield* userWithBackup("same")

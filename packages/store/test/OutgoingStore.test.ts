@@ -182,10 +182,10 @@ layer(stores)("OutgoingStore", (it) => {
       yield* sql`DELETE FROM outgoing_pdus`
       const long = "long.test" as ServerName
       const short = "short.test" as ServerName
-      yield* enqueue(long, 7)
+      yield* enqueue(long, 8)
       const last = lastNid
       yield* enqueue(short, 3)
-      assert.deepStrictEqual([...(yield* store.trim(3))], [[long, 4]])
+      assert.deepStrictEqual([...(yield* store.trim(3))], [[long, 5]])
       assert.deepStrictEqual([...(yield* store.trim(3))], [])
       const transaction = yield* nextOf(long)
       assert.deepStrictEqual(

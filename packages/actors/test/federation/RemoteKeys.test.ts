@@ -469,6 +469,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
       const now = yield* Clock.currentTimeMillis
       assert.isTrue(yield* hasFor(keys, need(second, now - 1_000), [notaryName]))
       assert.isFalse(yield* hasFor(keys, need(second, now), [notaryName]))
+      assert.isFalse(yield* has(keys, need(second)), "nor does it sign requests")
       yield* TestClock.adjust("10 days")
       assert.isFalse(yield* hasFor(keys, need(second, 5 * day), [notaryName]))
       assert.isFalse(yield* has(keys, need(second)))

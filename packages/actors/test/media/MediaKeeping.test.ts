@@ -103,6 +103,19 @@ layer(services)("keeping files", (it) => {
     })
   )
 
+  it.effect("a protected content ID is served while others of the same content are quarantined", () =>
+    Effect.gen(function* () {
+      const media = yield* Media
+      const keeping = yield* MediaKeeping
+      const alice = guest("protect-alice")
+      const [kept, other] = [yield* upload(alice, "logo"), yield* upload(alice, "logo")]
+      yield* keeping.protect(kept, true)
+      yield* keeping.quarantine(other, "@admin:green.test")
+      assert.strictEqual((yield* media.find(kept, request)).size, 4)
+      assert.strictEqual(yield* errcodeOf(media.find(other, request)), "M_NOT_FOUND")
+    })
+  )
+
   it.effect("a removed file is not served, its bytes are deleted, and the quota has room again", () =>
     Effect.gen(function* () {
       const media = yield* Media

@@ -128,6 +128,7 @@ layer(gateway, { excludeTestServices: true })("cross-signing", (it) => {
       assert.deepStrictEqual(yield* failed(bob, byBob), [])
       const altered = { ...keys.upload.master_key, usage: ["master", "other"] }
       assert.deepStrictEqual(yield* failed(alice, device.sign(altered)), [alice.id])
+      assert.deepStrictEqual(yield* failed(bob, ofBob.userSigning.sign(altered)), [alice.id])
       assert.deepStrictEqual(yield* failed(alice, device.sign(keys.upload.master_key)), [])
     })
   )
