@@ -5,7 +5,8 @@
  * The rule applies after resolution: to addresses in server names, to what our DNS servers answer, and to what the system
  * resolves while a connection is made. Addresses that the operator has configured are not subject to it.
  */
-import dns from "node:dns"
+import dns, { type LookupAddress, Resolver } from "node:dns"
+import { readFile } from "node:fs"
 import { BlockList, isIP, type LookupFunction } from "node:net"
 
 /** The allowed addresses: public ones; public and loopback ones, for tests; or all. */
@@ -83,11 +84,42 @@ export const isAllowedHost = (policy: AddressPolicy, host: string): boolean => {
   return policy === "loopback" && loopback[family].check(address, family)
 }
 
-/** Resolves a host as the system does, and finds only addresses that are allowed. For the agents of Node's HTTP clients. */
+/** How long a DNS server may take, in ms, and how often it is asked. */
+export const resolverOptions = { timeout: 2_000, tries: 2 }
+
+type Answer = (error: NodeJS.ErrnoException | null, addresses: ReadonlyArray<LookupAddress>) => void
+
+const askDns = (hostname: string, answer: Answer): void => {
+  const resolver = new Resolver(resolverOptions)
+  const found: Array<LookupAddress> = []
+  let asked = 2
+  const collect = (family: 4 | 6) => (error: NodeJS.ErrnoException | null, addresses: ReadonlyArray<string>) => {
+    if (error === null) for (const address of addresses) found.push({ address, family })
+    if (--asked === 0) answer(found.length === 0 ? error : null, found)
+  }
+  resolver.resolve4(hostname, collect(4))
+  resolver.resolve6(hostname, collect(6))
+}
+
+/**
+ * The addresses of a host. The system's own function occupies a thread until DNS has answered, of which there are two for such work: the
+ * names that strangers choose, whose DNS servers may stay silent, would hold up every other connection. It is asked for the names of
+ * the list that the machine has itself, and where a policy allows private networks, whose names may be known to nothing else.
+ */
+const resolve = (policy: AddressPolicy, hostname: string, answer: Answer): void => {
+  const askSystem = () => dns.lookup(hostname, { all: true }, answer)
+  if (policy === "public") {
+    readFile("/etc/hosts", "utf8", (_, list = "") =>
+      list.split(/\s+/).includes(hostname.toLowerCase()) ? askSystem() : askDns(hostname, answer)
+    )
+  } else askSystem()
+}
+
+/** Finds the addresses of a host that are allowed. For the agents of Node's HTTP clients. */
 export const lookupAllowed =
   (policy: AddressPolicy): LookupFunction =>
   (hostname, options, callback) => {
-    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    resolve(policy, hostname, (error, addresses) => {
       if (error !== null) return callback(error, [])
       const allowed = addresses.filter(({ address }) => isAllowedHost(policy, address))
       const first = allowed[0]

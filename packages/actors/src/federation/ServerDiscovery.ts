@@ -24,7 +24,7 @@ import { isIP } from "node:net"
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Data, Effect, Exit, Layer, Random, Result } from "effect"
-import { isAllowedHost } from "./AddressPolicy.ts"
+import { isAllowedHost, resolverOptions } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { type Delegation, makeWellKnown } from "./internal/WellKnown.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
@@ -53,9 +53,6 @@ const failureFor = "10 seconds"
 
 /** How many names are remembered. */
 const capacity = 10_000
-
-/** How long a DNS server may take, in ms, and how often it is asked. */
-const resolverOptions = { timeout: 2_000, tries: 2 }
 
 /** DNS could not be reached. Missing records are no error. */
 class DnsError extends Data.TaggedError("DnsError")<{ readonly code: string }> {}

@@ -1,3 +1,8 @@
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { isAllowedHost, lookupAllowed } from "../../src/federation/AddressPolicy.ts"
 
@@ -29,6 +34,18 @@ const privateAddresses = [
 ]
 const others = ["8.8.8.8", "172.32.0.1", "2606:4700::1111", "[2606:4700::1111]", "example.org"]
 
+const unshare = ["--mount", "--net"]
+
+/** Whether this account may make network namespaces. */
+const hasNamespaces = (() => {
+  try {
+    execFileSync("unshare", [...unshare, "true"], { stdio: "ignore" })
+    return true
+  } catch {
+    return false
+  }
+})()
+
 describe("AddressPolicy", () => {
   it("addresses of this machine and of private networks are refused, however they are written", () => {
     for (const address of [...loopback, ...privateAddresses]) assert.isFalse(isAllowedHost("public", address), address)
@@ -51,5 +68,20 @@ describe("AddressPolicy", () => {
       )
     assert.strictEqual((await look("public"))?.code, "ENOTFOUND")
     assert.isNull(await look("loopback"))
+  })
+
+  it.skipIf(!hasNamespaces)("names whose DNS servers stay silent do not hold up others", () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "greenroom-dns-"))
+    try {
+      const settings = path.join(directory, "resolv.conf")
+      writeFileSync(settings, "nameserver 127.0.0.1\n")
+      const program = fileURLToPath(new URL("programs/silentDns.ts", import.meta.url))
+      const script = 'ip link set lo up && mount --bind "$1" /etc/resolv.conf && exec "$2" "$3"'
+      const args = [...unshare, "sh", "-c", script, "sh", settings, process.execPath, program]
+      const printed = execFileSync("unshare", args, { encoding: "utf8", env: { PATH: process.env.PATH } })
+      assert.strictEqual(printed, 'known.test [{"address":"203.0.114.1","family":4}]\n')
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
   })
 })
