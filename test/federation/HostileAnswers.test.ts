@@ -5,10 +5,11 @@
  * Source: the server-server specification.
  */
 import { assert, layer, vi } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
-import { imaginedHash, notFound, type Responder } from "./support/HostileServer.ts"
+import { type HostileRoom, imaginedHash, notFound, type Responder } from "./support/HostileServer.ts"
 import { expectOk, say } from "./support/Network.ts"
 import { Servers, sceneOf } from "./support/TodaysHostility.ts"
 import { createRoom } from "./support/TodaysScene.ts"
@@ -241,6 +242,51 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answe
         assert.notStrictEqual(joined.status, 500, joined.text)
         assert.isFalse(evil.asked.slice(before).some((path) => path.startsWith("/v2/send_join/")))
       }
+      yield* isHealthy(red)
+    })
+  )
+
+  it.effect("a join is sent as an event too if the former membership of the user cannot be verified", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number, red } = yield* sceneOf("11")
+      const roomId = `!former${number}:evil.test`
+      const host = `@host${number}:evil.test`
+      const room: HostileRoom & { readonly state: Map<string, Event> } = {
+        roomId,
+        version: evil.useVersion(roomId, "11"),
+        state: new Map(),
+        extremities: []
+      }
+      const add = (type: string, state_key: string, content: Body, sender = host) => {
+        const event = evil.event(room, { type, state_key, sender, content })
+        room.state.set(`${type}\0${state_key}`, event)
+        room.extremities = [event]
+      }
+      add("m.room.create", "", { room_version: "11" })
+      add("m.room.member", host, { membership: "join" })
+      add("m.room.power_levels", "", { users: { [host]: 100 } })
+      add("m.room.join_rules", "", { join_rule: "public" })
+      // Signed by another key than those of Alice's server.
+      add("m.room.member", alice.userId, { membership: "join" }, alice.userId)
+      const state = [...room.state.values()].map((event) => evil.toPdu(event))
+      evil.respond = ({ path }) => {
+        if (path.startsWith("/v1/make_join/")) {
+          const content = { membership: "join" }
+          const event = evil.event(room, {
+            type: "m.room.member",
+            sender: alice.userId,
+            state_key: alice.userId,
+            content
+          })
+          const { hashes: _hashes, signatures: _signatures, ...template } = evil.toPdu(event)
+          return answer({ room_version: "11", event: template })
+        }
+        return path.startsWith("/v2/send_join/") ? answer({ origin: "evil.test", state, auth_chain: state }) : notFound
+      }
+      yield* expectOk(alice.ask("POST", client(`v3/join/${encoded(roomId)}?via=evil.test`), {}))
+      const former = room.state.get(`m.room.member\0${alice.userId}`)!
+      yield* evil.receives(({ room_id, sender }) => room_id === roomId && sender === alice.userId)
+      assert.isTrue(evil.received.every(({ event_id }) => event_id !== former.event_id))
       yield* isHealthy(red)
     })
   )

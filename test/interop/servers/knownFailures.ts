@@ -15,8 +15,6 @@ interface KnownFailure {
   /** Whether it fails only when another server has founded the room. */
   readonly isGuest?: true
   readonly reason: string
-  /** Whether it fails only when Dendrite has founded the room. */
-  readonly isFounder?: true
   /** The fault with which it fails; any fault if absent. */
   readonly fault?: RegExp
 }
@@ -55,15 +53,6 @@ const ofDendrite: ReadonlyArray<KnownFailure> = [
     // What bans, kicks, joins and power levels of both sides decide. Other state, faults and forward extremities would be ours.
     fault: /The two sides differ in: (m\.room\.(member|join_rules|power_levels) [^ ,]*(, )?)+$/
   },
-  // The same happens to every server without its former key. Synapse has one key for its name in this suite.
-  {
-    scene: "a server that is installed anew under its name",
-    isFounder: true,
-    reason:
-      "it drops a new join of a user who is in the room for it, and does not give the lost key of another server, so that the former join" +
-      " cannot be verified",
-    fault: /Not within 20 seconds: @bob/
-  },
   {
     scene: "three servers in one room",
     reason:
@@ -79,7 +68,6 @@ export const knownFailure = ({ kinds, scene, version }: Occasion, fault: string)
       known.scene === scene &&
       version >= (known.since ?? 1) &&
       (known.isGuest === undefined || kinds[0] !== "dendrite") &&
-      (known.isFounder === undefined || kinds[0] === "dendrite") &&
       (known.fault?.test(fault) ?? true)
   )
   return found && `Dendrite: ${found.reason}`

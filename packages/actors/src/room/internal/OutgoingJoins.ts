@@ -122,7 +122,7 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     yield* remote.joinedThrough(server, roomId)
     // A local user may have joined during the handshake; then the join is an event like any other.
     if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
-    yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
+    yield* Effect.catchTag(install(room, event, answer, server), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
     )
   })

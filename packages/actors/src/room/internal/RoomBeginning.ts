@@ -5,6 +5,7 @@
  * Source: docs/federation.md, "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
@@ -97,11 +98,17 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     for (const key of gone) yield { key, entry: undefined }
   }
 
-  /** The room begins with the state before the join, and the join. */
+  /**
+   * The room begins with the state before the join, and the join.
+   *
+   * Dendrite drops the join of a user who is in the room for it. Where this server has lost its key, it cannot verify the former join,
+   * nor place what follows that. `server` is sent the join as an event in this case, so that the next events follow it.
+   */
   return Effect.fnUntraced(function* (
     room: RoomState,
     join: Event,
-    given: RemoteState
+    given: RemoteState,
+    server: ServerName
   ): Effect.fn.Return<void, Failure> {
     const { entries, known } = yield* entriesOf(room, given)
     yield* authorise(room, join, entries)
@@ -118,6 +125,7 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
       const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((entry) => entry !== undefined)
       const after = room.ref!
       room.log(step, { nid, event, status: EventStatus.timeline, before, after }, { authNids, afterGap })
+      if (authNids.length < join.auth_events.length) room.sendTo(step, nid, [server])
       room.follow(join, after, [])
       room.joinedDepth = join.depth
       return log.append(room.commit(step))
