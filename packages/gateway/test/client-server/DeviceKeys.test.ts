@@ -8,6 +8,7 @@ import {
   deviceKeys,
   listsSince,
   oneTime,
+  openDevice,
   query,
   registerDevice,
   sync,
@@ -131,6 +132,16 @@ layer(gateway, { excludeTestServices: true })("device keys", (it) => {
       assert.strictEqual((yield* joinRoom(alice, room)).status, 200)
       const returned = yield* sync(alice, before)
       assert.deepStrictEqual(returned.device_lists, { changed: [bob.id], left: [] })
+    })
+  )
+
+  it.effect("a user who is in no room gets the changes of their own devices", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerDevice("alone-alice")
+      const since = (yield* sync(alice)).next_batch
+      const second = yield* openDevice("alone-alice")
+      yield* upload(second, { device_keys: deviceKeys(second) })
+      assert.deepStrictEqual(yield* listsSince(alice, since), { changed: [alice.id], left: [] })
     })
   )
 

@@ -32,6 +32,11 @@ layer(gateway, { excludeTestServices: true })("former members", (it) => {
         members.body.chunk.map(({ state_key }) => state_key),
         [alice.id, bob.id]
       )
+      for (const path of ["members", "state"]) {
+        const { text } = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/${path}`)
+        assert.include(text, alice.id)
+        assert.notInclude(text, carol.id)
+      }
       const joined = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/joined_members`)
       assert.strictEqual(joined.body.errcode, "M_FORBIDDEN")
     })
