@@ -7,6 +7,7 @@ import { ServerName } from "@greenroom/protocol/Identifiers"
 import { type MediaName, MediaStore } from "@greenroom/store/MediaStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Clock, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import * as HomeServer from "../../src/HomeServer.ts"
 import { Media } from "../../src/media/Media.ts"
@@ -249,6 +250,9 @@ layer(services)("keeping files", (it) => {
         Effect.map(left, (found) => found.filter((there) => there).length === 2)
       )
       assert.deepStrictEqual(yield* left, [false, false, true, true])
+      yield* store.removeUnused(Number.MAX_SAFE_INTEGER, 1_000, () => Effect.void)
+      const sql = yield* SqlClient.SqlClient
+      assert.lengthOf(yield* sql`SELECT FROM media_thumbnails JOIN media_blobs USING (sha256)`, 2)
     })
   )
 
