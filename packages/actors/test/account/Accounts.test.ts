@@ -171,27 +171,6 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("a device that logs in again ends its former access token before the login is answered", () =>
-    Effect.gen(function* () {
-      const accounts = yield* Accounts
-      const sql = yield* SqlClient.SqlClient
-      const former = yield* accounts.register({ localpart: "peggy", password })
-      const { deviceId, userId } = yield* accounts.authenticate(former.access_token)
-      // Nobody learns of the end of the token by the log while an earlier transaction is open.
-      const begun = Deferred.makeUnsafe<void>()
-      const earlier = sql`SELECT pg_current_xact_id()`.pipe(
-        Effect.andThen(Deferred.succeed(begun, undefined)),
-        Effect.andThen(Effect.never)
-      )
-      const open = yield* Effect.forkChild(sql.withTransaction(earlier))
-      yield* Deferred.await(begun)
-      yield* accounts.openSession(userId, { deviceId })
-      const refused = yield* Effect.exit(accounts.authenticate(former.access_token))
-      yield* Fiber.interrupt(open)
-      assert.strictEqual(yield* errcodeOf(refused), "M_UNKNOWN_TOKEN")
-    })
-  )
-
   it.effect("a login that is under way while its password is replaced is refused", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
