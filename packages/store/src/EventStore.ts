@@ -89,6 +89,12 @@ export class EventStore extends Context.Service<
       limit: number,
       maxBytes?: number
     ) => Effect.Effect<ReadonlyArray<StreamedEvent>>
+    /** The IDs of the oldest (`f`) or newest (`b`) `limit` events of a range, in that direction. */
+    readonly timelineIds: (
+      range: TimelineRange,
+      direction: "f" | "b",
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<EventId>>
     /**
      * The oldest (`f`) or newest (`b`) `limit` events of all ranges together, in that direction, with at most `maxBytes` bytes, but at
      * least one event.

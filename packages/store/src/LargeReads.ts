@@ -156,6 +156,13 @@ const firstRows = 4096
 /** Waits for the permit of a read that is expected to have so many rows, before the database begins to look for them. */
 export const expectRows = (rows: number): Effect.Effect<void> => (rows < firstRows ? Effect.void : takeCounted(0))
 
+/** How many events have `smallRead` bytes at most. */
+const smallEvents = smallRead / 65_536
+
+/** Waits for the permit of a request that reads so many events in several steps, each of which is small. */
+export const expectEvents = (events: number): Effect.Effect<void> =>
+  events <= smallEvents ? Effect.void : takeCounted(0)
+
 /** All rows of a query, of which the first are read before the permit for many. `limit` ends the query. */
 export const readMany = <Row, E>(
   sql: SqlClient.SqlClient,

@@ -20,6 +20,7 @@ import { Forbidden, type MatrixError, NotFound, UnknownToken } from "@greenroom/
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { expectEvents } from "@greenroom/store/LargeReads"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import type { PublicRooms, PublicRoomsRequest } from "../room/PublicRooms.ts"
@@ -114,6 +115,7 @@ const make = Effect.gen(function* () {
     for (let round = 0; round < maxRounds && edge.length > 0 && found.length < limit; round++) {
       const wanted = edge.flatMap(({ event }) => event.prev_events).filter((id) => !seen.has(id))
       for (const id of wanted) seen.add(id)
+      yield* expectEvents(found.length + wanted.length)
       edge = (yield* eventsIn(roomId, [...new Set(wanted)])).filter(({ event }) => event.depth >= minDepth)
       found.push(...edge)
     }

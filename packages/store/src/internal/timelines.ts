@@ -1,6 +1,7 @@
 /**
  * Reads the timelines of rooms, by ranges of positions. Used by `EventStore`.
  */
+import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import { hasBody, takeBytes } from "../LargeReads.ts"
@@ -17,7 +18,7 @@ export interface TimelinePage {
 const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
   rows.reduce((sum, { body }) => sum + body.length, 0)
 
-/** `timelines`, `page` and `newestGap` of `EventStore`. */
+/** `timelines`, `timelineIds`, `page` and `newestGap` of `EventStore`. */
 export const makeTimelines = (sql: SqlClient.SqlClient) => {
   const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
@@ -47,6 +48,16 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
       Effect.map((rows) => rows.filter(hasBody)),
       Effect.tap((rows) => takeBytes(bytesOf(rows))),
       Effect.map((rows) => rows.map(toStreamedEvent)),
+      Effect.orDie
+    )
+  }
+
+  const timelineIds = (range: TimelineRange, direction: "f" | "b", limit: number) => {
+    const order = orders[direction]
+    return sql<{ event_id: EventId }>`
+      SELECT event_id FROM (${positions([range], direction, limit)}) AS hit JOIN events ON events.nid = hit.nid
+      ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
+      Effect.map((rows) => rows.map(({ event_id }) => event_id)),
       Effect.orDie
     )
   }
@@ -87,5 +98,5 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
       Effect.orDie
     )
 
-  return { timelines, page, newestGap }
+  return { timelines, timelineIds, page, newestGap }
 }

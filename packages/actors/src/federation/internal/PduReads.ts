@@ -10,6 +10,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { expectEvents } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, laterPosition, positionBefore } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
@@ -117,6 +118,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     for (let round = 0; round < maxHidden && edge.length > 0; round++) {
       const before = new Set(edge.flatMap(({ event }) => event.prev_events).filter((id) => !seen.has(id)))
       for (const id of before) seen.add(id)
+      yield* expectEvents(hidden.size + before.size)
       edge = (yield* events.byIds([...before].slice(0, limit))).filter(
         (stored) => stored.roomNid === roomNid && isHidden(stored)
       )
@@ -153,14 +155,11 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     const most = Math.min(limit, maxPage)
     const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
     const upTo = positionBefore(newest)
-    const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", most)
+    const page = yield* events.timelineIds({ roomNid, after: beginning, upTo }, "b", most)
     const found = new Map(
-      (yield* events.byIds(page.map(({ event }) => event.event_id))).map((storedEvent) => [
-        storedEvent.event.event_id,
-        storedEvent
-      ])
+      (yield* events.byIds(page)).map((storedEvent) => [storedEvent.event.event_id, storedEvent] as const)
     )
-    const stored = page.flatMap(({ event }) => found.get(event.event_id) ?? [])
+    const stored = page.flatMap((id) => found.get(id) ?? [])
     return yield* visiblePdus(origin, (yield* withHidden(roomNid, known, stored, most)).slice(0, most))
   })
 
