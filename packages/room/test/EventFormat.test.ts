@@ -356,17 +356,13 @@ describe("Dropped PDUs", () => {
     }
   })
 
-  it("room IDs, event IDs and user IDs of PDUs may have control characters, but no U+0000", () => {
+  it("a PDU with control characters in its room ID or event IDs is dropped", () => {
     const of = version("1")
     const pdu = of.toPdu(eventOf(of))
-    const withCharacter = (character: string): ReadonlyArray<JsonObject> => [
-      { ...pdu, room_id: `!a${character}b:domain` },
-      { ...pdu, event_id: `$a${character}b:domain` },
-      { ...pdu, prev_events: [[`$a${character}b:domain`, {}]] },
-      { ...pdu, sender: `@a${character}b:domain` }
-    ]
-    for (const other of withCharacter("\n")) assert.isUndefined(problem(of, other))
-    for (const other of withCharacter("\0")) assert.isDefined(problem(of, other))
+    assert.isDefined(problem(of, { ...pdu, room_id: "!a\nb:domain" }))
+    assert.isDefined(problem(of, { ...pdu, event_id: "$a\nb:domain" }))
+    assert.isDefined(problem(of, { ...pdu, prev_events: [["$a\nb:domain", {}]] }))
+    assert.isUndefined(problem(of, { ...pdu, sender: "@a\nb:domain" }))
   })
 })
 
