@@ -32,7 +32,7 @@ export interface RenderOptions {
 }
 
 /** How many events are rendered without other work in between. */
-const renderedAtOnce = 200
+const renderedAtOnce = 1_000
 
 /** Events that are rendered alike. */
 export interface RenderedList extends RenderOptions {

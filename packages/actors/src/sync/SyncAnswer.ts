@@ -93,6 +93,7 @@ export function* compact<A extends Events<unknown>>(part: A): Generator<void, A>
   const { events } = part
   if (events.length === 0) return part
   const rest = Struct.omit(part, ["events"])
+  if (events.length <= encodedAtOnce) return new CompactEvents(rest, JSON.stringify(part)) as unknown as A
   let list = ""
   for (let index = 0; index < events.length; index += encodedAtOnce) {
     const text = JSON.stringify(events.slice(index, index + encodedAtOnce))

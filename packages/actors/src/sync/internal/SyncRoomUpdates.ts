@@ -59,7 +59,6 @@ function* compactRooms(
       ...room
     }
     rooms.push([roomId, encoded])
-    yield
   }
   return rooms
 }
