@@ -1,11 +1,13 @@
 /**
- * How much one user or one room may have.
+ * How much one user or one room may have, and one request may read.
  */
 import { assert, layer } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
-import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
+import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Option } from "effect"
 import { errcodeOf, person, serverName } from "./TestHomeServer.ts"
@@ -132,6 +134,37 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       )
       yield* rooms.send(heidi, room_id, "m.room.message", { msgtype: "m.text", body: "x".repeat(20_000) })
       yield* rooms.leave(heidi, room_id)
+    })
+  )
+
+  it.effect("history for other servers is read once and counted, also where it is read an event at a time", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const servers = yield* ServerServer
+      const ivan = yield* person("ivan")
+      const { room_id } = yield* rooms.create(ivan, { room_version: "11" })
+      const sent: Array<EventId> = []
+      const body = "x".repeat(60_000)
+      for (let count = 0; count < 24; count++) {
+        sent.push((yield* rooms.send(ivan, room_id, "m.room.message", { msgtype: "m.text", body })).event_id)
+      }
+      const counted = Effect.fnUntraced(function* <A extends ReadonlyArray<unknown>, E>(read: Effect.Effect<A, E>) {
+        const taken: Array<number> = []
+        const take = (bytes: number) => Effect.sync(() => void taken.push(bytes))
+        const { length } = yield* Effect.provideService(read, CurrentAllowance, { take })
+        return { length, taken, bytes: taken.reduce((sum, bytes) => sum + bytes, 0) }
+      })
+      const latest = sent.slice(-1)
+      const page = yield* counted(servers.backfill(serverName, room_id, latest, 24))
+      assert.strictEqual(page.length, 24)
+      assert.isAtLeast(page.bytes, 22 * body.length)
+      assert.isBelow(page.bytes, 36 * body.length)
+      const missing = Effect.succeed({ earliest: sent.slice(0, 1), latest, limit: 50, minDepth: 0 })
+      const between = yield* counted(servers.getMissingEvents(serverName, room_id, missing))
+      assert.strictEqual(between.length, 22)
+      assert.isNotEmpty(between.taken)
+      const few = Effect.succeed({ earliest: sent.slice(12, 13), latest, limit: 50, minDepth: 0 })
+      assert.isEmpty((yield* counted(servers.getMissingEvents(serverName, room_id, few))).taken)
     })
   )
 })

@@ -1,16 +1,18 @@
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
 import { Clock, Deferred, Effect, Fiber, Latch } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import { Accounts } from "../../src/account/Accounts.ts"
+import { makeEventRenderer } from "../../src/room/EventRenderer.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import { UserFeed } from "../../src/sync/internal/UserFeed.ts"
 import { Sync } from "../../src/sync/Sync.ts"
-import { encodeSyncAnswer, type SyncAnswer } from "../../src/sync/SyncAnswer.ts"
+import { compact, encodeSyncAnswer, type SyncAnswer } from "../../src/sync/SyncAnswer.ts"
 import { aliceAndBob, layer as homeServer, person } from "../TestHomeServer.ts"
 
 /** Completes when a request of the user waits for news. */
@@ -106,6 +108,42 @@ layer(homeServer)("/sync", (it) => {
         assert.deepStrictEqual([isEncoded(small), isEncoded(large)], [false, true])
         for (const part of ["timeline", "state"]) {
           assert.deepStrictEqual(bodies[1][id][part].events, bodies[0][id][part].events)
+        }
+      }
+    })
+  )
+
+  it.effect("lists that are rendered and encoded in steps have each event once, in order", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const events = yield* EventStore
+      const renderer = yield* makeEventRenderer
+      const { alice, room_id } = yield* aliceAndBob("-stepwise")
+      const sent = yield* Effect.forEach(["a", "b", "c"], (body) =>
+        rooms.send(alice, room_id, "m.room.message", { msgtype: "m.text", body })
+      )
+      const stored = (yield* events.byIds(sent.map(({ event_id }) => event_id))).map(({ event }) => event)
+      const few = yield* renderer.render(alice, stored)
+      const repeated = <A>(list: ReadonlyArray<A>, times: number) => Array.from({ length: times }, () => list).flat()
+      const memberships = ["join", "leave", "invite"]
+      const many = yield* renderer.renderLists(alice, [
+        { events: repeated(stored, 1_400) },
+        { events: [] },
+        { events: repeated(stored, 1_500), memberships: repeated(memberships, 1_500) }
+      ])
+      const fewOfMember = yield* renderer.render(alice, stored, { memberships })
+      assert.deepStrictEqual(many, [repeated(few, 1_400), [], repeated(fewOfMember, 1_500)])
+      for (const times of [1, 33, 34, 66, 67, 350]) {
+        for (const rest of [{}, { limited: true, prev_batch: "s1" }]) {
+          const part = { events: repeated(few, times), ...rest }
+          const steps = compact(part)
+          let step = steps.next()
+          while (step.done !== true) step = steps.next()
+          const room = step.value as unknown as SyncAnswer["rooms"]["join"][string]["timeline"]
+          const kinds = { join: { [room_id]: { timeline: room } }, invite: {}, knock: {}, leave: {} }
+          const answer = { next_batch: "s1", rooms: kinds }
+          const { timeline } = JSON.parse(encodeSyncAnswer(answer as unknown as SyncAnswer)).rooms.join[room_id]
+          assert.deepStrictEqual(timeline, JSON.parse(JSON.stringify(part)))
         }
       }
     })
