@@ -1,4 +1,5 @@
 import { assert, layer } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
@@ -25,6 +26,21 @@ layer(OAuthClientStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("OAut
         [false, true, false]
       )
       assert.strictEqual(yield* register("d"), "d")
+    })
+  )
+
+  it.effect("a user may reset their keys until the time that was set, and nobody else", () =>
+    Effect.gen(function* () {
+      const store = yield* OAuthClientStore
+      const sql = yield* SqlClient.SqlClient
+      const [ben, eve] = ["@ben:example.org" as UserId, "@eve:example.org" as UserId]
+      for (const user of [ben, eve]) yield* sql`INSERT INTO users (user_id, created_at) VALUES (${user}, 0)`
+      yield* store.allowKeysReset(ben, 10_000)
+      const may = Effect.forEach([ben, eve], store.mayResetKeys)
+      yield* TestClock.setTime(9_999)
+      assert.deepStrictEqual(yield* may, [true, false])
+      yield* TestClock.setTime(10_000)
+      assert.deepStrictEqual(yield* may, [false, false])
     })
   )
 })

@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import { AccountStore } from "../src/AccountStore.ts"
 import { OpenIdTokenStore } from "../src/OpenIdTokenStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -26,6 +27,11 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("OpenIdTokenStore", (
         true
       ])
       assert.isTrue(yield* isKnown(ben, 0))
+      // They end with the account, and with their time.
+      yield* accounts.deactivate(ben)
+      assert.isFalse(yield* isKnown(ben, 0))
+      yield* TestClock.setTime(1_003)
+      assert.deepStrictEqual(yield* Effect.forEach([3, 4], (n) => isKnown(ann, n)), [false, true])
     })
   )
 })

@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, type Redacted } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, type Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import * as Database from "../src/Database.ts"
 import { DatabaseHold } from "../src/DatabaseHold.ts"
@@ -71,6 +71,30 @@ it.live("a node that gave its shards back continues to write", () =>
     const finishSecond = yield* beginWriting(second, 2)
     yield* first.fences.raise([2])
     assert.isTrue(Exit.isFailure(yield* finishSecond))
+  }).pipe(Effect.scoped)
+)
+
+it.live("a shard is given back once the writes under its fence have ended, which are refused from then on", () =>
+  Effect.gen(function* () {
+    const { first, second, written } = yield* world
+    const fence = { shard: 1, number: (yield* first.fences.raise([1])).get(1)! }
+    const [began, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const write = (number: number) => first.sql`INSERT INTO written VALUES (${number})`
+    const slow = Deferred.succeed(began, undefined).pipe(Effect.andThen(Deferred.await(goOn)), Effect.andThen(write(1)))
+    const writing = yield* Effect.forkScoped(first.fences.under(fence, slow))
+    yield* Deferred.await(began)
+    const taking = yield* Effect.forkScoped(Effect.andThen(first.fences.release([1]), second.fences.raise([1])))
+    const isBlocked = second.sql`SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%UPDATE shard_fences%'`
+    const waits = Effect.repeat(isBlocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") })
+    const state = yield* Effect.raceFirst(Effect.as(waits, "waits"), Effect.as(Fiber.await(taking), "taken"))
+    assert.strictEqual(state, "waits")
+    yield* Deferred.succeed(goOn, undefined)
+    yield* Fiber.join(writing)
+    assert.strictEqual((yield* Fiber.join(taking)).get(1), fence.number + 1)
+    const refused = yield* Effect.flip(first.fences.under(fence, write(2)))
+    assert.strictEqual(refused._tag, "StaleFence")
+    assert.deepStrictEqual(yield* written, [{ number: 1 }])
   }).pipe(Effect.scoped)
 )
 

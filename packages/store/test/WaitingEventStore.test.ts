@@ -70,6 +70,21 @@ layer(WaitingEventStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("wai
     })
   )
 
+  it.effect("are due at once if the clock was set back since they came", () =>
+    Effect.gen(function* () {
+      const store = yield* WaitingEventStore
+      yield* TestClock.setTime(start + hour)
+      yield* store.keep(room("back"), server("evil"), [eventOf("from the future", "first")])
+      yield* TestClock.setTime(start)
+      assert.deepStrictEqual(names(yield* store.take("due")), ["from the future"])
+      yield* TestClock.adjust(minute - 1)
+      assert.deepStrictEqual(yield* store.take("due"), [])
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(names(yield* store.take("due")), ["from the future"])
+      yield* store.remove(room("back"), eventIds("from the future"))
+    })
+  )
+
   it.effect("are bounded for a server in a room, a server, and all of them: the newest are kept", () =>
     Effect.gen(function* () {
       const store = yield* WaitingEventStore
