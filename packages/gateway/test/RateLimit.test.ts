@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import { defaultRates, RateFromString, unlimited } from "../src/Rate.ts"
 import { RateLimit } from "../src/RateLimit.ts"
 import { askAdmin, registerAdmin } from "./admin/TestAdmin.ts"
+import { connect } from "./socket/TestSocket.ts"
 import { ask, askToday, gatewayWith, inPath, outcome, register, type TestUser } from "./TestGateway.ts"
 
 const once = { limit: 1, window: 60_000 }
@@ -125,7 +126,9 @@ describe("the rates of the client API", () => {
       }
       const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`, { token: user.token })
       assert.strictEqual(profile.status, 429, "also where no access token is needed")
-    }).pipe(Effect.provide(gateway))
+      const opened = yield* Effect.flip(connect(user, "m.json"))
+      assert.deepStrictEqual([opened.status, opened.body.errcode], [429, "M_LIMIT_EXCEEDED"])
+    }).pipe(Effect.scoped, Effect.provide(gateway))
   )
 
   it.live("count requests with wrong access tokens by their address", () =>

@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { formatUserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { BanStore } from "@greenroom/store/BanStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Deferred, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
@@ -192,6 +193,21 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
         })
       )
       assert.strictEqual(yield* errcodeOf(Fiber.join(login)), "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a login right after a ban is refused, and leaves no device", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const { user_id } = yield* accounts.register({ localpart: "barred", password })
+      const ban = { kind: "user", value: user_id, reason: "spam", bannedBy: "command line" } as const
+      yield* BanStore.use((store) => store.add(ban))
+      assert.strictEqual(yield* errcodeOf(accounts.openSession(user_id, { deviceId: "late" })), "M_FORBIDDEN")
+      const devices = yield* accounts.devicesOf(user_id)
+      assert.notInclude(
+        devices.map(({ device_id }) => device_id),
+        "late"
+      )
     })
   )
 

@@ -155,4 +155,26 @@ layer(cuttableGateway(), { excludeTestServices: true })("background work during 
       }
     })
   )
+
+  it.effect("a room that a user cannot leave is purged only if the removal is forced", () =>
+    Effect.gen(function* () {
+      const [boss, eve] = [yield* registerAdmin("boss5"), yield* register("eve5")]
+      const room = yield* createRoom(eve)
+      const { mend } = yield* refuseEvents(room, badData)
+      const remove = Effect.fnUntraced(function* (options: object) {
+        const json = { block: false, purge: true, ...options }
+        const { body } = yield* askAdmin(boss, "DELETE", `/v2/rooms/${inPath(room)}`, json)
+        const status = askAdmin(boss, "GET", `/v2/rooms/delete_status/${body.delete_id}`)
+        return (yield* repeatUntil(status, isFinished)).body as { readonly [key: string]: unknown }
+      })
+      const shown = Effect.map(askAdmin(boss, "GET", `/v1/rooms/${inPath(room)}`), ({ status }) => status)
+      const refused = yield* remove({})
+      assert.strictEqual(refused.status, "failed")
+      assert.deepInclude(refused.shutdown_room as object, { failed_to_kick_users: [eve.id] })
+      assert.strictEqual(yield* shown, 200)
+      assert.strictEqual((yield* remove({ force_purge: true })).status, "complete")
+      assert.strictEqual(yield* shown, 404)
+      yield* mend
+    })
+  )
 })

@@ -63,8 +63,15 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
       assert.strictEqual(admins.body.next_token, "1")
       const devices = yield* askAdmin(admin, "GET", `${path}/devices`)
       assert.strictEqual(devices.body.total, 1)
+      const reset = `/v1/reset_password/${inPath("@made:green.test")}`
+      yield* askAdmin(admin, "POST", reset, { new_password: "third-password", logout_devices: false })
+      assert.strictEqual((yield* whoami()).status, 200)
       yield* askAdmin(admin, "POST", `${path}/delete_devices`, { devices: [login.device_id] })
       assert.strictEqual((yield* whoami()).body.errcode, "M_UNKNOWN_TOKEN")
+      const { body: again } = yield* logIn("made", "third-password")
+      yield* askAdmin(admin, "POST", reset, { new_password: "third-password" })
+      const ended = yield* askToday("GET", "/v3/account/whoami", { token: again.access_token })
+      assert.strictEqual(ended.body.errcode, "M_UNKNOWN_TOKEN", "a new password ends the sessions by default")
       const taken = yield* askAdmin(admin, "GET", "/v1/username_available?username=made")
       assert.strictEqual(taken.body.errcode, "M_USER_IN_USE")
       const free = yield* askAdmin(admin, "GET", "/v1/username_available?username=nobody-yet")
@@ -72,6 +79,14 @@ layer(gateway, { excludeTestServices: true })("Synapse's administration API", (i
       yield* askAdmin(admin, "POST", `/v1/deactivate/${inPath("@made:green.test")}`, { erase: true })
       assert.deepInclude((yield* askAdmin(admin, "GET", path)).body as object, { deactivated: true, erased: true })
       assert.strictEqual((yield* logIn("made", "second-password")).status, 403)
+      const audit = yield* AuditStore.use(({ list }) => list({ limit: 50, target: "@made:green.test" }))
+      assert.include(
+        audit.map(({ action }) => action),
+        "user.set"
+      )
+      assert.notMatch(JSON.stringify(audit), /(first|second|third)-password/, "passwords are not recorded")
+      const suspended = yield* askAdmin(admin, "PUT", `/v1/suspend/${inPath(admin.id)}`, { suspend: true })
+      assert.strictEqual(suspended.body.errcode, "M_FORBIDDEN")
       const self = yield* askAdmin(admin, "PUT", `/v1/users/${inPath(admin.id)}/admin`, { admin: false })
       assert.strictEqual(self.body.errcode, "M_FORBIDDEN")
       const nobody = yield* askAdmin(admin, "GET", `/v2/users/${inPath("@nobody:green.test")}`)

@@ -18,7 +18,8 @@ import {
   outcome,
   register as registerUser,
   roomWith,
-  sendText
+  sendText,
+  type TestUser
 } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 
@@ -220,6 +221,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     Effect.gen(function* () {
       const user = yield* puppet("_irc_clock")
       const { room_id: room } = (yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})).body
+      yield* nextEvent(({ room_id, type }) => room_id === room && type === "m.room.create")
       const path = `/v3/rooms/${inPath(room)}/send/m.room.message/1?user_id=${inPath(user)}&ts=1000000`
       const first = yield* asService("PUT", path, { body: "old", msgtype: "m.text" })
       const second = yield* asService("PUT", path, { body: "old", msgtype: "m.text" })
@@ -361,15 +363,16 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("a user who is hidden is offline for a service", () =>
+  it.effect("a user who is hidden is offline for a service, and users of other rooms are not shown to it", () =>
     Effect.gen(function* () {
-      const { nextTransaction } = yield* BridgeServer
+      const { nextTransaction, received } = yield* BridgeServer
       const alice = yield* registerUser("as-hidden")
+      const stranger = yield* registerUser("as-stranger")
+      const setPresence = (user: TestUser, presence: string, status_msg: string) =>
+        asDraft(user)("PUT", `/presence/${inPath(user.id)}/status`, { presence, status_msg })
       const user = yield* puppet("_irc_watcher")
       const { room_id: room } = (yield* as(alice)("POST", "/v3/createRoom", { invite: [user] })).body
       yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
-      const become = (state: string, status_msg: string) =>
-        asDraft(alice)("PUT", `/presence/${inPath(alice.id)}/status`, { presence: state, status_msg })
       /** The presence of Alice in the next transaction that has some. */
       const seen = Effect.gen(function* () {
         while (true) {
@@ -378,10 +381,12 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
           if (found.length > 0) return found.map(({ content }) => (content as { readonly presence: string }).presence)
         }
       })
-      yield* become("online", "here")
+      yield* setPresence(stranger, "online", "elsewhere")
+      yield* setPresence(alice, "online", "here")
       while (!(yield* seen).includes("online"));
-      yield* become("hidden", "not here")
+      yield* setPresence(alice, "hidden", "not here")
       assert.deepStrictEqual(yield* seen, ["offline"])
+      assert.isFalse(received.some(({ text }) => text.includes(stranger.id)))
     })
   )
 

@@ -57,8 +57,12 @@ layer(gateway, { excludeTestServices: true })("key backup", (it) => {
         count: 3,
         auth_data: { public_key: "def" }
       })
+      const { etag } = (yield* as(alice)("GET", `${path}/version`)).body
       const deleted = yield* as(alice)("DELETE", `${path}/keys/${room}/s2?version=${version}`)
       assert.strictEqual(deleted.body.count, 2)
+      assert.notStrictEqual(deleted.body.etag, etag)
+      const unchanged = yield* as(alice)("DELETE", `${path}/keys/${room}/s2?version=${version}`)
+      assert.deepStrictEqual(unchanged.body, deleted.body)
       const second = (yield* as(alice)("POST", `${path}/version`, description)).body.version
       const wrong = yield* put(8, 0, true)
       assert.deepInclude(wrong.body as object, { errcode: "M_WRONG_ROOM_KEYS_VERSION", current_version: second })

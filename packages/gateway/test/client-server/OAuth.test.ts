@@ -393,7 +393,14 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       assert.include((yield* visit(page)).text, device?.device_id ?? "none")
       yield* visit(page, { action: "end_device", device_id: device?.device_id ?? "" })
       assert.strictEqual((yield* whoami(user.token)).body.errcode, "M_UNKNOWN_TOKEN")
+      const before = Date.now()
       assert.include((yield* visit(page, { action: "allow_keys_reset" })).text, "allowed")
+      const sql = yield* SqlClient.SqlClient
+      const [allowed] = yield* sql<{ until: bigint }>`
+        SELECT keys_reset_until AS until FROM users WHERE user_id = ${user.id}`
+      const tenMinutes = 10 * 60_000
+      assert.isAtLeast(Number(allowed!.until), before + tenMinutes)
+      assert.isAtMost(Number(allowed!.until), Date.now() + tenMinutes)
       const deactivation = `${page}?action=org.matrix.account_deactivate`
       assert.include((yield* visit(deactivation, { action: "deactivate", password: "guess" })).text, "wrong")
       assert.include((yield* visit(deactivation, { action: "deactivate", password: "secret-fin" })).text, "gone")

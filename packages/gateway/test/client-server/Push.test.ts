@@ -71,6 +71,15 @@ layer(gateway, { excludeTestServices: true })("unread counts and notifications",
       assert.deepStrictEqual(yield* counts(alice, room), [1, 0])
       yield* read(bob, room, yield* sendText(alice, room, "4"))
       assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+      // The later of the public and the private receipt counts.
+      const readPrivately = (event: string) =>
+        as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read.private/${inPath(event)}`, {})
+      const [fifth, sixth] = [yield* sendText(alice, room, "5"), yield* sendText(alice, room, "6")]
+      yield* readPrivately(sixth)
+      yield* read(bob, room, fifth)
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+      yield* read(bob, room, yield* sendText(alice, room, "7"))
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
     })
   )
 

@@ -193,6 +193,7 @@ describe("FederationListener", () => {
       yield* unauthorized({ key: stranger })
       yield* unauthorized({ key: sameName })
       yield* unauthorized({ origin: blue })
+      yield* unauthorized({ origin: blue, key: yield* Context.get(servers.onBlue, SigningKeys).current })
       yield* unauthorized({ signedPath: "/matrix/federation/v1/send/t9" })
       yield* unauthorized({ signedPath: "/matrix/federation/v1/send/t1?x" })
       yield* unauthorized({ body: '{"pdus":[{"forged":1}]}', signedBody: "{}" })

@@ -124,7 +124,9 @@ describe("the push rules of a user", () => {
     const matches = (condition: JsonObject, given: Partial<PushContext> = {}, name?: string) =>
       !outcome(rule(condition), message("Hello Alice B, tea?", { "a.b": { "c\\d": 1 } }), given, name).notify
     assert.isTrue(matches({ kind: "room_member_count", is: ">=3" }))
+    assert.isTrue(matches({ kind: "room_member_count", is: "<=3" }))
     assert.isFalse(matches({ kind: "room_member_count", is: "<3" }))
+    assert.isFalse(matches({ kind: "room_member_count", is: ">3" }))
     assert.isTrue(matches({ kind: "contains_display_name" }, {}, "alice b"))
     assert.isFalse(matches({ kind: "contains_display_name" }, {}, "ali"))
     assert.isTrue(matches({ kind: "event_property_is", key: "content.a\\.b.c\\\\d", value: 1 }))
@@ -132,6 +134,20 @@ describe("the push rules of a user", () => {
     assert.isFalse(matches({ kind: "event_match", key: "content.missing", pattern: "*" }))
     assert.isFalse(matches({ kind: "org.example.unknown" }))
     assert.deepStrictEqual(parsePropertyPath("content.m\\.mentions.x\\y"), ["content", "m.mentions", "x\\y"])
+  })
+
+  it("conditions on the same property are evaluated apart, for one event too", () => {
+    const rule = (id: string, pattern: string) => ({
+      id,
+      rule: { conditions: [{ kind: "event_match", key: "content.body", pattern }], actions: [id] }
+    })
+    const settings = [rule("notify", "tea"), rule("coalesce", "coffee")].reduce<PushRuleSettings>(
+      (before, { id, rule }) => done(putRule(before, "override", id, rule)),
+      noSettings
+    )
+    // The newest rule, for coffee, is evaluated first.
+    assert.isTrue(outcome(settings, message("tea", { msgtype: "m.notice" })).notify)
+    assert.isFalse(outcome(settings, message("coffee")).notify)
   })
 
   it("refuses actions that are none, and conditions without what their kind requires", () => {
