@@ -10,10 +10,11 @@ import type { AddressPolicy } from "@greenroom/actors/federation/AddressPolicy"
 import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
 import { FederationTransport } from "@greenroom/actors/federation/FederationTransport"
 import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
+import { answerText } from "@greenroom/actors/runtime/AnswerText"
 import { Departure } from "@greenroom/actors/runtime/Departure"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { ByteSize, Context, Data, Effect, Layer } from "effect"
-import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { Context, Data, Effect, Layer } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
 
@@ -57,13 +58,15 @@ const make = Effect.gen(function* () {
   /** A request to a configured URL. It is not traced, because the query of one contains a secret. */
   const ask = (serverName: ServerName, request: HttpClientRequest.HttpClientRequest, readsText: boolean) =>
     client.execute(request).pipe(
-      Effect.flatMap(({ status, text }) =>
-        Effect.map(readsText ? text : Effect.succeed(""), (text) => ({ status, text }))
+      Effect.flatMap((response) =>
+        Effect.map(readsText ? answerText(response, maxBytes) : Effect.succeed(""), (text) => ({
+          status: response.status,
+          text
+        }))
       ),
       Effect.scoped,
       Effect.timeout(timeout),
       whileStaying,
-      Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBytes)),
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
       Effect.mapError((error) => new HomeServerUnreachable({ serverName, reason: failureReason(error) }))
     )

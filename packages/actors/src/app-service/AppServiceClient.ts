@@ -6,16 +6,17 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { Json } from "@greenroom/protocol/Json"
-import { ByteSize, Context, Data, Effect, Layer } from "effect"
-import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { Context, Data, Effect, Layer } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
+import { answerText } from "../runtime/AnswerText.ts"
 import { Departure } from "../runtime/Departure.ts"
 import type { AppService } from "./AppServices.ts"
 
 /** How long a service may take to answer. */
 const requestTimeout = "60 seconds"
 
-/** The largest answer that is read. */
-const maxAnswer = ByteSize.fromInputUnsafe(1024 * 1024)
+/** The largest answer that is read, in bytes. */
+const maxAnswer = 1024 * 1024
 
 /** The service gave no answer: `isTimeout` where it took a connection and stayed silent. */
 export class AppServiceUnreachable extends Data.TaggedError("AppServiceUnreachable")<{
@@ -68,9 +69,10 @@ const make = Effect.gen(function* () {
     const base = HttpClientRequest.make(method)(url, { urlParams: query })
     const request = body === undefined ? base : HttpClientRequest.bodyText(base, body, "application/json")
     return yield* client.execute(HttpClientRequest.bearerToken(request, service.hsToken)).pipe(
-      Effect.flatMap(({ status, text }) => Effect.map(text, (text): AppServiceAnswer => ({ status, text }))),
+      Effect.flatMap((response) =>
+        Effect.map(answerText(response, maxAnswer), (text): AppServiceAnswer => ({ status: response.status, text }))
+      ),
       Effect.scoped,
-      Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
       // The headers have a secret, which is not for traces.
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
       Effect.mapError((error) => new AppServiceUnreachable({ isTimeout: false, reason: error.message })),

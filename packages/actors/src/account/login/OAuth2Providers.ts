@@ -5,6 +5,7 @@ import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/Mat
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Duration, Effect, Exit, Redacted } from "effect"
 import * as client from "openid-client"
+import { ByteCollector } from "../../runtime/ByteCollector.ts"
 import { Departure } from "../../runtime/Departure.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
 
@@ -47,21 +48,15 @@ const authenticationOf = (provider: OAuth2Provider): client.ClientAuth => {
     : client.ClientSecretBasic(secret)
 }
 
-/** `fetch` whose answers fail where they are too large. */
+/** `fetch` that reads the whole answer, and fails where it is too large. */
 const boundedFetch: client.CustomFetch = async (url, options) => {
-  const response = await fetch(url, options as RequestInit)
-  if (response.body === null) return response
-  let size = 0
-  const bounded = response.body.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform: (chunk, controller) => {
-        size += chunk.length
-        if (size > maxAnswer) controller.error(new Error("the answer is too large"))
-        else controller.enqueue(chunk)
-      }
-    })
-  )
-  return new Response(bounded, { status: response.status, statusText: response.statusText, headers: response.headers })
+  const { body, headers, status, statusText } = await fetch(url, options as RequestInit)
+  const bytes = new ByteCollector()
+  for await (const { buffer, byteOffset, length } of body ?? []) {
+    bytes.add(Buffer.from(buffer, byteOffset, length))
+    if (bytes.length > maxAnswer) throw new Error("the answer is too large")
+  }
+  return new Response(body === null ? null : new Uint8Array(bytes.take()), { status, statusText, headers })
 }
 
 const configure = (provider: OAuth2Provider, configuration: client.Configuration): client.Configuration => {

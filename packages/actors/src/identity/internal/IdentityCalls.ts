@@ -18,19 +18,20 @@ import { isJsonObject, type JsonObject, parseJsonText } from "@greenroom/protoco
 import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import type { SigningKey } from "@greenroom/room/Signing"
-import { ByteSize, Effect } from "effect"
-import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { Effect } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
 import { lookupAllowed } from "../../federation/AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig, type FederationOptions } from "../../federation/FederationConfig.ts"
 import { authorizationOf } from "../../federation/RequestSigning.ts"
+import { answerText } from "../../runtime/AnswerText.ts"
 import { Departure } from "../../runtime/Departure.ts"
 import type { IdentityFailure, IdentityServer } from "../IdentityServer.ts"
 
 /** How long an identity server may take to answer. It may have a mail to hand over first. */
 const requestTimeout = "30 seconds"
 
-/** The largest answer that is read. */
-const maxAnswer = ByteSize.fromInputUnsafe(256 * 1024)
+/** The largest answer that is read, in bytes. */
+const maxAnswer = 256 * 1024
 
 /** An answer with a JSON object. */
 export interface Answer {
@@ -153,11 +154,12 @@ export const makeIdentityCalls = Effect.fnUntraced(function* (identityServers: R
       authorization === undefined ? anonymous : HttpClientRequest.setHeader(anonymous, "authorization", authorization)
     const request = accessToken === undefined ? signed : HttpClientRequest.bearerToken(signed, accessToken)
     const { status, text } = yield* (identityServers.includes(server) ? trustedClient : client).execute(request).pipe(
-      Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
+      Effect.flatMap((response) =>
+        Effect.map(answerText(response, maxAnswer), (text) => ({ status: response.status, text }))
+      ),
       Effect.scoped,
       Effect.timeout(requestTimeout),
       whileStaying,
-      Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
       // Queries have secrets, which are not for traces.
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
       Effect.mapError(() => failed(server, "cannot be asked now"))
