@@ -7,6 +7,7 @@
 import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject, nestsWithin, parseJsonText } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
+import { makeInFlight } from "../runtime/InFlight.ts"
 import { type AppServiceAnswer, AppServiceClient, endpoints } from "./AppServiceClient.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 import { formatInstanceId } from "./NetworkInstance.ts"
@@ -14,11 +15,19 @@ import { formatInstanceId } from "./NetworkInstance.ts"
 /** How many services are asked at once. */
 const concurrency = 8
 
-/** How long a service may take to say what its networks contain: clients wait for the answers of all. */
-const lookupTimeout = "10 seconds"
+/**
+ * How long clients wait for the answers of services. A service that is asked for a user or an alias may take longer, as one that
+ * makes a room: who asks for the name afterwards finds it.
+ */
+const answerTimeout = "10 seconds"
+
+/** The most users and aliases for which a service is asked at a time. */
+const maxAsked = 256
 
 /** How deep the answer of a service may nest: it is passed on to clients. */
 const maxDepth = 64
+
+type Endpoint = Parameters<AppServiceClient["Service"]["request"]>[1]
 
 /** The answer of a service, if it is one that can be passed on. */
 const answerOf = ({ status, text }: AppServiceAnswer): Json | undefined => {
@@ -41,17 +50,31 @@ const make = Effect.gen(function* () {
   const client = yield* AppServiceClient
   const listening = all.filter(({ url }) => url !== undefined)
 
-  /** True if a service has created the queried user or alias. */
-  const anyMakes = Effect.fnUntraced(function* (
-    asked: ReadonlyArray<AppService>,
-    endpoint: Parameters<AppServiceClient["Service"]["request"]>[1]
-  ) {
-    for (const service of asked) {
-      const answer = yield* Effect.option(client.request(service, endpoint))
-      if (Option.isSome(answer) && answer.value.status === 200) return true
-    }
-    return false
-  })
+  const scope = yield* Effect.scope
+  /** The users and aliases for which services are being asked: each is asked for once, for all who wait. */
+  const asking = new Map(listening.map((service) => [service, makeInFlight<boolean, never>(scope)]))
+
+  /** True if the service has created the queried user or alias. */
+  const makes = (service: AppService, endpoint: Endpoint): Effect.Effect<boolean> => {
+    const { once, size } = asking.get(service)!
+    const answered = client.request(service, endpoint).pipe(
+      Effect.map(({ status }) => status === 200),
+      Effect.orElseSucceed(() => false)
+    )
+    return once(
+      endpoint.path,
+      Effect.suspend(() => (size() > maxAsked ? Effect.succeed(false) : answered))
+    )
+  }
+
+  /** True if one of the services has created it. */
+  const anyMakes = Effect.fnUntraced(
+    function* (asked: ReadonlyArray<AppService>, endpoint: Endpoint) {
+      for (const service of asked) if (yield* makes(service, endpoint)) return true
+      return false
+    },
+    Effect.timeoutOrElse({ duration: answerTimeout, orElse: () => Effect.succeed(false) })
+  )
 
   const askAll = (
     asked: ReadonlyArray<AppService>,
@@ -62,7 +85,7 @@ const make = Effect.gen(function* () {
       asked,
       (service) =>
         client.request(service, endpoints.thirdParty(name), { query }).pipe(
-          Effect.timeout(lookupTimeout),
+          Effect.timeout(answerTimeout),
           Effect.map(answerOf),
           Effect.orElseSucceed(() => undefined)
         ),
@@ -119,9 +142,9 @@ const make = Effect.gen(function* () {
 export class AppServiceQueries extends Context.Service<
   AppServiceQueries,
   {
-    /** Asks the services in whose namespace a user is that has no account. True if there is one now. */
+    /** Asks the services in whose namespace a user is that has no account. True if there is one now. Takes 10 seconds at most. */
     readonly makesUser: (userId: UserId) => Effect.Effect<boolean>
-    /** Asks the services in whose namespace an alias is that names no room. True if it names one now. */
+    /** Asks the services in whose namespace an alias is that names no room. True if it names one now. Takes 10 seconds at most. */
     readonly makesAlias: (alias: RoomAlias) => Effect.Effect<boolean>
     /** The networks that services reach, by their names. */
     readonly protocols: Effect.Effect<JsonObject>

@@ -12,7 +12,7 @@ import { BadRequest, LimitExceeded, type MatrixError, TooLarge } from "@greenroo
 import { setNewest } from "@greenroom/store/BoundedMap"
 import { MediaStore, type ThumbnailRow } from "@greenroom/store/MediaStore"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
-import { makeInFlight } from "./internal/InFlight.ts"
+import { makeInFlight } from "../runtime/InFlight.ts"
 import { receive } from "./internal/Receive.ts"
 import { makeThumbnailProcess, type ThumbnailJob, type ThumbnailResult } from "./internal/ThumbnailProcess.ts"
 import type { MediaFile } from "./Media.ts"
