@@ -50,6 +50,11 @@ const maxFeedback = 10_000
 /** How many of the next events with the same type and state key are searched for replacements of a state event. */
 const maxReplacements = 100
 
+/** How many redactions of an event are looked at, from how many senders one is read, and how many bytes are read for all events. */
+const maxNaming = 10_000
+export const maxRedactions = 50
+export const maxRedactionBytes = 8 * 1024 * 1024
+
 export class EventStore extends Context.Service<
   EventStore,
   {
@@ -120,8 +125,11 @@ export class EventStore extends Context.Service<
       upTo: StreamPosition,
       maxBytes: number
     ) => Effect.Effect<ReadonlyArray<Event>>
-    /** The redactions of the events, withheld ones among them, by what they strip. */
-    readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
+    /**
+     * The redactions in the room that name the events, withheld ones among them: of each sender the newest, `maxRedactions` for each event,
+     * and `maxRedactionBytes` bytes at most.
+     */
+    readonly redactionsOf: (roomNid: number, ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /** The state events that replaced a state event and carry its content as `prev_content`. */
     readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
     /** Every change of the user's memberships up to a position, in stream order: those in all rooms, or in one. */
@@ -219,16 +227,32 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
-      const redactionsOf = (ids: ReadonlyArray<EventId>) =>
-        ids.length === 0
-          ? Effect.succeed([])
-          : sql<StoredEventRow>`
-              SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
-              FROM events
-              WHERE relates_to = ANY (${texts(ids)}::text[]) AND type = 'm.room.redaction' AND status IN (0, 1, 5)`.pipe(
-              Effect.map((rows) => rows.map(toStoredEvent)),
-              Effect.orDie
-            )
+      /** Any member can send any number of redactions of an event that is not here yet. */
+      const redactionsOf = Effect.fnUntraced(function* (roomNid: number, ids: ReadonlyArray<EventId>) {
+        if (ids.length === 0) return []
+        const found = yield* sql<{ nid: bigint; size: number }>`
+          SELECT found.nid, found.size FROM unnest(${texts(ids)}::text[]) AS target (id) CROSS JOIN LATERAL (
+            SELECT nid, size, row_number() OVER (ORDER BY xid, nid) AS rank FROM (
+              SELECT DISTINCT ON (sender) nid, xid, size FROM (
+                SELECT nid, xid, sender, octet_length(body) AS size FROM events
+                WHERE relates_to = target.id AND type = 'm.room.redaction' AND status IN (0, 1, 5) AND room_nid = ${roomNid}
+                LIMIT ${maxNaming}
+              ) AS naming ORDER BY sender, xid DESC, nid DESC
+            ) AS newest ORDER BY xid, nid LIMIT ${maxRedactions}
+          ) AS found ORDER BY found.rank`
+        const nids: Array<number> = []
+        let bytes = 0
+        for (const { nid, size } of found) {
+          bytes += size
+          if (bytes > maxRedactionBytes) break
+          nids.push(Number(nid))
+        }
+        if (nids.length === 0) return []
+        const rows = yield* sql<StoredEventRow>`
+          SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
+          FROM events WHERE nid = ANY (${bigints(nids)}::bigint[])`
+        return rows.map(toStoredEvent)
+      }, Effect.orDie)
 
       const replacementsOf = (replaced: StoredEvent) =>
         sql<{ body: string }>`

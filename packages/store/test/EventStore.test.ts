@@ -1,8 +1,8 @@
 import { assert, layer } from "@effect/vitest"
-import type { EventId } from "@greenroom/protocol/Identifiers"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
 import { EventLog } from "../src/EventLog.ts"
-import { EventStore } from "../src/EventStore.ts"
+import { EventStore, maxRedactionBytes, maxRedactions } from "../src/EventStore.ts"
 import { beginning, type StreamPosition } from "../src/StreamToken.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import {
@@ -160,6 +160,46 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       assert.deepStrictEqual(yield* found([other!.event_id], theEnd), [])
       const bytes = Buffer.byteLength(JSON.stringify(read))
       assert.deepStrictEqual(yield* found([message!.event_id], theEnd, bytes + 10), [read!.event_id])
+    })
+  )
+
+  it.effect("finds of the redactions of events a bounded number and size, of each sender the newest", () =>
+    Effect.gen(function* () {
+      const { redactionsOf } = yield* EventStore
+      const room = yield* openRoom("redactions")
+      const elsewhere = yield* openRoom("redactions elsewhere")
+      const redaction = (redacts: EventId, sender: UserId, reason = "", { roomId } = room) =>
+        makeEvent(roomId, { type: "m.room.redaction", redacts, sender, content: { reason } })
+      const found = (...ids: ReadonlyArray<EventId>) =>
+        Effect.map(redactionsOf(room.roomNid, ids), (redactions) => redactions.map(({ event }) => event))
+      const targets = Array.from({ length: 140 }, () => makeEvent(room.roomId).event_id)
+      const [one, two] = targets as [EventId, EventId]
+
+      const ofAlice = Array.from({ length: 3 }, () => redaction(one, alice))
+      const ofBob = redaction(one, bob)
+      yield* store(room, [...ofAlice, ofBob])
+      yield* store(elsewhere, [redaction(one, "@carol:example.org" as UserId, "", elsewhere)])
+      assert.sameDeepMembers(yield* found(one, two), [ofAlice[2]!, ofBob])
+
+      const senders = Array.from({ length: maxRedactions + 5 }, (_, index) => `@${index}:example.org` as UserId)
+      yield* store(
+        room,
+        senders.map((sender) => redaction(two, sender))
+      )
+      const ofTwo = yield* found(two)
+      assert.sameMembers(
+        ofTwo.map(({ sender }) => sender),
+        senders.slice(0, maxRedactions)
+      )
+
+      yield* store(
+        room,
+        targets.map((target) => redaction(target, "@dave:example.org" as UserId, "x".repeat(64_000)))
+      )
+      const ofAll = yield* found(...targets)
+      const bytes = ofAll.reduce((sum, event) => sum + Buffer.byteLength(JSON.stringify(event)), 0)
+      assert.isBelow(bytes, maxRedactionBytes)
+      assert.isAbove(bytes, maxRedactionBytes - 2 * 65_536)
     })
   )
 

@@ -165,6 +165,7 @@ layer(database)("the plans of hot queries", (it) => {
         "ends of timelines": events.timelines(ranges, "b", 10, 100_000),
         "a page of a timeline": events.page(ranges, "b", 100, 100_000),
         "events by ID": events.byIds(someIds),
+        "redactions of events": events.redactionsOf(room!.roomNid, someIds),
         "history of memberships": events.membershipHistory(userOf(3), theEnd),
         "history of a membership": events.membershipHistory(userOf(3), theEnd, room!.roomNid),
         "timelines of /sync": sync.timelines(ranges, 11, 100_000),

@@ -55,12 +55,12 @@ export const makeReceivedRedactions = Effect.fnUntraced(function* ({ known }: Ro
       .map((replacement): Event => ({ ...replacement, unsigned: { ...replacement.unsigned, prev_content } }))
   })
 
-  /** The redactions in the room that name the events. */
+  /** The redactions in the room that name the events: a bounded number, of each sender the newest. */
   const earlierRedactions = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
     const found = new Map<EventId, Array<KnownEvent>>(ids.map((id) => [id, []]))
-    for (const stored of yield* events.redactionsOf(ids)) {
+    for (const stored of yield* events.redactionsOf(room.roomNid, ids)) {
       const { event, position, status, stateAfter: after, stateBefore: before } = stored
-      if (stored.roomNid !== room.roomNid || event.redacts === undefined) continue
+      if (event.redacts === undefined) continue
       found.get(event.redacts)?.push({ event, nid: position.nid, status, before, after })
     }
     return found
