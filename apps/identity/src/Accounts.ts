@@ -14,6 +14,9 @@ import { newToken, Secrets } from "./Secrets.ts"
 
 /** The most access tokens of a user. A further one ends the oldest. */
 const maxTokens = 100
+const day = 24 * 60 * 60_000
+/** The time after which an access token ends that is not used, in ms. */
+const tokenLifetime = 90 * day
 /** The most URLs of terms that a user may have accepted. */
 const maxTerms = 100
 
@@ -57,20 +60,28 @@ const make = Effect.gen(function* () {
       WITH surplus AS (
         DELETE FROM accounts WHERE token_hash IN (
           SELECT token_hash FROM accounts WHERE user_id = ${userId} ORDER BY created_at DESC OFFSET ${maxTokens - 1}))
-      INSERT INTO accounts (token_hash, user_id, created_at) VALUES (${hashOf(token)}, ${userId}, ${now})`)
+      INSERT INTO accounts (token_hash, user_id, created_at, used_at)
+      VALUES (${hashOf(token)}, ${userId}, ${now}, ${now})`)
     return token
   })
 
   const authenticate = Effect.fn("Accounts.authenticate")(function* (token: string) {
-    const rows = yield* Effect.orDie(
-      sql<{ user_id: string }>`SELECT user_id FROM accounts WHERE token_hash = ${hashOf(token)}`
-    )
+    const hash = hashOf(token)
+    const now = yield* Clock.currentTimeMillis
+    const rows = yield* Effect.orDie(sql<{ user_id: string }>`
+      WITH used AS (UPDATE accounts SET used_at = ${now} WHERE token_hash = ${hash} AND used_at < ${now - day})
+      SELECT user_id FROM accounts WHERE token_hash = ${hash}`)
     return rows[0] === undefined ? yield* unknown : (rows[0].user_id as UserId)
   })
+
+  const forget = Effect.gen(function* () {
+    yield* sql`DELETE FROM accounts WHERE used_at <= ${(yield* Clock.currentTimeMillis) - tokenLifetime}`
+  }).pipe(Effect.orDie)
 
   return Accounts.of({
     register,
     authenticate,
+    forget,
     logout: (token) => Effect.asVoid(Effect.orDie(sql`DELETE FROM accounts WHERE token_hash = ${hashOf(token)}`)),
     acceptTerms: (userId, urls) =>
       Effect.forEach(
@@ -98,6 +109,8 @@ export class Accounts extends Context.Service<
     /** Errors: M_UNKNOWN_TOKEN. */
     readonly authenticate: (token: string) => Effect.Effect<UserId, MatrixError>
     readonly logout: (token: string) => Effect.Effect<void>
+    /** Deletes access tokens that were not used for 90 days. */
+    readonly forget: Effect.Effect<void>
     readonly acceptTerms: (userId: UserId, urls: ReadonlyArray<string>) => Effect.Effect<void>
     /** The URLs of terms that the user has accepted. */
     readonly acceptedTerms: (userId: UserId) => Effect.Effect<ReadonlySet<string>>

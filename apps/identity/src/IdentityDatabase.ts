@@ -13,11 +13,13 @@ import { Data, Effect, Layer, Option, type Redacted } from "effect"
 import { Migrator, SqlClient, type SqlError } from "effect/sql"
 import identityServer from "./migrations/0001_identity_server.ts"
 import accounts from "./migrations/0002_accounts.ts"
+import tokenUse from "./migrations/0003_token_use.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
   "0001_identity_server": identityServer,
-  "0002_accounts": accounts
+  "0002_accounts": accounts,
+  "0003_token_use": tokenUse
 }
 
 /** The database belongs to another program, or to a newer version. */

@@ -18,6 +18,8 @@ export interface WebServer {
   readonly waiting: Effect.Effect<number>
   /** Sets the statuses of the next answers. The last one is used for all further ones. */
   readonly answer: (...statuses: ReadonlyArray<number>) => void
+  /** Sets the text of all further answers, which is `{}` at first. */
+  readonly says: (text: string) => void
 }
 
 const parse = (text: string): unknown => {
@@ -31,6 +33,7 @@ const parse = (text: string): unknown => {
 export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effect.gen(function* () {
   const requests = yield* Queue.unbounded<ReceivedRequest>()
   let statuses: ReadonlyArray<number> = [200]
+  let said = "{}"
   const server = createServer((request, response) => {
     let text = ""
     request.setEncoding("utf8")
@@ -40,7 +43,7 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
     request.on("end", () => {
       const status = statuses[0]!
       if (statuses.length > 1) statuses = statuses.slice(1)
-      response.writeHead(status, { "content-type": "application/json", location: "http://127.0.0.1:1/" }).end("{}")
+      response.writeHead(status, { "content-type": "application/json", location: "http://127.0.0.1:1/" }).end(said)
       Queue.offerUnsafe(requests, {
         method: request.method!,
         path: request.url!,
@@ -65,6 +68,9 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
     waiting: Queue.size(requests),
     answer: (...next) => {
       statuses = next
+    },
+    says: (text) => {
+      said = text
     }
   }
 })
