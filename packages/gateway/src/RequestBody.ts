@@ -3,6 +3,7 @@
  * proportion to their bytes, however small the chunks are.
  */
 import type { IncomingMessage } from "node:http"
+import { ArrivingBodies } from "@greenroom/actors/runtime/ArrivingBodies"
 import { ByteCollector } from "@greenroom/actors/runtime/ByteCollector"
 import { BadRequest, LimitExceeded, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
@@ -19,42 +20,6 @@ const tooMany = new LimitExceeded({
 
 /** Why a body was not received. */
 export type BodyError = TooLarge | BadRequest | LimitExceeded
-
-interface ArrivingBody {
-  readonly bytes: ByteCollector
-  readonly refuse: (error: BodyError) => void
-}
-
-/**
- * Bodies that are arriving. Where they hold more than the limit together, the oldest is refused: a body that is not sent to occupy
- * memory has arrived by then, and those that come later have room.
- */
-export class ArrivingBodies {
-  private readonly limit: number
-  private held = 0
-  /** The oldest first. */
-  private readonly bodies = new Set<ArrivingBody>()
-
-  /** `limit` in bytes. */
-  constructor(limit: number) {
-    this.limit = limit
-  }
-
-  add(body: ArrivingBody, chunk: Buffer): void {
-    body.bytes.add(chunk)
-    this.bodies.add(body)
-    this.held += chunk.length
-    for (const oldest of this.bodies) {
-      if (this.held <= this.limit) return
-      oldest.refuse(tooMany)
-    }
-  }
-
-  /** Forgets a body that has arrived or was refused. Its bytes must still be there. */
-  remove(body: ArrivingBody): void {
-    if (this.bodies.delete(body)) this.held -= body.bytes.length
-  }
-}
 
 /** The bodies of this process, which may hold 128 MiB: sixteen of the largest that servers send. */
 const arriving = new ArrivingBodies(128 * 1024 * 1024)
@@ -76,9 +41,10 @@ export const receiveBody = (
       stop()
       resume(Effect.fail(error))
     }
-    const body = { bytes, refuse }
+    const body = { bytes, refuse: () => refuse(tooMany) }
     const onData = (chunk: Buffer) => {
-      among.add(body, chunk)
+      bytes.add(chunk)
+      among.add(body, chunk.length)
       if (bytes.length > limit) refuse(tooLarge(limit))
     }
     const onEnd = () => {

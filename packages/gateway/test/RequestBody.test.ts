@@ -3,8 +3,9 @@ import { Readable } from "node:stream"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
+import { ArrivingBodies } from "@greenroom/actors/runtime/ArrivingBodies"
 import { Effect, Fiber } from "effect"
-import { ArrivingBodies, receiveBody } from "../src/RequestBody.ts"
+import { receiveBody } from "../src/RequestBody.ts"
 
 setFlagsFromString("--expose-gc")
 const collectGarbage = runInNewContext("gc") as () => void

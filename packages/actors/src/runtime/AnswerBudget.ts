@@ -7,6 +7,7 @@
  */
 import { type Allowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { Context, Effect } from "effect"
+import { ArrivingBodies } from "./ArrivingBodies.ts"
 
 /** Counts down: an answer takes its bytes, and none is read any more when nothing is left. */
 export interface AnswerBudget {
@@ -26,6 +27,14 @@ export const CurrentAnswerBudget = Context.Reference<AnswerBudget | undefined>(
 /** How much work with large answers there is at a time, on this node. */
 export const LargeAnswers = Context.Reference("greenroom/runtime/LargeAnswers", {
   defaultValue: () => makeLargeReads({ requests: 4, large: 16 * smallRead, most: Number.POSITIVE_INFINITY })
+})
+
+/**
+ * Whole answers that are arriving, or wait for the permit of their work, on this node. An answer that other servers send slowly, or do not
+ * end, has no permit.
+ */
+export const ArrivingAnswers = Context.Reference("greenroom/runtime/ArrivingAnswers", {
+  defaultValue: () => new ArrivingBodies(128 * smallRead)
 })
 
 /**

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { type HeldAllowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
+import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
@@ -10,7 +10,8 @@ import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
 import type { RemoteError, RemoteUnreachable } from "../../src/federation/RemoteError.ts"
-import { LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
+import { ArrivingAnswers, LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
+import { ArrivingBodies, type ArrivingBody } from "../../src/runtime/ArrivingBodies.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { type Reply, tlsServer } from "./support/TlsServer.ts"
 
@@ -195,26 +196,55 @@ describe("FederationClient", () => {
     )
   )
 
-  it.live("a large answer that stops arriving does not hold up other large answers", () =>
-    Effect.suspend(() => {
-      const makeAllowance = makeLargeReads({ requests: 1, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
-      let taken = 0
-      const counting = (owner: string): HeldAllowance => {
-        const allowance = makeAllowance(owner)
-        const noted = Effect.sync(() => taken++)
-        return { take: (bytes) => Effect.andThen(allowance.take(bytes), noted), release: () => allowance.release() }
+  /** Large answers that stop arriving, when they have arrived as far as they do. */
+  const stalledAnswers = Effect.fnUntraced(function* (count: number, limit: number) {
+    let arrived = 0
+    const answers = new (class extends ArrivingBodies {
+      override add(body: ArrivingBody, bytes: number) {
+        arrived += bytes
+        super.add(body, bytes)
       }
-      return Effect.gen(function* () {
-        const { client, state } = yield* world
-        const beginning = `{"pdus":[],"auth_chain":[]${" ".repeat(2 * smallRead)}`
-        state.reply = { body: beginning, isUnfinished: true }
-        const stalled = yield* Effect.forkChild(Effect.flip(client.getState(name, roomId)))
-        while (taken === 0) yield* Effect.promise(() => setImmediate())
-        state.reply = { body: `${beginning}}` }
-        assert.deepStrictEqual(yield* client.getState(name, roomId), { pdus: [], auth_chain: [] })
-        const { _tag, reason } = (yield* Fiber.join(stalled)) as RemoteUnreachable
-        assert.deepStrictEqual([_tag, reason], ["RemoteUnreachable", "a large answer arrives too slowly"])
-      }).pipe(Effect.provideService(LargeAnswers, counting))
+    })(limit)
+    const { client, state } = yield* world
+    const beginning = `{"pdus":[],"auth_chain":[]${" ".repeat(2 * smallRead)}`
+    const asking = client.getState(name, roomId).pipe(Effect.provideService(ArrivingAnswers, answers))
+    state.reply = { body: beginning, isUnfinished: true }
+    const stalled = []
+    while (stalled.length < count) {
+      stalled.push(yield* Effect.forkChild(Effect.flip(asking)))
+      while (arrived < stalled.length * beginning.length) yield* Effect.promise(() => setImmediate())
+    }
+    state.reply = { body: `${beginning}}` }
+    return { asking, stalled }
+  })
+
+  const reasonOf = (fiber: Fiber.Fiber<RemoteError>) =>
+    Effect.map(Fiber.join(fiber), (error) => [error._tag, (error as RemoteUnreachable).reason])
+
+  it.live("large answers that stop arriving do not hold up others", () =>
+    Effect.gen(function* () {
+      const { asking, stalled } = yield* stalledAnswers(3, 128 * smallRead)
+      assert.deepStrictEqual(yield* asking, { pdus: [], auth_chain: [] })
+      for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
+      assert.deepStrictEqual(yield* reasonOf(stalled[0]!), ["RemoteUnreachable", "a large answer arrives too slowly"])
+    }).pipe(
+      Effect.provideService(
+        LargeAnswers,
+        makeLargeReads({ requests: 1, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
+      )
+    )
+  )
+
+  it.live("where arriving answers hold too much together, the oldest are given up", () =>
+    Effect.gen(function* () {
+      const { asking, stalled } = yield* stalledAnswers(3, 7 * smallRead)
+      for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
+      assert.deepStrictEqual(yield* asking, { pdus: [], auth_chain: [] })
+      assert.deepStrictEqual(yield* reasonOf(stalled[0]!), [
+        "RemoteUnreachable",
+        "too many large answers of other servers are arriving"
+      ])
+      assert.isUndefined(stalled[1]!.pollUnsafe())
     })
   )
 })

@@ -1,13 +1,14 @@
 /**
- * Reading the bodies of answers as they arrive. What follows the first `smallRead` bytes waits, unread, until the work that asks may have
- * a large answer. From then on others wait for it, so it has to arrive at a minimum rate.
+ * Reading the bodies of answers as they arrive. Large ones have to arrive at a minimum rate: others may wait for the permit or the memory
+ * that they occupy.
  */
 import type { IncomingMessage } from "node:http"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { smallRead } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { Effect } from "effect"
-import { CurrentAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import { Deferred, Effect } from "effect"
+import { ArrivingAnswers, CurrentAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import type { ArrivingBody } from "../../runtime/ArrivingBodies.ts"
 import { ByteCollector } from "../../runtime/ByteCollector.ts"
 import { RemoteInvalid, RemoteUnreachable } from "../RemoteError.ts"
 
@@ -15,15 +16,16 @@ import { RemoteInvalid, RemoteUnreachable } from "../RemoteError.ts"
 const lowestRate = 16
 const longestPause = 5_000
 
-/** Hands over the body of an answer as it arrives. */
-export const eachChunk = Effect.fnUntraced(function* <E>(
+type ArrivalError = RemoteUnreachable | RemoteInvalid
+
+/** Hands over the chunks of a body as they arrive, each with the size of the body up to there. */
+const eachArriving = Effect.fnUntraced(function* <E>(
   destination: ServerName,
   response: IncomingMessage,
   maxBytes: number,
-  take: (chunk: Buffer) => Effect.Effect<void, E>
-): Effect.fn.Return<void, E | RemoteUnreachable | RemoteInvalid> {
+  take: (chunk: Buffer, size: number) => Effect.Effect<void, E>
+): Effect.fn.Return<void, E | ArrivalError> {
   const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  const budget = yield* CurrentAnswerBudget
   const arriving = Effect.tryPromise({
     try: () => chunks.next(),
     catch: (error) => new RemoteUnreachable({ destination, reason: (error as Error).message })
@@ -40,24 +42,61 @@ export const eachChunk = Effect.fnUntraced(function* <E>(
     return next
   })
   for (;;) {
-    const next = yield* size > smallRead && budget !== undefined ? arrivingInTime : arriving
+    const next = yield* size > smallRead ? arrivingInTime : arriving
     if (next.done === true) return
-    const { length } = next.value
-    size += length
+    size += next.value.length
     if (size > maxBytes) {
       return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
     }
-    if (size > smallRead && budget !== undefined) yield* budget.take(length)
-    yield* take(next.value)
+    yield* take(next.value, size)
   }
 })
 
-/** The whole body. */
-export const readBody = (destination: ServerName, response: IncomingMessage, maxBytes: number) =>
-  Effect.suspend(() => {
-    const bytes = new ByteCollector()
-    return Effect.map(
-      eachChunk(destination, response, maxBytes, (chunk) => Effect.sync(() => bytes.add(chunk))),
-      () => bytes.take()
+/**
+ * Hands over a body whose parts are worked on as they arrive. What follows the first `smallRead` bytes waits, unread, until the work that
+ * asks has its permit for large answers, and has it from then on.
+ */
+export const eachChunk = <E>(
+  destination: ServerName,
+  response: IncomingMessage,
+  maxBytes: number,
+  take: (chunk: Buffer) => Effect.Effect<void, E>
+): Effect.Effect<void, E | ArrivalError> =>
+  Effect.flatMap(CurrentAnswerBudget, (budget) =>
+    eachArriving(destination, response, maxBytes, (chunk, size) =>
+      size > smallRead && budget !== undefined ? Effect.andThen(budget.take(chunk.length), take(chunk)) : take(chunk)
     )
+  )
+
+/** The whole body. The work that asks waits for its permit when a large one has arrived. */
+export const readBody = Effect.fnUntraced(function* (
+  destination: ServerName,
+  response: IncomingMessage,
+  maxBytes: number
+): Effect.fn.Return<Buffer, ArrivalError> {
+  const budget = yield* CurrentAnswerBudget
+  const among = yield* ArrivingAnswers
+  const refused = Deferred.makeUnsafe<never, RemoteUnreachable>()
+  const bytes = new ByteCollector()
+  const body: ArrivingBody = {
+    refuse: () => {
+      among.remove(body)
+      const reason = "too many large answers of other servers are arriving"
+      Deferred.doneUnsafe(refused, Effect.fail(new RemoteUnreachable({ destination, reason })))
+    }
+  }
+  const reading = Effect.gen(function* () {
+    yield* eachArriving(destination, response, maxBytes, (chunk) =>
+      Effect.sync(() => {
+        bytes.add(chunk)
+        among.add(body, chunk.length)
+      })
+    )
+    if (bytes.length > smallRead && budget !== undefined) yield* budget.take(bytes.length)
   })
+  yield* Effect.ensuring(
+    Effect.raceFirst(reading, Deferred.await(refused)),
+    Effect.sync(() => among.remove(body))
+  )
+  return bytes.take()
+})
