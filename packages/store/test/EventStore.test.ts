@@ -75,7 +75,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       assert.deepStrictEqual(yield* together("f", 3), ids.slice(0, 3))
       assert.deepStrictEqual(yield* together("b", 3), ids.slice(5).toReversed())
       assert.deepStrictEqual(yield* timelines([], "f", 10), [])
-      assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false })
+      assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false, bytes: 0 })
     })
   )
 

@@ -100,7 +100,7 @@ const make = Effect.gen(function* () {
   const viewer = yield* makeRoomViewer
   const { indexAll } = yield* makeSearchIndexing
   const { collect, countOf } = yield* makeSearchMatches(viewer)
-  const { resultOf, stateOfRooms } = yield* makeSearchResults(viewer)
+  const { resultsOf, stateOfRooms } = yield* makeSearchResults(viewer)
 
   const check = Effect.fnUntraced(function* ({ keys, search_term }: SearchRequest) {
     const words = wordsOf(search_term)
@@ -142,7 +142,7 @@ const make = Effect.gen(function* () {
     return {
       count: yield* countOf(session, matches.rooms, found),
       highlights,
-      results: yield* Effect.forEach(found, (match) => resultOf(session, match, request.event_context ?? undefined)),
+      results: yield* resultsOf(session, found, request.event_context ?? undefined),
       ...(request.include_state ? { state: yield* stateOfRooms(session, found) } : {}),
       ...(request.group_by.length === 0
         ? {}

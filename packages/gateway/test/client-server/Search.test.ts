@@ -23,6 +23,7 @@ interface Found {
       readonly content: { readonly body: string }
     }
     readonly context?: {
+      readonly start: string
       readonly events_before: ReadonlyArray<{ readonly content: { readonly body: string } }>
       readonly events_after: ReadonlyArray<{ readonly content: { readonly body: string } }>
       readonly profile_info?: { readonly [userId: string]: { readonly displayname?: string } }
@@ -138,6 +139,24 @@ layer(gateway, { excludeTestServices: true })("search", (it) => {
       assert.isTrue(found.state?.[room]?.some(({ type }) => type === "m.room.create"))
       assert.deepStrictEqual(found.groups?.room_id?.[room]?.results, [event])
       assert.deepStrictEqual(found.groups?.sender?.[alice.id]?.results, [event])
+    })
+  )
+
+  it.effect("returns few megabytes of events around results, however large these events are", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("large-alice")
+      const room = yield* roomWith(alice, [])
+      const long = "x".repeat(60_000)
+      for (let index = 0; index < 40; index++) yield* sendText(alice, room, `haystack ${index} ${long}`)
+      const { results } = yield* search(alice, "haystack", {
+        filter: { limit: 40 },
+        event_context: { before_limit: 25, after_limit: 25 }
+      })
+      assert.lengthOf(results, 40)
+      const around = results.flatMap(({ context }) => [...context!.events_before, ...context!.events_after])
+      assert.isAbove(around.length, 25)
+      assert.isBelow(around.length * long.length, 8 * 1024 * 1024)
+      for (const { context } of results) assert.isString(context!.start)
     })
   )
 

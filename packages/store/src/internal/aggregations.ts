@@ -7,7 +7,8 @@ import { relationOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
-import type { SqlClient } from "effect/sql"
+import type { SqlClient, Statement } from "effect/sql"
+import { readWhole, type SizedRow, sizedBody } from "../LargeReads.ts"
 import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.ts"
 import { bigints, texts } from "../PgArrays.ts"
 import type { StreamPosition } from "../StreamToken.ts"
@@ -65,10 +66,11 @@ export const makeAggregations = (sql: SqlClient.SqlClient) => {
     ${ignored.length === 0 ? none : sql`AND events.sender <> ALL (${texts(ignored)}::text[])`}`
 
   // The newest edits of all events come before the second ones of any.
-  const edits = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<EventRow & { parent: string }>`
-    SELECT parent, xid::text AS xid, nid, room_nid, body FROM (
-      SELECT parent.id AS parent, parent.room_nid, edit.*, parent.place, sum(octet_length(edit.body)) OVER (
-        ORDER BY edit.number, parent.place ROWS UNBOUNDED PRECEDING) AS total
+  const edits = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => (limit: Statement.Fragment) =>
+    sql<EventRow & SizedRow & { parent: string }>`
+    SELECT sized.parent, sized.xid::text AS xid, sized.nid, sized.room_nid, ${sizedBody(sql)} FROM (
+      SELECT parent.id AS parent, parent.room_nid, edit.xid, edit.nid, edit.body, sum(octet_length(edit.body)) OVER (
+        ORDER BY edit.number, parent.place ROWS UNBOUNDED PRECEDING) AS bytes
       FROM ${parentRows(parents)}
       CROSS JOIN LATERAL (
         SELECT * FROM (
@@ -81,9 +83,9 @@ export const makeAggregations = (sql: SqlClient.SqlClient) => {
             ORDER BY events.xid DESC, events.nid DESC LIMIT ${maxEdits}
           ) AS newest
         ) AS numbered WHERE number = 1 OR bytes <= ${maxEditBytes}
-      ) AS edit
-    ) AS sized WHERE total <= ${maxBundleBytes}
-    ORDER BY sized.place, sized.number`
+      ) AS edit ORDER BY bytes ${limit}
+    ) AS sized WHERE sized.bytes <= ${maxBundleBytes}
+    ORDER BY sized.bytes`
 
   const references = (parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<{
     parent: string
@@ -107,23 +109,24 @@ export const makeAggregations = (sql: SqlClient.SqlClient) => {
     SELECT count(*) FROM events
     WHERE ${inThread} AND events.sender = ANY (${texts(senders)}::text[]) AND (events.xid, events.nid) <= ${upTo})`
 
-  const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => sql<
-    EventRow & { parent: string; count: number; participated: boolean }
-  >`
-    SELECT parent, count, participated, xid::text AS xid, nid, room_nid, body FROM (
+  const threadsOf =
+    (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => (limit: Statement.Fragment) =>
+      sql<EventRow & SizedRow & { parent: string; count: number; participated: boolean }>`
+    SELECT sized.parent, sized.count, sized.participated, sized.xid::text AS xid, sized.nid, sized.room_nid, ${sizedBody(sql)}
+    FROM (
       SELECT parent.id AS parent, parent.room_nid,
         (threads.events - (SELECT count(*) FROM events WHERE ${inThread} AND (events.xid, events.nid) > ${upTo})
           ${ignored.length === 0 ? none : sql`- ${countBy(ignored)}`})::integer AS count,
         parent.sender = ${userId} OR ${countBy([userId])} > 0 AS participated,
-        latest.*, sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS total
+        latest.*, sum(octet_length(latest.body)) OVER (ORDER BY parent.place ROWS UNBOUNDED PRECEDING) AS bytes
       FROM ${parentRows(parents)}
       JOIN threads ON threads.root = parent.id AND threads.room_nid = parent.room_nid
       CROSS JOIN LATERAL (
         SELECT xid, nid, body FROM events
         WHERE thread_id = parent.id AND rel_type = 'm.thread' AND ${known(ignored)}
         ORDER BY events.xid DESC, events.nid DESC LIMIT 1
-      ) AS latest
-    ) AS sized WHERE total <= ${maxBundleBytes}`
+      ) AS latest ORDER BY bytes ${limit}
+    ) AS sized WHERE sized.bytes <= ${maxBundleBytes} ORDER BY sized.bytes`
 
   return Effect.fnUntraced(function* (
     userId: UserId,
@@ -134,9 +137,11 @@ export const makeAggregations = (sql: SqlClient.SqlClient) => {
     const having = (type: string) => parents.filter(({ event }) => types.get(event.event_id)?.includes(type))
     const edited = having("m.replace").filter(({ event }) => isEditable(event))
     const [referred, threaded] = [having("m.reference"), having("m.thread")]
-    const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited, ignored)
+    const editRows = yield* edited.length === 0 ? Effect.succeed([]) : readWhole(sql, edits(edited, ignored))
     const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred, ignored)
-    const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded, ignored)
+    const threadRows = yield* threaded.length === 0
+      ? Effect.succeed([])
+      : readWhole(sql, threadsOf(userId, threaded, ignored))
     const editsOf = Map.groupBy(editRows, (row) => row.parent)
     const referencesOf = Map.groupBy(referenceRows, (row) => row.parent)
     const threadOf = new Map(threadRows.map((row) => [row.parent, row]))

@@ -9,10 +9,11 @@ import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.
 import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "../TimelineRange.ts"
 import { positionSql } from "./positionSql.ts"
 
-/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. */
+/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. `bytes`: of its events as text. */
 export interface TimelinePage {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly cut: boolean
+  readonly bytes: number
 }
 
 const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
@@ -63,7 +64,7 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
   }
 
   const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
-    if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false })
+    if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false, bytes: 0 })
     const order = orders[direction]
     return sql<EventRow & { readonly found: bigint }>`
       SELECT xid::text AS xid, nid, room_nid, body, found FROM (
@@ -80,7 +81,8 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
       ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
       Effect.map((rows) => ({
         events: rows.map(toStreamedEvent),
-        cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
+        cut: rows.length > 0 && rows.length < Number(rows[0]!.found),
+        bytes: bytesOf(rows)
       })),
       Effect.orDie
     )

@@ -36,6 +36,8 @@ export interface Scan {
   readonly found: ReadonlyArray<StreamedEvent>
   /** The position at the end of the scan; undefined at the end of the room's timeline. */
   readonly end: StreamPosition | undefined
+  /** How many bytes were read. */
+  readonly bytes: number
 }
 
 export const makeRoomViewer = Effect.gen(function* () {
@@ -144,24 +146,26 @@ export const makeRoomViewer = Effect.gen(function* () {
     const isEverything = selection.isEverything && ignored.size === 0
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
+    let bytes = 0
     for (let scanned = 0; scanned < maxScanned; ) {
       const size = Math.max(limit - found.length, isEverything ? 1 : 100)
       const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
       scanned += page.events.length
+      bytes += page.bytes
       const visible = withoutIgnored(ignored, yield* visibleTo(reader, page.events))
       for (const entry of yield* selection.of(reader.roomNid, visible)) {
         found.push(entry)
         if (found.length === limit)
-          return { found, end: direction === "b" ? positionBefore(entry.position) : entry.position }
+          return { found, end: direction === "b" ? positionBefore(entry.position) : entry.position, bytes }
       }
       const last = page.events.at(-1)
-      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined }
+      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined, bytes }
       if (direction === "b") upTo = positionBefore(last.position)
       else after = last.position
       // A page that is cut has the largest size of an answer.
       if (page.cut && found.length > 0) break
     }
-    return { found, end: direction === "b" ? upTo : after }
+    return { found, end: direction === "b" ? upTo : after, bytes }
   })
 
   return {

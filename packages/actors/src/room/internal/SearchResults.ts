@@ -6,6 +6,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventLog } from "@greenroom/store/EventLog"
+import { expectEvents } from "@greenroom/store/LargeReads"
 import { profileOfMember } from "@greenroom/store/ProfileStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
@@ -41,8 +42,16 @@ export interface SearchResult {
 const defaultContext = 5
 const maxContext = 25
 
+/** How many bytes may be read for the events around all results. The last results lack theirs then. */
+const maxContextBytes = 4 * 1024 * 1024
+
 const limitOf = (given: number | null | undefined) => Math.min(given ?? defaultContext, maxContext)
-const nothing = { found: [], end: undefined }
+const nothing = { found: [], end: undefined, bytes: 0 }
+
+/** How many bytes may still be read. */
+interface Budget {
+  left: number
+}
 
 export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }: RoomViewer) {
   const log = yield* EventLog
@@ -61,14 +70,17 @@ export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }:
   const contextOf = Effect.fnUntraced(function* (
     session: Session,
     hit: Found,
-    wanted: WantedContext
+    wanted: WantedContext,
+    budget: Budget
   ): Effect.fn.Return<ContextOfResult> {
     const { stored, view: seen } = hit
-    const [older, newer] = [limitOf(wanted.before_limit), limitOf(wanted.after_limit)]
+    const isOver = budget.left <= 0
+    const [older, newer] = isOver ? [0, 0] : [limitOf(wanted.before_limit), limitOf(wanted.after_limit)]
     const past = { after: beginning, upTo: positionBefore(stored.position) }
     const future = { after: stored.position, upTo: theEnd }
     const earlier = older === 0 ? nothing : yield* scan(seen.reader, past, "b", older, undefined)
     const later = newer === 0 ? nothing : yield* scan(seen.reader, future, "f", newer, undefined)
+    budget.left -= earlier.bytes + later.bytes
     const [first, last] = [earlier.found.at(-1) ?? stored, later.found.at(-1) ?? stored]
     const around = [...earlier.found, stored, ...later.found].map(({ event }) => event.sender)
     return {
@@ -87,14 +99,31 @@ export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }:
   })
 
   /** A match as clients get it. */
-  const resultOf = Effect.fnUntraced(function* (session: Session, found: Found, wanted: WantedContext | undefined) {
+  const resultOf = Effect.fnUntraced(function* (
+    session: Session,
+    found: Found,
+    wanted: WantedContext | undefined,
+    budget: Budget
+  ) {
     const { hit, stored, view: seen } = found
     const [result] = yield* renderer.renderTimeline(session, seen.reader, [stored])
     return {
       rank: hit.rank,
       result: result!,
-      ...(wanted === undefined ? {} : { context: yield* contextOf(session, found, wanted) })
+      ...(wanted === undefined ? {} : { context: yield* contextOf(session, found, wanted, budget) })
     }
+  })
+
+  /** The matches as clients get them. */
+  const resultsOf = Effect.fnUntraced(function* (
+    session: Session,
+    found: ReadonlyArray<Found>,
+    wanted: WantedContext | undefined
+  ) {
+    const around = wanted === undefined ? 0 : limitOf(wanted.before_limit) + limitOf(wanted.after_limit)
+    yield* expectEvents(found.length * (1 + around))
+    const budget = { left: maxContextBytes }
+    return yield* Effect.forEach(found, (match) => resultOf(session, match, wanted, budget))
   })
 
   /** The states of the rooms of the matches. */
@@ -109,5 +138,5 @@ export const makeSearchResults = Effect.fnUntraced(function* ({ scan, stateOf }:
     return Object.fromEntries(entries)
   })
 
-  return { resultOf, stateOfRooms }
+  return { resultsOf, stateOfRooms }
 })

@@ -141,10 +141,10 @@ export const makeTimelinePages = Effect.fnUntraced(function* (viewer: RoomViewer
       filledScan(seen, roomId, range, direction, size, filter, inPassing)
     const [older, newer] = yield* Effect.all([
       limit === 0
-        ? Effect.succeed<Scan>({ found: [], end: positionBefore(centre.position) })
+        ? Effect.succeed<Scan>({ found: [], end: positionBefore(centre.position), bytes: 0 })
         : scanAround({ after: beginning, upTo: positionBefore(centre.position) }, "b", Math.ceil(limit / 2)),
       limit < 2
-        ? Effect.succeed<Scan>({ found: [], end: centre.position })
+        ? Effect.succeed<Scan>({ found: [], end: centre.position, bytes: 0 })
         : scanAround({ after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2))
     ])
     const last = newer.found.at(-1) ?? centre
