@@ -3,12 +3,13 @@
  * several times as much memory while the answer is made.
  *
  * The first megabyte of a request is not limited, nor are the first 4,096 rows of a read. A larger read waits for its permit before the
- * rest: few requests at a time are large, one at a time is very large, and no request is larger than the maximum. The users and servers
- * whose requests wait get permits in turn, however many requests each of them makes.
+ * rest: few requests at a time are large, one at a time is very large, and no request is larger than the maximum. Of the users and servers
+ * whose requests wait, the next permit goes to the one that got one least recently, however many requests each of them makes.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, PartitionedSemaphore, Semaphore } from "effect"
+import { Context, Effect, Semaphore } from "effect"
 import type { SqlClient, Statement } from "effect/sql"
+import { FairSemaphore } from "./internal/FairSemaphore.ts"
 import { bigints } from "./PgArrays.ts"
 
 /** The bytes that a read may take without being counted. */
@@ -49,22 +50,20 @@ export interface HeldAllowance extends Allowance {
 
 /** Makes allowances that share limits. `owner` is for whom is read. */
 export const makeLargeReads = ({ large, most, requests }: LargeReadLimits): ((owner: string) => HeldAllowance) => {
-  const someLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: requests })
-  const oneVeryLarge = PartitionedSemaphore.makeUnsafe<string>({ permits: 1 })
+  const someLarge = new FairSemaphore(requests)
+  const oneVeryLarge = new FairSemaphore(1)
 
   /** A permit that is held from the first `take` to `release`. */
-  const hold = (semaphore: PartitionedSemaphore.PartitionedSemaphore<string>, owner: string) => {
+  const hold = (semaphore: FairSemaphore, owner: string) => {
     let isHeld = false
-    const taken = Effect.sync(() => {
+    const granted = () => {
       isHeld = true
-    })
+    }
     return {
-      take: Effect.suspend(() =>
-        isHeld
-          ? Effect.void
-          : Effect.uninterruptibleMask((restore) => Effect.andThen(restore(semaphore.take(owner, 1)), taken))
-      ),
-      release: Effect.suspend(() => (isHeld ? Effect.asVoid(semaphore.release(1)) : Effect.void))
+      take: Effect.suspend(() => (isHeld ? Effect.void : semaphore.take(owner, granted))),
+      release: Effect.sync(() => {
+        if (isHeld) semaphore.release()
+      })
     }
   }
 

@@ -95,6 +95,28 @@ describe("LargeReads", () => {
     )
   )
 
+  it.effect("a user whose first request waits is served before others get a second turn", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const owners = ["alice", "bob", "carol", "dave", "alice", "bob", "carol", "dave", "erin"]
+        const ends = yield* Effect.forEach(owners, () => Latch.make(false))
+        const fibers = yield* Effect.forEach(owners, (owner, index) =>
+          request([2 * MiB], ends[index]!, log, owner, owner)
+        )
+        for (const [index, fiber] of fibers.slice(0, 4).entries()) {
+          yield* ends[index]!.open
+          yield* Fiber.join(fiber)
+          yield* Effect.yieldNow
+        }
+        assert.deepStrictEqual(log, ["alice", "bob", "carol", "dave", "erin", "alice"])
+        for (const end of ends) yield* end.open
+        yield* Effect.forEach(fibers, Fiber.join)
+        assert.deepStrictEqual(log.slice(6), ["bob", "carol", "dave"])
+      })
+    )
+  )
+
   it.effect("a request that ends while it waits leaves its place to the next", () =>
     limited(
       Effect.gen(function* () {
