@@ -39,7 +39,7 @@ export const ArrivingAnswers = Context.Reference("greenroom/runtime/ArrivingAnsw
 
 /**
  * Runs work whose answers from other servers have at most so many bytes together. `owner` is for whom it is done, a user, a room or a
- * server: owners get permits in turn. Work within other work shares its permit.
+ * server: the next permit goes to the owner that got one least recently. Work within other work shares its permit.
  */
 export const withAnswerBudget = <A, E, R>(
   bytes: number,

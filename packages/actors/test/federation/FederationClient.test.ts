@@ -218,7 +218,7 @@ describe("FederationClient", () => {
     return { asking, stalled }
   })
 
-  const reasonOf = (fiber: Fiber.Fiber<RemoteError>) =>
+  const reasonOf = (fiber: Fiber.Fiber<RemoteError, unknown>) =>
     Effect.map(Fiber.join(fiber), (error) => [error._tag, (error as RemoteUnreachable).reason])
 
   it.live("large answers that stop arriving do not hold up others", () =>
