@@ -4,6 +4,7 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStatus } from "../src/EventLog.ts"
+import { LargeReads, withAllowance } from "../src/LargeReads.ts"
 import { RelationStore } from "../src/RelationStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { alice, bob, commitOf, makeEvent, openRoom, store, stores, type Writer } from "./support/TestRoom.ts"
@@ -151,6 +152,43 @@ layer(database)("relations", (it) => {
           })
         )
         assert.isAtMost(rows, 40, `${statistics} statistics`)
+      }
+    })
+  )
+
+  it.effect("edits and threads of more than a megabyte are counted as a large read, before they are read", () =>
+    Effect.gen(function* () {
+      const { aggregations } = yield* RelationStore
+      const writer = yield* openRoom("large bundles")
+      const body = "x".repeat(60_000)
+      const parents = Array.from({ length: 20 }, () => makeEvent(writer.roomId))
+      const children = parents.flatMap(({ event_id }) =>
+        ["m.replace", "m.thread"].map((rel_type) =>
+          makeEvent(writer.roomId, { content: { msgtype: "m.text", body, "m.relates_to": { rel_type, event_id } } })
+        )
+      )
+      yield* store(writer, [...parents, ...children])
+      const taken: Array<number> = []
+      const counting = () => ({
+        take: (bytes: number) => Effect.sync(() => void taken.push(bytes)),
+        release: () => Effect.void
+      })
+      const read = (some: ReadonlyArray<Event>) =>
+        aggregations(
+          alice,
+          some.map((event) => ({ event, roomNid: writer.roomNid, upTo: theEnd })),
+          new Map(some.map(({ event_id }) => [event_id, ["m.replace", "m.thread"]])),
+          []
+        ).pipe(withAllowance, Effect.provideService(LargeReads, counting))
+      yield* read(parents.slice(0, 10))
+      assert.deepStrictEqual(taken, [])
+      const found = yield* read(parents)
+      assert.lengthOf(taken, 2)
+      for (const bytes of taken) assert.isAbove(bytes, 1024 * 1024)
+      for (const { event_id } of parents) {
+        const { edits, thread } = found.get(event_id)!
+        assert.lengthOf(edits, 1)
+        assert.deepStrictEqual([edits[0]!.event.content.body, thread?.latest.event.content.body], [body, body])
       }
     })
   )
