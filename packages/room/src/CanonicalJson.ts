@@ -2,10 +2,10 @@
  * Canonical JSON: the one byte sequence of a JSON value that every server hashes and signs. Keys sorted by code point,
  * no insignificant space, UTF-8, integers between -(2^53)+1 and 2^53-1.
  *
- * Use `encode` for what others wrote; it says what has no canonical form. Source: "Security" of the draft, "Canonical JSON"
- * of today's specification.
+ * Use `encode` for what others wrote; it says what has no canonical form.
+ *
+ * Source: "Security" of the draft, "Canonical JSON" of the appendices of the specification.
  */
-
 import { exactText } from "@greenroom/protocol/ExactJson"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import * as Result from "effect/Result"

@@ -1,6 +1,8 @@
 /**
  * The hash of a PDU: SHA-256 over its canonical JSON without `hashes`, `signatures` and `unsigned`, in unpadded base64.
- * It covers what redaction strips; the signature covers the hash. Source: "PDUs and EDUs" of the specification.
+ * It covers what redaction strips; the signature covers the hash.
+ *
+ * Source: "PDUs and EDUs" of the draft, "Calculating the content hash for an event" of the server-server specification.
  */
 import { hash } from "node:crypto"
 import type { JsonObject } from "@greenroom/protocol/Json"

@@ -1,9 +1,10 @@
 /**
  * The room version of the draft: its event format, its authorisation rules, and the state resolution of version 2.
- * Source: "PDUs and EDUs" and "Rooms" of the specification.
+ *
+ * Source: "PDUs and EDUs" and "Rooms" of the draft.
  */
-import { draftRules } from "./Authorisation.ts"
-import { draftEventFormat } from "./DraftEventFormat.ts"
+import { draftRules } from "./draft/Authorisation.ts"
+import { draftEventFormat } from "./draft/DraftEventFormat.ts"
 import type { RoomVersion } from "./RoomVersion.ts"
 import { stateResolution } from "./StateResolution.ts"
 

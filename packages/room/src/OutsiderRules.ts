@@ -1,6 +1,6 @@
 /**
  * The rules that refuse a user outside of an invite-only room, in the words of every room version. A server gives the same
- * refusals for rooms that it does not have: whether a room exists is not for outsiders to learn.
+ * refusals for rooms that it does not have, so that outsiders do not learn whether a room exists.
  *
  * Source: the authorisation rules of the room versions.
  */

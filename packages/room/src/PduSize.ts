@@ -1,5 +1,7 @@
 /**
- * How large a PDU may be. Source: "PDUs and EDUs" of the draft, "Size limits" of today's specification.
+ * How large a PDU may be.
+ *
+ * Source: "PDUs and EDUs" of the draft, "Size limits" of the client-server specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { PduProblem } from "./RoomVersion.ts"
@@ -13,7 +15,7 @@ export const maxPduBytes = 65_536
  */
 export type KeyLengths = "characters" | "bytes"
 
-/** The longest type and state key. */
+/** The longest type and state key, in the unit that the room version counts in (`KeyLengths`). */
 export const maxKeyLength = 255
 
 /** Undefined if a PDU of so many bytes of canonical JSON may travel. */

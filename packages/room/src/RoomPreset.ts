@@ -1,16 +1,17 @@
 /**
- * The events that make a room as clients of today ask for it, in the order in which they are sent: each is allowed in the
- * state that those before it leave. Invitations follow as ordinary memberships.
+ * The events of a new room that a client of today's API creates, in the order in which they are sent: each is allowed in the
+ * state that those before it leave. Invitations follow as ordinary memberships. `draft/RoomCreation` has the rooms of the
+ * draft's API.
  *
- * Source: "Creation" of the client-server specification. Rooms of the draft's API are made by `RoomCreation`.
+ * Source: "Creation" of the client-server specification.
  */
 import { isUserId, type RoomAlias, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { creatorLevel, tombstoneLevel } from "./LevelKeys.ts"
 import type { RoomVersion } from "./RoomVersion.ts"
 
-/** The purpose of the room; sets the join rules, the history visibility and guest access. */
-const roomPresets = ["private_chat", "trusted_private_chat", "public_chat"] as const
-export type RoomPreset = (typeof roomPresets)[number]
+/** The purpose of a room: it sets the join rules, the history visibility and guest access. */
+export type RoomPreset = "private_chat" | "trusted_private_chat" | "public_chat"
 
 /** A state event of a room that is yet to be made. */
 export interface SeedEvent {
@@ -19,6 +20,7 @@ export interface SeedEvent {
   readonly content: JsonObject
 }
 
+/** The room that a client asks for. */
 export interface PresetOptions {
   readonly creator: UserId
   /** The content of the creator's membership. */
@@ -58,11 +60,6 @@ const presetStates: { readonly [preset in RoomPreset]: { readonly [type: string]
     "m.room.history_visibility": { history_visibility: "shared" }
   }
 }
-
-/** The level of a creator in versions whose creators do not stand above all levels. */
-const creatorLevel = 100
-/** Ending a room takes more than setting its state, where creators stand above all levels. */
-const tombstoneLevel = 150
 
 /** The creators of the room beside the sender, in versions with additional creators. */
 const additionalCreators = (options: PresetOptions): ReadonlyArray<Json> => {

@@ -7,9 +7,11 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { tombstoneLevel } from "./LevelKeys.ts"
 import type { RoomSeed, SeedEvent } from "./RoomPreset.ts"
 import type { RoomVersion, StateLookup } from "./RoomVersion.ts"
 
+/** The room to replace, and the user who replaces it. */
 export interface RoomUpgrade {
   readonly oldRoom: RoomId
   /** The newest event of the old room. */
@@ -49,9 +51,6 @@ export const transferredTypes: ReadonlyArray<string> = [
   "m.room.tombstone"
 ]
 
-/** The level that ends a room whose creators stand above all levels. */
-const privilegedTombstoneLevel = 150
-
 /** Rooms of former versions have levels as text or with a fraction. Undefined for other values. */
 const toInteger = (level: Json | undefined): number | undefined => {
   const value = typeof level === "string" ? Number.parseInt(level, 10) : level
@@ -80,7 +79,7 @@ const levelsOfNewRoom = (content: JsonObject, creators: ReadonlyArray<UserId>, v
   if (!version.privilegesCreators) return levels
   const users = Object.entries(integersOf(levels.users)).filter(([userId]) => !creators.includes(userId as UserId))
   const events = integersOf(levels.events)
-  const tombstone = Math.max(events["m.room.tombstone"] ?? 0, privilegedTombstoneLevel)
+  const tombstone = Math.max(events["m.room.tombstone"] ?? 0, tombstoneLevel)
   return { ...levels, users: Object.fromEntries(users), events: { ...events, "m.room.tombstone": tombstone } }
 }
 

@@ -2,7 +2,9 @@
  * Ed25519 signatures of JSON objects: over their canonical JSON without `signatures` and `unsigned`, kept in
  * `signatures` by server name and key ID, so that several servers can sign the same object. Base64 is unpadded.
  *
- * Keys are stored as 32 raw bytes. Everything is synchronous. Source: "Security" of the specification.
+ * Keys are stored as 32 raw bytes. Everything is synchronous.
+ *
+ * Source: "Security" of the draft, "Signing JSON" of the appendices of the specification.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto"
 import type { Signatures } from "@greenroom/protocol/Event"

@@ -1,5 +1,7 @@
 /**
- * The full conflicted set of state resolution. Source: "State resolution" of room version 2, and of version 12.
+ * The full conflicted set of state resolution.
+ *
+ * Source: "State resolution" of room versions 2 and 12.
  */
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { type AuthEdges, eventsBetween } from "./AuthChains.ts"

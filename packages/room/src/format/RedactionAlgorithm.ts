@@ -6,6 +6,7 @@
  */
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 
+/** What a room version keeps of a redacted PDU. */
 export interface RedactionAlgorithm {
   /** The keys of the PDU that stay. */
   readonly keys: ReadonlySet<string>
@@ -61,7 +62,7 @@ export const redactionV1: RedactionAlgorithm = {
 }
 
 const without = (content: RedactionAlgorithm["content"], type: string) =>
-  new Map([...content].filter(([each]) => each !== type))
+  new Map([...content].filter(([eventType]) => eventType !== type))
 
 /** Versions 6 and 7: aliases mean nothing. */
 export const redactionV6: RedactionAlgorithm = {

@@ -25,6 +25,7 @@ const membershipKeys = ({ restrictedRules }: RuleOptions, event: EventProposal):
   return keys
 }
 
+/** The types and state keys of the state that an event names as its auth events. */
 export const authEventKeys =
   (options: RuleOptions): AuthorisationRules["authEventKeys"] =>
   (event) => {
@@ -38,6 +39,7 @@ export const authEventKeys =
     return keys
   }
 
+/** The same with m.room.create, which events of version 12 do not name. */
 export const decidingKeys =
   (options: RuleOptions): AuthorisationRules["decidingKeys"] =>
   (event) => {

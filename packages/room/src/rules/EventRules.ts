@@ -3,6 +3,22 @@
  * that does not hold. The same rules decide for the events of our users, for those of other servers, and inside state
  * resolution.
  *
+ * | rule of version 11 | |
+ * |---|---|
+ * | 1: m.room.create | `createRules` |
+ * | 2: the auth events | `authEventsRefusal` in `AuthEvents` |
+ * | 3: `m.federate` | `roomIsFederated` |
+ * | 4: m.room.member | `MembershipRules`; the signature of 4.2: `signers` in `format/EventFormat` |
+ * | 5: the sender is joined | `senderIsJoined` |
+ * | 6: m.room.third_party_invite | `inviterHasLevel` |
+ * | 7: the required power level | `senderHasLevel` |
+ * | 8: state keys that begin with @ | `userKeyIsSender` |
+ * | 9: m.room.power_levels | `powerLevelRules`, compared in `PowerLevelRules` |
+ *
+ * Versions 1 to 5 have m.room.aliases as rule 4 (`aliasesBelongToServer`), so that the following numbers are greater by one.
+ * Rule 11 of versions 1 and 2 is `redactionIsAllowed`. Version 12 has a new rule 2 (`createFor` in `AuthEvents`), with the same
+ * effect on the numbers.
+ *
  * Source: "Authorisation rules" of the room versions.
  */
 import type { Event } from "@greenroom/protocol/Event"

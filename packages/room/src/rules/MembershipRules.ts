@@ -1,5 +1,6 @@
 /**
- * The rules for m.room.member.
+ * The rules for m.room.member, in the order of the specification: `rulesFor` has those of each membership. The numbers are
+ * those of version 11.
  *
  * Source: the rules for m.room.member of the room versions.
  */
@@ -16,13 +17,14 @@ const targetLevel = (subject: Subject): number => subject.levels.user(about(subj
 const isAboutSender = (subject: Subject): boolean => about(subject) === subject.event.sender
 const joinRuleOf = ({ state }: Subject): unknown => state("m.room.join_rules", "")?.content.join_rule ?? "invite"
 
+/** Rule 5. */
 export const senderIsJoined = rule<Subject>(senderMustBeJoined, (subject) => senderIs(subject) === "join")
 
 const memberNamesUser = rule<Subject>("The state key of m.room.member is a user ID", ({ event }) =>
   isHistoricalUserId(event.state_key)
 )
 
-// join
+// 4.3: join
 
 /** The creator joins with the event that follows m.room.create, before there are join rules. */
 const isCreatorsFirstJoin = ({ create, creator, event }: Subject): boolean =>
@@ -35,7 +37,7 @@ const joinsThemselves = rule("Users join for themselves only", isAboutSender)
 
 const joinerIsNotBanned = rule<Subject>("Banned users cannot join", (subject) => targetIs(subject) !== "ban")
 
-/** A member with the level for invites has looked into who joins. Their server has signed the event. */
+/** A joined user who may invite has authorised the join. The event format has checked the signature of that user's server. */
 const isVouchedFor = ({ event, levels, membershipOf }: Subject): boolean => {
   const { join_authorised_via_users_server: voucher } = event.content
   return typeof voucher === "string" && membershipOf(voucher) === "join" && levels.user(voucher) >= levels.of("invite")
@@ -50,7 +52,7 @@ const joinRuleAllows = rule<Subject>(joinerMustBeInvited, (subject) => {
   return (joinRule === "invite" || knockRules.has(joinRule as string)) && isExpected
 })
 
-// invite
+// 4.4: invite
 
 const inviteeIsNotBanned = rule<Subject>("Banned users cannot be invited", (subject) => targetIs(subject) !== "ban")
 
@@ -80,7 +82,7 @@ const tokenIsSenders = rule<Subject>(
 const inviteRules = [senderIsJoined, inviteeIsOutside, inviterHasLevel]
 const thirdPartyInviteRules = [inviteeIsNotBanned, signedForInvitee, tokenIsSenders]
 
-// leave, ban and knock
+// 4.5 to 4.7: leave, ban and knock
 
 const leaverIsThere = rule<Subject>(leaverMustBeThere, (subject) => {
   const membership = senderIs(subject)

@@ -5,8 +5,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { defaultLevels } from "../LevelKeys.ts"
-import { creatorLevel } from "../PowerLevels.ts"
+import { creatorLevel, defaultLevels } from "../LevelKeys.ts"
 import type { Levels, StateLookup } from "../RoomVersion.ts"
 
 /** The level that a value stands for; undefined for one that is no level. */
@@ -40,12 +39,13 @@ export const readLoosely: ReadLevel = (value) => {
  */
 export type CreatorRule = "content" | "sender" | "privileged"
 
+/** The differences between versions in reading power levels. */
 export interface LevelOptions {
   readonly readLevel: ReadLevel
   readonly creators: CreatorRule
 }
 
-/** The users whom a version takes for the creators of the room. */
+/** The creators that m.room.create names, by the rule of the version. Entries may be no user IDs. */
 export const creatorsOf = (by: CreatorRule, create: Event | undefined): ReadonlyArray<Json> => {
   if (create === undefined) return []
   if (by === "content") return [create.content.creator ?? null]

@@ -8,12 +8,13 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { levelKeys } from "../LevelKeys.ts"
 import { type LevelOptions, type ReadLevel, readInteger } from "./PowerLevelReading.ts"
 
+/** The differences between versions in the rules for m.room.power_levels. */
 export interface PowerLevelOptions extends LevelOptions {
-  /** True if levels of notifications are changed by the rules of those of events. */
+  /** True if the rules for changes of `events` apply to `notifications` too. */
   readonly checksNotifications: boolean
 }
 
-/** True if all levels must be integers, also those under keys that are not read yet. */
+/** True if every level must be an integer, even in the first m.room.power_levels of a room. */
 export const isStrict = ({ readLevel }: LevelOptions): boolean => readLevel === readInteger
 
 /** The keys that hold levels by event type or kind of notification. */
@@ -47,7 +48,7 @@ const keysOf = (...maps: ReadonlyArray<Json | undefined>): ReadonlySet<string> =
 const at = (map: Json | undefined, key: string): Json | undefined =>
   isJsonObject(map) && Object.hasOwn(map, key) ? map[key] : undefined
 
-/** True if levels that are written down may change like this: those that are left out do not count. */
+/** True if a sender of this level may make the change. An absent level is not compared. */
 const isWithin = (before: number | undefined, after: number | undefined, level: number): boolean =>
   before === after || ((before ?? level) <= level && (after ?? level) <= level)
 

@@ -3,12 +3,16 @@
  */
 import type { Refusal } from "../RoomVersion.ts"
 
+/** A rule. */
 export interface Rule<Subject> {
+  /** The sentence, for people. */
   readonly rule: string
   readonly holds: (subject: Subject) => boolean
+  /** True if the rule is about the content alone. */
   readonly ofContent?: boolean
 }
 
+/** A rule about an event and the state before it. */
 export const rule = <Subject>(text: string, holds: (subject: Subject) => boolean): Rule<Subject> => ({
   rule: text,
   holds

@@ -14,22 +14,23 @@ export interface RuleOptions extends PowerLevelOptions {
   readonly id: string
   /** The form of room IDs: chosen by the creator's server, or the hash of m.room.create, which is then no auth event. */
   readonly roomIds: "chosen" | "createHash"
-  /** True if there are rules of their own for m.room.aliases. */
+  /** True if m.room.aliases has a rule of its own. */
   readonly checksAliases: boolean
-  /** True if an m.room.redaction is refused if its sender may not redact the event, by the servers in event IDs. */
+  /** True if an m.room.redaction is refused when its sender may not redact the event. Event IDs then name their servers. */
   readonly checksRedactions: boolean
-  /** The join rules by which one may knock. */
+  /** The join rules that allow knocks. */
   readonly knockRules: ReadonlySet<string>
-  /** The join rules by which members of other rooms may join. */
+  /** The join rules that admit members of other rooms. */
   readonly restrictedRules: ReadonlySet<string>
 }
 
+/** An event with everything that the rules read. */
 export interface Subject {
   readonly options: RuleOptions
   readonly event: Event
   readonly state: StateLookup
   readonly create: Event | undefined
-  /** The users that may join a room without join rules. */
+  /** The user who may join right after m.room.create, before there are join rules. */
   readonly creator: Json | undefined
   readonly levels: Levels
   readonly senderLevel: number

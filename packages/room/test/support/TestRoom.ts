@@ -3,7 +3,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
-import { draftSeed, type RoomOptions, type Visibility } from "@greenroom/room/RoomCreation"
+import { draftSeed, type RoomOptions, type Visibility } from "@greenroom/room/draft/RoomCreation"
 import {
   type AuthContext,
   type EventProposal,

@@ -1,6 +1,6 @@
 /**
  * The m.room.invite_join of transactions: where a user of the origin asks this server for their membership of a room, it
- * is made, and answered with the state of the room. The rules are those of `@greenroom/room/InviteJoin`.
+ * is made, and answered with the state of the room. The rules are those of `@greenroom/room/draft/InviteJoin`.
  *
  * Of the answer only the name of the membership is kept. The state before it stays the same, so it is read anew for every
  * repeat, for as long as the origin is in the room.

@@ -16,7 +16,7 @@ import {
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
-import { draftSeed } from "@greenroom/room/RoomCreation"
+import { draftSeed } from "@greenroom/room/draft/RoomCreation"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion, roomVersions } from "@greenroom/room/RoomVersions"

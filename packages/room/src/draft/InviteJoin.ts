@@ -9,14 +9,14 @@
  * It can be used once. A user who was invited to the room, or was there before, names the membership that they have: as
  * one of `prev_events` or `auth_events`. Once they have another, it counts no longer.
  *
- * Source: "Rooms" of the specification.
+ * Source: "Rooms" of the draft.
  */
 import { isDeepStrictEqual } from "node:util"
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { Result } from "effect"
+import type { EventProposal } from "../RoomVersion.ts"
 import { fromPdu, toPdu } from "./DraftPdu.ts"
-import type { EventProposal } from "./RoomVersion.ts"
 
 const isFor = (event: Event, inviteJoin: Event): boolean =>
   inviteJoin.type === "m.room.invite_join" &&

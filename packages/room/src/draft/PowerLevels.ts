@@ -1,6 +1,6 @@
 /**
- * Power levels of users and of actions in a room. Read from m.room.power_levels, where anything that is not an integer counts as
- * absent.
+ * Power levels of users and of actions in rooms of the draft's version. They are read from m.room.power_levels, where anything
+ * that is not an integer counts as absent.
  *
  * Absent keys: `users_default` 0, `events_default` 0, `state_default` 50, `ban`, `kick` and `redact` 50, `invite` 0.
  * Without the event the room's creator has 100 and everybody else 0, and the same defaults hold: in particular state
@@ -9,11 +9,8 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { defaultLevels, type LevelKey } from "./LevelKeys.ts"
-import type { Levels, StateLookup } from "./RoomVersion.ts"
-
-/** The level of the creator while no m.room.power_levels says otherwise. */
-export const creatorLevel = 100
+import { creatorLevel, defaultLevels, type LevelKey } from "../LevelKeys.ts"
+import type { Levels, StateLookup } from "../RoomVersion.ts"
 
 /** The power levels of a room at some point: the content of the event that sets them, or the creator of the room. */
 export interface PowerLevels {

@@ -1,7 +1,7 @@
 /**
- * Redaction: an event stripped to what the protocol needs. Its signature is over this form, so that a redacted event
- * still verifies; and everything that the authorisation rules read survives, so that a redaction never changes what is
- * allowed.
+ * Redaction in the draft's room version: an event stripped to what the protocol needs. Its signature is over this form, so
+ * that a redacted event still verifies. Everything that the authorisation rules read survives, so that a redaction never
+ * changes what is allowed. `format/RedactionAlgorithm` has the redaction of room versions 1 to 12.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { fromPdu, maxPrevEvents, toPdu } from "@greenroom/room/DraftPdu"
+import { fromPdu, maxPrevEvents, toPdu } from "@greenroom/room/draft/DraftPdu"
 import { maxPduBytes } from "@greenroom/room/PduSize"
 import { Result } from "effect"
 import * as fc from "fast-check"
-import { memberProposal, messageProposal, roomId, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+import { memberProposal, messageProposal, roomId, stateProposal, TestRoom, user } from "../support/TestRoom.ts"
 
 const alice = user("alice")
 const roundTrip = (event: Event): Event => Result.getOrThrow(fromPdu(JSON.parse(JSON.stringify(toPdu(event)))))

@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { membershipOf } from "@greenroom/room/Authorisation"
+import { membershipOf } from "@greenroom/room/draft/Authorisation"
+import { eventLevel, levelFor, type PowerLevels, powerLevelsIn, userLevel } from "@greenroom/room/draft/PowerLevels"
 import { levelKeys } from "@greenroom/room/LevelKeys"
-import { eventLevel, levelFor, type PowerLevels, powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
 import type { EventProposal } from "@greenroom/room/RoomVersion"
 import * as fc from "fast-check"
-import { memberProposal, messageProposal, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+import { memberProposal, messageProposal, stateProposal, TestRoom, user } from "../support/TestRoom.ts"
 
 const userIds = ["alice", "bob", "carol", "dave"].map((name) => user(name))
 const alice = userIds[0]!

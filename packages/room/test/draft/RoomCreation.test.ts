@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RoomAlias } from "@greenroom/protocol/Identifiers"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
-import { initialProposals, memberProposal, TestRoom, user } from "./support/TestRoom.ts"
+import { initialProposals, memberProposal, TestRoom, user } from "../support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob")

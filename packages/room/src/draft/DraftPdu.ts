@@ -15,7 +15,7 @@
  * | `is_state` | whether there is a `state_key` |
  * | `content`, `state_key`, `depth`, `hashes`, `signatures`, `power_level` | the same |
  *
- * `unsigned` does not travel: it is neither sent nor taken from others. Source: "PDUs and EDUs" of the specification.
+ * `unsigned` does not travel: it is neither sent nor taken from others. Source: "PDUs and EDUs" of the draft.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import {
@@ -29,11 +29,11 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import { encode, encodeOrThrow } from "./CanonicalJson.ts"
-import { sha256 } from "./ContentHash.ts"
-import { checkSize, isKeyText, maxKeyLength } from "./PduSize.ts"
-import type { PduProblem } from "./RoomVersion.ts"
-import { decodeBase64 } from "./Signing.ts"
+import { encode, encodeOrThrow } from "../CanonicalJson.ts"
+import { sha256 } from "../ContentHash.ts"
+import { checkSize, isKeyText, maxKeyLength } from "../PduSize.ts"
+import type { PduProblem } from "../RoomVersion.ts"
+import { decodeBase64 } from "../Signing.ts"
 
 /** The most predecessors that an event has. */
 export const maxPrevEvents = 50

@@ -4,15 +4,12 @@
  * that does not hold.
  *
  * The same rules decide for the events of our users, for PDUs of other servers and inside state resolution.
- * Source: "Rooms" of the specification.
+ * Source: "Rooms" of the draft.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, isUserId, serverNameOf, serverPartOf } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
-import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
-import { joinerMustBeInvited, leaverMustBeThere, roomMustTakeKnocks, senderMustBeJoined } from "./OutsiderRules.ts"
-import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
-import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
+import { joinerMustBeInvited, leaverMustBeThere, roomMustTakeKnocks, senderMustBeJoined } from "../OutsiderRules.ts"
 import {
   type AuthorisationRules,
   type EventProposal,
@@ -20,8 +17,11 @@ import {
   type Refusal,
   type StateLookup,
   stateKeyOf
-} from "./RoomVersion.ts"
-import * as Rules from "./rules/Rule.ts"
+} from "../RoomVersion.ts"
+import * as Rules from "../rules/Rule.ts"
+import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
+import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
+import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
 
 /** The membership of a user in a room; `leave` where the room has none. */
 export type Membership = "invite" | "join" | "leave" | "ban" | "knock"

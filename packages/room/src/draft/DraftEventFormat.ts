@@ -1,23 +1,23 @@
 /**
  * The event format of the draft's room version: event IDs that the origin chooses, the PDU form of `DraftPdu`, SHA-256 and
- * Ed25519 over that form. Source: "PDUs and EDUs" of the specification.
+ * Ed25519 over that form. Source: "PDUs and EDUs" of the draft.
  */
 import type { Event, Signatures } from "@greenroom/protocol/Event"
 import { type EventId, formatEventId, formatRoomId, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
+import { boundOrThrow, CanonicalJsonError, encodeOrThrow } from "../CanonicalJson.ts"
+import { sha256 } from "../ContentHash.ts"
+import { depthAfter } from "../EventGraph.ts"
+import { randomId } from "../internal/randomId.ts"
+import { checkSize, maxPduBytes, sealBytes } from "../PduSize.ts"
+import type { EventFormat, EventPosition, EventProposal, PduProblem } from "../RoomVersion.ts"
+import { addSignature, checkSignature, signBytes, type VerifyKeys } from "../Signing.ts"
 import { authEventKeys } from "./Authorisation.ts"
-import { boundOrThrow, CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
-import { sha256 } from "./ContentHash.ts"
 import { fromPdu, hashOf, maxPrevEvents, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
-import { depthAfter } from "./EventGraph.ts"
 import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
-import { randomId } from "./internal/randomId.ts"
-import { checkSize, maxPduBytes, sealBytes } from "./PduSize.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
-import type { EventFormat, EventPosition, EventProposal, PduProblem } from "./RoomVersion.ts"
-import { addSignature, checkSignature, signBytes, type VerifyKeys } from "./Signing.ts"
 
 const chooseAuthEvents = (proposal: EventProposal, at: EventPosition): ReadonlyArray<EventId> => {
   const ids: Array<EventId> = []

@@ -11,7 +11,7 @@ import {
   stateProposal,
   TestRoom,
   user
-} from "./support/TestRoom.ts"
+} from "../support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob")

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { redact, redactContent } from "@greenroom/room/Redaction"
-import { messageProposal, TestRoom, user } from "./support/TestRoom.ts"
+import { redact, redactContent } from "@greenroom/room/draft/Redaction"
+import { messageProposal, TestRoom, user } from "../support/TestRoom.ts"
 
 const alice = user("alice")
 

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { eventLevel, levelFor, powerLevels, powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
-import { memberProposal, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+import { eventLevel, levelFor, powerLevels, powerLevelsIn, userLevel } from "@greenroom/room/draft/PowerLevels"
+import { memberProposal, stateProposal, TestRoom, user } from "../support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob")

@@ -1,12 +1,13 @@
 /**
- * The events that make a room, in the order in which they are sent: each is allowed in the state that those before it
- * leave. Invites follow as ordinary memberships. Source: "Rooms" of the specification.
+ * The events of a new room that a client of 2014 creates, in the order in which they are sent: each is allowed in the state
+ * that those before it leave. Invites follow as ordinary memberships. `RoomPreset` has the rooms of today's clients.
+ *
+ * Source: "Rooms" of the draft.
  */
 import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { defaultLevels } from "./LevelKeys.ts"
-import { creatorLevel } from "./PowerLevels.ts"
-import type { RoomSeed, SeedEvent } from "./RoomPreset.ts"
+import { creatorLevel, defaultLevels } from "../LevelKeys.ts"
+import type { RoomSeed, SeedEvent } from "../RoomPreset.ts"
 
 /** Public rooms are listed and open to everybody, private ones take an invite. */
 export type Visibility = "public" | "private"

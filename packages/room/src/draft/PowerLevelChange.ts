@@ -1,10 +1,11 @@
 /**
- * Changes of power levels: the changes that a user may make to m.room.power_levels. The effective levels before and after
- * are compared, whether explicit or default, so that leaving a key out gains nothing.
+ * The changes that a user may make to m.room.power_levels in rooms of the draft's version. The effective levels before and
+ * after are compared, whether explicit or default, so that leaving a key out gains nothing. `rules/PowerLevelRules` has the
+ * rules of room versions 1 to 12.
  */
 import { isUserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { levelKeys } from "./LevelKeys.ts"
+import { levelKeys } from "../LevelKeys.ts"
 import { explicitEventLevel, isLevel, levelFor, type PowerLevels, userLevel } from "./PowerLevels.ts"
 
 const isAbsentOr = (value: Json | undefined, holds: (value: Json) => boolean): boolean =>

@@ -7,7 +7,7 @@ import type { EventProposal } from "@greenroom/room/RoomVersion"
 import { type VerifyKeys, verifyKeyOf } from "@greenroom/room/Signing"
 import { Result } from "effect"
 import * as fc from "fast-check"
-import { Replica } from "./support/Replica.ts"
+import { Replica } from "../support/Replica.ts"
 import {
   keyOf,
   memberProposal,
@@ -17,7 +17,7 @@ import {
   stateProposal,
   TestRoom,
   user
-} from "./support/TestRoom.ts"
+} from "../support/TestRoom.ts"
 
 const { inviteJoinOf, membershipFor, redact, toPdu } = draftRoomVersion
 
