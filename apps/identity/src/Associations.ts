@@ -4,7 +4,7 @@
  * Of two records the one with the higher `ts` wins. If both are equal, the origin that sorts last wins, so that all servers of a clique
  * agree. A record that this server signs is newer than all records of the address that it has.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "Establishing associations" of the identity service specification.
  */
 
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"

@@ -3,7 +3,7 @@
  * certificate for the name, or for the one that it delegates to. A configured URL may be in a private network. Redirects are not
  * followed.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft, "Server discovery" of the server-server specification.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { AddressPolicy } from "@greenroom/actors/federation/AddressPolicy"

@@ -2,7 +2,7 @@
  * Receives the records that peers push. Pushes are accepted from configured peers only, verified by the configured keys, and
  * each peer may push only records that it signed. Repeated or reordered pushes are harmless, because the newest record wins.
  *
- * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
+ * Source: "Identity" of the draft ("trusted clique of servers which replicate content").
  */
 
 import { describeIssue } from "@greenroom/protocol/IssueDescription"

@@ -3,7 +3,7 @@
  * of each peer is stored, and the peer gets the records after it. So a restart loses nothing, a peer that was unreachable gets only
  * current records, and a new peer gets all records.
  *
- * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
+ * Source: "Identity" of the draft ("trusted clique of servers which replicate content").
  */
 
 import type { ServerName } from "@greenroom/protocol/Identifiers"

@@ -2,7 +2,7 @@
  * Invitations of addresses without a user. They are stored until the address is bound, here or at a peer, for at most
  * `inviteLifetime`.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "Invitation storage" of the identity service specification.
  */
 
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

@@ -4,7 +4,7 @@
  * A token can be used once, until it expires, and allows few attempts. Another message for the same session has a new token
  * and invalidates the previous one. The limit of messages per address limits the number of guesses too.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "Establishing associations" of the identity service specification.
  */
 import {
   type MessageSendError,

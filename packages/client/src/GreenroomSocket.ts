@@ -10,7 +10,7 @@
  * order. Requests without an answer are sent again; those that must not happen twice carry a transaction ID, which the client
  * chooses where the caller gives none. The socket lives as long as its scope.
  *
- * Source: "Receiving live updates on a client" of the specification; the socket is Greenroom's.
+ * Source: "Receiving live updates on a client" of the draft; the socket is Greenroom's.
  */
 import type {
   CreatedRoom,

@@ -3,7 +3,7 @@
  * origin may read every answer, bodies are read as JSON in UTF-8 whatever their content type, and both prefixes of the client
  * API lead to the same endpoints.
  *
- * Source: "API Standards" of the specification.
+ * Source: "API Standards" of the draft and of the client-server specification.
  */
 
 import { databaseRefusal, isOfEndedAccount, isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"

@@ -3,7 +3,7 @@
  * type says, and read whole, at once, as UTF-8. A body that is too large, incomplete or not UTF-8 fails with an error of the
  * protocol, as a defect, since no endpoint can handle it.
  *
- * Source: "API Standards" of the specification.
+ * Source: "API Standards" of the draft and of the client-server specification.
  */
 import type { IncomingMessage } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"

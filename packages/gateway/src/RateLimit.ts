@@ -4,7 +4,7 @@
  * Each of several nodes lets its part of the rate pass, without asking the others; logins and registrations are counted in
  * the database there.
  *
- * Source: "API Standards" of the specification (M_LIMIT_EXCEEDED).
+ * Source: "API Standards" of the draft (M_LIMIT_EXCEEDED), "Rate limiting" of the client-server specification.
  */
 import { LoginThrottle } from "@greenroom/actors/account/login/LoginThrottle"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"

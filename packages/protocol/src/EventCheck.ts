@@ -3,7 +3,7 @@
  * event has a canonical JSON form and can be signed.
  *
  * Types that the draft does not name pass, as do keys that it does not name.
- * Source: "Messages" of the specification.
+ * Source: "Messages" of the draft.
  */
 import { Result, Schema } from "effect"
 import { eventContents, RoomJoinRules, stateContents } from "./EventContent.ts"

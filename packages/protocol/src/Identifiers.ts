@@ -6,7 +6,7 @@
  * Every identifier is at most 255 bytes of UTF-8 without control characters, though today's specification lets IDs of rooms and events
  * have them. A user ID that *we* allocate has a lower-case localpart (`localpartGrammar`); identifiers that other servers allocated are
  * taken as they are, whatever their case.
- * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
+ * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of the appendices of the specification.
  */
 import * as Schema from "effect/Schema"
 

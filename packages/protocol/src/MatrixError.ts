@@ -3,7 +3,7 @@
  * server a tagged error whose tag is the errcode, so that `Effect.catchTag("M_FORBIDDEN", ...)` reads as it should. Each class
  * states its errcode, HTTP status, description, and the fields that it has beside its text `error`.
  *
- * Source: "API Standards" of the specification.
+ * Source: "API Standards" of the draft, "Standard error response" of the client-server specification.
  */
 import * as Schema from "effect/Schema"
 import { WireErrorClass } from "./WireErrorClass.ts"

@@ -1,8 +1,9 @@
 /**
  * The content of m.room.message: the required and optional keys of each msgtype.
  *
- * Keys that are not named here are kept; other msgtypes need no further keys. Source: "m.room.message msgtypes" of the
- * specification.
+ * Keys that are not named here are kept; other msgtypes need no further keys.
+ *
+ * Source: "m.room.message msgtypes" of the draft.
  */
 import { Schema } from "effect"
 import { Integer } from "./Json.ts"

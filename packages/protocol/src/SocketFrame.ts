@@ -9,7 +9,7 @@
  * The subprotocol `m.json` has text frames of JSON, `m.msgpack` binary frames of the same objects in MessagePack.
  * Answers may come in another order than the requests. `SocketMethod` says which methods there are.
  *
- * Source: "Receiving live updates on a client" of the specification; the socket is Greenroom's.
+ * Source: "Receiving live updates on a client" of the draft; the socket is Greenroom's.
  */
 import { Result, Schema } from "effect"
 import { isJsonObject, type Json, type JsonObject } from "./Json.ts"

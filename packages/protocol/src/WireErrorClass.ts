@@ -1,6 +1,7 @@
 /**
- * The class of an error that travels as `{"errcode": "M_...", "error": "what is wrong"}`. Source: "API Standards" of the
- * specification.
+ * The class of an error that travels as `{"errcode": "M_...", "error": "what is wrong"}`.
+ *
+ * Source: "API Standards" of the draft, "Standard error response" of the client-server specification.
  */
 import type * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"

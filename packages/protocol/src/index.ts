@@ -2,7 +2,6 @@
  * The formats that travel: identifiers, events, errors, and the definitions of the APIs. Each module is also a subpath of its own, as in
  * `@greenroom/protocol/Identifiers`, which loads less.
  */
-
 export * as Answers from "./api/Answers.ts"
 export { ClientApi } from "./api/ClientApi.ts"
 export * as LoginFlow from "./api/LoginFlow.ts"

@@ -4,7 +4,7 @@
  *
  * Use `encode` for what others wrote; it says what has no canonical form.
  *
- * Source: "Security" of the draft, "Canonical JSON" of the appendices of the specification.
+ * Source: "Security" of the draft, "Canonical JSON" of the appendices of the draft.
  */
 import { exactText } from "@greenroom/protocol/ExactJson"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"

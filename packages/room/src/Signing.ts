@@ -4,7 +4,7 @@
  *
  * Keys are stored as 32 raw bytes. Everything is synchronous.
  *
- * Source: "Security" of the draft, "Signing JSON" of the appendices of the specification.
+ * Source: "Security" of the draft, "Signing JSON" of the appendices of the draft.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto"
 import type { Signatures } from "@greenroom/protocol/Event"

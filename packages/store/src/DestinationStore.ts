@@ -2,7 +2,9 @@
  * The reachability of other servers, and when an unreachable one may be tried again: one back-off for each destination, shared by all
  * nodes and kept over restarts.
  *
- * An error of the database is a defect. Times are milliseconds since 1970. Source: "Federation" of the specification.
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ *
+ * Source: "Federation" of the draft.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import * as Clock from "effect/Clock"

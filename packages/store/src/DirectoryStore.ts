@@ -1,7 +1,9 @@
 /**
  * The directory: the room aliases of this server, and the servers through which each room can be joined.
  *
- * An error of the database is a defect. Source: "Room Aliases" of the specification.
+ * An error of the database is a defect.
+ *
+ * Source: "Room aliases" of the client-server specification.
  */
 import type { RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, RoomInUse } from "@greenroom/protocol/MatrixError"

@@ -11,7 +11,7 @@ import { SqlClient } from "effect/sql"
 import { takeBytes } from "./LargeReads.ts"
 import { bigints, booleans, texts } from "./PgArrays.ts"
 
-/** What only the clients read: an object by today's specification, text by earlier ones. */
+/** Data that only clients read: an object by today's specification, text by earlier ones. */
 export type BackupData = JsonObject | string
 
 export interface KeyBackup {

@@ -6,7 +6,9 @@
  * Until it is acknowledged it is the only one to its destination, and `next` returns it again: after a failure, after a crash,
  * and on another node. Acknowledged ones are kept for a while, without the body, for `/pull`.
  *
- * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ *
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import { randomBytes } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"

@@ -2,7 +2,9 @@
  * Presence lists: the users whom a user observes, and whether these have accepted. An accepted observer can see the user's
  * presence, and profile fields meant for contacts.
  *
- * Used by `Users` and `Presences`. An error of the database is a defect. Source: "Presence" of the specification.
+ * Used by `Users` and `Presences`. An error of the database is a defect.
+ *
+ * Source: "Presence List" of the draft.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"

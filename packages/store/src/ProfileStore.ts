@@ -5,7 +5,9 @@
  * A changed display name or avatar must reach the rooms of the user. The pending propagation is written with the change
  * (`pendingPropagations`), so that a crash in between does not lose it.
  *
- * Used by `Users` and the Presence actor. An error of the database is a defect. Source: "Profiles" of the specification.
+ * Used by `Users` and the Presence actor. An error of the database is a defect.
+ *
+ * Source: "Profiles" of the draft and of the client-server specification.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import type { Event } from "@greenroom/protocol/Event"

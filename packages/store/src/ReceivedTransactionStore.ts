@@ -1,7 +1,9 @@
 /**
  * The answers to transactions of other servers. A repeat gets the same answer and changes nothing.
  *
- * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ *
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"

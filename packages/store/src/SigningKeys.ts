@@ -2,7 +2,9 @@
  * The Ed25519 keys with which this home server signs. One is current; older ones stay published, so that what they
  * signed can still be checked.
  *
- * An error of the database is a defect. Source: "Security" of the specification.
+ * An error of the database is a defect.
+ *
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 
 import type { KeyObject } from "node:crypto"

@@ -4,7 +4,7 @@
  * The names of room and sender come from the inviting server and appear in the mail. They are truncated, and left out if they look
  * like a link, so that mails of this server cannot carry advertisements.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { generateKeyPairSync } from "node:crypto"
 import { IdentityApi, laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"

@@ -2,7 +2,7 @@
  * The public keys of this server over HTTP. Replaced keys stay readable, so that their signatures can be checked, but are no longer
  * valid.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft.
  */
 import { done } from "@greenroom/protocol/api/Body"
 import { IdentityApi } from "@greenroom/protocol/identity/IdentityApi"

@@ -1,7 +1,7 @@
 /**
  * Lookups over HTTP. Every requested address counts against the rate limit, known or not.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { InvalidAddress, InvalidPepper } from "@greenroom/protocol/identity/IdentityError"

@@ -1,7 +1,7 @@
 /**
  * Pushes of peers over HTTP. A push also ends the back-off of the sender to that peer.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import type { JsonObject } from "@greenroom/protocol/Json"

@@ -1,7 +1,7 @@
 /**
  * Binding and unbinding over HTTP.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { done } from "@greenroom/protocol/api/Body"
 import { IdentityApi } from "@greenroom/protocol/identity/IdentityApi"

@@ -1,7 +1,7 @@
 /**
  * Validation sessions over HTTP: sends the messages, and shows the pages of links in mails.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { IdentityApi, laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import { InvalidAddress, MediumNotSupported } from "@greenroom/protocol/identity/IdentityError"

@@ -1,7 +1,7 @@
 /**
  * Accounts: registration, login, tokens, passwords, deactivation.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Account registration" and "Login" of the client-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError, UserInUse } from "@greenroom/protocol/MatrixError"

@@ -1,7 +1,7 @@
 /**
  * Logins as clients receive them: tokens, and the devices that hold them.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Account registration" and "Login" of the client-server specification.
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, UserAwaitingApproval } from "@greenroom/protocol/MatrixError"

@@ -2,7 +2,7 @@
  * The ways to log in beside the password: verified addresses, and accounts at OAuth2 providers. They are added by
  * `LoginFlows` and `ThirdPartyIds`.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"

@@ -2,7 +2,7 @@
  * Time-limited credentials for the TURN servers that the operator configured: user name `expiry:user`, password
  * base64 of HMAC-SHA1 over it with the shared secret (the TURN REST scheme).
  *
- * Source: "Voice over IP" of the specification.
+ * Source: "Voice over IP" of the draft and of the client-server specification.
  */
 import { createHmac } from "node:crypto"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"

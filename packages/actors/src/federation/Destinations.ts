@@ -5,7 +5,7 @@
  * `FederationClient` asks before every request and reports the outcome. What this node knows of a server is at most a few
  * seconds old.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"

@@ -13,7 +13,7 @@
  * | `m.device_list_update`, `m.signing_key_update` | `RemoteDeviceLists`: the devices of users who share a room with ours |
  * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |
  *
- * Source: "PDUs and EDUs" and "Presence" of the specification.
+ * Source: "PDUs and EDUs" and "Presence" of the draft, "EDUs" of the server-server specification.
  */
 import {
   type DirectEdu,

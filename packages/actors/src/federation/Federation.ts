@@ -6,7 +6,7 @@
  * as it came, unread. What the origin may see is for this service to decide: a room that the origin has no part in
  * does not exist for it (M_NOT_FOUND).
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 
 import type { PresencePush } from "@greenroom/protocol/federation/Edu"

@@ -6,7 +6,7 @@
  * server then shows them only to those users. Fields for contacts never leave this server, because the asking user is not
  * known.
  *
- * Source: "Federation" and "Profiles" of the specification.
+ * Source: "Federation" and "Profiles" of the draft.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import {

@@ -2,7 +2,7 @@
  * The rooms that this server shares with others: incoming events and requests for their content. Requests of other servers
  * arrive here from `Federation` and `ServerServer`.
  *
- * Source: "PDUs and EDUs" and "Backfilling" of the specification.
+ * Source: "PDUs and EDUs" and "Backfilling" of the draft, "PDUs" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { InviteAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"

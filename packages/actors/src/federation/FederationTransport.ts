@@ -4,7 +4,7 @@
  *
  * The certificate must be that of the server name, wherever SRV records or the configuration lead.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft, "TLS" of the server-server specification.
  */
 import type { ClientRequest, IncomingMessage } from "node:http"
 import { Agent, request as httpsRequest } from "node:https"

@@ -5,7 +5,7 @@
  * An object is renewed after half of its lifetime, unless the request is about an earlier time. An object that cannot be
  * renewed is returned as it is, even if it has expired, since it still verifies old signatures.
  *
- * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"

@@ -1,7 +1,7 @@
 /**
  * EDUs that must arrive, from services of this server: stored, then sent in order.
  *
- * Source: "EDUs" of the specification.
+ * Source: "EDUs" of the server-server specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"

@@ -5,7 +5,7 @@
  *
  * A server that unpolls a user gets no presence of that user until it polls again.
  *
- * Source: "Presence" and "PDUs and EDUs" of the specification.
+ * Source: "Presence" and "PDUs and EDUs" of the draft, "Presence" of the server-server specification.
  */
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"

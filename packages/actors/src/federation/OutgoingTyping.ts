@@ -3,7 +3,7 @@
  * time to time, because other servers end the typing of a user after a while without a repeat. In a room with many servers changes are
  * gathered for a while (`RoomPace`); one that was taken back by then is not sent.
  *
- * Source: "Typing notifications" and "PDUs and EDUs" of the specification.
+ * Source: "Typing notifications" and "PDUs and EDUs" of the draft, "Typing Notifications" of the server-server specification.
  */
 import { type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"

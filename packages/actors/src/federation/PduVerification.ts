@@ -3,7 +3,7 @@
  * then hashes and signatures are checked in slices that do not hold the event loop. Of many PDUs the signatures are checked
  * by threads of their own (`SignatureThreads`).
  *
- * Source: "PDUs and EDUs" of the specification.
+ * Source: "PDUs and EDUs" of the draft, "Validating hashes and signatures on received events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"

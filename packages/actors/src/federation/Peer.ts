@@ -23,7 +23,7 @@
  * A server that cannot be reached is in back-off until `Destinations` says otherwise; then typing and presence for it are dropped. A short
  * wait passes in the actor. A long one does not keep it in memory: `Peers` resumes servers whose back-off has ended.
  *
- * Source: "Transactions" of the specification.
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"

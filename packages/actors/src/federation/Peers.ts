@@ -8,7 +8,7 @@
  * A destination that cannot be reached costs next to nothing here: while it is in back-off, an event for it is one lookup in
  * a map.
  *
- * Source: "Transactions" of the specification.
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import { type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
 import type { DestinationState } from "@greenroom/store/DestinationStore"

@@ -5,7 +5,7 @@
  * Of presence and typing only the present value is worth sending, so a newer value replaces an older one; values that waited
  * too long are dropped.
  *
- * Source: "PDUs and EDUs" of the specification.
+ * Source: "PDUs and EDUs" of the draft, "EDUs" of the server-server specification.
  */
 import { maxPresenceUsers } from "@greenroom/protocol/federation/Edu"
 import { isJsonObject, itemsOf, type JsonObject } from "@greenroom/protocol/Json"

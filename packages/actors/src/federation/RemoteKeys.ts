@@ -13,7 +13,7 @@
  *   transactions and for reading rooms. Other requests need the word of one of the operator's notaries.
  * - Earlier keys of this server, from before it was installed anew, verify what was signed before that.
  *
- * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { VerifyKeys } from "@greenroom/room/Signing"

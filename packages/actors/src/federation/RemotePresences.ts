@@ -6,7 +6,7 @@
  * A server that has been silent for a while is polled for its users that are online; if it stays silent they count as
  * offline.
  *
- * Source: "Presence" and "PDUs and EDUs" of the specification.
+ * Source: "Presence" and "PDUs and EDUs" of the draft, "Presence" of the server-server specification.
  */
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"

@@ -2,7 +2,7 @@
  * Queries of our users to other servers: profiles, aliases and public rooms. Profiles and lists are cached for a short time, so
  * that a popular name does not cost its server a request for each reader. Simultaneous queries for the same share one request.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft, "Querying for information" of the server-server specification.
  */
 import {
   type RoomAlias,

@@ -1,7 +1,7 @@
 /**
  * `RemoteRooms` over the federation APIs: each room is asked about in the dialect of its version.
  *
- * Source: "Backfilling" and "PDUs and EDUs" of the specification.
+ * Source: "Backfilling" and "PDUs and EDUs" of the draft, "Backfilling and retrieving missing events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"

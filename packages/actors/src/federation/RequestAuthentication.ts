@@ -10,7 +10,7 @@
  * 5. else the body is read, because it may have been signed in another form than it travels: not JSON is a 400, a wrong
  *    signature a 401
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
 
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"

@@ -5,7 +5,7 @@
  * We send bodies in canonical form, and so may others. The bytes of such a body are the signed bytes, so its signature is
  * checked without parsing it. Large bodies are signed and checked outside of the event loop.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
 import { type KeyObject, sign, verify } from "node:crypto"
 import type { RequestContent, XMatrix } from "@greenroom/protocol/federation/XMatrix"

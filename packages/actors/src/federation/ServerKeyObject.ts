@@ -1,7 +1,7 @@
 /**
  * The object that a server publishes of its keys: ours, and reading those of others.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import { keyText, ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

@@ -5,7 +5,7 @@
  * If a transaction names a previous one that never arrived, the server is asked for all that it sent after the last one that
  * did (`/pull`).
  *
- * Source: "Transactions" of the specification.
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import {
   FederationTransactionId,

@@ -6,7 +6,7 @@
  * A refusal of the server becomes the error that the user sees. A server that gives no answer, or a malformed one, is
  * M_UNKNOWN.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, and the identity service specification.
  */
 import { createHash, type KeyObject } from "node:crypto"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"

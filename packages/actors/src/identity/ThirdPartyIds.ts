@@ -2,7 +2,7 @@
  * The addresses of an account. An identity server has verified that they belong to the user, and lets others find the user
  * by them.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"

@@ -7,7 +7,7 @@
  * After a crash of the database, and when a server starts, nothing is left: the log has an epoch that is `fresh` then, and
  * readers from before it get all present values.
  *
- * Source: "Presence" and "Typing notifications" of the specification.
+ * Source: "Presence" and "Typing notifications" of the draft and of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

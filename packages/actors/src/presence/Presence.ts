@@ -10,7 +10,7 @@
  * unavailable or offline, and when others see that the user is not offline any more, which a later start has to know. Never on
  * activity.
  *
- * Source: "Presence" of the specification.
+ * Source: "Presence" of the draft and of the client-server specification.
  */
 import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"

@@ -1,7 +1,7 @@
 /**
  * Presence in the form that clients receive.
  *
- * Source: "Presence" of the specification.
+ * Source: "Presence" of the draft and of the client-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 

@@ -14,7 +14,7 @@
  * - `hidden` is offline to everybody else. A lost connection must not reveal a user, so only another choice ends it;
  *   what the user does meanwhile does not count as activity.
  *
- * Source: "Presence", "Idle Time" of the specification.
+ * Source: "Presence", "Idle Time" of the draft.
  */
 import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { Schema } from "effect"

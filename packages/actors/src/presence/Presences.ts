@@ -2,7 +2,7 @@
  * Presence of users. Changes are messages to the `Presence` actor of the user, which merges the devices. Reads are answered
  * from the ephemeral stream of this node and, for offline users, from the store.
  *
- * Source: "Presence" of the specification.
+ * Source: "Presence" of the draft and of the client-server specification.
  */
 import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"

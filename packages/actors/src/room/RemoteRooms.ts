@@ -3,7 +3,7 @@
  * that is returned has passed the checks of its form, signature and hash, and belongs to the room. The federation provides
  * the service (`federation/RemoteRoomsLive.ts`).
  *
- * Source: "Backfilling" and "PDUs and EDUs" of the specification.
+ * Source: "Backfilling" and "PDUs and EDUs" of the draft, "Backfilling and retrieving missing events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"

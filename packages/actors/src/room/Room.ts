@@ -6,7 +6,7 @@
  * If a commit fails, or the log says that another writer has opened the room, the actor forgets what it holds and
  * reloads it from the store.
  *
- * Source: "Room structure" and "Rooms" of the specification.
+ * Source: "Room structure" and "Rooms" of the draft, "PDUs" of the server-server specification.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"

@@ -1,7 +1,7 @@
 /**
  * The arguments and results of `Rooms`, in the form of the draft's client API.
  *
- * Source: "Rooms" of the specification.
+ * Source: "Rooms" of the draft and of the client-server specification.
  */
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"

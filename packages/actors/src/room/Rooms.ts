@@ -3,7 +3,7 @@
  * store without waking the actor. Every method states who may call it; others get M_FORBIDDEN, also for rooms that do not exist.
  * With `txnId` a repeated call of the same session returns the first result and changes nothing.
  *
- * Source: "Rooms" of the specification, docs/client-api.md.
+ * Source: "Rooms" of the draft and of the client-server specification, docs/client-api.md.
  */
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"

@@ -1,7 +1,7 @@
 /**
  * The parts of a user's event stream.
  *
- * Source: "Receiving live updates on a client" of the specification.
+ * Source: "Receiving live updates on a client" of the draft.
  */
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

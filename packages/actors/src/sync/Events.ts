@@ -2,7 +2,7 @@
  * The event stream of a user: everything that happened since a token, and waiting for what happens next. One reader per
  * node follows the event log; it wakes the users concerned. Long poll and WebSocket both stand on this service.
  *
- * Source: "Receiving live updates on a client" of the specification.
+ * Source: "Receiving live updates on a client" of the draft.
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, type Stream } from "effect"

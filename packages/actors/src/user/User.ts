@@ -6,7 +6,7 @@
  * as pending in the commit of the change. The actor updates the memberships of the rooms after it has answered; a change that
  * is still pending later (after a restart, or on the next message) is sent to all rooms again, which is idempotent.
  *
- * Source: "Profiles", "Presence List" and "Presence and Permissions" of the specification.
+ * Source: "Profiles", "Presence List" and "Presence and Permissions" of the draft.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

@@ -4,7 +4,7 @@
  * A presence list needs the permission of each user on it. It is given by `answerPresenceInvite`, or by having each other on
  * the list. Users of other servers are asked by EDU.
  *
- * Source: "Profiles" and "Presence" of the specification.
+ * Source: "Profiles" and "Presence" of the draft and of the client-server specification.
  */
 import type { PresenceObserver } from "@greenroom/protocol/api/Answers"
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"

@@ -1,7 +1,7 @@
 /**
  * Accounts: registration, login, logout.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { Credentials, LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { BadRequest } from "@greenroom/protocol/MatrixError"

@@ -5,7 +5,7 @@
  * repeated from the same position. So the stream has every event exactly once, in order, and a program that keeps the `end`
  * of the last chunk can continue there after a restart.
  *
- * Source: "Receiving live updates on a client" of the specification.
+ * Source: "Receiving live updates on a client" of the draft.
  */
 import type { EventStreamChunk, StreamedEvent } from "@greenroom/protocol/api/Answers"
 import { Duration, Effect, Stream } from "effect"

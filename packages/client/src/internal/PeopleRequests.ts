@@ -1,7 +1,7 @@
 /**
  * People: presence, presence lists, profiles, credentials for calls.
  *
- * Source: "Presence", "Profiles" and "Voice over IP" of the specification.
+ * Source: "Presence", "Profiles" and "Voice over IP" of the draft.
  */
 import type { ChangePresenceList, PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"

@@ -4,7 +4,7 @@
  * Requests with a transaction ID take effect at most once, however often they are repeated; the client chooses one where the
  * caller gives none. Setting state has none: a repeat sets the same state again.
  *
- * Source: "Rooms" and "Messages" of the specification.
+ * Source: "Rooms" and "Messages" of the draft.
  */
 import type { CreateRoom } from "@greenroom/protocol/api/RoomsApi"
 import type { ContentOf } from "@greenroom/protocol/EventContent"

@@ -1,7 +1,7 @@
 /**
  * Access tokens: reads the token of a request, and finds its session.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Using access tokens" of the client-server specification.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { AppServiceSessions, type Assertion } from "@greenroom/actors/app-service/AppServiceSessions"

@@ -1,7 +1,7 @@
 /**
  * The account of the caller, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and `LoginMethods`.
  *
- * Source: "Registration and login" and "Identity" of the specification.
+ * Source: "Registration and login" and "Identity" of the draft.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { LoginMethods, type VerifiedAddress } from "@greenroom/actors/account/LoginMethods"

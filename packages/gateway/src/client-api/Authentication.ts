@@ -4,7 +4,7 @@
  *
  * A request that had to wait for its body, or for its turn among those of its user, is authenticated and checked again after that.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Using access tokens" of the client-server specification.
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"

@@ -1,7 +1,7 @@
 /**
  * Finding rooms, as calls of `Rooms`.
  *
- * Source: "Room structure" of the specification (room aliases).
+ * Source: "Room structure" of the draft (room aliases).
  */
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"

@@ -1,7 +1,7 @@
 /**
  * The event stream by long poll, and the initial sync of a client, as calls of `Events` and `Rooms`.
  *
- * Source: "Receiving live updates on a client" of the specification.
+ * Source: "Receiving live updates on a client" of the draft.
  */
 
 import { Rooms } from "@greenroom/actors/room/Rooms"

@@ -1,7 +1,7 @@
 /**
  * The pages on which users continue a login in their browser, as calls of `LoginFlows`.
  *
- * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
+ * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the draft.
  */
 
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"

@@ -1,7 +1,7 @@
 /**
  * Membership, as calls of `Rooms`, and of `ThirdPartyInvites` where an address is invited.
  *
- * Source: "Rooms" of the specification (the invite and join dance).
+ * Source: "Rooms" of the draft (the invite and join dance).
  */
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { Rooms } from "@greenroom/actors/room/Rooms"

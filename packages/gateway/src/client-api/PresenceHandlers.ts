@@ -1,7 +1,7 @@
 /**
  * Presence and presence lists, as calls of `Presences` and `Users`.
  *
- * Source: "Presence" of the specification.
+ * Source: "Presence" of the draft.
  */
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { Users } from "@greenroom/actors/user/Users"

@@ -1,7 +1,7 @@
 /**
  * Profiles, as calls of `Users`.
  *
- * Source: "Profiles" of the specification.
+ * Source: "Profiles" of the draft.
  */
 import { Users } from "@greenroom/actors/user/Users"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"

@@ -1,7 +1,7 @@
 /**
  * Registration, as calls of `Stages` and `Accounts`.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"

@@ -1,7 +1,7 @@
 /**
  * Creating rooms, sending to them and reading back, as calls of `Rooms`.
  *
- * Source: "Rooms", "Messages" and "Typing notifications" of the specification.
+ * Source: "Rooms", "Messages" and "Typing notifications" of the draft.
  */
 
 import { Rooms } from "@greenroom/actors/room/Rooms"

@@ -2,7 +2,7 @@
  * Login and registration stage by stage, as calls of `LoginFlows`: the list of flows, one stage of a flow, and the page that
  * performs whole flows.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"

@@ -1,7 +1,7 @@
 /**
  * The state of rooms, as calls of `Rooms`.
  *
- * Source: "Room structure" and "State messages" of the specification.
+ * Source: "Room structure" and "State messages" of the draft.
  */
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"

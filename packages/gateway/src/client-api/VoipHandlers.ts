@@ -1,7 +1,7 @@
 /**
  * Credentials for TURN servers, as calls of `Voip`.
  *
- * Source: "Voice over IP" of the specification.
+ * Source: "Voice over IP" of the draft.
  */
 import { Voip } from "@greenroom/actors/account/Voip"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"

@@ -1,7 +1,7 @@
 /**
  * The endpoints of the federation API as calls of `Federation`.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 import { Federation, type MakeMembership, type SendMembership } from "@greenroom/actors/federation/Federation"
 import { encodeJson } from "@greenroom/actors/federation/SlicedJson"

@@ -4,7 +4,7 @@
  * When its scope closes it accepts no further connections, and requests in flight end, at the latest after `gracePeriod`. A
  * renewed certificate of the operator is loaded within an hour, without a restart.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 
 import { createServer, type Server } from "node:https"

@@ -2,7 +2,7 @@
  * Callbacks of identity servers: an invited address was bound. Their keys are not known beforehand, so the request is not
  * signed; every invitation in it is.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "Third-party invites" of the server-server specification.
  */
 import { parseJson } from "@greenroom/actors/federation/SlicedJson"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"

@@ -1,7 +1,7 @@
 /**
  * The key endpoints as calls of `KeyNotary`.
  *
- * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import { parseJson } from "@greenroom/actors/federation/SlicedJson"

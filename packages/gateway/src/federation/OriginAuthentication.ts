@@ -2,7 +2,7 @@
  * Authenticates the server that sent a request: checks the signature before the handler runs, counts the request against the rates
  * of its address and then of its origin, and records that the origin is up.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
 import type { IncomingMessage } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"

@@ -2,7 +2,7 @@
  * The page of a link in a mail: the subject to confirm, and a button. Opening the link confirms nothing, because mail
  * servers and browsers open links that no person clicked.
  *
- * Source: "Email-based (url)" of "Registration and login" of the specification.
+ * Source: "Email-based (url)" of "Registration and login" of the draft.
  */
 
 import type { EmailLink } from "@greenroom/actors/account/login/LoginFlows"

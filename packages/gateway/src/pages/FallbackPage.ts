@@ -6,7 +6,7 @@
  * `m.registration`, and also calls `matrixRegistration.onRegistered`. The message goes only to the origin of the opening page.
  * Where that origin is not this server, the page shows its name before it asks for anything.
  *
- * Source: "Fallback" of "Registration and login" of the specification.
+ * Source: "Fallback" of "Registration and login" of the draft.
  */
 
 import type { OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"

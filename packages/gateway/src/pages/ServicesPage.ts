@@ -1,7 +1,7 @@
 /**
  * The page on which the user chooses the OAuth2 provider to authorise with.
  *
- * Source: "OAuth2-based" of "Registration and login" of the specification.
+ * Source: "OAuth2-based" of "Registration and login" of the draft.
  */
 
 import type { ServiceSelection } from "@greenroom/actors/account/login/LoginFlows"

@@ -1,7 +1,7 @@
 /**
  * One's own account: its sessions, the password, and other identities to log in with.
  *
- * Source: "Registration and login" and "Identity" of the specification.
+ * Source: "Registration and login" and "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

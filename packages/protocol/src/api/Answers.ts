@@ -1,7 +1,7 @@
 /**
  * Answers of the client API: pages of events, rooms as a client first sees them, presence.
  *
- * Source: "Receiving live updates on a client" and "Presence" of the specification.
+ * Source: "Receiving live updates on a client" and "Presence" of the draft.
  */
 import { Schema } from "effect"
 import type { ClientEvent as ClientEventType } from "../Event.ts"

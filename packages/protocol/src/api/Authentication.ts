@@ -5,7 +5,7 @@
  * The middleware reads the token itself, instead of by HttpApi's security schemes, because it does so for every
  * message that is sent. `ClientApi` documents the two schemes.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Using access tokens" of the client-server specification.
  */
 import { Context, Effect, Redacted } from "effect"
 import { HttpServerRequest } from "effect/http"

@@ -5,7 +5,7 @@
  * It is served under two prefixes. `HttpApiBuilder` makes the routes of a group for the paths of one API, so the gateway
  * mounts `ClientApi` once and, before routing, rewrites the later prefix to the draft's (`canonicalUrl`).
  *
- * Source: "API Standards" of the specification.
+ * Source: "API Standards" of the draft.
  */
 import { HttpApi, OpenApi } from "effect/http-api"
 import { AccountApi } from "./AccountApi.ts"

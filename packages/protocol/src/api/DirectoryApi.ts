@@ -1,7 +1,7 @@
 /**
  * Finding rooms: aliases, and the list of public rooms.
  *
- * Source: "Room structure" of the specification (room aliases).
+ * Source: "Room structure" of the draft (room aliases).
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

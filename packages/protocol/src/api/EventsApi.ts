@@ -1,7 +1,7 @@
 /**
  * The event stream: live updates by long poll and by socket, and what a client asks for when it starts.
  *
- * Source: "Receiving live updates on a client" of the specification.
+ * Source: "Receiving live updates on a client" of the draft.
  */
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { EventId, RoomId } from "../Identifiers.ts"

@@ -1,7 +1,7 @@
 /**
  * The stages of a registration or a login, request by request.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import { Schema } from "effect"
 import { ServerName, UserId } from "../Identifiers.ts"

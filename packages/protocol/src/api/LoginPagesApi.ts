@@ -2,7 +2,7 @@
  * The pages on which people go on with a login in their browser: the link of a mail, the selection of a service, and the
  * way back from an OAuth2 provider.
  *
- * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
+ * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

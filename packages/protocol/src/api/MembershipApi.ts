@@ -1,7 +1,7 @@
 /**
  * Membership: who is in a room, joins and leaves.
  *
- * Source: "Rooms" of the specification (the invite and join dance).
+ * Source: "Rooms" of the draft (the invite and join dance).
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -1,7 +1,7 @@
 /**
  * Presence: who is online, and who may see it.
  *
- * Source: "Presence" of the specification.
+ * Source: "Presence" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -1,7 +1,7 @@
 /**
  * Profiles: a display name, an avatar, and other fields that a user publishes, each with its audience.
  *
- * Source: "Profiles" of the specification.
+ * Source: "Profiles" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

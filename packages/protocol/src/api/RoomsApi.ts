@@ -1,7 +1,7 @@
 /**
  * Rooms: creating them, sending to them, reading back.
  *
- * Source: "Rooms", "Messages" and "Typing notifications" of the specification.
+ * Source: "Rooms", "Messages" and "Typing notifications" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -1,7 +1,7 @@
 /**
  * The current state of a room, by type and state key.
  *
- * Source: "Room structure" and "State messages" of the specification.
+ * Source: "Room structure" and "State messages" of the draft.
  */
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { RoomId } from "../Identifiers.ts"

@@ -1,7 +1,7 @@
 /**
  * Calls: the events of a call are room events; the server's part is TURN credentials.
  *
- * Source: "Voice over IP" of the specification.
+ * Source: "Voice over IP" of the draft.
  */
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { TurnServer } from "./Answers.ts"

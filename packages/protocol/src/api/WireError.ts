@@ -2,7 +2,7 @@
  * The errors of the protocol as they travel, `{"errcode": "M_...", "error": "..."}`, and the middleware by which a
  * request that does not fit the schemas of its endpoint is answered with one of them.
  *
- * Source: "API Standards" of the specification.
+ * Source: "API Standards" of the draft.
  */
 import { Effect } from "effect"
 import { HttpServerRequest } from "effect/http"

@@ -4,7 +4,7 @@
  * `readEdu` takes one as it came from another server. An EDU is only about users of the server that sent it; other users in
  * it are ignored, as are users whose IDs clients are not to see outside of events (`isCompliantUserId`), and EDUs of unknown types.
  *
- * Source: "PDUs and EDUs" and "Presence" of the specification.
+ * Source: "PDUs and EDUs" and "Presence" of the draft, "EDUs" of the server-server specification.
  */
 import { Option, Schema } from "effect"
 import { EventType, TransactionId } from "../api/Parameters.ts"

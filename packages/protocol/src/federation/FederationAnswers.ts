@@ -1,7 +1,7 @@
 /**
  * Answers of the federation API. PDUs are JSON objects in the form of their room's version.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 import { Schema } from "effect"
 import { body } from "../api/Body.ts"

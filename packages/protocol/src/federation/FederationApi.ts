@@ -5,7 +5,7 @@
  * without a slash at the end. The listener rewrites what arrives to one spelling (`canonicalFederationUrl`). A signature
  * covers the URL as it was sent.
  *
- * Source: "Federation" of the specification.
+ * Source: "Federation" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

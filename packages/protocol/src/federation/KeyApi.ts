@@ -2,7 +2,7 @@
  * The endpoints by which servers find each other's keys: the server's own at the draft's path and at today's, and, as a
  * notary, those of other servers. Requests need no signature: the answers are signed.
  *
- * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -4,7 +4,7 @@
  * The gateway's implementation of `OriginAuthentication` checks the signature and reads the body, which is signed too;
  * the handler finds both in `SignedRequest`.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
 import { Context } from "effect"
 import { HttpApiMiddleware } from "effect/http-api"

@@ -2,7 +2,7 @@
  * How a PDU is named in the paths and queries of the federation API, `pduId,origin`, and in the answers to a
  * transaction. Inside the server the same is an event ID, `$pduId:origin`.
  *
- * Source: "PDUs and EDUs" of the specification.
+ * Source: "PDUs and EDUs" of the draft.
  */
 import { Option, Schema, SchemaTransformation } from "effect"
 import {

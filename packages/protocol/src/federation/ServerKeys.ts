@@ -4,7 +4,7 @@
  *
  * Keys are 32 bytes in unpadded base64. Earlier servers wrote a key as that text alone, which is read as well.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Publishing Keys" of the server-server specification.
  */
 import { Schema } from "effect"
 import { ServerName } from "../Identifiers.ts"

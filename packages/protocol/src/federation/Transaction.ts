@@ -4,7 +4,7 @@
  * PDUs and EDUs stay unread JSON here. The room's version reads a PDU (`RoomVersion.fromPdu`), `readEdu` an EDU, each
  * for itself, so that a bad one never rejects the others.
  *
- * Source: "Transactions" of the specification.
+ * Source: "Transactions" of the draft and of the server-server specification.
  */
 import { Schema } from "effect"
 import { ServerName } from "../Identifiers.ts"

@@ -5,7 +5,7 @@
  * Headers are written in the form of the first servers. Headers that are read may quote values or not, in any order
  * and case of the names, with space around commas; a name given twice says two things and is refused.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
 import { isServerName, type ServerName } from "../Identifiers.ts"
 import type { Json } from "../Json.ts"

@@ -5,7 +5,7 @@
  * The signature is that of "Security": Ed25519 over the canonical JSON without `signatures`, by the server that checked
  * the address. A server that passes on another one's association adds its own signature.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { UserId } from "../Identifiers.ts"

@@ -4,7 +4,7 @@
  * It is served under two prefixes, like the client API; a URL under the later one is moved to the draft's before
  * routing (`canonicalIdentityUrl`).
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { HttpApi, OpenApi } from "effect/http-api"
 import { completeDocument } from "../api/OpenApiDocument.ts"

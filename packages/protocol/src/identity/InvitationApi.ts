@@ -2,7 +2,7 @@
  * Invitations of people who are not on Matrix yet: a home server leaves one for an address; the identity server writes
  * to the address, and when it is bound to a user informs that user's home server (`OnBind`).
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

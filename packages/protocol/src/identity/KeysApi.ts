@@ -1,7 +1,7 @@
 /**
  * The keys by which an identity server's associations and invitations are checked.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

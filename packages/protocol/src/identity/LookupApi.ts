@@ -5,7 +5,7 @@
  * The hash of an address is `sha256` over `<address> <medium> <pepper>` (canonical address, single spaces, UTF-8), in
  * URL-safe base64 without padding. The pepper changes from time to time.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "Association lookup" of the identity service specification.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -10,7 +10,7 @@
  * The home server answers 200 with `{}`. 400 and 403 end the attempts; after anything else the identity server tries
  * again, so the same request may come twice.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { RoomId, UserId } from "../Identifiers.ts"

@@ -3,7 +3,7 @@
  * to every other one. For an address the record with the highest `ts` holds; of two with the same `ts` the one whose
  * origin comes later in the order of code points, so every server comes to the same, whatever the order of arrival.
  *
- * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
+ * Source: "Identity" of the draft ("trusted clique of servers which replicate content").
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

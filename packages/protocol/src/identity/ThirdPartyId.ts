@@ -8,7 +8,7 @@
  * An address in canonical form has no white space, quotes or control characters, so that it can stand in the header of a
  * mail as it is.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, "3PID Types" of the appendices of the specification.
  */
 import * as Schema from "effect/Schema"
 

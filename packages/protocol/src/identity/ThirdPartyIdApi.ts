@@ -1,7 +1,7 @@
 /**
  * Binding addresses to users, and unbinding them.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -2,7 +2,7 @@
  * Proving ownership of an address: the server sends a token there, and a client that submits it has
  * validated the session. Sessions are known by `sid` and by the `client_secret` that the client chose.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"

@@ -1,7 +1,7 @@
 /**
  * The passwords of accounts: checking and changing them.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import {
   formatUserId,

@@ -1,7 +1,7 @@
 /**
  * The rules for names and passwords of new accounts.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft, "Account registration" of the client-server specification.
  */
 import {
   formatUserId,

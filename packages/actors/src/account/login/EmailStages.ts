@@ -7,7 +7,7 @@
  * chance to guess a session is 1.5 in ten million. A link must be confirmed by a button, because mail servers and browsers open
  * links that no person clicked.
  *
- * Source: "Email-based (code)" and "Email-based (url)" of "Registration and login" of the specification.
+ * Source: "Email-based (code)" and "Email-based (url)" of "Registration and login" of the draft.
  */
 import { createHash, randomInt } from "node:crypto"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"

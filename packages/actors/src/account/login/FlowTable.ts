@@ -2,7 +2,7 @@
  * The flows of the operator, and the next stage after the completed ones. Flows may have a common beginning: the completed stages
  * determine which flows are still possible.
  *
- * Source: "Registration and login" and "N-Factor Authentication" of the specification.
+ * Source: "Registration and login" and "N-Factor Authentication" of the draft.
  */
 import type { LoginFlow, LoginFlows } from "@greenroom/protocol/api/LoginFlow"
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"

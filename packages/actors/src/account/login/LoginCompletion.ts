@@ -2,7 +2,7 @@
  * The end of a flow: the session ends, once, and the results of its stages become an account, an access token, or a login method of
  * the account.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import type { UserId } from "@greenroom/protocol/Identifiers"

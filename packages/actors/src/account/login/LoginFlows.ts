@@ -7,7 +7,7 @@
  *
  * A login with one stage and one request has no session.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { LoginAnswer, LoginFlows as LoginFlowsAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"

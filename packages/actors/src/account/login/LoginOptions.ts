@@ -1,7 +1,7 @@
 /**
  * Options of logins and registrations: flows, lifetimes, rate limits, the mail server and OAuth2 providers.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"

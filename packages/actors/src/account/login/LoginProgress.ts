@@ -2,7 +2,7 @@
  * The progress of a login, a registration or a link. It is stored as JSON, so that any node can continue; secrets in it are
  * hashed.
  *
- * Source: "Registration and login" of the specification.
+ * Source: "Registration and login" of the draft.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"

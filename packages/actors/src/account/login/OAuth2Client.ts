@@ -3,7 +3,7 @@
  * there are ID tokens, `nonce`. Of the provider's claims only the subject is used; others, such as an email address, are
  * ignored.
  *
- * Source: "OAuth2-based" of "Registration and login" of the specification.
+ * Source: "OAuth2-based" of "Registration and login" of the draft.
  */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"

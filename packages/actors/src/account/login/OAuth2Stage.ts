@@ -5,7 +5,7 @@
  *
  * An account is linked to the provider and the user's `subject` there, never to an address.
  *
- * Source: "OAuth2-based" of "Registration and login" of the specification.
+ * Source: "OAuth2-based" of "Registration and login" of the draft.
  */
 import { createHash } from "node:crypto"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"

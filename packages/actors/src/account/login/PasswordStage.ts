@@ -1,7 +1,7 @@
 /**
  * `m.login.password`: logs in by the password, or registers with one. An unknown user takes as long as a known one.
  *
- * Source: "Password-based" of "Registration and login" of the specification.
+ * Source: "Password-based" of "Registration and login" of the draft.
  */
 import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"

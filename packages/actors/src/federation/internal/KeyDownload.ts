@@ -1,7 +1,7 @@
 /**
  * Asking for keys over the wire: a server for its own, a notary for those of others.
  *
- * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
 import { keyPath, keyQueryPath, todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

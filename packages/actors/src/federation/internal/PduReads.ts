@@ -2,7 +2,7 @@
  * Events of shared rooms as other servers receive them: single PDUs, states and history, as far as the asking server may see
  * them.
  *
- * Source: "Backfilling" and "Retrieving events" of the specification.
+ * Source: "Backfilling and retrieving missing events" and "Retrieving events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"

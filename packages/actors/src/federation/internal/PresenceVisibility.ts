@@ -2,7 +2,7 @@
  * The users whose presence a server may see: those who share a room with one of its users, and those who accepted one of its
  * users into a presence list. The same holds in both directions, for our users and for those of other servers.
  *
- * Source: "Presence and Permissions" of the specification.
+ * Source: "Presence and Permissions" of the draft.
  */
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"

@@ -2,7 +2,7 @@
  * Requests to identity servers, and what their refusals mean to the user. Servers that the operator trusts are asked at any
  * address, others only at those that the address policy allows.
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft, and the identity service specification.
  */
 import { rootCertificates } from "node:tls"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"

@@ -2,7 +2,7 @@
  * Fetches a piece of a room's history from one server: the events that precede those at the ends of our history, what authorises them,
  * and the states before them.
  *
- * Source: "Backfilling" of the specification.
+ * Source: "Backfilling" of the draft, "Backfilling and retrieving missing events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"

@@ -1,5 +1,7 @@
 /**
- * Room aliases: where they point, and joining by them. Source: "Room structure" of the specification.
+ * Room aliases: where they point, and joining by them.
+ *
+ * Source: "Room structure" of the draft, "Room aliases" of the client-server specification.
  */
 import {
   isRoomId,

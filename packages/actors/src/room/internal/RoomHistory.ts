@@ -2,7 +2,7 @@
  * The history of a room that other servers have and this one does not: it is fetched on demand (`HistoryFetches`), from one server after
  * the other, and put before what there is.
  *
- * Source: "Backfilling" of the specification.
+ * Source: "Backfilling" of the draft, "Backfilling and retrieving missing events" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"

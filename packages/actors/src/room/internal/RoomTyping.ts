@@ -1,7 +1,7 @@
 /**
  * The users who type in a room. They are published to the ephemeral stream; a user stops after a time without a repeat.
  *
- * Source: "Typing notifications" of the specification.
+ * Source: "Typing notifications" of the draft and of the client-server specification.
  */
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, FiberMap } from "effect"

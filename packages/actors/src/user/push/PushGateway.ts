@@ -2,7 +2,7 @@
  * Requests to push gateways. Users name their URLs, so only the addresses that `federation/AddressPolicy` allows are
  * connected to. Redirects are not followed.
  *
- * Source: "Push Gateway API" of the specification.
+ * Source: the push gateway specification.
  */
 import { Agent as HttpAgent, request as httpRequest, type RequestOptions } from "node:http"
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https"
