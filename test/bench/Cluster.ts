@@ -1,7 +1,7 @@
 /** The nodes of a cluster on a PostgreSQL of their own, and the rooms that each holds. */
 import { PgConnection } from "@effect/sql-pg"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Hash, Redacted } from "effect"
-import { freePort } from "../support/FreePort.ts"
 import type { Postgres } from "./Postgres.ts"
 import { type Server, startServer } from "./Server.ts"
 import type { Wires } from "./Wires.ts"

@@ -7,9 +7,9 @@
  * standard errors say how far a figure can be trusted.
  */
 import { setTimeout as sleep } from "node:timers/promises"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
 import { v8Options } from "../../apps/gateway/src/NodeOptions.ts"
-import { freePort } from "../support/FreePort.ts"
 import { atMost, type BenchmarkOptions, type Figure } from "./Benchmark.ts"
 import { type LoadProgram, runLoad, startLoad } from "./LoadProcess.ts"
 import type { CountedSendsInput } from "./load/countedSends.ts"

@@ -1,7 +1,7 @@
 /** Synapse from PyPI beside a Greenroom, for benchmarks that compare the two: optional, since it needs Python. */
 import * as path from "node:path"
+import { freePorts } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
-import { freePorts } from "../support/FreePort.ts"
 import * as Synapse from "../support/Synapse.ts"
 import type { Postgres } from "./Postgres.ts"
 

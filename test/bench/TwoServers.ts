@@ -1,8 +1,8 @@
 /** Two gateways that know each other's addresses, over TLS on loopback, each with its own database. */
 
 import { setTimeout as sleep } from "node:timers/promises"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
-import { freePort } from "../support/FreePort.ts"
 import { removeDirectory, type Server, startServer, temporaryDirectory } from "./Server.ts"
 
 export interface TwoServers extends AsyncDisposable {

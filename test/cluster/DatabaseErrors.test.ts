@@ -2,9 +2,9 @@
  * A statement that fails at the node of an actor is answered as one that fails at the client's node, whether the request is traced or not.
  */
 import { assert, it } from "@effect/vitest"
+import { freePorts } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
 import { databaseAccess } from "../support/DatabaseAccess.ts"
-import { freePorts } from "../support/FreePort.ts"
 import { type Scene, succeeded } from "../support/Scene.ts"
 import { at, start } from "./support/Cluster.ts"
 

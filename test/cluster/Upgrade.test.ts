@@ -4,8 +4,8 @@
  */
 import { assert, it } from "@effect/vitest"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Exit, Option, Scope } from "effect"
-import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { roomOf, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
 import { at } from "./support/Cluster.ts"

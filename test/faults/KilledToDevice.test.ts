@@ -3,8 +3,8 @@
  * sliding sync. Clients repeat unanswered requests: a sender with the same transaction ID, a reader with the token of the last answer.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Deferred, Effect, Fiber } from "effect"
-import { freePort } from "../support/FreePort.ts"
 import { type Person, restartable, succeeded } from "../support/Scene.ts"
 import { randomNumbers, seed } from "../support/Seed.ts"
 

@@ -6,19 +6,12 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { HostileNetwork } from "./support/HostileNetwork.ts"
 import { HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
-import {
-  expectOk,
-  freePort,
-  getState,
-  isMember,
-  readBack,
-  setState,
-  network as startNetwork
-} from "./support/Network.ts"
+import { expectOk, getState, isMember, readBack, setState, network as startNetwork } from "./support/Network.ts"
 import { room } from "./support/TodaysHostility.ts"
 import { todaysScene } from "./support/TodaysScene.ts"
 

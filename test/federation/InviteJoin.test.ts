@@ -7,6 +7,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { type HostileRoom, HostileServer } from "./support/HostileServer.ts"
@@ -14,7 +15,6 @@ import {
   change,
   createRoom,
   expectOk,
-  freePort,
   type HomeServer,
   isMember,
   join,

@@ -4,19 +4,10 @@
  * Source: "Backfilling and retrieving missing events" of the server-server specification.
  */
 import { assert, layer, vi } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer } from "effect"
 import { HostileServer } from "./support/HostileServer.ts"
-import {
-  change,
-  expectOk,
-  freePort,
-  type HomeServer,
-  isMember,
-  network,
-  readBack,
-  say,
-  sees
-} from "./support/Network.ts"
+import { change, expectOk, type HomeServer, isMember, network, readBack, say, sees } from "./support/Network.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })

@@ -12,16 +12,9 @@ import { AccountData } from "@greenroom/actors/user/AccountData"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Option } from "effect"
-import {
-  freePort,
-  homeServers,
-  isMessage,
-  message,
-  readsIn,
-  type TestServer,
-  twoHomeServers
-} from "./support/HomeServers.ts"
+import { homeServers, isMessage, message, readsIn, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
 
 const isMembership =

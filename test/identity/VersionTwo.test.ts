@@ -1,9 +1,9 @@
 /** Version 2 of the identity API with tokens of home servers, an identity server and a mail server, all on loopback. */
 import { assert, layer } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Layer } from "effect"
 import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
 import { askUrl, identityWith, requestMail, takeLink } from "../../apps/identity/test/support/TestIdentity.ts"
-import { freePort } from "../support/FreePort.ts"
 import { Homes, type Person, person } from "./support/TestHomes.ts"
 
 type Json = { readonly [key: string]: unknown }

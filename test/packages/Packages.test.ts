@@ -4,9 +4,9 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { promisify } from "node:util"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted, Schedule } from "effect"
-import { freePort } from "../support/FreePort.ts"
 
 const run = promisify(execFile)
 const repository = path.resolve(import.meta.dirname, "../..")

@@ -5,9 +5,9 @@
  */
 import * as http from "node:http"
 import * as net from "node:net"
+import { freePorts } from "@greenroom/store/testing/FreePort"
 import { Effect, type Scope } from "effect"
 import * as Spread from "../cluster/support/Spread.ts"
-import { freePorts } from "./FreePort.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
 
 /** How many nodes `start` starts. */

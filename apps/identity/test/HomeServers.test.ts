@@ -1,11 +1,11 @@
 import { createServer } from "node:https"
-import type { AddressInfo } from "node:net"
 import type { TLSSocket } from "node:tls"
 import { assert, it, layer } from "@effect/vitest"
 import { FederationConfig, type FederationOptions } from "@greenroom/actors/federation/FederationConfig"
 import { Departure } from "@greenroom/actors/runtime/Departure"
 import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import { listenOnLoopback } from "@greenroom/store/testing/Loopback"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { dnsServer } from "../../../packages/actors/test/federation/support/DnsServer.ts"
@@ -29,17 +29,8 @@ const homeServer = Effect.gen(function* () {
     requests.push({ host: request.headers.host, certificateName: servername, path: request.url })
     response.writeHead(302, { location: "https://127.0.0.1:1/" }).end()
   })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "localhost", () => resume(Effect.void))
-    }),
-    () =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
-  return { name: ServerName.make(`localhost:${(server.address() as AddressInfo).port}`), requests }
+  const port = yield* listenOnLoopback(server, "localhost")
+  return { name: ServerName.make(`localhost:${port}`), requests }
 })
 
 const homeServers = (identity: Partial<IdentityOptionsShape>, federation?: FederationOptions) =>

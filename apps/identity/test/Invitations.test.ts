@@ -1,10 +1,9 @@
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { OnBind } from "@greenroom/protocol/identity/OnBind"
 import { decodeBase64, importVerifyKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect, Layer, Queue, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { Mailbox } from "./support/Mailbox.ts"
@@ -31,18 +30,7 @@ const invite = (address: string, more: object = {}) =>
 /** A web server that takes requests and answers none. */
 const silentServer = Effect.gen(function* () {
   const requests = yield* Queue.unbounded<void>()
-  const server = createServer(() => Queue.offerUnsafe(requests, undefined))
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "127.0.0.1", () => resume(Effect.void))
-    }),
-    () =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const url = yield* serveHttp(() => Queue.offerUnsafe(requests, undefined))
   return { url, asked: Queue.take(requests) }
 })
 

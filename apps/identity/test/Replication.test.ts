@@ -1,11 +1,10 @@
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { generateSigningKey, type SigningKey, signJson, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Result, Schedule, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { hashAddress } from "../src/AddressHash.ts"
@@ -15,14 +14,6 @@ import type { Peer } from "../src/IdentityOptions.ts"
 import { Peppers } from "../src/Peppers.ts"
 import { Mailbox } from "./support/Mailbox.ts"
 import { type AnswerBody, ask, askUrl, bind, database, hour, identityWith, serverOn } from "./support/TestIdentity.ts"
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 type Server = Context.Context<IdentityHttp | Mailbox>
 

@@ -4,11 +4,11 @@ import { Readable } from "node:stream"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, it } from "@effect/vitest"
 import type { MediaFile } from "@greenroom/actors/media/Media"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { describe, vi } from "vitest"
 import { mediaResponse, multipartResponse } from "../src/MediaResponse.ts"
-import { serveHttp } from "./support/Loopback.ts"
 
 const chunkBytes = 256 * 1024
 

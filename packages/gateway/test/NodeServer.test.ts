@@ -5,10 +5,10 @@ import { connect } from "node:net"
 import { text } from "node:stream/consumers"
 import { connect as tlsConnect } from "node:tls"
 import { assert, describe, it } from "@effect/vitest"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { tlsCredentials } from "../src/federation/TlsCredentials.ts"
 import { answerClientError, answerRequests, listen, makeInFlight, makeNodeServer } from "../src/NodeServer.ts"
-import { temporaryDirectory } from "./support/Loopback.ts"
 import { serverName } from "./TestGateway.ts"
 
 describe("listen", () => {

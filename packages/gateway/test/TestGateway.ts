@@ -4,11 +4,11 @@
  */
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
 import { Gateway, type GatewayOptions } from "../src/Gateway.ts"
 import { unlimited } from "../src/Rate.ts"
-import { temporaryDirectory } from "./support/Loopback.ts"
 
 export const serverName = ServerName.make("green.test")
 

@@ -1,8 +1,8 @@
 /** Several nodes of one home server: a process each, on one database, connected over loopback. */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { freePorts } from "@greenroom/store/testing/FreePort"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, type Redacted, type Scope } from "effect"
-import { freePorts } from "../../support/FreePort.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 

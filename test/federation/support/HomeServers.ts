@@ -17,7 +17,7 @@ import { type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
-import { freePort } from "../../support/FreePort.ts"
+import { freePort } from "@greenroom/store/testing/FreePort"
 
 export { freePort }
 

@@ -13,7 +13,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { IdentityHttp } from "../../../apps/identity/src/IdentityHttp.ts"
 import { askUrl } from "../../../apps/identity/test/support/TestIdentity.ts"
-import { freePort } from "../../support/FreePort.ts"
+import { freePort } from "@greenroom/store/testing/FreePort"
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(path.join(tmpdir(), "greenroom-identity-"))),

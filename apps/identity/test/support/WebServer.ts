@@ -1,6 +1,5 @@
 /** An HTTP server on a free port that stores its requests, as the web service for text messages or as a home server. */
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Context, Effect, Queue, type Scope } from "effect"
 
 export interface ReceivedRequest {
@@ -34,7 +33,7 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
   const requests = yield* Queue.unbounded<ReceivedRequest>()
   let statuses: ReadonlyArray<number> = [200]
   let said = "{}"
-  const server = createServer((request, response) => {
+  const url = yield* serveHttp((request, response) => {
     let text = ""
     request.setEncoding("utf8")
     request.on("data", (chunk: string) => {
@@ -52,18 +51,8 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
       })
     })
   })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "127.0.0.1", () => resume(Effect.void))
-    }),
-    () =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     take: Queue.take(requests),
     waiting: Queue.size(requests),
     answer: (...next) => {

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted } from "effect"
-import { freePort, startExample } from "./startExample.ts"
+import { startExample } from "./startExample.ts"
 
 const counts = (output: string): ReadonlyArray<number> =>
   [...output.matchAll(/^!\S+: (\d+) messages?$/gm)].map(([, count]) => Number(count))

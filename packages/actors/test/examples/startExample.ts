@@ -3,7 +3,6 @@
  */
 import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -18,17 +17,6 @@ export const temporaryDirectory = Effect.acquireRelease(
     return directory
   }),
   (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-)
-
-/** A port that was free a moment ago. */
-export const freePort = Effect.promise(
-  () =>
-    new Promise<number>((resolve) => {
-      const server = net.createServer().listen(0, "127.0.0.1", () => {
-        const { port } = server.address() as net.AddressInfo
-        server.close(() => resolve(port))
-      })
-    })
 )
 
 /** The program ends with the scope. */

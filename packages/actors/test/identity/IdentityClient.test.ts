@@ -1,9 +1,8 @@
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import { ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect, Layer, Option, Result } from "effect"
 import { FederationConfig, type FederationOptions } from "../../src/federation/FederationConfig.ts"
 import { IdentityClient } from "../../src/identity/IdentityClient.ts"
@@ -27,25 +26,17 @@ interface Said {
 /** An identity server that publishes its key and says otherwise what the test wants it to say. */
 const identityServer = Effect.gen(function* () {
   let said: Said = { status: 200, text: "{}" }
-  const server = createServer((request, response) => {
+  const url = yield* serveHttp((request, response) => {
     const isKey = request.url?.includes("/pubkey/ed25519:1") === true
     const publicKey = JSON.stringify({ public_key: encodeBase64(exportVerifyKey(verifyKeyOf(key))) })
     response
       .writeHead(isKey ? 200 : said.status, { location: "http://127.0.0.1:1/" })
       .end(isKey ? publicKey : said.text)
   })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-    () =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
   const says = (text: string, status = 200) => {
     said = { status, text }
   }
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, says }
+  return { url, says }
 })
 
 interface More {

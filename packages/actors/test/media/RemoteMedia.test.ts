@@ -1,11 +1,11 @@
 /**
  * Servers that begin to give a file and stop: neither the request nor what it holds waits for them for ever.
  */
-import { createServer, type Server } from "node:https"
-import type { AddressInfo } from "node:net"
+import { createServer } from "node:https"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { listenOnLoopback } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { FederationConfig } from "../../src/federation/FederationConfig.ts"
@@ -25,22 +25,12 @@ const stallingServer = Effect.fnUntraced(function* (
 ) {
   const { credentials } = yield* certificates
   const gone = Promise.withResolvers<void>()
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<Server>((resume) => {
-      const server = createServer(credentials, (_, response) => {
-        response.writeHead(status, headers)
-        response.write(beginning)
-        response.once("close", () => gone.resolve())
-      })
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) =>
-      Effect.sync(() => {
-        server.closeAllConnections()
-        server.close()
-      })
-  )
-  return { port: (server.address() as AddressInfo).port, gone: gone.promise }
+  const server = createServer(credentials, (_, response) => {
+    response.writeHead(status, headers)
+    response.write(beginning)
+    response.once("close", () => gone.resolve())
+  })
+  return { port: yield* listenOnLoopback(server), gone: gone.promise }
 })
 
 const mediaOf = (port: number) => {

@@ -2,8 +2,8 @@
  * An application service for tests: a real HTTP server that records the requests it gets, and answers as the test sets.
  */
 import type { IncomingMessage } from "node:http"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Context, Effect, Layer, Queue } from "effect"
-import { serveHttp } from "../support/Loopback.ts"
 
 export interface Received {
   readonly method: string

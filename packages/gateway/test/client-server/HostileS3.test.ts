@@ -4,8 +4,8 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { S3Options } from "@greenroom/actors/media/MediaConfig"
+import { serveHttp, temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect, Redacted } from "effect"
-import { serveHttp, temporaryDirectory } from "../support/Loopback.ts"
 import { gatewayWith, register } from "../TestGateway.ts"
 import { download, png, transfer, upload } from "./TestMedia.ts"
 

@@ -3,12 +3,12 @@
  * endpoints, and the worker requests them from the new ones with the access token of the user.
  */
 import { assert, layer } from "@effect/vitest"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect, Layer } from "effect"
 import type { Page } from "playwright-core"
 import sharp from "sharp"
 import { Gateway } from "../../src/Gateway.ts"
 import { Browser, visit } from "../login/Browser.ts"
-import { serveHttp } from "../support/Loopback.ts"
 import { register } from "../TestGateway.ts"
 import { mediaGateway, transfer, upload } from "./TestMedia.ts"
 

@@ -5,8 +5,9 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
+import { freePort } from "@greenroom/store/testing/FreePort"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect, Redacted } from "effect"
-import { freePort, temporaryDirectory } from "../support/Loopback.ts"
 import { askToday, gatewayWith, register } from "../TestGateway.ts"
 
 const programs = { server: "/usr/bin/turnserver", client: "/usr/bin/turnutils_uclient" }

@@ -3,9 +3,9 @@ import { readdir, stat, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect } from "effect"
 import { makeSelfSigned, tlsCredentials, validityWarning } from "../../src/federation/TlsCredentials.ts"
-import { temporaryDirectory } from "../support/Loopback.ts"
 
 const serverName = "example.org" as ServerName
 

@@ -4,9 +4,9 @@
  */
 import { fileURLToPath } from "node:url"
 import { assert } from "@effect/vitest"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { type Browser as Chromium, chromium, type Page } from "playwright-core"
-import { serveHttp } from "../support/Loopback.ts"
 
 const screenshots = fileURLToPath(new URL("../../../../node_modules/.cache/greenroom-screenshots", import.meta.url))
 

@@ -1,10 +1,10 @@
 /**
  * An OAuth2 provider for tests (OpenID Connect), on a free port. Visitors log in there as `provider.subject`, or are refused.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import type { LoginOptions, OAuth2Provider } from "@greenroom/actors/account/login/LoginOptions"
 import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect, Redacted, type Scope } from "effect"
 import Provider from "oidc-provider"
 import { Gateway } from "../../src/Gateway.ts"
@@ -59,51 +59,37 @@ const page = (uid: string) => `<!DOCTYPE html><html lang="en"><head><title>Test 
 <h1>Test Service</h1><form method="post" action="/interaction/${uid}"><button>Allow</button></form></body></html>`
 
 /** Starts a provider. */
-export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.callback<{ readonly provider: TestProvider; readonly server: ReturnType<typeof createServer> }>((resume) => {
-      let oidc: Provider | undefined
-      const answer = async (request: IncomingMessage, response: ServerResponse) => {
-        if (oidc === undefined) return void response.writeHead(503).end()
-        const uid = /^\/interaction\/([\w-]+)$/.exec(request.url ?? "")?.[1]
-        if (uid === undefined) {
-          if (request.url === "/token") {
-            provider.tokenRequests.push(String(request.headers.authorization))
-          }
-          return void oidc.callback()(request, response)
-        }
-        if (request.method === "GET")
-          return void response.writeHead(200, { "content-type": "text/html" }).end(page(uid))
-        const result =
-          provider.subject === undefined
-            ? { error: "access_denied", error_description: "No" }
-            : { login: { accountId: provider.subject, remember: false } }
-        await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
+export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Effect.gen(function* () {
+  let oidc: Provider | undefined
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    if (oidc === undefined) return void response.writeHead(503).end()
+    const uid = /^\/interaction\/([\w-]+)$/.exec(request.url ?? "")?.[1]
+    if (uid === undefined) {
+      if (request.url === "/token") {
+        provider.tokenRequests.push(String(request.headers.authorization))
       }
-      const server = createServer((request, response) => {
-        answer(request, response).catch(() => response.writeHead(500).end())
-      })
-      const provider: { -readonly [K in keyof TestProvider]: TestProvider[K] } = {
-        issuer: "",
-        subject: undefined,
-        tokenRequests: [],
-        allow: (gatewayUrl) => {
-          oidc = makeProvider(provider.issuer, gatewayUrl)
-        }
-      }
-      server.listen(0, "127.0.0.1", () => {
-        provider.issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-        resume(Effect.succeed({ server, provider }))
-      })
-    }),
-    ({ server }) =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  ),
-  ({ provider }) => provider
-)
+      return void oidc.callback()(request, response)
+    }
+    if (request.method === "GET") return void response.writeHead(200, { "content-type": "text/html" }).end(page(uid))
+    const result =
+      provider.subject === undefined
+        ? { error: "access_denied", error_description: "No" }
+        : { login: { accountId: provider.subject, remember: false } }
+    await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
+  }
+  const issuer = yield* serveHttp((request, response) => {
+    answer(request, response).catch(() => response.writeHead(500).end())
+  })
+  const provider: TestProvider = {
+    issuer,
+    subject: undefined,
+    tokenRequests: [],
+    allow: (gatewayUrl) => {
+      oidc = makeProvider(issuer, gatewayUrl)
+    }
+  }
+  return provider
+})
 
 /** Visits an authorization URI, and allows it. Returns where the provider redirects to. */
 export const authorize = Effect.fnUntraced(function* ({ visit }: UserAgent, uri: string) {

@@ -1,8 +1,8 @@
 /**
  * A push gateway on a loopback address that records the notifications it gets, and answers as the test sets.
  */
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import { Effect, Queue } from "effect"
-import { serveHttp } from "./Loopback.ts"
 
 export interface Received {
   readonly event_id?: string

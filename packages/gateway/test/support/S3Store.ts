@@ -5,8 +5,9 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync } from "node:fs"
 import * as path from "node:path"
 import type { S3Options } from "@greenroom/actors/media/MediaConfig"
+import { freePort } from "@greenroom/store/testing/FreePort"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect, Redacted } from "effect"
-import { freePort, temporaryDirectory } from "./Loopback.ts"
 
 const findProgram = (): string | undefined => {
   try {

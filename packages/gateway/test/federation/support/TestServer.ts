@@ -21,11 +21,11 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, Option } from "effect"
 import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
 import { unlimited } from "../../../src/Rate.ts"
-import { temporaryDirectory } from "../../support/Loopback.ts"
 
 /** The requests that reached a server. */
 export class Received extends Context.Service<
