@@ -12,6 +12,7 @@ import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { answerRequests, limitBodyTime, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { docsPage } from "@greenroom/gateway/pages/DocsPage"
+import { favicon, faviconPath } from "@greenroom/gateway/pages/Favicon"
 import { homePage } from "@greenroom/gateway/pages/HomePage"
 import { toNetwork, trustProxies } from "@greenroom/gateway/TrustedProxies"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
@@ -78,6 +79,7 @@ const homeRoute = HttpRouter.use((router) =>
 
 const routes = Layer.mergeAll(
   homeRoute,
+  favicon,
   HttpApiBuilder.layer(IdentityApi, { openapiPath }),
   docsPage(IdentityApi, docsPath)
 ).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer), Layer.provide(ChangesRunToEnd.layer))
@@ -89,7 +91,10 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
   const versionTwo = yield* makeVersionTwo
-  const app = matrixHttp(versionTwo(endpoints), knownPaths([IdentityApi as never], [homePath, openapiPath, docsPath]))
+  const app = matrixHttp(
+    versionTwo(endpoints),
+    knownPaths([IdentityApi as never], [homePath, faviconPath, openapiPath, docsPath])
+  )
   const counted = HttpServerRequest.HttpServerRequest.use((request) =>
     requests.take("requests", request).pipe(
       Effect.matchEffect({

@@ -80,6 +80,7 @@ import { answerRequests, limitBodyTime, listen, makeInFlight, makeNodeServer } f
 import { oauthEndpoints } from "./oauth/OAuthEndpoints.ts"
 import { oauthPages } from "./oauth/OAuthPages.ts"
 import { docsPage } from "./pages/DocsPage.ts"
+import { favicon, faviconPath } from "./pages/Favicon.ts"
 import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, type Rates } from "./Rate.ts"
 import { RateLimit } from "./RateLimit.ts"
@@ -225,6 +226,7 @@ const homeRoute = HttpRouter.use((router) =>
 
 const routes = Layer.mergeAll(
   homeRoute,
+  favicon,
   oauthEndpoints,
   oauthPages,
   HttpApiBuilder.layer(ClientApi, { openapiPath }),
@@ -312,7 +314,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: TrustedProxies)
     endpoints,
     knownPaths(
       [ClientApi as never, ClientServerApi as never],
-      [homePath, openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
+      [homePath, faviconPath, openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
     )
   )
   const sampled = yield* makeSampled

@@ -375,6 +375,17 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
+  it.effect("browsers get the icon that they request for each page", () =>
+    Effect.gen(function* () {
+      const icon = yield* ask("GET", "//favicon.ico")
+      assert.strictEqual(icon.status, 200)
+      assert.strictEqual(icon.headers.get("content-type"), "image/svg+xml")
+      assert.match(icon.text, /^<svg xmlns=/)
+      const home = yield* ask("GET", "//")
+      assert.include(home.headers.get("content-security-policy") ?? "", "img-src 'self'")
+    })
+  )
+
   it.effect("the login page loads nothing from elsewhere, and its policy allows nothing else", () =>
     Effect.gen(function* () {
       const page = yield* ask("GET", "/login/fallback")

@@ -38,6 +38,8 @@ const policy = ({ formAction, script }: PageOptions, styleHash: string): string 
     `script-src ${script === undefined ? "'none'" : hashOf(script)}`,
     `style-src ${styleHash}`,
     "connect-src 'self'",
+    // Browsers load the icon of the page as an image.
+    "img-src 'self'",
     formAction === undefined ? "form-action 'self'" : `form-action 'self' ${formAction}`,
     "base-uri 'none'",
     "frame-ancestors 'none'"
@@ -76,8 +78,13 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
     })
   )
 
+const door = `<rect width="48" height="48" rx="13"/><path d="M15 36V18a9 9 0 0 1 18 0v18M10 36h28"/><circle cx="28.5" cy="27" r="1.9"/>`
+
 /** The mark above the heading. */
-export const mark = `<svg class="mark" viewBox="0 0 48 48" aria-hidden="true" focusable="false"><rect width="48" height="48" rx="13"/><path d="M15 36V18a9 9 0 0 1 18 0v18M10 36h28"/><circle cx="28.5" cy="27" r="1.9"/></svg>`
+export const mark = `<svg class="mark" viewBox="0 0 48 48" aria-hidden="true" focusable="false">${door}</svg>`
+
+/** The mark as a file of its own: an SVG image. */
+export const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 48 48"><style>rect{fill:#1f6f54}path{fill:none;stroke:#fff;stroke-width:2.6;stroke-linecap:round;stroke-linejoin:round}circle{fill:#fff}</style>${door}</svg>`
 
 /** The paragraph that shows an error; empty without one. */
 export const errorParagraph = (text: string | undefined): string =>
