@@ -27,9 +27,11 @@ import { type MatrixTransport, type MatrixTransportOptions, makeMatrixTransport 
 
 export type { MatrixLogin, MatrixRegistration } from "./internal/MatrixAccounts.ts"
 export type { ContactMerge, ContactPageOptions } from "./internal/MatrixContacts.ts"
-export type { MatrixMessagesOptions } from "./internal/MatrixRooms.ts"
+export type { MatrixFile, MatrixUpload } from "./internal/MatrixMedia.ts"
+export type { MatrixMessagesOptions, MatrixReason } from "./internal/MatrixRooms.ts"
 export type { SyncOptions } from "./internal/MatrixSyncs.ts"
 export type { ClientError } from "./internal/Retry.ts"
+export type { Once } from "./internal/RoomRequests.ts"
 
 /** The address of a home server, and how it is asked. */
 export interface MatrixClientOptions {

@@ -5,4 +5,4 @@ export type { SimpleEvent, SyncAnswer, SyncedRoom } from "@greenroom/protocol/cl
 export * from "./ConnectionError.ts"
 export * from "./GreenroomClient.ts"
 export * from "./GreenroomSocket.ts"
-export { MatrixClient, type MatrixClientOptions, type MatrixClientShape } from "./MatrixClient.ts"
+export * from "./MatrixClient.ts"

@@ -11,6 +11,7 @@ import type { ClientError } from "./Retry.ts"
 /** The keys that identify the contact of a card: its UID, an email address or a phone number; or its UID alone. */
 export type ContactMerge = "addresses" | "uid"
 
+/** A page of contacts. */
 export interface ContactPageOptions {
   /** `next_batch` of the page before. */
   readonly from?: string

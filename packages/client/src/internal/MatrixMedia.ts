@@ -9,13 +9,14 @@ import { HttpClientRequest } from "effect/http"
 import type { MatrixTransport } from "./MatrixTransport.ts"
 import type { ClientError } from "./Retry.ts"
 
+/** How a file is uploaded. */
 export interface MatrixUpload {
   /** `image/png`; default `application/octet-stream`. */
   readonly contentType?: string
   readonly fileName?: string
 }
 
-/** A file as it came. */
+/** A downloaded file, whole. */
 export interface MatrixFile {
   readonly bytes: Uint8Array
   readonly contentType: string

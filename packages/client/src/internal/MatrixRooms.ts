@@ -21,19 +21,19 @@ export interface MatrixMessagesOptions {
   readonly dir?: "f" | "b"
 }
 
-/** The reason, which the people in the room see. */
-export interface Because {
+/** The reason of a membership or a redaction, which the people in the room see. */
+export interface MatrixReason {
   readonly reason?: string
 }
 
-const because = ({ reason }: Because) => (reason === undefined ? {} : { reason })
+const reasonOf = ({ reason }: MatrixReason) => (reason === undefined ? {} : { reason })
 
 const makeSending = ({ api, newTransactionId, once, repeatable }: MatrixTransport) => {
   const rooms = api["clientServer.rooms"]
   const send = (roomId: RoomId, eventType: string, content: JsonObject, { txnId = newTransactionId() }: Once = {}) =>
     repeatable(rooms.send({ params: { roomId, eventType, txnId }, query: {}, payload: content }))
   return {
-    /** Is not repeated, since it has no transaction ID. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION. */
+    /** It has no transaction ID, so that a request whose answer was lost is not repeated. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION. */
     createRoom: (options: CreateRoom = {}) => once(api["clientServer.createRoom"].createRoom({ payload: options })),
     /** Sends an event: `send(roomId, "m.room.message", { msgtype: "m.text", body: "Hello" })`. Errors: M_FORBIDDEN. */
     send,
@@ -41,7 +41,7 @@ const makeSending = ({ api, newTransactionId, once, repeatable }: MatrixTranspor
     sendText: (roomId: RoomId, body: string, options?: Once) =>
       send(roomId, "m.room.message", { msgtype: "m.text", body }, options),
     /** Strips an event to what the protocol needs. Errors: M_FORBIDDEN. */
-    redact: (roomId: RoomId, eventId: EventId, { reason, txnId = newTransactionId() }: Once & Because = {}) =>
+    redact: (roomId: RoomId, eventId: EventId, { reason, txnId = newTransactionId() }: Once & MatrixReason = {}) =>
       repeatable(rooms.redact({ params: { roomId, eventId, txnId }, payload: reason === undefined ? {} : { reason } })),
     /** Errors: M_FORBIDDEN. */
     setState: (roomId: RoomId, eventType: string, content: JsonObject, stateKey = "") =>
@@ -61,24 +61,28 @@ const makeSending = ({ api, newTransactionId, once, repeatable }: MatrixTranspor
   }
 }
 
-/** A repeat of these changes nothing more, so a lost answer is repeated. */
+/** A repeat of these changes nothing more, so the client repeats a request whose answer was lost. */
 const makeMembership = ({ api, repeatable }: MatrixTransport) => {
   const rooms = api["clientServer.rooms"]
-  const about = (user_id: UserId, options: Because = {}) => ({ user_id, ...because(options) })
+  const about = (user_id: UserId, options: MatrixReason = {}) => ({ user_id, ...reasonOf(options) })
   return {
     /** Joins a room by its ID or alias. Errors: M_FORBIDDEN, M_NOT_FOUND. */
     join: (roomIdOrAlias: RoomId | RoomAlias) =>
       repeatable(rooms.joinByIdOrAlias({ params: { roomIdOrAlias }, payload: {} })),
     /** Leaves a room, or rejects an invitation. */
-    leave: (roomId: RoomId, options: Because = {}) =>
-      repeatable(rooms.leave({ params: { roomId }, payload: because(options) })),
-    invite: (roomId: RoomId, userId: UserId, options?: Because) =>
+    leave: (roomId: RoomId, options: MatrixReason = {}) =>
+      repeatable(rooms.leave({ params: { roomId }, payload: reasonOf(options) })),
+    /** Errors: M_FORBIDDEN. */
+    invite: (roomId: RoomId, userId: UserId, options?: MatrixReason) =>
       repeatable(rooms.invite({ params: { roomId }, payload: about(userId, options) })),
-    kick: (roomId: RoomId, userId: UserId, options?: Because) =>
+    /** Errors: M_FORBIDDEN. */
+    kick: (roomId: RoomId, userId: UserId, options?: MatrixReason) =>
       repeatable(rooms.kick({ params: { roomId }, payload: about(userId, options) })),
-    ban: (roomId: RoomId, userId: UserId, options?: Because) =>
+    /** Errors: M_FORBIDDEN. */
+    ban: (roomId: RoomId, userId: UserId, options?: MatrixReason) =>
       repeatable(rooms.ban({ params: { roomId }, payload: about(userId, options) })),
-    unban: (roomId: RoomId, userId: UserId, options?: Because) =>
+    /** Errors: M_FORBIDDEN. */
+    unban: (roomId: RoomId, userId: UserId, options?: MatrixReason) =>
       repeatable(rooms.unban({ params: { roomId }, payload: about(userId, options) })),
     /** The rooms that the user is in. */
     joinedRooms: repeatable(rooms.joinedRooms({}))

@@ -13,6 +13,7 @@ import { Duration, Effect, Stream } from "effect"
 import type { MatrixTransport } from "./MatrixTransport.ts"
 import type { ClientError } from "./Retry.ts"
 
+/** What is synced, and how. */
 export interface SyncOptions {
   /** The `next_batch` of an earlier answer. Absent: everything that the user has. */
   readonly since?: string
@@ -20,6 +21,7 @@ export interface SyncOptions {
   readonly timeout?: Duration.Input
   /** The ID of a filter, or the filter itself. */
   readonly filter?: string | JsonObject
+  /** Whether the answer has the whole state of all rooms, even after a token. In streams: that of the first answer. */
   readonly fullState?: boolean
   readonly setPresence?: "online" | "offline" | "unavailable"
 }
@@ -36,7 +38,8 @@ export const makeMatrixSyncs = ({ api, repeatable }: MatrixTransport) => {
     repeatable(
       api["clientServer.sync"].sync({
         query: {
-          since,
+          // Synapse refuses an empty `since`.
+          ...(since === undefined ? {} : { since }),
           timeout: Math.round(Duration.toMillis(Duration.fromInputUnsafe(timeout))),
           filter: typeof filter === "object" ? JSON.stringify(filter) : filter,
           full_state: fullState === undefined ? undefined : `${fullState}`,
@@ -46,13 +49,17 @@ export const makeMatrixSyncs = ({ api, repeatable }: MatrixTransport) => {
     )
 
   /** Answer after answer. Without `since` the first one has everything that the user has. */
-  const syncs = (options: SyncOptions = {}): Stream.Stream<SyncAnswer, ClientError> =>
-    Stream.unfold(options.since, (since) =>
+  const syncs = (options: SyncOptions = {}): Stream.Stream<SyncAnswer, ClientError> => {
+    // The server answers requests for the whole state at once, without waiting for updates.
+    const { fullState: _, ...further } = options
+    const first: SyncOptions = options.since === undefined ? { ...options, timeout: 0 } : options
+    return Stream.unfold(first, (request) =>
       Effect.map(
-        sync({ timeout: "30 seconds", ...options, ...(since === undefined ? { timeout: 0 } : { since }) }),
-        (answer) => [answer, answer.next_batch] as const
+        sync({ timeout: "30 seconds", ...request }),
+        (answer) => [answer, { ...further, since: answer.next_batch }] as const
       )
     )
+  }
 
   /** The timelines of the joined rooms, event by event, from now on or from `since`. A gap (`limited`) is not filled. */
   const events = (

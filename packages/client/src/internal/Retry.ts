@@ -6,6 +6,7 @@ import { isMatrixError, type MatrixError } from "@greenroom/protocol/MatrixError
 import { Clock, Duration, Effect, Random } from "effect"
 import type { ConnectionError } from "../ConnectionError.ts"
 
+/** The errors of requests: those of the protocol, and failures of the connection. */
 export type ClientError = MatrixError | ConnectionError
 
 const firstPause = 50
