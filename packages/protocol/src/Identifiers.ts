@@ -113,15 +113,15 @@ export const isHistoricalUserId = (text: unknown): text is UserId => {
   return colon > 0 && serverNameGrammar.test(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
 }
 
-/** True for user IDs that clients are to see outside of events, too: their localparts are of the characters U+0021 to U+007E. */
+/** True for user IDs that clients may receive outside of events too: their localparts are of the characters U+0021 to U+007E. */
 export const isCompliantUserId = (text: unknown): text is UserId => isUserId(text) && /^@[!-~]+?:/.test(text)
 
 /** The server of a user, or of an alias. */
 export const serverNameOf = (id: UserId | RoomAlias): ServerName => id.slice(id.indexOf(":") + 1) as ServerName
 
 /**
- * The server that made an ID of a room or of an event, where the ID names it. Rules of room versions that are built on it
- * ask for it; to others it is a hint whom to ask at most.
+ * The server that a room ID or event ID names; undefined for a hash. Room versions whose rules depend on it read it. All
+ * other code may use it only as a hint of which server to ask.
  */
 export const serverPartOf = (id: RoomId | EventId): ServerName | undefined => {
   const colon = id.indexOf(":")

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 /** A JSON value. */
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | JsonObject
 
+/** A JSON object. */
 export interface JsonObject {
   readonly [key: string]: Json
 }
@@ -15,6 +16,9 @@ export const JsonObject: Schema.Codec<JsonObject> = Schema.Record(Schema.String,
 
 /** An integer that every JSON implementation keeps: between -(2^53)+1 and (2^53)-1. */
 export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer" }))
+
+/** A key of an object that may be absent or null, which mean the same: some clients send every key. */
+export const nullable = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 /** True for a JSON object. Its members are not checked. */
 export const isJsonObject = (value: unknown): value is JsonObject =>

@@ -66,7 +66,7 @@ export class BadRequest extends WireErrorClass<BadRequest>()(
   "Wrong in a way that no other code names"
 ) {}
 
-// --- Errors of today's client API ------------------------------------------------------------------------------------
+// Errors of today's client API
 export class InvalidParam extends WireErrorClass<InvalidParam>()(
   "M_INVALID_PARAM",
   400,
@@ -311,6 +311,7 @@ export const MatrixError = Schema.Union([
   ConnectionTimeout
 ])
 export type MatrixError = typeof MatrixError.Type
+/** The code of a standard error. */
 export type ErrCode = MatrixError["_tag"]
 
 /** The HTTP status of each errcode. */

@@ -94,7 +94,7 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
     }).annotateMerge(
       documented({
         summary: "Approve an export that another administrator has requested",
-        text: "It can be read for 24 hours. Errors: M_FORBIDDEN for who asked for it, M_NOT_FOUND.",
+        text: "It can be read for 24 hours. Errors: M_FORBIDDEN for the administrator who requested it, M_NOT_FOUND.",
         who
       })
     ),
@@ -104,7 +104,7 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
     }).annotateMerge(
       documented({
         summary: "The export, as JSON lines, once it is approved",
-        text: "For the administrator who asked for it. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+        text: "For the administrator who requested it. Errors: M_FORBIDDEN, M_NOT_FOUND.",
         who
       })
     )
@@ -165,6 +165,7 @@ const reports = HttpApiGroup.make("greenroomAdmin.reports")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Reports" }))
 
+/** The API of Greenroom's administrators. */
 export const GreenroomAdminApi = HttpApi.make("GreenroomAdminApi")
   .add(audit, bans, exports, registrations, reports)
   .middleware(ClientErrors)

@@ -13,8 +13,8 @@ import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { ClientErrors } from "../client-server/ClientErrors.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
-import { JsonObject } from "../Json.ts"
-import { anyBody, Count, Flag, nullable, ofMedia, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+import { JsonObject, nullable } from "../Json.ts"
+import { anyBody, Count, Flag, ofMedia, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
 import { rooms } from "./SynapseRooms.ts"
 import { users } from "./SynapseUsers.ts"
 
@@ -236,6 +236,7 @@ const federation = HttpApiGroup.make("synapseAdmin.federation")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Other home servers" }))
 
+/** Synapse's administration API, as far as it is served. */
 export const SynapseAdminApi = HttpApi.make("SynapseAdminApi")
   .add(users, rooms, media, tokens, server, federation)
   .middleware(ClientErrors)

@@ -8,7 +8,8 @@ import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { RoomEventFilter } from "../client-server/Filter.ts"
 import { jsonQuery } from "../client-server/RoomsApi.ts"
 import { EventId, UserId } from "../Identifiers.ts"
-import { anyBody, Count, Flag, nullable, ofRoom, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+import { nullable } from "../Json.ts"
+import { anyBody, Count, Flag, ofRoom, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
 
 const Shutdown = Schema.Struct({
   block: Schema.optionalKey(Schema.Boolean),

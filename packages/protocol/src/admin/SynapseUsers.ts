@@ -6,7 +6,8 @@ import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { RoomId, UserId } from "../Identifiers.ts"
-import { Flag, nullable, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
+import { nullable } from "../Json.ts"
+import { Flag, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
 
 const Redaction = Schema.Struct({
   rooms: Schema.Array(RoomId),

@@ -120,6 +120,7 @@ const addExamples = (operation: Operation, exampleOf: (schema: unknown) => unkno
   }
 }
 
+/** All operations of a document. */
 export const operationsOf = ({ paths }: OpenApi.OpenAPISpec): ReadonlyArray<Operation> =>
   Object.values(paths).flatMap((path) => Object.values(path) as ReadonlyArray<Operation>)
 

@@ -10,37 +10,36 @@ import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, EventType, StateKey } from "../api/Parameters.ts"
 import { RoomId, UserId } from "../Identifiers.ts"
+import { nullable } from "../Json.ts"
 
 const maxInvites = 1_000
 const maxInitialState = 1_000
 
-const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-
 /** The options of a new room. Every key is optional. */
 export const CreateRoom = Schema.Struct({
-  visibility: optional(Schema.Literals(["public", "private"])),
-  preset: optional(Schema.Literals(["private_chat", "trusted_private_chat", "public_chat"])),
-  room_alias_name: optional(boundedText(255)),
-  name: optional(Schema.String),
-  topic: optional(Schema.String),
-  invite: optional(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites))),
-  invite_3pid: optional(Schema.Array(AnyPayload).check(Schema.isMaxLength(maxInvites))),
-  is_direct: optional(Schema.Boolean),
-  room_version: optional(Schema.String),
-  creation_content: optional(AnyPayload),
-  initial_state: optional(
+  visibility: nullable(Schema.Literals(["public", "private"])),
+  preset: nullable(Schema.Literals(["private_chat", "trusted_private_chat", "public_chat"])),
+  room_alias_name: nullable(boundedText(255)),
+  name: nullable(Schema.String),
+  topic: nullable(Schema.String),
+  invite: nullable(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites))),
+  invite_3pid: nullable(Schema.Array(AnyPayload).check(Schema.isMaxLength(maxInvites))),
+  is_direct: nullable(Schema.Boolean),
+  room_version: nullable(Schema.String),
+  creation_content: nullable(AnyPayload),
+  initial_state: nullable(
     Schema.Array(
       Schema.Struct({ type: EventType, state_key: Schema.optionalKey(StateKey), content: AnyPayload })
     ).check(Schema.isMaxLength(maxInitialState))
   ),
-  power_level_content_override: optional(AnyPayload)
+  power_level_content_override: nullable(AnyPayload)
 }).annotate({ identifier: "CreatePresetRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
 /** The version of the room that replaces another one, and its creators beside the caller. */
 export const UpgradeRoom = Schema.Struct({
   new_version: Schema.String,
-  additional_creators: optional(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))
+  additional_creators: nullable(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))
 }).annotate({ identifier: "UpgradeRoom" })
 export type UpgradeRoom = typeof UpgradeRoom.Type
 

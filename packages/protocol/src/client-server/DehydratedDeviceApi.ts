@@ -9,13 +9,12 @@ import { Authentication } from "../api/Authentication.ts"
 import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
-import { JsonObject } from "../Json.ts"
+import { JsonObject, nullable } from "../Json.ts"
 import { QueryToken, Token } from "./RoomsApi.ts"
 import { SimpleEvent } from "./SyncAnswer.ts"
 
 const path = "/unstable/org.matrix.msc3814.v1/dehydrated_device"
 const DeviceId = boundedText(255)
-const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 const Messages = body(
   Schema.Struct({ events: Schema.Array(SimpleEvent), next_batch: Schema.optionalKey(Schema.String) })
 )
@@ -28,10 +27,10 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
       payload: Schema.Struct({
         device_id: DeviceId,
         device_data: AnyPayload,
-        initial_device_display_name: optional(boundedText(255)),
+        initial_device_display_name: nullable(boundedText(255)),
         device_keys: AnyPayload,
-        one_time_keys: optional(AnyPayload),
-        fallback_keys: optional(AnyPayload)
+        one_time_keys: nullable(AnyPayload),
+        fallback_keys: nullable(AnyPayload)
       }).annotate({ identifier: "DehydratedDevice" }),
       success: Named
     }).annotateMerge(
@@ -50,7 +49,7 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
     }).annotateMerge(documented({ summary: "The messages to the dehydrated device", ...reads })),
     HttpApiEndpoint.post("eventsByBody", `${path}/:deviceId/events`, {
       params: { deviceId: DeviceId },
-      payload: [Schema.Struct({ next_batch: optional(Token) }), Absent],
+      payload: [Schema.Struct({ next_batch: nullable(Token) }), Absent],
       success: Messages
     }).annotateMerge(documented({ summary: "The messages to the dehydrated device, older form", ...reads }))
   )

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import type { Event } from "../Event.ts"
 import { matchesGlob, parseGlob } from "../Glob.ts"
-import { isJsonObject } from "../Json.ts"
+import { isJsonObject, nullable } from "../Json.ts"
 
 /** The most entries of one list of a filter. */
 const maxEntries = 1_000
@@ -71,23 +71,21 @@ export const RoomEventFilter = Schema.Struct({
 }).annotate({ identifier: "RoomEventFilter" })
 export type RoomEventFilter = typeof RoomEventFilter.Type
 
-const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-
 /** What `/sync` returns. */
 export const Filter = Schema.Struct({
   event_fields: fewFields,
-  event_format: optional(Schema.Literals(["client", "federation"])),
-  presence: optional(EventFilter),
-  account_data: optional(EventFilter),
-  room: optional(
+  event_format: nullable(Schema.Literals(["client", "federation"])),
+  presence: nullable(EventFilter),
+  account_data: nullable(EventFilter),
+  room: nullable(
     Schema.Struct({
       rooms,
       not_rooms: rooms,
       include_leave: flag,
-      state: optional(RoomEventFilter),
-      timeline: optional(RoomEventFilter),
-      ephemeral: optional(RoomEventFilter),
-      account_data: optional(RoomEventFilter)
+      state: nullable(RoomEventFilter),
+      timeline: nullable(RoomEventFilter),
+      ephemeral: nullable(RoomEventFilter),
+      account_data: nullable(RoomEventFilter)
     })
   )
 }).annotate({ identifier: "Filter" })

@@ -30,23 +30,25 @@ const Page = body(
     recursion_depth: Schema.optionalKey(Schema.Int)
   }).annotate({ identifier: "RelatedEvents" })
 )
-const seers = "users who may see the event"
+const readers = "users who may see the event"
 
 export class RelationsApi extends HttpApiGroup.make("clientServer.relations")
   .add(
     HttpApiEndpoint.get("all", "/v1/rooms/:roomId/relations/:eventId", { params, query, success: Page }).annotateMerge(
-      documented({ summary: "The events that relate to an event", text: "Errors: M_NOT_FOUND.", who: seers })
+      documented({ summary: "The events that relate to an event", text: "Errors: M_NOT_FOUND.", who: readers })
     ),
     HttpApiEndpoint.get("ofRelType", "/v1/rooms/:roomId/relations/:eventId/:relType", {
       params: { ...params, relType: EventType },
       query,
       success: Page
-    }).annotateMerge(documented({ summary: "The events that relate to an event in one way", who: seers })),
+    }).annotateMerge(documented({ summary: "The events that relate to an event in one way", who: readers })),
     HttpApiEndpoint.get("ofEventType", "/v1/rooms/:roomId/relations/:eventId/:relType/:eventType", {
       params: { ...params, relType: EventType, eventType: EventType },
       query,
       success: Page
-    }).annotateMerge(documented({ summary: "The events of one type that relate to an event in one way", who: seers })),
+    }).annotateMerge(
+      documented({ summary: "The events of one type that relate to an event in one way", who: readers })
+    ),
     HttpApiEndpoint.get("threads", "/v1/rooms/:roomId/threads", {
       params: { roomId: RoomId },
       query: {

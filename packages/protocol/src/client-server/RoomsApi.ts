@@ -56,7 +56,7 @@ const Reason = Schema.optionalKey(Schema.NullOr(Schema.String))
 const Target = Schema.Struct({ user_id: UserId, reason: Reason }).annotate({ identifier: "MembershipTarget" })
 
 const room = { roomId: RoomId }
-const seers = "members, past members as of when they left, and anybody where the history is world-readable"
+const readers = "members, past members as of when they left, and anybody where the history is world-readable"
 const delay = Schema.optional(
   Count.annotate({ description: "Milliseconds after which the event is sent (MSC4140): the answer is a `delay_id`" })
 )
@@ -125,20 +125,20 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
       })
     ),
     HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", { params: room, success: Events }).annotateMerge(
-      documented({ summary: "All state", who: seers })
+      documented({ summary: "All state", who: readers })
     ),
     HttpApiEndpoint.get("stateEvent", "/v3/rooms/:roomId/state/:eventType", {
       params: { ...room, eventType: EventType },
       query: { format: Schema.optional(Schema.Literals(["content", "event"])) },
       success: AnyObject
     }).annotateMerge(
-      documented({ summary: "State with the empty state key", text: "Errors: M_NOT_FOUND.", who: seers })
+      documented({ summary: "State with the empty state key", text: "Errors: M_NOT_FOUND.", who: readers })
     ),
     HttpApiEndpoint.get("stateEventWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
       params: { ...room, eventType: EventType, stateKey: StateKey },
       query: { format: Schema.optional(Schema.Literals(["content", "event"])) },
       success: AnyObject
-    }).annotateMerge(documented({ summary: "State", text: "Errors: M_NOT_FOUND.", who: seers })),
+    }).annotateMerge(documented({ summary: "State", text: "Errors: M_NOT_FOUND.", who: readers })),
     HttpApiEndpoint.get("members", "/v3/rooms/:roomId/members", {
       params: room,
       query: {
@@ -147,7 +147,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
         not_membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"]))
       },
       success: body(Schema.Struct({ chunk: Events }))
-    }).annotateMerge(documented({ summary: "The memberships of a room", who: seers })),
+    }).annotateMerge(documented({ summary: "The memberships of a room", who: readers })),
     HttpApiEndpoint.get("joinedMembers", "/v3/rooms/:roomId/joined_members", {
       params: room,
       success: body(Schema.Struct({ joined: Schema.Record(Schema.String, JoinedMember) }))
@@ -155,7 +155,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     HttpApiEndpoint.get("event", "/v3/rooms/:roomId/event/:eventId", {
       params: { ...room, eventId: EventId },
       success: body(ClientEventSchema)
-    }).annotateMerge(documented({ summary: "One event", text: "Errors: M_NOT_FOUND.", who: seers })),
+    }).annotateMerge(documented({ summary: "One event", text: "Errors: M_NOT_FOUND.", who: readers })),
     HttpApiEndpoint.get("messages", "/v3/rooms/:roomId/messages", {
       params: room,
       query: {
@@ -174,7 +174,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
           state: Schema.optionalKey(Events)
         })
       )
-    }).annotateMerge(documented({ summary: "A page of the timeline", who: seers })),
+    }).annotateMerge(documented({ summary: "A page of the timeline", who: readers })),
     HttpApiEndpoint.get("context", "/v3/rooms/:roomId/context/:eventId", {
       params: { ...room, eventId: EventId },
       query: { limit: Schema.optional(Count), filter: Schema.optional(jsonQuery(RoomEventFilter)) },
@@ -188,7 +188,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
           state: Events
         })
       )
-    }).annotateMerge(documented({ summary: "The context of an event", text: "Errors: M_NOT_FOUND.", who: seers })),
+    }).annotateMerge(documented({ summary: "The context of an event", text: "Errors: M_NOT_FOUND.", who: readers })),
     HttpApiEndpoint.get("joinedRooms", "/v3/joined_rooms", {
       success: body(Schema.Struct({ joined_rooms: Schema.Array(RoomId) }))
     }).annotateMerge(documented({ summary: "Rooms of the user", who: "any user" })),

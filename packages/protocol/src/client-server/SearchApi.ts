@@ -8,25 +8,25 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
 import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
+import { nullable } from "../Json.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { RoomEventFilter } from "./Filter.ts"
 import { QueryToken } from "./RoomsApi.ts"
 
-const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
-const limit = optional(Schema.Number.check(Schema.isInt(), Schema.isGreaterThanOrEqualTo(0)))
+const limit = nullable(Schema.Number.check(Schema.isInt(), Schema.isGreaterThanOrEqualTo(0)))
 
 const RoomEvents = Schema.Struct({
   search_term: Schema.String,
-  keys: optional(Schema.Array(Schema.String).check(Schema.isMaxLength(10))),
-  filter: optional(RoomEventFilter),
-  order_by: optional(Schema.Literals(["recent", "rank"])),
-  event_context: optional(
-    Schema.Struct({ before_limit: limit, after_limit: limit, include_profile: optional(Schema.Boolean) })
+  keys: nullable(Schema.Array(Schema.String).check(Schema.isMaxLength(10))),
+  filter: nullable(RoomEventFilter),
+  order_by: nullable(Schema.Literals(["recent", "rank"])),
+  event_context: nullable(
+    Schema.Struct({ before_limit: limit, after_limit: limit, include_profile: nullable(Schema.Boolean) })
   ),
-  include_state: optional(Schema.Boolean),
-  groupings: optional(
+  include_state: nullable(Schema.Boolean),
+  groupings: nullable(
     Schema.Struct({
-      group_by: optional(
+      group_by: nullable(
         Schema.Array(Schema.Struct({ key: Schema.Literals(["room_id", "sender"]) })).check(Schema.isMaxLength(10))
       )
     })
@@ -45,7 +45,7 @@ const Result = Schema.Struct({
       profile_info: Schema.optionalKey(
         Schema.Record(
           Schema.String,
-          Schema.Struct({ displayname: optional(Schema.String), avatar_url: optional(Schema.String) })
+          Schema.Struct({ displayname: nullable(Schema.String), avatar_url: nullable(Schema.String) })
         )
       ),
       events_before: Schema.optionalKey(events),
@@ -81,7 +81,7 @@ export class SearchApi extends HttpApiGroup.make("clientServer.search")
   .add(
     HttpApiEndpoint.post("search", "/v3/search", {
       query: { next_batch: QueryToken },
-      payload: Schema.Struct({ search_categories: Schema.Struct({ room_events: optional(RoomEvents) }) }),
+      payload: Schema.Struct({ search_categories: Schema.Struct({ room_events: nullable(RoomEvents) }) }),
       success: Found
     }).annotateMerge(
       documented({

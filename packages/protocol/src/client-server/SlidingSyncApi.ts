@@ -13,84 +13,83 @@ import { Authentication, LongPoll } from "../api/Authentication.ts"
 import { Absent } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
+import { nullable } from "../Json.ts"
 import { Count, QueryToken, Token } from "./RoomsApi.ts"
 import { SlidingAnswer } from "./SyncAnswer.ts"
-
-const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 const limit = Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0))
 const name = boundedText(255)
 const names = Schema.Array(name).check(Schema.isMaxLength(1_000))
 const tags = Schema.Array(name).check(Schema.isMaxLength(100))
 
-const StateElement = Schema.Struct({ type: optional(name), state_key: optional(name) })
+const StateElement = Schema.Struct({ type: nullable(name), state_key: nullable(name) })
 const stateElements = Schema.Array(StateElement).check(Schema.isMaxLength(200))
 
 /** Pairs of type and state key, or what to include and exclude. */
 export const RequiredState = Schema.Union([
   Schema.Array(Schema.Tuple([name, name])).check(Schema.isMaxLength(200)),
   Schema.Struct({
-    include: optional(stateElements),
-    exclude: optional(stateElements),
-    lazy_members: optional(Schema.Boolean)
+    include: nullable(stateElements),
+    exclude: nullable(stateElements),
+    lazy_members: nullable(Schema.Boolean)
   })
 ])
 export type RequiredState = typeof RequiredState.Type
 
-const roomFields = { timeline_limit: optional(limit), required_state: optional(RequiredState) }
+const roomFields = { timeline_limit: nullable(limit), required_state: nullable(RequiredState) }
 
 const Range = Schema.Tuple([limit, limit])
 const roomTypes = Schema.Array(Schema.NullOr(name)).check(Schema.isMaxLength(100))
 
 export const SlidingFilters = Schema.Struct({
-  is_dm: optional(Schema.Boolean),
-  spaces: optional(Schema.Array(name).check(Schema.isMaxLength(100))),
-  is_encrypted: optional(Schema.Boolean),
-  is_invite: optional(Schema.Boolean),
-  is_invited: optional(Schema.Boolean),
-  room_types: optional(roomTypes),
-  not_room_types: optional(roomTypes),
-  tags: optional(tags),
-  not_tags: optional(tags)
+  is_dm: nullable(Schema.Boolean),
+  spaces: nullable(Schema.Array(name).check(Schema.isMaxLength(100))),
+  is_encrypted: nullable(Schema.Boolean),
+  is_invite: nullable(Schema.Boolean),
+  is_invited: nullable(Schema.Boolean),
+  room_types: nullable(roomTypes),
+  not_room_types: nullable(roomTypes),
+  tags: nullable(tags),
+  not_tags: nullable(tags)
 })
 export type SlidingFilters = typeof SlidingFilters.Type
 
 export const SlidingList = Schema.Struct({
   ...roomFields,
-  ranges: optional(Schema.Array(Range).check(Schema.isMaxLength(100))),
-  range: optional(Range),
-  filters: optional(SlidingFilters)
+  ranges: nullable(Schema.Array(Range).check(Schema.isMaxLength(100))),
+  range: nullable(Range),
+  filters: nullable(SlidingFilters)
 })
 export type SlidingList = typeof SlidingList.Type
 
 export const SlidingSubscription = Schema.Struct(roomFields)
 export type SlidingSubscription = typeof SlidingSubscription.Type
 
-const scope = { enabled: optional(Schema.Boolean), lists: optional(names), rooms: optional(names) }
+const scope = { enabled: nullable(Schema.Boolean), lists: nullable(names), rooms: nullable(names) }
 const Scoped = Schema.Struct(scope)
 /** An extension that is about rooms: of which lists and subscriptions; all, if it does not say. */
 export type SlidingScope = typeof Scoped.Type
 
 export const SlidingExtensions = Schema.Struct({
-  to_device: optional(
-    Schema.Struct({ enabled: optional(Schema.Boolean), limit: optional(limit), since: optional(Token) })
+  to_device: nullable(
+    Schema.Struct({ enabled: nullable(Schema.Boolean), limit: nullable(limit), since: nullable(Token) })
   ),
-  e2ee: optional(Schema.Struct({ enabled: optional(Schema.Boolean) })),
-  account_data: optional(Scoped),
-  receipts: optional(Scoped),
-  typing: optional(Scoped)
+  e2ee: nullable(Schema.Struct({ enabled: nullable(Schema.Boolean) })),
+  account_data: nullable(Scoped),
+  receipts: nullable(Scoped),
+  typing: nullable(Scoped)
 })
 export type SlidingExtensions = typeof SlidingExtensions.Type
 
 export const SlidingSyncBody = Schema.Struct({
-  conn_id: optional(name),
-  txn_id: optional(name),
-  pos: optional(Token),
-  timeout: optional(limit),
-  set_presence: optional(Schema.String),
-  lists: optional(Schema.Record(Schema.String, SlidingList)),
-  room_subscriptions: optional(Schema.Record(Schema.String, SlidingSubscription)),
-  extensions: optional(SlidingExtensions)
+  conn_id: nullable(name),
+  txn_id: nullable(name),
+  pos: nullable(Token),
+  timeout: nullable(limit),
+  set_presence: nullable(Schema.String),
+  lists: nullable(Schema.Record(Schema.String, SlidingList)),
+  room_subscriptions: nullable(Schema.Record(Schema.String, SlidingSubscription)),
+  extensions: nullable(SlidingExtensions)
 })
 export type SlidingSyncBody = typeof SlidingSyncBody.Type
 

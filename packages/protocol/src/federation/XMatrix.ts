@@ -1,9 +1,9 @@
 /**
- * How a server authenticates: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object whose
+ * The authentication of requests between servers: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object whose
  * canonical form that signature is over.
  *
- * Headers are written in the form of the first servers. Headers that are read may quote values or not, in any order
- * and case of the names, with space around commas; a name given twice says two things and is refused.
+ * Headers are written in the form of the first servers. Headers of others may quote values or not, and may have their
+ * parameters in any order and case, with space around commas. A header with a parameter twice is ignored.
  *
  * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */

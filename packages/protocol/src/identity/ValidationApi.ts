@@ -5,9 +5,10 @@
  * Source: "Identity" of the draft.
  */
 import { Schema } from "effect"
-import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
+import { HtmlPage } from "../api/HtmlPage.ts"
 import { Integer } from "../Json.ts"
 import { messageErrors, sessionErrors } from "./IdentityError.ts"
 import { Medium } from "./ThirdPartyId.ts"
@@ -79,8 +80,6 @@ export const SubmittedToken = body(
   Schema.Struct({ success: Schema.Boolean }).annotate({ identifier: "SubmittedToken" })
 )
 export type SubmittedToken = typeof SubmittedToken.Type
-
-const HtmlPage = Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/html; charset=utf-8" }))
 
 const requestDoc =
   "A repeat with the same `send_attempt` sends nothing again. Errors: M_INVALID_ADDRESS, M_LIMIT_EXCEEDED, " +
