@@ -21,7 +21,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option, Result } from "effect"
 import { makeMembershipLimits } from "../../room/MembershipLimits.ts"
 import { Room } from "../../room/RoomProtocol.ts"
-import { mustShowPdus, readShown } from "../../room/ShownState.ts"
+import { readStrippedState, requiresPdus } from "../../room/StrippedState.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { Bans } from "../../runtime/Bans.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
@@ -83,13 +83,13 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     event: Event,
     shown: ReadonlyArray<Json>
   ) {
-    const { events, fault } = yield* readShown(version, event.room_id, shown, (pdus) =>
+    const { events, fault } = yield* readStrippedState(version, event.room_id, shown, (pdus) =>
       Effect.map(verification.verifyPdus(version, pdus, { voucher: origin }), (results) =>
         results.map(Result.mapError(problemText))
       )
     )
     if (fault === undefined) return events
-    if (mustShowPdus(version, event.room_id)) return yield* new InvalidParam({ error: `invite_room_state: ${fault}` })
+    if (requiresPdus(version, event.room_id)) return yield* new InvalidParam({ error: `invite_room_state: ${fault}` })
     yield* Effect.logWarning(`The invite ${event.event_id} from ${origin} has a faulty invite_room_state: ${fault}`)
     return events
   })

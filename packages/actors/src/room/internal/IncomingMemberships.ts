@@ -22,7 +22,7 @@ import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake } from "../RemoteRooms.ts"
 import type { TakenMembership } from "../RoomProtocol.ts"
 import { requireAdmitted } from "../ServerAcl.ts"
-import { shownState } from "../ShownState.ts"
+import { strippedState } from "../StrippedState.ts"
 import type { OutgoingInvites } from "./OutgoingInvites.ts"
 import type { RestrictedJoins } from "./RestrictedJoins.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
@@ -163,7 +163,7 @@ export const makeIncomingMemberships = (
     Effect.flatMap(takeRecommended(origin, handshake, event), ({ event, known, room }) =>
       handshake === "join"
         ? Effect.map(states.stateBefore(room, event.event_id, allowance, known), (state) => ({ event, ...state }))
-        : Effect.succeed({ event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] })
+        : Effect.succeed({ event, state: handshake === "knock" ? strippedState(room.lookup) : [], authChain: [] })
     )
 
   /** The room, if the server may hand in the membership. */

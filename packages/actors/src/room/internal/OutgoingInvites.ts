@@ -11,7 +11,7 @@ import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Latch, Result } from "effect"
 import { RemoteRooms } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
-import { shownState } from "../ShownState.ts"
+import { strippedState } from "../StrippedState.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
@@ -74,7 +74,7 @@ export const makeOutgoingInvites = Effect.fnUntraced(function* (writer: RoomWrit
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     const invite = yield* policies.recommended(room, built.success)
     const signed = yield* Effect.mapError(
-      remote.invite(serverNameOf(invited), room.version, invite, shownState(room.lookup, sender)),
+      remote.invite(serverNameOf(invited), room.version, invite, strippedState(room.lookup, sender)),
       (failure) => inviteRefusalOf(serverNameOf(invited), failure)
     )
     const answer = { event_id: signed.event_id }

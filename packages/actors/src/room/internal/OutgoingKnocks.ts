@@ -8,7 +8,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Effect, Fiber } from "effect"
 import { RemoteRooms } from "../RemoteRooms.ts"
-import { readShown } from "../ShownState.ts"
+import { readStrippedState } from "../StrippedState.ts"
 import type { OutgoingHandshakes } from "./OutgoingHandshakes.ts"
 import { type OutsideMemberships, withShown } from "./OutsideMemberships.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
@@ -31,7 +31,7 @@ export const makeOutgoingKnocks = Effect.fnUntraced(function* (
             const { event, version } = yield* complete(server, "knock", userId, content)
             const { shown } = yield* remote.sendMembership(server, version, "knock", event)
             yield* unfinished.put({ roomId, userId, membership: "knock", servers: [server], content: {} })
-            const { events, fault } = yield* readShown(version, roomId, shown, (pdus) =>
+            const { events, fault } = yield* readStrippedState(version, roomId, shown, (pdus) =>
               remote.verify(version, pdus, server)
             )
             if (fault !== undefined) {

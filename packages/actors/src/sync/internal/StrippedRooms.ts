@@ -11,19 +11,9 @@ import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
+import { strippedTypes } from "../../room/StrippedState.ts"
 import type { SyncAnswer } from "../SyncAnswer.ts"
 import { maxRoomBytes } from "./SyncTimelines.ts"
-
-/** State that a user may see of a room before they enter it. */
-const strippedTypes = [
-  "m.room.create",
-  "m.room.join_rules",
-  "m.room.name",
-  "m.room.avatar",
-  "m.room.topic",
-  "m.room.canonical_alias",
-  "m.room.encryption"
-]
 
 /** The sender of the user's membership in stripped state. */
 const inviterOf = (userId: UserId, events: ReadonlyArray<StrippedEvent>): UserId =>
