@@ -3,8 +3,8 @@
  * on from where the last transaction ended, and each transaction is stored before it is sent, so that a service gets
  * everything, in order, and a repeat has the same ID and the same bytes.
  *
- * A service that refuses or cannot be reached is tried again with back-off, for ever: nothing is skipped. A request of the service ends
- * the back-off (`AppServiceBackOff`).
+ * A transaction that the service refuses, or that does not reach it, is repeated with back-off without end: nothing is skipped. A
+ * request of the service ends the back-off (`AppServiceBackOff`).
  *
  * Source: "Pushing events" and "Pushing ephemeral data" of the application service API.
  */

@@ -13,10 +13,10 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
-/** How long this node goes by what it read of a server. */
+/** How long this node caches the state of a destination. */
 const freshness = "5 seconds"
 
-/** How many servers are remembered. */
+/** The most destinations whose state is cached. */
 const capacity = 10_000
 
 /** A server that is reached all the time is noted as such this often, in ms. */

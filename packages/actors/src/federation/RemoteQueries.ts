@@ -46,7 +46,7 @@ const pageError =
       ? new Forbidden({ error: `${server} does not publish its public rooms` })
       : new NotFound({ error: `${server} cannot be asked for its public rooms now` })
 
-/** The error for the user. A server that cannot be asked leaves open whether there is such a thing. */
+/** The error for the user. If the server cannot be asked, it is unknown whether the user or alias exists. */
 const toMatrixError =
   (what: UserId | RoomAlias) =>
   (error: RemoteError): MatrixError => {
@@ -56,7 +56,7 @@ const toMatrixError =
       : new NotFound({ error: `${serverNameOf(what)} cannot be asked for ${what} now` })
   }
 
-/** Whether a value is made of so many others at most. Small ones take many times the memory of their JSON. */
+/** Whether a value contains at most so many values. Small values take many times the memory of their JSON. */
 const hasFewValues = (value: unknown, most: number): boolean => {
   let left = most
   const look = (part: unknown): boolean =>
@@ -64,7 +64,7 @@ const hasFewValues = (value: unknown, most: number): boolean => {
   return look(value)
 }
 
-/** Answers of too many values are for those who wait for them alone. */
+/** Answers with too many values are not cached. Only requests that wait for such an answer share it. */
 const timeToLive = (most: number) => (exit: Exit.Exit<unknown, unknown>) =>
   !Exit.isSuccess(exit) ? failureLifetime : hasFewValues(exit.value, most) ? answerLifetime : 0
 

@@ -197,7 +197,7 @@ export const applyUpdates =
     }
     const changed = devices === undefined ? keys?.devices : toDevices(textsOf(devices))
     return {
-      // A list that was never fetched stays unknown: one device of it says nothing of the others.
+      // A list that was never fetched stays unknown: an update of one device does not contain the others.
       keys: keys === undefined ? undefined : { devices: changed ?? keys.devices, ...signing },
       streams: streams.slice(-rememberedStreams),
       isGap

@@ -1,9 +1,9 @@
 /**
  * The meaning of an error that answers a transaction: whether and when to send it again.
  *
- * A transaction that is refused for good is split into its PDUs, so that one which the server cannot take stops no
- * others; a single PDU that is refused for good is dropped. Every error becomes final in the end, or a server that
- * answers the same item with 500 for ever would get nothing else any more.
+ * A transaction that is refused for good is split into its PDUs, so that a PDU which the server cannot handle does not block
+ * the others. A single PDU that is refused for good is dropped. Every error becomes final after some attempts: otherwise a
+ * PDU that the server always answers with 500 would block all later ones.
  */
 import { doublingWait } from "@greenroom/store/Backoff"
 import type { RemoteError } from "./RemoteError.ts"

@@ -1,4 +1,4 @@
-/** Requests to others whose answer is 101 Switching Protocols: none of ours asks for that. */
+/** Outgoing requests that are answered with 101 Switching Protocols, which none of them requests. */
 import type { ClientRequest } from "node:http"
 
 /** Lets such a request fail. Node closes its connection, and emits neither a response nor an error. */

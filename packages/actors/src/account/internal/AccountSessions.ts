@@ -60,7 +60,7 @@ export const makeAccountSessions = Effect.gen(function* () {
   const revocations = yield* SessionRevocations
   yield* revocations.cache((tokenIds) => (tokenIds === undefined ? cache.clear() : cache.remove(tokenIds)))
 
-  /** Returns when no node goes by what it remembers of these tokens, which are not in the database any more, or have changed there. */
+  /** Removes tokens, which were deleted or changed in the database, from the caches of all nodes. Returns when all have done so. */
   const refuseTokens = (tokenIds: ReadonlyArray<number>) =>
     Effect.suspend(() => {
       cache.remove(tokenIds)

@@ -1,6 +1,6 @@
 /**
- * How many requests go to one destination at a time, and how many wait for their turn, and for how long. Beyond that they fail, so
- * that a slow server holds no more of ours than that.
+ * Limits the requests to one destination: how many run at a time, how many wait, and for how long. Further ones fail, so that a
+ * slow server does not hold up an unbounded number of requests.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Semaphore } from "effect"

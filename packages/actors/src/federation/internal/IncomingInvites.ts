@@ -29,12 +29,12 @@ import { PduVerification, problemText } from "../PduVerification.ts"
 import type { IncomingHandshakes } from "./IncomingHandshakes.ts"
 import type { KnownVersions } from "./KnownVersions.ts"
 
-/** An invite of a user of ours as it came. */
+/** An invite of a local user, as another server sent it. */
 export interface ReceivedInvite {
   readonly event: JsonObject
   /** Absent: version 1 or 2, whose events have one form. */
   readonly roomVersion: string | undefined
-  /** The room state for the invited user. Absent in the draft's dialect, which has none. */
+  /** The stripped state for the invited user. Absent in the draft's dialect, which has none. */
   readonly shown?: ReadonlyArray<Json>
 }
 

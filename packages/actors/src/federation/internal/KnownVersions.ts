@@ -22,7 +22,7 @@ export const noSuchRoom = (roomId: RoomId) => new NotFound({ error: `There is no
 export const makeKnownVersions = Effect.gen(function* () {
   const rooms = yield* RoomStore
 
-  /** A room that this server takes part in has one version for ever. Invites may lie about that of any other. */
+  /** The versions of rooms in which this server takes part. Those never change; the version of any other room is the claim of an invite. */
   const knownVersions = new Map<RoomId, RoomVersion>()
 
   const findVersion = Effect.fnUntraced(function* (roomId: RoomId) {

@@ -77,7 +77,7 @@ export const makePduIntake = Effect.fnUntraced(function* (
     serverNameOf(event.state_key) === serverName &&
     event.origin === origin
 
-  /** In a room that we have no part in, only an invite of one of ours is taken, and that it is taken back. */
+  /** Of a room without a local member, this server accepts only invites of its users, and their retraction. */
   const receiveOutside = (origin: ServerName, event: Event): Effect.Effect<Outcome> => {
     const taking = isInviteOf(serverName, event)
       ? Effect.flatMap(findVersion(event.room_id), (version) => takeInvite(origin, event, version?.id))

@@ -73,7 +73,7 @@ export const makeIncomingMemberships = (
   { graph, intakeLock, loadOurs, notFound }: RoomIntake,
   { invites, policies, restricted, states }: HandshakeNeeds
 ) => {
-  /** Without a user of ours in the room this server does not know what became of it. Invitations can be rejected. */
+  /** Without a local member this server does not know the current state of the room. Invitations can be rejected even then. */
   const requireOurs = (room: RoomState, handshake: MembershipHandshake): Effect.Effect<void, MatrixError> =>
     handshake === "leave" || room.servers.has(serverName) ? Effect.void : notFound
 

@@ -85,7 +85,7 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, mayKnow, 
     if (Option.isNone(yield* list.isListed(roomId))) return yield* unknown(roomId)
   })
 
-  /** That a room is not listed is for those who may know of the room. */
+  /** False only for users who may know of the room. For others an unlisted room does not exist. */
   const isListed = Effect.fnUntraced(function* (userId: UserId | undefined, roomId: RoomId) {
     if (Option.contains(yield* list.isListed(roomId), true)) return true
     const [summary] = yield* summarise(yield* held([roomId]))

@@ -89,8 +89,9 @@ export const makeRoomProposals = Effect.fnUntraced(function* (
     )
 
   /**
-   * Whether the sender may learn what the room holds: its members, those who invited somebody by a token before they left, and
-   * those who change their own membership, which the rules judge. Aliases are the matter of a server in the older versions.
+   * Whether the checks of a proposal may reveal the state of the room to its sender: to members, to users who stored the token of a
+   * third-party invite before they left, and to users who change their own membership. In older versions servers set m.room.aliases
+   * without being in the room.
    */
   const isConcerned = (room: RoomState, { content, sender, state_key, type }: EventProposal): boolean => {
     if (room.membershipOf(sender) === "join" || type === "m.room.aliases") return true
