@@ -5,12 +5,11 @@
 import { execFile, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
-import * as http from "node:http"
-import type { AddressInfo } from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
+import { serveHttp } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Schedule } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
@@ -94,7 +93,7 @@ interface Span {
 const startCollector = Effect.gen(function* () {
   const spans: Array<Span> = []
   let received = ""
-  const server = http.createServer((request, response) => {
+  const url = yield* serveHttp((request, response) => {
     let body = ""
     request.setEncoding("utf8").on("data", (text: string) => {
       body += text
@@ -107,13 +106,7 @@ const startCollector = Effect.gen(function* () {
       response.writeHead(200, { "content-type": "application/json" }).end("{}")
     })
   })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "127.0.0.1", () => resume(Effect.void))
-    }),
-    () => Effect.sync(() => server.close())
-  )
-  return { spans, received: () => received, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+  return { spans, received: () => received, url }
 })
 
 describe("monitoring", () => {

@@ -6,8 +6,9 @@ import { Rooms } from "@greenroom/actors/room/Rooms"
 import { Bans } from "@greenroom/actors/runtime/Bans"
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Schedule } from "effect"
-import { freePort, homeServers, isMessage, message } from "./support/HomeServers.ts"
+import { homeServers, isMessage, message } from "./support/HomeServers.ts"
 import { type Dialect, HostileServer } from "./support/HostileServer.ts"
 
 const dialects: ReadonlyArray<readonly [dialect: Dialect, version: string | undefined]> = [

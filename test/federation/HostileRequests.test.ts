@@ -5,12 +5,13 @@
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { roomVersion } from "@greenroom/room/RoomVersions"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { type Random, randomFrom } from "../support/Seed.ts"
 import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
 import { HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, freePort, type HomeServer, network, say, setState } from "./support/Network.ts"
+import { change, expectOk, type HomeServer, network, say, setState } from "./support/Network.ts"
 import { createRoom, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })

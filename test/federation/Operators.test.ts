@@ -3,10 +3,11 @@ import { connect } from "node:net"
 import { assert, describe, it, vi } from "@effect/vitest"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect } from "effect"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
-import { freePort, homeServers, isMessage, message, type TestServer } from "./support/HomeServers.ts"
+import { homeServers, isMessage, message, type TestServer } from "./support/HomeServers.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 

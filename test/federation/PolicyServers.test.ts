@@ -10,8 +10,9 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Option, Result } from "effect"
-import { freePort, homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
 
 vi.setConfig({ testTimeout: 120_000 })

@@ -11,9 +11,10 @@ import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
-import { freePort, homeServers, type TestServer } from "./support/HomeServers.ts"
+import { homeServers, type TestServer } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
 
 const mallory = "@mallory:evil.test" as UserId

@@ -2,9 +2,6 @@
  * Home servers within the process of the test, with actors, TLS listeners on loopback and a database each. They can be stopped and started
  * again with their data.
  */
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -15,16 +12,10 @@ import { FederationListener } from "@greenroom/gateway/federation/FederationList
 import { unlimited } from "@greenroom/gateway/Rate"
 import { type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
+import { freePort } from "@greenroom/store/testing/FreePort"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
-import { freePort } from "@greenroom/store/testing/FreePort"
-
-export { freePort }
-
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
-  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
-)
 
 interface Settings {
   readonly serverName: ServerName
@@ -131,7 +122,7 @@ export const homeServers = Effect.fnUntraced(function* (
       const server = new TestServer({
         serverName: ServerName.make(name),
         port: ports[index]!,
-        dataDir: yield* temporaryDirectory,
+        dataDir: yield* temporaryDirectory("federation"),
         databaseUrl: yield* Effect.orDie(TestDatabase.url),
         addresses,
         options: options[name] ?? {}

@@ -2,11 +2,12 @@
 import { assert } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import type { Person } from "../../support/Scene.ts"
 import { type Dialect, HostileServer } from "./HostileServer.ts"
-import { freePort, type HomeServer, type Network, network, readBack, reads, say, stateOf } from "./Network.ts"
+import { type HomeServer, type Network, network, readBack, reads, say, stateOf } from "./Network.ts"
 
 export type HostileNetwork = Network & { readonly evil: HostileServer }
 

@@ -15,8 +15,6 @@ import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 import * as SeveralNodes from "../../support/SeveralNodes.ts"
 import { type Link, linkTo } from "./Link.ts"
 
-export { freePort }
-
 interface Settings {
   readonly serverName: ServerName
   readonly port: number

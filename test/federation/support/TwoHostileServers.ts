@@ -1,8 +1,9 @@
 /** Home servers of ours with two other servers that the tests play: a hostile one and an honest one. */
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer } from "effect"
 import type { HostileNetwork } from "./HostileNetwork.ts"
 import { HostileServer } from "./HostileServer.ts"
-import { freePort, network } from "./Network.ts"
+import { network } from "./Network.ts"
 
 interface ServersShape {
   readonly network: HostileNetwork

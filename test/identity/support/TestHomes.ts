@@ -1,31 +1,24 @@
 /** Home servers with gateways and federation listeners that trust an identity server, and users of them, all on loopback. */
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import * as path from "node:path"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { unlimited } from "@greenroom/gateway/Rate"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import { freePort } from "@greenroom/store/testing/FreePort"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { IdentityHttp } from "../../../apps/identity/src/IdentityHttp.ts"
 import { askUrl } from "../../../apps/identity/test/support/TestIdentity.ts"
-import { freePort } from "@greenroom/store/testing/FreePort"
-
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(path.join(tmpdir(), "greenroom-identity-"))),
-  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
-)
 
 /** A home server that trusts the identity server. */
 const homeServer = Effect.gen(function* () {
   const identity = yield* IdentityHttp
   const port = yield* freePort
   const serverName = ServerName.make(`127.0.0.1:${port}`)
-  const dataDir = yield* temporaryDirectory
+  const dataDir = yield* temporaryDirectory("identity")
   const { anonymous, requests, sends } = unlimited
   const listeners = Layer.mergeAll(
     Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited }),

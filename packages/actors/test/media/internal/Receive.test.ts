@@ -1,17 +1,11 @@
 import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
-import * as path from "node:path"
 import { Readable } from "node:stream"
 import { assert, it } from "@effect/vitest"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect, Fiber } from "effect"
 import { afterEach, beforeEach, describe, vi } from "vitest"
 import { receive } from "../../../src/media/internal/Receive.ts"
-
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "greenroom-receive-"))),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-)
 
 /** Advances the clock once the rate of the sender is watched. */
 const advance = (ms: number) =>
@@ -30,7 +24,7 @@ describe("receiving a file", () => {
 
   it.effect("a sender below the lowest rate is cut off, and nothing stays of its file", () =>
     Effect.gen(function* () {
-      const directory = yield* temporaryDirectory
+      const directory = yield* temporaryDirectory("receive")
       const source = new Readable({ read() {} })
       source.push("a")
       const receiving = yield* Effect.forkChild(Effect.flip(Effect.scoped(receive(directory, source, 1_000))))
@@ -45,7 +39,7 @@ describe("receiving a file", () => {
     "a slow sender is cut off even if its bytes come through a generator, which cannot be ended while it waits",
     () =>
       Effect.gen(function* () {
-        const directory = yield* temporaryDirectory
+        const directory = yield* temporaryDirectory("receive")
         const never = Promise.withResolvers<void>()
         const chunks = async function* () {
           yield Buffer.from("a")
@@ -62,7 +56,7 @@ describe("receiving a file", () => {
 
   it.effect("a sender that keeps the lowest rate may take long", () =>
     Effect.gen(function* () {
-      const directory = yield* temporaryDirectory
+      const directory = yield* temporaryDirectory("receive")
       const source = new Readable({ read() {} })
       const content = Buffer.alloc(200_000, "a")
       source.push(content)
@@ -78,7 +72,7 @@ describe("receiving a file", () => {
 
   it.effect("chunks are freed once they are on the disk, unless they share their memory with others", () =>
     Effect.gen(function* () {
-      const directory = yield* temporaryDirectory
+      const directory = yield* temporaryDirectory("receive")
       const text = "a".repeat(100_000)
       const chunks = [Buffer.from(text), Buffer.from(text).subarray(10), Buffer.from(text)]
       const whole = Buffer.concat(chunks)

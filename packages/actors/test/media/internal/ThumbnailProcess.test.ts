@@ -1,19 +1,14 @@
 import * as fs from "node:fs/promises"
-import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { assert, it } from "@effect/vitest"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect } from "effect"
 import sharp from "sharp"
 import { makeThumbnailProcess } from "../../../src/media/internal/ThumbnailProcess.ts"
 
-const directory = Effect.acquireRelease(
-  Effect.promise(() => fs.mkdtemp(path.join(tmpdir(), "greenroom-thumbnail-"))),
-  (created) => Effect.promise(() => fs.rm(created, { recursive: true }))
-)
-
-const job = Effect.map(directory, (created) => ({
-  input: path.join(created, "image.png"),
-  output: path.join(created, "thumbnail.png"),
+const job = Effect.map(temporaryDirectory("thumbnail"), (directory) => ({
+  input: path.join(directory, "image.png"),
+  output: path.join(directory, "thumbnail.png"),
   width: 32,
   height: 32,
   method: "scale" as const,
