@@ -67,7 +67,7 @@ export interface Annotations {
 }
 
 /** The event that a redaction strips, wherever the room version has it. */
-const redactedBy = (event: Event): EventId | undefined => {
+const redactedEventOf = (event: Event): EventId | undefined => {
   if (event.type !== "m.room.redaction") return undefined
   const inContent = event.content.redacts
   return event.redacts ?? (typeof inContent === "string" ? (inContent as EventId) : undefined)
@@ -101,7 +101,7 @@ export const toClientServerEvent = (event: Event, notes: Annotations = {}): Clie
   }
   if (!notes.withoutRoomId) out.room_id = event.room_id
   if (event.state_key !== undefined) out.state_key = event.state_key
-  const redacts = redactedBy(event)
+  const redacts = redactedEventOf(event)
   if (redacts !== undefined) {
     out.redacts = redacts
     if (event.content.redacts === undefined) out.content = { ...exactContent(event), redacts }
