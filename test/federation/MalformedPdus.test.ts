@@ -1,13 +1,14 @@
-/** PDUs that are malformed, too large or too many, and numbers that JavaScript cannot represent. */
+/** PDUs that are malformed, too large or too many, numbers that JavaScript cannot represent, and user IDs of former grammars. */
 import { assert, layer, vi } from "@effect/vitest"
 import { parse as parseExact } from "@greenroom/protocol/ExactJson"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Fiber, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { exchangeMessages, isHealthy, leavesRoomUnchanged, refused } from "./support/HostileNetwork.ts"
 import { imaginedHash, notFound } from "./support/HostileServer.ts"
-import { say, sees } from "./support/Network.ts"
+import { expectOk, say, sees } from "./support/Network.ts"
 import { Servers, sceneOf, versions } from "./support/TodaysHostility.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -166,6 +167,37 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malfo
           roomVersion("5")!.verify(read, () => keys),
           Result.succeed(read)
         )
+      }
+    })
+  )
+
+  it.effect("version 11: users with an empty localpart or control characters are read, banned and given levels", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red, room: known, room_id } = yield* sceneOf("11")
+      const inRoom = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}`
+      for (const userId of ["@:evil.test", "@a\u0007b:evil.test"]) {
+        const join = evil.event(known, {
+          type: "m.room.member",
+          sender: userId,
+          state_key: userId,
+          content: { membership: "join" }
+        })
+        known.state.set(stateKeyOf("m.room.member", userId), join)
+        const message = evil.event(known, { sender: userId }, { prevEvents: [join] })
+        assert.deepStrictEqual(yield* evil.tell(red, join, message), [undefined, undefined])
+        const event = encodeURIComponent(message.event_id)
+        const paths = ["state", "members", "joined_members", "messages?dir=b", `event/${event}`, `context/${event}`]
+        for (const path of paths) {
+          const { status, text } = yield* alice.ask("GET", `${inRoom}/${path}`)
+          assert.strictEqual(status, 200, `${path}: ${text}`)
+          assert.include(text, JSON.stringify(userId), path)
+        }
+        const levels = (yield* expectOk(alice.ask("GET", `${inRoom}/state/m.room.power_levels`))) as Body
+        const raised = { ...levels, users: { ...(levels.users as object), [userId]: 10 } }
+        yield* expectOk(alice.ask("PUT", `${inRoom}/state/m.room.power_levels`, raised))
+        yield* expectOk(alice.ask("POST", `${inRoom}/ban`, { user_id: userId }))
+        const member = yield* alice.ask("GET", `${inRoom}/state/m.room.member/${encodeURIComponent(userId)}`)
+        assert.deepStrictEqual([member.status, member.body.membership], [200, "ban"])
       }
     })
   )

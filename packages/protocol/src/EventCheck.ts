@@ -7,7 +7,7 @@
  */
 import { Result, Schema } from "effect"
 import { eventContents, RoomJoinRules, stateContents } from "./EventContent.ts"
-import { isServerName, isUserId } from "./Identifiers.ts"
+import { isHistoricalUserId, isServerName } from "./Identifiers.ts"
 import { describeIssue, keyText } from "./IssueDescription.ts"
 import { isJsonObject, type JsonObject } from "./Json.ts"
 import { BadJson } from "./MatrixError.ts"
@@ -108,7 +108,9 @@ export const checkEventType = (type: string): BadJson | undefined =>
 /** Undefined for a state key that an event of this type may have. */
 const checkStateKey = (type: string, stateKey: string): BadJson | undefined => {
   if (!isText(stateKey)) return bad(`state_key: expected at most ${maxNameBytes} bytes of Unicode text`)
-  if (type === "m.room.member" && !isUserId(stateKey)) return bad("state_key: expected a user ID for m.room.member")
+  if (type === "m.room.member" && !isHistoricalUserId(stateKey)) {
+    return bad("state_key: expected a user ID for m.room.member")
+  }
   if (type === "m.room.aliases" && !isServerName(stateKey)) {
     return bad("state_key: expected a server name for m.room.aliases")
   }

@@ -6,7 +6,7 @@
  * the specification.
  */
 import { Schema } from "effect"
-import { EventId, isUserId, RoomAlias, RoomId, UserId } from "./Identifiers.ts"
+import { EventId, isHistoricalUserId, RoomAlias, RoomId, UserId } from "./Identifiers.ts"
 import { Integer } from "./Json.ts"
 import type { MessageContent, OtherMessage } from "./MessageContent.ts"
 
@@ -61,7 +61,7 @@ export type RoomJoinRules = typeof RoomJoinRules.Type
 
 const levelsByUser = Schema.Record(Schema.String, Integer).check(
   Schema.makeFilter((users: { readonly [userId: string]: number }) => {
-    const wrong = Object.keys(users).find((key) => !isUserId(key))
+    const wrong = Object.keys(users).find((key) => !isHistoricalUserId(key))
     return wrong === undefined ? true : { path: [wrong], issue: "Expected a user ID, such as @alice:example.org" }
   })
 )

@@ -71,6 +71,14 @@ export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org
 export type UserId = typeof UserId.Type
 
 /**
+ * A user ID as other servers may still have it (`isHistoricalUserId`): every member of a room can be named by it, such as in
+ * a ban.
+ */
+export const HistoricalUserId = identifier("a user ID", "^@[^:]*:.+$", "@alice:example.org", (text) =>
+  isHistoricalUserId(text)
+).pipe(Schema.brand("UserId"))
+
+/**
  * `!opaque:server`, or `!` and a hash. The server part only names who made the ID: the room lives on every server that
  * takes part.
  */

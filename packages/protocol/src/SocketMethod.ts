@@ -8,7 +8,7 @@ import { boundedText, EventType, ProfileField, RoomIdOrAlias, StateKey, Transact
 import { PresenceState } from "./api/PresenceApi.ts"
 import { ProfileVisibility } from "./api/ProfileApi.ts"
 import { CreateRoom, Typing } from "./api/RoomsApi.ts"
-import { EventId, RoomId, UserId } from "./Identifiers.ts"
+import { EventId, HistoricalUserId, RoomId, UserId } from "./Identifiers.ts"
 import { describeIssue } from "./IssueDescription.ts"
 import { BadJson, BadPagination } from "./MatrixError.ts"
 import { isPaginationKey } from "./Pagination.ts"
@@ -17,7 +17,7 @@ const room_id = RoomId
 const txn_id = Schema.optionalKey(TransactionId)
 const reason = Schema.optionalKey(Schema.String)
 const textOrNumber = Schema.optionalKey(Schema.Union([Schema.String, Schema.Number]))
-const aboutUser = { room_id, user_id: UserId, reason, txn_id }
+const moderation = { room_id, user_id: HistoricalUserId, reason, txn_id }
 
 /** The parameters of each method, and what it does: `/docs` shows both (`SocketDocumentation`). */
 export const socketMethods = {
@@ -40,16 +40,16 @@ export const socketMethods = {
   leave: Schema.Struct({ room_id, txn_id }).annotate({
     description: "Leaves a room, or rejects an invitation: `{}`. As `PUT /rooms/{roomId}/leave/{txnId}`."
   }),
-  invite: Schema.Struct(aboutUser).annotate({
+  invite: Schema.Struct({ room_id, user_id: UserId, reason, txn_id }).annotate({
     description: "Invites a user: `{}`. As `PUT /rooms/{roomId}/invite/{txnId}`."
   }),
-  kick: Schema.Struct(aboutUser).annotate({
+  kick: Schema.Struct(moderation).annotate({
     description: "Removes a user: `{}`. As `PUT /rooms/{roomId}/kick/{txnId}`."
   }),
-  ban: Schema.Struct(aboutUser).annotate({
+  ban: Schema.Struct(moderation).annotate({
     description: "Bans a user: `{}`. As `PUT /rooms/{roomId}/ban/{txnId}`."
   }),
-  unban: Schema.Struct(aboutUser).annotate({
+  unban: Schema.Struct(moderation).annotate({
     description: "Lifts the ban of a user: `{}`. As `PUT /rooms/{roomId}/unban/{txnId}`."
   }),
   typing: Schema.Struct({ room_id, ...Typing.fields }).annotate({

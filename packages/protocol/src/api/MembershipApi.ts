@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { RoomId, UserId } from "../Identifiers.ts"
+import { HistoricalUserId, RoomId, UserId } from "../Identifiers.ts"
 import { Medium } from "../identity/ThirdPartyId.ts"
 import { JoinedRoom, MessagePage } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
@@ -13,12 +13,16 @@ import { Done, OptionalObject, OptionalObjectOrNull } from "./Body.ts"
 import { documented, idempotent } from "./Documentation.ts"
 import { RoomIdOrAlias, TransactionId } from "./Parameters.ts"
 
-/** The user of an invitation, a kick or a ban. */
-export const Target = Schema.Struct({
-  user_id: UserId,
-  reason: Schema.optionalKey(Schema.NullOr(Schema.String).annotate({ expected: "a string" }))
-}).annotate({ identifier: "Target" })
+const reason = Schema.optionalKey(Schema.NullOr(Schema.String).annotate({ expected: "a string" }))
+
+/** The user of an invitation. */
+export const Target = Schema.Struct({ user_id: UserId, reason }).annotate({ identifier: "Target" })
 export type Target = typeof Target.Type
+
+/** The user of a kick or a ban. */
+const ModerationTarget = Schema.Struct({ user_id: HistoricalUserId, reason }).annotate({
+  identifier: "ModerationTarget"
+})
 
 /** An address to invite, of a user or of a person who is not on Matrix yet. */
 export const AddressTarget = Schema.Struct({
@@ -81,7 +85,7 @@ const onceOf = (doc: { readonly summary: string; readonly text: string; readonly
 
 const toRoom = { payload: OptionalObject, success: Done } as const
 const inviting = { payload: InviteTarget, success: Done } as const
-const aboutUser = { payload: Target, success: Done } as const
+const aboutUser = { payload: ModerationTarget, success: Done } as const
 const joining = { payload: OptionalObject, success: JoinedRoom } as const
 const joiningAny = { payload: OptionalObjectOrNull, success: JoinedRoom } as const
 

@@ -6,10 +6,10 @@
 import { Schema, SchemaTransformation } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { AnyObject, AnyPayload, body, Done, listBody, OptionalObject } from "../api/Body.ts"
 import { documented, idempotent } from "../api/Documentation.ts"
 import { boundedText, EventType, RoomIdOrAlias, StateKey, TransactionId } from "../api/Parameters.ts"
-import { EventId, RoomId, UserId } from "../Identifiers.ts"
+import { EventId, HistoricalUserId, RoomId, UserId } from "../Identifiers.ts"
 import { Integer } from "../Json.ts"
 import { ClientEventSchema } from "./ClientEventSchema.ts"
 import { RoomEventFilter } from "./Filter.ts"
@@ -52,8 +52,8 @@ export const jsonQuery = <S extends Schema.Top>(schema: S) => Schema.fromJsonStr
 
 const Reason = Schema.optionalKey(Schema.NullOr(Schema.String))
 
-/** The user of a membership. */
-const Target = Schema.Struct({ user_id: UserId, reason: Reason }).annotate({ identifier: "MembershipTarget" })
+/** The user of a kick or a ban. */
+const Target = Schema.Struct({ user_id: HistoricalUserId, reason: Reason }).annotate({ identifier: "MembershipTarget" })
 
 const room = { roomId: RoomId }
 const readers = "members, past members as of when they left, and anybody where the history is world-readable"
@@ -124,9 +124,10 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
         who: "its sender, and members with the power level `redact`"
       })
     ),
-    HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", { params: room, success: Events }).annotateMerge(
-      documented({ summary: "All state", who: readers })
-    ),
+    HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", {
+      params: room,
+      success: listBody(Events)
+    }).annotateMerge(documented({ summary: "All state", who: readers })),
     HttpApiEndpoint.get("stateEvent", "/v3/rooms/:roomId/state/:eventType", {
       params: { ...room, eventType: EventType },
       query: { format: Schema.optional(Schema.Literals(["content", "event"])) },

@@ -2,7 +2,7 @@
  * EDUs: short-lived data that servers send to each other. Presence, permissions to see it, and typing.
  *
  * `readEdu` takes one as it came from another server. An EDU is only about users of the server that sent it; other users in
- * it are ignored, as are users whose IDs clients are not to see outside of events (`isCompliantUserId`), and EDUs of unknown types.
+ * it are ignored, as are users whose IDs clients must not receive outside of events (`isCompliantUserId`), and EDUs of unknown types.
  *
  * Source: "PDUs and EDUs" and "Presence" of the draft, "EDUs" of the server-server specification.
  */
