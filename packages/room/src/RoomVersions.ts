@@ -16,7 +16,7 @@ import { stateResolution } from "./StateResolution.ts"
 import { stateResolutionV1 } from "./StateResolutionV1.ts"
 
 /** The parts of a version. */
-interface Parts extends PduForm, RuleOptions {
+interface Parts extends Omit<PduForm, "hasVouchers">, RuleOptions {
   readonly resolution: "1" | "2" | "2.1"
   readonly enforcesKeyValidity: boolean
 }

@@ -38,8 +38,6 @@ export interface FormatOptions extends PduForm {
   readonly id: string
   /** True if m.room.create names its sender as `creator`. */
   readonly namesCreator: boolean
-  /** True if a join that another server vouches for must bear its signature. */
-  readonly hasVouchers: boolean
   readonly authEventKeys: AuthorisationRules["authEventKeys"]
 }
 

@@ -30,6 +30,8 @@ export interface PduForm {
   /** The key in which an m.room.redaction names the event that it strips. */
   readonly redacts: "top" | "content"
   readonly redaction: RedactionAlgorithm
+  /** True if a join may name a user that vouches for it, whose server signs it too. */
+  readonly hasVouchers: boolean
 }
 
 /** A PDU whose form was checked, or that we make. */

@@ -62,8 +62,9 @@ const isDepth = ({ numbers }: PduForm, depth: Json | undefined): boolean => {
   return text !== undefined && /^\d+$/.test(text) && BigInt(text) <= maxLongDepth
 }
 
-/** The fields of an m.room.member that determine its signers and auth events. */
-const memberProblem = ({ content, type }: JsonObject): string | undefined => {
+/** The fault of the field of an m.room.member that determines its signers and auth events. Before version 8 it has no meaning. */
+const memberProblem = ({ hasVouchers }: PduForm, { content, type }: JsonObject): string | undefined => {
+  if (!hasVouchers) return undefined
   const { join_authorised_via_users_server: voucher, membership } = content as JsonObject
   if (type !== "m.room.member" || voucher === undefined || membership !== "join") return undefined
   return isHistoricalUserId(voucher) ? undefined : "join_authorised_via_users_server is not a user ID"
@@ -88,7 +89,7 @@ const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject, history: b
     roomProblem(form, pdu) ??
     referenceProblem(form, pdu.prev_events, most(maxPrevEvents), "prev_events") ??
     referenceProblem(form, pdu.auth_events, most(maxAuthEvents), "auth_events") ??
-    memberProblem(pdu)
+    memberProblem(form, pdu)
   )
 }
 
