@@ -35,10 +35,16 @@ export class WireErrors extends HttpApiMiddleware.Service<WireErrors>()("greenro
   })
 }
 
-/** The body was read already and is remembered by the request, so that asking for it again costs nothing. */
-const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
+const payloadError = (error: HttpApiError.HttpApiSchemaError) => {
   const { key, text } = describeIssue(error.cause.issue)
-  if (key !== "") return new Errors.BadJson({ error: text })
+  return key === "" ? wholeBodyError(text) : Effect.succeed(new Errors.BadJson({ error: text }))
+}
+
+/**
+ * The error of a body that is refused as a whole, of which `text` says why if it is a JSON object. The request remembers its body,
+ * so that reading it again costs nothing.
+ */
+export const wholeBodyError = Effect.fnUntraced(function* (text: string) {
   const request = yield* HttpServerRequest.HttpServerRequest
   const body = parseJsonText(yield* Effect.orDie(request.text))
   if (body === undefined) return new Errors.NotJson({ error: "The body is not JSON" })

@@ -7,18 +7,16 @@
  * Source: "Standard error response" of the client-server specification.
  */
 import { Effect, Layer, type Types } from "effect"
-import { HttpServerRequest } from "effect/http"
+import type { HttpServerRequest } from "effect/http"
 import { HttpApiError, HttpApiMiddleware } from "effect/http-api"
-import { wireErrors } from "../api/WireError.ts"
+import { wholeBodyError, wireErrors } from "../api/WireError.ts"
 import { describeIssue } from "../IssueDescription.ts"
-import { isJsonObject, parseJsonText } from "../Json.ts"
 import {
   BadJson,
   InvalidParam,
   isMatrixError,
   type MatrixError,
   MissingParam,
-  NotJson,
   UserLimitExceeded
 } from "../MatrixError.ts"
 
@@ -63,13 +61,10 @@ const parameterError = (error: HttpApiError.HttpApiSchemaError): MatrixError => 
   return missing ? new MissingParam({ error: text }) : new InvalidParam({ error: text })
 }
 
-/** The request remembers its body, so that reading it again costs nothing. */
-const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
+const payloadError = (
+  error: HttpApiError.HttpApiSchemaError
+): Effect.Effect<MatrixError, never, HttpServerRequest.HttpServerRequest> => {
   const { key, missing, text } = describeIssue(error.cause.issue)
-  if (missing && key !== "") return new MissingParam({ error: text })
-  if (key !== "") return new BadJson({ error: text })
-  const request = yield* HttpServerRequest.HttpServerRequest
-  const body = parseJsonText(yield* Effect.orDie(request.text))
-  if (body === undefined) return new NotJson({ error: "The body is not JSON" })
-  return new BadJson({ error: isJsonObject(body) ? text : "The body is not a JSON object" })
-})
+  if (key === "") return wholeBodyError(text)
+  return Effect.succeed(missing ? new MissingParam({ error: text }) : new BadJson({ error: text }))
+}

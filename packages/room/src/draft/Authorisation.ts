@@ -24,12 +24,12 @@ import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
 import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
 
 /** The membership of a user in a room; `leave` where the room has none. */
-export type Membership = "invite" | "join" | "leave" | "ban" | "knock"
+type Membership = "invite" | "join" | "leave" | "ban" | "knock"
 
 const memberships: ReadonlySet<unknown> = new Set<Membership>(["invite", "join", "leave", "ban", "knock"])
 
 /** The join rules: anybody; users whose knock was accepted; invited users; invited users and those listed in `may_join`. */
-export type JoinRule = "public" | "knock" | "invite" | "private"
+type JoinRule = "public" | "knock" | "invite" | "private"
 
 const membershipIn = (content: Event["content"] | undefined): Membership => {
   const membership = content?.membership
@@ -41,7 +41,7 @@ export const membershipOf = (state: StateLookup, userId: string): Membership =>
   membershipIn(state("m.room.member", userId)?.content)
 
 /** The join rule in this state. Without one, or with an unknown one, the room takes invited users only. */
-export const joinRuleOf = (state: StateLookup): JoinRule => {
+const joinRuleOf = (state: StateLookup): JoinRule => {
   const rule = state("m.room.join_rules", "")?.content.join_rule
   return rule === "public" || rule === "knock" || rule === "private" ? rule : "invite"
 }
@@ -289,7 +289,7 @@ const ownOriginRules = [senderBelongsToOrigin]
 const hostRules = [hostIsOrigin, inviteJoinIsNew]
 
 /** Undefined if the rules allow the event in the state before it, else the rule that does not. */
-export const authorise = (event: Event, state: StateLookup): Refusal | undefined => {
+const authorise = (event: Event, state: StateLookup): Refusal | undefined => {
   const create = state("m.room.create", "")
   const levels = powerLevels(state("m.room.power_levels", ""), create)
   const subject: Subject = { event, state, create, levels, senderLevel: userLevel(levels, event.sender) }
@@ -327,7 +327,7 @@ const authEventsRule: Refusal = {
 const restsOnRejected: Refusal = { rule: "An event must not rest on rejected events" }
 
 /** Whether the events that an event itself names as its auth events allow it. */
-export const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] = (event, authEvents, context) => {
+const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] = (event, authEvents, context) => {
   const expected = new Set(authEventKeys(event).map(([type, stateKey]) => stateKeyOf(type, stateKey)))
   const named = new Set<string>(event.auth_events)
   if (authEvents.length !== event.auth_events.length) return authEventsRule
@@ -344,7 +344,7 @@ export const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] 
  * Whether an allowed m.room.redaction takes effect on the event that it names: one's own events, and with the power
  * level `redact` (in the state before the redaction) those of others. The event that created the room stays.
  */
-export const authoriseRedaction = (redaction: Event, target: Event, state: StateLookup): Refusal | undefined => {
+const authoriseRedaction = (redaction: Event, target: Event, state: StateLookup): Refusal | undefined => {
   if (target.room_id !== redaction.room_id) return { rule: "A redaction strips an event of its own room" }
   if (target.type === "m.room.create") return { rule: "m.room.create cannot be redacted" }
   const levels = powerLevels(state("m.room.power_levels", ""), state("m.room.create", ""))
