@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
-import { isRoomId, isUserId, serverNameOf, userIdOfName } from "@greenroom/protocol/Identifiers"
+import { isHistoricalUserId, isRoomId, serverNameOf, userIdOfName } from "@greenroom/protocol/Identifiers"
 import { plural } from "@greenroom/protocol/Plural"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
@@ -37,7 +37,7 @@ const fail = (message: string) => Effect.fail(new AdminFailure({ message }))
 const userIdOf = Effect.fnUntraced(function* (name: string, anywhere: boolean) {
   const { serverName } = yield* HomeServerConfig
   const userId = userIdOfName(name, serverName)
-  if (!isUserId(userId)) return yield* fail(`${name} is not a user name or user ID`)
+  if (!isHistoricalUserId(userId)) return yield* fail(`${name} is not a user name or user ID`)
   const isOurs = serverNameOf(userId) === serverName
   const account = isOurs ? yield* AccountStore.use((store) => store.find(userId)) : Option.none()
   if (Option.isNone(account) && (isOurs || !anywhere)) return yield* fail(`There is no user ${userId}`)

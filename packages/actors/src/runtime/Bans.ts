@@ -2,7 +2,7 @@
  * Users, servers and content that administrators have banned. Every node holds all of them in memory, since they are few and
  * each request of another server needs them. Changes arrive with the log.
  */
-import { isServerName, isUserId } from "@greenroom/protocol/Identifiers"
+import { isHistoricalUserId, isServerName } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { type Ban, type BanChange, type BanKind, BanStore, banChanges } from "@greenroom/store/BanStore"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -14,7 +14,7 @@ const described = { user: "This user", server: "This server", sha256: "This cont
 
 /** The fault of a value to ban: a user ID, a server name, or the SHA-256 of content in hexadecimal digits. */
 export const banProblem = (kind: BanKind, value: string): string | undefined => {
-  if (kind === "user") return isUserId(value) ? undefined : "expected a user ID"
+  if (kind === "user") return isHistoricalUserId(value) ? undefined : "expected a user ID"
   if (kind === "server") return isServerName(value) ? undefined : "expected a server name"
   return /^[0-9a-fA-F]{64}$/.test(value) ? undefined : "expected the SHA-256 of content in 64 hexadecimal digits"
 }

@@ -5,7 +5,7 @@ import { Authentication } from "../api/Authentication.ts"
 import { Absent, AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
-import { RoomId, UserId } from "../Identifiers.ts"
+import { HistoricalUserId, RoomId, UserId } from "../Identifiers.ts"
 import { nullable } from "../Json.ts"
 import { Flag, ofUser, page, prefix, Text, Time, who } from "./SynapseParameters.ts"
 
@@ -213,7 +213,7 @@ export const users = HttpApiGroup.make("synapseAdmin.users")
       success: AnyObject
     }).annotateMerge(documented({ summary: "Join a user of this server to a room", who })),
     HttpApiEndpoint.post("redact", `${prefix}/v1/user/:userId/redact`, {
-      params: ofUser,
+      params: { userId: HistoricalUserId },
       payload: Redaction,
       success: AnyObject
     }).annotateMerge(
