@@ -17,13 +17,31 @@ export const url = Schema.String.check(
   })
 ) as Schema.Codec<string>
 
+const Id = Schema.String.check(
+  Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
+)
+
+const parseTables = (text: string): ReadonlyArray<unknown> | undefined => {
+  const value = parseJsonText(text)
+  return Array.isArray(value) ? value : undefined
+}
+
+/** The fault of the first table that does not decode. */
+const problemOfTables =
+  (decode: (table: unknown) => Result.Result<unknown, Schema.SchemaError>) =>
+  (text: string): string | undefined => {
+    for (const [index, table] of (parseTables(text) ?? []).entries()) {
+      const decoded = decode(table)
+      if (Result.isFailure(decoded)) return `table ${index + 1}: ${describeIssue(decoded.failure.issue).text}`
+    }
+    return undefined
+  }
+
 const urlKeys = ["issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint"] as const
 type ProviderUrls = { readonly [K in (typeof urlKeys)[number]]?: string }
 
 const Provider = Schema.Struct({
-  id: Schema.String.check(
-    Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
-  ),
+  id: Id,
   name: Schema.NonEmptyString,
   client_id: Schema.NonEmptyString,
   client_secret: Schema.NonEmptyString,
@@ -68,24 +86,13 @@ const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({
 
 const decodeProvider = Schema.decodeUnknownResult(Provider, { onExcessProperty: "error" })
 
-const parseTables = (text: string): ReadonlyArray<unknown> | undefined => {
-  const value = parseJsonText(text)
-  return Array.isArray(value) ? value : undefined
-}
-
 const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | undefined => {
   const decoded = parseTables(text)?.map((table) => decodeProvider(table))
   return decoded?.every(Result.isSuccess) ? decoded.map(({ success }) => success) : undefined
 }
 
 /** The fault of the first invalid provider. */
-export const problemOfProviders = (text: string): string | undefined => {
-  for (const [index, table] of (parseTables(text) ?? []).entries()) {
-    const decoded = decodeProvider(table)
-    if (Result.isFailure(decoded)) return `table ${index + 1}: ${describeIssue(decoded.failure.issue).text}`
-  }
-  return undefined
-}
+export const problemOfProviders = problemOfTables(decodeProvider)
 
 /** The tables `[[oauth2.providers]]` of TOML, converted to JSON. */
 export const Providers: Schema.Codec<ReadonlyArray<OAuth2Provider>, string> = Schema.String.check(
@@ -101,9 +108,7 @@ export const Providers: Schema.Codec<ReadonlyArray<OAuth2Provider>, string> = Sc
 )
 
 const PolicyTable = Schema.Struct({
-  id: Schema.String.check(
-    Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
-  ),
+  id: Id,
   version: Schema.NonEmptyString,
   language: Schema.optionalKey(Schema.NonEmptyString),
   name: Schema.NonEmptyString,
@@ -120,13 +125,7 @@ const parsePolicies = (text: string): ReadonlyArray<Policy> | undefined => {
 }
 
 /** The fault of the first invalid document. */
-export const problemOfPolicies = (text: string): string | undefined => {
-  for (const [index, table] of (parseTables(text) ?? []).entries()) {
-    const decoded = decodePolicy(table)
-    if (Result.isFailure(decoded)) return `table ${index + 1}: ${describeIssue(decoded.failure.issue).text}`
-  }
-  return undefined
-}
+export const problemOfPolicies = problemOfTables(decodePolicy)
 
 /** The tables `[[login.terms]]` of TOML, converted to JSON. */
 export const Policies: Schema.Codec<ReadonlyArray<Policy>, string> = Schema.String.check(

@@ -21,7 +21,8 @@ export interface DatabaseState {
   readonly peers: ReadonlyArray<ServerName>
 }
 
-const littleTime = 60
+/** The age in seconds from which an open transaction is a fault. Others last milliseconds. */
+const maxAge = 60
 
 const checkWrites = async (client: Client, isRunning: boolean): Promise<Finding> => {
   try {
@@ -110,7 +111,7 @@ const checkTransactions = async (client: Client): Promise<Finding> => {
     FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
     ORDER BY xact_start LIMIT 1`)
   const [oldest] = rows
-  if (oldest === undefined || oldest.seconds < littleTime) return ok("database", "no transaction holds up messages")
+  if (oldest === undefined || oldest.seconds < maxAge) return ok("database", "no transaction holds up messages")
   return failure(
     "database",
     `a transaction of ${oldest.name} (${oldest.pid}) is open for ${Math.round(oldest.seconds)} seconds, and messages wait for it`,
