@@ -1,10 +1,8 @@
 /** The gateway program in a process of its own, on a free port. */
 import { type ChildProcess, spawn } from "node:child_process"
-import * as fs from "node:fs/promises"
-import * as os from "node:os"
-import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import * as Loopback from "@greenroom/store/testing/Loopback"
 import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect, Redacted, Schedule, type Scope } from "effect"
 
@@ -45,18 +43,8 @@ export interface GatewayProcess {
   readonly stop: Effect.Effect<number | NodeJS.Signals | null>
 }
 
-/**
- * A directory that is removed with the scope. PostgreSQL, which does not run as root, can enter it. The removal is repeated
- * while the PostgreSQL of a killed gateway, which ends after it, still writes there.
- */
-export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-e2e-"))
-    await fs.chmod(directory, 0o711)
-    return directory
-  }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
-)
+/** A directory that is removed with the scope. */
+export const temporaryDirectory = Loopback.temporaryDirectory("e2e")
 
 /** No rate limits. */
 const unlimited = Object.fromEntries(

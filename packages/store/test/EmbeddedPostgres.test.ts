@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { PgConnection } from "@effect/sql-pg"
@@ -10,18 +9,12 @@ import { SqlClient } from "effect/sql"
 import * as Database from "../src/Database.ts"
 import { EmbeddedPostgres } from "../src/EmbeddedPostgres.ts"
 import { processIdentity, waitUntil } from "../src/internal/processes.ts"
+import * as Loopback from "../src/testing/Loopback.ts"
 
 const program = fileURLToPath(new URL("programs/embedded.ts", import.meta.url))
 const root = process.getuid?.() === 0
 
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-store-"))
-    await fs.chmod(directory, 0o711)
-    return directory
-  }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
-)
+const temporaryDirectory = Loopback.temporaryDirectory("store")
 
 interface Gateway {
   readonly process: ChildProcess

@@ -1,6 +1,3 @@
-import * as fs from "node:fs/promises"
-import * as os from "node:os"
-import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, type Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -9,6 +6,7 @@ import { EmbeddedPostgres } from "../src/EmbeddedPostgres.ts"
 import { EventLog } from "../src/EventLog.ts"
 import { comparePositions, parseToken, type StreamPosition } from "../src/StreamToken.ts"
 import { copyDatabase, restoreDump } from "../src/testing/Backup.ts"
+import { temporaryDirectory } from "../src/testing/Loopback.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { makeEvent, openRoom, store, stores } from "./support/TestRoom.ts"
 
@@ -123,14 +121,7 @@ describe("A log that was restored from a backup", () => {
     "after a dump is restored in a new database cluster, the log continues in order, and earlier tokens are valid",
     () =>
       Effect.gen(function* () {
-        const dataDir = yield* Effect.acquireRelease(
-          Effect.promise(async () => {
-            const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-restore-"))
-            await fs.chmod(directory, 0o711)
-            return directory
-          }),
-          (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 10 }))
-        )
+        const dataDir = yield* temporaryDirectory("restore")
         const url = yield* TestDatabase.url
         const another = yield* EmbeddedPostgres.make({ dataDir, settings: { fsync: "off" } })
         const target = yield* Layer.build(Layer.fresh(Database.migrated({ url: another.url, maxConnections: 2 })))

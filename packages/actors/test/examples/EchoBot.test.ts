@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import { Effect } from "effect"
-import { startExample, temporaryDirectory } from "./startExample.ts"
+import { startExample } from "./startExample.ts"
 
 /** Says these lines to the bot, and returns what the program writes until it ends. */
 const talk = Effect.fnUntraced(function* (directory: string, ...said: ReadonlyArray<string>) {
@@ -14,7 +15,7 @@ describe("EchoBot", () => {
     "answers messages, and remembers the conversation at the next start",
     () =>
       Effect.gen(function* () {
-        const directory = yield* temporaryDirectory
+        const directory = yield* temporaryDirectory("example")
         const first = yield* talk(directory, "Hello", "How are you?")
         assert.strictEqual(first.code, 0)
         assert.include(first.output, "so far: 0.")

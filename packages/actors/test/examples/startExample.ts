@@ -2,22 +2,9 @@
  * Starts a program of `packages/actors/examples` in a process of its own.
  */
 import { spawn } from "node:child_process"
-import * as fs from "node:fs/promises"
-import * as os from "node:os"
-import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { nodeOptions } from "@greenroom/store/testing/TestDns"
 import { Effect } from "effect"
-
-/** A directory that goes with the scope. PostgreSQL, which does not run as root, must be able to walk through it. */
-export const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-example-"))
-    await fs.chmod(directory, 0o711)
-    return directory
-  }),
-  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-)
 
 /** The program ends with the scope. */
 export const startExample = (

@@ -1,7 +1,7 @@
 /**
  * Directories and servers on this machine that last as long as the scope of a test.
  */
-import { mkdtemp, rm } from "node:fs/promises"
+import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { createServer, type RequestListener, type Server } from "node:http"
 import type { Server as HttpsServer } from "node:https"
 import type { AddressInfo } from "node:net"
@@ -9,11 +9,18 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect, type Scope } from "effect"
 
-/** An empty directory, which is removed with the scope. */
+/**
+ * An empty directory, which is removed with the scope. PostgreSQL, which does not run as root, can enter it. The removal is repeated
+ * while the PostgreSQL of a killed process, which ends after it, still writes there.
+ */
 export const temporaryDirectory = (name: string): Effect.Effect<string, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.promise(() => mkdtemp(join(tmpdir(), `greenroom-${name}-`))),
-    (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+    Effect.promise(async () => {
+      const directory = await mkdtemp(join(tmpdir(), `greenroom-${name}-`))
+      await chmod(directory, 0o711)
+      return directory
+    }),
+    (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }))
   )
 
 /** Has a server listen on a free port until the scope closes, which ends its connections too. Returns the port. */
