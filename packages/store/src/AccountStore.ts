@@ -221,6 +221,7 @@ export class AccountStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const logins = makeAccountLogins(sql)
+      const columns = sql.literal("user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at")
 
       const setPasswordHash = (userId: UserId, passwordHash: Redacted.Redacted, replacing?: Redacted.Redacted) =>
         Effect.map(
@@ -271,7 +272,7 @@ export class AccountStore extends Context.Service<
         create,
         find: (userId) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users WHERE user_id = ${userId}`.pipe(
+            SELECT ${columns} FROM users WHERE user_id = ${userId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
             Effect.orDie
           ),
@@ -285,7 +286,7 @@ export class AccountStore extends Context.Service<
           ),
         list: ({ after, limit }) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users
+            SELECT ${columns} FROM users
             WHERE user_id COLLATE "C" > ${after ?? ""} ORDER BY user_id COLLATE "C" LIMIT ${limit}`.pipe(
             Effect.map((rows) => rows.map(toAccount)),
             Effect.orDie
@@ -314,7 +315,7 @@ export class AccountStore extends Context.Service<
         ),
         awaitingApproval: (limit) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users
+            SELECT ${columns} FROM users
             WHERE awaiting_approval AND deactivated_at IS NULL ORDER BY created_at, user_id LIMIT ${limit}`.pipe(
             Effect.map((rows) => rows.map(toAccount)),
             Effect.orDie

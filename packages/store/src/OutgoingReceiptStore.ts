@@ -15,7 +15,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { logEdge } from "./internal/logEdge.ts"
-import { positionSql } from "./internal/positionSql.ts"
+import { positionOf, positionSql } from "./internal/positionSql.ts"
 import { presentServers } from "./internal/presentServers.ts"
 import { type WaitingDestination, waitingIn } from "./internal/queues.ts"
 import { bigints, texts } from "./PgArrays.ts"
@@ -87,11 +87,6 @@ const toReceipt = (row: Row): OutgoingReceipt => ({
   ts: Number(row.ts)
 })
 
-const toPosition = ({ nid, xid }: { readonly xid: string; readonly nid: bigint }): StreamPosition => ({
-  xid: Number(xid),
-  nid: Number(nid)
-})
-
 /** Of the rows in order, one more than fit if there are more. A room without receipts has one row. */
 const toWaiting = (rows: ReadonlyArray<Row>, most: number): WaitingReceipts => {
   const fitting = rows.slice(0, most)
@@ -102,7 +97,7 @@ const toWaiting = (rows: ReadonlyArray<Row>, most: number): WaitingReceipts => {
     rooms: Array.from(rooms.values(), (last) => ({
       roomNid: Number(last.room_nid),
       number: Number(last.number),
-      upTo: cut?.room_nid === last.room_nid ? toPosition(last) : undefined
+      upTo: cut?.room_nid === last.room_nid ? positionOf(last) : undefined
     })),
     more: cut !== undefined || rooms.size === most
   }
@@ -151,7 +146,7 @@ export class OutgoingReceiptStore extends Context.Service<
             WHERE (receipts.xid, receipts.nid) > ${from} AND receipts.xid < complete.edge AND ${isPublicOf(own)}
           ) AS room_nids
           FROM receipt_progress progress, complete`
-        const progress = toPosition(row!)
+        const progress = positionOf(row!)
         return {
           roomNids: row!.room_nids.map(Number),
           upTo: endOfTransaction(Number(row!.edge) - 1),

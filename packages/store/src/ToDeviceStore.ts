@@ -165,9 +165,9 @@ const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>, w
     RETURNING xid::text AS xid, nid, user_id, device_id`
 }
 
-const toLogRow = ({ device_id, nid, user_id, xid }: StoredRow): LogRow<ToDeviceMessage> => ({
-  position: { xid: Number(xid), nid: Number(nid) },
-  row: { userId: user_id as UserId, deviceId: device_id }
+const toLogRow = (row: StoredRow): LogRow<ToDeviceMessage> => ({
+  position: positionOf(row),
+  row: { userId: row.user_id as UserId, deviceId: row.device_id }
 })
 
 /** Commits transactions of many callers together: each notification of the log costs a commit of its own otherwise. */
