@@ -4,7 +4,7 @@ import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { BanStore } from "@greenroom/store/BanStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { ask, askToday, createRoom, gateway, inPath, joinRoom, logIn, register, sendText } from "../TestGateway.ts"
+import { as, ask, askToday, createRoom, gateway, inPath, joinRoom, logIn, register, sendText } from "../TestGateway.ts"
 import { askAdmin, askGreenroom, registerAdmin } from "./TestAdmin.ts"
 
 layer(gateway, { excludeTestServices: true })("bans", (it) => {
@@ -165,7 +165,38 @@ layer(gateway, { excludeTestServices: true })("the export of a user's data", (it
       const room = yield* createRoom(user)
       yield* joinRoom(other, room)
       yield* sendText(user, room, "mine")
-      yield* sendText(other, room, "theirs")
+      const theirs = yield* sendText(other, room, "theirs")
+      const rest = [
+        yield* as(user)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(theirs)}`, {}),
+        yield* as(user)("POST", `/v3/rooms/${inPath(room)}/report/${inPath(theirs)}`, { reason: "rude" }),
+        yield* as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/later?org.matrix.msc4140.delay=3600000`, {
+          msgtype: "m.text",
+          body: "later"
+        }),
+        yield* as(user)("POST", "/v3/pushers/set", {
+          app_id: "org.test",
+          pushkey: "push-here",
+          kind: "http",
+          app_display_name: "Test",
+          device_display_name: "Phone",
+          lang: "en",
+          data: { url: "https://push.example.org/_matrix/push/v1/notify" }
+        })
+      ]
+      assert.deepStrictEqual(
+        rest.map(({ status }) => status),
+        [200, 200, 200, 200]
+      )
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`
+        INSERT INTO user_identities (provider, subject, user_id, linked_at) VALUES ('test', ${'"Ex at Test"'}, ${user.id}, 1)`
+      yield* sql`
+        INSERT INTO identity_bindings (user_id, medium, address, id_server)
+        VALUES (${user.id}, 'email', 'ex@mail.test', 'https://id.test')`
+      yield* sql`
+        INSERT INTO presence (user_id, state, status_msg) VALUES (${user.id}, 'online', ${'"at work"'})
+        ON CONFLICT (user_id) DO UPDATE SET status_msg = excluded.status_msg`
+      yield* sql`INSERT INTO presence_lists (observer, observed, accepted) VALUES (${user.id}, ${other.id}, false)`
       yield* askToday("PUT", `/v3/profile/${inPath(user.id)}/displayname`, {
         token: user.token,
         json: { displayname: "Ex" }
@@ -177,8 +208,12 @@ layer(gateway, { excludeTestServices: true })("the export of a user's data", (it
       assert.strictEqual(answer.status, 200)
       const lines = parseLines(answer.text)
       const types = new Set(lines.map(({ type }) => type))
-      for (const type of ["account", "profile", "device", "account_data", "membership", "event"])
-        assert.include([...types], type)
+      const expected = ["account", "profile", "device", "account_data", "membership", "event", "receipt", "report"]
+      const others = ["delayed_event", "pusher", "link", "identity_binding", "presence", "presence_list"]
+      for (const type of [...expected, ...others]) assert.include([...types], type)
+      for (const text of ["rude", "later", "push-here", "Ex at Test", "ex@mail.test", "at work"]) {
+        assert.include(answer.text, JSON.stringify(text))
+      }
       assert.include(answer.text, '"mine"')
       assert.notInclude(answer.text, '"theirs"')
       assert.notInclude(answer.text, user.token)
