@@ -34,6 +34,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { Client } from "pg"
+import { syncDirectory } from "./DataDirectory.ts"
 import { blockBytes, CopyOut, copySocket, heldBlocks } from "./internal/CopyOut.ts"
 
 /** The first line of the file, with the version of the format. */
@@ -400,11 +401,6 @@ const write = async (options: BackupOptions): Promise<BackupReport> => {
     await fs.rm(unfinished, { force: true })
     throw error
   }
-}
-
-const syncDirectory = async (directory: string): Promise<void> => {
-  const handle = await fs.open(directory, "r")
-  await handle.sync().finally(() => handle.close())
 }
 
 /** Writes a backup. A failure leaves no file behind. */

@@ -8,6 +8,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { UserDeactivated } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { containing } from "./internal/containing.ts"
 import { integers, texts } from "./PgArrays.ts"
 import type { FoundUser } from "./UserDirectoryStore.ts"
 
@@ -82,8 +83,6 @@ const batch = 1_000
 
 const batches = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(all.length / batch) }, (_, index) => all.slice(index * batch, (index + 1) * batch))
-
-const patternOf = (text: string): string => `%${text.replaceAll(/[\\%_]/g, "\\$&")}%`
 
 type Change<A> = Effect.Effect<A, SqlError.SqlError>
 
@@ -179,7 +178,7 @@ const make = Effect.gen(function* () {
                row_number() OVER (ORDER BY sort_name, contact_id) AS number
         FROM contacts
         WHERE user_id = ${userId} AND (sort_name, contact_id) > (${sortName}, ${contactId})
-          AND (${text} = '' OR search LIKE ${patternOf(text.toLowerCase())})
+          AND (${text} = '' OR search LIKE ${containing(text)})
         ORDER BY sort_name, contact_id LIMIT ${bounds.limit}
       ) AS page JOIN contacts c USING (user_id, contact_id)
       WHERE page.total <= ${bounds.bytes} OR page.number = 1
@@ -204,7 +203,7 @@ const make = Effect.gen(function* () {
   }, Effect.orDie)
 
   const users = Effect.fnUntraced(function* (userId: UserId, text: string, limit: number) {
-    const pattern = patternOf(text.toLowerCase())
+    const pattern = containing(text)
     const rows = yield* sql<{
       matrix_id: UserId
       name: string

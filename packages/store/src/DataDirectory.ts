@@ -1,8 +1,8 @@
 /**
- * Makes a data directory, with the directories above it, with the same permissions whatever the umask is.
+ * Data directories: made with the directories above them, with the same permissions whatever the umask is, and synced.
  *
- * Node's recursive `mkdir` never returns if a directory cannot be created although its parent exists, as in `/proc`. This function
- * creates one directory after the other, and fails if the system refuses one.
+ * Node's recursive `mkdir` never returns if a directory cannot be created although its parent exists, as in `/proc`.
+ * `makeDataDirectory` creates one directory after the other, and fails if the system refuses one.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -32,4 +32,10 @@ export const makeDataDirectory = async (directory: string, mode = traversable): 
     }
   )
   return true
+}
+
+/** Syncs the entries of a directory: a file that was created or renamed in it survives a crash. */
+export const syncDirectory = async (directory: string): Promise<void> => {
+  const handle = await fs.open(directory, "r")
+  await handle.sync().finally(() => handle.close())
 }

@@ -12,7 +12,7 @@ import * as path from "node:path"
 import type { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { NotFound } from "@greenroom/protocol/MatrixError"
-import { makeDataDirectory } from "@greenroom/store/DataDirectory"
+import { makeDataDirectory, syncDirectory } from "@greenroom/store/DataDirectory"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -59,15 +59,6 @@ export const lost = new NotFound({ error: "The content is not there any more" })
 
 /** How much of a file is read ahead of the reader, in bytes. */
 const readAhead = 256 * 1024
-
-const syncDirectory = async (directory: string): Promise<void> => {
-  const handle = await fs.open(directory, "r")
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
 
 /** The directory where files are received, made when it is needed first. */
 export const incomingDirectory = (directory: string): Effect.Effect<string> =>

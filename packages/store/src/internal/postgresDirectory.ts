@@ -5,6 +5,7 @@
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import * as Effect from "effect/Effect"
+import { syncDirectory } from "../DataDirectory.ts"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type { PostgresBinaries } from "./postgresBinaries.ts"
 import type { PostgresLauncher } from "./postgresLauncher.ts"
@@ -115,11 +116,6 @@ const initialise = async ({ postgresDir, binaries, launcher, logFile }: Postgres
   if (ending !== 0) throw new Error(`initdb: ${(await lastComplaint(logFile)) ?? ending} (see ${logFile})`)
   await fs.rename(unfinished, postgresDir)
   await syncDirectory(path.dirname(postgresDir))
-}
-
-const syncDirectory = async (directory: string): Promise<void> => {
-  const handle = await fs.open(directory, "r")
-  await handle.sync().finally(() => handle.close())
 }
 
 const own = async (file: string, { owner }: PostgresLauncher): Promise<void> => {
