@@ -81,8 +81,8 @@ export interface ReceiptEdu {
   readonly content: ReadonlyArray<RemoteReceipt>
 }
 
-/** The most bytes of a message to a device. */
-export const maxDirectBytes = 65_536
+/** The longest message to a device: its JSON, in UTF-16 code units. */
+const maxDirectLength = 65_536
 
 /** A user of the origin sends messages to devices, by user and device. */
 export interface DirectEdu {
@@ -226,7 +226,7 @@ const readDirect = (content: JsonObject, origin: ServerName): Option.Option<Dire
         if (!isUserId(userId) || !isJsonObject(devices)) continue
         const ofUser = Object.entries(devices).filter(
           (entry): entry is [string, JsonObject] =>
-            isStorable(entry[0]) && isJsonObject(entry[1]) && JSON.stringify(entry[1]).length <= maxDirectBytes
+            isStorable(entry[0]) && isJsonObject(entry[1]) && JSON.stringify(entry[1]).length <= maxDirectLength
         )
         read.set(userId, Object.fromEntries(ofUser))
       }

@@ -22,7 +22,7 @@ export const todaysKeyPath = "/_matrix/key/v2/server"
 export const keyQueryPath = "/_matrix/key/v2/query"
 
 /** The most servers that one query may be about. */
-export const maxQueriedServers = 1_000
+const maxQueriedServers = 1_000
 
 const Criteria = Schema.Struct({
   minimum_valid_until_ts: Schema.optionalKey(

@@ -19,7 +19,7 @@ import { Medium } from "./ThirdPartyId.ts"
 export const hashAlgorithm = "sha256"
 
 /** The most addresses of one request. */
-export const maxLookups = 1_000
+const maxLookups = 1_000
 
 export const HashDetails = body(
   Schema.Struct({ lookup_pepper: Schema.String, algorithms: Schema.Array(Schema.String) }).annotate({
