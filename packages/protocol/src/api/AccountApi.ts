@@ -26,6 +26,7 @@ export type Devices = typeof Devices.Type
 
 const Password = Schema.String.check(Schema.isMaxLength(maxSecretLength))
 
+/** The password, and the one that replaces it. */
 export const ChangePassword = Schema.Struct({ old_password: Password, new_password: Password }).annotate({
   identifier: "ChangePassword"
 })

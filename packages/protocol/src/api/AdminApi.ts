@@ -25,6 +25,7 @@ const AdminUserFields = Schema.Struct({
 export const AdminUser = body(AdminUserFields)
 export type AdminUser = typeof AdminUser.Type
 
+/** A page of accounts. */
 export const AdminUsers = body(
   Schema.Struct({
     users: Schema.Array(AdminUserFields),
@@ -35,6 +36,7 @@ export type AdminUsers = typeof AdminUsers.Type
 
 const Password = Schema.String.check(Schema.isMaxLength(maxSecretLength))
 
+/** A new account. */
 export const CreateUser = Schema.Struct({
   user: boundedText(512).annotate({ description: "A localpart or a whole user ID" }),
   password: Schema.optionalKey(Password),
@@ -56,6 +58,7 @@ export const RegistrationTokens = body(
 )
 export type RegistrationTokens = typeof RegistrationTokens.Type
 
+/** A new registration token. */
 export const CreateRegistrationToken = Schema.Struct({
   token: Schema.optionalKey(
     Schema.String.check(Schema.isMinLength(8), Schema.isMaxLength(512)).annotate({

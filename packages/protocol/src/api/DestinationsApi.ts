@@ -21,6 +21,7 @@ const DestinationFields = Schema.Struct({
   backoff_until: time("When it is tried again, if it is not heard from before")
 }).annotate({ identifier: "Destination" })
 
+/** The state of every other home server to which requests are sent. */
 export const DestinationReports = body(
   Schema.Struct({ destinations: Schema.Array(DestinationFields) }).annotate({ identifier: "Destinations" })
 )

@@ -27,6 +27,7 @@ export type Namespace = typeof Namespace.Type
 const Namespaces = Schema.optionalKey(Schema.NullOr(Schema.Array(Namespace)))
 const Token = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(1_024))
 
+/** The registration of an application service, as its YAML file has it. */
 export const AppServiceRegistration = Schema.Struct({
   /** Names the service; unique on the server, and never changed. */
   id: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)),

@@ -9,6 +9,7 @@ import { AnyPayload } from "../api/Body.ts"
 /** `{"type": "m.login.password", "session": "...", ...}`: a stage, or the session alone. */
 export const AuthData = AnyPayload.annotate({ identifier: "AuthenticationData" })
 
+/** `auth` of a request that may come without it first. */
 export const OptionalAuth = Schema.optionalKey(AuthData)
 
 /** Added to the text of an endpoint. */

@@ -15,8 +15,10 @@ import { Integer, JsonObject } from "../Json.ts"
 
 const delayId = { delayId: boundedText(255) }
 const Action = Schema.Literals(["send", "cancel", "restart"])
+/** Whether a text is an action on a delayed event: `send`, `cancel`, `restart`. */
 export const isDelayAction = Schema.is(Action)
 
+/** The ID of a delayed event that was scheduled. */
 export const ScheduledEvent = body(
   Schema.Struct({ delay_id: Schema.String }).annotate({ identifier: "ScheduledEvent" })
 )

@@ -8,6 +8,7 @@ import { type EventId, isEventId, isUserId, type UserId } from "../Identifiers.t
 import { isJsonObject } from "../Json.ts"
 import { isStorable } from "../Text.ts"
 
+/** `m.relates_to`: the type of the relation, and the event to which another one relates. */
 export interface Relation {
   readonly relType: string
   readonly eventId: EventId

@@ -41,6 +41,7 @@ const roomFields = { timeline_limit: nullable(limit), required_state: nullable(R
 const Range = Schema.Tuple([limit, limit])
 const roomTypes = Schema.Array(Schema.NullOr(name)).check(Schema.isMaxLength(100))
 
+/** The rooms of a list. */
 export const SlidingFilters = Schema.Struct({
   is_dm: nullable(Schema.Boolean),
   spaces: nullable(Schema.Array(name).check(Schema.isMaxLength(100))),
@@ -54,6 +55,7 @@ export const SlidingFilters = Schema.Struct({
 })
 export type SlidingFilters = typeof SlidingFilters.Type
 
+/** A list of rooms, and the windows in it that the client shows. */
 export const SlidingList = Schema.Struct({
   ...roomFields,
   ranges: nullable(Schema.Array(Range).check(Schema.isMaxLength(100))),
@@ -62,6 +64,7 @@ export const SlidingList = Schema.Struct({
 })
 export type SlidingList = typeof SlidingList.Type
 
+/** A room that the client shows, whether or not it is in a window. */
 export const SlidingSubscription = Schema.Struct(roomFields)
 export type SlidingSubscription = typeof SlidingSubscription.Type
 
@@ -70,6 +73,7 @@ const Scoped = Schema.Struct(scope)
 /** An extension that is about rooms: of which lists and subscriptions; all, if it does not say. */
 export type SlidingScope = typeof Scoped.Type
 
+/** What an answer has beside rooms. */
 export const SlidingExtensions = Schema.Struct({
   to_device: nullable(
     Schema.Struct({ enabled: nullable(Schema.Boolean), limit: nullable(limit), since: nullable(Token) })
@@ -81,6 +85,7 @@ export const SlidingExtensions = Schema.Struct({
 })
 export type SlidingExtensions = typeof SlidingExtensions.Type
 
+/** The body of a request. It has all lists and subscriptions, also unchanged ones. */
 export const SlidingSyncBody = Schema.Struct({
   conn_id: nullable(name),
   txn_id: nullable(name),

@@ -127,6 +127,7 @@ export interface SigningKeyEdu {
   }
 }
 
+/** A change of the keys of a user. */
 export type KeyUpdateEdu = DeviceListEdu | SigningKeyEdu
 
 /** The types that `edu_type` distinguishes. */

@@ -15,6 +15,7 @@ import { Medium } from "./ThirdPartyId.ts"
 const mailText = (description: string) =>
   Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1_024)).annotate({ description }))
 
+/** An invitation of an address to a room. */
 export const StoreInvite = Schema.Struct({
   medium: Medium,
   address: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(320)),
@@ -34,6 +35,7 @@ const PublicKey = Schema.Struct({
   key_validity_url: Schema.String.annotate({ description: "Answers whether the key still holds" })
 })
 
+/** What the room needs for an m.room.third_party_invite, so that the user of the address can accept it. */
 export const StoredInvite = body(
   Schema.Struct({
     token: Schema.String.annotate({ description: "The token that the identity server will sign for the invited user" }),

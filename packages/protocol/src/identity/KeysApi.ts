@@ -8,6 +8,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 
+/** A public key of the identity server. */
 export const PublicKeyAnswer = body(
   Schema.Struct({ public_key: Schema.String.annotate({ description: "Unpadded base64" }) }).annotate({
     identifier: "PublicKeyAnswer"
@@ -15,6 +16,7 @@ export const PublicKeyAnswer = body(
 )
 export type PublicKeyAnswer = typeof PublicKeyAnswer.Type
 
+/** Whether a public key is one of the identity server, in force. */
 export const KeyValidity = body(Schema.Struct({ valid: Schema.Boolean }).annotate({ identifier: "KeyValidity" }))
 export type KeyValidity = typeof KeyValidity.Type
 

@@ -21,6 +21,7 @@ export const hashAlgorithm = "sha256"
 /** The most addresses of one request. */
 const maxLookups = 1_000
 
+/** How addresses are hashed for a lookup. */
 export const HashDetails = body(
   Schema.Struct({ lookup_pepper: Schema.String, algorithms: Schema.Array(Schema.String) }).annotate({
     identifier: "HashDetails"
@@ -28,6 +29,7 @@ export const HashDetails = body(
 )
 export type HashDetails = typeof HashDetails.Type
 
+/** A lookup of hashed addresses. */
 export const HashedLookup = Schema.Struct({
   algorithm: Schema.String.check(Schema.isMaxLength(64)).annotate({ description: "One of `algorithms`" }),
   pepper: Schema.String.check(Schema.isMaxLength(255)).annotate({ description: "The `lookup_pepper`" }),
@@ -39,6 +41,7 @@ export const HashedLookup = Schema.Struct({
 }).annotate({ identifier: "HashedLookup" })
 export type HashedLookup = typeof HashedLookup.Type
 
+/** The users of addresses. An address without a user is absent. */
 export const Mappings = body(
   Schema.Struct({
     mappings: Schema.Record(Schema.String, UserId).annotate({ description: "The user IDs by hash" })

@@ -37,6 +37,7 @@ export type SignedInvite = typeof SignedInvite.Type
 /** The proof that a user brings who opened the link in the message: it names the `sender` of the invitation, too. */
 export const SignedBySender = Schema.StructWithRest(Schema.Struct({ ...signedFields, sender: UserId }), rest)
 
+/** An invitation of the address that was bound. */
 export const BoundInvite = Schema.Struct({
   medium: Medium,
   address: Schema.String,
@@ -47,6 +48,7 @@ export const BoundInvite = Schema.Struct({
 })
 export type BoundInvite = typeof BoundInvite.Type
 
+/** A user of the home server has bound an address that was invited to rooms. */
 export const OnBind = Schema.Struct({
   medium: Medium,
   address: Schema.String,

@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 /** The sorts of third-party IDs. */
 export const media = ["email", "msisdn"] as const
 
+/** The sort of a third-party ID: an email address, or a phone number. */
 export const Medium = Schema.Literals(media)
 export type Medium = typeof Medium.Type
 

@@ -25,9 +25,11 @@ export const ValidatedThirdPartyId = body(
 )
 export type ValidatedThirdPartyId = typeof ValidatedThirdPartyId.Type
 
+/** A validated address, and the user to whom it is bound. */
 export const Bind = Schema.Struct({ ...proof, mxid: UserId }).annotate({ identifier: "Bind" })
 export type Bind = typeof Bind.Type
 
+/** An address whose binding ends, and its user. */
 export const Unbind = Schema.Struct({ ...proof, mxid: UserId, threepid: ThirdPartyId }).annotate({
   identifier: "Unbind"
 })

@@ -36,6 +36,7 @@ const SendAttempt = Integer.check(Schema.isBetween({ minimum: 0, maximum: 2_147_
 
 const NextLink = printable(2_048, "A web page, by http or https, that the user may go on to after confirming")
 
+/** The email address to validate. */
 export const RequestEmailToken = Schema.Struct({
   client_secret: ClientSecret,
   email: limited(320, "The address to send a link to"),
@@ -44,6 +45,7 @@ export const RequestEmailToken = Schema.Struct({
 }).annotate({ identifier: "RequestEmailToken" })
 export type RequestEmailToken = typeof RequestEmailToken.Type
 
+/** The phone number to validate. */
 export const RequestMsisdnToken = Schema.Struct({
   client_secret: ClientSecret,
   phone_number: limited(64, "The number, in the form of `country`, else international with a leading +"),
@@ -65,6 +67,7 @@ export type SessionProof = typeof SessionProof.Type
 
 const tokenKeys = { sid: SessionId, client_secret: ClientSecret, token: Token }
 
+/** The token of a message, which validates its address. */
 export const SubmitToken = Schema.Struct(tokenKeys).annotate({ identifier: "SubmitToken" })
 export type SubmitToken = typeof SubmitToken.Type
 
@@ -76,6 +79,7 @@ export const BegunSession = body(
 )
 export type BegunSession = typeof BegunSession.Type
 
+/** Whether the address is validated. */
 export const SubmittedToken = body(
   Schema.Struct({ success: Schema.Boolean }).annotate({ identifier: "SubmittedToken" })
 )

@@ -33,6 +33,7 @@ import { createEventIdOf, eventIdOf, eventOf, type Pdu, type PduForm, pduOf, sea
 import { redactPdu } from "./RedactionAlgorithm.ts"
 import { maxPrevEvents, readPdu, takeSeal } from "./readPdu.ts"
 
+/** What distinguishes the event formats of versions 1 to 12. */
 export interface FormatOptions extends PduForm {
   /** The ID of the room version. */
   readonly id: string

@@ -38,6 +38,7 @@ export interface Subject {
   readonly membershipOf: (userId: string) => string
 }
 
+/** An event and the state before it, as the rules read them. */
 export const subjectOf = (options: RuleOptions, event: Event, state: StateLookup): Subject => {
   const create = state("m.room.create", "")
   const levels = levelsIn(options, state)
