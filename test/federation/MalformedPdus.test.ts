@@ -198,7 +198,14 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malfo
         yield* expectOk(alice.ask("POST", `${inRoom}/ban`, { user_id: userId }))
         const member = yield* alice.ask("GET", `${inRoom}/state/m.room.member/${encodeURIComponent(userId)}`)
         assert.deepStrictEqual([member.status, member.body.membership], [200, "ban"])
+        const asked = { device_keys: { [userId]: [], [alice.userId]: [] } }
+        const keys = (yield* expectOk(alice.ask("POST", "//_matrix/client/v3/keys/query", asked))) as Body
+        assert.deepStrictEqual(Object.keys(keys.device_keys as object), [alice.userId])
       }
+      const joined = yield* evil.join(red, room_id, "@c\u0007d:evil.test")
+      assert.strictEqual(joined.extremities[0]?.content.membership, "join")
+      yield* say(alice, room_id, "hello")
+      yield* evil.receives(({ content }) => content.body === "hello")
     })
   )
 })

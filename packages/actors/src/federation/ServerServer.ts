@@ -9,7 +9,7 @@
  */
 import {
   type EventId,
-  isUserId,
+  isHistoricalUserId,
   type RoomId,
   type ServerName,
   serverNameOf,
@@ -184,7 +184,7 @@ const make = Effect.gen(function* () {
     timestampToEvent,
     makeMembership,
     sendJoin: (origin, roomId, eventId, pdu, omitMembers) =>
-      isUserId(pdu.sender) && serverNameOf(pdu.sender) === origin
+      isHistoricalUserId(pdu.sender) && serverNameOf(pdu.sender) === origin
         ? sendJoin(origin, roomId, eventId, pdu, omitMembers)
         : Effect.fail(new Forbidden({ error: `The PDU is not a join of a user of ${origin}` })),
     toPdus: rooms.toPdus,

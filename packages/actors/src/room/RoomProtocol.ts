@@ -3,7 +3,7 @@
  */
 import { randomUUID } from "node:crypto"
 import { Event } from "@greenroom/protocol/Event"
-import { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { EventId, HistoricalUserId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { JsonObject } from "@greenroom/protocol/Json"
 import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
@@ -152,7 +152,11 @@ export const Receive = Rpc.make("Receive", {
 
 /** The template of a membership for a user of a server that knows these room versions (all, if absent). */
 export const MakeMembership = Rpc.make("MakeMembership", {
-  payload: { handshake: Handshake, userId: UserId, versions: Schema.optionalKey(Schema.Array(Schema.String)) },
+  payload: {
+    handshake: Handshake,
+    userId: HistoricalUserId,
+    versions: Schema.optionalKey(Schema.Array(Schema.String))
+  },
   success: Schema.Struct({ room_version: Schema.String, event: JsonObject }),
   error: MatrixError
 })

@@ -2,21 +2,24 @@
  * The bodies of requests for keys, of clients and of other servers.
  */
 import type { KeyClaim } from "@greenroom/actors/user/encryption/DeviceKeys"
-import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { isHistoricalUserId, isUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
 import { isStorable } from "@greenroom/protocol/Text"
 import { Effect } from "effect"
 
-/** The devices by user. Errors: M_INVALID_PARAM. */
+/**
+ * The devices by user. Users whose IDs are of the historical grammar alone have no devices, and are left out: members of a room may have
+ * such IDs, and clients name all members in one request. Errors: M_INVALID_PARAM.
+ */
 export const byUser = (
   name: string,
   given: JsonObject
 ): Effect.Effect<ReadonlyArray<readonly [UserId, unknown]>, InvalidParam> => {
   const entries = Object.entries(given)
-  const wrong = entries.find(([userId]) => !isUserId(userId))
+  const wrong = entries.find(([userId]) => !isHistoricalUserId(userId))
   return wrong === undefined
-    ? Effect.succeed(entries as never)
+    ? Effect.succeed(entries.filter(([userId]) => isUserId(userId)) as never)
     : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is not a user ID` }))
 }
 

@@ -15,7 +15,7 @@ import { WireErrors } from "../api/WireError.ts"
 import { DirectoryAnswer } from "../federation/FederationAnswers.ts"
 import { OriginAuthentication } from "../federation/OriginAuthentication.ts"
 import { FederationTransactionId, Transaction } from "../federation/Transaction.ts"
-import { EventId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
+import { EventId, HistoricalUserId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
 import { EncryptionFederationGroup } from "./EncryptionFederationGroup.ts"
 import { MediaFederationGroup } from "./MediaFederationGroup.ts"
 import { openIdUserInfo, serverServerPrefix } from "./OpenIdUserInfo.ts"
@@ -30,7 +30,7 @@ export const maxMissingEvents = 100
 const number = Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/))
 const flag = Schema.optional(Schema.Literals(["true", "false"]))
 const inRoom = { roomId: RoomId }
-const membership = { roomId: RoomId, userId: UserId }
+const membership = { roomId: RoomId, userId: HistoricalUserId }
 const event = { roomId: RoomId, eventId: EventId }
 /** The ID is compared with that of the PDU in the body, which is checked first: no other ID is well-formed either. */
 const sentEvent = { roomId: RoomId, eventId: boundedText(255) as unknown as typeof EventId }
