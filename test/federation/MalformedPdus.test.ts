@@ -175,6 +175,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malfo
     Effect.gen(function* () {
       const { alice, evil, red, room: known, room_id } = yield* sceneOf("11")
       const inRoom = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}`
+      const { next_batch } = yield* expectOk(alice.ask("GET", "//_matrix/client/v3/sync"))
       for (const userId of ["@:evil.test", "@a\u0007b:evil.test"]) {
         const join = evil.event(known, {
           type: "m.room.member",
@@ -202,10 +203,18 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Malfo
         const keys = (yield* expectOk(alice.ask("POST", "//_matrix/client/v3/keys/query", asked))) as Body
         assert.deepStrictEqual(Object.keys(keys.device_keys as object), [alice.userId])
       }
-      const joined = yield* evil.join(red, room_id, "@c\u0007d:evil.test")
-      assert.strictEqual(joined.extremities[0]?.content.membership, "join")
+      const { state } = yield* evil.join(red, room_id, "@c\u0007d:evil.test")
+      assert.strictEqual(state.get(stateKeyOf("m.room.member", "@c\u0007d:evil.test"))?.content.membership, "join")
       yield* say(alice, room_id, "hello")
       yield* evil.receives(({ content }) => content.body === "hello")
+      yield* evil.join(red, room_id, "@carol:evil.test")
+      const { device_lists } = yield* expectOk(alice.ask("GET", `//_matrix/client/v3/sync?since=${next_batch}`))
+      assert.deepStrictEqual([device_lists.changed, device_lists.left ?? []], [["@carol:evil.test"], []])
+      const search = alice.ask("POST", "//_matrix/client/v3/user_directory/search", { search_term: "evil.test" })
+      const { results } = yield* expectOk(search)
+      const found = (results as ReadonlyArray<{ readonly user_id: string }>).map(({ user_id }) => user_id)
+      assert.include(found, "@carol:evil.test")
+      assert.isEmpty(found.filter((userId) => !/^@[a-z0-9]+:/.test(userId)))
     })
   )
 })

@@ -4,7 +4,7 @@
  * An error of the database is a defect. Source: "Tracking the device list for a user" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { isCompliantUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionSql } from "./internal/positionSql.ts"
@@ -73,7 +73,10 @@ const kindsOf = ({ bodies, former_body, shares }: NewsRow): ReadonlyArray<"chang
 export class DeviceListStore extends Context.Service<
   DeviceListStore,
   {
-    /** The changes of other users' devices, and of the user's own, in a part of the log. */
+    /**
+     * The changes of other users' devices, and of the user's own, in a part of the log. Users whose IDs clients must not receive outside of
+     * events (`isCompliantUserId`) are left out.
+     */
     readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
     /** The `stream_id` of the last `m.device_list_update` of a local user; 0 before the first. */
     readonly lastUpdate: (userId: UserId) => Effect.Effect<number>
@@ -143,8 +146,9 @@ export class DeviceListStore extends Context.Service<
           UNION ALL
           SELECT user_id, true, NULL, NULL FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
           Effect.map((rows) => {
+            const compliant = rows.filter(({ user_id }) => isCompliantUserId(user_id))
             const users = (kind: "changed" | "left") => [
-              ...new Set(rows.filter((row) => kindsOf(row).includes(kind)).map((row) => row.user_id as UserId))
+              ...new Set(compliant.filter((row) => kindsOf(row).includes(kind)).map((row) => row.user_id as UserId))
             ]
             return { changed: users("changed"), left: users("left") }
           }),
