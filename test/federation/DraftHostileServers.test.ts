@@ -238,6 +238,30 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hosti
     })
   )
 
+  it.effect("a missing transaction is requested once, however often it is named", () =>
+    Effect.gen(function* () {
+      const { evil, red } = yield* scene
+      const about = { origin: evil.serverName, destination: red.serverName, ts: 1, pdus: [], edus: [] }
+      let number = 0
+      const name = (missing: string) =>
+        Effect.map(
+          evil.ask(red, "PUT", `/send/gap${++number}`, { ...about, prev_ids: [missing] }),
+          ({ status, text }) => assert.strictEqual(status, 200, text)
+        )
+      evil.asked.length = 0
+      const pulls = () => evil.asked.filter((path) => path.startsWith("/pull")).length
+      for (const [index, missing] of ["missing1", "missing2"].entries()) {
+        // While one request is under way, no other is made.
+        yield* Effect.repeat(
+          Effect.suspend(() => name(missing)),
+          { until: () => pulls() > index }
+        )
+        for (let count = 0; count < 5; count++) yield* name(missing)
+      }
+      assert.strictEqual(pulls(), 2)
+    })
+  )
+
   it.effect("a server that never answers does not delay other work", () =>
     Effect.gen(function* () {
       const here = yield* scene

@@ -9,9 +9,9 @@ import { freePort } from "@greenroom/store/testing/FreePort"
 import { Context, Effect, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
 import { type Random, randomFrom } from "../support/Seed.ts"
-import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
-import { HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, type HomeServer, network, say, setState } from "./support/Network.ts"
+import { ids, isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
+import { type HostileRoom, HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
+import { change, expectOk, type HomeServer, network, readBack, say, sees, setState } from "./support/Network.ts"
 import { createRoom, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -365,7 +365,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       const { alice, evil, mallory, red, room, room_id } = here
       const member = "@member:banned.test"
       yield* net.banned.join(red, room_id, member)
-      yield* net.keptOut.join(red, room_id, "@member:kept-out.test")
+      const keptOutRoom = yield* net.keptOut.join(red, room_id, "@member:kept-out.test")
       yield* expectOk(change(alice, room_id, "ban", member))
       yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["kept-out.test"] }))
       const event = yield* say(alice, room_id, "not for everybody")
@@ -387,6 +387,71 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
         const path = `/v1/make_join/${encodeURIComponent(room_id)}/${encodeURIComponent(`@member:${from.serverName}`)}?ver=11`
         assert.strictEqual((yield* from.ask(red, "GET", path)).status, 403)
       }
+      // The typing of a user of a denied server is not shown.
+      const typing = (user_id: string) => ({ edu_type: "m.typing", content: { room_id, user_id, typing: true } })
+      yield* net.keptOut.send(red, [], { edus: [typing("@member:kept-out.test")] })
+      yield* evil.send(red, [], { edus: [typing(mallory)] })
+      const typed = yield* sees(alice, ({ content, type }) => type === "m.typing" && content.user_ids.length > 0)
+      assert.deepStrictEqual(typed.content.user_ids, [mallory])
+      // Invitations to the room come from servers that are not denied, in the version of the room.
+      const guest = yield* red.register(`invited${here.number}`)
+      const invite = Effect.fnUntraced(function* (from: HostileServer, room: HostileRoom, sender: string) {
+        const proposal = { type: "m.room.member", state_key: guest.userId, content: { membership: "invite" }, sender }
+        const event = from.event(room, proposal)
+        const path = `/v2/invite/${encodeURIComponent(room_id)}/${encodeURIComponent(event.event_id)}`
+        const content = { event: from.toPdu(event), room_version: room.version!.id, invite_room_state: [] }
+        const { body, status } = yield* from.ask(red, "PUT", path, content)
+        return [status, body.errcode]
+      })
+      assert.deepStrictEqual(yield* invite(net.keptOut, keptOutRoom, "@member:kept-out.test"), [403, "M_FORBIDDEN"])
+      const older = { ...room, version: evil.useVersion(room_id, "10") }
+      assert.deepStrictEqual(yield* invite(evil, older, mallory), [400, "M_BAD_JSON"])
+    })
+  )
+
+  it.effect("an event that waited for its predecessor is refused if its server was denied meanwhile", () =>
+    Effect.gen(function* () {
+      const net = yield* Servers
+      const { alice, evil, mallory, red, room, room_id } = yield* todaysScene(net, "11")
+      const outerRoom = yield* net.outer.join(red, room_id, "@member:outer.test")
+      const first = net.outer.event(outerRoom, { sender: "@member:outer.test" })
+      const late = evil.event(room, { sender: mallory }, { prevEvents: [first] })
+      yield* evil.tell(red, late)
+      const waiting = red.select(`SELECT event_id FROM waiting_events WHERE room_id = '${room_id}'`)
+      assert.deepStrictEqual(yield* waiting, [{ event_id: late.event_id }])
+      yield* expectOk(setState(alice, room_id, "m.room.server_acl", { allow: ["*"], deny: ["evil.test"] }))
+      assert.deepStrictEqual(yield* net.outer.tell(red, first), [undefined])
+      const read = ids(yield* readBack(alice, room_id))
+      assert.include(read, first.event_id)
+      assert.notInclude(read, late.event_id)
+      assert.isEmpty(yield* waiting)
+    })
+  )
+
+  it.effect("a removal whose predecessors are unknown counts from the server of its sender alone", () =>
+    Effect.gen(function* () {
+      const net = yield* Servers
+      const { alice, blue, bob, evil, mallory, red, room, room_id } = yield* todaysScene(net, "11")
+      const relay = "@relay:outer.test"
+      yield* net.outer.join(red, room_id, relay)
+      const levels = room.state.get("m.room.power_levels\0")!.content
+      const users = { ...(levels.users as object), [mallory]: 100 }
+      const { event_id } = yield* expectOk(setState(alice, room_id, "m.room.power_levels", { ...levels, users }))
+      const promoted = yield* evil.receives((event) => event.event_id === event_id)
+      yield* sees(bob, (event) => event.event_id === event_id)
+      const forbidden = { status: 403, body: { errcode: "M_FORBIDDEN", error: "You are not in the room" } }
+      evil.respond = net.outer.respond = () => forbidden
+      const leave = { type: "m.room.member", state_key: bob.userId, content: { membership: "leave" } }
+      const graph = { prevEvents: [imaginedHash()], state: [promoted] }
+      const removal = evil.event(room, { ...leave, sender: mallory }, graph)
+      const isIn = Effect.map(bob.ask("GET", "//_matrix/client/v3/sync?timeout=0"), ({ body }) =>
+        Object.hasOwn(body.rooms.join, room_id)
+      )
+      yield* net.outer.send(blue, [evil.toPdu(removal)])
+      assert.isTrue(yield* isIn)
+      yield* evil.tell(blue, removal)
+      assert.isFalse(yield* isIn)
+      net.outer.respond = () => notFound
     })
   )
 
@@ -473,8 +538,18 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
       yield* evil.tell(red, borrowed)
       const [stored] = yield* red.select(`SELECT status FROM events WHERE event_id = '${borrowed.event_id}'`)
       assert.strictEqual(stored?.status, 3)
-      const asked = yield* evil.ask(red, "GET", `/v1/event/${encodeURIComponent(borrowed.event_id)}`)
-      assert.deepStrictEqual([asked.status, asked.body.errcode], [404, "M_NOT_FOUND"])
+      const [at, named] = [room_id, borrowed.event_id].map(encodeURIComponent)
+      for (const path of [
+        `event/${named}`,
+        `event_auth/${at}/${named}`,
+        `state/${at}?event_id=${named}`,
+        `state_ids/${at}?event_id=${named}`
+      ]) {
+        const asked = yield* evil.ask(red, "GET", `/v1/${path}`)
+        assert.deepStrictEqual([asked.status, asked.body.errcode], [404, "M_NOT_FOUND"], path)
+      }
+      const receipt = yield* alice.ask("POST", `//_matrix/client/v3/rooms/${at}/receipt/m.read/${named}`, {})
+      assert.deepStrictEqual([receipt.status, receipt.body.errcode], [404, "M_NOT_FOUND"])
       assert.notInclude(
         JSON.stringify(
           yield* expectOk(

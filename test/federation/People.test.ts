@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -7,6 +8,7 @@ import { Users } from "@greenroom/actors/user/Users"
 import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { isMessage, type TestServer } from "./support/HomeServers.ts"
 import { scene } from "./support/Scene.ts"
 
@@ -163,6 +165,29 @@ describe("Users of several servers", () => {
         list.map(({ accepted, state, user_id }) => [user_id, accepted, state]),
         [[alice.userId, true, "online"]]
       )
+      // Invitations are stored for active users, who have at most a thousand of them.
+      const gone = yield* blue.person("gone")
+      yield* blue.run(Accounts.use((accounts) => accounts.deactivate(gone.userId)))
+      const inSql = <A>(query: (sql: SqlClient.SqlClient) => Effect.Effect<A, unknown>) =>
+        blue.run(Effect.orDie(SqlClient.SqlClient.use(query)))
+      yield* inSql(
+        (sql) => sql`
+          INSERT INTO presence_lists (observer, observed, accepted)
+          SELECT '@' || number || ':far.test', ${bob.userId}, false FROM generate_series(1, 999) AS number`
+      )
+      const invite = (observer_user: string, observed_user: string) => ({
+        edu_type: "m.presence_invite",
+        content: { observer_user, observed_user }
+      })
+      yield* edusOfRed(blue, "invitations", [
+        invite("@first:red.test", bob.userId),
+        invite("@second:red.test", bob.userId),
+        invite("@first:red.test", gone.userId)
+      ])
+      const stored = yield* inSql(
+        (sql) => sql`SELECT observer, observed FROM presence_lists WHERE observer LIKE '%:red.test'`
+      )
+      assert.deepStrictEqual(stored, [{ observer: "@first:red.test", observed: bob.userId }])
     })
   )
 

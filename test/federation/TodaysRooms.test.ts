@@ -267,6 +267,12 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       })
       yield* join(blue, bob, club, red)
       yield* red.sees(alice, isMembership(bob.userId, "join"))
+      const seenByBlue = tagOf(asBlue(blue, red, "GET", `v1/hierarchy/${encodeURIComponent(room)}`))
+      assert.strictEqual(yield* seenByBlue, "allowed")
+      const allow = [{ type: "m.room_membership", room_id: club }]
+      yield* setState(red, alice, room, "m.room.join_rules", { join_rule: "invite", allow })
+      assert.strictEqual(yield* seenByBlue, "RemoteRefused", "a private room has no allowed rooms")
+      yield* setState(red, alice, room, "m.room.join_rules", { join_rule: "restricted", allow })
       yield* join(blue, bob, room, red)
       yield* send(blue, bob, room, "inside")
       yield* red.sees(alice, isMessage("inside"))

@@ -160,8 +160,22 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
       const token = yield* tokenFor(red, roomId)
       const claim: Claim = { token, mxid: mallory.userId, roomId, sender: alice.userId }
       const { keyId } = yield* (yield* SigningKeys).current
+      const gone = yield* person(red, "gone-4")
+      const auth = {
+        type: "m.login.password",
+        password: "secret",
+        identifier: { type: "m.id.user", user: gone.userId }
+      }
+      const deactivation = yield* askUrl(
+        "POST",
+        `${red.url}/_matrix/client/v3/account/deactivate`,
+        { auth },
+        { authorization: `Bearer ${gone.token}` }
+      )
+      assert.strictEqual(deactivation.status, 200, deactivation.text)
       const refusals = [
         { ...claim, key: generateSigningKey(identityName, keyId) },
+        { ...claim, mxid: gone.userId },
         { ...claim, signedFor: "@erin:elsewhere.test" },
         { ...claim, token: `${token}x` },
         { ...claim, roomId: otherRoom },
