@@ -48,7 +48,7 @@ const scene = Effect.gen(function* () {
   const port = yield* freePort
   yield* evil.listen(port)
   const servers = yield* homeServers(["red.test", "blue.test", "guard.test"], {
-    options: { "guard.test": { policy: { rules } } },
+    options: { "guard.test": { policy: { rules } }, "blue.test": { policyServers: { sendAnyway: true } } },
     others: { "evil.test": port }
   })
   const [red, blue, guard] = servers as [TestServer, TestServer, TestServer]
@@ -95,6 +95,7 @@ describe("Policy servers", () => {
       // A policy server that is lost can be replaced: m.room.policy needs no signature.
       yield* guard.stop
       assert.match(yield* say(red, alice, room, "who is there?"), /M_CONNECTION_FAILED/)
+      assert.strictEqual(yield* say(blue, bob, room, "I send anyway"), "sent")
       yield* setState(red, alice, room, "m.room.policy", {})
       assert.strictEqual(yield* say(red, alice, room, "spam at last"), "sent")
       yield* blue.sees(bob, isMessage("spam at last"))

@@ -49,6 +49,8 @@ export interface PlanOptions {
   readonly given?: IdMap
   /** The number of a back-filled event: it is before all others, and does not change them. */
   readonly historyNid?: number
+  /** Whether the event is shown without the signature of the room's policy server. */
+  readonly sendAnyway?: boolean
   /** The rows that were read for this event and the others of its chunk. */
   readonly surveyed?: Survey
 }
@@ -120,7 +122,7 @@ export const makePlacementPlans = (
   const plan = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event,
-    { given, historyNid, surveyed }: PlanOptions
+    { given, historyNid, sendAnyway = false, surveyed }: PlanOptions
   ) {
     const { generation } = room
     const needed = [...event.prev_events, ...event.auth_events]
@@ -145,7 +147,9 @@ export const makePlacementPlans = (
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
     const current = yield* currentFor(room, event, given === undefined ? undefined : before)
     const refusal = misplaced ?? refusalBefore(room, event, authEvents, authContextOf(room, event, around), lookup)
-    const judgement = judge(refusal, historyNid !== undefined, () => softRefusal(room, event, current, around))
+    const judgement = judge(refusal, historyNid !== undefined, () =>
+      softRefusal(room, event, current, around, sendAnyway)
+    )
     const isTaken = judgement.status === EventStatus.timeline
     if (wasRejected && !isTaken) return own.status
     const effects =
@@ -174,8 +178,16 @@ export const makePlacementPlans = (
   })
 
   /** The rule by which the event is not shown, although the state before it allows it. */
-  const softRefusal = (room: RoomState, event: Event, current: StateLookup, around: FoundEvents): Refusal | undefined =>
-    room.version.authorise(event, current) ?? unrecommended(room, event) ?? misdirected(event, around)
+  const softRefusal = (
+    room: RoomState,
+    event: Event,
+    current: StateLookup,
+    around: FoundEvents,
+    sendAnyway: boolean
+  ): Refusal | undefined =>
+    room.version.authorise(event, current) ??
+    (sendAnyway ? undefined : unrecommended(room, event)) ??
+    misdirected(event, around)
 
   return { survey, refresh, citesForeign, plan }
 }

@@ -97,6 +97,7 @@ export const makeRoomAppends = (writer: RoomWriter, graph: RoomGraph, policies: 
     const before = room.serversBefore(event)
     const placed = yield* graph.place(room, event, {
       relayTo: (after) => after.destinations(before),
+      sendAnyway: policies.sendAnyway,
       answers: transaction === undefined ? undefined : answerTo(transaction, event)
     })
     if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
