@@ -73,6 +73,7 @@ layer(gateway, { excludeTestServices: true })("the directory of public rooms", (
       assert.deepInclude(body, { name: "Open", topic: "Tea", num_joined_members: 1, join_rule: "public" })
       assert.strictEqual((yield* as(alice)("GET", path(closed))).body.membership, "join")
       assert.strictEqual((yield* as(bob)("GET", path(closed))).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* askToday("GET", path(closed))).body.errcode, "M_NOT_FOUND")
       const nheko = yield* as(bob)("GET", `/unstable/im.nheko.summary/summary/${inPath(open)}`)
       assert.strictEqual(nheko.body.name, "Open")
       yield* as(alice)("POST", `/v3/rooms/${inPath(closed)}/invite`, { user_id: bob.id })
