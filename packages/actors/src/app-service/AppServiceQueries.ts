@@ -4,10 +4,12 @@
  *
  * Source: "Querying" and "Third-party networks" of the application service API.
  */
-import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomAlias, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject, nestsWithin, parseJsonText } from "@greenroom/protocol/Json"
+import { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option } from "effect"
 import { makeInFlight } from "../runtime/InFlight.ts"
+import { makeUnderWay } from "../runtime/UnderWay.ts"
 import { type AppServiceAnswer, AppServiceClient, endpoints } from "./AppServiceClient.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 import { formatInstanceId } from "./NetworkInstance.ts"
@@ -23,6 +25,13 @@ const answerTimeout = "10 seconds"
 
 /** The most users and aliases for which a service is asked at a time. */
 const maxAsked = 256
+
+/** How many questions of one other server about names are under way at once. */
+const maxOfServer = 8
+const tooMany = new LimitExceeded({
+  error: "Too many requests for names of application services, try again later",
+  retry_after_ms: 5_000
+})
 
 /** How deep the answer of a service may nest: it is passed on to clients. */
 const maxDepth = 64
@@ -49,7 +58,7 @@ const make = Effect.gen(function* () {
   const { all } = yield* AppServices
   const client = yield* AppServiceClient
   const listening = all.filter(({ url }) => url !== undefined)
-
+  const underWay = makeUnderWay()
   const scope = yield* Effect.scope
   /** The users and aliases for which services are being asked: each is asked for once, for all who wait. */
   const asking = new Map(listening.map((service) => [service, makeInFlight<boolean, never>(scope)]))
@@ -75,6 +84,29 @@ const make = Effect.gen(function* () {
     },
     Effect.timeoutOrElse({ duration: answerTimeout, orElse: () => Effect.succeed(false) })
   )
+
+  /** The questions about names, asked by `ask`. */
+  const namesBy = <E>(
+    ask: (asked: ReadonlyArray<AppService>, endpoint: Endpoint) => Effect.Effect<boolean, E>
+  ): NameQueries<E> => ({
+    makesUser: (userId) =>
+      ask(
+        listening.filter((service) => service.hasUser(userId)),
+        endpoints.user(userId)
+      ),
+    makesAlias: (alias) =>
+      ask(
+        listening.filter((service) => service.hasAlias(alias)),
+        endpoints.alias(alias)
+      )
+  })
+
+  const forServer = (origin: ServerName) =>
+    namesBy((asked, endpoint) =>
+      asked.length === 0
+        ? Effect.succeed(false)
+        : underWay(origin, (others) => (others < maxOfServer ? anyMakes(asked, endpoint) : Effect.fail(tooMany)))
+    )
 
   const askAll = (
     asked: ReadonlyArray<AppService>,
@@ -114,16 +146,8 @@ const make = Effect.gen(function* () {
   })
 
   return AppServiceQueries.of({
-    makesUser: (userId) =>
-      anyMakes(
-        listening.filter((service) => service.hasUser(userId)),
-        endpoints.user(userId)
-      ),
-    makesAlias: (alias) =>
-      anyMakes(
-        listening.filter((service) => service.hasAlias(alias)),
-        endpoints.alias(alias)
-      ),
+    ...namesBy(anyMakes),
+    forServer,
     protocols: Effect.gen(function* () {
       const names = [...new Set(listening.flatMap(({ protocols }) => protocols))]
       const answers = yield* Effect.forEach(names, (name) => protocolOf(name), { concurrency })
@@ -138,14 +162,20 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** Whether services create what a name in their namespaces stands for. */
+interface NameQueries<E> {
+  /** Asks the services in whose namespace a user is that has no account. True if there is one now. Takes 10 seconds at most. */
+  readonly makesUser: (userId: UserId) => Effect.Effect<boolean, E>
+  /** Asks the services in whose namespace an alias is that names no room. True if it names one now. Takes 10 seconds at most. */
+  readonly makesAlias: (alias: RoomAlias) => Effect.Effect<boolean, E>
+}
+
 /** Asks application services about users, aliases and third-party networks. */
 export class AppServiceQueries extends Context.Service<
   AppServiceQueries,
-  {
-    /** Asks the services in whose namespace a user is that has no account. True if there is one now. Takes 10 seconds at most. */
-    readonly makesUser: (userId: UserId) => Effect.Effect<boolean>
-    /** Asks the services in whose namespace an alias is that names no room. True if it names one now. Takes 10 seconds at most. */
-    readonly makesAlias: (alias: RoomAlias) => Effect.Effect<boolean>
+  NameQueries<never> & {
+    /** The same for another server. Errors: M_LIMIT_EXCEEDED while the server has several questions under way. */
+    readonly forServer: (origin: ServerName) => NameQueries<LimitExceeded>
     /** The networks that services reach, by their names. */
     readonly protocols: Effect.Effect<JsonObject>
     /** One network, by its name; none if no service reaches it. */

@@ -25,6 +25,7 @@ import { OutgoingStore, type StoredTransaction } from "@greenroom/store/Outgoing
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer, Option } from "effect"
+import { AppServiceQueries } from "../app-service/AppServiceQueries.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Federation } from "./Federation.ts"
@@ -68,6 +69,7 @@ const makeQueries = Effect.gen(function* () {
   const accounts = yield* AccountStore
   const profiles = yield* ProfileStore
   const directory = yield* DirectoryStore
+  const appServices = yield* AppServiceQueries
   const roomServers = yield* RoomServerStore
   const presences = yield* Presences
   const visible = yield* makePresenceVisibility
@@ -103,8 +105,12 @@ const makeQueries = Effect.gen(function* () {
     return Object.fromEntries(asked) as JsonObject
   })
 
-  const queryDirectory = Effect.fn("Federation.queryDirectory")(function* (_origin: ServerName, alias: RoomAlias) {
-    const found = serverNameOf(alias) === serverName ? yield* directory.find(alias) : Option.none()
+  const queryDirectory = Effect.fn("Federation.queryDirectory")(function* (origin: ServerName, alias: RoomAlias) {
+    const isOurs = serverNameOf(alias) === serverName
+    let found = isOurs ? yield* directory.find(alias) : Option.none()
+    if (isOurs && Option.isNone(found) && (yield* appServices.forServer(origin).makesAlias(alias))) {
+      found = yield* directory.find(alias)
+    }
     if (Option.isNone(found)) return yield* new NotFound({ error: `There is no room alias ${alias} on this server` })
     const { roomId, servers } = found.value
     const present = (yield* roomServers.serversOf([roomId])).get(roomId) ?? []

@@ -13,12 +13,19 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, IncompatibleRoomVersion, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  IncompatibleRoomVersion,
+  InvalidParam,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option, Result } from "effect"
+import { AppServiceQueries } from "../../app-service/AppServiceQueries.ts"
 import { makeMembershipLimits } from "../../room/MembershipLimits.ts"
 import { Room } from "../../room/RoomProtocol.ts"
 import { readStrippedState, requiresPdus } from "../../room/StrippedState.ts"
@@ -53,24 +60,32 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const accounts = yield* AccountStore
+  const appServices = yield* AppServiceQueries
   const limits = yield* makeMembershipLimits
   const bans = yield* Bans
   const verification = yield* PduVerification
+
+  /** A user of ours. `isMade` makes one that has no account, if it can. */
+  const mustBeUser = Effect.fnUntraced(function* (userId: UserId, isMade: Effect.Effect<boolean, MatrixError>) {
+    let account = yield* accounts.find(userId)
+    if (Option.isNone(account) && (yield* isMade)) account = yield* accounts.find(userId)
+    if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
+      return yield* new NotFound({ error: `There is no user ${userId}` })
+    }
+  })
 
   const takeInvite = Effect.fnUntraced(function* (
     origin: ServerName,
     event: Event,
     version: string = defaultRoomVersion.id,
-    readState: Effect.Effect<ReadonlyArray<JsonObject>, InvalidParam> = Effect.succeed([])
+    readState: Effect.Effect<ReadonlyArray<JsonObject>, InvalidParam> = Effect.succeed([]),
+    isMade: Effect.Effect<boolean, MatrixError> = Effect.succeed(false)
   ) {
     if (!isInviteOf(serverName, event))
       return yield* new InvalidParam({ error: "the PDU is not an invite of a user of this server" })
-    const account = yield* accounts.find(event.state_key as UserId)
-    if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
-      return yield* new NotFound({ error: `There is no user ${event.state_key}` })
-    }
     yield* bans.check("user", event.sender)
     yield* limits.mustBeOpen(event.room_id)
+    yield* mustBeUser(event.state_key as UserId, isMade)
     yield* limits.mustTakeInvitation(event.state_key as UserId, event.sender)
     const shown = yield* readState
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
@@ -117,7 +132,9 @@ export const makeIncomingInvites = Effect.fnUntraced(function* (
     }
     const event = yield* readHandshake(roomId, eventId, pdu, version)
     const readState = shown === undefined ? undefined : readInviteState(origin, version, event, shown)
-    return { event: version.toPdu(yield* takeInvite(origin, event, id, readState)) }
+    // A user in the namespace of an application service may exist only once somebody invites them.
+    const isMade = Effect.suspend(() => appServices.forServer(origin).makesUser(event.state_key as UserId))
+    return { event: version.toPdu(yield* takeInvite(origin, event, id, readState, isMade)) }
   })
 
   const invite = (origin: ServerName, roomId: RoomId, eventId: EventId, event: JsonObject) =>
