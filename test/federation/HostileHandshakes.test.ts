@@ -94,15 +94,16 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
         const forged = evil.remake(create, version === "12" ? {} : { room_id: target }, [red.serverName])
         const asAlice = { ...evil.toPdu(create), room_id: target }
         const pdus = (events: ReadonlyArray<Event>) => events.map((event) => evil.toPdu(event))
-        const makes: ReadonlyArray<Body> = [
+        const honest: Body = { room_version: version, event: made }
+        const malformed: ReadonlyArray<Body> = [
+          { room_version: version, event: { ...made, content: { membership: "leave" } } },
           { room_version: version, event: { ...made, room_id: here.room_id } },
           { room_version: version, event: { ...made, sender: alice.userId } },
           { room_version: version, event: { ...made, state_key: alice.userId } },
           { room_version: version, event: { ...made, type: "m.room.power_levels" } },
-          { room_version: "nonsense", event: made },
-          { room_version: version, event: made },
-          { room_version: version === "11" ? "10" : "11", event: made }
+          { room_version: "nonsense", event: made }
         ]
+        const makes = [...malformed, honest, { room_version: version === "11" ? "10" : "11", event: made }]
         const states: ReadonlyArray<Body> = [
           { state: pdus(state), auth_chain: pdus(state) },
           { state: [asAlice], auth_chain: [asAlice] },
@@ -112,7 +113,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
           {}
         ]
         for (const make of makes) {
-          for (const body of make === makes[5] ? states : states.slice(0, 1)) {
+          const before = evil.asked.length
+          for (const body of make === honest ? states : states.slice(0, 1)) {
             evil.respond = ({ path }) =>
               path.startsWith("/v1/make_join")
                 ? { status: 200, body: make }
@@ -123,6 +125,8 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
             const { status } = yield* curious.ask("POST", asked, {})
             assert.include([400, 403, 404], status, JSON.stringify(make).slice(0, 200))
           }
+          const isSent = evil.asked.slice(before).some((path) => path.includes("/send_join"))
+          assert.isFalse(isSent && malformed.includes(make), JSON.stringify(make).slice(0, 200))
         }
         const unknownVersion = {
           errcode: "M_INCOMPATIBLE_ROOM_VERSION",

@@ -64,8 +64,8 @@ export const makeOutgoingHandshakes = Effect.fnUntraced(function* ({ roomId, ser
       })
     }
     const now = yield* Clock.currentTimeMillis
-    const { content: proposed } = template.event
-    const voucher = isJsonObject(proposed) ? proposed.join_authorised_via_users_server : undefined
+    const proposed = isJsonObject(template.event.content) ? template.event.content : {}
+    const voucher = proposed.join_authorised_via_users_server
     const wanted = {
       ...content,
       membership: handshake,
@@ -77,7 +77,7 @@ export const makeOutgoingHandshakes = Effect.fnUntraced(function* ({ roomId, ser
       event.type === "m.room.member" &&
       event.sender === userId &&
       event.state_key === userId
-    if (Result.isFailure(built) || !isAsked(built.success)) {
+    if (proposed.membership !== handshake || Result.isFailure(built) || !isAsked(built.success)) {
       const reason = `${server} proposes a membership that was not asked for`
       return yield* new RemoteFailure({ destination: server, reason, errcode: "M_BAD_JSON" })
     }
