@@ -8,6 +8,7 @@ import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { Body } from "../support/Curl.ts"
+import type { Person } from "../support/Scene.ts"
 import { isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
 import { type HostileRoom, imaginedHash, notFound, type Responder } from "./support/HostileServer.ts"
 import { expectOk, say } from "./support/Network.ts"
@@ -28,6 +29,29 @@ const answering =
 
 const client = (path: string) => `//_matrix/client/${path}`
 const encoded = encodeURIComponent
+
+/** A space as the hostile server describes it. */
+const spaceOf = (roomId: string, children: ReadonlyArray<string>) => ({
+  room_id: roomId,
+  room_type: "m.space",
+  num_joined_members: 1,
+  world_readable: true,
+  guest_can_join: false,
+  join_rule: "public",
+  children_state: children.map((state_key) => ({
+    type: "m.space.child",
+    state_key,
+    sender: "@evil:evil.test",
+    content: { via: ["evil.test"] },
+    origin_server_ts: 1
+  }))
+})
+
+/** Adds a room of the hostile server to a space. */
+const addTo = (person: Person, space: string, child: string) =>
+  expectOk(
+    person.ask("PUT", client(`v3/rooms/${encoded(space)}/state/m.space.child/${encoded(child)}`), { via: ["evil.test"] })
+  )
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers of a hostile server", (it) => {
   it.effect("a profile beyond the size limit is not found", () =>
@@ -88,42 +112,47 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answe
     Effect.gen(function* () {
       const { alice, evil, number, red } = yield* sceneOf("11")
       const space = yield* createRoom(alice, "11", { creation_content: { type: "m.space" } })
-      const child = (roomId: string) => ({
-        type: "m.space.child",
-        state_key: roomId,
-        sender: "@evil:evil.test",
-        content: { via: ["evil.test"] },
-        origin_server_ts: 1
-      })
-      const summary = (roomId: string, children: ReadonlyArray<string>) => ({
-        room_id: roomId,
-        room_type: "m.space",
-        num_joined_members: 1,
-        world_readable: true,
-        guest_can_join: false,
-        join_rule: "public",
-        children_state: children.map(child)
-      })
       let asked = 0
       evil.respond = ({ path }) => {
         const [, roomId] = /^\/v1\/hierarchy\/([^?]+)/.exec(path) ?? []
         if (roomId === undefined) return notFound
         asked++
         const next = Array.from({ length: 100 }, (_, index) => `!s${number}x${asked}x${index}:evil.test`)
-        return answer({ room: summary(roomId, [roomId, space, ...next]), children: [], inaccessible_children: [] })
+        return answer({ room: spaceOf(roomId, [roomId, space, ...next]), children: [], inaccessible_children: [] })
       }
       const begin = `!begin${number}:evil.test`
-      yield* expectOk(
-        alice.ask("PUT", client(`v3/rooms/${encoded(space)}/state/m.space.child/${encoded(begin)}`), {
-          via: ["evil.test"]
-        })
-      )
+      yield* addTo(alice, space, begin)
       const found = yield* expectOk(alice.ask("GET", client(`v1/rooms/${encoded(space)}/hierarchy?limit=1000`)))
       assert.isAbove(asked, 0)
       assert.isAtMost(asked, 60)
       const ids = found.rooms.map(({ room_id }: Body) => room_id)
       assert.strictEqual(new Set(ids).size, ids.length, "each room once")
       yield* isHealthy(red)
+    })
+  )
+
+  it.effect("rooms in a space that no user of ours can enter, as its server says, are not asked for", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number } = yield* sceneOf("11")
+      const space = yield* createRoom(alice, "11", { creation_content: { type: "m.space" } })
+      const idOf = (name: string) => `!${name}${number}:evil.test`
+      const [begin, closed, open] = [idOf("begun"), idOf("closed"), idOf("open")]
+      const asked: Array<string> = []
+      evil.respond = ({ path }) => {
+        const [, roomId] = /^\/v1\/hierarchy\/([^?]+)/.exec(path) ?? []
+        if (roomId === undefined) return notFound
+        asked.push(decodeURIComponent(roomId))
+        return decodeURIComponent(roomId) === begin
+          ? answer({ room: spaceOf(begin, [closed, open]), children: [], inaccessible_children: [closed, 7] })
+          : notFound
+      }
+      yield* addTo(alice, space, begin)
+      const { rooms } = yield* expectOk(alice.ask("GET", client(`v1/rooms/${encoded(space)}/hierarchy`)))
+      assert.deepStrictEqual(
+        rooms.map(({ room_id }: Body) => room_id),
+        [space, begin]
+      )
+      assert.deepStrictEqual(asked, [begin, open])
     })
   )
 

@@ -30,6 +30,8 @@ export type HierarchyRoom = RoomSummary & { readonly children_state: ReadonlyArr
 export interface HierarchyPart {
   readonly room: HierarchyRoom
   readonly children: ReadonlyArray<HierarchyRoom>
+  /** Rooms in the space that none of our users can enter or read. */
+  readonly inaccessible: ReadonlyArray<RoomId>
 }
 
 /** A page of the tree of a space. */

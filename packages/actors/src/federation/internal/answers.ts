@@ -20,7 +20,7 @@ import {
   isUserId,
   type ServerName
 } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, itemsOf, type JsonObject } from "@greenroom/protocol/Json"
 import { Option, Schema } from "effect"
 import type { HierarchyPart, HierarchyRoom, PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
 
@@ -147,11 +147,15 @@ const readHierarchyRoom = (room: JsonObject): ReadonlyArray<HierarchyRoom> =>
     children_state: (objects(room.children_state) ?? []).filter(isSpaceChild).slice(0, maxChildren)
   }))
 
-export const readHierarchy = ({ children, room }: JsonObject): HierarchyPart | undefined => {
+export const readHierarchy = ({ children, inaccessible_children, room }: JsonObject): HierarchyPart | undefined => {
   const [root] = isJsonObject(room) ? readHierarchyRoom(room) : []
   return root === undefined
     ? undefined
-    : { room: root, children: (objects(children) ?? []).slice(0, maxChildren).flatMap(readHierarchyRoom) }
+    : {
+        room: root,
+        children: (objects(children) ?? []).slice(0, maxChildren).flatMap(readHierarchyRoom),
+        inaccessible: itemsOf(inaccessible_children).slice(0, maxChildren).filter(isRoomId)
+      }
 }
 
 const decodePresence = Schema.decodeUnknownOption(PresencePush)

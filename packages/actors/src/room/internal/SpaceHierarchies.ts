@@ -97,20 +97,23 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
 
   /**
    * Asks other servers for the rooms of one answer. A room that one server described as a child of a space is not asked for
-   * again.
+   * again, nor is one that our users have no access to.
    */
   const askOthers = (suggestedOnly: boolean) =>
     Effect.map(monotonicMillis, (begun) => {
       const summaries = new Map<RoomId, HierarchyRoom>()
+      const inaccessible = new Set<RoomId>()
       let left = maxAsked
       return Effect.fnUntraced(function* (roomId: RoomId, via: unknown) {
         const before = summaries.get(roomId)
         if (before !== undefined && before.room_type !== "m.space") return before
+        if (inaccessible.has(roomId)) return undefined
         for (const server of serversIn(via)) {
           if (left-- <= 0 || (yield* monotonicMillis) > begun + askingTimeout) return undefined
           const part = yield* Effect.option(remote.hierarchy(server, roomId, suggestedOnly))
           if (Option.isNone(part) || part.value.room.room_id !== roomId) continue
           for (const child of part.value.children) summaries.set(child.room_id, child)
+          for (const child of part.value.inaccessible) inaccessible.add(child)
           return part.value.room
         }
         return undefined
