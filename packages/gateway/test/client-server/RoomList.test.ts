@@ -17,6 +17,7 @@ layer(gateway, { excludeTestServices: true })("the directory of public rooms", (
       assert.deepStrictEqual(ids(first.body.chunk), [large])
       const second = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${first.body.next_batch}`)
       assert.deepStrictEqual(ids(second.body.chunk), [small])
+      assert.sameMembers(ids((yield* askToday("GET", "/v3/publicRooms?limit=0")).body.chunk), [small, large])
       assert.isUndefined(first.body.prev_batch)
       const back = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${second.body.prev_batch}`)
       assert.deepStrictEqual(ids(back.body.chunk), [large])

@@ -68,10 +68,12 @@ export const queries = ({ call }: Calls) => ({
       timeoutFactor: shortTimeoutFactor,
       read: readPublicRooms
     }
-    const { limit, since } = request
+    const { allNetworks, limit, network, since } = request
     const uri = withQuery(path("v1", "publicRooms"), [
       ["limit", limit === undefined ? undefined : String(limit)],
-      ["since", since]
+      ["since", since],
+      ["include_all_networks", allNetworks ? "true" : undefined],
+      ["third_party_instance_id", network]
     ])
     return newest(
       call({ ...common, method: "POST", uri: path("v1", "publicRooms"), content: publicRoomsContent(request) }),

@@ -57,7 +57,8 @@ export const makePublishedRooms = Effect.fnUntraced(function* ({ held, mayKnow, 
     if (lists === undefined) return { chunk: [], total_room_count_estimate: 0 } satisfies PublicRooms
     const { search, since, types } = request
     const start = since === undefined ? undefined : yield* parseSince(since)
-    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    // 0 is no limit.
+    const limit = Math.min(Math.max((request.limit ?? defaultPage) || maxPage, 1), maxPage)
     const first = yield* list.page(start, limit, search, lists)
     const wantedOf = Effect.fnUntraced(function* ({ rooms }: PublicRoomPage) {
       const summaries = yield* summarise(yield* held(rooms.map(({ roomId }) => roomId)))
