@@ -45,7 +45,8 @@ export const toPush = (content: PresenceContent): PresencePush => {
     state,
     presence: state,
     ...(content.status_msg === undefined ? {} : { status_msg: content.status_msg }),
-    ...(content.last_active_ago === undefined ? {} : { last_active_ago: Math.round(content.last_active_ago) })
+    ...(content.last_active_ago === undefined ? {} : { last_active_ago: Math.round(content.last_active_ago) }),
+    ...(state === "online" ? { currently_active: true } : {})
   }
 }
 

@@ -26,6 +26,9 @@ import { isStorable, isText } from "../Text.ts"
 /** The most users that one presence EDU pushes, polls or unpolls. */
 export const maxPresenceUsers = 1_000
 
+/** The longest `status_msg`, in UTF-16 code units. */
+const maxStatus = 1024
+
 /** The most receipts of one EDU that are read. */
 export const maxReceipts = 1_000
 
@@ -36,9 +39,11 @@ export const PresencePush = Schema.Struct({
   user_id: UserId,
   state: PresenceState,
   presence: PresenceState,
-  status_msg: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1024))),
+  status_msg: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(maxStatus))),
   /** Milliseconds since the user last did something. */
-  last_active_ago: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
+  last_active_ago: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0))),
+  /** Whether the user is likely to be at a client now. */
+  currently_active: Schema.optionalKey(Schema.Boolean)
 }).annotate({ identifier: "PresencePush" })
 export type PresencePush = typeof PresencePush.Type
 
@@ -161,11 +166,21 @@ const decodeTyping = Schema.decodeUnknownOption(TypingContent)
 const isOf = (userId: UserId, origin: ServerName): boolean =>
   serverNameOf(userId) === origin && isCompliantUserId(userId)
 
-/** One entry of `push`: either key may name the state, and one bad entry does not reject the others. */
+/**
+ * One entry of `push`: either key may name the state, and one bad entry does not reject the others. What else it says is left out
+ * where it is malformed.
+ */
 const readPush = (value: unknown, origin: ServerName): ReadonlyArray<PresencePush> => {
   if (!isJsonObject(value)) return []
-  const state = value.state ?? value.presence
-  const push = decodePush({ ...value, state, presence: state })
+  const { currently_active, last_active_ago: ago, presence, state = presence, status_msg: text, user_id } = value
+  const push = decodePush({
+    user_id,
+    state,
+    presence: state,
+    ...(typeof text === "string" ? { status_msg: text.slice(0, maxStatus).toWellFormed() } : {}),
+    ...(Number.isSafeInteger(ago) ? { last_active_ago: Math.max(0, ago as number) } : {}),
+    ...(typeof currently_active === "boolean" ? { currently_active } : {})
+  })
   return Option.isSome(push) && isOf(push.value.user_id, origin) ? [push.value] : []
 }
 

@@ -28,6 +28,23 @@ describe("Edu", () => {
         unpoll: []
       }
     } as never)
+    const odd = {
+      user_id: "@dora:red.org",
+      presence: "online",
+      status_msg: null,
+      last_active_ago: -1,
+      currently_active: 1
+    }
+    const long = { ...odd, user_id: "@alice:red.org", status_msg: "x".repeat(2_000), last_active_ago: "now" }
+    const presence = { state: "online", presence: "online" }
+    assert.deepStrictEqual(read("m.presence", { push: [odd, long] })?.content, {
+      push: [
+        { user_id: "@dora:red.org", ...presence, last_active_ago: 0 },
+        { user_id: "@alice:red.org", ...presence, status_msg: "x".repeat(1_024) }
+      ],
+      poll: [],
+      unpoll: []
+    } as never)
     assert.isUndefined(read("m.presence", { poll: ["bob"] }))
     assert.isUndefined(read("m.presence", { poll: Array(maxPresenceUsers + 1).fill("@bob:blue.org") }))
   })
