@@ -54,13 +54,18 @@ type Use<A> = (
   parameter: (name: string) => string | ReadonlyArray<string> | undefined
 ) => Effect.Effect<A, MatrixError>
 
+/** The requests to which application services may give a time: they send an event, or set state. */
+const takesTime = /\/rooms\/[^/]+\/(?:send|state)\//
+
 /** Runs `use` with the access token of the request, its address, and its query parameters. */
 const withToken = <A>(use: Use<A>) =>
   Effect.withFiber<A, MatrixError>((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
     const parameters = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
     const token = readToken(parameters.access_token, request.headers.authorization)
-    return use(token, addressOf(request), (name) => parameters[name])
+    return use(token, addressOf(request), (name) =>
+      name === "ts" && !takesTime.test(request.url) ? undefined : parameters[name]
+    )
   })
 
 /** Adds the user of a session to the record of the request, where records contain users. */

@@ -233,6 +233,8 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       assert.strictEqual(event.body.origin_server_ts, 1_000_000)
       const wrong = yield* asService("PUT", path.replace("ts=1000000", "ts=soon").replace("/1?", "/2?"), { body: "x" })
       assert.strictEqual(wrong.body.errcode, "M_INVALID_PARAM")
+      const left = yield* asService("POST", `/v3/rooms/${inPath(room)}/leave?user_id=${inPath(user)}&ts=soon`, {})
+      assert.strictEqual(left.status, 200, "other requests take no time")
     })
   )
 
