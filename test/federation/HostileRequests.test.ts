@@ -561,6 +561,19 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
+  it.effect("users whose IDs clients are not to see outside of events are not in the user directory", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, number, red, room_id } = yield* todaysScene(yield* Servers, "11")
+      for (const localpart of ["m\u00e4llory", "m llory"]) yield* evil.join(red, room_id, `@${localpart}${number}:evil.test`)
+      const search = { search_term: `llory${number}` }
+      const { results } = yield* expectOk(alice.ask("POST", "//_matrix/client/v3/user_directory/search", search))
+      assert.deepStrictEqual(
+        results.map(({ user_id }: Body) => user_id),
+        [mallory]
+      )
+    })
+  )
+
   it.effect("values that nest deep in invites, messages to devices and answers leave the reads of users usable", () =>
     Effect.gen(function* () {
       const here = yield* todaysScene(yield* Servers, "10")

@@ -23,6 +23,9 @@ export interface FoundUser {
 /** The most matching entries that are ranked, of each of the two kinds. */
 const maxMatches = 2_000
 
+/** User IDs that clients are to see outside of events (`isCompliantUserId`): the localpart is of U+0021 to U+007E, without a colon. */
+const compliant = "^@[!-9;-~]+:"
+
 export class UserDirectoryStore extends Context.Service<
   UserDirectoryStore,
   {
@@ -51,7 +54,7 @@ export class UserDirectoryStore extends Context.Service<
       const matches = (searcher: UserId, query: string) => sql`
         shown AS (
           SELECT user_id, room_nid, displayname, avatar_url FROM user_directory entry
-          WHERE shown AND words @@ ${query}::tsquery AND EXISTS (
+          WHERE shown AND words @@ ${query}::tsquery AND user_id COLLATE "C" ~ ${compliant} AND EXISTS (
             SELECT FROM memberships JOIN rooms USING (room_nid)
             WHERE memberships.user_id = entry.user_id AND membership = 'join' AND shows_members)
           LIMIT ${maxMatches}
@@ -66,7 +69,7 @@ export class UserDirectoryStore extends Context.Service<
           ) AS other CROSS JOIN LATERAL (
             SELECT user_id, room_nid, displayname, avatar_url FROM user_directory
             WHERE user_directory.user_id = other.user_id AND user_directory.room_nid IN (0, other.room_nid)
-              AND words @@ ${query}::tsquery OFFSET 0) AS entry
+              AND words @@ ${query}::tsquery AND user_id COLLATE "C" ~ ${compliant} OFFSET 0) AS entry
           LIMIT ${maxMatches}
         )`
 
