@@ -113,4 +113,33 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Redac
       })
     )
   }
+
+  it.effect("one that was hidden, and strips an event that comes later, keeps the gap before it", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")
+      const missing = evil.event(room, { ...text("in the gap"), sender: mallory })
+      const secret = evil.event(room, { ...text("secret"), sender: mallory })
+      const proposal = { ...redactionOf(secret.event_id), sender: mallory }
+      const redaction = evil.event(room, proposal, { prevEvents: [missing] })
+      const state = { status: 200, body: { pdu_ids: ids([...room.state.values()]), auth_chain_ids: [] } }
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/state_ids/") && path.endsWith(`event_id=${redaction.event_id}`) ? state : notFound
+      assert.deepStrictEqual(yield* evil.tell(red, redaction), [undefined])
+      assert.deepStrictEqual(yield* evil.tell(red, secret), [undefined])
+      const pdus = [redaction, missing].map((event) => evil.toPdu(event))
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/backfill/")
+          ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
+          : notFound
+      const read = yield* readBack(alice, room_id)
+      for (const event of [missing, secret, redaction]) assert.include(ids(read), event.event_id)
+      assert.include(
+        read.map(({ content }) => content.body),
+        "in the gap"
+      )
+      assert.notInclude(JSON.stringify(read), "secret")
+      const gaps = `SELECT nid FROM timeline_gaps JOIN rooms USING (room_nid) WHERE room_id = '${room_id}'`
+      assert.deepStrictEqual(yield* red.select(gaps), [])
+    })
+  )
 })

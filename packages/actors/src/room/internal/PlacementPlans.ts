@@ -19,6 +19,13 @@ import type { RoomResolution } from "./RoomResolution.ts"
 import type { Extremity, KnownEvent, RoomState } from "./RoomState.ts"
 import type { PointState } from "./StateComparison.ts"
 
+/** A withheld redaction that is placed behind the event that it strips. */
+interface ReleasedRedaction {
+  readonly redaction: KnownEvent
+  /** Whether some of its predecessors are not here. */
+  readonly afterGap: boolean
+}
+
 export interface PlacementPlan {
   /** The generation of the room at which the plan was begun. */
   readonly generation: number
@@ -33,8 +40,7 @@ export interface PlacementPlan {
   readonly follows: boolean
   /** The events that redactions strip, in their redacted form. */
   readonly redactions: ReadonlyArray<Event>
-  /** The withheld redactions that strip the event, and are placed behind it. */
-  readonly released: ReadonlyArray<KnownEvent>
+  readonly released: ReadonlyArray<ReleasedRedaction>
   /** The event, where it was known as an outlier or as rejected. */
   readonly outlier: KnownEvent | undefined
   /** The numbers of a state event's auth events. */
@@ -91,7 +97,7 @@ export const makePlacementPlans = (
     placed: KnownEvent
   ) => {
     for (const { event_id } of stripped) events.events.delete(event_id)
-    for (const { event } of released) events.events.delete(event.event_id)
+    for (const { redaction } of released) events.events.delete(redaction.event.event_id)
     const { redacts, type } = placed.event
     const named = type === "m.room.redaction" && mayStrip.has(placed.status) ? redacts : undefined
     const known = named === undefined ? undefined : redactions.get(named)
@@ -116,6 +122,24 @@ export const makePlacementPlans = (
       refused = [...(yield* roomEvents.known(room, before.slice(0, refusedPerRound))).values()].filter(isRefused)
     }
     return beside()
+  })
+
+  /** Redactions that are placed behind an event. The gaps before them go with them: from there they are filled. */
+  const releasedBehind = Effect.fnUntraced(function* (
+    room: RoomState,
+    { event_id }: Event,
+    redactions: ReadonlyArray<KnownEvent>
+  ) {
+    if (redactions.length === 0) return []
+    yield* flush(room)
+    const before = yield* roomEvents.known(
+      room,
+      redactions.flatMap(({ event }) => event.prev_events)
+    )
+    return redactions.map((redaction): ReleasedRedaction => {
+      const others = redaction.event.prev_events.filter((id) => id !== event_id)
+      return { redaction, afterGap: isAfterGap({ prev_events: others }, before) }
+    })
   })
 
   /** The plan for an event; the status of an event that is placed already; or the reason why it cannot be placed. */
@@ -157,8 +181,7 @@ export const makePlacementPlans = (
         ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
         : noEffects
     // Of history clients see what the redactions have left, with these beside it: they are not placed again.
-    const released = isTaken ? effects.released : []
-    if (released.length > 0) yield* flush(room)
+    const released = isTaken ? yield* releasedBehind(room, event, effects.released) : []
     const others = yield* besideIt(room, event, around)
     const planned: PlacementPlan = {
       generation,
@@ -235,8 +258,10 @@ const judge = (
 }
 
 /** Whether some of the event's predecessors have no place here. */
-export const isAfterGap = (event: Event, known: ReadonlyMap<EventId, KnownEvent>): boolean =>
-  event.prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
+export const isAfterGap = (
+  { prev_events }: Pick<Event, "prev_events">,
+  known: ReadonlyMap<EventId, KnownEvent>
+): boolean => prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
 
 /** The event, those that it follows, those that authorise it, and the one that it redacts. */
 const idsAround = (room: RoomState, event: Event): ReadonlyArray<EventId> => [

@@ -87,13 +87,19 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (planned.follows) room.follow(event, after, planned.others)
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
-    for (const redaction of planned.released) {
+    for (const { afterGap, redaction } of planned.released) {
       const released = { ...redaction, nid: nextNid(), status: EventStatus.timeline }
-      room.log(step, released, { outlierNid: redaction.nid })
+      room.log(step, released, { outlierNid: redaction.nid, afterGap })
     }
     if (options.surveyed !== undefined) refresh(options.surveyed, planned, placed)
     const isAnswer = answers !== undefined && planned.status === EventStatus.timeline
-    return log.append(room.commit(step, { redactions: planned.redactions, transactions: isAnswer ? [answers] : [] }))
+    return log.append(
+      room.commit(step, {
+        redactions: planned.redactions,
+        transactions: isAnswer ? [answers] : [],
+        ...(planned.released.length === 0 ? {} : { closedGaps: planned.released.map(({ redaction }) => redaction.nid) })
+      })
+    )
   }
 
   const afterIt = (
