@@ -45,6 +45,9 @@ const make = Effect.gen(function* () {
     yield* forget(destination)
   })
 
+  const answers = (destination: ServerName) =>
+    Effect.map(MonotonicCache.get(known, destination), (state) => Option.isSome(state) && state.value.failures === 0)
+
   const speaksDraft = Effect.fnUntraced(function* (destination: ServerName) {
     const state = yield* MonotonicCache.get(known, destination)
     return Option.isSome(state) && state.value.draftUntil > (yield* Clock.currentTimeMillis)
@@ -71,6 +74,7 @@ const make = Effect.gen(function* () {
   return Destinations.of({
     check,
     succeeded,
+    answers,
     speaksDraft,
     noteDraft,
     failed,
@@ -88,6 +92,8 @@ export class Destinations extends Context.Service<
     readonly check: (destination: ServerName) => Effect.Effect<void, RemoteUnreachable>
     /** The server answered. */
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
+    /** Whether the last attempt to reach the server succeeded. */
+    readonly answers: (destination: ServerName) => Effect.Effect<boolean>
     /** Records that the server could not be reached. Returns its new state, with the time of the next attempt. */
     readonly failed: (destination: ServerName, reason: string) => Effect.Effect<DestinationState>
     /** Whether the server was found to speak the draft's dialect alone: by this node or another, in the last day. */

@@ -1,7 +1,8 @@
 /**
  * Sends the presence of local users to the servers that share a room with the user, and to those of observers whom the user
  * has accepted. Changes are collected for a few seconds, longer after they went to many servers, and sent once to each server,
- * whatever the number of rooms and users there. Activity alone is not sent.
+ * whatever the number of rooms and users there. Activity alone is not sent. The presence of users who are not offline is repeated:
+ * Synapse takes users for offline of whom it has heard nothing for 30 minutes.
  *
  * A server that unpolls a user gets no presence of that user until it polls again.
  *
@@ -14,17 +15,20 @@ import { removeOldest } from "@greenroom/store/BoundedMap"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { beginning } from "@greenroom/store/StreamToken"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Clock, Context, Effect, Layer } from "effect"
 import {
   EphemeralStream,
   type EphemeralUpdate,
+  type PresenceUpdate,
   type PresenceValue,
   toPresenceContent
 } from "../presence/EphemeralStream.ts"
 import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { inPortions } from "./internal/RoomPace.ts"
 import { Peers } from "./Peers.ts"
@@ -33,6 +37,9 @@ import { Peers } from "./Peers.ts"
 const shortestInterval = 2_000
 const longestInterval = 10_000
 const intervalPerServer = 10
+
+/** How often presence is repeated. */
+const repeatInterval = "15 minutes"
 
 /** How many unpolled users are remembered, of all servers together; the oldest are sent again. */
 const maxUnpolled = 100_000
@@ -51,6 +58,7 @@ export const toPush = (content: PresenceContent): PresencePush => {
 }
 
 const make = Effect.gen(function* () {
+  const scope = yield* Effect.scope
   const { serverName } = yield* HomeServerConfig
   const stream = yield* EphemeralStream
   const rooms = yield* RoomStore
@@ -96,22 +104,28 @@ const make = Effect.gen(function* () {
     return changes
   }
 
-  let interval = shortestInterval
-  const queueChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
-    const changes = changesOf(updates)
-    if (changes.size === 0) return
-    const audienceOf = yield* audiences([...changes.keys()])
-    const now = yield* Clock.currentTimeMillis
+  /** Presence by the servers that receive it. */
+  const byServer = Effect.fnUntraced(function* (contents: ReadonlyArray<PresenceContent>) {
+    const audienceOf = yield* audiences(contents.map(({ user_id }) => user_id))
     const pushes = new Map<ServerName, Array<PresencePush>>()
-    for (const [userId, value] of changes) {
-      const push = toPush(toPresenceContent(value, now))
-      for (const server of audienceOf(userId)) {
-        if (unpolled.has(`${server} ${userId}`)) continue
+    for (const content of contents) {
+      const push = toPush(content)
+      for (const server of audienceOf(content.user_id)) {
+        if (unpolled.has(`${server} ${content.user_id}`)) continue
         const known = pushes.get(server)
         if (known === undefined) pushes.set(server, [push])
         else known.push(push)
       }
     }
+    return pushes
+  })
+
+  let interval = shortestInterval
+  const queueChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+    const changes = changesOf(updates)
+    if (changes.size === 0) return
+    const now = yield* Clock.currentTimeMillis
+    const pushes = yield* byServer(Array.from(changes.values(), (value) => toPresenceContent(value, now)))
     interval = Math.min(longestInterval, Math.max(shortestInterval, pushes.size * intervalPerServer))
     yield* inPortions(pushes, ([server, push]) => queuePushes(server, push))
   })
@@ -128,6 +142,26 @@ const make = Effect.gen(function* () {
     Effect.flatMap((chunk) => queueChanges(chunk.updates))
   )
   yield* keepRunning("Sending presence to other servers", sendChanges)
+
+  // Repetition
+
+  /** The presence of a user of ours that others see as not offline. */
+  const isPresent = ({ audience, userId, value }: PresenceUpdate): boolean =>
+    audience !== "self" && value.state !== "offline" && serverNameOf(userId) === serverName
+
+  const repeat = Effect.gen(function* () {
+    const { updates } = yield* stream.since(beginning)
+    const present = updates.flatMap((update) =>
+      update._tag === "presence" && isPresent(update) ? [update.userId] : []
+    )
+    if (present.length === 0) return
+    const pushes = yield* byServer(yield* presences.many(present))
+    yield* Effect.forkIn(
+      inPortions(pushes, ([server, push]) => queuePushes(server, push)),
+      scope
+    )
+  })
+  yield* periodicallyOnce("Repeating presence to other servers", repeatInterval, repeat)
 
   // Polls
 

@@ -3,8 +3,8 @@
  * profile is that of the newest membership. It goes to the ephemeral stream, from which clients and `Presences` have it like
  * that of our users.
  *
- * A server that has been silent for a while is polled for its users that are online; if it stays silent they count as
- * offline.
+ * A server that has been silent for a while is polled for its users that are online. They count as offline if it cannot be reached,
+ * or stays silent for longer: Synapse repeats presence every 25 minutes, and does not know polls.
  *
  * Source: "Presence" and "PDUs and EDUs" of the draft, "Presence" of the server-server specification.
  */
@@ -19,6 +19,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import { EphemeralStream, isSamePresence, type PresenceValue } from "../presence/EphemeralStream.ts"
 import { RemotePresenceLookup } from "../presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { Destinations } from "./Destinations.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
@@ -30,9 +31,13 @@ const pollInterval = 5 * 60_000
 const maxPolled = 100_000
 const maxPolledAtOnce = 5_000
 
-/** The times of silence after which a server is polled, and after which its users count as offline, in milliseconds. */
+/**
+ * The time of silence after which a server is polled, and again; after which its users count as offline if it cannot be reached, and
+ * in any case, in milliseconds.
+ */
 const pollAfter = 4 * 60_000
 const staleAfter = 10 * 60_000
+const lostAfter = 35 * 60_000
 
 /** The interval between two checks for silent servers. */
 const checkInterval = "1 minute"
@@ -42,8 +47,9 @@ const fetchTimeout = "5 seconds"
 
 /** A server with users who are about. */
 interface Watched {
-  /** Time of the monotonic clock. */
+  /** Times of the monotonic clock. */
   heardAt: number
+  polledAt: number
   readonly users: Set<UserId>
 }
 
@@ -63,6 +69,7 @@ const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const stream = yield* EphemeralStream
   const peers = yield* Peers
+  const destinations = yield* Destinations
   const client = yield* FederationClient
   const profiles = yield* ProfileStore
   const log = yield* EventLog
@@ -76,7 +83,7 @@ const make = Effect.gen(function* () {
     const server = serverNameOf(userId)
     const known = watched.get(server)
     if (state !== "offline") {
-      if (known === undefined) watched.set(server, { heardAt: now, users: new Set([userId]) })
+      if (known === undefined) watched.set(server, { heardAt: now, polledAt: now, users: new Set([userId]) })
       else known.users.add(userId)
     } else if (known?.users.delete(userId) === true && known.users.size === 0) watched.delete(server)
   }
@@ -173,9 +180,14 @@ const make = Effect.gen(function* () {
 
   const checkSilence = Effect.gen(function* () {
     const now = yield* monotonicMillis
-    for (const [server, { heardAt, users }] of watched) {
-      if (now - heardAt >= staleAfter) yield* markOffline(server, users)
-      else if (now - heardAt >= pollAfter) yield* poll(server, [...users])
+    for (const [server, known] of watched) {
+      const silence = now - known.heardAt
+      const isLost = silence >= lostAfter || (silence >= staleAfter && !(yield* destinations.answers(server)))
+      if (isLost) yield* markOffline(server, known.users)
+      else if (silence >= pollAfter && now - known.polledAt >= pollAfter) {
+        known.polledAt = now
+        yield* poll(server, [...known.users])
+      }
     }
   })
 

@@ -5,6 +5,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import { Peers } from "../../src/federation/Peers.ts"
 import type { EduContent } from "../../src/federation/PendingEdus.ts"
@@ -22,7 +23,9 @@ const push = (user_id: UserId, state: PresencePush["state"]): PresencePush => ({
 
 /** The EDUs that are queued for other servers. None of those servers answers. */
 const queued: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
+let answers = false
 const others = Layer.mergeAll(
+  Layer.succeed(Destinations, { answers: () => Effect.sync(() => answers) } as never),
   Layer.succeed(Peers, {
     wake: () => Effect.void,
     wakeForEdus: Effect.void,
@@ -64,6 +67,25 @@ layer(remotePresences)("RemotePresences", (it) => {
       yield* TestClock.adjust("2 minutes")
       yield* stream.changed(before)
       assert.strictEqual(stateOf(bob), "offline")
+    })
+  )
+
+  it.effect("presence of a server that answers counts for longer than Synapse takes to repeat it", () =>
+    Effect.gen(function* () {
+      const presences = yield* RemotePresences
+      const stream = yield* EphemeralStream
+      const frank = "@frank:quiet.test" as UserId
+      yield* roomOf("!quiet:example.org", [alice, frank])
+      answers = true
+      queued.length = 0
+      yield* presences.receive([push(frank, "online")])
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(stream.presence(frank)?.state, "online")
+      assert.isAtMost(queued.length, 8)
+      const before = yield* stream.position
+      yield* TestClock.adjust("6 minutes")
+      yield* stream.changed(before)
+      assert.strictEqual(stream.presence(frank)?.state, "offline")
     })
   )
 
