@@ -23,6 +23,8 @@ export class RoomServerStore extends Context.Service<
      * their membership.
      */
     readonly usersEver: (roomNid: number, server: ServerName, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Joined users of a server in a room, at most `limit`. */
+    readonly usersIn: (roomNid: number, server: ServerName, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
     /** The rooms in which a server has joined members, by their IDs, and how many there are. */
     readonly roomsOf: (
       server: ServerName,
@@ -101,7 +103,14 @@ export class RoomServerStore extends Context.Service<
         return rows.map((row) => row.user_id as UserId)
       }, Effect.orDie)
 
-      return RoomServerStore.of({ isInvited, roomsOf, roomsWith, serversOf, sharing, usersEver })
+      const usersIn = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
+        const rows = yield* sql<{ user_id: string }>`
+          SELECT user_id FROM memberships
+          WHERE room_nid = ${roomNid} AND server = ${server} AND membership = 'join' LIMIT ${limit}`
+        return rows.map((row) => row.user_id as UserId)
+      }, Effect.orDie)
+
+      return RoomServerStore.of({ isInvited, roomsOf, roomsWith, serversOf, sharing, usersEver, usersIn })
     })
   )
 }

@@ -1,7 +1,8 @@
 /**
  * Sends the presence of local users to the servers that share a room with the user, and to those of observers whom the user
  * has accepted. Changes are collected for a few seconds, longer after they went to many servers, and sent once to each server,
- * whatever the number of rooms and users there. Activity alone is not sent. The presence of users who are not offline is repeated:
+ * whatever the number of rooms and users there. Activity alone is not sent. A user who enters a room is presented to its servers, and its
+ * members to a server whose user enters it (`internal/PresenceIntroductions.ts`). The presence of users who are not offline is repeated:
  * Synapse takes users for offline of whom it has heard nothing for 30 minutes.
  *
  * A server that unpolls a user gets no presence of that user until it polls again.
@@ -29,6 +30,7 @@ import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { makePresenceIntroductions } from "./internal/PresenceIntroductions.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { inPortions } from "./internal/RoomPace.ts"
 import { Peers } from "./Peers.ts"
@@ -104,28 +106,48 @@ const make = Effect.gen(function* () {
     return changes
   }
 
+  /** The users of ours who entered rooms, with the servers there. */
+  const entrancesIn = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+    const entrances = updates.flatMap((update) =>
+      update._tag === "entrance" && update.isOwn && serverNameOf(update.userId) === serverName ? [update] : []
+    )
+    if (entrances.length === 0) return []
+    const serversOf = yield* roomServers.serversOf([...new Set(entrances.map(({ roomId }) => roomId))])
+    return entrances.map(({ roomId, value }) => ({ value, servers: serversOf.get(roomId) ?? [] }))
+  })
+
+  /** Adds presence for the servers, except those that do not want it. */
+  const addTo = (
+    pushes: Map<ServerName, Array<PresencePush>>,
+    servers: Iterable<ServerName>,
+    content: PresenceContent
+  ): void => {
+    const push = toPush(content)
+    for (const server of servers) {
+      if (server === serverName || unpolled.has(`${server} ${content.user_id}`)) continue
+      const known = pushes.get(server)
+      if (known === undefined) pushes.set(server, [push])
+      else known.push(push)
+    }
+  }
+
   /** Presence by the servers that receive it. */
   const byServer = Effect.fnUntraced(function* (contents: ReadonlyArray<PresenceContent>) {
-    const audienceOf = yield* audiences(contents.map(({ user_id }) => user_id))
     const pushes = new Map<ServerName, Array<PresencePush>>()
-    for (const content of contents) {
-      const push = toPush(content)
-      for (const server of audienceOf(content.user_id)) {
-        if (unpolled.has(`${server} ${content.user_id}`)) continue
-        const known = pushes.get(server)
-        if (known === undefined) pushes.set(server, [push])
-        else known.push(push)
-      }
-    }
+    if (contents.length === 0) return pushes
+    const audienceOf = yield* audiences(contents.map(({ user_id }) => user_id))
+    for (const content of contents) addTo(pushes, audienceOf(content.user_id), content)
     return pushes
   })
 
   let interval = shortestInterval
   const queueChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
     const changes = changesOf(updates)
-    if (changes.size === 0) return
+    const entrances = yield* entrancesIn(updates)
+    if (changes.size === 0 && entrances.length === 0) return
     const now = yield* Clock.currentTimeMillis
     const pushes = yield* byServer(Array.from(changes.values(), (value) => toPresenceContent(value, now)))
+    for (const { servers, value } of entrances) addTo(pushes, servers, toPresenceContent(value, now))
     interval = Math.min(longestInterval, Math.max(shortestInterval, pushes.size * intervalPerServer))
     yield* inPortions(pushes, ([server, push]) => queuePushes(server, push))
   })
@@ -151,17 +173,30 @@ const make = Effect.gen(function* () {
 
   const repeat = Effect.gen(function* () {
     const { updates } = yield* stream.since(beginning)
-    const present = updates.flatMap((update) =>
-      update._tag === "presence" && isPresent(update) ? [update.userId] : []
-    )
-    if (present.length === 0) return
-    const pushes = yield* byServer(yield* presences.many(present))
+    const userIds = updates
+      .filter((update) => update._tag === "presence")
+      .filter(isPresent)
+      .map(({ userId }) => userId)
+    if (userIds.length === 0) return
+    const pushes = yield* byServer(yield* presences.many(userIds))
     yield* Effect.forkIn(
       inPortions(pushes, ([server, push]) => queuePushes(server, push)),
       scope
     )
   })
   yield* periodicallyOnce("Repeating presence to other servers", repeatInterval, repeat)
+
+  // Introductions
+
+  const isPresentHere = (userId: UserId): boolean => {
+    const value = stream.ownPresence(userId)
+    return value !== undefined && value.state !== "offline"
+  }
+  yield* makePresenceIntroductions(isPresentHere, (destination, userIds) =>
+    Effect.flatMap(presences.many(userIds.filter((userId) => !unpolled.has(`${destination} ${userId}`))), (contents) =>
+      queuePushes(destination, contents.map(toPush))
+    )
+  )
 
   // Polls
 

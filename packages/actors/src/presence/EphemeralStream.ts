@@ -263,6 +263,8 @@ export class EphemeralStream extends Context.Service<
     readonly publishPresenceInvite: (observer: UserId, observed: UserId) => Effect.Effect<void>
     /** The last presence of a user as others see it, or as the user does, if it is known. */
     readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
+    /** The presence of a user as others see it, if this node has published it. */
+    readonly ownPresence: (userId: UserId) => PresenceValue | undefined
     /** The users typing in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
     /** The same; undefined for a room in which no user has typed lately. */
@@ -303,7 +305,7 @@ export class EphemeralStream extends Context.Service<
         const update = userId === undefined ? undefined : values.get(userId)
         if (update?._tag !== "presence" || update.value.state === "offline") return
         const { userId: entrant, value } = update
-        append({ _tag: "entrance", position, userId: entrant, roomId: event.room_id, value, isOwn: false })
+        append({ _tag: "entrance", position, userId: entrant, roomId: event.room_id, value, isOwn: update.isOwn })
       }
 
       const read = (slice: LogSlice) => {
@@ -381,6 +383,10 @@ export class EphemeralStream extends Context.Service<
         presence: (userId, viewer) => {
           const update = (viewer === userId ? values.get(`self ${userId}`) : undefined) ?? values.get(userId)
           return update?._tag === "presence" ? update.value : undefined
+        },
+        ownPresence: (userId) => {
+          const update = values.get(userId)
+          return update?._tag === "presence" && update.isOwn ? update.value : undefined
         },
         typing: (roomId) => lastTyping(roomId) ?? [],
         lastTyping,
