@@ -50,7 +50,9 @@ const spaceOf = (roomId: string, children: ReadonlyArray<string>) => ({
 /** Adds a room of the hostile server to a space. */
 const addTo = (person: Person, space: string, child: string) =>
   expectOk(
-    person.ask("PUT", client(`v3/rooms/${encoded(space)}/state/m.space.child/${encoded(child)}`), { via: ["evil.test"] })
+    person.ask("PUT", client(`v3/rooms/${encoded(space)}/state/m.space.child/${encoded(child)}`), {
+      via: ["evil.test"]
+    })
   )
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answers of a hostile server", (it) => {
@@ -128,6 +130,44 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Answe
       const ids = found.rooms.map(({ room_id }: Body) => room_id)
       assert.strictEqual(new Set(ids).size, ids.length, "each room once")
       yield* isHealthy(red)
+    })
+  )
+
+  it.effect("rooms in lists have values of the documented forms alone", () =>
+    Effect.gen(function* () {
+      const { alice, evil, number } = yield* sceneOf("11")
+      const [space, room] = [`!odd${number}:evil.test`, `!room${number}:evil.test`]
+      const odd = {
+        num_joined_members: 1.5,
+        canonical_alias: "junk",
+        room_version: "9".repeat(33),
+        name: 7,
+        constructor: 1
+      }
+      const child = {
+        type: "m.space.child",
+        state_key: room,
+        sender: "@evil:evil.test",
+        content: { via: ["evil.test"] }
+      }
+      const summary = { room_id: space, ...odd, room_type: "m.space", world_readable: true }
+      evil.respond = answering(
+        ["/v1/publicRooms", { chunk: [{ room_id: room, ...odd, world_readable: true }] }],
+        ["/v1/hierarchy", { room: { ...summary, children_state: [{ ...child, event_id: "$x" }] }, children: [] }]
+      )
+      const common = { num_joined_members: 0, world_readable: true, guest_can_join: false }
+      const page = yield* expectOk(alice.ask("GET", client(`v3/publicRooms?server=evil.test&since=odd${number}`)))
+      assert.deepStrictEqual(page.chunk, [{ room_id: room, ...common }])
+      const own = yield* createRoom(alice, "11", { creation_content: { type: "m.space" } })
+      yield* addTo(alice, own, space)
+      const { rooms } = yield* expectOk(alice.ask("GET", client(`v1/rooms/${encoded(own)}/hierarchy`)))
+      assert.deepStrictEqual(rooms[1], {
+        room_id: space,
+        ...common,
+        room_type: "m.space",
+        join_rule: "public",
+        children_state: [{ ...child, origin_server_ts: 0 }]
+      })
     })
   )
 

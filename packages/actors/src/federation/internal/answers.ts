@@ -15,12 +15,13 @@ import type { TransactionAnswer } from "@greenroom/protocol/federation/Transacti
 import {
   type EventId,
   isEventId,
+  isRoomAlias,
   isRoomId,
   isServerName,
   isUserId,
   type ServerName
 } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, itemsOf, type JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, itemsOf, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Option, Schema } from "effect"
 import type { HierarchyPart, HierarchyRoom, PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
 
@@ -86,24 +87,34 @@ export const readDirectory = ({ room_id, servers }: JsonObject): DirectoryAnswer
       }
     : undefined
 
-/** The texts and numbers of a room in a list; values of another form are left out. */
-const roomKeys: { readonly [key: string]: "string" | "number" | "boolean" } = {
-  name: "string",
-  topic: "string",
-  canonical_alias: "string",
-  avatar_url: "string",
-  join_rule: "string",
-  room_type: "string",
-  room_version: "string",
-  encryption: "string",
-  num_joined_members: "number",
-  world_readable: "boolean",
-  guest_can_join: "boolean"
+/** The longest name of a room version, in UTF-16 code units. */
+const maxVersionLength = 32
+
+const isText = (value: Json): boolean => typeof value === "string"
+const isBoolean = (value: Json): boolean => typeof value === "boolean"
+const isCount = (value: Json): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+
+/**
+ * The values of a room in a list. Those of another form are left out: there are clients that drop the whole list for an alias that is
+ * none.
+ */
+const roomKeys: { readonly [key: string]: (value: Json) => boolean } = {
+  name: isText,
+  topic: isText,
+  canonical_alias: isRoomAlias,
+  avatar_url: isText,
+  join_rule: isText,
+  room_type: isText,
+  room_version: (value) => typeof value === "string" && value.length > 0 && value.length <= maxVersionLength,
+  encryption: isText,
+  num_joined_members: isCount,
+  world_readable: isBoolean,
+  guest_can_join: isBoolean
 }
 
 const readPublicRoom = (room: JsonObject): ReadonlyArray<RoomSummary> => {
   if (!isRoomId(room.room_id)) return []
-  const given = Object.entries(room).filter(([key, value]) => typeof value === roomKeys[key])
+  const given = Object.entries(room).filter(([key, value]) => Object.hasOwn(roomKeys, key) && roomKeys[key]!(value))
   return [
     {
       room_id: room.room_id,
@@ -128,7 +139,7 @@ export const readPublicRooms = ({
         chunk: rooms,
         ...(typeof next_batch === "string" ? { next_batch } : {}),
         ...(typeof prev_batch === "string" ? { prev_batch } : {}),
-        ...(Number.isSafeInteger(total_room_count_estimate)
+        ...(isCount(total_room_count_estimate!)
           ? { total_room_count_estimate: total_room_count_estimate as number }
           : {})
       }
@@ -137,14 +148,17 @@ export const readPublicRooms = ({
 /** The most children of a space that are read. */
 const maxChildren = 1_000
 
-const isSpaceChild = ({ content, sender, state_key, type }: JsonObject): boolean =>
+/** An m.space.child event, in the stripped form. */
+const readSpaceChild = ({ content, origin_server_ts, sender, state_key, type }: JsonObject): Objects =>
   type === "m.space.child" && isRoomId(state_key) && isUserId(sender) && isJsonObject(content)
+    ? [{ type, state_key, sender, content, origin_server_ts: isCount(origin_server_ts!) ? origin_server_ts! : 0 }]
+    : []
 
 const readHierarchyRoom = (room: JsonObject): ReadonlyArray<HierarchyRoom> =>
   readPublicRoom({ join_rule: "public", ...room }).map((summary) => ({
     ...summary,
     ...(Array.isArray(room.allowed_room_ids) ? { allowed_room_ids: room.allowed_room_ids.filter(isRoomId) } : {}),
-    children_state: (objects(room.children_state) ?? []).filter(isSpaceChild).slice(0, maxChildren)
+    children_state: (objects(room.children_state) ?? []).slice(0, maxChildren).flatMap(readSpaceChild)
   }))
 
 export const readHierarchy = ({ children, inaccessible_children, room }: JsonObject): HierarchyPart | undefined => {

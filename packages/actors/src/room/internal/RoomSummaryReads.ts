@@ -4,7 +4,7 @@
  * Source: "Room Summaries" of the client-server specification.
  */
 import { contentText, type Event } from "@greenroom/protocol/Event"
-import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { isRoomAlias, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
@@ -42,6 +42,7 @@ const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number):
   const find = (type: string) => state.find((event) => event.type === type)
   const joinRules = find("m.room.join_rules")
   const allowed = allowedRooms(joinRules)
+  const alias = contentText(find("m.room.canonical_alias"), "alias")
   return withoutUndefined({
     room_id: roomId,
     num_joined_members: joined,
@@ -49,7 +50,7 @@ const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number):
     guest_can_join: contentText(find("m.room.guest_access"), "guest_access") === "can_join",
     name: contentText(find("m.room.name"), "name"),
     topic: contentText(find("m.room.topic"), "topic"),
-    canonical_alias: contentText(find("m.room.canonical_alias"), "alias"),
+    canonical_alias: isRoomAlias(alias) ? alias : undefined,
     avatar_url: contentText(find("m.room.avatar"), "url"),
     join_rule: contentText(joinRules, "join_rule") ?? "invite",
     room_type: contentText(find("m.room.create"), "type"),
