@@ -46,16 +46,17 @@ const repeatInterval = "15 minutes"
 /** How many unpolled users are remembered, of all servers together; the oldest are sent again. */
 const maxUnpolled = 100_000
 
-/** The presence of a user as a server receives it. Profiles travel with memberships. */
+/** The presence of a user as a server receives it. Today's have no `free_for_chat`. Profiles travel with memberships. */
 export const toPush = (content: PresenceContent): PresencePush => {
   const state = content.state === "hidden" ? "offline" : (content.state as PresencePush["state"])
+  const presence = state === "free_for_chat" ? "online" : state
   return {
     user_id: content.user_id,
     state,
-    presence: state,
+    presence,
     ...(content.status_msg === undefined ? {} : { status_msg: content.status_msg }),
     ...(content.last_active_ago === undefined ? {} : { last_active_ago: Math.round(content.last_active_ago) }),
-    ...(state === "online" ? { currently_active: true } : {})
+    ...(presence === "online" ? { currently_active: true } : {})
   }
 }
 

@@ -5,7 +5,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer, Queue } from "effect"
 import { TestClock } from "effect/testing"
-import { OutgoingPresence } from "../../src/federation/OutgoingPresence.ts"
+import { OutgoingPresence, toPush } from "../../src/federation/OutgoingPresence.ts"
 import { Peers } from "../../src/federation/Peers.ts"
 import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
 import { Presences } from "../../src/presence/Presences.ts"
@@ -51,6 +51,13 @@ const minute = Effect.andThen(
 const next = Effect.raceFirst(Queue.take(queued), Effect.forever(minute))
 
 layer(outgoingPresence)("OutgoingPresence", (it) => {
+  it.effect("the draft's state free_for_chat is online to today's servers", () =>
+    Effect.sync(() => {
+      const chatty = { user_id: alice, state: "free_for_chat", presence: "free_for_chat" }
+      assert.deepStrictEqual(toPush(chatty), { ...chatty, presence: "online", currently_active: true } as never)
+    })
+  )
+
   it.effect("presence is repeated while the user is not offline", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
