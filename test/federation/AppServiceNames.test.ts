@@ -9,8 +9,9 @@ import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { listen } from "@greenroom/gateway/NodeServer"
 import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect } from "effect"
-import { freePort, homeServers, type TestServer } from "./support/HomeServers.ts"
+import { homeServers, type TestServer } from "./support/HomeServers.ts"
 
 /** An application service. `makes` creates what it is asked for, by the path of the question; false if there is no such thing. */
 const appService = Effect.gen(function* () {

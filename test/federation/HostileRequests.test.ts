@@ -11,7 +11,17 @@ import type { Body } from "../support/Curl.ts"
 import { type Random, randomFrom } from "../support/Seed.ts"
 import { ids, isHealthy, leavesRoomUnchanged } from "./support/HostileNetwork.ts"
 import { type HostileRoom, HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
-import { change, expectOk, type HomeServer, network, readBack, say, sees, setState } from "./support/Network.ts"
+import {
+  change,
+  expectOk,
+  type HomeServer,
+  isMember,
+  network,
+  readBack,
+  say,
+  sees,
+  setState
+} from "./support/Network.ts"
 import { createRoom, todaysScene } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -561,17 +571,28 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
-  it.effect("users whose IDs clients are not to see outside of events are not in the user directory", () =>
-    Effect.gen(function* () {
-      const { alice, evil, mallory, number, red, room_id } = yield* todaysScene(yield* Servers, "11")
-      for (const localpart of ["m\u00e4llory", "m llory"]) yield* evil.join(red, room_id, `@${localpart}${number}:evil.test`)
-      const search = { search_term: `llory${number}` }
-      const { results } = yield* expectOk(alice.ask("POST", "//_matrix/client/v3/user_directory/search", search))
-      assert.deepStrictEqual(
-        results.map(({ user_id }: Body) => user_id),
-        [mallory]
-      )
-    })
+  it.effect(
+    "user IDs that clients are not to see outside of events are no heroes, no device list changes and not in the user directory",
+    () =>
+      Effect.gen(function* () {
+        const { alice, bob, evil, mallory, number, red, room_id } = yield* todaysScene(yield* Servers, "11")
+        const sync = (more = "") => expectOk(alice.ask("GET", `//_matrix/client/v3/sync?timeout=0${more}`))
+        const { next_batch } = yield* sync()
+        const late = `@late${number}:evil.test`
+        const odd = ["m\u00e4llory", "m llory"].map((localpart) => `@${localpart}${number}:evil.test`)
+        for (const user of [...odd, late]) yield* evil.join(red, room_id, user)
+        yield* sees(alice, (event) => event.room_id === room_id && isMember(late, "join")(event))
+        const { device_lists } = yield* sync(`&since=${next_batch}`)
+        assert.deepStrictEqual(device_lists.changed, [late])
+        const { rooms } = yield* sync()
+        assert.deepStrictEqual(rooms.join[room_id].summary["m.heroes"], [bob.userId, mallory, late])
+        const search = { search_term: `llory${number}` }
+        const { results } = yield* expectOk(alice.ask("POST", "//_matrix/client/v3/user_directory/search", search))
+        assert.deepStrictEqual(
+          results.map(({ user_id }: Body) => user_id),
+          [mallory]
+        )
+      })
   )
 
   it.effect("values that nest deep in invites, messages to devices and answers leave the reads of users usable", () =>

@@ -5,7 +5,7 @@
  * An error of the database is a defect. Source: "Syncing" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { isCompliantUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionOf, positionSql } from "./internal/positionSql.ts"
@@ -300,7 +300,10 @@ export class SyncStore extends Context.Service<
               Effect.map((rows) => {
                 const found = Map.groupBy(rows, (row) => Number(row.room_nid))
                 return new Map(
-                  [...found].map(([roomNid, members]) => [roomNid, members.map((row) => row.user_id as UserId)])
+                  [...found].map(([roomNid, members]) => [
+                    roomNid,
+                    members.map((row) => row.user_id as UserId).filter(isCompliantUserId)
+                  ])
                 )
               }),
               Effect.orDie

@@ -8,7 +8,7 @@
  * An error of the database is a defect. Source: "User Directory" of the client-server specification; PostgreSQL, "Text
  * Search Types".
  */
-import { isCompliantUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { makeDirectoryIndex } from "./internal/directoryIndex.ts"
@@ -88,15 +88,13 @@ export class UserDirectoryStore extends Context.Service<
             OR coalesce(starts_with(lower(displayname), ${beginning}), false)), displayname IS NULL, user_id
           LIMIT ${limit}`.pipe(
           Effect.map((rows) =>
-            rows
-              .filter(({ user_id }) => isCompliantUserId(user_id))
-              .map(
-                (row): FoundUser => ({
-                  userId: row.user_id,
-                  displayname: row.displayname ?? undefined,
-                  avatarUrl: row.avatar_url ?? undefined
-                })
-              )
+            rows.map(
+              (row): FoundUser => ({
+                userId: row.user_id,
+                displayname: row.displayname ?? undefined,
+                avatarUrl: row.avatar_url ?? undefined
+              })
+            )
           ),
           Effect.orDie
         )

@@ -4,7 +4,7 @@
  *
  * Source: "Pushing ephemeral data" of the application service API, MSC2409 and MSC3202.
  */
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { isCompliantUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
 import { rowsOf } from "@greenroom/store/LogKind"
@@ -97,7 +97,7 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
       if (yield* mayKnow(userId)) changed.add(userId)
       else left.add(userId)
     }
-    return { changed: [...changed], left: [...left] }
+    return { changed: [...changed].filter(isCompliantUserId), left: [...left].filter(isCompliantUserId) }
   })
 
   const countsOf = Effect.fnUntraced(function* (devices: ReadonlyArray<Device>) {
