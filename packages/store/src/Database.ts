@@ -136,8 +136,7 @@ const migrations = {
   "0103_alias_reservations": () => import("./migrations/0103_alias_reservations.ts"),
   "0104_waiting_events": () => import("./migrations/0104_waiting_events.ts"),
   "0105_withheld_redactions": () => import("./migrations/0105_withheld_redactions.ts"),
-  "0106_epochs_without_start": () => import("./migrations/0106_epochs_without_start.ts"),
-  "0110_idle_redactions": () => import("./migrations/0110_idle_redactions.ts")
+  "0106_epochs_without_start": () => import("./migrations/0106_epochs_without_start.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

@@ -1,11 +1,7 @@
 /** Redactions by users of other servers, which may arrive before or after the events that they name. */
 import { assert, layer } from "@effect/vitest"
-import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import { EventStatus } from "@greenroom/store/EventLog"
-import idleRedactions from "@greenroom/store/migrations/0110_idle_redactions"
 import { Effect } from "effect"
-import { SqlClient } from "effect/sql"
 import { layer as homeServer } from "../../TestHomeServer.ts"
 import { carol, mallory, remoteMembers as scene } from "../RemoteMembers.ts"
 
@@ -80,44 +76,6 @@ layer(homeServer, { excludeTestServices: true })("redactions of other servers", 
         const last = [own.event_id, message.event_id]
         assert.deepStrictEqual((yield* shown).slice(-2), isShown ? last : last.reverse())
       }
-    })
-  )
-
-  it.effect("that strip nothing are withheld too if they were stored before there was such a status", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const statuses = Effect.fnUntraced(function* (redactions: ReadonlyArray<Event>) {
-        const found = new Map<string, number>()
-        for (const { event_id } of redactions) {
-          const rows = yield* sql<{ status: number }>`SELECT status FROM events WHERE event_id = ${event_id}`
-          found.set(event_id, Number(rows[0]?.status))
-        }
-        return [...found.values()]
-      })
-      const { make, message, receive, redaction } = yield* scene("11")
-      const text = (body: string) =>
-        make({ type: "m.room.message", sender: carol, content: { msgtype: "m.text", body } })
-      const [here, absent, later] = [text("here"), text("absent"), text("later")]
-      const effective = redaction(carol, message.event_id)
-      const powerless = redaction(mallory, here.event_id)
-      const early = redaction(carol, absent.event_id)
-      const unclear = redaction(mallory, later.event_id)
-      for (const event of [message, here, effective, powerless, early, unclear]) yield* receive(event)
-      const second = yield* scene("2")
-      const ofSecond = second.redaction(carol, second.message.event_id)
-      yield* second.receive(ofSecond)
-      yield* sql`UPDATE events SET status = ${EventStatus.timeline} WHERE status = ${EventStatus.withheld}`
-      yield* receive(later)
-      yield* idleRedactions
-      const { timeline, withheld } = EventStatus
-      assert.deepStrictEqual(yield* statuses([effective, powerless, early, unclear, ofSecond]), [
-        timeline,
-        withheld,
-        withheld,
-        // The rules of the time when its event came may have been others.
-        timeline,
-        timeline
-      ])
     })
   )
 
