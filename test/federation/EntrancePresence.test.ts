@@ -17,7 +17,7 @@ vi.setConfig({ testTimeout: 60_000 })
 layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Presence of users who enter rooms", (it) => {
   it.effect("reaches servers that share their first room with the user by that", () =>
     Effect.gen(function* () {
-      const { alice, evil, number, red, room_id } = yield* sceneOf("11")
+      const { evil, number, red, room_id } = yield* sceneOf("11")
       const goOnline = ({ ask, userId }: Person) =>
         expectOk(
           ask("PUT", `//_matrix/client/v3/presence/${encodeURIComponent(userId)}/status`, { presence: "online" })
@@ -33,9 +33,9 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Prese
           { until: (found) => found.length > 0, schedule: Schedule.spaced("100 millis") }
         )
       const [dora, erik] = [yield* red.register(`dora${number}`), yield* red.register(`erik${number}`)]
-      for (const person of [dora, erik, alice]) yield* goOnline(person)
-      // Alice shares a room with evil: with hers, the earlier ones were sent out too.
-      yield* isSeen(alice)
+      for (const person of [dora, erik]) yield* goOnline(person)
+      // Presence is sent in batches, to the servers that share a room by then.
+      yield* Effect.sleep("4 seconds")
       const room = yield* createRoom(dora, "11")
       assert.deepStrictEqual([pushes(dora), pushes(erik)], [[], []])
       yield* evil.join(red, room, `@late${number}:evil.test`)
