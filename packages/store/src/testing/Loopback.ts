@@ -39,6 +39,9 @@ export const listenOnLoopback = (
       })
   )
 
-/** Serves HTTP on a free port. Returns the URL of the server, without a slash at the end. */
+/** Serves HTTP on a free port, each time with a new server. Returns the URL of the server, without a slash at the end. */
 export const serveHttp = (listener: RequestListener): Effect.Effect<string, never, Scope.Scope> =>
-  Effect.map(listenOnLoopback(createServer(listener)), (port) => `http://127.0.0.1:${port}`)
+  Effect.map(
+    Effect.suspend(() => listenOnLoopback(createServer(listener))),
+    (port) => `http://127.0.0.1:${port}`
+  )
