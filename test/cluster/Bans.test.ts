@@ -56,10 +56,15 @@ it.live(
       const room = yield* roomOf(alice, mallory)
       const { next_batch } = succeeded(yield* mallory.ask("GET", v3("/sync?timeout=0"))).body
       const closing = yield* openSocket(c, mallory)
+      // News, such as the presence of the user whose socket opens, answers a poll before the ban does.
+      const pollAt = (node: Scene, path: string) =>
+        at(node, mallory)
+          .ask("GET", path)
+          .pipe(Effect.repeat({ while: ({ status }) => status === 200 }), Effect.timeout("30 seconds"))
       const polls = Effect.all(
         [
-          at(b, mallory).ask("GET", v3(`/sync?timeout=60000&since=${encodeURIComponent(next_batch)}`)),
-          at(c, mallory).ask("GET", "/events?timeout=60000"),
+          pollAt(b, v3(`/sync?timeout=60000&since=${encodeURIComponent(next_batch)}`)),
+          pollAt(c, "/events?timeout=60000"),
           closing
         ],
         { concurrency: "unbounded" }
