@@ -32,21 +32,25 @@ it.live(
         Rooms.use((rooms) => rooms.create(alice, { visibility: "public", room_alias_name: "tea" }))
       )
       yield* blue.run(Rooms.use((rooms) => rooms.join(bob, room_alias!)))
-      spans.length = 0
-      yield* red.run(Rooms.use((rooms) => rooms.send(alice, room_id, "m.room.message", message("traced"))))
-      yield* blue.sees(bob, isMessage("traced"))
       const paths = () => spans.map((span) => path(span).join(" < "))
       const has = (pattern: RegExp) => paths().some((text) => pattern.test(text))
       const sent = /^FederationTransport\.request < .*Peer\.Drain < federation\.send$/
       const received =
         /^EventLog\.append < Room\.Receive < .*TransactionReceiver\.receive < PUT \/\S+\/send\/\S+ < PUT$/
-      yield* Effect.repeat(
-        Effect.sync(() => spans.every(({ status }) => status._tag === "Ended")),
-        {
-          until: (ended) => ended,
-          schedule: Schedule.spaced("50 millis")
-        }
-      )
+      const send = Effect.fnUntraced(function* (body: string) {
+        spans.length = 0
+        yield* red.run(Rooms.use((rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
+        yield* blue.sees(bob, isMessage(body))
+        yield* Effect.repeat(
+          Effect.sync(() => spans.every(({ status }) => status._tag === "Ended")),
+          {
+            until: (ended) => ended,
+            schedule: Schedule.spaced("50 millis")
+          }
+        )
+      })
+      // A message that is sent while presence is goes with it, in the trace of that.
+      for (const body of ["one", "two", "three"]) if (!has(sent) || !has(received)) yield* send(body)
       assert.isTrue(has(sent), paths().join("\n"))
       assert.isTrue(has(received), paths().join("\n"))
     }).pipe(Effect.scoped, Effect.provide(TestDatabase.layer)),
