@@ -14,6 +14,8 @@ import { directoryWords } from "./directoryWords.ts"
 
 /** How many members one transaction brings up to date. */
 const batchSize = 500
+/** How many rooms one transaction brings up to date. */
+const roomBatchSize = 25
 /** The longest name and avatar of an entry, in UTF-16 code units. */
 const maxName = 512
 const maxAvatar = 1_024
@@ -100,12 +102,13 @@ const ownEntries = (sql: SqlClient.SqlClient, userIds: ReadonlyArray<string>): R
 const shownEntries = (sql: SqlClient.SqlClient, userIds: ReadonlyArray<string>): Read<ReadonlyArray<Entry>> =>
   Effect.map(
     sql<{ user_id: string; body: string }>`
-      SELECT newest.user_id, events.body FROM (
-        SELECT DISTINCT ON (memberships.user_id) memberships.user_id, memberships.event_nid
-        FROM memberships JOIN rooms USING (room_nid)
-        WHERE memberships.user_id = ANY (${texts(userIds)}::text[]) AND membership = 'join' AND shows_members
-          AND NOT EXISTS (SELECT FROM users WHERE users.user_id = memberships.user_id)
-        ORDER BY memberships.user_id, memberships.event_nid DESC
+      SELECT remote.user_id, events.body FROM (
+        SELECT user_id FROM unnest(${texts(userIds)}::text[]) AS given (user_id)
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_id = given.user_id) OFFSET 0
+      ) AS remote CROSS JOIN LATERAL (
+        SELECT event_nid FROM memberships JOIN rooms USING (room_nid)
+        WHERE memberships.user_id = remote.user_id AND membership = 'join' AND shows_members
+        ORDER BY event_nid DESC LIMIT 1
       ) AS newest JOIN events ON events.nid = newest.event_nid`,
     (rows) => rows.map(({ body, user_id }) => entryOfMember({ roomNid: 0, userId: user_id }, true, body))
   )
@@ -173,33 +176,51 @@ const update = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, members: R
   yield* write(sql, [...concerned.values()], entries.flat())
 })
 
+/** Members that are queued more than once come once. */
+const distinctMembers = (rows: ReadonlyArray<{ readonly room_nid: bigint; readonly user_id: string }>) =>
+  [...new Map(rows.map((row) => [`${row.room_nid} ${row.user_id}`, row])).values()].map(
+    ({ room_nid, user_id }): Member => ({ roomNid: Number(room_nid), userId: user_id })
+  )
+
 const indexUsers = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   const rows = yield* sql<{ id: bigint; room_nid: bigint; user_id: string }>`
     SELECT id, room_nid, user_id FROM user_directory_queue ORDER BY id LIMIT ${batchSize}`
   if (rows.length === 0) return true
-  const members = rows.map(({ room_nid, user_id }): Member => ({ roomNid: Number(room_nid), userId: user_id }))
-  yield* update(sql, [...new Map(members.map((member) => [`${member.roomNid} ${member.userId}`, member])).values()])
+  yield* update(sql, distinctMembers(rows))
   yield* sql`DELETE FROM user_directory_queue WHERE id = ANY (${bigints(rows.map(({ id }) => Number(id)))}::bigint[])`
   return rows.length < batchSize
 })
 
+interface QueuedRoom {
+  readonly id: bigint
+  readonly room_nid: bigint
+  readonly after_user: string
+  readonly undecided: boolean
+}
+
 /** Rooms that changed last come first: those from before the directory wait for them. */
-const indexRoom = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
-  const [next] = yield* sql<{ id: bigint; room_nid: bigint; after_user: string }>`
-    SELECT id, room_nid, after_user FROM user_directory_room_queue ORDER BY id DESC LIMIT 1`
-  if (next === undefined) return true
-  if (next.after_user === "") yield* decideRoom(sql, Number(next.room_nid))
-  const rows = yield* sql<{ user_id: string }>`
-    SELECT user_id FROM memberships WHERE room_nid = ${next.room_nid} AND user_id > ${next.after_user}
-    ORDER BY user_id LIMIT ${batchSize}`
-  yield* update(
-    sql,
-    rows.map(({ user_id }): Member => ({ roomNid: Number(next.room_nid), userId: user_id }))
-  )
-  const last = rows.at(-1)
-  yield* last === undefined || rows.length < batchSize
-    ? sql`DELETE FROM user_directory_room_queue WHERE id = ${next.id}`
-    : sql`UPDATE user_directory_room_queue SET after_user = ${last.user_id} WHERE id = ${next.id}`
+const indexRooms = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const rooms = yield* sql<QueuedRoom>`
+    SELECT queue.*, rooms.room_nid IS NOT NULL AND shows_members IS NULL AS undecided
+    FROM user_directory_room_queue queue LEFT JOIN rooms USING (room_nid) ORDER BY id DESC LIMIT ${roomBatchSize}`
+  if (rooms.length === 0) return true
+  for (const { room_nid, undecided } of rooms) if (undecided) yield* decideRoom(sql, Number(room_nid))
+  const rows = yield* sql<{ id: bigint; room_nid: bigint; user_id: string }>`
+    SELECT given.id, given.room_nid, member.user_id
+    FROM unnest(
+      ${bigints(rooms.map(({ id }) => Number(id)))}::bigint[], ${bigints(rooms.map(({ room_nid }) => Number(room_nid)))}::bigint[],
+      ${texts(rooms.map(({ after_user }) => after_user))}::text[]
+    ) WITH ORDINALITY AS given (id, room_nid, after_user, ordinal) CROSS JOIN LATERAL (
+      SELECT user_id FROM memberships WHERE memberships.room_nid = given.room_nid AND user_id > given.after_user
+      ORDER BY user_id LIMIT ${batchSize}) AS member
+    ORDER BY given.ordinal, member.user_id LIMIT ${batchSize}`
+  yield* update(sql, distinctMembers(rows))
+  const last = rows.length < batchSize ? undefined : rows.at(-1)
+  const done = last === undefined ? rooms : rooms.filter(({ id }) => id > last.id)
+  yield* sql`DELETE FROM user_directory_room_queue WHERE id = ANY (${bigints(done.map(({ id }) => Number(id)))}::bigint[])`
+  if (last !== undefined) {
+    yield* sql`UPDATE user_directory_room_queue SET after_user = ${last.user_id} WHERE id = ${last.id}`
+  }
   return false
 })
 
@@ -216,7 +237,7 @@ export const makeDirectoryIndex = (sql: SqlClient.SqlClient): Effect.Effect<bool
   const batch = Effect.gen(function* () {
     yield* sql`SELECT pg_advisory_xact_lock(${directoryLock}), set_config('synchronous_commit', 'off', true)`
     const users = yield* indexUsers(sql)
-    return users && (yield* indexRoom(sql))
+    return users && (yield* indexRooms(sql))
   })
   return Effect.orDie(Effect.flatMap(isEmpty, (empty) => (empty ? Effect.succeed(true) : sql.withTransaction(batch))))
 }

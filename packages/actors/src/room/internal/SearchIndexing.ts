@@ -1,6 +1,6 @@
 /**
- * Keeps the full-text index of messages up to date. It follows the log; a search brings it up to date at once. While many events
- * come, indexing leaves the processors to them.
+ * Keeps the full-text index of messages up to date. It follows the log; a search brings it up to date at once. Indexing leaves most
+ * of the time of the processors to what clients wait for, above all while many events come.
  */
 import { EventLog } from "@greenroom/store/EventLog"
 import { SearchStore } from "@greenroom/store/SearchStore"
@@ -12,6 +12,9 @@ import { Duration, Effect, Latch, Semaphore } from "effect"
  * pause, or to a search: PostgreSQL indexes 20,000 in about a second.
  */
 const indexingShare = (missing: number): number => (missing < 200_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
+
+/** The part of the time that indexing takes while no events come: clients read then what was sent before. */
+const shareAtRest = 0.2
 
 /** How long indexing waits at most before it looks whether events still come. */
 const longestBreak = Duration.seconds(1)
@@ -49,8 +52,9 @@ export const makeSearchIndexing = Effect.gen(function* () {
       indexed = Math.max(indexed, before)
       if (seen === before) grown.closeUnsafe()
       yield* Effect.sleep("1 second")
-    } else if (seen > before) {
-      yield* Effect.sleep(Duration.min(longestBreak, Duration.times(took, 1 / indexingShare(seen - indexed) - 1)))
+    } else {
+      const share = Math.max(indexingShare(seen - indexed), seen > before ? 0 : shareAtRest)
+      yield* Effect.sleep(Duration.min(longestBreak, Duration.times(took, 1 / share - 1)))
     }
   })
   yield* keepRunning("Indexing what is said in rooms", follow)
