@@ -46,11 +46,12 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
     function* (limit: number | undefined) {
       if (!queued) return { durable: undefined, stored: undefined }
       queued = false
-      // Before events that are read with the keys which they bring.
-      const durable = yield* eduStore.next(destination, fence)
-      const stored = Option.isSome(durable) ? Option.none() : yield* store.next(destination, limit)
+      const reads = [eduStore.next(destination, fence), store.next(destination, limit)] as const
+      const [durable, stored] = yield* Effect.all(reads, { concurrency: 2 })
       queued ||= Option.isSome(durable) || Option.isSome(stored)
-      return { durable: Option.getOrUndefined(durable), stored: Option.getOrUndefined(stored) }
+      // EDUs come first: they bring the keys with which events are read.
+      if (Option.isSome(durable)) return { durable: durable.value, stored: undefined }
+      return { durable: undefined, stored: Option.getOrUndefined(stored) }
     },
     Effect.onError(() => Effect.sync(() => (queued = true)))
   )

@@ -21,6 +21,7 @@ import { visibilityOf, visibilityOrder } from "../HistoryVisibility.ts"
 import { isRefusal, RemoteFailure, RemoteRooms } from "../RemoteRooms.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomStep } from "./RoomStep.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** What of a state is kept, by state key. Without an event that sets it the visibility is `shared`. */
@@ -48,7 +49,7 @@ export interface FoundStates {
 }
 
 export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter, { graph }: RoomIntake) {
-  const { log, nextChain, roomId, serverName, withNids } = writer
+  const { nextChain, roomId, serverName, withNids } = writer
   const remote = yield* RemoteRooms
   const events = yield* EventStore
   const states = yield* StateStore
@@ -164,8 +165,9 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     return { before, fetched: [...named.values()].filter(({ event_id }) => !known.has(event_id)) } satisfies FoundStates
   })
 
-  /** Stores the states before the events, one after the other in one chain. Memberships that were not accepted here do not count. */
-  const store = Effect.fnUntraced(function* (
+  /** Adds the states before the events to a step, one after the other in one chain. Memberships that were not accepted here do not count. */
+  const addTo = Effect.fnUntraced(function* (
+    step: RoomStep,
     room: RoomState,
     taken: ReadonlyArray<Event>,
     { before }: FoundStates,
@@ -179,7 +181,6 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
       const known = found.get(id)
       return nids.get(id) ?? (isAccepted(known) ? known.nid : undefined)
     }
-    const step = room.beginStep()
     const chain = yield* withNids(0, nextChain)
     step.chains.push({ chain, roomNid: room.roomNid, parent: null, height: 0 })
     let written: ReadonlyMap<string, number | undefined> = new Map()
@@ -198,11 +199,10 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
       last = part
       refs.set(event_id, { chain, seq })
     }
-    yield* log.append(room.commit(step))
     return refs
   })
 
-  return { find, store }
+  return { find, addTo }
 })
 
 export type HistoryStates = Effect.Success<ReturnType<typeof makeHistoryStates>>

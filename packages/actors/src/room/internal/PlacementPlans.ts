@@ -81,13 +81,9 @@ export const makePlacementPlans = (
   /** Reads what placing the events needs, which would otherwise be read for each of them. */
   const survey = Effect.fnUntraced(function* (room: RoomState, placed: ReadonlyArray<Event>) {
     const ids = placed.flatMap((event) => idsAround(room, event))
-    return {
-      events: yield* roomEvents.lookUp(room, ids),
-      redactions: yield* earlierRedactions(
-        room,
-        placed.map(({ event_id }) => event_id)
-      )
-    } satisfies Survey
+    const placedIds = placed.map(({ event_id }) => event_id)
+    const reads = { events: roomEvents.lookUp(room, ids), redactions: earlierRedactions(room, placedIds) }
+    return (yield* Effect.all(reads, { concurrency: 2 })) satisfies Survey
   })
 
   /** A redaction that was placed strips events that follow it in the survey; what it has stripped is to be read again. */

@@ -139,16 +139,21 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     )
     const { others, stripped, withheld } = yield* redactionsOf(room, taken)
     for (const redacted of others) room.applyRedaction(redacted)
-    // They get other numbers: queued states that contain the old ones are written first.
-    yield* log.append(room.commit(room.beginStep(), { redactions: others }))
+    // Events that were known without a place get other numbers: queued states that contain the old ones are written first.
+    if (others.length > 0 || taken.some(({ event_id }) => found.has(event_id))) {
+      yield* log.append(room.commit(room.beginStep(), { redactions: others }))
+    }
     const nids = yield* historyNids(taken)
     const placed = new Map(found)
     for (const event of taken)
       placed.set(event.event_id, outlier(event, nids.get(event.event_id)!, EventStatus.backfilled))
-    const refs = yield* historyStates.store(room, taken, states, nids)
+    const first = room.beginStep()
+    const refs = yield* historyStates.addTo(first, room, taken, states, nids)
+    // The states must not fail with one of the events.
+    if (caution !== undefined) yield* log.append(room.commit(first))
     const closedGaps = ends.filter(({ event }) => !isAfterGap(event, placed)).map(({ position }) => position.nid)
     for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {
-      const step = room.beginStep()
+      const step = caution === undefined ? first : room.beginStep()
       for (const event of together) {
         const id = event.event_id
         const status = withheld.has(id) ? EventStatus.withheld : EventStatus.backfilled
