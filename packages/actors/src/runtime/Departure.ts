@@ -34,7 +34,9 @@ export class Departure extends Context.Service<
     const over = Deferred.makeUnsafe<void>()
     const givenUp = Effect.flatMap(ActorLeaving, (leaving) =>
       Effect.raceFirst(Deferred.await(over), Effect.andThen(leaving, Effect.sleep(graceTime))).pipe(
-        Effect.andThen(Effect.die(new NodeUnavailable("A request to another server was given up: its node goes down")))
+        Effect.flatMap(() =>
+          Effect.die(new NodeUnavailable("A request to another server was given up: its node goes down"))
+        )
       )
     )
     return Departure.of({
