@@ -315,6 +315,19 @@ layer(TestDatabase.layer)("Accounts, after the end of the process", (it) => {
     })
   )
 
+  it.effect("a login token is valid for two minutes", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const { user_id } = yield* accounts.register({ localpart: "mallory", password })
+      const [inTime, late] = [yield* accounts.createLoginToken(user_id), yield* accounts.createLoginToken(user_id)]
+      assert.deepStrictEqual([inTime.expires_in_ms, late.expires_in_ms], [120_000, 120_000])
+      yield* TestClock.adjust("119 seconds")
+      assert.strictEqual((yield* accounts.takeLoginToken(inTime.login_token)).userId, user_id)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* errcodeOf(accounts.takeLoginToken(late.login_token)), "M_FORBIDDEN")
+    }).pipe(Effect.provide(server))
+  )
+
   it.effect("the last use of a token is stored", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts

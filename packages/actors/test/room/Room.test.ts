@@ -74,6 +74,9 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       assert.strictEqual(tooLarge._tag, "M_TOO_LARGE")
       const alias = "#refused:green.test" as RoomAlias
       assert.strictEqual((yield* Effect.flip(rooms.resolveAlias(alias)))._tag, "M_NOT_FOUND")
+      const ofOther = { room_alias_name: "refused-then-another's" }
+      yield* Effect.flip(rooms.create(alice, { ...ofOther, topic: "x".repeat(70_000) }))
+      assert.property(yield* rooms.create(guest("bob"), ofOther), "room_alias")
       const { room_id } = yield* rooms.create(alice, { room_alias_name, topic: "shorter" }, "1")
       assert.strictEqual((yield* rooms.resolveAlias(alias)).room_id, room_id)
       assert.lengthOf(yield* timeline(alice, room_id), 7)

@@ -169,6 +169,23 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("a room that a user joined and left since the former answer comes with its whole state", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("brief-alice")
+      const bob = yield* register("brief-bob")
+      const room = yield* createRoom(alice, { name: "Tea" })
+      const filter = { room: { timeline: { limit: 2 } } }
+      const { next_batch: since } = yield* sync(bob, { filter })
+      yield* joinRoom(bob, room)
+      for (const text of ["1", "2"]) yield* sendText(alice, room, text)
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* sendText(alice, room, "secret")
+      const left = (yield* sync(bob, { filter, since })).rooms.leave[room]
+      assert.deepStrictEqual(types(left?.timeline), ["m.room.message", "m.room.member"])
+      assert.includeMembers(types(left?.state), ["m.room.create", "m.room.power_levels", "m.room.name"])
+    })
+  )
+
   it.effect("the timeline of a room that a user has joined again is limited, also if the room has few events", () =>
     Effect.gen(function* () {
       const alice = yield* register("again-alice")
