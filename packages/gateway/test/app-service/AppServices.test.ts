@@ -238,6 +238,38 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
+  it.effect("of edits with the same timestamp the one with the greatest event ID counts", () =>
+    Effect.gen(function* () {
+      const user = yield* puppet("_irc_edits")
+      const { room_id: room } = (yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})).body
+      const send = (txnId: number, content: object) =>
+        Effect.map(
+          asService(
+            "PUT",
+            `/v3/rooms/${inPath(room)}/send/m.room.message/${txnId}?user_id=${inPath(user)}&ts=1000000`,
+            { body: "text", msgtype: "m.text", ...content }
+          ),
+          ({ body }) => body.event_id
+        )
+      const root = yield* send(0, {})
+      const edit = {
+        "m.new_content": { body: "edited", msgtype: "m.text" },
+        "m.relates_to": { rel_type: "m.replace", event_id: root }
+      }
+      const edits: Array<string> = []
+      const greatest = () => edits.toSorted().at(-1)
+      // Neither the first nor the last edit is the one that counts.
+      while (edits.length < 3 || edits[0] === greatest() || edits.at(-1) === greatest()) {
+        edits.push(yield* send(edits.length + 1, edit))
+      }
+      const path = `/v3/rooms/${inPath(room)}/event/${inPath(root)}?user_id=${inPath(user)}`
+      const { unsigned } = (yield* asService("GET", path)).body as never as {
+        readonly unsigned: { readonly "m.relations": { readonly "m.replace": { readonly event_id: string } } }
+      }
+      assert.strictEqual(unsigned["m.relations"]["m.replace"].event_id, greatest())
+    })
+  )
+
   it.effect("a refused transaction is sent again byte for byte, and later ones wait for it", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer

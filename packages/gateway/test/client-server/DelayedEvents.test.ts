@@ -79,6 +79,8 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
           ({ body }) => (body.unsigned as { readonly delay_id?: string }).delay_id
         )
       assert.deepStrictEqual([yield* seenBy(alice), yield* seenBy(bob)], [first, undefined])
+      const ofKey = (stateKey: string) => schedule(alice, room, "state", 3_600_000, stateKey)
+      assert.notStrictEqual(yield* ofKey("a"), yield* ofKey("b"), "a transaction ID is of one state key")
     })
   )
 

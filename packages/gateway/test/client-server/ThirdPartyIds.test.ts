@@ -23,11 +23,18 @@ describe("addresses by today's client API", () => {
           assert.strictEqual(opened.status, 200)
           assert.include(opened.page, "https://client.test/go")
         }
+        const second = yield* requestToken("/v3/register", "ada@mail.test", "second", 1)
+        yield* openLink(linkIn(yield* mail.next("ada@mail.test")))
         const foreign = { ...creds, client_secret: "guess" }
         const stolen = yield* post("/v3/register", { ...wanted, auth: identityStage(foreign, asked.body.session) })
         assert.strictEqual(stolen.body.errcode, "M_THREEPID_AUTH_FAILED")
         const done = yield* post("/v3/register", { ...wanted, auth: identityStage(creds, asked.body.session) })
         assert.strictEqual(done.status, 200, done.text)
+        const twin = { username: "adas-twin", password: "secret-twin" }
+        const { session } = (yield* post("/v3/register", twin)).body
+        const secondCreds = { sid: second.body.sid, client_secret: "second" }
+        const taken = yield* post("/v3/register", { ...twin, auth: identityStage(secondCreds, session) })
+        assert.strictEqual(taken.body.errcode, "M_THREEPID_IN_USE")
         const login = yield* post("/v3/login", {
           type: "m.login.password",
           identifier: { type: "m.id.thirdparty", medium: "email", address: "ada@mail.test" },
