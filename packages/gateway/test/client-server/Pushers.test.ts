@@ -113,6 +113,23 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
       })
     )
 
+    it.effect("an unread count that a push gateway refused is sent again", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("badge-alice")
+        const bob = yield* register("badge-bob")
+        const room = yield* roomWith(alice, [bob], { name: "Tea" })
+        const receiver = yield* pushReceiver
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-badge"))
+        const event = yield* sendText(alice, room, "Now")
+        assert.strictEqual((yield* receiver.next).event_id, event)
+        receiver.answerNext(502)
+        yield* read(bob, room, event)
+        const [refused, again] = [yield* receiver.next, yield* receiver.next]
+        assert.deepStrictEqual([refused.event_id, refused.counts], [undefined, { unread: 0 }])
+        assert.deepStrictEqual([again.event_id, again.counts], [undefined, { unread: 0 }])
+      })
+    )
+
     it.effect("a push gateway that does not answer, or fails, holds up no other pusher of its user", () =>
       Effect.gen(function* () {
         const alice = yield* register("silent-alice")

@@ -192,6 +192,22 @@ layer(gateway, { excludeTestServices: true })("rooms in sliding sync", (it) => {
     })
   )
 
+  it.effect("a room from which the user was banned is not moved up by later events", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("still-alice")
+      const bob = yield* register("still-bob")
+      const [former, current] = [yield* createRoom(alice), yield* createRoom(alice)]
+      for (const room of [former, current]) yield* inviteAndJoin(alice, bob, room)
+      yield* as(alice)("POST", `/v3/rooms/${inPath(former)}/ban`, { user_id: bob.id })
+      yield* sendText(alice, current, "here")
+      yield* sync(bob, list([[0, 9]]))
+      yield* sendText(alice, former, "secret")
+      // The server has no order of the rooms of a new filter.
+      const first = yield* sync(bob, list([[0, 0]], { filters: { not_tags: ["unused"] } }))
+      assert.deepStrictEqual([first.lists.all?.count, Object.keys(first.rooms)], [2, [current]])
+    })
+  )
+
   it.effect("filters select direct, invited and encrypted rooms, room types, tags and spaces", () =>
     Effect.gen(function* () {
       const alice = yield* register("filter-alice")
