@@ -318,7 +318,7 @@ layer(TestDatabase.layer)("Accounts, after the end of the process", (it) => {
   it.effect("a login token is valid for two minutes", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
-      const { user_id } = yield* accounts.register({ localpart: "mallory", password })
+      const { user_id } = yield* accounts.register({ localpart: "olivia", password })
       const [inTime, late] = [yield* accounts.createLoginToken(user_id), yield* accounts.createLoginToken(user_id)]
       assert.deepStrictEqual([inTime.expires_in_ms, late.expires_in_ms], [120_000, 120_000])
       yield* TestClock.adjust("119 seconds")
