@@ -208,6 +208,17 @@ const killRestore = Effect.fnUntraced(function* (file: string, dataDir: string, 
   assert.isFalse(existsSync(path.join(dataDir, "restore.unfinished")))
 })
 
+/** The triggers of a database that do nothing. */
+const disabledTriggers = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+  const client = new Client({ connectionString: Redacted.value(url) })
+  yield* Effect.acquireRelease(
+    Effect.promise(() => client.connect()),
+    () => Effect.promise(() => client.end())
+  )
+  const { rows } = yield* Effect.promise(() => client.query("SELECT tgname FROM pg_trigger WHERE tgenabled = 'D'"))
+  return rows
+})
+
 describe("greenroom backup and restore", () => {
   it.live(
     "a backup of the embedded database, made while users send messages, can be restored on another machine",
@@ -258,6 +269,8 @@ describe("greenroom backup and restore", () => {
         const write = (name: string, bytes: Uint8Array) =>
           Effect.promise(() => fs.writeFile(path.join(directory, name), bytes))
         const whole = yield* Effect.promise(() => fs.readFile(file))
+        const { mode } = yield* Effect.promise(() => fs.stat(file))
+        assert.strictEqual(mode & 0o777, 0o600, "a backup has secrets")
 
         yield* write("short", whole.subarray(0, whole.length - 100))
         assert.match(yield* restore("short"), /short is (cut off|damaged)\. Nothing was restored\.\n$/)
@@ -284,6 +297,7 @@ describe("greenroom backup and restore", () => {
         assert.match(errorOf(noDirectory), /could not be restored: .*not a directory, .*green\.backup/)
         yield* killRestore(file, dataDir, backedUp.intact)
         assert.strictEqual(yield* restore("green.backup"), "", "the failed restores left nothing behind")
+        assert.isEmpty(yield* disabledTriggers(to))
         yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, backedUp))
       }).pipe(Effect.scoped),
     480_000
