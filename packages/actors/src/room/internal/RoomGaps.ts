@@ -11,11 +11,12 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import { makeGapPredecessors } from "./GapPredecessors.ts"
-import { GapSearch } from "./GapSearch.ts"
+import { GapSearch, isPlaced } from "./GapSearch.ts"
 import { makeGapStates } from "./GapStates.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { RoomState } from "./RoomState.ts"
@@ -79,6 +80,30 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
   const findAuthEvents = ({ authEvents, batch, given, origin, room }: GapSearch) =>
     fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
 
+  /** Whether all that the events name is here, and none of it is to be judged again: as it is for most of them, at the cost of one read. */
+  const isClosed = Effect.fnUntraced(function* ({ batch, room }: GapSearch) {
+    const events = [...batch.values()]
+    const found = yield* graph.known(
+      room,
+      events.flatMap(({ auth_events, event_id, prev_events }) => [event_id, ...prev_events, ...auth_events])
+    )
+    const isRejected = (id: EventId) => found.get(id)?.status === EventStatus.rejected
+    return events.every(
+      ({ auth_events, event_id, prev_events, sender }) =>
+        ![event_id, ...prev_events].some(isRejected) &&
+        prev_events.every((id) => batch.has(id) || isPlaced(found.get(id))) &&
+        auth_events.every((id) => batch.has(id) || found.has(id)) &&
+        room.lookup("m.room.member", sender) !== undefined
+    )
+  })
+
+  const foundIn = ({ authEvents, batch, history, states }: GapSearch) => ({
+    events: topologicalOrder(batch.values()),
+    history,
+    states,
+    authEvents: [...authEvents.values()]
+  })
+
   /**
    * Fetches what is missing before events. `isSender`: the server has sent the events, and so has what they follow. Another one
    * may have none of them.
@@ -90,6 +115,9 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     isSender = true
   ) {
     const search = new GapSearch(room, origin, events, isSender)
+    if (yield* isClosed(search)) {
+      return { isOpen: false, hasFailed: false, hasRefused: false, ...foundIn(search) } satisfies ClosedGap
+    }
     const steps = [predecessors.findPredecessors, findStates, findAuthEvents, findMembers, findRejected]
     const isWhole = yield* Effect.timeoutOption(
       withAnswerBudget(
@@ -104,10 +132,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       isOpen: toFetch.some(({ event_id }) => !search.states.has(event_id)),
       hasFailed: search.failed || isWhole._tag === "None",
       hasRefused: search.refused,
-      events: topologicalOrder(search.batch.values()),
-      history: search.history,
-      states: search.states,
-      authEvents: [...search.authEvents.values()]
+      ...foundIn(search)
     } satisfies ClosedGap
   })
 
