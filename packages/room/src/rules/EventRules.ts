@@ -52,7 +52,7 @@ const createBelongsToRoom = rule<Subject>(
 
 const createNamesVersion = rule<Subject>(
   "m.room.create names the room version by which it is read",
-  ({ event, options }) => (event.content.room_version ?? "1") === options.id
+  ({ event: { content }, options }) => (content.room_version === undefined ? "1" : content.room_version) === options.id
 )
 
 const createNamesCreator = rule<Subject>(

@@ -15,7 +15,11 @@ const senderIs = ({ event, membershipOf }: Subject): string => membershipOf(even
 const targetIs = (subject: Subject): string => subject.membershipOf(about(subject))
 const targetLevel = (subject: Subject): number => subject.levels.user(about(subject))
 const isAboutSender = (subject: Subject): boolean => about(subject) === subject.event.sender
-const joinRuleOf = ({ state }: Subject): unknown => state("m.room.join_rules", "")?.content.join_rule ?? "invite"
+/** An absent join rule is `invite`; one of null is unknown and admits nobody. */
+const joinRuleOf = ({ state }: Subject): unknown => {
+  const joinRule = state("m.room.join_rules", "")?.content.join_rule
+  return joinRule === undefined ? "invite" : joinRule
+}
 
 /** Rule 5. */
 export const senderIsJoined = rule<Subject>(senderMustBeJoined, (subject) => senderIs(subject) === "join")

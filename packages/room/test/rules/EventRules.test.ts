@@ -68,6 +68,8 @@ describe("m.room.create", () => {
       assert.include(room.version.authorise(keyed, () => undefined)?.rule, 'the state key ""')
       const otherVersion = { ...room.create, content: { creator: alice, room_version: "elsewhere" } } as Event
       assert.include(room.version.authorise(otherVersion, () => undefined)?.rule, "names the room version")
+      const nullVersion = { ...room.create, content: { creator: alice, room_version: null } } as Event
+      assert.include(room.version.authorise(nullVersion, () => undefined)?.rule, "names the room version")
       const moved = { ...room.create, sender: bob } as Event
       assert.strictEqual(room.version.authorise(moved, () => undefined) === undefined, id === "12")
       const { creator: _, ...content } = room.create.content

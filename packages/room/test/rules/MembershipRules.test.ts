@@ -1,7 +1,7 @@
 /** The rules about memberships that changed between the room versions 1 to 12. */
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import type { Json } from "@greenroom/protocol/Json"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { alice, bob, carol, dave, ids, LinearRoom, makeRoom, mustBeInvited, since } from "../support/LinearRoom.ts"
@@ -63,6 +63,17 @@ describe("Removals and bans", () => {
         }
       }
       room.allows(room.levels(alice, { [bob]: 50, [carol]: 49 })).allows(room.member(bob, carol, "ban"))
+    }
+  })
+})
+
+describe("Join rules", () => {
+  it("an absent join rule is invite, and one of null admits nobody", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(makeRoom(id).member(alice, carol, "invite"))
+      const joinRules = (content: JsonObject) => ({ type: "m.room.join_rules", sender: alice, state_key: "", content })
+      room.allows(joinRules({ join_rule: null })).refuses(room.member(carol, carol, "join"), mustBeInvited)
+      room.allows(joinRules({})).allows(room.member(carol, carol, "join"))
     }
   })
 })
