@@ -87,7 +87,7 @@ const make = Effect.gen(function* () {
   const byToken = new Map(registrations.map(({ as_token }, index) => [hashOf(as_token), services[index]!]))
   const byId = new Map(services.map((service) => [service.id, service]))
 
-  const mayMake = (
+  const mayUse = (
     name: string,
     caller: AppService | undefined,
     owns: (service: AppService) => boolean,
@@ -107,14 +107,14 @@ const make = Effect.gen(function* () {
     withToken: (token) => (byToken.size === 0 ? undefined : byToken.get(hashOf(token))),
     withId: (id) => (id === undefined ? undefined : byId.get(id)),
     mayMakeUser: (userId, caller) =>
-      mayMake(
+      mayUse(
         userId,
         caller,
         (service) => service.ownsUser(userId),
         (service) => service.hasUser(userId)
       ),
-    mayMakeAlias: (alias, caller) =>
-      mayMake(
+    mayManageAlias: (alias, caller) =>
+      mayUse(
         alias,
         caller,
         (service) => service.ownsAlias(alias),
@@ -135,8 +135,8 @@ export class AppServices extends Context.Service<
     readonly withId: (id: string | undefined) => AppService | undefined
     /** Whether the name may be made, by a service or by anybody else. Errors: M_EXCLUSIVE. */
     readonly mayMakeUser: (userId: UserId, caller?: AppService | undefined) => Effect.Effect<void, Exclusive>
-    /** The same for an alias. Errors: M_EXCLUSIVE. */
-    readonly mayMakeAlias: (alias: RoomAlias, caller?: AppService | undefined) => Effect.Effect<void, Exclusive>
+    /** Whether the alias may be made or removed, by a service or by anybody else. Errors: M_EXCLUSIVE. */
+    readonly mayManageAlias: (alias: RoomAlias, caller?: AppService | undefined) => Effect.Effect<void, Exclusive>
   }
 >()("greenroom/actors/AppServices") {
   static readonly layer = Layer.effect(AppServices, make)

@@ -167,7 +167,7 @@ export class Rooms extends Context.Service<
     readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /**
      * Removes an alias. Callers: its creator, users who may send m.room.aliases in the room (m.room.canonical_alias in rooms of today's
-     * versions), and administrators. Errors: M_NOT_FOUND.
+     * versions), and administrators; in the namespace of an application service, the service. Errors: M_NOT_FOUND, M_EXCLUSIVE.
      */
     readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
   }

@@ -58,7 +58,7 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       .annotateMerge(
         documented({
           summary: "Remove an alias",
-          text: "Errors: M_NOT_FOUND, M_FORBIDDEN.",
+          text: "Errors: M_NOT_FOUND, M_FORBIDDEN, M_EXCLUSIVE in the namespace of an application service.",
           who: "its creator, and members who may send m.room.aliases, or m.room.canonical_alias in rooms of today's versions"
         })
       )

@@ -42,7 +42,11 @@ export class DirectoryApi extends HttpApiGroup.make("clientServer.directory")
     HttpApiEndpoint.delete("remove", "/v3/directory/room/:alias", { params: alias, success: Done })
       .middleware(Authentication)
       .annotateMerge(
-        documented({ summary: "Remove an alias", who: "its creator, and members with the power level of state events" })
+        documented({
+          summary: "Remove an alias",
+          text: "Errors: M_NOT_FOUND, M_FORBIDDEN, M_EXCLUSIVE in the namespace of an application service.",
+          who: "its creator, members with the power level of state events, the application service of its namespace"
+        })
       ),
     HttpApiEndpoint.get("aliases", "/v3/rooms/:roomId/aliases", {
       params: { roomId: RoomId },

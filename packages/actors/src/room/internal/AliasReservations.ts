@@ -27,7 +27,7 @@ export const makeAliasReservations = Effect.gen(function* () {
       return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
     }
     const { aliases } = { ...defaultLimits, ...limits }
-    yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
+    yield* appServices.mayManageAlias(alias, appServices.withId(session.appService))
     return yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 

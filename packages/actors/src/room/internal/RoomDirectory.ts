@@ -91,7 +91,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
       return yield* new InvalidParam({ error: `room_alias: ${alias} does not belong to ${serverName}` })
     }
     const appService = appServices.withId(session.appService)
-    yield* appServices.mayMakeAlias(alias, appService)
+    yield* appServices.mayManageAlias(alias, appService)
     // An application service names rooms in its namespace, also those that none of its users is in.
     const isItsOwn = appService?.hasAlias(alias) === true
     if (!isItsOwn && !(yield* isJoined(session, roomId))) {
@@ -127,10 +127,15 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     }
     const { creator, roomId } = found.value
     // An administrator can remove aliases of abandoned rooms without being a member.
-    const isFree = creator === session.userId || (yield* isAdministrator(session.userId))
+    const isAdmin = yield* isAdministrator(session.userId)
+    const appService = appServices.withId(session.appService)
+    if (!isAdmin) yield* appServices.mayManageAlias(alias, appService)
+    const isFree = isAdmin || appService !== undefined || creator === session.userId
     if (!isFree && !(yield* hasPowerOverAliases(session.userId, roomId))) {
       return yield* new Forbidden({
-        error: "An alias is removed by its creator, by those who may set the room's state, or by an administrator"
+        error:
+          "An alias is removed by its creator, by those who may set the room's state, by the application service of its " +
+          "namespace, or by an administrator"
       })
     }
     const remaining = (yield* directory.aliasesOf(roomId)).filter((entry) => entry !== alias)
