@@ -157,10 +157,10 @@ const joinRuleAllows = rule(joinerMustBeInvited, (subject) => {
   return joinRule === "public" || (joinRule === "private" && isOnMayJoinList(subject.state, subject.event.sender))
 })
 
-const inviteeIsOutside = rule("Users who are in the room or banned cannot be invited", (subject) => {
-  const membership = targetIs(subject)
-  return membership !== "join" && membership !== "ban"
-})
+const inviteeIsNotBanned = rule("Banned users cannot be invited", (subject) => targetIs(subject) !== "ban")
+
+/** Bridges search the refusal for "is already in the room", the words of other servers, and go on as if the invite were sent. */
+const inviteeIsOutside = rule("The invited user is already in the room", (subject) => targetIs(subject) !== "join")
 
 const inviterHasLevel = rule(
   "Inviting requires the power level `invite`",
@@ -215,7 +215,7 @@ const membershipRules = (subject: Subject): ReadonlyArray<Rule> => {
     case "join":
       return [joinsThemselves, joinerIsNotBanned, joinRuleAllows]
     case "invite":
-      return [senderIsJoined, inviteeIsOutside, inviterHasLevel]
+      return [senderIsJoined, inviteeIsNotBanned, inviteeIsOutside, inviterHasLevel]
     case "leave":
       return isAboutSender(subject) ? leaveThemselves : removeOthers
     case "ban":

@@ -60,9 +60,10 @@ const joinRuleAllows = rule<Subject>(joinerMustBeInvited, (subject) => {
 
 const inviteeIsNotBanned = rule<Subject>("Banned users cannot be invited", (subject) => targetIs(subject) !== "ban")
 
+/** Bridges search the refusal for "is already in the room", the words of other servers, and go on as if the invite were sent. */
 const inviteeIsOutside = rule<Subject>(
-  "Users who are in the room or banned cannot be invited",
-  (subject) => !["join", "ban"].includes(targetIs(subject))
+  "The invited user is already in the room",
+  (subject) => targetIs(subject) !== "join"
 )
 
 const inviterHasLevel = rule<Subject>(
@@ -83,7 +84,7 @@ const tokenIsSenders = rule<Subject>(
   }
 )
 
-const inviteRules = [senderIsJoined, inviteeIsOutside, inviterHasLevel]
+const inviteRules = [senderIsJoined, inviteeIsNotBanned, inviteeIsOutside, inviterHasLevel]
 const thirdPartyInviteRules = [inviteeIsNotBanned, signedForInvitee, tokenIsSenders]
 
 // 4.5 to 4.7: leave, ban and knock

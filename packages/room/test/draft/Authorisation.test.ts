@@ -190,10 +190,7 @@ describe("Joining", () => {
     const room = joinRules({ join_rule: "public" })
     room.allow(memberProposal(alice, bob, "ban"))
     assert.strictEqual(room.refuse(memberProposal(bob, bob, "join")), "Banned users cannot join")
-    assert.strictEqual(
-      room.refuse(memberProposal(alice, bob, "invite")),
-      "Users who are in the room or banned cannot be invited"
-    )
+    assert.strictEqual(room.refuse(memberProposal(alice, bob, "invite")), "Banned users cannot be invited")
     room.allow(stateProposal(alice, "m.room.join_rules", { join_rule: "knock" }))
     assert.include(room.refuse(memberProposal(bob, bob, "knock")), "cannot knock")
     assert.include(room.refuse(memberProposal(bob, bob, "leave")), "Users leave rooms")
@@ -207,10 +204,7 @@ describe("Inviting, leaving, removing, banning", () => {
     assert.strictEqual(room.refuse(memberProposal(carol, carol, "invite")), "The sender must be in the room")
     room.allow(memberProposal(alice, carol, "invite"))
     room.allow(memberProposal(alice, carol, "invite"))
-    assert.strictEqual(
-      room.refuse(memberProposal(alice, bob, "invite")),
-      "Users who are in the room or banned cannot be invited"
-    )
+    assert.include(room.refuse(memberProposal(alice, bob, "invite")), "is already in the room")
   })
 
   it("Users leave rooms that they are in, are invited to or knock at", () => {

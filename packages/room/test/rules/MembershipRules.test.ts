@@ -88,6 +88,15 @@ describe("Knocking", () => {
     }
   })
 
+  it("the refusal to invite a joined user has the words by which bridges recognise it", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+      room.refuses(room.member(alice, bob, "invite"), "The invited user is already in the room")
+      room.allows(room.member(alice, bob, "ban"))
+      room.refuses(room.member(alice, bob, "invite"), "Banned users cannot be invited")
+    }
+  })
+
   it("knocking is refused under another join rule, for other users, and for users who are in the room, invited or banned", () => {
     for (const id of since(7)) {
       const room = makeRoom(id)
